@@ -1,0 +1,1 @@
+"""simgit: git for simulations."""

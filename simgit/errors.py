@@ -1,0 +1,70 @@
+"""The error tree: one branch for each thing that a handler would do differently.
+
+The attributes carry the data and the message is built from them, in git's manner: lower case,
+no full stop, what went wrong first, the subject in single quotes.
+Every error survives pickling, so that worker processes can raise it across their border.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SimgitError(Exception):
+    """Base of every error that simgit raises on purpose."""
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.__dict__.update(data)
+
+    def __str__(self) -> str:
+        """Return the bare message (a KeyError would print it in quotes)."""
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild from the message, then put the attributes back."""
+        return _rebuild, (type(self), self.message, self.__dict__)
+
+
+def _rebuild(cls: type[SimgitError], message: str, data: dict[str, Any]) -> SimgitError:
+    error = cls.__new__(cls, message)
+    Exception.__init__(error, message)
+    error.__dict__.update(data)
+    return error
+
+
+class NotFound(SimgitError, KeyError):
+    """What was named does not exist."""
+
+
+class AlreadyExists(SimgitError):
+    """What was to be created exists already."""
+
+
+class InvalidInput(SimgitError, ValueError):
+    """The caller's value has no defined meaning or encoding; ``path`` names the place inside it."""
+
+
+class Conflict(SimgitError):
+    """A ref moved since it was read: another writer was there first."""
+
+
+class Integrity(SimgitError):
+    """Bytes that were read do not match their checksum, their name or their format."""
+
+
+class Format(SimgitError):
+    """The repository was written by a newer version of simgit."""
+
+
+class Storage(SimgitError):
+    """The storage failed: full, locked, read-only, or an I/O error."""
+
+
+class Divergence(SimgitError):
+    """A replay differs from what was recorded; ``step`` and ``field`` say where."""
+
+
+class Cluster(SimgitError):
+    """A cluster is unreachable, failed or timed out."""
