@@ -1,0 +1,155 @@
+"""Canonical values: MessagePack with one encoding for each value. See docs/object-format.md §2."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import msgpack
+
+from simgit.arrays import decode_array, encode_array, is_arraylike, to_array
+from simgit.errors import Integrity, InvalidInput
+
+MAX_DEPTH: Final = 64
+_BIG, _TUPLE, _ARRAY, _COMPLEX = 1, 2, 3, 5
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
+
+
+def encode_value(value: Any, path: str = "value") -> bytes:
+    """Return the canonical encoding of ``value``.
+
+    Raises:
+        InvalidInput: some part of it has no encoding; the message names the path of that part.
+    """
+    return _pack(_prepare(value, path, 0))
+
+
+def _pack(prepared: Any) -> bytes:
+    packed: bytes = msgpack.packb(prepared, use_bin_type=True, strict_types=True)
+    return packed
+
+
+def _prepare(value: Any, path: str, depth: int) -> Any:
+    """Return ``value`` made of the exact types that msgpack encodes in one way only."""
+    kind = type(value)
+    if value is None or kind is bool or kind is float:
+        return value
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH}", path=path)
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return _integer(int(value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, dict):
+        return _map(value, path, depth)
+    if isinstance(value, (list, tuple)):
+        return _sequence(value, path, depth)
+    return _number_or_array(value, path)
+
+
+def _number_or_array(value: Any, path: str) -> Any:
+    # np.float64 is a float and np.complex128 a complex, but they are arrays of shape () first
+    if is_arraylike(value):
+        return msgpack.ExtType(_ARRAY, encode_array(to_array(value, path)))
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, complex):
+        return msgpack.ExtType(_COMPLEX, struct.pack("<dd", value.real, value.imag))
+    raise InvalidInput(
+        f"{path}: a value of type '{type(value).__name__}' has no encoding", path=path
+    )
+
+
+def _text(value: str, path: str) -> str:
+    text = str.__str__(value)  # a subclass becomes a plain string
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            f"{path}: a string with a lone surrogate has no encoding", path=path
+        ) from None
+    return text
+
+
+def _integer(value: int) -> Any:
+    if _INT_MIN <= value <= _INT_MAX:
+        return value
+    size = (abs(value).bit_length() + 7) // 8
+    return msgpack.ExtType(_BIG, bytes([value < 0]) + abs(value).to_bytes(size, "big"))
+
+
+def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
+    entries = []
+    for key, item in value.items():
+        if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
+            raise InvalidInput(
+                f"{path}: a key of type '{type(key).__name__}' has no encoding", path=path
+            )
+        plain = _prepare(key, path, depth)
+        if isinstance(plain, msgpack.ExtType):
+            raise InvalidInput(f"{path}: the key {plain!r} is larger than 64 bits", path=path)
+        entries.append((_pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))
+    entries.sort(key=lambda entry: entry[0])
+    return {plain: item for _, plain, item in entries}
+
+
+def _sequence(value: Any, path: str, depth: int) -> Any:
+    items = [_prepare(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    return items if isinstance(value, list) else msgpack.ExtType(_TUPLE, _pack(items))
+
+
+def decode_value(data: bytes) -> Any:
+    """Return the value that ``data`` is the canonical encoding of.
+
+    Raises:
+        Integrity: it is no encoding, or not the canonical one.
+    """
+    value = _unpack(data, 0)
+    try:
+        again = encode_value(value)
+    except InvalidInput as error:
+        raise Integrity(f"not a canonical value: {error}") from None
+    if again != data:
+        raise Integrity("a value is not in its canonical form")
+    return value
+
+
+def _unpack(data: bytes, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise Integrity(f"a value is nested deeper than {MAX_DEPTH}")
+    try:
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            use_list=True,
+            strict_map_key=False,
+            ext_hook=lambda code, payload: _extension(code, payload, depth + 1),
+            # no part can be longer than the whole: nothing is allocated on a lie
+            max_str_len=len(data),
+            max_bin_len=len(data),
+            max_ext_len=len(data),
+            max_array_len=len(data),
+            max_map_len=len(data),
+        )
+    except Integrity:
+        raise
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise Integrity(f"not a value: {error or type(error).__name__}") from None
+
+
+def _extension(code: int, payload: bytes, depth: int) -> Any:
+    if code == _TUPLE:
+        items = _unpack(payload, depth)
+        if isinstance(items, list):
+            return tuple(items)
+    elif code == _ARRAY:
+        array = decode_array(payload)
+        return array if array.ndim else array[()]
+    elif code == _BIG and len(payload) > 1:
+        magnitude = int.from_bytes(payload[1:], "big")
+        return -magnitude if payload[0] else magnitude
+    elif code == _COMPLEX and len(payload) == 16:
+        return complex(*struct.unpack("<dd", payload))
+    raise Integrity(f"extension {code} of a value is unknown or damaged")

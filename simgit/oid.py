@@ -1,0 +1,64 @@
+"""Object ids: 32 bytes, shown as hex. See docs/object-format.md §1."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from blake3 import blake3
+
+from simgit.errors import InvalidInput
+
+OID_SIZE: Final = 32
+SHORT: Final = 8
+"""Hex digits of an abbreviated oid, at least."""
+
+
+class Oid(bytes):
+    """The name of an object: 32 bytes that show themselves as hex."""
+
+    __slots__ = ()
+
+    def __new__(cls, raw: bytes) -> Oid:
+        """Wrap 32 raw bytes.
+
+        Raises:
+            InvalidInput: ``raw`` has another length.
+        """
+        if len(raw) != OID_SIZE:
+            raise InvalidInput(f"an oid has {OID_SIZE} bytes, not {len(raw)}")
+        return super().__new__(cls, raw)
+
+    @classmethod
+    def from_hex(cls, text: str) -> Oid:
+        """Parse 64 hex digits.
+
+        Raises:
+            InvalidInput: ``text`` is anything else.
+        """
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            raw = b""
+        if len(raw) != OID_SIZE or len(text) != 2 * OID_SIZE:
+            raise InvalidInput(f"'{text}' is not an oid")
+        return cls(raw)
+
+    def short(self, digits: int = SHORT) -> str:
+        """Return the first ``digits`` hex digits."""
+        return self.hex()[:digits]
+
+    def __str__(self) -> str:
+        return self.hex()
+
+    def __repr__(self) -> str:
+        return f"Oid('{self.short(12)}…')"
+
+
+def object_header(kind: str, length: int) -> bytes:
+    """Return what is hashed before an object's payload."""
+    return b"%s %d\0" % (kind.encode(), length)
+
+
+def hash_object(kind: str, payload: bytes) -> Oid:
+    """Return the oid of a payload of the given kind."""
+    return Oid(blake3(object_header(kind, len(payload)) + payload).digest())

@@ -1,0 +1,1 @@
+"""How consecutive states of a chain lie on disk: in columns."""

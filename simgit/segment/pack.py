@@ -1,0 +1,269 @@
+"""Blocks: up to some thousand rows of one schema, byte-transposed and compressed.
+
+    block  = checkpoints ‖ planes ‖ variable           (each its own part, see store-layout.md §3)
+
+Rows lie as planes (all first bytes, all second bytes, …), since neighbouring states differ little
+in most of them. Words of 4 and 8 bytes are first replaced by their difference to the row before
+(zigzag), where that makes them smaller. Planes that look random are stored as they are, the
+others go through zstd together: random bytes among them would spoil its statistics.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+from blake3 import blake3
+
+from simgit.errors import Integrity
+from simgit.schema import FIXED, FLOAT, INT, Schema
+from simgit.segment.rows import Matrix, Rows
+
+BLOCK_ROWS: Final = 2048
+CHECKPOINT_ROWS: Final = 64
+"""Every so many rows the name of the state before is stored: it bounds the work for one state."""
+CHECKSUM_SIZE: Final = 8
+MAX_RAW: Final = 1 << 31
+_RANDOM: Final = 0.94  # entropy, as a share of 8 bits, above which a plane is stored raw
+_local = threading.local()
+
+
+def checksum(data: bytes) -> bytes:
+    """Return the checksum of stored bytes: the first 8 bytes of their BLAKE3."""
+    return blake3(data).digest(CHECKSUM_SIZE)
+
+
+def compress(data: bytes | bytearray | memoryview, level: int = 3) -> bytes:
+    """Return one zstd frame that declares its content's size."""
+    # one compressor a thread: they must not be shared
+    cache = _local.__dict__.setdefault("compressors", {})
+    if level not in cache:
+        cache[level] = zstandard.ZstdCompressor(level=level)
+    frame: bytes = cache[level].compress(data)
+    return frame
+
+
+def decompress(frame: bytes, size: int) -> bytes:
+    """Return the content of a frame, which has to be ``size`` bytes.
+
+    Raises:
+        Integrity: the frame is damaged, or declares another size (it is not inflated then).
+    """
+    if size > MAX_RAW:
+        raise Integrity(f"a frame claims {size} bytes")
+    decompressor = _local.__dict__.get("decompressor")
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    try:
+        if zstandard.frame_content_size(frame) != size:
+            raise Integrity("a frame's size is not what its header says")
+        data: bytes = decompressor.decompress(frame, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise Integrity(f"a compressed frame is damaged: {error}") from None
+    if len(data) != size:
+        raise Integrity("a frame's size is not what its header says")
+    return data
+
+
+# --- filters -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the planes of a block are stored: a filter for each word, a class for each plane."""
+
+    filters: tuple[tuple[int, int, int], ...]  # offset in the row, word size, number of words
+    raw: Matrix  # for each plane 1 if it is stored as it is
+
+
+def words(schema: Schema) -> list[tuple[int, int, int]]:
+    """Return (offset, word size, words) of the fields made of 4- or 8-byte numbers."""
+    found = []
+    for (_, kind), offset in zip(schema.fields, schema.offsets, strict=True):
+        dtype = kind.storage_dtype
+        if kind.code not in (INT, FLOAT, FIXED) or dtype is None or not kind.width:
+            continue
+        if dtype.kind in "iufmM" and dtype.itemsize in (4, 8):
+            found.append((offset, dtype.itemsize, kind.width // dtype.itemsize))
+    return found
+
+
+def delta(matrix: Matrix, offset: int, size: int, count: int) -> Matrix:
+    """Return the words' zigzag differences to the row before, as bytes."""
+    unsigned = np.dtype(f"<u{size}")
+    data = np.ascontiguousarray(matrix[:, offset : offset + size * count]).view(unsigned)
+    diff = data.copy()
+    diff[1:] -= data[:-1]
+    signed = diff.view(f"<i{size}")
+    zigzag = (signed << 1) ^ (signed >> (8 * size - 1))
+    return zigzag.view(np.uint8).reshape(len(matrix), size * count)
+
+
+def undelta(data: Matrix, size: int) -> Matrix:
+    """Invert ``delta``."""
+    zigzag = np.ascontiguousarray(data).view(f"<u{size}")
+    diff = (zigzag >> np.uint8(1)) ^ (np.uint8(0) - (zigzag & np.uint8(1)))
+    words_ = np.cumsum(diff, axis=0, dtype=f"<u{size}")
+    return words_.view(np.uint8).reshape(data.shape)
+
+
+def entropy(plane: Matrix) -> float:
+    """Return the order-0 entropy of bytes as a share of 8 bits."""
+    counts = np.bincount(plane, minlength=256)
+    share = counts[counts > 0] / len(plane)
+    return float(-(share * np.log2(share)).sum() / 8)
+
+
+def choose_layout(rows: Rows) -> Layout:
+    """Return the layout for the blocks of a segment, from a sample of its rows."""
+    sample = rows.fixed[: min(rows.count, BLOCK_ROWS)]
+    width = sample.shape[1]
+    cost = np.array([entropy(np.ascontiguousarray(sample[:, i])) for i in range(width)])
+    filters = []
+    for offset, size, count in words(rows.schema):
+        changed = delta(sample, offset, size, count)
+        after = [entropy(np.ascontiguousarray(changed[:, i])) for i in range(size * count)]
+        if sum(after) < cost[offset : offset + size * count].sum() - 0.02:
+            filters.append((offset, size, count))
+            cost[offset : offset + size * count] = after
+    # a short plane's entropy says little, and a short block has little to win
+    raw = (cost > _RANDOM) if len(sample) >= 512 else np.zeros(width, bool)
+    for oids in _oid_ranges(rows.schema):
+        raw[oids] = True
+    return Layout(tuple(filters), raw.astype(np.uint8))
+
+
+def _oid_ranges(schema: Schema) -> list[slice]:
+    arrays = schema.arrays
+    return [slice(schema.offsets[i], schema.offsets[i] + 32) for i in arrays]
+
+
+def encode_layout(layout: Layout) -> bytes:
+    """Return a layout's bytes."""
+    parts = [struct.pack("<H", len(layout.filters))]
+    parts += [struct.pack("<IBI", *each) for each in layout.filters]
+    return b"".join(parts) + np.packbits(layout.raw, bitorder="little").tobytes()
+
+
+def decode_layout(data: bytes, schema: Schema) -> Layout:
+    """Return the layout that ``data`` encodes.
+
+    Raises:
+        Integrity: it does not fit the schema.
+    """
+    try:
+        (count,) = struct.unpack_from("<H", data)
+        filters = tuple(struct.unpack_from("<IBI", data, 2 + 9 * i) for i in range(count))
+    except struct.error:
+        raise Integrity("the layout of a segment is damaged") from None
+    rest = data[2 + 9 * count :]
+    width = schema.fixed_size
+    if len(rest) != (width + 7) // 8 or not set(filters) <= set(words(schema)):
+        raise Integrity("the layout of a segment does not fit its schema")
+    raw = np.unpackbits(np.frombuffer(rest, np.uint8), bitorder="little")[:width]
+    return Layout(filters, raw)
+
+
+# --- blocks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """A decoded block: its rows, and the oids of the states before every 64th row."""
+
+    rows: Rows
+    checkpoints: bytes
+
+
+def encode_block(rows: Rows, oids: list[bytes], layout: Layout, level: int) -> tuple[bytes, bytes]:
+    """Return the fixed and the variable part of a block.
+
+    Args:
+        rows: at most ``BLOCK_ROWS`` rows.
+        oids: for each row the oid of the state before it.
+        layout: the segment's.
+        level: zstd's.
+    """
+    matrix = rows.fixed.copy()
+    for offset, size, count in layout.filters:
+        matrix[:, offset : offset + size * count] = delta(rows.fixed, offset, size, count)
+    planes = np.ascontiguousarray(matrix.T)
+    chosen = layout.raw.astype(bool)
+    packed = compress(planes[~chosen].tobytes(), level)
+    checkpoints = b"".join(oids[::CHECKPOINT_ROWS])
+    fixed = b"".join((checkpoints, planes[chosen].tobytes(), packed))
+    return fixed, _encode_variable(rows, level)
+
+
+def _encode_variable(rows: Rows, level: int) -> bytes:
+    if not rows.variable:
+        return b""
+    parts = []
+    for column in rows.variable:
+        lengths = np.array([len(item) for item in column], "<u4")
+        parts.append(np.ascontiguousarray(lengths.view(np.uint8).reshape(-1, 4).T).tobytes())
+        parts.append(b"".join(column))
+    raw = b"".join(parts)
+    return struct.pack("<Q", len(raw)) + compress(raw, level)
+
+
+def decode_block(
+    schema: Schema, layout: Layout, count: int, fixed: bytes, variable: bytes | None
+) -> Block:
+    """Return the block of ``count`` rows.
+
+    Args:
+        variable: None to leave the variable fields out (they read as empty).
+
+    Raises:
+        Integrity: the parts are not a block of so many rows of this schema.
+    """
+    width = schema.fixed_size
+    chosen = layout.raw.astype(bool)
+    raw_planes = int(layout.raw.sum())
+    at = 32 * -(-count // CHECKPOINT_ROWS)
+    start = at + raw_planes * count
+    if len(fixed) < start:
+        raise Integrity("a block is shorter than its header says")
+    unpacked = decompress(fixed[start:], (width - raw_planes) * count)
+    planes = np.empty((width, count), np.uint8)
+    planes[chosen] = np.frombuffer(fixed, np.uint8, raw_planes * count, at).reshape(-1, count)
+    planes[~chosen] = np.frombuffer(unpacked, np.uint8).reshape(-1, count)
+    matrix = np.ascontiguousarray(planes.T)
+    for offset, size, number in layout.filters:
+        part = slice(offset, offset + size * number)
+        matrix[:, part] = undelta(matrix[:, part], size)
+    columns = _decode_variable(schema, count, variable)
+    return Block(Rows(schema, matrix, columns), fixed[:at])
+
+
+def _decode_variable(schema: Schema, count: int, data: bytes | None) -> list[list[bytes]]:
+    if data is None or not schema.variable:
+        return [[b""] * count for _ in schema.variable]
+    if len(data) < 8:
+        raise Integrity("the variable part of a block is damaged")
+    raw = decompress(data[8:], int.from_bytes(data[:8], "little"))
+    columns, at = [], 0
+    for _ in schema.variable:
+        lengths = _lengths(raw, at, count)
+        ends = at + 4 * count + np.cumsum(lengths, dtype=np.int64)
+        at, starts = at + 4 * count, ends - lengths
+        if count and int(ends[-1]) > len(raw):
+            raise Integrity("the variable part of a block is damaged")
+        columns.append([raw[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
+        at = int(ends[-1]) if count else at
+    if at != len(raw):
+        raise Integrity("the variable part of a block is damaged")
+    return columns
+
+
+def _lengths(raw: bytes, at: int, count: int) -> npt.NDArray[Any]:
+    if at + 4 * count > len(raw):
+        raise Integrity("the variable part of a block is damaged")
+    planes = np.frombuffer(raw, np.uint8, 4 * count, at).reshape(4, count)
+    return np.ascontiguousarray(planes.T).view("<u4").reshape(count).astype(np.int64)
