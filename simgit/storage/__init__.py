@@ -1,0 +1,1 @@
+"""Ordered tables of bytes: the seam between simgit and the disk."""

@@ -1,0 +1,149 @@
+"""The storage seam: ordered tables of bytes, read in snapshots and written one writer at a time.
+
+Nothing here knows an object.
+Hashing, compression, prefixes and compare-and-swap are written once, above this seam, so that an
+implementation stays small and the in-memory one can serve as the model of the others.
+
+What every implementation guarantees, and what ``simgit.testing.storage_contract`` checks:
+
+- A read transaction sees one consistent snapshot, whatever is committed meanwhile.
+- A write transaction sees its own writes.
+  It commits durably when its block ends and leaves nothing behind when the block raises.
+- There is one writer at a time over all threads and processes; the others wait.
+  A thread that asks for a second write transaction while it holds one gets an error.
+- Keys have 1 to 511 bytes and are ordered bytewise.
+  Keys and values are returned as ``bytes`` that outlive the transaction.
+- A transaction belongs to the thread that began it; once ended it raises ``Storage``.
+- A scan within a write transaction goes by key.
+  A write behind the place that it has reached is not seen, one ahead of it is.
+  Deleting the entry just yielded is therefore safe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from simgit.errors import InvalidInput
+
+TABLES: Final = (
+    "meta",
+    "objects",
+    "segments",
+    "blocks",
+    "index",
+    "oids",
+    "children",
+    "refs",
+    "log",
+    "attachments",
+    "chunks",
+    "runs",
+)
+
+MAX_KEY: Final = 511
+"""The longest key in bytes: LMDB's limit, kept by every implementation."""
+
+
+class ReadTxn(ABC):
+    """A consistent snapshot of every table."""
+
+    @property
+    @abstractmethod
+    def txn_id(self) -> int:
+        """Return the number of this snapshot, which grows with every write that changed something.
+
+        Within a write transaction it is the number that its commit will have.
+        """
+
+    @abstractmethod
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return the value of a key, or None."""
+
+    @abstractmethod
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries with ``start <= key < stop`` in key order, or in reversed key order."""
+
+    @abstractmethod
+    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """Return the entry with the greatest key that is not greater than ``key``, or None."""
+
+    @abstractmethod
+    def last(self, table: str) -> tuple[bytes, bytes] | None:
+        """Return the entry with the greatest key, or None if the table is empty."""
+
+    @abstractmethod
+    def count(self, table: str) -> int:
+        """Return the number of entries of a table."""
+
+
+class WriteTxn(ReadTxn):
+    """A snapshot with the changes that will be committed together."""
+
+    @abstractmethod
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        """Set a key, whether it exists or not."""
+
+    @abstractmethod
+    def append(self, table: str, key: bytes, value: bytes) -> None:
+        """Add a key greater than every key of the table, else raise ``Storage``.
+
+        Much cheaper than ``put``, on disk too, where keys grow.
+        """
+
+    @abstractmethod
+    def delete(self, table: str, key: bytes) -> bool:
+        """Remove a key; return whether it was there."""
+
+
+class Storage(ABC):
+    """The tables of one store."""
+
+    @property
+    @abstractmethod
+    def path(self) -> Path | None:
+        """Return the directory, or None if there is none."""
+
+    @property
+    @abstractmethod
+    def read_only(self) -> bool:
+        """Whether ``write`` is refused."""
+
+    @abstractmethod
+    def read(self) -> AbstractContextManager[ReadTxn]:
+        """Begin a read transaction; keep it short, for it keeps old pages from being reused."""
+
+    @abstractmethod
+    def write(self) -> AbstractContextManager[WriteTxn]:
+        """Begin the write transaction, waiting for the writer before; commit at the block's end."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return the bytes taken on disk (0 in memory)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything; a second call does nothing, any later use raises ``Storage``."""
+
+
+def check_table(table: str) -> None:
+    """Refuse a table that the store does not have."""
+    if table not in TABLES:
+        raise InvalidInput(f"no table named '{table}'", table=table)
+
+
+def check_key(key: bytes) -> None:
+    """Refuse a key that cannot be stored."""
+    if not 1 <= len(key) <= MAX_KEY:
+        raise InvalidInput(f"key must have 1 to {MAX_KEY} bytes, not {len(key)}", key=key)
+
+
+def check_start(start: bytes) -> None:
+    """Refuse the start of a scan that could not be a key (an empty one stands for the first)."""
+    if start:
+        check_key(start)

@@ -1,0 +1,53 @@
+"""On which kind of file system a path lies; LMDB must not write on a network file system."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+
+_NETWORK: Final = frozenset(
+    "9p afs beegfs ceph cifs coda glusterfs gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 smb smb2 smb3"
+    " smbfs v9fs".split()
+)
+_FUSE: Final = frozenset(
+    "afpfs ceph-fuse curlftpfs davfs2 gcsfuse glusterfs goofys juicefs mount-s3 rclone s3fs smbnetfs"
+    " sshfs".split()
+)
+
+
+def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
+    """Return the type of the network file system on which a path lies, or None if it is local.
+
+    None also where that cannot be told (the table exists on Linux only).
+    """
+    try:
+        table = mounts.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    place, kind = _mount_of(path.resolve(), table)
+    if kind == "9p" and place == Path("/"):  # a sandbox's own root, not a share
+        return None
+    return kind if _is_network(kind) else None
+
+
+def _mount_of(path: Path, table: str) -> tuple[Path, str]:
+    best = Path("/"), ""
+    for line in table.splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(_unescape(before.split()[4]))
+        covers = path == place or place in path.parents
+        if covers and len(place.parts) >= len(best[0].parts):  # a later mount covers an earlier
+            best = place, after.split()[0]
+    return best
+
+
+def _is_network(kind: str) -> bool:
+    base, _, sub = kind.partition(".")
+    return kind in _NETWORK or (base == "fuse" and sub in _FUSE)
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
