@@ -32,8 +32,10 @@ from simgit.errors import InvalidInput
 TABLES: Final = (
     "meta",
     "objects",
+    "lines",
     "segments",
     "blocks",
+    "groups",
     "index",
     "oids",
     "children",
@@ -41,7 +43,6 @@ TABLES: Final = (
     "log",
     "attachments",
     "chunks",
-    "runs",
 )
 
 MAX_KEY: Final = 511

@@ -1,0 +1,359 @@
+"""The object database: write, read (verified), exists, resolve a prefix.
+
+Objects lie loose, one value each, or (states and their large arrays) in segments; whoever asks
+here need not know which. Every object that is read has its name recomputed.
+
+    objects: 32-byte oid -> u8 kind ‖ u8 encoding ‖ u64 payload size ‖ body
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import numpy as np
+from blake3 import blake3
+
+from simgit.arrays import AnyArray, decode_array, dtype_from_text, encode_array, split_array
+from simgit.chunking import split
+from simgit.errors import Integrity, InvalidInput, NotFound
+from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
+from simgit.oid import OID_SIZE, Oid, hash_object, object_header
+from simgit.schema import Schema
+from simgit.segment.header import Location
+from simgit.segment.pack import compress, decompress
+from simgit.segment.rows import hash_array
+from simgit.segment.states import StateStore
+from simgit.storage.base import ReadTxn, Storage, WriteTxn
+
+_HEAD: Final = struct.Struct("<BBQ")
+_RAW, _ZSTD, _CHUNKS, _DELTA, _PLANES = range(5)
+MAX_DELTA_DEPTH: Final = 32
+CHUNKED_SIZE: Final = 64 << 10
+"""A blob of this many bytes or more is cut into chunks."""
+_CHUNK: Final = struct.Struct("<32sI")
+_FLUSH_BYTES: Final = 8 << 20
+_LEVEL: Final = 3
+
+
+class ObjectDatabase:
+    """All objects of one store."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.states = StateStore(self.schema)
+        self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
+
+    def read(self) -> AbstractContextManager[ReadTxn]:
+        """Begin a read transaction."""
+        return self.storage.read()
+
+    def write(self) -> AbstractContextManager[WriteTxn]:
+        """Begin a write transaction."""
+        return self.storage.write()
+
+    # --- writing ---
+
+    def put(self, txn: WriteTxn, thing: Named | Schema) -> Oid:
+        """Store an object other than a state; return its oid. Storing it again costs nothing."""
+        kind = "schema" if isinstance(thing, Schema) else thing.kind
+        return self.put_payload(txn, kind, thing.payload)
+
+    def put_payload(self, txn: WriteTxn, kind: str, payload: bytes) -> Oid:
+        """Store an object that is given by its payload."""
+        oid = hash_object(kind, payload)
+        if txn.get("objects", oid) is None:
+            body = compress(payload, _LEVEL) if len(payload) > 64 else payload
+            encoding = _ZSTD if len(body) < len(payload) else _RAW
+            self._store(txn, oid, kind, encoding, len(payload), body if encoding else payload)
+        return oid
+
+    def _store(
+        self, txn: WriteTxn, oid: bytes, kind: str, encoding: int, size: int, body: bytes
+    ) -> None:
+        txn.put("objects", oid, _HEAD.pack(KIND_CODES[kind], encoding, size) + body)
+
+    def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
+        """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
+        oid = Oid(hash_array(array))
+        if txn.get("objects", oid) is not None or self.states.find_array(txn, oid) is not None:
+            return oid
+        payload = encode_array(array)
+        best, body = _PLANES, _planes(payload)
+        if base is not None and base != oid:
+            against = self._delta_base(txn, base, payload)
+            if against is not None:
+                depth, before = against
+                delta = base + bytes([depth + 1]) + _planes(payload, before)
+                if len(delta) < len(body):
+                    best, body = _DELTA, delta
+        if len(body) >= len(payload):
+            best, body = _RAW, payload
+        self._store(txn, oid, "array", best, len(payload), body)
+        return oid
+
+    def _delta_base(self, txn: ReadTxn, base: Oid, payload: bytes) -> tuple[int, bytes] | None:
+        """Return depth and payload of a base, if it can be one for ``payload``."""
+        value = txn.get("objects", base)
+        if value is None:
+            return None
+        kind, encoding, size = _HEAD.unpack_from(value)
+        depth = value[_HEAD.size + OID_SIZE] if encoding == _DELTA else 0
+        if kind != KIND_CODES["array"] or size != len(payload) or depth >= MAX_DELTA_DEPTH:
+            return None
+        _, before = self.get(txn, base)
+        offset = split_array(payload)[2]
+        return (depth, before) if before[:offset] == payload[:offset] else None
+
+    def put_blob(self, read: Callable[[int], bytes], size: int | None = None) -> Oid:
+        """Store a blob that is read piece by piece, in transactions of its own.
+
+        Args:
+            read: returns at most so many bytes, none at the end.
+            size: the number of bytes, if known: else the chunks are read a second time.
+
+        Raises:
+            InvalidInput: there were more or fewer bytes than ``size``.
+        """
+        hasher = blake3(object_header("blob", size)) if size is not None else None
+        chunks: list[bytes] = []
+        pending: list[tuple[bytes, bytes]] = []
+        total = 0
+        for chunk in split(read):
+            if hasher is not None:
+                hasher.update(chunk)
+            name = blake3(chunk).digest()
+            chunks.append(_CHUNK.pack(name, len(chunk)))
+            pending.append((name, chunk))
+            total += len(chunk)
+            if len(pending) * 32768 > _FLUSH_BYTES:
+                self._put_chunks(pending)
+        if size is not None and total != size:
+            raise InvalidInput(f"{size} bytes were announced, but {total} came")
+        return self._finish_blob(chunks, pending, total, hasher)
+
+    def _finish_blob(
+        self, chunks: list[bytes], pending: list[tuple[bytes, bytes]], total: int, hasher: Any
+    ) -> Oid:
+        with self.write() as txn:
+            self._put_chunks(pending, txn)
+            if hasher is None:
+                hasher = blake3(object_header("blob", total))
+                for item in chunks:
+                    hasher.update(self._chunk(txn, item))
+            oid = Oid(hasher.digest())
+            if txn.get("objects", oid) is None:
+                self._store(txn, oid, "blob", _CHUNKS, total, b"".join(chunks))
+        return oid
+
+    def _put_chunks(self, pending: list[tuple[bytes, bytes]], txn: WriteTxn | None = None) -> None:
+        if txn is None:
+            with self.write() as own:
+                self._put_chunks(pending, own)
+            return
+        for name, chunk in pending:
+            if txn.get("chunks", name) is None:
+                packed = compress(chunk, _LEVEL)
+                value = b"\1" + packed if len(packed) < len(chunk) else b"\0" + chunk
+                txn.put("chunks", name, value)
+        pending.clear()
+
+    # --- reading ---
+
+    def exists(self, txn: ReadTxn, oid: bytes) -> bool:
+        """Return whether there is an object of this name."""
+        if txn.get("objects", oid) is not None or self.states.locate(txn, oid) is not None:
+            return True
+        return self.states.find_array(txn, oid) is not None
+
+    def get(self, txn: ReadTxn, oid: bytes) -> tuple[str, bytes]:
+        """Return an object's kind and payload.
+
+        Raises:
+            NotFound: there is none of this name.
+            Integrity: its bytes do not have this name.
+        """
+        value = txn.get("objects", oid)
+        if value is None:
+            return self._get_packed(txn, oid)
+        kind, payload = self._decode(txn, oid, value, MAX_DELTA_DEPTH)
+        if hash_object(kind, payload) != oid:
+            raise Integrity(f"object '{oid.hex()}' is damaged: its bytes have another name")
+        return kind, payload
+
+    def _get_packed(self, txn: ReadTxn, oid: bytes) -> tuple[str, bytes]:
+        place = self.states.locate(txn, oid)
+        if place is not None:
+            return "state", self.states.state(txn, place, oid)[1].payload
+        array = self.states.array(txn, oid)
+        if array is None:
+            raise NotFound(f"object '{oid.hex()}' not found")
+        return "array", encode_array(array)
+
+    def _decode(self, txn: ReadTxn, oid: bytes, value: bytes, depth: int) -> tuple[str, bytes]:
+        if len(value) < _HEAD.size:
+            raise Integrity(f"object '{oid.hex()}' is damaged")
+        code, encoding, size = _HEAD.unpack_from(value)
+        body = value[_HEAD.size :]
+        kind = KIND_NAMES.get(code)
+        if kind is None or encoding > _PLANES:
+            raise Integrity(f"object '{oid.hex()}' is of an unknown kind or encoding")
+        if encoding == _CHUNKS:
+            payload = b"".join(self._chunk(txn, item) for item in _chunk_items(body))
+        elif encoding == _DELTA:
+            payload = self._decode_delta(txn, oid, body, size, depth)
+        elif encoding == _PLANES:
+            payload = _unplanes(body, size)
+        else:
+            payload = decompress(body, size) if encoding == _ZSTD else body
+        if len(payload) != size:
+            raise Integrity(f"object '{oid.hex()}' is damaged: its length is wrong")
+        return kind, payload
+
+    def _decode_delta(self, txn: ReadTxn, oid: bytes, body: bytes, size: int, depth: int) -> bytes:
+        value = txn.get("objects", body[:OID_SIZE])
+        if value is None or depth == 0:
+            raise Integrity(f"object '{oid.hex()}' is a difference to one that is missing")
+        _, before = self._decode(txn, body[:OID_SIZE], value, depth - 1)
+        if len(before) != size:
+            raise Integrity(f"object '{oid.hex()}' is a difference to one of another size")
+        return _unplanes(body[OID_SIZE + 1 :], size, before)
+
+    def _chunk(self, txn: ReadTxn, item: bytes) -> bytes:
+        name, size = _CHUNK.unpack(item)
+        value = txn.get("chunks", name)
+        if value is None:
+            raise Integrity(f"chunk '{name.hex()}' is missing")
+        chunk = decompress(value[1:], size) if value[:1] == b"\1" else value[1:]
+        if blake3(chunk).digest() != name:
+            raise Integrity(f"chunk '{name.hex()}' is damaged")
+        return chunk
+
+    def blob_size(self, txn: ReadTxn, oid: bytes) -> int:
+        """Return the number of bytes of a blob without reading them."""
+        value = txn.get("objects", oid)
+        if value is None or value[0] != KIND_CODES["blob"]:
+            raise NotFound(f"blob '{oid.hex()}' not found")
+        return int(_HEAD.unpack_from(value)[2])
+
+    def stream_blob(self, oid: bytes) -> Iterator[bytes]:
+        """Yield a blob's bytes piece by piece; the last piece comes only if the name matches.
+
+        Raises:
+            NotFound: there is no such blob.
+            Integrity: its bytes do not have this name.
+        """
+        with self.read() as txn:
+            size = self.blob_size(txn, oid)
+            value = txn.get("objects", oid) or b""
+            if value[1] != _CHUNKS:
+                yield self.get(txn, oid)[1]
+                return
+        hasher = blake3(object_header("blob", size))
+        held = b""
+        for item in _chunk_items(value[_HEAD.size :]):
+            if held:
+                yield held
+            with self.read() as txn:  # short transactions: a slow consumer must not pin pages
+                held = self._chunk(txn, item)
+            hasher.update(held)
+        if hasher.digest() != oid:
+            raise Integrity(f"blob '{oid.hex()}' is damaged")
+        if held:
+            yield held
+
+    def object(self, txn: ReadTxn, oid: bytes) -> Decodable:
+        """Return a decoded object; see ``get`` for the errors."""
+        return decode_object(*self.get(txn, oid))
+
+    def array(self, txn: ReadTxn, oid: bytes, hint: tuple[int, int, int] | None = None) -> AnyArray:
+        """Return an array; ``hint`` is the (line, field, step) of a state that has it."""
+        array = self.states.array(txn, oid, hint) if hint or not txn.get("objects", oid) else None
+        if array is not None:
+            return array
+        kind, payload = self.get(txn, oid)
+        if kind != "array":
+            raise Integrity(f"object '{oid.hex()}' is a {kind}, not an array")
+        return decode_array(payload)
+
+    def schema(self, txn: ReadTxn, oid: bytes) -> Schema:
+        """Return a schema."""
+        found = self._schemas.get(oid)
+        if found is None:
+            decoded = self.object(txn, oid)
+            if not isinstance(decoded, Schema):
+                raise Integrity(f"object '{oid.hex()}' is not a schema")
+            found = self._schemas[bytes(oid)] = decoded
+        return found
+
+    def kind(self, txn: ReadTxn, oid: bytes) -> str:
+        """Return an object's kind without reading all of it."""
+        value = txn.get("objects", oid)
+        if value is not None:
+            return KIND_NAMES.get(value[0], "unknown")
+        return self.get(txn, oid)[0]
+
+    def with_prefix(self, txn: ReadTxn, digits: str) -> list[tuple[str, Oid]]:
+        """Return (kind, oid) of the objects whose hex names begin with ``digits``, sorted."""
+        low = bytes.fromhex(digits.ljust(2 * OID_SIZE, "0"))
+        high = bytes.fromhex(digits.ljust(2 * OID_SIZE, "f"))
+        found = {
+            oid: KIND_NAMES.get(value[0], "unknown")
+            for oid, value in txn.scan("objects", low, high + b"\0")
+        }
+        found |= {oid: "state" for oid, _ in self.states.with_prefix(txn, low, high)}
+        found |= {oid: "array" for oid in self.states.arrays_with_prefix(txn, low, high)}
+        return sorted((kind, Oid(oid)) for oid, kind in found.items())
+
+    def locate(self, txn: ReadTxn, oid: bytes) -> Location:
+        """Return where a state lies.
+
+        Raises:
+            NotFound: there is no such state.
+        """
+        place = self.states.locate(txn, oid)
+        if place is None:
+            raise NotFound(f"state '{oid.hex()}' not found")
+        return place
+
+
+def _chunk_items(body: bytes) -> list[bytes]:
+    if len(body) % _CHUNK.size:
+        raise Integrity("the list of a blob's chunks is damaged")
+    return [body[i : i + _CHUNK.size] for i in range(0, len(body), _CHUNK.size)]
+
+
+def _planes(payload: bytes, before: bytes | None = None) -> bytes:
+    """Return an array's payload, its elements XORed with another's and byte-transposed."""
+    dtype, _, offset = split_array(payload)
+    data = np.frombuffer(payload, np.uint8, offset=offset)
+    if before is not None:
+        data = data ^ np.frombuffer(before, np.uint8, offset=offset)
+    planes = np.ascontiguousarray(data.reshape(-1, dtype.itemsize).T)
+    return struct.pack("<H", offset) + payload[:offset] + compress(planes.tobytes(), _LEVEL)
+
+
+def _unplanes(body: bytes, size: int, before: bytes | None = None) -> bytes:
+    if len(body) < 2:
+        raise Integrity("an array is damaged")
+    offset = int.from_bytes(body[:2], "little")
+    head = body[2 : 2 + offset]
+    if len(head) != offset or size < offset or (before and before[:offset] != head):
+        raise Integrity("an array is damaged")
+    itemsize = _itemsize(head)
+    raw = decompress(body[2 + offset :], size - offset)
+    if len(raw) % itemsize:
+        raise Integrity("an array is damaged")
+    data = np.frombuffer(raw, np.uint8).reshape(itemsize, -1).T
+    if before is not None:
+        data = data.reshape(-1) ^ np.frombuffer(before, np.uint8, offset=offset)
+    return head + data.tobytes()
+
+
+def _itemsize(head: bytes) -> int:
+    try:
+        return dtype_from_text(head[1 : 1 + head[0]].decode()).itemsize
+    except (IndexError, UnicodeDecodeError):
+        raise Integrity("the header of an array is damaged") from None

@@ -1,0 +1,208 @@
+"""Segment headers, and how a segment's bytes are cut into database values.
+
+A segment is keyed by the line that it lies on and the step of its first row, so that a place
+(line, step) stays valid when segments are joined. See docs/store-layout.md §3.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from simgit.errors import Integrity
+from simgit.oid import OID_SIZE
+from simgit.segment.pack import BLOCK_ROWS, CHECKSUM_SIZE, checksum
+from simgit.storage.base import ReadTxn, WriteTxn
+
+PIECE_SIZE: Final = 65520
+"""Bytes of one database value: 16 of LMDB's pages less their header."""
+INLINE_SIZE: Final = 1024
+"""A segment whose blocks take no more lies within its header's value."""
+_VERSION: Final = 1
+_FIXED: Final = struct.Struct("<BI32s32s32sQQdHH")
+_BLOCK: Final = struct.Struct("<IIId8s8s")
+
+
+class Location(NamedTuple):
+    """Where a state lies: its line, and its step."""
+
+    line: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInfo:
+    """Where a block's two parts lie in the segment, their checksums, and sums of its rows."""
+
+    offset: int
+    fixed_size: int
+    variable_size: int
+    resets: int
+    rewards: float
+    fixed_check: bytes
+    variable_check: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a segment's header says.
+
+    ``parent`` is the oid of the state before the first row (zeros for a root), ``last`` that of the
+    last state; ``episode`` and ``episode_start`` are the episode of the state before the first row
+    and the step at which it began, ``returned`` is the sum of all rewards before the first row.
+    """
+
+    line: int
+    step: int
+    count: int
+    schema: bytes
+    parent: bytes
+    last: bytes
+    episode: int
+    episode_start: int
+    returned: float
+    layout: bytes
+    blocks: tuple[BlockInfo, ...]
+    inline: bytes
+
+    @property
+    def end(self) -> int:
+        """The step after the last row's."""
+        return self.step + self.count
+
+    def block_rows(self, number: int) -> int:
+        """Return how many rows a block has."""
+        return min(BLOCK_ROWS, self.count - number * BLOCK_ROWS)
+
+
+def segment_key(line: int, step: int) -> bytes:
+    """Return the key of a segment's header."""
+    return struct.pack(">QQ", line, step)
+
+
+def encode_header(header: Header) -> bytes:
+    """Return a header's bytes, with their checksum."""
+    parts = [
+        _FIXED.pack(
+            _VERSION, header.count, header.schema, header.parent, header.last, header.episode,
+            header.episode_start, header.returned, len(header.layout), len(header.inline),
+        ),
+        header.layout,
+    ]  # fmt: skip
+    for b in header.blocks:
+        parts.append(
+            _BLOCK.pack(
+                b.fixed_size, b.variable_size, b.resets, b.rewards, b.fixed_check, b.variable_check
+            )
+        )
+    body = b"".join((*parts, header.inline))
+    return body + checksum(body)
+
+
+def decode_header(key: bytes, value: bytes) -> Header:
+    """Return the header of a segment.
+
+    Raises:
+        Integrity: its checksum does not match, or it is no header.
+    """
+    line, step = struct.unpack(">QQ", key)
+    body = value[:-CHECKSUM_SIZE]
+    if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
+        raise Integrity(f"the header of segment {line}/{step} is damaged")
+    version, count, schema, parent, last, episode, start, returned, layout_size, inline_size = (
+        _FIXED.unpack_from(body)
+    )
+    number = -(-count // BLOCK_ROWS)
+    at = _FIXED.size + layout_size
+    end = at + number * _BLOCK.size
+    if version != _VERSION or not count or end + inline_size != len(body):
+        raise Integrity(f"the header of segment {line}/{step} is damaged")
+    blocks = _decode_blocks(body[at:end])
+    return Header(
+        line, step, count, schema, parent, last, episode, start, returned,
+        body[_FIXED.size : at], blocks, body[end:],
+    )  # fmt: skip
+
+
+def _decode_blocks(data: bytes) -> tuple[BlockInfo, ...]:
+    blocks, offset = [], 0
+    for fixed, variable, resets, rewards, check, check2 in _BLOCK.iter_unpack(data):
+        blocks.append(BlockInfo(offset, fixed, variable, resets, rewards, check, check2))
+        offset += fixed + variable
+    return tuple(blocks)
+
+
+def write_segment(txn: WriteTxn, header: Header, parts: Sequence[bytes]) -> int:
+    """Store a segment whose ``inline`` is still empty; return the bytes that it takes."""
+    body = b"".join(parts)
+    small = len(body) <= INLINE_SIZE
+    if small:
+        header = replace(header, inline=body)
+    value = encode_header(header)
+    txn.put("segments", segment_key(header.line, header.step), value)
+    if not small:
+        write_pieces(txn, "blocks", segment_key(header.line, header.step), body)
+    return len(value) + (0 if small else len(body))
+
+
+def read_part(txn: ReadTxn, header: Header, offset: int, size: int, check: bytes) -> bytes:
+    """Return checked bytes of a segment.
+
+    Raises:
+        Integrity: they are missing, or do not match their checksum.
+    """
+    if header.inline:
+        data = header.inline[offset : offset + size]
+    else:
+        key = segment_key(header.line, header.step)
+        data = read_pieces(txn, "blocks", key, offset, size)
+    if len(data) != size or checksum(data) != check:
+        raise Integrity(f"a block of segment {header.line}/{header.step} is damaged")
+    return data
+
+
+def write_pieces(txn: WriteTxn, table: str, key: bytes, data: bytes) -> None:
+    """Store bytes under a key as numbered values of ``PIECE_SIZE``."""
+    for number, start in enumerate(range(0, len(data), PIECE_SIZE)):
+        txn.put(table, key + number.to_bytes(4, "big"), data[start : start + PIECE_SIZE])
+
+
+def read_pieces(txn: ReadTxn, table: str, key: bytes, offset: int, size: int) -> bytes:
+    """Return ``size`` bytes from ``offset`` on (fewer, if they are not there)."""
+    first, last = offset // PIECE_SIZE, (offset + size - 1) // PIECE_SIZE
+    pieces = [txn.get(table, key + n.to_bytes(4, "big")) or b"" for n in range(first, last + 1)]
+    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    start = offset - first * PIECE_SIZE
+    return data[start : start + size]
+
+
+def delete_pieces(txn: WriteTxn, table: str, key: bytes) -> None:
+    """Remove all values of a key."""
+    for found, _ in list(txn.scan(table, key, key + b"\xff\xff\xff\xff")):
+        txn.delete(table, found)
+
+
+def header_at(txn: ReadTxn, line: int, step: int) -> Header | None:
+    """Return the header of the segment that holds a step of a line, or None."""
+    found = txn.floor("segments", segment_key(line, step))
+    if found is None or found[0][:8] != line.to_bytes(8, "big"):
+        return None
+    header = decode_header(*found)
+    return header if step < header.end else None
+
+
+def last_header(txn: ReadTxn, line: int) -> Header:
+    """Return the header of a line's last segment.
+
+    Raises:
+        Integrity: the line has none.
+    """
+    found = txn.floor("segments", segment_key(line, (1 << 64) - 1))
+    if found is None or found[0][:8] != line.to_bytes(8, "big"):
+        raise Integrity(f"line {line} has no segments")
+    return decode_header(*found)
+
+
+NO_PARENT: Final = b"\0" * OID_SIZE
