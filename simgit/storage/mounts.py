@@ -9,12 +9,12 @@ from typing import Final
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 _NETWORK: Final = frozenset(
-    "9p afs beegfs ceph cifs coda glusterfs gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 smb smb2 smb3"
-    " smbfs v9fs".split()
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs"}
+    | {"nfs", "nfs4", "orangefs", "pvfs2", "smb", "smb2", "smb3", "smbfs", "v9fs"}
 )
 _FUSE: Final = frozenset(
-    "afpfs ceph-fuse curlftpfs davfs2 gcsfuse glusterfs goofys juicefs mount-s3 rclone s3fs smbnetfs"
-    " sshfs".split()
+    {"afpfs", "ceph-fuse", "curlftpfs", "davfs2", "gcsfuse", "glusterfs", "goofys", "juicefs"}
+    | {"mount-s3", "rclone", "s3fs", "smbnetfs", "sshfs"}
 )
 
 

@@ -1,0 +1,215 @@
+"""The LMDB environments of this process: one per file, shared by handles, abandoned by a child."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import lmdb
+
+from simgit import errors
+from simgit.storage import datafile
+from simgit.storage.lmdb import files
+from simgit.storage.lmdb.transactions import ENDED
+
+if TYPE_CHECKING:
+    from simgit.storage.lmdb.transactions import LmdbRead, LmdbWrite
+
+_READER_CHECK_EVERY: Final = 16
+
+
+class Environment:
+    """One LMDB environment of this process, with what its handles and transactions share."""
+
+    def __init__(self, directory: Path, writable: bool, lock: bool) -> None:
+        self.pid: Final = os.getpid()
+        self.directory: Final = directory
+        self.handles = 0
+        self.writable = writable
+        self.full = False
+        self.active: set[LmdbRead] = set()
+        self._lock_file = lock
+        self._mutex = threading.Lock()
+        self._writing = threading.Lock()
+        self._writer: int | None = None
+        self._writes = 0
+        self._map_size = files.address_space()
+        self.tables: dict[str, Any] = {}
+        self._open()
+
+    def begin_read(self, txn: LmdbRead) -> tuple[Any, dict[str, Any]]:
+        """Begin a transaction; return it and the tables."""
+        with self._mutex:
+            try:
+                began = self.env.begin()
+            except lmdb.Error as error:
+                began = self._begin_again(error)
+            self.active.add(txn)
+            return began, self.tables
+
+    def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
+        """Wait for the writer before, of any thread and process, and begin."""
+        if self._writer == threading.get_ident():
+            raise errors.Storage("this thread already holds the write transaction")
+        self._writing.acquire()
+        self._writer = threading.get_ident()
+        try:
+            with self._mutex:
+                self._prepare_write()
+                self.active.add(txn)
+            return self._begin_write(), self.tables
+        except BaseException:
+            self.end_write(txn)
+            raise
+
+    def end_read(self, txn: LmdbRead) -> None:
+        """Forget a read transaction."""
+        self.active.discard(txn)
+
+    def end_write(self, txn: LmdbWrite) -> None:
+        """Forget the write transaction and let the next one in."""
+        self.active.discard(txn)
+        self._writer = None
+        self._writing.release()
+
+    def upgrade(self) -> None:
+        """Make an environment that was opened for reading writable."""
+        with self._mutex:
+            self._reopen(writable=True)
+
+    def copy(self, target: Path) -> None:
+        """Write a compact copy, synced, into an existing directory."""
+        try:
+            self.env.copy(str(target), compact=True)
+        except lmdb.Error as error:
+            self.fail(error)
+        files.sync(target / "data.mdb")
+        datafile.record_origin(target)
+        files.sync(target)
+
+    def readers(self) -> str:
+        """Return the table of readers as text."""
+        return str(self.env.readers())
+
+    def close(self) -> None:
+        """End every transaction and unmap the file."""
+        self.env.close()
+
+    def abandon(self) -> None:
+        """In a forked child: drop the parent's objects without touching what they stand for.
+
+        Closing them would free the reader slots of the parent; dropping them does nothing to it
+        and lets the file be opened again.
+        """
+        for txn in list(self.active):
+            txn.abandon()
+        self.active.clear()
+        self.env, self.tables = ENDED, {}
+
+    def fail(self, error: lmdb.Error) -> NoReturn:
+        """Raise our error for one of LMDB's."""
+        self.full = self.full or isinstance(error, lmdb.MapFullError)
+        raise files.translate(error, self.directory) from error
+
+    def _open(self) -> None:
+        try:
+            self.env, self._map_size = files.open_largest(
+                self.directory, self._map_size, self.writable, self._lock_file
+            )
+            if self._lock_file:
+                self.env.reader_check()
+            self.tables = files.open_tables(self.env, self.writable)
+        except lmdb.Error as error:
+            self.fail(error)
+
+    def _reopen(self, *, enlarge: bool = False, writable: bool = False) -> None:
+        """Open again with a larger map or for writing; only while no transaction is open."""
+        if self.active:
+            raise errors.Storage("end every open transaction of this process and try again")
+        self.env.close()
+        if enlarge:  # beyond the file too, which another process may have enlarged
+            length = (self.directory / "data.mdb").stat().st_size
+            self._map_size = 2 * max(self._map_size, length)
+        self.writable = self.writable or writable
+        self._open()
+
+    def _prepare_write(self) -> None:
+        """Drop the slots of killed readers now and then; enlarge a map that ran full."""
+        if self._writes % _READER_CHECK_EVERY == 0:
+            self.env.reader_check()
+        self._writes += 1
+        if self.full and not self.active:
+            self._reopen(enlarge=True)
+            self.full = False
+
+    def _begin_write(self) -> Any:
+        try:
+            return self.env.begin(write=True)
+        except lmdb.MapResizedError as error:
+            self.full = True  # the next write enlarges the map, with no transaction open
+            self.fail(error)
+        except lmdb.Error as error:
+            self.fail(error)
+
+    def _begin_again(self, error: lmdb.Error) -> Any:
+        """Try a second time after removing the cause; the mutex is held."""
+        try:
+            if isinstance(error, lmdb.ReadersFullError):
+                self.env.reader_check()
+                return self.env.begin()
+            if isinstance(error, lmdb.MapResizedError):
+                self._reopen(enlarge=True)
+                return self.env.begin()
+        except lmdb.Error as again:
+            error = again
+        return self.fail(error)
+
+
+class Registry:
+    """The environments that are open in this process, by device and inode of the data file."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()  # a finalizer may run while it is held
+        self._open: dict[tuple[int, int], Environment] = {}
+
+    def acquire(self, directory: Path, writable: bool, lock: bool) -> Environment:
+        """Return the environment of a directory, opened if it is not, with one handle more."""
+        with self._mutex:
+            environment = self._open.get(_file_key(directory))
+            if environment is None:
+                files.check(directory, lock)
+                environment = Environment(directory, writable, lock)
+                self._open[_file_key(directory)] = environment
+            elif writable and not environment.writable:
+                environment.upgrade()
+            environment.handles += 1
+            return environment
+
+    def release(self, environment: Environment) -> None:
+        """Take one handle away; close the environment after the last."""
+        if environment.pid != os.getpid():
+            return
+        with self._mutex:
+            environment.handles -= 1
+            if not environment.handles:
+                self._open = {k: e for k, e in self._open.items() if e is not environment}
+                environment.close()
+
+    def after_fork(self) -> None:
+        """Start empty in a forked child; a lock may be held by a thread that is not there."""
+        inherited, self._open = self._open, {}
+        self._mutex = threading.RLock()
+        for environment in inherited.values():
+            environment.abandon()
+
+
+def _file_key(directory: Path) -> tuple[int, int]:
+    status = (directory / "data.mdb").stat()
+    return status.st_dev, status.st_ino
+
+
+REGISTRY: Final = Registry()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=REGISTRY.after_fork)

@@ -1,0 +1,172 @@
+"""Creating, checking and opening the files of an LMDB store, and LMDB's errors as ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import lmdb
+from lmdb import verify
+
+from simgit import errors
+from simgit.storage import datafile
+from simgit.storage.base import TABLES
+from simgit.storage.mounts import network_file_system
+
+MAP_SIZE: Final = 1 << (40 if sys.maxsize > 2**32 else 30)
+"""Address space reserved for the file; it costs nothing until it is used."""
+
+_SMALLEST_MAP: Final = 1 << 24
+_MAX_READERS: Final = 1022
+_DAMAGE: Final = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+
+
+def initialise(directory: Path) -> None:
+    """Make the data file beside its place and link it in, so that a crash leaves all or nothing."""
+    data = directory / "data.mdb"
+    if data.exists():
+        raise errors.AlreadyExists(f"a store exists in '{directory}'", path=directory)
+    with TemporaryDirectory(prefix=".new-", dir=directory) as scratch:
+        _make_tables(Path(scratch))
+        try:
+            os.link(Path(scratch) / "data.mdb", data)
+        except FileExistsError as error:
+            raise errors.AlreadyExists(
+                f"a store exists in '{directory}'", path=directory
+            ) from error
+        except OSError:  # a file system without hard links
+            (Path(scratch) / "data.mdb").rename(data)
+    datafile.record_origin(directory)
+    sync(directory)
+
+
+def _make_tables(directory: Path) -> None:
+    try:
+        env, _ = open_largest(directory, _SMALLEST_MAP, True, True)
+        open_tables(env, True)
+        env.close()
+    except lmdb.Error as error:
+        raise translate(error, directory) from error
+
+
+def check(directory: Path, may_write: bool) -> None:
+    """Refuse a data file that is truncated or a torn copy, before it is mapped."""
+    data = directory / "data.mdb"
+    copied = datafile.is_copy(directory)
+    if not datafile.is_short(data) and not copied:
+        return
+    problems = _audit(data)
+    if problems and (not copied or datafile.is_copy(directory)):
+        raise errors.Integrity(
+            f"store is damaged or was copied while it was written: '{data}' ({problems[0]})",
+            path=data,
+            problems=problems,
+        )
+    if copied and may_write:
+        datafile.record_origin(directory)
+
+
+def _audit(data: Path) -> list[str]:
+    if sys.maxsize < 2**32:
+        return []
+    try:
+        return list(verify.verify(str(data)))  # type: ignore[no-untyped-call]
+    except verify.VerifyError as error:
+        return [str(error)]
+
+
+def open_largest(
+    directory: Path, map_size: int, writable: bool, lock: bool
+) -> tuple[lmdb.Environment, int]:
+    """Open with the largest map up to ``map_size`` for which there is address space."""
+    while True:
+        try:
+            env = lmdb.open(
+                str(directory),
+                map_size=map_size,
+                readonly=not writable,
+                lock=lock,
+                create=False,
+                max_dbs=len(TABLES),
+                max_readers=_MAX_READERS,
+                max_spare_txns=0,  # a cached transaction would be damaged by a fork
+                lib_version=0,
+            )
+        except lmdb.MemoryError:
+            if map_size <= _SMALLEST_MAP:
+                raise
+            map_size //= 2
+        else:
+            return env, map_size
+
+
+def open_tables(env: lmdb.Environment, writable: bool) -> dict[str, Any]:
+    """Open every table; only in a write transaction do the handles outlive it."""
+    if not writable:
+        return {table: env.open_db(table.encode(), create=False) for table in TABLES}
+    with env.begin(write=True) as txn:
+        return {table: env.open_db(table.encode(), txn=txn) for table in TABLES}
+
+
+def address_space() -> int:
+    """Return how much to reserve: at most a quarter of what the process is allowed."""
+    try:
+        import resource
+    except ImportError:
+        return MAP_SIZE
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return MAP_SIZE if limit == resource.RLIM_INFINITY else min(MAP_SIZE, limit // 4)
+
+
+def may_write(directory: Path) -> bool:
+    """Whether the data file and the lock file can be written."""
+    lock = directory / "lock.mdb"
+    return os.access(directory / "data.mdb", os.W_OK) and os.access(
+        lock if lock.exists() else directory, os.W_OK
+    )
+
+
+def refuse_network(directory: Path, allowed: bool) -> None:
+    kind = None if allowed else network_file_system(directory)
+    if kind is not None:
+        raise errors.Storage(
+            f"will not write a store on a network file system: '{directory}' is on {kind}",
+            path=directory,
+            kind=kind,
+        )
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def translate(error: lmdb.Error, directory: Path) -> errors.SimgitError:
+    """Return our error for one of LMDB's."""
+    where = f"'{directory}': {error}"
+    if isinstance(error, _DAMAGE):
+        return errors.Integrity(f"store is damaged: {where}", path=directory)
+    if isinstance(error, lmdb.NotFoundError):
+        return errors.Integrity(f"store lacks a table: {where}", path=directory)
+    if isinstance(error, lmdb.BadValsizeError):
+        return errors.InvalidInput(f"key or value has a size that cannot be stored: {where}")
+    if isinstance(error, (lmdb.MapFullError, lmdb.MapResizedError)):
+        return errors.Storage(
+            f"address space of the store is used up; it will be enlarged, try again: {where}",
+            path=directory,
+        )
+    if isinstance(error, lmdb.ReadersFullError):
+        return errors.Storage(f"too many read transactions are open: {where}", path=directory)
+    return errors.Storage(f"storage failed (is the disk full?): {where}", path=directory)

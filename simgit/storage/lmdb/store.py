@@ -1,0 +1,127 @@
+"""The handle on an LMDB store."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+
+from simgit import errors
+from simgit.storage.base import Storage
+from simgit.storage.lmdb import files
+from simgit.storage.lmdb.environment import REGISTRY, Environment
+from simgit.storage.lmdb.transactions import LmdbRead, LmdbWrite
+from simgit.storage.mounts import network_file_system
+
+
+class LmdbStorage(Storage):
+    """Tables in an LMDB environment; several handles in one process share the environment."""
+
+    def __init__(self, directory: Path, environment: Environment, read_only: bool) -> None:
+        """Use ``create`` or ``open``."""
+        self._directory = directory
+        self._read_only = read_only
+        self._closed = False
+        self._hold(environment)
+
+    @classmethod
+    def create(cls, directory: Path | str, *, allow_network: bool = False) -> LmdbStorage:
+        """Make an empty store in a directory, which is created if its parent exists.
+
+        Raise ``AlreadyExists`` if there is a store, whole or damaged.
+        """
+        directory = Path(directory).absolute()
+        files.refuse_network(directory, allow_network)
+        try:
+            directory.mkdir(exist_ok=True)
+            files.initialise(directory)
+        except OSError as error:
+            raise errors.Storage(f"cannot create a store in '{directory}': {error}") from error
+        return cls.open(directory, allow_network=allow_network)
+
+    @classmethod
+    def open(
+        cls, directory: Path | str, read_only: bool = False, *, allow_network: bool = False
+    ) -> LmdbStorage:
+        """Open the store of a directory, for reading only where it cannot be written.
+
+        Raise ``NotFound`` if there is none and ``Integrity`` if its file is damaged.
+        Opening for writing waits for a write that is going on, opening for reading does not.
+        A copied store is audited on first use (some 20 MB/s), because a copy may be torn.
+        Where even the lock file cannot be written, nothing protects a reader from a writer who
+        can: such a store should not be changed while it is read.
+        """
+        directory = Path(directory).absolute()
+        if not (directory / "data.mdb").exists():
+            raise errors.NotFound(f"no store in '{directory}'", path=directory)
+        if not read_only:
+            files.refuse_network(directory, allow_network)
+        network = network_file_system(directory) is not None and not allow_network
+        may_write = not network and files.may_write(directory)
+        environment = REGISTRY.acquire(directory, may_write and not read_only, may_write)
+        return cls(directory, environment, read_only or not may_write)
+
+    @property
+    def path(self) -> Path:
+        """Return the directory."""
+        return self._directory
+
+    @property
+    def read_only(self) -> bool:
+        """Whether ``write`` is refused."""
+        return self._read_only
+
+    def read(self) -> LmdbRead:
+        """Begin a read transaction."""
+        return LmdbRead(self, self._environment())
+
+    def write(self) -> LmdbWrite:
+        """Begin the write transaction."""
+        environment = self._environment()
+        if self._read_only:
+            raise errors.Storage(f"store is read-only: '{self._directory}'", path=self._directory)
+        return LmdbWrite(self, environment)
+
+    def size(self) -> int:
+        """Return the length of the data file."""
+        self._environment()
+        return (self._directory / "data.mdb").stat().st_size
+
+    def close(self) -> None:
+        """Give the environment back; the last handle closes it and ends its transactions."""
+        self._closed = True
+        self._release()
+
+    def copy_to(self, directory: Path | str) -> None:
+        """Write a consistent, compact copy into a directory, also while others write here.
+
+        Raise ``AlreadyExists`` if there is a store already.
+        """
+        target = Path(directory).absolute()
+        if (target / "data.mdb").exists():
+            raise errors.AlreadyExists(f"a store exists in '{target}'", path=target)
+        try:
+            target.mkdir(exist_ok=True)
+            self._environment().copy(target)
+        except OSError as error:
+            raise errors.Storage(f"cannot copy the store to '{target}': {error}") from error
+
+    def readers(self) -> str:
+        """Return LMDB's table of the read transactions of all processes, for people to read."""
+        return self._environment().readers()
+
+    def _environment(self) -> Environment:
+        if self._closed:
+            raise errors.Storage(f"store is closed: '{self._directory}'", path=self._directory)
+        if self._shared.pid != os.getpid():
+            self._reopen_in_child()
+        return self._shared
+
+    def _reopen_in_child(self) -> None:
+        self._release.detach()
+        writable = not self._read_only
+        self._hold(REGISTRY.acquire(self._directory, writable, files.may_write(self._directory)))
+
+    def _hold(self, environment: Environment) -> None:
+        self._shared = environment
+        self._release = weakref.finalize(self, REGISTRY.release, environment)

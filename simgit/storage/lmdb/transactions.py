@@ -1,0 +1,219 @@
+"""Transactions on an LMDB environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import lmdb
+
+from simgit import errors
+from simgit.storage.base import ReadTxn, Storage, WriteTxn, check_key, check_start, check_table
+
+if TYPE_CHECKING:
+    from simgit.storage.lmdb.environment import Environment
+
+
+class Ended:
+    """Stands for a transaction that is not open: whatever is asked of it raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise errors.Storage("transaction has ended")
+
+
+ENDED: Final[Any] = Ended()
+
+
+class LmdbRead(ReadTxn):
+    def __init__(self, storage: Storage, environment: Environment) -> None:
+        self._storage: Final = storage  # which would close the environment if it were dropped
+        self._environment = environment
+        self._txn = ENDED
+        self._tables: dict[str, Any] = {}
+
+    def __enter__(self) -> LmdbRead:
+        self._txn, self._tables = self._environment.begin_read(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        txn, self._txn = self._txn, ENDED
+        if txn is not ENDED:
+            txn.abort()
+        self._environment.end_read(self)
+
+    def abandon(self) -> None:
+        """Forget the transaction of the parent process."""
+        self._txn, self._tables = ENDED, {}
+
+    @property
+    def txn_id(self) -> int:
+        return int(self._txn.id())
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        check_key(key)
+        try:
+            value: bytes | None = self._txn.get(key, None, self._handle(table))
+            return value
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        check_start(start)
+        cursor = self._cursor(table)
+        return self._descend(cursor, start, stop) if reverse else self._ascend(cursor, start, stop)
+
+    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
+        check_key(key)
+        cursor = self._cursor(table)
+        exact = cursor.set_range(key) and cursor.key() == key
+        return cursor.item() if exact or _before(cursor, key) else None
+
+    def last(self, table: str) -> tuple[bytes, bytes] | None:
+        cursor = self._cursor(table)
+        return cursor.item() if cursor.last() else None
+
+    def count(self, table: str) -> int:
+        return int(self._txn.stat(self._handle(table))["entries"])
+
+    def _handle(self, table: str) -> Any:
+        try:
+            return self._tables[table]
+        except KeyError:
+            check_table(table)
+            raise errors.Storage("transaction has ended") from None
+
+    def _cursor(self, table: str) -> Any:
+        try:
+            return self._txn.cursor(self._handle(table))
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def _ascend(
+        self, cursor: Any, start: bytes, stop: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            if cursor.set_range(start):
+                for entry in cursor.iternext():
+                    if stop is not None and entry[0] >= stop:
+                        return
+                    yield entry
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def _descend(
+        self, cursor: Any, start: bytes, stop: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            if _before(cursor, stop):
+                for entry in cursor.iterprev():
+                    if entry[0] < start:
+                        return
+                    yield entry
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def _fail(self, error: lmdb.Error) -> NoReturn:
+        if self._txn is ENDED:
+            raise errors.Storage("transaction has ended") from error
+        self._environment.fail(error)
+
+
+class LmdbWrite(LmdbRead, WriteTxn):
+    _changes = 0
+
+    def __enter__(self) -> LmdbWrite:
+        self._txn, self._tables = self._environment.begin_write(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        txn, self._txn = self._txn, ENDED
+        try:
+            if kind is None:
+                txn.commit()
+            elif txn is not ENDED:
+                txn.abort()
+        except lmdb.Error as failure:
+            self._environment.fail(failure)
+        finally:
+            self._environment.end_write(self)
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        check_key(key)
+        self._changes += 1
+        try:
+            self._txn.put(key, value, db=self._handle(table))
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def append(self, table: str, key: bytes, value: bytes) -> None:
+        check_key(key)
+        self._changes += 1
+        try:
+            added = self._txn.put(key, value, append=True, db=self._handle(table))
+        except lmdb.Error as error:
+            self._fail(error)
+        if not added:
+            raise errors.Storage(f"cannot append to '{table}': key is not the greatest", key=key)
+
+    def delete(self, table: str, key: bytes) -> bool:
+        check_key(key)
+        self._changes += 1
+        try:
+            return bool(self._txn.delete(key, db=self._handle(table)))
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def _ascend(
+        self, cursor: Any, start: bytes, stop: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            found, changes = cursor.set_range(start), self._changes
+            while found:
+                key, value = cursor.item()
+                if stop is not None and key >= stop:
+                    return
+                yield key, value
+                found = cursor.next() if changes == self._changes else _after(cursor, key)
+                changes = self._changes
+        except lmdb.Error as error:
+            self._fail(error)
+
+    def _descend(
+        self, cursor: Any, start: bytes, stop: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            found, changes = _before(cursor, stop), self._changes
+            while found:
+                key, value = cursor.item()
+                if key < start:
+                    return
+                yield key, value
+                found = cursor.prev() if changes == self._changes else _before(cursor, key)
+                changes = self._changes
+        except lmdb.Error as error:
+            self._fail(error)
+
+
+def _before(cursor: Any, key: bytes | None) -> bool:
+    """Move to the greatest key below ``key`` (the last one for None)."""
+    if key is not None and cursor.set_range(key):
+        return bool(cursor.prev())
+    return bool(cursor.last())
+
+
+def _after(cursor: Any, key: bytes) -> bool:
+    """Move to the least key above ``key``."""
+    return bool(cursor.set_range(key) and (cursor.key() != key or cursor.next()))
