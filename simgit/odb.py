@@ -304,7 +304,7 @@ class ObjectDatabase:
             for oid, value in txn.scan("objects", low, high + b"\0")
         }
         found |= {oid: "state" for oid, _ in self.states.with_prefix(txn, low, high)}
-        found |= {oid: "array" for oid in self.states.arrays_with_prefix(txn, low, high)}
+        found |= dict.fromkeys(self.states.arrays_with_prefix(txn, low, high), "array")
         return sorted((kind, Oid(oid)) for oid, kind in found.items())
 
     def locate(self, txn: ReadTxn, oid: bytes) -> Location:

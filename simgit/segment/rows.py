@@ -61,6 +61,7 @@ class ArrayColumn:
     """A column whose values are arrays of one dtype and shape, as raw bytes of each."""
 
     __slots__ = ("chunks", "dtype", "shape")
+    rows = None  # all states have a value
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], chunks: list[bytes]) -> None:
         self.dtype = dtype
@@ -81,47 +82,64 @@ class ArrayColumn:
         """Return the arrays one by one."""
         return [self[i] for i in range(len(self.chunks))]
 
-    def stacked(self) -> AnyArray:
+    def present(self) -> AnyArray:
         """Return one array with a leading axis for the states."""
         flat = np.frombuffer(b"".join(self.chunks), self.dtype)
         return flat.reshape(len(self.chunks), *self.shape)
 
 
 class DenseColumn:
-    """A column given as one array with a leading axis for the states."""
+    """A column given as one array with a leading axis for the states.
 
-    __slots__ = ("data",)
+    ``rows`` lists the states that have a value, if not all have.
+    """
 
-    def __init__(self, data: AnyArray) -> None:
+    __slots__ = ("data", "rows")
+
+    def __init__(self, data: AnyArray, rows: npt.NDArray[np.intp] | None = None) -> None:
         self.data = data
+        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, i: int) -> Any:
-        return self.data[i]
+        return ABSENT if self.rows is not None and i not in self.rows else self.data[i]
 
     def slice(self, start: int) -> DenseColumn:
         """Return the column from ``start`` on."""
-        return DenseColumn(self.data[start:])
+        rows = None if self.rows is None else self.rows[self.rows >= start] - start
+        return DenseColumn(self.data[start:], rows)
 
     def values(self) -> list[Any]:
         """Return the elements one by one, as NumPy scalars or arrays."""
-        return list(self.data)
+        if self.rows is None:
+            return list(self.data)
+        values: list[Any] = [ABSENT] * len(self.data)
+        for row in self.rows.tolist():
+            values[row] = self.data[row]
+        return values
 
-    def stacked(self) -> AnyArray:
-        """Return the array."""
-        return self.data
+    def present(self) -> AnyArray:
+        """Return the values that there are."""
+        return self.data if self.rows is None else self.data[self.rows]
 
 
 Column = list[Any] | ArrayColumn | DenseColumn
 Columns = Mapping[str, Column]
 
 
+_RESERVED: Final = {"reward": float, "terminated": bool, "truncated": bool}
+
+
 def row_value(columns: Columns, i: int) -> dict[str, Any]:
     """Return the value of one state: its top-level fields that are present."""
     found = {name: column[i] for name, column in columns.items()}
-    return {name: value for name, value in found.items() if value is not ABSENT}
+    return {
+        name: _RESERVED[name](value) if name in _RESERVED else value
+        for name, value in found.items()
+        if value is not ABSENT
+    }
 
 
 def tail(columns: Columns, start: int) -> Columns:
@@ -244,19 +262,19 @@ class _Packer:
     def fill_stacked(self, index: int, kind: FieldType, column: ArrayColumn | DenseColumn) -> bool:
         """Fill a field from arrays of one dtype and shape at once, if that is possible."""
         if kind.code == ARRAY:
-            if isinstance(column, DenseColumn) and column.data.ndim < 2:
+            if isinstance(column, DenseColumn):
                 return False
             self.put(index, None, self.add_arrays(index, column.values(), None))
         else:
             dtype = kind.storage_dtype
-            data = column.stacked()
+            data = column.present()
             if dtype is None or data.shape[1:] != kind.shape:
                 return False
             cast = exact_cast(data, dtype)
             if cast is None:
                 return False
-            self.put(index, None, as_bytes(cast, kind.width))
-        self.mark(index, None)
+            self.put(index, column.rows, as_bytes(cast, kind.width))
+        self.mark(index, column.rows)
         return True
 
     def fill_present(

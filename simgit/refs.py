@@ -1,0 +1,356 @@
+"""Refs: runs, tags and HEAD, each with its reflog. Changes happen in the caller's transaction.
+
+refs: "HEAD" | "runs/…" | "tags/…"   -> canonical map
+log:  ref name ‖ 00 ‖ u64 number     -> canonical map
+meta: "fold" ‖ 00 ‖ folded ref name  -> the name as it is spelt
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.codec import decode_value, encode_value
+from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
+from simgit.oid import Oid
+from simgit.segment.header import Location
+from simgit.storage.base import ReadTxn, WriteTxn
+
+HEAD: Final = "HEAD"
+RUNS: Final = "runs/"
+TAGS: Final = "tags/"
+STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
+MAX_NAME: Final = 200
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+_REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?)$")
+
+
+def check_name(name: str, what: str = "run") -> str:
+    """Return ``name`` if a run or tag may have it: git's check-ref-format, and no revision.
+
+    Raises:
+        InvalidInput: it may not; the message says why.
+    """
+    reason = None
+    components = name.split("/")
+    if not name or name in ("@", HEAD):
+        reason = "the name is empty or reserved"
+    elif _FORBIDDEN.search(name):
+        reason = "it contains a character or sequence that revisions need"
+    elif any(part.startswith(".") or part.endswith(".lock") or not part for part in components):
+        reason = "a component is empty, begins with '.' or ends with '.lock'"
+    elif name.endswith(".") or name.startswith("-"):
+        reason = "it ends with '.' or begins with '-'"
+    elif _REVISION_LIKE.search(name):
+        reason = "it reads as a step or an episode of another run"
+    elif len(name.encode(errors="replace")) > MAX_NAME:
+        reason = f"it is longer than {MAX_NAME} bytes"
+    elif not name.isprintable():
+        reason = "it contains characters that cannot be shown"
+    if reason is not None:
+        raise InvalidInput(f"'{name}' is not a valid name for a {what}: {reason}", name=name)
+    return name
+
+
+def fold(name: str) -> str:
+    """Return what two names that differ only in case or Unicode form have in common."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+# --- who writes --------------------------------------------------------------------------------
+
+
+@cache
+def machine() -> str:
+    """Return what tells this machine, since its last start, from others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return f"{platform.node()} {boot}".strip()
+
+
+def process_start(pid: int) -> str:
+    """Return when a process started, in a form that tells it from a later one with its number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def this_writer() -> dict[str, Any]:
+    """Return a description of this process."""
+    pid = os.getpid()
+    return {"machine": machine(), "pid": pid, "start": process_start(pid)}
+
+
+def is_alive(writer: dict[str, Any]) -> bool:
+    """Return whether a writer still runs; those on other machines are taken to."""
+    if writer["machine"] != machine():
+        # after a restart of this machine none of its old processes runs
+        return str(writer["machine"]).split(" ")[0] != machine().split(" ")[0]
+    try:
+        os.kill(writer["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return process_start(writer["pid"]) == str(writer["start"])
+
+
+# --- records -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """What a run's ref says: its newest state, where that lies, and how the run stands."""
+
+    oid: Oid | None
+    line: int
+    step: int
+    record: Oid
+    status: str = "active"
+    created: int = 0
+    ended: int | None = None
+    writer: dict[str, Any] | None = None
+
+    @property
+    def place(self) -> Location:
+        """Where the newest state lies."""
+        return Location(self.line, self.step)
+
+    @property
+    def shown_status(self) -> str:
+        """The status, ``crashed`` if the run's writer is gone without having ended it."""
+        gone = self.status == "active" and self.writer is not None and not is_alive(self.writer)
+        return "crashed" if gone else self.status
+
+
+@dataclass(frozen=True)
+class TagRef:
+    """What a tag's ref says: a state, and the annotation if it has one."""
+
+    oid: Oid
+    tag: Oid | None = None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One change of a ref."""
+
+    old: Oid | None
+    new: Oid | None
+    time: int
+    message: str
+    pid: int = field(default_factory=os.getpid)
+
+
+def now() -> int:
+    """Return the time in nanoseconds since 1970, UTC."""
+    return time.time_ns()
+
+
+def _decode(value: bytes, kind: type[Any]) -> Any:
+    record = decode_value(value)
+    try:
+        for name in ("oid", "record", "tag", "old", "new"):
+            if record.get(name) is not None:
+                record[name] = Oid(record[name])
+        return kind(**record)
+    except (TypeError, AttributeError, InvalidInput):
+        raise Integrity("a ref is damaged") from None
+
+
+class Refs:
+    """Runs, tags and HEAD of one store."""
+
+    # --- reading ---
+
+    def run(self, txn: ReadTxn, name: str) -> RunRef:
+        """Return a run's ref.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        value = txn.get("refs", (RUNS + name).encode(errors="replace"))
+        if value is None:
+            raise NotFound(f"run '{name}' not found", name=name)
+        found: RunRef = _decode(value, RunRef)
+        return found
+
+    def has_run(self, txn: ReadTxn, name: str) -> bool:
+        """Return whether there is a run of this name."""
+        return txn.get("refs", (RUNS + name).encode(errors="replace")) is not None
+
+    def tag(self, txn: ReadTxn, name: str) -> TagRef:
+        """Return a tag's ref.
+
+        Raises:
+            NotFound: there is no such tag.
+        """
+        value = txn.get("refs", (TAGS + name).encode(errors="replace"))
+        if value is None:
+            raise NotFound(f"tag '{name}' not found", name=name)
+        found: TagRef = _decode(value, TagRef)
+        return found
+
+    def has_tag(self, txn: ReadTxn, name: str) -> bool:
+        """Return whether there is a tag of this name."""
+        return txn.get("refs", (TAGS + name).encode(errors="replace")) is not None
+
+    def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
+        """Yield name and ref of all runs, ordered by name."""
+        for key, value in txn.scan("refs", b"runs/", b"runs0"):
+            yield key[len(RUNS) :].decode(), _decode(value, RunRef)
+
+    def tags(self, txn: ReadTxn) -> Iterator[tuple[str, TagRef]]:
+        """Yield name and ref of all tags, ordered by name."""
+        for key, value in txn.scan("refs", b"tags/", b"tags0"):
+            yield key[len(TAGS) :].decode(), _decode(value, TagRef)
+
+    def head(self, txn: ReadTxn) -> str | Oid:
+        """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
+        value = decode_value(txn.get("refs", b"HEAD") or encode_value({"run": "main"}))
+        return Oid(value["oid"]) if "oid" in value else str(value["run"])
+
+    def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
+        """Yield the changes of a ref, the newest first."""
+        key = ref.encode() + b"\0"
+        for _, value in txn.scan("log", key, key + b"\xff" * 9, reverse=True):
+            yield _decode(value, LogEntry)
+
+    # --- writing ---
+
+    def create_run(self, txn: WriteTxn, name: str, ref: RunRef, message: str) -> None:
+        """Create a run.
+
+        Raises:
+            AlreadyExists: there is one of this name, or one that differs in case or Unicode form.
+        """
+        check_name(name)
+        self._claim(txn, RUNS, name, "run")
+        self._put(txn, RUNS + name, asdict(ref))
+        self._log(txn, RUNS + name, None, ref.oid, message)
+
+    def update_run(
+        self, txn: WriteTxn, name: str, old: RunRef, new: RunRef, message: str | None
+    ) -> None:
+        """Replace a run's ref if it still is ``old``'s state; ``message`` None logs nothing.
+
+        Raises:
+            Conflict: it moved.
+        """
+        current = self.run(txn, name)
+        if current.oid != old.oid:
+            raise Conflict(f"run '{name}' moved since it was read", name=name)
+        self._put(txn, RUNS + name, asdict(new))
+        if message is not None:
+            self._log(txn, RUNS + name, old.oid, new.oid, message)
+            if self.head(txn) == name:
+                self._log(txn, HEAD, old.oid, new.oid, message)
+
+    def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
+        """Remove a run; its reflog stays."""
+        ref = self.run(txn, name)
+        txn.delete("refs", (RUNS + name).encode())
+        self._release(txn, RUNS, name)
+        self._log(txn, RUNS + name, ref.oid, None, message)
+        return ref
+
+    def rename_run(self, txn: WriteTxn, old: str, new: str) -> None:
+        """Rename a run together with its reflog, and HEAD if it points there."""
+        check_name(new)
+        ref = self.run(txn, old)
+        txn.delete("refs", (RUNS + old).encode())
+        self._release(txn, RUNS, old)
+        self._claim(txn, RUNS, new, "run")
+        self._put(txn, RUNS + new, asdict(ref))
+        self._move_log(txn, RUNS + old, RUNS + new)
+        self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
+        if self.head(txn) == old:
+            self.set_head(txn, new, f"branch: renamed {old} to {new}")
+
+    def create_tag(self, txn: WriteTxn, name: str, ref: TagRef, force: bool = False) -> None:
+        """Create a tag, or move it with ``force``.
+
+        Raises:
+            AlreadyExists: there is one of this name, or one that differs in case or Unicode form.
+        """
+        check_name(name, "tag")
+        old = None
+        if force and self.has_tag(txn, name):
+            old = self.tag(txn, name).oid
+            self._release(txn, TAGS, name)
+        self._claim(txn, TAGS, name, "tag")
+        self._put(txn, TAGS + name, asdict(ref))
+        self._log(txn, TAGS + name, old, ref.oid, f"tag: {name}")
+
+    def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
+        """Remove a tag; its reflog stays."""
+        ref = self.tag(txn, name)
+        txn.delete("refs", (TAGS + name).encode())
+        self._release(txn, TAGS, name)
+        self._log(txn, TAGS + name, ref.oid, None, f"tag: deleted {name}")
+        return ref
+
+    def set_head(self, txn: WriteTxn, target: str | Oid, message: str) -> None:
+        """Point HEAD at a run (which may not exist yet), or detach it at a state."""
+        old = self.head_oid(txn)
+        value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
+        txn.put("refs", b"HEAD", encode_value(value))
+        self._log(txn, HEAD, old, self.head_oid(txn), message)
+
+    def move_head(self, txn: WriteTxn, oid: Oid, message: str) -> None:
+        """Move a detached HEAD."""
+        self.set_head(txn, oid, message)
+
+    def head_oid(self, txn: ReadTxn) -> Oid | None:
+        """Return the state that HEAD leads to, None if there is none yet."""
+        head = self.head(txn)
+        if isinstance(head, Oid):
+            return head
+        return self.run(txn, head).oid if self.has_run(txn, head) else None
+
+    def _put(self, txn: WriteTxn, ref: str, record: dict[str, Any]) -> None:
+        txn.put("refs", ref.encode(), encode_value(record))
+
+    def _claim(self, txn: WriteTxn, space: str, name: str, what: str) -> None:
+        key = b"fold\0" + (space + fold(name)).encode()
+        taken = txn.get("meta", key)
+        if taken is not None:
+            other = taken.decode()
+            why = "" if other == name else f" as '{other}' (names that differ only in case or form)"
+            raise AlreadyExists(f"{what} '{name}' already exists{why}", name=other)
+        txn.put("meta", key, name.encode())
+
+    def _release(self, txn: WriteTxn, space: str, name: str) -> None:
+        txn.delete("meta", b"fold\0" + (space + fold(name)).encode())
+
+    def _log(self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str) -> None:
+        prefix = ref.encode() + b"\0"
+        last = txn.floor("log", prefix + b"\xff" * 8)
+        number = int.from_bytes(last[0][-8:], "big") + 1 if last and last[0][:-8] == prefix else 0
+        entry = asdict(LogEntry(old, new, now(), message))
+        txn.put("log", prefix + number.to_bytes(8, "big"), encode_value(entry))
+
+    def _move_log(self, txn: WriteTxn, old: str, new: str) -> None:
+        start = old.encode() + b"\0"
+        entries = list(txn.scan("log", start, start + b"\xff" * 9))
+        for key, value in entries:
+            txn.delete("log", key)
+            txn.put("log", new.encode() + b"\0" + key[-8:], value)
+
+
+def moved(ref: RunRef, oid: Oid, place: Location) -> RunRef:
+    """Return a run's ref after it went on to another state."""
+    return replace(ref, oid=oid, line=place.line, step=place.step)
