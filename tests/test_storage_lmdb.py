@@ -279,6 +279,33 @@ def test_a_child_leaves_the_readers_of_its_parent_alone(store: LmdbStorage) -> N
     assert get(store, b"k") == b"child"
 
 
+def test_a_fork_waits_for_the_transactions_of_other_threads(store: LmdbStorage) -> None:
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            get(store, b"k")
+
+    def write() -> None:
+        while not stop.is_set():
+            put(store, b"k", b"v")
+
+    def work() -> bool:
+        put(store, b"child", b"x")
+        return get(store, b"k") == b"v"
+
+    threads = [threading.Thread(target=target) for target in (read, read, write)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(in_child(work) for _ in range(5))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert get(store, b"child") == b"x"
+
+
 def test_a_transaction_of_the_parent_has_ended_in_the_child(store: LmdbStorage) -> None:
     with store.read() as read, store.write() as write:
 

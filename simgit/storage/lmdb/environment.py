@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from simgit.storage.lmdb.transactions import LmdbRead, LmdbWrite
 
 _READER_CHECK_EVERY: Final = 16
+_FORK_WAIT: Final = 2.0
 
 
 class Environment:
@@ -29,7 +31,8 @@ class Environment:
         self.handles = 0
         self.writable = writable
         self.full = False
-        self.active: set[LmdbRead] = set()
+        self.active: dict[LmdbRead, int] = {}
+        self._forking = False
         self._lock_file = lock
         self._mutex = threading.Lock()
         self._writing = threading.Lock()
@@ -41,24 +44,28 @@ class Environment:
 
     def begin_read(self, txn: LmdbRead) -> tuple[Any, dict[str, Any]]:
         """Begin a transaction; return it and the tables."""
+        if self._forking:
+            self._wait_for_fork()
         with self._mutex:
             try:
                 began = self.env.begin()
             except lmdb.Error as error:
                 began = self._begin_again(error)
-            self.active.add(txn)
+            self.active[txn] = threading.get_ident()
             return began, self.tables
 
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
         if self._writer == threading.get_ident():
             raise errors.Storage("this thread already holds the write transaction")
+        if self._forking:
+            self._wait_for_fork()
         self._writing.acquire()
         self._writer = threading.get_ident()
         try:
             with self._mutex:
                 self._prepare_write()
-                self.active.add(txn)
+                self.active[txn] = threading.get_ident()
             return self._begin_write(), self.tables
         except BaseException:
             self.end_write(txn)
@@ -66,11 +73,11 @@ class Environment:
 
     def end_read(self, txn: LmdbRead) -> None:
         """Forget a read transaction."""
-        self.active.discard(txn)
+        self.active.pop(txn, None)
 
     def end_write(self, txn: LmdbWrite) -> None:
         """Forget the write transaction and let the next one in."""
-        self.active.discard(txn)
+        self.active.pop(txn, None)
         self._writer = None
         self._writing.release()
 
@@ -97,6 +104,24 @@ class Environment:
         """End every transaction and unmap the file."""
         self.env.close()
 
+    def before_fork(self) -> None:
+        """Let the transactions of other threads end, and no new one begin.
+
+        The child would inherit what those threads hold and could never let go of it.
+        After a while the fork goes on all the same: such a child gets an error, not damage.
+        """
+        self._forking, deadline = True, time.monotonic() + _FORK_WAIT
+        self._mutex.acquire()
+        while self._others() and time.monotonic() < deadline:
+            self._mutex.release()
+            time.sleep(0.0002)
+            self._mutex.acquire()
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+        self._mutex.release()
+        self._forking = False
+
     def abandon(self) -> None:
         """In a forked child: drop the parent's objects without touching what they stand for.
 
@@ -112,6 +137,17 @@ class Environment:
         """Raise our error for one of LMDB's."""
         self.full = self.full or isinstance(error, lmdb.MapFullError)
         raise files.translate(error, self.directory) from error
+
+    def _others(self) -> bool:
+        """Whether another thread has a transaction."""
+        me = threading.get_ident()
+        return any(thread != me for thread in list(self.active.values()))
+
+    def _wait_for_fork(self) -> None:
+        """Wait, unless this thread has a transaction that the fork waits for."""
+        me = threading.get_ident()
+        while self._forking and me not in list(self.active.values()):
+            time.sleep(0.0002)
 
     def _open(self) -> None:
         try:
@@ -197,7 +233,19 @@ class Registry:
                 self._open = {k: e for k, e in self._open.items() if e is not environment}
                 environment.close()
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Bring every environment to rest."""
+        self._mutex.acquire()
+        for environment in self._open.values():
+            environment.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        for environment in self._open.values():
+            environment.after_fork()
+        self._mutex.release()
+
+    def after_fork_in_child(self) -> None:
         """Start empty in a forked child; a lock may be held by a thread that is not there."""
         inherited, self._open = self._open, {}
         self._mutex = threading.RLock()
@@ -212,4 +260,8 @@ def _file_key(directory: Path) -> tuple[int, int]:
 
 REGISTRY: Final = Registry()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=REGISTRY.after_fork)
+    os.register_at_fork(
+        before=REGISTRY.before_fork,
+        after_in_parent=REGISTRY.after_fork_in_parent,
+        after_in_child=REGISTRY.after_fork_in_child,
+    )

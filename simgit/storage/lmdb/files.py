@@ -169,4 +169,8 @@ def translate(error: lmdb.Error, directory: Path) -> errors.SimgitError:
         )
     if isinstance(error, lmdb.ReadersFullError):
         return errors.Storage(f"too many read transactions are open: {where}", path=directory)
+    if "already open in this process" in str(error):
+        return errors.Storage(
+            f"process was forked while a transaction was in use: {where}", path=directory
+        )
     return errors.Storage(f"storage failed (is the disk full?): {where}", path=directory)

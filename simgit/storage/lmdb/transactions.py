@@ -45,6 +45,7 @@ class LmdbRead(ReadTxn):
         txn, self._txn = self._txn, ENDED
         if txn is not ENDED:
             txn.abort()
+        del txn  # before a fork may go on: the child must inherit nothing
         self._environment.end_read(self)
 
     def abandon(self) -> None:
@@ -148,6 +149,7 @@ class LmdbWrite(LmdbRead, WriteTxn):
         except lmdb.Error as failure:
             self._environment.fail(failure)
         finally:
+            del txn
             self._environment.end_write(self)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
