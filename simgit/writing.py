@@ -1,0 +1,145 @@
+"""From what a user passes for a state to named, stored states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.arrays import to_array
+from simgit.errors import InvalidInput
+from simgit.freeze import freeze
+from simgit.objects import EMPTY_SCHEMA, NO_ORIGIN, Spec
+from simgit.odb import ObjectDatabase
+from simgit.oid import Oid
+from simgit.segment.header import Location
+from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, tail
+from simgit.segment.states import Batch, Tip, new_batch
+from simgit.storage.base import WriteTxn
+
+FIELDS: Final = (
+    "observation", "action", "reward", "terminated", "truncated",
+    "info", "reset", "files", "message",
+)  # fmt: skip
+"""The top-level fields, in the order in which recorders keep them."""
+
+
+def freeze_reward(value: Any) -> float:
+    """Return a reward as the float64 that is stored.
+
+    Raises:
+        InvalidInput: it is no real number, or float64 cannot hold it exactly.
+    """
+    if type(value) is float:
+        return value
+    if not isinstance(value, (bool, int, float, complex, str, bytes)):
+        value = _scalar(value, "reward")
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise InvalidInput(f"reward: {value!r} is not a number", path="reward")
+    if isinstance(value, np.complexfloating):
+        raise InvalidInput(f"reward: {value!r} is not a real number", path="reward")
+    try:
+        reward = float(value)
+    except OverflowError:
+        reward = float("inf")
+    if reward != value and value == value:
+        raise InvalidInput(f"reward: {value!r} has no exact float64", path="reward")
+    return reward
+
+
+def freeze_flag(value: Any, name: str) -> bool:
+    """Return a flag as a bool.
+
+    Raises:
+        InvalidInput: it is anything else.
+    """
+    if type(value) is bool:
+        return value
+    if not isinstance(value, (bool, np.bool_)):
+        value = _scalar(value, name)
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInput(f"{name}: {value!r} is not a bool", path=name)
+    return bool(value)
+
+
+def _scalar(value: Any, name: str) -> Any:
+    """Return the element of an array of one element, anything else as it is."""
+    if isinstance(value, np.generic) or not hasattr(value, "__array__"):
+        return value
+    array = to_array(value, name)
+    if array.size != 1:
+        raise InvalidInput(f"{name}: an array of {array.size} elements is not a scalar", path=name)
+    return array.reshape(-1)[0]
+
+
+def freeze_reset(value: Any) -> Any:
+    """Return a reset mark: a map of the seed and options that were given, or ABSENT.
+
+    Raises:
+        InvalidInput: it is neither a bool nor a map with these keys.
+    """
+    if value is None or value is False:
+        return ABSENT
+    if value is True:
+        return {}
+    if not isinstance(value, Mapping) or not set(value) <= {"seed", "options"}:
+        raise InvalidInput(
+            "reset: a bool or a map with 'seed' and 'options' is needed", path="reset"
+        )
+    return freeze({key: item for key, item in value.items() if item is not None}, "reset")
+
+
+def freeze_message(value: Any) -> str:
+    """Return a message.
+
+    Raises:
+        InvalidInput: it is no string.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"message: {value!r} is not a string", path="message")
+    text: str = freeze(value, "message")
+    return text
+
+
+def prepare(columns: Columns, parents: tuple[Tip, ...], origin: bytes | None = None) -> list[Batch]:
+    """Pack and name the states of columns of frozen values; cut where the schema changes.
+
+    The batches after the first name their parent by its oid only: ``store`` puts its place in.
+    """
+    count = check_columns(columns)
+    batches: list[Batch] = []
+    schema = parents[0].schema if parents else EMPTY_SCHEMA
+    start = 0
+    while start < count:
+        rest = tail(columns, start) if start else columns
+        rows = pack(schema, rest, count - start) if schema.fields else None
+        if rows is None or rows.count == 0:
+            schema = schema.extended(row_value(rest, 0))
+            rows = pack(schema, rest, count - start)
+            assert rows.count, "a state does not fit the schema that was made for it"
+        batch = new_batch(rows, parents, b"" if parents else bytes(origin or NO_ORIGIN.oid))
+        batches.append(batch)
+        parents = (pending_tip(batch),)
+        start += rows.count
+    return batches
+
+
+def pending_tip(batch: Batch) -> Tip:
+    """Return the tip after a prepared batch: its oid and schema, but not yet its place."""
+    return Tip(Oid(batch.oids[-1]), Location(0, 0), batch.rows.schema, 0, 0, 0.0)
+
+
+def store(
+    odb: ObjectDatabase, txn: WriteTxn, batches: list[Batch], parents: tuple[Tip, ...]
+) -> Tip:
+    """Store prepared batches; return the tip of the last state."""
+    if not parents and batches[0].origin == NO_ORIGIN.oid:
+        odb.put(txn, Spec({}))
+    tip = None
+    for batch in batches:
+        odb.put(txn, batch.rows.schema)
+        batch.parents = parents if tip is None else (tip,)
+        tip = odb.states.append(txn, batch)
+    assert tip is not None
+    return tip
