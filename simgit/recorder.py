@@ -131,6 +131,11 @@ class _Writer:
             self._thread = threading.Thread(target=self._work, name="simgit-flush", daemon=True)
             self._thread.start()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something that could not be stored waits to be tried again."""
+        return bool(self._backlog)
+
     def submit(self, work: list[tuple[Lane, Columns]]) -> None:
         """Store the columns of lanes in one transaction, now or soon."""
         if self._thread is None:
@@ -170,7 +175,8 @@ class _Writer:
 
     def _store(self, work: list[tuple[Lane, Columns]]) -> None:
         """Store what waits, oldest first; what cannot be stored now is kept for the next flush."""
-        self._backlog.append(work)
+        if work:
+            self._backlog.append(work)
         while self._backlog:
             self._store_one(self._backlog[0])
 
@@ -232,7 +238,7 @@ class _Base:
     def _start_flush(self) -> None:
         self._flushed_at = time.monotonic()
         work = self._take()
-        if work:
+        if work or self._writer.waiting:
             self._writer.submit(work)
 
     def close(self, status: str = "active") -> None:
