@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 
 def checkpoints(count: int = 100, apart: int = 80, seed: int = 0) -> Iterator[dict[str, Tensors]]:
-    """Yield ``count`` trees of arrays (weights, first and second moments), ``apart`` updates apart."""
+    """Yield ``count`` trees of arrays (weights, both moments), ``apart`` updates apart."""
     rng = np.random.default_rng([seed, 4])
     tree = _fresh(rng)
     done = 0
@@ -33,7 +34,7 @@ def raw_bytes(tree: dict[str, Tensors]) -> int:
 
 def _fresh(rng: np.random.Generator) -> dict[str, Tensors]:
     weights: Tensors = {}
-    for layer, (fan_in, fan_out) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for layer, (fan_in, fan_out) in enumerate(pairwise(SIZES)):
         bound = 1 / np.sqrt(fan_in)
         weights[f"{layer}.weight"] = rng.uniform(-bound, bound, (fan_in, fan_out)).astype("f4")
         weights[f"{layer}.bias"] = rng.uniform(-bound, bound, fan_out).astype("f4")

@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
 SHAPE = (210, 160, 3)
-DIGITS = (
-    "757 222 717 717 551 747 747 711 757 757".split()  # a rough font: three of five lines each
-)
+DIGITS = [
+    "757",
+    "222",
+    "717",
+    "717",
+    "551",
+    "747",
+    "747",
+    "711",
+    "757",
+    "757",
+]  # a rough font: three of five lines each
 
 
 def frames(game: str, count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -86,7 +95,14 @@ def breakout(seed: int) -> Iterator[Frame]:
 
 def _wall(frame: Frame, bricks: NDArray[np.bool_]) -> None:
     colours = np.array(
-        [(200, 72, 72), (198, 108, 58), (180, 122, 48), (162, 162, 42), (72, 160, 72), (66, 72, 200)],
+        [
+            (200, 72, 72),
+            (198, 108, 58),
+            (180, 122, 48),
+            (162, 162, 42),
+            (72, 160, 72),
+            (66, 72, 200),
+        ],
         np.uint8,
     )
     wall = np.where(bricks[:, :, None], colours[:, None, :], 0).astype(np.uint8)
@@ -130,7 +146,7 @@ def pacman(seed: int) -> Iterator[Frame]:
         _eat(background, pellets, places[0])
         for who in range(5):
             y, x = places[who]
-            frame[y : y + 10, x : x + 8][sprites[who, tick // 2 % 2]] = colours[who]
+            frame[y : y + 10, x : x + 8][sprites[who, tick // 8 % 2]] = colours[who]
         _score(frame, tick // 4, 190, 90, (195, 144, 61))
         yield frame
 
@@ -149,9 +165,7 @@ def _maze(rng: np.random.Generator) -> tuple[Frame, set[tuple[int, int]]]:
     return background, pellets
 
 
-def _walk(
-    rng: np.random.Generator, places: NDArray[np.int64], headings: NDArray[np.int64]
-) -> None:
+def _walk(rng: np.random.Generator, places: NDArray[np.int64], headings: NDArray[np.int64]) -> None:
     """Move each figure along the grid; at a crossing it may turn."""
     ways = np.array([(0, 3), (0, -3), (3, 0), (-3, 0)])
     turn = rng.random(5) < 0.15
