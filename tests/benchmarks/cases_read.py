@@ -114,6 +114,6 @@ def _(bench: Bench) -> float:
 def _(bench: Bench) -> float:
     git = recording.git_repo(bench)
     oids = git("rev-list", "main").split()
-    names = [oids[step] + b":state.json" for step in sample(len(oids))]
+    names = [oids[step] + b":state" for step in sample(len(oids))]
     with git.reader() as reader:
         return median_of_each(lambda name: peer_git.ask(reader, name), names) * 1e6

@@ -13,18 +13,7 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
 SHAPE = (210, 160, 3)
-DIGITS = [
-    "757",
-    "222",
-    "717",
-    "717",
-    "551",
-    "747",
-    "747",
-    "711",
-    "757",
-    "757",
-]  # a rough font: three of five lines each
+DIGITS = ("757", "222", "717", "717", "557", "747", "747", "711", "757", "757")  # a rough font
 
 
 def frames(game: str, count: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -134,7 +134,7 @@ def _play(
 
 def _step(state: NDArray[np.float64], action: NDArray[np.int64]) -> NDArray[np.float64]:
     """Advance every episode by one step of 20 ms (Euler, as the environment does)."""
-    x, x_dot, theta, theta_dot = state
+    _, x_dot, theta, theta_dot = state
     force = np.where(action == 1, 10.0, -10.0)
     cos, sin = np.cos(theta), np.sin(theta)
     push = (force + 0.05 * np.square(theta_dot) * sin) / 1.1

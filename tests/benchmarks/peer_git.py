@@ -1,4 +1,4 @@
-"""git itself, given the same states: one commit a state, its JSON as the only file."""
+"""git itself, given the same states: one commit a state, its packed fields as the only file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from .checkpoints import Tensors
 from .generate import Row
 from .measure import run
-from .peers import as_json
+from .peers import as_bytes
 
 WHO = b"bench <bench@example.org> %d +0000"
 ENVIRONMENT = {
@@ -59,9 +59,9 @@ def write_stream(path: Path, rows: Iterable[Row]) -> Path:
     """Write the states of one run as a fast-import stream, one commit a state."""
     with path.open("wb") as file:
         for step, row in enumerate(rows):
-            body = as_json(row)
+            body = as_bytes(row)
             file.write(_commit(b"main", step))
-            file.write(b"M 100644 inline state.json\ndata %d\n%s\n" % (len(body), body))
+            file.write(b"M 100644 inline state\ndata %d\n%s\n" % (len(body), body))
     return path
 
 
@@ -80,7 +80,7 @@ def _fork(shared: int, length: int) -> Iterator[bytes]:
 
 
 def _commit(branch: bytes, step: int, mark: bool = False, parent: bytes = b"") -> bytes:
-    message = b"step %d" % step
+    message = b"%s, step %d" % (branch, step)
     return b"commit refs/heads/%s\n%scommitter %s\ndata %d\n%s\n%s" % (
         branch,
         b"mark :1\n" if mark else b"",

@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import lmdb
@@ -161,7 +162,7 @@ def unxor_groups(packed: Iterable[bytes], frame_size: int) -> int:
     count = 0
     for data in packed:
         group = np.frombuffer(bytearray(decompress(data)), np.uint8).reshape(-1, frame_size)
-        for above, frame in zip(group, group[1:], strict=False):
+        for above, frame in pairwise(group):
             frame ^= above
         count += len(group)
     return count

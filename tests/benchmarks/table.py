@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from .case import Bench, Case, Figures, Outcome, measure
 from .cases import chosen
 from .measure import affinity, pin
 
-HEAD = ("what", "unit", "target", "simgit", "git", "SQLite", "LMDB", "others", "verdict")
+HEAD = ("name", "what", "unit", "target", "simgit", "git", "SQLite", "LMDB", "others", "verdict")
 PEERS = ("git", "SQLite", "LMDB")
-WORDS = {"what", "unit", "others", "verdict"}
+WORDS = {"name", "what", "unit", "others", "verdict"}
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Line:
         """Return the row of the table."""
         peers = [self.cell(peer) for peer in PEERS]
         simgit = self.cell("simgit")
-        head = (self.case.what, self.case.unit, self.target(), simgit)
+        head = (self.case.name, self.case.what, self.case.unit, self.target(), simgit)
         return (*head, *peers, self.others(), self.verdict())
 
 
@@ -122,12 +123,12 @@ def remarks(lines: list[Line]) -> list[str]:
     notes: dict[str, list[str]] = {}
     for line in lines:
         if line.case.note:
-            notes.setdefault(line.case.note, []).append(line.case.what)
-    found = [f"{'; '.join(rows)}: {note}." for note, rows in notes.items()]
+            notes.setdefault(line.case.note, []).append(line.case.name)
+    found = [f"{', '.join(names)}: {note}." for note, names in notes.items()]
     for line in lines:
         for side, outcome in line.outcomes.items():
             if outcome.problem.startswith("failed"):
-                found.append(f"{line.case.what}, {side} {outcome.problem}")
+                found.append(f"{line.case.name}, {side} {outcome.problem}")
     return found
 
 
@@ -172,12 +173,16 @@ def main(arguments: list[str]) -> int:
 
 def _show(lines: list[Line], notes: list[str], options: argparse.Namespace) -> None:
     rows = [line.cells() for line in lines]
-    print(text(rows), "", *notes, "", *remarks(lines), sep="\n")
+    print(text(rows), "", *notes, "", *map(_wrapped, remarks(lines)), sep="\n")
     if options.json:
         options.json.write_text(as_json(lines, notes), encoding="utf-8")
     if options.output:
         bullets = "\n".join(f"- {note}" for note in [*notes, *remarks(lines)])
         page.put(options.output, "table", f"{markdown(rows)}\n\n{bullets}")
+
+
+def _wrapped(remark: str) -> str:
+    return textwrap.fill(remark, 120, subsequent_indent="    ")
 
 
 def _parser() -> argparse.ArgumentParser:
