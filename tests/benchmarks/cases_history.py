@@ -160,15 +160,26 @@ def git_fork(bench: Bench) -> peer_git.Git:
         git.fast_import(peer_git.write_fork(stream, length(bench) // 2, length(bench)))
         stream.unlink()
         git("commit-graph", "write", "--reachable")
+        fork = git("rev-parse", f"a~{length(bench) - length(bench) // 2}")
+        check(git("merge-base", "a", "b"), fork)
         return git
 
     return bench.keep("git-fork", build)
 
 
+def check(found: object, expected: object) -> None:
+    """Fail a case whose answer is wrong, however fast it was."""
+    if found != expected:
+        raise ValueError(f"found {found!r}, not {expected!r}")
+
+
 @merge_base.side("simgit")
 def _(bench: Bench) -> float:
+    found: list[Any] = []
     with subject.store().open(subject.forked(bench, length(bench))) as repo:
-        return seconds(lambda: repo.merge_base("a", "b")) * 1e3
+        taken = seconds(lambda: found.append(repo.merge_base("a", "b")))
+        check(found[0], repo.state(f"a@{length(bench) // 2 - 1}").oid)
+    return taken * 1e3
 
 
 @merge_base.side("git")
@@ -200,9 +211,7 @@ def _(bench: Bench) -> float:
     command = subject.program("-C", str(path), "log", "--oneline", "main")
     printed: list[subprocess.CompletedProcess[bytes]] = []
     taken = seconds(lambda: printed.append(run(command, env=subject.environment())))
-    lines = printed[0].stdout.count(b"\n")
-    if lines != logged(bench):
-        raise ValueError(f"{lines} lines for {logged(bench)} states")
+    check(printed[0].stdout.count(b"\n"), logged(bench))
     return taken
 
 

@@ -44,11 +44,15 @@ def whole(bench: Bench) -> int:
 @columns.side("simgit", repeat=5)
 def _(bench: Bench) -> float:
     path = subject.recorded(bench, whole(bench))
+    found: list[Any] = []
     with subject.store().open(path) as repo:
-        return whole(bench) / seconds(lambda: _touch(repo.trajectory("main")))
+        taken = seconds(lambda: found.extend(_columns(repo.trajectory("main"))))
+    if len(found[0]) != whole(bench):
+        raise ValueError(f"{len(found[0])} states read of {whole(bench)}")
+    return whole(bench) / taken
 
 
-def _touch(run: Any) -> list[Any]:
+def _columns(run: Any) -> list[Any]:
     names = ("observations", "actions", "rewards", "terminations", "truncations")
     return [getattr(run, name) for name in names]
 

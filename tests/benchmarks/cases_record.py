@@ -22,8 +22,8 @@ append = Case(
     "states/s",
     at_least(250_000),
     "simgit 1 M states, flushed every 8 192; git fast-import 100 000 (34 packed bytes "
-    "each, its input prepared beforehand); SQLite (JSON, 1 000 rows a synced transaction) and LMDB (random 32-byte keys, "
-    "8 192 a synced transaction) 300 000",
+    "each, its input prepared beforehand); SQLite (JSON, 1 000 rows a synced transaction) and "
+    "LMDB (random 32-byte keys, 8 192 a synced transaction) 300 000",
 )
 background = Case("append-background", "the same, flushed in a background thread", "states/s")
 batch = Case(
@@ -48,7 +48,7 @@ size = Case(
     "bytes a state on disk, all included, after gc",
     "bytes",
     at_most(18),
-    "1 M states; git after `git gc` 100 000; SQLite and LMDB 300 000",
+    "1 M states; git after `git gc`, with index and commit-graph, 100 000; SQLite and LMDB 300 000",
 )
 memory = Case("memory", "memory while recording 10 M states, peak", "MB", at_most(300))
 growth = Case(
