@@ -17,16 +17,9 @@ from .measure import disk, scratch, seconds
 
 XOR = {"breakout": 58, "pong": 71, "pacman": 255}
 FRAME = int(np.prod(games.SHAPE))
+KINDS = {"regression": networks.regression, "dqn": networks.dqn}
 CASES: list[Case] = []
 
-checkpoints = Case(
-    "checkpoints",
-    "100 checkpoints, 80 updates apart, of raw bytes",
-    "share",
-    at_most(0.45),
-    "a 4-128-128-2 network with Adam's moments in float32, 209 kB; git: loose files after "
-    "`git gc`; XOR: each tensor with the one before, in byte planes, zstd 3",
-)
 unchanged = Case(
     "unchanged",
     "an unchanged tensor in a checkpoint",
@@ -152,17 +145,16 @@ def _out_case(game: str) -> Case:
 
 for _game in XOR:
     CASES += [_bytes_case(_game), _in_case(_game), _out_case(_game)]
-CASES += [checkpoints, unchanged]
 
 
-def trees(bench: Bench) -> list[dict[str, Tensors]]:
-    """Return the checkpoints; the quick run has a fifth of them."""
+def trees(bench: Bench, kind: str) -> list[dict[str, Tensors]]:
+    """Return one kind of checkpoints; the quick run has a fifth of them."""
     count = bench.size(100, 20)
-    return bench.keep("checkpoints", lambda: list(networks.checkpoints(count)))
+    return bench.keep(f"checkpoints-{kind}", lambda: list(KINDS[kind](count)))
 
 
-def _raw(bench: Bench) -> int:
-    return sum(map(networks.raw_bytes, trees(bench)))
+def _raw(bench: Bench, kind: str) -> int:
+    return sum(map(networks.raw_bytes, trees(bench, kind)))
 
 
 def _attached(bench: Bench, given: list[dict[str, Tensors]]) -> int:
@@ -177,30 +169,45 @@ def _attached(bench: Bench, given: list[dict[str, Tensors]]) -> int:
         return disk(path) - subject.empty_size(bench)
 
 
-@checkpoints.side("simgit", repeat=1)
-def _(bench: Bench) -> float:
-    return _attached(bench, trees(bench)) / _raw(bench)
+def _checkpoints_case(kind: str) -> Case:
+    case = Case(
+        f"checkpoints-{kind}",
+        f"100 checkpoints, 80 updates apart, of raw bytes, {kind}",
+        "share",
+        at_most(0.45),
+        "a 4-128-128-2 network with Adam's moments in float32; 'regression' sees a fresh batch at "
+        "each update; 'dqn' learns CartPole from recorded states and has a target network, which "
+        "is copied every 500 updates (smaller or slower networks of this kind: XOR 0.52 to 0.56); "
+        "git: loose files after `git gc`; XOR: each tensor with the one before, in byte planes, "
+        "zstd 3",
+    )
+
+    @case.side("simgit", repeat=1)
+    def _(bench: Bench) -> float:
+        return _attached(bench, trees(bench, kind)) / _raw(bench, kind)
+
+    @case.side("git", repeat=1)
+    def _(bench: Bench) -> float:
+        with scratch(bench.path) as path:
+            git = peer_git.Git(path / "git")
+            git.fast_import(peer_git.write_checkpoints(path / "stream", trees(bench, kind)))
+            git("gc", "--quiet")
+            return disk(git.path) / _raw(bench, kind)
+
+    @case.side("alone", repeat=1)
+    def _(bench: Bench) -> float:
+        given = trees(bench, kind)
+        arrays = [a for tree in given for part in tree.values() for a in part.values()]
+        return sum(map(len, peers.each_alone(arrays))) / _raw(bench, kind)
+
+    @case.side("XOR", repeat=1)
+    def _(bench: Bench) -> float:
+        return peers.xor_tensors(trees(bench, kind)) / _raw(bench, kind)
+
+    return case
 
 
-@checkpoints.side("git", repeat=1)
-def _(bench: Bench) -> float:
-    with scratch(bench.path) as path:
-        git = peer_git.Git(path / "git")
-        stream = peer_git.write_checkpoints(path / "stream", trees(bench))
-        git.fast_import(stream)
-        git("gc", "--quiet")
-        return disk(git.path) / _raw(bench)
-
-
-@checkpoints.side("alone", repeat=1)
-def _(bench: Bench) -> float:
-    arrays = [a for tree in trees(bench) for part in tree.values() for a in part.values()]
-    return sum(map(len, peers.each_alone(arrays))) / _raw(bench)
-
-
-@checkpoints.side("XOR", repeat=1)
-def _(bench: Bench) -> float:
-    return peers.xor_tensors(trees(bench)) / _raw(bench)
+CASES += [*map(_checkpoints_case, KINDS), unchanged]
 
 
 @unchanged.side("simgit", repeat=1)

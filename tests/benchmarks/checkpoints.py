@@ -1,4 +1,10 @@
-"""Checkpoints of a small network in training, with Adam's moments: real updates, real weights."""
+"""Checkpoints of a small network in training, with Adam's moments: real updates, real weights.
+
+How far they compress depends on the training far more than on the store: two kinds are made.
+``regression`` draws a fresh batch for each update, so that nothing comes to rest.
+``dqn`` learns CartPole's values from recorded states, and keeps a target network beside the
+other three parts, which changes once in 500 updates.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +14,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from .generate import Columns, states
+
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
 SIZES = (4, 128, 128, 2)
 BATCH = 64
+SYNC = 500
+DISCOUNT = np.float32(0.99)
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 
-def checkpoints(count: int = 100, apart: int = 80, seed: int = 0) -> Iterator[dict[str, Tensors]]:
+def regression(count: int = 100, apart: int = 80, seed: int = 0) -> Iterator[dict[str, Tensors]]:
     """Yield ``count`` trees of arrays (weights, both moments), ``apart`` updates apart."""
     rng = np.random.default_rng([seed, 4])
     tree = _fresh(rng)
@@ -24,7 +34,45 @@ def checkpoints(count: int = 100, apart: int = 80, seed: int = 0) -> Iterator[di
         for _ in range(apart):
             done += 1
             _update(tree, _gradients(tree["weights"], *_batch(rng)), done)
-        yield {part: {k: v.copy() for k, v in tensors.items()} for part, tensors in tree.items()}
+        yield {part: _copy(tensors) for part, tensors in tree.items()}
+
+
+def dqn(count: int = 100, apart: int = 80, seed: int = 0) -> Iterator[dict[str, Tensors]]:
+    """Yield trees as above, and the target network, of a DQN that learns from random play."""
+    rng = np.random.default_rng([seed, 5])
+    tree, played = _fresh(rng), states(20_000, seed)
+    steps = np.flatnonzero(~played.reset)
+    target = _copy(tree["weights"])
+    for done in range(1, count * apart + 1):
+        drawn = rng.choice(steps, BATCH)
+        wanted = _wanted(tree["weights"], target, played, drawn)
+        gradients = _gradients(tree["weights"], played.observation[drawn - 1], wanted)
+        _update(tree, gradients, done)
+        if done % SYNC == 0:
+            target = _copy(tree["weights"])
+        if done % apart == 0:
+            yield {**{part: _copy(tensors) for part, tensors in tree.items()}, "target": target}
+
+
+def _copy(tensors: Tensors) -> Tensors:
+    return {name: array.copy() for name, array in tensors.items()}
+
+
+def _values(weights: Tensors, x: Array) -> Array:
+    """Return the network's output."""
+    for layer in range(len(SIZES) - 1):
+        x = (np.maximum(x, 0) if layer else x) @ weights[f"{layer}.weight"]
+        x = x + weights[f"{layer}.bias"]
+    return x
+
+
+def _wanted(weights: Tensors, target: Tensors, played: Columns, steps: NDArray[np.int64]) -> Array:
+    """Return the values that a batch of steps teaches (of the action taken; else as they are)."""
+    values = _values(weights, played.observation[steps - 1])
+    after = _values(target, played.observation[steps]).max(axis=1)
+    learnt = 1 + DISCOUNT * np.where(played.terminated[steps], 0, after)
+    values[np.arange(len(steps)), played.action[steps]] = learnt
+    return values
 
 
 def raw_bytes(tree: dict[str, Tensors]) -> int:

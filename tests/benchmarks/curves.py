@@ -17,10 +17,10 @@ from .measure import affinity, median_of_each, pin, scratch, seconds
 
 SAMPLE = 500
 BRANCHES = 100
-LAST = 10_000
+PORTIONS = 5
 PEER_LIMIT = 1_000_000
 WHAT = {
-    "record": "record one of the last states",
+    "record": "record one state more, flushed every 8 192",
     "branch": "branch, synced",
     "step": "one state by run@step",
     "oid": "one state by oid",
@@ -38,26 +38,22 @@ def sizes(largest: int) -> list[int]:
 def simgit_points(path: Path, largest: int) -> Iterator[tuple[int, Point]]:
     """Grow one store, and yield what each operation costs (in seconds) at each size."""
     repository = subject.store()
-    source, recorded = generate.rows(largest), 0
+    source, recorded = generate.rows(2 * largest), 0
     for size in sizes(largest):
-        last = min(LAST, (size - recorded) // 2)
-        subject.record(path, islice(source, size - recorded - last))
-        point = {"record": _record(path, list(islice(source, last)))}
-        recorded = size
+        subject.record(path, islice(source, max(0, size - recorded)))
+        recorded = max(size, recorded)
         with repository.open(path) as repo:
-            point.update(_operations(repo, size))
+            point = _operations(repo, size)
+            portions = [list(islice(source, subject.FLUSH)) for _ in range(PORTIONS)]
+            point["record"] = median_of_each(lambda rows: _record(repo, rows), portions)
+        point["record"] /= subject.FLUSH
+        recorded += PORTIONS * subject.FLUSH
         yield size, point
 
 
-def _record(path: Path, rows: list[generate.Row]) -> float:
-    """Return the seconds a state, of states appended to a store that is open already."""
-    half = len(rows) // 2
-    with (
-        subject.store().open(path) as repo,
-        repo.recorder("main", flush_every=half) as recorder,
-    ):
-        subject.feed(recorder.append, rows[:half])
-        return seconds(lambda: subject.feed(recorder.append, rows[half:])) / (len(rows) - half)
+def _record(repo: Any, rows: list[generate.Row]) -> None:
+    with repo.recorder("main", flush_every=subject.FLUSH) as recorder:
+        subject.feed(recorder.append, rows)
 
 
 def _operations(repo: Any, size: int) -> Point:
