@@ -22,8 +22,8 @@ append = Case(
     "states/s",
     at_least(250_000),
     "simgit 1 M states, flushed every 8 192; git fast-import 100 000 (34 packed bytes "
-    "each, its input prepared beforehand, its heap kept); SQLite (JSON, 1 000 rows a synced transaction) and "
-    "LMDB (random 32-byte keys, 8 192 a synced transaction) 300 000",
+    "each, its input prepared beforehand, its heap kept); SQLite (JSON, 1 000 rows a synced "
+    "transaction) and LMDB (random 32-byte keys, 8 192 a synced transaction) 300 000",
 )
 background = Case("append-background", "the same, flushed in a background thread", "states/s")
 batch = Case(

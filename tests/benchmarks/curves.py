@@ -20,7 +20,7 @@ BRANCHES = 100
 PORTIONS = 5
 PEER_LIMIT = 1_000_000
 WHAT = {
-    "record": "record one state more, flushed every 8 192",
+    "record": "record a state (8 192 a flush)",
     "branch": "branch, synced",
     "step": "one state by run@step",
     "oid": "one state by oid",
