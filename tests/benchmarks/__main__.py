@@ -6,9 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-if not __package__:
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-    __package__ = "benchmarks"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import cases_record, curves, table
 
