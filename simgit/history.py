@@ -14,7 +14,7 @@ from simgit.oid import Oid
 from simgit.segment.header import Header, Location, header_at, last_header
 from simgit.segment.lines import Line, fork_point, line_of_step, read_line
 from simgit.segment.pack import BLOCK_ROWS
-from simgit.segment.states import episode_starts, slice_rows
+from simgit.segment.states import episode_starts
 from simgit.storage.base import ReadTxn
 
 
@@ -274,10 +274,3 @@ def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
 def oids_of(odb: ObjectDatabase, txn: ReadTxn, stretch: Stretch) -> list[Oid]:
     """Return the recomputed oids of a stretch."""
     return [Oid(oid) for oid in odb.states.oids(txn, stretch.line, stretch.start, stretch.stop)]
-
-
-__all__ = [
-    "Stretch", "ancestor", "episode_end", "episode_of", "episode_start", "generation",
-    "is_ancestor", "leaves", "log_order", "merge_bases", "oids_of", "parents_at", "parents_of",
-    "slice_rows", "stretches",
-]  # fmt: skip

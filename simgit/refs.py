@@ -123,6 +123,7 @@ class RunRef:
     created: int = 0
     ended: int | None = None
     writer: dict[str, Any] | None = None
+    parent: str | None = None  # the name of the run that it was branched off
 
     @property
     def place(self) -> Location:
@@ -276,6 +277,9 @@ class Refs:
         self._claim(txn, RUNS, new, "run")
         self._put(txn, RUNS + new, asdict(ref))
         self._move_log(txn, RUNS + old, RUNS + new)
+        for name, child in list(self.runs(txn)):
+            if child.parent == old:
+                self._put(txn, RUNS + name, asdict(replace(child, parent=new)))
         self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
         if self.head(txn) == old:
             self.set_head(txn, new, f"branch: renamed {old} to {new}")
