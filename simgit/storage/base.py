@@ -123,6 +123,10 @@ class Storage(ABC):
     def write(self) -> AbstractContextManager[WriteTxn]:
         """Begin the write transaction, waiting for the writer before; commit at the block's end."""
 
+    def compact(self) -> bool:
+        """Give unused space back, if that can be done now; return whether it was."""
+        return False
+
     @abstractmethod
     def size(self) -> int:
         """Return the bytes taken on disk (0 in memory)."""
