@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from simgit import configuration, history
+from simgit import configuration, history, maintenance
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -556,3 +556,9 @@ class Repository:
         tips += [self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn)]
         head = self.refs.head(txn)
         return tips + ([self.odb.locate(txn, head)] if isinstance(head, Oid) else [])
+
+    # --- maintenance ---
+
+    def gc(self, progress: maintenance.Progress | None = None) -> maintenance.GcReport:
+        """Join small segments and index runs, and give back the space; no oid changes."""
+        return maintenance.gc(self.odb, progress)
