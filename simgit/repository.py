@@ -165,8 +165,11 @@ class Repository:
             Integrity: its bytes do not have its name.
         """
         with self._read() as txn:
-            found = self._resolve(txn, revision)
-            return load_state(self.odb, txn, found.place, found.run)
+            if isinstance(revision, Oid):
+                place = self.odb.locate(txn, revision)
+                return load_state(self.odb, txn, place, None, revision)
+            found = self.revisions.find(txn, revision)
+            return load_state(self.odb, txn, found.place, found.run, found.oid)
 
     def parents(self, revision: str | Oid = HEAD) -> list[State]:
         """Return a state's parents, first to last."""
