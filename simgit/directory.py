@@ -130,8 +130,8 @@ class Directory:
     def prune(self, parts: Parts) -> None:
         """Remove a directory in which there is nothing but directories."""
         with io_errors("/".join(parts)), self._opened(parts) as fd:
-            for name in os.listdir(fd):
-                self.prune((*parts, name))
+            for entry in list(os.scandir(fd)):
+                self.prune((*parts, entry.name))
         with io_errors("/".join(parts)), self._opened(parts[:-1]) as fd:
             os.rmdir(parts[-1], dir_fd=fd)
 

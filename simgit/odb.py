@@ -4,6 +4,8 @@ Objects lie loose, one value each, or (states and their large arrays) in segment
 here need not know which. Every object that is read has its name recomputed.
 
     objects: 32-byte oid -> u8 kind ‖ u8 encoding ‖ u64 payload size ‖ body
+
+The encoding's highest bit says that the body lies elsewhere (see ``bodies``).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from blake3 import blake3
 
 from simgit.arrays import AnyArray, decode_array, dtype_from_text, encode_array, split_array
+from simgit.bodies import INLINE, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
@@ -33,6 +36,7 @@ from simgit.storage.base import ReadTxn, Storage, WriteTxn
 _HEAD: Final = struct.Struct("<BBQ")
 _RAW, _ZSTD, _CHUNKS = range(3)
 _FULL, _DELTA = 5, 6  # arrays, see residuals; 3 and 4 were tried before the first release
+_ELSEWHERE: Final = 0x80
 _ENCODINGS: Final = (_RAW, _ZSTD, _CHUNKS, _FULL, _DELTA)
 MAX_DELTA_DEPTH: Final = 32
 CHUNKED_SIZE: Final = 64 << 10
@@ -78,7 +82,29 @@ class ObjectDatabase:
     def _store(
         self, txn: WriteTxn, oid: bytes, kind: str, encoding: int, size: int, body: bytes
     ) -> None:
+        if len(body) > INLINE and encoding != _CHUNKS:
+            encoding, body = encoding | _ELSEWHERE, put_body(txn, body)
         txn.put("objects", oid, _HEAD.pack(KIND_CODES[kind], encoding, size) + body)
+
+    def drop(self, txn: WriteTxn, oid: bytes) -> bool:
+        """Remove a loose object; return whether it was there. Nothing may need it any more."""
+        value = txn.get("objects", oid)
+        if value is not None and value[1] & _ELSEWHERE:
+            delete_body(txn, value[_HEAD.size :])
+        return txn.delete("objects", oid)
+
+    def _loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
+        """Return what is stored of a loose object, its body included."""
+        value = txn.get("objects", oid)
+        if value is None:
+            return None
+        if len(value) < _HEAD.size:
+            raise Integrity(f"object '{oid.hex()}' is damaged")
+        code, encoding, size = _HEAD.unpack_from(value)
+        if not encoding & _ELSEWHERE:
+            return value
+        body = get_body(txn, value[_HEAD.size :])
+        return _HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
 
     def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
         """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
@@ -102,7 +128,7 @@ class ObjectDatabase:
 
     def _delta_base(self, txn: ReadTxn, base: Oid, payload: bytes) -> tuple[int, bytes] | None:
         """Return depth and payload of a base, if it can be one for ``payload``."""
-        value = txn.get("objects", base)
+        value = self._loose(txn, base)
         if value is None:
             return None
         kind, encoding, size = _HEAD.unpack_from(value)
@@ -170,7 +196,7 @@ class ObjectDatabase:
 
     def delta_base(self, txn: ReadTxn, oid: bytes) -> Oid | None:
         """Return the array that a loose one is stored as the difference to, None if it is not."""
-        value = txn.get("objects", oid)
+        value = self._loose(txn, oid)
         if value is None or _HEAD.unpack_from(value)[1] != _DELTA:
             return None
         return Oid(value[_HEAD.size : _HEAD.size + OID_SIZE])
@@ -188,7 +214,7 @@ class ObjectDatabase:
             NotFound: there is none of this name.
             Integrity: its bytes do not have this name.
         """
-        value = txn.get("objects", oid)
+        value = self._loose(txn, oid)
         if value is None:
             return self._get_packed(txn, oid)
         kind, payload = self._decode(txn, oid, value, MAX_DELTA_DEPTH)
@@ -226,7 +252,7 @@ class ObjectDatabase:
         return kind, payload
 
     def _decode_delta(self, txn: ReadTxn, oid: bytes, body: bytes, size: int, depth: int) -> bytes:
-        value = txn.get("objects", body[:OID_SIZE])
+        value = self._loose(txn, body[:OID_SIZE])
         if value is None or depth == 0:
             raise Integrity(f"object '{oid.hex()}' is a difference to one that is missing")
         _, before = self._decode(txn, body[:OID_SIZE], value, depth - 1)

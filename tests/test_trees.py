@@ -185,3 +185,18 @@ def test_checkpoints_become_differences(odb: ObjectDatabase) -> None:
     with odb.read() as txn:
         assert base is not None and same(load_data(odb, txn, *base), {"w": last})
     assert size < 0.3 * 70 * last.nbytes
+
+
+def test_an_array_of_any_length_is_stored_and_dropped_whole(odb: ObjectDatabase) -> None:
+    rng = np.random.default_rng(0)
+    for size in (2, 200, 201, 1002, 1003, 2004, 70_000, 256 << 10, 300_000):
+        array = rng.integers(0, 256, size, np.uint8)
+        with odb.write() as txn:
+            kind, oid = store_data(odb, txn, array)
+            kept = store_data(odb, txn, array[::-1])
+        odb._recent._kept.clear()
+        with odb.write() as txn:
+            assert same(load_data(odb, txn, kind, oid), array)
+            assert odb.drop(txn, oid) and not odb.exists(txn, oid)
+            assert same(load_data(odb, txn, *kept), array[::-1])
+            assert odb.drop(txn, kept[1]) and txn.count("bodies") == 0

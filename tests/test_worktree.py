@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import tracemalloc
 from pathlib import Path
 
@@ -190,7 +189,6 @@ def test_a_large_file_streams(root: Path, tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < 32 << 20, f"{peak} bytes at the peak"
     assert (root / "out/f").stat().st_size == size
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
     odb.storage.close()
 
 
