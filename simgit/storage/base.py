@@ -43,6 +43,7 @@ TABLES: Final = (
     "log",
     "attachments",
     "chunks",
+    "bodies",
 )
 
 MAX_KEY: Final = 511
