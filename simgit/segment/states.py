@@ -100,6 +100,7 @@ class StateStore:
         self.index = Index()
         self.read_schema = read_schema
         self._layouts: dict[bytes, Layout] = {}
+        self._names: tuple[tuple[bytes, bytes, int] | None, bytes, list[bytes]] = (None, b"", [])
         self._block: tuple[tuple[bytes, int, bool], Block] | None = None
 
     # --- writing ---
@@ -289,16 +290,30 @@ class StateStore:
     def _segment_oids(self, txn: ReadTxn, header: Header, start: int, stop: int) -> list[bytes]:
         """Return oids of rows of one block, the one with row ``start``."""
         number, within = divmod(start, BLOCK_ROWS)
-        block = self.block(txn, header, number)
-        group = within // CHECKPOINT_ROWS
-        first = group * CHECKPOINT_ROWS
-        last = min(stop - number * BLOCK_ROWS, block.rows.count)
-        head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
-        oids = chain_oids(block.rows.slice(first, last), head)
-        self._check_chain(block, oids, group, first)
-        return oids[within - first :]
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        last = min(stop - number * BLOCK_ROWS, header.block_rows(number))
+        return self._named(txn, header, number, first, last)[1][within - first :]
 
-    def _check_chain(self, block: Block, oids: list[bytes], group: int, first: int) -> None:
+    def _named(
+        self, txn: ReadTxn, header: Header, number: int, first: int, stop: int
+    ) -> tuple[bytes, list[bytes]]:
+        """Return what precedes the first row in its state's payload, and the oids, of a stretch.
+
+        Args:
+            first: the stretch's first row in the block, a 64th one.
+        """
+        key = (header.blocks[number].fixed_check, header.parent, first)
+        known, head, oids = self._names
+        if known != key or len(oids) < stop - first:
+            block = self.block(txn, header, number)
+            group = first // CHECKPOINT_ROWS
+            head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
+            oids = chain_oids(block.rows.slice(first, stop), head)
+            self._check_chain(block, oids, group)
+            self._names = (key, head, oids)
+        return head, oids[: stop - first]
+
+    def _check_chain(self, block: Block, oids: list[bytes], group: int) -> None:
         for i in range(CHECKPOINT_ROWS, len(oids), CHECKPOINT_ROWS):
             at = (group + i // CHECKPOINT_ROWS) * OID_SIZE
             if block.checkpoints[at : at + OID_SIZE] != oids[i - 1]:
@@ -315,24 +330,13 @@ class StateStore:
         header = self.header(txn, place)
         number, within = divmod(place.step - header.step, BLOCK_ROWS)
         block = self.block(txn, header, number)
-        group = within // CHECKPOINT_ROWS
-        first = group * CHECKPOINT_ROWS
-        head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
-        rows = block.rows.slice(first, within + 1)
-        oids = chain_oids(rows, head)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        head, oids = self._named(txn, header, number, first, within + 1)
         if oid is not None and oids[-1] != oid:
             raise Integrity(f"the state at step {place.step} is not '{oid.hex()}'")
         if within > first:
             head = linear_head(header.schema, oids[-2])
-        return (
-            Oid(oids[-1]),
-            head,
-            Rows(
-                rows.schema,
-                rows.fixed[within - first :],
-                [v[within - first :] for v in rows.variable],
-            ),
-        )
+        return Oid(oids[-1]), head, block.rows.slice(within, within + 1)
 
     def state(self, txn: ReadTxn, place: Location, oid: bytes | None = None) -> tuple[Oid, State]:
         """Return a state and its recomputed oid; see ``row``."""
