@@ -207,7 +207,8 @@ class PlaneRows(Rows):
     def fixed(self) -> Matrix:  # type: ignore[override]
         """The fixed parts, (rows, width)."""
         stop = self._start + self.count
-        matrix = np.ascontiguousarray(self._planes[:, self._start : stop].T)
+        # a copy in any case: the planes of a single row are in row order already
+        matrix = self._planes[:, self._start : stop].T.copy()
         for each in self._layout.filters:
             matrix[:, each[0] : each[0] + each[1] * each[2]] = self._words(*each)
         return matrix

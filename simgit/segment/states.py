@@ -59,6 +59,8 @@ from simgit.storage.base import ReadTxn, WriteTxn
 
 SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
 SchemaReader = Callable[[ReadTxn, bytes], Schema]
+Key = tuple[bytes, int, int, int]
+"""Last state and rows of a segment, number of a block, and what of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,9 @@ class StateStore:
         self.index = Index()
         self.read_schema = read_schema
         self._layouts: dict[bytes, Layout] = {}
-        self._names: tuple[tuple[bytes, bytes, int] | None, bytes, list[bytes]] = (None, b"", [])
-        self._block: tuple[tuple[bytes, int, bool], Block] | None = None
+        # what was read last; the name of a segment's last state stands for all that is in it
+        self._names: tuple[Key | None, bytes, list[bytes]] = (None, b"", [])
+        self._block: tuple[Key, Block] | None = None
 
     # --- writing ---
 
@@ -236,7 +239,7 @@ class StateStore:
     def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
         """Return a block of a segment, checked against its checksums."""
         info = header.blocks[number]
-        key = (info.fixed_check + header.parent + header.schema, number, variable)
+        key = (header.last, header.count, number, variable)
         if self._block is not None and self._block[0] == key:
             return self._block[1]
         schema = self.read_schema(txn, header.schema)
@@ -302,7 +305,7 @@ class StateStore:
         Args:
             first: the stretch's first row in the block, a 64th one.
         """
-        key = (header.blocks[number].fixed_check, header.parent, first)
+        key = (header.last, header.count, number, first)
         known, head, oids = self._names
         if known != key or len(oids) < stop - first:
             block = self.block(txn, header, number)
