@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from simgit import Oid, Repository
+from simgit.objects import NO_ORIGIN
+from simgit.segment.rows import hash_array
+from simgit.writing import prepare, store
 
 
 @pytest.fixture
@@ -102,36 +105,34 @@ def test_children_are_found_on_the_line_and_on_its_forks(repo: Repository) -> No
     assert {state.oid for state in repo.leaves()} == {merge}
 
 
-def test_what_a_transaction_that_failed_wrote_is_not_remembered(tmp_path: object) -> None:
-    repo = Repository.init(str(tmp_path))
+class Stop(Exception):
+    """Raised to leave a transaction."""
 
-    def states(start: int) -> None:
-        with repo.recorder(f"r{start}", flush_every=10_000) as rec:
-            for i in range(100):
-                rec.append(start + i)
 
-    states(0)
-
-    class Stop(Exception):
-        pass
-
-    from simgit.objects import EMPTY_SCHEMA, NO_ORIGIN
-    from simgit.writing import prepare, store
-
-    def batch(start: int) -> list[object]:
-        return prepare({"action": [start + i for i in range(100)]}, (), NO_ORIGIN.oid)  # type: ignore[return-value]
-
-    assert EMPTY_SCHEMA.oid
-    with pytest.raises(Stop), repo.odb.write() as txn:
-        wrong = batch(5000)
-        tip = store(repo.odb, txn, wrong, ())  # type: ignore[arg-type]
-        assert repo.odb.exists(txn, tip.oid)
-        raise Stop
-    with repo.odb.write() as txn:
-        right = batch(9000)
-        tip = store(repo.odb, txn, right, ())  # type: ignore[arg-type]
+def test_what_a_transaction_that_failed_wrote_is_not_remembered(repo: Repository) -> None:
+    with repo.recorder(flush_every=10_000) as rec:
+        for i in range(100):
+            rec.append(np.zeros(300) + i)
     with repo.odb.read() as txn:
-        for oid in right[0].oids:  # type: ignore[attr-defined]
+        tip = repo.odb.states.tip(txn, repo.state().place)
+
+    def arrays(first: int) -> dict[str, list[np.ndarray]]:
+        return {"observation": [np.zeros(300) + first + i for i in range(100)]}
+
+    wrong = prepare(arrays(1000), (tip,))
+    with pytest.raises(Stop), repo.odb.write() as txn:
+        end = store(repo.odb, txn, wrong, (tip,))
+        assert repo.odb.exists(txn, end.oid)
+        assert repo.odb.states.index.maybe_known(txn, 1, [hash_array(np.zeros(300) + 1000)]).all()
+        raise Stop
+    right = prepare(arrays(2000), (), NO_ORIGIN.oid)
+    with repo.odb.write() as txn:
+        store(repo.odb, txn, right, ())
+    with repo.odb.read() as txn:
+        for oid in right[0].oids:
             assert repo.odb.states.locate(txn, oid) is not None
-        assert not repo.odb.exists(txn, wrong[0].oids[0])  # type: ignore[attr-defined]
-    repo.close()
+        assert not repo.odb.exists(txn, wrong[0].oids[0])
+        for array in arrays(2000)["observation"]:
+            assert repo.odb.array(txn, hash_array(array)).tobytes() == array.tobytes()
+    repo.commit(np.zeros(300) + 1000, run="again")
+    assert (repo.state("again").observation == 1000).all()

@@ -93,22 +93,28 @@ class Index:
     """The index of one store. Runs never change, so what was read of them is kept."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[int, IndexRun] = OrderedDict()
+        self._runs: dict[int, IndexRun] = {}
         self._listed: tuple[int, list[IndexRun]] = (-1, [])
         self._entries: OrderedDict[int, Entries] = OrderedDict()
 
+    def forget(self) -> None:
+        """Forget what was read, since a transaction was rolled back that may have written it."""
+        self._runs, self._listed, self._entries = {}, (-1, []), OrderedDict()
+
     def runs(self, txn: ReadTxn) -> list[IndexRun]:
         """Return all runs, the newest first."""
-        if self._listed[0] == txn.txn_id and not isinstance(txn, WriteTxn):
-            return self._listed[1]
+        listed, kept = self._listed, self._runs  # other threads may replace both
+        if listed[0] == txn.txn_id and not isinstance(txn, WriteTxn):
+            return listed[1]
         found = []
         for key, value in txn.scan("index", b"\0", b"\1"):
-            run = int.from_bytes(key[1:], "big")
-            if run not in self._runs:
-                self._runs[run] = _decode_meta(run, value)
-            found.append(self._runs[run])
-        if len(self._runs) > 2 * len(found) + 64:
-            self._runs = OrderedDict((run.id, run) for run in found)
+            number = int.from_bytes(key[1:], "big")
+            run = kept.get(number)
+            if run is None:
+                run = kept[number] = _decode_meta(number, value)
+            found.append(run)
+        if len(kept) > 2 * len(found) + 64:
+            self._runs = {run.id: run for run in found}
         found.reverse()
         if not isinstance(txn, WriteTxn):
             self._listed = (txn.txn_id, found)
