@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arrays import is_arraylike, storable_dtype, to_array
-from simgit.codec import MAX_DEPTH
+from simgit.codec import MAX_DEPTH, too_deep
 from simgit.errors import InvalidInput
 
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
@@ -27,10 +27,10 @@ def freeze(value: Any, path: str, depth: int = 0) -> Any:
         return value
     if kind is np.ndarray:
         return to_array(value, path).copy()
-    if depth > MAX_DEPTH:
-        raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH}", path=path)
     if isinstance(value, str):
         return _freeze_text(value, path)
+    if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
+        raise too_deep(path)
     if isinstance(value, dict):
         return {_freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

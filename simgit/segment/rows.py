@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from simgit.arrays import AnyArray, array_header
+from simgit.arrays import AnyArray, array_header, as_scalar
 from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid, object_header
@@ -591,7 +591,7 @@ def _decode_fixed(kind: FieldType, fixed: bytes, at: int) -> Any:
         if kind.width == 0:
             return np.zeros(kind.shape, kind.dtype)
         array = np.frombuffer(fixed, kind.dtype, count, at)
-        return array.reshape(kind.shape) if kind.shape else array[0]
+        return as_scalar(array.reshape(kind.shape))
     return complex(*struct.unpack_from("<dd", fixed, at))
 
 
