@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from simgit import configuration, history, maintenance
+from simgit import configuration, fsck, history, maintenance
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -565,3 +565,7 @@ class Repository:
     def gc(self, progress: maintenance.Progress | None = None) -> maintenance.GcReport:
         """Join small segments and index runs, and give back the space; no oid changes."""
         return maintenance.gc(self.odb, progress)
+
+    def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
+        """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""
+        return fsck.Fsck(self.odb, self.refs, progress).run()
