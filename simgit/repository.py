@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from simgit import configuration, history, maintenance
+from simgit import attachments, configuration, fsck, history, maintenance, trees
+from simgit import worktree as files_on_disk
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -229,7 +230,7 @@ class Repository:
         info: Any = None,
         *,
         reset: Any = None,
-        files: Oid | None = None,
+        files: Oid | Mapping[str, Path | bytes] | None = None,
         message: str | None = None,
         run: str | None = None,
         parents: Sequence[str | Oid] = (),
@@ -238,6 +239,7 @@ class Repository:
         """Record one state on a run (HEAD's, if none is named), durably; return its oid.
 
         Args:
+            files: names (with "/" for directories) to paths or bytes, or the oid of a stored tree.
             parents: further parents, after the run's newest state (a merge of checkpoints, say).
             spec: what a root state comes from; see ``simgit.objects.Spec``.
 
@@ -246,6 +248,8 @@ class Repository:
         Raises:
             InvalidInput: a value has no encoding, or the run is completed.
         """
+        if files is not None and not isinstance(files, Oid):
+            files = files_on_disk.store_files(self.odb, files)
         value = {
             "observation": None if observation is None else freeze(observation, "observation"),
             "action": None if action is None else freeze(action, "action"),
@@ -302,7 +306,7 @@ class Repository:
         self,
         run: str | Sequence[str] | None = None,
         *,
-        flush_every: int = 8192,
+        flush_every: int | None = None,
         flush_seconds: float | None = 10.0,
         flush_bytes: int = 64 << 20,
         flush_episodes: bool = False,
@@ -317,7 +321,8 @@ class Repository:
 
         Args:
             run: a run's name, or a sequence of names for batches of parallel environments.
-            flush_every: flush when so many states are buffered (of all lanes together).
+            flush_every: flush when so many states are buffered, of all lanes together; 16384 if not
+                given, and for lanes 4096 for each.
             flush_seconds: flush at the first append after so many seconds; None for never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
@@ -329,6 +334,10 @@ class Repository:
         Raises:
             InvalidInput: a run is completed.
         """
+        if run is not None and not run:
+            raise InvalidInput("a recorder needs one or more runs")
+        if flush_every is None:
+            flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
         if flush_every < 1:
             raise InvalidInput(f"flush_every has to be at least 1, not {flush_every}")
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
@@ -339,7 +348,7 @@ class Repository:
                 if isinstance(head, Oid):
                     raise InvalidInput("HEAD is detached: name the run to record, or branch first")
                 names = [head]
-            if len(set(names)) != len(names) or not names:
+            if len(set(names)) != len(names):
                 raise InvalidInput("a recorder needs one or more runs, each once")
             origin = self.runs_.origin(txn, spec)
             lanes = [self._lane(txn, name, config, seed, origin) for name in names]
@@ -476,19 +485,114 @@ class Repository:
         with self._read() as txn:
             return self.refs.head(txn)
 
-    def checkout(self, target: str | Oid = HEAD, *, detach: bool = False) -> Oid | None:
-        """Point HEAD at a run, or detach it at a state; return the state's oid."""
+    def checkout(
+        self, target: str | Oid = HEAD, *, detach: bool = False, force: bool = False
+    ) -> Oid | None:
+        """Point HEAD at a run, or detach it at a state; return the state's oid.
+
+        The state's files replace those of the state before in the working directory.
+
+        Raises:
+            Conflict: files were changed there, and no ``force``; nothing was done.
+        """
+        run = self._run_named(target) if not detach else None
+        with self._read() as txn:
+            old = self.refs.head_oid(txn)
+            if run is not None:
+                new = self.refs.run(txn, run).oid if self.refs.has_run(txn, run) else None
+            else:
+                new = self._resolve(txn, target).oid
+        if self.worktree is not None:
+            trees = [self.state(oid).files if oid else None for oid in (old, new)]
+            if trees != [None, None]:
+                files_on_disk.checkout(self.odb, self.worktree, trees[0], trees[1], force)
         with self.odb.write() as txn:
-            if isinstance(target, str) and not detach:
-                name = target[len(RUNS) :] if target.startswith(RUNS) else target
-                if name == HEAD:
-                    return self.refs.head_oid(txn)
-                if self.refs.has_run(txn, name):
-                    self.refs.set_head(txn, name, f"checkout: moving to {name}")
-                    return self.refs.run(txn, name).oid
-            found = self._resolve(txn, target)
-            self.refs.set_head(txn, found.oid, f"checkout: moving to {target}")
-            return found.oid
+            where: str | Oid | None = run if run is not None else new
+            assert where is not None
+            self.refs.set_head(txn, where, f"checkout: moving to {target}")
+        return new
+
+    def _run_named(self, target: str | Oid) -> str | None:
+        """Return the run that a target of a checkout names, None if it is another revision."""
+        if isinstance(target, Oid):
+            return None
+        with self._read() as txn:
+            if target == HEAD:
+                head = self.refs.head(txn)
+                return head if isinstance(head, str) else None
+            name = target[len(RUNS) :] if target.startswith(RUNS) else target
+            return name if self.refs.has_run(txn, name) else None
+
+    def status(self) -> files_on_disk.Status:
+        """Compare the working directory with the files of HEAD's state."""
+        if self.worktree is None:
+            return files_on_disk.Status((), (), ())
+        with self._read() as txn:
+            oid = self.refs.head_oid(txn)
+        tree = self.state(oid).files if oid else None
+        return files_on_disk.status(self.odb, self.worktree, tree)
+
+    def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
+        """Return the paths of a state's files with the oids of their blobs."""
+        tree = self.state(revision).files
+        if tree is None:
+            return {}
+        with self._read() as txn:
+            return dict(files_on_disk.read_files(self.odb, txn, tree))
+
+    def read_blob(self, oid: Oid) -> Iterator[bytes]:
+        """Yield a blob's bytes piece by piece."""
+        return self.odb.stream_blob(oid)
+
+    # --- attachments ---
+
+    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
+        """Bind data to a state without changing its name; return the data's oid.
+
+        Args:
+            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
+                arrays and plain values (a checkpoint: stored as its difference to the last one of
+                this name), or any plain value.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the name is not allowed, or some part of the data has no encoding.
+        """
+        state = self.resolve(revision)
+        blob = None
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                blob = self.odb.put_blob(file.read, data.stat().st_size)
+        with self.odb.write() as txn:
+            if blob is not None:
+                kind, oid = "blob", blob
+            else:
+                base = attachments.latest(txn, name)
+                kind, oid = trees.store_data(self.odb, txn, data, base)
+            attachments.attach(self.odb, txn, state, name, kind, oid)
+        return oid
+
+    def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
+        """Return a state's attachments: name to kind and oid."""
+        with self._read() as txn:
+            state = self._resolve(txn, revision).oid
+            return attachments.attachments(self.odb, txn, state)
+
+    def attachment(self, revision: str | Oid, name: str) -> Any:
+        """Return the data of an attachment; arrays are read-only.
+
+        Raises:
+            NotFound: the state has none of this name.
+        """
+        with self._read() as txn:
+            state = self._resolve(txn, revision).oid
+            return trees.load_data(self.odb, txn, *attachments.find(self.odb, txn, state, name))
+
+    def detach(self, revision: str | Oid, name: str) -> Oid:
+        """Remove an attachment; return the oid of what it was."""
+        with self.odb.write() as txn:
+            state = self._resolve(txn, revision).oid
+            return attachments.detach(self.odb, txn, state, name)[1]
 
     def tag(
         self,
@@ -565,3 +669,7 @@ class Repository:
     def gc(self, progress: maintenance.Progress | None = None) -> maintenance.GcReport:
         """Join small segments and index runs, and give back the space; no oid changes."""
         return maintenance.gc(self.odb, progress)
+
+    def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
+        """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""
+        return fsck.Fsck(self.odb, self.refs, progress).run()

@@ -13,6 +13,7 @@ by oid in the table ``oids`` instead.
 from __future__ import annotations
 
 import struct
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Index:
         self._runs: dict[int, IndexRun] = {}
         self._listed: tuple[int, list[IndexRun]] = (-1, [])
         self._entries: OrderedDict[int, Entries] = OrderedDict()
+        self._mutex = threading.Lock()
 
     def forget(self) -> None:
         """Forget what was read, since a transaction was rolled back that may have written it."""
@@ -103,20 +105,18 @@ class Index:
 
     def runs(self, txn: ReadTxn) -> list[IndexRun]:
         """Return all runs, the newest first."""
-        listed, kept = self._listed, self._runs  # other threads may replace both
-        if listed[0] == txn.txn_id and not isinstance(txn, WriteTxn):
+        listed = self._listed
+        writing = isinstance(txn, WriteTxn)
+        if listed[0] == txn.txn_id and not writing:
             return listed[1]
         found = []
         for key, value in txn.scan("index", b"\0", b"\1"):
-            number = int.from_bytes(key[1:], "big")
-            run = kept.get(number)
-            if run is None:
-                run = kept[number] = _decode_meta(number, value)
-            found.append(run)
-        if len(kept) > 2 * len(found) + 64:
-            self._runs = {run.id: run for run in found}
+            run = int.from_bytes(key[1:], "big")
+            found.append(self._runs.get(run) or _decode_meta(run, value))
+        # a number that was committed is never given out again; for others see ``forget``
+        self._runs = {run.id: run for run in found}
         found.reverse()
-        if not isinstance(txn, WriteTxn):
+        if not writing:
             self._listed = (txn.txn_id, found)
         return found
 
@@ -144,14 +144,17 @@ class Index:
         return known
 
     def _cached_entries(self, txn: ReadTxn, run: int) -> Entries:
-        if run not in self._entries:
-            self._entries[run] = read_entries(txn, run)
-            while sum(len(prefix) for prefix, _ in self._entries.values()) > CACHED_ENTRIES:
-                self._entries.popitem(last=False)
-                if not self._entries:
-                    return read_entries(txn, run)
-        self._entries.move_to_end(run)
-        return self._entries[run]
+        with self._mutex:
+            if run in self._entries:
+                self._entries.move_to_end(run)
+                return self._entries[run]
+        entries = read_entries(txn, run)
+        with self._mutex:
+            self._entries[run] = entries
+            total = sum(len(prefix) for prefix, _ in self._entries.values())
+            while total > CACHED_ENTRIES and len(self._entries) > 1:
+                total -= len(self._entries.popitem(last=False)[1][0])
+        return entries
 
     def _pages(self, txn: ReadTxn, run: int, low: int, high: int) -> list[bytes]:
         first = txn.floor("index", _page_key(run, low))

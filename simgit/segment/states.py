@@ -240,8 +240,9 @@ class StateStore:
         """Return a block of a segment, checked against its checksums."""
         info = header.blocks[number]
         key = (header.last, header.count, number, variable)
-        if self._block is not None and self._block[0] == key:
-            return self._block[1]
+        cached = self._block  # read once: another thread may replace it
+        if cached is not None and cached[0] == key:
+            return cached[1]
         schema = self.read_schema(txn, header.schema)
         layout = self._layout(header, schema)
         fixed = read_part(txn, header, info.offset, info.fixed_size, info.fixed_check)
