@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from simgit.writing import (
     store,
 )
 
-_FREEZERS: Final = {
+_FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
     "reward": freeze_reward,
     "terminated": lambda value: freeze_flag(value, "terminated"),
     "truncated": lambda value: freeze_flag(value, "truncated"),
