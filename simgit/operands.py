@@ -88,7 +88,7 @@ def column(values: Any, present: Mask) -> Operand:
 def item(one: Operand, key: Any, text: str) -> Operand:
     """Return an element of each value: of an array's trailing axes, or of a Python value."""
     if one.values.dtype != object:
-        if isinstance(key, str) or one.values.ndim <= len(key) - 0:
+        if isinstance(key, str) or one.values.ndim <= len(key):
             raise InvalidInput(f"'{text}': the values have no such element", text=text)
         try:
             return Operand(one.values[(slice(None), *key)], one.present)
@@ -187,10 +187,10 @@ def arithmetic(name: str, a: Operand, b: Operand, text: str) -> Operand:
     Raises:
         InvalidInput: a value is no number.
     """
-    left, right = _as_numbers(a, text), _as_numbers(b, text)
+    left, right = _aligned(_as_numbers(a, text), _as_numbers(b, text))
     present = left.present & right.present
     if name in ("/", "//", "%"):
-        present = present & (right.values != 0 if right.values.ndim == 1 else True)
+        present = present & (b.values != 0 if b.values.ndim == 1 and b.numeric else True)
     with np.errstate(all="ignore"):
         try:
             out = _ARITHMETIC[name](_widened(left.values), _widened(right.values))
@@ -201,6 +201,16 @@ def arithmetic(name: str, a: Operand, b: Operand, text: str) -> Operand:
             if (abs(rough) > _EXACT).any():
                 out = rough  # the integers would have overflown
     return Operand(out, present)
+
+
+def _aligned(a: Operand, b: Operand) -> tuple[Operand, Operand]:
+    """Return operands of as many axes: a number a state goes with each element of an array."""
+    axes = max(a.values.ndim, b.values.ndim)
+    left, right = (
+        Operand(one.values.reshape(one.values.shape + (1,) * (axes - one.values.ndim)), one.present)
+        for one in (a, b)
+    )
+    return left, right
 
 
 def _widened(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -246,6 +256,7 @@ def call(name: str, args: Sequence[Operand], text: str) -> Operand:
 
 def _extreme(name: str, a: Operand, b: Operand, text: str) -> Operand:
     choose = np.minimum if name == "min" else np.maximum
+    a, b = _aligned(a, b)
     try:
         return Operand(choose(a.values, b.values), a.present & b.present)
     except (TypeError, ValueError):

@@ -366,9 +366,9 @@ def _leading(values: Sequence[Any], good: Any) -> int:
 
 def as_bytes(array: AnyArray, width: int) -> Matrix:
     """Return an array's elements as a matrix of bytes, a row for each entry of the first axis."""
+    if width == 0 or not len(array):
+        return np.zeros((len(array), width), np.uint8)
     flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    if width == 0:
-        return np.zeros((len(array), 0), np.uint8)
     return flat.view(np.uint8).reshape(len(array), width)
 
 
