@@ -1,1 +1,38 @@
-"""simgit: git for simulations."""
+"""simgit: git for simulations.
+
+Every state of every run is an immutable object named by its hash; runs are refs; branch from any
+state and go on exactly.
+"""
+
+from simgit.errors import (
+    AlreadyExists,
+    Cluster,
+    Conflict,
+    Divergence,
+    Format,
+    Integrity,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    Storage,
+)
+from simgit.oid import Oid
+from simgit.repository import Repository
+from simgit.state import State
+
+__version__ = "0.1.0"
+__all__ = [
+    "AlreadyExists",
+    "Cluster",
+    "Conflict",
+    "Divergence",
+    "Format",
+    "Integrity",
+    "InvalidInput",
+    "NotFound",
+    "Oid",
+    "Repository",
+    "SimgitError",
+    "State",
+    "Storage",
+]

@@ -1,0 +1,276 @@
+"""Walks over states: ancestors, episodes, merge bases, order of a log. Cost goes with forks."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgit.errors import NotFound
+from simgit.odb import ObjectDatabase
+from simgit.oid import Oid
+from simgit.segment.header import Header, Location, header_at, last_header
+from simgit.segment.lines import Line, fork_point, line_of_step, read_line
+from simgit.segment.pack import BLOCK_ROWS
+from simgit.segment.states import episode_starts
+from simgit.storage.base import ReadTxn
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive states of one line: start <= step < stop."""
+
+    line: int
+    start: int
+    stop: int
+
+
+def parents_of(odb: ObjectDatabase, txn: ReadTxn, line: Line) -> list[Location]:
+    """Return the places of the parents of a line's first state."""
+    if line.is_root:
+        return []
+    first = Location(line.parent_line, line.parent_step)
+    return [first, *(odb.locate(txn, oid) for oid in line.parents[1:])]
+
+
+def parents_at(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> list[Location]:
+    """Return the places of a state's parents."""
+    line = read_line(txn, place.line)
+    if place.step > line.step:
+        return [Location(place.line, place.step - 1)]
+    return parents_of(odb, txn, line)
+
+
+def stretches(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[Stretch]:
+    """Yield the stretches of a state's first-parent history, newest first, down to a step."""
+    line = read_line(txn, place.line)
+    stop = place.step + 1
+    while stop > start:
+        yield Stretch(line.id, max(start, line.step), stop)
+        if line.is_root or line.step <= start:
+            return
+        stop = line.parent_step + 1
+        line = read_line(txn, line.parent_line)
+
+
+def generation(txn: ReadTxn, place: Location) -> int:
+    """Return a state's generation: more than that of each of its parents."""
+    line = read_line(txn, place.line)
+    return line.generation + place.step - line.step
+
+
+# --- episodes ----------------------------------------------------------------------------------
+
+
+def episode_start(odb: ObjectDatabase, txn: ReadTxn, tip: Location, number: int) -> int:
+    """Return the step at which an episode of a state's history begins.
+
+    Raises:
+        NotFound: the history does not have so many episodes.
+    """
+    last = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
+    if not 1 <= number <= last:
+        raise NotFound(
+            f"episode {number} not found: there are episodes 1 to {last}", episode=number
+        )
+    line = read_line(txn, tip.line)
+    while _first_header(txn, line).episode >= number:
+        jump = read_line(txn, line.jump)
+        above = _first_header(txn, jump).episode >= number
+        line = jump if above else read_line(txn, line.parent_line)
+    return _episode_in_line(odb, txn, line, number)
+
+
+def _first_header(txn: ReadTxn, line: Line) -> Header:
+    header = header_at(txn, line.id, line.step)
+    if header is None:
+        raise NotFound(f"line {line.id} has no first segment")
+    return header
+
+
+def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int) -> int:
+    """Find the segment by bisection on steps, then the block by its sums, then the row."""
+    low, high = line.step, last_header(txn, line.id).end
+    header = _first_header(txn, line)
+    while low < high:
+        middle = (low + high) // 2
+        found = odb.states.header(txn, Location(line.id, middle))
+        if found.episode < number:
+            header, low = found, found.end
+        else:
+            high = found.step
+    before = header.episode
+    for i, info in enumerate(header.blocks):
+        if before + info.resets >= number:
+            rows = odb.states.block(txn, header, i).rows
+            starts = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
+            return header.step + i * BLOCK_ROWS + int(starts[number - before - 1])
+        before += info.resets
+    raise NotFound(f"episode {number} not found")
+
+
+def episode_of(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[int, int]:
+    """Return a state's episode, and its number in it (0 is the reset)."""
+    header = odb.states.header(txn, place)
+    episode, start, _ = odb.states.standing(txn, header, place.step)
+    return episode, place.step - start
+
+
+def episode_end(odb: ObjectDatabase, txn: ReadTxn, tip: Location, number: int) -> int:
+    """Return the last step of an episode within a state's history."""
+    try:
+        return episode_start(odb, txn, tip, number + 1) - 1
+    except NotFound:
+        return tip.step
+
+
+# --- merge base --------------------------------------------------------------------------------
+
+_A, _B, _STALE = 1, 2, 4
+
+
+def merge_bases(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
+    """Return the best common ancestors of two states, the one of highest generation first."""
+    if not (read_line(txn, a.line).merged or read_line(txn, b.line).merged):
+        fork = fork_point(txn, a, b)
+        return [] if fork is None else [fork]
+    return _painted(odb, txn, a, b)
+
+
+class _Front:
+    """Where a walk towards the roots stands: for each line the steps reached, with their marks."""
+
+    def __init__(self, txn: ReadTxn) -> None:
+        self.txn = txn
+        self.marks: dict[Location, int] = {}
+        self.heap: list[tuple[int, int, int]] = []
+
+    def add(self, place: Location, marks: int) -> None:
+        if place not in self.marks:
+            heapq.heappush(self.heap, (-generation(self.txn, place), place.line, place.step))
+        self.marks[place] = self.marks.get(place, 0) | marks
+
+    def pop(self) -> tuple[Location, int]:
+        _, line, step = heapq.heappop(self.heap)
+        place = Location(line, step)
+        return place, self.marks.pop(place)
+
+    def next_on_line(self, place: Location) -> Location | None:
+        """Return the newest waiting place of the same line (all of them are older)."""
+        steps = [other.step for other in self.marks if other.line == place.line]
+        return Location(place.line, max(steps)) if steps else None
+
+    def is_live(self) -> bool:
+        return any(marks != _A | _B | _STALE for marks in self.marks.values())
+
+
+def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
+    """Paint the ancestors of both from the newest down, as git does, a stretch at a time."""
+    front = _Front(txn)
+    front.add(a, _A)
+    front.add(b, _B)
+    bases = []
+    while front.heap and front.is_live():
+        place, marks = front.pop()
+        if marks == _A | _B:
+            bases.append(place)
+            marks |= _STALE
+        older = front.next_on_line(place)
+        if older is not None:
+            front.add(older, marks)
+            continue
+        for parent in parents_of(odb, txn, read_line(txn, place.line)):
+            front.add(parent, marks)
+    return bases
+
+
+def is_ancestor(odb: ObjectDatabase, txn: ReadTxn, old: Location, new: Location) -> bool:
+    """Return whether a state is another or one of its ancestors."""
+    return old in merge_bases(odb, txn, old, new)
+
+
+# --- order of a log ----------------------------------------------------------------------------
+
+
+def log_order(
+    odb: ObjectDatabase,
+    txn: ReadTxn,
+    tips: Sequence[Location],
+    exclude: Sequence[Location] = (),
+) -> Iterator[Stretch]:
+    """Yield what is reachable from tips and not from ``exclude``, children before parents.
+
+    Stretches come whole: read each from its end. With one tip and no merges this is the
+    first-parent history.
+    """
+    shown: dict[int, int] = {}  # line -> first step that was yielded
+    hidden = _hidden(odb, txn, exclude)
+    front = _Front(txn)
+    for tip in tips:
+        front.add(tip, _A)
+    while front.heap:
+        place, _ = front.pop()
+        stop = min(place.step + 1, shown.get(place.line, place.step + 1))
+        line = read_line(txn, place.line)
+        older = _next_event(front, place, line)
+        start = max(older, hidden.get(line.id, -1) + 1)
+        if start < stop:
+            yield Stretch(line.id, start, stop)
+            shown[line.id] = start
+        if older > line.step:
+            front.add(Location(line.id, older - 1), _A)
+        elif start == line.step and stop > start:
+            for parent in parents_of(odb, txn, line):
+                front.add(parent, _A)
+
+
+def _next_event(front: _Front, place: Location, line: Line) -> int:
+    """Return the first step of the stretch that can be yielded before another line's turn."""
+    if not front.heap:
+        return line.step
+    other = -front.heap[0][0]  # the greatest generation that waits
+    here = line.generation + place.step - line.step
+    # everything of a greater generation than what waits can go before it
+    return max(line.step, min(place.step, place.step - (here - other) + 1))
+
+
+def _hidden(odb: ObjectDatabase, txn: ReadTxn, exclude: Sequence[Location]) -> dict[int, int]:
+    """Return for each line the newest step that is reachable from the excluded states."""
+    hidden: dict[int, int] = {}
+    todo = list(exclude)
+    while todo:
+        place = todo.pop()
+        known = hidden.get(place.line)
+        if known is not None and known >= place.step:
+            continue
+        hidden[place.line] = place.step
+        if known is None:
+            todo += parents_of(odb, txn, read_line(txn, place.line))
+    return hidden
+
+
+def leaves(odb: ObjectDatabase, txn: ReadTxn) -> Iterator[Location]:
+    """Yield the states without children."""
+    for key, _ in txn.scan("lines"):
+        header = last_header(txn, int.from_bytes(key, "big"))
+        place = Location(header.line, header.end - 1)
+        if next(odb.states.children(txn, place), None) is None:
+            yield place
+
+
+def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
+    """Return the first-parent ancestor with a step.
+
+    Raises:
+        NotFound: the state's own step is smaller.
+    """
+    if not 0 <= step <= place.step:
+        raise NotFound(f"step {step} not found: the history has steps 0 to {place.step}", step=step)
+    return line_of_step(txn, place, step)
+
+
+def oids_of(odb: ObjectDatabase, txn: ReadTxn, stretch: Stretch) -> list[Oid]:
+    """Return the recomputed oids of a stretch."""
+    return [Oid(oid) for oid in odb.states.oids(txn, stretch.line, stretch.start, stretch.stop)]

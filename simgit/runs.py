@@ -1,0 +1,177 @@
+"""Runs: records, branching, sealing, configuration. All in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from simgit import configuration
+from simgit.errors import Conflict, InvalidInput, NotFound
+from simgit.objects import NO_ORIGIN, Run, Spec
+from simgit.odb import ObjectDatabase
+from simgit.oid import Oid
+from simgit.refs import STATUSES, Refs, RunRef, now
+from simgit.revision import Resolved
+from simgit.segment.states import Tip
+from simgit.storage.base import ReadTxn, WriteTxn
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is known of a run.
+
+    ``step`` is the newest state's (None if there is none), ``return_`` the sum of all rewards on
+    the way to it, times are in nanoseconds since 1970 (UTC).
+    """
+
+    name: str
+    oid: Oid | None
+    step: int | None
+    episodes: int
+    return_: float
+    status: str
+    overrides: Mapping[str, Any]
+    config: Mapping[str, Any]
+    parent: str | None
+    branch_point: Oid | None
+    seed: Any
+    metadata: Mapping[str, Any]
+    created: int
+    ended: int | None
+    writer: Mapping[str, Any] | None
+
+
+class Runs:
+    """Creates, changes and describes the runs of one store."""
+
+    def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
+        self.odb = odb
+        self.refs = refs
+
+    def info(self, txn: ReadTxn, name: str) -> RunInfo:
+        """Return what is known of a run.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        ref = self.refs.run(txn, name)
+        record = configuration.run_record(self.odb, txn, ref.record)
+        episodes, returned = 0, 0.0
+        if ref.oid is not None:
+            header = self.odb.states.header(txn, ref.place)
+            episodes, _, returned = self.odb.states.standing(txn, header, ref.step)
+        return RunInfo(
+            name, ref.oid, ref.step if ref.oid else None, episodes, returned, ref.shown_status,
+            record.overrides, configuration.resolve(self.odb, txn, ref.record), ref.parent,
+            record.branch_point, record.seed, record.metadata, ref.created, ref.ended, ref.writer,
+        )  # fmt: skip
+
+    def create(
+        self,
+        txn: WriteTxn,
+        name: str,
+        start: Resolved | None,
+        overrides: Mapping[str, Any],
+        seed: Any,
+        metadata: Mapping[str, Any],
+        message: str,
+    ) -> RunRef:
+        """Create a run, empty or at a state; it inherits the configuration of the state's run."""
+        parent = start.run if start else None
+        above = self.refs.run(txn, parent).record if parent else None
+        point = start.oid if start else None
+        record = Run(configuration.nested(overrides), above, point, seed, dict(metadata))
+        oid = self.odb.put(txn, record)
+        place = start.place if start else None
+        ref = RunRef(
+            point, place.line if place else 0, place.step if place else 0, oid,
+            created=now(), parent=parent,
+        )  # fmt: skip
+        self.refs.create_run(txn, name, ref, message)
+        return ref
+
+    def ensure(
+        self, txn: WriteTxn, name: str, config: Mapping[str, Any] | None, seed: Any
+    ) -> RunRef:
+        """Return a run's ref for writing; create the run if there is none.
+
+        Raises:
+            InvalidInput: the run is completed, or exists and has another configuration.
+        """
+        if not self.refs.has_run(txn, name):
+            return self.create(txn, name, None, config or {}, seed, {}, "run: created")
+        ref = self.refs.run(txn, name)
+        if ref.status == "completed":
+            raise InvalidInput(
+                f"run '{name}' is completed and sealed; reopen it, or branch off it", name=name
+            )
+        if config:
+            self.configure(txn, name, config)
+            ref = self.refs.run(txn, name)
+        return ref
+
+    def configure(
+        self,
+        txn: WriteTxn,
+        name: str,
+        overrides: Mapping[str, Any] = {},
+        unset: tuple[str, ...] = (),
+        metadata: Mapping[str, Any] = {},
+    ) -> None:
+        """Change a run's own overrides and metadata; its children keep what they inherited."""
+        ref = self.refs.run(txn, name)
+        record = configuration.run_record(self.odb, txn, ref.record)
+        merged: dict[str, Any] = {}
+        configuration.merge(merged, record.overrides)
+        configuration.merge(merged, configuration.nested(overrides))
+        for path in unset:
+            _remove(merged, path)
+        new = replace(record, overrides=merged, metadata={**record.metadata, **metadata})
+        self.refs.update_run(
+            txn, name, ref, replace(ref, record=self.odb.put(txn, new)), "config: changed"
+        )
+
+    def set_status(self, txn: WriteTxn, name: str, status: str) -> None:
+        """Set how a run stands; ``active`` reopens a completed one.
+
+        Raises:
+            InvalidInput: there is no such status.
+        """
+        if status not in STATUSES:
+            raise InvalidInput(f"'{status}' is not a status: {', '.join(STATUSES)}")
+        ref = self.refs.run(txn, name)
+        ended = now() if status in ("completed", "failed", "crashed") else None
+        new = replace(ref, status=status, ended=ended, writer=None)
+        self.refs.update_run(txn, name, ref, new, f"run: {status}")
+
+    def delete(self, txn: WriteTxn, name: str, force: bool) -> RunRef:
+        """Remove a run's ref; its states stay reachable through its reflog.
+
+        Raises:
+            Conflict: HEAD points at it, or it is being written.
+        """
+        if self.refs.head(txn) == name:
+            raise Conflict(f"run '{name}' is checked out; check out another one first", name=name)
+        ref = self.refs.run(txn, name)
+        if ref.writer is not None and ref.shown_status == "active" and not force:
+            raise Conflict(f"run '{name}' is being written; use force to delete it", name=name)
+        return self.refs.delete_run(txn, name, f"branch: deleted {name}")
+
+    def tip(self, txn: ReadTxn, ref: RunRef) -> Tip | None:
+        """Return where a run goes on, None if it has no states."""
+        return None if ref.oid is None else self.odb.states.tip(txn, ref.place)
+
+    def origin(self, txn: WriteTxn, spec: Mapping[str, Any] | None) -> Oid:
+        """Store a spec; return its oid."""
+        return self.odb.put(txn, Spec(dict(spec)) if spec else NO_ORIGIN)
+
+
+def _remove(config: dict[str, Any], path: str) -> None:
+    *above, last = path.split(".")
+    level: Any = config
+    for key in above:
+        level = level.get(key) if isinstance(level, dict) else None
+    if not isinstance(level, dict) or last not in level:
+        raise NotFound(f"setting '{path}' not found among the run's own overrides")
+    del level[last]

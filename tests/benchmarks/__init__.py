@@ -1,0 +1,1 @@
+"""The benchmark suite: ``python tests/benchmarks [--quick]`` prints one table."""

@@ -1,0 +1,24 @@
+"""``python tests/benchmarks``: the table; ``python tests/benchmarks curves``: cost against size."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import cases_record, curves, table
+
+
+def main(arguments: list[str]) -> int:
+    """Run the table, the curves, or (for the memory case) a recording that watches itself."""
+    if arguments[:1] == ["curves"]:
+        return curves.main(arguments[1:])
+    if arguments[:1] == ["watch"]:
+        print(json.dumps(cases_record.watch(int(arguments[1]), Path(arguments[2]))))
+        return 0
+    return table.main(arguments)
+
+
+sys.exit(main(sys.argv[1:]))

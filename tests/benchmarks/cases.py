@@ -1,0 +1,23 @@
+"""Every case, in the order of the table."""
+
+from __future__ import annotations
+
+from . import cases_arrays, cases_history, cases_read, cases_record
+from .case import Case
+
+
+def every_case() -> list[Case]:
+    """Return all cases: recording, reading, arrays, history."""
+    return [
+        *cases_record.CASES,
+        *cases_read.CASES,
+        *cases_arrays.CASES,
+        *cases_history.CASES,
+    ]
+
+
+def chosen(names: list[str] | None) -> list[Case]:
+    """Return the cases whose names begin with one of these, or all."""
+    if not names:
+        return every_case()
+    return [case for case in every_case() if case.name.startswith(tuple(names))]
