@@ -264,7 +264,10 @@ class PlaneRows(Rows):
 
     def presence_byte(self, number: int) -> npt.NDArray[np.uint8]:
         """Return one byte of the presence bits of each row."""
-        return self._planes.get(number, number + 1, self._start, self._stop)[0]
+        plane: npt.NDArray[np.uint8] = self._planes.get(
+            number, number + 1, self._start, self._stop
+        )[0]
+        return plane
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return a stretch of the rows."""

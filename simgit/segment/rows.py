@@ -251,8 +251,11 @@ class _Packer:
 
     def stop_at_first(self, column: Column) -> None:
         """A field that the schema lacks: the rows before its first value still fit."""
-        values = column if isinstance(column, list) else [True]
-        for i, value in enumerate(values[: self.good]):
+        if not isinstance(column, list):
+            first = [0] if column.rows is None else column.rows[:1].tolist()
+            self.good = min([self.good, *first])
+            return
+        for i, value in enumerate(column[: self.good]):
             if value is not ABSENT and value is not None:
                 self.good = i
                 return
@@ -414,9 +417,9 @@ def _leading(values: Sequence[Any], good: Any) -> int:
 
 def as_bytes(array: AnyArray, width: int) -> Matrix:
     """Return an array's elements as a matrix of bytes, a row for each entry of the first axis."""
+    if width == 0 or not len(array):
+        return np.zeros((len(array), width), np.uint8)
     flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    if width == 0:
-        return np.zeros((len(array), 0), np.uint8)
     return flat.view(np.uint8).reshape(len(array), width)
 
 
