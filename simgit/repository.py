@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simgit import attachments, configuration, fsck, history, maintenance, trees
 from simgit import worktree as files_on_disk
+from simgit.diff import Change, StateDiff, diff_configs, diff_states
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -25,7 +26,8 @@ from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.recorder import FlushPolicy, Lane, LaneRecorder, Recorder
 from simgit.refs import HEAD, RUNS, LogEntry, Refs, RunRef, TagRef, moved, now
-from simgit.revision import Resolved, Revisions
+from simgit.revision import Found, Range, Resolved, Revisions, whole_episode
+from simgit.rundiff import RunDiff, diff_runs
 from simgit.runs import RunInfo, Runs
 from simgit.segment.header import Location
 from simgit.segment.rows import ABSENT
@@ -34,6 +36,7 @@ from simgit.state import State, load_state
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
 from simgit.storage.memory import MemoryStorage
+from simgit.trajectory import Trajectory
 from simgit.writing import freeze_flag, freeze_message, freeze_reset, freeze_reward, prepare, store
 
 MEMORY: Final = ":memory:"
@@ -663,6 +666,81 @@ class Repository:
         tips += [self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn)]
         head = self.refs.head(txn)
         return tips + ([self.odb.locate(txn, head)] if isinstance(head, Oid) else [])
+
+    # --- data ---
+
+    def trajectory(self, revision: str | Oid = HEAD) -> Trajectory:
+        """Return states as columns: all that lead to a state, a range, or an episode.
+
+        ``main`` is the whole history of a run's newest state; ``a..b`` what is in b's first-parent
+        history after a; ``main@ep5`` the states of episode 5.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the range is symmetric, or its start is no ancestor of its end.
+        """
+        with self._read() as txn:
+            if isinstance(revision, Oid):
+                return self._trajectory(self.odb.locate(txn, revision), 0, None, None)
+            ends = self.revisions.resolve_range(txn, revision)
+            if ends is not None:
+                return self._trajectory_between(txn, revision, ends)
+            found = self.revisions.find(txn, revision)
+            start, stop = 0, None
+            if (episode := whole_episode(revision)) is not None:
+                tip = self.revisions.find(txn, episode.base).place
+                start = found.place.step
+                stop = history.episode_end(self.odb, txn, tip, episode.number) + 1
+                found = Found(history.ancestor(txn, tip, stop - 1), found.run)
+            return self._trajectory(found.place, start, stop, found.run)
+
+    def __getitem__(self, revision: str) -> Trajectory:
+        return self.trajectory(revision)
+
+    def _trajectory_between(self, txn: ReadTxn, text: str, ends: Range) -> Trajectory:
+        fork = history.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
+        if ends.symmetric or fork != [ends.start.place]:
+            raise InvalidInput(f"'{text}' is not a stretch of one history: use 'ancestor..state'")
+        start = ends.start.place.step + 1
+        return self._trajectory(ends.end.place, start, None, ends.end.run)
+
+    def _trajectory(
+        self, place: Location, start: int, stop: int | None, run: str | None
+    ) -> Trajectory:
+        def make(where: Location, values: dict[str, Any] | None) -> State:
+            with self._read() as txn:
+                return load_state(self.odb, txn, where, run)
+
+        end = place.step + 1 if stop is None else stop
+        return Trajectory(self.odb, place, start, end, run or "", make)
+
+    def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
+        """Compare two runs, or two states.
+
+        Two names of runs are compared as runs: common ancestor, first difference, return and
+        length on each side (and, if ``whole``, how many aligned states are equal after it).
+        Everything else is compared as states, field by field.
+        """
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+            runs = all(isinstance(x, str) and self._names_run(txn, x) for x in (a, b))
+        if runs:
+            return diff_runs(self.odb, one.place, two.place, whole=whole)
+        return diff_states(self.odb, one.place, two.place)
+
+    def diff_states(self, a: str | Oid, b: str | Oid = HEAD) -> StateDiff:
+        """Compare two states field by field."""
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return diff_states(self.odb, one.place, two.place)
+
+    def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
+        """Return the settings in which the resolved configurations of two runs differ."""
+        return diff_configs(self.config(a), self.config(b))
+
+    def _names_run(self, txn: ReadTxn, text: str) -> bool:
+        name = text[len(RUNS) :] if text.startswith(RUNS) else text
+        return self.refs.has_run(txn, name)
 
     # --- maintenance ---
 
