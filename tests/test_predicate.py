@@ -87,7 +87,7 @@ def test_a_condition_selects_states(text: str, steps: list[int]) -> None:
         ("reward > )", "cannot be read at column 10"),
         ("rewards > 0", "unknown name 'rewards'"),
         ("__import__('os')", "a call of something else"),
-        ("reward.__class__", None),
+        ("reward.__class__", "no such element"),
         ("(1).real", "a path into something"),
         ("[x for x in info]", "ListComp"),
         ("lambda: 0", "Lambda"),
@@ -118,20 +118,9 @@ def test_a_condition_selects_states(text: str, steps: list[int]) -> None:
         ("\ud800", "cannot be read"),
     ],
 )
-def test_everything_else_is_refused(text: str, said: str | None) -> None:
-    if said is None:
-        assert not where(text, TRAJECTORY).any() if _is_fine(text) else True
-        return
+def test_everything_else_is_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         where(text, TRAJECTORY)
-
-
-def _is_fine(text: str) -> bool:
-    try:
-        where(text, TRAJECTORY)
-    except InvalidInput:
-        return False
-    return True
 
 
 words = st.sampled_from(
