@@ -139,9 +139,8 @@ class _Dense:
         kind = rows.schema.fields[index][1]
         here = self.out[at : at + rows.count]
         if kind.storage_dtype == here.dtype and kind.width:
-            start = rows.schema.offsets[index]
             matrix = here.reshape(rows.count, -1).view(np.uint8)
-            matrix[:] = rows.fixed[:, start : start + kind.width]
+            matrix[:] = rows.field(index)
         else:
             here[...] = _exact(row_column(rows, index), here.dtype)
 

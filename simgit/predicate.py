@@ -79,9 +79,9 @@ def _parse(text: str) -> ast.expr:
             return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         at = f" at column {error.offset}" if error.offset else ""
-        raise InvalidInput(f"cannot read the condition{at}: {error.msg}", text=text) from None
+        raise InvalidInput(f"the condition cannot be read{at}: {error.msg}", text=text) from None
     except (ValueError, MemoryError, RecursionError) as error:
-        raise InvalidInput(f"cannot read the condition: {error}", text=text) from None
+        raise InvalidInput(f"the condition cannot be read: {error}", text=text) from None
 
 
 def _check_depth(tree: ast.expr) -> None:

@@ -11,7 +11,7 @@ from simgit.columns import values
 from simgit.diff import diff_values
 from simgit.oid import Oid
 from simgit.schema import FieldType, Path
-from simgit.segment.rows import Reference, Rows, hash_array, presence
+from simgit.segment.rows import Matrix, Reference, Rows, hash_array, presence
 
 Mask = npt.NDArray[np.bool_]
 
@@ -28,21 +28,27 @@ def top_level_equal(a: Rows, b: Rows) -> dict[str, Mask]:
 
 
 def _same_schema(a: Rows, b: Rows, name: str) -> Mask:
-    """Compare a field and those below it by their bytes, which lie together in the row."""
+    """Compare a field and those below it by their bytes."""
     schema = a.schema
     found = [i for i, (path, _) in enumerate(schema.fields) if path[0] == name]
     equal = np.ones(a.count, bool)
-    start = schema.offsets[found[0]]
-    stop = schema.offsets[found[-1]] + schema.fields[found[-1]][1].width
-    if stop > start:
-        equal &= (a.fixed[:, start:stop] == b.fixed[:, start:stop]).all(axis=1)
     for index in found:
         byte, bit = divmod(index, 8)
-        equal &= (a.fixed[:, byte] ^ b.fixed[:, byte]) >> bit & 1 == 0
+        equal &= (a.presence_byte(byte) ^ b.presence_byte(byte)) >> bit & 1 == 0
         if schema.fields[index][1].variable:
             at = schema.variable.index(index)
             equal &= _same_items(a.variable[at], b.variable[at])
+        else:
+            equal &= _same_bytes(a.field(index), b.field(index))
     return equal
+
+
+def _same_bytes(a: Matrix, b: Matrix) -> Mask:
+    """Return which rows of two matrices are equal, whichever way these lie in memory."""
+    if not a.shape[1]:
+        return np.ones(len(a), bool)
+    different: Mask = np.logical_or.reduce([a[:, i] != b[:, i] for i in range(a.shape[1])])
+    return ~different
 
 
 def _same_items(a: list[bytes], b: list[bytes]) -> Mask:
@@ -85,9 +91,7 @@ def _same_field(a: Rows, b: Rows, path: Path) -> Mask:
         items = [r.variable[r.schema.variable.index(i)] for r, i in ((a, left), (b, right))]
         equal &= _same_items(items[0], items[1])
         return equal
-    i, j = a.schema.offsets[left], b.schema.offsets[right]
-    same = a.fixed[:, i : i + kind.width] == b.fixed[:, j : j + kind.width]
-    equal &= same.all(axis=1)
+    equal &= _same_bytes(a.field(left), b.field(right))
     return equal
 
 

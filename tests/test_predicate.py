@@ -83,11 +83,11 @@ def test_a_condition_selects_states(text: str, steps: list[int]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "cannot read"),
-        ("reward >", "cannot read the condition at column"),
+        ("", "cannot be read"),
+        ("reward > )", "cannot be read at column 10"),
         ("rewards > 0", "unknown name 'rewards'"),
         ("__import__('os')", "a call of something else"),
-        ("reward.__class__", None),
+        ("reward.__class__", "no such element"),
         ("(1).real", "a path into something"),
         ("[x for x in info]", "ListComp"),
         ("lambda: 0", "Lambda"),
@@ -111,27 +111,16 @@ def test_a_condition_selects_states(text: str, steps: list[int]) -> None:
         ("1 in reward", "no elements"),
         ("(1, 2) == action", "no meaning"),
         ("+" * 200 + "1", "nested deeper"),
-        ("(" * 1000 + "1" + ")" * 1000, "cannot read"),
+        ("(" * 1000 + "1" + ")" * 1000, "cannot be read"),
         ("9" * 400 + " > step", "too large"),
         ("1 > 0 " * 2000, "characters"),
-        ("a\0b", "cannot read"),
-        ("\ud800", "cannot read"),
+        ("a\0b", "cannot be read"),
+        ("\ud800", "cannot be read"),
     ],
 )
-def test_everything_else_is_refused(text: str, said: str | None) -> None:
-    if said is None:
-        assert not where(text, TRAJECTORY).any() if _is_fine(text) else True
-        return
+def test_everything_else_is_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         where(text, TRAJECTORY)
-
-
-def _is_fine(text: str) -> bool:
-    try:
-        where(text, TRAJECTORY)
-    except InvalidInput:
-        return False
-    return True
 
 
 words = st.sampled_from(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simgit.errors import InvalidInput, NotFound
+from simgit.maintenance import gc
 from simgit.odb import ObjectDatabase
 from simgit.segment.header import Location
 from simgit.segment.states import Tip
@@ -160,6 +161,22 @@ def test_steps_that_the_chain_does_not_have_are_refused(odb: ObjectDatabase) -> 
     for start, stop in ((0, 2), (-1, 1), (1, 0)):
         with pytest.raises(InvalidInput, match="no part of a chain of 1 states"):
             Trajectory(odb, tip.place, start, stop)
+
+
+def test_a_trajectory_outlives_the_joining_of_its_segments(odb: ObjectDatabase) -> None:
+    tip = record(odb, [{"observation": frame} for frame in frames(3, shape=(20, 20, 3))])
+    for i in range(1, 40):
+        shown = frames(3, i, shape=(20, 20, 3))
+        tip = record(odb, [{"observation": frame, "reward": 1.0 * i} for frame in shown], tip)
+    trajectory, other = whole(odb, tip), whole(odb, tip)
+    rewards, oids = trajectory.rewards, trajectory.oids
+    states = iter(trajectory)
+    next(states)
+    gc(odb)
+    np.testing.assert_array_equal(other.rewards, rewards)
+    assert other.oids == oids and len(list(states)) == 119
+    np.testing.assert_array_equal(other.observations, trajectory.observations)
+    np.testing.assert_array_equal(other.observations[-1], shown[-1])
 
 
 # --- large arrays ---

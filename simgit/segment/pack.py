@@ -258,7 +258,7 @@ class PlaneRows(Rows):
         """Return the bytes of a field of fixed width, (rows, width)."""
         at, width = self.schema.offsets[index], self.schema.fields[index][1].width
         for each in self._layout.filters:
-            if each[0] == at:
+            if each[0] == at and width:  # a field without width begins where the next one does
                 return self._words(*each)
         return self._planes.get(at, at + width, self._start, self._stop).T
 

@@ -109,14 +109,19 @@ def cartpole_columns(count: int, seed: int = 0, episode: int = 200) -> Columns:
 
 
 def record_cartpole(
-    odb: ObjectDatabase, count: int, seed: int = 0, parent: Tip | None = None, flush: int = 65536
+    odb: ObjectDatabase,
+    count: int,
+    seed: int = 0,
+    parent: Tip | None = None,
+    flush: int = 65536,
+    episode: int = 200,
 ) -> Tip:
     """Store CartPole-like states, so many at a time; return the tip of the last."""
     tip = parent
     done = 0
     while done < count:
         size = min(flush, count - done)
-        tip = record_columns(odb, cartpole_columns(size, seed + done), tip)
+        tip = record_columns(odb, cartpole_columns(size, seed + done, episode), tip)
         done += size
     assert tip is not None
     return tip
