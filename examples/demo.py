@@ -1,6 +1,6 @@
 """Record a small simulation, go back to a step, try something else, and compare.
 
-    python examples/demo.py [DIRECTORY]
+python examples/demo.py [DIRECTORY]
 """
 
 from __future__ import annotations
