@@ -106,7 +106,7 @@ def decode_value(data: bytes) -> Any:
     Raises:
         Integrity: it is no encoding, or not the canonical one.
     """
-    value = _unpack(data, 0)
+    value = unpack_value(data)
     try:
         again = encode_value(value)
     except InvalidInput as error:
@@ -114,6 +114,17 @@ def decode_value(data: bytes) -> Any:
     if again != data:
         raise Integrity("a value is not in its canonical form")
     return value
+
+
+def unpack_value(data: bytes) -> Any:
+    """Return a value without checking that its encoding is the canonical one.
+
+    For bytes that are covered by a checksum of our own.
+
+    Raises:
+        Integrity: it is no encoding.
+    """
+    return _unpack(data, 0)
 
 
 def _unpack(data: bytes, depth: int) -> Any:

@@ -47,7 +47,7 @@ class InvalidInput(SimgitError, ValueError):
 
 
 class Conflict(SimgitError):
-    """A ref moved since it was read: another writer was there first."""
+    """A ref moved since it was read, or local changes (``files``) would be overwritten."""
 
 
 class Integrity(SimgitError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,7 @@ class Value(Named):
 
 TREE_FORMS: Final = ("map", "intmap", "list", "tuple")
 _TREE_KINDS: Final = ("blob", "array", "tree", "value")
+_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Tree(Named):
         if self.form == "map":
             good = all(name and "\0" not in name for name in names)
         elif self.form == "intmap":
-            good = all(name.lstrip("-").isascii() and _is_decimal(name) for name in names)
+            good = all(_DECIMAL.fullmatch(name) for name in names)
         else:
             good = set(names) == {str(i) for i in range(len(names))}
         if not good:
@@ -173,10 +175,6 @@ class Tree(Named):
             if entry.name == name:
                 return entry
         raise KeyError(name)
-
-
-def _is_decimal(name: str) -> bool:
-    return name.lstrip("-").isdigit() and str(int(name)) == name
 
 
 def _entry(name: str, code: int, raw: bytes) -> Entry:

@@ -4,6 +4,8 @@ Objects lie loose, one value each, or (states and their large arrays) in segment
 here need not know which. Every object that is read has its name recomputed.
 
     objects: 32-byte oid -> u8 kind ‖ u8 encoding ‖ u64 payload size ‖ body
+
+The encoding's highest bit says that the body lies elsewhere (see ``bodies``).
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ import numpy as np
 from blake3 import blake3
 
 from simgit.arrays import AnyArray, decode_array, dtype_from_text, encode_array, split_array
+from simgit.bodies import INLINE, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
 from simgit.oid import OID_SIZE, Oid, hash_object, object_header
+from simgit.recent import Recent
+from simgit.residuals import decode_residual, encode_residual, word_size
 from simgit.schema import Schema
 from simgit.segment.header import Location
 from simgit.segment.pack import compress, decompress
@@ -29,7 +34,10 @@ from simgit.segment.states import StateStore
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
 
 _HEAD: Final = struct.Struct("<BBQ")
-_RAW, _ZSTD, _CHUNKS, _DELTA, _PLANES = range(5)
+_RAW, _ZSTD, _CHUNKS = range(3)
+_FULL, _DELTA = 5, 6  # arrays, see residuals; 3 and 4 were tried before the first release
+_ELSEWHERE: Final = 0x80
+_ENCODINGS: Final = (_RAW, _ZSTD, _CHUNKS, _FULL, _DELTA)
 MAX_DELTA_DEPTH: Final = 32
 CHUNKED_SIZE: Final = 64 << 10
 """A blob of this many bytes or more is cut into chunks."""
@@ -44,6 +52,7 @@ class ObjectDatabase:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.states = StateStore(self.schema)
+        self._recent = Recent()
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
 
     def read(self) -> AbstractContextManager[ReadTxn]:
@@ -73,7 +82,29 @@ class ObjectDatabase:
     def _store(
         self, txn: WriteTxn, oid: bytes, kind: str, encoding: int, size: int, body: bytes
     ) -> None:
+        if len(body) > INLINE and encoding != _CHUNKS:
+            encoding, body = encoding | _ELSEWHERE, put_body(txn, body)
         txn.put("objects", oid, _HEAD.pack(KIND_CODES[kind], encoding, size) + body)
+
+    def drop(self, txn: WriteTxn, oid: bytes) -> bool:
+        """Remove a loose object; return whether it was there. Nothing may need it any more."""
+        value = txn.get("objects", oid)
+        if value is not None and value[1] & _ELSEWHERE:
+            delete_body(txn, value[_HEAD.size :])
+        return txn.delete("objects", oid)
+
+    def _loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
+        """Return what is stored of a loose object, its body included."""
+        value = txn.get("objects", oid)
+        if value is None:
+            return None
+        if len(value) < _HEAD.size:
+            raise Integrity(f"object '{oid.hex()}' is damaged")
+        code, encoding, size = _HEAD.unpack_from(value)
+        if not encoding & _ELSEWHERE:
+            return value
+        body = get_body(txn, value[_HEAD.size :])
+        return _HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
 
     def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
         """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
@@ -81,29 +112,30 @@ class ObjectDatabase:
         if txn.get("objects", oid) is not None or self.states.find_array(txn, oid) is not None:
             return oid
         payload = encode_array(array)
-        best, body = _PLANES, _planes(payload)
+        best, body = _FULL, _encode_full(payload)
         if base is not None and base != oid:
             against = self._delta_base(txn, base, payload)
             if against is not None:
                 depth, before = against
-                delta = base + bytes([depth + 1]) + _planes(payload, before)
+                delta = base + bytes([depth + 1]) + _encode_delta(payload, before)
                 if len(delta) < len(body):
                     best, body = _DELTA, delta
         if len(body) >= len(payload):
             best, body = _RAW, payload
         self._store(txn, oid, "array", best, len(payload), body)
+        self._recent.keep(oid, payload)
         return oid
 
     def _delta_base(self, txn: ReadTxn, base: Oid, payload: bytes) -> tuple[int, bytes] | None:
         """Return depth and payload of a base, if it can be one for ``payload``."""
-        value = txn.get("objects", base)
+        value = self._loose(txn, base)
         if value is None:
             return None
         kind, encoding, size = _HEAD.unpack_from(value)
         depth = value[_HEAD.size + OID_SIZE] if encoding == _DELTA else 0
         if kind != KIND_CODES["array"] or size != len(payload) or depth >= MAX_DELTA_DEPTH:
             return None
-        _, before = self.get(txn, base)
+        before = self._recent.get(base) or self.get(txn, base)[1]
         offset = split_array(payload)[2]
         return (depth, before) if before[:offset] == payload[:offset] else None
 
@@ -162,6 +194,13 @@ class ObjectDatabase:
 
     # --- reading ---
 
+    def delta_base(self, txn: ReadTxn, oid: bytes) -> Oid | None:
+        """Return the array that a loose one is stored as the difference to, None if it is not."""
+        value = self._loose(txn, oid)
+        if value is None or _HEAD.unpack_from(value)[1] != _DELTA:
+            return None
+        return Oid(value[_HEAD.size : _HEAD.size + OID_SIZE])
+
     def exists(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return whether there is an object of this name."""
         if txn.get("objects", oid) is not None or self.states.locate(txn, oid) is not None:
@@ -175,7 +214,7 @@ class ObjectDatabase:
             NotFound: there is none of this name.
             Integrity: its bytes do not have this name.
         """
-        value = txn.get("objects", oid)
+        value = self._loose(txn, oid)
         if value is None:
             return self._get_packed(txn, oid)
         kind, payload = self._decode(txn, oid, value, MAX_DELTA_DEPTH)
@@ -198,14 +237,14 @@ class ObjectDatabase:
         code, encoding, size = _HEAD.unpack_from(value)
         body = value[_HEAD.size :]
         kind = KIND_NAMES.get(code)
-        if kind is None or encoding > _PLANES:
+        if kind is None or encoding not in _ENCODINGS:
             raise Integrity(f"object '{oid.hex()}' is of an unknown kind or encoding")
         if encoding == _CHUNKS:
             payload = b"".join(self._chunk(txn, item) for item in _chunk_items(body))
         elif encoding == _DELTA:
             payload = self._decode_delta(txn, oid, body, size, depth)
-        elif encoding == _PLANES:
-            payload = _unplanes(body, size)
+        elif encoding == _FULL:
+            payload = _decode_full(body, size)
         else:
             payload = decompress(body, size) if encoding == _ZSTD else body
         if len(payload) != size:
@@ -213,13 +252,13 @@ class ObjectDatabase:
         return kind, payload
 
     def _decode_delta(self, txn: ReadTxn, oid: bytes, body: bytes, size: int, depth: int) -> bytes:
-        value = txn.get("objects", body[:OID_SIZE])
+        value = self._loose(txn, body[:OID_SIZE])
         if value is None or depth == 0:
             raise Integrity(f"object '{oid.hex()}' is a difference to one that is missing")
         _, before = self._decode(txn, body[:OID_SIZE], value, depth - 1)
         if len(before) != size:
             raise Integrity(f"object '{oid.hex()}' is a difference to one of another size")
-        return _unplanes(body[OID_SIZE + 1 :], size, before)
+        return _decode_delta(memoryview(body)[OID_SIZE + 1 :], before)
 
     def _chunk(self, txn: ReadTxn, item: bytes) -> bytes:
         name, size = _CHUNK.unpack(item)
@@ -325,35 +364,37 @@ def _chunk_items(body: bytes) -> list[bytes]:
     return [body[i : i + _CHUNK.size] for i in range(0, len(body), _CHUNK.size)]
 
 
-def _planes(payload: bytes, before: bytes | None = None) -> bytes:
-    """Return an array's payload, its elements XORed with another's and byte-transposed."""
+def _encode_full(payload: bytes) -> bytes:
+    """Return an array's payload: u16 size ‖ header ‖ coded elements."""
     dtype, _, offset = split_array(payload)
-    data = np.frombuffer(payload, np.uint8, offset=offset)
-    if before is not None:
-        data = data ^ np.frombuffer(before, np.uint8, offset=offset)
-    planes = np.ascontiguousarray(data.reshape(-1, dtype.itemsize).T)
-    return struct.pack("<H", offset) + payload[:offset] + compress(planes.tobytes(), _LEVEL)
+    coded = encode_residual(memoryview(payload)[offset:], word_size(dtype))
+    return struct.pack("<H", offset) + payload[:offset] + coded
 
 
-def _unplanes(body: bytes, size: int, before: bytes | None = None) -> bytes:
-    if len(body) < 2:
-        raise Integrity("an array is damaged")
+def _decode_full(body: bytes, size: int) -> bytes:
     offset = int.from_bytes(body[:2], "little")
     head = body[2 : 2 + offset]
-    if len(head) != offset or size < offset or (before and before[:offset] != head):
+    if len(head) != offset or size < offset or offset == 0:
         raise Integrity("an array is damaged")
-    itemsize = _itemsize(head)
-    raw = decompress(body[2 + offset :], size - offset)
-    if len(raw) % itemsize:
-        raise Integrity("an array is damaged")
-    data = np.frombuffer(raw, np.uint8).reshape(itemsize, -1).T
-    if before is not None:
-        data = data.reshape(-1) ^ np.frombuffer(before, np.uint8, offset=offset)
-    return head + data.tobytes()
+    coded = memoryview(body)[2 + offset :]
+    return head + decode_residual(coded, size - offset, word_size(_header_dtype(head)))
 
 
-def _itemsize(head: bytes) -> int:
+def _encode_delta(payload: bytes, before: bytes) -> bytes:
+    """Return the coded difference to an array of the same header."""
+    dtype, _, offset = split_array(payload)
+    elements = memoryview(payload)[offset:]
+    return encode_residual(elements, word_size(dtype), memoryview(before)[offset:])
+
+
+def _decode_delta(coded: memoryview, before: bytes) -> bytes:
+    dtype, _, offset = split_array(before)
+    elements = memoryview(before)[offset:]
+    return before[:offset] + decode_residual(coded, len(elements), word_size(dtype), elements)
+
+
+def _header_dtype(head: bytes) -> np.dtype[Any]:
     try:
-        return dtype_from_text(head[1 : 1 + head[0]].decode()).itemsize
+        return dtype_from_text(head[1 : 1 + head[0]].decode())
     except (IndexError, UnicodeDecodeError):
         raise Integrity("the header of an array is damaged") from None

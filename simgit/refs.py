@@ -18,10 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.codec import decode_value, encode_value
+from simgit.codec import encode_value, unpack_value
 from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
 from simgit.oid import Oid
 from simgit.segment.header import Location
+from simgit.segment.pack import CHECKSUM_SIZE, checksum
 from simgit.storage.base import ReadTxn, WriteTxn
 
 HEAD: Final = "HEAD"
@@ -161,8 +162,23 @@ def now() -> int:
     return time.time_ns()
 
 
+def _encode(record: dict[str, Any]) -> bytes:
+    body = encode_value(record)
+    return body + checksum(body)
+
+
+def _unpack(value: bytes) -> dict[str, Any]:
+    body = value[:-CHECKSUM_SIZE]
+    if checksum(body) != value[-CHECKSUM_SIZE:]:
+        raise Integrity("a ref is damaged")
+    record = unpack_value(body)
+    if not isinstance(record, dict):
+        raise Integrity("a ref is damaged")
+    return record
+
+
 def _decode(value: bytes, kind: type[Any]) -> Any:
-    record = decode_value(value)
+    record = _unpack(value)
     try:
         for name in ("oid", "record", "tag", "old", "new"):
             if record.get(name) is not None:
@@ -221,7 +237,8 @@ class Refs:
 
     def head(self, txn: ReadTxn) -> str | Oid:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
-        value = decode_value(txn.get("refs", b"HEAD") or encode_value({"run": "main"}))
+        raw = txn.get("refs", b"HEAD")
+        value: dict[str, Any] = {"run": "main"} if raw is None else _unpack(raw)
         return Oid(value["oid"]) if "oid" in value else str(value["run"])
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
@@ -311,7 +328,7 @@ class Refs:
         """Point HEAD at a run (which may not exist yet), or detach it at a state."""
         old = self.head_oid(txn)
         value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
-        txn.put("refs", b"HEAD", encode_value(value))
+        txn.put("refs", b"HEAD", _encode(value))
         self._log(txn, HEAD, old, self.head_oid(txn), message)
 
     def move_head(self, txn: WriteTxn, oid: Oid, message: str) -> None:
@@ -326,7 +343,7 @@ class Refs:
         return self.run(txn, head).oid if self.has_run(txn, head) else None
 
     def _put(self, txn: WriteTxn, ref: str, record: dict[str, Any]) -> None:
-        txn.put("refs", ref.encode(), encode_value(record))
+        txn.put("refs", ref.encode(), _encode(record))
 
     def _claim(self, txn: WriteTxn, space: str, name: str, what: str) -> None:
         key = b"fold\0" + (space + fold(name)).encode()
@@ -345,7 +362,7 @@ class Refs:
         last = txn.floor("log", prefix + b"\xff" * 8)
         number = int.from_bytes(last[0][-8:], "big") + 1 if last and last[0][:-8] == prefix else 0
         entry = asdict(LogEntry(old, new, now(), message))
-        txn.put("log", prefix + number.to_bytes(8, "big"), encode_value(entry))
+        txn.put("log", prefix + number.to_bytes(8, "big"), _encode(entry))
 
     def _move_log(self, txn: WriteTxn, old: str, new: str) -> None:
         start = old.encode() + b"\0"

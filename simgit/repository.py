@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from simgit import configuration, history
+from simgit import attachments, configuration, fsck, history, maintenance, trees
 from simgit import log as logs
+from simgit import worktree as files_on_disk
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -166,8 +167,11 @@ class Repository:
             Integrity: its bytes do not have its name.
         """
         with self._read() as txn:
-            found = self._resolve(txn, revision)
-            return load_state(self.odb, txn, found.place, found.run)
+            if isinstance(revision, Oid):
+                place = self.odb.locate(txn, revision)
+                return load_state(self.odb, txn, place, None, revision)
+            found = self.revisions.find(txn, revision)
+            return load_state(self.odb, txn, found.place, found.run, found.oid)
 
     def parents(self, revision: str | Oid = HEAD) -> list[State]:
         """Return a state's parents, first to last."""
@@ -252,7 +256,7 @@ class Repository:
         info: Any = None,
         *,
         reset: Any = None,
-        files: Oid | None = None,
+        files: Oid | Mapping[str, Path | bytes] | None = None,
         message: str | None = None,
         run: str | None = None,
         parents: Sequence[str | Oid] = (),
@@ -261,6 +265,7 @@ class Repository:
         """Record one state on a run (HEAD's, if none is named), durably; return its oid.
 
         Args:
+            files: names (with "/" for directories) to paths or bytes, or the oid of a stored tree.
             parents: further parents, after the run's newest state (a merge of checkpoints, say).
             spec: what a root state comes from; see ``simgit.objects.Spec``.
 
@@ -269,6 +274,8 @@ class Repository:
         Raises:
             InvalidInput: a value has no encoding, or the run is completed.
         """
+        if files is not None and not isinstance(files, Oid):
+            files = files_on_disk.store_files(self.odb, files)
         value = {
             "observation": None if observation is None else freeze(observation, "observation"),
             "action": None if action is None else freeze(action, "action"),
@@ -499,19 +506,114 @@ class Repository:
         with self._read() as txn:
             return self.refs.head(txn)
 
-    def checkout(self, target: str | Oid = HEAD, *, detach: bool = False) -> Oid | None:
-        """Point HEAD at a run, or detach it at a state; return the state's oid."""
+    def checkout(
+        self, target: str | Oid = HEAD, *, detach: bool = False, force: bool = False
+    ) -> Oid | None:
+        """Point HEAD at a run, or detach it at a state; return the state's oid.
+
+        The state's files replace those of the state before in the working directory.
+
+        Raises:
+            Conflict: files were changed there, and no ``force``; nothing was done.
+        """
+        run = self._run_named(target) if not detach else None
+        with self._read() as txn:
+            old = self.refs.head_oid(txn)
+            if run is not None:
+                new = self.refs.run(txn, run).oid if self.refs.has_run(txn, run) else None
+            else:
+                new = self._resolve(txn, target).oid
+        if self.worktree is not None:
+            trees = [self.state(oid).files if oid else None for oid in (old, new)]
+            if trees != [None, None]:
+                files_on_disk.checkout(self.odb, self.worktree, trees[0], trees[1], force)
         with self.odb.write() as txn:
-            if isinstance(target, str) and not detach:
-                name = target[len(RUNS) :] if target.startswith(RUNS) else target
-                if name == HEAD:
-                    return self.refs.head_oid(txn)
-                if self.refs.has_run(txn, name):
-                    self.refs.set_head(txn, name, f"checkout: moving to {name}")
-                    return self.refs.run(txn, name).oid
-            found = self._resolve(txn, target)
-            self.refs.set_head(txn, found.oid, f"checkout: moving to {target}")
-            return found.oid
+            where: str | Oid | None = run if run is not None else new
+            assert where is not None
+            self.refs.set_head(txn, where, f"checkout: moving to {target}")
+        return new
+
+    def _run_named(self, target: str | Oid) -> str | None:
+        """Return the run that a target of a checkout names, None if it is another revision."""
+        if isinstance(target, Oid):
+            return None
+        with self._read() as txn:
+            if target == HEAD:
+                head = self.refs.head(txn)
+                return head if isinstance(head, str) else None
+            name = target[len(RUNS) :] if target.startswith(RUNS) else target
+            return name if self.refs.has_run(txn, name) else None
+
+    def status(self) -> files_on_disk.Status:
+        """Compare the working directory with the files of HEAD's state."""
+        if self.worktree is None:
+            return files_on_disk.Status((), (), ())
+        with self._read() as txn:
+            oid = self.refs.head_oid(txn)
+        tree = self.state(oid).files if oid else None
+        return files_on_disk.status(self.odb, self.worktree, tree)
+
+    def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
+        """Return the paths of a state's files with the oids of their blobs."""
+        tree = self.state(revision).files
+        if tree is None:
+            return {}
+        with self._read() as txn:
+            return dict(files_on_disk.read_files(self.odb, txn, tree))
+
+    def read_blob(self, oid: Oid) -> Iterator[bytes]:
+        """Yield a blob's bytes piece by piece."""
+        return self.odb.stream_blob(oid)
+
+    # --- attachments ---
+
+    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
+        """Bind data to a state without changing its name; return the data's oid.
+
+        Args:
+            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
+                arrays and plain values (a checkpoint: stored as its difference to the last one of
+                this name), or any plain value.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the name is not allowed, or some part of the data has no encoding.
+        """
+        state = self.resolve(revision)
+        blob = None
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                blob = self.odb.put_blob(file.read, data.stat().st_size)
+        with self.odb.write() as txn:
+            if blob is not None:
+                kind, oid = "blob", blob
+            else:
+                base = attachments.latest(txn, name)
+                kind, oid = trees.store_data(self.odb, txn, data, base)
+            attachments.attach(self.odb, txn, state, name, kind, oid)
+        return oid
+
+    def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
+        """Return a state's attachments: name to kind and oid."""
+        with self._read() as txn:
+            state = self._resolve(txn, revision).oid
+            return attachments.attachments(self.odb, txn, state)
+
+    def attachment(self, revision: str | Oid, name: str) -> Any:
+        """Return the data of an attachment; arrays are read-only.
+
+        Raises:
+            NotFound: the state has none of this name.
+        """
+        with self._read() as txn:
+            state = self._resolve(txn, revision).oid
+            return trees.load_data(self.odb, txn, *attachments.find(self.odb, txn, state, name))
+
+    def detach(self, revision: str | Oid, name: str) -> Oid:
+        """Remove an attachment; return the oid of what it was."""
+        with self.odb.write() as txn:
+            state = self._resolve(txn, revision).oid
+            return attachments.detach(self.odb, txn, state, name)[1]
 
     def tag(
         self,
@@ -686,3 +788,13 @@ class Repository:
         tips.sort(key=lambda place: -place.step)
         head = self.refs.head_oid(txn)
         return ([self.odb.locate(txn, head)] if head is not None else []) + tips
+
+    # --- maintenance ---
+
+    def gc(self, progress: maintenance.Progress | None = None) -> maintenance.GcReport:
+        """Join small segments and index runs, and give back the space; no oid changes."""
+        return maintenance.gc(self.odb, progress)
+
+    def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
+        """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""
+        return fsck.Fsck(self.odb, self.refs, progress).run()

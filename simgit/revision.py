@@ -42,6 +42,15 @@ class Resolved:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Where a state lies, and its oid if that was learnt on the way."""
+
+    place: Location
+    run: str | None
+    oid: Oid | None = None
+
+
+@dataclass(frozen=True)
 class Range:
     """The two ends of a range; ``symmetric`` for three dots."""
 
@@ -64,11 +73,19 @@ class Revisions:
             NotFound: there is none.
             InvalidInput: the text is no revision, or several objects fit it.
         """
+        found = self.find(txn, text)
+        if found.oid is not None:
+            return Resolved(found.oid, found.place, found.run)
+        return Resolved(self.odb.states.row(txn, found.place)[0], found.place, found.run)
+
+    def find(self, txn: ReadTxn, text: str) -> Found:
+        """Return where the state of a revision lies; its oid only if that costs nothing."""
         base, suffixes = split_revision(text)
         state = self._base(txn, text, base, suffixes)
+        found = Found(state.place, state.run, state.oid)
         for suffix in suffixes:
-            state = self._apply(txn, text, state, suffix)
-        return state
+            found = self._apply(txn, text, found, suffix)
+        return found
 
     def resolve_range(self, txn: ReadTxn, text: str) -> Range | None:
         """Return the ends of ``a..b`` or ``a...b``, None if ``text`` is no range."""
@@ -157,14 +174,12 @@ class Revisions:
 
     # --- the suffixes ---
 
-    def _apply(self, txn: ReadTxn, text: str, state: Resolved, suffix: re.Match[str]) -> Resolved:
+    def _apply(self, txn: ReadTxn, text: str, found: Found, suffix: re.Match[str]) -> Found:
         try:
-            place = self._place(txn, state.place, suffix)
+            place = self._place(txn, found.place, suffix)
         except NotFound as error:
             raise NotFound(f"revision '{text}': {error}", revision=text) from None
-        if place == state.place:
-            return state
-        return Resolved(self.odb.states.state(txn, place)[0], place, state.run)
+        return found if place == found.place else Found(place, found.run)
 
     def _place(self, txn: ReadTxn, place: Location, suffix: re.Match[str]) -> Location:
         if suffix["step"] is not None:

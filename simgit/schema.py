@@ -157,7 +157,10 @@ class Schema:
 
     def extended(self, value: dict[str, Any]) -> Schema:
         """Return the schema of a state with this frozen value whose parent has this schema."""
-        root = _join(Node(FieldType(MAP), dict(self.root.children)), value)
+        children = dict(self.root.children)
+        if "files" in value:
+            children["files"] = Node(FieldType(TREE))  # an oid, not just bytes
+        root = _join(Node(FieldType(MAP), children), value)
         for name, child in root.children.items():
             if child.size() > MAX_FIELDS + 1:
                 root.children[name] = Node(FieldType(VALUE))

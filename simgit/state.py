@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.oid import OID_SIZE, Oid
 from simgit.schema import Schema
 from simgit.segment.header import Location
-from simgit.segment.rows import Reference, Rows, split_row, unpack_row
+from simgit.segment.rows import Reference, unpack_row
 from simgit.storage.base import ReadTxn
 
 ReadContext = Callable[[], AbstractContextManager[ReadTxn]]
@@ -199,28 +199,18 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def load_state(odb: ObjectDatabase, txn: ReadTxn, place: Location, run: str | None = None) -> State:
-    """Return the state at a place, its name recomputed."""
-    oid, raw = odb.states.state(txn, place)
-    schema = odb.schema(txn, raw.schema)
-    return state_of_row(
-        odb, place, oid, raw.parents, raw.origin, split_row(schema, raw.row), 0, run
-    )
-
-
-def state_of_row(
+def load_state(
     odb: ObjectDatabase,
+    txn: ReadTxn,
     place: Location,
-    oid: Oid,
-    parents: tuple[Oid, ...],
-    origin: Oid | None,
-    rows: Rows,
-    i: int,
     run: str | None = None,
+    oid: bytes | None = None,
 ) -> State:
-    """Return the state of a row that was read already."""
-    values = unpack_row(rows, i)
-    return State(odb, place, oid, parents, origin, rows.schema, values, run)
+    """Return the state at a place, its name recomputed (and compared with ``oid``, if given)."""
+    name, head, rows = odb.states.row(txn, place, oid)
+    oids = [Oid(head[i : i + OID_SIZE]) for i in range(OID_SIZE + 1, len(head), OID_SIZE)]
+    origin = None if head[OID_SIZE] else oids.pop()
+    return State(odb, place, name, tuple(oids), origin, rows.schema, unpack_row(rows, 0), run)
 
 
 def to_jsonable(value: Any) -> Any:

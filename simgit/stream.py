@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from simgit.arrays import dtype_from_text
-from simgit.errors import Integrity, InvalidInput, SimgitError
+from simgit.errors import Integrity, InvalidInput
 from simgit.recorder import Recorder
 
 FORMATS: Final = ("json", "msgpack")
@@ -167,12 +167,13 @@ def record(recorder: Recorder, stream: IO[bytes], form: str | None = None) -> in
         InvalidInput: one cannot be read or recorded; its place is named. Those before it remain.
     """
     count = 0
-    for place, item in read_records(stream, form):
-        try:
-            recorder.append(**fields_of(item))
-        except InvalidInput as error:
-            raise InvalidInput(f"{place}: {error}") from None
-        except SimgitError:
-            raise
-        count += 1
+    try:
+        for place, item in read_records(stream, form):
+            try:
+                recorder.append(**fields_of(item))
+            except InvalidInput as error:
+                raise InvalidInput(f"{place}: {error}") from None
+            count += 1
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} (recorded before it: {count})", recorded=count) from None
     return count

@@ -66,8 +66,7 @@ def _single(
     mark = {"seed": seed} if seed is not None else reset
     if not files and mark is None and not any(map(_is_given, given.values())):
         raise click.UsageError("nothing to commit: give an observation, a file, a message, …")
-    tree = repo.store_files(_named(app, files)) if files else None
-    oid = repo.commit(**given, reset=mark, files=tree, run=run)
+    oid = repo.commit(**given, reset=mark, files=_named(app, files) if files else None, run=run)
     state = repo.state(oid)
     with app.output() as out:
         if as_json:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from simgit.cli.app import App
 from simgit.errors import SimgitError
@@ -40,6 +41,14 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "tag": ("refs", "List, create or delete tags."),
         "config": ("config", "Show or change the configuration of a run."),
         "run": ("run", "Show runs, and set how they stand."),
+    },
+    "Files and attachments": {
+        "attach": ("attachments", "Bind a file to a state."),
+        "attachments": ("attachments", "List, print or remove what is bound to a state."),
+    },
+    "Maintenance": {
+        "gc": ("maintain", "Join small pieces and give back the space."),
+        "fsck": ("maintain", "Check every name and every link."),
     },
     "Plumbing": {
         "rev-parse": ("plumbing", "Turn revisions into full oids."),
@@ -110,6 +119,9 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
         return _quiet_pipe()
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
     except click.UsageError as error:
         return _usage(error)
     except (SimgitError, click.ClickException, OSError, MemoryError) as error:

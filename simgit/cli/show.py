@@ -77,20 +77,21 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
             text = number(value) if name == "reward" else _inline(value)
             rows.append([name, text])
     out.table([[(f"{name}:", "bold"), text] for name, text in rows])
-    for name in ("observation", "info", "files", "message"):
-        value = state.value.get(name)
-        if value is not None:
-            _write_field(out, repo, name, value, full)
+    for name in ("observation", "info"):
+        if state.value.get(name) is not None:
+            _write_lines(out, name, outline(state.value[name], full))
+    if state.files:
+        files = repo.files(state.oid).items()
+        _write_lines(out, "files", [f"{oid.short(digits)}  {path}" for path, oid in files])
+    attached = repo.attachments(state.oid).items()
+    lines = [f"{oid.short(digits)}  {name} ({kind})" for name, (kind, oid) in attached]
+    _write_lines(out, "attachments", lines)
+    _write_lines(out, "message", clean(state.message or "").splitlines())
 
 
-def _write_field(out: Output, repo: Repository, name: str, value: Any, full: bool) -> None:
-    out.line(out.paint(f"{name}:", "bold"))
-    if name == "message":
-        lines = clean(value).splitlines()
-    elif name == "files":
-        lines = [f"{path}  {oid.short(repo.abbreviation)}" for path, oid in repo.files(value)]
-    else:
-        lines = list(outline(value, full))
+def _write_lines(out: Output, name: str, lines: list[str]) -> None:
+    if lines:
+        out.line(out.paint(f"{name}:", "bold"))
     for line in lines:
         out.line(f"    {line}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 from simgit.errors import Integrity
 from simgit.oid import OID_SIZE
@@ -22,7 +22,7 @@ INLINE_SIZE: Final = 1024
 """A segment whose blocks take no more lies within its header's value."""
 _VERSION: Final = 1
 _FIXED: Final = struct.Struct("<BI32s32s32sQQdHH")
-_BLOCK: Final = struct.Struct("<IIId8s8s")
+_BLOCK: Final = struct.Struct("<IIIId8s8s")
 
 
 class Location(NamedTuple):
@@ -45,6 +45,43 @@ class BlockInfo:
     variable_check: bytes
 
 
+class Blocks(Sequence[BlockInfo]):
+    """A segment's blocks, each unpacked when it is asked for."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data) // _BLOCK.size
+
+    @overload
+    def __getitem__(self, i: int) -> BlockInfo: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[BlockInfo]: ...
+
+    def __getitem__(self, i: int | slice) -> BlockInfo | list[BlockInfo]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return BlockInfo(*_BLOCK.unpack_from(self.data, i * _BLOCK.size))
+
+    @staticmethod
+    def pack(blocks: Sequence[BlockInfo]) -> Blocks:
+        """Return blocks as they are stored."""
+        return Blocks(
+            b"".join(
+                _BLOCK.pack(
+                    b.offset, b.fixed_size, b.variable_size, b.resets, b.rewards,
+                    b.fixed_check, b.variable_check,
+                )
+                for b in blocks
+            )
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a segment's header says.
@@ -64,7 +101,7 @@ class Header:
     episode_start: int
     returned: float
     layout: bytes
-    blocks: tuple[BlockInfo, ...]
+    blocks: Blocks
     inline: bytes
 
     @property
@@ -90,13 +127,8 @@ def encode_header(header: Header) -> bytes:
             header.episode_start, header.returned, len(header.layout), len(header.inline),
         ),
         header.layout,
+        header.blocks.data,
     ]  # fmt: skip
-    for b in header.blocks:
-        parts.append(
-            _BLOCK.pack(
-                b.fixed_size, b.variable_size, b.resets, b.rewards, b.fixed_check, b.variable_check
-            )
-        )
     body = b"".join((*parts, header.inline))
     return body + checksum(body)
 
@@ -119,19 +151,10 @@ def decode_header(key: bytes, value: bytes) -> Header:
     end = at + number * _BLOCK.size
     if version != _VERSION or not count or end + inline_size != len(body):
         raise Integrity(f"the header of segment {line}/{step} is damaged")
-    blocks = _decode_blocks(body[at:end])
     return Header(
         line, step, count, schema, parent, last, episode, start, returned,
-        body[_FIXED.size : at], blocks, body[end:],
+        body[_FIXED.size : at], Blocks(body[at:end]), body[end:],
     )  # fmt: skip
-
-
-def _decode_blocks(data: bytes) -> tuple[BlockInfo, ...]:
-    blocks, offset = [], 0
-    for fixed, variable, resets, rewards, check, check2 in _BLOCK.iter_unpack(data):
-        blocks.append(BlockInfo(offset, fixed, variable, resets, rewards, check, check2))
-        offset += fixed + variable
-    return tuple(blocks)
 
 
 def write_segment(txn: WriteTxn, header: Header, parts: Sequence[bytes]) -> int:

@@ -13,6 +13,7 @@ by oid in the table ``oids`` instead.
 from __future__ import annotations
 
 import struct
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,24 +94,25 @@ class Index:
     """The index of one store. Runs never change, so what was read of them is kept."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[int, IndexRun] = OrderedDict()
+        self._runs: dict[int, IndexRun] = {}
         self._listed: tuple[int, list[IndexRun]] = (-1, [])
         self._entries: OrderedDict[int, Entries] = OrderedDict()
+        self._mutex = threading.Lock()
 
     def runs(self, txn: ReadTxn) -> list[IndexRun]:
         """Return all runs, the newest first."""
-        if self._listed[0] == txn.txn_id and not isinstance(txn, WriteTxn):
-            return self._listed[1]
+        listed = self._listed
+        writing = isinstance(txn, WriteTxn)
+        if listed[0] == txn.txn_id and not writing:
+            return listed[1]
         found = []
         for key, value in txn.scan("index", b"\0", b"\1"):
             run = int.from_bytes(key[1:], "big")
-            if run not in self._runs:
-                self._runs[run] = _decode_meta(run, value)
-            found.append(self._runs[run])
-        if len(self._runs) > 2 * len(found) + 64:
-            self._runs = OrderedDict((run.id, run) for run in found)
+            found.append(self._runs.get(run) or _decode_meta(run, value))
+        # a run's number is never given out again, so an old entry cannot be mistaken
+        self._runs = {run.id: run for run in found}
         found.reverse()
-        if not isinstance(txn, WriteTxn):
+        if not writing:
             self._listed = (txn.txn_id, found)
         return found
 
@@ -138,14 +140,17 @@ class Index:
         return known
 
     def _cached_entries(self, txn: ReadTxn, run: int) -> Entries:
-        if run not in self._entries:
-            self._entries[run] = read_entries(txn, run)
-            while sum(len(prefix) for prefix, _ in self._entries.values()) > CACHED_ENTRIES:
-                self._entries.popitem(last=False)
-                if not self._entries:
-                    return read_entries(txn, run)
-        self._entries.move_to_end(run)
-        return self._entries[run]
+        with self._mutex:
+            if run in self._entries:
+                self._entries.move_to_end(run)
+                return self._entries[run]
+        entries = read_entries(txn, run)
+        with self._mutex:
+            self._entries[run] = entries
+            total = sum(len(prefix) for prefix, _ in self._entries.values())
+            while total > CACHED_ENTRIES and len(self._entries) > 1:
+                total -= len(self._entries.popitem(last=False)[1][0])
+        return entries
 
     def _pages(self, txn: ReadTxn, run: int, low: int, high: int) -> list[bytes]:
         first = txn.floor("index", _page_key(run, low))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -94,22 +95,32 @@ def words(schema: Schema) -> list[tuple[int, int, int]]:
 
 
 def delta(matrix: Matrix, offset: int, size: int, count: int) -> Matrix:
-    """Return the words' zigzag differences to the row before, as bytes."""
-    unsigned = np.dtype(f"<u{size}")
-    data = np.ascontiguousarray(matrix[:, offset : offset + size * count]).view(unsigned)
+    """Return the words' zigzag differences to the row before, as bytes.
+
+    Every 64th row keeps its words, so that a stretch can be read without all that is before it.
+    """
+    data = np.ascontiguousarray(matrix[:, offset : offset + size * count]).view(f"<u{size}")
     diff = data.copy()
     diff[1:] -= data[:-1]
+    diff[::CHECKPOINT_ROWS] = data[::CHECKPOINT_ROWS]
     signed = diff.view(f"<i{size}")
     zigzag = (signed << 1) ^ (signed >> (8 * size - 1))
     return zigzag.view(np.uint8).reshape(len(matrix), size * count)
 
 
-def undelta(data: Matrix, size: int) -> Matrix:
-    """Invert ``delta``."""
-    zigzag = np.ascontiguousarray(data).view(f"<u{size}")
+def undelta(planes: Matrix, size: int) -> Matrix:
+    """Invert ``delta`` on planes, (size × words, rows); the first row is a 64th one."""
+    bytes_ = planes.astype(f"<u{size}")
+    zigzag = bytes_[0::size]
+    for i in range(1, size):
+        zigzag |= bytes_[i::size] << np.uint8(8 * i)
     diff = (zigzag >> np.uint8(1)) ^ (np.uint8(0) - (zigzag & np.uint8(1)))
-    words_ = np.cumsum(diff, axis=0, dtype=f"<u{size}")
-    return words_.view(np.uint8).reshape(data.shape)
+    rows = planes.shape[1]
+    whole = rows // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+    groups = diff[:, :whole].reshape(len(diff), -1, CHECKPOINT_ROWS)
+    np.cumsum(groups, axis=2, dtype=diff.dtype, out=groups)
+    np.cumsum(diff[:, whole:], axis=1, dtype=diff.dtype, out=diff[:, whole:])
+    return np.ascontiguousarray(diff.T).view(np.uint8).reshape(rows, len(planes))
 
 
 def entropy(plane: Matrix) -> float:
@@ -170,6 +181,63 @@ def decode_layout(data: bytes, schema: Schema) -> Layout:
 
 
 # --- blocks ------------------------------------------------------------------------------------
+
+
+class PlaneRows(Rows):
+    """Rows that are still planes: a field is put together when it is asked for."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        planes: Matrix,
+        layout: Layout,
+        variable: list[list[bytes]],
+        start: int,
+        stop: int,
+    ) -> None:
+        self.schema = schema
+        self.count = stop - start
+        self.variable = variable
+        self.arrays = {}
+        self._planes = planes
+        self._layout = layout
+        self._start = start
+
+    @cached_property
+    def fixed(self) -> Matrix:  # type: ignore[override]
+        """The fixed parts, (rows, width)."""
+        stop = self._start + self.count
+        matrix = np.ascontiguousarray(self._planes[:, self._start : stop].T)
+        for each in self._layout.filters:
+            matrix[:, each[0] : each[0] + each[1] * each[2]] = self._words(*each)
+        return matrix
+
+    def _words(self, offset: int, size: int, count: int) -> Matrix:
+        aligned = self._start // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        stop = self._start + self.count
+        words_ = undelta(self._planes[offset : offset + size * count, aligned:stop], size)
+        return words_[self._start - aligned :]
+
+    def field(self, index: int) -> Matrix:
+        """Return the bytes of a field of fixed width, (rows, width)."""
+        at, width = self.schema.offsets[index], self.schema.fields[index][1].width
+        for each in self._layout.filters:
+            if each[0] == at:
+                return self._words(*each)
+        return self._planes[at : at + width, self._start : self._start + self.count].T
+
+    def presence_byte(self, number: int) -> npt.NDArray[np.uint8]:
+        """Return one byte of the presence bits of each row."""
+        return self._planes[number, self._start : self._start + self.count]
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Return a stretch of the rows."""
+        variable = [column[start:stop] for column in self.variable]
+        first = self._start
+        stop = min(stop, self.count)
+        return PlaneRows(
+            self.schema, self._planes, self._layout, variable, first + start, first + stop
+        )
 
 
 @dataclass(frozen=True)
@@ -234,12 +302,8 @@ def decode_block(
     planes = np.empty((width, count), np.uint8)
     planes[chosen] = np.frombuffer(fixed, np.uint8, raw_planes * count, at).reshape(-1, count)
     planes[~chosen] = np.frombuffer(unpacked, np.uint8).reshape(-1, count)
-    matrix = np.ascontiguousarray(planes.T)
-    for offset, size, number in layout.filters:
-        part = slice(offset, offset + size * number)
-        matrix[:, part] = undelta(matrix[:, part], size)
     columns = _decode_variable(schema, count, variable)
-    return Block(Rows(schema, matrix, columns), fixed[:at])
+    return Block(PlaneRows(schema, planes, layout, columns, 0, count), fixed[:at])
 
 
 def _decode_variable(schema: Schema, count: int, data: bytes | None) -> list[list[bytes]]:

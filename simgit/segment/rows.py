@@ -9,8 +9,10 @@ and field would cost more than the hashing. Source: docs/object-format.md §6.
 from __future__ import annotations
 
 import itertools
+import math
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -150,20 +152,49 @@ def tail(columns: Columns, start: int) -> Columns:
     }
 
 
-@dataclass
+Arrays = dict[int, list[tuple[int, AnyArray]]]
+
+
 class Rows:
-    """Packed rows of one schema: fixed parts as a matrix, variable parts as lists of bytes."""
+    """Packed rows of one schema: fixed parts as a matrix, variable parts as lists of bytes.
 
-    schema: Schema
-    fixed: Matrix
-    variable: list[list[bytes]]
-    arrays: dict[int, list[tuple[int, AnyArray]]] = field(default_factory=dict)
-    """For each array field the rows that have one, with their arrays (absent when read back)."""
+    Attributes:
+        fixed: the fixed parts, (rows, width).
+        variable: for each variable field the encoded items, one a row.
+        arrays: for each array field the rows that have one, with their arrays (only where the rows
+            were packed, not where they were read back).
+    """
 
-    @property
-    def count(self) -> int:
-        """The number of rows."""
-        return len(self.fixed)
+    def __init__(
+        self,
+        schema: Schema,
+        fixed: Matrix,
+        variable: list[list[bytes]],
+        arrays: Arrays | None = None,
+    ) -> None:
+        self.schema = schema
+        self.count = len(fixed)
+        self.fixed = fixed
+        self.variable = variable
+        self.arrays: Arrays = arrays or {}
+
+    def field(self, index: int) -> Matrix:
+        """Return the bytes of a field of fixed width, (rows, width)."""
+        at = self.schema.offsets[index]
+        return self.fixed[:, at : at + self.schema.fields[index][1].width]
+
+    def presence_byte(self, number: int) -> npt.NDArray[np.uint8]:
+        """Return one byte of the presence bits of each row."""
+        return self.fixed[:, number]
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Return a stretch of the rows."""
+        arrays = {
+            index: [(row - start, array) for row, array in found if start <= row < stop]
+            for index, found in self.arrays.items()
+        }
+        variable = [column[start:stop] for column in self.variable]
+        return Rows(self.schema, self.fixed[start:stop], variable, arrays)
 
     def row_bytes(self) -> list[bytes]:
         """Return each row's encoding."""
@@ -477,7 +508,7 @@ def split_row(schema: Schema, row: bytes) -> Rows:
 def presence(rows: Rows, index: int) -> npt.NDArray[np.bool_]:
     """Return for each row whether it has the field."""
     byte, bit = divmod(index, 8)
-    return (rows.fixed[:, byte] >> bit & 1).astype(bool)
+    return (rows.presence_byte(byte) >> bit & 1).astype(bool)
 
 
 def column(rows: Rows, index: int) -> Any:
@@ -486,8 +517,7 @@ def column(rows: Rows, index: int) -> Any:
     kind = rows.schema.fields[index][1]
     if kind.variable:
         return _decode_variable(rows, index, kind)
-    at = rows.schema.offsets[index]
-    data = np.ascontiguousarray(rows.fixed[:, at : at + kind.width])
+    data = np.ascontiguousarray(rows.field(index))
     dtype = kind.storage_dtype
     if dtype is None:
         return data
@@ -515,20 +545,54 @@ def _decode_item(kind: FieldType, data: bytes) -> Any:
 
 def unpack_row(rows: Rows, i: int) -> dict[str, Any]:
     """Return the value of row ``i``; arrays and files stand as ``Reference``."""
-    one = Rows(rows.schema, rows.fixed[i : i + 1], [v[i : i + 1] for v in rows.variable])
+    fixed = rows.fixed[i].tobytes()
+    return unpack_bytes(rows.schema, fixed, [column[i] for column in rows.variable])
+
+
+def unpack_bytes(schema: Schema, fixed: bytes, variable: list[bytes]) -> dict[str, Any]:
+    """Return the value of a row that is given by its fixed part and its variable items."""
     root: dict[str, Any] = {}
     tuples = []
-    for index, (path, kind) in enumerate(rows.schema.fields):
-        if not presence(one, index)[0]:
+    bits = int.from_bytes(fixed[: schema.presence_size], "little")
+    items = dict(zip(schema.variable, variable, strict=True))
+    for index, (path, kind) in enumerate(schema.fields):
+        if not bits >> index & 1:
             continue
-        above = _container(root, path)
-        above[path[-1]] = _item(one, index, kind)
+        above = root if len(path) == 1 else _container(root, path)
+        if kind.variable:
+            above[path[-1]] = _decode_item(kind, items[index])
+        else:
+            above[path[-1]] = _decode_fixed(kind, fixed, schema.offsets[index])
         if kind.code == TUPLE:
-            tuples.append(path)
-    for path in reversed(tuples):
+            tuples.append((path, kind))
+    for path, kind in reversed(tuples):
         above = _container(root, path)
-        above[path[-1]] = _as_tuple(above[path[-1]], rows.schema.fields[rows.schema.index[path]][1])
+        above[path[-1]] = _as_tuple(above[path[-1]], kind)
     return root
+
+
+_PLAIN: Final = {
+    INT: struct.Struct("<q"), FLOAT: struct.Struct("<d"), BOOL: struct.Struct("<?")
+}  # fmt: skip
+
+
+def _decode_fixed(kind: FieldType, fixed: bytes, at: int) -> Any:
+    code = kind.code
+    if code in _PLAIN:
+        return _PLAIN[code].unpack_from(fixed, at)[0]
+    if code in (MAP, TUPLE):
+        return {}
+    if code == NONE:
+        return None
+    if code in (ARRAY, TREE):
+        return Reference("array" if code == ARRAY else "tree", Oid(fixed[at : at + 32]))
+    if code == FIXED:
+        count = math.prod(kind.shape)
+        if kind.width == 0:
+            return np.zeros(kind.shape, kind.dtype)
+        array = np.frombuffer(fixed, kind.dtype, count, at)
+        return array.reshape(kind.shape) if kind.shape else array[0]
+    return complex(*struct.unpack_from("<dd", fixed, at))
 
 
 def _container(root: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -544,19 +608,6 @@ def _as_tuple(items: dict[str, Any], kind: FieldType) -> tuple[Any, ...]:
         return tuple(items[str(i)] for i in range(kind.length))
     except KeyError:
         raise Integrity("a tuple in a row lacks elements") from None
-
-
-def _item(one: Rows, index: int, kind: FieldType) -> Any:
-    if kind.code in (MAP, TUPLE):
-        return {}
-    if kind.code == NONE:
-        return None
-    value = column(one, index)[0]
-    if kind.code in (ARRAY, TREE):
-        return Reference("array" if kind.code == ARRAY else "tree", Oid(value.tobytes()))
-    if kind.code == FIXED or kind.variable:
-        return value
-    return value.item()
 
 
 def references(rows: Rows) -> Iterator[tuple[int, str, bytes]]:

@@ -31,6 +31,7 @@ from simgit.segment.groups import (
 from simgit.segment.header import (
     NO_PARENT,
     BlockInfo,
+    Blocks,
     Header,
     Location,
     header_at,
@@ -83,17 +84,8 @@ class Batch:
 
     def without(self, count: int, tip: Tip) -> Batch:
         """Return the batch without its first states, which exist already and end at ``tip``."""
-        rows = slice_rows(self.rows, count, self.rows.count)
+        rows = self.rows.slice(count, self.rows.count)
         return Batch(rows, self.oids[count:], (tip,), b"")
-
-
-def slice_rows(rows: Rows, start: int, stop: int) -> Rows:
-    """Return a stretch of rows."""
-    arrays = {
-        field: [(row - start, array) for row, array in found if start <= row < stop]
-        for field, found in rows.arrays.items()
-    }
-    return Rows(rows.schema, rows.fixed[start:stop], [v[start:stop] for v in rows.variable], arrays)
 
 
 def batch_head(schema: Schema, parents: Sequence[Tip], origin: bytes) -> bytes:
@@ -107,6 +99,8 @@ class StateStore:
     def __init__(self, read_schema: SchemaReader) -> None:
         self.index = Index()
         self.read_schema = read_schema
+        self._layouts: dict[bytes, Layout] = {}
+        self._names: tuple[tuple[bytes, bytes, int] | None, bytes, list[bytes]] = (None, b"", [])
         self._block: tuple[tuple[bytes, int, bool], Block] | None = None
 
     # --- writing ---
@@ -150,7 +144,7 @@ class StateStore:
         tip = batch.parents[0] if batch.parents else None
         before = [bytes(tip.oid) if tip else NO_PARENT, *batch.oids[:-1]]
         for at in range(0, batch.rows.count, SEGMENT_ROWS):
-            part = slice_rows(batch.rows, at, min(at + SEGMENT_ROWS, batch.rows.count))
+            part = batch.rows.slice(at, min(at + SEGMENT_ROWS, batch.rows.count))
             oids = batch.oids[at : at + part.count]
             self._write_arrays(txn, line.id, start + at, part, level)
             place = Location(line.id, start + at)
@@ -205,7 +199,7 @@ class StateStore:
     def locate(self, txn: ReadTxn, oid: bytes) -> Location | None:
         """Return where a state lies, its name recomputed; None if there is no such state."""
         loose = find_loose(txn, STATES, oid)
-        if loose is not None:
+        if loose is not None and self.oids(txn, *loose, loose[1] + 1) == [oid]:
             return Location(*loose)
         prefix = prefix_of(oid)
         for _, (line, step) in self.index.candidates(txn, STATES, prefix, prefix):
@@ -243,10 +237,11 @@ class StateStore:
         """Return a block of a segment, checked against its checksums."""
         info = header.blocks[number]
         key = (info.fixed_check + header.parent + header.schema, number, variable)
-        if self._block is not None and self._block[0] == key:
-            return self._block[1]
+        cached = self._block  # read once: another thread may replace it
+        if cached is not None and cached[0] == key:
+            return cached[1]
         schema = self.read_schema(txn, header.schema)
-        layout = decode_layout(header.layout, schema)
+        layout = self._layout(header, schema)
         fixed = read_part(txn, header, info.offset, info.fixed_size, info.fixed_check)
         rest = None
         if variable and schema.variable:
@@ -255,6 +250,14 @@ class StateStore:
         block = decode_block(schema, layout, header.block_rows(number), fixed, rest)
         self._block = (key, block)
         return block
+
+    def _layout(self, header: Header, schema: Schema) -> Layout:
+        key = header.schema + header.layout
+        if key not in self._layouts:
+            if len(self._layouts) > 1000:
+                self._layouts.clear()
+            self._layouts[key] = decode_layout(header.layout, schema)
+        return self._layouts[key]
 
     def _headed(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
         """Return what precedes the first row of a group of 64 in its state's payload.
@@ -288,23 +291,39 @@ class StateStore:
     def _segment_oids(self, txn: ReadTxn, header: Header, start: int, stop: int) -> list[bytes]:
         """Return oids of rows of one block, the one with row ``start``."""
         number, within = divmod(start, BLOCK_ROWS)
-        block = self.block(txn, header, number)
-        group = within // CHECKPOINT_ROWS
-        first = group * CHECKPOINT_ROWS
-        last = min(stop - number * BLOCK_ROWS, block.rows.count)
-        head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
-        oids = chain_oids(slice_rows(block.rows, first, last), head)
-        self._check_chain(block, oids, group, first)
-        return oids[within - first :]
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        last = min(stop - number * BLOCK_ROWS, header.block_rows(number))
+        return self._named(txn, header, number, first, last)[1][within - first :]
 
-    def _check_chain(self, block: Block, oids: list[bytes], group: int, first: int) -> None:
+    def _named(
+        self, txn: ReadTxn, header: Header, number: int, first: int, stop: int
+    ) -> tuple[bytes, list[bytes]]:
+        """Return what precedes the first row in its state's payload, and the oids, of a stretch.
+
+        Args:
+            first: the stretch's first row in the block, a 64th one.
+        """
+        key = (header.blocks[number].fixed_check, header.parent, first)
+        known, head, oids = self._names
+        if known != key or len(oids) < stop - first:
+            block = self.block(txn, header, number)
+            group = first // CHECKPOINT_ROWS
+            head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
+            oids = chain_oids(block.rows.slice(first, stop), head)
+            self._check_chain(block, oids, group)
+            self._names = (key, head, oids)
+        return head, oids[: stop - first]
+
+    def _check_chain(self, block: Block, oids: list[bytes], group: int) -> None:
         for i in range(CHECKPOINT_ROWS, len(oids), CHECKPOINT_ROWS):
             at = (group + i // CHECKPOINT_ROWS) * OID_SIZE
             if block.checkpoints[at : at + OID_SIZE] != oids[i - 1]:
                 raise Integrity("the names of states do not match the checkpoints of their block")
 
-    def state(self, txn: ReadTxn, place: Location, oid: bytes | None = None) -> tuple[Oid, State]:
-        """Return a state and its recomputed oid.
+    def row(
+        self, txn: ReadTxn, place: Location, oid: bytes | None = None
+    ) -> tuple[Oid, bytes, Rows]:
+        """Return a state's recomputed oid, what precedes its row in its payload, and its row.
 
         Raises:
             Integrity: it does not have the oid that it is asked for by.
@@ -312,16 +331,18 @@ class StateStore:
         header = self.header(txn, place)
         number, within = divmod(place.step - header.step, BLOCK_ROWS)
         block = self.block(txn, header, number)
-        group = within // CHECKPOINT_ROWS
-        first = group * CHECKPOINT_ROWS
-        head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
-        oids = chain_oids(slice_rows(block.rows, first, within + 1), head)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        head, oids = self._named(txn, header, number, first, within + 1)
         if oid is not None and oids[-1] != oid:
             raise Integrity(f"the state at step {place.step} is not '{oid.hex()}'")
         if within > first:
             head = linear_head(header.schema, oids[-2])
-        row = slice_rows(block.rows, within, within + 1).row_bytes()[0]
-        return Oid(oids[-1]), State.decode(head + row)
+        return Oid(oids[-1]), head, block.rows.slice(within, within + 1)
+
+    def state(self, txn: ReadTxn, place: Location, oid: bytes | None = None) -> tuple[Oid, State]:
+        """Return a state and its recomputed oid; see ``row``."""
+        found, head, rows = self.row(txn, place, oid)
+        return found, State.decode(head + rows.row_bytes()[0])
 
     def rows(
         self, txn: ReadTxn, line: int, start: int, stop: int, variable: bool = True
@@ -333,7 +354,7 @@ class StateStore:
             for i in range(number, len(header.blocks)):
                 block = self.block(txn, header, i, variable)
                 end = min(stop - start + within, block.rows.count)
-                yield start, slice_rows(block.rows, within, end)
+                yield start, block.rows.slice(within, end)
                 start += end - within
                 within = 0
                 if start >= stop:
@@ -364,7 +385,7 @@ class StateStore:
                 continue
             rows = self.block(txn, header, i).rows
             if i == number:
-                rows = slice_rows(rows, 0, step - first + 1)
+                rows = rows.slice(0, step - first + 1)
                 returned += float(rewards(rows).sum())
             found = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
             episode += len(found) if i == number else 0
@@ -471,9 +492,9 @@ def write_rows(
     """
     layout = choose_layout(rows)
     parts: list[bytes] = []
-    blocks = []
+    blocks: list[BlockInfo] = []
     for at in range(0, rows.count, BLOCK_ROWS):
-        part = slice_rows(rows, at, min(at + BLOCK_ROWS, rows.count))
+        part = rows.slice(at, min(at + BLOCK_ROWS, rows.count))
         info = _write_block(
             parts, part, before[at : at + part.count], layout, level, tip is None and at == 0
         )
@@ -481,7 +502,7 @@ def write_rows(
     header = Header(
         place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
         tip.episode if tip else 0, tip.episode_start if tip else 0, tip.returned if tip else 0.0,
-        encode_layout(layout), tuple(blocks), b"",
+        encode_layout(layout), Blocks.pack(blocks), b"",
     )  # fmt: skip
     write_segment(txn, header, parts)
     return _tip_after(header, rows, Oid(oids[-1]))
@@ -491,9 +512,10 @@ def _write_block(
     parts: list[bytes], rows: Rows, before: list[bytes], layout: Layout, level: int, root: bool
 ) -> BlockInfo:
     fixed, variable = encode_block(rows, before, layout, level)
+    offset = sum(map(len, parts))
     parts += [fixed, variable]
     return BlockInfo(
-        0, len(fixed), len(variable), int(episode_starts(rows, root).sum()),
+        offset, len(fixed), len(variable), int(episode_starts(rows, root).sum()),
         float(rewards(rows).sum()), checksum(fixed), checksum(variable),
     )  # fmt: skip
 

@@ -43,6 +43,7 @@ TABLES: Final = (
     "log",
     "attachments",
     "chunks",
+    "bodies",
 )
 
 MAX_KEY: Final = 511
@@ -122,6 +123,10 @@ class Storage(ABC):
     @abstractmethod
     def write(self) -> AbstractContextManager[WriteTxn]:
         """Begin the write transaction, waiting for the writer before; commit at the block's end."""
+
+    def compact(self) -> bool:
+        """Give unused space back, if that can be done now; return whether it was."""
+        return False
 
     @abstractmethod
     def size(self) -> int:

@@ -13,6 +13,7 @@ import lmdb
 from simgit import errors
 from simgit.storage import datafile
 from simgit.storage.lmdb import files
+from simgit.storage.lmdb.lease import Lease
 from simgit.storage.lmdb.transactions import ENDED
 
 if TYPE_CHECKING:
@@ -34,13 +35,19 @@ class Environment:
         self.active: dict[LmdbRead, int] = {}
         self._forking = False
         self._lock_file = lock
+        self._lease = Lease(directory)
         self._mutex = threading.Lock()
         self._writing = threading.Lock()
         self._writer: int | None = None
         self._writes = 0
         self._map_size = files.address_space()
         self.tables: dict[str, Any] = {}
-        self._open()
+        try:
+            files.check(directory, lock)
+            self._open()
+        except BaseException:
+            self._lease.close()
+            raise
 
     def begin_read(self, txn: LmdbRead) -> tuple[Any, dict[str, Any]]:
         """Begin a transaction; return it and the tables."""
@@ -96,6 +103,23 @@ class Environment:
         datafile.record_origin(target)
         files.sync(target)
 
+    def compact(self) -> bool:
+        """Replace the file by a compact copy, if no other process has it open; return whether."""
+        with self._writing, self._mutex:
+            if self.active or not self._lease.acquire_alone():
+                return False
+            try:
+                with files.scratch(self.directory) as scratch:
+                    self.copy(scratch)
+                    self.env.close()
+                    (scratch / "data.mdb").replace(self.directory / "data.mdb")
+                    datafile.record_origin(self.directory)
+                    files.sync(self.directory)
+            finally:
+                self._open()  # also if the copy failed: the old file is still there
+                self._lease.share()
+        return True
+
     def readers(self) -> str:
         """Return the table of readers as text."""
         return str(self.env.readers())
@@ -103,6 +127,7 @@ class Environment:
     def close(self) -> None:
         """End every transaction and unmap the file."""
         self.env.close()
+        self._lease.close()
 
     def before_fork(self) -> None:
         """Let the transactions of other threads end, and no new one begin.
@@ -131,6 +156,7 @@ class Environment:
         for txn in list(self.active):
             txn.abandon()
         self.active.clear()
+        self._lease.close()
         self.env, self.tables = ENDED, {}
 
     def fail(self, error: lmdb.Error) -> NoReturn:
@@ -204,7 +230,10 @@ class Environment:
 
 
 class Registry:
-    """The environments that are open in this process, by device and inode of the data file."""
+    """The environments that are open in this process, by device and inode of the directory.
+
+    Not of the data file, for that is another after it was compacted.
+    """
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()  # a finalizer may run while it is held
@@ -215,7 +244,6 @@ class Registry:
         with self._mutex:
             environment = self._open.get(_file_key(directory))
             if environment is None:
-                files.check(directory, lock)
                 environment = Environment(directory, writable, lock)
                 self._open[_file_key(directory)] = environment
             elif writable and not environment.writable:
@@ -254,7 +282,7 @@ class Registry:
 
 
 def _file_key(directory: Path) -> tuple[int, int]:
-    status = (directory / "data.mdb").stat()
+    status = directory.stat()
     return status.st_dev, status.st_ino
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -35,18 +37,25 @@ def initialise(directory: Path) -> None:
     data = directory / "data.mdb"
     if data.exists():
         raise errors.AlreadyExists(f"a store exists in '{directory}'", path=directory)
-    with TemporaryDirectory(prefix=".new-", dir=directory) as scratch:
-        _make_tables(Path(scratch))
+    with scratch(directory) as place:
+        _make_tables(place)
         try:
-            os.link(Path(scratch) / "data.mdb", data)
+            os.link(place / "data.mdb", data)
         except FileExistsError as error:
             raise errors.AlreadyExists(
                 f"a store exists in '{directory}'", path=directory
             ) from error
         except OSError:  # a file system without hard links
-            (Path(scratch) / "data.mdb").rename(data)
+            (place / "data.mdb").rename(data)
     datafile.record_origin(directory)
     sync(directory)
+
+
+@contextmanager
+def scratch(directory: Path) -> Iterator[Path]:
+    """Yield a directory beside the data file, on its file system, that is removed afterwards."""
+    with TemporaryDirectory(prefix=".new-", dir=directory) as place:
+        yield Path(place)
 
 
 def _make_tables(directory: Path) -> None:

@@ -106,6 +106,11 @@ class LmdbStorage(Storage):
         except OSError as error:
             raise errors.Storage(f"cannot copy the store to '{target}': {error}") from error
 
+    def compact(self) -> bool:
+        """Give unused space back to the file system, if no other process has the store open."""
+        environment = self._environment()
+        return not self._read_only and environment.compact()
+
     def readers(self) -> str:
         """Return LMDB's table of the read transactions of all processes, for people to read."""
         return self._environment().readers()

@@ -1,0 +1,272 @@
+"""Checking a store: every name is derived again from the bytes, every link is followed.
+
+A problem says what is damaged and what it costs: the runs in whose history it lies, and which
+steps of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simgit import history
+from simgit.errors import Integrity, NotFound, SimgitError
+from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
+from simgit.odb import ObjectDatabase
+from simgit.oid import OID_SIZE
+from simgit.refs import HEAD, RUNS, Refs
+from simgit.segment import rows as rowlib
+from simgit.segment.consolidate import headers
+from simgit.segment.frames import decode_group, group_header
+from simgit.segment.groups import groups_between, read_group
+from simgit.segment.header import Header, Location
+from simgit.segment.lines import Line, read_line
+from simgit.segment.lookup import ARRAYS, STATES
+from simgit.segment.pack import BLOCK_ROWS
+from simgit.segment.rows import hash_array
+from simgit.segment.states import episode_starts, rewards
+from simgit.storage.base import ReadTxn
+
+Progress = Callable[[int], None]
+"""Told how many states have been checked."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is damaged or missing.
+
+    ``runs`` maps the runs whose history it touches to the steps (first, last) that it costs.
+    """
+
+    what: str
+    runs: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.runs:
+            return self.what
+        cost = ", ".join(f"{name}@{a}..{b}" for name, (a, b) in self.runs.items())
+        return f"{self.what} (costs {cost})"
+
+
+@dataclass
+class FsckReport:
+    """What was checked, and what was found."""
+
+    states: int = 0
+    arrays: int = 0
+    objects: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+class Fsck:
+    """One check of a store, in one consistent snapshot."""
+
+    def __init__(self, odb: ObjectDatabase, refs: Refs, progress: Progress | None = None) -> None:
+        self.odb = odb
+        self.refs = refs
+        self.report = FsckReport()
+        self._progress = progress or (lambda _: None)
+        self._checked_arrays: set[bytes] = set()
+
+    def run(self) -> FsckReport:
+        """Check everything; return what was found."""
+        with self.odb.read() as txn:
+            self._check_objects(txn)
+            for key, _ in txn.scan("lines"):
+                self._check_line(txn, int.from_bytes(key, "big"))
+            self._check_stray_segments(txn)
+            self._check_refs(txn)
+            self._check_attachments(txn)
+        return self.report
+
+    def _problem(self, what: str, runs: dict[str, tuple[int, int]] | None = None) -> None:
+        self.report.problems.append(Problem(what, runs or {}))
+
+    # --- loose objects ---
+
+    def _check_objects(self, txn: ReadTxn) -> None:
+        for oid, _ in txn.scan("objects"):
+            self.report.objects += 1
+            try:
+                kind, payload = self.odb.get(txn, oid)
+                for link in _links(decode_object(kind, payload)):
+                    if not self.odb.exists(txn, link):
+                        self._problem(
+                            f"{kind} {oid.hex()} refers to {link.hex()}, which is missing"
+                        )
+            except SimgitError as error:
+                self._problem(str(error))
+
+    # --- states ---
+
+    def _check_line(self, txn: ReadTxn, number: int) -> None:
+        try:
+            line = read_line(txn, number)
+            self._check_parents(txn, line)
+            step, parent = line.step, None
+            for header in headers(txn, number):
+                if header.step != step:
+                    raise Integrity(f"line {number} lacks the steps {step} to {header.step - 1}")
+                parent = self._check_segment(txn, line, header, parent)
+                step = header.end
+        except SimgitError as error:
+            self._problem(str(error), self._cost(txn, number, 0, 1 << 62))
+
+    def _check_parents(self, txn: ReadTxn, line: Line) -> None:
+        if line.is_root:
+            if not self.odb.exists(txn, line.origin):
+                raise Integrity(f"the origin {line.origin.hex()} of line {line.id} is missing")
+            return
+        above = Location(line.parent_line, line.parent_step)
+        for place in history.parents_of(self.odb, txn, line):
+            key = b"".join(n.to_bytes(8, "big") for n in (*place, line.id))
+            if txn.get("children", key) is None:
+                self._problem(f"line {line.id} is missing among the children of its parent")
+        if self.odb.states.row(txn, above)[0] != line.parents[0]:
+            raise Integrity(f"line {line.id} does not begin where it says")
+
+    def _check_segment(
+        self, txn: ReadTxn, line: Line, header: Header, parent: bytes | None
+    ) -> bytes:
+        """Check one segment; return the oid of its last state."""
+        try:
+            oids = self.odb.states.oids(txn, line.id, header.step, header.end)
+            if oids[-1] != header.last or (parent is not None and header.parent != parent):
+                raise Integrity(
+                    f"the states of segment {line.id}/{header.step} do not have their names"
+                )
+            self._check_sums(txn, header)
+            self._check_index(txn, header, oids)
+            self._check_arrays(txn, header)
+            self.report.states += header.count
+            self._progress(self.report.states)
+        except SimgitError as error:
+            self._problem(str(error), self._cost(txn, line.id, header.step, header.end - 1))
+        return header.last
+
+    def _check_sums(self, txn: ReadTxn, header: Header) -> None:
+        for number, info in enumerate(header.blocks):
+            rows = self.odb.states.block(txn, header, number).rows
+            root = header.step == 0 and number == 0
+            resets = int(episode_starts(rows, root).sum())
+            if resets != info.resets or float(rewards(rows).sum()) != info.rewards:
+                step = header.step + number * BLOCK_ROWS
+                raise Integrity(f"the sums of the block at {header.line}/{step} are wrong")
+
+    def _check_index(self, txn: ReadTxn, header: Header, oids: list[bytes]) -> None:
+        known = self.odb.states.index.maybe_known(txn, STATES, oids)
+        if not known.all():
+            first = header.step + int(np.flatnonzero(~known)[0])
+            raise Integrity(f"the index lacks the state at {header.line}/{first}")
+
+    def _check_arrays(self, txn: ReadTxn, header: Header) -> None:
+        for index in self.odb.schema(txn, header.schema).arrays:
+            for first, key in groups_between(txn, header.line, index, header.step, header.end):
+                if first >= header.step:
+                    self._check_group(txn, header.line, index, first, key)
+        for step, rows in self.odb.states.rows(txn, header.line, header.step, header.end, False):
+            for row, kind, oid in rowlib.references(rows):
+                self._check_reference(txn, step + row, kind, oid)
+
+    def _check_group(self, txn: ReadTxn, line: int, index: int, first: int, key: bytes) -> None:
+        data = read_group(txn, key)
+        steps = group_header(data).steps + first
+        oids = self.odb.states.field_oids(txn, line, index, steps)
+        for step, oid, array in zip(steps.tolist(), oids, decode_group(data), strict=True):
+            if hash_array(array) != oid:
+                raise Integrity(f"the array {oid.hex()} of the state at {line}/{step} is damaged")
+            self.report.arrays += 1
+        if not self.odb.states.index.maybe_known(txn, ARRAYS, oids).all():
+            raise Integrity(f"the index lacks arrays of the group at {line}/{first}")
+        self._checked_arrays |= set(oids)
+
+    def _check_reference(self, txn: ReadTxn, step: int, kind: str, oid: bytes) -> None:
+        if oid in self._checked_arrays:
+            return
+        if not self.odb.exists(txn, oid):
+            raise Integrity(f"{kind} {oid.hex()} of the state at step {step} is missing")
+        self._checked_arrays.add(oid)
+
+    def _check_stray_segments(self, txn: ReadTxn) -> None:
+        lines = {key for key, _ in txn.scan("lines")}
+        for line in {key[:8] for key, _ in txn.scan("segments")} - lines:
+            self._problem(f"line {int.from_bytes(line, 'big')} is missing, but has segments")
+
+    # --- refs ---
+
+    def _check_refs(self, txn: ReadTxn) -> None:
+        for key, _ in txn.scan("refs"):
+            name = key.decode(errors="replace")
+            try:
+                self._check_ref(txn, name)
+            except SimgitError as error:
+                self._problem(f"ref '{name}': {error}")
+
+    def _check_ref(self, txn: ReadTxn, name: str) -> None:
+        if name == HEAD:
+            head = self.refs.head(txn)
+            if not isinstance(head, str):
+                self.odb.locate(txn, head)
+        elif name.startswith(RUNS):
+            run = self.refs.run(txn, name[len(RUNS) :])
+            if run.oid is not None:
+                self.odb.states.row(txn, run.place, run.oid)
+            if not self.odb.exists(txn, run.record):
+                raise NotFound("the run's record is missing")
+        else:
+            tag = self.refs.tag(txn, name.partition("/")[2])
+            self.odb.locate(txn, tag.oid)
+            if tag.tag is not None and not self.odb.exists(txn, tag.tag):
+                raise NotFound("the tag's annotation is missing")
+        for entry in self.refs.log(txn, name):
+            for oid in (entry.old, entry.new):
+                if oid is not None and self.odb.states.locate(txn, oid) is None:
+                    raise NotFound(f"the reflog names '{oid.hex()}', which is missing")
+
+    def _check_attachments(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan("attachments"):
+            state, name = key[:OID_SIZE], key[OID_SIZE:].decode(errors="replace")
+            try:
+                binding = self.odb.object(txn, value)
+                if not isinstance(binding, Binding) or (binding.state, binding.name) != (
+                    state,
+                    name,
+                ):
+                    raise Integrity("the binding is of another state or name")
+                self.odb.locate(txn, state)
+            except SimgitError as error:
+                self._problem(f"attachment '{name}' of state {state.hex()}: {error}")
+
+    # --- what it costs ---
+
+    def _cost(self, txn: ReadTxn, line: int, start: int, stop: int) -> dict[str, tuple[int, int]]:
+        """Return the runs whose history leads through steps of a line, and which steps."""
+        cost = {}
+        for name, ref in self.refs.runs(txn):
+            try:
+                for part in history.stretches(txn, ref.place) if ref.oid else ():
+                    first, last = max(part.start, start), min(part.stop - 1, stop)
+                    if part.line == line and first <= last:
+                        cost[name] = (first, ref.step)
+            except SimgitError:
+                continue
+        return cost
+
+
+def _links(thing: Decodable) -> Iterator[bytes]:
+    """Yield the oids that an object refers to."""
+    if isinstance(thing, Tree):
+        yield from (entry.oid for entry in thing.entries)
+    elif isinstance(thing, Binding):
+        yield from (thing.state, thing.target)
+    elif isinstance(thing, Tag):
+        yield thing.target
+    elif isinstance(thing, Run):
+        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

@@ -1,0 +1,74 @@
+"""Maintenance: joining what was written in small pieces, and giving back the space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simgit.odb import ObjectDatabase
+from simgit.segment.consolidate import headers, join_groups, join_index, join_segments, joinable
+from simgit.segment.lookup import ARRAYS, STATES
+
+Progress = Callable[[int, int], None]
+"""Told how many lines of how many are done."""
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What a gc did. Sizes are bytes on disk."""
+
+    segments_before: int
+    segments_after: int
+    groups_joined: int
+    size_before: int
+    size_after: int
+    compacted: bool
+
+
+def gc(odb: ObjectDatabase, progress: Progress | None = None) -> GcReport:
+    """Join small segments, groups and index runs, then give back the space if nobody else reads.
+
+    One transaction a stretch, so that writers wait only shortly. No oid changes.
+    """
+    before, size = count_segments(odb), odb.storage.size()
+    joined = 0
+    lines = _lines(odb)
+    for done, line in enumerate(lines):
+        joined += consolidate_line(odb, line)
+        if progress is not None:
+            progress(done + 1, len(lines))
+    for kind in (STATES, ARRAYS):
+        with odb.write() as txn:
+            join_index(odb.states.index, txn, kind)
+    compacted = odb.storage.compact()
+    return GcReport(before, count_segments(odb), joined, size, odb.storage.size(), compacted)
+
+
+def count_segments(odb: ObjectDatabase) -> int:
+    """Return the number of segments."""
+    with odb.read() as txn:
+        return txn.count("segments")
+
+
+def _lines(odb: ObjectDatabase) -> list[int]:
+    with odb.read() as txn:
+        return [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
+
+
+def consolidate_line(odb: ObjectDatabase, line: int) -> int:
+    """Join the segments and groups of a line; return how many groups were joined."""
+    with odb.read() as txn:
+        work = joinable(list(headers(txn, line)))
+    for stretch in work:
+        with odb.write() as txn:
+            # somebody may have joined or continued them meanwhile: look again
+            current = [h for h in headers(txn, line) if stretch[0].step <= h.step < stretch[-1].end]
+            if [h.step for h in current] == [h.step for h in stretch]:
+                join_segments(odb.states, txn, current)
+    joined = 0
+    with odb.read() as txn:
+        found = [h for h in headers(txn, line) if odb.schema(txn, h.schema).arrays]
+    for header in found:
+        with odb.write() as txn:
+            joined += join_groups(odb.states, txn, header)
+    return joined

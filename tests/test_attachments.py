@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from simgit.attachments import attach, attachments, detach, find, latest
+from simgit.errors import InvalidInput, NotFound
+from simgit.objects import Blob, Value
+from simgit.odb import ObjectDatabase
+from simgit.oid import Oid
+from simgit.storage.memory import MemoryStorage
+from simgit.trees import store_data
+from simgit.writing import prepare, store
+
+
+def a_state(odb: ObjectDatabase) -> Oid:
+    with odb.write() as txn:
+        return store(odb, txn, prepare({"reward": [1.0]}, ()), ()).oid
+
+
+def test_an_attachment_is_found_replaced_and_removed() -> None:
+    odb = ObjectDatabase(MemoryStorage())
+    state = a_state(odb)
+    with odb.write() as txn:
+        one, two = odb.put(txn, Blob(b"1")), odb.put(txn, Value(2))
+        assert attach(odb, txn, state, "note", "blob", one) is None
+        assert attach(odb, txn, state, "note", "value", two) == ("blob", one)
+        attach(odb, txn, state, "clock", "blob", one)
+        assert attachments(odb, txn, state) == {"clock": ("blob", one), "note": ("value", two)}
+        assert find(odb, txn, state, "note") == ("value", two)
+        assert detach(odb, txn, state, "note") == ("value", two)
+        for name in ("note", "a/b", "", "\udc80", "x" * 600):
+            with pytest.raises(NotFound):
+                find(odb, txn, state, name)
+
+
+def test_the_latest_tree_of_a_name_is_known() -> None:
+    odb = ObjectDatabase(MemoryStorage())
+    state = a_state(odb)
+    with odb.write() as txn:
+        assert latest(txn, "checkpoint") is None
+        kind, oid = store_data(odb, txn, {"a": 1})
+        attach(odb, txn, state, "checkpoint", kind, oid)
+        attach(odb, txn, state, "video", "blob", odb.put(txn, Blob(b"")))
+        assert latest(txn, "checkpoint") == ("tree", oid)
+        assert latest(txn, "video") is None
+
+
+def test_bad_names_kinds_and_targets_are_refused() -> None:
+    odb = ObjectDatabase(MemoryStorage())
+    state, nothing = a_state(odb), Oid(bytes(32))
+    with odb.write() as txn:
+        oid = odb.put(txn, Blob(b""))
+        for name in ("", "a/b", "..", "a b", ".hidden"):
+            with pytest.raises(InvalidInput):
+                attach(odb, txn, state, name, "blob", oid)
+        with pytest.raises(InvalidInput):
+            attach(odb, txn, state, "a", "state", oid)
+        with pytest.raises(NotFound):
+            attach(odb, txn, nothing, "a", "blob", oid)
+        with pytest.raises(NotFound):
+            attach(odb, txn, state, "a", "blob", nothing)

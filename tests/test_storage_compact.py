@@ -1,0 +1,83 @@
+"""Giving space back: the file is replaced only while nobody else has it open."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from simgit.storage.lmdb import LmdbStorage
+
+
+def fill(storage: LmdbStorage) -> None:
+    with storage.write() as txn:
+        for i in range(500):
+            txn.put("objects", b"%04d" % i, b"x" * 5000)
+    with storage.write() as txn:
+        for i in range(499):
+            txn.delete("objects", b"%04d" % i)
+
+
+def test_compacting_shrinks_the_file_and_keeps_what_is_there(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    before = storage.size()
+    assert storage.compact()
+    assert storage.size() < before / 10
+    with storage.write() as txn:
+        txn.put("objects", b"new", b"1")
+    other = LmdbStorage.open(tmp_path)
+    with other.read() as txn:
+        assert txn.get("objects", b"0499") == b"x" * 5000
+        assert txn.get("objects", b"new") == b"1"
+    storage.close()
+    other.close()
+
+
+def test_an_open_transaction_prevents_compacting(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    with storage.read() as txn:
+        assert not storage.compact()
+        assert txn.get("objects", b"0499")
+    assert storage.compact()
+    storage.close()
+
+
+def test_another_process_that_has_the_store_open_prevents_compacting(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    code = (
+        "import sys; from simgit.storage.lmdb import LmdbStorage\n"
+        "s = LmdbStorage.open(sys.argv[1]); print('open', flush=True); sys.stdin.read()\n"
+        "with s.write() as t: t.put('objects', b'child', b'1')\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ,
+    )  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None
+    assert child.stdout.readline() == b"open\n"
+    assert not storage.compact()
+    child.stdin.close()
+    assert child.wait() == 0
+    child.stdout.close()
+    assert storage.compact()
+    with storage.read() as txn:
+        assert txn.get("objects", b"child") == b"1"
+    storage.close()
+
+
+def test_a_forked_child_does_not_keep_the_parents_lease(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    assert storage.compact()
+    os.close(write)
+    os.waitpid(pid, 0)
+    storage.close()
