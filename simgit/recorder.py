@@ -46,7 +46,7 @@ _QUEUE: Final = 16
 class FlushPolicy:
     """When a recorder flushes by itself."""
 
-    every: int = 8192
+    every: int = 16384
     seconds: float | None = 10.0
     bytes: int = 64 << 20
     episodes: bool = False
@@ -295,6 +295,9 @@ class Recorder(_Base):
         self._shape: tuple[int, ...] = ()
         self._bytes = 0
         self._every = policy.every
+        self._unchecked = 0
+        self._check_after = 1
+        self._checked_at = time.monotonic()
 
     def __enter__(self) -> Recorder:
         return self
@@ -375,17 +378,26 @@ class Recorder(_Base):
         self._rows.append(
             (observation, action, reward, terminated, truncated, info, reset, files, message)
         )
-        if len(self._rows) >= self._every or self._due(terminated or truncated):
-            self._start_flush()
+        self._unchecked += 1
+        if (
+            self._unchecked >= self._check_after
+            or len(self._rows) >= self._every
+            or self._bytes > self._policy.bytes
+            or ((terminated or truncated) and self._policy.episodes)
+        ):
+            self._flush_if_due(bool(terminated or truncated))
 
-    def _due(self, ended: bool | None) -> bool:
-        """Return whether time, bytes or an episode's end call for a flush."""
-        policy = self._policy
-        if ended and policy.episodes:
-            return True
-        if self._bytes > policy.bytes:
-            return True
-        return policy.seconds is not None and time.monotonic() - self._flushed_at > policy.seconds
+    def _flush_if_due(self, ended: bool) -> None:
+        """Flush if count, bytes, an episode's end or the time call for it."""
+        policy, now_ = self._policy, time.monotonic()
+        # look at the clock about every tenth of a second, however fast states come
+        pace = (now_ - self._checked_at) / max(self._unchecked, 1)
+        self._check_after = max(1, min(1024, int(0.1 / max(pace, 1e-7))))
+        self._unchecked, self._checked_at = 0, now_
+        late = policy.seconds is not None and now_ - self._flushed_at > policy.seconds
+        full = len(self._rows) >= self._every or self._bytes > policy.bytes
+        if late or full or (ended and policy.episodes):
+            self._start_flush()
 
     def _other_array(self, observation: Any) -> Any:
         """Begin a stretch of arrays of one form, or leave the one that was begun."""
@@ -414,9 +426,8 @@ class Recorder(_Base):
             return []
         columns: dict[str, Column] = {}
         for name, values in zip(FIELDS, map(list, zip(*rows, strict=True)), strict=True):
-            column = _with_absent(values)
-            if column is not None:
-                columns[name] = column
+            if any(value is not None for value in values):
+                columns[name] = values
         if self._dtype is not None:
             self._take_arrays(columns)
         return [(self._lanes[0], columns)]
@@ -427,20 +438,10 @@ class Recorder(_Base):
         if not isinstance(raw, list):
             return
         assert self._dtype is not None
-        if ABSENT in raw:
-            columns["observation"] = [r if r is ABSENT else self._array(r) for r in raw]
+        if any(each is None for each in raw):
+            columns["observation"] = list(map(self._array, raw))
         else:
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
-
-
-def _with_absent(values: list[Any]) -> list[Any] | None:
-    """Return a column with ABSENT for None; None if no state has the field."""
-    kinds = set(map(type, values))
-    if type(None) not in kinds:
-        return values if kinds != {type(ABSENT)} else None
-    if kinds <= {type(None), type(ABSENT)}:
-        return None
-    return [ABSENT if value is None else value for value in values]
 
 
 class LaneRecorder(_Base):

@@ -13,7 +13,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -167,6 +167,11 @@ def _encode(record: dict[str, Any]) -> bytes:
     return body + checksum(body)
 
 
+def _fields(record: Any) -> dict[str, Any]:
+    """Return a record's fields; unlike ``asdict`` without copying what is in them."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
 def _unpack(value: bytes) -> dict[str, Any]:
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:]:
@@ -257,7 +262,7 @@ class Refs:
         """
         check_name(name)
         self._claim(txn, RUNS, name, "run")
-        self._put(txn, RUNS + name, asdict(ref))
+        self._put(txn, RUNS + name, _fields(ref))
         self._log(txn, RUNS + name, None, ref.oid, message)
 
     def update_run(
@@ -271,7 +276,7 @@ class Refs:
         current = self.run(txn, name)
         if current.oid != old.oid:
             raise Conflict(f"run '{name}' moved since it was read", name=name)
-        self._put(txn, RUNS + name, asdict(new))
+        self._put(txn, RUNS + name, _fields(new))
         if message is not None:
             self._log(txn, RUNS + name, old.oid, new.oid, message)
             if self.head(txn) == name:
@@ -292,11 +297,11 @@ class Refs:
         txn.delete("refs", (RUNS + old).encode())
         self._release(txn, RUNS, old)
         self._claim(txn, RUNS, new, "run")
-        self._put(txn, RUNS + new, asdict(ref))
+        self._put(txn, RUNS + new, _fields(ref))
         self._move_log(txn, RUNS + old, RUNS + new)
         for name, child in list(self.runs(txn)):
             if child.parent == old:
-                self._put(txn, RUNS + name, asdict(replace(child, parent=new)))
+                self._put(txn, RUNS + name, _fields(replace(child, parent=new)))
         self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
         if self.head(txn) == old:
             self.set_head(txn, new, f"branch: renamed {old} to {new}")
@@ -313,7 +318,7 @@ class Refs:
             old = self.tag(txn, name).oid
             self._release(txn, TAGS, name)
         self._claim(txn, TAGS, name, "tag")
-        self._put(txn, TAGS + name, asdict(ref))
+        self._put(txn, TAGS + name, _fields(ref))
         self._log(txn, TAGS + name, old, ref.oid, f"tag: {name}")
 
     def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
@@ -361,7 +366,7 @@ class Refs:
         prefix = ref.encode() + b"\0"
         last = txn.floor("log", prefix + b"\xff" * 8)
         number = int.from_bytes(last[0][-8:], "big") + 1 if last and last[0][:-8] == prefix else 0
-        entry = asdict(LogEntry(old, new, now(), message))
+        entry = _fields(LogEntry(old, new, now(), message))
         txn.put("log", prefix + number.to_bytes(8, "big"), _encode(entry))
 
     def _move_log(self, txn: WriteTxn, old: str, new: str) -> None:

@@ -332,7 +332,7 @@ class Repository:
         self,
         run: str | Sequence[str] | None = None,
         *,
-        flush_every: int = 8192,
+        flush_every: int | None = None,
         flush_seconds: float | None = 10.0,
         flush_bytes: int = 64 << 20,
         flush_episodes: bool = False,
@@ -347,7 +347,8 @@ class Repository:
 
         Args:
             run: a run's name, or a sequence of names for batches of parallel environments.
-            flush_every: flush when so many states are buffered (of all lanes together).
+            flush_every: flush when so many states are buffered, of all lanes together; 16384 if not
+                given, and for lanes 4096 for each.
             flush_seconds: flush at the first append after so many seconds; None for never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
@@ -359,6 +360,10 @@ class Repository:
         Raises:
             InvalidInput: a run is completed.
         """
+        if run is not None and not run:
+            raise InvalidInput("a recorder needs one or more runs")
+        if flush_every is None:
+            flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
         if flush_every < 1:
             raise InvalidInput(f"flush_every has to be at least 1, not {flush_every}")
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
@@ -369,7 +374,7 @@ class Repository:
                 if isinstance(head, Oid):
                     raise InvalidInput("HEAD is detached: name the run to record, or branch first")
                 names = [head]
-            if len(set(names)) != len(names) or not names:
+            if len(set(names)) != len(names):
                 raise InvalidInput("a recorder needs one or more runs, each once")
             origin = self.runs_.origin(txn, spec)
             lanes = [self._lane(txn, name, config, seed, origin) for name in names]

@@ -31,6 +31,7 @@ CHECKPOINT_ROWS: Final = 64
 CHECKSUM_SIZE: Final = 8
 MAX_RAW: Final = 1 << 31
 _RANDOM: Final = 0.94  # entropy, as a share of 8 bits, above which a plane is stored raw
+_SAMPLE: Final = 512
 _local = threading.local()
 
 
@@ -132,21 +133,31 @@ def entropy(plane: Matrix) -> float:
 
 def choose_layout(rows: Rows) -> Layout:
     """Return the layout for the blocks of a segment, from a sample of its rows."""
-    sample = rows.fixed[: min(rows.count, BLOCK_ROWS)]
-    width = sample.shape[1]
-    cost = np.array([entropy(np.ascontiguousarray(sample[:, i])) for i in range(width)])
+    sample = rows.fixed[:BLOCK_ROWS]
+    raw = np.zeros(sample.shape[1], np.uint8)
+    filters: list[tuple[int, int, int]] = []
+    if len(sample) >= _SAMPLE:
+        # the entropy of fewer rows says little, and there is little to win
+        cost = np.array([entropy(plane) for plane in np.ascontiguousarray(sample.T)])
+        filters = _choose_filters(rows.schema, sample, cost)
+        raw[cost > _RANDOM] = 1
+    for oids in _oid_ranges(rows.schema):
+        raw[oids] = 1
+    return Layout(tuple(filters), raw)
+
+
+def _choose_filters(
+    schema: Schema, sample: Matrix, cost: npt.NDArray[np.float64]
+) -> list[tuple[int, int, int]]:
+    """Return the fields that differences make smaller, and set what their planes then cost."""
     filters = []
-    for offset, size, count in words(rows.schema):
-        changed = delta(sample, offset, size, count)
-        after = [entropy(np.ascontiguousarray(changed[:, i])) for i in range(size * count)]
+    for offset, size, count in words(schema):
+        changed = np.ascontiguousarray(delta(sample, offset, size, count).T)
+        after = [entropy(plane) for plane in changed]
         if sum(after) < cost[offset : offset + size * count].sum() - 0.02:
             filters.append((offset, size, count))
             cost[offset : offset + size * count] = after
-    # a short plane's entropy says little, and a short block has little to win
-    raw = (cost > _RANDOM) if len(sample) >= 512 else np.zeros(width, bool)
-    for oids in _oid_ranges(rows.schema):
-        raw[oids] = True
-    return Layout(tuple(filters), raw.astype(np.uint8))
+    return filters
 
 
 def _oid_ranges(schema: Schema) -> list[slice]:
@@ -183,13 +194,38 @@ def decode_layout(data: bytes, schema: Schema) -> Layout:
 # --- blocks ------------------------------------------------------------------------------------
 
 
+class Planes:
+    """The planes of a block, as the two arrays in which they are stored."""
+
+    def __init__(self, chosen: npt.NDArray[np.bool_], raw: Matrix, packed: Matrix) -> None:
+        self._chosen = chosen
+        self._raw = raw
+        self._packed = packed
+        self._before = np.concatenate([[0], np.cumsum(chosen)]).tolist()
+
+    def get(self, low: int, high: int, start: int, stop: int) -> Matrix:
+        """Return the planes low <= i < high of the rows start <= row < stop."""
+        a, b = self._before[low], self._before[high]
+        raw = self._raw[a:b, start:stop]
+        packed = self._packed[low - a : high - b, start:stop]
+        if a == b:
+            return packed
+        if b - a == high - low:
+            return raw
+        out = np.empty((high - low, stop - start), np.uint8)
+        chosen = self._chosen[low:high]
+        out[chosen] = raw
+        out[~chosen] = packed
+        return out
+
+
 class PlaneRows(Rows):
     """Rows that are still planes: a field is put together when it is asked for."""
 
     def __init__(
         self,
         schema: Schema,
-        planes: Matrix,
+        planes: Planes,
         layout: Layout,
         variable: list[list[bytes]],
         start: int,
@@ -202,21 +238,21 @@ class PlaneRows(Rows):
         self._planes = planes
         self._layout = layout
         self._start = start
+        self._stop = stop
 
     @cached_property
     def fixed(self) -> Matrix:  # type: ignore[override]
         """The fixed parts, (rows, width)."""
-        stop = self._start + self.count
-        matrix = np.ascontiguousarray(self._planes[:, self._start : stop].T)
+        planes = self._planes.get(0, self.schema.fixed_size, self._start, self._stop)
+        matrix = np.ascontiguousarray(planes.T)
         for each in self._layout.filters:
             matrix[:, each[0] : each[0] + each[1] * each[2]] = self._words(*each)
         return matrix
 
     def _words(self, offset: int, size: int, count: int) -> Matrix:
         aligned = self._start // CHECKPOINT_ROWS * CHECKPOINT_ROWS
-        stop = self._start + self.count
-        words_ = undelta(self._planes[offset : offset + size * count, aligned:stop], size)
-        return words_[self._start - aligned :]
+        planes = self._planes.get(offset, offset + size * count, aligned, self._stop)
+        return undelta(planes, size)[self._start - aligned :]
 
     def field(self, index: int) -> Matrix:
         """Return the bytes of a field of fixed width, (rows, width)."""
@@ -224,17 +260,19 @@ class PlaneRows(Rows):
         for each in self._layout.filters:
             if each[0] == at:
                 return self._words(*each)
-        return self._planes[at : at + width, self._start : self._start + self.count].T
+        return self._planes.get(at, at + width, self._start, self._stop).T
 
     def presence_byte(self, number: int) -> npt.NDArray[np.uint8]:
         """Return one byte of the presence bits of each row."""
-        return self._planes[number, self._start : self._start + self.count]
+        plane: npt.NDArray[np.uint8] = self._planes.get(
+            number, number + 1, self._start, self._stop
+        )[0]
+        return plane
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return a stretch of the rows."""
         variable = [column[start:stop] for column in self.variable]
-        first = self._start
-        stop = min(stop, self.count)
+        first, stop = self._start, min(stop, self.count)
         return PlaneRows(
             self.schema, self._planes, self._layout, variable, first + start, first + stop
         )
@@ -299,9 +337,11 @@ def decode_block(
     if len(fixed) < start:
         raise Integrity("a block is shorter than its header says")
     unpacked = decompress(fixed[start:], (width - raw_planes) * count)
-    planes = np.empty((width, count), np.uint8)
-    planes[chosen] = np.frombuffer(fixed, np.uint8, raw_planes * count, at).reshape(-1, count)
-    planes[~chosen] = np.frombuffer(unpacked, np.uint8).reshape(-1, count)
+    planes = Planes(
+        chosen,
+        np.frombuffer(fixed, np.uint8, raw_planes * count, at).reshape(raw_planes, count),
+        np.frombuffer(unpacked, np.uint8).reshape(width - raw_planes, count),
+    )
     columns = _decode_variable(schema, count, variable)
     return Block(PlaneRows(schema, planes, layout, columns, 0, count), fixed[:at])
 

@@ -1,8 +1,8 @@
 """Rows of one schema: from columns of values to bytes, and back.
 
 A batch of states comes in as *columns*: for each top-level field a list of frozen values, one a
-state, with ``ABSENT`` where the state has none (or an ``ArrayColumn``, where all of them are
-arrays of one dtype and shape). Everything is done column by column, since a Python call a state
+state, with None or ``ABSENT`` where the state has none (or an ``ArrayColumn``, where all of them
+are arrays of one dtype and shape). Everything is done column by column, since a Python call a state
 and field would cost more than the hashing. Source: docs/object-format.md §6.
 """
 
@@ -140,7 +140,7 @@ def row_value(columns: Columns, i: int) -> dict[str, Any]:
     return {
         name: _RESERVED[name](value) if name in _RESERVED else value
         for name, value in found.items()
-        if value is not ABSENT
+        if value is not ABSENT and value is not None
     }
 
 
@@ -251,9 +251,12 @@ class _Packer:
 
     def stop_at_first(self, column: Column) -> None:
         """A field that the schema lacks: the rows before its first value still fit."""
-        values = column if isinstance(column, list) else [True]
-        for i, value in enumerate(values[: self.good]):
-            if value is not ABSENT:
+        if not isinstance(column, list):
+            first = [0] if column.rows is None else column.rows[:1].tolist()
+            self.good = min([self.good, *first])
+            return
+        for i, value in enumerate(column[: self.good]):
+            if value is not ABSENT and value is not None:
                 self.good = i
                 return
 
@@ -265,11 +268,11 @@ class _Packer:
             column = column.values()
         kinds = set(map(type, column))
         rows = None
-        if _Absent in kinds:
-            kinds.discard(_Absent)
-            mask = np.fromiter((v is not ABSENT for v in column), bool, len(column))
-            rows = np.flatnonzero(mask)
-            column = [v for v in column if v is not ABSENT]
+        # below the top, None is a value
+        gone = {_Absent, type(None)} if len(path) == 1 else {_Absent}
+        if kinds & gone:
+            kinds -= gone
+            rows, column = _only_present(column, len(path) == 1)
         fitting = self.fill_present(index, node, column, kinds, rows, path)
         if fitting < len(column):
             self.good = min(self.good, fitting if rows is None else int(rows[fitting]))
@@ -320,7 +323,7 @@ class _Packer:
         """Fill a field from its present values; return how many of them fit."""
         kind = node.type
         if kind.code in (MAP, TUPLE):
-            return self.fill_container(node, values, rows, path)
+            return self.fill_container(node, values, kinds, rows, path)
         if kind.code == ARRAY:
             fitting = _leading(values, lambda v: isinstance(v, (np.ndarray, np.generic)))
             self.put(index, rows, self.add_arrays(index, values[:fitting], rows))
@@ -355,13 +358,20 @@ class _Packer:
         return np.frombuffer(oids, np.uint8).reshape(len(arrays), 32)
 
     def fill_container(
-        self, node: Node, values: list[Any], rows: npt.NDArray[np.intp] | None, path: Path
+        self,
+        node: Node,
+        values: list[Any],
+        kinds: set[type],
+        rows: npt.NDArray[np.intp] | None,
+        path: Path,
     ) -> int:
         """Fill the fields below a map or tuple; return how many of the values fit."""
         if node.type.code == TUPLE:
             length = node.type.length
             fitting = _leading(values, lambda v: type(v) is tuple and len(v) == length)
             values = [dict(zip(map(str, range(length)), v, strict=True)) for v in values[:fitting]]
+        elif kinds == {dict}:
+            fitting = len(values)
         else:
             fitting = _leading(values, lambda v: type(v) is dict)
             values = values[:fitting]
@@ -384,6 +394,19 @@ class _Packer:
         return column
 
 
+def _only_present(column: list[Any], top: bool) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """Return the rows that have a value, and the values."""
+    if top:
+        missing = [i for i, v in enumerate(column) if v is None or v is ABSENT]
+        present = [v for v in column if v is not None and v is not ABSENT]
+    else:
+        missing = [i for i, v in enumerate(column) if v is ABSENT]
+        present = [v for v in column if v is not ABSENT]
+    mask = np.ones(len(column), bool)
+    mask[missing] = False
+    return np.flatnonzero(mask), present
+
+
 def _leading(values: Sequence[Any], good: Any) -> int:
     """Return the length of the longest prefix of good values."""
     for i, value in enumerate(values):
@@ -394,9 +417,9 @@ def _leading(values: Sequence[Any], good: Any) -> int:
 
 def as_bytes(array: AnyArray, width: int) -> Matrix:
     """Return an array's elements as a matrix of bytes, a row for each entry of the first axis."""
+    if width == 0 or not len(array):
+        return np.zeros((len(array), width), np.uint8)
     flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    if width == 0:
-        return np.zeros((len(array), 0), np.uint8)
     return flat.view(np.uint8).reshape(len(array), width)
 
 
