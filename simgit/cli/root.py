@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from click.exceptions import NoArgsIsHelpError
 
 from simgit.cli.app import App
 from simgit.errors import SimgitError
@@ -119,9 +118,6 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
         return _quiet_pipe()
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
     except click.UsageError as error:
         return _usage(error)
     except (SimgitError, click.ClickException, OSError, MemoryError) as error:
@@ -156,6 +152,9 @@ def _quiet_pipe() -> int:
 
 
 def _usage(error: click.UsageError) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command
+        print(error.format_message(), file=sys.stderr)
+        return 2
     path = error.ctx.command_path if error.ctx else "simgit"
     message = error.format_message().rstrip(".").replace("\n", " ")
     print(f"error: {message[:1].lower()}{message[1:]}", file=sys.stderr)
