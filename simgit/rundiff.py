@@ -19,7 +19,6 @@ from simgit.rowdiff import top_level_equal
 from simgit.segment.header import Location
 from simgit.segment.lines import fork_point
 from simgit.segment.rows import Rows
-from simgit.segment.states import slice_rows
 from simgit.storage.base import ReadTxn
 from simgit.stretch import Stretch
 
@@ -145,7 +144,7 @@ def _pairs(txn: ReadTxn, a: Stretch, b: Stretch) -> Iterator[tuple[int, Rows, Ro
     one, two = next(left, None), next(right, None)
     while one is not None and two is not None:
         count = min(one[2].count, two[2].count)
-        yield one[1], slice_rows(one[2], 0, count), slice_rows(two[2], 0, count)
+        yield one[1], one[2].slice(0, count), two[2].slice(0, count)
         one = _rest(one, count) or next(left, None)
         two = _rest(two, count) or next(right, None)
 
@@ -154,4 +153,4 @@ def _rest(block: tuple[int, int, Rows], count: int) -> tuple[int, int, Rows] | N
     line, step, rows = block
     if count == rows.count:
         return None
-    return line, step + count, slice_rows(rows, count, rows.count)
+    return line, step + count, rows.slice(count, rows.count)
