@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from simgit import attachments, configuration, fsck, history, maintenance, trees
+from simgit import log as logs
 from simgit import worktree as files_on_disk
 from simgit.diff import Change, StateDiff, diff_configs, diff_states
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
@@ -23,9 +24,9 @@ from simgit.layout import (
 )
 from simgit.objects import Decodable, Tag
 from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.oid import SHORT, Oid
 from simgit.recorder import FlushPolicy, Lane, LaneRecorder, Recorder
-from simgit.refs import HEAD, RUNS, LogEntry, Refs, RunRef, TagRef, moved, now
+from simgit.refs import HEAD, RUNS, TAGS, LogEntry, Refs, RunRef, TagRef, moved, now
 from simgit.revision import Found, Range, Resolved, Revisions, whole_episode
 from simgit.rundiff import RunDiff, diff_runs
 from simgit.runs import RunInfo, Runs
@@ -220,6 +221,31 @@ class Repository:
             shown = ", ".join(f"{kind} {oid.short(12)}" for kind, oid in found)
             raise InvalidInput(f"'{digits}' is ambiguous: {shown}", candidates=found)
         return found[0]
+
+    def object_size(self, oid: Oid) -> int:
+        """Return the number of bytes of an object's content.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with self._read() as txn:
+            if self.odb.kind(txn, oid) == "blob":
+                return self.odb.blob_size(txn, oid)
+            return len(self.odb.get(txn, oid)[1])
+
+    def stream(self, oid: Oid) -> Iterator[bytes]:
+        """Yield an object's content piece by piece; the last piece only if the name matches.
+
+        Raises:
+            NotFound: there is none of this name.
+            Integrity: its bytes do not have this name.
+        """
+        with self._read() as txn:
+            kind = self.odb.kind(txn, oid)
+            if kind != "blob":
+                yield self.odb.get(txn, oid)[1]
+                return
+        yield from self.odb.stream_blob(oid)
 
     # --- committing ---
 
@@ -661,11 +687,115 @@ class Repository:
             )
             return [self.odb.states.state(txn, place)[0] for place in places]
 
+    def log(
+        self,
+        *revisions: str | Oid,
+        every: bool = False,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[logs.LogLine]:
+        """Yield what leads to states, newest first and children before parents, as plain lines.
+
+        Args:
+            revisions: states, ranges (``a..b``, ``a...b``) and ``^a`` for what to leave out; HEAD
+                if there are none.
+            every: begin at all runs, tags and HEAD.
+            limit: so many lines at most, the newest.
+            reverse: the oldest of them first.
+        """
+        with self._read() as txn:
+            wanted = self._selection(txn, revisions, every)
+            parts = logs.blocks(self.odb, txn, logs.ordered(self.odb, txn, wanted), limit)
+        for part in reversed(parts) if reverse else parts:
+            with self._read() as txn:  # short transactions: a slow consumer must not pin pages
+                lines = logs.lines(self.odb, txn, part)
+            yield from reversed(lines) if reverse else lines
+
+    def outline(
+        self, *revisions: str | Oid, every: bool = False, limit: int | None = None
+    ) -> list[logs.LogLine]:
+        """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        with self._read() as txn:
+            wanted = self._selection(txn, revisions, every)
+            cuts = tuple(self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn))
+            cuts += tuple(self._tips(txn))
+            wanted = logs.Selection(wanted.tips, wanted.exclude, cuts)
+            return logs.outline(self.odb, txn, wanted, limit)
+
+    def episodes(self, revision: str | Oid = HEAD) -> list[logs.EpisodeLine]:
+        """Return the episodes of a state's history, the newest first."""
+        with self._read() as txn:
+            tip = self._resolve(txn, revision).place
+            return list(logs.episodes(self.odb, txn, tip))
+
+    def rev_parse(self, text: str) -> list[tuple[Oid, bool]]:
+        """Return the states that a revision or a range names, each with whether it is left out.
+
+        Raises:
+            NotFound: see ``resolve``.
+            InvalidInput: see ``resolve``.
+        """
+        with self._read() as txn:
+            ends = self.revisions.resolve_range(txn, text)
+            if ends is None:
+                excluded = text.startswith("^") and len(text) > 1
+                return [(self._resolve(txn, text[excluded:]).oid, excluded)]
+            a, b = ends.start, ends.end
+            if not ends.symmetric:
+                return [(b.oid, False), (a.oid, True)]
+            bases = history.merge_bases(self.odb, txn, a.place, b.place)
+            names = [self.odb.states.state(txn, place)[0] for place in bases]
+            return [(a.oid, False), (b.oid, False), *((oid, True) for oid in names)]
+
+    def _selection(
+        self, txn: ReadTxn, revisions: Sequence[str | Oid], every: bool
+    ) -> logs.Selection:
+        tips, exclude = [], []
+        for revision in revisions or (() if every else (HEAD,)):
+            text = revision if isinstance(revision, str) else ""
+            if text.startswith("^"):
+                exclude.append(self._resolve(txn, text[1:]).place)
+            elif (ends := self.revisions.resolve_range(txn, text)) is None:
+                tips.append(self._resolve(txn, revision).place)
+            elif ends.symmetric:
+                tips += [ends.start.place, ends.end.place]
+                exclude += history.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
+            else:
+                tips.append(ends.end.place)
+                exclude.append(ends.start.place)
+        tips += self._tips(txn) if every else []
+        return logs.Selection(tuple(dict.fromkeys(tips)), tuple(exclude))
+
+    def decorations(self) -> dict[Oid, list[str]]:
+        """Return which refs point at which states: ``HEAD``, full names of runs and tags.
+
+        The run that HEAD points at comes first, as ``HEAD -> runs/main``.
+        """
+        with self._read() as txn:
+            head = self.refs.head(txn)
+            found: dict[Oid, list[str]] = {head: [HEAD]} if isinstance(head, Oid) else {}
+            for name, ref in self.refs.runs(txn):
+                if ref.oid is not None and name == head:
+                    found.setdefault(ref.oid, []).insert(0, f"{HEAD} -> {RUNS}{name}")
+                elif ref.oid is not None:
+                    found.setdefault(ref.oid, []).append(RUNS + name)
+            for name, tag in self.refs.tags(txn):
+                found.setdefault(tag.oid, []).append(TAGS + name)
+            return found
+
+    @property
+    def abbreviation(self) -> int:
+        """How many hex digits of an oid listings show: enough for the states that can be there."""
+        most = self._storage.size() // 12  # no state takes less on disk
+        return max(SHORT, most.bit_length() // 2 + 1)
+
     def _tips(self, txn: ReadTxn) -> list[Location]:
+        """Return the places that refs point at: HEAD's first, then by step, the newest first."""
         tips = [ref.place for _, ref in self.refs.runs(txn) if ref.oid is not None]
         tips += [self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn)]
-        head = self.refs.head(txn)
-        return tips + ([self.odb.locate(txn, head)] if isinstance(head, Oid) else [])
+        tips.sort(key=lambda place: -place.step)
+        head = self.refs.head_oid(txn)
+        return ([self.odb.locate(txn, head)] if head is not None else []) + tips
 
     # --- data ---
 
