@@ -26,6 +26,15 @@ TEMPLATE_PATHS: Mapping[str, Path] = {
 REPLICATED = frozenset({"apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet"})
 
 
+def freeze(value: Any) -> Any:
+    """Copy JSON-like data with its lists as tuples, as they stand in a Trace."""
+    if isinstance(value, Mapping):
+        return {key: freeze(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
 def gvk_of(manifest: Manifest) -> str:
     """Return SimKube's name of the kind: 'apps/v1.Deployment', 'v1.Pod'."""
     return f"{manifest.get('apiVersion', '')}.{manifest.get('kind', '')}"
