@@ -55,9 +55,8 @@ def _diff_shape(before: Trace, after: Trace) -> Iterator[Change]:
 
 def _diff_versions(key: _Key, old: list[Manifest], new: list[Manifest]) -> Iterator[Change]:
     if not old or not new:
-        yield Change(
-            *key, "object", name_of(old[0]) if old else None, (new and name_of(new[0])) or None
-        )
+        before, after = (name_of(found[0]) if found else None for found in (old, new))
+        yield Change(*key, "object", before, after)
         return
     if len(old) != len(new):
         yield Change(*key, "versions", len(old), len(new))

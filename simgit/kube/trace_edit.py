@@ -193,10 +193,8 @@ def filter_time(trace: Trace, start: int, end: int) -> Trace:
     begin = trace.start + start
     before = [event for event in trace.events if event.ts < begin]
     kept = [e for e in trace.events if begin <= e.ts < trace.start + end]
-    head = Event(begin, _alive(before))
-    return evolve(
-        trace, events=(head, *kept) if head.applied or start else tuple(kept), source=None
-    )
+    head = (Event(begin, _alive(before)),) if start else ()
+    return evolve(trace, events=(*head, *kept), source=None)
 
 
 def _alive(events: list[Event]) -> tuple[Manifest, ...]:
