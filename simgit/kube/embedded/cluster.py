@@ -67,7 +67,7 @@ class EmbeddedCluster:
         self._random: random.Random | None = None
         specs = default_nodes() if nodes is None else nodes
         _check_nodes(specs)
-        rules = Rules(self._start_delay, self._lifetime)
+        rules = Rules(self._created, self._start_delay, self._lifetime)
         self._world = World(specs, rules, start_ms=1000 * start, seed=seed, max_pods=max_pods)
         self._objects: dict[_Key, Controller] = {}
         for name, value in (priority_classes or {}).items():
@@ -182,6 +182,10 @@ class EmbeddedCluster:
         if draw < self._faults.timeouts + self._faults.api_errors:
             raise Cluster(f"{what} failed: the server answered 500")
 
+    def _created(self, pod: Pod) -> None:
+        if self._lifetimes is not None:
+            self._lifetimes.created(pod)
+
     def _start_delay(self, pod: Pod) -> int:
         if self._delays.none and not self._faults.late_pods:
             return 0
@@ -193,7 +197,7 @@ class EmbeddedCluster:
     def _lifetime(self, pod: Pod) -> int | None:
         if self._lifetimes is None:
             return None
-        seconds = self._lifetimes(pod)
+        seconds = self._lifetimes.seconds(pod)
         return None if seconds is None else max(_SHORTEST_LIFE_MS, 1000 * seconds)
 
 

@@ -94,13 +94,21 @@ class PodOwner(Controller):
         self.pods.pop(pod.uid, None)
         self.pod_unready(pod)
 
-    def create_pod(self, name: str, facts: PodFacts, revision: object = None) -> Pod | None:
+    def create_pod(
+        self,
+        name: str,
+        facts: PodFacts,
+        *,
+        revision: object = None,
+        ordinal: int = 0,
+        target: str = "",
+    ) -> Pod | None:
         """Create a pod; None, with an event, if admission refuses it."""
         if facts.error is not None:
             self.log("FailedCreate", facts.error)
             return None
         pod = self.world.new_pod(name, self.namespace, facts, self)
-        pod.revision = revision
+        pod.revision, pod.ordinal, pod.target = revision, ordinal, target
         self.pods[pod.uid] = pod
         self.world.admit(pod)
         return pod

@@ -102,9 +102,8 @@ class DaemonSet(PodOwner):
         )
 
     def _create(self, node: Node) -> None:
-        pod = self.create_pod(f"{self.name}-{self._made}", self._facts_for(node), self.revision)
-        if pod is not None:
-            pod.target = node.name
+        name, facts = f"{self.name}-{self._made}", self._facts_for(node)
+        if self.create_pod(name, facts, revision=self.revision, target=node.name) is not None:
             self._made += 1
 
     def _facts_for(self, node: Node) -> PodFacts:

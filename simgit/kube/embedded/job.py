@@ -104,10 +104,9 @@ class Job(PodOwner):
     def _create(self) -> Pod | None:
         assert self.facts is not None
         number = self._free_index() if self.indexed else self._made
-        pod = self.create_pod(f"{self.name}-{number}", self.facts)
+        pod = self.create_pod(f"{self.name}-{number}", self.facts, ordinal=number)
         if pod is not None:
             self._made += 1
-            pod.ordinal = number
         return pod
 
     def _free_index(self) -> int:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from simgit.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simgit.kube.embedded.pods import Pod
 
-Lifetimes = Callable[["Pod"], int | None]
-"""Seconds that a pod runs once it is ready, None for ever."""
+
+class Lifetimes(Protocol):
+    """Decides how long pods run once they are ready."""
+
+    def created(self, pod: Pod) -> None:
+        """Hear of a pod; pods are told in the order of their creation."""
+
+    def seconds(self, pod: Pod) -> int | None:
+        """Return how long the pod runs, None for ever."""
 
 
 @dataclass(frozen=True, slots=True)

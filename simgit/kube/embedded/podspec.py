@@ -64,6 +64,7 @@ class Spread:
 class PodFacts:
     """What equal pods share. Two facts are equal only if they are the same object."""
 
+    spec: Mapping[str, Any]
     labels: Labels
     cpu: int
     memory: int
@@ -119,6 +120,7 @@ def read_pod(
     affinity = spec.get("affinity") or {}
     requests, scored = _requests(spec)
     return PodFacts(
+        spec=spec,
         labels=labels,
         cpu=requests.pop("cpu", 0),
         memory=requests.pop("memory", 0),

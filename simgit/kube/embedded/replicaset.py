@@ -72,7 +72,8 @@ class ReplicaSet(PodOwner):
     def _create(self, count: int) -> None:
         assert self.facts is not None
         for _ in range(count):
-            pod = self.create_pod(f"{self.name}-{self._made}", self.facts, self.revision)
+            name = f"{self.name}-{self._made}"
+            pod = self.create_pod(name, self.facts, revision=self.revision)
             if pod is None:
                 return
             self._made += 1

@@ -92,10 +92,8 @@ class StatefulSet(PodOwner):
         old = self.rolls and number - wanted.start < self.partition
         revision = self._current if old else self._newest
         facts = self._revisions[revision][1]
-        pod = self.create_pod(f"{self.name}-{number}", facts, revision)
-        if pod is not None:
-            pod.ordinal = number
-        return pod
+        name = f"{self.name}-{number}"
+        return self.create_pod(name, facts, revision=revision, ordinal=number)
 
     def _lower(self, surplus: Sequence[Pod]) -> bool:
         """Delete from the highest number; in order, one at a time. True to stop here."""

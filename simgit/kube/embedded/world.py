@@ -46,6 +46,8 @@ class ClusterEvent(NamedTuple):
 class Rules:
     """What happens to pods from outside: how long each takes to start, and when it ends."""
 
+    created: Callable[[Pod], None]
+    """Hears of every pod in the order of creation."""
     start_delay: Callable[[Pod], int]
     """Milliseconds from bound to ready."""
     lifetime: Callable[[Pod], int | None]
@@ -124,6 +126,7 @@ class World:
 
     def admit(self, pod: Pod) -> None:
         """Hand a pod to the scheduler, or to the node that it names itself."""
+        self.rules.created(pod)
         if not pod.facts.node_name:
             self.scheduler.add(pod)
             return
