@@ -1,0 +1,1 @@
+"""Contract suites and helpers for testing what is built on simgit's seams; needs pytest."""
