@@ -11,7 +11,15 @@ from simgit.kube.cluster import KubeCluster, Selection
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.lifetimes import RecordedLifetimes
-from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, gvk_of, lookup, namespace_of, replace
+from simgit.kube.manifest import (
+    TEMPLATE_PATHS,
+    Manifest,
+    check_identity,
+    gvk_of,
+    lookup,
+    namespace_of,
+    replace,
+)
 from simgit.kube.trace import Event, Trace
 from simgit.kube.trace_edit import cut
 
@@ -58,8 +66,9 @@ DEFAULT = Simulation()
 
 def virtual_object(manifest: Manifest, simulation: Simulation) -> Manifest:
     """Return the object as the driver applies it: in its virtual place, bound to virtual nodes."""
+    check_identity(manifest, "object")
     labels = {
-        **(lookup(manifest, ("metadata", "labels")) or {}),
+        **_map(manifest["metadata"].get("labels"), "labels"),
         VIRTUAL_LABEL: "true",
         SIMULATION_LABEL: simulation.name,
     }
@@ -75,17 +84,17 @@ def virtual_object(manifest: Manifest, simulation: Simulation) -> Manifest:
 
 
 def _virtual_template(template: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    metadata = template.get("metadata") or {}
-    spec = template.get("spec") or {}
-    labels = {**(metadata.get("labels") or {}), SIMULATION_LABEL: name}
+    metadata = _map(template.get("metadata"), "metadata")
+    spec = _map(template.get("spec"), "spec")
+    labels = {**_map(metadata.get("labels"), "labels"), SIMULATION_LABEL: name}
     return {
         **template,
         "metadata": {**metadata, "labels": labels},
         "spec": {
             **spec,
-            "nodeSelector": {**(spec.get("nodeSelector") or {}), "type": "virtual"},
-            "tolerations": (*(spec.get("tolerations") or ()), _TOLERATION),
-            "containers": _without_ports(spec.get("containers") or ()),
+            "nodeSelector": {**_map(spec.get("nodeSelector"), "nodeSelector"), "type": "virtual"},
+            "tolerations": (*_list(spec.get("tolerations"), "tolerations"), _TOLERATION),
+            "containers": _without_ports(_list(spec.get("containers"), "containers")),
         },
     }
 
@@ -94,7 +103,22 @@ def _without_ports(containers: Sequence[Any]) -> Sequence[Any]:
     """Drop container ports, as the driver does: pods are only pretended."""
     if not any(isinstance(c, Mapping) and "ports" in c for c in containers):
         return containers
-    return tuple({k: v for k, v in c.items() if k != "ports"} for c in containers)
+    return tuple(
+        {k: v for k, v in c.items() if k != "ports"} if isinstance(c, Mapping) else c
+        for c in containers
+    )
+
+
+def _map(value: Any, what: str) -> Mapping[str, Any]:
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    raise InvalidInput(f"expected a map of {what}, found '{str(value)[:40]}'", path=what)
+
+
+def _list(value: Any, what: str) -> Sequence[Any]:
+    if value is None or isinstance(value, (list, tuple)):
+        return value or ()
+    raise InvalidInput(f"expected a list of {what}, found '{str(value)[:40]}'", path=what)
 
 
 def replay(

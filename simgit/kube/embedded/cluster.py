@@ -85,17 +85,15 @@ class EmbeddedCluster:
         return self._world.clock.now / 1000
 
     def apply(self, manifests: Sequence[Manifest]) -> None:
-        """Create or replace objects, then let the cluster settle.
+        """Create or replace objects one after another, each once the one before has settled.
 
         Kinds that run no pods are noted and ignored. Raises InvalidInput for what the API
         server would refuse; objects before it in the list are applied.
         """
         self._fail_by_chance("apply")
-        try:
-            for number, manifest in enumerate(manifests):
-                check_identity(manifest, f"manifests[{number}]")
-                self._apply_one(manifest)
-        finally:
+        for number, manifest in enumerate(manifests):
+            check_identity(manifest, f"manifests[{number}]")
+            self._apply_one(manifest)
             self._world.settle()
 
     def _apply_one(self, manifest: Manifest) -> None:

@@ -40,8 +40,9 @@ class Deployment(PodOwner):
         if not self.sets or not same_template(template, self.template):
             self.read_template(template)
         replicas = whole(manifest, "spec", "replicas", default=1)
+        min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
         self._set_strategy(manifest, replicas)
-        self.min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
+        self.min_ready = min_ready
         self.paused = bool(lookup(manifest, ("spec", "paused")))
         self.replicas, self.template = replicas, template
         for found in self.sets:

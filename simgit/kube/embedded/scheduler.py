@@ -60,6 +60,7 @@ class Scheduler:
     def add(self, pod: Pod) -> None:
         """Queue a pod; a gated one stays out until it is replaced."""
         if pod.facts.gated:
+            pod.message = GATED
             self._tell(pod, GATED)
             return
         self._count += 1

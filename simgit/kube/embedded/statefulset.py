@@ -41,13 +41,13 @@ class StatefulSet(PodOwner):
         unavailable = (*_UPDATE, "rollingUpdate", "maxUnavailable")
         most = share(manifest, unavailable, replicas, up=True, default=1)
         partition = whole(manifest, *_UPDATE, "rollingUpdate", "partition")
+        strategy = text(manifest, *_UPDATE, "type", default="RollingUpdate")
+        start = whole(manifest, "spec", "ordinals", "start")
+        min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
         self._revise(template)
         self.most_unavailable = max(1, most)
-        self.partition = partition
-        self.ordered = policy != "Parallel"
-        self.rolls = text(manifest, *_UPDATE, "type", default="RollingUpdate") != "OnDelete"
-        self.start = whole(manifest, "spec", "ordinals", "start")
-        self.min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
+        self.partition, self.start, self.min_ready = partition, start, min_ready
+        self.ordered, self.rolls = policy != "Parallel", strategy != "OnDelete"
         self.replicas = replicas
         self.mark()
 
@@ -96,12 +96,20 @@ class StatefulSet(PodOwner):
         return self.create_pod(name, facts, revision=revision, ordinal=number)
 
     def _lower(self, surplus: Sequence[Pod]) -> bool:
-        """Delete from the highest number; in order, one at a time. True to stop here."""
-        for pod in surplus:
-            self._drop(pod)
-            if self.ordered:
-                return True
-        return False
+        """Delete from the highest number; in order, one at a time. True to stop here.
+
+        In order, a pod that is not healthy waits for those below it that are not either.
+        """
+        if not self.ordered:
+            for pod in surplus:
+                self._drop(pod)
+            return False
+        if not surplus:
+            return False
+        first_ill = min((p.ordinal for p in surplus if not self._healthy(p)), default=None)
+        if first_ill is None or surplus[0].ordinal == first_ill or self._healthy(surplus[0]):
+            self._drop(surplus[0])
+        return True
 
     def _bring_up_to_date(self, pods: Sequence[Pod | None]) -> None:
         """Delete outdated pods from the highest number, while few enough are unavailable."""
