@@ -26,7 +26,7 @@ def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:
     return json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def trace_from_json(text: str, *, max_chars: int = MAX_BYTES) -> Trace:
+def trace_from_json(text: str | bytes, *, max_chars: int = MAX_BYTES) -> Trace:
     """Read what trace_to_json wrote, hashes as strings or as integers; raises InvalidInput."""
     if len(text) > max_chars:
         raise _bad(f"{len(text)} characters are more than the limit of {max_chars}")
@@ -36,7 +36,7 @@ def trace_from_json(text: str, *, max_chars: int = MAX_BYTES) -> Trace:
     return trace_from_plain(plain)
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str | bytes) -> Any:
     try:
         return freeze(json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant))
     except InvalidInput:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simgit.errors import InvalidInput
+from simgit.errors import Cluster, InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, default_nodes, node_spec
 from simgit.kube.embedded.cron import parse_schedule
 from simgit.kube.embedded.template import same_template
@@ -407,7 +407,9 @@ def test_a_suspended_cronjob_rests_and_a_new_schedule_replaces_the_old() -> None
     cluster.advance(120)
     assert phases(cluster) == {}
     cluster.apply([cronjob("*/5 * * * *")])
-    cluster.advance(300)
+    cluster.advance(179)
+    assert phases(cluster) == {}
+    cluster.advance(1)
     assert phases(cluster) == {"Running": 1}
 
 
@@ -472,3 +474,50 @@ def test_a_cluster_of_many_nodes_settles() -> None:
     cluster = EmbeddedCluster(default_nodes(50))
     cluster.apply([deployment("1", 300)])
     assert state(cluster) == {("1", True): 300}
+
+
+def test_a_request_counts_where_a_limit_stands_beside_it() -> None:
+    both = deployment("1", 1)
+    container = both["spec"]["template"]["spec"]["containers"][0]
+    container["resources"] = {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}}
+    cluster = EmbeddedCluster()
+    cluster.apply([both])
+    assert cluster.pods()[0]["containers"] == [{"cpu": "1", "memory": "1Gi"}]
+    assert (cluster.pods()[0]["cpu"], cluster.pods()[0]["memory"]) == ("1", "1Gi")
+
+
+def test_a_forbidden_run_is_made_up_for_once_the_former_one_ends() -> None:
+    cluster = EmbeddedCluster(lifetimes=Lives(90))
+    cluster.apply([cronjob("* * * * *", concurrencyPolicy="Forbid")])
+    cluster.advance(149)
+    assert reasons(cluster).count("SuccessfulCreate") == 1
+    cluster.advance(1)
+    assert reasons(cluster).count("SuccessfulCreate") == 2
+    late = EmbeddedCluster(lifetimes=Lives(90))
+    late.apply([cronjob("* * * * *", concurrencyPolicy="Forbid", startingDeadlineSeconds=10)])
+    late.advance(170)
+    assert reasons(late).count("SuccessfulCreate") == 1
+    late.advance(10)
+    assert reasons(late).count("SuccessfulCreate") == 2
+
+
+def test_a_cronjob_that_is_resumed_makes_up_for_the_last_run_only() -> None:
+    cluster = EmbeddedCluster(lifetimes=Lives(None))
+    cluster.apply([cronjob("* * * * *", suspend=True)])
+    cluster.advance(7 * 86400 + 30)
+    cluster.apply([cronjob("* * * * *")])
+    assert [row["name"] for row in cluster.pods()] == [f"tick-{7 * 1440}-0"]
+
+
+def test_a_world_without_end_is_given_up() -> None:
+    cluster = EmbeddedCluster(lifetimes=Lives(1), max_steps=10_000)
+    cluster.apply([deployment("1", 3)])
+    with pytest.raises(Cluster, match="more than 10000 steps"):
+        cluster.advance(2**39)
+
+
+def test_a_schedule_beyond_the_calendar_never_comes() -> None:
+    cluster = EmbeddedCluster(start=2**40)
+    cluster.apply([cronjob("* * * * *")])
+    cluster.advance(120)
+    assert cluster.pods() == []

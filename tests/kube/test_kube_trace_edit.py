@@ -203,9 +203,10 @@ def test_the_real_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1", "[]", "NaN", '{"a":1,"a":2}', "[" * 100_000, "1" * 5000]
+    "text",
+    [b"\xff\xfe[", b'"\xff"', "", "[1", "[]", "NaN", '{"a":1,"a":2}', "[" * 100_000, "1" * 5000],
 )
-def test_bad_json_is_refused(text: str) -> None:
+def test_bad_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidInput):
         trace_from_json(text)
 

@@ -24,7 +24,7 @@ from simgit.kube.embedded.pods import PENDING, Pod
 from simgit.kube.embedded.replicaset import ReplicaSet
 from simgit.kube.embedded.statefulset import StatefulSet
 from simgit.kube.embedded.tables import event_row, node_row, pod_row
-from simgit.kube.embedded.world import MAX_PODS, Rules, World
+from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import Manifest, check_identity, gvk_of, name_of, namespace_of
 from simgit.kube.observe import Observation, failed
 
@@ -58,8 +58,12 @@ class EmbeddedCluster:
         faults: Faults = NO_FAULTS,
         priority_classes: dict[str, int] | None = None,
         max_pods: int = MAX_PODS,
+        max_steps: int = MAX_STEPS,
     ) -> None:
-        """Start empty at ``start``, in Unix seconds, with three nodes unless others are given."""
+        """Start empty at ``start``, in Unix seconds, with three nodes unless others are given.
+
+        ``max_pods`` and ``max_steps`` bound what a hostile trace can cost.
+        """
         self._seed = seed
         self._delays = delays or PodDelays()
         self._lifetimes = lifetimes
@@ -68,7 +72,14 @@ class EmbeddedCluster:
         specs = default_nodes() if nodes is None else nodes
         _check_nodes(specs)
         rules = Rules(self._created, self._start_delay, self._lifetime)
-        self._world = World(specs, rules, start_ms=1000 * start, seed=seed, max_pods=max_pods)
+        self._world = World(
+            specs,
+            rules,
+            start_ms=1000 * start,
+            seed=seed,
+            max_pods=max_pods,
+            max_steps=max_steps,
+        )
         self._objects: dict[_Key, Controller] = {}
         for name, value in (priority_classes or {}).items():
             self._world.priorities[name] = (value, True)

@@ -31,6 +31,8 @@ _FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
     (1, 12, _MONTHS),
     (0, 6, _DAYS),
 )
+_WINDOWS = (90, 5400, 2 * 86400, 62 * 86400, 10 * 366 * 86400)
+"""Seconds to look back, a little more each time, so that frequent schedules are found soon."""
 _YEARS = 5
 """A schedule that does not come round in this many years never does."""
 
@@ -49,6 +51,27 @@ class Schedule:
 
     def next_after(self, second: int) -> int | None:
         """Return the first time, in Unix seconds, after the given one; None if there is none."""
+        try:
+            return self._search(second)
+        except (ValueError, OverflowError, OSError):
+            return None  # beyond the years that a calendar has
+
+    def last_until(self, second: int, after: int) -> int | None:
+        """Return the last time up to the given one, but later than ``after``; None if none is."""
+        for window in _WINDOWS:
+            begin = max(after, second - window)
+            found = self._last_between(begin, second)
+            if found is not None or begin == after:
+                return found
+        return None
+
+    def _last_between(self, begin: int, end: int) -> int | None:
+        found, following = None, self.next_after(begin)
+        while following is not None and following <= end:
+            found, following = following, self.next_after(following)
+        return found
+
+    def _search(self, second: int) -> int | None:
         day = datetime.fromtimestamp(second, self.zone)
         for _ in range(366 * _YEARS):
             if self._is_day(day):

@@ -29,6 +29,8 @@ class CronJob(Controller):
         self._job: Manifest = {}
         self._keep = {"Complete": 3, "Failed": 1}
         self._generation = 0
+        self._deadline: int | None = None
+        self._last = world.clock.now // 1000
 
     def update(self, manifest: Manifest) -> None:
         """Take a manifest; the next time is reckoned anew from now."""
@@ -40,15 +42,18 @@ class CronJob(Controller):
         pod_template(manifest, "spec", "jobTemplate", "spec", "template")
         complete = whole(manifest, "spec", "successfulJobsHistoryLimit", default=3)
         failed = whole(manifest, "spec", "failedJobsHistoryLimit", default=1)
+        self._deadline = whole(manifest, "spec", "startingDeadlineSeconds", default=None)
         self._keep = {"Complete": complete, "Failed": failed}
         self.schedule, self.policy = schedule, policy
         self.suspended = bool(lookup(manifest, ("spec", "suspend")))
         self._job = {**manifest, "spec": lookup(manifest, ("spec", "jobTemplate", "spec"))}
         self._generation += 1
         self._plan()
+        self.mark()
 
     def sync(self) -> None:
-        """Forget finished Jobs beyond the history limits, the oldest first."""
+        """Make up for a run that had to wait, and forget old finished Jobs."""
+        self._run_due()
         for state, limit in self._keep.items():
             finished = [job for job in self.jobs if job.state == state]
             for job in finished[: max(0, len(finished) - limit)]:
@@ -61,14 +66,22 @@ class CronJob(Controller):
         due = self.schedule.next_after(self.world.clock.now // 1000)
         if due is not None:
             generation = self._generation
-            self.world.clock.at(1000 * due, lambda: self._fire(due, generation))
+            self.world.clock.at(1000 * due, lambda: self._fire(generation))
 
-    def _fire(self, due: int, generation: int) -> None:
-        if self.gone or generation != self._generation:
+    def _fire(self, generation: int) -> None:
+        if not self.gone and generation == self._generation:
+            self._run_due()
+            self._plan()
+
+    def _run_due(self) -> None:
+        """Start the last run that is due and was not started yet; earlier ones are lost."""
+        assert self.schedule is not None
+        if self.suspended:
             return
-        if not self.suspended:
+        now = self.world.clock.now // 1000
+        due = self.schedule.last_until(now, self._last)
+        if due is not None and (self._deadline is None or now - due <= self._deadline):
             self._start(due)
-        self._plan()
 
     def _start(self, due: int) -> None:
         active = [job for job in self.jobs if not job.state and not job.gone]
@@ -78,12 +91,14 @@ class CronJob(Controller):
         if self.policy == "Replace":
             for job in active:
                 self.world.remove(job)
+        self._last = due
+        self._create_job(due)
+
+    def _create_job(self, due: int) -> None:
         job = Job(self.world, self.namespace, f"{self.name}-{due // 60}")
         job.owner = self
-        job.original = self.original
         job.update(self._job)
         self.jobs.append(job)
-        self.world.adopt(job)
         self.log("SuccessfulCreate", f"created job {job.name}")
 
     def delete(self) -> None:

@@ -33,6 +33,7 @@ class Deployment(PodOwner):
         self.recreate = False
         self.paused = False
         self._revision = 0
+        self._new: ReplicaSet | None = None
 
     def update(self, manifest: Manifest) -> None:
         """Take a manifest; what differs is done by the next syncs."""
@@ -44,7 +45,10 @@ class Deployment(PodOwner):
         self._set_strategy(manifest, replicas)
         self.min_ready = min_ready
         self.paused = bool(lookup(manifest, ("spec", "paused")))
-        self.replicas, self.template = replicas, template
+        self.replicas = replicas
+        if template is not self.template:
+            self.template = template
+            self._new = self._find_set()
         for found in self.sets:
             found.min_ready = self.min_ready
         self.mark()
@@ -63,7 +67,7 @@ class Deployment(PodOwner):
 
     def sync(self) -> None:
         """Take the one next step: scale, or roll."""
-        new = self._new_set()
+        new = self._new
         old = [found for found in self.sets if found is not new]
         if self.paused or self._is_scaled():
             self._scale(new, old)
@@ -78,7 +82,7 @@ class Deployment(PodOwner):
         for found in self.sets:
             found.delete()
 
-    def _new_set(self) -> ReplicaSet | None:
+    def _find_set(self) -> ReplicaSet | None:
         for found in self.sets:
             if same_template(found.template, self.template):
                 return found
@@ -96,6 +100,7 @@ class Deployment(PodOwner):
             self.template, {"pod-template-hash": str(self._revision)}
         )
         self.sets.append(created)
+        self._new = created
         self._resize(created, self.replicas if self.recreate else self._new_size(created))
         return created
 

@@ -76,13 +76,9 @@ def _greater(left: Amounts, right: Amounts) -> Amounts:
 
 def container_texts(spec: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], ...]:
     """Return the requests of each container as they read back from the API server."""
-    return tuple(
-        tuple(
-            (name, canonical(text))
-            for name, text in sorted(
-                items_of((c.get("resources") or {}).get("limits"))
-                + items_of((c.get("resources") or {}).get("requests"))
-            )
-        )
-        for c in spec["containers"]
-    )
+    return tuple(_texts(container.get("resources") or {}) for container in spec["containers"])
+
+
+def _texts(resources: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    limits, requests = items_of(resources.get("limits")), items_of(resources.get("requests"))
+    return tuple((name, canonical(text)) for name, text in sorted(dict(limits + requests).items()))

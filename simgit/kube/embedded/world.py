@@ -22,7 +22,7 @@ from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler import Scheduler
 
 MAX_PODS = 20_000
-MAX_STEPS = 2_000_000
+MAX_STEPS = 5_000_000
 _EVICT_AFTER_MS = 300_000
 
 SYSTEM_PRIORITIES = {
@@ -58,12 +58,21 @@ class World:
     """All state of the embedded cluster; the controllers and the scheduler move it."""
 
     def __init__(
-        self, nodes: Iterable[NodeSpec], rules: Rules, *, start_ms: int, seed: int, max_pods: int
+        self,
+        nodes: Iterable[NodeSpec],
+        rules: Rules,
+        *,
+        start_ms: int,
+        seed: int,
+        max_pods: int,
+        max_steps: int,
     ) -> None:
         """Start with empty nodes at a virtual time in milliseconds."""
         self.clock = Clock(start_ms)
         self.rules = rules
         self.max_pods = max_pods
+        self.max_steps = max_steps
+        self._steps = 0
         self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
         self.marked: deque[Controller] = deque()
         self.pods: dict[int, Pod] = {}
@@ -83,11 +92,11 @@ class World:
         self.events.append(ClusterEvent(self.clock.now, kind, namespace, name, reason, message))
 
     def settle(self) -> None:
-        """Let everything happen that happens now; raises Cluster if it never ends."""
-        for _ in range(MAX_STEPS):
-            if not self._step():
-                return
-        raise Cluster(f"the cluster does not settle after {MAX_STEPS} steps")
+        """Let everything happen that happens now; raises Cluster when the steps are used up."""
+        while self._step():
+            self._steps += 1
+            if self._steps > self.max_steps:
+                raise Cluster(f"simulation takes more than {self.max_steps} steps")
 
     def _step(self) -> bool:
         if self.marked:
@@ -184,10 +193,6 @@ class World:
 
     def _unschedulable(self, pod: Pod, why: str) -> None:
         self.log("Pod", pod.namespace, pod.name, "FailedScheduling", why)
-
-    def adopt(self, controller: Controller) -> None:
-        """Take in a controller that another one made."""
-        controller.mark()
 
     def remove(self, controller: Controller) -> None:
         """Delete an object and everything it owns."""
