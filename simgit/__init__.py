@@ -19,6 +19,7 @@ from simgit.errors import (
 from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.state import State
+from simgit.trajectory import Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "SimgitError",
     "State",
     "Storage",
+    "Trajectory",
 ]

@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Final
 
 from simgit import attachments, configuration, fsck, history, maintenance, trees
+from simgit import log as logs
 from simgit import worktree as files_on_disk
+from simgit.diff import Change, StateDiff, diff_configs, diff_states
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -22,10 +24,11 @@ from simgit.layout import (
 )
 from simgit.objects import Decodable, Tag
 from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.oid import SHORT, Oid
 from simgit.recorder import FlushPolicy, Lane, LaneRecorder, Recorder
-from simgit.refs import HEAD, RUNS, LogEntry, Refs, RunRef, TagRef, moved, now
-from simgit.revision import Resolved, Revisions
+from simgit.refs import HEAD, RUNS, TAGS, LogEntry, Refs, RunRef, TagRef, moved, now
+from simgit.revision import Found, Range, Resolved, Revisions, whole_episode
+from simgit.rundiff import RunDiff, diff_runs
 from simgit.runs import RunInfo, Runs
 from simgit.segment.header import Location
 from simgit.segment.rows import ABSENT
@@ -34,6 +37,7 @@ from simgit.state import State, load_state
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
 from simgit.storage.memory import MemoryStorage
+from simgit.trajectory import Trajectory
 from simgit.writing import freeze_flag, freeze_message, freeze_reset, freeze_reward, prepare, store
 
 MEMORY: Final = ":memory:"
@@ -217,6 +221,31 @@ class Repository:
             shown = ", ".join(f"{kind} {oid.short(12)}" for kind, oid in found)
             raise InvalidInput(f"'{digits}' is ambiguous: {shown}", candidates=found)
         return found[0]
+
+    def object_size(self, oid: Oid) -> int:
+        """Return the number of bytes of an object's content.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with self._read() as txn:
+            if self.odb.kind(txn, oid) == "blob":
+                return self.odb.blob_size(txn, oid)
+            return len(self.odb.get(txn, oid)[1])
+
+    def stream(self, oid: Oid) -> Iterator[bytes]:
+        """Yield an object's content piece by piece; the last piece only if the name matches.
+
+        Raises:
+            NotFound: there is none of this name.
+            Integrity: its bytes do not have this name.
+        """
+        with self._read() as txn:
+            kind = self.odb.kind(txn, oid)
+            if kind != "blob":
+                yield self.odb.get(txn, oid)[1]
+                return
+        yield from self.odb.stream_blob(oid)
 
     # --- committing ---
 
@@ -658,11 +687,190 @@ class Repository:
             )
             return [self.odb.states.state(txn, place)[0] for place in places]
 
+    def log(
+        self,
+        *revisions: str | Oid,
+        every: bool = False,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[logs.LogLine]:
+        """Yield what leads to states, newest first and children before parents, as plain lines.
+
+        Args:
+            revisions: states, ranges (``a..b``, ``a...b``) and ``^a`` for what to leave out; HEAD
+                if there are none.
+            every: begin at all runs, tags and HEAD.
+            limit: so many lines at most, the newest.
+            reverse: the oldest of them first.
+        """
+        with self._read() as txn:
+            wanted = self._selection(txn, revisions, every)
+            parts = logs.blocks(self.odb, txn, logs.ordered(self.odb, txn, wanted), limit)
+        for part in reversed(parts) if reverse else parts:
+            with self._read() as txn:  # short transactions: a slow consumer must not pin pages
+                lines = logs.lines(self.odb, txn, part)
+            yield from reversed(lines) if reverse else lines
+
+    def outline(
+        self, *revisions: str | Oid, every: bool = False, limit: int | None = None
+    ) -> list[logs.LogLine]:
+        """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        with self._read() as txn:
+            wanted = self._selection(txn, revisions, every)
+            cuts = tuple(self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn))
+            cuts += tuple(self._tips(txn))
+            wanted = logs.Selection(wanted.tips, wanted.exclude, cuts)
+            return logs.outline(self.odb, txn, wanted, limit)
+
+    def episodes(self, revision: str | Oid = HEAD) -> list[logs.EpisodeLine]:
+        """Return the episodes of a state's history, the newest first."""
+        with self._read() as txn:
+            tip = self._resolve(txn, revision).place
+            return list(logs.episodes(self.odb, txn, tip))
+
+    def rev_parse(self, text: str) -> list[tuple[Oid, bool]]:
+        """Return the states that a revision or a range names, each with whether it is left out.
+
+        Raises:
+            NotFound: see ``resolve``.
+            InvalidInput: see ``resolve``.
+        """
+        with self._read() as txn:
+            ends = self.revisions.resolve_range(txn, text)
+            if ends is None:
+                excluded = text.startswith("^") and len(text) > 1
+                return [(self._resolve(txn, text[excluded:]).oid, excluded)]
+            a, b = ends.start, ends.end
+            if not ends.symmetric:
+                return [(b.oid, False), (a.oid, True)]
+            bases = history.merge_bases(self.odb, txn, a.place, b.place)
+            names = [self.odb.states.state(txn, place)[0] for place in bases]
+            return [(a.oid, False), (b.oid, False), *((oid, True) for oid in names)]
+
+    def _selection(
+        self, txn: ReadTxn, revisions: Sequence[str | Oid], every: bool
+    ) -> logs.Selection:
+        tips, exclude = [], []
+        for revision in revisions or (() if every else (HEAD,)):
+            text = revision if isinstance(revision, str) else ""
+            if text.startswith("^"):
+                exclude.append(self._resolve(txn, text[1:]).place)
+            elif (ends := self.revisions.resolve_range(txn, text)) is None:
+                tips.append(self._resolve(txn, revision).place)
+            elif ends.symmetric:
+                tips += [ends.start.place, ends.end.place]
+                exclude += history.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
+            else:
+                tips.append(ends.end.place)
+                exclude.append(ends.start.place)
+        tips += self._tips(txn) if every else []
+        return logs.Selection(tuple(dict.fromkeys(tips)), tuple(exclude))
+
+    def decorations(self) -> dict[Oid, list[str]]:
+        """Return which refs point at which states: ``HEAD``, full names of runs and tags.
+
+        The run that HEAD points at comes first, as ``HEAD -> runs/main``.
+        """
+        with self._read() as txn:
+            head = self.refs.head(txn)
+            found: dict[Oid, list[str]] = {head: [HEAD]} if isinstance(head, Oid) else {}
+            for name, ref in self.refs.runs(txn):
+                if ref.oid is not None and name == head:
+                    found.setdefault(ref.oid, []).insert(0, f"{HEAD} -> {RUNS}{name}")
+                elif ref.oid is not None:
+                    found.setdefault(ref.oid, []).append(RUNS + name)
+            for name, tag in self.refs.tags(txn):
+                found.setdefault(tag.oid, []).append(TAGS + name)
+            return found
+
+    @property
+    def abbreviation(self) -> int:
+        """How many hex digits of an oid listings show: enough for the states that can be there."""
+        most = self._storage.size() // 12  # no state takes less on disk
+        return max(SHORT, most.bit_length() // 2 + 1)
+
     def _tips(self, txn: ReadTxn) -> list[Location]:
+        """Return the places that refs point at: HEAD's first, then by step, the newest first."""
         tips = [ref.place for _, ref in self.refs.runs(txn) if ref.oid is not None]
         tips += [self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn)]
-        head = self.refs.head(txn)
-        return tips + ([self.odb.locate(txn, head)] if isinstance(head, Oid) else [])
+        tips.sort(key=lambda place: -place.step)
+        head = self.refs.head_oid(txn)
+        return ([self.odb.locate(txn, head)] if head is not None else []) + tips
+
+    # --- data ---
+
+    def trajectory(self, revision: str | Oid = HEAD) -> Trajectory:
+        """Return states as columns: all that lead to a state, a range, or an episode.
+
+        ``main`` is the whole history of a run's newest state; ``a..b`` what is in b's first-parent
+        history after a; ``main@ep5`` the states of episode 5.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the range is symmetric, or its start is no ancestor of its end.
+        """
+        with self._read() as txn:
+            if isinstance(revision, Oid):
+                return self._trajectory(self.odb.locate(txn, revision), 0, None, None)
+            ends = self.revisions.resolve_range(txn, revision)
+            if ends is not None:
+                return self._trajectory_between(txn, revision, ends)
+            found = self.revisions.find(txn, revision)
+            start, stop = 0, None
+            if (episode := whole_episode(revision)) is not None:
+                tip = self.revisions.find(txn, episode.base).place
+                start = found.place.step
+                stop = history.episode_end(self.odb, txn, tip, episode.number) + 1
+                found = Found(history.ancestor(txn, tip, stop - 1), found.run)
+            return self._trajectory(found.place, start, stop, found.run)
+
+    def __getitem__(self, revision: str) -> Trajectory:
+        return self.trajectory(revision)
+
+    def _trajectory_between(self, txn: ReadTxn, text: str, ends: Range) -> Trajectory:
+        fork = history.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
+        if ends.symmetric or fork != [ends.start.place]:
+            raise InvalidInput(f"'{text}' is not a stretch of one history: use 'ancestor..state'")
+        start = ends.start.place.step + 1
+        return self._trajectory(ends.end.place, start, None, ends.end.run)
+
+    def _trajectory(
+        self, place: Location, start: int, stop: int | None, run: str | None
+    ) -> Trajectory:
+        def make(where: Location, values: dict[str, Any] | None) -> State:
+            with self._read() as txn:
+                return load_state(self.odb, txn, where, run)
+
+        end = place.step + 1 if stop is None else stop
+        return Trajectory(self.odb, place, start, end, run or "", make)
+
+    def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
+        """Compare two runs, or two states.
+
+        Two names of runs are compared as runs: common ancestor, first difference, return and
+        length on each side (and, if ``whole``, how many aligned states are equal after it).
+        Everything else is compared as states, field by field.
+        """
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+            runs = all(isinstance(x, str) and self._names_run(txn, x) for x in (a, b))
+        if runs:
+            return diff_runs(self.odb, one.place, two.place, whole=whole)
+        return diff_states(self.odb, one.place, two.place)
+
+    def diff_states(self, a: str | Oid, b: str | Oid = HEAD) -> StateDiff:
+        """Compare two states field by field."""
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return diff_states(self.odb, one.place, two.place)
+
+    def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
+        """Return the settings in which the resolved configurations of two runs differ."""
+        return diff_configs(self.config(a), self.config(b))
+
+    def _names_run(self, txn: ReadTxn, text: str) -> bool:
+        name = text[len(RUNS) :] if text.startswith(RUNS) else text
+        return self.refs.has_run(txn, name)
 
     # --- maintenance ---
 

@@ -223,3 +223,19 @@ def split_revision(text: str) -> tuple[str, list[re.Match[str]]]:
         raise InvalidInput(f"'{text}' is not a revision", revision=text)
     suffixes.reverse()
     return base, suffixes
+
+
+@dataclass(frozen=True)
+class EpisodeOf:
+    """A revision that names an episode: of which revision's history, and its number."""
+
+    base: str
+    number: int
+
+
+def whole_episode(text: str) -> EpisodeOf | None:
+    """Return what ``base@ep5`` names as an episode; None if ``text`` ends otherwise."""
+    match = _SUFFIX.search(text)
+    if match is None or match["episode"] is None or match["within"] is not None:
+        return None
+    return EpisodeOf(text[: match.start()] or HEAD, int(match["episode"]))

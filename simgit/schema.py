@@ -376,7 +376,7 @@ def fits(kind: FieldType, value: Any) -> bool:
     if code in (NONE, STR, BYTES):
         return _LEAVES.get(type(value)) == code
     if code == TREE:
-        return type(value) is bytes and len(value) == 32
+        return isinstance(value, bytes) and len(value) == 32
     return _fits_number(kind, value)
 
 

@@ -162,14 +162,14 @@ class State:
     def __repr__(self) -> str:
         parts = [f"State {self.oid.short(12)}", f"step {self.step}"]
         parts += [
-            f"{n} {_shown(self._values[n])}" for n in ("action", "reward") if n in self._values
+            f"{n} {shown(self._values[n])}" for n in ("action", "reward") if n in self._values
         ]
         parts += [flag for flag in ("terminated", "truncated") if self._values.get(flag)]
         return f"<{', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
         rows = [("oid", self.oid.hex()), ("step", str(self.step))]
-        rows += [(name, _shown(value)) for name, value in self._values.items()]
+        rows += [(name, shown(value)) for name, value in self._values.items()]
         cells = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td><code>{_escape(text)}</code></td></tr>"
             for name, text in rows
@@ -185,7 +185,8 @@ def _has_reference(value: Any) -> bool:
     return isinstance(value, Reference)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value on one line, long arrays shortened."""
     if isinstance(value, Reference):
         return f"{value.kind} {value.oid.short(12)}"
     if isinstance(value, np.ndarray):
@@ -219,6 +220,8 @@ def to_jsonable(value: Any) -> Any:
         return value.hex()
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
+    if isinstance(value, Reference):
+        return {value.kind: value.oid.hex()}
     if isinstance(value, (np.ndarray, np.generic)):
         return (
             to_jsonable(value.tolist())

@@ -259,13 +259,16 @@ class PlaneRows(Rows):
         """Return the bytes of a field of fixed width, (rows, width)."""
         at, width = self.schema.offsets[index], self.schema.fields[index][1].width
         for each in self._layout.filters:
-            if each[0] == at:
+            if each[0] == at and width:  # a field without width begins where the next one does
                 return self._words(*each)
         return self._planes.get(at, at + width, self._start, self._stop).T
 
     def presence_byte(self, number: int) -> npt.NDArray[np.uint8]:
         """Return one byte of the presence bits of each row."""
-        return self._planes.get(number, number + 1, self._start, self._stop)[0]
+        plane: npt.NDArray[np.uint8] = self._planes.get(
+            number, number + 1, self._start, self._stop
+        )[0]
+        return plane
 
     def slice(self, start: int, stop: int) -> Rows:
         """Return a stretch of the rows."""

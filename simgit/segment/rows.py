@@ -251,8 +251,11 @@ class _Packer:
 
     def stop_at_first(self, column: Column) -> None:
         """A field that the schema lacks: the rows before its first value still fit."""
-        values = column if isinstance(column, list) else [True]
-        for i, value in enumerate(values[: self.good]):
+        if not isinstance(column, list):
+            first = [0] if column.rows is None else column.rows[:1].tolist()
+            self.good = min([self.good, *first])
+            return
+        for i, value in enumerate(column[: self.good]):
             if value is not ABSENT and value is not None:
                 self.good = i
                 return

@@ -1,0 +1,37 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11+ and make: they create a
+# virtual environment in .venv and install what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp-dev
+
+.PHONY: demo test check bench docs clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m simgit.cli.docs --check docs/cli.md
+
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks --output docs/performance.md
+
+docs: $(STAMP)
+	$(BIN)/python -m simgit.cli.docs > docs/cli.md
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

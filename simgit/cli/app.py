@@ -1,0 +1,84 @@
+"""What every command needs: the repository, a way to print, and options in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from simgit.cli.output import Output, Pager, use_color
+from simgit.repository import Repository
+
+F = TypeVar("F", bound=Callable[..., Any])
+EXIT_NO: Final = 1
+
+
+class App:
+    """One call of the command line."""
+
+    def __init__(self, directory: Path, *, pager: bool = True) -> None:
+        self.directory = directory
+        self.pager = pager
+
+    def path(self, text: str | Path) -> Path:
+        """Return a path that the user gave, relative to ``-C``."""
+        return self.directory / text
+
+    def repository(self) -> Repository:
+        """Open the repository of SIMGIT_DIR, or of the directory or the nearest one above it."""
+        named = os.environ.get("SIMGIT_DIR")
+        if named:
+            return Repository.open(self.directory / named)
+        return Repository.discover(self.directory)
+
+    @contextmanager
+    def output(self, *, page: bool = False) -> Iterator[Output]:
+        """Yield a way to print, through the pager if ``page`` and stdout is a terminal."""
+        with Pager(page and self.pager) as stream:
+            yield Output(stream, use_color())
+
+
+class Command(click.Command):
+    """A command whose help ends with an example."""
+
+    def __init__(self, *args: Any, example: str = "", **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write(f"  {line}\n")
+
+
+def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command: it is passed the App, and ``as_json`` for ``--json``."""
+
+    def wrap(function: Callable[..., Any]) -> Command:
+        with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+        made = click.command(name, cls=Command, example=example)(click.pass_obj(with_json))
+        made.params.sort(key=lambda param: not isinstance(param, click.Argument))
+        return made
+
+    return wrap
+
+
+def answer_no() -> None:
+    """End with exit code 1: nothing went wrong, but the answer is no."""
+    click.get_current_context().exit(EXIT_NO)
+
+
+def one_of(**given: Any) -> None:
+    """Refuse more than one of some options.
+
+    Raises:
+        UsageError: there are more.
+    """
+    names = ["--" + name.replace("_", "-") for name, value in given.items() if value]
+    if len(names) > 1:
+        raise click.UsageError(f"{' and '.join(names)} cannot be used together")

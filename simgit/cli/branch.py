@@ -1,0 +1,132 @@
+"""``simgit branch``."""
+
+from __future__ import annotations
+
+import click
+
+from simgit.cli.app import App, command, one_of
+from simgit.cli.describe import run_record
+from simgit.cli.output import STATUS_STYLES, Output, number
+from simgit.cli.values import REVISION, settings
+from simgit.oid import Oid
+from simgit.repository import Repository
+from simgit.runs import RunInfo
+
+
+@command("branch", example="""\
+simgit branch try-1 main@200 --set agent.lr=0.001
+simgit branch -v
+simgit branch -m try-1 better""")  # fmt: skip
+@click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [START]]")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option("--seed", type=int, help="The new run's seed.")
+@click.option("-d", "--delete", is_flag=True, help="Delete runs; their states stay until gc.")
+@click.option("-D", "force", is_flag=True, help="Delete runs even while they are written.")
+@click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
+@click.option("--contains", type=REVISION, help="List the runs in whose history a state lies.")
+@click.option("-v", "--verbose", is_flag=True, help="List with returns and settings too.")
+def branch(
+    app: App,
+    names: tuple[str, ...],
+    pairs: tuple[str, ...],
+    seed: int | None,
+    delete: bool,
+    force: bool,
+    move: bool,
+    contains: str | None,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """List the runs, or create the run NAME at START (HEAD by default). Nothing is copied.
+
+    The new run inherits the configuration of the run that START is named through; --set takes
+    JSON, or a plain string, and dotted keys.
+    """
+    one_of(delete=delete or force, move=move, contains=contains)
+    with app.repository() as repo, app.output() as out:
+        if delete or force:
+            _delete(repo, out, names, force, as_json)
+        elif move:
+            _rename(repo, out, names, as_json)
+        elif names and contains is None:
+            _create(repo, out, names, pairs, seed, as_json)
+        else:
+            _list(repo, out, contains, verbose, as_json)
+
+
+def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
+    if not names:
+        raise click.UsageError("name the run to delete")
+    for name in names:
+        was = repo.delete_run(name, force=force)
+        if json:
+            out.json({"deleted": name, "oid": was})
+        else:
+            at = f" (was {was.short(repo.abbreviation)})" if was else ""
+            out.line(f"deleted run {name}{at}")
+
+
+def _rename(repo: Repository, out: Output, names: tuple[str, ...], json: bool) -> None:
+    if not 1 <= len(names) <= 2:
+        raise click.UsageError("-m takes [OLD] NEW")
+    head = repo.head
+    if len(names) == 1 and isinstance(head, Oid):
+        raise click.UsageError("HEAD is detached: name the run to rename")
+    old, new = (str(head), names[0]) if len(names) == 1 else names
+    repo.rename_run(old, new)
+    if json:
+        out.json({"renamed": old, "name": new})
+
+
+def _create(
+    repo: Repository,
+    out: Output,
+    names: tuple[str, ...],
+    pairs: tuple[str, ...],
+    seed: int | None,
+    json: bool,
+) -> None:
+    if len(names) > 2:
+        raise click.UsageError("a run's name and a start are needed, no more")
+    oid = repo.branch(*names, overrides=settings(pairs), seed=seed)
+    if json:
+        out.json({"name": names[0], "oid": oid})
+
+
+def _list(
+    repo: Repository, out: Output, contains: str | None, verbose: bool, as_json: bool
+) -> None:
+    wanted = repo.contains(contains) if contains is not None else None
+    infos = [info for info in repo.runs() if wanted is None or info.name in wanted]
+    if as_json:
+        for info in infos:
+            out.json(run_record(info) | {"head": info.name == repo.head})
+        return
+    write_runs(out, repo, infos, verbose)
+
+
+def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: bool) -> None:
+    """Print a table of runs, HEAD's with a star."""
+    head, digits = repo.head, repo.abbreviation
+    if isinstance(head, Oid):
+        out.line(f"* {out.paint(f'(HEAD detached at {head.short(digits)})', 'head')}")
+    rows = [_row(info, info.name == head, digits, verbose) for info in infos]
+    out.table(rows, (2, 4, 5) if verbose else (2,))
+
+
+def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tuple[str, str]]:
+    name = (f"* {info.name}", "run") if here else f"  {info.name}"
+    oid = (info.oid.short(digits), "oid") if info.oid else "-"
+    step = f"step {info.step}" if info.step is not None else "no states"
+    row = [name, oid, step, (info.status, STATUS_STYLES.get(info.status, ""))]
+    if verbose:
+        row += [f"{info.episodes} ep", number(info.return_)]
+        row.append(f"< {info.parent}" if info.parent else "")
+        row.append(" ".join(f"{key}={value}" for key, value in _own(info).items()))
+    return row
+
+
+def _own(info: RunInfo) -> dict[str, str]:
+    from simgit.cli.describe import flat, value_text
+
+    return {key: value_text(value) for key, value in flat(dict(info.overrides)).items()}

@@ -1,0 +1,218 @@
+"""``simgit log``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simgit.cli.app import App, command, one_of
+from simgit.cli.graph import Graph
+from simgit.cli.output import Output, clean, number
+from simgit.cli.values import REVISION
+from simgit.repository import Repository
+from simgit.state import shown
+
+if TYPE_CHECKING:
+    from simgit.log import LogLine
+
+Render = Callable[["LogLine"], list[str]]
+
+
+@command("log", example="""\
+simgit log -n 10 --oneline
+simgit log --graph --all --simplify
+simgit log --episodes main
+simgit log main..try --json""")  # fmt: skip
+@click.argument("revisions", nargs=-1, type=REVISION)
+@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
+@click.option("--oneline", is_flag=True, help="One line a state.")
+@click.option("--graph", is_flag=True, help="Draw how histories fork and merge.")
+@click.option("--simplify", is_flag=True, help="Only tips, tags, forks and merges.")
+@click.option("--all", "every", is_flag=True, help="Begin at all runs and tags, and at HEAD.")
+@click.option("--episodes", is_flag=True, help="One line an episode.")
+@click.option("--reverse", is_flag=True, help="The oldest first.")
+def log(
+    app: App,
+    revisions: tuple[str, ...],
+    limit: int | None,
+    oneline: bool,
+    graph: bool,
+    simplify: bool,
+    every: bool,
+    episodes: bool,
+    reverse: bool,
+    as_json: bool,
+) -> None:
+    """Show the states that lead to REVISIONS (HEAD by default), the newest first.
+
+    A range a..b is what is in b but not in a, a...b what is in only one of them, ^a leaves out a.
+    """
+    one_of(episodes=episodes, graph=graph)
+    one_of(reverse=reverse, graph=graph)
+    one_of(reverse=reverse, simplify=simplify)
+    with app.repository() as repo, app.output(page=True) as out:
+        if episodes:
+            _episodes(repo, out, revisions, limit, reverse, as_json)
+            return
+        found: Iterable[LogLine]
+        if simplify:
+            found = repo.outline(*revisions, every=every, limit=limit)
+        else:
+            found = repo.log(*revisions, every=every, limit=limit, reverse=reverse)
+        if as_json:
+            for line in found:
+                out.json(record(line))
+            return
+        render = _Renderer(repo, out).oneline if oneline or simplify else _Renderer(repo, out).full
+        _print(out, graphed(out, found, render) if graph else _flat(found, render))
+
+
+def _print(out: Output, lines: Iterator[str]) -> None:
+    """Write lines in handfuls: the first at once."""
+    held, most = [], 64
+    for line in lines:
+        held.append(line)
+        if len(held) >= most:
+            out.write("\n".join(held) + "\n")
+            held, most = [], 4096
+    if held:
+        out.write("\n".join(held) + "\n")
+
+
+def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:
+    for line in found:
+        yield from render(line)
+
+
+def graphed(out: Output, found: Iterable[LogLine], render: Render) -> Iterator[str]:
+    """Yield the lines of a log with its graph before them."""
+    graph = Graph()
+    for line in found:
+        first, *rest = render(line)
+        yield _tinted(out, graph.row(line.oid, line.parents)) + first
+        for text in rest:
+            yield (_tinted(out, graph.padding) + text).rstrip()
+        for text in graph.after():
+            yield _tinted(out, text)
+
+
+_COLUMN_STYLES = ("bad", "good", "warn", "hunk")
+
+
+def _tinted(out: Output, drawn: str) -> str:
+    if not out.color:
+        return drawn
+    return "".join(
+        c if c in " *" else out.paint(c, _COLUMN_STYLES[i // 2 % len(_COLUMN_STYLES)])
+        for i, c in enumerate(drawn)
+    )
+
+
+class _Renderer:
+    """Turns log lines into text."""
+
+    def __init__(self, repo: Repository, out: Output) -> None:
+        self.out = out
+        self.digits = repo.abbreviation
+        self.refs = {
+            oid: f" ({', '.join(decoration(out, name) for name in names)})"
+            for oid, names in repo.decorations().items()
+        }
+
+    def oneline(self, line: LogLine) -> list[str]:
+        """Return a state on one line, and how many were left out below it."""
+        oid = line.oid
+        short = oid.hex()[: self.digits]
+        if self.out.color:
+            short = self.out.paint(short, "oid")
+        text = (
+            f"{short}{self.refs.get(oid, '')} step {line.step} ep{line.episode}.{line.episode_step}"
+        )
+        if line.reset:
+            text += " reset"
+        if line.action is not None:
+            text += f" action {_action(line.action)}"
+        if line.reward is not None:
+            text += f" reward {line.reward:.6g}"
+        if line.terminated:
+            text += " terminated"
+        if line.truncated:
+            text += " truncated"
+        if line.message:
+            text += f": {clean(line.message.partition(chr(10))[0])}"
+        if line.skipped:
+            return [text, self.out.paint(f"    … {line.skipped} more", "dim")]
+        return [text]
+
+    def full(self, line: LogLine) -> list[str]:
+        """Return a state as a paragraph."""
+        out = self.out
+        lines = [out.paint(f"state {line.oid.hex()}", "oid") + self.refs.get(line.oid, "")]
+        if len(line.parents) > 1:
+            lines.append("Merge:   " + " ".join(p.short(self.digits) for p in line.parents))
+        place = "its reset" if line.reset else f"state {line.episode_step}"
+        lines.append(f"Step:    {line.step} (episode {line.episode}, {place})")
+        if line.action is not None:
+            lines.append(f"Action:  {_action(line.action)}")
+        if line.reward is not None:
+            lines.append(f"Reward:  {number(line.reward)}")
+        ended = [flag for flag in ("terminated", "truncated") if getattr(line, flag)]
+        if ended:
+            lines.append(f"Ended:   {' and '.join(ended)}")
+        if line.message:
+            lines += ["", *("    " + text for text in clean(line.message).splitlines())]
+        return [*lines, ""]
+
+
+def _action(value: Any) -> str:
+    return str(value) if type(value) is int else clean(shown(value))
+
+
+def decoration(out: Output, name: str) -> str:
+    """Return a ref as listings show it: ``HEAD -> main``, ``tag: v1``, ``main``."""
+    if name.startswith("HEAD -> "):
+        return out.paint("HEAD -> ", "head") + out.paint(name[len("HEAD -> runs/") :], "run")
+    if name.startswith("tags/"):
+        return out.paint(f"tag: {name[5:]}", "tag")
+    return out.paint(name, "head") if name == "HEAD" else out.paint(name[5:], "run")
+
+
+def record(line: LogLine) -> dict[str, Any]:
+    """Return a log line as what ``--json`` prints."""
+    found = line._asdict()
+    if not line.skipped:
+        del found["skipped"]
+    return found
+
+
+def _episodes(
+    repo: Repository,
+    out: Output,
+    revisions: tuple[str, ...],
+    limit: int | None,
+    reverse: bool,
+    as_json: bool,
+) -> None:
+    if len(revisions) > 1:
+        raise click.UsageError("--episodes takes one revision")
+    found = repo.episodes(*revisions)[:limit]
+    if reverse:
+        found.reverse()
+    if as_json:
+        for line in found:
+            out.json(
+                {
+                    "episode" if k == "number" else k.rstrip("_"): v
+                    for k, v in line._asdict().items()
+                }
+            )
+        return
+    rows: list[list[Any]] = [
+        [f"ep{e.number}", str(e.steps), number(e.return_), e.end, f"{e.start}..{e.stop - 1}"]
+        for e in found
+    ]
+    out.table(
+        [[(c, "bold") for c in ("episode", "steps", "return", "end", "states")], *rows], (1, 2)
+    )

@@ -1,0 +1,148 @@
+"""How things are printed: colour, pager, tables, JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+STYLES: Final = {
+    "oid": "33", "head": "1;36", "run": "1;32", "tag": "1;33", "good": "32", "bad": "31",
+    "bold": "1", "dim": "2", "warn": "33", "old": "31", "new": "32", "hunk": "36",
+}  # fmt: skip
+STATUS_STYLES: Final = {
+    "active": "good", "completed": "", "paused": "warn", "failed": "bad", "crashed": "bad",
+}  # fmt: skip
+_QUIET: Final = ("", "cat")
+
+
+def use_color() -> bool:
+    """Return whether stdout is a terminal that shows colour, and nobody asked for none."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    return sys.stdout.isatty()
+
+
+class Output:
+    """Prints lines, tables and JSON to a stream."""
+
+    def __init__(self, stream: TextIO, color: bool) -> None:
+        self.write = stream.write
+        self.color = color
+
+    def line(self, text: str = "") -> None:
+        """Print a line."""
+        self.write(text + "\n")
+
+    def paint(self, text: str, style: str) -> str:
+        """Return a text in a style, if colour is shown."""
+        code = STYLES.get(style)
+        return f"\x1b[{code}m{text}\x1b[m" if self.color and code else text
+
+    def json(self, record: Any) -> None:
+        """Print one JSON document on a line: oids as hex, NaN and infinities as strings."""
+        from simgit.state import to_jsonable
+
+        self.write(json.dumps(to_jsonable(record), ensure_ascii=False, allow_nan=False) + "\n")
+
+    def table(self, rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> None:
+        """Print rows as aligned columns; a cell is a text or a (text, style)."""
+        cells = [[c if isinstance(c, tuple) else (c, "") for c in row] for row in rows]
+        if not cells:
+            return
+        widths = [max(width(row[i][0]) for row in cells) for i in range(len(cells[0]))]
+        for row in cells:
+            parts = []
+            for i, (text, style) in enumerate(row):
+                pad = " " * (widths[i] - width(text))
+                painted = self.paint(text, style)
+                parts.append(pad + painted if i in right else painted + pad)
+            self.line("  ".join(parts).rstrip())
+
+
+class Pager:
+    """Stdout, or what the user reads it with: as git, only where stdout is a terminal."""
+
+    def __init__(self, wanted: bool) -> None:
+        command = os.environ.get("SIMGIT_PAGER", os.environ.get("PAGER", "less -FRX"))
+        self.command = command if wanted and sys.stdout.isatty() else ""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> TextIO:
+        if self.command in _QUIET:
+            return sys.stdout
+        sys.stdout.flush()
+        env = {"LESS": "FRX", "LV": "-c", **os.environ}
+        self.process = subprocess.Popen(self.command, shell=True, stdin=subprocess.PIPE, env=env)
+        assert self.process.stdin is not None
+        self.stream = io.TextIOWrapper(self.process.stdin, encoding="utf-8", errors="replace")
+        return self.stream
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if self.process is None:
+            return False
+        left = self._close() or (kind is not None and issubclass(kind, BrokenPipeError))
+        while True:
+            try:
+                self.process.wait()
+                return left  # leaving the pager early is no error
+            except KeyboardInterrupt:
+                continue  # the pager deals with it
+
+    def _close(self) -> bool:
+        """Close the pager's input; return whether it had left before."""
+        try:
+            self.stream.close()
+        except BrokenPipeError:
+            return True
+        return False
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def clean(text: str) -> str:
+    """Return a text with what could steer a terminal made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def number(value: float | None) -> str:
+    """Return a number as people write it: no ``.0``, at most six digits."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if abs(value) < 1e15 else f"{value:g}"
+
+
+def when(nanoseconds: int | None) -> str:
+    """Return a time in nanoseconds since 1970 as local time."""
+    if nanoseconds is None:
+        return "-"
+    from datetime import datetime
+
+    moment = datetime.fromtimestamp(nanoseconds // 10**9).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def plural(count: int, thing: str) -> str:
+    """Return ``1 state`` or ``2 states``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

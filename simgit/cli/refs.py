@@ -1,0 +1,87 @@
+"""``simgit tag`` and ``reflog``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from simgit.cli.app import App, command, one_of
+from simgit.cli.describe import tag_record
+from simgit.cli.output import Output, clean, when
+from simgit.cli.values import REVISION
+from simgit.repository import Repository
+
+
+@command("tag", example="""\
+simgit tag v1 main@200 -m 'before the change of reward'
+simgit tag -d v1""")  # fmt: skip
+@click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [REVISION]]")
+@click.option("-m", "--message", help="Annotate the tag.")
+@click.option("-f", "--force", is_flag=True, help="Move a tag that exists.")
+@click.option("-d", "--delete", is_flag=True, help="Delete tags.")
+def tag(
+    app: App,
+    names: tuple[str, ...],
+    message: str | None,
+    force: bool,
+    delete: bool,
+    as_json: bool,
+) -> None:
+    """List the tags, or tag REVISION (HEAD by default) as NAME."""
+    one_of(delete=delete, message=message)
+    one_of(delete=delete, force=force)
+    with app.repository() as repo, app.output() as out:
+        if delete:
+            _delete(repo, out, names, as_json)
+        elif names:
+            if len(names) > 2:
+                raise click.UsageError("a tag's name and a revision are needed, no more")
+            tagger = os.environ.get("SIMGIT_AUTHOR", "")
+            oid = repo.tag(*names, message=message, tagger=tagger, force=force)
+            if as_json:
+                out.json({"name": names[0], "oid": oid})
+        else:
+            _list(repo, out, as_json)
+
+
+def _delete(repo: Repository, out: Output, names: tuple[str, ...], as_json: bool) -> None:
+    if not names:
+        raise click.UsageError("name the tag to delete")
+    for name in names:
+        oid = repo.delete_tag(name)
+        if as_json:
+            out.json({"deleted": name, "oid": oid})
+        else:
+            out.line(f"deleted tag {name} (was {oid.short(repo.abbreviation)})")
+
+
+def _list(repo: Repository, out: Output, as_json: bool) -> None:
+    digits = repo.abbreviation
+    rows = []
+    for name, (oid, note) in repo.tags().items():
+        if as_json:
+            out.json(tag_record(name, oid, note))
+        remark = clean(note.message.partition("\n")[0]) if note else ""
+        rows.append([(name, "tag"), (oid.short(digits), "oid"), remark])
+    if not as_json:
+        out.table(rows)
+
+
+@command("reflog", example="simgit reflog main")
+@click.argument("ref", default="HEAD", type=REVISION)
+@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
+def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
+    """Show what a run, a tag or HEAD was before, the newest change first."""
+    with app.repository() as repo, app.output(page=True) as out:
+        digits = repo.abbreviation
+        entries = repo.reflog(ref)[:limit]
+        for i, entry in enumerate(entries):
+            if as_json:
+                out.json({
+                    "index": i, "old": entry.old, "new": entry.new, "time": entry.time,
+                    "message": entry.message, "pid": entry.pid,
+                })  # fmt: skip
+                continue
+            oid = out.paint(entry.new.short(digits), "oid") if entry.new else "-" * digits
+            out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {clean(entry.message)}")

@@ -1,0 +1,203 @@
+"""The root of the command line: global options, lazy commands, errors and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from simgit.cli.app import App
+from simgit.errors import SimgitError
+
+FATAL: Final = 128
+INTERRUPTED: Final = 130
+CLOSED_PIPE: Final = 141
+
+COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Start and record": {
+        "init": ("start", "Create a repository."),
+        "commit": ("record", "Record a state, or a stream of states."),
+    },
+    "Look at history and data": {
+        "log": ("log", "Show the states that lead to a revision."),
+        "show": ("show", "Show a state, a run or a tag with its values."),
+        "status": ("checkout", "Show where HEAD is."),
+        "reflog": ("refs", "Show what a ref was before."),
+        "merge-base": ("ancestry", "Find the common ancestor of two revisions."),
+        "lineage": ("ancestry", "Show which runs a run was branched off."),
+        "children": ("ancestry", "List the states that follow a state."),
+        "leaves": ("ancestry", "List the states that nothing follows."),
+    },
+    "Branch and name": {
+        "branch": ("branch", "List, create, rename or delete runs."),
+        "checkout": ("checkout", "Point HEAD at a run or a state."),
+        "tag": ("refs", "List, create or delete tags."),
+        "config": ("config", "Show or change the configuration of a run."),
+        "run": ("run", "Show runs, and set how they stand."),
+    },
+    "Files and attachments": {
+        "attach": ("attachments", "Bind a file to a state."),
+        "attachments": ("attachments", "List, print or remove what is bound to a state."),
+    },
+    "Maintenance": {
+        "gc": ("maintain", "Join small pieces and give back the space."),
+        "fsck": ("maintain", "Check every name and every link."),
+    },
+    "Plumbing": {
+        "rev-parse": ("plumbing", "Turn revisions into full oids."),
+        "cat-file": ("plumbing", "Print an object, its kind or its size."),
+        "ls-tree": ("plumbing", "List the entries of a tree of files."),
+        "completion": ("completion", "Print the completion script of a shell."),
+    },
+}
+"""Section to command to (module in this package, one line of help)."""
+
+_FLAT: Final = {name: where for section in COMMANDS.values() for name, where in section.items()}
+
+
+class LazyGroup(click.Group):
+    """Imports the module of a command when the command is called or completed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(_FLAT)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, its module imported."""
+        if cmd_name not in _FLAT:
+            return None
+        module = importlib.import_module(f"simgit.cli.{_FLAT[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section, importing none of them."""
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is asked for; an unknown one is a usage error."""
+        name = args[0]
+        if not name.startswith("-") and name not in _FLAT and not ctx.resilient_parsing:
+            raise click.UsageError(f"'{name}' is not a simgit command{_similar(name)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line; every error becomes one line and an exit code."""
+        call: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return call(*args, standalone_mode=False, **extra)
+        given = args[0] if args else extra.get("args")
+        debug = "--debug" in (sys.argv[1:] if given is None else given)
+        sys.exit(guarded(lambda: call(*args, standalone_mode=False, **extra), debug))
+
+
+def _similar(name: str) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(name, _FLAT, 1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def guarded(call: Callable[[], Any], debug: bool = False) -> int:
+    """Run a command; return its exit code, its errors printed."""
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        return _quiet_pipe()
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except click.UsageError as error:
+        return _usage(error)
+    except (SimgitError, click.ClickException, OSError, MemoryError) as error:
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        return _fatal(_message(error))
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError):
+        where = f" '{error.filename}'" if error.filename is not None else ""
+        return f"{(error.strerror or str(error)).lower()}{where}"
+    return "out of memory" if isinstance(error, MemoryError) else str(error)
+
+
+def _fatal(message: str) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    print(f"fatal: {message}", file=sys.stderr)
+    return FATAL
+
+
+def _quiet_pipe() -> int:
+    """Nobody reads on: point stdout at nothing, so that the interpreter's last flush is quiet."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CLOSED_PIPE
+
+
+def _usage(error: click.UsageError) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    path = error.ctx.command_path if error.ctx else "simgit"
+    message = error.format_message().rstrip(".").replace("\n", " ")
+    print(f"error: {message[:1].lower()}{message[1:]}", file=sys.stderr)
+    print(f"hint: see '{path} --help'", file=sys.stderr)
+    return 2
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from simgit import __version__
+
+        print(f"simgit {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="COMMAND [ARGS]…",
+)
+@click.option("-C", "directories", metavar="DIR", multiple=True, help="Run as if started in DIR.")
+@click.option("--no-pager", is_flag=True, help="Do not page the output.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
+    help="Show the version.",
+)  # fmt: skip
+@click.pass_context
+def cli(ctx: click.Context, directories: tuple[str, ...], no_pager: bool, debug: bool) -> None:
+    """Git for simulations: every state of every run is kept, named, and can be branched from.
+
+    A repository is found from the current directory upwards, or by -C DIR or SIMGIT_DIR.
+
+    \b
+    A revision names a state:
+      HEAD  main  tags/v1  3f9a2c41         a run, a tag, the beginning of an oid
+      main~3  main^2  main@{2}              ancestors, parents, what the run was before
+      main@200  main@ep5  main@ep5.10       a step, an episode, a state in an episode
+      a..b  a...b  main@100..200            ranges, for log and diff
+    """
+    ctx.obj = App(Path(*directories) if directories else Path(), pager=not no_pager)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the entry point."""
+    cli.main(list(argv) if argv is not None else None, prog_name="simgit")

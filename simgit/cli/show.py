@@ -1,0 +1,133 @@
+"""``simgit show``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from simgit.cli.app import App, command
+from simgit.cli.describe import run_record, tag_record, write_run, write_tag
+from simgit.cli.log import decoration
+from simgit.cli.output import Output, clean, number
+from simgit.cli.values import REVISION
+from simgit.repository import Repository
+from simgit.state import State, shown
+
+_EDGE = 3
+
+
+@command("show", example="""\
+simgit show main@200
+simgit show --run try-1
+simgit show tags/v1 --json""")  # fmt: skip
+@click.argument("revision", default="HEAD", type=REVISION)
+@click.option("--run", "as_run", is_flag=True, help="REVISION is a run: show its record.")
+@click.option("--tag", "as_tag", is_flag=True, help="REVISION is a tag: show its annotation too.")
+@click.option("--full", is_flag=True, help="Print large arrays whole.")
+def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_json: bool) -> None:
+    """Show a state with all its fields; a run's record; a tag with its annotation.
+
+    A state's step is its distance from the root, its episode counts from 1, and its reset is
+    number 0 in the episode.
+    """
+    with app.repository() as repo, app.output(page=True) as out:
+        if as_run:
+            info = repo.run(None if revision == "HEAD" else revision.removeprefix("runs/"))
+            out.json(run_record(info)) if as_json else write_run(out, repo, info)
+            return
+        name = revision.removeprefix("tags/")
+        tagged = as_tag or revision.startswith("tags/")
+        note = repo.tags().get(name) if tagged else None
+        state = repo.state(f"tags/{name}" if as_tag else revision)
+        if as_json:
+            extra = {"tag": tag_record(name, *note)} if note else {}
+            out.json(state_record(state) | extra)
+            return
+        if note:
+            write_tag(out, repo, name, *note)
+        write_state(out, repo, state, full)
+
+
+def state_record(state: State) -> dict[str, Any]:
+    """Return a state as what ``--json`` prints."""
+    return {
+        "oid": state.oid, "parents": list(state.parents), "origin": state.origin,
+        "run": state.run, "step": state.step, "episode": state.episode,
+        "episode_step": state.episode_step, **state.value,
+    }  # fmt: skip
+
+
+def write_state(out: Output, repo: Repository, state: State, full: bool = False) -> None:
+    """Print a state with its values."""
+    digits = repo.abbreviation
+    names = repo.decorations().get(state.oid, [])
+    refs = f" ({', '.join(decoration(out, name) for name in names)})" if names else ""
+    out.line(out.paint(f"state {state.oid.hex()}", "oid") + refs)
+    place = f"episode {state.episode}, state {state.episode_step}"
+    rows = [["step", f"{state.step} ({place})"]]
+    if state.parents:
+        rows.append(["parents", " ".join(p.short(digits) for p in state.parents)])
+    if state.origin:
+        rows.append(["origin", f"spec {state.origin.short(digits)}"])
+    simple = ("action", "reward", "terminated", "truncated", "reset")
+    for name, value in state.value.items():
+        if name in simple:
+            text = number(value) if name == "reward" else _inline(value)
+            rows.append([name, text])
+    out.table([[(f"{name}:", "bold"), text] for name, text in rows])
+    for name in ("observation", "info"):
+        if state.value.get(name) is not None:
+            _write_lines(out, name, outline(state.value[name], full))
+    if state.files:
+        files = repo.files(state.oid).items()
+        _write_lines(out, "files", [f"{oid.short(digits)}  {path}" for path, oid in files])
+    attached = repo.attachments(state.oid).items()
+    lines = [f"{oid.short(digits)}  {name} ({kind})" for name, (kind, oid) in attached]
+    _write_lines(out, "attachments", lines)
+    _write_lines(out, "message", clean(state.message or "").splitlines())
+
+
+def _write_lines(out: Output, name: str, lines: list[str]) -> None:
+    if lines:
+        out.line(out.paint(f"{name}:", "bold"))
+    for line in lines:
+        out.line(f"    {line}")
+
+
+def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
+    """Return a nested value as indented lines."""
+    label = f"{clean(name)}: " if name else ""
+    if isinstance(value, dict) and value:
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)) and any(_is_large(item) for item in value):
+        items = [(f"[{i}]", item) for i, item in enumerate(value)]
+    elif isinstance(value, np.ndarray) and value.ndim:
+        return _array(value, label, full)
+    else:
+        return [label + _inline(value)]
+    lines = [f"{label.rstrip()}"] if name else []
+    indent = "  " if name else ""
+    return lines + [indent + line for key, item in items for line in outline(item, full, key)]
+
+
+def _is_large(value: Any) -> bool:
+    return isinstance(value, (dict, list, tuple, np.ndarray))
+
+
+def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
+    threshold = value.size + 1 if full else 64
+    text = np.array2string(
+        value, precision=6, threshold=threshold, edgeitems=_EDGE, max_line_width=72
+    )
+    head = f"{label}{value.dtype}[{', '.join(map(str, value.shape))}]"
+    if "\n" not in text and len(head) + len(text) < 74:
+        return [f"{head} {text}"]
+    return [head, *("  " + line for line in text.splitlines())]
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return " ".join(_array(value, "", False)).replace("  ", " ")
+    return clean(shown(value))

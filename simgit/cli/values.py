@@ -1,0 +1,116 @@
+"""What users give on the command line: values, settings, names to complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from simgit.cli.app import App
+from simgit.errors import InvalidInput, NotFound
+
+
+class Value(click.ParamType):  # type: ignore[type-arg]
+    """A value as JSON, or as ``@file.npy``, ``@file.npz``, ``@file.json``."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the Python value; a list of numbers is an array where ``param`` wants one."""
+        if not isinstance(value, str):
+            return value
+        app = ctx.obj if ctx is not None and isinstance(ctx.obj, App) else App(Path())
+        found = (
+            load(app.path(value[1:])) if value.startswith("@") else self._json(value, param, ctx)
+        )
+        if param is not None and param.name in ("observation", "action"):
+            from simgit.stream import arrays_of
+
+            return arrays_of(found)
+        return found
+
+    def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            self.fail(f"'{text}' is not JSON ({error}); strings need quotes", param, ctx)
+
+
+def load(path: Path) -> Any:
+    """Return the value of a file of NumPy or JSON.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it cannot be read as what its name says.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"cannot read '{path}': {(error.strerror or '').lower()}") from None
+    try:
+        if path.suffix in (".npy", ".npz"):
+            return _numpy(path)
+        return json.loads(data)
+    except (ValueError, EOFError, OSError) as error:
+        kind = "NumPy data" if path.suffix in (".npy", ".npz") else "JSON"
+        raise InvalidInput(f"'{path}' is not {kind}: {error}") from None
+
+
+def _numpy(path: Path) -> Any:
+    import numpy as np
+
+    loaded = np.load(path, allow_pickle=False)
+    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+
+
+def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return ``key=value`` pairs as a dict; what is no JSON is a string.
+
+    Raises:
+        UsageError: there is no ``=`` in one.
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"'{pair}' is not of the form key=value")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
+
+
+class _Names(click.ParamType):  # type: ignore[type-arg]
+    """A text that completes to names of the repository."""
+
+    def __init__(self, name: str, runs: bool, tags: bool) -> None:
+        self.name = name
+        self.runs = runs
+        self.tags = tags
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin with what is typed; none if anything goes wrong."""
+        head, dots, tail = incomplete.rpartition("..")
+        try:
+            names = self._all(ctx)
+        except Exception:
+            return []
+        return [CompletionItem(head + dots + name) for name in names if name.startswith(tail)]
+
+    def _all(self, ctx: click.Context) -> list[str]:
+        root = ctx.find_root().params.get("directories") or ()
+        with App(Path(*root)).repository() as repo:
+            names = repo.run_names() if self.runs else []
+            return names + (list(repo.tags()) + ["HEAD"] * self.runs if self.tags else [])
+
+
+RUN = _Names("run", runs=True, tags=False)
+TAG = _Names("tag", runs=False, tags=True)
+REVISION = _Names("revision", runs=True, tags=True)
+VALUE = Value()

@@ -1,0 +1,16 @@
+"""A deterministic model of what Kubernetes' control plane, KWOK and SimKube decide."""
+
+from simgit.kube.embedded.cluster import EmbeddedCluster
+from simgit.kube.embedded.faults import Faults
+from simgit.kube.embedded.kwok import PodDelays
+from simgit.kube.embedded.nodes import NodeSpec, default_nodes, node_spec, virtual_nodes
+
+__all__ = [
+    "EmbeddedCluster",
+    "Faults",
+    "NodeSpec",
+    "PodDelays",
+    "default_nodes",
+    "node_spec",
+    "virtual_nodes",
+]

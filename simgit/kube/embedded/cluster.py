@@ -1,0 +1,235 @@
+"""The embedded cluster: a deterministic control plane in virtual time.
+
+Equal arguments and equal calls give equal states, on any machine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from simgit.errors import Cluster, InvalidInput
+from simgit.kube.cluster import Selection
+from simgit.kube.embedded.barepod import BarePod
+from simgit.kube.embedded.controller import Controller
+from simgit.kube.embedded.cronjob import CronJob
+from simgit.kube.embedded.daemonset import DaemonSet
+from simgit.kube.embedded.deployment import Deployment
+from simgit.kube.embedded.faults import NO_FAULTS, Faults
+from simgit.kube.embedded.job import Job
+from simgit.kube.embedded.kwok import Lifetimes, PodDelays
+from simgit.kube.embedded.nodes import NodeSpec, default_nodes
+from simgit.kube.embedded.pods import PENDING, Pod
+from simgit.kube.embedded.replicaset import ReplicaSet
+from simgit.kube.embedded.statefulset import StatefulSet
+from simgit.kube.embedded.tables import event_row, node_row, pod_row
+from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
+from simgit.kube.manifest import Manifest, check_identity, gvk_of, name_of, namespace_of
+from simgit.kube.observe import Observation, failed
+
+_KINDS: dict[str, type[Controller]] = {
+    "apps/v1.DaemonSet": DaemonSet,
+    "apps/v1.Deployment": Deployment,
+    "apps/v1.ReplicaSet": ReplicaSet,
+    "apps/v1.StatefulSet": StatefulSet,
+    "batch/v1.CronJob": CronJob,
+    "batch/v1.Job": Job,
+    "v1.Pod": BarePod,
+}
+_PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
+_SHORTEST_LIFE_MS = 1000
+"""A recorded life of no time at all still takes this long, else it would repeat for ever."""
+
+_Key = tuple[str, str, str]
+
+
+class EmbeddedCluster:
+    """An implementation of KubeCluster without a cluster."""
+
+    def __init__(
+        self,
+        nodes: Sequence[NodeSpec] | None = None,
+        *,
+        seed: int = 0,
+        start: int = 0,
+        delays: PodDelays | None = None,
+        lifetimes: Lifetimes | None = None,
+        faults: Faults = NO_FAULTS,
+        priority_classes: dict[str, int] | None = None,
+        max_pods: int = MAX_PODS,
+        max_steps: int = MAX_STEPS,
+    ) -> None:
+        """Start empty at ``start``, in Unix seconds, with three nodes unless others are given.
+
+        ``max_pods`` and ``max_steps`` bound what a hostile trace can cost.
+        """
+        self._seed = seed
+        self._delays = delays or PodDelays()
+        self._lifetimes = lifetimes
+        self._faults = faults
+        self._random: random.Random | None = None
+        specs = default_nodes() if nodes is None else nodes
+        _check_nodes(specs)
+        rules = Rules(self._created, self._start_delay, self._lifetime)
+        self._world = World(
+            specs,
+            rules,
+            start_ms=1000 * start,
+            seed=seed,
+            max_pods=max_pods,
+            max_steps=max_steps,
+        )
+        self._objects: dict[_Key, Controller] = {}
+        for name, value in (priority_classes or {}).items():
+            self._world.priorities[name] = (value, True)
+        for name, seconds in faults.lost_nodes.items():
+            self._plan_loss(name, seconds)
+
+    def _plan_loss(self, name: str, seconds: float) -> None:
+        clock = self._world.clock
+        clock.at(clock.now + int(1000 * seconds), lambda: self._world.lose_node(name))
+
+    @property
+    def now(self) -> float:
+        """Virtual Unix time in seconds."""
+        return self._world.clock.now / 1000
+
+    def apply(self, manifests: Sequence[Manifest]) -> None:
+        """Create or replace objects one after another, each once the one before has settled.
+
+        Kinds that run no pods are noted and ignored. Raises InvalidInput for what the API
+        server would refuse; objects before it in the list are applied.
+        """
+        self._fail_by_chance("apply")
+        for number, manifest in enumerate(manifests):
+            check_identity(manifest, f"manifests[{number}]")
+            self._apply_one(manifest)
+            self._world.settle()
+
+    def _apply_one(self, manifest: Manifest) -> None:
+        gvk, namespace, name = key = _key(manifest)
+        if gvk == _PRIORITY_CLASS:
+            self._add_priority(manifest)
+        elif gvk not in _KINDS:
+            self._world.log(gvk, namespace, name, "Ignored", "no pods come of this kind")
+        else:
+            found = self._objects.get(key)
+            controller = found or _KINDS[gvk](self._world, namespace, name)
+            _update(controller, manifest)
+            controller.original = manifest
+            self._objects[key] = controller
+
+    def _add_priority(self, manifest: Manifest) -> None:
+        value = manifest.get("value", 0)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidInput(f"bad value of PriorityClass '{name_of(manifest)}'")
+        entry = (value, manifest.get("preemptionPolicy") != "Never")
+        self._world.priorities[name_of(manifest)] = entry
+        if manifest.get("globalDefault"):
+            self._world.priorities[""] = entry
+
+    def delete(self, manifests: Sequence[Manifest]) -> None:
+        """Delete objects and all that they own, then let the cluster settle."""
+        self._fail_by_chance("delete")
+        for number, manifest in enumerate(manifests):
+            check_identity(manifest, f"manifests[{number}]")
+            controller = self._objects.pop(_key(manifest), None)
+            if controller is not None:
+                self._world.remove(controller)
+        self._world.settle()
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass; whatever is due on the way happens at its own time."""
+        if not 0 <= seconds < 2**40:
+            raise InvalidInput(f"cannot advance by {seconds} s", value=seconds)
+        self._world.advance(round(1000 * seconds))
+
+    def observe(self, selection: Selection) -> Observation:
+        """Count the selected pods, unless a fault strikes."""
+        try:
+            self._fail_by_chance("observe")
+        except Cluster as error:
+            return failed("timeout" if error.__dict__.get("timeout") else "error", str(error))
+        return self._count(selection)
+
+    def _count(self, selection: Selection) -> Observation:
+        ready = pending = total = 0
+        for pod in self._world.pods.values():
+            if (
+                pod.namespace == selection.namespace
+                and pod.facts.labels.get(selection.label) == selection.value
+            ):
+                total += 1
+                ready += pod.ready
+                pending += pod.phase == PENDING
+        return Observation(ready, pending, total)
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Return a row for each pod, the oldest first."""
+        return [pod_row(pod) for pod in self._world.pods.values()]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return a row for each node."""
+        return [node_row(node) for node in self._world.nodes]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return a row for each event, the oldest first."""
+        return [event_row(event) for event in self._world.events]
+
+    def _rng(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random(f"{self._seed}/cluster")
+        return self._random
+
+    def _fail_by_chance(self, what: str) -> None:
+        if not self._faults.in_answers:
+            return
+        draw = self._rng().random()
+        if draw < self._faults.timeouts:
+            raise Cluster(f"{what} timed out", timeout=True)
+        if draw < self._faults.timeouts + self._faults.api_errors:
+            raise Cluster(f"{what} failed: the server answered 500")
+
+    def _created(self, pod: Pod) -> None:
+        if self._lifetimes is not None:
+            self._lifetimes.created(pod)
+
+    def _start_delay(self, pod: Pod) -> int:
+        if self._delays.none and not self._faults.late_pods:
+            return 0
+        delay = self._delays.draw(self._rng())
+        if self._faults.late_pods and self._rng().random() < self._faults.late_pods:
+            delay += int(1000 * self._faults.late_seconds)
+        return delay
+
+    def _lifetime(self, pod: Pod) -> int | None:
+        if self._lifetimes is None:
+            return None
+        seconds = self._lifetimes.seconds(pod)
+        return None if seconds is None else max(_SHORTEST_LIFE_MS, 1000 * seconds)
+
+
+def _key(manifest: Manifest) -> _Key:
+    return gvk_of(manifest), namespace_of(manifest), name_of(manifest)
+
+
+def _update(controller: Controller, manifest: Manifest) -> None:
+    """Pass a manifest on; what it makes a controller stumble over is the manifest's fault."""
+    try:
+        controller.update(manifest)
+    except InvalidInput as error:
+        subject = f"{controller.kind} {controller.namespace}/{controller.name}"
+        if subject in error.message:
+            raise
+        data = {key: value for key, value in error.__dict__.items() if key != "message"}
+        raise InvalidInput(f"bad {subject}: {error}", **data) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        subject = f"{controller.kind} {controller.namespace}/{controller.name}"
+        raise InvalidInput(f"bad {subject}: malformed manifest ({error})") from error
+
+
+def _check_nodes(specs: Sequence[NodeSpec]) -> None:
+    names = [spec.name for spec in specs]
+    if len(set(names)) != len(names):
+        raise InvalidInput("two nodes have the same name", value=names)

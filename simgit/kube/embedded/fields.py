@@ -1,0 +1,59 @@
+"""Fields of a manifest, read strictly: a wrong type is an error that names object and field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.manifest import Manifest, full_name, gvk_of, lookup
+
+_MOST = 2**31 - 1
+
+
+def whole(manifest: Manifest, *path: str, default: int | None = 0) -> Any:
+    """Return a whole number not below zero at the path, the default where there is none."""
+    value = lookup(manifest, path)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise bad(manifest, path, f"bad number '{str(value)[:40]}'")
+    return value
+
+
+def text(manifest: Manifest, *path: str, default: str = "") -> str:
+    """Return a string at the path, the default where there is none."""
+    value = lookup(manifest, path)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise bad(manifest, path, f"expected a string, found '{str(value)[:40]}'")
+    return value
+
+
+def pod_template(manifest: Manifest, *path: str) -> Mapping[str, Any]:
+    """Return the pod template at the path; raises InvalidInput where there is none."""
+    value = lookup(manifest, path)
+    if not isinstance(value, Mapping):
+        raise bad(manifest, path, "no pod template")
+    return value
+
+
+def share(manifest: Manifest, path: tuple[str, ...], of: int, *, up: bool, default: Any) -> int:
+    """Resolve a number or a percentage ('25%') of a count, rounded up or down."""
+    value = lookup(manifest, path)
+    value = default if value is None else value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
+        return value
+    if isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal() and len(value) < 9:
+        exact = of * int(value[:-1]) / 100
+        return math.ceil(exact) if up else math.floor(exact)
+    raise bad(manifest, path, f"expected a number or percentage, found '{str(value)[:40]}'")
+
+
+def bad(manifest: Manifest, path: tuple[str, ...], why: str) -> InvalidInput:
+    """Build the error for a field of an object."""
+    place = ".".join(path)
+    subject = f"{gvk_of(manifest)} {full_name(manifest)}"
+    return InvalidInput(f"{why} in '{subject}' at '{place}'", path=place, object=subject)

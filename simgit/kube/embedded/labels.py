@@ -1,0 +1,173 @@
+"""Labels, selectors, node terms, taints: who matches whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simgit.errors import InvalidInput
+
+Labels = Mapping[str, str]
+Requirement = tuple[str, str, tuple[str, ...]]
+"""(key, operator, values)."""
+
+_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"})
+HARD_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A mark on a node that keeps away pods which do not tolerate it."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """What a pod puts up with; ``seconds`` bounds it for NoExecute (None: for ever)."""
+
+    key: str
+    operator: str
+    value: str
+    effect: str
+    seconds: int | None = None
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Tell whether this covers the taint; an empty key or effect covers all."""
+        if self.effect and self.effect != taint.effect:
+            return False
+        if self.key and self.key != taint.key:
+            return False
+        return self.operator == "Exists" or (self.value == taint.value and bool(self.key))
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A compiled label selector: every requirement must hold; none at all matches everything."""
+
+    requirements: tuple[Requirement, ...]
+
+    def matches(self, labels: Labels) -> bool:
+        """Tell whether the labels satisfy every requirement."""
+        return all(holds(requirement, labels) for requirement in self.requirements)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTerm:
+    """A node selector term: requirements on labels, and on the node's name."""
+
+    labels: tuple[Requirement, ...]
+    fields: tuple[Requirement, ...]
+
+    def matches(self, name: str, labels: Labels) -> bool:
+        """Tell whether the node satisfies the term; an empty term matches no node."""
+        if not self.labels and not self.fields:
+            return False
+        return all(holds(r, labels) for r in self.labels) and all(
+            holds(r, {"metadata.name": name}) for r in self.fields
+        )
+
+
+def holds(requirement: Requirement, labels: Labels) -> bool:
+    """Tell whether one requirement holds; NotIn holds where the label is absent."""
+    key, operator, values = requirement
+    value = labels.get(key)
+    if operator == "In":
+        return value is not None and value in values
+    if operator == "NotIn":
+        return value is None or value not in values
+    if operator == "Exists":
+        return value is not None
+    if operator == "DoesNotExist":
+        return value is None
+    return _compare(operator, value, values)
+
+
+def _compare(operator: str, value: str | None, values: tuple[str, ...]) -> bool:
+    try:
+        left, right = int(value or ""), int(values[0])
+    except (ValueError, IndexError):
+        return False
+    return left > right if operator == "Gt" else left < right
+
+
+def parse_selector(value: Any) -> Selector | None:
+    """Compile a LabelSelector; None (which matches nothing) where there is none."""
+    if value is None:
+        return None
+    pairs = items_of(value.get("matchLabels"))
+    equal = tuple((key, "In", (str(wanted),)) for key, wanted in pairs)
+    return Selector(equal + parse_requirements(value.get("matchExpressions")))
+
+
+def parse_requirements(value: Any) -> tuple[Requirement, ...]:
+    """Compile matchExpressions or matchFields; raises InvalidInput for an unknown operator."""
+    return tuple(_requirement(item) for item in list_of(value))
+
+
+def _requirement(item: Mapping[str, Any]) -> Requirement:
+    operator = str(item.get("operator", ""))
+    if operator not in _OPERATORS:
+        raise InvalidInput(f"unknown selector operator '{operator[:40]}'")
+    return str(item.get("key", "")), operator, tuple(str(v) for v in list_of(item.get("values")))
+
+
+def parse_node_term(value: Mapping[str, Any]) -> NodeTerm:
+    """Compile a nodeSelectorTerm or a preference."""
+    return NodeTerm(
+        parse_requirements(value.get("matchExpressions")),
+        parse_requirements(value.get("matchFields")),
+    )
+
+
+def parse_tolerations(value: Any) -> tuple[Toleration, ...]:
+    """Compile a pod's tolerations."""
+    return tuple(_toleration(item) for item in list_of(value))
+
+
+def _toleration(item: Mapping[str, Any]) -> Toleration:
+    seconds = item.get("tolerationSeconds")
+    return Toleration(
+        str(item.get("key") or ""),
+        str(item.get("operator") or "Equal"),
+        str(item.get("value") or ""),
+        str(item.get("effect") or ""),
+        None if seconds is None else int(seconds),
+    )
+
+
+def parse_taints(value: Any) -> tuple[Taint, ...]:
+    """Compile a node's taints."""
+    return tuple(
+        Taint(str(t.get("key", "")), str(t.get("value") or ""), str(t.get("effect", "")))
+        for t in list_of(value)
+    )
+
+
+def untolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> Taint | None:
+    """Return the first taint that keeps a pod from being scheduled, None if there is none."""
+    for taint in taints:
+        if taint.effect in HARD_EFFECTS and not any(t.tolerates(taint) for t in tolerations):
+            return taint
+    return None
+
+
+def list_of(value: Any) -> Sequence[Any]:
+    """Return a list of maps, empty for none; InvalidInput for anything else."""
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise InvalidInput(f"expected a list, found '{str(value)[:40]}'")
+    return value
+
+
+def items_of(value: Any) -> list[tuple[str, Any]]:
+    """Return the pairs of a map, none for none; InvalidInput for anything else."""
+    if value is None:
+        return []
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"expected a map, found '{str(value)[:40]}'")
+    return list(value.items())

@@ -1,0 +1,164 @@
+"""Nodes: what they offer, what is taken, and which pods they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.embedded.labels import Labels, Taint, parse_taints
+from simgit.kube.quantity import byte_count, from_bytes, from_millicores, millicores
+
+if TYPE_CHECKING:
+    from simgit.kube.embedded.pods import Pod
+
+HOSTNAME = "kubernetes.io/hostname"
+ZONE = "topology.kubernetes.io/zone"
+VIRTUAL_TAINT = Taint("kwok-provider", "true", "NoSchedule")
+UNREACHABLE = "node.kubernetes.io/unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node as a parameter: CPU in millicores, memory and storage in bytes."""
+
+    name: str
+    cpu: int = 16_000
+    memory: int = 32 * 2**30
+    pods: int = 110
+    storage: int = 0
+    extra: Mapping[str, int] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """Return the node as plain data, as it is recorded with a run."""
+        return {
+            "name": self.name,
+            "cpu": from_millicores(self.cpu),
+            "memory": from_bytes(self.memory),
+            "pods": self.pods,
+            "storage": self.storage,
+            "extra": dict(self.extra),
+            "labels": dict(self.labels),
+            "taints": [{"key": t.key, "value": t.value, "effect": t.effect} for t in self.taints],
+            "unschedulable": self.unschedulable,
+        }
+
+
+def node_spec(
+    name: str,
+    *,
+    cpu: object = "16",
+    memory: object = "32Gi",
+    pods: object = 110,
+    storage: object = 0,
+    extra: Mapping[str, object] | None = None,
+    labels: Labels | None = None,
+    taints: Sequence[Any] = (),
+    unschedulable: bool = False,
+) -> NodeSpec:
+    """Build a node from quantities and plain taints; raises InvalidInput for bad ones."""
+    spec = NodeSpec(
+        name=name,
+        cpu=millicores(cpu),
+        memory=byte_count(memory),
+        pods=byte_count(pods),
+        storage=byte_count(storage),
+        extra={key: byte_count(amount) for key, amount in (extra or {}).items()},
+        labels={HOSTNAME: name, **(labels or {})},
+        taints=parse_taints(taints),
+        unschedulable=unschedulable,
+    )
+    if not name or min(spec.cpu, spec.memory, spec.pods, spec.storage, *spec.extra.values(), 0) < 0:
+        raise InvalidInput(f"bad node '{name}': it needs a name, and amounts not below zero")
+    return spec
+
+
+def default_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
+    """Return equal nodes, by default three of 16 CPU, 32Gi and 110 pods."""
+    return tuple(node_spec(f"node{i + 1}", **parameters) for i in range(count))
+
+
+def virtual_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
+    """Return nodes as SimKube wants them: labelled virtual, tainted for the KWOK provider."""
+    labels = {"type": "virtual", **(parameters.pop("labels", None) or {})}
+    taints = [vars_of(VIRTUAL_TAINT), *parameters.pop("taints", ())]
+    return default_nodes(count, labels=labels, taints=taints, **parameters)
+
+
+def vars_of(taint: Taint) -> dict[str, str]:
+    """Return a taint as plain data."""
+    return {"key": taint.key, "value": taint.value, "effect": taint.effect}
+
+
+class Node:
+    """A node in the cluster: its spec, and running sums over its pods."""
+
+    __slots__ = (
+        "anti", "cpu", "extra", "index", "labels", "memory", "name", "nominated", "owned", "pods",
+        "ports", "ready", "score_cpu", "score_memory", "spec", "storage", "taints", "terms",
+        "unschedulable",
+    )  # fmt: skip
+
+    def __init__(self, spec: NodeSpec, index: int) -> None:
+        """Start empty; ``index`` is the place in the cluster's list."""
+        self.spec = spec
+        self.index = index
+        self.name = spec.name
+        self.labels = spec.labels
+        self.taints = spec.taints
+        self.unschedulable = spec.unschedulable
+        self.ready = True
+        self.cpu = self.memory = self.storage = self.score_cpu = self.score_memory = 0
+        self.extra: dict[str, int] = {}
+        self.pods: dict[int, Pod] = {}
+        self.owned: dict[object, int] = {}
+        self.ports: dict[tuple[str, str, int], int] = {}
+        self.anti = 0
+        self.terms = 0
+        self.nominated: list[Pod] = []
+
+    def add(self, pod: Pod) -> None:
+        """Take a pod in and count what it requests."""
+        self.pods[pod.uid] = pod
+        self._count(pod, 1)
+
+    def remove(self, pod: Pod) -> None:
+        """Let a pod go."""
+        del self.pods[pod.uid]
+        self._count(pod, -1)
+
+    def _count(self, pod: Pod, sign: int) -> None:
+        facts = pod.facts
+        self.cpu += sign * facts.cpu
+        self.memory += sign * facts.memory
+        self.score_cpu += sign * facts.score_cpu
+        self.score_memory += sign * facts.score_memory
+        self.owned[pod.group] = self.owned.get(pod.group, 0) + sign
+        if facts.storage or facts.extra or facts.ports or facts.anti_affinity or facts.affinity:
+            self._count_rare(pod, sign)
+        elif facts.pod_preferences:
+            self.terms += sign
+
+    def _count_rare(self, pod: Pod, sign: int) -> None:
+        facts = pod.facts
+        self.storage += sign * facts.storage
+        for name, amount in facts.extra:
+            self.extra[name] = self.extra.get(name, 0) + sign * amount
+        for port in facts.ports:
+            self.ports[port] = self.ports.get(port, 0) + sign
+        self.anti += sign * bool(facts.anti_affinity)
+        self.terms += sign * bool(facts.affinity or facts.pod_preferences)
+
+    def port_taken(self, wanted: tuple[str, str, int]) -> bool:
+        """Tell whether the port clashes: an unspecified address clashes with every other."""
+        address, protocol, number = wanted
+        return any(
+            count > 0
+            and (other[1], other[2]) == (protocol, number)
+            and (address == other[0] or "0.0.0.0" in (address, other[0]))
+            for other, count in self.ports.items()
+        )

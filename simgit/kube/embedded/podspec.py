@@ -1,0 +1,240 @@
+"""A pod template read once into what the scheduler needs: integers and compiled selectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.embedded.labels import (
+    Labels,
+    NodeTerm,
+    Selector,
+    Toleration,
+    items_of,
+    list_of,
+    parse_node_term,
+    parse_selector,
+    parse_tolerations,
+)
+from simgit.kube.embedded.requests import container_texts, read_requests
+
+
+@dataclass(frozen=True, slots=True)
+class PodTerm:
+    """A term of pod (anti-)affinity: which pods, within which topology."""
+
+    selector: Selector | None
+    namespaces: frozenset[str]
+    namespace_selector: Selector | None
+    topology: str
+
+    def covers(self, namespace: str, labels: Labels) -> bool:
+        """Tell whether a pod of the namespace with the labels is meant."""
+        if self.selector is None or not self.selector.matches(labels):
+            return False
+        if namespace in self.namespaces:
+            return True
+        known = {"kubernetes.io/metadata.name": namespace}
+        return self.namespace_selector is not None and self.namespace_selector.matches(known)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A topology spread constraint."""
+
+    max_skew: int
+    topology: str
+    selector: Selector | None
+    min_domains: int
+    hard: bool
+    honor_affinity: bool
+    honor_taints: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PodFacts:
+    """What equal pods share. Two facts are equal only if they are the same object."""
+
+    spec: Mapping[str, Any]
+    labels: Labels
+    cpu: int
+    memory: int
+    storage: int
+    extra: tuple[tuple[str, int], ...]
+    score_cpu: int
+    score_memory: int
+    priority: int
+    preempts: bool
+    node_name: str
+    node_selector: tuple[tuple[str, str], ...]
+    node_terms: tuple[NodeTerm, ...] | None
+    node_preferences: tuple[tuple[int, NodeTerm], ...]
+    tolerations: tuple[Toleration, ...]
+    affinity: tuple[PodTerm, ...]
+    anti_affinity: tuple[PodTerm, ...]
+    pod_preferences: tuple[tuple[int, PodTerm], ...]
+    spread: tuple[Spread, ...]
+    ports: tuple[tuple[str, str, int], ...]
+    gated: bool
+    restarts: bool
+    containers: tuple[tuple[tuple[str, str], ...], ...]
+    error: str | None = None
+
+    @property
+    def selects_nodes(self) -> bool:
+        """Whether a selector or an affinity restricts the nodes."""
+        return bool(self.node_selector) or self.node_terms is not None
+
+    @property
+    def best_effort(self) -> bool:
+        """Whether nothing at all is requested."""
+        return not (self.cpu or self.memory or self.storage or self.extra)
+
+
+Priorities = Mapping[str, tuple[int, bool]]
+"""Priority class to (value, whether its pods preempt)."""
+
+
+def read_pod(
+    template: Mapping[str, Any], namespace: str, classes: Priorities, labels: Labels | None = None
+) -> PodFacts:
+    """Read a pod or a pod template; ``labels`` replace those that it carries itself.
+
+    Raises InvalidInput, in Kubernetes' terms, for what the API server would refuse.
+    """
+    spec = template.get("spec")
+    if not isinstance(spec, Mapping):
+        raise InvalidInput("pod template has no spec")
+    if labels is None:
+        labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
+    priority, preempts, error = _priority(spec, classes)
+    affinity = spec.get("affinity") or {}
+    requests, scored = read_requests(spec)
+    return PodFacts(
+        spec=spec,
+        labels=labels,
+        cpu=requests.pop("cpu", 0),
+        memory=requests.pop("memory", 0),
+        storage=requests.pop("ephemeral-storage", 0),
+        extra=tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
+        score_cpu=scored.get("cpu", 0),
+        score_memory=scored.get("memory", 0),
+        priority=priority,
+        preempts=preempts,
+        node_name=str(spec.get("nodeName") or ""),
+        node_selector=tuple((k, str(v)) for k, v in items_of(spec.get("nodeSelector"))),
+        node_terms=_node_terms(affinity.get("nodeAffinity")),
+        node_preferences=_node_preferences(affinity.get("nodeAffinity")),
+        tolerations=parse_tolerations(spec.get("tolerations")),
+        affinity=_required_terms(affinity.get("podAffinity"), namespace, labels),
+        anti_affinity=_required_terms(affinity.get("podAntiAffinity"), namespace, labels),
+        pod_preferences=(
+            *_preferred_terms(affinity.get("podAffinity"), namespace, labels, 1),
+            *_preferred_terms(affinity.get("podAntiAffinity"), namespace, labels, -1),
+        ),
+        spread=tuple(_spread(c, labels) for c in list_of(spec.get("topologySpreadConstraints"))),
+        ports=_host_ports(spec),
+        gated=bool(spec.get("schedulingGates")),
+        restarts=spec.get("restartPolicy", "Always") == "Always",
+        containers=container_texts(spec),
+        error=error,
+    )
+
+
+def _priority(spec: Mapping[str, Any], classes: Priorities) -> tuple[int, bool, str | None]:
+    name = spec.get("priorityClassName")
+    preempts = spec.get("preemptionPolicy") != "Never"
+    if not name:
+        value, by_class = int(spec.get("priority") or 0), True
+        if not spec.get("priority") and "" in classes:
+            value, by_class = classes[""]
+        return value, preempts and by_class, None
+    if name not in classes:
+        return 0, True, f"no PriorityClass with name {name} was found"
+    value, by_class = classes[name]
+    return value, preempts and by_class, None
+
+
+def _node_terms(value: Any) -> tuple[NodeTerm, ...] | None:
+    required = (value or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return None
+    return tuple(parse_node_term(term) for term in list_of(required.get("nodeSelectorTerms")))
+
+
+def _node_preferences(value: Any) -> tuple[tuple[int, NodeTerm], ...]:
+    preferred = (value or {}).get("preferredDuringSchedulingIgnoredDuringExecution")
+    return tuple(
+        (int(item.get("weight", 0)), parse_node_term(item.get("preference") or {}))
+        for item in list_of(preferred)
+    )
+
+
+def _required_terms(value: Any, namespace: str, labels: Labels) -> tuple[PodTerm, ...]:
+    required = (value or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    return tuple(_pod_term(item, namespace, labels) for item in list_of(required))
+
+
+def _preferred_terms(
+    value: Any, namespace: str, labels: Labels, sign: int
+) -> Iterable[tuple[int, PodTerm]]:
+    preferred = (value or {}).get("preferredDuringSchedulingIgnoredDuringExecution")
+    for item in list_of(preferred):
+        term = _pod_term(item.get("podAffinityTerm") or {}, namespace, labels)
+        yield sign * int(item.get("weight", 0)), term
+
+
+def _pod_term(item: Mapping[str, Any], namespace: str, labels: Labels) -> PodTerm:
+    named = frozenset(str(n) for n in list_of(item.get("namespaces")))
+    chosen = parse_selector(item.get("namespaceSelector"))
+    if not named and chosen is None:
+        named = frozenset((namespace,))
+    return PodTerm(
+        _with_label_keys(parse_selector(item.get("labelSelector")), item, labels),
+        named,
+        chosen,
+        str(item.get("topologyKey") or ""),
+    )
+
+
+def _with_label_keys(
+    selector: Selector | None, item: Mapping[str, Any], labels: Labels
+) -> Selector | None:
+    """Add the requirements that matchLabelKeys and mismatchLabelKeys stand for."""
+    if selector is None:
+        return None
+    extra = [
+        (key, operator, (labels[key],))
+        for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn"))
+        for key in list_of(item.get(field))
+        if key in labels
+    ]
+    return Selector((*selector.requirements, *extra)) if extra else selector
+
+
+def _spread(item: Mapping[str, Any], labels: Labels) -> Spread:
+    return Spread(
+        max_skew=int(item.get("maxSkew", 1)),
+        topology=str(item.get("topologyKey", "")),
+        selector=_with_label_keys(parse_selector(item.get("labelSelector")), item, labels),
+        min_domains=int(item.get("minDomains") or 1),
+        hard=item.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule",
+        honor_affinity=item.get("nodeAffinityPolicy", "Honor") == "Honor",
+        honor_taints=item.get("nodeTaintsPolicy", "Ignore") == "Honor",
+    )
+
+
+def _host_ports(spec: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
+    """Return (address, protocol, port) of every port taken on the node itself."""
+    on_host = bool(spec.get("hostNetwork"))
+    sidecars = [
+        c for c in list_of(spec.get("initContainers")) if c.get("restartPolicy") == "Always"
+    ]
+    return tuple(
+        (str(p.get("hostIP") or "0.0.0.0"), str(p.get("protocol") or "TCP"), int(number))
+        for container in (*spec["containers"], *sidecars)
+        for p in list_of(container.get("ports"))
+        if (number := p.get("hostPort") or (on_host and p.get("containerPort")))
+    )

@@ -1,0 +1,84 @@
+"""What a pod requests: containers, init containers, sidecars and overhead, as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.embedded.labels import items_of, list_of
+from simgit.kube.quantity import canonical, parse_quantity
+
+_DEFAULT_CPU_M = 100
+_DEFAULT_MEMORY = 200 * 2**20
+
+Amounts = dict[str, int]
+"""Resource name to integer: millicores for cpu, whole units for all others."""
+
+
+def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts]:
+    """Return what is requested, and the same with defaults for scoring."""
+    real = _pod_total(spec, {})
+    scored = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
+    for name, amount in _amounts((spec.get("resources") or {}).get("requests")).items():
+        real[name] = scored[name] = amount
+    overhead = _amounts(spec.get("overhead"))
+    return _added(real, overhead), _added(scored, overhead)
+
+
+def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:
+    """Sum containers and sidecars; an init container counts with the sidecars before it."""
+    containers = list_of(spec.get("containers"))
+    if not containers:
+        raise InvalidInput("pod template has no containers")
+    total: Amounts = {}
+    for container in containers:
+        total = _added(total, defaults | _container_requests(container))
+    sidecars: Amounts = {}
+    peak: Amounts = {}
+    for container in list_of(spec.get("initContainers")):
+        asked = defaults | _container_requests(container)
+        if container.get("restartPolicy") == "Always":
+            sidecars = _added(sidecars, asked)
+            peak = _greater(peak, sidecars)
+        else:
+            peak = _greater(peak, _added(sidecars, asked))
+    return _greater(_added(total, sidecars), peak)
+
+
+def _container_requests(container: Any) -> Amounts:
+    """Return a container's requests; a limit without a request is one, as the API defaults it."""
+    if not isinstance(container, Mapping):
+        raise InvalidInput("container is not a map")
+    resources = container.get("resources") or {}
+    if not isinstance(resources, Mapping):
+        raise InvalidInput("resources of a container are not a map")
+    return _amounts(resources.get("limits")) | _amounts(resources.get("requests"))
+
+
+def _amounts(value: Any) -> Amounts:
+    amounts = {}
+    for name, text in items_of(value):
+        quantity = parse_quantity(text)
+        if quantity.nano < 0:
+            raise InvalidInput(f"request of {name} is negative: '{text}'", value=text)
+        amounts[name] = quantity.milli if name == "cpu" else quantity.units
+    return amounts
+
+
+def _added(left: Amounts, right: Amounts) -> Amounts:
+    return {name: left.get(name, 0) + right.get(name, 0) for name in {**left, **right}}
+
+
+def _greater(left: Amounts, right: Amounts) -> Amounts:
+    return {name: max(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
+
+
+def container_texts(spec: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return the requests of each container as they read back from the API server."""
+    return tuple(_texts(container.get("resources") or {}) for container in spec["containers"])
+
+
+def _texts(resources: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    limits, requests = items_of(resources.get("limits")), items_of(resources.get("requests"))
+    return tuple((name, canonical(text)) for name, text in sorted(dict(limits + requests).items()))

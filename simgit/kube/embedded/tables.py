@@ -1,0 +1,59 @@
+"""The state of the embedded cluster as plain rows: pods, nodes, events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from simgit.kube.embedded.nodes import Node
+from simgit.kube.embedded.pods import Pod
+from simgit.kube.embedded.world import ClusterEvent
+from simgit.kube.quantity import from_bytes, from_millicores
+
+
+def pod_row(pod: Pod) -> dict[str, Any]:
+    """Describe a pod; times are seconds, ``message`` is why it is pending."""
+    return {
+        "namespace": pod.namespace,
+        "name": pod.name,
+        "owner": f"{pod.owner.kind}/{pod.owner.name}",
+        "labels": dict(pod.facts.labels),
+        "phase": pod.phase,
+        "ready": pod.ready,
+        "node": pod.node.name if pod.node else None,
+        "nominated": pod.nominated.name if pod.nominated else None,
+        "cpu": from_millicores(pod.facts.cpu),
+        "memory": from_bytes(pod.facts.memory),
+        "priority": pod.facts.priority,
+        "containers": [dict(requests) for requests in pod.facts.containers],
+        "created": pod.created_at / 1000,
+        "message": pod.message,
+    }
+
+
+def node_row(node: Node) -> dict[str, Any]:
+    """Describe a node: what it offers, what is taken, and by which pods."""
+    return {
+        **node.spec.plain(),
+        "ready": node.ready,
+        "used": _used(node),
+        "running": [f"{pod.namespace}/{pod.name}" for pod in _by_age(node.pods.values())],
+    }
+
+
+def _used(node: Node) -> dict[str, Any]:
+    return {
+        "cpu": from_millicores(node.cpu),
+        "memory": from_bytes(node.memory),
+        "pods": len(node.pods),
+        **{name: amount for name, amount in node.extra.items() if amount},
+    }
+
+
+def _by_age(pods: Any) -> Sequence[Pod]:
+    return sorted(pods, key=lambda pod: int(pod.uid))
+
+
+def event_row(event: ClusterEvent) -> dict[str, Any]:
+    """Describe an event; the time is in seconds."""
+    return {**event._asdict(), "time": event.time / 1000}

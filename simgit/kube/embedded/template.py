@@ -1,0 +1,56 @@
+"""Are two pod templates the same? Semantically, as the Deployment controller asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.quantity import parse_quantity
+
+_DEFAULTS: Mapping[str, Any] = {
+    "restartPolicy": "Always",
+    "dnsPolicy": "ClusterFirst",
+    "schedulerName": "default-scheduler",
+    "terminationGracePeriodSeconds": 30,
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "protocol": "TCP",
+}
+_AMOUNTS = frozenset({"requests", "limits", "overhead"})
+
+
+def same_template(left: Any, right: Any) -> bool:
+    """Compare without what the API server fills in, and with quantities by their value."""
+    return left is right or left == right or normal(left) == normal(right)
+
+
+def normal(value: Any) -> Any:
+    """Drop nulls, empty maps and lists and defaults; write quantities as amounts."""
+    if isinstance(value, Mapping):
+        return _normal_map(value)
+    if isinstance(value, (list, tuple)):
+        return [normal(item) for item in value]
+    return value
+
+
+def _normal_map(value: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key, item in value.items():
+        if key in _DEFAULTS and item == _DEFAULTS[key]:
+            continue
+        plain = _amounts(item) if key in _AMOUNTS and isinstance(item, Mapping) else normal(item)
+        if plain is not None and plain != {} and plain != []:
+            kept[key] = plain
+    return kept
+
+
+def _amounts(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _amount(text) for name, text in value.items()}
+
+
+def _amount(text: Any) -> Any:
+    try:
+        return parse_quantity(text).nano
+    except InvalidInput:
+        return text

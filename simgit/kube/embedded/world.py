@@ -1,0 +1,232 @@
+"""The world: nodes, objects, pods and time, and the loop that lets them settle.
+
+At one instant of virtual time the controllers act until none has more to do, then the scheduler
+empties its queue, then the next pod becomes ready, and so on until nothing is left. The order is
+always the same, so that the same input gives the same world.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from simgit.errors import Cluster, InvalidInput
+from simgit.kube.embedded.clock import Clock
+from simgit.kube.embedded.controller import Controller, PodOwner
+from simgit.kube.embedded.labels import Taint
+from simgit.kube.embedded.nodes import UNREACHABLE, Node, NodeSpec
+from simgit.kube.embedded.pods import RUNNING, SUCCEEDED, Pod
+from simgit.kube.embedded.podspec import PodFacts
+from simgit.kube.embedded.scheduler import Scheduler
+
+MAX_PODS = 20_000
+MAX_STEPS = 5_000_000
+_EVICT_AFTER_MS = 300_000
+
+SYSTEM_PRIORITIES = {
+    "system-cluster-critical": (2_000_000_000, True),
+    "system-node-critical": (2_000_001_000, True),
+}
+
+
+class ClusterEvent(NamedTuple):
+    """Something that happened, as one would list it; ``time`` is virtual milliseconds."""
+
+    time: int
+    kind: str
+    namespace: str
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What happens to pods from outside: how long each takes to start, and when it ends."""
+
+    created: Callable[[Pod], None]
+    """Hears of every pod in the order of creation."""
+    start_delay: Callable[[Pod], int]
+    """Milliseconds from bound to ready."""
+    lifetime: Callable[[Pod], int | None]
+    """Milliseconds from ready to done, None for a pod that runs for ever."""
+
+
+class World:
+    """All state of the embedded cluster; the controllers and the scheduler move it."""
+
+    def __init__(
+        self,
+        nodes: Iterable[NodeSpec],
+        rules: Rules,
+        *,
+        start_ms: int,
+        seed: int,
+        max_pods: int,
+        max_steps: int,
+    ) -> None:
+        """Start with empty nodes at a virtual time in milliseconds."""
+        self.clock = Clock(start_ms)
+        self.rules = rules
+        self.max_pods = max_pods
+        self.max_steps = max_steps
+        self._steps = 0
+        self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
+        self.marked: deque[Controller] = deque()
+        self.pods: dict[int, Pod] = {}
+        self.events: list[ClusterEvent] = []
+        self.scheduler = Scheduler(seed, self._bound, self._preempted, self._unschedulable)
+        self.scheduler.nodes = [Node(spec, index) for index, spec in enumerate(nodes)]
+        self._starting: deque[Pod] = deque()
+        self._uid = 0
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, those that are lost too."""
+        return self.scheduler.nodes
+
+    def log(self, kind: str, namespace: str, name: str, reason: str, message: str) -> None:
+        """Add an event."""
+        self.events.append(ClusterEvent(self.clock.now, kind, namespace, name, reason, message))
+
+    def settle(self) -> None:
+        """Let everything happen that happens now; raises Cluster when the steps are used up."""
+        while self._step():
+            self._steps += 1
+            if self._steps > self.max_steps:
+                raise Cluster(f"simulation takes more than {self.max_steps} steps")
+
+    def _step(self) -> bool:
+        if self.marked:
+            controller = self.marked.popleft()
+            controller.marked = False
+            if not controller.gone:
+                controller.sync()
+        elif self.scheduler.step():
+            pass
+        elif self._starting:
+            self._become_ready(self._starting.popleft())
+        else:
+            due = self.clock.pop_due()
+            if due is None:
+                return False
+            due()
+        return True
+
+    def advance(self, milliseconds: int) -> None:
+        """Let virtual time pass, stopping wherever something is due."""
+        end = self.clock.now + milliseconds
+        self.settle()
+        while (due := self.clock.next_time()) is not None and due <= end:
+            self.clock.now = due
+            self.settle()
+        self.clock.now = end
+
+    def new_pod(self, name: str, namespace: str, facts: PodFacts, owner: PodOwner) -> Pod:
+        """Make a pod that nobody knows of yet; raises InvalidInput beyond the limit of pods."""
+        if len(self.pods) >= self.max_pods:
+            raise InvalidInput(f"more than {self.max_pods} pods in the cluster")
+        self._uid += 1
+        pod = Pod(self._uid, name, namespace, facts, owner, self.clock.now)
+        self.pods[pod.uid] = pod
+        return pod
+
+    def admit(self, pod: Pod) -> None:
+        """Hand a pod to the scheduler, or to the node that it names itself."""
+        self.rules.created(pod)
+        if not pod.facts.node_name:
+            self.scheduler.add(pod)
+            return
+        for node in self.nodes:
+            if node.name == pod.facts.node_name:
+                self.scheduler.place_on(pod, node)
+
+    def delete_pod(self, pod: Pod, reason: str, message: str) -> None:
+        """Remove a pod at once, as KWOK does, and tell whoever owns or waits."""
+        if pod.removed:
+            return
+        pod.removed = True
+        del self.pods[pod.uid]
+        self.log("Pod", pod.namespace, pod.name, reason, message)
+        self.scheduler.forget(pod)
+        self._leave_node(pod)
+        pod.owner.pod_gone(pod)
+
+    def _leave_node(self, pod: Pod) -> None:
+        if pod.node is not None and not pod.finished:
+            pod.node.remove(pod)
+            self.scheduler.pod_left()
+
+    def _bound(self, pod: Pod, node: Node) -> None:
+        pod.node = node
+        pod.bound_at = self.clock.now
+        self.log("Pod", pod.namespace, pod.name, "Scheduled", f"assigned to {node.name}")
+        delay = self.rules.start_delay(pod)
+        if delay <= 0:
+            self._starting.append(pod)
+        else:
+            self.clock.at(self.clock.now + delay, lambda: self._become_ready(pod))
+
+    def _become_ready(self, pod: Pod) -> None:
+        if pod.removed or pod.node is None or not pod.node.ready:
+            return
+        pod.phase, pod.ready, pod.ready_at = RUNNING, True, self.clock.now
+        lifetime = self.rules.lifetime(pod)
+        if lifetime is not None:
+            self.clock.at(self.clock.now + lifetime, lambda: self._finish(pod))
+        pod.owner.pod_ready(pod)
+
+    def _finish(self, pod: Pod) -> None:
+        if pod.removed or not pod.ready:
+            return
+        assert pod.node is not None
+        pod.node.remove(pod)
+        pod.phase, pod.ready = SUCCEEDED, False
+        self.log("Pod", pod.namespace, pod.name, "Completed", "pod ran to its end")
+        self.scheduler.pod_left()
+        pod.owner.pod_finished(pod)
+
+    def _preempted(self, victim: Pod, by: Pod) -> None:
+        self.delete_pod(victim, "Preempted", f"preempted by {by.namespace}/{by.name}")
+
+    def _unschedulable(self, pod: Pod, why: str) -> None:
+        self.log("Pod", pod.namespace, pod.name, "FailedScheduling", why)
+
+    def remove(self, controller: Controller) -> None:
+        """Delete an object and everything it owns."""
+        if not controller.gone:
+            controller.log("Deleted", "object deleted")
+            controller.delete()
+            if controller.owner is not None:
+                controller.owner.mark()
+
+    def lose_node(self, name: str) -> None:
+        """Cut a node off: its pods are not ready at once, and are evicted after five minutes."""
+        for node in self.nodes:
+            if node.name == name and node.ready:
+                self._cut_off(node)
+
+    def _cut_off(self, node: Node) -> None:
+        node.ready = False
+        hard = (Taint(UNREACHABLE, "", "NoSchedule"), Taint(UNREACHABLE, "", "NoExecute"))
+        node.taints = (*node.taints, *hard)
+        self.log("Node", "", node.name, "NodeNotReady", "node is unreachable")
+        for pod in list(node.pods.values()):
+            self._lose_pod(pod, hard[1])
+        self.scheduler.nodes_changed()
+
+    def _lose_pod(self, pod: Pod, taint: Taint) -> None:
+        if pod.ready:
+            pod.ready = False
+            pod.owner.pod_unready(pod)
+        tolerated = [t for t in pod.facts.tolerations if t.tolerates(taint)]
+        if any(t.seconds is None for t in tolerated):
+            return
+        wait = min(
+            [1000 * t.seconds for t in tolerated if t.seconds is not None] or [_EVICT_AFTER_MS]
+        )
+        evict = "TaintManagerEviction"
+        due = self.clock.now + wait
+        self.clock.at(due, lambda: self.delete_pod(pod, evict, "node is unreachable"))

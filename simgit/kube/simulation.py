@@ -1,0 +1,179 @@
+"""A run of a trace on a cluster, as SimKube's driver does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.cluster import KubeCluster, Selection
+from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, virtual_nodes
+from simgit.kube.embedded.faults import NO_FAULTS, Faults
+from simgit.kube.lifetimes import RecordedLifetimes
+from simgit.kube.manifest import (
+    TEMPLATE_PATHS,
+    Manifest,
+    check_identity,
+    gvk_of,
+    lookup,
+    namespace_of,
+    replace,
+)
+from simgit.kube.trace import Event, Trace
+from simgit.kube.trace_edit import cut
+
+VIRTUAL_LABEL = "simkube.io/virtual"
+SIMULATION_LABEL = "simkube.io/simulation"
+_TOLERATION = {"key": "kwok-provider", "operator": "Exists", "effect": "NoSchedule"}
+
+AfterEvent = Callable[[int, Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """The part of a Simulation resource that decides what happens.
+
+    ``duration`` is in seconds of the trace (None: all of it), ``linger`` in seconds of the
+    cluster: how long it runs on after the last event, so that late pods are seen.
+    """
+
+    name: str = "simulation"
+    speed: float = 1.0
+    duration: int | None = None
+    prefix: str = "virtual"
+    delays: PodDelays = field(default_factory=PodDelays)
+    linger: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse speeds at which time would stand still or run back."""
+        if not 0 < self.speed < 1e9:
+            raise InvalidInput(f"bad speed '{self.speed}', expected a number above 0")
+        if self.linger < 0:
+            raise InvalidInput(f"bad linger '{self.linger}', expected seconds")
+
+    def namespace(self, original: str) -> str:
+        """Return the namespace in which the objects of a recorded one live."""
+        return f"{self.prefix}-{original}"
+
+    def selection(self, namespace: str, app: str) -> Selection:
+        """Select the pods labelled ``app`` of a recorded namespace."""
+        return Selection(self.namespace(namespace), app)
+
+
+DEFAULT = Simulation()
+
+
+def virtual_object(manifest: Manifest, simulation: Simulation) -> Manifest:
+    """Return the object as the driver applies it: in its virtual place, bound to virtual nodes."""
+    check_identity(manifest, "object")
+    labels = {
+        **_map(manifest["metadata"].get("labels"), "labels"),
+        VIRTUAL_LABEL: "true",
+        SIMULATION_LABEL: simulation.name,
+    }
+    namespace = simulation.namespace(namespace_of(manifest))
+    metadata = {**manifest["metadata"], "namespace": namespace, "labels": labels}
+    placed = {**manifest, "metadata": metadata}
+    path = TEMPLATE_PATHS.get(gvk_of(manifest))
+    template = None if path is None else lookup(placed, path)
+    if path is None or not isinstance(template, Mapping):
+        return placed
+    changed: Manifest = replace(placed, path, _virtual_template(template, simulation.name))
+    return changed
+
+
+def _virtual_template(template: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    metadata = _map(template.get("metadata"), "metadata")
+    spec = _map(template.get("spec"), "spec")
+    labels = {**_map(metadata.get("labels"), "labels"), SIMULATION_LABEL: name}
+    return {
+        **template,
+        "metadata": {**metadata, "labels": labels},
+        "spec": {
+            **spec,
+            "nodeSelector": {**_map(spec.get("nodeSelector"), "nodeSelector"), "type": "virtual"},
+            "tolerations": (*_list(spec.get("tolerations"), "tolerations"), _TOLERATION),
+            "containers": _without_ports(_list(spec.get("containers"), "containers")),
+        },
+    }
+
+
+def _without_ports(containers: Sequence[Any]) -> Sequence[Any]:
+    """Drop container ports, as the driver does: pods are only pretended."""
+    if not any(isinstance(c, Mapping) and "ports" in c for c in containers):
+        return containers
+    return tuple(
+        {k: v for k, v in c.items() if k != "ports"} if isinstance(c, Mapping) else c
+        for c in containers
+    )
+
+
+def _map(value: Any, what: str) -> Mapping[str, Any]:
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    raise InvalidInput(f"expected a map of {what}, found '{str(value)[:40]}'", path=what)
+
+
+def _list(value: Any, what: str) -> Sequence[Any]:
+    if value is None or isinstance(value, (list, tuple)):
+        return value or ()
+    raise InvalidInput(f"expected a list of {what}, found '{str(value)[:40]}'", path=what)
+
+
+def replay(
+    trace: Trace,
+    cluster: KubeCluster,
+    simulation: Simulation = DEFAULT,
+    after: AfterEvent | None = None,
+) -> None:
+    """Apply every event in its order, and let whole seconds pass between them.
+
+    ``after(number, event)`` is called once each event is applied.
+    """
+    if simulation.duration is not None:
+        trace = cut(trace, simulation.duration)
+    before: Event | None = None
+    for number, event in enumerate(trace.events):
+        if before is not None:
+            cluster.advance(int(max(0, event.ts - before.ts) / simulation.speed))
+        _apply(cluster, event, simulation)
+        if after is not None:
+            after(number, event)
+        before = event
+    cluster.advance(simulation.linger)
+
+
+def _apply(cluster: KubeCluster, event: Event, simulation: Simulation) -> None:
+    if event.applied:
+        cluster.apply([virtual_object(manifest, simulation) for manifest in event.applied])
+    if event.deleted:
+        cluster.delete([virtual_object(manifest, simulation) for manifest in event.deleted])
+
+
+def simulate(
+    trace: Trace,
+    simulation: Simulation = DEFAULT,
+    *,
+    nodes: Sequence[NodeSpec] | None = None,
+    seed: int = 0,
+    faults: Faults = NO_FAULTS,
+    priority_classes: dict[str, int] | None = None,
+    after: Callable[[EmbeddedCluster, int, Event], None] | None = None,
+) -> EmbeddedCluster:
+    """Replay a trace from an empty embedded cluster and return it as it stands at the end."""
+    lifetimes = None
+    if trace.lifecycles:
+        lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
+    cluster = EmbeddedCluster(
+        virtual_nodes() if nodes is None else nodes,
+        seed=seed,
+        start=trace.start,
+        delays=simulation.delays,
+        lifetimes=lifetimes,
+        faults=faults,
+        priority_classes=priority_classes,
+    )
+    told = None if after is None else (lambda number, event: after(cluster, number, event))
+    replay(trace, cluster, simulation, told)
+    return cluster

@@ -1,0 +1,273 @@
+"""The log: what leads to some states, as plain lines, read in columns block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from simgit import history
+from simgit.history import Stretch
+from simgit.odb import ObjectDatabase
+from simgit.oid import Oid
+from simgit.schema import MAP, NONE, TREE, TUPLE
+from simgit.segment.header import Location
+from simgit.segment.lines import Line, read_line
+from simgit.segment.pack import BLOCK_ROWS
+from simgit.segment.rows import Reference, Rows, column, presence, unpack_row
+from simgit.segment.states import episode_starts
+from simgit.storage.base import ReadTxn
+
+
+class LogLine(NamedTuple):
+    """One state of a log.
+
+    ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
+    and its first parent in the listing were left out (see ``outline``).
+    """
+
+    oid: Oid
+    parents: tuple[Oid, ...]
+    step: int
+    episode: int
+    episode_step: int
+    reset: bool
+    action: Any
+    reward: float | None
+    terminated: bool | None
+    truncated: bool | None
+    message: str | None
+    skipped: int = 0
+
+
+# --- which states, in which order --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a log is asked for: what is reachable from the tips, less what is from ``exclude``."""
+
+    tips: tuple[Location, ...]
+    exclude: tuple[Location, ...] = ()
+    cuts: tuple[Location, ...] = ()
+
+
+def ordered(odb: ObjectDatabase, txn: ReadTxn, wanted: Selection) -> Iterator[Stretch]:
+    """Yield stretches, children before parents, no two histories mixed; read each from its end.
+
+    One history without merges comes as it is walked; otherwise the lines are sorted first, which
+    costs time with the forks, not with the states.
+    """
+    merged = any(read_line(txn, tip.line).merged for tip in wanted.tips)
+    if len(wanted.tips) == 1 and not (merged or wanted.exclude or wanted.cuts):
+        return history.stretches(txn, wanted.tips[0])
+    return _Sorting(odb, txn, wanted).stretches()
+
+
+class _Sorting:
+    """A topological sort of pieces of lines, cut where other lines fork off."""
+
+    def __init__(self, odb: ObjectDatabase, txn: ReadTxn, wanted: Selection) -> None:
+        self.tips = wanted.tips
+        self.hidden = history._hidden(odb, txn, wanted.exclude)
+        reach = history._hidden(odb, txn, wanted.tips)
+        self.lines: dict[int, Line] = {line: read_line(txn, line) for line in reach}
+        self.parents = {line.id: history.parents_of(odb, txn, line) for line in self.lines.values()}
+        ends = {line: {step} for line, step in reach.items()}
+        self.waiting: dict[Location, int] = {}
+        for place in (*wanted.tips, *wanted.cuts):
+            if place.step <= reach.get(place.line, -1):
+                ends[place.line].add(place.step)
+        for parents in self.parents.values():
+            for place in parents:
+                ends[place.line].add(place.step)
+                self.waiting[place] = self.waiting.get(place, 0) + 1
+        self.below: dict[Location, int] = {}
+        for line, steps in ends.items():
+            self._cut(self.lines[line], sorted(steps))
+
+    def _cut(self, line: Line, steps: list[int]) -> None:
+        for before, end in zip([line.step - 1, *steps], steps, strict=False):
+            self.below[Location(line.id, end)] = before
+            if before >= line.step:
+                place = Location(line.id, before)
+                self.waiting[place] = self.waiting.get(place, 0) + 1
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Yield the pieces; a line is gone on with before another is begun."""
+        ready = [tip for tip in reversed(self.tips) if not self.waiting.get(tip)]
+        done = set()
+        while ready:
+            place = ready.pop()
+            if place in done:
+                continue
+            done.add(place)
+            below = self.below[place]
+            start = max(below, self.hidden.get(place.line, -1)) + 1
+            if start <= place.step:
+                yield Stretch(place.line, start, place.step + 1)
+            goes_on = below >= self.lines[place.line].step
+            for parent in [Location(place.line, below)] if goes_on else self.parents[place.line]:
+                self.waiting[parent] -= 1
+                if not self.waiting[parent]:
+                    ready.append(parent)
+
+
+def blocks(
+    odb: ObjectDatabase, txn: ReadTxn, stretches: Iterator[Stretch], limit: int | None
+) -> list[Stretch]:
+    """Cut stretches into parts of one block each, newest first, no more than ``limit`` states."""
+    left = limit if limit is not None else -1
+    parts = []
+    for stretch in stretches:
+        stop = stretch.stop
+        while stop > stretch.start and left:
+            start = _block_start(odb, txn, stretch, stop)
+            if 0 < left < stop - start:
+                start = stop - left
+            parts.append(Stretch(stretch.line, start, stop))
+            left -= stop - start if left > 0 else 0
+            stop = start
+        if not left:
+            break
+    return parts
+
+
+def _block_start(odb: ObjectDatabase, txn: ReadTxn, stretch: Stretch, stop: int) -> int:
+    header = odb.states.header(txn, Location(stretch.line, stop - 1))
+    number = (stop - 1 - header.step) // BLOCK_ROWS
+    return max(stretch.start, header.step + number * BLOCK_ROWS)
+
+
+_VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
+
+# --- reading them ------------------------------------------------------------------------------
+
+
+def lines(odb: ObjectDatabase, txn: ReadTxn, part: Stretch) -> list[LogLine]:
+    """Return the lines of the states of one block, newest first."""
+    _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
+    oids, parents = _names(odb, txn, part)
+    episodes, within, starts = _episodes(odb, txn, part, rows)
+    steps = range(part.start, part.stop)
+    columns: list[Sequence[Any]] = [oids, parents, steps, episodes, within, starts]
+    columns += [values(rows, name) for name in _VALUES]
+    found = [LogLine(*row) for row in zip(*columns, strict=True)]
+    found.reverse()
+    return found
+
+
+def _names(
+    odb: ObjectDatabase, txn: ReadTxn, part: Stretch
+) -> tuple[list[Oid], list[tuple[Oid, ...]]]:
+    line = read_line(txn, part.line)
+    first = max(line.step, part.start - 1)
+    oids = list(map(Oid, odb.states.oids(txn, part.line, first, part.stop)))
+    if first < part.start:
+        return oids[1:], [(oid,) for oid in oids[:-1]]
+    above = tuple(Oid(oid) for oid in line.parents)
+    return oids, [above, *((oid,) for oid in oids[:-1])]
+
+
+def _episodes(
+    odb: ObjectDatabase, txn: ReadTxn, part: Stretch, rows: Rows
+) -> tuple[list[int], list[int], list[bool]]:
+    """Return for each row its episode, its number in it, and whether the episode starts there."""
+    header = odb.states.header(txn, Location(part.line, part.start))
+    number, began, _ = odb.states.standing(txn, header, part.start)
+    starts = episode_starts(rows, part.start == 0)
+    steps = np.arange(part.start, part.stop)
+    episodes = number + np.cumsum(starts) - int(starts[0])
+    began_at = np.maximum.accumulate(np.where(starts, steps, began))
+    return episodes.tolist(), (steps - began_at).tolist(), starts.tolist()
+
+
+def values(rows: Rows, name: str) -> list[Any]:
+    """Return a top-level field of all rows as Python values, None where it is absent."""
+    index = rows.schema.index.get((name,))
+    if index is None:
+        return [None] * rows.count
+    here = presence(rows, index)
+    code = rows.schema.fields[index][1].code
+    if code in (MAP, TUPLE):
+        return [unpack_row(rows, i).get(name) for i in range(rows.count)]
+    if code == NONE or not here.any():
+        return [None] * rows.count
+    found = column(rows, index)
+    if rows.schema.fields[index][1].storage_dtype is None and isinstance(found, np.ndarray):
+        kind = "tree" if code == TREE else "array"
+        found = [Reference(kind, Oid(oid.tobytes())) for oid in found]
+    listed: list[Any] = found.tolist() if isinstance(found, np.ndarray) else found
+    if here.all():
+        return listed
+    return [value if there else None for value, there in zip(listed, here.tolist(), strict=True)]
+
+
+def outline(
+    odb: ObjectDatabase, txn: ReadTxn, wanted: Selection, limit: int | None = None
+) -> list[LogLine]:
+    """Return only the states where something happens: tips, forks, merges, roots and the cuts.
+
+    The parents of a line are those in the outline; ``skipped`` says how many states lie between.
+    """
+    found = []
+    for piece in islice(ordered(odb, txn, wanted), limit):
+        end = Stretch(piece.line, piece.stop - 1, piece.stop)
+        (line,) = lines(odb, txn, end)
+        if piece.stop - piece.start > 1:
+            first = Stretch(piece.line, piece.start, piece.start + 1)
+            above = _names(odb, txn, first)[1][0]
+            line = line._replace(parents=above, skipped=piece.stop - piece.start - 1)
+        found.append(line)
+    return found
+
+
+# --- episodes ----------------------------------------------------------------------------------
+
+
+class EpisodeLine(NamedTuple):
+    """One episode of a history, from the step of its reset to the one after its last state.
+
+    ``steps`` is the number of actions in it; ``end`` is how it ended: ``terminated``,
+    ``truncated``, both, or ``open``.
+    """
+
+    number: int
+    start: int
+    stop: int
+    steps: int
+    return_: float
+    end: str
+
+
+def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:
+    """Yield the episodes of a state's first-parent history, the newest first."""
+    number = history.episode_of(odb, txn, tip)[0]
+    stop, rewards, end = tip.step + 1, 0.0, ""
+    for part in blocks(odb, txn, history.stretches(txn, tip), None):
+        _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
+        flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
+        reward = _column(rows, "reward", float)
+        high = rows.count
+        for start in reversed(np.flatnonzero(episode_starts(rows, part.start == 0)).tolist()):
+            at = part.start + start
+            rewards += float(reward[start:high].sum())
+            end = _ended(flags, high - 1) if part.start + high == stop else end
+            yield EpisodeLine(number, at, stop, stop - at - 1, rewards, end)
+            number, stop, rewards, high = number - 1, at, 0.0, start
+        if high:
+            rewards += float(reward[:high].sum())
+            end = _ended(flags, high - 1) if part.start + high == stop else end
+
+
+def _ended(flags: Sequence[Any], row: int) -> str:
+    names = [n for n, flag in zip(("terminated", "truncated"), flags, strict=True) if flag[row]]
+    return "+".join(names) or "open"
+
+
+def _column(rows: Rows, name: str, kind: type) -> Any:
+    index = rows.schema.index.get((name,))
+    return np.zeros(rows.count, kind) if index is None else column(rows, index)

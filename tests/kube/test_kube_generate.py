@@ -1,0 +1,105 @@
+"""Scenarios: each is solvable, in the documented fewest number of steps and no fewer."""
+
+import pytest
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.kube.actions import ACTIONS, act
+from simgit.kube.generate import SCENARIOS, Scenario, default_severity, generate
+from simgit.kube.observe import at_goal
+from simgit.kube.resources import final_resources
+from simgit.kube.simulation import DEFAULT, simulate
+from simgit.kube.trace import Trace
+from simgit.kube.trace_check import trace_warnings
+from simgit.kube.trace_edit import workload
+from simgit.kube.trace_format import canonical_bytes, load_trace, trace_id
+
+WEB = workload("web", namespace="default")
+SELECTED = DEFAULT.selection("default", "web")
+DOCUMENTED = {
+    "cpu-slight": ({"cpu": "17", "memory": "2Gi", "replicas": 3}, 2),
+    "cpu-heavy": ({"cpu": "20", "memory": "2Gi", "replicas": 3}, 8),
+    "mem-slight": ({"cpu": "500m", "memory": "33Gi", "replicas": 3}, 4),
+    "mem-heavy": ({"cpu": "500m", "memory": "40Gi", "replicas": 3}, 32),
+    "cpu-mem": ({"cpu": "17", "memory": "33Gi", "replicas": 3}, 6),
+    "replicas-over": ({"cpu": "500m", "memory": "512Mi", "replicas": 5}, 2),
+    "mem-replicas": ({"cpu": "250m", "memory": "33Gi", "replicas": 5}, 6),
+}
+
+
+def solved(trace: Trace, target: int = 3) -> bool:
+    return at_goal(simulate(trace).observe(SELECTED), target)
+
+
+def fewest(scenario: Scenario, most: int) -> int | None:
+    """Search breadth first over all seven actions; states are what the workload asks for."""
+    frontier, seen = [scenario.trace], {final_resources(scenario.trace, WEB)}
+    for steps in range(most + 1):
+        if any(solved(trace, scenario.target) for trace in frontier):
+            return steps
+        grown = [act(trace, WEB, action).trace for trace in frontier for action in ACTIONS]
+        fresh = {final_resources(trace, WEB): trace for trace in grown}
+        frontier = [trace for asked, trace in fresh.items() if asked not in seen]
+        seen |= fresh.keys()
+    return None
+
+
+def solve(scenario: Scenario) -> int:
+    """Reduce what is too much, and count the steps."""
+    trace, steps = scenario.trace, 0
+    while not solved(trace, scenario.target):
+        asked = final_resources(trace, WEB)
+        if asked.replicas > scenario.target:
+            action = "scale_down_replicas"
+        else:
+            action = "reduce_cpu_small" if asked.cpu_m > 16_000 else "reduce_mem_small"
+        trace, steps = act(trace, WEB, action).trace, steps + 1
+        assert steps <= scenario.steps
+    return steps
+
+
+def test_the_seven_documented_scenarios() -> None:
+    assert set(SCENARIOS) == set(DOCUMENTED)
+    for name, (asked, steps) in DOCUMENTED.items():
+        scenario = generate(name)
+        assert final_resources(scenario.trace, WEB).plain() == asked
+        assert (scenario.steps, scenario.target) == (steps, 3)
+
+
+@pytest.mark.parametrize("name", [n for n, (_, steps) in DOCUMENTED.items() if steps <= 8])
+def test_no_fewer_steps_reach_the_goal(name: str) -> None:
+    scenario = generate(name)
+    assert fewest(scenario, min(scenario.steps, 4)) == (
+        scenario.steps if scenario.steps <= 4 else None
+    )
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+@pytest.mark.parametrize("severity", [None, 1, 3, 11, 48])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_every_severity_is_solved_in_its_number_of_steps(
+    name: str, severity: int | None, seed: int
+) -> None:
+    scenario = generate(name, severity=severity, seed=seed)
+    assert solve(scenario) == scenario.steps
+    assert scenario.severity == (severity or default_severity(name))
+
+
+def test_seeds_vary_and_repeat() -> None:
+    traces = {trace_id(generate("cpu-mem", seed=seed).trace) for seed in range(20)}
+    assert len(traces) > 15
+    assert generate("cpu-mem", seed=3) == generate("cpu-mem", seed=3)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_generated_traces_are_valid_files(name: str) -> None:
+    trace = generate(name).trace
+    assert load_trace(canonical_bytes(trace)) == trace
+    assert trace_warnings(trace) == []
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(NotFound, match="no scenario 'x'"):
+        generate("x")
+    for bad in ({"severity": 0}, {"severity": 49}, {"target": 0}, {"target": 4}):
+        with pytest.raises(InvalidInput):
+            generate("cpu-slight", **bad)
