@@ -32,7 +32,7 @@ def freeze(value: Any, path: str, depth: int = 0) -> Any:
     if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
         raise too_deep(path)
     if isinstance(value, dict):
-        return {_freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+        return {freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         items = [freeze(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
@@ -51,7 +51,12 @@ def _freeze_text(value: str, path: str) -> str:
     return text
 
 
-def _freeze_key(key: Any, path: str) -> Any:
+def freeze_key(key: Any, path: str) -> Any:
+    """Return the key of a dict as a plain string, bytes or integer.
+
+    Raises:
+        InvalidInput: it is none of them.
+    """
     if type(key) is str and key.isascii():
         return key
     if isinstance(key, str):

@@ -19,7 +19,7 @@ import numpy as np
 
 from simgit.arrays import storable_dtype
 from simgit.errors import Conflict, InvalidInput, SimgitError
-from simgit.freeze import freeze
+from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.refs import Refs, RunRef, moved, now, this_writer
@@ -498,6 +498,8 @@ class LaneRecorder(_Base):
             name: _lane_arrays(value, name) for name, value in given.items() if value is not None
         }
         steps = self._check_shapes(batch)
+        if not steps:
+            return
         self._batches.append(batch)
         self._states += steps * len(self._lanes)
         due = self._policy.seconds is not None and (
@@ -535,10 +537,19 @@ class LaneRecorder(_Base):
 def _lane_arrays(value: Any, name: str) -> Any:
     """Return a copy of arrays, or of a dict of arrays."""
     if isinstance(value, dict):
-        return {key: _lane_arrays(item, f"{name}.{key}") for key, item in value.items()}
-    array = freeze(np.asarray(value) if isinstance(value, (list, tuple)) else value, name)
+        return {
+            freeze_key(key, name): _lane_arrays(item, f"{name}.{key}")
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise InvalidInput(f"{name}: cannot be read as an array: {error}", path=name) from None
+    array = freeze(value, name)
     if not isinstance(array, np.ndarray):
-        raise InvalidInput(f"{name}: an array is needed, not {value!r}", path=name)
+        kind = type(value).__name__
+        raise InvalidInput(f"{name}: an array is needed, not a value of type '{kind}'", path=name)
     if name == "reward":
         if array.dtype.kind not in "iuf" or (array.astype("<f8") != array)[array == array].any():
             raise InvalidInput("reward: there are values without an exact float64", path=name)
@@ -587,10 +598,14 @@ def _lane_columns(joined: dict[str, Any], number: int) -> Columns:
         if name == "reset":
             if reset is not None and stepped is not None:
                 columns["reset"] = [{} if mark else ABSENT for mark in reset.tolist()]
-        elif isinstance(value, dict):
-            columns[name] = _dict_column(value, number, _steps(joined))
+            continue
+        only = stepped if name in ("action", "reward", "terminated", "truncated") else None
+        if isinstance(value, dict) or value.dtype.kind in "SU":
+            columns[name] = _value_column(value, number, _steps(joined))
+            if only is not None and reset is not None:
+                pairs = zip(columns[name], reset.tolist(), strict=True)  # type: ignore[arg-type]
+                columns[name] = [ABSENT if mark else each for each, mark in pairs]
         else:
-            only = stepped if name in ("action", "reward", "terminated", "truncated") else None
             columns[name] = DenseColumn(value[number], only)
     return columns
 
@@ -599,12 +614,13 @@ def _steps(joined: dict[str, Any]) -> int:
     return next(int(leaf.shape[1]) for value in joined.values() for leaf in _leaves(value))
 
 
-def _dict_column(value: dict[str, Any], number: int, steps: int) -> list[Any]:
-    """Return a column of dicts, one a state."""
+def _value_column(value: Any, number: int, steps: int) -> list[Any]:
+    """Return a column of one value a state: dicts, strings, NumPy scalars or arrays."""
+    if not isinstance(value, dict):
+        each = value[number]
+        # a single string is Python's own, as it is where states are appended one by one
+        return each.tolist() if each.ndim == 1 and each.dtype.kind in "SU" else list(each)
     if not value:
         return [{} for _ in range(steps)]
-    columns = {
-        key: _dict_column(item, number, steps) if isinstance(item, dict) else list(item[number])
-        for key, item in value.items()
-    }
+    columns = {key: _value_column(item, number, steps) for key, item in value.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -389,7 +389,7 @@ class StateStore:
             rows = self.block(txn, header, i).rows
             if i == number:
                 rows = rows.slice(0, step - first + 1)
-                returned += float(rewards(rows).sum())
+                returned += total(rewards(rows))
             found = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
             episode += len(found) if i == number else 0
             if len(found):
@@ -466,6 +466,12 @@ def rewards(rows: Rows) -> npt.NDArray[np.float64]:
     return values
 
 
+def total(values: npt.NDArray[np.float64]) -> float:
+    """Return the sum of rewards."""
+    with np.errstate(all="ignore"):  # infinities of both signs
+        return float(values.sum())
+
+
 def episode_starts(rows: Rows, root: bool) -> npt.NDArray[np.bool_]:
     """Return for each row whether an episode starts there; a root starts one in any case."""
     index = rows.schema.index.get(("reset",))
@@ -519,7 +525,7 @@ def _write_block(
     parts += [fixed, variable]
     return BlockInfo(
         offset, len(fixed), len(variable), int(episode_starts(rows, root).sum()),
-        float(rewards(rows).sum()), checksum(fixed), checksum(variable),
+        total(rewards(rows)), checksum(fixed), checksum(variable),
     )  # fmt: skip
 
 
