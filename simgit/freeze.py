@@ -8,7 +8,7 @@ import numpy as np
 
 from simgit.arrays import is_arraylike, storable_dtype, to_array
 from simgit.codec import MAX_DEPTH, too_deep
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
 
@@ -65,7 +65,7 @@ def freeze_key(key: Any, path: str) -> Any:
         return bytes(key)
     if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
         return int(key)
-    raise InvalidInput(f"{path}: the key {key!r} has no encoding", path=path)
+    raise InvalidInput(f"{path}: the key {shown(key)} has no encoding", path=path)
 
 
 def _freeze_other(value: Any, path: str) -> Any:

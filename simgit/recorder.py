@@ -7,27 +7,29 @@ background thread if asked for.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
-from simgit.arrays import storable_dtype
-from simgit.errors import Conflict, InvalidInput, SimgitError
+from simgit.arrays import MAX_NDIM, storable_dtype
+from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
 from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import Refs, RunRef, moved, now, this_writer
+from simgit.refs import MAX_NAME, Refs, RunRef, moved, now, this_writer
 from simgit.segment.rows import ABSENT, ArrayColumn, Column, Columns, DenseColumn
 from simgit.segment.states import Batch, Tip
 from simgit.storage.base import WriteTxn
 from simgit.writing import (
     FIELDS,
+    freeze_files,
     freeze_flag,
     freeze_message,
     freeze_reset,
@@ -60,7 +62,7 @@ class Lane:
     ) -> None:
         self.odb = odb
         self.refs = refs
-        self.name = name
+        self.base = self.name = name
         self.ref = ref
         self.tip = tip
         self.origin = origin
@@ -75,24 +77,24 @@ class Lane:
         self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())
         current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None
         if current is not None and current.oid == self.ref.oid and current.status != "completed":
-            new = moved(replace(self.ref, writer=current.writer), self.tip.oid, self.tip.place)
-            self.refs.update_run(txn, self.name, self.ref, new, message)
+            # its configuration or status may have been changed meanwhile
+            new = moved(current, self.tip.oid, self.tip.place)
+            self.refs.update_run(txn, self.name, current, new, message)
             self.ref = new
             return None
         return self._divert(txn, message)
 
     def _divert(self, txn: WriteTxn, message: str) -> Conflict:
         assert self.tip is not None
-        number = 1
-        while self.refs.has_run(txn, f"{self.name}.conflict-{number}"):
-            number += 1
-        old, self.name = self.name, f"{self.name}.conflict-{number}"
-        self.ref = moved(
-            replace(self.ref, status="active", created=now(), ended=None, writer=None),
-            self.tip.oid,
-            self.tip.place,
-        )
-        self.refs.create_run(txn, self.name, self.ref, f"{message} (conflict with '{old}')")
+        old = self.name
+        ref = replace(self.ref, status="active", created=now(), ended=None, writer=this_writer())
+        self.ref = moved(ref, self.tip.oid, self.tip.place)
+        for self.name in conflict_names(self.base):
+            try:
+                self.refs.create_run(txn, self.name, self.ref, f"{message} (conflict with '{old}')")
+                break
+            except AlreadyExists:
+                continue
         return Conflict(
             f"run '{old}' was moved by another writer; what was not flushed is in '{self.name}'",
             name=old,
@@ -118,6 +120,12 @@ class Lane:
         )
 
 
+def conflict_names(name: str) -> Iterator[str]:
+    """Yield the names for what could not be written to a run, the first that is free is taken."""
+    base = name.encode()[: MAX_NAME - 24].decode(errors="ignore").rstrip("./")
+    return (f"{base}.conflict-{number}" for number in itertools.count(1))
+
+
 class _Writer:
     """Flushes columns of lanes, here or in a background thread."""
 
@@ -141,8 +149,8 @@ class _Writer:
         if self._thread is None:
             self._store(work)
         else:
+            self._queue.put(work)  # first: what was taken from the buffer must not be lost
             self.check()
-            self._queue.put(work)
 
     def check(self) -> None:
         """Raise what went wrong in the background, once."""
@@ -246,17 +254,28 @@ class _Base:
 
         Raises:
             Conflict: see ``flush``.
+            Storage: the states could not be stored; the recorder stays open, with all of them.
         """
         if self._closed:
             return
         self._closed = True
         try:
             self.flush()
-        finally:
-            self._writer.stop()
-            with self._odb.write() as txn:
-                for lane in self._lanes:
-                    lane.release(txn, status)
+        except Conflict:
+            self._end(status)
+            raise
+        except BaseException:
+            self._closed = not self._writer.waiting  # what could not be stored can be tried again
+            if self._closed:
+                self._end(status)
+            raise
+        self._end(status)
+
+    def _end(self, status: str) -> None:
+        self._writer.stop()
+        with self._odb.write() as txn:
+            for lane in self._lanes:
+                lane.release(txn, status)
 
     def __exit__(
         self,
@@ -367,17 +386,18 @@ class Recorder(_Base):
             terminated = freeze_flag(terminated, "terminated")
         if type(truncated) is not bool and truncated is not None:
             truncated = freeze_flag(truncated, "truncated")
-        if info:
-            info = freeze(info, "info")
-        elif info is not None:
-            info = {} if type(info) is dict else freeze(info, "info")
+        if info is not None:
+            info = {} if type(info) is dict and not info else freeze(info, "info")
         if reset is not None:
             reset = freeze_reset(reset)
+        if files is not None:
+            files = freeze_files(files)
         if message is not None:
             message = freeze_message(message)
-        self._rows.append(
-            (observation, action, reward, terminated, truncated, info, reset, files, message)
-        )
+        row = (observation, action, reward, terminated, truncated, info, reset, files, message)
+        if observation is None and all(each is None or each is ABSENT for each in row):
+            raise InvalidInput("a state without any field cannot be recorded")
+        self._rows.append(row)
         self._unchecked += 1
         if (
             self._unchecked >= self._check_after
@@ -401,7 +421,8 @@ class Recorder(_Base):
 
     def _other_array(self, observation: Any) -> Any:
         """Begin a stretch of arrays of one form, or leave the one that was begun."""
-        if self._rows or storable_dtype(observation.dtype, "observation") != observation.dtype:
+        dtype = storable_dtype(observation.dtype, "observation")
+        if self._rows or dtype != observation.dtype or observation.ndim > MAX_NDIM:
             return self._other(observation)
         self._dtype, self._shape = observation.dtype, observation.shape
         self._bytes += observation.nbytes
@@ -412,7 +433,7 @@ class Recorder(_Base):
         if self._dtype is not None:
             self._rows = [(self._array(row[0]), *row[1:]) for row in self._rows]
             self._dtype = None
-        self._bytes += getattr(frozen, "nbytes", 64)
+        self._bytes += _size(frozen)
         return frozen
 
     def _array(self, raw: Any) -> Any:
@@ -442,6 +463,15 @@ class Recorder(_Base):
             columns["observation"] = list(map(self._array, raw))
         else:
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
+
+
+def _size(frozen: Any) -> int:
+    """Return about how many bytes a frozen value takes."""
+    if isinstance(frozen, dict):
+        return 64 + sum(map(_size, frozen.values()))
+    if isinstance(frozen, (list, tuple)):
+        return 64 + sum(map(_size, frozen))
+    return len(frozen) if isinstance(frozen, (bytes, str)) else getattr(frozen, "nbytes", 64)
 
 
 class LaneRecorder(_Base):

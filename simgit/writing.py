@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arrays import to_array
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 from simgit.freeze import freeze
 from simgit.objects import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.oid import OID_SIZE, Oid
 from simgit.segment.header import Location
 from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, tail
 from simgit.segment.states import Batch, Tip, new_batch
@@ -36,15 +36,15 @@ def freeze_reward(value: Any) -> float:
     if not isinstance(value, (bool, int, float, complex, str, bytes)):
         value = _scalar(value, "reward")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise InvalidInput(f"reward: {value!r} is not a number", path="reward")
+        raise InvalidInput(f"reward: {shown(value)} is not a number", path="reward")
     if isinstance(value, np.complexfloating):
-        raise InvalidInput(f"reward: {value!r} is not a real number", path="reward")
+        raise InvalidInput(f"reward: {shown(value)} is not a real number", path="reward")
     try:
         reward = float(value)
     except OverflowError:
         reward = float("inf")
     if reward != value and value == value:
-        raise InvalidInput(f"reward: {value!r} has no exact float64", path="reward")
+        raise InvalidInput(f"reward: {shown(value)} has no exact float64", path="reward")
     return reward
 
 
@@ -59,7 +59,7 @@ def freeze_flag(value: Any, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         value = _scalar(value, name)
     if not isinstance(value, (bool, np.bool_)):
-        raise InvalidInput(f"{name}: {value!r} is not a bool", path=name)
+        raise InvalidInput(f"{name}: {shown(value)} is not a bool", path=name)
     return bool(value)
 
 
@@ -81,13 +81,24 @@ def freeze_reset(value: Any) -> Any:
     """
     if value is None or value is False:
         return ABSENT
-    if value is True:
-        return {}
+    if value is True or isinstance(value, np.bool_):
+        return {} if value else ABSENT
     if not isinstance(value, Mapping) or not set(value) <= {"seed", "options"}:
         raise InvalidInput(
             "reset: a bool or a map with 'seed' and 'options' is needed", path="reset"
         )
     return freeze({key: item for key, item in value.items() if item is not None}, "reset")
+
+
+def freeze_files(value: Any) -> bytes:
+    """Return the oid of a tree of files.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(value, bytes) or len(value) != OID_SIZE:
+        raise InvalidInput("files: the oid of a stored tree is needed", path="files")
+    return bytes(value)
 
 
 def freeze_message(value: Any) -> str:
@@ -97,7 +108,7 @@ def freeze_message(value: Any) -> str:
         InvalidInput: it is no string.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"message: {value!r} is not a string", path="message")
+        raise InvalidInput(f"message: {shown(value)} is not a string", path="message")
     text: str = freeze(value, "message")
     return text
 
