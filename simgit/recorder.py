@@ -8,11 +8,12 @@ background thread if asked for.
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic as _clock
 from types import TracebackType
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.refs import MAX_NAME, Refs, RunRef, moved, now, this_writer
+from simgit.schema import exact_cast
 from simgit.segment.rows import ABSENT, ArrayColumn, Column, Columns, DenseColumn
 from simgit.segment.states import Batch, Tip
 from simgit.storage.base import WriteTxn
@@ -227,7 +229,7 @@ class _Base:
         self._lanes = lanes
         self._policy = policy
         self._writer = _Writer(odb, background)
-        self._flushed_at = time.monotonic()
+        self._set_due()
         self._closed = False
 
     def _take(self) -> list[tuple[Lane, Columns]]:
@@ -243,8 +245,12 @@ class _Base:
         self._start_flush()
         self._writer.drain()
 
+    def _set_due(self) -> None:
+        seconds = self._policy.seconds
+        self._due_at = math.inf if seconds is None else _clock() + seconds
+
     def _start_flush(self) -> None:
-        self._flushed_at = time.monotonic()
+        self._set_due()
         work = self._take()
         if work or self._writer.waiting:
             self._writer.submit(work)
@@ -314,9 +320,6 @@ class Recorder(_Base):
         self._shape: tuple[int, ...] = ()
         self._bytes = 0
         self._every = policy.every
-        self._unchecked = 0
-        self._check_after = 1
-        self._checked_at = time.monotonic()
 
     def __enter__(self) -> Recorder:
         return self
@@ -398,25 +401,12 @@ class Recorder(_Base):
         if observation is None and all(each is None or each is ABSENT for each in row):
             raise InvalidInput("a state without any field cannot be recorded")
         self._rows.append(row)
-        self._unchecked += 1
         if (
-            self._unchecked >= self._check_after
-            or len(self._rows) >= self._every
+            len(self._rows) >= self._every
+            or _clock() >= self._due_at
             or self._bytes > self._policy.bytes
             or ((terminated or truncated) and self._policy.episodes)
         ):
-            self._flush_if_due(bool(terminated or truncated))
-
-    def _flush_if_due(self, ended: bool) -> None:
-        """Flush if count, bytes, an episode's end or the time call for it."""
-        policy, now_ = self._policy, time.monotonic()
-        # look at the clock about every tenth of a second, however fast states come
-        pace = (now_ - self._checked_at) / max(self._unchecked, 1)
-        self._check_after = max(1, min(1024, int(0.1 / max(pace, 1e-7))))
-        self._unchecked, self._checked_at = 0, now_
-        late = policy.seconds is not None and now_ - self._flushed_at > policy.seconds
-        full = len(self._rows) >= self._every or self._bytes > policy.bytes
-        if late or full or (ended and policy.episodes):
             self._start_flush()
 
     def _other_array(self, observation: Any) -> Any:
@@ -532,9 +522,7 @@ class LaneRecorder(_Base):
             return
         self._batches.append(batch)
         self._states += steps * len(self._lanes)
-        due = self._policy.seconds is not None and (
-            time.monotonic() - self._flushed_at > self._policy.seconds
-        )
+        due = _clock() >= self._due_at
         if due or self._states >= self._policy.every or self._bytes > self._policy.bytes:
             self._start_flush()
 
@@ -581,9 +569,10 @@ def _lane_arrays(value: Any, name: str) -> Any:
         kind = type(value).__name__
         raise InvalidInput(f"{name}: an array is needed, not a value of type '{kind}'", path=name)
     if name == "reward":
-        if array.dtype.kind not in "iuf" or (array.astype("<f8") != array)[array == array].any():
+        exact = None if array.dtype.kind not in "iuf" else exact_cast(array, np.dtype("<f8"))
+        if exact is None:
             raise InvalidInput("reward: there are values without an exact float64", path=name)
-        return array.astype("<f8")
+        return exact
     if name in ("terminated", "truncated", "reset") and array.dtype != np.bool_:
         raise InvalidInput(f"{name}: an array of bools is needed, not of {array.dtype}", path=name)
     return array

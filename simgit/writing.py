@@ -14,10 +14,12 @@ from simgit.objects import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.segment.header import Location
-from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, tail
+from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, stretch_of
 from simgit.segment.states import Batch, Tip, new_batch
 from simgit.storage.base import WriteTxn
 
+MIN_WINDOW: Final = 16
+"""So many states at least are packed at once, however often the schema changes."""
 FIELDS: Final = (
     "observation", "action", "reward", "terminated", "truncated",
     "info", "reset", "files", "message",
@@ -121,18 +123,21 @@ def prepare(columns: Columns, parents: tuple[Tip, ...], origin: bytes | None = N
     count = check_columns(columns)
     batches: list[Batch] = []
     schema = parents[0].schema if parents else EMPTY_SCHEMA
-    start = 0
+    start, window = 0, count
     while start < count:
-        rest = tail(columns, start) if start else columns
-        rows = pack(schema, rest, count - start) if schema.fields else None
+        # where the schema changes often, trying all of the rest each time would take for ever
+        size = min(window, count - start)
+        part = columns if size == count else stretch_of(columns, start, start + size)
+        rows = pack(schema, part, size) if schema.fields else None
         if rows is None or rows.count == 0:
-            schema = schema.extended(row_value(rest, 0))
-            rows = pack(schema, rest, count - start)
+            schema = schema.extended(row_value(part, 0))
+            rows = pack(schema, part, size)
             assert rows.count, "a state does not fit the schema that was made for it"
         batch = new_batch(rows, parents, b"" if parents else bytes(origin or NO_ORIGIN.oid))
         batches.append(batch)
         parents = (pending_tip(batch),)
         start += rows.count
+        window = 8 * size if rows.count == size else max(4 * rows.count, MIN_WINDOW)
     return batches
 
 
@@ -149,8 +154,9 @@ def store(
         odb.put(txn, Spec({}))
     tip = None
     for batch in batches:
-        odb.put(txn, batch.rows.schema)
         batch.parents = parents if tip is None else (tip,)
+        if not batch.parents or batch.parents[0].schema is not batch.rows.schema:
+            odb.put(txn, batch.rows.schema)
         tip = odb.states.append(txn, batch)
     assert tip is not None
     return tip
