@@ -102,7 +102,9 @@ def is_topological(graph: Graph, listed: list[int]) -> bool:
 
 
 @pytest.fixture(params=range(12))
-def both(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[random.Random, Graph, Git, Repository, list[Oid]]:
+def both(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[random.Random, Graph, Git, Repository, list[Oid]]:
     rng = random.Random(request.param)
     graph = random_graph(rng)
     repo, oids = make_states(graph)
@@ -116,7 +118,14 @@ def test_logs_list_the_same_in_an_order_that_git_allows(both: Both) -> None:
     rng, graph, git, repo, _ = both
     for _ in range(4):
         a, b, c = (f"n{rng.randrange(len(graph))}" for _ in range(3))
-        for wanted in ([a], [f"{a}..{b}"], [f"{a}...{b}"], [a, b], [a, b, f"^{c}"], [f"{a}..{b}", c]):
+        for wanted in (
+            [a],
+            [f"{a}..{b}"],
+            [f"{a}...{b}"],
+            [a, b],
+            [a, b, f"^{c}"],
+            [f"{a}..{b}", c],
+        ):
             listed = [line.action for line in repo.log(*wanted)]
             expected = git.commits("rev-list", *wanted)
             assert sorted(listed) == sorted(expected), (graph, wanted)
