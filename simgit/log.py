@@ -160,6 +160,25 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: Stretch) -> list[LogLine]:
     return found
 
 
+def matching(odb: ObjectDatabase, parts: Sequence[Stretch], condition: str) -> Iterator[LogLine]:
+    """Yield the lines of the states in some parts that fulfil a condition.
+
+    Raises:
+        InvalidInput: it is none, or does not apply to the values that a field has.
+    """
+    from simgit.predicate import Predicate
+    from simgit.trajectory import Trajectory
+
+    holds = Predicate(condition)
+    for part in parts:
+        tip = Location(part.line, part.stop - 1)
+        mask = holds(Trajectory(odb, tip, part.start, part.stop))
+        if mask.any():
+            with odb.read() as txn:
+                found = lines(odb, txn, part)
+            yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
+
+
 def _names(
     odb: ObjectDatabase, txn: ReadTxn, part: Stretch
 ) -> tuple[list[Oid], list[tuple[Oid, ...]]]:

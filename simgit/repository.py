@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -693,6 +694,7 @@ class Repository:
         every: bool = False,
         limit: int | None = None,
         reverse: bool = False,
+        where: str | None = None,
     ) -> Iterator[logs.LogLine]:
         """Yield what leads to states, newest first and children before parents, as plain lines.
 
@@ -702,10 +704,21 @@ class Repository:
             every: begin at all runs, tags and HEAD.
             limit: so many lines at most, the newest.
             reverse: the oldest of them first.
+            where: only the states that fulfil a condition, for instance
+                ``reward > 0 and terminated``; see simgit/predicate.py.
+
+        Raises:
+            NotFound: see ``resolve``.
+            InvalidInput: a revision or the condition cannot be read.
         """
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
-            parts = logs.blocks(self.odb, txn, logs.ordered(self.odb, txn, wanted), limit)
+            most = limit if where is None else None
+            parts = logs.blocks(self.odb, txn, logs.ordered(self.odb, txn, wanted), most)
+        if where is not None:
+            matching = islice(logs.matching(self.odb, parts, where), limit)
+            yield from reversed(list(matching)) if reverse else matching
+            return
         for part in reversed(parts) if reverse else parts:
             with self._read() as txn:  # short transactions: a slow consumer must not pin pages
                 lines = logs.lines(self.odb, txn, part)
@@ -863,6 +876,12 @@ class Repository:
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
         return diff_states(self.odb, one.place, two.place)
+
+    def diff_runs(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> RunDiff:
+        """Compare the histories that lead to two states."""
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return diff_runs(self.odb, one.place, two.place, whole=whole)
 
     def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
         """Return the settings in which the resolved configurations of two runs differ."""

@@ -32,6 +32,7 @@ simgit log main..try --json""")  # fmt: skip
 @click.option("--simplify", is_flag=True, help="Only tips, tags, forks and merges.")
 @click.option("--all", "every", is_flag=True, help="Begin at all runs and tags, and at HEAD.")
 @click.option("--episodes", is_flag=True, help="One line an episode.")
+@click.option("--where", metavar="CONDITION", help="Only states with, say, 'reward > 0'.")
 @click.option("--reverse", is_flag=True, help="The oldest first.")
 def log(
     app: App,
@@ -42,16 +43,23 @@ def log(
     simplify: bool,
     every: bool,
     episodes: bool,
+    where: str | None,
     reverse: bool,
     as_json: bool,
 ) -> None:
     """Show the states that lead to REVISIONS (HEAD by default), the newest first.
 
     A range a..b is what is in b but not in a, a...b what is in only one of them, ^a leaves out a.
+
+    A CONDITION compares fields, with and, or, not, + - * / and numbers: action == 1, info.lives <
+    3, observation[2] > 0.5, step % 100 == 0, 'goal' in message, episode in (1, 2).
     """
     one_of(episodes=episodes, graph=graph)
     one_of(reverse=reverse, graph=graph)
     one_of(reverse=reverse, simplify=simplify)
+    for option, given in (("--episodes", episodes), ("--simplify", simplify), ("--graph", graph)):
+        if where and given:
+            raise click.UsageError(f"--where and {option} cannot be used together")
     with app.repository() as repo, app.output(page=True) as out:
         if episodes:
             _episodes(repo, out, revisions, limit, reverse, as_json)
@@ -60,7 +68,7 @@ def log(
         if simplify:
             found = repo.outline(*revisions, every=every, limit=limit)
         else:
-            found = repo.log(*revisions, every=every, limit=limit, reverse=reverse)
+            found = repo.log(*revisions, every=every, limit=limit, reverse=reverse, where=where)
         if as_json:
             for line in found:
                 out.json(record(line))

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look at history and data": {
         "log": ("log", "Show the states that lead to a revision."),
         "show": ("show", "Show a state, a run or a tag with its values."),
+        "diff": ("diff", "Compare states, runs or configurations."),
         "status": ("checkout", "Show where HEAD is."),
         "reflog": ("refs", "Show what a ref was before."),
         "merge-base": ("ancestry", "Find the common ancestor of two revisions."),
