@@ -29,6 +29,15 @@ def _pack(prepared: Any) -> bytes:
     return packed
 
 
+def pack_record(record: dict[str, Any]) -> bytes:
+    """Return a record of plain values as MessagePack, in whatever order its keys have.
+
+    For what is covered by a checksum and has no name; ``unpack_value`` reads it.
+    """
+    packed: bytes = msgpack.packb(record, use_bin_type=True)
+    return packed
+
+
 def _prepare(value: Any, path: str, depth: int) -> Any:
     """Return ``value`` made of the exact types that msgpack encodes in one way only."""
     kind = type(value)

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.codec import encode_value, unpack_value
+from simgit.codec import pack_record, unpack_value
 from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
 from simgit.oid import Oid
 from simgit.segment.header import Location
@@ -163,7 +163,7 @@ def now() -> int:
 
 
 def _encode(record: dict[str, Any]) -> bytes:
-    body = encode_value(record)
+    body = pack_record(record)
     return body + checksum(body)
 
 

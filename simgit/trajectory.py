@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from simgit.columns import Column, Mask, read_columns, read_presence
 from simgit.errors import InvalidInput, NotFound
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.schema import Path
+from simgit.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, Path, Schema
 from simgit.segment.header import Location
 from simgit.segment.rows import unpack_row
 from simgit.stretch import Stretch
@@ -157,9 +157,18 @@ class Trajectory:
 
     def _column_or(self, path: str, default: Callable[[], Column]) -> Column:
         try:
+            if path in self._usual:  # whoever asks for one asks for the others soon
+                self.columns(*self._usual)
             return self.column(path)
         except NotFound:
             return default()
+
+    @cached_property
+    def _usual(self) -> tuple[str, ...]:
+        """The top-level fields of small fixed width, which cost little to read together."""
+        with self._stretch.odb.read() as txn:
+            schemas = list(self._stretch.schemas(txn))
+        return tuple(name for name in _USUAL if _is_small(schemas, name))
 
     @property
     def observations(self) -> Column:
@@ -387,6 +396,15 @@ class Episode(Trajectory):
             return None
         seed = reset.column("reset.seed")[0]
         return seed.item() if isinstance(seed, np.integer) else seed
+
+
+_USUAL: Final = ("observation", "action", "reward", "terminated", "truncated")
+
+
+def _is_small(schemas: Sequence[Schema], name: str) -> bool:
+    """Return whether a top-level field exists, and is nothing but numbers in the row."""
+    kinds = {s.fields[s.index[(name,)]][1].code for s in schemas if (name,) in s.index}
+    return bool(kinds) and kinds <= {BOOL, INT, FLOAT, COMPLEX, FIXED}
 
 
 def as_path(path: str | Sequence[str]) -> Path:

@@ -138,8 +138,9 @@ def store(
         odb.put(txn, Spec({}))
     tip = None
     for batch in batches:
-        odb.put(txn, batch.rows.schema)
         batch.parents = parents if tip is None else (tip,)
+        if not batch.parents or batch.parents[0].schema is not batch.rows.schema:
+            odb.put(txn, batch.rows.schema)
         tip = odb.states.append(txn, batch)
     assert tip is not None
     return tip

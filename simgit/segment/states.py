@@ -93,6 +93,16 @@ def batch_head(schema: Schema, parents: Sequence[Tip], origin: bytes) -> bytes:
     return first_head(schema.oid, [tip.oid for tip in parents], origin)
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Consecutive rows of a block with their names, and what precedes the first in its payload."""
+
+    key: tuple[bytes, bytes, bytes, int]
+    head: bytes
+    oids: list[bytes]
+    rows: Rows
+
+
 class StateStore:
     """Reads and writes the states of one store; schemas are read through ``read_schema``."""
 
@@ -100,7 +110,8 @@ class StateStore:
         self.index = Index()
         self.read_schema = read_schema
         self._layouts: dict[bytes, Layout] = {}
-        self._names: tuple[tuple[bytes, bytes, int] | None, bytes, list[bytes]] = (None, b"", [])
+        self._tip: Tip | None = None
+        self._last_named: _Named | None = None
         self._block: tuple[tuple[bytes, int, bool], Block] | None = None
 
     # --- writing ---
@@ -151,6 +162,7 @@ class StateStore:
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
         self._enter(txn, line.id, start, batch.oids)
         assert tip is not None
+        self._tip = tip
         return tip
 
     def _line_for(self, txn: WriteTxn, batch: Batch) -> Line:
@@ -293,26 +305,22 @@ class StateStore:
         number, within = divmod(start, BLOCK_ROWS)
         first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
         last = min(stop - number * BLOCK_ROWS, header.block_rows(number))
-        return self._named(txn, header, number, first, last)[1][within - first :]
+        return self._named(txn, header, number, first, last).oids[within - first : last - first]
 
-    def _named(
-        self, txn: ReadTxn, header: Header, number: int, first: int, stop: int
-    ) -> tuple[bytes, list[bytes]]:
-        """Return what precedes the first row in its state's payload, and the oids, of a stretch.
-
-        Args:
-            first: the stretch's first row in the block, a 64th one.
-        """
-        key = (header.blocks[number].fixed_check, header.parent, first)
-        known, head, oids = self._names
-        if known != key or len(oids) < stop - first:
+    def _named(self, txn: ReadTxn, header: Header, number: int, first: int, stop: int) -> _Named:
+        """Return rows of a block with their oids, from a 64th one on (perhaps beyond ``stop``)."""
+        key = (header.blocks[number].fixed_check, header.parent, header.last, first)
+        named = self._last_named  # read once: another thread may replace it
+        if named is None or named.key != key or len(named.oids) < stop - first:
             block = self.block(txn, header, number)
             group = first // CHECKPOINT_ROWS
             head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
-            oids = chain_oids(block.rows.slice(first, stop), head)
-            self._check_chain(block, oids, group)
-            self._names = (key, head, oids)
-        return head, oids[: stop - first]
+            lazy = block.rows.slice(first, stop)
+            rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
+            named = _Named(key, head, chain_oids(rows, head), rows)
+            self._check_chain(block, named.oids, group)
+            self._last_named = named
+        return named
 
     def _check_chain(self, block: Block, oids: list[bytes], group: int) -> None:
         for i in range(CHECKPOINT_ROWS, len(oids), CHECKPOINT_ROWS):
@@ -330,14 +338,14 @@ class StateStore:
         """
         header = self.header(txn, place)
         number, within = divmod(place.step - header.step, BLOCK_ROWS)
-        block = self.block(txn, header, number)
         first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
-        head, oids = self._named(txn, header, number, first, within + 1)
-        if oid is not None and oids[-1] != oid:
+        named = self._named(txn, header, number, first, within + 1)
+        i = within - first
+        found = named.oids[i]
+        if oid is not None and found != oid:
             raise Integrity(f"the state at step {place.step} is not '{oid.hex()}'")
-        if within > first:
-            head = linear_head(header.schema, oids[-2])
-        return Oid(oids[-1]), head, block.rows.slice(within, within + 1)
+        head = linear_head(header.schema, named.oids[i - 1]) if i else named.head
+        return Oid(found), head, named.rows.slice(i, i + 1)
 
     def state(self, txn: ReadTxn, place: Location, oid: bytes | None = None) -> tuple[Oid, State]:
         """Return a state and its recomputed oid; see ``row``."""
@@ -363,6 +371,9 @@ class StateStore:
     def tip(self, txn: ReadTxn, place: Location) -> Tip:
         """Return a state as the place where a chain can go on."""
         header = self.header(txn, place)
+        known = self._tip
+        if known is not None and known.place == place and known.oid == header.last:
+            return known  # what this process wrote last: the name says that it is the same
         schema = self.read_schema(txn, header.schema)
         if place.step == header.end - 1:
             oid = Oid(header.last)
