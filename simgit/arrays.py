@@ -47,6 +47,14 @@ def to_array(value: Any, path: str = "value") -> AnyArray:
     return np.asarray(array, dtype=dtype, order="C")
 
 
+def as_scalar(array: AnyArray) -> Any:
+    """Return an array of shape () as the NumPy scalar that is written in the same way.
+
+    Strings remain arrays: NumPy's scalars of them are Python's own strings and bytes.
+    """
+    return array if array.ndim or array.dtype.kind in "SU" else array[()]
+
+
 def _import_array(value: Any, path: str) -> AnyArray:
     if hasattr(value, "detach"):
         value = value.detach()

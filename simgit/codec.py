@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgpack
 
-from simgit.arrays import decode_array, encode_array, is_arraylike, to_array
+from simgit.arrays import as_scalar, decode_array, encode_array, is_arraylike, to_array
 from simgit.errors import Integrity, InvalidInput
 
 MAX_DEPTH: Final = 64
@@ -43,19 +43,25 @@ def _prepare(value: Any, path: str, depth: int) -> Any:
     kind = type(value)
     if value is None or kind is bool or kind is float:
         return value
-    if depth > MAX_DEPTH:
-        raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH}", path=path)
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, int):
         return _integer(int(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
+    if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
+        raise too_deep(path)
     if isinstance(value, dict):
         return _map(value, path, depth)
     if isinstance(value, (list, tuple)):
         return _sequence(value, path, depth)
     return _number_or_array(value, path)
+
+
+def too_deep(path: str) -> InvalidInput:
+    """Return the error for a value whose containers nest too deep."""
+    shown = path if len(path) <= 80 else path[:77] + "..."
+    return InvalidInput(f"{shown}: nested deeper than {MAX_DEPTH}", path=path)
 
 
 def _number_or_array(value: Any, path: str) -> Any:
@@ -165,8 +171,7 @@ def _extension(code: int, payload: bytes, depth: int) -> Any:
         if isinstance(items, list):
             return tuple(items)
     elif code == _ARRAY:
-        array = decode_array(payload)
-        return array if array.ndim else array[()]
+        return as_scalar(decode_array(payload))
     elif code == _BIG and len(payload) > 1:
         magnitude = int.from_bytes(payload[1:], "big")
         return -magnitude if payload[0] else magnitude

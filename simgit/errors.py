@@ -10,6 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, or what the value's own class raises
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 class SimgitError(Exception):
     """Base of every error that simgit raises on purpose."""
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arrays import is_arraylike, storable_dtype, to_array
-from simgit.codec import MAX_DEPTH
-from simgit.errors import InvalidInput
+from simgit.codec import MAX_DEPTH, too_deep
+from simgit.errors import InvalidInput, shown
 
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
 
@@ -27,12 +27,12 @@ def freeze(value: Any, path: str, depth: int = 0) -> Any:
         return value
     if kind is np.ndarray:
         return to_array(value, path).copy()
-    if depth > MAX_DEPTH:
-        raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH}", path=path)
     if isinstance(value, str):
         return _freeze_text(value, path)
+    if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
+        raise too_deep(path)
     if isinstance(value, dict):
-        return {_freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+        return {freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         items = [freeze(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
@@ -51,7 +51,12 @@ def _freeze_text(value: str, path: str) -> str:
     return text
 
 
-def _freeze_key(key: Any, path: str) -> Any:
+def freeze_key(key: Any, path: str) -> Any:
+    """Return the key of a dict as a plain string, bytes or integer.
+
+    Raises:
+        InvalidInput: it is none of them.
+    """
     if type(key) is str and key.isascii():
         return key
     if isinstance(key, str):
@@ -60,7 +65,7 @@ def _freeze_key(key: Any, path: str) -> Any:
         return bytes(key)
     if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
         return int(key)
-    raise InvalidInput(f"{path}: the key {key!r} has no encoding", path=path)
+    raise InvalidInput(f"{path}: the key {shown(key)} has no encoding", path=path)
 
 
 def _freeze_other(value: Any, path: str) -> Any:

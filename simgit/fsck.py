@@ -26,7 +26,7 @@ from simgit.segment.lines import Line, read_line
 from simgit.segment.lookup import ARRAYS, STATES
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.rows import hash_array
-from simgit.segment.states import episode_starts, rewards
+from simgit.segment.states import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn
 
 Progress = Callable[[int], None]
@@ -156,7 +156,9 @@ class Fsck:
             rows = self.odb.states.block(txn, header, number).rows
             root = header.step == 0 and number == 0
             resets = int(episode_starts(rows, root).sum())
-            if resets != info.resets or float(rewards(rows).sum()) != info.rewards:
+            # the order of a sum, and so its last bits, differ from one machine to another
+            near = np.isclose(total(rewards(rows)), info.rewards, equal_nan=True)
+            if resets != info.resets or not near:
                 step = header.step + number * BLOCK_ROWS
                 raise Integrity(f"the sums of the block at {header.line}/{step} are wrong")
 

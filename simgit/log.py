@@ -18,7 +18,7 @@ from simgit.segment.header import Location
 from simgit.segment.lines import Line, read_line
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.rows import Reference, Rows, column, presence, unpack_row
-from simgit.segment.states import episode_starts
+from simgit.segment.states import episode_starts, total
 from simgit.storage.base import ReadTxn
 
 
@@ -273,12 +273,12 @@ def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[Episo
         high = rows.count
         for start in reversed(np.flatnonzero(episode_starts(rows, part.start == 0)).tolist()):
             at = part.start + start
-            rewards += float(reward[start:high].sum())
+            rewards += total(reward[start:high])
             end = _ended(flags, high - 1) if part.start + high == stop else end
             yield EpisodeLine(number, at, stop, stop - at - 1, rewards, end)
             number, stop, rewards, high = number - 1, at, 0.0, start
         if high:
-            rewards += float(reward[:high].sum())
+            rewards += total(reward[:high])
             end = _ended(flags, high - 1) if part.start + high == stop else end
 
 

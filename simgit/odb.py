@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -59,9 +59,17 @@ class ObjectDatabase:
         """Begin a read transaction."""
         return self.storage.read()
 
-    def write(self) -> AbstractContextManager[WriteTxn]:
+    @contextmanager
+    def write(self) -> Iterator[WriteTxn]:
         """Begin a write transaction."""
-        return self.storage.write()
+        with ExitStack() as undo:
+            # what is rolled back was numbered, and the numbers will be given out again
+            undo.callback(self.states.index.forget)
+            with self.storage.write() as txn, ExitStack() as early:
+                early.callback(self.states.index.forget)  # before the next writer begins
+                yield txn
+                early.pop_all()
+            undo.pop_all()
 
     # --- writing ---
 

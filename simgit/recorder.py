@@ -7,27 +7,31 @@ background thread if asked for.
 
 from __future__ import annotations
 
+import itertools
+import math
 import queue
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic as _clock
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
-from simgit.arrays import storable_dtype
-from simgit.errors import Conflict, InvalidInput, SimgitError
-from simgit.freeze import freeze
+from simgit.arrays import MAX_NDIM, storable_dtype
+from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
+from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import Refs, RunRef, moved, now, this_writer
+from simgit.refs import MAX_NAME, Refs, RunRef, moved, now, this_writer
+from simgit.schema import exact_cast
 from simgit.segment.rows import ABSENT, ArrayColumn, Column, Columns, DenseColumn
 from simgit.segment.states import Batch, Tip
 from simgit.storage.base import WriteTxn
 from simgit.writing import (
     FIELDS,
+    freeze_files,
     freeze_flag,
     freeze_message,
     freeze_reset,
@@ -60,7 +64,7 @@ class Lane:
     ) -> None:
         self.odb = odb
         self.refs = refs
-        self.name = name
+        self.base = self.name = name
         self.ref = ref
         self.tip = tip
         self.origin = origin
@@ -75,24 +79,24 @@ class Lane:
         self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())
         current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None
         if current is not None and current.oid == self.ref.oid and current.status != "completed":
-            new = moved(replace(self.ref, writer=current.writer), self.tip.oid, self.tip.place)
-            self.refs.update_run(txn, self.name, self.ref, new, message)
+            # its configuration or status may have been changed meanwhile
+            new = moved(current, self.tip.oid, self.tip.place)
+            self.refs.update_run(txn, self.name, current, new, message)
             self.ref = new
             return None
         return self._divert(txn, message)
 
     def _divert(self, txn: WriteTxn, message: str) -> Conflict:
         assert self.tip is not None
-        number = 1
-        while self.refs.has_run(txn, f"{self.name}.conflict-{number}"):
-            number += 1
-        old, self.name = self.name, f"{self.name}.conflict-{number}"
-        self.ref = moved(
-            replace(self.ref, status="active", created=now(), ended=None, writer=None),
-            self.tip.oid,
-            self.tip.place,
-        )
-        self.refs.create_run(txn, self.name, self.ref, f"{message} (conflict with '{old}')")
+        old = self.name
+        ref = replace(self.ref, status="active", created=now(), ended=None, writer=this_writer())
+        self.ref = moved(ref, self.tip.oid, self.tip.place)
+        for self.name in conflict_names(self.base):
+            try:
+                self.refs.create_run(txn, self.name, self.ref, f"{message} (conflict with '{old}')")
+                break
+            except AlreadyExists:
+                continue
         return Conflict(
             f"run '{old}' was moved by another writer; what was not flushed is in '{self.name}'",
             name=old,
@@ -118,6 +122,12 @@ class Lane:
         )
 
 
+def conflict_names(name: str) -> Iterator[str]:
+    """Yield the names for what could not be written to a run, the first that is free is taken."""
+    base = name.encode()[: MAX_NAME - 24].decode(errors="ignore").rstrip("./")
+    return (f"{base}.conflict-{number}" for number in itertools.count(1))
+
+
 class _Writer:
     """Flushes columns of lanes, here or in a background thread."""
 
@@ -141,8 +151,8 @@ class _Writer:
         if self._thread is None:
             self._store(work)
         else:
+            self._queue.put(work)  # first: what was taken from the buffer must not be lost
             self.check()
-            self._queue.put(work)
 
     def check(self) -> None:
         """Raise what went wrong in the background, once."""
@@ -219,7 +229,7 @@ class _Base:
         self._lanes = lanes
         self._policy = policy
         self._writer = _Writer(odb, background)
-        self._flushed_at = time.monotonic()
+        self._set_due()
         self._closed = False
 
     def _take(self) -> list[tuple[Lane, Columns]]:
@@ -235,8 +245,12 @@ class _Base:
         self._start_flush()
         self._writer.drain()
 
+    def _set_due(self) -> None:
+        seconds = self._policy.seconds
+        self._due_at = math.inf if seconds is None else _clock() + seconds
+
     def _start_flush(self) -> None:
-        self._flushed_at = time.monotonic()
+        self._set_due()
         work = self._take()
         if work or self._writer.waiting:
             self._writer.submit(work)
@@ -246,17 +260,28 @@ class _Base:
 
         Raises:
             Conflict: see ``flush``.
+            Storage: the states could not be stored; the recorder stays open, with all of them.
         """
         if self._closed:
             return
         self._closed = True
         try:
             self.flush()
-        finally:
-            self._writer.stop()
-            with self._odb.write() as txn:
-                for lane in self._lanes:
-                    lane.release(txn, status)
+        except Conflict:
+            self._end(status)
+            raise
+        except BaseException:
+            self._closed = not self._writer.waiting  # what could not be stored can be tried again
+            if self._closed:
+                self._end(status)
+            raise
+        self._end(status)
+
+    def _end(self, status: str) -> None:
+        self._writer.stop()
+        with self._odb.write() as txn:
+            for lane in self._lanes:
+                lane.release(txn, status)
 
     def __exit__(
         self,
@@ -295,9 +320,6 @@ class Recorder(_Base):
         self._shape: tuple[int, ...] = ()
         self._bytes = 0
         self._every = policy.every
-        self._unchecked = 0
-        self._check_after = 1
-        self._checked_at = time.monotonic()
 
     def __enter__(self) -> Recorder:
         return self
@@ -367,41 +389,30 @@ class Recorder(_Base):
             terminated = freeze_flag(terminated, "terminated")
         if type(truncated) is not bool and truncated is not None:
             truncated = freeze_flag(truncated, "truncated")
-        if info:
-            info = freeze(info, "info")
-        elif info is not None:
-            info = {} if type(info) is dict else freeze(info, "info")
+        if info is not None:
+            info = {} if type(info) is dict and not info else freeze(info, "info")
         if reset is not None:
             reset = freeze_reset(reset)
+        if files is not None:
+            files = freeze_files(files)
         if message is not None:
             message = freeze_message(message)
-        self._rows.append(
-            (observation, action, reward, terminated, truncated, info, reset, files, message)
-        )
-        self._unchecked += 1
+        row = (observation, action, reward, terminated, truncated, info, reset, files, message)
+        if observation is None and all(each is None or each is ABSENT for each in row):
+            raise InvalidInput("a state without any field cannot be recorded")
+        self._rows.append(row)
         if (
-            self._unchecked >= self._check_after
-            or len(self._rows) >= self._every
+            len(self._rows) >= self._every
+            or _clock() >= self._due_at
             or self._bytes > self._policy.bytes
             or ((terminated or truncated) and self._policy.episodes)
         ):
-            self._flush_if_due(bool(terminated or truncated))
-
-    def _flush_if_due(self, ended: bool) -> None:
-        """Flush if count, bytes, an episode's end or the time call for it."""
-        policy, now_ = self._policy, time.monotonic()
-        # look at the clock about every tenth of a second, however fast states come
-        pace = (now_ - self._checked_at) / max(self._unchecked, 1)
-        self._check_after = max(1, min(1024, int(0.1 / max(pace, 1e-7))))
-        self._unchecked, self._checked_at = 0, now_
-        late = policy.seconds is not None and now_ - self._flushed_at > policy.seconds
-        full = len(self._rows) >= self._every or self._bytes > policy.bytes
-        if late or full or (ended and policy.episodes):
             self._start_flush()
 
     def _other_array(self, observation: Any) -> Any:
         """Begin a stretch of arrays of one form, or leave the one that was begun."""
-        if self._rows or storable_dtype(observation.dtype, "observation") != observation.dtype:
+        dtype = storable_dtype(observation.dtype, "observation")
+        if self._rows or dtype != observation.dtype or observation.ndim > MAX_NDIM:
             return self._other(observation)
         self._dtype, self._shape = observation.dtype, observation.shape
         self._bytes += observation.nbytes
@@ -412,7 +423,7 @@ class Recorder(_Base):
         if self._dtype is not None:
             self._rows = [(self._array(row[0]), *row[1:]) for row in self._rows]
             self._dtype = None
-        self._bytes += getattr(frozen, "nbytes", 64)
+        self._bytes += _size(frozen)
         return frozen
 
     def _array(self, raw: Any) -> Any:
@@ -442,6 +453,15 @@ class Recorder(_Base):
             columns["observation"] = list(map(self._array, raw))
         else:
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
+
+
+def _size(frozen: Any) -> int:
+    """Return about how many bytes a frozen value takes."""
+    if isinstance(frozen, dict):
+        return 64 + sum(map(_size, frozen.values()))
+    if isinstance(frozen, (list, tuple)):
+        return 64 + sum(map(_size, frozen))
+    return len(frozen) if isinstance(frozen, (bytes, str)) else getattr(frozen, "nbytes", 64)
 
 
 class LaneRecorder(_Base):
@@ -498,11 +518,11 @@ class LaneRecorder(_Base):
             name: _lane_arrays(value, name) for name, value in given.items() if value is not None
         }
         steps = self._check_shapes(batch)
+        if not steps:
+            return
         self._batches.append(batch)
         self._states += steps * len(self._lanes)
-        due = self._policy.seconds is not None and (
-            time.monotonic() - self._flushed_at > self._policy.seconds
-        )
+        due = _clock() >= self._due_at
         if due or self._states >= self._policy.every or self._bytes > self._policy.bytes:
             self._start_flush()
 
@@ -535,14 +555,24 @@ class LaneRecorder(_Base):
 def _lane_arrays(value: Any, name: str) -> Any:
     """Return a copy of arrays, or of a dict of arrays."""
     if isinstance(value, dict):
-        return {key: _lane_arrays(item, f"{name}.{key}") for key, item in value.items()}
-    array = freeze(np.asarray(value) if isinstance(value, (list, tuple)) else value, name)
+        return {
+            freeze_key(key, name): _lane_arrays(item, f"{name}.{key}")
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise InvalidInput(f"{name}: cannot be read as an array: {error}", path=name) from None
+    array = freeze(value, name)
     if not isinstance(array, np.ndarray):
-        raise InvalidInput(f"{name}: an array is needed, not {value!r}", path=name)
+        kind = type(value).__name__
+        raise InvalidInput(f"{name}: an array is needed, not a value of type '{kind}'", path=name)
     if name == "reward":
-        if array.dtype.kind not in "iuf" or (array.astype("<f8") != array)[array == array].any():
+        exact = None if array.dtype.kind not in "iuf" else exact_cast(array, np.dtype("<f8"))
+        if exact is None:
             raise InvalidInput("reward: there are values without an exact float64", path=name)
-        return array.astype("<f8")
+        return exact
     if name in ("terminated", "truncated", "reset") and array.dtype != np.bool_:
         raise InvalidInput(f"{name}: an array of bools is needed, not of {array.dtype}", path=name)
     return array
@@ -587,10 +617,14 @@ def _lane_columns(joined: dict[str, Any], number: int) -> Columns:
         if name == "reset":
             if reset is not None and stepped is not None:
                 columns["reset"] = [{} if mark else ABSENT for mark in reset.tolist()]
-        elif isinstance(value, dict):
-            columns[name] = _dict_column(value, number, _steps(joined))
+            continue
+        only = stepped if name in ("action", "reward", "terminated", "truncated") else None
+        if isinstance(value, dict) or value.dtype.kind in "SU":
+            columns[name] = _value_column(value, number, _steps(joined))
+            if only is not None and reset is not None:
+                pairs = zip(columns[name], reset.tolist(), strict=True)  # type: ignore[arg-type]
+                columns[name] = [ABSENT if mark else each for each, mark in pairs]
         else:
-            only = stepped if name in ("action", "reward", "terminated", "truncated") else None
             columns[name] = DenseColumn(value[number], only)
     return columns
 
@@ -599,12 +633,13 @@ def _steps(joined: dict[str, Any]) -> int:
     return next(int(leaf.shape[1]) for value in joined.values() for leaf in _leaves(value))
 
 
-def _dict_column(value: dict[str, Any], number: int, steps: int) -> list[Any]:
-    """Return a column of dicts, one a state."""
+def _value_column(value: Any, number: int, steps: int) -> list[Any]:
+    """Return a column of one value a state: dicts, strings, NumPy scalars or arrays."""
+    if not isinstance(value, dict):
+        each = value[number]
+        # a single string is Python's own, as it is where states are appended one by one
+        return each.tolist() if each.ndim == 1 and each.dtype.kind in "SU" else list(each)
     if not value:
         return [{} for _ in range(steps)]
-    columns = {
-        key: _dict_column(item, number, steps) if isinstance(item, dict) else list(item[number])
-        for key, item in value.items()
-    }
+    columns = {key: _value_column(item, number, steps) for key, item in value.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -24,8 +24,8 @@ MIN_PREFIX: Final = 4
 """An abbreviated oid needs this many digits at least, as in git."""
 MAX_CANDIDATES: Final = 10
 _SUFFIX: Final = re.compile(
-    r"(?:~(?P<tilde>\d*)|\^(?P<caret>\d*)|@\{(?P<log>\d+)\}|@ep(?P<episode>\d+)(?:\.(?P<within>\d+))?"
-    r"|@(?P<step>\d+))$"
+    r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[0-9]{1,18})\}"
+    r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18}))$"
 )
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")

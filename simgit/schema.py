@@ -6,6 +6,7 @@ Everything here works on frozen values (see simgit/freeze.py). Source: docs/obje
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.arrays import AnyArray, dtype_from_text
+from simgit.arrays import MAX_NDIM, AnyArray, dtype_from_text
 from simgit.errors import Integrity
 from simgit.oid import Oid, hash_object
 
@@ -25,6 +26,12 @@ FIXED_LIMIT: Final = 256
 """An array of this many bytes or more stands in the row as its oid."""
 MAX_FIELDS: Final = 1024
 MAX_NESTING: Final = 16
+MAX_KEY: Final = 1000
+"""A dict with a key of more bytes is a value, not a map of fields."""
+MAX_EXTENT: Final = 1 << 31
+"""The product of a fixed field's dimensions, zeros left out, is less."""
+RESERVED: Final = {"reward": FLOAT, "terminated": BOOL, "truncated": BOOL, "files": TREE, "message": STR}
+"""The top-level fields that have one type from the start."""
 
 Path = tuple[str, ...]
 
@@ -49,7 +56,7 @@ class FieldType:
         """Bytes in the fixed part of a row."""
         if self.code == FIXED:
             assert self.dtype is not None
-            return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+            return math.prod(self.shape) * self.dtype.itemsize
         return _WIDTHS.get(self.code, 0)
 
     @property
@@ -237,7 +244,7 @@ def _decode_type(payload: bytes, at: int) -> tuple[FieldType, int]:
     ndim = payload[at]
     shape = struct.unpack_from(f"<{ndim}I", payload, at + 1)
     kind = FieldType(FIXED, dtype, shape)
-    if not 0 <= kind.width < FIXED_LIMIT:
+    if ndim > MAX_NDIM or kind.width >= FIXED_LIMIT or _extent(shape) >= MAX_EXTENT:
         raise Integrity("a fixed field is too wide")
     return kind, at + 1 + 4 * ndim
 
@@ -269,12 +276,23 @@ def _natural(value: Any, depth: int, room: list[int]) -> Node | None:
     room[0] -= 1
     if room[0] < -1 or depth > MAX_NESTING:
         return None
-    if type(value) is dict and all(type(key) is str for key in value):
+    if _is_map(value):
         return _natural_container(FieldType(MAP), value, depth, room)
     if type(value) is tuple and len(value) < 256:
         elements = {str(i): item for i, item in enumerate(value)}
         return _natural_container(FieldType(TUPLE, length=len(value)), elements, depth, room)
     return Node(leaf_type(value))
+
+
+def _is_map(value: Any) -> bool:
+    """Return whether a frozen value is a dict whose entries are fields."""
+    return type(value) is dict and all(
+        type(key) is str and len(key) <= MAX_KEY and len(key.encode()) <= MAX_KEY for key in value
+    )
+
+
+def _extent(shape: tuple[int, ...]) -> int:
+    return math.prod(size for size in shape if size)
 
 
 def _natural_container(
@@ -283,7 +301,7 @@ def _natural_container(
     node = Node(kind)
     for name, item in items.items():
         child = _natural(item, depth + 1, room)
-        if child is None or len(name) > 1000:
+        if child is None:
             return None
         node.children[name] = child
     return node
@@ -307,7 +325,7 @@ def leaf_type(value: Any) -> FieldType:
     if kind is int:
         return FieldType(INT if -(1 << 63) <= value < 1 << 63 else VALUE)
     if isinstance(value, (np.ndarray, np.generic)):
-        if value.nbytes >= FIXED_LIMIT or max(value.shape, default=0) >= 1 << 32:
+        if value.nbytes >= FIXED_LIMIT or _extent(value.shape) >= MAX_EXTENT:
             return FieldType(ARRAY)
         return FieldType(FIXED, value.dtype, value.shape)
     return FieldType(VALUE)
@@ -329,6 +347,8 @@ def exact_cast(array: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
             if not np.isfinite(out).all() or (out.astype("<f8") >= 2.0**bits).any():
                 return None
         back = out.astype(array.dtype)
+    if integers and target in "iu" and ((out < 0) != (array < 0)).any():
+        return None  # -1 and 255 have the same bits
     return out if back.tobytes() == array.tobytes() else None
 
 
@@ -350,7 +370,7 @@ def fits(kind: FieldType, value: Any) -> bool:
     if code == ARRAY:
         return isinstance(value, (np.ndarray, np.generic))
     if code == MAP:
-        return type(value) is dict and all(type(key) is str for key in value)
+        return _is_map(value)
     if code == TUPLE:
         return type(value) is tuple and len(value) == kind.length
     if code in (NONE, STR, BYTES):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simgit.arrays import as_scalar
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.schema import Schema
@@ -145,7 +146,7 @@ class State:
         if isinstance(value, Reference):
             hint = (self.place.line, self.schema.index[path], self.place.step)
             array = self._odb.array(txn, value.oid, hint)
-            return array if array.ndim else array[()]
+            return as_scalar(array)
         if isinstance(value, dict):
             return {key: self._load(txn, (*path, key), item) for key, item in value.items()}
         if isinstance(value, tuple):

@@ -22,6 +22,7 @@ from simgit.oid import Oid
 from simgit.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, Path, Schema
 from simgit.segment.header import Location
 from simgit.segment.rows import unpack_row
+from simgit.segment.states import total
 from simgit.stretch import Stretch
 from simgit.summary import to_html, to_text
 from simgit.windows import Windows, make_transitions, make_windows, map_column
@@ -258,7 +259,8 @@ class Trajectory:
     def returns(self) -> Floats:
         """The sum of rewards of each episode (of the part that lies in here), shape (episodes,)."""
         starts = self._borders[:-1]
-        return np.add.reduceat(self.rewards, starts) if len(starts) else np.zeros(0)
+        with np.errstate(all="ignore"):  # infinities of both signs
+            return np.add.reduceat(self.rewards, starts) if len(starts) else np.zeros(0)
 
     @property
     def lengths(self) -> Ints:
@@ -371,7 +373,7 @@ class Episode(Trajectory):
     @property
     def return_(self) -> float:
         """The sum of the rewards."""
-        return float(self.rewards.sum())
+        return total(self.rewards)
 
     @property
     def length(self) -> int:

@@ -8,16 +8,18 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arrays import to_array
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 from simgit.freeze import freeze
 from simgit.objects import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.oid import OID_SIZE, Oid
 from simgit.segment.header import Location
-from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, tail
+from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, stretch_of
 from simgit.segment.states import Batch, Tip, new_batch
 from simgit.storage.base import WriteTxn
 
+MIN_WINDOW: Final = 16
+"""So many states at least are packed at once, however often the schema changes."""
 FIELDS: Final = (
     "observation", "action", "reward", "terminated", "truncated",
     "info", "reset", "files", "message",
@@ -36,15 +38,15 @@ def freeze_reward(value: Any) -> float:
     if not isinstance(value, (bool, int, float, complex, str, bytes)):
         value = _scalar(value, "reward")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise InvalidInput(f"reward: {value!r} is not a number", path="reward")
+        raise InvalidInput(f"reward: {shown(value)} is not a number", path="reward")
     if isinstance(value, np.complexfloating):
-        raise InvalidInput(f"reward: {value!r} is not a real number", path="reward")
+        raise InvalidInput(f"reward: {shown(value)} is not a real number", path="reward")
     try:
         reward = float(value)
     except OverflowError:
         reward = float("inf")
     if reward != value and value == value:
-        raise InvalidInput(f"reward: {value!r} has no exact float64", path="reward")
+        raise InvalidInput(f"reward: {shown(value)} has no exact float64", path="reward")
     return reward
 
 
@@ -59,7 +61,7 @@ def freeze_flag(value: Any, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         value = _scalar(value, name)
     if not isinstance(value, (bool, np.bool_)):
-        raise InvalidInput(f"{name}: {value!r} is not a bool", path=name)
+        raise InvalidInput(f"{name}: {shown(value)} is not a bool", path=name)
     return bool(value)
 
 
@@ -81,13 +83,24 @@ def freeze_reset(value: Any) -> Any:
     """
     if value is None or value is False:
         return ABSENT
-    if value is True:
-        return {}
+    if value is True or isinstance(value, np.bool_):
+        return {} if value else ABSENT
     if not isinstance(value, Mapping) or not set(value) <= {"seed", "options"}:
         raise InvalidInput(
             "reset: a bool or a map with 'seed' and 'options' is needed", path="reset"
         )
     return freeze({key: item for key, item in value.items() if item is not None}, "reset")
+
+
+def freeze_files(value: Any) -> bytes:
+    """Return the oid of a tree of files.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(value, bytes) or len(value) != OID_SIZE:
+        raise InvalidInput("files: the oid of a stored tree is needed", path="files")
+    return bytes(value)
 
 
 def freeze_message(value: Any) -> str:
@@ -97,7 +110,7 @@ def freeze_message(value: Any) -> str:
         InvalidInput: it is no string.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"message: {value!r} is not a string", path="message")
+        raise InvalidInput(f"message: {shown(value)} is not a string", path="message")
     text: str = freeze(value, "message")
     return text
 
@@ -110,18 +123,21 @@ def prepare(columns: Columns, parents: tuple[Tip, ...], origin: bytes | None = N
     count = check_columns(columns)
     batches: list[Batch] = []
     schema = parents[0].schema if parents else EMPTY_SCHEMA
-    start = 0
+    start, window = 0, count
     while start < count:
-        rest = tail(columns, start) if start else columns
-        rows = pack(schema, rest, count - start) if schema.fields else None
+        # where the schema changes often, trying all of the rest each time would take for ever
+        size = min(window, count - start)
+        part = columns if size == count else stretch_of(columns, start, start + size)
+        rows = pack(schema, part, size) if schema.fields else None
         if rows is None or rows.count == 0:
-            schema = schema.extended(row_value(rest, 0))
-            rows = pack(schema, rest, count - start)
+            schema = schema.extended(row_value(part, 0))
+            rows = pack(schema, part, size)
             assert rows.count, "a state does not fit the schema that was made for it"
         batch = new_batch(rows, parents, b"" if parents else bytes(origin or NO_ORIGIN.oid))
         batches.append(batch)
         parents = (pending_tip(batch),)
         start += rows.count
+        window = 8 * size if rows.count == size else max(4 * rows.count, MIN_WINDOW)
     return batches
 
 

@@ -99,6 +99,10 @@ class Index:
         self._entries: OrderedDict[int, Entries] = OrderedDict()
         self._mutex = threading.Lock()
 
+    def forget(self) -> None:
+        """Forget what was read, since a transaction was rolled back that may have written it."""
+        self._runs, self._listed, self._entries = {}, (-1, []), OrderedDict()
+
     def runs(self, txn: ReadTxn) -> list[IndexRun]:
         """Return all runs, the newest first."""
         listed = self._listed
@@ -109,7 +113,7 @@ class Index:
         for key, value in txn.scan("index", b"\0", b"\1"):
             run = int.from_bytes(key[1:], "big")
             found.append(self._runs.get(run) or _decode_meta(run, value))
-        # a run's number is never given out again, so an old entry cannot be mistaken
+        # a number that was committed is never given out again; for others see ``forget``
         self._runs = {run.id: run for run in found}
         found.reverse()
         if not writing:

@@ -251,7 +251,8 @@ class PlaneRows(Rows):
     def fixed(self) -> Matrix:  # type: ignore[override]
         """The fixed parts, (rows, width)."""
         planes = self._planes.get(0, self.schema.fixed_size, self._start, self._stop)
-        matrix = np.ascontiguousarray(planes.T)
+        # a copy in any case: the planes of a single row are in row order already
+        matrix = planes.T.copy()
         if self._start % CHECKPOINT_ROWS == 0 and self.count <= CHECKPOINT_ROWS:
             for offset, size, count in self._layout.filters:
                 part = slice(offset, offset + size * count)

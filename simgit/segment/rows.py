@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from simgit.arrays import AnyArray, array_header
+from simgit.arrays import AnyArray, array_header, as_scalar
 from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid, object_header
@@ -76,9 +76,9 @@ class ArrayColumn:
     def __getitem__(self, i: int) -> AnyArray:
         return np.frombuffer(self.chunks[i], self.dtype).reshape(self.shape)
 
-    def slice(self, start: int) -> ArrayColumn:
-        """Return the column from ``start`` on."""
-        return ArrayColumn(self.dtype, self.shape, self.chunks[start:])
+    def slice(self, start: int, stop: int) -> ArrayColumn:
+        """Return a stretch of the column."""
+        return ArrayColumn(self.dtype, self.shape, self.chunks[start:stop])
 
     def values(self) -> list[AnyArray]:
         """Return the arrays one by one."""
@@ -108,10 +108,12 @@ class DenseColumn:
     def __getitem__(self, i: int) -> Any:
         return ABSENT if self.rows is not None and i not in self.rows else self.data[i]
 
-    def slice(self, start: int) -> DenseColumn:
-        """Return the column from ``start`` on."""
-        rows = None if self.rows is None else self.rows[self.rows >= start] - start
-        return DenseColumn(self.data[start:], rows)
+    def slice(self, start: int, stop: int) -> DenseColumn:
+        """Return a stretch of the column."""
+        rows = self.rows
+        if rows is not None:
+            rows = rows[(rows >= start) & (rows < stop)] - start
+        return DenseColumn(self.data[start:stop], rows)
 
     def values(self) -> list[Any]:
         """Return the elements one by one, as NumPy scalars or arrays."""
@@ -144,10 +146,10 @@ def row_value(columns: Columns, i: int) -> dict[str, Any]:
     }
 
 
-def tail(columns: Columns, start: int) -> Columns:
-    """Return the columns without their first ``start`` states."""
+def stretch_of(columns: Columns, start: int, stop: int) -> Columns:
+    """Return a stretch of the columns."""
     return {
-        name: column[start:] if isinstance(column, list) else column.slice(start)
+        name: column[start:stop] if isinstance(column, list) else column.slice(start, stop)
         for name, column in columns.items()
     }
 
@@ -417,10 +419,9 @@ def _leading(values: Sequence[Any], good: Any) -> int:
 
 def as_bytes(array: AnyArray, width: int) -> Matrix:
     """Return an array's elements as a matrix of bytes, a row for each entry of the first axis."""
-    if width == 0 or not len(array):
+    if array.size == 0:
         return np.zeros((len(array), width), np.uint8)
-    flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    return flat.view(np.uint8).reshape(len(array), width)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(len(array), width)
 
 
 def _encode_fixed(kind: FieldType, values: list[Any], kinds: set[type]) -> Matrix:
@@ -614,7 +615,7 @@ def _decode_fixed(kind: FieldType, fixed: bytes, at: int) -> Any:
         if kind.width == 0:
             return np.zeros(kind.shape, kind.dtype)
         array = np.frombuffer(fixed, kind.dtype, count, at)
-        return array.reshape(kind.shape) if kind.shape else array[0]
+        return as_scalar(array.reshape(kind.shape))
     return complex(*struct.unpack_from("<dd", fixed, at))
 
 

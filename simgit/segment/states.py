@@ -59,6 +59,8 @@ from simgit.storage.base import ReadTxn, WriteTxn
 
 SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
 SchemaReader = Callable[[ReadTxn, bytes], Schema]
+Key = tuple[bytes, int, int, int]
+"""Last state and rows of a segment, number of a block, and what of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def batch_head(schema: Schema, parents: Sequence[Tip], origin: bytes) -> bytes:
 class _Named:
     """Consecutive rows of a block with their names, and what precedes the first in its payload."""
 
-    key: tuple[bytes, bytes, bytes, int]
+    key: Key
     head: bytes
     oids: list[bytes]
     rows: Rows
@@ -112,7 +114,7 @@ class StateStore:
         self._layouts: dict[bytes, Layout] = {}
         self._tip: Tip | None = None
         self._last_named: _Named | None = None
-        self._block: tuple[tuple[bytes, int, bool], Block] | None = None
+        self._block: tuple[Key, Block] | None = None
 
     # --- writing ---
 
@@ -248,7 +250,7 @@ class StateStore:
     def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
         """Return a block of a segment, checked against its checksums."""
         info = header.blocks[number]
-        key = (info.fixed_check + header.parent + header.schema, number, variable)
+        key = (header.last, header.count, number, variable)
         cached = self._block  # read once: another thread may replace it
         if cached is not None and cached[0] == key:
             return cached[1]
@@ -309,7 +311,7 @@ class StateStore:
 
     def _named(self, txn: ReadTxn, header: Header, number: int, first: int, stop: int) -> _Named:
         """Return rows of a block with their oids, from a 64th one on (perhaps beyond ``stop``)."""
-        key = (header.blocks[number].fixed_check, header.parent, header.last, first)
+        key = (header.last, header.count, number, first)
         named = self._last_named  # read once: another thread may replace it
         if named is None or named.key != key or len(named.oids) < stop - first:
             block = self.block(txn, header, number)
@@ -397,7 +399,7 @@ class StateStore:
             rows = self.block(txn, header, i).rows
             if i == number:
                 rows = rows.slice(0, step - first + 1)
-                returned += float(rewards(rows).sum())
+                returned += total(rewards(rows))
             found = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
             episode += len(found) if i == number else 0
             if len(found):
@@ -474,6 +476,12 @@ def rewards(rows: Rows) -> npt.NDArray[np.float64]:
     return values
 
 
+def total(values: npt.NDArray[np.float64]) -> float:
+    """Return the sum of rewards."""
+    with np.errstate(all="ignore"):  # infinities of both signs
+        return float(values.sum())
+
+
 def episode_starts(rows: Rows, root: bool) -> npt.NDArray[np.bool_]:
     """Return for each row whether an episode starts there; a root starts one in any case."""
     index = rows.schema.index.get(("reset",))
@@ -527,7 +535,7 @@ def _write_block(
     parts += [fixed, variable]
     return BlockInfo(
         offset, len(fixed), len(variable), int(episode_starts(rows, root).sum()),
-        float(rewards(rows).sum()), checksum(fixed), checksum(variable),
+        total(rewards(rows)), checksum(fixed), checksum(variable),
     )  # fmt: skip
 
 
