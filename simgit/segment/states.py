@@ -248,7 +248,8 @@ class StateStore:
     def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
         """Return a block of a segment, checked against its checksums."""
         info = header.blocks[number]
-        key = (info.fixed_check + header.parent + header.schema, number, variable)
+        checks = info.fixed_check + info.variable_check
+        key = (checks + header.parent + header.schema + header.layout, number, variable)
         cached = self._block  # read once: another thread may replace it
         if cached is not None and cached[0] == key:
             return cached[1]
