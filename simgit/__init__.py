@@ -4,6 +4,8 @@ Every state of every run is an immutable object named by its hash; runs are refs
 state and go on exactly.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from simgit.errors import (
     AlreadyExists,
     Cluster,
@@ -19,7 +21,9 @@ from simgit.errors import (
 from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.state import State
-from simgit.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from simgit.trajectory import Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,3 +42,12 @@ __all__ = [
     "Storage",
     "Trajectory",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # what a command that reads one state does not need is imported when it is asked for
+    if name == "Trajectory":
+        from simgit.trajectory import Trajectory
+
+        return Trajectory
+    raise AttributeError(f"module 'simgit' has no attribute '{name}'")

@@ -8,12 +8,9 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from simgit import attachments, configuration, fsck, history, maintenance, trees
-from simgit import log as logs
-from simgit import worktree as files_on_disk
-from simgit.diff import Change, StateDiff, diff_configs, diff_states
+from simgit import configuration, history
 from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
 from simgit.freeze import freeze
 from simgit.layout import (
@@ -26,10 +23,8 @@ from simgit.layout import (
 from simgit.objects import Decodable, Tag
 from simgit.odb import ObjectDatabase
 from simgit.oid import SHORT, Oid
-from simgit.recorder import FlushPolicy, Lane, LaneRecorder, Recorder
 from simgit.refs import HEAD, RUNS, TAGS, LogEntry, Refs, RunRef, TagRef, moved, now
 from simgit.revision import Found, Range, Resolved, Revisions, whole_episode
-from simgit.rundiff import RunDiff, diff_runs
 from simgit.runs import RunInfo, Runs
 from simgit.segment.header import Location
 from simgit.segment.rows import ABSENT
@@ -38,8 +33,19 @@ from simgit.state import State, load_state
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
 from simgit.storage.memory import MemoryStorage
-from simgit.trajectory import Trajectory
 from simgit.writing import freeze_flag, freeze_message, freeze_reset, freeze_reward, prepare, store
+
+if TYPE_CHECKING:
+    from simgit import fsck, maintenance
+    from simgit import log as logs
+    from simgit import worktree as files_on_disk
+    from simgit.diff import Change, StateDiff
+    from simgit.recorder import Lane
+    from simgit.rundiff import RunDiff
+    from simgit.trajectory import Trajectory
+
+# Modules that only some operations need are imported there: a command that reads one state should
+# not wait for all the others.
 
 MEMORY: Final = ":memory:"
 
@@ -278,6 +284,8 @@ class Repository:
         Raises:
             InvalidInput: a value has no encoding, or the run is completed.
         """
+        from simgit import worktree as files_on_disk
+
         if files is not None and not isinstance(files, Oid):
             files = files_on_disk.store_files(self.odb, files)
         value = {
@@ -364,6 +372,8 @@ class Repository:
         Raises:
             InvalidInput: a run is completed.
         """
+        from simgit.recorder import FlushPolicy, LaneRecorder, Recorder
+
         if run is not None and not run:
             raise InvalidInput("a recorder needs one or more runs")
         if flush_every is None:
@@ -389,6 +399,8 @@ class Repository:
     def _lane(
         self, txn: Any, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid
     ) -> Lane:
+        from simgit.recorder import Lane
+
         ref = self.runs_.ensure(txn, name, config, seed)
         lane = Lane(self.odb, self.refs, name, ref, self.runs_.tip(txn, ref), origin)
         lane.claim(txn)
@@ -525,6 +537,8 @@ class Repository:
         Raises:
             Conflict: files were changed there, and no ``force``; nothing was done.
         """
+        from simgit import worktree as files_on_disk
+
         run = self._run_named(target) if not detach else None
         with self._read() as txn:
             old = self.refs.head_oid(txn)
@@ -555,6 +569,8 @@ class Repository:
 
     def status(self) -> files_on_disk.Status:
         """Compare the working directory with the files of HEAD's state."""
+        from simgit import worktree as files_on_disk
+
         if self.worktree is None:
             return files_on_disk.Status((), (), ())
         with self._read() as txn:
@@ -564,6 +580,8 @@ class Repository:
 
     def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
         """Return the paths of a state's files with the oids of their blobs."""
+        from simgit import worktree as files_on_disk
+
         tree = self.state(revision).files
         if tree is None:
             return {}
@@ -588,6 +606,8 @@ class Repository:
             NotFound: there is no such state.
             InvalidInput: the name is not allowed, or some part of the data has no encoding.
         """
+        from simgit import attachments, trees
+
         state = self.resolve(revision)
         blob = None
         if isinstance(data, Path):
@@ -604,6 +624,8 @@ class Repository:
 
     def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
         """Return a state's attachments: name to kind and oid."""
+        from simgit import attachments
+
         with self._read() as txn:
             state = self._resolve(txn, revision).oid
             return attachments.attachments(self.odb, txn, state)
@@ -614,12 +636,16 @@ class Repository:
         Raises:
             NotFound: the state has none of this name.
         """
+        from simgit import attachments, trees
+
         with self._read() as txn:
             state = self._resolve(txn, revision).oid
             return trees.load_data(self.odb, txn, *attachments.find(self.odb, txn, state, name))
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of what it was."""
+        from simgit import attachments
+
         with self.odb.write() as txn:
             state = self._resolve(txn, revision).oid
             return attachments.detach(self.odb, txn, state, name)[1]
@@ -711,6 +737,8 @@ class Repository:
             NotFound: see ``resolve``.
             InvalidInput: a revision or the condition cannot be read.
         """
+        from simgit import log as logs
+
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
             most = limit if where is None else None
@@ -728,6 +756,8 @@ class Repository:
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
     ) -> list[logs.LogLine]:
         """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        from simgit import log as logs
+
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
             cuts = tuple(self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn))
@@ -737,6 +767,8 @@ class Repository:
 
     def episodes(self, revision: str | Oid = HEAD) -> list[logs.EpisodeLine]:
         """Return the episodes of a state's history, the newest first."""
+        from simgit import log as logs
+
         with self._read() as txn:
             tip = self._resolve(txn, revision).place
             return list(logs.episodes(self.odb, txn, tip))
@@ -763,6 +795,8 @@ class Repository:
     def _selection(
         self, txn: ReadTxn, revisions: Sequence[str | Oid], every: bool
     ) -> logs.Selection:
+        from simgit import log as logs
+
         tips, exclude = [], []
         for revision in revisions or (() if every else (HEAD,)):
             text = revision if isinstance(revision, str) else ""
@@ -850,6 +884,8 @@ class Repository:
     def _trajectory(
         self, place: Location, start: int, stop: int | None, run: str | None
     ) -> Trajectory:
+        from simgit.trajectory import Trajectory
+
         def make(where: Location, values: dict[str, Any] | None) -> State:
             with self._read() as txn:
                 return load_state(self.odb, txn, where, run)
@@ -864,6 +900,9 @@ class Repository:
         length on each side (and, if ``whole``, how many aligned states are equal after it).
         Everything else is compared as states, field by field.
         """
+        from simgit.diff import diff_states
+        from simgit.rundiff import diff_runs
+
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
             runs = all(isinstance(x, str) and self._names_run(txn, x) for x in (a, b))
@@ -873,18 +912,24 @@ class Repository:
 
     def diff_states(self, a: str | Oid, b: str | Oid = HEAD) -> StateDiff:
         """Compare two states field by field."""
+        from simgit.diff import diff_states
+
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
         return diff_states(self.odb, one.place, two.place)
 
     def diff_runs(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> RunDiff:
         """Compare the histories that lead to two states."""
+        from simgit.rundiff import diff_runs
+
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
         return diff_runs(self.odb, one.place, two.place, whole=whole)
 
     def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
         """Return the settings in which the resolved configurations of two runs differ."""
+        from simgit.diff import diff_configs
+
         return diff_configs(self.config(a), self.config(b))
 
     def _names_run(self, txn: ReadTxn, text: str) -> bool:
@@ -895,8 +940,12 @@ class Repository:
 
     def gc(self, progress: maintenance.Progress | None = None) -> maintenance.GcReport:
         """Join small segments and index runs, and give back the space; no oid changes."""
+        from simgit import maintenance
+
         return maintenance.gc(self.odb, progress)
 
     def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
         """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""
+        from simgit import fsck
+
         return fsck.Fsck(self.odb, self.refs, progress).run()
