@@ -146,11 +146,16 @@ class _Front:
         self.txn = txn
         self.marks: dict[Location, int] = {}
         self.heap: list[tuple[int, int, int]] = []
+        self.passed: dict[int, int] = {}  # line -> the marks of what was popped on it
 
     def add(self, place: Location, marks: int) -> None:
         if place not in self.marks:
             heapq.heappush(self.heap, (-generation(self.txn, place), place.line, place.step))
         self.marks[place] = self.marks.get(place, 0) | marks
+
+    def paint(self, place: Location, marks: int) -> None:
+        """Add a place; what was popped on its line lies above it, so it has those marks too."""
+        self.add(place, marks | self.passed.get(place.line, 0))
 
     def pop(self) -> tuple[Location, int]:
         _, line, step = heapq.heappop(self.heap)
@@ -177,12 +182,13 @@ def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> lis
         if marks == _A | _B:
             bases.append(place)
             marks |= _STALE
+        front.passed[place.line] = front.passed.get(place.line, 0) | marks
         older = front.next_on_line(place)
         if older is not None:
-            front.add(older, marks)
+            front.paint(older, marks)
             continue
         for parent in parents_of(odb, txn, read_line(txn, place.line)):
-            front.add(parent, marks)
+            front.paint(parent, marks)
     return bases
 
 

@@ -85,6 +85,9 @@ class _Sorting:
             for place in parents:
                 ends[place.line].add(place.step)
                 self.waiting[place] = self.waiting.get(place, 0) + 1
+        for found in self.lines.values():
+            if wanted.cuts and len(found.parents) != 1:
+                ends[found.id].add(found.step)
         self.below: dict[Location, int] = {}
         for line, steps in ends.items():
             self._cut(self.lines[line], sorted(steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 import numpy as np
 
 from simgit.cli.app import App, answer_no, command, one_of
+from simgit.cli.describe import flat
 from simgit.cli.output import Output, clean, number, plural
 from simgit.cli.values import REVISION
 from simgit.repository import Repository
@@ -98,9 +100,9 @@ def write_changes(out: Output, changes: Iterable[Change], indent: str = "") -> N
     for change in changes:
         name = clean(change.name)
         if change.kind == "added":
-            out.line(indent + out.paint(f"+ {name}: {_text(change.after)}", "new"))
+            _write_one(out, indent, "+", "new", change.name, change.after)
         elif change.kind == "removed":
-            out.line(indent + out.paint(f"- {name}: {_text(change.before)}", "old"))
+            _write_one(out, indent, "-", "old", change.name, change.before)
         elif change.array is not None:
             _write_array(out, name, change, indent)
         else:
@@ -110,6 +112,13 @@ def write_changes(out: Output, changes: Iterable[Change], indent: str = "") -> N
                 out.line(f"{indent}  {name}: {arrow}")
             else:
                 _write_sides(out, name, before, after, indent)
+
+
+def _write_one(out: Output, indent: str, sign: str, style: str, name: str, value: Any) -> None:
+    """Print what is on one side only, a map key by key."""
+    leaves = flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    for path, leaf in leaves.items():
+        out.line(indent + out.paint(f"{sign} {clean(path)}: {_text(leaf)}", style))
 
 
 def _write_array(out: Output, name: str, change: Change, indent: str) -> None:
@@ -156,10 +165,10 @@ def _runs(repo: Repository, out: Output, a: str, b: str, as_json: bool) -> bool:
 def _write_runs(
     repo: Repository, out: Output, a: str, b: str, found: RunDiff, config: Sequence[Change]
 ) -> None:
-    base = repo.merge_base(a, b)
-    if found.ancestor is None or base is None:
+    if found.ancestor is None:
         out.line("no common ancestor")
     else:
+        base = repo.resolve(f"{a}@{found.ancestor.step}")
         short = out.paint(base.short(repo.abbreviation), "oid")
         out.line(f"common ancestor: {short} step {found.ancestor.step}")
     head = [
@@ -169,7 +178,9 @@ def _write_runs(
     out.table([head, _side(a, found.a, "old"), _side(b, found.b, "new")], (1, 2, 3, 4, 5))
     if found.aligned:
         equal = ", ".join(f"{name} {n}" for name, n in found.equal.items())
-        out.line(f"of {plural(found.aligned, 'step')} that both have since, equal: {equal}")
+        text = f"of {plural(found.aligned, 'step')} that both have since, equal: {equal}"
+        for line in textwrap.wrap(text, 79, subsequent_indent="  "):
+            out.line(line)
     if found.first_step is not None:
         out.line(f"first difference: step {found.first_step}")
         write_changes(out, found.changes)

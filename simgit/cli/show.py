@@ -65,10 +65,10 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
     """Print a state with its values."""
     digits = repo.abbreviation
     names = repo.decorations().get(state.oid, [])
-    refs = f" ({', '.join(decoration(out, name) for name in names)})" if names else ""
-    out.line(out.paint(f"state {state.oid.hex()}", "oid") + refs)
+    out.line(out.paint(f"state {state.oid.hex()}", "oid"))
     place = f"episode {state.episode}, state {state.episode_step}"
-    rows = [["step", f"{state.step} ({place})"]]
+    rows = [["refs", ", ".join(decoration(out, name) for name in names)]] if names else []
+    rows.append(["step", f"{state.step} ({place})"])
     if state.parents:
         rows.append(["parents", " ".join(p.short(digits) for p in state.parents)])
     if state.origin:

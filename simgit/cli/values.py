@@ -37,8 +37,9 @@ class Value(click.ParamType):  # type: ignore[type-arg]
     def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return json.loads(text)
-        except ValueError as error:
-            self.fail(f"'{text}' is not JSON ({error}); strings need quotes", param, ctx)
+        except json.JSONDecodeError as error:
+            why = f"{error.msg} at column {error.colno}".lower()
+            self.fail(f"'{text}' is not JSON ({why}); strings need quotes", param, ctx)
 
 
 def load(path: Path) -> Any:

@@ -37,7 +37,7 @@ def test_what_could_steer_the_terminal_is_shown(repo) -> None:
 def test_diff_of_states(repo) -> None:
     lines = repo("diff").lines
     assert lines[0].startswith("--- ") and lines[1].startswith("+++ ")
-    assert "  action: 1 → 0" in lines and "- info: {'lives': 3}" in lines
+    assert "  action: 1 → 0" in lines and "- info.lives: 3" in lines
     assert "  observation: 1 of 2 elements differ, by 0.5 at most, 0.25 on average" in lines
     assert repo("diff", "main~1..main", "--json").json["changes"][0]["path"] == "action"
     repo("diff", "--exit-code", code=1)
