@@ -70,6 +70,23 @@ def test_known_hashes() -> None:
     assert hash_value(None) == 13646096770106105413
 
 
+@needs_traces
+def test_the_recorded_hash_of_a_real_pod_is_that_of_its_template_as_admitted() -> None:
+    (manifest,) = load_trace(real("cronjob")).applied()
+    spec = dict(manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+    for_five_minutes = {"effect": "NoExecute", "operator": "Exists", "tolerationSeconds": 300}
+    keys = [f"node.kubernetes.io/{name}" for name in ("not-ready", "unreachable")]
+    spec |= {
+        "enableServiceLinks": True,
+        "nodeName": "any",
+        "preemptionPolicy": "PreemptLowerPriority",
+        "priority": 0,
+        "serviceAccountName": "default",
+        "tolerations": [{"key": key, **for_five_minutes} for key in keys],
+    }
+    assert pod_spec_hash(spec) == 10855072724872030168
+
+
 def test_pod_spec_hashes_leave_out_what_differs_between_equal_pods() -> None:
     plain = {"containers": [{"name": "c", "ports": [{"containerPort": 1}]}]}
     access = [{"name": "kube-api-access-x1"}]

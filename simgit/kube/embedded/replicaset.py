@@ -20,6 +20,7 @@ class ReplicaSet(PodOwner):
     """A set of equal pods, on its own or as one revision of a Deployment."""
 
     kind = "ReplicaSet"
+    spreads = True
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start with no wish; a Deployment or a manifest sets it."""
