@@ -97,6 +97,23 @@ def test_generated_traces_are_valid_files(name: str) -> None:
     assert trace_warnings(trace) == []
 
 
+GOLDEN = {
+    "cpu-slight": "d7cae980f413f2bf",
+    "cpu-heavy": "dce5bbb5cfd6bc89",
+    "mem-slight": "ac4d2ec13341fac7",
+    "mem-heavy": "9c132f8cb8926241",
+    "cpu-mem": "0071fb6f5f500a1b",
+    "replicas-over": "707156af9be2a540",
+    "mem-replicas": "9e3396fadd3370cc",
+}
+
+
+def test_generated_traces_are_the_same_on_every_machine() -> None:
+    assert {name: trace_id(generate(name).trace)[:16] for name in SCENARIOS} == GOLDEN
+    varied = generate("mem-replicas", severity=5, seed=9)
+    assert trace_id(varied.trace)[:16] == "2f2cdf56aa1511b6"
+
+
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(NotFound, match="no scenario 'x'"):
         generate("x")
