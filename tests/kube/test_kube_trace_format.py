@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, NotFound
 from simgit.kube.trace import Event, Lifecycle, Trace
 from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_format import canonical_bytes, dump_trace, load_trace, trace_id
+from simgit.kube.trace_format import canonical_bytes, dump_trace, load_trace, read_trace, trace_id
 from simgit.kube.trace_hash import hash_value, pod_spec_hash
 
 SHARED = Path(__file__).parents[3] / "shared" / "simkube" / "traces"
@@ -185,6 +185,18 @@ def test_truncated_trailing_and_oversized_files_are_refused() -> None:
         load_trace(data, max_bytes=10)
     with pytest.raises(InvalidInput, match="more than 3 maps"):
         load_trace(data, max_maps=3)
+
+
+def test_a_file_is_read_or_refused(tmp_path: Path) -> None:
+    data = msgpack.packb(minimal())
+    (tmp_path / "a.sktrace").write_bytes(data)
+    assert read_trace(tmp_path / "a.sktrace").source == data
+    with pytest.raises(NotFound, match="no such file"):
+        read_trace(tmp_path / "b.sktrace")
+    with pytest.raises(InvalidInput, match="is not a file"):
+        read_trace(tmp_path)
+    with pytest.raises(InvalidInput, match="more than the limit"):
+        read_trace(tmp_path / "a.sktrace", max_bytes=5)
 
 
 def test_lengths_that_the_bytes_do_not_back_allocate_nothing() -> None:
