@@ -143,6 +143,8 @@ def test_bad_time_and_nodes_are_refused() -> None:
         virtual_nodes(1, cpu="-1")
     with pytest.raises(InvalidInput):
         PodDelays(create=-1)
+    with pytest.raises(InvalidInput, match="no node 'n9'"):
+        make(faults=Faults(lost_nodes={"n9": 1}))
 
 
 def test_nodes_as_plain_data_make_the_same_nodes() -> None:
