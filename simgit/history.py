@@ -147,8 +147,7 @@ class _Painting:
     those of everything that reached its line so far.
     """
 
-    def __init__(self, odb: ObjectDatabase, txn: ReadTxn) -> None:
-        self.odb = odb
+    def __init__(self, txn: ReadTxn) -> None:
         self.txn = txn
         self._marks: dict[tuple[bool, Location], int] = {}
         self._heap: list[tuple[int, bool, Location]] = []
@@ -187,7 +186,7 @@ class _Painting:
 
 def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
     """Paint the ancestors of both from the newest down, as git does, a line at a time."""
-    painting = _Painting(odb, txn)
+    painting = _Painting(txn)
     painting.add(a, _A)
     painting.add(b, _B)
     bases = []

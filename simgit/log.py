@@ -85,6 +85,9 @@ class _Sorting:
             for place in parents:
                 ends[place.line].add(place.step)
                 self.waiting[place] = self.waiting.get(place, 0) + 1
+        for found in self.lines.values():
+            if wanted.cuts and len(found.parents) != 1:
+                ends[found.id].add(found.step)
         self.below: dict[Location, int] = {}
         for line, steps in ends.items():
             self._cut(self.lines[line], sorted(steps))
@@ -158,6 +161,25 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: Stretch) -> list[LogLine]:
     found = [LogLine(*row) for row in zip(*columns, strict=True)]
     found.reverse()
     return found
+
+
+def matching(odb: ObjectDatabase, parts: Sequence[Stretch], condition: str) -> Iterator[LogLine]:
+    """Yield the lines of the states in some parts that fulfil a condition.
+
+    Raises:
+        InvalidInput: it is none, or does not apply to the values that a field has.
+    """
+    from simgit.predicate import Predicate
+    from simgit.trajectory import Trajectory
+
+    holds = Predicate(condition)
+    for part in parts:
+        tip = Location(part.line, part.stop - 1)
+        mask = holds(Trajectory(odb, tip, part.start, part.stop))
+        if mask.any():
+            with odb.read() as txn:
+                found = lines(odb, txn, part)
+            yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
 
 
 def _names(

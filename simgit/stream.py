@@ -134,8 +134,11 @@ def _parse(line: bytes, number: int) -> Any:
         return json.loads(line)
     except UnicodeDecodeError:
         raise InvalidInput(f"line {number}: it is not UTF-8", line=number) from None
+    except json.JSONDecodeError as error:
+        why = f"{error.msg} at column {error.colno}".lower()
+        raise InvalidInput(f"line {number}: it is not JSON: {why}", line=number) from None
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"line {number}: it is not JSON: {error}", line=number) from None
+        raise InvalidInput(f"line {number}: it cannot be read: {error}", line=number) from None
 
 
 def _msgpack(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:

@@ -62,10 +62,15 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], Comman
     def wrap(function: Callable[..., Any]) -> Command:
         with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
         made = click.command(name, cls=Command, example=example)(click.pass_obj(with_json))
-        made.params.sort(key=lambda param: not isinstance(param, click.Argument))
+        made.params.sort(key=_position)
         return made
 
     return wrap
+
+
+def _position(param: click.Parameter) -> int:
+    """Arguments come first in a command's help, ``--json`` last."""
+    return 0 if isinstance(param, click.Argument) else 1 + (param.name == "as_json")
 
 
 def answer_no() -> None:

@@ -129,4 +129,4 @@ def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tu
 def _own(info: RunInfo) -> dict[str, str]:
     from simgit.cli.describe import flat, value_text
 
-    return {key: value_text(value) for key, value in flat(dict(info.overrides)).items()}
+    return {key: value_text(value) for key, value in sorted(flat(dict(info.overrides)).items())}

@@ -81,6 +81,6 @@ class Graph:
         moved = " /" * (len(self.columns) - right - 1)
         if right == left + 1:
             return ["| " * left + "|/" + moved]
-        across = "| " * left + "| " + "|_" * (right - left - 1) + "/" + moved
+        across = "| " * (left + 1) + "_".join("|" * (right - left - 1)) + "/" + moved
         rest = len(self.columns) - left - 2
         return [across, "| " * left + "|/" + "| " * rest]

@@ -29,9 +29,10 @@ simgit log main..try --json""")  # fmt: skip
 @click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
 @click.option("--oneline", is_flag=True, help="One line a state.")
 @click.option("--graph", is_flag=True, help="Draw how histories fork and merge.")
-@click.option("--simplify", is_flag=True, help="Only tips, tags, forks and merges.")
+@click.option("--simplify", is_flag=True, help="Only tips, tags, forks, merges and roots.")
 @click.option("--all", "every", is_flag=True, help="Begin at all runs and tags, and at HEAD.")
 @click.option("--episodes", is_flag=True, help="One line an episode.")
+@click.option("--where", metavar="CONDITION", help="Only states with, say, 'reward > 0'.")
 @click.option("--reverse", is_flag=True, help="The oldest first.")
 def log(
     app: App,
@@ -42,16 +43,23 @@ def log(
     simplify: bool,
     every: bool,
     episodes: bool,
+    where: str | None,
     reverse: bool,
     as_json: bool,
 ) -> None:
     """Show the states that lead to REVISIONS (HEAD by default), the newest first.
 
     A range a..b is what is in b but not in a, a...b what is in only one of them, ^a leaves out a.
+
+    A CONDITION compares fields, with and, or, not, + - * / and numbers: action == 1, info.lives <
+    3, observation[2] > 0.5, step % 100 == 0, 'goal' in message, episode in (1, 2).
     """
     one_of(episodes=episodes, graph=graph)
     one_of(reverse=reverse, graph=graph)
     one_of(reverse=reverse, simplify=simplify)
+    for option, given in (("--episodes", episodes), ("--simplify", simplify), ("--graph", graph)):
+        if where and given:
+            raise click.UsageError(f"--where and {option} cannot be used together")
     with app.repository() as repo, app.output(page=True) as out:
         if episodes:
             _episodes(repo, out, revisions, limit, reverse, as_json)
@@ -60,7 +68,7 @@ def log(
         if simplify:
             found = repo.outline(*revisions, every=every, limit=limit)
         else:
-            found = repo.log(*revisions, every=every, limit=limit, reverse=reverse)
+            found = repo.log(*revisions, every=every, limit=limit, reverse=reverse, where=where)
         if as_json:
             for line in found:
                 out.json(record(line))
@@ -117,7 +125,7 @@ class _Renderer:
         self.out = out
         self.digits = repo.abbreviation
         self.refs = {
-            oid: f" ({', '.join(decoration(out, name) for name in names)})"
+            oid: ", ".join(decoration(out, name) for name in names)
             for oid, names in repo.decorations().items()
         }
 
@@ -127,9 +135,8 @@ class _Renderer:
         short = oid.hex()[: self.digits]
         if self.out.color:
             short = self.out.paint(short, "oid")
-        text = (
-            f"{short}{self.refs.get(oid, '')} step {line.step} ep{line.episode}.{line.episode_step}"
-        )
+        refs = f" ({self.refs[oid]})" if oid in self.refs else ""
+        text = f"{short}{refs} step {line.step} ep{line.episode}.{line.episode_step}"
         if line.reset:
             text += " reset"
         if line.action is not None:
@@ -149,7 +156,9 @@ class _Renderer:
     def full(self, line: LogLine) -> list[str]:
         """Return a state as a paragraph."""
         out = self.out
-        lines = [out.paint(f"state {line.oid.hex()}", "oid") + self.refs.get(line.oid, "")]
+        lines = [out.paint(f"state {line.oid.hex()}", "oid")]
+        if line.oid in self.refs:
+            lines.append(f"Refs:    {self.refs[line.oid]}")
         if len(line.parents) > 1:
             lines.append("Merge:   " + " ".join(p.short(self.digits) for p in line.parents))
         place = "its reset" if line.reset else f"state {line.episode_step}"

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look at history and data": {
         "log": ("log", "Show the states that lead to a revision."),
         "show": ("show", "Show a state, a run or a tag with its values."),
+        "diff": ("diff", "Compare states, runs or configurations."),
         "status": ("checkout", "Show where HEAD is."),
         "reflog": ("refs", "Show what a ref was before."),
         "merge-base": ("ancestry", "Find the common ancestor of two revisions."),
@@ -61,8 +62,25 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
 _FLAT: Final = {name: where for section in COMMANDS.values() for name, where in section.items()}
 
 
+class ReaderLeft(Exception):
+    """Nobody reads stdout any more; click has another meaning for the OSError."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C; click would print a line for the KeyboardInterrupt."""
+
+
 class LazyGroup(click.Group):
     """Imports the module of a command when the command is called or completed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderLeft from None
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -114,9 +132,9 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
         code = call()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
+    except (ReaderLeft, BrokenPipeError):
         return _quiet_pipe()
-    except (KeyboardInterrupt, click.Abort):
+    except (Interrupted, KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.UsageError as error:
         return _usage(error)
@@ -190,10 +208,10 @@ def cli(ctx: click.Context, directories: tuple[str, ...], no_pager: bool, debug:
 
     \b
     A revision names a state:
-      HEAD  main  tags/v1  3f9a2c41         a run, a tag, the beginning of an oid
-      main~3  main^2  main@{2}              ancestors, parents, what the run was before
-      main@200  main@ep5  main@ep5.10       a step, an episode, a state in an episode
-      a..b  a...b  main@100..200            ranges, for log and diff
+      HEAD  main  tags/v1  3f9a2c41    a run, a tag, the beginning of an oid
+      main~3  main^2  main@{2}         ancestors, parents, what it was before
+      main@200  main@ep5  main@ep5.10  a step, an episode, a state in it
+      a..b  a...b  main@100..200       ranges, for log and diff
     """
     ctx.obj = App(Path(*directories) if directories else Path(), pager=not no_pager)
 

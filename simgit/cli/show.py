@@ -16,6 +16,8 @@ from simgit.repository import Repository
 from simgit.state import State, shown
 
 _EDGE = 3
+_SHOWN = 64
+"""Larger arrays are shortened, much larger ones and images are described."""
 
 
 @command("show", example="""\
@@ -63,10 +65,10 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
     """Print a state with its values."""
     digits = repo.abbreviation
     names = repo.decorations().get(state.oid, [])
-    refs = f" ({', '.join(decoration(out, name) for name in names)})" if names else ""
-    out.line(out.paint(f"state {state.oid.hex()}", "oid") + refs)
+    out.line(out.paint(f"state {state.oid.hex()}", "oid"))
     place = f"episode {state.episode}, state {state.episode_step}"
-    rows = [["step", f"{state.step} ({place})"]]
+    rows = [["refs", ", ".join(decoration(out, name) for name in names)]] if names else []
+    rows.append(["step", f"{state.step} ({place})"])
     if state.parents:
         rows.append(["parents", " ".join(p.short(digits) for p in state.parents)])
     if state.origin:
@@ -117,14 +119,24 @@ def _is_large(value: Any) -> bool:
 
 
 def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
-    threshold = value.size + 1 if full else 64
+    form = f"{label}{value.dtype}[{', '.join(map(str, value.shape))}]"
+    if not full and value.size > _SHOWN and (value.ndim > 2 or value.size > 100 * _SHOWN):
+        return [form + _range(value)]
+    threshold = value.size + 1 if full else _SHOWN
     text = np.array2string(
         value, precision=6, threshold=threshold, edgeitems=_EDGE, max_line_width=72
     )
-    head = f"{label}{value.dtype}[{', '.join(map(str, value.shape))}]"
-    if "\n" not in text and len(head) + len(text) < 74:
-        return [f"{head} {text}"]
-    return [head, *("  " + line for line in text.splitlines())]
+    if "\n" not in text and len(form) + len(text) < 74:
+        return [f"{form} {text}"]
+    return [form, *("  " + line for line in text.splitlines())]
+
+
+def _range(value: np.ndarray[Any, Any]) -> str:
+    """Return the least, greatest and mean element of numbers."""
+    if value.dtype.kind not in "biuf":
+        return ""
+    low, high = number(float(value.min())), number(float(value.max()))
+    return f" from {low} to {high}, mean {number(float(value.mean(dtype=np.float64)))}"
 
 
 def _inline(value: Any) -> str:

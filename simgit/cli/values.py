@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from simgit.cli.app import App
 from simgit.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]
@@ -35,8 +37,9 @@ class Value(click.ParamType):  # type: ignore[type-arg]
     def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return json.loads(text)
-        except ValueError as error:
-            self.fail(f"'{text}' is not JSON ({error}); strings need quotes", param, ctx)
+        except json.JSONDecodeError as error:
+            why = f"{error.msg} at column {error.colno}".lower()
+            self.fail(f"'{text}' is not JSON ({why}); strings need quotes", param, ctx)
 
 
 def load(path: Path) -> Any:
@@ -96,6 +99,8 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the names that begin with what is typed; none if anything goes wrong."""
+        from click.shell_completion import CompletionItem
+
         head, dots, tail = incomplete.rpartition("..")
         try:
             names = self._all(ctx)

@@ -33,7 +33,7 @@ def diff_traces(before: Trace, after: Trace) -> list[Change]:
     old, new = _versions(before), _versions(after)
     changes = list(_diff_shape(before, after))
     for key in {**old, **new}:
-        changes += _diff_versions(key, old.get(key, []), new.get(key, []))
+        changes += diff_versions(key, old.get(key, []), new.get(key, []))
     return list(dict.fromkeys(changes))
 
 
@@ -53,7 +53,8 @@ def _diff_shape(before: Trace, after: Trace) -> Iterator[Change]:
         yield Change("", "", "events", len(before.events), len(after.events))
 
 
-def _diff_versions(key: _Key, old: list[Manifest], new: list[Manifest]) -> Iterator[Change]:
+def diff_versions(key: _Key, old: list[Manifest], new: list[Manifest]) -> Iterator[Change]:
+    """Yield the differences between the versions of one object, pair by pair."""
     if not old or not new:
         before, after = (name_of(found[0]) if found else None for found in (old, new))
         yield Change(*key, "object", before, after)

@@ -35,7 +35,7 @@ from simgit.segment.rows import Rows
 from simgit.segment.states import SEGMENT_ROWS, StateStore, Tip, write_rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
-LEVEL: Final = 9
+LEVEL: Final = 12
 """zstd's level for segments that are rewritten."""
 TOP_LEVEL: Final = 255
 """The level of index runs that a consolidation made; writing never merges them."""

@@ -22,8 +22,8 @@ from simgit.arrays import MAX_NDIM, AnyArray, array_header, dtype_from_text
 from simgit.errors import Integrity
 from simgit.segment.pack import compress, decompress
 
-GROUP_ARRAYS: Final = 64
-GROUP_BYTES: Final = 8 << 20
+GROUP_ARRAYS: Final = 128
+GROUP_BYTES: Final = 16 << 20
 """A group holds at most so many raw bytes (but one array in any case)."""
 _PLAIN, _PREVIOUS, _FIRST_AXIS, _LAST_AXIS = range(4)
 _HEAD: Final = struct.Struct("<HBBQ")  # arrays, predictor, contiguous steps, raw bytes of one

@@ -1,6 +1,9 @@
 """Where the arrays of states lie: groups keyed by line, field and the step of the first.
 
-groups: u64 line ‖ u16 field ‖ u64 step ‖ u32 piece -> u32 size ‖ group ‖ checksum, in pieces
+    groups: u64 line ‖ u16 field ‖ u64 step -> place of the group's bytes ‖ checksum
+
+The bytes lie in appended pieces (see simgit/bodies.py): a group of 64 frames takes some KiB, and
+values of that size would leave much of their pages empty.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.arrays import AnyArray
+from simgit.bodies import delete_body, get_body, put_body
 from simgit.errors import Integrity
 from simgit.segment.frames import decode_group, encode_group, group_header, group_size
-from simgit.segment.header import PIECE_SIZE, delete_pieces, read_pieces, write_pieces
 from simgit.segment.index import prefix_of
 from simgit.segment.lookup import (
     ARRAYS,
@@ -36,7 +39,7 @@ OidsOf = Callable[[ReadTxn, int, int, npt.NDArray[np.int64]], list[bytes]]
 
 
 def group_key(line: int, field: int, step: int) -> bytes:
-    """Return the key of a group without its piece's number."""
+    """Return the key of a group."""
     return struct.pack(">QHQ", line, field, step)
 
 
@@ -54,7 +57,7 @@ def write_groups(
 
 
 def _put_group(txn: WriteTxn, key: bytes, data: bytes) -> None:
-    write_pieces(txn, "groups", key, len(data).to_bytes(4, "little") + data + checksum(data))
+    txn.put("groups", key, put_body(txn, data) + checksum(data))
 
 
 def _stretches(members: Sequence[Member]) -> Iterator[list[Member]]:
@@ -96,25 +99,21 @@ def read_group(txn: ReadTxn, key: bytes) -> bytes:
     Raises:
         Integrity: it is missing or damaged.
     """
-    first = txn.get("groups", key + b"\0" * 4)
-    if first is None:
+    record = txn.get("groups", key)
+    if record is None:
         raise Integrity("a group of arrays is missing")
-    size = int.from_bytes(first[:4], "little")
-    total = 4 + size + CHECKSUM_SIZE
-    data = first if total <= PIECE_SIZE else read_pieces(txn, "groups", key, 0, total)
-    body = data[4 : 4 + size]
-    if len(data) != total or checksum(body) != data[4 + size :]:
+    data = get_body(txn, record[:-CHECKSUM_SIZE])
+    if checksum(data) != record[-CHECKSUM_SIZE:]:
         raise Integrity("a group of arrays is damaged")
-    return body
+    return data
 
 
 def group_before(txn: ReadTxn, line: int, field: int, step: int) -> tuple[int, bytes] | None:
     """Return first step and key of the newest group of a field that begins at or before a step."""
-    found = txn.floor("groups", group_key(line, field, step) + b"\xff" * 4)
+    found = txn.floor("groups", group_key(line, field, step))
     if found is None or found[0][:10] != group_key(line, field, 0)[:10]:
         return None
-    key = found[0][:18]
-    return int.from_bytes(key[10:], "big"), key
+    return int.from_bytes(found[0][10:], "big"), found[0]
 
 
 def groups_between(
@@ -122,23 +121,17 @@ def groups_between(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield first step and key of the groups that can have members with start <= step < stop."""
     before = group_before(txn, line, field, start)
-    step = before[0] if before else start
-    while step < stop:
-        found = next(
-            iter(txn.scan("groups", group_key(line, field, step), group_key(line, field, stop))),
-            None,
-        )
-        if found is None:
-            return
-        key = found[0][:18]
-        first = int.from_bytes(key[10:], "big")
-        yield first, key
-        step = first + 1
+    first = group_key(line, field, before[0] if before else start)
+    for key, _ in txn.scan("groups", first, group_key(line, field, stop)):
+        yield int.from_bytes(key[10:], "big"), key
 
 
 def delete_group(txn: WriteTxn, key: bytes) -> None:
     """Remove a group."""
-    delete_pieces(txn, "groups", key)
+    record = txn.get("groups", key)
+    if record is not None:
+        delete_body(txn, record[:-CHECKSUM_SIZE])
+        txn.delete("groups", key)
 
 
 def array_here(txn: ReadTxn, line: int, field: int, step: int) -> AnyArray | None:

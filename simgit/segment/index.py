@@ -49,7 +49,9 @@ def encode_pages(entries: Entries) -> Iterator[tuple[int, bytes]]:
     prefix, place = entries
     place_bits = int(place.max()).bit_length() if len(place) else 0
     low_bits = _low_bits(len(prefix), 1 << PREFIX_BITS)
-    at, step = 0, max(1, int((PAGE_SIZE - 64) * 8 / (low_bits + place_bits + 2.6)))
+    # a page's unary part takes a bit an entry, and one for each step of the high bits
+    unary = 1 + (1 << PREFIX_BITS) / max(len(prefix), 1) / (1 << low_bits)
+    at, step = 0, max(1, int((PAGE_SIZE - 80) * 8 / (low_bits + place_bits + unary)))
     while at < len(prefix):
         end = _page_end(prefix, at, step)
         page = _encode_page(prefix[at:end], place[at:end], place_bits)

@@ -1,11 +1,12 @@
 """The embedded cluster meets the contract, repeats itself, and fails only when asked to."""
 
+import json
 from typing import Any
 
 import pytest
 
 from simgit.errors import Cluster, InvalidInput
-from simgit.kube.embedded import EmbeddedCluster, Faults, PodDelays, virtual_nodes
+from simgit.kube.embedded import EmbeddedCluster, Faults, PodDelays, node_spec, virtual_nodes
 from simgit.kube.observe import at_goal
 from simgit.testing.cluster_contract import WEB, ClusterContract, deployment
 
@@ -142,6 +143,14 @@ def test_bad_time_and_nodes_are_refused() -> None:
         virtual_nodes(1, cpu="-1")
     with pytest.raises(InvalidInput):
         PodDelays(create=-1)
+    with pytest.raises(InvalidInput, match="no node 'n9'"):
+        make(faults=Faults(lost_nodes={"n9": 1}))
+
+
+def test_nodes_as_plain_data_make_the_same_nodes() -> None:
+    nodes = virtual_nodes(2, cpu="2500m", extra={"nvidia.com/gpu": 2}, unschedulable=True)
+    again = [node_spec(**json.loads(json.dumps(node.plain()))) for node in nodes]
+    assert tuple(again) == nodes
 
 
 def test_kinds_without_pods_are_noted() -> None:

@@ -6,11 +6,11 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.kube.actions import ACTIONS, act
 from simgit.kube.generate import SCENARIOS, Scenario, default_severity, generate
 from simgit.kube.observe import at_goal
-from simgit.kube.resources import final_resources
+from simgit.kube.resources import GIB, MIB, Resources, final_resources
 from simgit.kube.simulation import DEFAULT, simulate
 from simgit.kube.trace import Trace
 from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_edit import workload
+from simgit.kube.trace_edit import set_replicas, set_requests, workload
 from simgit.kube.trace_format import canonical_bytes, load_trace, trace_id
 
 WEB = workload("web", namespace="default")
@@ -84,6 +84,39 @@ def test_every_severity_is_solved_in_its_number_of_steps(
     assert scenario.severity == (severity or default_severity(name))
 
 
+def needed(asked: Resources, target: int) -> int:
+    """Count the steps on each axis: an action moves along one of three, by one step."""
+    cpu = max(0, -(-(asked.cpu_m - 16_000) // 500))
+    memory = max(0, -(-(asked.memory - 32 * GIB) // (256 * MIB)))
+    return cpu + memory + abs(asked.replicas - target)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_number_of_steps_is_the_distance_to_the_goal(name: str) -> None:
+    for severity in range(1, 49):
+        for seed in (0, severity):
+            for target in (1, 3):
+                made = generate(name, severity=severity, seed=seed, target=target)
+                assert needed(final_resources(made.trace, WEB), target) == made.steps
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "replicas", "healthy"),
+    [
+        ("16", "32Gi", 3, True),
+        ("16001m", "2Gi", 3, False),
+        ("500m", "34359738369", 3, False),
+        ("500m", "2Gi", 2, False),
+        ("500m", "2Gi", 4, False),
+    ],
+)
+def test_the_goal_is_bounded_on_each_axis(
+    cpu: str, memory: str, replicas: int, healthy: bool
+) -> None:
+    asked = set_requests(generate("cpu-slight").trace, WEB, cpu=cpu, memory=memory)
+    assert solved(set_replicas(asked, WEB, replicas)) == healthy
+
+
 def test_seeds_vary_and_repeat() -> None:
     traces = {trace_id(generate("cpu-mem", seed=seed).trace) for seed in range(20)}
     assert len(traces) > 15
@@ -95,6 +128,23 @@ def test_generated_traces_are_valid_files(name: str) -> None:
     trace = generate(name).trace
     assert load_trace(canonical_bytes(trace)) == trace
     assert trace_warnings(trace) == []
+
+
+GOLDEN = {
+    "cpu-slight": "d7cae980f413f2bf",
+    "cpu-heavy": "dce5bbb5cfd6bc89",
+    "mem-slight": "ac4d2ec13341fac7",
+    "mem-heavy": "9c132f8cb8926241",
+    "cpu-mem": "0071fb6f5f500a1b",
+    "replicas-over": "707156af9be2a540",
+    "mem-replicas": "9e3396fadd3370cc",
+}
+
+
+def test_generated_traces_are_the_same_on_every_machine() -> None:
+    assert {name: trace_id(generate(name).trace)[:16] for name in SCENARIOS} == GOLDEN
+    varied = generate("mem-replicas", severity=5, seed=9)
+    assert trace_id(varied.trace)[:16] == "2f2cdf56aa1511b6"
 
 
 def test_bad_arguments_are_refused() -> None:

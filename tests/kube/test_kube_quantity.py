@@ -158,7 +158,9 @@ def test_formatting_round_trips_the_amount(nano: int, form: str) -> None:
     capped = max(-(2**63 - 1) * NANO, min((2**63 - 1) * NANO, nano))
     text = str(Quantity(capped, form))  # type: ignore[arg-type]
     assert parse_quantity(text).nano == capped
-    assert canonical(text) == text
+    # As in Kubernetes: bytes without a binary suffix read back as a decimal number.
+    if form != "binary" or text.endswith("i"):
+        assert canonical(text) == text
 
 
 @given(st.text(max_size=20))

@@ -345,6 +345,11 @@ def test_gates_hold_a_pod_back_and_a_named_node_passes_the_scheduler() -> None:
     assert placed(cluster)["named"] == "n2"
 
 
+def test_a_pod_of_another_scheduler_waits_in_silence() -> None:
+    cluster = run(pod("p", schedulerName="mine"), pod("q", schedulerName="default-scheduler"))
+    assert {row["name"]: row["message"] for row in cluster.pods() if not row["node"]} == {"p": None}
+
+
 def test_an_unknown_priority_class_keeps_pods_from_being_made() -> None:
     cluster = run(pod("p", priorityClassName="nope"))
     assert cluster.pods() == []

@@ -27,6 +27,7 @@ from simgit.kube.trace_edit import (
 from simgit.kube.trace_format import load_trace, trace_id
 from simgit.kube.trace_json import trace_from_json, trace_to_json
 from simgit.kube.trace_table import join_template, take_apart, workload_table
+from simgit.kube.trace_timeline import timeline
 
 SHARED = Path(__file__).parents[3] / "shared" / "simkube" / "traces"
 needs_traces = pytest.mark.skipif(not SHARED.exists(), reason="real traces are absent")
@@ -151,6 +152,14 @@ def test_the_table_tells_what_is_asked_for_and_when() -> None:
     assert (web.name, web.replicas, web.cpu, web.memory, web.versions) == ("web", 5, "17", "2Gi", 2)
     assert (web.first, web.last, web.deleted) == (0, 60, None)
     assert (db.namespace, db.deleted) == ("data", 100)
+
+
+def test_the_timeline_tells_what_each_event_does() -> None:
+    rows = timeline(TRACE)
+    assert [row.offset for row in rows] == [0, 60, 100]
+    assert rows[0].created == ("default/web", "data/db")
+    assert rows[1].changed == ("web: replicas 3 → 5",)
+    assert rows[2].deleted == ("data/db",)
 
 
 def test_parts_hold_each_template_once_and_come_together_again() -> None:

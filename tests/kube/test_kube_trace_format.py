@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, NotFound
 from simgit.kube.trace import Event, Lifecycle, Trace
 from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_format import canonical_bytes, dump_trace, load_trace, trace_id
+from simgit.kube.trace_format import canonical_bytes, dump_trace, load_trace, read_trace, trace_id
 from simgit.kube.trace_hash import hash_value, pod_spec_hash
 
 SHARED = Path(__file__).parents[3] / "shared" / "simkube" / "traces"
@@ -68,6 +68,23 @@ def test_lifecycles_of_the_real_cronjob_are_read() -> None:
 def test_known_hashes() -> None:
     assert hash_value({}) == 15130871412783076140
     assert hash_value(None) == 13646096770106105413
+
+
+@needs_traces
+def test_the_recorded_hash_of_a_real_pod_is_that_of_its_template_as_admitted() -> None:
+    (manifest,) = load_trace(real("cronjob")).applied()
+    spec = dict(manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+    for_five_minutes = {"effect": "NoExecute", "operator": "Exists", "tolerationSeconds": 300}
+    keys = [f"node.kubernetes.io/{name}" for name in ("not-ready", "unreachable")]
+    spec |= {
+        "enableServiceLinks": True,
+        "nodeName": "any",
+        "preemptionPolicy": "PreemptLowerPriority",
+        "priority": 0,
+        "serviceAccountName": "default",
+        "tolerations": [{"key": key, **for_five_minutes} for key in keys],
+    }
+    assert pod_spec_hash(spec) == 10855072724872030168
 
 
 def test_pod_spec_hashes_leave_out_what_differs_between_equal_pods() -> None:
@@ -168,6 +185,18 @@ def test_truncated_trailing_and_oversized_files_are_refused() -> None:
         load_trace(data, max_bytes=10)
     with pytest.raises(InvalidInput, match="more than 3 maps"):
         load_trace(data, max_maps=3)
+
+
+def test_a_file_is_read_or_refused(tmp_path: Path) -> None:
+    data = msgpack.packb(minimal())
+    (tmp_path / "a.sktrace").write_bytes(data)
+    assert read_trace(tmp_path / "a.sktrace").source == data
+    with pytest.raises(NotFound, match="no such file"):
+        read_trace(tmp_path / "b.sktrace")
+    with pytest.raises(InvalidInput, match="is not a file"):
+        read_trace(tmp_path)
+    with pytest.raises(InvalidInput, match="more than the limit"):
+        read_trace(tmp_path / "a.sktrace", max_bytes=5)
 
 
 def test_lengths_that_the_bytes_do_not_back_allocate_nothing() -> None:

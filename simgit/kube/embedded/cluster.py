@@ -87,6 +87,8 @@ class EmbeddedCluster:
             self._plan_loss(name, seconds)
 
     def _plan_loss(self, name: str, seconds: float) -> None:
+        if all(node.name != name for node in self._world.nodes):
+            raise InvalidInput(f"no node '{name}' to lose", value=name)
         clock = self._world.clock
         clock.at(clock.now + int(1000 * seconds), lambda: self._world.lose_node(name))
 

@@ -58,6 +58,9 @@ class Controller:
 class PodOwner(Controller):
     """A controller that makes pods. ``available`` holds those ready for long enough."""
 
+    spreads = False
+    """Whether the scheduler spreads its pods over nodes and zones by itself."""
+
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without pods."""
         super().__init__(world, namespace, name)

@@ -43,7 +43,7 @@ class NodeSpec:
             "storage": self.storage,
             "extra": dict(self.extra),
             "labels": dict(self.labels),
-            "taints": [{"key": t.key, "value": t.value, "effect": t.effect} for t in self.taints],
+            "taints": [plain_taint(taint) for taint in self.taints],
             "unschedulable": self.unschedulable,
         }
 
@@ -85,11 +85,11 @@ def default_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
 def virtual_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
     """Return nodes as SimKube wants them: labelled virtual, tainted for the KWOK provider."""
     labels = {"type": "virtual", **(parameters.pop("labels", None) or {})}
-    taints = [vars_of(VIRTUAL_TAINT), *parameters.pop("taints", ())]
+    taints = [plain_taint(VIRTUAL_TAINT), *parameters.pop("taints", ())]
     return default_nodes(count, labels=labels, taints=taints, **parameters)
 
 
-def vars_of(taint: Taint) -> dict[str, str]:
+def plain_taint(taint: Taint) -> dict[str, str]:
     """Return a taint as plain data."""
     return {"key": taint.key, "value": taint.value, "effect": taint.effect}
 

@@ -78,7 +78,7 @@ class PodFacts:
     spread: tuple[Spread, ...]
     ports: tuple[tuple[str, str, int], ...]
     gated: bool
-    restarts: bool
+    foreign: bool
     containers: tuple[tuple[tuple[str, str], ...], ...]
     error: str | None = None
 
@@ -92,6 +92,8 @@ class PodFacts:
         """Whether nothing at all is requested."""
         return not (self.cpu or self.memory or self.storage or self.extra)
 
+
+_SCHEDULER = "default-scheduler"
 
 Priorities = Mapping[str, tuple[int, bool]]
 """Priority class to (value, whether its pods preempt)."""
@@ -137,7 +139,7 @@ def read_pod(
         spread=tuple(_spread(c, labels) for c in list_of(spec.get("topologySpreadConstraints"))),
         ports=_host_ports(spec),
         gated=bool(spec.get("schedulingGates")),
-        restarts=spec.get("restartPolicy", "Always") == "Always",
+        foreign=(spec.get("schedulerName") or _SCHEDULER) != _SCHEDULER,
         containers=container_texts(spec),
         error=error,
     )

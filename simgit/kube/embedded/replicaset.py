@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ class ReplicaSet(PodOwner):
     """A set of equal pods, on its own or as one revision of a Deployment."""
 
     kind = "ReplicaSet"
+    spreads = True
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start with no wish; a Deployment or a manifest sets it."""
@@ -82,8 +84,7 @@ class ReplicaSet(PodOwner):
         if count >= len(self.pods):
             return list(self.pods.values())
         crowd = crowding(self.siblings())
-        ranked = sorted(self.pods.values(), key=lambda pod: _worth(pod, crowd))
-        return ranked[:count]
+        return heapq.nsmallest(count, self.pods.values(), key=lambda pod: _worth(pod, crowd))
 
     def siblings(self) -> Iterable[ReplicaSet]:
         """Return the sets whose pods do the same work: all revisions of one Deployment."""

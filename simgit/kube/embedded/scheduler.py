@@ -58,7 +58,9 @@ class Scheduler:
         self._failures: dict[PodFacts, tuple[int, str, frozenset[str]]] = {}
 
     def add(self, pod: Pod) -> None:
-        """Queue a pod; a gated one stays out until it is replaced."""
+        """Queue a pod; one that is gated, or another scheduler's, stays out."""
+        if pod.facts.foreign:
+            return
         if pod.facts.gated:
             pod.message = GATED
             self._tell(pod, GATED)

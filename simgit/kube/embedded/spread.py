@@ -85,7 +85,7 @@ def spread_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> 
     soft = [constraint for constraint in pod.facts.spread if not constraint.hard]
     if pod.facts.spread:
         return _user_scores(pod, soft, nodes, feasible) if soft else None
-    return _system_scores(pod, nodes, feasible)
+    return _system_scores(pod, nodes, feasible) if pod.owner.spreads else None
 
 
 def _system_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int] | None:

@@ -22,6 +22,7 @@ class StatefulSet(PodOwner):
     """A StatefulSet. A revision is (number, facts); pods keep the number they were made at."""
 
     kind = "StatefulSet"
+    spreads = True
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without a revision."""

@@ -21,7 +21,7 @@ from simgit.kube.embedded.pods import RUNNING, SUCCEEDED, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler import Scheduler
 
-MAX_PODS = 20_000
+MAX_PODS = 10_000
 MAX_STEPS = 5_000_000
 _EVICT_AFTER_MS = 300_000
 

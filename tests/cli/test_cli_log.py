@@ -1,0 +1,199 @@
+"""log, its graph, and what it leaves out."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from simgit import Repository
+from simgit.cli.graph import Graph
+from simgit.oid import Oid
+
+
+def texts(found) -> list[str]:
+    """Return what is left of lines without their oids."""
+    return [line.partition(" ")[2] for line in found.lines]
+
+
+def test_one_line_a_state(repo) -> None:
+    assert texts(repo("log", "--oneline")) == [
+        "(HEAD -> main) step 2 ep1.2 action 0 reward 0.5 terminated: fell over",
+        "step 1 ep1.1 action 1 reward 1",
+        "step 0 ep1.0 reset",
+    ]
+
+
+def test_a_paragraph_a_state(repo) -> None:
+    oid = repo("rev-parse", "HEAD").out.strip()
+    assert repo("log", "-n", 1).lines == [
+        f"state {oid}",
+        "Refs:    HEAD -> main",
+        "Step:    2 (episode 1, state 2)",
+        "Action:  0",
+        "Reward:  0.5",
+        "Ended:   terminated",
+        "",
+        "    fell over",
+        "",
+    ]
+
+
+def test_json_has_every_field(repo) -> None:
+    last, middle, first = repo("log", "--json").records
+    assert last["parents"] == [middle["oid"]] and first["parents"] == []
+    assert (first["reset"], middle["reset"]) == (True, False)
+    assert (middle["action"], middle["reward"], middle["message"]) == (1, 1.0, None)
+    assert (last["episode"], last["episode_step"]) == (1, 2)
+
+
+def test_limits_order_and_ranges(repo) -> None:
+    def steps(*args: object) -> list[int]:
+        return [record["step"] for record in repo("log", "--json", *args).records]
+
+    assert steps("-n", 2) == [2, 1]
+    assert steps("-n", 2, "--reverse") == [1, 2]
+    assert steps("-n", 0) == []
+    assert steps("main~2..main") == [2, 1]
+    assert steps("main", "^main~1") == [2]
+    assert steps("main@0..1") == [1]
+    repo("branch", "other", "main~1")
+    repo("commit", "--run", "other", "-r", 5)
+    repo("commit", "--run", "other", "-r", 6)
+    assert steps("main...other") == [2, 3, 2]
+    assert steps("--all") == [2, 3, 2, 1, 0]
+    assert steps("other..main") == [2]
+
+
+def test_conditions(repo) -> None:
+    found = repo("log", "--where", "reward > 0 and not terminated", "--json").records
+    assert [record["step"] for record in found] == [1]
+    found = repo("log", "--where", "observation[1] == 2.5", "--reverse", "-n", 1, "--json").records
+    assert [record["step"] for record in found] == [2]
+    assert "fatal: the condition" in repo("log", "--where", "__import__('os')", code=128).err
+
+
+def test_episodes(repo) -> None:
+    repo("commit", "--reset")
+    repo("commit", "-a", 1, "-r", 2)
+    assert repo("log", "--episodes").lines == [
+        "episode  steps  return  end         states",
+        "ep2          1       2  open        3..4",
+        "ep1          2     1.5  terminated  0..2",
+    ]
+    one = repo("log", "--episodes", "--reverse", "--json").records[0]
+    assert one == {
+        "episode": 1, "start": 0, "stop": 3, "steps": 2, "return": 1.5, "end": "terminated",
+    }  # fmt: skip
+
+
+def test_episodes_of_a_long_run_agree_with_its_columns(directory, run) -> None:
+    run("init")
+    rng = random.Random(3)
+    with Repository.open(directory) as repo:
+        with repo.recorder("main", flush_every=3000) as recorder:
+            for _ in range(9000):
+                if rng.random() < 0.01:
+                    recorder.append(1.0, reset=True)
+                else:
+                    end = rng.random() < 0.01
+                    recorder.append(1.0, 1, float(rng.randrange(5)), end, rng.random() < 0.01)
+        found = repo.episodes()
+        lines = list(repo.log(reverse=True))
+        wanted = repo["main"].episodes
+        assert [line.oid for line in lines] == repo["main"].oids
+        assert [line.episode for line in lines] == repo["main"].episode_ids.tolist()
+        assert [e.return_ for e in reversed(found)] == [e.return_ for e in wanted]
+        assert [e.stop - e.start for e in reversed(found)] == [len(e) for e in wanted]
+        for episode in found:
+            last = lines[episode.stop - 1]
+            flags = [n for n in ("terminated", "truncated") if getattr(last, n)]
+            assert episode.end == ("+".join(flags) or "open")
+
+
+def test_a_graph_of_branches_is_drawn_like_gits(repo) -> None:
+    repo("branch", "one", "main~1")
+    repo("branch", "two", "main~2")
+    for name in ("one", "two", "two"):
+        repo("commit", "--run", name, "-m", name)
+    repo("commit", "-m", "merge", "--parent", "one")
+    drawn = [
+        line[: line.find(" step")] for line in repo("log", "--graph", "--all", "--oneline").lines
+    ]
+    short = {m: repo("rev-parse", "--short", m).out.strip() for m in ("main", "one", "two")}
+    assert drawn[0] == f"*   {short['main']} (HEAD -> main)"
+    assert [line.rstrip() for line in repo("log", "--graph", "--all", "--oneline").lines][
+        1
+    ] == "|\\"
+    assert any(line.startswith(f"| * {short['one']}") for line in drawn)
+    assert any(line.startswith(f"| * {short['two']}") for line in drawn)
+
+
+def test_a_graph_can_be_simplified(directory, run) -> None:
+    run("init")
+    with Repository.open(directory) as repo:
+        for name, start in (("main", None), ("try", "main@40")):
+            if start:
+                repo.branch(name, start)
+            with repo.recorder(name) as recorder:
+                for i in range(100):
+                    recorder.append(i, reward=float(start is None))
+        repo.tag("v1", "main@90")
+    lines = run("log", "--graph", "--all", "--simplify").lines
+    assert sum("step" in line for line in lines) == 5
+    assert [line.partition("…")[2] for line in lines if "…" in line] == [
+        " 8 more", " 49 more", " 99 more", " 39 more",
+    ]  # fmt: skip
+    records = run("log", "--all", "--simplify", "--json").records
+    shown = {record["oid"] for record in records}
+    assert all(parent in shown for record in records[:-1] for parent in record["parents"])
+
+
+def test_a_log_of_an_empty_repository_says_so(run) -> None:
+    run("init")
+    assert run("log", code=128).err == "fatal: HEAD points at run 'main', which has no states yet\n"
+    assert run("log", "--all").out == ""
+
+
+def test_options_that_exclude_each_other(repo) -> None:
+    assert repo("log", "--graph", "--reverse", code=2).err.startswith("error: --")
+    assert repo("log", "--where", "step", "--graph", code=2).err.startswith("error: --where and")
+    assert "fatal" in repo("log", "nothing", code=128).err
+
+
+def _draw(history: list[tuple[str, str]]) -> list[str]:
+    graph, lines = Graph(), []
+    names = {c: Oid(c.encode() * 32) for c in "abcdefghijklm"}
+    for name, parents in history:
+        lines.append(graph.row(names[name], [names[p] for p in parents]) + name)
+        lines += graph.after()
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("history", "drawn"),
+    [
+        ([("a", "b"), ("b", "")], ["* a", "* b"]),
+        (
+            [("a", "bc"), ("c", "d"), ("b", "d"), ("d", "")],
+            ["*   a", "|\\", "| * c", "* | b", "|/", "* d"],
+        ),
+        (
+            [("a", "d"), ("b", "d"), ("c", "d"), ("d", "")],
+            ["* a", "| * b", "|/", "| * c", "|/", "* d"],
+        ),
+        (
+            [("a", "e"), ("b", "f"), ("c", "g"), ("d", "e"), ("g", "e"), ("f", "e"), ("e", "")],
+            ["* a", "| * b", "| | * c", "| | | * d", "| |_|/", "|/| |", "| | * g", "| |/",
+             "|/|", "| * f", "|/", "* e"],
+        ),
+        ([("a", ""), ("b", "c"), ("c", "")], ["* a", "* b", "* c"]),
+        ([("a", "bc"), ("c", ""), ("b", "")], ["*   a", "|\\", "| * c", "* b"]),
+        (
+            [("a", "bcd"), ("d", "e"), ("c", "e"), ("b", "e"), ("e", "")],
+            ["*     a", "|\\", "|\\ \\", "| | * d", "| * | c", "| |/", "* | b", "|/", "* e"],
+        ),
+    ],
+)  # fmt: skip
+def test_shapes_of_graphs(history: list[tuple[str, str]], drawn: list[str]) -> None:
+    assert _draw(history) == drawn

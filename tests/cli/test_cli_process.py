@@ -1,0 +1,133 @@
+"""What only real processes show: pipes, terminals, the pager, signals, what is imported."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simgit import Repository
+
+HEAVY = ("rich", "torch", "gymnasium", "matplotlib", "kubernetes", "pandas")
+
+
+@pytest.fixture
+def long(directory: Path) -> Path:
+    """A repository with a run of 5000 states."""
+    with Repository.init(directory) as repo, repo.recorder("main") as recorder:
+        for i in range(5000):
+            recorder.append(i, 1, 1.0, i % 100 == 99)
+    return directory
+
+
+def in_terminal(environment: dict[str, str], *args: str) -> tuple[int, str]:
+    """Return exit code and output of a command whose stdout is a terminal."""
+    main, other = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "simgit", *args],
+        stdin=subprocess.DEVNULL, stdout=other, stderr=other, env=environment,
+    )  # fmt: skip
+    os.close(other)
+    text = b""
+    while True:
+        try:
+            piece = os.read(main, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        text += piece
+    os.close(main)
+    return child.wait(60), text.decode()
+
+
+def test_a_pipe_that_closes_is_no_error(long, environment) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "simgit", "log", "--oneline"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode in (0, 141)
+
+
+def test_colour_only_in_a_terminal_that_wants_it(long, environment, process) -> None:
+    environment["SIMGIT_PAGER"] = "cat"
+    assert "\x1b[" not in process("log", "-n", 1).out
+    assert "\x1b[33mstate " in in_terminal(environment, "log", "-n", "1")[1]
+    assert "\x1b" not in in_terminal(environment | {"NO_COLOR": "1"}, "log", "-n", "1")[1]
+    assert "\x1b" not in in_terminal(environment | {"TERM": "dumb"}, "log", "-n", "1")[1]
+
+
+def test_output_is_paged_in_a_terminal_only(long, environment, process) -> None:
+    environment["SIMGIT_PAGER"] = "sed s/^/paged:/"
+    assert "paged:" not in process("log", "-n", 1).out
+    assert in_terminal(environment, "log", "-n", "1")[1].startswith("paged:")
+    assert "paged:" not in in_terminal(environment, "--no-pager", "log", "-n", "1")[1]
+
+
+def test_leaving_the_pager_early_is_no_error(long, environment) -> None:
+    environment["SIMGIT_PAGER"] = "head -n 1"
+    code, text = in_terminal(environment, "log", "--oneline")
+    assert code == 0 and len(text.splitlines()) == 1
+
+
+def test_an_error_leaves_stdout_empty(directory, process) -> None:
+    found = process("log")
+    assert (found.code, found.out) == (128, "") and found.err.startswith("fatal: not a simgit")
+    assert "Traceback" not in found.err
+    assert "Traceback" in process("--debug", "log").err
+
+
+def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
+    process("init")
+    with subprocess.Popen(
+        [sys.executable, "-m", "simgit", "commit", "--stdin", "--flush-every", "1"],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    ) as child:  # fmt: skip
+        assert child.stdin is not None and child.stderr is not None
+        child.stdin.write(b'{"reward": 1}\n')
+        child.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not process("log", "--json").out and time.monotonic() < deadline:
+            time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 130
+        assert child.stderr.read() == b""
+        child.stdin.close()
+    info = process("run", "show", "--json").json
+    assert (info["step"], info["status"]) == (0, "paused")
+
+
+def test_log_imports_only_what_it_needs(long, environment) -> None:
+    script = (
+        "import sys\nfrom simgit.cli import cli\n"
+        "try:\n    cli.main(['log', '-n', '10'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+        "print(sorted(n for n in sys.modules if n.startswith('simgit.cli.')), file=sys.stderr)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, env=environment, check=True
+    )
+    heavy, own = found.stderr.decode().splitlines()
+    assert heavy == "[]"
+    assert "simgit.cli.diff" not in own and "simgit.cli.branch" not in own
+
+
+def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "simgit", "log", "--graph", "--all", "--oneline"],
+        stdout=subprocess.PIPE, env=environment,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        first = child.stdout.readline()
+        rest = child.stdout.read()
+    assert first.startswith(b"* ") and rest.count(b"\n") == 4999

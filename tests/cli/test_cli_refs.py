@@ -1,0 +1,128 @@
+"""branch, checkout, tag, reflog, config, run, and the questions about ancestry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def test_runs_are_listed_with_heads_marked(repo) -> None:
+    repo("branch", "try", "main~1", "--set", "agent.lr=0.1", "--set", "note=hello")
+    short = repo("rev-parse", "--short", "main").out.strip()
+    first, second = repo("branch", "-v").lines
+    assert first.split() == ["*", "main", short, "step", "2", "active", "1", "ep", "1.5"]
+    assert second.endswith('< main  agent.lr=0.1 note="hello"')
+    one, two = repo("branch", "--json").records
+    assert (one["name"], one["head"], two["parent"]) == ("main", True, "main")
+    assert two["config"] == {"agent": {"lr": 0.1}, "note": "hello"}
+
+
+def test_branches_are_renamed_and_deleted(repo) -> None:
+    repo("branch", "try")
+    repo("branch", "-m", "try", "better")
+    assert [r["name"] for r in repo("branch", "--json").records] == ["better", "main"]
+    assert repo("branch", "-d", "better").out.startswith("deleted run better (was ")
+    found = repo("branch", "-d", "main", code=128)
+    assert found.err == "fatal: run 'main' is checked out; check out another one first\n"
+    repo("branch", "-m", "principal")
+    assert repo("status").lines[0] == "on run principal"
+
+
+def test_branches_that_contain_a_state(repo) -> None:
+    repo("branch", "old", "main~2")
+    assert [r["name"] for r in repo("branch", "--contains", "main~1", "--json").records] == ["main"]
+    assert len(repo("branch", "--contains", "main~2", "--json").records) == 2
+
+
+def test_mistakes_with_branches(repo) -> None:
+    assert "already exists" in repo("branch", "main", code=128).err
+    assert "'a b' is not a valid name" in repo("branch", "a b", code=128).err
+    assert "revision 'nope' not found" in repo("branch", "x", "nope", code=128).err
+    assert "is not of the form key=value" in repo("branch", "x", "--set", "y", code=2).err
+    assert "cannot be used together" in repo("branch", "-d", "-m", "x", code=2).err
+
+
+def test_head_moves(repo, directory: Path) -> None:
+    assert (
+        repo("checkout", "-b", "try", "main~1", "--set", "lr=1").out
+        == "switched to a new run 'try'\n"
+    )
+    assert repo("checkout", "main").out == "switched to run 'main'\n"
+    found = repo("checkout", "main~1", "--json").json
+    assert found["detached"] and found["oid"] == repo("rev-parse", "main~1").out.strip()
+    assert repo("status").lines[0].startswith("HEAD detached at ")
+    assert repo("branch").lines[0].startswith("* (HEAD detached at ")
+    assert "detached" in repo("config", code=2).err
+
+
+def test_files_come_and_go_with_head(repo, directory: Path) -> None:
+    (directory / "a.txt").write_text("one")
+    repo("commit", "--file", "a.txt")
+    repo("checkout", "main~1")
+    assert not (directory / "a.txt").exists()
+    repo("checkout", "main")
+    (directory / "a.txt").write_text("two")
+    (directory / "b.txt").write_text("new")
+    assert repo("status").lines[-4:] == ["modified:", "    a.txt", "untracked:", "    b.txt"]
+    assert repo("status", "--json").json["modified"] == ["a.txt"]
+    assert "local changes" in repo("checkout", "main~1", code=128).err
+    repo("checkout", "main~1", "--force")
+    assert not (directory / "a.txt").exists()
+
+
+def test_tags(repo) -> None:
+    repo("tag", "v1", "main~1", "-m", "before the fall\n\nwhich came")
+    repo("tag", "plain")
+    oid = repo("rev-parse", "v1").out.strip()
+    assert oid == repo("rev-parse", "main~1").out.strip()
+    assert repo("tag").lines[1].endswith("before the fall")
+    assert [r["message"] is None for r in repo("tag", "--json").records] == [True, False]
+    shown = repo("show", "tags/v1").lines
+    assert shown[0] == "tag v1" and "    which came" in shown
+    assert repo("show", "--tag", "v1", "--json").json["tag"]["name"] == "v1"
+    assert "already exists" in repo("tag", "v1", code=128).err
+    repo("tag", "-f", "v1")
+    repo("tag", "-d", "v1")
+    assert "tag 'v1' not found" in repo("tag", "-d", "v1", code=128).err
+
+
+def test_reflog(repo) -> None:
+    repo("checkout", "-b", "try", "main~1")
+    lines = repo("reflog").lines
+    assert "HEAD@{0}" in lines[0] and lines[0].endswith("checkout: moving to try")
+    records = repo("reflog", "main", "-n", 1, "--json").records
+    assert records[0]["message"] == "commit: fell over" and records[0]["index"] == 0
+    assert "not found" in repo("reflog", "nope", code=128).err
+
+
+def test_configuration_is_inherited_and_changed(repo) -> None:
+    repo("config", "agent.lr=0.1", "agent.name=dqn", "main", code=2)
+    repo("config", "main", "agent.lr=0.1", "agent.name=dqn")
+    repo("branch", "try", "--set", "agent.lr=1")
+    assert repo("config", "try").lines == ["agent.lr = 1  *", 'agent.name = "dqn"']
+    assert repo("config", "try", "--own", "--json").json == {"agent": {"lr": 1}}
+    repo("config", "try", "--unset", "agent.lr")
+    assert repo("config", "try", "--json").json == {"agent": {"lr": 0.1, "name": "dqn"}}
+    assert "not found" in repo("config", "try", "--unset", "x", code=128).err
+
+
+def test_how_runs_stand(repo) -> None:
+    for verb, status in (("pause", "paused"), ("fail", "failed"), ("complete", "completed")):
+        assert repo("run", verb).out == f"run main is {status}\n"
+        assert repo("run", "list", "--status", status, "--json").records[0]["status"] == status
+    assert repo("run", "reopen", "main", "--json").json == {"name": "main", "status": "active"}
+    repo("run", "set", "main", "operator=ada")
+    assert 'operator = "ada"' in repo("run", "show").out
+    assert "run 'x' not found" in repo("run", "show", "x", code=128).err
+
+
+def test_ancestry(repo) -> None:
+    repo("branch", "try", "main~1")
+    repo("commit", "--run", "try", "-r", 1)
+    base = repo("rev-parse", "main~1").out
+    assert repo("merge-base", "main", "try").out == base
+    assert [r["name"] for r in repo("lineage", "try", "--json").records] == ["try", "main"]
+    assert "of main" in repo("lineage", "try").lines[0]
+    assert len(repo("children", "main~1").lines) == 2
+    assert len(repo("leaves", "--json").records) == 2
+    repo("commit", "--stdin", "--run", "apart", stdin=b'{"reward": 2}')
+    assert repo("merge-base", "main", "apart", code=1).out == ""

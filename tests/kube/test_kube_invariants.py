@@ -1,0 +1,171 @@
+"""Whatever is applied in whatever order: what must hold of a cluster holds."""
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simgit.kube.embedded import EmbeddedCluster, node_spec
+from simgit.kube.embedded.filters import Cycle, refusal
+from simgit.kube.embedded.nodes import Node
+from simgit.kube.embedded.world import World
+
+HOST, ZONE = "kubernetes.io/hostname", "zone"
+CLASSES = {"low": 10, "high": 1000}
+
+
+def term(app: str, key: str) -> dict[str, Any]:
+    return {"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": key}
+
+
+def required(app: str, key: str) -> dict[str, Any]:
+    return {"requiredDuringSchedulingIgnoredDuringExecution": [term(app, key)]}
+
+
+apps = st.sampled_from(["a", "b", "c"])
+keys = st.sampled_from([HOST, ZONE])
+extras = st.one_of(
+    st.just({}),
+    st.builds(lambda a, k: {"affinity": {"podAntiAffinity": required(a, k)}}, apps, keys),
+    st.builds(lambda a, k: {"affinity": {"podAffinity": required(a, k)}}, apps, keys),
+    st.builds(
+        lambda a, k, skew: {
+            "topologySpreadConstraints": [
+                {"maxSkew": skew, "whenUnsatisfiable": "DoNotSchedule", **term(a, k)}
+            ]
+        },
+        apps,
+        keys,
+        st.integers(1, 2),
+    ),
+    st.just({"nodeSelector": {ZONE: "1"}}),
+    st.just({"tolerations": [{"operator": "Exists"}]}),
+)
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> dict[str, Any]:
+    kind = draw(
+        st.sampled_from(["Deployment", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"])
+    )
+    name = draw(apps)
+    cpu = draw(st.sampled_from(["0", "500m", "1", "3", "5", "9"]))
+    ports = draw(st.sampled_from([[], [], [], [{"hostPort": 80, "containerPort": 80}]]))
+    pod = {
+        "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}, "ports": ports}],
+        **draw(extras),
+    }
+    if draw(st.booleans()):
+        pod["priorityClassName"] = draw(st.sampled_from(sorted(CLASSES)))
+    spec = {"template": {"metadata": {"labels": {"app": name}}, "spec": pod}}
+    if kind != "DaemonSet":
+        spec["replicas"] = draw(st.integers(0, 7))
+    if kind == "StatefulSet" and draw(st.booleans()):
+        spec["podManagementPolicy"] = "Parallel"
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+steps = st.lists(st.tuples(st.sampled_from(["apply"] * 4 + ["delete"]), workloads()), max_size=7)
+
+
+def nodes() -> list[Any]:
+    taint = {"key": "k", "effect": "NoSchedule"}
+    return [
+        node_spec("n1", cpu="10", labels={ZONE: "1"}),
+        node_spec("n2", cpu="16", pods=4, labels={ZONE: "1"}),
+        node_spec("n3", cpu="8", labels={ZONE: "2"}, taints=[taint]),
+        node_spec("n4", cpu="4"),
+    ]
+
+
+def world_of(cluster: EmbeddedCluster) -> World:
+    return cluster._world
+
+
+def check_node(node: Node) -> None:
+    assert node.cpu == sum(pod.facts.cpu for pod in node.pods.values()) <= node.spec.cpu
+    assert len(node.pods) <= node.spec.pods
+    assert all(count <= 1 for count in node.ports.values())
+    assert Counter(pod.group for pod in node.pods.values()) == {
+        g: n for g, n in node.owned.items() if n
+    }
+    assert not node.nominated
+    for pod in node.pods.values():
+        assert pod.node is node
+        assert pod.ready
+
+
+def check_placement(world: World) -> None:
+    """A pod is where it may be; one that waits may be nowhere; nobody was forgotten."""
+    for pod in world.pods.values():
+        if pod.node is None:
+            names = [term.fields[0][2][0] for term in pod.facts.node_terms or () if term.fields]
+            cycle = Cycle(pod, world.nodes)
+            for node in world.nodes:
+                if not names or node.name in names:
+                    assert refusal(cycle, node) is not None
+            assert pod.message
+            assert pod.uid in world.scheduler.unschedulable
+        else:
+            assert pod.uid in pod.node.pods
+
+
+def check_ownership(world: World) -> None:
+    for pod in world.pods.values():
+        assert pod.owner.pods[pod.uid] is pod
+        assert not pod.owner.gone
+        assert (pod.uid in pod.owner.available) == pod.ready
+    assert world.scheduler.unschedulable.keys() == {
+        p.uid for p in world.pods.values() if not p.node
+    }
+
+
+@given(steps, st.integers(0, 3))
+@settings(max_examples=150, deadline=None)
+def test_every_state_is_consistent(todo: list[tuple[str, dict[str, Any]]], seed: int) -> None:
+    cluster = EmbeddedCluster(nodes(), seed=seed, priority_classes=CLASSES)
+    for what, manifest in todo:
+        (cluster.apply if what == "apply" else cluster.delete)([manifest])
+        for node in world_of(cluster).nodes:
+            check_node(node)
+        check_placement(world_of(cluster))
+        check_ownership(world_of(cluster))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from(["1", "4", "9", "17"])), min_size=1, max_size=6
+    ),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
+    versions: list[tuple[int, str]], bounds: tuple[int, int]
+) -> None:
+    surge, down = bounds
+    cluster = EmbeddedCluster()
+    for replicas, cpu in versions:
+        container = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
+        rolling = {"maxSurge": surge, "maxUnavailable": down}
+        spec = {
+            "replicas": replicas,
+            "strategy": {"rollingUpdate": rolling},
+            "template": {"metadata": {"labels": {"app": "w"}}, "spec": {"containers": [container]}},
+        }
+        cluster.apply(
+            [
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "metadata": {"name": "w"},
+                    "spec": spec,
+                }
+            ]
+        )
+        rows = cluster.pods()
+        assert len(rows) <= replicas + surge
+        assert len(rows) >= replicas - (down or (0 if surge else 1))
+        if cpu == "1":
+            assert [row["cpu"] for row in rows] == ["1"] * replicas
+            assert all(row["ready"] for row in rows)
