@@ -49,8 +49,10 @@ class Runs:
         self.odb = odb
         self.refs = refs
 
-    def info(self, txn: ReadTxn, name: str) -> RunInfo:
-        """Return what is known of a run.
+    def info(
+        self, txn: ReadTxn, name: str, known: configuration.Known | None = None
+    ) -> RunInfo:
+        """Return what is known of a run; ``known`` keeps configurations for the next one.
 
         Raises:
             NotFound: there is no such run.
@@ -63,7 +65,7 @@ class Runs:
             episodes, _, returned = self.odb.states.standing(txn, header, ref.step)
         return RunInfo(
             name, ref.oid, ref.step if ref.oid else None, episodes, returned, ref.shown_status,
-            record.overrides, configuration.resolve(self.odb, txn, ref.record), ref.parent,
+            record.overrides, configuration.resolve(self.odb, txn, ref.record, known), ref.parent,
             record.branch_point, record.seed, record.metadata, ref.created, ref.ended, ref.writer,
         )  # fmt: skip
 
