@@ -80,12 +80,12 @@ def _page_key(run: int, prefix: int) -> bytes:
 
 def _decode_meta(run: int, value: bytes) -> IndexRun:
     body = value[:-CHECKSUM_SIZE]
-    if checksum(body) != value[-CHECKSUM_SIZE:]:
+    if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _META.size:
         raise Integrity(f"run {run} of the index is damaged")
     kind, level, entries, count, size = _META.unpack_from(body)
     raw = decompress(body[_META.size :], size)
-    places = np.frombuffer(raw, _PLACE)
-    if len(places) != count:
+    places = np.frombuffer(raw, _PLACE, len(raw) // _PLACE.itemsize)
+    if len(raw) != count * _PLACE.itemsize:
         raise Integrity(f"run {run} of the index is damaged")
     return IndexRun(run, kind, level, entries, places, np.cumsum(places["n"], dtype=np.int64))
 
