@@ -131,13 +131,8 @@ def split_array(
     except (struct.error, UnicodeDecodeError):
         raise Integrity("the header of an array is damaged") from None
     offset = 2 + size + 8 * ndim
-    if (
-        math.prod(shape) * dtype.itemsize != length - offset
-        or max(shape, default=0) > 1 << 62
-    ):
-        raise Integrity(
-            f"an array of {dtype} {list(shape)} does not have {length - offset} bytes"
-        )
+    if math.prod(shape) * dtype.itemsize != length - offset or max(shape, default=0) > 1 << 62:
+        raise Integrity(f"an array of {dtype} {list(shape)} does not have {length - offset} bytes")
     return dtype, shape, offset
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
 
-import numpy as np
 from blake3 import blake3
 
 from simgit.arrays import AnyArray, decode_array, encode_array, split_array

@@ -49,9 +49,7 @@ class Runs:
         self.odb = odb
         self.refs = refs
 
-    def info(
-        self, txn: ReadTxn, name: str, known: configuration.Known | None = None
-    ) -> RunInfo:
+    def info(self, txn: ReadTxn, name: str, known: configuration.Known | None = None) -> RunInfo:
         """Return what is known of a run; ``known`` keeps configurations for the next one.
 
         Raises:

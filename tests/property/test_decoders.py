@@ -65,7 +65,9 @@ SCHEMA = ROWS.schema
 LAYOUT = choose_layout(ROWS)
 BLOCK = encode_block(ROWS, [bytes(OID)] * ROWS.count, LAYOUT, 3)
 PAGE = next(
-    encode_pages(sort_entries(np.arange(500, dtype=np.uint32) * 7919, np.arange(500, dtype=np.uint32)))
+    encode_pages(
+        sort_entries(np.arange(500, dtype=np.uint32) * 7919, np.arange(500, dtype=np.uint32))
+    )
 )[1]
 FRAMES = [np.arange(600, dtype=np.uint8).reshape(2, 20, 15) + i for i in range(4)]
 GROUPS = [
