@@ -196,7 +196,7 @@ class _Writer:
         conflict = None
         try:
             prepared = _prepare_all(work)  # before the transaction: others can write meanwhile
-            with self.odb.write() as txn:
+            with self.odb.write() as txn, self.odb.states.together(txn):
                 for lane, batches in prepared:
                     conflict = lane.write(txn, batches) or conflict
         except BaseException:
