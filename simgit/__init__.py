@@ -4,6 +4,7 @@ Every state of every run is an immutable object named by its hash; runs are refs
 state and go on exactly.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import (
@@ -18,11 +19,11 @@ from simgit.errors import (
     SimgitError,
     Storage,
 )
-from simgit.oid import Oid
-from simgit.repository import Repository
-from simgit.state import State
 
 if TYPE_CHECKING:
+    from simgit.oid import Oid
+    from simgit.repository import Repository
+    from simgit.state import State
     from simgit.trajectory import Trajectory
 
 __version__ = "0.1.0"
@@ -44,10 +45,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # what a command that reads one state does not need is imported when it is asked for
-    if name == "Trajectory":
-        from simgit.trajectory import Trajectory
+_LAZY = {"Oid": "oid", "Repository": "repository", "State": "state", "Trajectory": "trajectory"}
 
-        return Trajectory
+
+def __getattr__(name: str) -> Any:
+    # imported when it is asked for: what stands beside the store does not need the store
+    if name in _LAZY:
+        return getattr(import_module(f"simgit.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'simgit' has no attribute '{name}'")

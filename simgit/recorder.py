@@ -91,12 +91,13 @@ class Lane:
         old = self.name
         ref = replace(self.ref, status="active", created=now(), ended=None, writer=this_writer())
         self.ref = moved(ref, self.tip.oid, self.tip.place)
-        for self.name in conflict_names(self.base):
+        for name in conflict_names(self.base):
             try:
-                self.refs.create_run(txn, self.name, self.ref, f"{message} (conflict with '{old}')")
-                break
+                self.refs.create_run(txn, name, self.ref, f"{message} (conflict with '{old}')")
             except AlreadyExists:
                 continue
+            self.name = name
+            break
         return Conflict(
             f"run '{old}' was moved by another writer; what was not flushed is in '{self.name}'",
             name=old,

@@ -30,7 +30,13 @@ MAX_KEY: Final = 1000
 """A dict with a key of more bytes is a value, not a map of fields."""
 MAX_EXTENT: Final = 1 << 31
 """The product of a fixed field's dimensions, zeros left out, is less."""
-RESERVED: Final = {"reward": FLOAT, "terminated": BOOL, "truncated": BOOL, "files": TREE, "message": STR}
+RESERVED: Final = {
+    "reward": FLOAT,
+    "terminated": BOOL,
+    "truncated": BOOL,
+    "files": TREE,
+    "message": STR,
+}
 """The top-level fields that have one type from the start."""
 
 Path = tuple[str, ...]

@@ -381,7 +381,10 @@ class _Packer:
         if not any(values):
             return fitting
         fitting = _leading(values, lambda v: v.keys() <= known)
+        seen = set().union(*values[:fitting])  # of a thousand fields a state may have three
         for name, child in node.children.items():
+            if name not in seen:
+                continue
             below = [v.get(name, ABSENT) for v in values[:fitting]]
             self.fill((*path, name), child, self.spread(below, rows))
         return fitting

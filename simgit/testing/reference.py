@@ -76,7 +76,9 @@ def _integer(value: int) -> bytes:
         if (value < 1 << bits) if value >= 0 else (value >= -(1 << bits)):
             return bytes([head]) + struct.pack(">" + form, value)
     magnitude = abs(value)
-    return _ext(1, bytes([value < 0]) + magnitude.to_bytes((magnitude.bit_length() + 7) // 8, "big"))
+    return _ext(
+        1, bytes([value < 0]) + magnitude.to_bytes((magnitude.bit_length() + 7) // 8, "big")
+    )
 
 
 def _sized(

@@ -1,0 +1,29 @@
+"""The repository: one object through which everything that is stored is reached.
+
+Its operations stand in modules by subject; modules that only some operations need are imported
+there, since a command that reads one state should not wait for all the others.
+"""
+
+from simgit.repository.attachments import AttachmentOperations
+from simgit.repository.checkouts import CheckoutOperations
+from simgit.repository.data import DataOperations
+from simgit.repository.history import HistoryOperations
+from simgit.repository.recording import RecordingOperations
+from simgit.repository.upkeep import UpkeepOperations
+
+__all__ = ["Repository"]
+
+
+class Repository(
+    RecordingOperations,
+    CheckoutOperations,
+    AttachmentOperations,
+    HistoryOperations,
+    DataOperations,
+    UpkeepOperations,
+):
+    """A store of simulation states with its runs, tags and HEAD.
+
+    Use ``init`` or ``open``. A context manager; safe with threads; it can be used after a fork,
+    and by many processes at once.
+    """

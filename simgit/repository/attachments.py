@@ -1,0 +1,70 @@
+"""Data bound to states without changing their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simgit.oid import Oid
+from simgit.refs import HEAD
+from simgit.repository.base import RepositoryBase
+
+
+class AttachmentOperations(RepositoryBase):
+    """Data bound to states without changing their names."""
+
+    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
+        """Bind data to a state without changing its name; return the data's oid.
+
+        Args:
+            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
+                arrays and plain values (a checkpoint: stored as its difference to the last one of
+                this name), or any plain value.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the name is not allowed, or some part of the data has no encoding.
+        """
+        from simgit import attachments, trees
+
+        state = self.resolve(revision)
+        blob = None
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                blob = self.odb.put_blob(file.read, data.stat().st_size)
+        with self.odb.write() as txn:
+            if blob is not None:
+                kind, oid = "blob", blob
+            else:
+                base = attachments.latest(txn, name)
+                kind, oid = trees.store_data(self.odb, txn, data, base)
+            attachments.attach(self.odb, txn, state, name, kind, oid)
+        return oid
+
+    def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
+        """Return a state's attachments: name to kind and oid."""
+        from simgit import attachments
+
+        with self._read() as txn:
+            state = self._resolve(txn, revision).oid
+            return attachments.attachments(self.odb, txn, state)
+
+    def attachment(self, revision: str | Oid, name: str) -> Any:
+        """Return the data of an attachment; arrays are read-only.
+
+        Raises:
+            NotFound: the state has none of this name.
+        """
+        from simgit import attachments, trees
+
+        with self._read() as txn:
+            state = self._resolve(txn, revision).oid
+            return trees.load_data(self.odb, txn, *attachments.find(self.odb, txn, state, name))
+
+    def detach(self, revision: str | Oid, name: str) -> Oid:
+        """Remove an attachment; return the oid of what it was."""
+        from simgit import attachments
+
+        with self.odb.write() as txn:
+            state = self._resolve(txn, revision).oid
+            return attachments.detach(self.odb, txn, state, name)[1]

@@ -1,0 +1,161 @@
+"""What every part of the facade stands on: opening, closing, finding states."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from simgit.errors import AlreadyExists, NotFound, Storage
+from simgit.layout import (
+    DIRECTORY,
+    check_format,
+    find_repository,
+    repository_directory,
+    write_format,
+)
+from simgit.odb import ObjectDatabase
+from simgit.oid import SHORT, Oid
+from simgit.refs import Refs
+from simgit.revision import Resolved, Revisions
+from simgit.runs import Runs
+from simgit.segment.header import Location
+from simgit.storage.base import ReadTxn
+from simgit.storage.base import Storage as Store
+from simgit.storage.memory import MemoryStorage
+
+MEMORY: Final = ":memory:"
+
+
+class RepositoryBase:
+    """What every part of the facade stands on: opening, closing, finding states."""
+
+    def __init__(self, storage: Store, directory: Path | None) -> None:
+        self._storage = storage
+        self.directory = directory
+        self.odb = ObjectDatabase(storage)
+        self.refs = Refs()
+        self.runs_ = Runs(self.odb, self.refs)
+        self.revisions = Revisions(self.odb, self.refs)
+
+    @classmethod
+    def init(cls, path: str | Path = ".") -> Self:
+        """Create ``path/.simgit`` and return the repository; ``":memory:"`` makes one in memory.
+
+        Raises:
+            AlreadyExists: there is one already.
+            Storage: the directory cannot be written.
+        """
+        if str(path) == MEMORY:
+            return cls(MemoryStorage(), None)
+        from simgit.storage.lmdb import LmdbStorage
+
+        directory = Path(path).resolve() / DIRECTORY
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            raise AlreadyExists(f"repository '{directory}' already exists") from None
+        except OSError as error:
+            raise Storage(f"cannot create '{directory}': {error.strerror}") from None
+        try:
+            storage = LmdbStorage.create(directory)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        write_format(directory)
+        return cls(storage, directory)
+
+    @classmethod
+    def open(cls, path: str | Path = ".", *, read_only: bool = False) -> Self:
+        """Open the repository that ``path`` is, or has as its ``.simgit``.
+
+        A directory that cannot be written is opened read-only.
+
+        Raises:
+            NotFound: there is none.
+            Format: it was written by a newer version of simgit.
+            Integrity: its file is damaged.
+        """
+        from simgit.storage.lmdb import LmdbStorage
+
+        directory = repository_directory(Path(path).resolve())
+        check_format(directory)
+        return cls(LmdbStorage.open(directory, read_only=read_only), directory)
+
+    @classmethod
+    def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
+        """Open the repository of a directory or of the nearest one above it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return cls.open(find_repository(Path(start).resolve()), read_only=read_only)
+
+    def close(self) -> None:
+        """Close the repository; closing it twice is fine."""
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written."""
+        return self._storage.read_only
+
+    @property
+    def worktree(self) -> Path | None:
+        """The directory whose ``.simgit`` this is, None in memory."""
+        return self.directory.parent if self.directory else None
+
+    def size(self) -> int:
+        """Return the bytes that the store takes on disk."""
+        return self._storage.size()
+
+    def _read(self) -> AbstractContextManager[ReadTxn]:
+        return self.odb.read()
+
+    def resolve(self, revision: str | Oid) -> Oid:
+        """Return the oid of the state that a revision names; see simgit/revision.py.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: the text is no revision, or is ambiguous (``candidates`` lists what fits).
+        """
+        with self._read() as txn:
+            return self._resolve(txn, revision).oid
+
+    def _resolve(self, txn: ReadTxn, revision: str | Oid) -> Resolved:
+        if isinstance(revision, Oid):
+            return Resolved(revision, self.odb.locate(txn, revision))
+        return self.revisions.resolve(txn, revision)
+
+    def _tips(self, txn: ReadTxn) -> list[Location]:
+        """Return the places that refs point at: HEAD's first, then by step, the newest first."""
+        tips = [ref.place for _, ref in self.refs.runs(txn) if ref.oid is not None]
+        tips += [self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn)]
+        tips.sort(key=lambda place: -place.step)
+        head = self.refs.head_oid(txn)
+        return ([self.odb.locate(txn, head)] if head is not None else []) + tips
+
+    def _head_run(self, txn: ReadTxn) -> str:
+        head = self.refs.head(txn)
+        if isinstance(head, Oid):
+            raise NotFound("HEAD is detached: name a run")
+        return head
+
+    @property
+    def abbreviation(self) -> int:
+        """How many hex digits of an oid listings show: enough for the states that can be there."""
+        most = self._storage.size() // 12  # no state takes less on disk
+        return max(SHORT, most.bit_length() // 2 + 1)

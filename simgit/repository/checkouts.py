@@ -1,0 +1,134 @@
+"""HEAD, tags, reflogs, and the working directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simgit.errors import NotFound
+from simgit.objects import Tag
+from simgit.oid import Oid
+from simgit.refs import HEAD, RUNS, LogEntry, TagRef, now
+from simgit.repository.objects import ObjectOperations
+
+if TYPE_CHECKING:
+    from simgit import worktree as files_on_disk
+
+
+class CheckoutOperations(ObjectOperations):
+    """HEAD, tags, reflogs, and the working directory."""
+
+    @property
+    def head(self) -> str | Oid:
+        """The name of the run that HEAD points at, or the oid of a detached HEAD."""
+        with self._read() as txn:
+            return self.refs.head(txn)
+
+    def checkout(
+        self, target: str | Oid = HEAD, *, detach: bool = False, force: bool = False
+    ) -> Oid | None:
+        """Point HEAD at a run, or detach it at a state; return the state's oid.
+
+        The state's files replace those of the state before in the working directory.
+
+        Raises:
+            Conflict: files were changed there, and no ``force``; nothing was done.
+        """
+        from simgit import worktree as files_on_disk
+
+        run = self._run_named(target) if not detach else None
+        with self._read() as txn:
+            old = self.refs.head_oid(txn)
+            if run is not None:
+                new = self.refs.run(txn, run).oid if self.refs.has_run(txn, run) else None
+            else:
+                new = self._resolve(txn, target).oid
+        if self.worktree is not None:
+            trees = [self.state(oid).files if oid else None for oid in (old, new)]
+            if trees != [None, None]:
+                files_on_disk.checkout(self.odb, self.worktree, trees[0], trees[1], force)
+        with self.odb.write() as txn:
+            where: str | Oid | None = run if run is not None else new
+            assert where is not None
+            self.refs.set_head(txn, where, f"checkout: moving to {target}")
+        return new
+
+    def _run_named(self, target: str | Oid) -> str | None:
+        """Return the run that a target of a checkout names, None if it is another revision."""
+        if isinstance(target, Oid):
+            return None
+        with self._read() as txn:
+            if target == HEAD:
+                head = self.refs.head(txn)
+                return head if isinstance(head, str) else None
+            name = target[len(RUNS) :] if target.startswith(RUNS) else target
+            return name if self.refs.has_run(txn, name) else None
+
+    def status(self) -> files_on_disk.Status:
+        """Compare the working directory with the files of HEAD's state."""
+        from simgit import worktree as files_on_disk
+
+        if self.worktree is None:
+            return files_on_disk.Status((), (), ())
+        with self._read() as txn:
+            oid = self.refs.head_oid(txn)
+        tree = self.state(oid).files if oid else None
+        return files_on_disk.status(self.odb, self.worktree, tree)
+
+    def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
+        """Return the paths of a state's files with the oids of their blobs."""
+        from simgit import worktree as files_on_disk
+
+        tree = self.state(revision).files
+        if tree is None:
+            return {}
+        with self._read() as txn:
+            return dict(files_on_disk.read_files(self.odb, txn, tree))
+
+    def tag(
+        self,
+        name: str,
+        revision: str | Oid = HEAD,
+        *,
+        message: str | None = None,
+        tagger: str = "",
+        force: bool = False,
+    ) -> Oid:
+        """Tag a state, with an annotation if there is a message; return the state's oid.
+
+        Raises:
+            AlreadyExists: there is a tag of this name, and no ``force``.
+        """
+        with self.odb.write() as txn:
+            found = self._resolve(txn, revision)
+            note = None
+            if message is not None:
+                note = self.odb.put(txn, Tag(found.oid, name, message, tagger, now()))
+            self.refs.create_tag(txn, name, TagRef(found.oid, note), force)
+        return found.oid
+
+    def tags(self) -> dict[str, tuple[Oid, Tag | None]]:
+        """Return all tags: name to the state's oid, and the annotation if there is one."""
+        with self._read() as txn:
+            found = {}
+            for name, ref in self.refs.tags(txn):
+                note = self.odb.object(txn, ref.tag) if ref.tag else None
+                found[name] = (ref.oid, note if isinstance(note, Tag) else None)
+            return found
+
+    def delete_tag(self, name: str) -> Oid:
+        """Delete a tag; return the state's oid."""
+        with self.odb.write() as txn:
+            return self.refs.delete_tag(txn, name).oid
+
+    def reflog(self, ref: str = HEAD) -> list[LogEntry]:
+        """Return what a ref was, the newest change first.
+
+        Raises:
+            NotFound: there never was such a ref.
+        """
+        with self._read() as txn:
+            for full in (ref, RUNS + ref, "tags/" + ref):
+                entries = list(self.refs.log(txn, full))
+                if entries:
+                    return entries
+        raise NotFound(f"reflog of '{ref}' not found")

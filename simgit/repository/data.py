@@ -1,0 +1,114 @@
+"""States as columns, and differences between runs, states and configurations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simgit import history
+from simgit.errors import InvalidInput
+from simgit.oid import Oid
+from simgit.refs import HEAD, RUNS
+from simgit.repository.runs import RunOperations
+from simgit.revision import Found, Range, whole_episode
+from simgit.segment.header import Location
+from simgit.state import State, load_state
+from simgit.storage.base import ReadTxn
+
+if TYPE_CHECKING:
+    from simgit.diff import Change, StateDiff
+    from simgit.rundiff import RunDiff
+    from simgit.trajectory import Trajectory
+
+
+class DataOperations(RunOperations):
+    """States as columns, and differences between runs, states and configurations."""
+
+    def trajectory(self, revision: str | Oid = HEAD) -> Trajectory:
+        """Return states as columns: all that lead to a state, a range, or an episode.
+
+        ``main`` is the whole history of a run's newest state; ``a..b`` what is in b's first-parent
+        history after a; ``main@ep5`` the states of episode 5.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the range is symmetric, or its start is no ancestor of its end.
+        """
+        with self._read() as txn:
+            if isinstance(revision, Oid):
+                return self._trajectory(self.odb.locate(txn, revision), 0, None, None)
+            ends = self.revisions.resolve_range(txn, revision)
+            if ends is not None:
+                return self._trajectory_between(txn, revision, ends)
+            found = self.revisions.find(txn, revision)
+            start, stop = 0, None
+            if (episode := whole_episode(revision)) is not None:
+                tip = self.revisions.find(txn, episode.base).place
+                start = found.place.step
+                stop = history.episode_end(self.odb, txn, tip, episode.number) + 1
+                found = Found(history.ancestor(txn, tip, stop - 1), found.run)
+            return self._trajectory(found.place, start, stop, found.run)
+
+    def __getitem__(self, revision: str) -> Trajectory:
+        return self.trajectory(revision)
+
+    def _trajectory_between(self, txn: ReadTxn, text: str, ends: Range) -> Trajectory:
+        fork = history.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
+        if ends.symmetric or fork != [ends.start.place]:
+            raise InvalidInput(f"'{text}' is not a stretch of one history: use 'ancestor..state'")
+        start = ends.start.place.step + 1
+        return self._trajectory(ends.end.place, start, None, ends.end.run)
+
+    def _trajectory(
+        self, place: Location, start: int, stop: int | None, run: str | None
+    ) -> Trajectory:
+        from simgit.trajectory import Trajectory
+
+        def make(where: Location, values: dict[str, Any] | None) -> State:
+            with self._read() as txn:
+                return load_state(self.odb, txn, where, run)
+
+        end = place.step + 1 if stop is None else stop
+        return Trajectory(self.odb, place, start, end, run or "", make)
+
+    def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
+        """Compare two runs, or two states.
+
+        Two names of runs are compared as runs: common ancestor, first difference, return and
+        length on each side (and, if ``whole``, how many aligned states are equal after it).
+        Everything else is compared as states, field by field.
+        """
+        from simgit.diff import diff_states
+        from simgit.rundiff import diff_runs
+
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+            runs = all(isinstance(x, str) and self._names_run(txn, x) for x in (a, b))
+        if runs:
+            return diff_runs(self.odb, one.place, two.place, whole=whole)
+        return diff_states(self.odb, one.place, two.place)
+
+    def diff_states(self, a: str | Oid, b: str | Oid = HEAD) -> StateDiff:
+        """Compare two states field by field."""
+        from simgit.diff import diff_states
+
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return diff_states(self.odb, one.place, two.place)
+
+    def diff_runs(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> RunDiff:
+        """Compare the histories that lead to two states."""
+        from simgit.rundiff import diff_runs
+
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return diff_runs(self.odb, one.place, two.place, whole=whole)
+
+    def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
+        """Return the settings in which the resolved configurations of two runs differ."""
+        from simgit.diff import diff_configs
+
+        return diff_configs(self.config(a), self.config(b))
+
+    def _names_run(self, txn: ReadTxn, text: str) -> bool:
+        name = text[len(RUNS) :] if text.startswith(RUNS) else text
+        return self.refs.has_run(txn, name)

@@ -1,0 +1,121 @@
+"""Runs: branching, renaming, sealing, configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from simgit import configuration, history
+from simgit.oid import Oid
+from simgit.refs import HEAD
+from simgit.repository.base import RepositoryBase
+from simgit.runs import RunInfo
+
+
+class RunOperations(RepositoryBase):
+    """Runs: branching, renaming, sealing, configuration."""
+
+    def runs(self) -> list[RunInfo]:
+        """Return what is known of all runs, ordered by name."""
+        with self._read() as txn:
+            return [self.runs_.info(txn, name) for name, _ in self.refs.runs(txn)]
+
+    def run_names(self) -> list[str]:
+        """Return the names of all runs."""
+        with self._read() as txn:
+            return [name for name, _ in self.refs.runs(txn)]
+
+    def run(self, name: str | None = None) -> RunInfo:
+        """Return what is known of a run (HEAD's, if none is named).
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        with self._read() as txn:
+            return self.runs_.info(txn, name if name is not None else self._head_run(txn))
+
+    def branch(
+        self,
+        name: str,
+        start: str | Oid = HEAD,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        seed: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Oid:
+        """Create a run at a state; return the state's oid. Nothing is copied.
+
+        The run inherits the configuration of the run that ``start`` was named through.
+
+        Args:
+            overrides: settings that differ from the parent's; keys may be dotted paths.
+
+        Raises:
+            AlreadyExists: there is a run of this name (or one that differs only in case).
+            NotFound: there is no such state.
+            InvalidInput: the name is not allowed.
+        """
+        with self.odb.write() as txn:
+            found = self._resolve(txn, start)
+            self.runs_.create(
+                txn, name, found, overrides or {}, seed, metadata or {},
+                f"branch: created from {start if isinstance(start, str) else start.short()}",
+            )  # fmt: skip
+        return found.oid
+
+    def rename_run(self, old: str, new: str) -> None:
+        """Rename a run, its reflog with it."""
+        with self.odb.write() as txn:
+            self.refs.rename_run(txn, old, new)
+
+    def delete_run(self, name: str, *, force: bool = False) -> Oid | None:
+        """Delete a run's ref; return what it pointed at. Its states stay until gc.
+
+        Raises:
+            Conflict: HEAD points at it, or it is being written.
+        """
+        with self.odb.write() as txn:
+            return self.runs_.delete(txn, name, force).oid
+
+    def set_status(self, name: str, status: str) -> None:
+        """Set how a run stands: ``completed`` seals it, ``active`` reopens it."""
+        with self.odb.write() as txn:
+            self.runs_.set_status(txn, name, status)
+
+    def config(self, run: str | None = None) -> dict[str, Any]:
+        """Return a run's resolved configuration."""
+        with self._read() as txn:
+            name = run if run is not None else self._head_run(txn)
+            return configuration.resolve(self.odb, txn, self.refs.run(txn, name).record)
+
+    def configure(
+        self,
+        run: str,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        unset: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change a run's own settings and metadata; keys may be dotted paths."""
+        with self.odb.write() as txn:
+            self.runs_.configure(txn, run, overrides or {}, tuple(unset), metadata or {})
+
+    def contains(self, revision: str | Oid) -> list[str]:
+        """Return the names of the runs in whose history a state lies."""
+        with self._read() as txn:
+            place = self._resolve(txn, revision).place
+            return [
+                name
+                for name, ref in self.refs.runs(txn)
+                if ref.oid is not None and history.is_ancestor(self.odb, txn, place, ref.place)
+            ]
+
+    def lineage(self, run: str | None = None) -> list[RunInfo]:
+        """Return a run and the runs that it was branched off, nearest first."""
+        with self._read() as txn:
+            name: str | None = run if run is not None else self._head_run(txn)
+            found: list[RunInfo] = []
+            while name is not None and self.refs.has_run(txn, name):
+                found.append(self.runs_.info(txn, name))
+                name = found[-1].parent
+            return found
