@@ -92,7 +92,9 @@ def test_states_are_not_stored_by_time_if_that_is_off(repo: Repository) -> None:
         assert steps(repo) is None
 
 
-@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: {"x": {"y": a}}, lambda a: [a], lambda a: (a,)])
+@pytest.mark.parametrize(
+    "wrap", [lambda a: a, lambda a: {"x": {"y": a}}, lambda a: [a], lambda a: (a,)]
+)
 def test_states_are_stored_past_so_many_bytes(repo: Repository, wrap: Any) -> None:
     with repo.recorder(flush_bytes=10_000, flush_seconds=None) as rec:
         for _ in range(3):
@@ -190,7 +192,9 @@ def test_circular_values_are_refused(repo: Repository) -> None:
                 rec.append(bad)
 
 
-@pytest.mark.parametrize("make", [lambda v: [v], lambda v: (v,), lambda v: {"a": v}, lambda v: {1: v}])
+@pytest.mark.parametrize(
+    "make", [lambda v: [v], lambda v: (v,), lambda v: {"a": v}, lambda v: {1: v}]
+)
 def test_what_append_takes_can_be_stored_however_deep_it_is(repo: Repository, make: Any) -> None:
     for leaf in (1, b"x", "é", None, 1j, np.int8(1), np.zeros(3)):
         for depth in (15, 16, 17, 63, 64, 65):
@@ -255,7 +259,12 @@ def test_lanes_are_runs_of_their_own(repo: Repository) -> None:
     assert [steps(repo, run) for run in "ab"] == [5, 5]
     first, second = repo.state("b@3"), repo.state("b@4")
     assert (first.observation["x"], first.action, first.reset) == (4.0, 3, None)
-    assert (second.observation["x"], second.action, second.reward, second.reset) == (5, None, None, {})
+    assert (second.observation["x"], second.action, second.reward, second.reset) == (
+        5,
+        None,
+        None,
+        {},
+    )
     assert second.terminated is None
     assert [repo.run(run).episodes for run in "ab"] == [2, 3]
 
@@ -440,7 +449,9 @@ def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
     assert not repo.fsck().problems
 
 
-def test_an_exception_in_the_block_stores_what_there_was_and_marks_the_run(repo: Repository) -> None:
+def test_an_exception_in_the_block_stores_what_there_was_and_marks_the_run(
+    repo: Repository,
+) -> None:
     with pytest.raises(RuntimeError), repo.recorder("a") as rec:
         rec.append(1)
         raise RuntimeError

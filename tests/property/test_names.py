@@ -200,7 +200,9 @@ def lane_state(batch: dict[str, Any], lane: int, step: int) -> dict[str, Any]:
     """Return one state of a batch, as it would be passed by itself."""
 
     def pick(value: Any) -> Any:
-        return {k: pick(v) for k, v in value.items()} if isinstance(value, dict) else value[lane, step]
+        return (
+            {k: pick(v) for k, v in value.items()} if isinstance(value, dict) else value[lane, step]
+        )
 
     state = {name: pick(value) for name, value in batch.items()}
     if "reset" in state:
