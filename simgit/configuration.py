@@ -25,27 +25,20 @@ def run_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> Run:
     return record
 
 
-Known = dict[Oid, dict[str, Any]]
-"""Configurations by the oid of the run's record."""
+def ancestors(odb: ObjectDatabase, txn: ReadTxn, oid: Oid | None) -> list[Run]:
+    """Return a run's record and those that it inherits from, nearest first; any depth."""
+    records = []
+    while oid is not None:
+        records.append(run_record(odb, txn, oid))
+        oid = records[-1].parent
+    return records
 
 
-def resolve(
-    odb: ObjectDatabase, txn: ReadTxn, oid: Oid, known: Known | None = None
-) -> dict[str, Any]:
-    """Return a run's configuration: its parents', with its own overrides merged over them.
-
-    ``known`` has what was resolved before, so that the runs of a long lineage cost one step each.
-    """
-    above: list[tuple[Oid, Run]] = []
-    at: Oid | None = oid
-    while at is not None and at not in (known or {}):
-        above.append((at, run_record(odb, txn, at)))
-        at = above[-1][1].parent
-    config: dict[str, Any] = {} if at is None or known is None else copy.deepcopy(known[at])
-    for name, record in reversed(above):
+def resolve(odb: ObjectDatabase, txn: ReadTxn, oid: Oid) -> dict[str, Any]:
+    """Return a run's configuration: its parents', with its own overrides merged over them."""
+    config: dict[str, Any] = {}
+    for record in reversed(ancestors(odb, txn, oid)):
         merge(config, record.overrides)
-        if known is not None:
-            known[name] = copy.deepcopy(config)
     return config
 
 

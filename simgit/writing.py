@@ -92,7 +92,7 @@ def freeze_reset(value: Any) -> Any:
     return freeze({key: item for key, item in value.items() if item is not None}, "reset")
 
 
-def freeze_files(value: Any) -> bytes:
+def freeze_files(value: Any) -> Oid:
     """Return the oid of a tree of files.
 
     Raises:
@@ -100,7 +100,7 @@ def freeze_files(value: Any) -> bytes:
     """
     if not isinstance(value, bytes) or len(value) != OID_SIZE:
         raise InvalidInput("files: the oid of a stored tree is needed", path="files")
-    return bytes(value)
+    return Oid(value)
 
 
 def freeze_message(value: Any) -> str:

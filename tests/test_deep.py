@@ -42,7 +42,7 @@ def deep() -> tuple[Repository, list[Oid]]:
             batches = prepare({"observation": [i, i], "action": [1, 2]}, parents)
             tip = store(repo.odb, txn, batches, parents)
             above = f"r{i}"
-            repo.refs.update_run(txn, above, ref, moved(ref, tip.oid, tip.place), "recorded")
+            repo.refs.update_run(txn, above, ref, moved(ref, tip), "recorded")
             oids.append(tip.oid)
     return repo, oids
 

@@ -18,8 +18,7 @@ class RunOperations(RepositoryBase):
     def runs(self) -> list[RunInfo]:
         """Return what is known of all runs, ordered by name."""
         with self._read() as txn:
-            known: configuration.Known = {}
-            return [self.runs_.info(txn, name, known) for name, _ in self.refs.runs(txn)]
+            return [self.runs_.info(txn, name) for name, _ in self.refs.runs(txn)]
 
     def run_names(self) -> list[str]:
         """Return the names of all runs."""
@@ -116,8 +115,7 @@ class RunOperations(RepositoryBase):
         with self._read() as txn:
             name: str | None = run if run is not None else self._head_run(txn)
             found: list[RunInfo] = []
-            known: configuration.Known = {}
             while name is not None and self.refs.has_run(txn, name):
-                found.append(self.runs_.info(txn, name, known))
+                found.append(self.runs_.info(txn, name))
                 name = found[-1].parent
             return found
