@@ -56,15 +56,15 @@ def as_scalar(array: AnyArray) -> Any:
 
 
 def _import_array(value: Any, path: str) -> AnyArray:
-    if hasattr(value, "detach"):
-        value = value.detach()
-    if hasattr(value, "cpu"):
-        value = value.cpu()
     try:
+        if hasattr(value, "detach"):
+            value = value.detach()
+        if hasattr(value, "cpu"):
+            value = value.cpu()
         if hasattr(value, "__array__"):
             return np.asarray(value)
         return np.from_dlpack(value)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+    except Exception as error:  # whatever the code of another library raises
         raise InvalidInput(f"{path}: cannot be read as an array: {error}", path=path) from None
 
 
