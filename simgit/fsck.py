@@ -19,7 +19,7 @@ from simgit.oid import OID_SIZE
 from simgit.refs import HEAD, RUNS, Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.consolidate import headers
-from simgit.segment.frames import decode_group, group_header
+from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
 from simgit.segment.header import Header, Location
 from simgit.segment.lines import Line, read_line
@@ -181,7 +181,7 @@ class Fsck:
         data = read_group(txn, key)
         steps = group_header(data).steps + first
         oids = self.odb.states.field_oids(txn, line, index, steps)
-        for step, oid, array in zip(steps.tolist(), oids, decode_group(data), strict=True):
+        for step, oid, array in zip(steps.tolist(), oids, unstack(decode_group(data)), strict=True):
             if hash_array(array) != oid:
                 raise Integrity(f"the array {oid.hex()} of the state at {line}/{step} is damaged")
             self.report.arrays += 1

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from simgit.errors import Integrity
 from simgit.oid import Oid
-from simgit.segment.frames import decode_group, group_header, group_size
+from simgit.segment.frames import decode_group, group_header, group_size, unstack
 from simgit.segment.groups import Member, delete_group, groups_between, read_group, write_groups
 from simgit.segment.header import (
     Header,
@@ -133,7 +133,7 @@ def _join(
         data = read_group(txn, key)
         steps = group_header(data).steps + step
         oids = states.field_oids(txn, line, field, steps)
-        members += zip(steps.tolist(), oids, decode_group(data), strict=True)
+        members += zip(steps.tolist(), oids, unstack(decode_group(data)), strict=True)
         delete_group(txn, key)
     write_groups(txn, line, field, members)
     return len(small)

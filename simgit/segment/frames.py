@@ -171,6 +171,11 @@ def decode_group(data: bytes, upto: int | None = None) -> AnyArray:
     return stack.view(group.dtype).reshape(count, *group.shape)
 
 
+def unstack(stack: AnyArray) -> list[AnyArray]:
+    """Return the arrays of a stack; those of shape () too, for scalars of strings lose NULs."""
+    return [stack[i, ...] for i in range(len(stack))]
+
+
 def _accumulate(stack: Bytes2D, group: Group, count: int) -> None:
     for i in range(1, count):
         predicted = _predict(stack[i - 1], group.predictor, group.dtype, group.shape)

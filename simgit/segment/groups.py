@@ -143,7 +143,7 @@ def array_here(txn: ReadTxn, line: int, field: int, step: int) -> AnyArray | Non
     at = np.flatnonzero(group_header(data).steps == step - before[0])
     if not len(at):
         return None
-    array: AnyArray = decode_group(data, int(at[0]))[int(at[0])]
+    array: AnyArray = decode_group(data, int(at[0]))[int(at[0]), ...]
     return array
 
 
