@@ -80,7 +80,7 @@ class Lane:
         current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None
         if current is not None and current.oid == self.ref.oid and current.status != "completed":
             # its configuration or status may have been changed meanwhile
-            new = moved(current, self.tip.oid, self.tip.place)
+            new = moved(current, self.tip)
             self.refs.update_run(txn, self.name, current, new, message)
             self.ref = new
             return None
@@ -90,7 +90,7 @@ class Lane:
         assert self.tip is not None
         old = self.name
         ref = replace(self.ref, status="active", created=now(), ended=None, writer=this_writer())
-        self.ref = moved(ref, self.tip.oid, self.tip.place)
+        self.ref = moved(ref, self.tip)
         for name in conflict_names(self.base):
             try:
                 self.refs.create_run(txn, name, self.ref, f"{message} (conflict with '{old}')")
@@ -196,7 +196,7 @@ class _Writer:
         conflict = None
         try:
             prepared = _prepare_all(work)  # before the transaction: others can write meanwhile
-            with self.odb.write() as txn:
+            with self.odb.write() as txn, self.odb.states.together(txn):
                 for lane, batches in prepared:
                     conflict = lane.write(txn, batches) or conflict
         except BaseException:

@@ -23,6 +23,7 @@ from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotF
 from simgit.oid import Oid
 from simgit.segment.header import Location
 from simgit.segment.pack import CHECKSUM_SIZE, checksum
+from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
 
 HEAD: Final = "HEAD"
@@ -125,6 +126,8 @@ class RunRef:
     ended: int | None = None
     writer: dict[str, Any] | None = None
     parent: str | None = None  # the name of the run that it was branched off
+    episodes: int = 0  # of the newest state's history
+    returned: float = 0.0  # the sum of its rewards
 
     @property
     def place(self) -> Location:
@@ -377,6 +380,9 @@ class Refs:
             txn.put("log", new.encode() + b"\0" + key[-8:], value)
 
 
-def moved(ref: RunRef, oid: Oid, place: Location) -> RunRef:
+def moved(ref: RunRef, tip: Tip) -> RunRef:
     """Return a run's ref after it went on to another state."""
-    return replace(ref, oid=oid, line=place.line, step=place.step)
+    return replace(
+        ref, oid=tip.oid, line=tip.place.line, step=tip.place.step,
+        episodes=tip.episode, returned=tip.returned,
+    )  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from simgit import configuration
@@ -11,7 +12,7 @@ from simgit.errors import Conflict, InvalidInput, NotFound
 from simgit.objects import NO_ORIGIN, Run, Spec
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import STATUSES, Refs, RunRef, now
+from simgit.refs import STATUSES, Refs, RunRef, moved, now
 from simgit.revision import Resolved
 from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -32,7 +33,6 @@ class RunInfo:
     return_: float
     status: str
     overrides: Mapping[str, Any]
-    config: Mapping[str, Any]
     parent: str | None
     branch_point: Oid | None
     seed: Any
@@ -40,6 +40,12 @@ class RunInfo:
     created: int
     ended: int | None
     writer: Mapping[str, Any] | None
+    resolve: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration, read when it is asked for: it may be inherited from afar."""
+        return self.resolve()
 
 
 class Runs:
@@ -57,15 +63,16 @@ class Runs:
         """
         ref = self.refs.run(txn, name)
         record = configuration.run_record(self.odb, txn, ref.record)
-        episodes, returned = 0, 0.0
-        if ref.oid is not None:
-            header = self.odb.states.header(txn, ref.place)
-            episodes, _, returned = self.odb.states.standing(txn, header, ref.step)
         return RunInfo(
-            name, ref.oid, ref.step if ref.oid else None, episodes, returned, ref.shown_status,
-            record.overrides, configuration.resolve(self.odb, txn, ref.record), ref.parent,
-            record.branch_point, record.seed, record.metadata, ref.created, ref.ended, ref.writer,
+            name, ref.oid, ref.step if ref.oid else None, ref.episodes, ref.returned,
+            ref.shown_status, record.overrides, ref.parent, record.branch_point, record.seed,
+            record.metadata, ref.created, ref.ended, ref.writer, lambda: self.config(ref.record),
         )  # fmt: skip
+
+    def config(self, record: Oid) -> dict[str, Any]:
+        """Return the configuration that a run's record resolves to."""
+        with self.odb.read() as txn:
+            return configuration.resolve(self.odb, txn, record)
 
     def create(
         self,
@@ -83,11 +90,9 @@ class Runs:
         point = start.oid if start else None
         record = Run(configuration.nested(overrides), above, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
-        place = start.place if start else None
-        ref = RunRef(
-            point, place.line if place else 0, place.step if place else 0, oid,
-            created=now(), parent=parent,
-        )  # fmt: skip
+        ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)
+        if start is not None:
+            ref = moved(ref, self.odb.states.tip(txn, start.place))
         self.refs.create_run(txn, name, ref, message)
         return ref
 

@@ -9,7 +9,7 @@ well; its data are bytes, in JSON as base64.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
 
 import numpy as np
@@ -163,8 +163,19 @@ def _msgpack(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
         raise InvalidInput(f"record {number}: the stream ends within it")
 
 
-def record(recorder: Recorder, stream: IO[bytes], form: str | None = None) -> int:
+def record(
+    recorder: Recorder,
+    stream: IO[bytes],
+    form: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> int:
     """Append every record of a stream to a recorder; return how many there were.
+
+    Args:
+        recorder: where they go.
+        stream: where they come from.
+        form: ``json`` or ``msgpack``; None to find out from the first byte.
+        progress: told now and then how many were appended.
 
     Raises:
         InvalidInput: one cannot be read or recorded; its place is named. Those before it remain.
@@ -177,6 +188,8 @@ def record(recorder: Recorder, stream: IO[bytes], form: str | None = None) -> in
             except InvalidInput as error:
                 raise InvalidInput(f"{place}: {error}") from None
             count += 1
+            if progress is not None and not count % 1024:
+                progress(count)
     except InvalidInput as error:
         raise InvalidInput(f"{error} (recorded before it: {count})", recorded=count) from None
     return count

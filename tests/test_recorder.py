@@ -546,3 +546,13 @@ def test_a_run_whose_writer_was_killed_is_shown_as_crashed(tmp_path: Path) -> No
             rec.append(5)
         assert repo.run("main").status == "active"
         assert steps(repo) == 4
+
+
+def test_lanes_that_record_the_same_are_stored_once() -> None:
+    repo = Repository.init(":memory:")
+    steps = np.arange(200.0).reshape(1, 200).repeat(3, axis=0)
+    with repo.recorder(["a", "b", "c"]) as rec:
+        rec.append_batch(observation=steps, action=steps)
+    assert repo.resolve("a") == repo.resolve("b") == repo.resolve("c")
+    report = repo.fsck()
+    assert report.is_clean and report.states == 200

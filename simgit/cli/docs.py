@@ -85,8 +85,8 @@ def _command(ctx: click.Context) -> Iterator[list[str]]:
         lines.append(STREAM)
     lines += ["| option | meaning |", "|---|---|"]
     for param in command.get_params(ctx):
-        record = param.get_help_record(ctx)
-        if record is not None:
+        record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+        if record is not None and param.name != "help":
             lines.append(f"| `{record[0].replace('|', chr(92) + '|')}` | {record[1]} |")
     example = command.example if isinstance(command, Command) else ""
     yield [*lines, "", "```console", *(f"$ {line}" for line in example.splitlines()), "```", ""]

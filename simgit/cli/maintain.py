@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.output import plural
-
-Progress = Callable[[int, int | None], None]
-
-
-@contextmanager
-def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
-    """Yield what shows how far long work is, if stderr is a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+from simgit.cli.output import plural, progress
 
 
 @command("gc", example="simgit gc")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -71,7 +73,7 @@ class Pager:
 
     def __init__(self, wanted: bool) -> None:
         command = os.environ.get("SIMGIT_PAGER", os.environ.get("PAGER", "less -FRX"))
-        self.command = command if wanted and sys.stdout.isatty() else ""
+        self.command = command if wanted and sys.stdout.isatty() and _exists(command) else ""
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> TextIO:
@@ -107,6 +109,12 @@ class Pager:
         except BrokenPipeError:
             return True
         return False
+
+
+def _exists(command: str) -> bool:
+    """Return whether the program of a shell command is there."""
+    words = command.split()
+    return bool(words) and ("=" in words[0] or shutil.which(words[0]) is not None)
 
 
 def width(text: str) -> int:
@@ -146,3 +154,22 @@ def when(nanoseconds: int | None) -> str:
 def plural(count: int, thing: str) -> str:
     """Return ``1 state`` or ``2 states``."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+Progress = Callable[[int, int | None], None]
+
+
+@contextmanager
+def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
+    """Yield what shows how far long work is, if stderr is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import plural
+from simgit.cli.output import plural, progress
 from simgit.cli.values import REVISION, RUN, VALUE
 from simgit.repository import Repository
 
@@ -102,8 +102,8 @@ def _stream(
 ) -> None:
     from simgit import stream
 
-    with repo.recorder(run, flush_every=every) as recorder:
-        count = stream.record(recorder, sys.stdin.buffer, form)
+    with repo.recorder(run, flush_every=every) as recorder, progress("states") as tell:
+        count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
     with app.output() as out:
         if as_json:
             out.json({"run": recorder.run, "states": count, "oid": recorder.tip})

@@ -82,7 +82,7 @@ class RecordingOperations(RepositoryBase):
             if name is None:
                 self.refs.move_head(txn, tip.oid, shown)
             elif ref is not None:
-                self.refs.update_run(txn, name, ref, moved(ref, tip.oid, tip.place), shown)
+                self.refs.update_run(txn, name, ref, moved(ref, tip), shown)
         return tip.oid
 
     def _commit_target(self, txn: Any, run: str | None) -> tuple[str | None, RunRef | None]:

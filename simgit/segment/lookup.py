@@ -167,7 +167,12 @@ class Index:
         return pages
 
     def add(
-        self, txn: WriteTxn, kind: int, oids: Sequence[bytes], slots: Sequence[int], places: Places
+        self,
+        txn: WriteTxn,
+        kind: int,
+        oids: Sequence[bytes],
+        slots: Sequence[int] | npt.NDArray[Any],
+        places: Places,
     ) -> None:
         """Add a run: for each oid the number of its slot among the places."""
         entries = sort_entries(prefixes(oids), np.asarray(slots, np.uint32))

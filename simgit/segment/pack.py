@@ -145,12 +145,21 @@ def choose_layout(rows: Rows) -> Layout:
     filters: list[tuple[int, int, int]] = []
     if len(sample) >= _SAMPLE:
         # the entropy of fewer rows says little, and there is little to win
-        cost = np.array([entropy(plane) for plane in np.ascontiguousarray(sample.T)])
+        cost = _costs(sample)
         filters = _choose_filters(rows.schema, sample, cost)
         raw[cost > _RANDOM] = 1
     for oids in _oid_ranges(rows.schema):
         raw[oids] = 1
     return Layout(tuple(filters), raw)
+
+
+def _costs(sample: Matrix) -> npt.NDArray[np.float64]:
+    """Return the entropy of each byte of the rows."""
+    cost = np.zeros(sample.shape[1])
+    varying = np.flatnonzero((sample != sample[0]).any(axis=0))
+    for i, plane in zip(varying.tolist(), np.ascontiguousarray(sample[:, varying].T), strict=True):
+        cost[i] = entropy(plane)
+    return cost
 
 
 def _choose_filters(
@@ -159,9 +168,10 @@ def _choose_filters(
     """Return the fields that differences make smaller, and set what their planes then cost."""
     filters = []
     for offset, size, count in words(schema):
-        changed = np.ascontiguousarray(delta(sample, offset, size, count).T)
-        after = [entropy(plane) for plane in changed]
-        if sum(after) < cost[offset : offset + size * count].sum() - 0.02:
+        if not cost[offset : offset + size * count].any():
+            continue
+        after = _costs(delta(sample, offset, size, count))
+        if after.sum() < cost[offset : offset + size * count].sum() - 0.02:
             filters.append((offset, size, count))
             cost[offset : offset + size * count] = after
     return filters

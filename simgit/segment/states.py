@@ -7,6 +7,7 @@ checkpoint; column reads rely on the checksums of the blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +59,8 @@ from simgit.segment.rows import Rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
 SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
+Stretch = tuple[int, int, list[bytes]]
+"""New states of a line: its number, the first step, the oids."""
 SchemaReader = Callable[[ReadTxn, bytes], Schema]
 Key = tuple[bytes, int, int, int]
 """Last state and rows of a segment, number of a block, and what of it."""
@@ -113,6 +116,7 @@ class StateStore:
         self.read_schema = read_schema
         self._layouts: dict[bytes, Layout] = {}
         self._tip: Tip | None = None
+        self._waiting: list[Stretch] | None = None
         self._last_named: _Named | None = None
         self._block: tuple[Key, Block] | None = None
 
@@ -134,6 +138,7 @@ class StateStore:
         """Return how many of a batch's first states exist already."""
         if not self._may_exist(txn, batch.parents):
             return 0
+        self._enter_waiting(txn, batch.oids[0])
         low, high = 0, len(batch.oids)  # a state exists only if all before it do
         if self.locate(txn, batch.oids[0]) is None:
             return 0
@@ -178,12 +183,42 @@ class StateStore:
         return new_line(txn, oids, tuple(tip.place for tip in parents), batch.origin)
 
     def _enter(self, txn: WriteTxn, line: int, start: int, oids: list[bytes]) -> None:
-        if len(oids) < LOOSE:
-            for i, oid in enumerate(oids):
-                add_loose(txn, STATES, oid, line, start + i)
+        """Enter new states into the index, now or at the end of ``together``."""
+        if self._waiting is None:
+            self._enter_all(txn, [(line, start, oids)])
         else:
-            slots = np.arange(len(oids)) // CHECKPOINT_ROWS
-            self.index.add(txn, STATES, oids, slots, state_places([(line, start, len(oids))]))  # type: ignore[arg-type]
+            self._waiting.append((line, start, oids))
+
+    @contextmanager
+    def together(self, txn: WriteTxn) -> Iterator[None]:
+        """Enter what is appended in the block into one run of the index, not one for each line."""
+        self._waiting = []
+        try:
+            yield
+            self._enter_all(txn, self._waiting)
+        finally:
+            self._waiting = None
+
+    def _enter_all(self, txn: WriteTxn, stretches: list[Stretch]) -> None:
+        if sum(len(oids) for _, _, oids in stretches) < LOOSE:
+            for line, start, oids in stretches:
+                for i, oid in enumerate(oids):
+                    add_loose(txn, STATES, oid, line, start + i)
+            return
+        slots, shift = [], 0
+        for _, _, oids in stretches:
+            slots.append(np.arange(len(oids)) // CHECKPOINT_ROWS + shift)
+            shift += -(-len(oids) // CHECKPOINT_ROWS)
+        places = state_places([(line, start, len(oids)) for line, start, oids in stretches])
+        names = [oid for _, _, oids in stretches for oid in oids]
+        self.index.add(txn, STATES, names, np.concatenate(slots), places)
+
+    def _enter_waiting(self, txn: WriteTxn, oid: bytes) -> None:
+        """Enter what waits, if it begins with a state that is looked for."""
+        # a new state can only equal the first of another stretch: its parent existed before
+        if self._waiting and any(oids[0] == oid for _, _, oids in self._waiting):
+            waiting, self._waiting = self._waiting, []
+            self._enter_all(txn, waiting)
 
     def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows, level: int) -> None:
         groups = []

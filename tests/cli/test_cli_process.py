@@ -80,6 +80,18 @@ def test_leaving_the_pager_early_is_no_error(long, environment) -> None:
     assert code == 0 and len(text.splitlines()) == 1
 
 
+def test_a_missing_pager_is_done_without(long, environment) -> None:
+    code, text = in_terminal(environment | {"PAGER": "no-such-pager -x"}, "log", "-n", "1")
+    assert code == 0 and "Step:" in text
+
+
+def test_long_work_shows_a_bar_in_a_terminal_only(long, environment, process) -> None:
+    assert process("fsck").err == process("gc").err == ""
+    for command, last in (("fsck", "all good"), ("gc", "on disk")):
+        code, text = in_terminal(environment, command)
+        assert code == 0 and f"{command} " in text and last in text
+
+
 def test_an_error_leaves_stdout_empty(directory, process) -> None:
     found = process("log")
     assert (found.code, found.out) == (128, "") and found.err.startswith("fatal: not a simgit")

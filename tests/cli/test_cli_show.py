@@ -103,7 +103,7 @@ def test_maintenance(repo) -> None:
 
 
 def test_completion_scripts_and_names(repo, process) -> None:
-    for shell in ("zsh", "fish"):
+    for shell in ("bash", "zsh", "fish"):
         assert "_SIMGIT_COMPLETE" in repo("completion", shell).out
     repo("branch", "trying")
     repo("tag", "true")
