@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import io
@@ -177,13 +178,26 @@ def test_every_public_name_of_a_class_is_on_the_page_of_the_api(kind: type) -> N
 @pytest.mark.skipif(not (ROOT / "docs/architecture.md").exists(), reason="not written yet")
 def test_every_module_is_named_on_the_page_of_the_architecture() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
-    found = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "simgit").rglob("*.py"))
-    modules = [".".join(path.parts) for path in found if not path.name.startswith("__")]
-    missing = [name for name in modules if f"`{name.removeprefix('simgit.')}`" not in page]
-    assert not missing
+    missing = [name for name, _ in modules() if f"`{name}`" not in page]
+    assert not missing, "`python tests/test_docs.py --modules` prints the table"
+
+
+def modules() -> list[tuple[str, str]]:
+    """Return the names of all modules below simgit, and what each says that it is for."""
+    found = []
+    for path in sorted((ROOT / "simgit").rglob("*.py")):
+        if not path.name.startswith("__"):
+            name = ".".join(path.relative_to(ROOT / "simgit").with_suffix("").parts)
+            said = ast.get_docstring(ast.parse(path.read_text())) or ""
+            found.append((name, said.split("\n")[0].replace("``", "`")))
+    return found
 
 
 if __name__ == "__main__":
+    if "--modules" in sys.argv:
+        print("| module | what it is for |\n|---|---|")
+        print("\n".join(f"| `{name}` | {said} |" for name, said in modules()))
+        sys.exit()
     for argument in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as scratch:
             written = renewed(Path(argument).read_text(), Path(scratch))
