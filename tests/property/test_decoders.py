@@ -32,10 +32,9 @@ from simgit.objects import (
     decode_object,
 )
 from simgit.residuals import decode_residual, encode_residual
-from simgit.schema import Schema
 from simgit.segment.frames import decode_group, encode_group
 from simgit.segment.header import decode_header
-from simgit.segment.index import decode_page, encode_pages, find, sort_entries
+from simgit.segment.index import Page, decode_page, encode_pages, sort_entries
 from simgit.segment.lines import Line, decode_line, encode_line
 from simgit.segment.lookup import _decode_meta
 from simgit.segment.pack import (
@@ -138,7 +137,7 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "raw line": (LINE, lambda data: decode_line(1, data)),
     "meta": (META[:-8], checked(lambda data: _decode_meta(1, data))),
     "page": (PAGE, decode_page),
-    "found": (PAGE, lambda data: find(data, 0, 2**32 - 1)),
+    "found": (PAGE, lambda data: Page(data).find(0, 2**32 - 1)),
     "layout": (encode_layout(LAYOUT), lambda data: decode_layout(data, SCHEMA)),
     "block": (BLOCK[0], block_of),
     "variable": (BLOCK[1], variable_of),
