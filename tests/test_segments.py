@@ -10,9 +10,9 @@ import pytest
 
 from simgit import Integrity, Repository
 from simgit.segment.frames import decode_group, encode_group, group_header, unstack
+from simgit.segment.header import Location
 from simgit.segment.index import decode_page, encode_pages, find, sort_entries
 from simgit.segment.lines import Line, decode_line, encode_line, fork_point, new_line
-from simgit.segment.header import Location
 from simgit.segment.pack import (
     choose_layout,
     compress,

@@ -1,0 +1,114 @@
+"""Names are what they were, and what an earlier version wrote opens for ever."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simgit import Repository
+from simgit.codec import decode_value
+from simgit.objects import decode_object
+from simgit.oid import hash_object
+from simgit.testing import reference
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import make_repository
+import make_vectors
+from make_vectors import plain
+
+VECTORS: list[dict[str, Any]] = json.loads(make_vectors.FILE.read_text(encoding="utf-8"))
+OBJECTS = [vector for vector in VECTORS if vector["kind"] != "chain"]
+CHAINS = [vector for vector in VECTORS if vector["kind"] == "chain"]
+
+
+def title(vector: dict[str, Any]) -> str:
+    return f"{vector['kind']}: {vector['description']}"
+
+
+def test_the_vectors_are_what_their_generator_makes() -> None:
+    assert make_vectors.text() == make_vectors.FILE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("vector", OBJECTS, ids=title)
+def test_an_object_has_the_name_of_its_vector(vector: dict[str, Any]) -> None:
+    payload = bytes.fromhex(vector["payload"])
+    assert hash_object(vector["kind"], payload).hex() == vector["oid"]
+    assert reference.name(vector["kind"], payload).hex() == vector["oid"]
+    assert decode_object(vector["kind"], payload).payload == payload
+
+
+@pytest.mark.parametrize(
+    "vector", [v for v in OBJECTS if v["kind"] in ("value", "array")], ids=title
+)
+def test_the_reference_encodes_a_value_as_its_vector_does(vector: dict[str, Any]) -> None:
+    value, payload = plain(vector["input"]), bytes.fromhex(vector["payload"])
+    if vector["kind"] == "array":
+        assert reference.array_bytes(value) == payload
+    else:
+        assert reference.value_bytes(value) == payload
+        assert reference.value_bytes(decode_value(payload)) == payload
+
+
+@pytest.mark.parametrize("vector", CHAINS, ids=title)
+def test_a_chain_has_the_names_of_its_vector(vector: dict[str, Any]) -> None:
+    slow = reference.Chain()
+    with Repository.init(":memory:") as repo, Repository.init(":memory:") as recorded:
+        with recorded.recorder() as rec:
+            for data, expected in zip(vector["input"], vector["states"], strict=True):
+                state = plain(data)
+                value = {**state, "reset": state["reset"] or True} if "reset" in state else state
+                assert slow.commit(state).hex() == expected["oid"]
+                assert slow.schema.payload().hex() == expected["schema"]
+                assert repo.commit(**value).hex() == expected["oid"]
+                assert repo.object(repo.resolve("main")).payload.hex() == expected["payload"]
+                rec.append(**value)
+        assert recorded.resolve("main") == repo.resolve("main")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    target = tmp_path / ".simgit"
+    shutil.copytree(make_repository.DIRECTORY / "simgit", target)
+    for file in target.iterdir():
+        file.chmod(0o644)
+    return tmp_path
+
+
+def test_the_repository_of_format_0_opens_with_all_that_is_in_it(copied: Path) -> None:
+    expected = json.loads(make_repository.EXPECTED.read_text(encoding="utf-8"))
+    with Repository.open(copied) as repo:
+        found = json.loads(json.dumps(make_repository.found(repo)))
+        for part in expected:
+            assert found[part] == expected[part], part
+        assert not repo.fsck().problems
+        assert (
+            b"".join(repo.read_blob(repo.files("merged")["d/big.bin"])) == bytes(range(256)) * 1000
+        )
+
+
+def test_the_repository_of_format_0_can_be_gone_on_with(copied: Path) -> None:
+    expected = json.loads(make_repository.EXPECTED.read_text(encoding="utf-8"))
+    with Repository.open(copied) as repo:
+        with repo.recorder("main") as rec:
+            rec.append(np.zeros(4, np.float32), 1, 1.0)
+        assert repo.resolve("main~1").hex() == expected["runs"]["main"][0]
+        repo.gc()
+        found = json.loads(json.dumps(make_repository.found(repo)))
+        assert found["states"] == expected["states"] | {}
+        assert not repo.fsck().problems
+
+
+def test_the_same_recorded_again_has_the_same_names(tmp_path: Path) -> None:
+    expected = json.loads(make_repository.EXPECTED.read_text(encoding="utf-8"))
+    with Repository.init(tmp_path) as repo:
+        make_repository.fill(repo)
+        found = json.loads(json.dumps(make_repository.found(repo)))
+    for part in ("runs", "states", "log", "merge bases", "files", "attachments", "checkpoint"):
+        assert found[part] == expected[part], part
