@@ -25,7 +25,7 @@ from simgit.segment.header import Header, Location
 from simgit.segment.lines import Line, read_line
 from simgit.segment.lookup import ARRAYS, STATES
 from simgit.segment.pack import BLOCK_ROWS
-from simgit.segment.rows import hash_array
+from simgit.segment.packing import hash_array
 from simgit.segment.states import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn
 

@@ -28,7 +28,7 @@ from simgit.residuals import decode_residual, encode_residual, word_size
 from simgit.schema import Schema
 from simgit.segment.header import Location
 from simgit.segment.pack import compress, decompress
-from simgit.segment.rows import hash_array
+from simgit.segment.packing import hash_array
 from simgit.segment.states import StateStore
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
 

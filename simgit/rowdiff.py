@@ -11,7 +11,8 @@ from simgit.columns import values
 from simgit.diff import diff_values
 from simgit.oid import Oid
 from simgit.schema import FieldType, Path
-from simgit.segment.rows import Matrix, Reference, Rows, hash_array, presence
+from simgit.segment.packing import hash_array
+from simgit.segment.rows import Matrix, Reference, Rows, presence
 
 Mask = npt.NDArray[np.bool_]
 

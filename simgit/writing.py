@@ -13,8 +13,9 @@ from simgit.freeze import freeze
 from simgit.objects import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
+from simgit.segment.batches import ABSENT, Columns, check_columns, row_value, stretch_of
 from simgit.segment.header import Location
-from simgit.segment.rows import ABSENT, Columns, check_columns, pack, row_value, stretch_of
+from simgit.segment.packing import pack
 from simgit.segment.states import Batch, Tip, new_batch
 from simgit.storage.base import WriteTxn
 

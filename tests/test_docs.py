@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import simgit
-from simgit.recorder import LaneRecorder, Recorder
+from simgit.lanes import LaneRecorder
+from simgit.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -7,7 +7,7 @@ import pytest
 
 from simgit import Oid, Repository
 from simgit.objects import NO_ORIGIN
-from simgit.segment.rows import hash_array
+from simgit.segment.packing import hash_array
 from simgit.writing import prepare, store
 
 

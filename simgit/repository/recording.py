@@ -11,13 +11,13 @@ from simgit.freeze import freeze
 from simgit.oid import Oid
 from simgit.refs import HEAD, RunRef, moved
 from simgit.repository.base import RepositoryBase
-from simgit.segment.rows import ABSENT
+from simgit.segment.batches import ABSENT
 from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn
 from simgit.writing import freeze_flag, freeze_message, freeze_reset, freeze_reward, prepare, store
 
 if TYPE_CHECKING:
-    from simgit.recorder import Lane
+    from simgit.flushing import Lane
 
 
 class RecordingOperations(RepositoryBase):
@@ -139,7 +139,9 @@ class RecordingOperations(RepositoryBase):
         Raises:
             InvalidInput: a run is completed.
         """
-        from simgit.recorder import FlushPolicy, LaneRecorder, Recorder
+        from simgit.flushing import FlushPolicy
+        from simgit.lanes import LaneRecorder
+        from simgit.recorder import Recorder
 
         if run is not None and not run:
             raise InvalidInput("a recorder needs one or more runs")
@@ -166,7 +168,7 @@ class RecordingOperations(RepositoryBase):
     def _lane(
         self, txn: Any, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid
     ) -> Lane:
-        from simgit.recorder import Lane
+        from simgit.flushing import Lane
 
         ref = self.runs_.ensure(txn, name, config, seed)
         lane = Lane(self.odb, self.refs, name, ref, self.runs_.tip(txn, ref), origin)

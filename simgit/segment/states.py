@@ -55,6 +55,7 @@ from simgit.segment.pack import (
     encode_block,
     encode_layout,
 )
+from simgit.segment.packing import hash_array
 from simgit.segment.rows import Rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -477,13 +478,13 @@ class StateStore:
         """
         if hint is not None:
             array = array_here(txn, *hint)
-            if array is not None and rowlib.hash_array(array) == oid:
+            if array is not None and hash_array(array) == oid:
                 return array
         place = self.find_array(txn, oid)
         if place is None:
             return None
         array = array_here(txn, *place)
-        if array is None or rowlib.hash_array(array) != oid:
+        if array is None or hash_array(array) != oid:
             raise Integrity(f"array '{oid.hex()}' is damaged")
         return array
 

@@ -10,7 +10,7 @@ import numpy as np
 from simgit.freeze import freeze
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.segment.rows import ABSENT, Column, Columns, DenseColumn
+from simgit.segment.batches import ABSENT, Column, Columns, DenseColumn
 from simgit.segment.states import Tip
 from simgit.storage.memory import MemoryStorage
 from simgit.writing import (
