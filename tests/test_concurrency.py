@@ -162,10 +162,13 @@ PROGRAM = """
 import numpy as np
 from simgit import Repository
 repo = Repository.init(":memory:")
-with repo.recorder(config={"b": {"y": 1, "x": {2: b"", "k": 1}}, "a": 2}, spec={"z": 1, "y": {"q": 2, "p": 1}}) as rec:
+config = {"b": {"y": 1, "x": {2: b"", "k": 1}}, "a": 2}
+with repo.recorder(config=config, spec={"z": 1, "y": {"q": 2, "p": 1}}) as rec:
     for i in range(50):
-        info = {key: {"n": i, f"{key}{i % 3}": (i, {"s": [i], "t": None})} for key in {"alpha", "beta", "gamma", "delta"}}
-        rec.append({"x": np.zeros(2), "a": i}, i if i % 2 else i / 2, info=info, reset={"seed": i, "options": info})
+        keys = {"alpha", "beta", "gamma", "delta"}
+        info = {key: {"n": i, f"{key}{i % 3}": (i, {"s": [i], "t": None})} for key in keys}
+        reset = {"seed": i, "options": info}
+        rec.append({"x": np.zeros(2), "a": i}, i if i % 2 else i / 2, info=info, reset=reset)
 print(repo.resolve("main"), repo.refs.run(repo.odb.read().__enter__(), "main").record)
 """
 
@@ -176,7 +179,9 @@ def test_names_do_not_depend_on_the_hash_seed() -> None:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM],
             env={**os.environ, "PYTHONHASHSEED": seed},
-            text=True, capture_output=True, check=True,
-        )  # fmt: skip
+            text=True,
+            capture_output=True,
+            check=True,
+        )
         names.add(done.stdout)
     assert len(names) == 1

@@ -75,9 +75,15 @@ def test_one_that_is_opened_read_only_reads_only(tmp_path: Path) -> None:
 def test_a_commit_has_all_of_its_fields(repo: Repository) -> None:
     repo.commit(np.zeros(2), reset={"seed": 1}, info={}, spec={"id": "x"})
     oid = repo.commit(
-        {"x": np.ones(400)}, (1, 2), np.float32(0.5), np.bool_(True), False, {"k": None}, message="m",
+        {"x": np.ones(400)},
+        (1, 2),
+        np.float32(0.5),
+        np.bool_(True),
+        False,
+        {"k": None},
+        message="m",
         files={"a": b"1"},
-    )  # fmt: skip
+    )
     state = repo.state(oid)
     assert (state.step, state.episode, state.episode_step) == (1, 1, 1)
     assert state.observation["x"].tolist() == [1.0] * 400

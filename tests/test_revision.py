@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from simgit import InvalidInput, NotFound, Oid, Repository
@@ -30,14 +32,41 @@ def repo() -> Repository:
 @pytest.mark.parametrize(
     ("revision", "observation"),
     [
-        ("HEAD", 101), ("@", 101), ("HEAD~1", 100), ("@~", 100), ("~1", 100), ("side", 101), ("runs/side", 101),
-        ("runs/main", 54), ("tags/main", 101), ("v1", 50), ("tags/v1", 50), ("v1~1", 32), ("merge^", 101), ("merge^2", 54),
-        ("merge^2~3", 51), ("merge^^", 100), ("merge^0", 102), ("merge~0", 102), ("side@0", 40), ("side@5", 31),
-        ("side@ep1", 40), ("side@ep2", 30), ("side@ep2.1", 31), ("side@ep3", 100), ("side@ep3.1", 101), ("merge@ep3.2", 102),
-        ("runs/main@ep2", 30), ("runs/main@ep3.4", 54), ("runs/main@11", 54), ("runs/main@11~1", 53), ("side@{1}", 100),
-        ("merge^2@ep1.3", 43), ("@{0}", 101),
+        ("HEAD", 101),
+        ("@", 101),
+        ("HEAD~1", 100),
+        ("@~", 100),
+        ("~1", 100),
+        ("side", 101),
+        ("runs/side", 101),
+        ("runs/main", 54),
+        ("tags/main", 101),
+        ("v1", 50),
+        ("tags/v1", 50),
+        ("v1~1", 32),
+        ("merge^", 101),
+        ("merge^2", 54),
+        ("merge^2~3", 51),
+        ("merge^^", 100),
+        ("merge^0", 102),
+        ("merge~0", 102),
+        ("side@0", 40),
+        ("side@5", 31),
+        ("side@ep1", 40),
+        ("side@ep2", 30),
+        ("side@ep2.1", 31),
+        ("side@ep3", 100),
+        ("side@ep3.1", 101),
+        ("merge@ep3.2", 102),
+        ("runs/main@ep2", 30),
+        ("runs/main@ep3.4", 54),
+        ("runs/main@11", 54),
+        ("runs/main@11~1", 53),
+        ("side@{1}", 100),
+        ("merge^2@ep1.3", 43),
+        ("@{0}", 101),
     ],
-)  # fmt: skip
+)
 def test_a_revision_names_a_state(repo: Repository, revision: str, observation: int) -> None:
     assert repo.state(revision).observation == observation
 
@@ -45,10 +74,24 @@ def test_a_revision_names_a_state(repo: Repository, revision: str, observation: 
 @pytest.mark.parametrize(
     "revision",
     [
-        "nothing", "side~100", "merge^3", "side^2", "side@100", "side@ep0", "side@ep4", "side@ep2.5", "runs/main@ep3.5",
-        "side@{9}", "runs/none", "tags/none", "0000", "ffffffffffff", "side@999999999999999999", "abc",
+        "nothing",
+        "side~100",
+        "merge^3",
+        "side^2",
+        "side@100",
+        "side@ep0",
+        "side@ep4",
+        "side@ep2.5",
+        "runs/main@ep3.5",
+        "side@{9}",
+        "runs/none",
+        "tags/none",
+        "0000",
+        "ffffffffffff",
+        "side@999999999999999999",
+        "abc",
     ],
-)  # fmt: skip
+)
 def test_a_revision_that_names_none_is_not_found(repo: Repository, revision: str) -> None:
     with pytest.raises(NotFound):
         repo.resolve(revision)
@@ -76,7 +119,7 @@ def test_an_ambiguous_beginning_of_an_oid_lists_its_candidates() -> None:
         with repo.odb.read() as txn:
             oids = [Oid(oid) for oid in repo.odb.states.oids(txn, 0, 0, 3000)]
         starts = sorted(oid.hex() for oid in oids)
-        same = next(a[:4] for a, b in zip(starts, starts[1:], strict=False) if a[:4] == b[:4])
+        same = next(a[:4] for a, b in itertools.pairwise(starts) if a[:4] == b[:4])
         with pytest.raises(InvalidInput, match="ambiguous") as caught:
             repo.resolve(same)
         wanted = sorted(oid for oid in oids if oid.hex().startswith(same))

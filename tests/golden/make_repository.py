@@ -33,8 +33,13 @@ def fill(repo: Repository) -> None:
     """Record runs, branches, a merge, tags, files, attachments."""
     rng = np.random.default_rng(0)
     path = rng.standard_normal((300, 4)).cumsum(0).astype(np.float32)
-    with repo.recorder("main", flush_every=100, config={"lr": 0.1, "net.width": 64}, seed=7,
-                       spec={"id": "CartPole-v1"}) as rec:  # fmt: skip
+    with repo.recorder(
+        "main",
+        flush_every=100,
+        config={"lr": 0.1, "net.width": 64},
+        seed=7,
+        spec={"id": "CartPole-v1"},
+    ) as rec:
         for i in range(300):
             if i % 60 == 0:
                 rec.append(path[i], info={}, reset={"seed": i} if i == 0 else True)
@@ -73,9 +78,27 @@ def fill(repo: Repository) -> None:
 
 
 SAMPLES = [
-    "main@0", "main@1", "main@64", "main@150", "main@299", "main@ep3", "main@ep5.59", "slow", "slow~4", "slow@100",
-    "merged", "merged~1", "merged~1^2", "merged~1^3", "frames@0", "frames@99", "lane/0", "lane/1@50", "v1", "tags/v2",
-]  # fmt: skip
+    "main@0",
+    "main@1",
+    "main@64",
+    "main@150",
+    "main@299",
+    "main@ep3",
+    "main@ep5.59",
+    "slow",
+    "slow~4",
+    "slow@100",
+    "merged",
+    "merged~1",
+    "merged~1^2",
+    "merged~1^3",
+    "frames@0",
+    "frames@99",
+    "lane/0",
+    "lane/1@50",
+    "v1",
+    "tags/v2",
+]
 
 
 def found(repo: Repository) -> dict[str, Any]:
@@ -83,24 +106,40 @@ def found(repo: Repository) -> dict[str, Any]:
     return {
         "head": str(repo.head),
         "runs": {
-            info.name: [str(info.oid), info.step, info.episodes, info.return_, info.status, neutral(dict(info.config)), info.parent]
+            info.name: [
+                str(info.oid),
+                info.step,
+                info.episodes,
+                info.return_,
+                info.status,
+                neutral(dict(info.config)),
+                info.parent,
+            ]
             for info in repo.runs()
         },
         "tags": {name: str(oid) for name, (oid, _) in repo.tags().items()},
         "states": {
-            name: [str(state.oid), state.step, state.episode, neutral({k: v for k, v in state.value.items() if k != "files"})]
+            name: [
+                str(state.oid),
+                state.step,
+                state.episode,
+                neutral({k: v for k, v in state.value.items() if k != "files"}),
+            ]
             for name in SAMPLES
             for state in [repo.state(name)]
         },
         "log": [str(line.oid) for line in repo.log(every=True)],
-        "merge bases": [str(repo.merge_base(a, b)) for a, b in (("main", "slow"), ("merged", "main"), ("merged", "frames"))],
+        "merge bases": [
+            str(repo.merge_base(a, b))
+            for a, b in (("main", "slow"), ("merged", "main"), ("merged", "frames"))
+        ],
         "files": {name: str(oid) for name, oid in repo.files("merged").items()},
         "attachments": {
             name: {key: str(target[1]) for key, target in repo.attachments(name).items()}
             for name in ("main@299", "main@200", "v1")
         },
         "checkpoint": neutral(repo.attachment("main@200", "checkpoint")),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

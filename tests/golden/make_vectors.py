@@ -29,7 +29,7 @@ def bits(value: float) -> str:
 
 
 def neutral(value: Any) -> Any:
-    """Return a value as JSON: None, bools, strings and lists as they are, the rest as one-key maps."""
+    """Return a value as JSON: None, bools, strings, lists as they are, others as one-key maps."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (np.ndarray, np.generic)):
@@ -72,78 +72,204 @@ def plain(data: Any) -> Any:
 
 
 VALUES: dict[str, Any] = {
-    "none": None, "true": True, "false": False,
-    **{f"integer {n}": n for n in (
-        0, 1, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64,
-        -1, -32, -33, -128, -129, -32768, -32769, -(2**31), -(2**31) - 1, -(2**63), -(2**63) - 1, 10**30,
-    )},
-    **{f"float {n!r}": n for n in (0.0, -0.0, 1.5, 0.1, 1.0, math.inf, -math.inf, math.nan, 5e-324)},
+    "none": None,
+    "true": True,
+    "false": False,
+    **{
+        f"integer {n}": n
+        for n in (
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            65535,
+            65536,
+            2**32 - 1,
+            2**32,
+            2**63 - 1,
+            2**63,
+            2**64 - 1,
+            2**64,
+            -1,
+            -32,
+            -33,
+            -128,
+            -129,
+            -32768,
+            -32769,
+            -(2**31),
+            -(2**31) - 1,
+            -(2**63),
+            -(2**63) - 1,
+            10**30,
+        )
+    },
+    **{
+        f"float {n!r}": n for n in (0.0, -0.0, 1.5, 0.1, 1.0, math.inf, -math.inf, math.nan, 5e-324)
+    },
     "a NaN with other bits": struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0],
     "complex": complex(1.5, -0.0),
     **{f"a string of {n} characters": "x" * n for n in (0, 1, 31, 32, 255, 256, 65536)},
     "a string of other characters": "é\0\U0001f600",
     **{f"{n} bytes": b"\x01" * n for n in (0, 1, 255, 256)},
     **{f"a list of {n}": [None] * n for n in (0, 1, 15, 16)},
-    "a tuple": (1, "a", (2.5,)), "an empty tuple": (), "a tuple of 16 bytes": (1,) * 15,
+    "a tuple": (1, "a", (2.5,)),
+    "an empty tuple": (),
+    "a tuple of 16 bytes": (1,) * 15,
     **{f"a map of {n}": {f"k{i:02}": i for i in range(n)} for n in (0, 1, 15, 16)},
     "a map with keys of all kinds": {"b": 1, "a": 2, b"a": 3, 7: 4, -7: 5, 300: 6, "": 7},
-    "nested": {"list": [1, [2, (3, {"x": None})]], "array": np.array([[1, 2]], "<i2"), "scalar": np.float32(0.5)},
-}  # fmt: skip
+    "nested": {
+        "list": [1, [2, (3, {"x": None})]],
+        "array": np.array([[1, 2]], "<i2"),
+        "scalar": np.float32(0.5),
+    },
+}
 DTYPES = [
-    "|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16",
-    "<M8[ns]", "<M8[D]", "<m8[25s]", "<M8", "|S3", "<U3",
-]  # fmt: skip
+    "|b1",
+    "|i1",
+    "|u1",
+    "<i2",
+    "<u2",
+    "<i4",
+    "<u4",
+    "<i8",
+    "<u8",
+    "<f2",
+    "<f4",
+    "<f8",
+    "<c8",
+    "<c16",
+    "<M8[ns]",
+    "<M8[D]",
+    "<m8[25s]",
+    "<M8",
+    "|S3",
+    "<U3",
+]
 ARRAYS: dict[str, Any] = {
     **{dtype: np.array([0, 1, 1], "<i8").astype(dtype) for dtype in DTYPES},
-    "shape ()": np.array(2.5), "no elements": np.zeros((3, 0, 2), "<f4"),
+    "shape ()": np.array(2.5),
+    "no elements": np.zeros((3, 0, 2), "<f4"),
     "three dimensions": np.arange(24, dtype="<u2").reshape(2, 3, 4),
     "not a number": np.array([math.nan, -0.0, math.inf], "<f4"),
-}  # fmt: skip
+}
 FIELDS = (
-    *(((name,), FieldType(code)) for code, name in enumerate(TYPE_NAMES) if name not in ("fixed", "tuple")),
+    *(
+        ((name,), FieldType(code))
+        for code, name in enumerate(TYPE_NAMES)
+        if name not in ("fixed", "tuple")
+    ),
     (("map", "é"), FieldType(2)),
     (("fixed",), FieldType(5, np.dtype("<f4"), (2, 3))),
     (("scalar",), FieldType(5, np.dtype("<M8[ns]"))),
-    (("tuple",), FieldType(9, length=2)), (("tuple", "0"), FieldType(3)), (("tuple", "1"), FieldType(8)),
+    (("tuple",), FieldType(9, length=2)),
+    (("tuple", "0"), FieldType(3)),
+    (("tuple", "1"), FieldType(8)),
     (("tuple", "1", "x"), FieldType(10)),
-)  # fmt: skip
+)
 OBJECTS: dict[str, Named | Schema] = {
-    "no bytes": Blob(b""), "three bytes": Blob(b"abc"),
+    "no bytes": Blob(b""),
+    "three bytes": Blob(b"abc"),
     "a directory": Tree((Entry("b", "blob", A), Entry("a.txt", "blob", B), Entry("é", "tree", C))),
     "an empty map": Tree(()),
-    "a map with integer keys": Tree((Entry("10", "value", A), Entry("-2", "array", B), Entry("9", "tree", C)), "intmap"),
+    "a map with integer keys": Tree(
+        (Entry("10", "value", A), Entry("-2", "array", B), Entry("9", "tree", C)), "intmap"
+    ),
     "a list": Tree(tuple(Entry(str(i), "value", A) for i in range(12)), "list"),
     "a tuple": Tree((Entry("0", "array", A),), "tuple"),
-    "no fields": Schema(), "every type of field": Schema(tuple(sorted(FIELDS, key=lambda f: tuple(c.encode() for c in f[0])))),
-    "no fields at all": Spec({}), "an environment": Spec({"id": "CartPole-v1", "arguments": {"n": 3, "x": [1.5]}}),
-    "a root": State(A, (), B, b"row"), "a state": State(A, (B,), None, b""), "a merge": State(A, (C, B), None, b"row"),
-    "an empty record": Run(), "a record": Run({"lr": 0.1, "net": {"layers": (64, 64)}}, A, B, 2**70, {"host": "x"}),
-    "an attachment": Binding(A, "blob", B, "video.mp4"), "an attached array": Binding(A, "array", B, "é"),
+    "no fields": Schema(),
+    "every type of field": Schema(
+        tuple(sorted(FIELDS, key=lambda f: tuple(c.encode() for c in f[0])))
+    ),
+    "no fields at all": Spec({}),
+    "an environment": Spec({"id": "CartPole-v1", "arguments": {"n": 3, "x": [1.5]}}),
+    "a root": State(A, (), B, b"row"),
+    "a state": State(A, (B,), None, b""),
+    "a merge": State(A, (C, B), None, b"row"),
+    "an empty record": Run(),
+    "a record": Run({"lr": 0.1, "net": {"layers": (64, 64)}}, A, B, 2**70, {"host": "x"}),
+    "an attachment": Binding(A, "blob", B, "video.mp4"),
+    "an attached array": Binding(A, "array", B, "é"),
     "an annotation": Tag(A, "v1", "the first", "me <me@x>", 1_700_000_000_000_000_000),
-}  # fmt: skip
+}
 CHAINS: dict[str, list[dict[str, Any]]] = {
     "cart pole": [
         {"observation": np.array([0.1, 0, 0, 0], "<f4"), "info": {}, "reset": {"seed": 7}},
-        {"observation": np.array([0.2, 0, 0, 1], "<f4"), "action": 1, "reward": 1.0, "terminated": False, "truncated": False, "info": {}},
-        {"observation": np.array([0.3, 0, 0, 1], "<f4"), "action": 0, "reward": 1.0, "terminated": True, "truncated": False, "info": {"why": "fell"}},
-        {"observation": np.array([0.1, 0, 0, 0], "<f4"), "info": {}, "reset": {"seed": 2**70, "options": {"low": -0.05}}},
+        {
+            "observation": np.array([0.2, 0, 0, 1], "<f4"),
+            "action": 1,
+            "reward": 1.0,
+            "terminated": False,
+            "truncated": False,
+            "info": {},
+        },
+        {
+            "observation": np.array([0.3, 0, 0, 1], "<f4"),
+            "action": 0,
+            "reward": 1.0,
+            "terminated": True,
+            "truncated": False,
+            "info": {"why": "fell"},
+        },
+        {
+            "observation": np.array([0.1, 0, 0, 0], "<f4"),
+            "info": {},
+            "reset": {"seed": 2**70, "options": {"low": -0.05}},
+        },
     ],
-    "every natural type": [{"observation": {
-        "none": None, "bool": True, "int": -5, "float": 0.5, "complex": 1j, "fixed": np.arange(4, dtype="<i2"),
-        "scalar": np.uint8(3), "array": np.arange(300, dtype="|u1"), "map": {"é": 1, "B": 2, "a": 3}, "tuple": (1, (2.5,)),
-        "str": "é", "bytes": b"\0", "list": [1, 2], "big": 2**63, "date": np.datetime64(5, "ns"),
-    }, "message": "a remark"}],
-    "fields come and go": [{"info": {"a": 1}}, {"info": {"b": "x"}}, {"info": {}}, {"action": 1}, {"info": {"a": None}}],
+    "every natural type": [
+        {
+            "observation": {
+                "none": None,
+                "bool": True,
+                "int": -5,
+                "float": 0.5,
+                "complex": 1j,
+                "fixed": np.arange(4, dtype="<i2"),
+                "scalar": np.uint8(3),
+                "array": np.arange(300, dtype="|u1"),
+                "map": {"é": 1, "B": 2, "a": 3},
+                "tuple": (1, (2.5,)),
+                "str": "é",
+                "bytes": b"\0",
+                "list": [1, 2],
+                "big": 2**63,
+                "date": np.datetime64(5, "ns"),
+            },
+            "message": "a remark",
+        }
+    ],
+    "fields come and go": [
+        {"info": {"a": 1}},
+        {"info": {"b": "x"}},
+        {"info": {}},
+        {"action": 1},
+        {"info": {"a": None}},
+    ],
     "numbers widen": [{"action": v} for v in (True, 1, 2.5, 3, 2**53 + 1, 1j)],
-    "numpy numbers widen": [{"action": v} for v in (np.uint8(200), np.int8(-1), np.zeros(2), np.int8(5))],
-    "integers and floats": [{"action": v} for v in (np.int16(5), np.int64(70000), np.float32(0.5), np.float64(0.1), 3)],
+    "numpy numbers widen": [
+        {"action": v} for v in (np.uint8(200), np.int8(-1), np.zeros(2), np.int8(5))
+    ],
+    "integers and floats": [
+        {"action": v} for v in (np.int16(5), np.int64(70000), np.float32(0.5), np.float64(0.1), 3)
+    ],
     "shapes change": [{"observation": np.arange(n, dtype="<f4")} for n in (3, 3, 4, 100, 0)],
-    "types change": [{"observation": v} for v in ("a", b"a", {"x": 1}, (1, 2), None.__class__.__name__)],
-    "containers change": [{"observation": v} for v in ({"x": {"y": 1}}, {"x": (1, 2)}, {"x": {"y": 2}}, {"z": 3})],
-    "keys that are no names": [{"info": {1: 2}}, {"info": {"x" * 1001: 1}}, {"info": {"x" * 1000: 1}}],
+    "types change": [
+        {"observation": v} for v in ("a", b"a", {"x": 1}, (1, 2), None.__class__.__name__)
+    ],
+    "containers change": [
+        {"observation": v} for v in ({"x": {"y": 1}}, {"x": (1, 2)}, {"x": {"y": 2}}, {"z": 3})
+    ],
+    "keys that are no names": [
+        {"info": {1: 2}},
+        {"info": {"x" * 1001: 1}},
+        {"info": {"x" * 1000: 1}},
+    ],
     "floats by their bits": [{"reward": v} for v in (0.0, -0.0, math.nan, math.inf)],
     "a map grows": [{"info": {f"k{i}": i for i in range(1024)}}, {"info": {"more": 1}}],
-}  # fmt: skip
+}
 
 
 def describe(thing: Named | Schema) -> Any:
@@ -151,12 +277,17 @@ def describe(thing: Named | Schema) -> Any:
     if isinstance(thing, Schema):
         return [
             {
-                "path": list(path), "type": TYPE_NAMES[kind.code],
-                **({"dtype": kind.dtype.str, "shape": list(kind.shape)} if kind.dtype is not None else {}),
+                "path": list(path),
+                "type": TYPE_NAMES[kind.code],
+                **(
+                    {"dtype": kind.dtype.str, "shape": list(kind.shape)}
+                    if kind.dtype is not None
+                    else {}
+                ),
                 **({"length": kind.length} if kind.code == 9 else {}),
             }
             for path, kind in thing.fields
-        ]  # fmt: skip
+        ]
     if isinstance(thing, Tree):
         entries = [[entry.name, entry.kind, entry.oid.hex()] for entry in thing.entries]
         return {"form": thing.form, "entries": entries}
@@ -164,9 +295,13 @@ def describe(thing: Named | Schema) -> Any:
     content.pop("oid", None)
     content.pop("payload", None)
     return {
-        key: value.hex() if isinstance(value, bytes) else [p.hex() for p in value] if key == "parents" else neutral(value)
+        key: value.hex()
+        if isinstance(value, bytes)
+        else [p.hex() for p in value]
+        if key == "parents"
+        else neutral(value)
         for key, value in content.items()
-    }  # fmt: skip
+    }
 
 
 def vector(kind: str, description: str, given: Any, payload: bytes, oid: Oid) -> dict[str, Any]:

@@ -264,10 +264,16 @@ CRAFTED = [
     ("spec", b"\x81\x01\x01"),
     ("binding", OID + b"\6" + OID + b"x"),
     ("binding", OID + b"\1" + OID),
-    ("group 0", struct.pack("<HBBQ", 4, 2, 1, 0) + b"\3|u1\3" + struct.pack("<QQQ", 0, 3, 3) + compress(b"")),
+    (
+        "group 0",
+        struct.pack("<HBBQ", 4, 2, 1, 0)
+        + b"\3|u1\3"
+        + struct.pack("<QQQ", 0, 3, 3)
+        + compress(b""),
+    ),
     ("group 0", struct.pack("<HBBQ", 4, 0, 1, 2**62) + b"\3|u1\1" + struct.pack("<Q", 2**62)),
     ("variable", struct.pack("<Q", 1 << 30) + b"\x28\xb5\x2f\xfd\xa0\x00\x00\x00\x40" + bytes(9)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "data"), CRAFTED)

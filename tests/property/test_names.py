@@ -175,7 +175,9 @@ def lane_batches(draw: Any) -> list[dict[str, Any]]:
         extra = draw(st.sampled_from([(), (3,), (70,), (0,)]))
         fill = st.integers(0, 20)
 
-        def make(kind: str, more: tuple[int, ...] = (), steps: int = steps) -> np.ndarray:
+        def make(
+            kind: str, more: tuple[int, ...] = (), steps: int = steps, fill: Any = fill
+        ) -> Any:
             each = np.array([[draw(fill) for _ in range(steps)] for _ in range(2)])
             shaped = each.reshape(2, steps, *(1 for _ in more))
             return np.broadcast_to(shaped, (2, steps, *more)).astype(kind)
@@ -205,11 +207,10 @@ def lane_state(batch: dict[str, Any], lane: int, step: int) -> dict[str, Any]:
         )
 
     state = {name: pick(value) for name, value in batch.items()}
-    if "reset" in state:
-        if state.pop("reset"):
-            for name in ("action", "reward", "terminated", "truncated"):
-                state.pop(name, None)
-            state["reset"] = True
+    if state.pop("reset", False):
+        for name in ("action", "reward", "terminated", "truncated"):
+            state.pop(name, None)
+        state["reset"] = True
     return state
 
 
