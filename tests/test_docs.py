@@ -131,7 +131,9 @@ def renewed(page: str, directory: Path) -> str:
         else:
             out.append(block.text)
             if block.language == "python":
-                above = page.count("\n", 0, block.start)  # so that a traceback names the page's line
+                above = page.count(
+                    "\n", 0, block.start
+                )  # so that a traceback names the page's line
                 shell.python("\n" * above + block.text)
     return "".join([*out, page[at:]])
 
