@@ -1,4 +1,4 @@
-"""Walks over states: ancestors, episodes, merge bases, order of a log. Cost goes with forks."""
+"""Walks over states: ancestors, episodes, merge bases, what is reachable. Cost goes with forks."""
 
 from __future__ import annotations
 
@@ -139,56 +139,69 @@ def merge_bases(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> 
     return _painted(odb, txn, a, b)
 
 
-class _Front:
-    """Where a walk towards the roots stands: for each line the steps reached, with their marks."""
+class _Painting:
+    """What a walk towards the roots still has to look at, newest first.
+
+    That is places that were reached, and exits: the first states of lines that were reached
+    further up, so that a line costs one step however many states it has. An exit's marks are
+    those of everything that reached its line so far.
+    """
 
     def __init__(self, txn: ReadTxn) -> None:
         self.txn = txn
-        self.marks: dict[Location, int] = {}
-        self.heap: list[tuple[int, int, int]] = []
-        self.passed: dict[int, int] = {}  # line -> the marks of what was popped on it
+        self._marks: dict[tuple[bool, Location], int] = {}
+        self._heap: list[tuple[int, bool, Location]] = []
+        self._fresh = {_A: 0, _B: 0, _A | _B: 0}
 
-    def add(self, place: Location, marks: int) -> None:
-        if place not in self.marks:
-            heapq.heappush(self.heap, (-generation(self.txn, place), place.line, place.step))
-        self.marks[place] = self.marks.get(place, 0) | marks
+    def add(self, place: Location, marks: int, exits: bool = False) -> None:
+        """Add marks to a place, or to the exit of its line."""
+        key = exits, place
+        old = self._marks.get(key)
+        if old is None:
+            heapq.heappush(self._heap, (-generation(self.txn, place), exits, place))
+        self._set(key, (old or 0) | marks)
 
-    def paint(self, place: Location, marks: int) -> None:
-        """Add a place; what was popped on its line lies above it, so it has those marks too."""
-        self.add(place, marks | self.passed.get(place.line, 0))
+    def _set(self, key: tuple[bool, Location], marks: int) -> None:
+        old = self._marks.get(key, _STALE)
+        for each, change in ((old, -1), (marks, 1)):
+            if each in self._fresh:
+                self._fresh[each] += change
+        self._marks[key] = marks
 
-    def pop(self) -> tuple[Location, int]:
-        _, line, step = heapq.heappop(self.heap)
-        place = Location(line, step)
-        return place, self.marks.pop(place)
+    def pop(self) -> tuple[bool, Location, int]:
+        """Return the newest: whether it is an exit, the place, and its marks."""
+        _, exits, place = heapq.heappop(self._heap)
+        self._set((exits, place), (marks := self._marks[exits, place]) | _STALE)
+        del self._marks[exits, place]
+        return exits, place, marks
 
-    def next_on_line(self, place: Location) -> Location | None:
-        """Return the newest waiting place of the same line (all of them are older)."""
-        steps = [other.step for other in self.marks if other.line == place.line]
-        return Location(place.line, max(steps)) if steps else None
+    def on_line(self, line: Line) -> int:
+        """Return the marks of what reached a line further up."""
+        return self._marks.get((True, Location(line.id, line.step)), 0)
 
     def is_live(self) -> bool:
-        return any(marks != _A | _B | _STALE for marks in self.marks.values())
+        """Return whether what has one mark only can still meet what has the other."""
+        return bool(self._fresh[_A | _B] or (self._fresh[_A] and self._fresh[_B]))
 
 
 def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
-    """Paint the ancestors of both from the newest down, as git does, a stretch at a time."""
-    front = _Front(txn)
-    front.add(a, _A)
-    front.add(b, _B)
+    """Paint the ancestors of both from the newest down, as git does, a line at a time."""
+    painting = _Painting(txn)
+    painting.add(a, _A)
+    painting.add(b, _B)
     bases = []
-    while front.heap and front.is_live():
-        place, marks = front.pop()
+    while painting.is_live():
+        exits, place, marks = painting.pop()
+        line = read_line(txn, place.line)
+        if exits:
+            for parent in parents_of(odb, txn, line):
+                painting.add(parent, marks)
+            continue
+        marks |= painting.on_line(line)
         if marks == _A | _B:
             bases.append(place)
             marks |= _STALE
-        front.passed[place.line] = front.passed.get(place.line, 0) | marks
-        older = front.next_on_line(place)
-        if older is not None:
-            front.paint(older, marks)
-            continue
-        for parent in parents_of(odb, txn, read_line(txn, place.line)):
-            front.paint(parent, marks)
+        painting.add(Location(line.id, line.step), marks, exits=True)
     return bases
 
 
@@ -197,64 +210,22 @@ def is_ancestor(odb: ObjectDatabase, txn: ReadTxn, old: Location, new: Location)
     return old in merge_bases(odb, txn, old, new)
 
 
-# --- order of a log ----------------------------------------------------------------------------
+# --- what is reachable ----------------------------------------------------------------------------
 
 
-def log_order(
-    odb: ObjectDatabase,
-    txn: ReadTxn,
-    tips: Sequence[Location],
-    exclude: Sequence[Location] = (),
-) -> Iterator[Stretch]:
-    """Yield what is reachable from tips and not from ``exclude``, children before parents.
-
-    Stretches come whole: read each from its end. With one tip and no merges this is the
-    first-parent history.
-    """
-    shown: dict[int, int] = {}  # line -> first step that was yielded
-    hidden = _hidden(odb, txn, exclude)
-    front = _Front(txn)
-    for tip in tips:
-        front.add(tip, _A)
-    while front.heap:
-        place, _ = front.pop()
-        stop = min(place.step + 1, shown.get(place.line, place.step + 1))
-        line = read_line(txn, place.line)
-        older = _next_event(front, place, line)
-        start = max(older, hidden.get(line.id, -1) + 1)
-        if start < stop:
-            yield Stretch(line.id, start, stop)
-            shown[line.id] = start
-        if older > line.step:
-            front.add(Location(line.id, older - 1), _A)
-        elif start == line.step and stop > start:
-            for parent in parents_of(odb, txn, line):
-                front.add(parent, _A)
-
-
-def _next_event(front: _Front, place: Location, line: Line) -> int:
-    """Return the first step of the stretch that can be yielded before another line's turn."""
-    if not front.heap:
-        return line.step
-    other = -front.heap[0][0]  # the greatest generation that waits
-    here = line.generation + place.step - line.step
-    # everything of a greater generation than what waits can go before it
-    return max(line.step, min(place.step, place.step - (here - other) + 1))
-
-
-def _hidden(odb: ObjectDatabase, txn: ReadTxn, exclude: Sequence[Location]) -> dict[int, int]:
-    """Return for each line the newest step that is reachable from the excluded states."""
-    hidden: dict[int, int] = {}
-    todo = list(exclude)
+def reach(odb: ObjectDatabase, txn: ReadTxn, places: Sequence[Location]) -> dict[int, int]:
+    """Return for each line the newest step that is reachable from some states."""
+    found: dict[int, int] = {}
+    todo = list(places)
     while todo:
         place = todo.pop()
-        known = hidden.get(place.line)
+        known = found.get(place.line)
         if known is not None and known >= place.step:
             continue
-        hidden[place.line] = place.step
+        found[place.line] = place.step
         if known is None:
             todo += parents_of(odb, txn, read_line(txn, place.line))
-    return hidden
+    return found
 
 
 def leaves(odb: ObjectDatabase, txn: ReadTxn) -> Iterator[Location]:

@@ -72,8 +72,8 @@ class _Sorting:
 
     def __init__(self, odb: ObjectDatabase, txn: ReadTxn, wanted: Selection) -> None:
         self.tips = wanted.tips
-        self.hidden = history._hidden(odb, txn, wanted.exclude)
-        reach = history._hidden(odb, txn, wanted.tips)
+        self.hidden = history.reach(odb, txn, wanted.exclude)
+        reach = history.reach(odb, txn, wanted.tips)
         self.lines: dict[int, Line] = {line: read_line(txn, line) for line in reach}
         self.parents = {line.id: history.parents_of(odb, txn, line) for line in self.lines.values()}
         ends = {line: {step} for line, step in reach.items()}

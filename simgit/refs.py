@@ -290,8 +290,14 @@ class Refs:
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
+        self._rename_parent(txn, name, None)  # another run may get the name
         self._log(txn, RUNS + name, ref.oid, None, message)
         return ref
+
+    def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
+        for name, child in list(self.runs(txn)):
+            if child.parent == old:
+                self._put(txn, RUNS + name, _fields(replace(child, parent=new)))
 
     def rename_run(self, txn: WriteTxn, old: str, new: str) -> None:
         """Rename a run together with its reflog, and HEAD if it points there."""
@@ -302,9 +308,7 @@ class Refs:
         self._claim(txn, RUNS, new, "run")
         self._put(txn, RUNS + new, _fields(ref))
         self._move_log(txn, RUNS + old, RUNS + new)
-        for name, child in list(self.runs(txn)):
-            if child.parent == old:
-                self._put(txn, RUNS + name, _fields(replace(child, parent=new)))
+        self._rename_parent(txn, old, new)
         self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
         if self.head(txn) == old:
             self.set_head(txn, new, f"branch: renamed {old} to {new}")
@@ -366,18 +370,26 @@ class Refs:
         txn.delete("meta", b"fold\0" + (space + fold(name)).encode())
 
     def _log(self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str) -> None:
+        entry = _fields(LogEntry(old, new, now(), message))
+        number = self._next_entry(txn, ref)
+        txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), _encode(entry))
+
+    def _next_entry(self, txn: ReadTxn, ref: str) -> int:
+        """Return the number of the next entry of a reflog."""
         prefix = ref.encode() + b"\0"
         last = txn.floor("log", prefix + b"\xff" * 8)
-        number = int.from_bytes(last[0][-8:], "big") + 1 if last and last[0][:-8] == prefix else 0
-        entry = _fields(LogEntry(old, new, now(), message))
-        txn.put("log", prefix + number.to_bytes(8, "big"), _encode(entry))
+        return int.from_bytes(last[0][-8:], "big") + 1 if last and last[0][:-8] == prefix else 0
 
     def _move_log(self, txn: WriteTxn, old: str, new: str) -> None:
+        if old == new:
+            return
         start = old.encode() + b"\0"
         entries = list(txn.scan("log", start, start + b"\xff" * 9))
-        for key, value in entries:
+        # a deleted run of the new name has left its own entries, which remain the older ones
+        first = self._next_entry(txn, new)
+        for number, (key, value) in enumerate(entries, first):
             txn.delete("log", key)
-            txn.put("log", new.encode() + b"\0" + key[-8:], value)
+            txn.put("log", new.encode() + b"\0" + number.to_bytes(8, "big"), value)
 
 
 def moved(ref: RunRef, tip: Tip) -> RunRef:

@@ -139,24 +139,38 @@ def _decode_high(page: bytes) -> tuple[npt.NDArray[Any], int, int, int, int]:
     return ones - np.arange(count), first, low_bits, place_bits, at
 
 
-def find(page: bytes, low: int, high: int) -> list[tuple[int, int]]:
-    """Return the (prefix, place) entries with low <= prefix <= high.
+class Page:
+    """A page whose unary part is decoded: it can be searched again and again.
 
-    Only the entries whose unary part can match are unpacked.
+    Raises:
+        Integrity: the bytes are no page.
     """
-    highs, first, low_bits, place_bits, at = _decode_high(page)
-    if high < first:
-        return []
-    start = int(np.searchsorted(highs, max(0, low - first) >> low_bits, "left"))
-    end = int(np.searchsorted(highs, (high - first) >> low_bits, "right"))
-    width = low_bits + place_bits
-    found = []
-    for i in range(start, end):
-        value = _bits_at(page, at, i * width, width)
-        prefix = first + (int(highs[i]) << low_bits) + (value >> place_bits)
-        if low <= prefix <= high:
-            found.append((prefix, value & ((1 << place_bits) - 1)))
-    return found
+
+    __slots__ = ("_at", "_data", "_first", "_highs", "_low_bits", "_place_bits")
+
+    def __init__(self, data: bytes) -> None:
+        highs, self._first, self._low_bits, self._place_bits, self._at = _decode_high(data)
+        self._highs = highs.astype(np.uint32)
+        self._data = data
+
+    def find(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Return the (prefix, place) entries with low <= prefix <= high.
+
+        Only the entries whose unary part can match are unpacked.
+        """
+        first, low_bits, place_bits = self._first, self._low_bits, self._place_bits
+        if high < first:
+            return []
+        start = int(self._highs.searchsorted(max(0, low - first) >> low_bits, "left"))
+        end = int(self._highs.searchsorted((high - first) >> low_bits, "right"))
+        width = low_bits + place_bits
+        found = []
+        for i in range(start, end):
+            value = _bits_at(self._data, self._at, i * width, width)
+            prefix = first + (int(self._highs[i]) << low_bits) + (value >> place_bits)
+            if low <= prefix <= high:
+                found.append((prefix, value & ((1 << place_bits) - 1)))
+        return found
 
 
 def _bits_at(data: bytes, base: int, bit: int, width: int) -> int:

@@ -5,7 +5,7 @@ Runs are never changed; eight of a level are merged into one of the next, so tha
 grows with the logarithm of the store. What few states there are in a small write is entered oid
 by oid in the table ``oids`` instead.
 
-    index: 00 ‖ u64 run              -> kind, level, entries, places, checksum
+    index: 00 ‖ u64 run              -> kind, level, entries, places, firsts, checksum
            01 ‖ u64 run ‖ u32 prefix -> page, checksum
     oids:  32-byte oid               -> u8 kind ‖ place
 """
@@ -25,9 +25,9 @@ import numpy.typing as npt
 from simgit.errors import Integrity
 from simgit.segment.index import (
     Entries,
+    Page,
     decode_page,
     encode_pages,
-    find,
     prefixes,
     sort_entries,
 )
@@ -43,7 +43,9 @@ FAN_IN: Final = 8
 MAX_MERGE: Final = 1 << 21
 """Runs are merged while writing up to so many entries; larger ones are left to gc."""
 CACHED_ENTRIES: Final = 1 << 22
-_META: Final = struct.Struct("<BBQIQ")
+CACHED_PAGES: Final = 2048
+"""Parsed pages that are kept; each takes some 17 KB."""
+_META: Final = struct.Struct("<BBQII")
 _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
 
 Places = npt.NDArray[Any]
@@ -59,6 +61,7 @@ class IndexRun:
     entries: int
     places: Places
     ends: npt.NDArray[np.int64]  # cumulative numbers of the places' slots
+    firsts: npt.NDArray[np.uint32]  # the first prefix of each page
 
     def place(self, number: int) -> tuple[int, int]:
         """Return a slot's place: (line, step) of states, (line, field and step) of arrays."""
@@ -82,12 +85,13 @@ def _decode_meta(run: int, value: bytes) -> IndexRun:
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:]:
         raise Integrity(f"run {run} of the index is damaged")
-    kind, level, entries, count, size = _META.unpack_from(body)
-    raw = decompress(body[_META.size :], size)
-    places = np.frombuffer(raw, _PLACE)
-    if len(places) != count:
-        raise Integrity(f"run {run} of the index is damaged")
-    return IndexRun(run, kind, level, entries, places, np.cumsum(places["n"], dtype=np.int64))
+    kind, level, entries, count, pages = _META.unpack_from(body)
+    size = count * _PLACE.itemsize
+    raw = decompress(body[_META.size :], size + 4 * pages)
+    places = np.frombuffer(raw, _PLACE, count)
+    firsts = np.frombuffer(raw, "<u4", pages, size)
+    ends = np.cumsum(places["n"], dtype=np.int64)
+    return IndexRun(run, kind, level, entries, places, ends, firsts)
 
 
 class Index:
@@ -97,11 +101,13 @@ class Index:
         self._runs: dict[int, IndexRun] = {}
         self._listed: tuple[int, list[IndexRun]] = (-1, [])
         self._entries: OrderedDict[int, Entries] = OrderedDict()
+        self._parsed: dict[bytes, Page] = {}
         self._mutex = threading.Lock()
 
     def forget(self) -> None:
         """Forget what was read, since a transaction was rolled back that may have written it."""
         self._runs, self._listed, self._entries = {}, (-1, []), OrderedDict()
+        self._parsed = {}
 
     def runs(self, txn: ReadTxn) -> list[IndexRun]:
         """Return all runs, the newest first."""
@@ -128,9 +134,25 @@ class Index:
         for run in self.runs(txn):
             if run.kind != kind:
                 continue
-            for page in self._pages(txn, run.id, low, high):
-                found += [(prefix, run.place(slot)) for prefix, slot in find(page, low, high)]
+            start = max(int(run.firsts.searchsorted(low, "right")) - 1, 0)
+            stop = int(run.firsts.searchsorted(high, "right"))
+            for first in run.firsts[start:stop].tolist():
+                page = self._page(txn, _page_key(run.id, first))
+                found += [(prefix, run.place(slot)) for prefix, slot in page.find(low, high)]
         return found
+
+    def _page(self, txn: ReadTxn, key: bytes) -> Page:
+        """Return a page, checked when it is read first."""
+        page = self._parsed.get(key)
+        if page is None:
+            value = txn.get("index", key)
+            if value is None:
+                raise Integrity("a page of the index is missing")
+            page = Page(_checked_page(value))
+            if len(self._parsed) >= CACHED_PAGES:
+                self._parsed.clear()  # rare, and cheaper than keeping an order
+            self._parsed[key] = page
+        return page
 
     def maybe_known(self, txn: ReadTxn, kind: int, oids: Sequence[bytes]) -> npt.NDArray[np.bool_]:
         """Return for each oid whether the index has an entry of its prefix."""
@@ -155,16 +177,6 @@ class Index:
             while total > CACHED_ENTRIES and len(self._entries) > 1:
                 total -= len(self._entries.popitem(last=False)[1][0])
         return entries
-
-    def _pages(self, txn: ReadTxn, run: int, low: int, high: int) -> list[bytes]:
-        first = txn.floor("index", _page_key(run, low))
-        pages = []
-        if first is not None and first[0][:9] == _page_key(run, 0)[:9]:
-            pages.append(_checked_page(first[1]))
-        if high > low:
-            start, stop = _page_key(run, low + 1), _page_key(run, high) + b"\0"
-            pages += [_checked_page(value) for _, value in txn.scan("index", start, stop)]
-        return pages
 
     def add(
         self,
@@ -201,11 +213,14 @@ def _checked_page(value: bytes) -> bytes:
 def write_run(txn: WriteTxn, kind: int, level: int, entries: Entries, places: Places) -> None:
     """Store a run of sorted entries."""
     run = next_number(txn, b"next-index")
-    raw = places.tobytes()
-    body = _META.pack(kind, level, len(entries[0]), len(places), len(raw)) + compress(raw)
-    txn.put("index", _meta_key(run), body + checksum(body))
+    firsts = []
     for prefix, page in encode_pages(entries):
         txn.put("index", _page_key(run, prefix), page + checksum(page))
+        firsts.append(prefix)
+    raw = places.tobytes() + np.array(firsts, "<u4").tobytes()
+    head = _META.pack(kind, level, len(entries[0]), len(places), len(firsts))
+    body = head + compress(raw)
+    txn.put("index", _meta_key(run), body + checksum(body))
 
 
 def read_entries(txn: ReadTxn, run: int) -> Entries:

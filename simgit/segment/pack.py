@@ -1,11 +1,14 @@
 """Blocks: up to some thousand rows of one schema, byte-transposed and compressed.
 
-    block  = checkpoints ‖ planes ‖ variable           (each its own part, see store-layout.md §3)
+    block = checkpoints ‖ constants ‖ raw planes ‖ zstd(other planes), and the variable part
+
+(see docs/store-layout.md)
 
 Rows lie as planes (all first bytes, all second bytes, …), since neighbouring states differ little
 in most of them. Words of 4 and 8 bytes are first replaced by their difference to the row before
-(zigzag), where that makes them smaller. Planes that look random are stored as they are, the
-others go through zstd together: random bytes among them would spoil its statistics.
+(zigzag), where that makes them smaller. A plane of one value takes a byte; planes that look random
+are stored as they are; the others go through zstd together: random bytes among them would spoil
+its statistics.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import struct
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -211,29 +214,55 @@ def decode_layout(data: bytes, schema: Schema) -> Layout:
 # --- blocks ------------------------------------------------------------------------------------
 
 
-class Planes:
-    """The planes of a block, as the two arrays in which they are stored."""
+_PACKED, _RAW, _CONSTANT = range(3)
 
-    def __init__(self, chosen: npt.NDArray[np.bool_], raw: Matrix, packed: Matrix) -> None:
-        self._chosen = chosen
-        self._raw = raw
-        self._packed = packed
-        self._before = np.concatenate([[0], np.cumsum(chosen)]).tolist()
+
+@dataclass(frozen=True)
+class PlaneKinds:
+    """Which planes of a block are packed, raw, or of one value."""
+
+    kinds: Matrix
+    counts: tuple[int, int, int]
+    before: tuple[list[int], list[int], list[int]]  # for each kind how many there are before each
+
+
+@lru_cache(maxsize=1024)
+def plane_kinds(raw: bytes, constant: bytes) -> PlaneKinds:
+    """Return the kinds of planes; most blocks of a store have one of a few combinations.
+
+    Args:
+        raw: for each plane 1 if the layout stores it as it is.
+        constant: a bit for each plane, set if it has one value.
+    """
+    bits = np.unpackbits(np.frombuffer(constant, np.uint8), bitorder="little")[: len(raw)]
+    kinds = np.where(bits, np.uint8(_CONSTANT), np.frombuffer(raw, np.uint8))
+    before = [[0, *np.cumsum(kinds == kind).tolist()] for kind in range(3)]
+    a, b, c = before
+    return PlaneKinds(kinds, (a[-1], b[-1], c[-1]), (a, b, c))
+
+
+class Planes:
+    """The planes of a block: some packed, some as they are, some of one value only."""
+
+    def __init__(self, kinds: PlaneKinds, packed: Matrix, raw: Matrix, constants: Matrix) -> None:
+        self._kinds = kinds.kinds
+        self._before = kinds.before
+        self._stored = (packed, raw, constants.reshape(-1, 1))
 
     def get(self, low: int, high: int, start: int, stop: int) -> Matrix:
         """Return the planes low <= i < high of the rows start <= row < stop."""
-        a, b = self._before[low], self._before[high]
-        raw = self._raw[a:b, start:stop]
-        packed = self._packed[low - a : high - b, start:stop]
-        if a == b:
-            return packed
-        if b - a == high - low:
-            return raw
-        out = np.empty((high - low, stop - start), np.uint8)
-        chosen = self._chosen[low:high]
-        out[chosen] = raw
-        out[~chosen] = packed
-        return out
+        out = None
+        for kind, (stored, before) in enumerate(zip(self._stored, self._before, strict=True)):
+            a, b = before[low], before[high]
+            if a == b:
+                continue
+            part = stored[a:b] if kind == _CONSTANT else stored[a:b, start:stop]
+            if b - a == high - low:
+                return np.broadcast_to(part, (b - a, stop - start))
+            if out is None:
+                out = np.empty((high - low, stop - start), np.uint8)
+            out[self._kinds[low:high] == kind] = part
+        return np.empty((0, stop - start), np.uint8) if out is None else out
 
 
 class PlaneRows(Rows):
@@ -322,11 +351,16 @@ def encode_block(rows: Rows, oids: list[bytes], layout: Layout, level: int) -> t
     for offset, size, count in layout.filters:
         matrix[:, offset : offset + size * count] = delta(rows.fixed, offset, size, count)
     planes = np.ascontiguousarray(matrix.T)
-    chosen = layout.raw.astype(bool)
-    packed = compress(planes[~chosen].tobytes(), level)
-    checkpoints = b"".join(oids[::CHECKPOINT_ROWS])
-    fixed = b"".join((checkpoints, planes[chosen].tobytes(), packed))
-    return fixed, _encode_variable(rows, level)
+    constant = (planes == planes[:, :1]).all(axis=1)
+    raw = layout.raw.astype(bool) & ~constant
+    parts = (
+        b"".join(oids[::CHECKPOINT_ROWS]),
+        np.packbits(constant, bitorder="little").tobytes(),
+        planes[constant, 0].tobytes(),
+        planes[raw].tobytes(),
+        compress(planes[~(raw | constant)].tobytes(), level),
+    )
+    return b"".join(parts), _encode_variable(rows, level)
 
 
 def _encode_variable(rows: Rows, level: int) -> bytes:
@@ -353,17 +387,21 @@ def decode_block(
         Integrity: the parts are not a block of so many rows of this schema.
     """
     width = schema.fixed_size
-    chosen = layout.raw.astype(bool)
-    raw_planes = int(layout.raw.sum())
     at = 32 * -(-count // CHECKPOINT_ROWS)
-    start = at + raw_planes * count
+    first = at + (width + 7) // 8
+    if len(fixed) < first:
+        raise Integrity("a block is shorter than its header says")
+    kinds = plane_kinds(layout.raw.tobytes(), fixed[at:first])
+    packed, raw, constants = kinds.counts
+    start = first + constants + raw * count
     if len(fixed) < start:
         raise Integrity("a block is shorter than its header says")
-    unpacked = decompress(fixed[start:], (width - raw_planes) * count)
+    unpacked = decompress(fixed[start:], packed * count)
     planes = Planes(
-        chosen,
-        np.frombuffer(fixed, np.uint8, raw_planes * count, at).reshape(raw_planes, count),
-        np.frombuffer(unpacked, np.uint8).reshape(width - raw_planes, count),
+        kinds,
+        np.frombuffer(unpacked, np.uint8).reshape(packed, count),
+        np.frombuffer(fixed, np.uint8, raw * count, first + constants).reshape(raw, count),
+        np.frombuffer(fixed, np.uint8, constants, first),
     )
     columns = _decode_variable(schema, count, variable)
     return Block(PlaneRows(schema, planes, layout, columns, 0, count), fixed[:at])
