@@ -31,13 +31,13 @@ def main() -> None:
     """Pipe the simulator into simgit, then read the run as columns."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "stream"
     simgit.Repository.init(directory).close()
-    simulator = subprocess.Popen([sys.executable, "-c", SIMULATOR], stdout=subprocess.PIPE)
-    subprocess.run(
-        [sys.executable, "-m", "simgit", "-C", directory, "commit", "--stdin", "--run", "house"],
-        stdin=simulator.stdout, check=True,
-    )  # fmt: skip
-    if simulator.wait():
-        raise SystemExit("the simulator failed")
+    simgit_command = [sys.executable, "-m", "simgit", "-C", directory]
+    with subprocess.Popen([sys.executable, "-c", SIMULATOR], stdout=subprocess.PIPE) as simulator:
+        subprocess.run(
+            [*simgit_command, "commit", "--stdin", "--run", "house"],
+            stdin=simulator.stdout,
+            check=True,
+        )
 
     with simgit.Repository.open(directory) as repo:
         run = repo["house"]
