@@ -108,12 +108,19 @@ def encode_array(array: AnyArray) -> bytes:
     return array_header(array.dtype, array.shape) + array.tobytes()
 
 
-def split_array(payload: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+def split_array(
+    payload: bytes, length: int | None = None
+) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """Return dtype, shape and the offset of the elements.
+
+    Args:
+        payload: an array's, or only what precedes its elements.
+        length: of the whole payload, if ``payload`` is not all of it.
 
     Raises:
         Integrity: the payload is not an array's, or its length is not what its header says.
     """
+    length = len(payload) if length is None else length
     try:
         (size,) = struct.unpack_from("<B", payload)
         dtype = dtype_from_text(payload[1 : 1 + size].decode())
@@ -124,13 +131,8 @@ def split_array(payload: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     except (struct.error, UnicodeDecodeError):
         raise Integrity("the header of an array is damaged") from None
     offset = 2 + size + 8 * ndim
-    if (
-        math.prod(shape) * dtype.itemsize != len(payload) - offset
-        or max(shape, default=0) > 1 << 62
-    ):
-        raise Integrity(
-            f"an array of {dtype} {list(shape)} does not have {len(payload) - offset} bytes"
-        )
+    if math.prod(shape) * dtype.itemsize != length - offset or max(shape, default=0) > 1 << 62:
+        raise Integrity(f"an array of {dtype} {list(shape)} does not have {length - offset} bytes")
     return dtype, shape, offset
 
 

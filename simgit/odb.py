@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
 
-import numpy as np
 from blake3 import blake3
 
-from simgit.arrays import AnyArray, decode_array, dtype_from_text, encode_array, split_array
+from simgit.arrays import AnyArray, decode_array, encode_array, split_array
 from simgit.bodies import INLINE, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
@@ -384,8 +383,11 @@ def _decode_full(body: bytes, size: int) -> bytes:
     head = body[2 : 2 + offset]
     if len(head) != offset or size < offset or offset == 0:
         raise Integrity("an array is damaged")
+    dtype, _, start = split_array(head, size)  # before anything of that size is allocated
+    if start != offset:
+        raise Integrity("an array is damaged")
     coded = memoryview(body)[2 + offset :]
-    return head + decode_residual(coded, size - offset, word_size(_header_dtype(head)))
+    return head + decode_residual(coded, size - offset, word_size(dtype))
 
 
 def _encode_delta(payload: bytes, before: bytes) -> bytes:
@@ -399,10 +401,3 @@ def _decode_delta(coded: memoryview, before: bytes) -> bytes:
     dtype, _, offset = split_array(before)
     elements = memoryview(before)[offset:]
     return before[:offset] + decode_residual(coded, len(elements), word_size(dtype), elements)
-
-
-def _header_dtype(head: bytes) -> np.dtype[Any]:
-    try:
-        return dtype_from_text(head[1 : 1 + head[0]].decode())
-    except (IndexError, UnicodeDecodeError):
-        raise Integrity("the header of an array is damaged") from None

@@ -395,7 +395,7 @@ class Recorder(_Base):
         if reset is not None:
             reset = freeze_reset(reset)
         if files is not None:
-            files = freeze_files(files)
+            files = Oid(freeze_files(files))
         if message is not None:
             message = freeze_message(message)
         row = (observation, action, reward, terminated, truncated, info, reset, files, message)

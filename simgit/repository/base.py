@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from simgit.layout import (
     DIRECTORY,
     check_format,
     find_repository,
+    is_repository,
     repository_directory,
     write_format,
 )
@@ -53,17 +53,17 @@ class RepositoryBase:
         from simgit.storage.lmdb import LmdbStorage
 
         directory = Path(path).resolve() / DIRECTORY
+        if is_repository(directory):
+            raise AlreadyExists(f"repository '{directory}' already exists")
         try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            raise AlreadyExists(f"repository '{directory}' already exists") from None
+            directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Storage(f"cannot create '{directory}': {error.strerror}") from None
         try:
             storage = LmdbStorage.create(directory)
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
+        except AlreadyExists:
+            # an earlier init was cut off before it noted the format, which it does last
+            storage = LmdbStorage.open(directory)
         write_format(directory)
         return cls(storage, directory)
 

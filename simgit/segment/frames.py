@@ -134,9 +134,13 @@ def group_header(data: bytes) -> Group:
     except (struct.error, IndexError, UnicodeDecodeError):
         raise Integrity("a group of arrays is damaged") from None
     at += 8 * len(shape)
-    if not 0 < count <= GROUP_ARRAYS or math.prod(shape) * dtype.itemsize != nbytes:
+    if (
+        ndim > MAX_NDIM
+        or not 0 < count <= GROUP_ARRAYS
+        or math.prod(shape) * dtype.itemsize != nbytes
+    ):
         raise Integrity("a group of arrays is damaged")
-    if predictor > _LAST_AXIS or (predictor > _PREVIOUS and len(shape) < 3):
+    if predictor > _LAST_AXIS or (predictor > _PREVIOUS and (len(shape) < 3 or not nbytes)):
         raise Integrity("a group of arrays has an unknown predictor")
     steps = np.arange(count)
     if not contiguous:

@@ -83,7 +83,7 @@ def _page_key(run: int, prefix: int) -> bytes:
 
 def _decode_meta(run: int, value: bytes) -> IndexRun:
     body = value[:-CHECKSUM_SIZE]
-    if checksum(body) != value[-CHECKSUM_SIZE:]:
+    if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _META.size:
         raise Integrity(f"run {run} of the index is damaged")
     kind, level, entries, count, pages = _META.unpack_from(body)
     size = count * _PLACE.itemsize

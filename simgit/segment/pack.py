@@ -33,6 +33,8 @@ CHECKPOINT_ROWS: Final = 64
 """Every so many rows the name of the state before is stored: it bounds the work for one state."""
 CHECKSUM_SIZE: Final = 8
 MAX_RAW: Final = 1 << 31
+MAX_RATIO: Final = 40_000
+"""No zstd frame inflates more: a block of at most 128 KiB takes 4 bytes at least."""
 _RANDOM: Final = 0.94  # entropy, as a share of 8 bits, above which a plane is stored raw
 _SAMPLE: Final = 512
 _local = threading.local()
@@ -59,7 +61,7 @@ def decompress(frame: bytes, size: int) -> bytes:
     Raises:
         Integrity: the frame is damaged, or declares another size (it is not inflated then).
     """
-    if size > MAX_RAW:
+    if size > MAX_RAW or size > MAX_RATIO * len(frame):
         raise Integrity(f"a frame claims {size} bytes")
     decompressor = _local.__dict__.get("decompressor")
     if decompressor is None:
