@@ -19,7 +19,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m simgit.cli.docs --check docs/cli.md
+	$(BIN)/python -m simgit.cli.docs | diff docs/cli.md -
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks --output docs/performance.md

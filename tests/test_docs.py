@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,7 +133,10 @@ def renewed(page: str, directory: Path) -> str:
         else:
             out.append(block.text)
             if block.language == "python":
-                shell.python(block.text)
+                above = page.count(
+                    "\n", 0, block.start
+                )  # so that a traceback names the page's line
+                shell.python("\n" * above + block.text)
     return "".join([*out, page[at:]])
 
 
@@ -181,6 +185,25 @@ def test_every_module_is_named_on_the_page_of_the_architecture() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     missing = [name for name, _ in modules() if f"`{name}`" not in page]
     assert not missing, "`python tests/test_docs.py --modules` prints the table"
+
+
+@pytest.mark.skipif(not (ROOT / "docs/architecture.md").exists(), reason="not written yet")
+def test_the_picture_of_the_layers_is_that_of_the_contracts() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    page = (ROOT / "docs/architecture.md").read_text()
+    picture = next(block.text for block in blocks(page.replace("```\n ", "```text\n ", 1)))
+    lines = [line.split() for line in picture.splitlines()]
+    at = -1
+    for layer in layers:
+        words = layer.strip("()").split()
+        if words == ["__main__"]:
+            continue
+        here = [i for i, line in enumerate(lines) if " ".join(words) in " ".join(line)]
+        after = [i for i in here if i > at]
+        assert after, f"layer '{layer}' is not below the one before"
+        at = after[0]
 
 
 def modules() -> list[tuple[str, str]]:

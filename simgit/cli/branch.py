@@ -20,7 +20,7 @@ simgit branch -m try-1 better""")  # fmt: skip
 @click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [START]]")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
 @click.option("--seed", type=int, help="The new run's seed.")
-@click.option("-d", "--delete", is_flag=True, help="Delete runs; their states stay until gc.")
+@click.option("-d", "--delete", is_flag=True, help="Delete runs; states and reflogs stay.")
 @click.option("-D", "force", is_flag=True, help="Delete runs even while they are written.")
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
 @click.option("--contains", type=REVISION, help="List the runs in whose history a state lies.")

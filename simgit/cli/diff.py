@@ -13,6 +13,7 @@ from simgit.cli.app import App, answer_no, command, one_of
 from simgit.cli.describe import flat
 from simgit.cli.output import Output, clean, number, plural
 from simgit.cli.values import REVISION
+from simgit.errors import NotFound
 from simgit.repository import Repository
 from simgit.state import shown
 
@@ -49,6 +50,8 @@ def diff(
     one_of(states=states, runs=runs, config=config)
     a, b = _pair(revisions)
     with app.repository() as repo, app.output(page=True) as out:
+        if not revisions and not (runs or config) and not repo.state().parents:
+            raise NotFound("HEAD is at a root: there is no state before it to compare with")
         if config:
             different = _configs(repo, out, a, b, as_json)
         elif runs or (not states and {a, b} <= {*repo.run_names(), "HEAD"} and a != b):

@@ -176,6 +176,8 @@ class _Renderer:
 
 
 def _action(value: Any) -> str:
+    if type(value) is float:
+        return f"{value:.6g}"
     return str(value) if type(value) is int else clean(shown(value))
 
 

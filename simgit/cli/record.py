@@ -102,11 +102,12 @@ def _stream(
 ) -> None:
     from simgit import stream
 
-    with repo.recorder(run, flush_every=every) as recorder, progress("states") as tell:
+    piped = not sys.stdin.isatty()  # a bar would mix with what is typed
+    with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:
         count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
     with app.output() as out:
         if as_json:
             out.json({"run": recorder.run, "states": count, "oid": recorder.tip})
         else:
-            tip = out.paint(recorder.tip.hex(), "oid") if recorder.tip else "no states"
-            out.line(f"[{recorder.run}] {plural(count, 'state')}, now at {tip}")
+            tip = recorder.tip.short(repo.abbreviation) if recorder.tip else "no states"
+            out.line(f"[{recorder.run}] {plural(count, 'state')}, now at {out.paint(tip, 'oid')}")

@@ -69,7 +69,7 @@ class RunOperations(RepositoryBase):
             self.refs.rename_run(txn, old, new)
 
     def delete_run(self, name: str, *, force: bool = False) -> Oid | None:
-        """Delete a run's ref; return what it pointed at. Its states stay until gc.
+        """Delete a run's ref; return what it pointed at. Its states and its reflog stay.
 
         Raises:
             Conflict: HEAD points at it, or it is being written.

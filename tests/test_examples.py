@@ -1,0 +1,32 @@
+"""Every script in examples/ runs in an empty directory, and leaves a sound repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import simgit
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_an_example_runs_and_says_something(script: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script, "here"], cwd=tmp_path, capture_output=True,
+        text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout and not done.stderr
+    with simgit.Repository.open(tmp_path / "here") as repo:
+        assert repo.fsck().is_clean
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_an_example_is_short(script: Path) -> None:
+    assert len(script.read_text().splitlines()) <= 80

@@ -1,0 +1,127 @@
+"""docs/store-layout.md is enough to read a repository: here is a reader made from it alone."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import zstandard
+from blake3 import blake3
+
+import simgit
+
+
+class Reader:
+    """Reads the rows of a line; every number in it stands on the page."""
+
+    def __init__(self, directory: Path) -> None:
+        assert (directory / "format").read_text() == "0\n"
+        self.env = lmdb.open(str(directory), readonly=True, max_dbs=14, lib_version=0)
+
+    def table(self, name: str) -> dict[bytes, bytes]:
+        handle = self.env.open_db(name.encode(), create=False)
+        with self.env.begin(db=handle) as txn:
+            return dict(txn.cursor())
+
+    def line(self, number: int) -> tuple[Any, ...]:
+        value = checked(self.table("lines")[number.to_bytes(8, "big")])
+        return (*struct.unpack_from("<QQQQQIQBB", value), value[54:])
+
+    def segments(self, line: int) -> list[tuple[int, np.ndarray[Any, Any], bytes, bytes]]:
+        """Return (step, rows, schema, last) of each segment."""
+        found = []
+        for key, value in sorted(self.table("segments").items()):
+            number, step = struct.unpack(">QQ", key)
+            if number == line:
+                found.append((step, *self.segment(key, checked(value))))
+        return found
+
+    def segment(self, key: bytes, body: bytes) -> tuple[np.ndarray[Any, Any], bytes, bytes]:
+        version, rows, schema, _, last, _, _, _, layout_size, inline_size = struct.unpack_from(
+            "<BI32s32s32sQQdHH", body
+        )
+        assert version == 1
+        layout, at = body[129 : 129 + layout_size], 129 + layout_size
+        blocks = [
+            struct.unpack_from("<IIIId8s8s", body, at + 40 * i) for i in range(-(-rows // 2048))
+        ]
+        data = body[at + 40 * len(blocks) :]
+        assert len(data) == inline_size
+        pieces = sorted((k, v) for k, v in self.table("blocks").items() if k[:16] == key)
+        data = data or b"".join(value for _, value in pieces)
+        parts = []
+        for number, (offset, size, _, _, _, check, _) in enumerate(blocks):
+            fixed = data[offset : offset + size]
+            assert blake3(fixed).digest(8) == check
+            parts.append(decode_fixed(fixed, min(2048, rows - 2048 * number), layout))
+        return np.concatenate(parts), schema, last
+
+
+def checked(value: bytes) -> bytes:
+    assert blake3(value[:-8]).digest(8) == value[-8:]
+    return value[:-8]
+
+
+def bits(data: bytes, count: int) -> np.ndarray[Any, Any]:
+    return np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:count].astype(bool)
+
+
+def decode_fixed(fixed: bytes, rows: int, layout: bytes) -> np.ndarray[Any, Any]:
+    """Return the fixed parts of rows, (rows, width)."""
+    (count,) = struct.unpack_from("<H", layout)
+    filters = [struct.unpack_from("<IBI", layout, 2 + 9 * i) for i in range(count)]
+    bit_set = layout[2 + 9 * count :]
+    at = 32 * -(-rows // 64)
+    constant = bits(fixed[at : at + len(bit_set)], 8 * len(bit_set))
+    raw = bits(bit_set, 8 * len(bit_set)) & ~constant
+    at += len(bit_set)
+    values = fixed[at : at + constant.sum()]
+    at += len(values)
+    stored = np.frombuffer(fixed, np.uint8, raw.sum() * rows, at).reshape(-1, rows)
+    frame = zstandard.ZstdDecompressor().decompress(fixed[at + stored.size :])
+    packed = np.frombuffer(frame, np.uint8).reshape(-1, rows)
+    width = len(values) + len(stored) + len(packed)
+    planes = np.zeros((width, rows), np.uint8)
+    planes[constant[:width]] = np.frombuffer(values, np.uint8)[:, None]
+    planes[raw[:width]] = stored
+    planes[~(constant | raw)[:width]] = packed
+    matrix = planes.T.copy()
+    for offset, size, words in filters:
+        part = matrix[:, offset : offset + size * words].copy().view(f"<u{size}")
+        part = (part >> 1) ^ -(part & 1)
+        for start in range(0, rows, 64):
+            part[start : start + 64] = np.cumsum(part[start : start + 64], axis=0, dtype=part.dtype)
+        matrix[:, offset : offset + size * words] = part.view(np.uint8)
+    return matrix
+
+
+def test_names_follow_from_what_the_page_says(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    with simgit.Repository.init(tmp_path) as repo:
+        with repo.recorder("main") as recorder:
+            recorder.append(np.zeros(4, np.float32), reset={"seed": 1})
+            for t in range(1, 3000):
+                moved = (random.normal(size=4) * [1, 0.01, 0, 1] + [0, t, 5, 0]).astype(np.float32)
+                recorder.append(moved, t % 2, 1.0 * t, t % 100 == 0, False)
+        repo.commit(np.zeros(4, np.float32), 1, 0.5, False, False)
+        wanted = repo["main"].oids
+        place = repo.state("main").place
+    assert place.line == 0
+
+    reader = Reader(tmp_path / ".simgit")
+    step, generation, above, fork, jump, depth, number, merged, parents, rest = reader.line(0)
+    none = (1 << 64) - 1
+    assert (step, generation, above, fork, jump) == (0, 0, none, 0, none)
+    assert (depth, number, merged, parents, len(rest)) == (0, 0, 0, 0, 32)
+    oids: list[bytes] = []
+    for first, matrix, schema, last in reader.segments(0):
+        assert first == len(oids)
+        for row in matrix:
+            above_it = b"\x01" + oids[-1] if oids else b"\x00" + rest
+            payload = schema + above_it + row.tobytes()
+            oids.append(blake3(b"state %d\0" % len(payload) + payload).digest())
+        assert oids[-1] == last
+    assert oids == wanted
