@@ -11,7 +11,7 @@ import pytest
 from simgit import Integrity, Repository
 from simgit.segment.frames import decode_group, encode_group, group_header, unstack
 from simgit.segment.header import Location
-from simgit.segment.index import decode_page, encode_pages, find, sort_entries
+from simgit.segment.index import Page, decode_page, encode_pages, sort_entries
 from simgit.segment.lines import Line, decode_line, encode_line, fork_point, new_line
 from simgit.segment.pack import (
     choose_layout,
@@ -22,7 +22,8 @@ from simgit.segment.pack import (
     encode_block,
     encode_layout,
 )
-from simgit.segment.rows import ABSENT, split_row, unpack_row
+from simgit.segment.batches import ABSENT
+from simgit.segment.rows import split_row, unpack_row
 from simgit.storage.memory import MemoryStorage
 from simgit.writing import prepare
 
@@ -96,11 +97,11 @@ def test_an_index_page_finds_all_of_its_entries(count: int, kind: str) -> None:
     listed = list(zip(entries[0].tolist(), entries[1].tolist(), strict=True))
     for wanted in rng.choice(entries[0], 20).tolist():
         page = [page for first, page in pages if first <= wanted][-1]
-        assert find(page, wanted, wanted) == [each for each in listed if each[0] == wanted]
+        assert Page(page).find(wanted, wanted) == [each for each in listed if each[0] == wanted]
     first, page = pages[0]
-    assert find(page, 0, 2**32 - 1) == listed[: len(decoded[0][0])]
+    assert Page(page).find(0, 2**32 - 1) == listed[: len(decoded[0][0])]
     if first > 0:
-        assert find(page, 0, first - 1) == []
+        assert Page(page).find(0, first - 1) == []
 
 
 def test_states_are_found_by_prefix_whichever_way_they_are_indexed() -> None:

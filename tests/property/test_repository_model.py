@@ -208,13 +208,13 @@ class RepositoryMachine(RuleBasedStateMachine):
         above = data.draw(st.sampled_from(named)) if by_run and named else None
         start = above or self.some(data)
         overrides = {"lr.start": lr} if lr else {}
-        found = self.both(
-            lambda repo: repo.branch(name, start, overrides=overrides), AlreadyExists
-        )
+        found = self.both(lambda repo: repo.branch(name, start, overrides=overrides), AlreadyExists)
         if name in model.runs:
             assert found is AlreadyExists
             return
-        inherited = {} if above is None else {**model.runs[above].inherited, **model.runs[above].own}
+        inherited = (
+            {} if above is None else {**model.runs[above].inherited, **model.runs[above].own}
+        )
         own = {"lr": {"start": lr}} if lr else {}
         oid = model.runs[above].oid if above else start
         model.runs[name] = Run(oid, own, inherited)  # type: ignore[arg-type]
@@ -341,7 +341,9 @@ class RepositoryMachine(RuleBasedStateMachine):
             back = len(chain) - 1 - at
             assert self.both(lambda repo, n=name, b=back: repo.resolve(f"{n}~{b}")) == chain[at]
             known = model.states[chain[at]]
-            start = next(i for i, each in enumerate(chain) if model.states[each].episode == known.episode)
+            start = next(
+                i for i, each in enumerate(chain) if model.states[each].episode == known.episode
+            )
             revision = f"{name}@ep{known.episode}.{at - start}"
             assert self.both(lambda repo, r=revision: repo.resolve(r)) == chain[at]
             listed = self.both(lambda repo, n=name: [line.oid for line in repo.log(n)])
