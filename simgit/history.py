@@ -243,7 +243,9 @@ def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
     Raises:
         NotFound: the state's own step is smaller.
     """
-    if not 0 <= step <= place.step:
+    if step < 0:
+        raise NotFound(f"there are only {place.step} states before it", step=step)
+    if step > place.step:
         raise NotFound(f"step {step} not found: the history has steps 0 to {place.step}", step=step)
     return line_of_step(txn, place, step)
 

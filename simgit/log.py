@@ -197,14 +197,15 @@ def _names(
 def _episodes(
     odb: ObjectDatabase, txn: ReadTxn, part: Stretch, rows: Rows
 ) -> tuple[list[int], list[int], list[bool]]:
-    """Return for each row its episode, its number in it, and whether the episode starts there."""
+    """Return for each row its episode, its number in it, and whether it is marked as a reset."""
     header = odb.states.header(txn, Location(part.line, part.start))
     number, began, _ = odb.states.standing(txn, header, part.start)
     starts = episode_starts(rows, part.start == 0)
     steps = np.arange(part.start, part.stop)
     episodes = number + np.cumsum(starts) - int(starts[0])
     began_at = np.maximum.accumulate(np.where(starts, steps, began))
-    return episodes.tolist(), (steps - began_at).tolist(), starts.tolist()
+    # a root starts an episode, but need not be a reset
+    return episodes.tolist(), (steps - began_at).tolist(), episode_starts(rows, False).tolist()
 
 
 def values(rows: Rows, name: str) -> list[Any]:

@@ -143,9 +143,14 @@ class Revisions:
     def _from_log(self, txn: ReadTxn, text: str, base: str, number: int) -> Resolved:
         ref = HEAD
         if base not in (HEAD, "@", ""):
-            names = self._refs_named(txn, base)
-            if len(names) != 1:
-                raise NotFound(f"revision '{text}': there is no one ref '{base}'")
+            # a deleted ref's log is kept: what it was can still be named
+            names = self._refs_named(txn, base) or self._logs_named(txn, base)
+            if not names:
+                raise NotFound(f"revision '{text}': there never was a ref '{base}'")
+            if len(names) > 1:
+                raise InvalidInput(
+                    f"revision '{text}' is ambiguous: {' or '.join(names)}", candidates=names
+                )
             ref = names[0]
         oid, entries = None, 0
         for entry in self.refs.log(txn, ref):
@@ -156,7 +161,13 @@ class Revisions:
         if oid is None or entries < number:
             raise NotFound(f"revision '{text}' not found: the reflog of '{ref}' is shorter")
         run = ref[len(RUNS) :] if ref.startswith(RUNS) else None
-        return Resolved(oid, self.odb.locate(txn, oid), run)
+        known = run is not None and self.refs.has_run(txn, run)
+        return Resolved(oid, self.odb.locate(txn, oid), run if known else None)
+
+    def _logs_named(self, txn: ReadTxn, name: str) -> list[str]:
+        """Return the full names of the refs that a name once stood for."""
+        candidates = (name, RUNS + name, TAGS + name)
+        return [ref for ref in candidates if next(self.refs.log(txn, ref), None) is not None]
 
     def _oid(self, txn: ReadTxn, text: str, digits: str) -> Resolved:
         if not _HEX.fullmatch(digits) or not MIN_PREFIX <= len(digits) <= 2 * OID_SIZE:

@@ -121,7 +121,7 @@ def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tu
     row = [name, oid, step, (info.status, STATUS_STYLES.get(info.status, ""))]
     if verbose:
         row += [f"{info.episodes} ep", number(info.return_)]
-        row.append(f"< {info.parent}" if info.parent else "")
+        row.append(f"from {info.parent}" if info.parent else "")
         row.append(" ".join(f"{key}={value}" for key, value in _own(info).items()))
     return row
 

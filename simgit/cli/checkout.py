@@ -44,8 +44,15 @@ def checkout(
     with app.repository() as repo, app.output() as out:
         if new:
             repo.branch(new, revision, overrides=settings(pairs))
+        before = repo.head
         oid = repo.checkout(new or revision, detach=detach, force=force)
         head = repo.head
+        if isinstance(before, Oid) and before != oid and not repo.contains(before):
+            short = before.short(repo.abbreviation)
+            click.echo(
+                f"warning: state {short} is on no run; 'simgit branch NAME {short}' keeps it",
+                err=True,
+            )
         if as_json:
             out.json({"head": head, "detached": isinstance(head, Oid), "oid": oid})
         elif isinstance(head, Oid):

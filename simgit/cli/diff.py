@@ -53,6 +53,8 @@ def diff(
         if not revisions and not (runs or config) and not repo.state().parents:
             raise NotFound("HEAD is at a root: there is no state before it to compare with")
         if config:
+            if not revisions:
+                a, b = _parent_of_head(repo), "HEAD"
             different = _configs(repo, out, a, b, as_json)
         elif runs or (not states and {a, b} <= {*repo.run_names(), "HEAD"} and a != b):
             different = _runs(repo, out, a, b, as_json)
@@ -60,6 +62,13 @@ def diff(
             different = _states(repo, out, a, b, as_json)
     if different and exit_code:
         answer_no()
+
+
+def _parent_of_head(repo: Repository) -> str:
+    run = repo.run()
+    if run.parent is None:
+        raise NotFound(f"run '{run.name}' was branched off no other; name two runs to compare")
+    return run.parent
 
 
 def _pair(revisions: Sequence[str]) -> tuple[str, str]:
@@ -180,8 +189,7 @@ def _write_runs(
     ]
     out.table([head, _side(a, found.a, "old"), _side(b, found.b, "new")], (1, 2, 3, 4, 5))
     if found.aligned:
-        equal = ", ".join(f"{name} {n}" for name, n in found.equal.items())
-        text = f"of {plural(found.aligned, 'step')} that both have since, equal: {equal}"
+        text = _unequal(found)
         for line in textwrap.wrap(text, 79, subsequent_indent="  "):
             out.line(line)
     if found.first_step is not None:
@@ -190,6 +198,16 @@ def _write_runs(
     if config:
         out.line("config:")
         write_changes(out, config)
+
+
+def _unequal(found: RunDiff) -> str:
+    """Say how many of the steps that both runs have since they parted differ, and in what."""
+    different = {name: found.aligned - n for name, n in found.equal.items() if n < found.aligned}
+    total = different.pop("state", 0)
+    if not total:
+        return f"all {plural(found.aligned, 'step')} that both have since are equal"
+    fields = ", ".join(f"{name} in {n}" for name, n in different.items()) or "their schema only"
+    return f"of {plural(found.aligned, 'step')} that both have since, {total} differ: {fields}"
 
 
 def _side(name: str, side: Side, style: str) -> list[Any]:

@@ -12,6 +12,7 @@ from simgit.cli.describe import run_record, tag_record, write_run, write_tag
 from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number
 from simgit.cli.values import REVISION
+from simgit.objects import NO_ORIGIN
 from simgit.repository import Repository
 from simgit.state import State, shown
 
@@ -71,7 +72,7 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
     rows.append(["step", f"{state.step} ({place})"])
     if state.parents:
         rows.append(["parents", " ".join(p.short(digits) for p in state.parents)])
-    if state.origin:
+    if state.origin and state.origin != NO_ORIGIN.oid:
         rows.append(["origin", f"spec {state.origin.short(digits)}"])
     simple = ("action", "reward", "terminated", "truncated", "reset")
     for name, value in state.value.items():

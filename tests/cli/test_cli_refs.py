@@ -10,7 +10,7 @@ def test_runs_are_listed_with_heads_marked(repo) -> None:
     short = repo("rev-parse", "--short", "main").out.strip()
     first, second = repo("branch", "-v").lines
     assert first.split() == ["*", "main", short, "step", "2", "active", "1", "ep", "1.5"]
-    assert second.endswith('< main  agent.lr=0.1 note="hello"')
+    assert second.endswith('from main  agent.lr=0.1 note="hello"')
     one, two = repo("branch", "--json").records
     assert (one["name"], one["head"], two["parent"]) == ("main", True, "main")
     assert two["config"] == {"agent": {"lr": 0.1}, "note": "hello"}
