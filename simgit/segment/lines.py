@@ -69,7 +69,7 @@ def decode_line(line: int, value: bytes) -> Line:
         raise Integrity(f"line {line} is damaged")
     step, generation, above, fork, jump, depth, record, merged, count = _FIXED.unpack_from(body)
     oids = [body[i : i + OID_SIZE] for i in range(_FIXED.size, len(body), OID_SIZE)]
-    if len(oids) != max(count, 1):
+    if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE:
         raise Integrity(f"line {line} is damaged")
     parents, origin = (tuple(oids), b"") if count else ((), oids[0])
     return Line(

@@ -283,6 +283,12 @@ def test_crafted_bytes_are_refused(name: str, data: bytes) -> None:
         DECODERS[name][1](data)
 
 
+def test_a_line_with_a_short_oid_is_refused() -> None:
+    body = LINE[:-9]
+    with pytest.raises(Integrity):
+        decode_line(1, body + checksum(body))
+
+
 def test_a_value_of_sixty_four_levels_is_decoded_and_one_of_sixty_five_is_not() -> None:
     value: Any = 1
     for i in range(64):
