@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -114,6 +114,32 @@ def freeze_message(value: Any) -> str:
         raise InvalidInput(f"message: {shown(value)} is not a string", path="message")
     text: str = freeze(value, "message")
     return text
+
+
+def freeze_fields(**given: Any) -> dict[str, Any]:
+    """Return the frozen top-level fields of a state; None means that it has no such field.
+
+    Raises:
+        InvalidInput: a value has no encoding, or there is none at all.
+    """
+    frozen = {name: _FREEZERS[name](value) for name, value in given.items() if value is not None}
+    fields = {name: value for name, value in frozen.items() if value is not ABSENT}
+    if not fields:
+        raise InvalidInput("a state without any field cannot be recorded")
+    return fields
+
+
+_FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "observation": lambda value: freeze(value, "observation"),
+    "action": lambda value: freeze(value, "action"),
+    "reward": freeze_reward,
+    "terminated": lambda value: freeze_flag(value, "terminated"),
+    "truncated": lambda value: freeze_flag(value, "truncated"),
+    "info": lambda value: freeze(value, "info"),
+    "reset": freeze_reset,
+    "files": freeze_files,
+    "message": freeze_message,
+}
 
 
 def prepare(columns: Columns, parents: tuple[Tip, ...], origin: bytes | None = None) -> list[Batch]:

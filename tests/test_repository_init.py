@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from simgit import AlreadyExists, Repository
+from simgit import AlreadyExists, InvalidInput, NotFound, Oid, Repository
 
 
 def test_a_second_init_is_refused_and_changes_nothing(tmp_path: Path) -> None:
@@ -27,3 +27,15 @@ def test_an_init_that_was_cut_off_can_be_repeated(tmp_path: Path, left: str) -> 
         repo.commit(observation=1)
     with Repository.open(tmp_path) as repo:
         assert repo.state().observation == 1
+
+
+def test_files_that_are_no_stored_tree_are_refused(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        oid = repo.commit(observation=1, files={"a": b"1"})
+        tree, blob = repo.state(oid).files, repo.files(oid)["a"]
+        assert repo.commit(observation=2, files=tree)
+        with pytest.raises(InvalidInput, match="not a tree"):
+            repo.commit(observation=3, files=blob)
+        with pytest.raises(NotFound):
+            repo.commit(observation=3, files=Oid(b"\1" * 32))
+        assert repo.state().observation == 2

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import InvalidInput
-from simgit.freeze import freeze
 from simgit.oid import Oid
 from simgit.refs import HEAD, RunRef, moved
 from simgit.repository.base import RepositoryBase
-from simgit.segment.batches import ABSENT
+from simgit.segment.batches import Column
 from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn
-from simgit.writing import freeze_flag, freeze_message, freeze_reset, freeze_reward, prepare, store
+from simgit.writing import freeze_fields, prepare, store
 
 if TYPE_CHECKING:
     from simgit.flushing import Lane
@@ -51,30 +50,19 @@ class RecordingOperations(RepositoryBase):
         Raises:
             InvalidInput: a value has no encoding, or the run is completed.
         """
-        from simgit import worktree as files_on_disk
-
         if files is not None and not isinstance(files, Oid):
-            files = files_on_disk.store_files(self.odb, files)
-        value = {
-            "observation": None if observation is None else freeze(observation, "observation"),
-            "action": None if action is None else freeze(action, "action"),
-            "reward": None if reward is None else freeze_reward(reward),
-            "terminated": None if terminated is None else freeze_flag(terminated, "terminated"),
-            "truncated": None if truncated is None else freeze_flag(truncated, "truncated"),
-            "info": None if info is None else freeze(info, "info"),
-            "reset": freeze_reset(reset),
-            "files": files,
-            "message": None if message is None else freeze_message(message),
-        }
-        columns = {
-            name: [bytes(item) if name == "files" else item]
-            for name, item in value.items()
-            if item is not None and item is not ABSENT
-        }
-        if not columns:
-            raise InvalidInput("a state without any field cannot be recorded")
+            from simgit import worktree
+
+            files = worktree.store_files(self.odb, files)
+        value = freeze_fields(
+            observation=observation, action=action, reward=reward, terminated=terminated,
+            truncated=truncated, info=info, reset=reset, files=files, message=message,
+        )  # fmt: skip
+        columns: dict[str, Column] = {name: [item] for name, item in value.items()}
         shown = f"commit: {message}" if message else "commit"
         with self.odb.write() as txn:
+            if files is not None and self.odb.kind(txn, files) != "tree":
+                raise InvalidInput(f"files: object '{files}' is not a tree", path="files")
             name, ref = self._commit_target(txn, run)
             above = self._commit_parents(txn, ref, parents)
             origin = b"" if above else self.runs_.origin(txn, spec)
