@@ -12,6 +12,8 @@ with as few bits as they need. A hit is a candidate only: the caller recomputes 
 from __future__ import annotations
 
 import struct
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -150,7 +152,8 @@ class Page:
 
     def __init__(self, data: bytes) -> None:
         highs, self._first, self._low_bits, self._place_bits, self._at = _decode_high(data)
-        self._highs = highs.astype(np.uint32)
+        # arrays of Python's, since a search of NumPy's converts all of the array first
+        self._highs = array("I", highs.astype(np.uint32).tobytes())
         self._data = data
 
     def find(self, low: int, high: int) -> list[tuple[int, int]]:
@@ -161,13 +164,13 @@ class Page:
         first, low_bits, place_bits = self._first, self._low_bits, self._place_bits
         if high < first:
             return []
-        start = int(self._highs.searchsorted(max(0, low - first) >> low_bits, "left"))
-        end = int(self._highs.searchsorted((high - first) >> low_bits, "right"))
+        start = bisect_left(self._highs, max(0, low - first) >> low_bits)
+        end = bisect_right(self._highs, (high - first) >> low_bits, start)
         width = low_bits + place_bits
         found = []
         for i in range(start, end):
             value = _bits_at(self._data, self._at, i * width, width)
-            prefix = first + (int(self._highs[i]) << low_bits) + (value >> place_bits)
+            prefix = first + (self._highs[i] << low_bits) + (value >> place_bits)
             if low <= prefix <= high:
                 found.append((prefix, value & ((1 << place_bits) - 1)))
         return found

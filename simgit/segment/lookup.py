@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ FAN_IN: Final = 8
 MAX_MERGE: Final = 1 << 21
 """Runs are merged while writing up to so many entries; larger ones are left to gc."""
 CACHED_ENTRIES: Final = 1 << 22
-CACHED_PAGES: Final = 2048
-"""Parsed pages that are kept; each takes some 17 KB."""
+CACHED_PAGES: Final = 6144
+"""Parsed pages that are kept (of some 14 million states); each takes some 17 KB."""
 _META: Final = struct.Struct("<BBQII")
 _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
 
@@ -61,7 +62,7 @@ class IndexRun:
     entries: int
     places: Places
     ends: npt.NDArray[np.int64]  # cumulative numbers of the places' slots
-    firsts: npt.NDArray[np.uint32]  # the first prefix of each page
+    firsts: list[int]  # the first prefix of each page
 
     def place(self, number: int) -> tuple[int, int]:
         """Return a slot's place: (line, step) of states, (line, field and step) of arrays."""
@@ -89,7 +90,7 @@ def _decode_meta(run: int, value: bytes) -> IndexRun:
     size = count * _PLACE.itemsize
     raw = decompress(body[_META.size :], size + 4 * pages)
     places = np.frombuffer(raw, _PLACE, count)
-    firsts = np.frombuffer(raw, "<u4", pages, size)
+    firsts = np.frombuffer(raw, "<u4", pages, size).tolist()
     ends = np.cumsum(places["n"], dtype=np.int64)
     return IndexRun(run, kind, level, entries, places, ends, firsts)
 
@@ -134,9 +135,9 @@ class Index:
         for run in self.runs(txn):
             if run.kind != kind:
                 continue
-            start = max(int(run.firsts.searchsorted(low, "right")) - 1, 0)
-            stop = int(run.firsts.searchsorted(high, "right"))
-            for first in run.firsts[start:stop].tolist():
+            start = max(bisect_right(run.firsts, low) - 1, 0)
+            stop = bisect_right(run.firsts, high, start)
+            for first in run.firsts[start:stop]:
                 page = self._page(txn, _page_key(run.id, first))
                 found += [(prefix, run.place(slot)) for prefix, slot in page.find(low, high)]
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -96,10 +97,30 @@ def _register(case: Case, read: Callable[[Bench, int], float], count: int) -> No
     case.side("simgit")(figure)
 
 
+def _after_gc(case: Case, count: int) -> None:
+    def figure(bench: Bench) -> float:
+        recorded = subject.recorded(bench, count if not bench.quick else recording.longest(bench))
+        copy = bench.path / f"{case.name}-gc"
+        shutil.copytree(recorded, copy)
+        with subject.store().open(copy) as repo:
+            repo.gc()
+        with subject.store().open(copy) as repo:
+            last = repo.run("main").step
+            oids = [repo.state(f"main@{step}").oid for step in sample(last, salt=1)]
+        with subject.store().open(copy) as repo:
+            taken = median_of_each(repo.state, oids) * 1e6
+        shutil.rmtree(copy)
+        return taken
+
+    case.side("after gc")(figure)
+
+
 _register(by_step, _steps, 1_000_000)
 _register(by_oid, _oids, 1_000_000)
 _register(by_step_10, _steps, 10_000_000)
 _register(by_oid_10, _oids, 10_000_000)
+_after_gc(by_oid, 1_000_000)
+_after_gc(by_oid_10, 10_000_000)
 
 
 @by_step.side("SQLite")
