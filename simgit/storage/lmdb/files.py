@@ -126,6 +126,11 @@ def open_tables(env: lmdb.Environment, writable: bool) -> dict[str, Any]:
         return {table: env.open_db(table.encode(), txn=txn) for table in TABLES}
 
 
+def inode(directory: Path) -> int:
+    """Return the number of the data file: another after it was replaced."""
+    return (directory / "data.mdb").stat().st_ino
+
+
 def address_space() -> int:
     """Return how much to reserve: at most a quarter of what the process is allowed."""
     try:
