@@ -138,3 +138,13 @@ def test_what_is_written_after_a_compaction_was_lost_to_another_is_not_lost(
     answers.append(child.communicate(b"go\n")[0])
     assert answers[-1] == b"b'1'\n"
     storage.close()
+
+
+def test_compacting_removes_what_a_killed_compaction_left(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    left = tmp_path / ".new-killed"
+    left.mkdir()
+    (left / "data.mdb").write_bytes(b"half")
+    assert storage.compact()
+    assert not left.exists()
+    storage.close()

@@ -118,6 +118,7 @@ class Environment:
                 self._follow()
                 return False
             try:
+                files.sweep(self.directory)
                 with files.scratch(self.directory) as scratch:
                     self.copy(scratch)
                     self.env.close()
