@@ -197,9 +197,8 @@ def test_killed_writers_lose_nothing_that_was_flushed(tmp_path: Path, seconds: f
         rng.shuffle(processes)
         for process in processes:
             process.kill()
-        said = {run: writer.communicate()[0].split(b"\n")[:-1] for run, writer in writers.items()}
-        for process in processes:
-            process.communicate()
+        output = {process.pid: process.communicate()[0] for process in processes}
+        said = {run: output[writer.pid].split(b"\n")[:-1] for run, writer in writers.items()}
         with Repository.open(tmp_path) as repo:
             assert not repo.fsck().problems
             for run in runs:
