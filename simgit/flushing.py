@@ -176,10 +176,13 @@ class FlushWriter:
         """Store what waits, oldest first; what cannot be stored now is kept for the next flush."""
         if work:
             self._backlog.append(work)
-        while self._backlog:
-            self._store_one(self._backlog[0])
+        conflict = None
+        while self._backlog:  # to its end: after a conflict a recorder may be closed
+            conflict = self._store_one(self._backlog[0]) or conflict
+        if conflict is not None:
+            raise conflict
 
-    def _store_one(self, work: list[tuple[Lane, Columns]]) -> None:
+    def _store_one(self, work: list[tuple[Lane, Columns]]) -> Conflict | None:
         saved = [(lane, lane.name, lane.ref, lane.tip) for lane, _ in work]
         conflict = None
         try:
@@ -192,8 +195,7 @@ class FlushWriter:
                 lane.name, lane.ref, lane.tip = name, ref, tip
             raise
         self._backlog.pop(0)
-        if conflict is not None:
-            raise conflict
+        return conflict
 
 
 def prepare_all(work: list[tuple[Lane, Columns]]) -> list[tuple[Lane, list[Batch]]]:

@@ -7,6 +7,7 @@ steps of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,15 +16,15 @@ from simgit import history
 from simgit.errors import Integrity, NotFound, SimgitError
 from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.odb import ObjectDatabase
-from simgit.oid import OID_SIZE
-from simgit.refs import HEAD, RUNS, Refs
+from simgit.oid import OID_SIZE, Oid
+from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
 from simgit.segment import rows as rowlib
 from simgit.segment.consolidate import headers
 from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
 from simgit.segment.header import Header, Location
 from simgit.segment.lines import Line, read_line
-from simgit.segment.lookup import ARRAYS, STATES
+from simgit.segment.lookup import ARRAYS, STATES, find_loose
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.packing import hash_array
 from simgit.segment.states import episode_starts, rewards, total
@@ -74,6 +75,7 @@ class Fsck:
         self.report = FsckReport()
         self._progress = progress or (lambda _: None)
         self._checked_arrays: set[bytes] = set()
+        self._ends: dict[int, int] | None = None
 
     def run(self) -> FsckReport:
         """Check everything; return what was found."""
@@ -82,7 +84,11 @@ class Fsck:
             for key, _ in txn.scan("lines"):
                 self._check_line(txn, int.from_bytes(key, "big"))
             self._check_stray_segments(txn)
+            self._check_numbers(txn)
+            self._check_loose(txn)
             self._check_refs(txn)
+            self._check_names(txn)
+            self._check_logs(txn)
             self._check_attachments(txn)
         return self.report
 
@@ -116,6 +122,9 @@ class Fsck:
                     raise Integrity(f"line {number} lacks the steps {step} to {header.step - 1}")
                 parent = self._check_segment(txn, line, header, parent)
                 step = header.end
+            needed = self._needed(txn).get(number, 0)
+            if step < needed:
+                raise Integrity(f"line {number} lacks the steps {step} to {needed - 1}")
         except SimgitError as error:
             self._problem(str(error), self._cost(txn, number, 0, 1 << 62))
 
@@ -128,7 +137,10 @@ class Fsck:
         for place in history.parents_of(self.odb, txn, line):
             key = b"".join(n.to_bytes(8, "big") for n in (*place, line.id))
             if txn.get("children", key) is None:
-                self._problem(f"line {line.id} is missing among the children of its parent")
+                self._problem(
+                    f"line {line.id} is missing among the children of its parent",
+                    self._cost(txn, line.id, 0, 1 << 62),
+                )
         if self.odb.states.row(txn, above)[0] != line.parents[0]:
             raise Integrity(f"line {line.id} does not begin where it says")
 
@@ -167,6 +179,13 @@ class Fsck:
         if not known.all():
             first = header.step + int(np.flatnonzero(~known)[0])
             raise Integrity(f"the index lacks the state at {header.line}/{first}")
+        for step, oid in enumerate(oids, header.step):
+            if txn.get("oids", oid) is None:
+                continue
+            if find_loose(txn, STATES, oid) != (header.line, step):
+                raise Integrity(
+                    f"the index has a wrong place for the state at {header.line}/{step}"
+                )
 
     def _check_arrays(self, txn: ReadTxn, header: Header) -> None:
         for index in self.odb.schema(txn, header.schema).arrays:
@@ -187,6 +206,9 @@ class Fsck:
             self.report.arrays += 1
         if not self.odb.states.index.maybe_known(txn, ARRAYS, oids).all():
             raise Integrity(f"the index lacks arrays of the group at {line}/{first}")
+        for oid in oids:
+            if txn.get("oids", oid) is not None and self.odb.states.find_array(txn, oid) is None:
+                raise Integrity(f"the index has a wrong place for the array {oid.hex()}")
         self._checked_arrays |= set(oids)
 
     def _check_reference(self, txn: ReadTxn, step: int, kind: str, oid: bytes) -> None:
@@ -198,8 +220,29 @@ class Fsck:
 
     def _check_stray_segments(self, txn: ReadTxn) -> None:
         lines = {key for key, _ in txn.scan("lines")}
-        for line in {key[:8] for key, _ in txn.scan("segments")} - lines:
-            self._problem(f"line {int.from_bytes(line, 'big')} is missing, but has segments")
+        for line in sorted({key[:8] for key, _ in txn.scan("segments")} - lines):
+            number = int.from_bytes(line, "big")
+            self._problem(
+                f"line {number} is missing, but has segments", self._cost(txn, number, 0, 1 << 62)
+            )
+
+    def _check_numbers(self, txn: ReadTxn) -> None:
+        """Check that no number of a line or a run of the index would be given out again."""
+        runs = txn.floor("index", b"\0" + b"\xff" * 8)
+        for name, last in ((b"next-line", txn.last("lines")), (b"next-index", runs)):
+            value = txn.get("meta", name)
+            newest = int.from_bytes(last[0][-8:], "big") if last else -1
+            if value is None and last is None:
+                continue
+            if value is None or len(value) != 8 or int.from_bytes(value, "big") <= newest:
+                self._problem(f"the counter {name.decode()} is missing or too small: do not write")
+
+    def _check_loose(self, txn: ReadTxn) -> None:
+        for oid, _ in txn.scan("oids"):
+            try:
+                find_loose(txn, STATES, oid)
+            except SimgitError as error:
+                self._problem(str(error))
 
     # --- refs ---
 
@@ -227,10 +270,42 @@ class Fsck:
             self.odb.locate(txn, tag.oid)
             if tag.tag is not None and not self.odb.exists(txn, tag.tag):
                 raise NotFound("the tag's annotation is missing")
-        for entry in self.refs.log(txn, name):
-            for oid in (entry.old, entry.new):
-                if oid is not None and self.odb.states.locate(txn, oid) is None:
-                    raise NotFound(f"the reflog names '{oid.hex()}', which is missing")
+
+    def _check_names(self, txn: ReadTxn) -> None:
+        """Check that each run and tag has its name to itself, and that no other name is taken."""
+        taken = {key[5:]: value for key, value in txn.scan("meta", b"fold\0", b"fold\1")}
+        for key, _ in txn.scan("refs"):
+            space, slash, name = key.decode(errors="replace").partition("/")
+            if slash and taken.pop((space + slash + fold(name)).encode(), None) != name.encode():
+                self._problem(f"the name of {key.decode(errors='replace')} is not reserved")
+        for key in taken:
+            self._problem(f"the name {key.decode(errors='replace')} is reserved, but not in use")
+
+    def _check_logs(self, txn: ReadTxn) -> None:
+        newest: dict[bytes, tuple[int, Oid | None]] = {}
+        for key, value in txn.scan("log"):
+            ref, number = key[:-9], int.from_bytes(key[-8:], "big")
+            name = ref.decode(errors="replace")
+            before = newest.get(ref, (-1, None))[0]
+            newest[ref] = number, None
+            try:
+                if number != before + 1:
+                    raise Integrity(f"entries {before + 1} to {number - 1} are missing")
+                entry = decode_entry(value)
+                newest[ref] = number, entry.new
+                for oid in (entry.old, entry.new):
+                    if oid is not None and self.odb.states.locate(txn, oid) is None:
+                        raise NotFound(f"it names '{oid.hex()}', which is missing")
+            except SimgitError as error:
+                self._problem(f"the reflog of '{name}': {error}")
+        runs = dict(self._runs(txn))
+        for ref, (_, oid) in newest.items():
+            name = ref.decode(errors="replace")
+            run = runs.get(name[len(RUNS) :]) if name.startswith(RUNS) else None
+            if run is not None and run.oid != oid:
+                self._problem(f"the reflog of '{name}' does not end where the run does")
+            elif oid is not None and name != HEAD and txn.get("refs", ref) is None:
+                self._problem(f"ref '{name}' is missing: its reflog ends at '{oid.hex()}'")
 
     def _check_attachments(self, txn: ReadTxn) -> None:
         for key, value in txn.scan("attachments"):
@@ -248,17 +323,39 @@ class Fsck:
 
     # --- what it costs ---
 
+    def _runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
+        """Yield the runs whose refs can be read."""
+        for key, _ in txn.scan("refs", RUNS.encode(), RUNS.encode() + b"\xff"):
+            with suppress(SimgitError):
+                name = key.decode(errors="replace")[len(RUNS) :]
+                yield name, self.refs.run(txn, name)
+
+    def _needed(self, txn: ReadTxn) -> dict[int, int]:
+        """Return for each line that a run leads through the step up to which it is needed."""
+        if self._ends is None:
+            self._ends = {}
+            for _, ref in self._runs(txn):
+                with suppress(SimgitError):
+                    for part in history.stretches(txn, ref.place) if ref.oid else ():
+                        if self._ends.get(part.line, 0) >= part.stop:
+                            break  # so are the lines below
+                        self._ends[part.line] = part.stop
+        return self._ends
+
     def _cost(self, txn: ReadTxn, line: int, start: int, stop: int) -> dict[str, tuple[int, int]]:
         """Return the runs whose history leads through steps of a line, and which steps."""
         cost = {}
-        for name, ref in self.refs.runs(txn):
+        for name, ref in self._runs(txn):
+            at = ref.line if ref.oid else -1
             try:
                 for part in history.stretches(txn, ref.place) if ref.oid else ():
+                    at = read_line(txn, part.line).parent_line
                     first, last = max(part.start, start), min(part.stop - 1, stop)
                     if part.line == line and first <= last:
                         cost[name] = (first, ref.step)
             except SimgitError:
-                continue
+                if at == line:  # the line itself cannot be read: where it begins is not known
+                    cost[name] = (0, ref.step)
         return cost
 
 

@@ -196,6 +196,16 @@ def _decode(value: bytes, kind: type[Any]) -> Any:
         raise Integrity("a ref is damaged") from None
 
 
+def decode_entry(value: bytes) -> LogEntry:
+    """Return an entry of a reflog.
+
+    Raises:
+        Integrity: it is damaged.
+    """
+    entry: LogEntry = _decode(value, LogEntry)
+    return entry
+
+
 class Refs:
     """Runs, tags and HEAD of one store."""
 

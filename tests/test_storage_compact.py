@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from simgit.storage.lmdb import LmdbStorage
+from simgit.storage.lmdb.lease import Lease
 
 
 def fill(storage: LmdbStorage) -> None:
@@ -80,4 +83,68 @@ def test_a_forked_child_does_not_keep_the_parents_lease(tmp_path: Path) -> None:
     assert storage.compact()
     os.close(write)
     os.waitpid(pid, 0)
+    storage.close()
+
+
+def test_no_number_of_a_snapshot_comes_back_after_compacting(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    with storage.read() as txn:
+        before = txn.txn_id
+    assert storage.compact()
+    with storage.read() as txn:
+        assert txn.txn_id > before
+    storage.close()
+
+
+def test_a_thread_that_writes_cannot_compact(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    with storage.write():
+        assert not storage.compact()
+    storage.close()
+
+
+def test_what_is_written_after_a_compaction_was_lost_to_another_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    code = (
+        "import sys; from simgit.storage.lmdb import LmdbStorage\n"
+        "s = LmdbStorage.open(sys.argv[1]); print('open', flush=True); sys.stdin.readline()\n"
+        "print(s.compact(), flush=True); sys.stdin.readline()\n"
+        "with s.read() as t: print(t.get('objects', b'late'), flush=True)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ,
+    )  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None
+    assert child.stdout.readline() == b"open\n"
+    share, answers = Lease.share, []
+
+    def late(lease: Lease) -> None:
+        """Let the other process have the lease between the failed attempt and sharing again."""
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(b"go\n")
+        child.stdin.flush()
+        answers.append(child.stdout.readline())
+        share(lease)
+
+    monkeypatch.setattr(Lease, "share", late)
+    assert not storage.compact()
+    with storage.write() as txn:
+        txn.put("objects", b"late", b"1")
+    answers.append(child.communicate(b"go\n")[0])
+    assert answers[-1] == b"b'1'\n"
+    storage.close()
+
+
+def test_compacting_removes_what_a_killed_compaction_left(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    left = tmp_path / ".new-killed"
+    left.mkdir()
+    (left / "data.mdb").write_bytes(b"half")
+    assert storage.compact()
+    assert not left.exists()
     storage.close()

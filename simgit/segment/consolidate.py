@@ -27,6 +27,7 @@ from simgit.segment.lookup import (
     Places,
     array_places,
     delete_run,
+    find_loose,
     read_entries,
     write_run,
 )
@@ -148,7 +149,7 @@ def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
     loose = _loose(txn, kind)
     if len(runs) + bool(loose) < 2 and not (loose and not runs):
         return False
-    entries = [read_entries(txn, run.id) for run in runs]
+    entries = [read_entries(txn, run) for run in runs]
     places = [run.places for run in runs]
     if loose:
         single, where = _loose_entries(kind, loose)
@@ -164,10 +165,10 @@ def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
 
 def _loose(txn: ReadTxn, kind: int) -> list[tuple[bytes, int, int]]:
     found = []
-    for oid, value in txn.scan("oids"):
-        if value[0] == kind:
-            a, b = np.frombuffer(value, "<u8", 2, 1).tolist()
-            found.append((oid, a, b))
+    for oid, _ in txn.scan("oids"):
+        place = find_loose(txn, kind, oid)
+        if place is not None:
+            found.append((oid, *place))
     return found
 
 

@@ -47,6 +47,7 @@ CACHED_ENTRIES: Final = 1 << 22
 CACHED_PAGES: Final = 6144
 """Parsed pages that are kept (of some 14 million states); each takes some 17 KB."""
 _META: Final = struct.Struct("<BBQII")
+_LOOSE: Final = struct.Struct("<BQQ")
 _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
 
 Places = npt.NDArray[Any]
@@ -161,19 +162,19 @@ class Index:
         known = np.fromiter((txn.get("oids", oid) is not None for oid in oids), bool, len(oids))
         for run in self.runs(txn):
             if run.kind == kind and run.entries:
-                have = self._cached_entries(txn, run.id)[0]
+                have = self._cached_entries(txn, run)[0]
                 at = np.searchsorted(have, wanted).clip(max=len(have) - 1)
                 known |= have[at] == wanted
         return known
 
-    def _cached_entries(self, txn: ReadTxn, run: int) -> Entries:
+    def _cached_entries(self, txn: ReadTxn, run: IndexRun) -> Entries:
         with self._mutex:
-            if run in self._entries:
-                self._entries.move_to_end(run)
-                return self._entries[run]
+            if run.id in self._entries:
+                self._entries.move_to_end(run.id)
+                return self._entries[run.id]
         entries = read_entries(txn, run)
         with self._mutex:
-            self._entries[run] = entries
+            self._entries[run.id] = entries
             total = sum(len(prefix) for prefix, _ in self._entries.values())
             while total > CACHED_ENTRIES and len(self._entries) > 1:
                 total -= len(self._entries.popitem(last=False)[1][0])
@@ -199,7 +200,7 @@ class Index:
         if len(runs) < FAN_IN or total > MAX_MERGE:
             return
         runs.reverse()
-        entries = [read_entries(txn, run.id) for run in runs]
+        entries = [read_entries(txn, run) for run in runs]
         merge_runs(txn, kind, level + 1, runs, entries)
         self._merge(txn, kind, level + 1)
 
@@ -224,13 +225,19 @@ def write_run(txn: WriteTxn, kind: int, level: int, entries: Entries, places: Pl
     txn.put("index", _meta_key(run), body + checksum(body))
 
 
-def read_entries(txn: ReadTxn, run: int) -> Entries:
-    """Return all entries of a run, sorted."""
-    start = _page_key(run, 0)
+def read_entries(txn: ReadTxn, run: IndexRun) -> Entries:
+    """Return all entries of a run, sorted.
+
+    Raises:
+        Integrity: a page is damaged or missing.
+    """
+    start = _page_key(run.id, 0)
     pages = [
         decode_page(_checked_page(value))
         for _, value in txn.scan("index", start, start[:9] + b"\xff" * 5)
     ]
+    if sum(len(prefix) for prefix, _ in pages) != run.entries:
+        raise Integrity(f"pages of run {run.id} of the index are missing")
     if not pages:
         return np.zeros(0, np.uint32), np.zeros(0, np.uint32)
     return np.concatenate([p for p, _ in pages]), np.concatenate([s for _, s in pages])
@@ -272,13 +279,19 @@ def array_places(groups: Sequence[tuple[int, int]]) -> Places:
 
 def add_loose(txn: WriteTxn, kind: int, oid: bytes, a: int, b: int) -> None:
     """Enter one oid with its place."""
-    txn.put("oids", oid, struct.pack("<BQQ", kind, a, b))
+    txn.put("oids", oid, _LOOSE.pack(kind, a, b))
 
 
 def find_loose(txn: ReadTxn, kind: int, oid: bytes) -> tuple[int, int] | None:
-    """Return the place of an oid that was entered by itself, or None."""
+    """Return the place of an oid that was entered by itself, or None.
+
+    Raises:
+        Integrity: the entry is damaged.
+    """
     value = txn.get("oids", oid)
     if value is None:
         return None
-    found, a, b = struct.unpack("<BQQ", value)
+    if len(value) != _LOOSE.size or value[0] not in (STATES, ARRAYS):
+        raise Integrity(f"the place of '{oid.hex()}' is damaged")
+    found, a, b = _LOOSE.unpack(value)
     return (a, b) if found == kind else None

@@ -58,6 +58,8 @@ class ReadTxn(ABC):
     def txn_id(self) -> int:
         """Return the number of this snapshot, which grows with every write that changed something.
 
+        Two snapshots of one handle that differ never have the same number, also if the file was
+        replaced by a compact copy or the process was forked between them.
         Within a write transaction it is the number that its commit will have.
         """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _READER_CHECK_EVERY: Final = 16
 _FORK_WAIT: Final = 2.0
+_OPENED: Final = itertools.count()
+"""Counts how often this process (or those that it was forked from) has opened a file."""
 
 
 class Environment:
@@ -32,6 +35,7 @@ class Environment:
         self.handles = 0
         self.writable = writable
         self.full = False
+        self.opened = 0
         self.active: dict[LmdbRead, int] = {}
         self._forking = False
         self._lock_file = lock
@@ -105,10 +109,16 @@ class Environment:
 
     def compact(self) -> bool:
         """Replace the file by a compact copy, if no other process has it open; return whether."""
+        if self._writer == threading.get_ident():
+            return False
         with self._writing, self._mutex:
-            if self.active or not self._lease.acquire_alone():
+            if self.active:
+                return False
+            if not self._lease.acquire_alone():
+                self._follow()
                 return False
             try:
+                files.sweep(self.directory)
                 with files.scratch(self.directory) as scratch:
                     self.copy(scratch)
                     self.env.close()
@@ -118,7 +128,18 @@ class Environment:
             finally:
                 self._open()  # also if the copy failed: the old file is still there
                 self._lease.share()
+                self._follow()
         return True
+
+    def _follow(self) -> None:
+        """Open the file again if it was replaced while this process was without the lease.
+
+        Going from one kind of lock to the other gives it up for a moment, in which another process
+        may get it. What this process would write to the old file would be lost.
+        """
+        if self._inode != files.inode(self.directory):
+            self.env.close()
+            self._open()
 
     def readers(self) -> str:
         """Return the table of readers as text."""
@@ -177,12 +198,14 @@ class Environment:
 
     def _open(self) -> None:
         try:
+            self._inode = files.inode(self.directory)  # of what the lease protects
             self.env, self._map_size = files.open_largest(
                 self.directory, self._map_size, self.writable, self._lock_file
             )
             if self._lock_file:
                 self.env.reader_check()
             self.tables = files.open_tables(self.env, self.writable)
+            self.opened = next(_OPENED)
         except lmdb.Error as error:
             self.fail(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ _DAMAGE: Final = (
     lmdb.PanicError,
     lmdb.VersionMismatchError,
 )
+_SCRATCH: Final = ".new-"
 
 
 def initialise(directory: Path) -> None:
@@ -54,8 +56,14 @@ def initialise(directory: Path) -> None:
 @contextmanager
 def scratch(directory: Path) -> Iterator[Path]:
     """Yield a directory beside the data file, on its file system, that is removed afterwards."""
-    with TemporaryDirectory(prefix=".new-", dir=directory) as place:
+    with TemporaryDirectory(prefix=_SCRATCH, dir=directory) as place:
         yield Path(place)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the scratch directories of killed processes; only while nobody else is at work."""
+    for place in directory.glob(_SCRATCH + "*"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _make_tables(directory: Path) -> None:
@@ -124,6 +132,11 @@ def open_tables(env: lmdb.Environment, writable: bool) -> dict[str, Any]:
         return {table: env.open_db(table.encode(), create=False) for table in TABLES}
     with env.begin(write=True) as txn:
         return {table: env.open_db(table.encode(), txn=txn) for table in TABLES}
+
+
+def inode(directory: Path) -> int:
+    """Return the number of the data file: another after it was replaced."""
+    return (directory / "data.mdb").stat().st_ino
 
 
 def address_space() -> int:

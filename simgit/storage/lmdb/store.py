@@ -102,7 +102,8 @@ class LmdbStorage(Storage):
             raise errors.AlreadyExists(f"a store exists in '{target}'", path=target)
         try:
             target.mkdir(exist_ok=True)
-            self._environment().copy(target)
+            with self.read():  # as long as it lasts, no other thread replaces the file
+                self._environment().copy(target)
         except OSError as error:
             raise errors.Storage(f"cannot copy the store to '{target}': {error}") from error
 

@@ -54,7 +54,8 @@ class LmdbRead(ReadTxn):
 
     @property
     def txn_id(self) -> int:
-        return int(self._txn.id())
+        # LMDB counts from 1 again in a compact copy; what is cached by number must not come back
+        return int(self._txn.id()) | self._environment.opened << 64
 
     def get(self, table: str, key: bytes) -> bytes | None:
         check_key(key)

@@ -1,0 +1,127 @@
+"""fsck reports whatever is damaged, in every table, and says which runs it costs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simgit import Repository
+from simgit.fsck import FsckReport
+from simgit.storage.base import TABLES
+from simgit.storage.lmdb import LmdbStorage
+
+Entry = tuple[str, bytes, bytes]
+HINTS = (b"latest\0",)
+"""Entries of meta that may be wrong without harm: what is attached is compared with them."""
+COSTS = ("lines", "segments", "blocks", "groups", "index", "children")
+"""Tables of which every damage costs a run something."""
+
+
+def fill(repo: Repository) -> None:
+    rng = np.random.default_rng(0)
+    for run, count in (("a", 150), ("b", 100)):
+        with repo.recorder(run, flush_every=100) as rec:
+            for i in range(count):
+                frame = rng.integers(0, 255, (10, 10), np.uint8).repeat(4)
+                observation: Any = {"x": np.float32([i]), "frame": frame}
+                rec.append(observation, i, float(i), info={"text": f"{run}{i}"})
+        if run == "a":
+            repo.branch("b", "a@70")
+    repo.commit({"x": np.zeros(2)}, run="a", parents=["b"], message="merge")
+    repo.gc()
+    for k in range(3):
+        files = {"small": b"hello" * k, "big": rng.bytes(100_000)}
+        repo.commit({"x": np.arange(100.0) + k}, run="files", files=files)
+    repo.tag("v1", "a@50", message="annotated")
+    repo.attach("a@10", "note", {"a": np.arange(1000.0)})
+    repo.branch("gone", "b")
+    repo.delete_run("gone", force=True)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, LmdbStorage]]:
+    path = tmp_path_factory.mktemp("damage")
+    with Repository.init(path) as repo:
+        fill(repo)
+        assert repo.fsck().is_clean
+        storage = repo.odb.storage
+        assert isinstance(storage, LmdbStorage)
+        yield path, storage
+
+
+def damage(store: tuple[Path, LmdbStorage], entry: Entry, value: bytes | None) -> FsckReport:
+    """Return what fsck says while an entry has another value, or none."""
+    table, key, old = entry
+    with store[1].write() as txn:
+        if value is None:
+            txn.delete(table, key)
+        else:
+            txn.put(table, key, value)
+    try:
+        with Repository.open(store[0]) as repo:
+            return repo.fsck()
+    finally:
+        with store[1].write() as txn:
+            txn.put(table, key, old)
+
+
+def entries(store: tuple[Path, LmdbStorage], table: str) -> list[Entry]:
+    with store[1].read() as txn:
+        found = [(table, key, value) for key, value in txn.scan(table)]
+    return [each for each in found if table != "meta" or not each[1].startswith(HINTS)]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_damage_is_reported(store: tuple[Path, LmdbStorage], table: str) -> None:
+    rng = random.Random(table)
+    found = entries(store, table)
+    for entry in rng.sample(found, min(len(found), 8)):
+        value = entry[2]
+        at = rng.randrange(len(value)) if value else 0
+        if table == "oids":
+            at = rng.choice((0, 1, 2))  # behind it lies a step that may be any of a group's
+        flipped = None
+        if value and not entry[1].startswith(b"next-"):  # a counter may be larger than needed
+            flipped = value[:at] + bytes([value[at] ^ 1 << rng.randrange(8)]) + value[at + 1 :]
+        short = value[: rng.randrange(len(value))] if value else None
+        for other in {flipped or short, short}:
+            report = damage(store, entry, other)
+            assert report.problems, (entry, other)
+            if table in COSTS:
+                assert any(problem.runs for problem in report.problems), (entry, report.problems)
+
+
+@pytest.mark.parametrize(
+    "table", ["lines", "segments", "blocks", "groups", "index", "oids", "children", "refs", "log"]
+)
+def test_what_is_missing_is_reported(store: tuple[Path, LmdbStorage], table: str) -> None:
+    found = [each for each in entries(store, table) if each[1] != b"HEAD"]
+    for entry in random.Random(table).sample(found, min(len(found), 8)):
+        if entry[1].startswith((b"HEAD\0", b"runs/gone\0")) and table == "log":
+            continue  # the newest entry of a ref that is not there any more is not missed
+        report = damage(store, entry, None)
+        assert report.problems, entry
+        if table in COSTS:
+            assert any(problem.runs for problem in report.problems), (entry, report.problems)
+
+
+def test_damage_in_several_places_is_reported_in_one_report(
+    store: tuple[Path, LmdbStorage],
+) -> None:
+    ref = ("refs", b"runs/files", b"")
+    with store[1].read() as txn:
+        ref = (ref[0], ref[1], txn.get(*ref[:2]) or b"")
+    with store[1].write() as txn:
+        txn.put("refs", ref[1], ref[2][:-1])
+    try:
+        report = damage(store, entries(store, "blocks")[0], b"")
+    finally:
+        with store[1].write() as txn:
+            txn.put(*ref)
+    assert any(problem.runs for problem in report.problems)
+    assert any("runs/files" in problem.what for problem in report.problems)
