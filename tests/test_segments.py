@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from simgit import Integrity, Repository
+from simgit.segment.batches import ABSENT
 from simgit.segment.frames import decode_group, encode_group, group_header, unstack
 from simgit.segment.header import Location
 from simgit.segment.index import Page, decode_page, encode_pages, sort_entries
@@ -22,7 +23,6 @@ from simgit.segment.pack import (
     encode_block,
     encode_layout,
 )
-from simgit.segment.batches import ABSENT
 from simgit.segment.rows import split_row, unpack_row
 from simgit.storage.memory import MemoryStorage
 from simgit.writing import prepare
