@@ -449,6 +449,28 @@ def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
     assert not repo.fsck().problems
 
 
+def test_a_conflict_after_a_failure_leaves_nothing_behind(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rec = repo.recorder()
+    rec.append(1)
+    rec.flush()
+
+    def fail(*args: Any) -> None:
+        raise Storage("pulled out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Refs, "update_run", fail)
+        rec.append(2)
+        with pytest.raises(Storage):
+            rec.flush()
+    repo.commit(9, run="main")
+    rec.append(3)
+    with pytest.raises(Conflict):
+        rec.close()
+    assert [repo.state(f"main.conflict-1@{i}").observation for i in range(3)] == [1, 2, 3]
+
+
 def test_an_exception_in_the_block_stores_what_there_was_and_marks_the_run(
     repo: Repository,
 ) -> None:
