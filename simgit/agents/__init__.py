@@ -1,0 +1,1 @@
+"""Agents that learn or decide: plain arrays in, actions out; they know no store and no cluster."""
