@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from simgit.errors import Integrity, InvalidInput, NotFound
+from simgit.failpoints import fail_point
 from simgit.objects import Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
@@ -36,6 +37,7 @@ def attach(
         raise NotFound(f"object '{oid}' not found", oid=oid)
     before = _target(odb, txn, _key(state, name))
     txn.put(_TABLE, _key(state, name), odb.put(txn, Binding(state, kind, oid, name)))
+    fail_point("attachment.bound")
     if kind == "tree":
         txn.put("meta", _LATEST + name.encode(), oid)
     return before

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final
 
 from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
+from simgit.failpoints import fail_point
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.refs import MAX_NAME, Refs, RunRef, moved, now, this_writer
@@ -65,6 +66,7 @@ class Lane:
         """
         message = f"record: {sum(len(batch.oids) for batch in batches)} states"
         self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())
+        fail_point("flush.stored")
         current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None
         if current is not None and current.oid == self.ref.oid and current.status != "completed":
             # its configuration or status may have been changed meanwhile

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from simgit.errors import AlreadyExists, NotFound, Storage
+from simgit.failpoints import fail_point
 from simgit.layout import (
     DIRECTORY,
     check_format,
@@ -64,6 +65,7 @@ class RepositoryBase:
         except AlreadyExists:
             # an earlier init was cut off before it noted the format, which it does last
             storage = LmdbStorage.open(directory)
+        fail_point("init.format")
         write_format(directory)
         return cls(storage, directory)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import lmdb
 
 from simgit import errors
+from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.lmdb import files
 from simgit.storage.lmdb.lease import Lease
@@ -77,6 +78,7 @@ class Environment:
             with self._mutex:
                 self._prepare_write()
                 self.active[txn] = threading.get_ident()
+            fail_point("write.begins")
             return self._begin_write(), self.tables
         except BaseException:
             self.end_write(txn)
@@ -120,9 +122,12 @@ class Environment:
             try:
                 files.sweep(self.directory)
                 with files.scratch(self.directory) as scratch:
+                    fail_point("compact.begun")
                     self.copy(scratch)
                     self.env.close()
+                    fail_point("compact.copied")
                     (scratch / "data.mdb").replace(self.directory / "data.mdb")
+                    fail_point("compact.replaced")
                     datafile.record_origin(self.directory)
                     files.sync(self.directory)
             finally:

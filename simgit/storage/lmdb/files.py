@@ -15,6 +15,7 @@ import lmdb
 from lmdb import verify
 
 from simgit import errors
+from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.base import TABLES
 from simgit.storage.mounts import network_file_system
@@ -41,6 +42,7 @@ def initialise(directory: Path) -> None:
         raise errors.AlreadyExists(f"a store exists in '{directory}'", path=directory)
     with scratch(directory) as place:
         _make_tables(place)
+        fail_point("init.made")
         try:
             os.link(place / "data.mdb", data)
         except FileExistsError as error:
@@ -49,6 +51,7 @@ def initialise(directory: Path) -> None:
             ) from error
         except OSError:  # a file system without hard links
             (place / "data.mdb").rename(data)
+        fail_point("init.linked")
     datafile.record_origin(directory)
     sync(directory)
 
