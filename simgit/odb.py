@@ -21,8 +21,8 @@ from simgit.arrays import AnyArray, decode_array, encode_array, split_array
 from simgit.bodies import INLINE, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
-from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
 from simgit.failpoints import fail_point
+from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
 from simgit.oid import OID_SIZE, Oid, hash_object, object_header
 from simgit.recent import Recent
 from simgit.residuals import decode_residual, encode_residual, word_size

@@ -15,7 +15,6 @@ from simgit.testing.failpoints import ENDED, Fault, arm, disarm, traced
 
 from . import kills
 
-
 DISTINCT = 4
 """Workloads of which the sessions here are; a full sweep has more."""
 
