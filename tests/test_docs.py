@@ -27,7 +27,13 @@ from simgit.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-RUNNING = ("README.md", "docs/tutorial.md", "docs/trajectories.md", "docs/python-api.md")
+RUNNING = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/trajectories.md",
+    "docs/python-api.md",
+    "docs/simkube.md",
+)
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
     (re.compile(r"[\d.]+ (bytes|KiB|MiB)"), "SIZE"),

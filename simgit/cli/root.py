@@ -46,6 +46,9 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "attach": ("attachments", "Bind a file to a state."),
         "attachments": ("attachments", "List, print or remove what is bound to a state."),
     },
+    "SimKube": {
+        "trace": ("trace", "Generate, show, change and check traces."),
+    },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
         "fsck": ("maintain", "Check every name and every link."),

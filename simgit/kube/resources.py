@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput
 from simgit.kube.manifest import Manifest, containers_of, full_name, lookup
 from simgit.kube.quantity import Quantity, from_bytes, from_millicores, parse_quantity
 from simgit.kube.trace import Trace
-from simgit.kube.trace_edit import Match, container_index, with_replicas, with_request
+from simgit.kube.trace_edit import (
+    Match,
+    container_index,
+    no_workload,
+    with_replicas,
+    with_request,
+)
 
 MIB = 2**20
 GIB = 2**30
@@ -49,7 +55,7 @@ def final_resources(trace: Trace, match: Match) -> Resources:
         if match(manifest):
             found = manifest
     if found is None:
-        raise NotFound("no such workload in the trace")
+        raise no_workload(trace, match)
     return read_resources(found)
 
 

@@ -24,8 +24,24 @@ class Change:
 
     def __str__(self) -> str:
         """Return the change as one line: 'web: cpu 17 → 16500m'."""
-        subject = self.name.partition("/")[2] or self.name or "trace"
+        return self.line(self.name.partition("/")[2] or self.name or "trace")
+
+    def line(self, subject: str) -> str:
+        """Return the change as one line that begins with a name for the object."""
         return f"{subject}: {self.field} {_show(self.before)} → {_show(self.after)}"
+
+
+def describe(changes: list[Change]) -> list[str]:
+    """Return changes as lines; where two objects share a name, kind and namespace say which."""
+    owners: dict[str, set[_Key]] = {}
+    for change in changes:
+        owners.setdefault(change.name.partition("/")[2], set()).add((change.gvk, change.name))
+    return [
+        str(change)
+        if len(owners[change.name.partition("/")[2]]) == 1
+        else change.line(f"{change.gvk} {change.name}")
+        for change in changes
+    ]
 
 
 def diff_traces(before: Trace, after: Trace) -> list[Change]:

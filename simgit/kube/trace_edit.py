@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from dataclasses import replace as evolve
 from typing import Any
 
@@ -31,19 +32,46 @@ Change = Callable[[Manifest], Manifest]
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_REPLICAS = 2**31 - 1
+_NAMED = 8
+"""How many workloads an error lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Matches the objects of a name, in one namespace and of one kind where these are given."""
+
+    name: str
+    namespace: str | None = None
+    gvk: str | None = None
+
+    def __call__(self, manifest: Manifest) -> bool:
+        """Return whether an object is meant."""
+        return (
+            name_of(manifest) == self.name
+            and self.namespace in (None, namespace_of(manifest))
+            and self.gvk in (None, gvk_of(manifest), gvk_of(manifest).rpartition(".")[2])
+        )
+
+    def __str__(self) -> str:
+        """Return what an error shows: 'apps/v1.Deployment default/web'."""
+        name = self.name if self.namespace is None else f"{self.namespace}/{self.name}"
+        return name if self.gvk is None else f"{self.gvk} {name}"
 
 
 def workload(name: str, *, namespace: str | None = None, gvk: str | None = None) -> Match:
-    """Match the objects of a name, in one namespace and of one kind where these are given."""
+    """Match the objects of a name, in one namespace and of one kind where these are given.
 
-    def match(manifest: Manifest) -> bool:
-        return (
-            name_of(manifest) == name
-            and (namespace is None or namespace_of(manifest) == namespace)
-            and (gvk is None or gvk_of(manifest) == gvk)
-        )
+    A kind is 'apps/v1.Deployment' or just 'Deployment'.
+    """
+    return Workload(name, namespace, gvk)
 
-    return match
+
+def no_workload(trace: Trace, match: Match) -> NotFound:
+    """Return the error for a match that nothing fits: it names what was asked and what is there."""
+    asked = f" '{match}'" if isinstance(match, Workload) else ""
+    names = list(dict.fromkeys(full_name(m) for m in trace.applied() if containers_of(m)))
+    there = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return NotFound(f"no such workload{asked} in the trace (there are: {there or 'none'})")
 
 
 def edit(trace: Trace, match: Match, change: Change) -> Trace:
@@ -62,7 +90,7 @@ def edit(trace: Trace, match: Match, change: Change) -> Trace:
 
     events = tuple(_edit_event(event, edited) for event in trace.events)
     if not seen:
-        raise NotFound("no such workload in the trace")
+        raise no_workload(trace, match)
     if all(new is old for new, old in zip(events, trace.events, strict=True)):
         return trace
     return evolve(trace, events=events, source=None)

@@ -1,0 +1,65 @@
+"""What the commands on traces share: reading and writing them, ``-`` for a pipe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from simgit.cli.app import App
+from simgit.errors import InvalidInput, Storage
+from simgit.kube.trace import Trace
+from simgit.kube.trace_files import (
+    JSON,
+    encode_trace,
+    parse_trace,
+    read_trace_file,
+    write_trace_file,
+)
+from simgit.kube.trace_format import trace_id
+
+PIPE: Final = "-"
+FILE: Final = click.argument("file", metavar="FILE")
+
+
+def read(app: App, file: str) -> Trace:
+    """Read a trace, msgpack or JSON, from a file or with ``-`` from standard input."""
+    if file == PIPE:
+        return parse_trace(sys.stdin.buffer.read(), "standard input")
+    return read_trace_file(app.path(file))
+
+
+def write(app: App, file: str, trace: Trace, suffix: str | None = None) -> None:
+    """Write a trace to a file, as its name says, or with ``-`` to standard output.
+
+    Raises:
+        InvalidInput: standard output is a terminal, which bytes would upset.
+        Storage: the file cannot be written.
+    """
+    if file != PIPE:
+        _write_file(app.path(file), trace)
+        return
+    if suffix != JSON and sys.stdout.isatty():
+        raise InvalidInput("a trace is bytes: name a file, or send the output to one")
+    sys.stdout.buffer.write(encode_trace(trace, suffix or ""))
+    sys.stdout.buffer.flush()
+
+
+def _write_file(path: Path, trace: Trace) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_trace_file(path, trace)
+    except OSError as error:
+        raise Storage(f"cannot write '{path}': {(error.strerror or '').lower()}") from None
+
+
+def written(file: str, trace: Trace) -> dict[str, Any]:
+    """Return what ``--json`` tells of a trace that was written."""
+    return {"file": file, "id": trace_id(trace), "events": len(trace.events)}
+
+
+def seconds(offset: int | None) -> str:
+    """Return a number of seconds as tables show it."""
+    return "" if offset is None else f"{offset} s"
