@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final
 
 from simgit import errors
+from simgit.failpoints import fail_point
 from simgit.filenames import Parts, is_reserved
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -106,6 +107,7 @@ class Directory:
                 with os.fdopen(file, "wb") as stream:
                     for piece in pieces:
                         stream.write(piece)
+                fail_point("file.written")
                 os.rename(temporary, parts[-1], src_dir_fd=fd, dst_dir_fd=fd)
             except BaseException:
                 with suppress(OSError):

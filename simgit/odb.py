@@ -21,6 +21,7 @@ from simgit.arrays import AnyArray, decode_array, encode_array, split_array
 from simgit.bodies import INLINE, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
+from simgit.failpoints import fail_point
 from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
 from simgit.oid import OID_SIZE, Oid, hash_object, object_header
 from simgit.recent import Recent
@@ -191,6 +192,7 @@ class ObjectDatabase:
         if txn is None:
             with self.write() as own:
                 self._put_chunks(pending, own)
+            fail_point("blob.chunks")
             return
         for name, chunk in pending:
             if txn.get("chunks", name) is None:

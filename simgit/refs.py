@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from simgit.codec import pack_record, unpack_value
 from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
+from simgit.failpoints import fail_point
 from simgit.oid import Oid
 from simgit.segment.header import Location
 from simgit.segment.pack import CHECKSUM_SIZE, checksum
@@ -366,6 +367,7 @@ class Refs:
 
     def _put(self, txn: WriteTxn, ref: str, record: dict[str, Any]) -> None:
         txn.put("refs", ref.encode(), _encode(record))
+        fail_point("refs.put")
 
     def _claim(self, txn: WriteTxn, space: str, name: str, what: str) -> None:
         key = b"fold\0" + (space + fold(name)).encode()

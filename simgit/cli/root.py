@@ -22,6 +22,7 @@ CLOSED_PIPE: Final = 141
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start and record": {
         "init": ("start", "Create a repository."),
+        "clone": ("start", "Copy a repository, also while it is written."),
         "commit": ("record", "Record a state, or a stream of states."),
     },
     "Look at history and data": {

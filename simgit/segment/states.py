@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from simgit.arrays import AnyArray
 from simgit.errors import Integrity
+from simgit.failpoints import fail_point
 from simgit.objects import State
 from simgit.oid import OID_SIZE, Oid
 from simgit.schema import Schema
@@ -168,6 +169,7 @@ class StateStore:
             self._write_arrays(txn, line.id, start + at, part, level)
             place = Location(line.id, start + at)
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
+        fail_point("states.stored")
         self._enter(txn, line.id, start, batch.oids)
         assert tip is not None
         self._tip = tip

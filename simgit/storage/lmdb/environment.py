@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import lmdb
 
 from simgit import errors
+from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.lmdb import files
 from simgit.storage.lmdb.lease import Lease
@@ -77,6 +78,7 @@ class Environment:
             with self._mutex:
                 self._prepare_write()
                 self.active[txn] = threading.get_ident()
+            fail_point("write.begins")
             return self._begin_write(), self.tables
         except BaseException:
             self.end_write(txn)
@@ -105,7 +107,6 @@ class Environment:
             self.fail(error)
         files.sync(target / "data.mdb")
         datafile.record_origin(target)
-        files.sync(target)
 
     def compact(self) -> bool:
         """Replace the file by a compact copy, if no other process has it open; return whether."""
@@ -120,11 +121,11 @@ class Environment:
             try:
                 files.sweep(self.directory)
                 with files.scratch(self.directory) as scratch:
+                    fail_point("compact.begun")
                     self.copy(scratch)
                     self.env.close()
-                    (scratch / "data.mdb").replace(self.directory / "data.mdb")
-                    datafile.record_origin(self.directory)
-                    files.sync(self.directory)
+                    fail_point("compact.copied")
+                    files.put_in_place(scratch, self.directory)
             finally:
                 self._open()  # also if the copy failed: the old file is still there
                 self._lease.share()

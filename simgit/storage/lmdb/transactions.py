@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import lmdb
 
 from simgit import errors
+from simgit.failpoints import fail_point
 from simgit.storage.base import ReadTxn, Storage, WriteTxn, check_key, check_start, check_table
 
 if TYPE_CHECKING:
@@ -144,7 +145,9 @@ class LmdbWrite(LmdbRead, WriteTxn):
         txn, self._txn = self._txn, ENDED
         try:
             if kind is None:
+                fail_point("commit.before")
                 txn.commit()
+                fail_point("commit.after")
             elif txn is not ENDED:
                 txn.abort()
         except lmdb.Error as failure:
