@@ -1,0 +1,1 @@
+"""Gymnasium: environments that are recorded, restored and replayed."""
