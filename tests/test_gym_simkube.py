@@ -341,7 +341,7 @@ def test_the_vector_form_steps_like_the_single_one(mode: str) -> None:
     envs = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, trace="cpu-slight")
     observations, info = envs.reset(seed=3)
     assert observations.shape == (2, 5) and info["ready"].tolist() == [0, 0]
-    observations, rewards, *_, info = envs.step(np.array([NOOP, REDUCE_CPU]))
+    observations, _, _, _, info = envs.step(np.array([NOOP, REDUCE_CPU]))
     assert info["cpu"].tolist() == ["17", "16500m"]
     single = SimKubeEnv("cpu-slight")
     single.reset(seed=4)

@@ -1,1 +1,1 @@
-"""Gymnasium: environments that are recorded, restored and replayed."""
+"""Gymnasium: record any environment, go back to any state, and continue exactly."""
