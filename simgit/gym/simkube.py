@@ -183,7 +183,10 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         return self.task.actions[int(action)]
 
     def get_state(self) -> dict[str, Any]:
-        """Return the whole state as plain data: the trace as it is now, counters, RNG."""
+        """Return the state of the episode as plain data: the trace as it is now, and counters.
+
+        What is drawn at the next reset is in ``np_random``, which snapshots keep by themselves.
+        """
         state = self.loop.state()
         observed = state.pop("observed")
         if observed is not state["trace"]:
@@ -194,13 +197,10 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             "trace": dump_trace(state["trace"]),
             "target": self.loop.task.target,
             "steps": self._steps,
-            "rng": self.np_random.bit_generator.state,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``get_state`` returned, here or in another process.
-
-        Without ``rng`` in it the environment keeps its own.
 
         Raises:
             InvalidInput: it is no state of this version.
@@ -212,8 +212,6 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         loop = Loop(evolve(self.task, target=state["target"]), self.setting, trace)
         loop.restore({**state, "trace": trace, "observed": observed})
         self.loop, self._steps = loop, state["steps"]
-        if "rng" in state:
-            self.np_random.bit_generator.state = state["rng"]
 
     def render(self) -> str | None:
         """Return the cluster as the last observation found it, as the render mode says."""
