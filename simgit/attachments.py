@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from simgit import trees
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
 from simgit.objects import Binding
@@ -15,6 +16,7 @@ from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.refs import check_name
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.trees import Data
 
 KINDS: Final = ("blob", "array", "tree", "value")
 _TABLE: Final = "attachments"
@@ -31,16 +33,28 @@ def attach(
         InvalidInput: the name or the kind is none that an attachment may have.
         NotFound: there is no such state or object.
     """
-    _check(name, kind)
+    check_attachment(name, kind)
     odb.locate(txn, state)
     if not odb.exists(txn, oid):
         raise NotFound(f"object '{oid}' not found", oid=oid)
     before = _target(odb, txn, _key(state, name))
+    _bind(odb, txn, state, name, kind, oid)
+    return before
+
+
+def attach_data(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, data: Data) -> None:
+    """Store data and bind it to a state that is known to be there, under a name that was checked.
+
+    A tree is stored as its difference to the last one of this name.
+    """
+    _bind(odb, txn, state, name, *trees.store(odb, txn, data, latest(txn, name)))
+
+
+def _bind(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, kind: str, oid: Oid) -> None:
     txn.put(_TABLE, _key(state, name), odb.put(txn, Binding(state, kind, oid, name)))
     fail_point("attachment.bound")
     if kind == "tree":
         txn.put("meta", _LATEST + name.encode(), oid)
-    return before
 
 
 def detach(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str) -> Target:
@@ -84,7 +98,12 @@ def latest(txn: ReadTxn, name: str) -> Target | None:
     return None if oid is None else ("tree", Oid(oid))
 
 
-def _check(name: str, kind: str) -> None:
+def check_attachment(name: str, kind: str = "value") -> None:
+    """Check that something may be attached.
+
+    Raises:
+        InvalidInput: the name or the kind is none that an attachment may have.
+    """
     check_name(name, "attachment")
     if "/" in name:
         raise InvalidInput(f"'{name}' is not a valid name for an attachment: it has a '/'")
@@ -94,7 +113,7 @@ def _check(name: str, kind: str) -> None:
 
 def _is_name(name: str) -> bool:
     try:
-        _check(name, "blob")
+        check_attachment(name)
     except InvalidInput:
         return False
     return True

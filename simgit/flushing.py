@@ -11,20 +11,23 @@ import itertools
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic as _clock
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
+from simgit.attachments import attach_data, check_attachment
 from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
 from simgit.failpoints import fail_point
+from simgit.freeze import freeze
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.refs import MAX_NAME, Refs, RunRef, moved, now, this_writer
 from simgit.segment.batches import Columns
 from simgit.segment.states import Batch, Tip
 from simgit.storage.base import WriteTxn
+from simgit.trees import Data, plan
 from simgit.writing import (
     pending_tip,
     prepare,
@@ -43,6 +46,39 @@ class FlushPolicy:
     seconds: float | None = 10.0
     bytes: int = 64 << 20
     episodes: bool = False
+
+
+Attached = tuple[int, str, Data]
+"""Data to bind, under a name, to the state of a row; row -1 is the state before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a flush stores of one lane: states, which may be none, and data bound to them."""
+
+    lane: Lane
+    columns: Columns
+    attached: Sequence[Attached] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The same with the states named; ``state`` is the one before them, if there is one."""
+
+    lane: Lane
+    state: Oid | None
+    batches: list[Batch]
+    attached: Sequence[Attached]
+
+    def bind(self, odb: ObjectDatabase, txn: WriteTxn) -> None:
+        """Store what is attached, once the states are."""
+        if not self.attached:
+            return
+        names = [oid for batch in self.batches for oid in batch.oids]
+        for row, name, data in self.attached:
+            state = Oid(names[row]) if row >= 0 else self.state
+            assert state is not None
+            attach_data(odb, txn, state, name, data)
 
 
 class Lane:
@@ -125,8 +161,8 @@ class FlushWriter:
     def __init__(self, odb: ObjectDatabase, background: bool) -> None:
         self.odb = odb
         self.error: BaseException | None = None
-        self._queue: queue.Queue[list[tuple[Lane, Columns]] | None] = queue.Queue(_QUEUE)
-        self._backlog: list[list[tuple[Lane, Columns]]] = []
+        self._queue: queue.Queue[list[Work] | None] = queue.Queue(_QUEUE)
+        self._backlog: list[list[Work]] = []
         self._thread: threading.Thread | None = None
         if background:
             self._thread = threading.Thread(target=self._work, name="simgit-flush", daemon=True)
@@ -137,7 +173,7 @@ class FlushWriter:
         """Whether something that could not be stored waits to be tried again."""
         return bool(self._backlog)
 
-    def submit(self, work: list[tuple[Lane, Columns]]) -> None:
+    def submit(self, work: list[Work]) -> None:
         """Store the columns of lanes in one transaction, now or soon."""
         if self._thread is None:
             self._store(work)
@@ -174,7 +210,7 @@ class FlushWriter:
                 self._queue.task_done()
         self._queue.task_done()
 
-    def _store(self, work: list[tuple[Lane, Columns]]) -> None:
+    def _store(self, work: list[Work]) -> None:
         """Store what waits, oldest first; what cannot be stored now is kept for the next flush."""
         if work:
             self._backlog.append(work)
@@ -184,14 +220,18 @@ class FlushWriter:
         if conflict is not None:
             raise conflict
 
-    def _store_one(self, work: list[tuple[Lane, Columns]]) -> Conflict | None:
-        saved = [(lane, lane.name, lane.ref, lane.tip) for lane, _ in work]
+    def _store_one(self, work: list[Work]) -> Conflict | None:
+        saved = [(w.lane, w.lane.name, w.lane.ref, w.lane.tip) for w in work]
         conflict = None
         try:
             prepared = prepare_all(work)  # before the transaction: others can write meanwhile
-            with self.odb.write() as txn, self.odb.states.together(txn):
-                for lane, batches in prepared:
-                    conflict = lane.write(txn, batches) or conflict
+            with self.odb.write() as txn:
+                with self.odb.states.together(txn):
+                    for each in prepared:
+                        if each.batches:
+                            conflict = each.lane.write(txn, each.batches) or conflict
+                for each in prepared:
+                    each.bind(self.odb, txn)
         except BaseException:
             for lane, name, ref, tip in saved:
                 lane.name, lane.ref, lane.tip = name, ref, tip
@@ -200,16 +240,28 @@ class FlushWriter:
         return conflict
 
 
-def prepare_all(work: list[tuple[Lane, Columns]]) -> list[tuple[Lane, list[Batch]]]:
+def prepare_all(works: list[Work]) -> list[Prepared]:
     """Name the states of all lanes; a lane may come several times."""
     tips: dict[int, Tip | None] = {}
     prepared = []
-    for lane, columns in work:
-        tip = tips.get(id(lane), lane.tip)
-        batches = prepare(columns, (tip,) if tip else (), lane.origin)
-        tips[id(lane)] = pending_tip(batches[-1])
-        prepared.append((lane, batches))
+    for work in works:
+        tip = tips.get(id(work.lane), work.lane.tip)
+        parents = (tip,) if tip else ()
+        batches = prepare(work.columns, parents, work.lane.origin) if work.columns else []
+        if batches:
+            tips[id(work.lane)] = pending_tip(batches[-1])
+        prepared.append(Prepared(work.lane, tip.oid if tip else None, batches, work.attached))
     return prepared
+
+
+def freeze_data(name: str, data: Any) -> Data:
+    """Return a copy of what is to be attached under a name, in the form that is stored.
+
+    Raises:
+        InvalidInput: the name is not allowed, or some part of the data has no encoding.
+    """
+    check_attachment(name)
+    return plan(freeze(data, name))
 
 
 class RecorderBase:
@@ -225,7 +277,7 @@ class RecorderBase:
         self._set_due()
         self._closed = False
 
-    def _take(self) -> list[tuple[Lane, Columns]]:
+    def _take(self) -> list[Work]:
         """Return what is buffered, and forget it."""
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simgit.errors import InvalidInput
-from simgit.flushing import FlushPolicy, Lane, RecorderBase
+from simgit.flushing import FlushPolicy, Lane, RecorderBase, Work
 from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
 from simgit.schema import exact_cast
@@ -94,13 +94,13 @@ class LaneRecorder(RecorderBase):
             raise InvalidInput(f"arrays of different numbers of steps: {sorted(shapes)}")
         return int(shapes.pop())
 
-    def _take(self) -> list[tuple[Lane, Columns]]:
+    def _take(self) -> list[Work]:
         batches, self._batches, self._states, self._bytes = self._batches, [], 0, 0
         work = []
         for stretch in _alike(batches):
             joined = {name: _join([b[name] for b in stretch]) for name in stretch[0]}
             for number, lane in enumerate(self._lanes):
-                work.append((lane, _lane_columns(joined, number)))
+                work.append(Work(lane, _lane_columns(joined, number)))
         return work
 
 

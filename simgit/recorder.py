@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic as _clock
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from simgit.arrays import MAX_NDIM, storable_dtype
 from simgit.errors import InvalidInput
-from simgit.flushing import FlushPolicy, Lane, RecorderBase
+from simgit.flushing import Attached, FlushPolicy, Lane, RecorderBase, Work, freeze_data
 from simgit.freeze import freeze
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
@@ -38,6 +39,8 @@ class Recorder(RecorderBase):
     ) -> None:
         super().__init__(odb, [lane], policy, background)
         self._rows: list[tuple[Any, ...]] = []
+        self._attached: list[Attached] = []
+        self._has_states = lane.tip is not None
         self._dtype: np.dtype[Any] | None = None
         self._shape: tuple[int, ...] = ()
         self._bytes = 0
@@ -74,6 +77,7 @@ class Recorder(RecorderBase):
         reset: Any = None,
         files: Oid | None = None,
         message: str | None = None,
+        attachments: Mapping[str, Any] | None = None,
     ) -> None:
         """Buffer one state. What is passed is copied; None means that the state has no such field.
 
@@ -88,6 +92,7 @@ class Recorder(RecorderBase):
             reset: True, or a map with ``seed`` and ``options``, if this is a reset's state.
             files: the oid of a stored tree of files.
             message: a remark.
+            attachments: data to bind to the state, by name; see ``attach``.
 
         Raises:
             InvalidInput: some value has no encoding; nothing was buffered.
@@ -122,6 +127,8 @@ class Recorder(RecorderBase):
         row = (observation, action, reward, terminated, truncated, info, reset, files, message)
         if observation is None and all(each is None or each is ABSENT for each in row):
             raise InvalidInput("a state without any field cannot be recorded")
+        if attachments:
+            self._attach(len(self._rows), attachments)
         self._rows.append(row)
         if (
             len(self._rows) >= self._every
@@ -131,10 +138,38 @@ class Recorder(RecorderBase):
         ):
             self._start_flush()
 
+    def attach(self, name: str, data: Any) -> None:
+        """Bind data to the newest state without changing its name. What is passed is copied.
+
+        It is stored in the transaction that stores the state, or, if that was flushed already,
+        with the next flush.
+
+        Args:
+            name: what ``Repository.attachment`` finds it by; the last one of a name counts.
+            data: bytes, an array, a plain value, or nested dicts, lists and tuples of these (a
+                checkpoint: stored as its difference to the last one of this name).
+
+        Raises:
+            InvalidInput: the name is not allowed, some part of the data has no encoding, or there
+                is no state yet.
+        """
+        self._check_open()
+        if not self._rows and not self._has_states:
+            raise InvalidInput(f"there is no state yet to attach '{name}' to", name=name)
+        self._attach(len(self._rows) - 1, {name: data})
+        if self._bytes > self._policy.bytes:
+            self._start_flush()
+
+    def _attach(self, row: int, data: Mapping[str, Any]) -> None:
+        planned = [(row, name, freeze_data(name, each)) for name, each in data.items()]
+        self._attached += planned
+        self._bytes += sum(each.size for _, _, each in planned)
+
     def _other_array(self, observation: Any) -> Any:
         """Begin a stretch of arrays of one form, or leave the one that was begun."""
         dtype = storable_dtype(observation.dtype, "observation")
-        if self._rows or dtype != observation.dtype or observation.ndim > MAX_NDIM:
+        plain = dtype == observation.dtype and dtype.kind != "b"
+        if self._rows or not plain or observation.ndim > MAX_NDIM:
             return self._other(observation)
         self._dtype, self._shape = observation.dtype, observation.shape
         self._bytes += observation.nbytes
@@ -153,17 +188,22 @@ class Recorder(RecorderBase):
             return None
         return np.frombuffer(raw, self._dtype).reshape(self._shape)
 
-    def _take(self) -> list[tuple[Lane, Columns]]:
+    def _take(self) -> list[Work]:
         rows, self._rows, self._bytes = self._rows, [], 0
-        if not rows:
+        attached, self._attached = self._attached, []
+        if not rows and not attached:
             return []
+        self._has_states = True
+        return [Work(self._lanes[0], self._columns(rows), attached)]
+
+    def _columns(self, rows: list[tuple[Any, ...]]) -> Columns:
         columns: dict[str, Column] = {}
-        for name, values in zip(FIELDS, map(list, zip(*rows, strict=True)), strict=True):
+        for name, values in zip(FIELDS, map(list, zip(*rows, strict=True)), strict=False):
             if any(value is not None for value in values):
                 columns[name] = values
         if self._dtype is not None:
             self._take_arrays(columns)
-        return [(self._lanes[0], columns)]
+        return columns
 
     def _take_arrays(self, columns: dict[str, Column]) -> None:
         """Make one column of arrays of one form, if every state has one."""

@@ -42,13 +42,11 @@ def store_data(odb: ObjectDatabase, txn: WriteTxn, data: Any, base: Target | Non
     Raises:
         InvalidInput: a part has no encoding; ``path`` names it.
     """
-    node = _plan(data, "value", 0)
-    node.is_tree = node.children is not None and node.form is not None
-    return _store(odb, txn, node, base)
+    return store(odb, txn, plan(data), base)
 
 
 @dataclass(slots=True)
-class _Node:
+class Data:
     """A part of the data: bytes, an array (converted), a container, or a plain value."""
 
     path: str
@@ -56,10 +54,29 @@ class _Node:
     is_large: bool = False
     is_tree: bool = False
     form: str | None = None
-    children: list[tuple[str, _Node]] | None = None
+    children: list[tuple[str, Data]] | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        if isinstance(self.data, np.ndarray):
+            return 64 + self.data.nbytes
+        own = len(self.data) if isinstance(self.data, (bytes, str)) else 0
+        return 64 + own + sum(child.size for _, child in self.children or ())
 
 
-def _plan(data: Any, path: str, depth: int) -> _Node:
+def plan(data: Any) -> Data:
+    """Return nested data in the form that ``store`` takes; arrays are not copied.
+
+    Raises:
+        InvalidInput: see ``store_data``; plain values are not looked into.
+    """
+    node = _plan(data, "value", 0)
+    node.is_tree = node.children is not None and node.form is not None
+    return node
+
+
+def _plan(data: Any, path: str, depth: int) -> Data:
     """Return the nodes of nested data.
 
     Raises:
@@ -69,16 +86,16 @@ def _plan(data: Any, path: str, depth: int) -> _Node:
         raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH}", path=path)
     if isinstance(data, (bytes, bytearray, memoryview)):
         content = bytes(data)
-        return _Node(path, content, len(content) >= LARGE)
+        return Data(path, content, len(content) >= LARGE)
     if isinstance(data, (dict, list, tuple)):
         return _plan_container(data, path, depth)
     if is_arraylike(data) and not isinstance(data, np.generic):
         array = to_array(data, path)
-        return _Node(path, array, array.nbytes >= LARGE)
-    return _Node(path, data)
+        return Data(path, array, array.nbytes >= LARGE)
+    return Data(path, data)
 
 
-def _plan_container(data: Any, path: str, depth: int) -> _Node:
+def _plan_container(data: Any, path: str, depth: int) -> Data:
     if isinstance(data, dict):
         parts = [
             (str.__str__(key) if isinstance(key, str) else str(key), f"{path}.{key}", item)
@@ -95,7 +112,7 @@ def _plan_container(data: Any, path: str, depth: int) -> _Node:
             "are all non-empty strings without NUL, or all integers of 64 bits",
             path=path,
         )
-    return _Node(path, data, is_large, is_large, form, children)
+    return Data(path, data, is_large, is_large, form, children)
 
 
 def _form(data: Any) -> str | None:
@@ -117,7 +134,8 @@ def _is_name(key: str) -> bool:
         return False
 
 
-def _store(odb: ObjectDatabase, txn: WriteTxn, node: _Node, base: Target | None) -> Target:
+def store(odb: ObjectDatabase, txn: WriteTxn, node: Data, base: Target | None = None) -> Target:
+    """Store planned data; see ``store_data``."""
     if isinstance(node.data, np.ndarray):
         before = base[1] if base is not None and base[0] == "array" else None
         return "array", odb.put_array(txn, node.data, before)
@@ -127,7 +145,7 @@ def _store(odb: ObjectDatabase, txn: WriteTxn, node: _Node, base: Target | None)
         return "value", odb.put_payload(txn, "value", encode_value(node.data, node.path))
     earlier = _earlier(odb, txn, base)
     entries = tuple(
-        Entry(name, *_store(odb, txn, child, earlier.get(name)))
+        Entry(name, *store(odb, txn, child, earlier.get(name)))
         for name, child in node.children or ()
     )
     return "tree", odb.put(txn, Tree(entries, node.form or "map"))

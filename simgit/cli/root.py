@@ -22,12 +22,15 @@ CLOSED_PIPE: Final = 141
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start and record": {
         "init": ("start", "Create a repository."),
+        "clone": ("start", "Copy a repository, also while it is written."),
         "commit": ("record", "Record a state, or a stream of states."),
     },
     "Look at history and data": {
         "log": ("log", "Show the states that lead to a revision."),
         "show": ("show", "Show a state, a run or a tag with its values."),
         "diff": ("diff", "Compare states, runs or configurations."),
+        "plot": ("plot", "Show returns and lengths of runs over episodes."),
+        "tree": ("tree", "Show which run was branched off which."),
         "status": ("checkout", "Show where HEAD is."),
         "reflog": ("refs", "Show what a ref was before."),
         "merge-base": ("ancestry", "Find the common ancestor of two revisions."),

@@ -27,3 +27,8 @@ class Repository(
     Use ``init`` or ``open``. A context manager; safe with threads; it can be used after a fork,
     and by many processes at once.
     """
+
+    def _repr_html_(self) -> str:
+        from simgit.repository.display import to_html
+
+        return to_html(self)

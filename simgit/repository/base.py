@@ -77,6 +77,27 @@ class RepositoryBase:
         return cls(storage, directory)
 
     @classmethod
+    def clone(cls, source: str | Path, target: str | Path) -> Self:
+        """Make ``target/.simgit`` a compact copy of a repository and return it.
+
+        It is the copy of one moment, also while other processes record into the source, which may
+        lie on media that cannot be written. No run of it is marked as being written.
+
+        Raises:
+            NotFound: there is no repository at the source.
+            AlreadyExists: there is one at the target.
+            Storage: the target cannot be written.
+        """
+        from simgit.clone import clone
+        from simgit.storage.lmdb import LmdbStorage
+
+        directory = Path(target).resolve() / DIRECTORY
+        with cls.open(source, read_only=True) as repo:
+            assert isinstance(repo._storage, LmdbStorage)
+            clone(repo._storage, repo.refs, directory)
+        return cls.open(directory)
+
+    @classmethod
     def open(cls, path: str | Path = ".", *, read_only: bool = False) -> Self:
         """Open the repository that ``path`` is, or has as its ``.simgit``.
 

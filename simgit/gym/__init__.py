@@ -1,0 +1,1 @@
+"""Gymnasium: record any environment, go back to any state, and continue exactly."""
