@@ -162,5 +162,5 @@ class LogOperations(CheckoutOperations):
         Raises:
             InvalidInput: there is no such setting, or it cannot have this value.
         """
-        with self.odb.write() as txn:
+        with self._write("set", name, value) as txn:
             put_setting(txn, name, value)
