@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
 from simgit.errors import Cluster, InvalidInput
+from simgit.gym.cluster_image import cluster_image
 from simgit.gym.cluster_text import cluster_text
 from simgit.kube.catalogue import Catalogue, Source, catalogue, content
 from simgit.kube.loop import Loop
@@ -20,6 +21,7 @@ from simgit.kube.observe import Vector, vector_bounds
 from simgit.kube.setting import Nodes, setting
 from simgit.kube.task import Order, Task
 from simgit.kube.trace_format import dump_trace, load_trace
+from simgit.plot.bins import NodeBox, Pixels, node_bins
 
 MAX_STEPS: Final = 100
 STATE_VERSION: Final = 1
@@ -35,7 +37,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": ["ansi"],
+        "render_modes": ["ansi", "rgb_array"],
         "render_fps": 4,
     }
 
@@ -75,7 +77,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
             faults: what goes wrong; see ``simgit.kube.embedded.faults``.
             seed: of the environment until reset is given another.
-            render_mode: None or 'ansi'.
+            render_mode: None, 'ansi', or 'rgb_array': nodes as bins filled by pods.
 
         Raises:
             NotFound: a trace, workload, container, or a name of a registry does not exist.
@@ -213,9 +215,19 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         loop.restore({**state, "trace": trace, "observed": observed})
         self.loop, self._steps = loop, state["steps"]
 
-    def render(self) -> str | None:
+    def render(self) -> Any:
         """Return the cluster as the last observation found it, as the render mode says."""
+        if self.render_mode == "rgb_array":
+            return self._image()
         return self._text() if self.render_mode == "ansi" else None
+
+    def _image(self) -> Pixels:
+        title = f"step {self._steps} of {self.max_steps}"
+        try:
+            return cluster_image(self.loop.cluster, title)
+        except Cluster:
+            unseen = [NodeBox(node.name, ()) for node in self.setting.nodes]
+            return node_bins(unseen, (), f"{title}: not seen")
 
     def _text(self) -> str:
         try:
