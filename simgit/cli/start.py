@@ -1,4 +1,4 @@
-"""``simgit init``."""
+"""``simgit init`` and ``clone``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.output import plural
 from simgit.repository import Repository
 
 
@@ -19,3 +20,20 @@ def init(app: App, directory: Path, as_json: bool) -> None:
             out.json({"directory": str(repo.directory)})
         else:
             out.line(f"initialized empty simgit repository in {repo.directory}")
+
+
+@command("clone", example="simgit clone my-experiment backup")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:
+    """Copy the repository of SOURCE to DIRECTORY, compact, also while others write to it.
+
+    Without DIRECTORY the copy gets SOURCE's name, in the current directory.
+    """
+    name = app.path(source).resolve().name.removesuffix(".simgit")
+    target = app.path(directory or name or app.path(source).resolve().parent.name)
+    with Repository.clone(app.path(source), target) as repo, app.output() as out:
+        if as_json:
+            out.json({"directory": str(repo.directory), "runs": repo.run_names()})
+        else:
+            out.line(f"cloned {plural(len(repo.run_names()), 'run')} into {repo.directory}")

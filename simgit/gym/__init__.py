@@ -1,4 +1,4 @@
-"""Gymnasium environments: recorded to runs, step for step."""
+"""Gymnasium: record any environment, go back to any state, and continue exactly."""
 
 from simgit.gym.recorder import Recorder
 

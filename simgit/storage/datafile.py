@@ -9,6 +9,7 @@ the page size), the number of the last page and of the last transaction.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 import sys
@@ -22,6 +23,37 @@ _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
 _PAGE_SIZES: Final = [1 << power for power in range(8, 17)]
 _ORIGIN: Final = "origin"
+# statx(2), which Python 3.11 does not offer
+_AT_FDCWD: Final = -100
+_STATX_BTIME: Final = 0x800
+_STATX_SIZE: Final = 256
+_STATX_BORN: Final = struct.Struct("=qI")
+_STATX_BORN_AT: Final = 80
+
+
+class Origin(NamedTuple):
+    """What tells a store's file from every copy of it.
+
+    ``directory`` and ``data`` are inodes, ``device`` is the number of the file's device, which can
+    change from one boot to the next, and ``born`` the time at which the file was created.
+    """
+
+    directory: int
+    data: int
+    device: int
+    born: int
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        """Return what was recorded.
+
+        Raises:
+            ValueError: that is something else.
+        """
+        numbers = [int(part) for part in text.split()]
+        if len(numbers) != len(cls._fields):
+            raise ValueError(f"'{text}' is no origin")
+        return cls(*numbers)
 
 
 class Meta(NamedTuple):
@@ -61,25 +93,62 @@ def is_copy(directory: Path) -> bool:
     """Whether the store was copied here (with ``cp`` or the like) since it was last recorded.
 
     A copy made while a writer was at work is torn, and reading it can abort the process.
-    The inodes of file and directory recognise the original; the device is left out, because its
-    number changes from one boot to the next.
     """
     try:
-        return (directory / _ORIGIN).read_text("ascii") != _identity(directory)
-    except (FileNotFoundError, UnicodeDecodeError):
+        recorded = (directory / _ORIGIN).read_text("ascii")
+        return not _same(Origin.parse(recorded), identity(directory))
+    except (FileNotFoundError, ValueError):
         return True
 
 
 def record_origin(directory: Path) -> None:
     """Remember that the file in this place was created or checked here."""
     scratch = directory / f"{_ORIGIN}.{os.getpid()}"
-    scratch.write_text(_identity(directory), "ascii")
+    scratch.write_text(" ".join(map(str, identity(directory))) + "\n", "ascii")
     scratch.replace(directory / _ORIGIN)
 
 
-def _identity(directory: Path) -> str:
-    inodes = directory.stat().st_ino, (directory / "data.mdb").stat().st_ino
-    return "{} {}\n".format(*inodes)
+def sweep(directory: Path) -> None:
+    """Remove what a process left that ended while it recorded the origin."""
+    for scratch in directory.glob(f"{_ORIGIN}.*"):
+        scratch.unlink(missing_ok=True)
+
+
+def identity(directory: Path) -> Origin:
+    """Return what tells a store's file from every copy of it."""
+    data = directory / "data.mdb"
+    status = data.stat()
+    return Origin(directory.stat().st_ino, status.st_ino, status.st_dev, birth_time(data))
+
+
+def _same(recorded: Origin, found: Origin) -> bool:
+    """Whether two identities are of one file.
+
+    A copy has another time of birth, also where a new file system numbers it like the original;
+    a remount changes the device only.
+    """
+    if recorded.born and found.born:
+        return recorded._replace(device=0) == found._replace(device=0)
+    return recorded == found
+
+
+def birth_time(path: Path) -> int:
+    """Return when a file was created, in nanoseconds since 1970; 0 where that is not known."""
+    if sys.platform != "linux":
+        return int(getattr(path.stat(), "st_birthtime", 0) * 1_000_000_000)
+    try:
+        statx = ctypes.CDLL(None).statx
+    except (OSError, AttributeError):
+        return 0
+    found = ctypes.create_string_buffer(_STATX_SIZE)
+    if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, found):
+        return 0
+    seconds, nanoseconds = _STATX_BORN.unpack_from(found, _STATX_BORN_AT)
+    return int(seconds * 1_000_000_000 + nanoseconds) if _known(found.raw) else 0
+
+
+def _known(status: bytes) -> bool:
+    return bool(int.from_bytes(status[:4], sys.byteorder) & _STATX_BTIME)
 
 
 def _parse(data: Path, page: bytes) -> Meta:

@@ -107,7 +107,6 @@ class Environment:
             self.fail(error)
         files.sync(target / "data.mdb")
         datafile.record_origin(target)
-        files.sync(target)
 
     def compact(self) -> bool:
         """Replace the file by a compact copy, if no other process has it open; return whether."""
@@ -126,10 +125,7 @@ class Environment:
                     self.copy(scratch)
                     self.env.close()
                     fail_point("compact.copied")
-                    (scratch / "data.mdb").replace(self.directory / "data.mdb")
-                    fail_point("compact.replaced")
-                    datafile.record_origin(self.directory)
-                    files.sync(self.directory)
+                    files.put_in_place(scratch, self.directory)
             finally:
                 self._open()  # also if the copy failed: the old file is still there
                 self._lease.share()

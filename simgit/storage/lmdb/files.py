@@ -63,10 +63,25 @@ def scratch(directory: Path) -> Iterator[Path]:
         yield Path(place)
 
 
+def put_in_place(place: Path, directory: Path) -> None:
+    """Move a whole and synced data file from beside its place to it, durably."""
+    (place / "data.mdb").replace(directory / "data.mdb")
+    fail_point("copy.moved")
+    datafile.record_origin(directory)
+    sync(directory)
+
+
+def discard(directory: Path) -> None:
+    """Remove a data file, and what killed processes have left beside it."""
+    (directory / "data.mdb").unlink(missing_ok=True)
+    sweep(directory)
+
+
 def sweep(directory: Path) -> None:
     """Remove the scratch directories of killed processes; only while nobody else is at work."""
     for place in directory.glob(_SCRATCH + "*"):
         shutil.rmtree(place, ignore_errors=True)
+    datafile.sweep(directory)
 
 
 def _make_tables(directory: Path) -> None:
@@ -86,13 +101,18 @@ def check(directory: Path, may_write: bool) -> None:
         return
     problems = _audit(data)
     if problems and (not copied or datafile.is_copy(directory)):
-        raise errors.Integrity(
-            f"store is damaged or was copied while it was written: '{data}' ({problems[0]})",
-            path=data,
-            problems=problems,
-        )
+        raise errors.Integrity(_refusal(data, copied, problems[0]), path=data, problems=problems)
     if copied and may_write:
         datafile.record_origin(directory)
+
+
+def _refusal(data: Path, copied: bool, problem: str) -> str:
+    if not copied:
+        return f"store is truncated: '{data}' ({problem})"
+    return (
+        f"store was copied while it was written, or is damaged: '{data}' ({problem}); "
+        "copy it with 'simgit clone', which is safe at any time"
+    )
 
 
 def _audit(data: Path) -> list[str]:

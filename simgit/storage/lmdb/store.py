@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from simgit import errors
@@ -61,6 +63,11 @@ class LmdbStorage(Storage):
         environment = REGISTRY.acquire(directory, may_write and not read_only, may_write)
         return cls(directory, environment, read_only or not may_write)
 
+    @staticmethod
+    def discard(directory: Path | str) -> None:
+        """Remove a store of which nobody has made use yet, and what a killed copy has left."""
+        files.discard(Path(directory))
+
     @property
     def path(self) -> Path:
         """Return the directory."""
@@ -92,20 +99,36 @@ class LmdbStorage(Storage):
         self._closed = True
         self._release()
 
-    def copy_to(self, directory: Path | str) -> None:
+    def copy_to(
+        self,
+        directory: Path | str,
+        prepare: Callable[[LmdbStorage], None] | None = None,
+        *,
+        allow_network: bool = False,
+    ) -> None:
         """Write a consistent, compact copy into a directory, also while others write here.
 
+        The copy is made beside its place, changed by ``prepare``, synced, and then moved there.
         Raise ``AlreadyExists`` if there is a store already.
         """
         target = Path(directory).absolute()
         if (target / "data.mdb").exists():
             raise errors.AlreadyExists(f"a store exists in '{target}'", path=target)
         try:
-            target.mkdir(exist_ok=True)
-            with self.read():  # as long as it lasts, no other thread replaces the file
-                self._environment().copy(target)
+            target.mkdir(parents=True, exist_ok=True)
+            files.refuse_network(target, allow_network)
+            with files.scratch(target) as place:
+                self._copy(place, prepare)
+                files.put_in_place(place, target)
         except OSError as error:
             raise errors.Storage(f"cannot copy the store to '{target}': {error}") from error
+
+    def _copy(self, place: Path, prepare: Callable[[LmdbStorage], None] | None) -> None:
+        with self.read():  # as long as it lasts, no other thread replaces the file
+            self._environment().copy(place)
+        if prepare is not None:
+            with closing(LmdbStorage.open(place, allow_network=True)) as made:
+                prepare(made)
 
     def compact(self) -> bool:
         """Give unused space back to the file system, if no other process has the store open."""
