@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
 from simgit.errors import Cluster, InvalidInput, NotFound
+from simgit.gym.cluster_image import cluster_image
 from simgit.gym.cluster_text import cluster_text
 from simgit.kube.catalogue import Catalogue, Source, catalogue, content
 from simgit.kube.loop import Loop
@@ -21,6 +22,7 @@ from simgit.kube.setting import Nodes, setting
 from simgit.kube.task import Order, Task
 from simgit.kube.trace import Trace
 from simgit.kube.trace_format import dump_trace, load_trace
+from simgit.plot.bins import NodeBox, Pixels, node_bins
 
 ID: Final = "simgit/SimKube-v0"
 ENTRY_POINT: Final = "simgit.gym.simkube:SimKubeEnv"
@@ -38,7 +40,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": ["ansi"],
+        "render_modes": ["ansi", "rgb_array"],
         "render_fps": 4,
     }
 
@@ -78,7 +80,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
             faults: what goes wrong; see ``simgit.kube.embedded.faults``.
             seed: of the environment until reset is given another.
-            render_mode: None or 'ansi'.
+            render_mode: None, 'ansi', or 'rgb_array': nodes as bins filled by pods.
 
         Raises:
             NotFound: a trace, workload, container, or a name of a registry does not exist.
@@ -233,9 +235,19 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         loop.restore(state)
         self.loop, self._name, self._steps = loop, name, state["steps"]
 
-    def render(self) -> str | None:
+    def render(self) -> Any:
         """Return the cluster as the last observation found it, as the render mode says."""
+        if self.render_mode == "rgb_array":
+            return self._image()
         return self._text() if self.render_mode == "ansi" else None
+
+    def _image(self) -> Pixels:
+        title = f"step {self._steps} of {self.max_steps}"
+        try:
+            return cluster_image(self.loop.cluster, title)
+        except Cluster:
+            unseen = [NodeBox(node.name, ()) for node in self.setting.nodes]
+            return node_bins(unseen, (), f"{title}: not seen")
 
     def _text(self) -> str:
         try:
