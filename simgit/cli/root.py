@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
+        "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
     },
     "Copy and carry": {
         "clone": ("start", "Copy a repository, also while it is written."),
