@@ -5,10 +5,11 @@ there, since a command that reads one state should not wait for all the others.
 """
 
 from simgit.repository.attachments import AttachmentOperations
-from simgit.repository.checkouts import CheckoutOperations
 from simgit.repository.data import DataOperations
 from simgit.repository.history import HistoryOperations
+from simgit.repository.operations import LogOperations
 from simgit.repository.recording import RecordingOperations
+from simgit.repository.transport import TransportOperations
 from simgit.repository.upkeep import UpkeepOperations
 
 __all__ = ["Repository"]
@@ -16,10 +17,11 @@ __all__ = ["Repository"]
 
 class Repository(
     RecordingOperations,
-    CheckoutOperations,
+    LogOperations,
     AttachmentOperations,
     HistoryOperations,
     DataOperations,
+    TransportOperations,
     UpkeepOperations,
 ):
     """A store of simulation states with its runs, tags and HEAD.
