@@ -6,8 +6,9 @@ operations: u64 operation ‖ u32 0       -> what was done
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any, Final
 
 from simgit.errors import Integrity, NotFound
@@ -192,8 +193,8 @@ class Operation:
 
     @property
     def title(self) -> str:
-        """The command with its arguments."""
-        return " ".join((self.command, *self.arguments))
+        """The command with its arguments, as a shell would read it."""
+        return " ".join((self.command, *map(quote, self.arguments)))
 
     def encode(self) -> bytes:
         """Return the operation as it is stored."""
@@ -213,6 +214,16 @@ class Operation:
             return cls(number, **record)
         except (KeyError, TypeError):
             raise Integrity(f"operation {number} is damaged") from None
+
+
+def standing(operations: Iterable[Operation]) -> Iterator[tuple[Operation, bool]]:
+    """Yield operations, given from the newest on, with whether nothing has taken them back."""
+    reverted = set()
+    for operation in operations:
+        stands = operation.number not in reverted
+        if stands and operation.reverts is not None:
+            reverted.add(operation.reverts)
+        yield operation, stands
 
 
 class OperationLog:

@@ -19,6 +19,7 @@ from simgit.oplog import (
     OperationLog,
     parse,
     shown_key,
+    standing,
     unparse,
 )
 from simgit.refs import HEAD, RUNS, Refs, is_alive, this_writer, unpack_ref
@@ -106,13 +107,7 @@ class Undo:
 
     def _standing(self, txn: ReadTxn) -> Iterator[Operation]:
         """Yield the operations that nothing has taken back, the newest first."""
-        reverted = set()
-        for operation in self.log.operations(txn):
-            if operation.number in reverted:
-                continue
-            if operation.reverts is not None:
-                reverted.add(operation.reverts)
-            yield operation
+        return (each for each, stands in standing(self.log.operations(txn)) if stands)
 
     def _is_mine(self, txn: ReadTxn, operation: Operation) -> bool:
         """Return whether an undo without a number may mean an operation."""
