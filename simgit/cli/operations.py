@@ -10,7 +10,6 @@ from simgit.cli.app import App, command
 from simgit.cli.output import Output, clean, plural, when
 from simgit.oid import Oid
 from simgit.oplog import Change, Fields, Operation, standing
-from simgit.refs import HEAD
 from simgit.repository import Repository
 
 _SHOWN: Final = 10
@@ -180,8 +179,6 @@ def _name(out: Output, change: Change, digits: int) -> str:
 def _what(change: Change, digits: int) -> str:
     """Return what became of a ref or a binding, in words."""
     old, new = change.old, change.new
-    if change.ref == HEAD:
-        old, new = old or {"run": "main"}, new or {"run": "main"}
     if old is None:
         return f"created at {_at(new, digits)}"
     if new is None:
