@@ -69,7 +69,7 @@ def test_a_trace_can_come_through_a_pipe(run, web: Path) -> None:
         (("--trace", "cpu-slight", "--target", 0), 128, "fatal: bad target '0'"),
         (("--trace", "cpu-slight", "--workload", "api"), 128, "no such workload 'api'"),
         (("--trace", "cpu-slight", "--output", "-"), 2, "--output needs a file"),
-        ((), 2, "Missing option '--trace'"),
+        ((), 2, "missing option '--trace'"),
     ],
 )
 def test_bad_input_is_refused(run, directory: Path, arguments, code: int, message: str) -> None:
