@@ -92,6 +92,11 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
     return target
 
 
+def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:
+    """Return whether a state has an attachment of a name."""
+    return txn.get(_TABLE, _key(state, name)) is not None
+
+
 def latest(txn: ReadTxn, name: str) -> Target | None:
     """Return the last tree attached under a name to any state; it may be gone by now."""
     oid = txn.get("meta", _LATEST + name.encode())

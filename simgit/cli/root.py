@@ -52,6 +52,13 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
     },
+    "Restore and check": {
+        "verify": ("verify", "Execute a run again and compare state for state."),
+        "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "doctor": ("doctor", "Tell whether an environment can be restored, and how quickly."),
+        "what-if": ("whatif", "Try other actions from a state, in parallel."),
+        "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
+    },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
         "fsck": ("maintain", "Check every name and every link."),
