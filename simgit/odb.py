@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from copy import copy
 from typing import Any, Final
 
 from blake3 import blake3
@@ -54,6 +55,12 @@ class ObjectDatabase:
         self.states = StateStore(self.schema)
         self._recent = Recent()
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
+
+    def on(self, storage: Storage) -> ObjectDatabase:
+        """Return the same database, what it has cached included, on a wrapper of its storage."""
+        other = copy(self)
+        other.storage = storage
+        return other
 
     def read(self) -> AbstractContextManager[ReadTxn]:
         """Begin a read transaction."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
+KINDS = ("returns", "lengths", "pods")
 _LAST = 10
 """The mean of so many episodes stands for how a run does now."""
 
@@ -26,13 +29,13 @@ _LAST = 10
     example="""\
 simgit plot
 simgit plot main high-lr --smooth 10 --output curves.png
-simgit plot 'train/*' --bands --x steps --output seeds.svg""",
+simgit plot 'train/*' --bands --x steps --output seeds.svg
+simgit plot main@ep5 --kind pods""",
 )
 @click.argument("revisions", nargs=-1, type=REVISION, metavar="[RUN]…")
 @click.option(
-    "--kind", type=click.Choice(["returns", "lengths"]), default="returns", show_default=True,
-    help="What to show.",
-)  # fmt: skip
+    "--kind", type=click.Choice(KINDS), default="returns", show_default=True, help="What to show."
+)
 @click.option("-o", "--output", metavar="FILE", help="Draw FILE.png or FILE.svg.")
 @click.option(
     "--smooth", type=click.IntRange(1), default=1, metavar="N", help="Mean over N episodes."
@@ -59,28 +62,37 @@ def plot(
     A run that was branched off another goes on where that one was; a diamond is where. With
     --bands runs that differ only in their seeds are shown as their mean with its 95 % interval.
     RUN may be a pattern like 'try-*'.
-    """
-    from pathlib import Path
 
+    --kind pods shows an agent on a cluster: ready and pending pods and its actions, in the last
+    episode of RUN or in one like main@ep5.
+    """
+    if output is not None:
+        from simgit.plot.drawing import check_format
+
+        check_format(Path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
-        if output is not None:
-            from simgit.pictures import learning_curves
-            from simgit.plot.drawing import check_format
+        if kind == "pods":
+            from simgit.cli import plot_loop
 
-            check_format(Path(output))
+            target = None if output is None else app.path(output)
+            revision = plot_loop.one(runs, kind, repo)
+            plot_loop.pods(out, repo, revision, target, title, as_json)
+        elif output is not None:
+            from simgit.pictures import learning_curves
+
             drawing = learning_curves(
                 repo, runs, [kind], x=x, window=smooth, bands=bands, title=title
             )
             drawing.save(app.path(output))
             out.json({"file": output}) if as_json else out.line(f"wrote {output}")
-            return
-        from simgit.pictures import by_seed, curves
+        else:
+            from simgit.pictures import by_seed, curves
 
-        found: list[Curve | Band] = [*curves(repo, runs, kind, x=x)]
-        if bands:
-            found = by_seed(repo, [*curves(repo, runs, kind, x=x)], smooth)
-        _write(out, found, kind, x, smooth, as_json)
+            found: Sequence[Curve | Band] = curves(repo, runs, kind, x=x)
+            if bands:
+                found = by_seed(repo, curves(repo, runs, kind, x=x), smooth)
+            _write(out, found, kind, x, smooth, as_json)
 
 
 def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
@@ -104,7 +116,7 @@ def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
 
 
 def _write(
-    out: Output, found: list[Curve | Band], kind: str, x: str, window: int, as_json: bool
+    out: Output, found: Sequence[Curve | Band], kind: str, x: str, window: int, as_json: bool
 ) -> None:
     from simgit.plot import Band, chart, smooth
 

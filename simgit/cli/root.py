@@ -45,6 +45,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "config": ("config", "Show or change the configuration of a run."),
         "run": ("run", "Show runs, and set how they stand."),
     },
+    "Undo": {
+        "undo": ("operations", "Take back an operation."),
+        "redo": ("operations", "Do again what was undone last."),
+        "op": ("operations", "List, show and restore operations."),
+    },
     "Files and attachments": {
         "attach": ("attachments", "Bind a file to a state."),
         "attachments": ("attachments", "List, print or remove what is bound to a state."),
@@ -118,6 +123,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is asked for; an unknown one is a usage error."""
         name = args[0]
+        if isinstance(ctx.obj, App):
+            ctx.obj.words = tuple(args)
         if not name.startswith("-") and name not in _FLAT and not ctx.resilient_parsing:
             raise click.UsageError(f"'{name}' is not a simgit command{_similar(name)}", ctx)
         return super().resolve_command(ctx, args)
@@ -207,6 +214,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     subcommand_metavar="COMMAND [ARGS]…",
 )
 @click.option("-C", "directories", metavar="DIR", multiple=True, help="Run as if started in DIR.")
+@click.option("--at-op", "at", metavar="OP", help="Show what was after an operation.")
 @click.option("--no-pager", is_flag=True, help="Do not page the output.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
@@ -214,7 +222,9 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Show the version.",
 )  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, directories: tuple[str, ...], no_pager: bool, debug: bool) -> None:
+def cli(
+    ctx: click.Context, directories: tuple[str, ...], at: str | None, no_pager: bool, debug: bool
+) -> None:
     """Git for simulations: every state of every run is kept, named, and can be branched from.
 
     A repository is found from the current directory upwards, or by -C DIR or SIMGIT_DIR.
@@ -226,7 +236,8 @@ def cli(ctx: click.Context, directories: tuple[str, ...], no_pager: bool, debug:
       main@200  main@ep5  main@ep5.10  a step, an episode, a state in it
       a..b  a...b  main@100..200       ranges, for log and diff
     """
-    ctx.obj = App(Path(*directories) if directories else Path(), pager=not no_pager)
+    where = Path(*directories) if directories else Path()
+    ctx.obj = App(where, pager=not no_pager, at=at)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simgit.errors import Divergence, shown
-from simgit.gym.values import cast_for, plain_info
 from simgit.gym.rows import Row
+from simgit.gym.values import cast_for, plain_info
 
 _CLOCK = ("info.episode.t",)
 """Seconds on the clock, which RecordEpisodeStatistics puts into its info."""

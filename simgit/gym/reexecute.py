@@ -9,8 +9,8 @@ from gymnasium.spaces import Discrete
 
 from simgit.errors import InvalidInput
 from simgit.gym.compare import Comparer
-from simgit.gym.values import thaw
 from simgit.gym.rows import Row, rows
+from simgit.gym.values import thaw
 from simgit.trajectory import Trajectory
 
 Progress = Callable[[int, int | None], None]

@@ -5,9 +5,9 @@ there, since a command that reads one state should not wait for all the others.
 """
 
 from simgit.repository.attachments import AttachmentOperations
-from simgit.repository.checkouts import CheckoutOperations
 from simgit.repository.data import DataOperations
 from simgit.repository.history import HistoryOperations
+from simgit.repository.operations import LogOperations
 from simgit.repository.recording import RecordingOperations
 from simgit.repository.upkeep import UpkeepOperations
 
@@ -16,7 +16,7 @@ __all__ = ["Repository"]
 
 class Repository(
     RecordingOperations,
-    CheckoutOperations,
+    LogOperations,
     AttachmentOperations,
     HistoryOperations,
     DataOperations,

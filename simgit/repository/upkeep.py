@@ -17,7 +17,7 @@ class UpkeepOperations(RepositoryBase):
         """Join small segments and index runs, and give back the space; no oid changes."""
         from simgit import maintenance
 
-        return maintenance.gc(self.odb, progress)
+        return maintenance.gc(self._journaled("gc", always=True), progress)
 
     def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
         """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""

@@ -44,6 +44,7 @@ TABLES: Final = (
     "attachments",
     "chunks",
     "bodies",
+    "operations",
 )
 
 MAX_KEY: Final = 511

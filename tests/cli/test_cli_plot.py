@@ -114,3 +114,34 @@ def test_an_error_is_one_line_without_matplotlib(repo, environment, directory: P
         128,
         "fatal: pictures need matplotlib: pip install 'simgit[plot]'\n",
     )
+
+
+@pytest.fixture
+def loop(run, directory: Path):
+    """``run``, in a repository with one episode on a cluster."""
+    with Repository.init(directory) as repo, repo.recorder("main") as recorder:
+        recorder.append(0, info={"ready": 0, "pending": 3}, reset={"seed": 1})
+        recorder.append(0, 4, -0.5, False, False, {"ready": 1, "pending": 2, "blocked": False})
+        recorder.append(0, 1, -0.5, False, False, {"validity": "timeout", "blocked": True})
+        recorder.append(0, 4, 1, True, False, {"ready": 30, "pending": 0, "blocked": False})
+    return run
+
+
+def test_pods_are_a_table_of_steps(loop, directory: Path) -> None:
+    lines = loop("plot", "--kind", "pods").lines
+    assert lines[0] == "main, episode 1: return 0"
+    assert [line.split() for line in lines[2:6]] == [
+        ["0", "○○○"], ["1", "reduce_cpu_small", "●○○", "-0.5"],
+        ["2", "bump_cpu_small", "(refused)", "not", "observed", "-0.5"],
+        ["3", "reduce_cpu_small", "30", "ready,", "0", "pending", "1"],
+    ]  # fmt: skip
+    records = loop("plot", "--kind", "pods", "--json").records
+    assert records[2] == {"step": 2, "action": "bump_cpu_small", "blocked": True, "ready": None,
+                          "pending": None, "reward": -0.5}  # fmt: skip
+    loop("plot", "main@ep1", "--kind", "pods", "-o", "pods.png")
+    assert (directory / "pods.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pods_of_one_run_at_a_time(repo) -> None:
+    assert "one run at a time, not 2" in repo("plot", "main", "try", "--kind", "pods", code=128).err
+    assert "has no states of a cluster" in repo("plot", "--kind", "pods", code=128).err
