@@ -1,7 +1,7 @@
 """The first state in which two runs differ, found by comparing names.
 
-A state's name has that of the state before in it: once two runs differ, they differ for good. So the
-first difference is found by bisection, whatever the runs' lengths.
+A state's name has that of the state before in it: once two runs differ, they differ for good. So
+the first difference is found by bisection, whatever the runs' lengths.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from simgit.segment.header import Location
 from simgit.storage.base import ReadTxn
 
 Cause = Literal["environment", "reset", "action", "outcome"]
-_GIVEN = ("reset", "action")
 
 
 @dataclass(frozen=True)
@@ -78,5 +77,7 @@ def _cause(changes: tuple[Change, ...]) -> Cause:
     """Return what differs first in the order in which things happen: given, then returned."""
     if not changes:
         return "environment"  # the values are the same: the origins are not
-    fields = {_top(change) for change in changes}
-    return next((name for name in _GIVEN if name in fields), "outcome")  # type: ignore[return-value]
+    fields = {change.path[0] for change in changes}
+    if "reset" in fields:
+        return "reset"
+    return "action" if "action" in fields else "outcome"

@@ -60,8 +60,6 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Restore and check": {
         "verify": ("verify", "Execute a run again and compare state for state."),
         "bisect": ("bisect", "Find the first state in which two runs differ."),
-        "doctor": ("doctor", "Tell whether an environment can be restored, and how quickly."),
-        "what-if": ("whatif", "Try other actions from a state, in parallel."),
         "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
     },
     "Maintenance": {

@@ -42,6 +42,5 @@ def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
         if as_json:
             out.json({"directory": str(directory.parent), "trusted": not revoke})
             return
-        state = "not trusted" if revoke else "trusted"
-        how = "already" if was != revoke else "now"
-        out.line(f"'{directory.parent}' is {how} {state}")
+        now, already = ("is no longer", "was not") if revoke else ("is now", "is already")
+        out.line(f"'{directory.parent}' {already if was != revoke else now} trusted")

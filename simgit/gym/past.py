@@ -69,7 +69,7 @@ class Past:
 
     def is_reset(self, step: int) -> bool:
         """Return whether a state is that of a reset."""
-        return self.trajectory[step].reset is not None
+        return step <= self.step and self.trajectory[step].reset is not None
 
     def seeded_reset(self) -> int | None:
         """Return the step of the newest reset that was given a seed, None if there is none."""

@@ -19,6 +19,7 @@ from simgit.repository import Repository
 Trust = bool | Callable[[], bool] | None
 How = Literal["snapshot", "episode", "creation"]
 _KEEPS_ALL: Final = "replay-creation"
+_BETWEEN: Final = "replay-episode"
 
 
 class Untrusted(InvalidInput):
@@ -148,7 +149,7 @@ def _from_snapshot(past: Past, trust: Trust) -> Plan | None:
     for step in past.bound(SNAPSHOT, past.step):
         data = past.attachment(step, SNAPSHOT)
         name = data.get("driver")
-        if name == _KEEPS_ALL or (name == "replay-episode" and step == past.step):
+        if name == _KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
             continue
         if drivers.needs_trust(data) and not is_trusted(trust):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, Final
 
@@ -93,7 +94,7 @@ def _sessions(repo: Repository, states: Trajectory) -> list[tuple[int, int]]:
         if step > states.start and past.is_reset(step)
     ]
     edges = [states.start, *reversed(borders), states.stop]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
