@@ -64,6 +64,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "bundle": ("bundle", "Write runs and tags into a file, and look at one."),
         "import": ("bundle", "Import the runs and tags of a bundle."),
     },
+    "Restore and check": {
+        "verify": ("verify", "Execute a run again and compare state for state."),
+        "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
+    },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
         "fsck": ("maintain", "Check every name and every link."),
