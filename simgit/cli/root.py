@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +24,6 @@ _WORDS: Final = "simgit.words"
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start and record": {
         "init": ("start", "Create a repository."),
-        "clone": ("start", "Copy a repository, also while it is written."),
         "commit": ("record", "Record a state, or a stream of states."),
     },
     "Look at history and data": {
@@ -57,6 +57,18 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
+        "step": ("step", "Take one step of an agent on a trace, and show all of it."),
+        "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
+    },
+    "Copy and carry": {
+        "clone": ("start", "Copy a repository, also while it is written."),
+        "bundle": ("bundle", "Write runs and tags into a file, and look at one."),
+        "import": ("bundle", "Import the runs and tags of a bundle."),
+    },
+    "Restore and check": {
+        "verify": ("verify", "Execute a run again and compare state for state."),
+        "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
     },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
@@ -103,7 +115,8 @@ class LazyGroup(click.Group):
         if cmd_name not in _FLAT:
             return None
         module = importlib.import_module(f"simgit.cli.{_FLAT[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        attribute = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
+        command: click.Command = getattr(module, attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,15 +12,20 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
-from simgit.errors import Cluster, InvalidInput
+from simgit.errors import Cluster, InvalidInput, NotFound
+from simgit.gym.cluster_image import cluster_image
 from simgit.gym.cluster_text import cluster_text
 from simgit.kube.catalogue import Catalogue, Source, catalogue, content
 from simgit.kube.loop import Loop
 from simgit.kube.observe import Vector, vector_bounds
 from simgit.kube.setting import Nodes, setting
 from simgit.kube.task import Order, Task
+from simgit.kube.trace import Trace
 from simgit.kube.trace_format import dump_trace, load_trace
+from simgit.plot.bins import NodeBox, Pixels, node_bins
 
+ID: Final = "simgit/SimKube-v0"
+ENTRY_POINT: Final = "simgit.gym.simkube:SimKubeEnv"
 MAX_STEPS: Final = 100
 STATE_VERSION: Final = 1
 _OPTIONS: Final = ("trace", "target")
@@ -35,7 +40,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": ["ansi"],
+        "render_modes": ["ansi", "rgb_array"],
         "render_fps": 4,
     }
 
@@ -75,7 +80,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
             faults: what goes wrong; see ``simgit.kube.embedded.faults``.
             seed: of the environment until reset is given another.
-            render_mode: None or 'ansi'.
+            render_mode: None, 'ansi', or 'rgb_array': nodes as bins filled by pods.
 
         Raises:
             NotFound: a trace, workload, container, or a name of a registry does not exist.
@@ -94,8 +99,10 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self._np_random, self._np_random_seed = seeding.np_random(seed)
         for each in self._traces.values():
             Loop(self.task, self.setting, each)
-        self.loop = Loop(self.task, self.setting, next(iter(self._traces.values())))
+        self._name = next(iter(self._traces))
+        self.loop = Loop(self.task, self.setting, self._traces[self._name])
         self._steps = 0
+        self._spec: EnvSpec | None = EnvSpec(ID, ENTRY_POINT, kwargs=self._arguments())
         low, high = vector_bounds(vector)
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.action_space = spaces.Discrete(len(self.task.actions))
@@ -108,10 +115,12 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
-            spec.kwargs = {**self.settings(), "render_mode": self.render_mode}
+            spec.kwargs = self._arguments()
         self._spec = spec
 
-    _spec: EnvSpec | None = None
+    def _arguments(self) -> dict[str, Any]:
+        shown = {} if self.render_mode is None else {"render_mode": self.render_mode}
+        return self.settings() | shown
 
     def settings(self) -> dict[str, Any]:
         """Return all arguments as data that JSON can hold: traces by their content."""
@@ -144,30 +153,40 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             Cluster: the cluster could not be observed, whatever was tried.
         """
         super().reset(seed=seed)
-        name, loop = self._begin(dict(options or {}))
-        step = loop.start()
-        self.loop, self._steps = loop, 0
-        return loop.vector(step), {**step.info(), "trace": name}
+        traces, task = self._chosen(dict(options or {}))
+        self._name, trace = self._draw(traces)
+        self.loop = Loop(task, self.setting, trace, int(self.np_random.integers(2**62)))
+        self._steps = 0
+        step = self.loop.start()
+        return self.loop.vector(step), {**step.info(), **self._beginning()}
 
-    def _begin(self, options: dict[str, Any]) -> tuple[str, Loop]:
+    def _chosen(self, options: dict[str, Any]) -> tuple[Catalogue, Task]:
         for key in options:
             if key not in _OPTIONS:
                 raise InvalidInput(f"unknown option '{key}', expected {' or '.join(_OPTIONS)}")
-        traces = self._chosen(options.get("trace"))
+        trace, target = options.get("trace"), options.get("target")
+        task = self.task if target is None else evolve(self.task, target=target)
+        if trace is None:
+            return self._traces, task
+        if isinstance(trace, str) and trace in self._traces:
+            return {trace: self._traces[trace]}, task
+        return catalogue(trace), task
+
+    def _draw(self, traces: Catalogue) -> tuple[str, Trace]:
         names = list(traces)
         name = names[int(self.np_random.integers(len(names))) if len(names) > 1 else 0]
-        seed = int(self.np_random.integers(2**62))
-        task = self.task
-        if options.get("target") is not None:
-            task = evolve(task, target=options["target"])
-        return name, Loop(task, self.setting, traces[name], seed)
+        return name, traces[name]
 
-    def _chosen(self, trace: Any) -> Catalogue:
-        if trace is None:
-            return self._traces
-        if isinstance(trace, str) and trace in self._traces:
-            return {trace: self._traces[trace]}
-        return catalogue(trace)
+    def _beginning(self) -> dict[str, Any]:
+        """Return what an episode's record needs so that every cluster in it can be made again."""
+        found = {"trace": self._name, "seed": self.loop.seed, "replays": self.loop.replays}
+        if self.loop.task is not self.task:
+            found["target"] = self.loop.task.target
+        return found | ({} if self._is_own() else {"content": dump_trace(self.loop.base)})
+
+    def _is_own(self) -> bool:
+        """Tell whether the episode's trace is one that the environment was made with."""
+        return self._traces.get(self._name) is self.loop.base
 
     def step(self, action: np.int64) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         """Do one action; the reward is computed from the observation that is returned."""
@@ -183,20 +202,18 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         return self.task.actions[int(action)]
 
     def get_state(self) -> dict[str, Any]:
-        """Return the state of the episode as plain data: the trace as it is now, and counters.
+        """Return the state of the episode as plain data: its trace, the edit, and counters.
 
         What is drawn at the next reset is in ``np_random``, which snapshots keep by themselves.
         """
-        state = self.loop.state()
-        observed = state.pop("observed")
-        if observed is not state["trace"]:
-            state["observed"] = dump_trace(observed)
+        own = self._is_own()
         return {
-            **state,
             "version": STATE_VERSION,
-            "trace": dump_trace(state["trace"]),
+            "trace": self._name,
+            **({} if own else {"content": dump_trace(self.loop.base)}),
             "target": self.loop.task.target,
             "steps": self._steps,
+            **self.loop.state(),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -204,18 +221,33 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
 
         Raises:
             InvalidInput: it is no state of this version.
+            NotFound: the environment was made with other traces.
         """
         if state.get("version") != STATE_VERSION:
             raise InvalidInput(f"unknown version '{state.get('version')}' of a state of SimKube")
-        trace = load_trace(state["trace"])
-        observed = load_trace(state["observed"]) if "observed" in state else trace
-        loop = Loop(evolve(self.task, target=state["target"]), self.setting, trace)
-        loop.restore({**state, "trace": trace, "observed": observed})
-        self.loop, self._steps = loop, state["steps"]
+        name, task = state["trace"], self.task
+        if "content" not in state and name not in self._traces:
+            raise NotFound(f"no trace '{name}' in the environment", name=name)
+        base = load_trace(state["content"]) if "content" in state else self._traces[name]
+        if state["target"] != task.target:
+            task = evolve(task, target=state["target"])
+        loop = Loop(task, self.setting, base)
+        loop.restore(state)
+        self.loop, self._name, self._steps = loop, name, state["steps"]
 
-    def render(self) -> str | None:
+    def render(self) -> Any:
         """Return the cluster as the last observation found it, as the render mode says."""
+        if self.render_mode == "rgb_array":
+            return self._image()
         return self._text() if self.render_mode == "ansi" else None
+
+    def _image(self) -> Pixels:
+        title = f"step {self._steps} of {self.max_steps}"
+        try:
+            return cluster_image(self.loop.cluster, title)
+        except Cluster:
+            unseen = [NodeBox(node.name, ()) for node in self.setting.nodes]
+            return node_bins(unseen, (), f"{title}: not seen")
 
     def _text(self) -> str:
         try:

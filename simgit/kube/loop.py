@@ -6,6 +6,7 @@ now, the seed, how often it was replayed, and what was last seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from simgit.kube.reward import REWARDS, outcome
 from simgit.kube.setting import Setting
 from simgit.kube.task import Task, selection, written_requests
 from simgit.kube.trace import Trace
+from simgit.kube.trace_patch import Patch, apply_patch, patch_of
 
 FIRST_TRIES: Final = 100
 """How often an episode's first observation is tried: without any there is nothing to go by."""
@@ -28,7 +30,8 @@ class Step:
     """One observation, and the action and reward that led there (None for an episode's first).
 
     ``seen`` is the observation itself or, where it failed, the last that did not: what the
-    vector and the reward are computed from. ``requests`` are as the trace writes them.
+    vector and the reward are computed from. ``requests`` are as the observed trace writes them;
+    ``edit`` is what all actions so far have made of the episode's first trace.
     """
 
     observation: Observation
@@ -36,6 +39,7 @@ class Step:
     resources: Resources
     requests: dict[str, Any]
     goal: bool
+    edit: Patch
     action: str | None = None
     result: ActionResult | None = None
     reward: float | None = None
@@ -46,6 +50,8 @@ class Step:
         info = {**seen, **self.requests, "validity": self.observation.validity}
         if not self.observation.valid:
             info["failure"] = self.observation.error
+        if self.edit:
+            info["edit"] = self.edit
         return info if self.result is None else info | self.result.info()
 
 
@@ -56,7 +62,7 @@ class Loop:
         """Check the trace against the task; NotFound or InvalidInput says what is wrong."""
         self.task = task
         self.setting = setting
-        self.trace = trace
+        self.base = self.trace = trace
         self.seed = seed
         self.replays = 0
         self.seen: Observation | None = None
@@ -81,9 +87,9 @@ class Loop:
         result = act(self.trace, self.workload, action)
         if self.task.order == "after":
             self.trace = result.trace
-        step = self._step(self._observe(), action, result)
+        observation = self._observe()
         self.trace = result.trace
-        return step
+        return self._step(observation, action, result)
 
     def vector(self, step: Step) -> Vector:
         """Return the step as the agent's network sees it."""
@@ -98,23 +104,22 @@ class Loop:
         return self._cluster
 
     def state(self) -> dict[str, Any]:
-        """Return what ``restore`` needs besides task and setting; the traces are Traces."""
-        seen = None if self.seen is None else self.seen.counts()
+        """Return as plain data what ``restore`` needs besides task, setting and first trace."""
         return {
-            "trace": self.trace,
-            "observed": self._observed,
+            "edit": patch_of(self.base, self.trace),
+            "observed": patch_of(self.base, self._observed),
             "seed": self.seed,
             "replays": self.replays,
-            "seen": seen,
+            "seen": None if self.seen is None else self.seen.counts(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of an episode of this task, in whichever process it was."""
-        self.trace, self._observed = state["trace"], state["observed"]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of an episode of this task and first trace, in any process."""
+        self.trace = apply_patch(self.base, state["edit"])
+        same = state["observed"] == state["edit"]
+        self._observed = self.trace if same else apply_patch(self.base, state["observed"])
         self.seed, self.replays = state["seed"], state["replays"]
         self.seen = None if state["seen"] is None else Observation(*state["seen"])
-        self.workload = self.task.find(self.trace)
-        self.selection = selection(self.trace, self.workload, self.setting.simulation)
         self._cluster = None
 
     def _observe(self) -> Observation:
@@ -138,17 +143,22 @@ class Loop:
         resources = final_resources(self._observed, self.workload)
         requests = written_requests(self._observed, self.workload)
         goal = at_goal(observation, self.task.target)
-        reward = None if result is None else self._reward(self.seen, resources, result)
-        return Step(observation, self.seen, resources, requests, goal, action, result, reward)
+        edit = patch_of(self.base, self.trace)
+        name = self.task.reward
+        reward = None if result is None else self._reward(self.seen, resources, result, name)
+        return Step(observation, self.seen, resources, requests, goal, edit, action, result, reward)
 
-    def _reward(self, seen: Observation, resources: Resources, result: ActionResult) -> float:
+    def rewards(self, step: Step) -> dict[str, float]:
+        """Return what every registered reward makes of a step."""
+        assert step.result is not None, "an episode's first observation earns nothing"
+        return {
+            name: self._reward(step.seen, step.resources, step.result, name) for name in REWARDS
+        }
+
+    def _reward(
+        self, seen: Observation, resources: Resources, result: ActionResult, name: str
+    ) -> float:
         task = self.task
-        return REWARDS.get(task.reward)(
-            outcome(
-                seen,
-                resources,
-                task.target,
-                blocked=result.blocked,
-                step_penalty=task.step_penalty,
-            )
-        )
+        blocked, penalty = result.blocked, task.step_penalty
+        found = outcome(seen, resources, task.target, blocked=blocked, step_penalty=penalty)
+        return REWARDS.get(name)(found)

@@ -9,6 +9,7 @@ from simgit.repository.data import DataOperations
 from simgit.repository.history import HistoryOperations
 from simgit.repository.operations import LogOperations
 from simgit.repository.recording import RecordingOperations
+from simgit.repository.transport import TransportOperations
 from simgit.repository.upkeep import UpkeepOperations
 
 __all__ = ["Repository"]
@@ -20,6 +21,7 @@ class Repository(
     AttachmentOperations,
     HistoryOperations,
     DataOperations,
+    TransportOperations,
     UpkeepOperations,
 ):
     """A store of simulation states with its runs, tags and HEAD.
