@@ -162,7 +162,7 @@ def _write_changes(
     out: Output, repo: Repository, changes: list[Change], most: int = _SHOWN
 ) -> None:
     digits = repo.abbreviation
-    for change in changes[:most]:
+    for change in sorted(changes, key=lambda change: (change.key[0] != "refs", change.key))[:most]:
         out.line(f"    {_name(out, change, digits)} {clean(_what(change, digits))}")
     if len(changes) > most:
         out.line(f"    … {plural(len(changes) - most, 'change')} more")

@@ -32,8 +32,8 @@ def test_undo_and_redo_say_what_they_did(repo: Call) -> None:
     assert repo("undo").lines == [
         "undone: 4 branch -m main trunk",
         "    HEAD: trunk → main",
-        f"    runs/trunk: removed (was {tip} step 2)",
         f"    runs/main: created at {tip} step 2",
+        f"    runs/trunk: removed (was {tip} step 2)",
     ]
     assert repo("branch", "-v").out == before
     assert "(undone)" in repo("op", "log").lines[1]
