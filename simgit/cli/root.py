@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
+        "step": ("step", "Take one step of an agent on a trace, and show all of it."),
         "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
     },
     "Copy and carry": {
