@@ -58,7 +58,7 @@ def cartpole() -> Any:
 
 
 def pendulum() -> Any:
-    return wrappers.TimeLimit(gymnasium.make("Pendulum-v1"), 9)
+    return gymnasium.make("Pendulum-v1", max_episode_steps=9)
 
 
 def actions_of(env: Any, steps: int) -> list[Any]:

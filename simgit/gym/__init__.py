@@ -1,6 +1,18 @@
 """Gymnasium: record any environment, go back to any state, and continue exactly."""
 
 from simgit.gym.recorder import Recorder
+from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
 from simgit.gym.vector import VectorRecorder
+from simgit.gym.verify import judge, verify
 
-__all__ = ["Recorder", "VectorRecorder"]
+__all__ = [
+    "EnvironmentChanged",
+    "Plan",
+    "Recorder",
+    "Untrusted",
+    "VectorRecorder",
+    "judge",
+    "plan",
+    "restore",
+    "verify",
+]

@@ -16,6 +16,7 @@ from simgit.state import State, load_state
 from simgit.storage.base import ReadTxn
 
 if TYPE_CHECKING:
+    from simgit.bisect import FirstDifference
     from simgit.diff import Change, StateDiff
     from simgit.rundiff import RunDiff
     from simgit.trajectory import Trajectory
@@ -115,6 +116,17 @@ class DataOperations(RunOperations):
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
         return diff_runs(self.odb, one.place, two.place, whole=whole)
+
+    def bisect(self, a: str | Oid, b: str | Oid = HEAD) -> FirstDifference:
+        """Return the first state in which two histories differ, and what made them differ.
+
+        Names are compared, as many as the logarithm of the shorter history.
+        """
+        from simgit.bisect import bisect
+
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return bisect(self.odb, one.place, two.place)
 
     def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
         """Return the settings in which the resolved configurations of two runs differ."""
