@@ -142,6 +142,13 @@ class Environment:
             self.env.close()
             self._open()
 
+    def used(self) -> int:
+        """Return the bytes of the pages that hold something."""
+        with self.env.begin() as txn:
+            stats = [self.env.stat(), *(txn.stat(table) for table in self.tables.values())]
+        pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return int(stats[0]["psize"] * (pages + 2))
+
     def readers(self) -> str:
         """Return the table of readers as text."""
         return str(self.env.readers())

@@ -89,6 +89,11 @@ class LmdbStorage(Storage):
             raise errors.Storage(f"store is read-only: '{self._directory}'", path=self._directory)
         return LmdbWrite(self, environment)
 
+    def spare(self) -> int:
+        """Return the bytes of the pages that belong to no table."""
+        with self.read():  # as long as it lasts, no other thread replaces the file
+            return self.size() - self._environment().used()
+
     def size(self) -> int:
         """Return the length of the data file."""
         self._environment()
