@@ -19,6 +19,7 @@ from simgit.errors import (
     SimgitError,
     Storage,
 )
+from simgit.import_hook import announce
 
 if TYPE_CHECKING:
     from simgit.oid import Oid
@@ -53,3 +54,6 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(f"simgit.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'simgit' has no attribute '{name}'")
+
+
+announce()

@@ -44,7 +44,14 @@ def to_array(value: Any, path: str = "value") -> AnyArray:
     if isinstance(array, np.ma.MaskedArray):
         raise InvalidInput(f"{path}: a masked array has no encoding; fill it first", path=path)
     # order="C" and not ascontiguousarray, which makes 0-d arrays 1-d
-    return np.asarray(array, dtype=dtype, order="C")
+    array = np.asarray(array, dtype=dtype, order="C")
+    return _plain_bools(array) if dtype.kind == "b" else array
+
+
+def _plain_bools(array: AnyArray) -> AnyArray:
+    """Return booleans whose bytes are 0 or 1: a view of other bytes holds whatever they were."""
+    raw = array.view(np.uint8)
+    return array if not raw.size or raw.max() <= 1 else raw != 0
 
 
 def as_scalar(array: AnyArray) -> Any:

@@ -6,6 +6,8 @@ meta:        "latest" ‖ 00 ‖ name in UTF-8    -> oid of the last tree attach
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Final
 
 from simgit import trees
@@ -90,6 +92,17 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
     if target is None:
         raise NotFound(f"state '{state.short()}' has no attachment '{name}'", name=name)
     return target
+
+
+def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:
+    """Return whether a state has an attachment of a name."""
+    return txn.get(_TABLE, _key(state, name)) is not None
+
+
+def names_aside(name: str) -> Iterator[str]:
+    """Yield a name, and those under which another attachment of that name is kept beside it."""
+    yield name
+    yield from (f"{name}.conflict-{number}" for number in itertools.count(1))
 
 
 def latest(txn: ReadTxn, name: str) -> Target | None:

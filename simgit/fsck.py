@@ -17,6 +17,7 @@ from simgit.errors import Integrity, NotFound, SimgitError
 from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
+from simgit.opcheck import check_operations
 from simgit.reflogs import first_entry
 from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
 from simgit.segment import rows as rowlib
@@ -92,6 +93,8 @@ class Fsck:
             self._check_logs(txn)
             self._check_attachments(txn)
             self._check_pending(txn)
+            for what in check_operations(self.odb, txn):
+                self._problem(what)
         return self.report
 
     def _problem(self, what: str, runs: dict[str, tuple[int, int]] | None = None) -> None:

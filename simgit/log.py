@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -119,35 +119,58 @@ class _Sorting:
                     ready.append(parent)
 
 
-def blocks(
-    odb: ObjectDatabase, txn: ReadTxn, stretches: Iterator[Stretch], limit: int | None
-) -> list[Stretch]:
-    """Cut stretches into parts of one block each, newest first, no more than ``limit`` states."""
-    left = limit if limit is not None else -1
-    parts = []
-    for stretch in stretches:
-        stop = stretch.stop
-        while stop > stretch.start and left:
-            start = _block_start(odb, txn, stretch, stop)
-            if 0 < left < stop - start:
-                start = stop - left
-            parts.append(Stretch(stretch.line, start, stop))
-            left -= stop - start if left > 0 else 0
-            stop = start
-        if not left:
+def limited(stretches: Iterator[Stretch], limit: int | None) -> list[Stretch]:
+    """Return stretches, the last one cut, so that they hold no more than ``limit`` states."""
+    if limit is None:
+        return list(stretches)
+    kept = []
+    for stretch in stretches if limit else ():
+        start = max(stretch.start, stretch.stop - limit)
+        kept.append(Stretch(stretch.line, start, stretch.stop))
+        limit -= stretch.stop - start
+        if not limit:
             break
-    return parts
+    return kept
 
 
-def _block_start(odb: ObjectDatabase, txn: ReadTxn, stretch: Stretch, stop: int) -> int:
-    header = odb.states.header(txn, Location(stretch.line, stop - 1))
-    number = (stop - 1 - header.step) // BLOCK_ROWS
-    return max(stretch.start, header.step + number * BLOCK_ROWS)
+def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, stretch: Stretch) -> Iterator[Stretch]:
+    """Cut a stretch into parts of one block each, from its end."""
+    stop = stretch.stop
+    while stop > stretch.start:
+        start = max(stretch.start, _block(odb, txn, stretch.line, stop - 1)[0])
+        yield Stretch(stretch.line, start, stop)
+        stop = start
+
+
+def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
+    """Return first and last step, plus one, of the block where a state lies."""
+    header = odb.states.header(txn, Location(line, step))
+    start = step - (step - header.step) % BLOCK_ROWS
+    return start, min(start + BLOCK_ROWS, header.end)
 
 
 _VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
 
 # --- reading them ------------------------------------------------------------------------------
+
+
+def pages(
+    odb: ObjectDatabase, stretches: Sequence[Stretch], reverse: bool = False
+) -> Iterator[list[LogLine]]:
+    """Yield the lines of some stretches, newest first, a block at a time.
+
+    Each block is found and read in a transaction of its own: a slow consumer pins no pages, and
+    blocks may be joined in between.
+    """
+    for stretch in reversed(stretches) if reverse else stretches:
+        line, start, stop = stretch.line, stretch.start, stretch.stop
+        while start < stop:
+            with odb.read() as txn:
+                first, end = _block(odb, txn, line, start if reverse else stop - 1)
+                part = Stretch(line, max(first, start), min(end, stop))
+                found = lines(odb, txn, part)
+            start, stop = (part.stop, stop) if reverse else (start, part.start)
+            yield found[::-1] if reverse else found
 
 
 def lines(odb: ObjectDatabase, txn: ReadTxn, part: Stretch) -> list[LogLine]:
@@ -163,8 +186,10 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: Stretch) -> list[LogLine]:
     return found
 
 
-def matching(odb: ObjectDatabase, parts: Sequence[Stretch], condition: str) -> Iterator[LogLine]:
-    """Yield the lines of the states in some parts that fulfil a condition.
+def matching(
+    odb: ObjectDatabase, stretches: Sequence[Stretch], condition: str
+) -> Iterator[LogLine]:
+    """Yield the lines of the states in some stretches that fulfil a condition.
 
     Raises:
         InvalidInput: it is none, or does not apply to the values that a field has.
@@ -173,13 +198,16 @@ def matching(odb: ObjectDatabase, parts: Sequence[Stretch], condition: str) -> I
     from simgit.trajectory import Trajectory
 
     holds = Predicate(condition)
-    for part in parts:
-        tip = Location(part.line, part.stop - 1)
-        mask = holds(Trajectory(odb, tip, part.start, part.stop))
-        if mask.any():
+    for stretch in stretches:
+        stop = stretch.stop
+        while stop > stretch.start:
             with odb.read() as txn:
-                found = lines(odb, txn, part)
-            yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
+                part = next(newest_blocks(odb, txn, Stretch(stretch.line, stretch.start, stop)))
+            mask = holds(Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop))
+            if mask.any():
+                found = chain.from_iterable(pages(odb, [part]))
+                yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
+            stop = part.start
 
 
 def _names(
@@ -270,7 +298,8 @@ def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[Episo
     """Yield the episodes of a state's first-parent history, the newest first."""
     number = history.episode_of(odb, txn, tip)[0]
     stop, rewards, end = tip.step + 1, 0.0, ""
-    for part in blocks(odb, txn, history.stretches(txn, tip), None):
+    stretches = history.stretches(txn, tip)
+    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in stretches):
         _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
         flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
         reward = _column(rows, "reward", float)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from copy import copy
 from typing import Any, Final
 
 from blake3 import blake3
@@ -55,6 +56,12 @@ class ObjectDatabase:
         self.states = StateStore(self.schema)
         self._recent = Recent()
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
+
+    def on(self, storage: Storage) -> ObjectDatabase:
+        """Return the same database, what it has cached included, on a wrapper of its storage."""
+        other = copy(self)
+        other.storage = storage
+        return other
 
     def read(self) -> AbstractContextManager[ReadTxn]:
         """Begin a read transaction."""
@@ -138,8 +145,11 @@ class ObjectDatabase:
             raise Integrity(f"array '{oid.hex()}' is missing")
         self._put_loose(txn, Oid(oid), array, base)
 
-    def _loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
-        """Return what is stored of a loose object, its body included."""
+    def loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
+        """Return what is stored of a loose object, its body included; None if there is none.
+
+        The bytes are those of docs/store-layout.md §3, with the body never elsewhere.
+        """
         value = txn.get("objects", oid)
         if value is None:
             return None
@@ -224,7 +234,7 @@ class ObjectDatabase:
             if hasher is None:
                 hasher = blake3(object_header("blob", total))
                 for item in chunks:
-                    hasher.update(self._chunk(txn, item))
+                    hasher.update(self.chunk(txn, item))
             oid = Oid(hasher.digest())
             if txn.get("objects", oid) is None:
                 self._store(txn, oid, "blob", _CHUNKS, total, b"".join(chunks))
@@ -254,14 +264,12 @@ class ObjectDatabase:
 
     def delta_base(self, txn: ReadTxn, oid: bytes) -> Oid | None:
         """Return the array that a loose one is stored as the difference to, None if it is not."""
-        value = self._loose(txn, oid)
-        if value is None or _HEAD.unpack_from(value)[1] != _DELTA:
-            return None
-        return Oid(value[_HEAD.size : _HEAD.size + OID_SIZE])
+        value = self.loose(txn, oid)
+        return None if value is None else loose_base(value)
 
     def delta_depth(self, txn: ReadTxn, oid: bytes) -> int | None:
         """Return how many differences lead to a loose object, None if there is no such object."""
-        value = self._loose(txn, oid)
+        value = self.loose(txn, oid)
         if value is None:
             return None
         return value[_HEAD.size + OID_SIZE] if _HEAD.unpack_from(value)[1] == _DELTA else 0
@@ -279,10 +287,10 @@ class ObjectDatabase:
             NotFound: there is none of this name.
             Integrity: its bytes do not have this name.
         """
-        value = self._loose(txn, oid)
+        value = self.loose(txn, oid)
         if value is None:
             return self._get_packed(txn, oid)
-        kind, payload = self._decode(txn, oid, value, MAX_DELTA_DEPTH)
+        kind, payload = self.decode_loose(txn, oid, value)
         if hash_object(kind, payload) != oid:
             raise Integrity(f"object '{oid.hex()}' is damaged: its bytes have another name")
         return kind, payload
@@ -296,7 +304,14 @@ class ObjectDatabase:
             raise NotFound(f"object '{oid.hex()}' not found")
         return "array", encode_array(array)
 
-    def _decode(self, txn: ReadTxn, oid: bytes, value: bytes, depth: int) -> tuple[str, bytes]:
+    def decode_loose(
+        self, txn: ReadTxn, oid: bytes, value: bytes, depth: int = MAX_DELTA_DEPTH
+    ) -> tuple[str, bytes]:
+        """Return kind and payload of what ``loose`` returns; the name is not checked.
+
+        Raises:
+            Integrity: it is damaged, or needs what is missing.
+        """
         if len(value) < _HEAD.size:
             raise Integrity(f"object '{oid.hex()}' is damaged")
         code, encoding, size = _HEAD.unpack_from(value)
@@ -305,7 +320,7 @@ class ObjectDatabase:
         if kind is None or encoding not in _ENCODINGS:
             raise Integrity(f"object '{oid.hex()}' is of an unknown kind or encoding")
         if encoding == _CHUNKS:
-            payload = b"".join(self._chunk(txn, item) for item in _chunk_items(body))
+            payload = b"".join(self.chunk(txn, item) for item in _chunk_items(body))
         elif encoding == _DELTA:
             payload = self._decode_delta(txn, oid, body, size, depth)
         elif encoding == _FULL:
@@ -317,15 +332,15 @@ class ObjectDatabase:
         return kind, payload
 
     def _decode_delta(self, txn: ReadTxn, oid: bytes, body: bytes, size: int, depth: int) -> bytes:
-        value = self._loose(txn, body[:OID_SIZE])
+        value = self.loose(txn, body[:OID_SIZE])
         if value is None or depth == 0:
             raise Integrity(f"object '{oid.hex()}' is a difference to one that is missing")
-        _, before = self._decode(txn, body[:OID_SIZE], value, depth - 1)
+        _, before = self.decode_loose(txn, body[:OID_SIZE], value, depth - 1)
         if len(before) != size:
             raise Integrity(f"object '{oid.hex()}' is a difference to one of another size")
         return _decode_delta(memoryview(body)[OID_SIZE + 1 :], before)
 
-    def _chunk(self, txn: ReadTxn, item: bytes) -> bytes:
+    def chunk(self, txn: ReadTxn, item: bytes) -> bytes:
         name, size = _CHUNK.unpack(item)
         value = txn.get("chunks", name)
         if value is None:
@@ -361,7 +376,7 @@ class ObjectDatabase:
             if held:
                 yield held
             with self.read() as txn:  # short transactions: a slow consumer must not pin pages
-                held = self._chunk(txn, item)
+                held = self.chunk(txn, item)
             hasher.update(held)
         if hasher.digest() != oid:
             raise Integrity(f"blob '{oid.hex()}' is damaged")
@@ -421,6 +436,38 @@ class ObjectDatabase:
         if place is None:
             raise NotFound(f"state '{oid.hex()}' not found")
         return place
+
+
+def loose_size(value: bytes) -> int:
+    """Return how many bytes the payload of a loose object has.
+
+    Raises:
+        Integrity: the value is too short to say so.
+    """
+    if len(value) < _HEAD.size:
+        raise Integrity("a loose object is damaged")
+    return int(_HEAD.unpack_from(value)[2])
+
+
+def loose_base(value: bytes) -> Oid | None:
+    """Return the array that a loose one is stored as the difference to, None if it is not."""
+    if _HEAD.unpack_from(value)[1] != _DELTA:
+        return None
+    return Oid(value[_HEAD.size : _HEAD.size + OID_SIZE])
+
+
+def loose_chunks(value: bytes) -> list[bytes] | None:
+    """Return the chunks of a loose blob that lies in chunks, None if it does not."""
+    return _chunk_items(value[_HEAD.size :]) if value[1] == _CHUNKS else None
+
+
+def encode_loose(kind: str, payload: bytes) -> bytes:
+    """Return an object as it could lie loose, by itself and with its body."""
+    encoding, body = _RAW, payload
+    packed = _encode_full(payload) if kind == "array" else compress(payload, _LEVEL)
+    if len(packed) < len(payload):
+        encoding, body = _FULL if kind == "array" else _ZSTD, packed
+    return _HEAD.pack(KIND_CODES[kind], encoding, len(payload)) + body
 
 
 def _chunk_items(body: bytes) -> list[bytes]:

@@ -168,7 +168,8 @@ class Recorder(RecorderBase):
     def _other_array(self, observation: Any) -> Any:
         """Begin a stretch of arrays of one form, or leave the one that was begun."""
         dtype = storable_dtype(observation.dtype, "observation")
-        if self._rows or dtype != observation.dtype or observation.ndim > MAX_NDIM:
+        plain = dtype == observation.dtype and dtype.kind != "b"
+        if self._rows or not plain or observation.ndim > MAX_NDIM:
             return self._other(observation)
         self._dtype, self._shape = observation.dtype, observation.shape
         self._bytes += observation.nbytes

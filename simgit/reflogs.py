@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from simgit.errors import Integrity
+from simgit.oplog import TABLE as OPERATIONS
+from simgit.oplog import OperationLog
 from simgit.refs import HEAD, decode_entry
 from simgit.storage.base import ReadTxn, WriteTxn
 
 TRIMMED: Final = b"trimmed\0"
+_MANY: Final = 1 << 62
 
 
 def expire_logs(txn: WriteTxn, before: int) -> int:
@@ -61,3 +65,19 @@ def first_entry(txn: ReadTxn, ref: bytes) -> int:
             f"the first entry of the reflog of '{ref.decode(errors='replace')}' is lost"
         )
     return 0 if value is None else int.from_bytes(value, "big")
+
+
+def expire_operations(txn: WriteTxn, before: int) -> int:
+    """Remove the operations that last wrote before a time; return how many.
+
+    The newest stays, without its changes: its number must not be given out again.
+    """
+    log = OperationLog()
+    newest = log.newest(txn)
+    gone = log.expire(txn, before, _MANY, 1, _MANY)
+    last = log.find(txn, newest)
+    if last is not None and last.until < before:
+        for key, _ in txn.scan(OPERATIONS, newest.to_bytes(8, "big") + b"\0\0\0\1"):
+            txn.delete(OPERATIONS, key)
+        log.put(txn, replace(last, changes=0, moves=()))
+    return gone

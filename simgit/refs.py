@@ -12,7 +12,7 @@ import platform
 import re
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -166,17 +166,23 @@ def now() -> int:
     return time.time_ns()
 
 
-def _encode(record: dict[str, Any]) -> bytes:
+def pack_ref(record: dict[str, Any]) -> bytes:
+    """Return the fields of a ref, or of an entry of a log, as they are stored."""
     body = pack_record(record)
     return body + checksum(body)
 
 
-def _fields(record: Any) -> dict[str, Any]:
+def ref_fields(record: Any) -> dict[str, Any]:
     """Return a record's fields; unlike ``asdict`` without copying what is in them."""
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def _unpack(value: bytes) -> dict[str, Any]:
+def unpack_ref(value: bytes) -> dict[str, Any]:
+    """Return the fields of a ref, or of an entry of a log.
+
+    Raises:
+        Integrity: they are damaged.
+    """
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:]:
         raise Integrity("a ref is damaged")
@@ -187,7 +193,7 @@ def _unpack(value: bytes) -> dict[str, Any]:
 
 
 def _decode(value: bytes, kind: type[Any]) -> Any:
-    record = _unpack(value)
+    record = unpack_ref(value)
     try:
         for name in ("oid", "record", "tag", "old", "new"):
             if record.get(name) is not None:
@@ -257,7 +263,7 @@ class Refs:
     def head(self, txn: ReadTxn) -> str | Oid:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
         raw = txn.get("refs", b"HEAD")
-        value: dict[str, Any] = {"run": "main"} if raw is None else _unpack(raw)
+        value: dict[str, Any] = {"run": "main"} if raw is None else unpack_ref(raw)
         return Oid(value["oid"]) if "oid" in value else str(value["run"])
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
@@ -276,7 +282,7 @@ class Refs:
         """
         check_name(name)
         self._claim(txn, RUNS, name, "run")
-        self._put(txn, RUNS + name, _fields(ref))
+        self._put(txn, RUNS + name, ref_fields(ref))
         self._log(txn, RUNS + name, None, ref.oid, message)
 
     def update_run(
@@ -290,7 +296,7 @@ class Refs:
         current = self.run(txn, name)
         if current.oid != old.oid:
             raise Conflict(f"run '{name}' moved since it was read", name=name)
-        self._put(txn, RUNS + name, _fields(new))
+        self._put(txn, RUNS + name, ref_fields(new))
         if message is not None:
             self._log(txn, RUNS + name, old.oid, new.oid, message)
             if self.head(txn) == name:
@@ -308,21 +314,26 @@ class Refs:
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
         for name, child in list(self.runs(txn)):
             if child.parent == old:
-                self._put(txn, RUNS + name, _fields(replace(child, parent=new)))
+                self._put(txn, RUNS + name, ref_fields(replace(child, parent=new)))
 
-    def rename_run(self, txn: WriteTxn, old: str, new: str) -> None:
-        """Rename a run together with its reflog, and HEAD if it points there."""
+    def rename_run(self, txn: WriteTxn, old: str, new: str) -> int:
+        """Rename a run together with its reflog, and HEAD if it points there.
+
+        Returns:
+            Which entry of the new name's reflog was the old one's first.
+        """
         check_name(new)
         ref = self.run(txn, old)
         txn.delete("refs", (RUNS + old).encode())
         self._release(txn, RUNS, old)
         self._claim(txn, RUNS, new, "run")
-        self._put(txn, RUNS + new, _fields(ref))
-        self._move_log(txn, RUNS + old, RUNS + new)
+        self._put(txn, RUNS + new, ref_fields(ref))
+        moved_to = self.move_log(txn, RUNS + old, 0, RUNS + new)
         self._rename_parent(txn, old, new)
         self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
         if self.head(txn) == old:
             self.set_head(txn, new, f"branch: renamed {old} to {new}")
+        return moved_to
 
     def create_tag(self, txn: WriteTxn, name: str, ref: TagRef, force: bool = False) -> None:
         """Create a tag, or move it with ``force``.
@@ -336,7 +347,7 @@ class Refs:
             old = self.tag(txn, name).oid
             self._release(txn, TAGS, name)
         self._claim(txn, TAGS, name, "tag")
-        self._put(txn, TAGS + name, _fields(ref))
+        self._put(txn, TAGS + name, ref_fields(ref))
         self._log(txn, TAGS + name, old, ref.oid, f"tag: {name}")
 
     def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
@@ -351,7 +362,7 @@ class Refs:
         """Point HEAD at a run (which may not exist yet), or detach it at a state."""
         old = self.head_oid(txn)
         value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
-        txn.put("refs", b"HEAD", _encode(value))
+        txn.put("refs", b"HEAD", pack_ref(value))
         self._log(txn, HEAD, old, self.head_oid(txn), message)
 
     def move_head(self, txn: WriteTxn, oid: Oid, message: str) -> None:
@@ -366,7 +377,7 @@ class Refs:
         return self.run(txn, head).oid if self.has_run(txn, head) else None
 
     def _put(self, txn: WriteTxn, ref: str, record: dict[str, Any]) -> None:
-        txn.put("refs", ref.encode(), _encode(record))
+        txn.put("refs", ref.encode(), pack_ref(record))
         fail_point("refs.put")
 
     def _claim(self, txn: WriteTxn, space: str, name: str, what: str) -> None:
@@ -382,9 +393,9 @@ class Refs:
         txn.delete("meta", b"fold\0" + (space + fold(name)).encode())
 
     def _log(self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str) -> None:
-        entry = _fields(LogEntry(old, new, now(), message))
+        entry = ref_fields(LogEntry(old, new, now(), message))
         number = self._next_entry(txn, ref)
-        txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), _encode(entry))
+        txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), pack_ref(entry))
 
     def _next_entry(self, txn: ReadTxn, ref: str) -> int:
         """Return the number of the next entry of a reflog."""
@@ -392,16 +403,76 @@ class Refs:
         last = txn.floor("log", prefix + b"\xff" * 8)
         return int.from_bytes(last[0][-8:], "big") + 1 if last and last[0][:-8] == prefix else 0
 
-    def _move_log(self, txn: WriteTxn, old: str, new: str) -> None:
-        if old == new:
-            return
+    def move_log(self, txn: WriteTxn, old: str, first: int, new: str) -> int:
+        """Move entries of a reflog to the end of another; return the number of the first there."""
         start = old.encode() + b"\0"
-        entries = list(txn.scan("log", start, start + b"\xff" * 9))
-        # a deleted run of the new name has left its own entries, which remain the older ones
-        first = self._next_entry(txn, new)
-        for number, (key, value) in enumerate(entries, first):
+        entries = list(txn.scan("log", start + first.to_bytes(8, "big"), start + b"\xff" * 9))
+        for key, _ in entries:
             txn.delete("log", key)
+        # a deleted run of the new name has left its own entries, which remain the older ones
+        at = self._next_entry(txn, new)
+        for number, (_, value) in enumerate(entries, at):
             txn.put("log", new.encode() + b"\0" + number.to_bytes(8, "big"), value)
+        return at
+
+    def put_back(
+        self, txn: WriteTxn, refs: Mapping[str, dict[str, Any] | None], message: str
+    ) -> None:
+        """Make refs what they were: full names to fields, None for a ref that was not there.
+
+        A run keeps its writer if its newest state stays. The reflogs say what happened.
+
+        Raises:
+            AlreadyExists: another ref has taken a name that differs only in case or Unicode form.
+        """
+        head = self.head_oid(txn)
+        before = {ref: self._fields_of(txn, ref) for ref in refs}
+        for ref, fields in refs.items():
+            if fields is None and before[ref] is not None:
+                self._remove(txn, ref)
+        for ref, fields in refs.items():
+            if fields is not None:
+                self._set_back(txn, ref, before[ref], fields)
+        for ref, fields in refs.items():
+            if ref != HEAD and (before[ref] or fields):
+                self._log(txn, ref, _oid_in(before[ref]), _oid_in(fields), message)
+        if self.head_oid(txn) != head:
+            self._log(txn, HEAD, head, self.head_oid(txn), message)
+
+    def end_log(self, txn: WriteTxn, ref: str, message: str) -> None:
+        """Let the reflog of a run end where the run is, after entries were moved to it."""
+        newest = next(self.log(txn, ref), None)
+        oid = _oid_in(self._fields_of(txn, ref))
+        if newest is not None and newest.new != oid:
+            self._log(txn, ref, newest.new, oid, message)
+
+    def _fields_of(self, txn: ReadTxn, ref: str) -> dict[str, Any] | None:
+        value = txn.get("refs", ref.encode())
+        return None if value is None else unpack_ref(value)
+
+    def _remove(self, txn: WriteTxn, ref: str) -> None:
+        txn.delete("refs", ref.encode())
+        if ref.startswith(RUNS):
+            self._rename_parent(txn, ref[len(RUNS) :], None)
+        if ref != HEAD:
+            space, _, name = ref.partition("/")
+            self._release(txn, space + "/", name)
+
+    def _set_back(
+        self, txn: WriteTxn, ref: str, before: dict[str, Any] | None, fields: dict[str, Any]
+    ) -> None:
+        if ref != HEAD and before is None:
+            space, _, name = ref.partition("/")
+            self._claim(txn, space + "/", name, space.rstrip("s"))
+        if ref.startswith(RUNS):
+            stays = before is not None and before["oid"] == fields["oid"]
+            fields = {**fields, "writer": before["writer"] if before and stays else None}
+        self._put(txn, ref, fields)
+
+
+def _oid_in(fields: dict[str, Any] | None) -> Oid | None:
+    """Return the state that the fields of a run or a tag name."""
+    return None if fields is None or fields["oid"] is None else Oid(fields["oid"])
 
 
 def moved(ref: RunRef, tip: Tip) -> RunRef:

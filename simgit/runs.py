@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from simgit import configuration
+from simgit import configuration, notebook
 from simgit.errors import Conflict, InvalidInput, NotFound
 from simgit.objects import NO_ORIGIN, Run, Spec
 from simgit.odb import ObjectDatabase
@@ -46,6 +46,20 @@ class RunInfo:
     def config(self) -> Mapping[str, Any]:
         """The resolved configuration, read when it is asked for: it may be inherited from afar."""
         return self.resolve()
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("run", self.name), ("status", self.status), ("step", _or_none(self.step)),
+            ("episodes", self.episodes), ("return", f"{self.return_:.6g}"),
+            ("newest state", notebook.code(self.oid.short() if self.oid else "none")),
+            ("branched off", self.parent or "nothing"),
+            ("own settings", notebook.code(dict(self.overrides))), ("seed", _or_none(self.seed)),
+        ]  # fmt: skip
+        return notebook.table(rows)
+
+
+def _or_none(value: object) -> object:
+    return "none" if value is None else value
 
 
 class Runs:

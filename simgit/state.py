@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from simgit import notebook
 from simgit.arrays import as_scalar
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
@@ -168,13 +169,11 @@ class State:
         return f"<{', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        rows = [("oid", self.oid.hex()), ("step", str(self.step))]
-        rows += [(name, shown(value)) for name, value in self._values.items()]
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td><code>{_escape(text)}</code></td></tr>"
-            for name, text in rows
-        )
-        return f"<table>{cells}</table>"
+        rows: list[tuple[str, object]] = [("oid", notebook.code(self.oid.hex()))]
+        rows += [("step", self.step), ("run", self.run or "")]
+        rows += [(name, notebook.code(shown(value))) for name, value in self._values.items()]
+        pictures = notebook.images(self.observation, "observation")
+        return notebook.table([*rows, *((path, notebook.image(each)) for path, each in pictures)])
 
 
 def _has_reference(value: Any) -> bool:
@@ -194,10 +193,6 @@ def shown(value: Any) -> str:
     if isinstance(value, np.generic):
         return str(value)
     return repr(value)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def load_state(

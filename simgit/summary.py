@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from simgit import notebook
 from simgit.errors import SimgitError
 from simgit.schema import MAP, TUPLE, Schema
 from simgit.segment.header import Location
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from simgit.trajectory import Trajectory
 
 _SHOWN = 16
+_FRAMES = 6
 
 
 def describe(source: Trajectory) -> tuple[str, list[tuple[str, str]]]:
@@ -63,14 +65,21 @@ def to_text(source: Trajectory) -> str:
 
 
 def to_html(source: Trajectory) -> str:
-    """Return a summary for a notebook."""
+    """Return a summary for a notebook, with some of the images if the observations are images."""
     try:
         title, fields = describe(source)
+        frames = "".join(_frames(source))
     except SimgitError:
-        return f"<pre>{html.escape(to_text(source))}</pre>"
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(kind)}</td></tr>"
-        for name, kind in fields
-    )
-    head = "<tr><th>field</th><th>type</th></tr>"
-    return f"<p>{html.escape(title)}</p><table>{head}{rows}</table>"
+        return f"<pre>{notebook.escaped(to_text(source))}</pre>"
+    return notebook.paragraph(title) + notebook.table(fields, ("field", "type")) + frames
+
+
+def _frames(source: Trajectory) -> Iterator[str]:
+    """Yield some states' images, evenly spaced; only the first one's kind is looked for."""
+    count = min(_FRAMES, len(source))
+    for i in range(count):
+        at = i * (len(source) - 1) // max(1, count - 1)
+        found = next(notebook.images(getattr(source[at], "observation", None)), None)
+        if found is None:
+            return
+        yield notebook.image(found[1], f"step {source.start + at}")

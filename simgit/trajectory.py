@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from simgit.segment.states import total
 from simgit.stretch import Stretch
 from simgit.summary import to_html, to_text
 from simgit.windows import Windows, make_transitions, make_windows, map_column
+
+if TYPE_CHECKING:
+    from simgit.plot import Drawing
 
 StateFactory = Callable[[Location, dict[str, Any] | None], Any]
 """Makes a state from its place, and from its unpacked row if that is at hand."""
@@ -351,6 +354,28 @@ class Trajectory:
         return make_transitions(self)
 
     # --- display ---
+
+    def plot(self, *fields: str, window: int = 1, title: str = "") -> Drawing:
+        """Draw these fields over steps; without any, returns and lengths of the episodes.
+
+        A single episode is drawn as its rewards. ``window`` smoothes returns and lengths.
+
+        Raises:
+            NotFound: there is no such field, or matplotlib is not installed.
+            InvalidInput: a field is not numeric.
+        """
+        from simgit import plot
+
+        title = title or self.name
+        episodes = self.episodes
+        if not fields and len(episodes) > 1:
+            number = self.episode_ids[self._borders[:-1]].astype(np.float64)
+            series = {"return": self.returns, "length (steps)": self.lengths.astype(np.float64)}
+            drawn = {label: [plot.Curve(self.name, number, y)] for label, y in series.items()}
+            return plot.learning_curve(drawn, title=title, window=window)
+        found = dict(zip(fields, self.columns(*fields), strict=True)) or {"reward": self.rewards}
+        starts = self.steps[self.episode_starts].astype(float).tolist()
+        return plot.columns(self.steps, found, starts=starts, title=title)
 
     def __repr__(self) -> str:
         return to_text(self)

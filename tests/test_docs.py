@@ -1,6 +1,7 @@
 """The pages do what they show: their commands and Python run, and their links lead somewhere.
 
-``python tests/test_docs.py README.md`` puts what the commands print now into a page.
+``python tests/test_docs.py README.md`` puts what the commands print now into a page, and the
+pictures that its commands draw into its images.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,8 @@ RUNNING = (
     "docs/trajectories.md",
     "docs/python-api.md",
     "docs/simkube.md",
+    "docs/pictures.md",
+    "docs/agents/dqn.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
@@ -231,4 +235,7 @@ if __name__ == "__main__":
     for argument in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as scratch:
             written = renewed(Path(argument).read_text(), Path(scratch))
+            for image in re.findall(r"\]\((images/[^)]+)\)", written):
+                made = next(Path(scratch).rglob(Path(image).name))
+                shutil.copy(made, Path(argument).parent / image)
         Path(argument).write_text(written)

@@ -97,7 +97,19 @@ def test_damage_is_reported(store: tuple[Path, LmdbStorage], table: str) -> None
 
 
 @pytest.mark.parametrize(
-    "table", ["lines", "segments", "blocks", "groups", "index", "oids", "children", "refs", "log"]
+    "table",
+    [
+        "lines",
+        "segments",
+        "blocks",
+        "groups",
+        "index",
+        "oids",
+        "children",
+        "refs",
+        "log",
+        "operations",
+    ],
 )
 def test_what_is_missing_is_reported(store: tuple[Path, LmdbStorage], table: str) -> None:
     found = [each for each in entries(store, table) if each[1] != b"HEAD"]

@@ -578,3 +578,21 @@ def test_lanes_that_record_the_same_are_stored_once() -> None:
     assert repo.resolve("a") == repo.resolve("b") == repo.resolve("c")
     report = repo.fsck()
     assert report.is_clean and report.states == 200
+
+
+@pytest.mark.parametrize("shape", [(2,), (300,), ()])
+def test_true_has_one_name_whatever_byte_stands_for_it(shape: tuple[int, ...]) -> None:
+    odd = np.full(shape, 2, np.uint8).view(np.bool_)
+    names = []
+    for value in (odd, odd.astype(np.uint8) != 0):
+        repo = Repository.init(":memory:")
+        repo.commit(value)
+        with repo.recorder("recorded") as recorder:
+            recorder.append(value)
+            recorder.append(value)
+        batch = np.stack([value, value])[None]
+        with repo.recorder(["lane"]) as lanes:
+            lanes.append_batch(batch)
+        names.append([repo.resolve(run) for run in ("main", "recorded", "lane")])
+        assert repo["lane"].observations.view(np.uint8).max() == 1
+    assert names[0] == names[1] and names[0][1] == names[0][2]

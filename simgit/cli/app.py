@@ -20,20 +20,29 @@ EXIT_NO: Final = 1
 class App:
     """One call of the command line."""
 
-    def __init__(self, directory: Path, *, pager: bool = True) -> None:
+    def __init__(self, directory: Path, *, pager: bool = True, at: str | None = None) -> None:
         self.directory = directory
         self.pager = pager
+        self.at = at
+        self.words: tuple[str, ...] = ()  # the command that was given, with its arguments
 
     def path(self, text: str | Path) -> Path:
         """Return a path that the user gave, relative to ``-C``."""
         return self.directory / text
 
     def repository(self) -> Repository:
-        """Open the repository of SIMGIT_DIR, or of the directory or the nearest one above it."""
+        """Open the repository of SIMGIT_DIR, or of the directory or the nearest one above it.
+
+        What is done with it is logged as the command that was given.
+        """
         named = os.environ.get("SIMGIT_DIR")
         if named:
-            return Repository.open(self.directory / named)
-        return Repository.discover(self.directory)
+            found = Repository.open(self.directory / named)
+        else:
+            found = Repository.discover(self.directory)
+        if self.words:
+            found.name_command(*self.words)
+        return found if self.at is None else found.at_operation(self.at)
 
     @contextmanager
     def output(self, *, page: bool = False) -> Iterator[Output]:

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import write_settings
 from simgit.cli.values import RUN, settings
 from simgit.oid import Oid
 from simgit.repository import Repository
+from simgit.settings import DEFAULTS
 
 
 @command("config", example="""\
 simgit config
 simgit config try-1 agent.lr=0.001 agent.name=dqn
-simgit config try-1 --unset agent.lr""")  # fmt: skip
+simgit config try-1 --unset agent.lr
+simgit config --repository oplog.days=30""")  # fmt: skip
 @click.argument("words", nargs=-1, type=RUN, metavar="[RUN] [KEY=VALUE]…")
 @click.option("--unset", multiple=True, metavar="KEY", help="Remove an override of the run.")
 @click.option("--own", is_flag=True, help="Only the run's own overrides, not what it inherits.")
+@click.option("--repository", is_flag=True, help="Settings of the repository, not of a run.")
 def config(
-    app: App, words: tuple[str, ...], unset: tuple[str, ...], own: bool, as_json: bool
+    app: App,
+    words: tuple[str, ...],
+    unset: tuple[str, ...],
+    own: bool,
+    repository: bool,
+    as_json: bool,
 ) -> None:
     """Show the configuration of a run (HEAD's by default) with what it inherits, or change it.
 
     Values are JSON, or plain strings; keys may be dotted. A star marks the run's own settings.
+
+    With --repository the settings are those that say how the repository is looked after; a star
+    marks those that were changed.
     """
+    one_of(own=own, repository=repository)
+    if repository:
+        _repository(app, words, unset, as_json)
+        return
     run = words[0] if words and "=" not in words[0] else None
     pairs = words if run is None else words[1:]
     with app.repository() as repo, app.output() as out:
@@ -39,6 +54,20 @@ def config(
             out.json(shown)
         else:
             write_settings(out, shown, {} if own else dict(info.overrides))
+
+
+def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_json: bool) -> None:
+    with app.repository() as repo, app.output() as out:
+        with repo.transaction("config"):
+            for name, value in settings(words).items():
+                repo.set_setting(name, value)
+            for name in unset:
+                repo.set_setting(name, None)
+        if (words or unset) and not as_json:
+            return
+        found = repo.settings()
+        changed = {name: value for name, value in found.items() if value != DEFAULTS[name]}
+        out.json(found) if as_json else write_settings(out, found, changed)
 
 
 def _head(repo: Repository) -> str:

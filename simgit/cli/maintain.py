@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @command("gc", example="simgit gc --dry-run\nsimgit gc --list-unreachable\nsimgit gc --grace 3d")
 @click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
-@click.option("--reflog", type=DURATION, help="How long entries of reflogs stay (90d).")
+@click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @click.option("--list-unreachable", is_flag=True, help="List what can still be brought back.")
 @click.option("--restore", metavar="OID", help="Bind a lost attachment again.")
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def gc(
     app: App,
     grace: float | None,
-    reflog: float | None,
+    expire: float | None,
     dry_run: bool,
     list_unreachable: bool,
     restore: str | None,
@@ -36,9 +36,9 @@ def gc(
 ) -> None:
     """Remove what nothing leads to any more, join small pieces and give back the space.
 
-    What refs, reflogs, tags and HEAD lead to stays. Everything else is removed when it has been
-    unreachable for a time: a lost state comes back by 'simgit branch NAME OID', a lost attachment
-    by 'simgit gc --restore OID'. No oid changes.
+    What refs, reflogs and the operation log lead to stays. Everything else is removed when it has
+    been unreachable for a time: till then a lost state comes back by 'simgit branch NAME OID', a
+    lost attachment by 'simgit gc --restore OID'. No oid changes.
     """
     one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
@@ -48,10 +48,10 @@ def gc(
         if list_unreachable:
             _print_lost(app, repo.unreachable(grace=grace), as_json)
         elif dry_run:
-            _print_removed(app, repo.gc_preview(grace=grace, reflog=reflog), as_json)
+            _print_removed(app, repo.gc_preview(grace=grace, expire=expire), as_json)
         else:
             with progress("gc", not quiet) as tell:
-                report = repo.gc(tell, grace=grace, reflog=reflog)
+                report = repo.gc(tell, grace=grace, expire=expire)
             if as_json or not quiet:
                 _print_report(app, report, as_json)
 

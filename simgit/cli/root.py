@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,13 +23,14 @@ CLOSED_PIPE: Final = 141
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start and record": {
         "init": ("start", "Create a repository."),
-        "clone": ("start", "Copy a repository, also while it is written."),
         "commit": ("record", "Record a state, or a stream of states."),
     },
     "Look at history and data": {
         "log": ("log", "Show the states that lead to a revision."),
         "show": ("show", "Show a state, a run or a tag with its values."),
         "diff": ("diff", "Compare states, runs or configurations."),
+        "plot": ("plot", "Show returns and lengths of runs over episodes."),
+        "tree": ("tree", "Show which run was branched off which."),
         "status": ("checkout", "Show where HEAD is."),
         "reflog": ("refs", "Show what a ref was before."),
         "merge-base": ("ancestry", "Find the common ancestor of two revisions."),
@@ -43,12 +45,28 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "config": ("config", "Show or change the configuration of a run."),
         "run": ("run", "Show runs, and set how they stand."),
     },
+    "Undo": {
+        "undo": ("operations", "Take back an operation."),
+        "redo": ("operations", "Do again what was undone last."),
+        "op": ("operations", "List, show and restore operations."),
+    },
     "Files and attachments": {
         "attach": ("attachments", "Bind a file to a state."),
         "attachments": ("attachments", "List, print or remove what is bound to a state."),
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
+        "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
+    },
+    "Copy and carry": {
+        "clone": ("start", "Copy a repository, also while it is written."),
+        "bundle": ("bundle", "Write runs and tags into a file, and look at one."),
+        "import": ("bundle", "Import the runs and tags of a bundle."),
+    },
+    "Restore and check": {
+        "verify": ("verify", "Execute a run again and compare state for state."),
+        "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
     },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
@@ -95,7 +113,8 @@ class LazyGroup(click.Group):
         if cmd_name not in _FLAT:
             return None
         module = importlib.import_module(f"simgit.cli.{_FLAT[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        attribute = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
+        command: click.Command = getattr(module, attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -109,6 +128,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is asked for; an unknown one is a usage error."""
         name = args[0]
+        if isinstance(ctx.obj, App):
+            ctx.obj.words = tuple(args)
         if not name.startswith("-") and name not in _FLAT and not ctx.resilient_parsing:
             raise click.UsageError(f"'{name}' is not a simgit command{_similar(name)}", ctx)
         return super().resolve_command(ctx, args)
@@ -198,6 +219,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     subcommand_metavar="COMMAND [ARGS]…",
 )
 @click.option("-C", "directories", metavar="DIR", multiple=True, help="Run as if started in DIR.")
+@click.option("--at-op", "at", metavar="OP", help="Show what was after an operation.")
 @click.option("--no-pager", is_flag=True, help="Do not page the output.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
@@ -205,7 +227,9 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Show the version.",
 )  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, directories: tuple[str, ...], no_pager: bool, debug: bool) -> None:
+def cli(
+    ctx: click.Context, directories: tuple[str, ...], at: str | None, no_pager: bool, debug: bool
+) -> None:
     """Git for simulations: every state of every run is kept, named, and can be branched from.
 
     A repository is found from the current directory upwards, or by -C DIR or SIMGIT_DIR.
@@ -217,7 +241,8 @@ def cli(ctx: click.Context, directories: tuple[str, ...], no_pager: bool, debug:
       main@200  main@ep5  main@ep5.10  a step, an episode, a state in it
       a..b  a...b  main@100..200       ranges, for log and diff
     """
-    ctx.obj = App(Path(*directories) if directories else Path(), pager=not no_pager)
+    where = Path(*directories) if directories else Path()
+    ctx.obj = App(where, pager=not no_pager, at=at)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import click
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.output import Output
 from simgit.cli.trace_change import trace_edit, trace_filter
-from simgit.cli.trace_view import trace_diff, trace_show
+from simgit.cli.trace_view import trace_diff, trace_plot, trace_show
 from simgit.cli.traces import PIPE, read, write, written
 from simgit.errors import InvalidInput
 from simgit.kube.generate import SCENARIOS, TARGET, Scenario, generate
@@ -213,6 +213,7 @@ def trace_convert(app: App, source: str, target: str, to: str | None, as_json: b
 
 
 for each in (
-    trace_generate, trace_show, trace_diff, trace_edit, trace_filter, trace_validate, trace_convert,
+    trace_generate, trace_show, trace_plot, trace_diff, trace_edit, trace_filter, trace_validate,
+    trace_convert,
 ):  # fmt: skip
     trace.add_command(each)

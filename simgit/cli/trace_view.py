@@ -1,20 +1,24 @@
-"""``simgit trace show`` and ``diff``."""
+"""``simgit trace show``, ``diff`` and ``plot``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.output import Output, clean, plural
+from simgit.cli.plot_loop import write_usage
 from simgit.cli.traces import FILE, read, seconds
 from simgit.kube.trace import Trace
 from simgit.kube.trace_diff import describe, diff_traces
 from simgit.kube.trace_format import trace_id
 from simgit.kube.trace_table import WorkloadRow, workload_table
 from simgit.kube.trace_timeline import EventRow, timeline
+from simgit.plot import occupancy
+from simgit.plot.drawing import check_format
 
 _LISTED = 6
 """How many objects or changes of an event are named without --full."""
@@ -119,3 +123,39 @@ def trace_diff(app: App, before: str, after: str, exit_code: bool, as_json: bool
             out.json(asdict(change)) if as_json else out.line(clean(line))
     if changes and exit_code:
         answer_no()
+
+
+@command(
+    "plot",
+    example="""\
+simgit trace plot day.sktrace
+simgit trace plot day.sktrace --nodes 5 --output day.png""",
+)
+@FILE
+@click.option("-o", "--output", metavar="FILE", help="Draw FILE.png or FILE.svg.")
+@click.option("--nodes", type=click.IntRange(1, 10_000), default=3, show_default=True,
+              help="How many, of 16 CPU and 32Gi each.")  # fmt: skip
+@click.option("--seed", default=0, help="What decides between equal nodes.")
+def trace_plot(
+    app: App, file: str, output: str | None, nodes: int, seed: int, as_json: bool
+) -> None:
+    """Replay a trace on the embedded cluster and show how full its nodes are over time.
+
+    Full is what pods request of what a node has. Without --output, lines for a terminal.
+    """
+    from simgit.kube.embedded import virtual_nodes
+    from simgit.pictures import trace_usage
+
+    if output is not None:
+        check_format(Path(output))
+    found = trace_usage(read(app, file), virtual_nodes(nodes), seed=seed)
+    with app.output(page=output is None) as out:
+        if output is not None:
+            name = Path(file).stem
+            title = f"{name} on {plural(nodes, 'node')}"
+            occupancy(found, title=title).save(app.path(output))
+            out.json({"file": output}) if as_json else out.line(f"wrote {output}")
+        elif as_json:
+            out.json(asdict(found))
+        else:
+            write_usage(out, found)

@@ -162,10 +162,33 @@ def simulate(
     after: Callable[[EmbeddedCluster, int, Event], None] | None = None,
 ) -> EmbeddedCluster:
     """Replay a trace from an empty embedded cluster and return it as it stands at the end."""
+    cluster = embedded_for(
+        trace,
+        simulation,
+        nodes=nodes,
+        seed=seed,
+        faults=faults,
+        priority_classes=priority_classes,
+    )
+    told = None if after is None else (lambda number, event: after(cluster, number, event))
+    replay(trace, cluster, simulation, told)
+    return cluster
+
+
+def embedded_for(
+    trace: Trace,
+    simulation: Simulation = DEFAULT,
+    *,
+    nodes: Sequence[NodeSpec] | None = None,
+    seed: int = 0,
+    faults: Faults = NO_FAULTS,
+    priority_classes: dict[str, int] | None = None,
+) -> EmbeddedCluster:
+    """Return an empty embedded cluster on which a trace can be replayed."""
     lifetimes = None
     if trace.lifecycles:
         lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
-    cluster = EmbeddedCluster(
+    return EmbeddedCluster(
         virtual_nodes() if nodes is None else nodes,
         seed=seed,
         start=trace.start,
@@ -174,6 +197,3 @@ def simulate(
         faults=faults,
         priority_classes=priority_classes,
     )
-    told = None if after is None else (lambda number, event: after(cluster, number, event))
-    replay(trace, cluster, simulation, told)
-    return cluster

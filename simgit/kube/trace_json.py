@@ -14,6 +14,11 @@ from simgit.kube.trace_format import MAX_BYTES, plain_trace, trace_from_plain
 
 def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:
     """Return the content as JSON text, map keys sorted, without loss."""
+    return json.dumps(trace_data(trace), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def trace_data(trace: Trace) -> dict[str, Any]:
+    """Return the content as data that JSON can hold, map keys sorted; trace_from_data reads it."""
     plain = plain_trace(trace)
     plain["index"] = {
         gvk: {name: str(number) for name, number in names.items()}
@@ -23,14 +28,19 @@ def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:
         {"kind": gvk, "name": name, "specs": {str(spec): lives for spec, lives in specs.items()}}
         for (gvk, name), specs in plain["pod_lifecycles"].items()
     ]
-    return json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    return plain
 
 
 def trace_from_json(text: str | bytes, *, max_chars: int = MAX_BYTES) -> Trace:
     """Read what trace_to_json wrote, hashes as strings or as integers; raises InvalidInput."""
     if len(text) > max_chars:
         raise _bad(f"{len(text)} characters are more than the limit of {max_chars}")
-    plain = _parse(text)
+    return trace_from_data(_parse(text))
+
+
+def trace_from_data(data: Any) -> Trace:
+    """Read data in the layout of trace_data, lists or tuples in it; raises InvalidInput."""
+    plain = freeze(data)
     if isinstance(plain, dict):
         plain |= {"index": _index(plain.get("index")), "pod_lifecycles": _lifecycles(plain)}
     return trace_from_plain(plain)
@@ -38,7 +48,7 @@ def trace_from_json(text: str | bytes, *, max_chars: int = MAX_BYTES) -> Trace:
 
 def _parse(text: str | bytes) -> Any:
     try:
-        return freeze(json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant))
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except InvalidInput:
         raise
     except (ValueError, RecursionError) as error:

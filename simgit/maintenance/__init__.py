@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from simgit.maintenance.collect import GcOptions, GcReport, collect, dry_run, gc
+from simgit.maintenance.collect import GcOptions, GcReport, collect, dry_run, gc, window
 from simgit.maintenance.consolidation import Progress
 from simgit.maintenance.lost import Lost, lost
-from simgit.maintenance.plan import DAY, Window
+from simgit.maintenance.plan import Window
 from simgit.maintenance.sweep import Removed
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "dry_run",
     "gc",
     "lost",
+    "window",
 ]

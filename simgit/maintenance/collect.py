@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from simgit.journal import expire
 from simgit.maintenance.consolidation import Progress, consolidate, count_segments
 from simgit.maintenance.plan import DAY, Planner, Window
 from simgit.maintenance.sweep import Removed, Sweeper
 from simgit.odb import ObjectDatabase
-from simgit.reflogs import expire_logs
+from simgit.oplog import OperationLog
+from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs, now
+from simgit.settings import GC_GRACE, GC_REFLOG, get_setting
+from simgit.storage.base import WriteTxn
 
-GRACE_DAYS: Final = 14.0
-"""So long what nothing leads to stays."""
-REFLOG_DAYS: Final = 90.0
-"""So long entries of reflogs stay."""
 _LEAST: Final = 256 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
@@ -41,15 +41,15 @@ class GcReport:
 
 @dataclass(frozen=True)
 class GcOptions:
-    """How long what is not needed stays, in days.
+    """How long what is not needed stays, in days; None for what the repository's settings say.
 
     Attributes:
         grace: what nothing leads to.
-        reflog: entries of reflogs; until they go, they lead to states.
+        expire: entries of reflogs and of the operation log; until they go, they lead to states.
     """
 
-    grace: float = GRACE_DAYS
-    reflog: float = REFLOG_DAYS
+    grace: float | None = None
+    expire: float | None = None
 
 
 class _DryRunError(Exception):
@@ -84,12 +84,11 @@ def gc(
 
 def collect(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
     """Remove what has expired; see ``gc``."""
-    sweeper = _sweeper(odb, refs, options, clock)
+    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
     with odb.write() as raw:
-        txn = sweeper.tally(raw)
-        sweeper.removed.log_entries = expire_logs(txn, _cutoff(options, clock))
-    with odb.read() as snapshot:  # what it reads, the plan within the write need not read again
-        sweeper.planner.plan(snapshot, sweeper.window)
+        _expire(sweeper, raw, options, clock)
+    with odb.read() as txn:  # what it reads, the plan within the write need not read again
+        sweeper.planner.plan(txn, sweeper.window)
     sweeper.sweep()
     return sweeper.removed
 
@@ -99,11 +98,11 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
 
     Writers wait as long as it takes.
     """
-    sweeper = _sweeper(odb, refs, options, clock)
+    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
     try:
         with odb.write() as raw:
+            _expire(sweeper, raw, options, clock)
             txn = sweeper.tally(raw)
-            sweeper.removed.log_entries = expire_logs(txn, _cutoff(options, clock))
             for action in sweeper.begin(txn):
                 action(txn)
             sweeper.finish(txn)
@@ -112,13 +111,28 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
         return sweeper.removed
 
 
-def _sweeper(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock) -> Sweeper:
-    return Sweeper(odb, Planner(odb, refs), Window(clock(), int(options.grace * DAY)))
+def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
+    """Return what time it is, and how long what is pending stays."""
+    with odb.read() as txn:
+        days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
+    return Window(clock(), int(days * DAY))
 
 
-def _cutoff(options: GcOptions, clock: Clock) -> int:
+def _expire(sweeper: Sweeper, raw: WriteTxn, options: GcOptions, clock: Clock) -> None:
+    """Let the logs forget what is too old."""
+    txn = sweeper.tally(raw)
+    if options.expire is None:
+        expire(OperationLog(), txn)
+        days = get_setting(txn, GC_REFLOG)
+    else:
+        days = options.expire
+        expire_operations(txn, _cutoff(days, clock))
+    sweeper.removed.log_entries = expire_logs(txn, _cutoff(days, clock))
+
+
+def _cutoff(days: float, clock: Clock) -> int:
     # at 0 days also what was written in this very nanosecond
-    return clock() - int(options.reflog * DAY) + (options.reflog == 0)
+    return clock() - int(days * DAY) + (days == 0)
 
 
 def is_worth_it(odb: ObjectDatabase) -> bool:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Iterator
 
 from simgit.oid import Oid
+from simgit.oplog import OperationLog
 from simgit.refs import Refs, decode_entry
 from simgit.segment.header import Location, last_header
 from simgit.segment.lines import read_line
 from simgit.storage.base import ReadTxn
-
-Source = Callable[[ReadTxn], Iterator[Oid]]
-"""Yields oids that something beside the refs names: states, runs' records, tags, bindings."""
-SOURCES: Final[list[Source]] = []
-"""What else has roots."""
 
 
 def root_places(refs: Refs, txn: ReadTxn) -> list[Location]:
@@ -23,7 +18,7 @@ def root_places(refs: Refs, txn: ReadTxn) -> list[Location]:
 
 
 def root_oids(refs: Refs, txn: ReadTxn) -> list[Oid]:
-    """Return the oids that refs, reflogs and other sources name.
+    """Return the oids that refs, reflogs and the operation log name.
 
     Raises:
         Integrity: one of them cannot be read.
@@ -33,8 +28,8 @@ def root_oids(refs: Refs, txn: ReadTxn) -> list[Oid]:
         oids += [tag.oid, *([tag.tag] if tag.tag else [])]
     head = refs.head_oid(txn)
     oids += [head] if head is not None else []
-    for source in (_logged, *SOURCES):
-        oids += source(txn)
+    oids += _logged(txn)
+    oids += OperationLog().roots(txn)
     return list(dict.fromkeys(oids))
 
 

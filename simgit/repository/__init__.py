@@ -5,10 +5,11 @@ there, since a command that reads one state should not wait for all the others.
 """
 
 from simgit.repository.attachments import AttachmentOperations
-from simgit.repository.checkouts import CheckoutOperations
 from simgit.repository.data import DataOperations
 from simgit.repository.history import HistoryOperations
+from simgit.repository.operations import LogOperations
 from simgit.repository.recording import RecordingOperations
+from simgit.repository.transport import TransportOperations
 from simgit.repository.upkeep import UpkeepOperations
 
 __all__ = ["Repository"]
@@ -16,10 +17,11 @@ __all__ = ["Repository"]
 
 class Repository(
     RecordingOperations,
-    CheckoutOperations,
+    LogOperations,
     AttachmentOperations,
     HistoryOperations,
     DataOperations,
+    TransportOperations,
     UpkeepOperations,
 ):
     """A store of simulation states with its runs, tags and HEAD.
@@ -27,3 +29,8 @@ class Repository(
     Use ``init`` or ``open``. A context manager; safe with threads; it can be used after a fork,
     and by many processes at once.
     """
+
+    def _repr_html_(self) -> str:
+        from simgit.repository.display import to_html
+
+        return to_html(self)

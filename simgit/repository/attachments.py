@@ -33,7 +33,7 @@ class AttachmentOperations(RepositoryBase):
         if isinstance(data, Path):
             with data.open("rb") as file:
                 blob = self.odb.put_blob(file.read, data.stat().st_size)
-        with self.odb.write() as txn:
+        with self._write("attach", revision, name) as txn:
             if blob is not None:
                 kind, oid = "blob", blob
             else:
@@ -66,7 +66,7 @@ class AttachmentOperations(RepositoryBase):
         """Remove an attachment; return the oid of what it was."""
         from simgit import attachments
 
-        with self.odb.write() as txn:
+        with self._write("detach", revision, name) as txn:
             state = self._resolve(txn, revision).oid
             return attachments.detach(self.odb, txn, state, name)[1]
 

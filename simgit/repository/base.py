@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from simgit.errors import AlreadyExists, NotFound, Storage
 from simgit.failpoints import fail_point
+from simgit.journal import Journal, JournalTxn
 from simgit.layout import (
     DIRECTORY,
     check_format,
@@ -19,6 +22,7 @@ from simgit.layout import (
 )
 from simgit.odb import ObjectDatabase
 from simgit.oid import SHORT, Oid
+from simgit.oplog import OperationLog
 from simgit.refs import Refs
 from simgit.revision import Resolved, Revisions
 from simgit.runs import Runs
@@ -40,6 +44,9 @@ class RepositoryBase:
         self.refs = Refs()
         self.runs_ = Runs(self.odb, self.refs)
         self.revisions = Revisions(self.odb, self.refs)
+        self.oplog = OperationLog()
+        self._command: Journal | None = None
+        self._joined = threading.local()
 
     @classmethod
     def init(cls, path: str | Path = ".") -> Self:
@@ -146,7 +153,60 @@ class RepositoryBase:
         return self._storage.size()
 
     def _read(self) -> AbstractContextManager[ReadTxn]:
-        return self.odb.read()
+        txn: ReadTxn | None = getattr(self._joined, "txn", None)
+        return self.odb.read() if txn is None else nullcontext(txn)
+
+    # --- what is written, as one operation ---
+
+    def name_command(self, command: str, *arguments: object) -> None:
+        """Log whatever this object does from now on as one operation, under a name of its own."""
+        self._command = Journal(self._storage, self.oplog, command, arguments)
+
+    @contextmanager
+    def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
+        """Do what this thread does in the block in one transaction, and log it as one operation.
+
+        If the block raises, nothing was done. Recorders cannot flush in it.
+        """
+        with self._write(command, *arguments):
+            yield
+
+    @contextmanager
+    def _write(
+        self,
+        command: str,
+        *arguments: object,
+        files: bool = False,
+        reverts: int | None = None,
+    ) -> Iterator[JournalTxn]:
+        """Begin the write transaction of a command, or join that of ``transaction``."""
+        txn: JournalTxn | None = getattr(self._joined, "txn", None)
+        if txn is not None:
+            yield txn
+            return
+        with self._journaled(command, *arguments, files=files, reverts=reverts).write() as begun:
+            assert isinstance(begun, JournalTxn)
+            self._joined.txn = begun
+            try:
+                yield begun
+            finally:
+                self._joined.txn = None
+
+    def _journaled(
+        self,
+        command: str,
+        *arguments: object,
+        session: bool = False,
+        files: bool = False,
+        reverts: int | None = None,
+        always: bool = False,
+    ) -> ObjectDatabase:
+        """Return the object database for the writes of a command, which become one operation."""
+        journal = self._command
+        if journal is None:
+            journal = Journal(self._storage, self.oplog, command, arguments)
+        journal.mark(session=session, files=files, reverts=reverts, always=always)
+        return self.odb.on(journal)
 
     def resolve(self, revision: str | Oid) -> Oid:
         """Return the oid of the state that a revision names; see simgit/revision.py.

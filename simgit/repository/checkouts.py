@@ -33,8 +33,6 @@ class CheckoutOperations(ObjectOperations):
         Raises:
             Conflict: files were changed there, and no ``force``; nothing was done.
         """
-        from simgit import worktree as files_on_disk
-
         run = self._run_named(target) if not detach else None
         with self._read() as txn:
             old = self.refs.head_oid(txn)
@@ -42,15 +40,22 @@ class CheckoutOperations(ObjectOperations):
                 new = self.refs.run(txn, run).oid if self.refs.has_run(txn, run) else None
             else:
                 new = self._resolve(txn, target).oid
-        if self.worktree is not None:
-            trees = [self.state(oid).files if oid else None for oid in (old, new)]
-            if trees != [None, None]:
-                files_on_disk.checkout(self.odb, self.worktree, trees[0], trees[1], force)
-        with self.odb.write() as txn:
+        self._switch_files(old, new, force)
+        with self._write("checkout", target, files=True) as txn:
             where: str | Oid | None = run if run is not None else new
             assert where is not None
             self.refs.set_head(txn, where, f"checkout: moving to {target}")
         return new
+
+    def _switch_files(self, old: Oid | None, new: Oid | None, force: bool = False) -> None:
+        """Turn the files of one state in the working directory into those of another."""
+        from simgit import worktree as files_on_disk
+
+        if self.worktree is None:
+            return
+        trees = [self.state(oid).files if oid else None for oid in (old, new)]
+        if trees != [None, None]:
+            files_on_disk.checkout(self.odb, self.worktree, trees[0], trees[1], force)
 
     def _run_named(self, target: str | Oid) -> str | None:
         """Return the run that a target of a checkout names, None if it is another revision."""
@@ -98,7 +103,7 @@ class CheckoutOperations(ObjectOperations):
         Raises:
             AlreadyExists: there is a tag of this name, and no ``force``.
         """
-        with self.odb.write() as txn:
+        with self._write("tag", name, revision) as txn:
             found = self._resolve(txn, revision)
             note = None
             if message is not None:
@@ -117,7 +122,7 @@ class CheckoutOperations(ObjectOperations):
 
     def delete_tag(self, name: str) -> Oid:
         """Delete a tag; return the state's oid."""
-        with self.odb.write() as txn:
+        with self._write("delete-tag", name) as txn:
             return self.refs.delete_tag(txn, name).oid
 
     def reflog(self, ref: str = HEAD) -> list[LogEntry]:

@@ -60,15 +60,13 @@ class HistoryOperations(RepositoryBase):
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
             most = limit if where is None else None
-            parts = logs.blocks(self.odb, txn, logs.ordered(self.odb, txn, wanted), most)
+            stretches = logs.limited(logs.ordered(self.odb, txn, wanted), most)
         if where is not None:
-            matching = islice(logs.matching(self.odb, parts, where), limit)
+            matching = islice(logs.matching(self.odb, stretches, where), limit)
             yield from reversed(list(matching)) if reverse else matching
             return
-        for part in reversed(parts) if reverse else parts:
-            with self._read() as txn:  # short transactions: a slow consumer must not pin pages
-                lines = logs.lines(self.odb, txn, part)
-            yield from reversed(lines) if reverse else lines
+        for page in logs.pages(self.odb, stretches, reverse):
+            yield from page
 
     def outline(
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None

@@ -60,7 +60,7 @@ class RecordingOperations(RepositoryBase):
         )  # fmt: skip
         columns: dict[str, Column] = {name: [item] for name, item in value.items()}
         shown = f"commit: {message}" if message else "commit"
-        with self.odb.write() as txn:
+        with self._write("commit", *([message] if message else [])) as txn:
             if files is not None and self.odb.kind(txn, files) != "tree":
                 raise InvalidInput(f"files: object '{files}' is not a tree", path="files")
             name, ref = self._commit_target(txn, run)
@@ -138,20 +138,26 @@ class RecordingOperations(RepositoryBase):
         if flush_every < 1:
             raise InvalidInput(f"flush_every has to be at least 1, not {flush_every}")
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        with self.odb.write() as txn:
-            names = [run] if isinstance(run, str) else run
-            if names is None:
-                head = self.refs.head(txn)
-                if isinstance(head, Oid):
-                    raise InvalidInput("HEAD is detached: name the run to record, or branch first")
-                names = [head]
-            if len(set(names)) != len(names):
-                raise InvalidInput("a recorder needs one or more runs, each once")
+        names = self._runs_to_record(run)
+        odb = self._journaled("recorder", *names, session=True)
+        with odb.write() as txn:
             origin = self.runs_.origin(txn, spec)
             lanes = [self._lane(txn, name, config, seed, origin) for name in names]
         if isinstance(run, str) or run is None:
-            return Recorder(self.odb, lanes[0], policy, background)
-        return LaneRecorder(self.odb, lanes, policy, background)
+            return Recorder(odb, lanes[0], policy, background)
+        return LaneRecorder(odb, lanes, policy, background)
+
+    def _runs_to_record(self, run: str | Sequence[str] | None) -> list[str]:
+        if run is None:
+            with self._read() as txn:
+                head = self.refs.head(txn)
+            if isinstance(head, Oid):
+                raise InvalidInput("HEAD is detached: name the run to record, or branch first")
+            return [head]
+        names = [run] if isinstance(run, str) else list(run)
+        if len(set(names)) != len(names):
+            raise InvalidInput("a recorder needs one or more runs, each once")
+        return names
 
     def _lane(
         self, txn: Any, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid

@@ -7,7 +7,7 @@ from typing import Any
 
 from simgit import configuration, history
 from simgit.oid import Oid
-from simgit.refs import HEAD
+from simgit.refs import HEAD, RUNS
 from simgit.repository.base import RepositoryBase
 from simgit.runs import RunInfo
 
@@ -55,18 +55,21 @@ class RunOperations(RepositoryBase):
             NotFound: there is no such state.
             InvalidInput: the name is not allowed.
         """
-        with self.odb.write() as txn:
+        shown = start if isinstance(start, str) else start.short()
+        with self._write("branch", name, shown) as txn:
             found = self._resolve(txn, start)
             self.runs_.create(
                 txn, name, found, overrides or {}, seed, metadata or {},
-                f"branch: created from {start if isinstance(start, str) else start.short()}",
+                f"branch: created from {shown}",
             )  # fmt: skip
         return found.oid
 
     def rename_run(self, old: str, new: str) -> None:
         """Rename a run, its reflog with it."""
-        with self.odb.write() as txn:
-            self.refs.rename_run(txn, old, new)
+        with self._write("rename", old, new) as txn:
+            first = self.refs.rename_run(txn, old, new)
+            if old != new:
+                txn.moves.append((RUNS + old, 0, RUNS + new, first))
 
     def delete_run(self, name: str, *, force: bool = False) -> Oid | None:
         """Delete a run's ref; return what it pointed at. Its states and its reflog stay.
@@ -74,12 +77,12 @@ class RunOperations(RepositoryBase):
         Raises:
             Conflict: HEAD points at it, or it is being written.
         """
-        with self.odb.write() as txn:
+        with self._write("delete", name) as txn:
             return self.runs_.delete(txn, name, force).oid
 
     def set_status(self, name: str, status: str) -> None:
         """Set how a run stands: ``completed`` seals it, ``active`` reopens it."""
-        with self.odb.write() as txn:
+        with self._write("set-status", name, status) as txn:
             self.runs_.set_status(txn, name, status)
 
     def config(self, run: str | None = None) -> dict[str, Any]:
@@ -97,7 +100,7 @@ class RunOperations(RepositoryBase):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Change a run's own settings and metadata; keys may be dotted paths."""
-        with self.odb.write() as txn:
+        with self._write("configure", run) as txn:
             self.runs_.configure(txn, run, overrides or {}, tuple(unset), metadata or {})
 
     def contains(self, revision: str | Oid) -> list[str]:

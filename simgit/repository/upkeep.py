@@ -20,7 +20,7 @@ class UpkeepOperations(RepositoryBase):
         progress: maintenance.Progress | None = None,
         *,
         grace: float | None = None,
-        reflog: float | None = None,
+        expire: float | None = None,
         clock: Callable[[], int] = now,
     ) -> maintenance.GcReport:
         """Remove what has expired, join what is small, give back the space; no oid changes.
@@ -29,7 +29,8 @@ class UpkeepOperations(RepositoryBase):
             progress: told how many lines of how many are joined.
             grace: so many days after nothing leads to something any more it is removed; 14 if not
                 given.
-            reflog: entries of reflogs are removed after so many days; 90 if not given.
+            expire: entries of reflogs and of the operation log are removed after so many days;
+                90 if not given.
             clock: returns the time in nanoseconds since 1970.
 
         Raises:
@@ -38,19 +39,20 @@ class UpkeepOperations(RepositoryBase):
         """
         from simgit import maintenance
 
-        return maintenance.gc(self.odb, self.refs, _options(grace, reflog), progress, clock)
+        odb = self._journaled("gc", always=True)
+        return maintenance.gc(odb, self.refs, maintenance.GcOptions(grace, expire), progress, clock)
 
     def gc_preview(
         self,
         *,
         grace: float | None = None,
-        reflog: float | None = None,
+        expire: float | None = None,
         clock: Callable[[], int] = now,
     ) -> maintenance.Removed:
         """Return exactly what ``gc`` would remove now; see there."""
         from simgit import maintenance
 
-        return maintenance.dry_run(self.odb, self.refs, _options(grace, reflog), clock)
+        return maintenance.dry_run(self.odb, self.refs, maintenance.GcOptions(grace, expire), clock)
 
     def unreachable(
         self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
@@ -66,7 +68,7 @@ class UpkeepOperations(RepositoryBase):
         """
         from simgit import maintenance
 
-        window = maintenance.Window(clock(), int(_options(grace, None).grace * maintenance.DAY))
+        window = maintenance.window(self.odb, maintenance.GcOptions(grace), clock)
         return maintenance.lost(self.odb, self.refs, window, every)
 
     def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
@@ -74,10 +76,3 @@ class UpkeepOperations(RepositoryBase):
         from simgit import fsck
 
         return fsck.Fsck(self.odb, self.refs, progress).run()
-
-
-def _options(grace: float | None, reflog: float | None) -> maintenance.GcOptions:
-    from simgit.maintenance import GcOptions
-
-    given = {"grace": grace, "reflog": reflog}
-    return GcOptions(**{name: days for name, days in given.items() if days is not None})

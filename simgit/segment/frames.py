@@ -40,6 +40,11 @@ class Group:
     steps: npt.NDArray[np.int64]  # relative to the first
     start: int  # of the frame
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of one array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def group_size(nbytes: int) -> int:
     """Return how many arrays of so many bytes a group holds."""

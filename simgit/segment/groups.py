@@ -48,7 +48,7 @@ def write_groups(
 ) -> list[tuple[int, list[bytes]]]:
     """Store arrays in groups; return for each group its first step and its members' oids."""
     written = []
-    for stretch in _stretches(members):
+    for stretch in stretches(members):
         steps = [step for step, _, _ in stretch]
         data = encode_group([array for _, _, array in stretch], steps, level)
         _put_group(txn, group_key(line, field, steps[0]), data)
@@ -60,7 +60,7 @@ def _put_group(txn: WriteTxn, key: bytes, data: bytes) -> None:
     txn.put("groups", key, put_body(txn, data) + checksum(data))
 
 
-def _stretches(members: Sequence[Member]) -> Iterator[list[Member]]:
+def stretches(members: Sequence[Member]) -> Iterator[list[Member]]:
     """Cut members where dtype or shape change, and where a group is full."""
     stretch: list[Member] = []
     for member in members:

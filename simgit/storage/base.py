@@ -44,6 +44,7 @@ TABLES: Final = (
     "attachments",
     "chunks",
     "bodies",
+    "operations",
     "pending",
 )
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from simgit import Conflict, NotFound, Oid, Repository
 from simgit.maintenance.mark import links_of
 from simgit.maintenance.plan import DAY
-from simgit.objects import Run
+from simgit.objects import Run, State
 
 RUNS = ["main", "a", "b", "c"]
 runs = st.sampled_from(RUNS)
@@ -162,11 +162,11 @@ class GcMachine(RuleBasedStateMachine):
 
     # --- gc ---
 
-    @rule(grace=st.sampled_from(GRACES), reflog=st.sampled_from([0.0, 30.0, 90.0]))
-    def collect(self, grace: float, reflog: float) -> None:
+    @rule(grace=st.sampled_from(GRACES), expire=st.sampled_from([0.0, 30.0, 90.0]))
+    def collect(self, grace: float, expire: float) -> None:
         repo = self.repo
-        expected = repo.gc_preview(grace=grace, reflog=reflog)
-        removed = repo.gc(grace=grace, reflog=reflog).removed
+        expected = repo.gc_preview(grace=grace, expire=expire)
+        removed = repo.gc(grace=grace, expire=expire).removed
         assert removed == expected
         reached = self.reached()
         lost = set()
@@ -193,6 +193,12 @@ class GcMachine(RuleBasedStateMachine):
             for _, ref in repo.refs.runs(txn):
                 todo += [ref.oid]
                 records += [ref.record]
+            for oid in repo.oplog.roots(txn):
+                thing = repo.odb.object(txn, oid)
+                if isinstance(thing, Run):
+                    records.append(oid)
+                else:
+                    todo += [oid] if isinstance(thing, State) else links_of(thing)
             while records:
                 record = repo.odb.object(txn, records.pop())
                 assert isinstance(record, Run)
@@ -206,7 +212,7 @@ class GcMachine(RuleBasedStateMachine):
         found: set[Oid] = set()
         while todo:
             oid = todo.pop()
-            if oid is not None and oid not in found:
+            if oid is not None and oid in self.states and oid not in found:
                 found.add(oid)
                 todo += self.states[oid].parents
         return found

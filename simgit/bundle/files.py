@@ -1,0 +1,72 @@
+"""Bundles as files: written beside their place and moved there when they are whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import BinaryIO
+
+from simgit.bundle.records import Read, Write
+from simgit.errors import NotFound, Storage
+
+
+@contextmanager
+def reading(file: str | Path | BinaryIO) -> Iterator[Read]:
+    """Yield what reads a bundle.
+
+    Raises:
+        NotFound: there is no such file.
+        Storage: it cannot be read.
+    """
+    if not isinstance(file, (str, Path)):
+        yield file.read
+        return
+    try:
+        with Path(file).open("rb") as opened:
+            yield opened.read
+    except FileNotFoundError:
+        raise NotFound(f"bundle '{file}' not found", path=file) from None
+    except OSError as error:
+        raise Storage(f"cannot read bundle '{file}': {error.strerror}", path=file) from error
+
+
+@contextmanager
+def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
+    """Yield what writes a bundle.
+
+    Raises:
+        Storage: the file cannot be written.
+    """
+    if not isinstance(file, (str, Path)):
+        yield file.write
+        return
+    path = Path(file)
+    try:
+        with _beside(path) as opened:
+            yield opened.write
+            opened.flush()
+            os.fsync(opened.fileno())
+            Path(opened.name).replace(path)
+    except OSError as error:
+        raise Storage(f"cannot write bundle '{file}': {error.strerror}", path=file) from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file in the directory of another; what is left of it is removed."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as opened:
+        try:
+            os.fchmod(opened.fileno(), 0o666 & ~_umask())
+            yield opened  # type: ignore[misc]
+        finally:
+            with suppress(OSError):
+                Path(opened.name).unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,192 @@
+"""``simgit bundle`` and ``simgit import``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from simgit.cli.app import App, answer_no, command, one_of
+from simgit.cli.maintain import size
+from simgit.cli.output import Output, plural
+from simgit.cli.values import REVISION, RUN
+from simgit.errors import NotFound
+
+if TYPE_CHECKING:
+    from simgit.bundle import Manifest
+
+STREAM = "-"
+FILE = click.argument("file", metavar="FILE")
+
+
+@click.group("bundle")
+def bundle() -> None:
+    """Carry runs and tags to another repository, in one file."""
+
+
+@command(
+    "create",
+    example="""\
+simgit bundle create try.bundle try-1 try-2
+simgit bundle create new.bundle main --not main~1000 --attachments agent
+simgit bundle create - --all | ssh host simgit -C runs import -""",
+)
+@FILE
+@click.argument("refs", nargs=-1, metavar="[RUN|TAG]…")
+@click.option("--all", "everything", is_flag=True, help="All runs and tags.")
+@click.option(
+    "--not", "--since", "exclude", multiple=True, metavar="REVISION", type=REVISION,
+    help="Leave out what leads to it: the receiver has that.",
+)  # fmt: skip
+@click.option("--attachments", "names", multiple=True, metavar="NAME", help="Only those so named.")
+@click.option("--no-attachments", is_flag=True, help="No attachments.")
+def create(
+    app: App,
+    file: str,
+    refs: tuple[str, ...],
+    everything: bool,
+    exclude: tuple[str, ...],
+    names: tuple[str, ...],
+    no_attachments: bool,
+    as_json: bool,
+) -> None:
+    """Write runs and tags, with all that leads to them, into FILE; - is standard output."""
+    one_of(attachments=names, no_attachments=no_attachments)
+    if bool(refs) == everything:
+        raise click.UsageError("name the runs and tags, or use --all")
+    wanted = () if no_attachments else names or None
+    with app.repository() as repo:
+        if everything:
+            refs = (*(f"runs/{n}" for n in repo.run_names()), *(f"tags/{n}" for n in repo.tags()))
+        target: Path | BinaryIO = sys.stdout.buffer if file == STREAM else app.path(file)
+        info = repo.create_bundle(target, refs, exclude=exclude, attachments=wanted)
+    if file == STREAM:
+        sys.stdout.buffer.flush()
+        return
+    with app.output() as out:
+        if as_json:
+            out.json(
+                {"states": info.states, "objects": info.objects, "bytes": info.bytes}
+                | {"refs": info.refs, "prerequisites": list(info.prerequisites)}
+            )
+        else:
+            out.line(f"{plural(info.states, 'state')}, {plural(info.objects, 'object')}, "
+                     f"{plural(len(info.refs), 'ref')}: {size(info.bytes)} in {file}")  # fmt: skip
+
+
+@command("list", example="simgit bundle list try.bundle")
+@FILE
+def list_(app: App, file: str, as_json: bool) -> None:
+    """List the runs and tags of FILE, and what a repository must have to import it."""
+    from simgit.bundle import read_manifest
+    from simgit.bundle.files import reading
+
+    with reading(_source(app, file)) as read:
+        manifest = read_manifest(read)
+    with app.output() as out:
+        _write_manifest(out, manifest, as_json)
+
+
+@command("verify", example="simgit bundle verify try.bundle")
+@FILE
+def verify(app: App, file: str, as_json: bool) -> None:
+    """Read all of FILE, derive its names again, and check that it can be imported here.
+
+    Outside a repository only the file itself is checked. Exits with 1 if this repository lacks
+    what the bundle goes on from.
+    """
+    from simgit import bundle as bundles
+    from simgit.bundle.files import reading
+
+    with reading(_source(app, file)) as read:
+        found = bundles.verify(read)
+    missing = _missing(app, found.manifest)
+    with app.output() as out:
+        if as_json:
+            out.json(
+                {"states": found.states, "objects": found.objects, "bytes": found.bytes}
+                | {"refs": found.manifest.refs, "missing": missing}
+            )
+        else:
+            out.line(f"{file} is whole: {plural(found.states, 'state')}, "
+                     f"{plural(found.objects, 'object')}, {size(found.bytes)}")  # fmt: skip
+            for oid in missing or ():
+                out.line(f"this repository lacks state {oid}, which the bundle goes on from")
+    if missing:
+        answer_no()
+
+
+@command(
+    "import",
+    example="""\
+simgit import try.bundle
+simgit import try.bundle --prefix from-ada/""",
+)
+@FILE
+@click.option("--prefix", default="", metavar="TEXT", help="Put before the names of refs.")
+@click.option("--as", "rename", type=RUN, metavar="NAME", help="Name for the bundle's only run.")
+@click.option(
+    "--max-object", type=click.IntRange(min=1), metavar="BYTES",
+    help="Refuse objects that are larger (2 GiB).",
+)  # fmt: skip
+def import_(
+    app: App, file: str, prefix: str, rename: str | None, max_object: int | None, as_json: bool
+) -> None:
+    """Import the runs and tags of a bundle; - is standard input.
+
+    A run that is here already moves forward, or the bundle's is kept aside as NAME.conflict-1. An
+    import that was cut off is gone on with by the same command.
+    """
+    one_of(prefix=prefix, **{"as": rename})
+    with app.repository() as repo, app.output() as out:
+        done = repo.import_bundle(
+            _source(app, file), prefix=prefix, rename=rename, max_object=max_object
+        )
+        if as_json:
+            refs = {name: {"name": o.name, "what": o.what} for name, o in done.refs.items()}
+            out.json({"states": done.states, "objects": done.objects, "refs": refs}
+                     | {"attachments_aside": done.attachments})  # fmt: skip
+            return
+        for name, outcome in done.refs.items():
+            here = "" if outcome.name == name else f" → {outcome.name}"
+            out.line(f"{outcome.what:9}  {name}{here}")
+        for name in done.attachments:
+            out.line(f"aside      attachment {name}")
+        out.line(f"stored {plural(done.states, 'state')}, {plural(done.objects, 'object')}")
+
+
+def _source(app: App, file: str) -> Path | BinaryIO:
+    return sys.stdin.buffer if file == STREAM else app.path(file)
+
+
+def _write_manifest(out: Output, manifest: Manifest, as_json: bool) -> None:
+    if as_json:
+        out.json({"refs": manifest.refs, "prerequisites": list(manifest.prerequisites),
+                  "attachments": manifest.attachments and list(manifest.attachments)})  # fmt: skip
+        return
+    for name, oid in manifest.refs.items():
+        out.line(f"{oid or 'no states yet'!s:64}  {name}")
+    _write_needs(out, manifest.prerequisites)
+
+
+def _write_needs(out: Output, oids: Iterable[object]) -> None:
+    for oid in oids:
+        out.line(f"{oid}  is needed")
+
+
+def _missing(app: App, manifest: Manifest) -> list[str] | None:
+    """Return the prerequisites that the repository lacks; None where there is no repository."""
+    try:
+        repo = app.repository()
+    except NotFound:
+        return None
+    with repo, repo.odb.read() as txn:
+        return [str(o) for o in manifest.prerequisites if repo.odb.states.locate(txn, o) is None]
+
+
+bundle.add_command(create)
+bundle.add_command(list_)
+bundle.add_command(verify)

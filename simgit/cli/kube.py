@@ -1,0 +1,190 @@
+"""``simgit kube``: the cluster behind a recorded state, or behind a trace file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import Output, clean
+from simgit.cli.traces import read, write, written
+from simgit.clusters import Recorded, recorded
+from simgit.errors import InvalidInput
+from simgit.kube.embedded import EmbeddedCluster
+from simgit.kube.quantity import parse_quantity
+from simgit.kube.setting import setting
+from simgit.kube.trace_diff import describe, diff_traces
+from simgit.kube.trace_format import trace_id
+from simgit.refs import HEAD
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PHASES: Final = {"Running": "green", "Pending": "yellow", "Failed": "red"}
+
+
+@click.group("kube")
+def kube() -> None:
+    """Show the cluster of any recorded state of SimKube, or of a trace file."""
+
+
+def _of_cluster(function: F) -> F:
+    """Add what says which cluster is meant."""
+    for option in (
+        click.option("--until", type=click.IntRange(0), help="With --trace: stop at this second."),
+        click.option("--seed", default=0, help="With --trace: decides ties between nodes."),
+        click.option(
+            "--nodes", type=click.IntRange(1), help="With --trace: how many nodes; 3 by default."
+        ),
+        click.option("--trace", metavar="FILE", help="The cluster at the end of a trace."),
+        click.argument("revision", required=False),
+    ):
+        function = option(function)
+    return function
+
+
+def _cluster(
+    app: App,
+    revision: str | None,
+    trace: str | None,
+    nodes: int | None,
+    seed: int,
+    until: int | None,
+) -> EmbeddedCluster:
+    if trace is None:
+        if nodes is not None or seed or until is not None:
+            raise click.UsageError("--nodes, --seed and --until need --trace")
+        return _recorded(app, revision).cluster()
+    if revision is not None:
+        raise click.UsageError("a revision and --trace cannot be used together")
+    return setting(nodes, {"duration": until}).replay(read(app, trace), seed, 0)
+
+
+def _recorded(app: App, revision: str | None) -> Recorded:
+    with app.repository() as repo:
+        return recorded(repo, revision or HEAD)
+
+
+@command(
+    "pods",
+    example="""\
+simgit kube pods train/cpu-slight-dqn-1@200
+simgit kube pods --trace web.sktrace""",
+)
+@_of_cluster
+def pods(app: App, as_json: bool, **which: Any) -> None:
+    """List the pods: on which node each is, or why it waits."""
+    rows = _cluster(app, **which).pods()
+    with app.output(page=True) as out:
+        if as_json:
+            out.json(rows)
+            return
+        heads = ["namespace", "pod", "phase", "ready", "node", "CPU", "memory", "message"]
+        _table(out, heads, [_pod(row) for row in rows], (5, 6))
+
+
+def _pod(row: Mapping[str, Any]) -> list[Any]:
+    phase = row["phase"]
+    return [
+        clean(row["namespace"]), clean(row["name"]), (phase, _PHASES.get(phase, "")),
+        "yes" if row["ready"] else "no", clean(row["node"] or ""), row["cpu"], row["memory"],
+        clean(row["message"] or ""),
+    ]  # fmt: skip
+
+
+@command(
+    "nodes",
+    example="""\
+simgit kube nodes main@ep3.5
+simgit kube nodes --trace web.sktrace --nodes 5""",
+)
+@_of_cluster
+def nodes(app: App, as_json: bool, **which: Any) -> None:
+    """List the nodes: what each offers, and what is taken."""
+    rows = _cluster(app, **which).nodes()
+    with app.output(page=True) as out:
+        if as_json:
+            out.json(rows)
+            return
+        heads = ["node", "ready", "CPU", "", "memory", "", "pods"]
+        _table(out, heads, [_node(row) for row in rows], (2, 3, 4, 5, 6))
+
+
+def _node(row: Mapping[str, Any]) -> list[Any]:
+    used = row["used"]
+    return [
+        clean(row["name"]), "yes" if row["ready"] else ("no", "red"),
+        f"{used['cpu']}/{row['cpu']}", _percent(used["cpu"], row["cpu"]),
+        f"{used['memory']}/{row['memory']}", _percent(used["memory"], row["memory"]),
+        f"{used['pods']}/{row['pods']}",
+    ]  # fmt: skip
+
+
+def _percent(used: str, offered: str) -> str:
+    whole = parse_quantity(offered).nano
+    return f"{100 * parse_quantity(used).nano // whole} %" if whole else ""
+
+
+@command(
+    "events",
+    example="""\
+simgit kube events main@40
+simgit kube events --trace web.sktrace --until 30""",
+)
+@_of_cluster
+@click.option("--object", "wanted", metavar="NAME", help="Only those of objects of this name.")
+def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
+    """List what happened, the oldest first; times count from the first event."""
+    cluster = _cluster(app, **which)
+    rows = [row for row in cluster.events() if wanted in (None, row["name"])]
+    with app.output(page=True) as out:
+        if as_json:
+            out.json(rows)
+            return
+        start = min((row["time"] for row in cluster.events()), default=0)
+        heads = ["time", "kind", "object", "reason", "message"]
+        _table(out, heads, [_event(row, start) for row in rows], (0,))
+
+
+def _event(row: Mapping[str, Any], start: float) -> list[Any]:
+    name = f"{row['namespace']}/{row['name']}" if row["namespace"] else row["name"]
+    return [
+        f"{row['time'] - start:g} s", clean(row["kind"].rpartition(".")[2]), clean(name),
+        clean(row["reason"]), clean(row["message"]),
+    ]  # fmt: skip
+
+
+@command(
+    "trace",
+    example="""\
+simgit kube trace main@40
+simgit kube trace main@40 --output there.sktrace""",
+)
+@click.argument("revision", required=False)
+@click.option("--output", "output", metavar="FILE", help="Write the trace; - for a pipe.")
+def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> None:
+    """Show what a state's actions made of its trace, or write that trace to a file."""
+    found = _recorded(app, revision)
+    if output is not None:
+        if output == "-" and as_json:
+            raise InvalidInput("--json and --output - both write to standard output")
+        write(app, output, found.trace)
+        if output == "-":
+            return
+    changes = diff_traces(found.base, found.trace)
+    with app.output() as out:
+        if as_json:
+            shown = {"id": trace_id(found.trace), "changes": [str(each) for each in changes]}
+            out.json(shown | ({} if output is None else written(output, found.trace)))
+            return
+        out.line(out.paint(f"id {trace_id(found.trace)}", "dim"))
+        for line in describe(changes) if changes else ["as the episode began"]:
+            out.line(clean(line))
+
+
+def _table(out: Output, heads: list[str], rows: list[list[Any]], right: tuple[int, ...]) -> None:
+    out.table([[(head, "bold") for head in heads], *rows], right=right)
+
+
+for _command in (pods, nodes, events, trace):
+    kube.add_command(_command)

@@ -1,0 +1,200 @@
+"""``simgit undo``, ``redo`` and ``op``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import Output, clean, plural, when
+from simgit.oid import Oid
+from simgit.oplog import Change, Fields, Operation
+from simgit.repository import Repository
+
+_SHOWN = 10
+
+
+@click.group("op")
+def op() -> None:
+    """List, show and restore operations.
+
+    An operation is what one command, one call or one recorder changed: runs, tags, HEAD,
+    attachments. OP is its number, or @ for the newest, @~2 for two before it.
+    """
+
+
+@command("log", example="simgit op log -n 5")
+@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
+def op_log(app: App, limit: int | None, as_json: bool) -> None:
+    """List what was done, the newest first."""
+    with app.repository() as repo, app.output(page=True) as out:
+        operations = repo.operations(limit)
+        if as_json:
+            for operation in operations:
+                out.json(record(operation))
+        else:
+            out.table([_row(operation) for operation in operations], (0,))
+
+
+@command("show", example="simgit op show @~1")
+@click.argument("operation", default="@", metavar="[OP]")
+def op_show(app: App, operation: str, as_json: bool) -> None:
+    """Show an operation (the newest by default) and what it changed, before and after."""
+    with app.repository() as repo, app.output(page=True) as out:
+        found, changes = repo.operation(operation), repo.changes(operation)
+        if as_json:
+            out.json(record(found) | {"changed": [change_record(each) for each in changes]})
+        else:
+            _write(out, repo, found, changes)
+
+
+@command("restore", example="simgit op restore 12")
+@click.argument("operation", metavar="OP")
+def op_restore(app: App, operation: str, as_json: bool) -> None:
+    """Make runs, tags, HEAD and attachments what they were after OP; 0 is before all.
+
+    This is an operation as well: undo takes it back. Nothing is done while a process records a
+    run that would change.
+    """
+    with app.repository() as repo, app.output() as out:
+        changes = _done(repo, lambda: repo.restore_operation(operation))
+        if as_json:
+            out.json({"restored": operation, "changed": [change_record(c) for c in changes]})
+            return
+        out.line(f"restored operation {operation}" if changes else "nothing to restore")
+        _write_changes(out, repo, changes)
+
+
+@command("undo", example="""\
+simgit undo
+simgit undo 12""")  # fmt: skip
+@click.argument("operation", required=False, metavar="[OP]")
+def undo(app: App, operation: str | None, as_json: bool) -> None:
+    """Take back the newest operation that is not taken back yet, or OP.
+
+    What was changed again since is named, and nothing is done. What a process records at this
+    moment is passed over, and what another program has recorded has to be named. 'simgit op log'
+    lists the operations; 'simgit redo' does again what was undone.
+    """
+    with app.repository() as repo, app.output() as out:
+        _tell(out, repo, "undone", repo.undo(operation), as_json)
+
+
+@command("redo", example="simgit redo")
+def redo(app: App, as_json: bool) -> None:
+    """Do again what was undone last; a command given since ends this."""
+    with app.repository() as repo, app.output() as out:
+        _tell(out, repo, "done again", repo.redo(), as_json)
+
+
+op.add_command(op_log)
+op.add_command(op_show)
+op.add_command(op_restore)
+
+
+def _done(repo: Repository, call: Any) -> list[Change]:
+    """Do something; return what it changed."""
+    before = repo.operations(1)
+    call()
+    after = repo.operations(1)
+    return repo.changes() if after != before else []
+
+
+def _tell(out: Output, repo: Repository, verb: str, operation: Operation, as_json: bool) -> None:
+    changes = repo.changes()
+    if as_json:
+        changed = [change_record(change) for change in changes]
+        out.json({verb.replace(" ", "_"): record(operation), "changed": changed})
+        return
+    out.line(f"{verb}: {out.paint(str(operation.number), 'oid')} {clean(operation.title)}")
+    _write_changes(out, repo, changes)
+
+
+def record(operation: Operation) -> dict[str, Any]:
+    """Return an operation as what ``--json`` prints."""
+    return {
+        "number": operation.number, "command": operation.command,
+        "arguments": list(operation.arguments), "time": operation.time, "until": operation.until,
+        "process": operation.process, "session": operation.session, "reverts": operation.reverts,
+        "changes": operation.changes,
+    }  # fmt: skip
+
+
+def change_record(change: Change) -> dict[str, Any]:
+    """Return a change as what ``--json`` prints: oids as hex."""
+    sides = {"old": _jsonable(change.old), "new": _jsonable(change.new)}
+    if change.binding is not None:
+        return {"state": change.binding[0], "name": change.binding[1], **sides}
+    return {"ref": change.ref, **sides}
+
+
+def _jsonable(fields: Fields | None) -> Fields | None:
+    if fields is None:
+        return None
+    return {name: Oid(v) if isinstance(v, bytes) else v for name, v in fields.items()}
+
+
+def _row(operation: Operation) -> list[Any]:
+    what = clean(operation.title)
+    if operation.command in ("undo", "redo") and operation.reverts is not None:
+        what = f"{operation.command} {' '.join(operation.arguments)}".rstrip()
+    return [(str(operation.number), "oid"), when(operation.until), what]
+
+
+def _write(out: Output, repo: Repository, operation: Operation, changes: list[Change]) -> None:
+    out.line(out.paint(f"operation {operation.number}", "oid"))
+    rows: list[tuple[str, str]] = [("command", clean(operation.title))]
+    rows.append(("began", when(operation.time)))
+    if operation.session:
+        rows.append(("until", when(operation.until)))
+    rows.append(("process", f"{operation.process['pid']}"))
+    if operation.reverts is not None:
+        rows.append(("reverts", f"operation {operation.reverts}"))
+    out.table([[(f"{name}:", "bold"), text] for name, text in rows])
+    _write_changes(out, repo, changes, len(changes))
+
+
+def _write_changes(
+    out: Output, repo: Repository, changes: list[Change], most: int = _SHOWN
+) -> None:
+    digits = repo.abbreviation
+    for change in changes[:most]:
+        out.line(f"    {_name(out, change, digits)} {clean(_what(change, digits))}")
+    if len(changes) > most:
+        out.line(f"    … {plural(len(changes) - most, 'change')} more")
+
+
+def _name(out: Output, change: Change, digits: int) -> str:
+    if change.binding is not None:
+        state, name = change.binding
+        return f"{out.paint(state.short(digits), 'oid')} attachment {clean(name)}:"
+    style = {"runs": "run", "tags": "tag"}.get(str(change.ref).partition("/")[0], "head")
+    return out.paint(f"{change.ref}:", style)
+
+
+def _what(change: Change, digits: int) -> str:
+    """Return what became of a ref or a binding, in words."""
+    if change.old is None:
+        return f"created at {_at(change.new, digits)}"
+    if change.new is None:
+        return f"removed (was {_at(change.old, digits)})"
+    if "oid" in change.new or "run" in change.new or "binding" in change.new:
+        return f"{_at(change.old, digits)} → {_at(change.new, digits)}"
+    names = {"record": "configuration", "returned": "return"}
+    shown = [names.get(name, name) for name in change.new if name not in ("ended", "line", "step")]
+    if "status" in change.new:
+        shown[shown.index("status")] = f"{change.old['status']} → {change.new['status']}"
+    return ", ".join(shown)
+
+
+def _at(fields: Fields | None, digits: int) -> str:
+    if fields is None:
+        return "nothing"
+    if "run" in fields:
+        return str(fields["run"])
+    oid = fields.get("binding", fields.get("oid"))
+    if oid is None:
+        return "no states"
+    step = f" step {fields['step']}" if "step" in fields else ""
+    return Oid(oid).short(digits) + step

@@ -1,0 +1,177 @@
+"""``simgit plot``: learning curves as a picture, or as lines of a terminal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from simgit.cli.app import App, command
+from simgit.cli.output import Output, clean, number, plural, width
+from simgit.cli.values import REVISION
+from simgit.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from simgit.plot import Band, Curve
+    from simgit.repository import Repository
+
+KINDS = ("returns", "lengths", "pods", "occupancy")
+_LAST = 10
+"""The mean of so many episodes stands for how a run does now."""
+
+
+@command(
+    "plot",
+    example="""\
+simgit plot
+simgit plot main high-lr --smooth 10 --output curves.png
+simgit plot 'train/*' --bands --x steps --output seeds.svg
+simgit plot main@ep5 --kind pods""",
+)
+@click.argument("revisions", nargs=-1, type=REVISION, metavar="[RUN]…")
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="returns", show_default=True, help="What to show."
+)
+@click.option("-o", "--output", metavar="FILE", help="Draw FILE.png or FILE.svg.")
+@click.option(
+    "--smooth", type=click.IntRange(1), default=1, metavar="N", help="Mean over N episodes."
+)
+@click.option(
+    "--x", type=click.Choice(["episodes", "steps"]), default="episodes", show_default=True,
+    help="What to show it over.",
+)  # fmt: skip
+@click.option("--bands", is_flag=True, help="Join runs that differ in their seeds only.")
+@click.option("--title", default="", help="The picture's title.")
+def plot(
+    app: App,
+    revisions: tuple[str, ...],
+    kind: Any,
+    output: str | None,
+    smooth: int,
+    x: Any,
+    bands: bool,
+    title: str,
+    as_json: bool,
+) -> None:
+    """Show how runs did over episodes, HEAD's by default: in the terminal, or as a picture.
+
+    A run that was branched off another goes on where that one was; a diamond is where. With
+    --bands runs that differ only in their seeds are shown as their mean with its 95 % interval.
+    RUN may be a pattern like 'try-*'.
+
+    --kind pods shows an agent on a cluster: ready and pending pods and its actions, in the last
+    episode of RUN or in one like main@ep5; --kind occupancy how full the nodes are.
+    """
+    if output is not None:
+        from simgit.plot.drawing import check_format
+
+        check_format(Path(output))
+    with app.repository() as repo, app.output() as out:
+        runs = matching(repo, revisions)
+        if kind in ("pods", "occupancy"):
+            from simgit.cli import plot_loop
+
+            target = None if output is None else app.path(output)
+            revision = plot_loop.one(runs, kind, repo)
+            draw = plot_loop.pods if kind == "pods" else plot_loop.occupancy
+            draw(out, repo, revision, target, title, as_json)
+        elif output is not None:
+            from simgit.pictures import learning_curves
+
+            drawing = learning_curves(
+                repo, runs, [kind], x=x, window=smooth, bands=bands, title=title
+            )
+            drawing.save(app.path(output))
+            out.json({"file": output}) if as_json else out.line(f"wrote {output}")
+        else:
+            from simgit.pictures import by_seed, curves
+
+            found: Sequence[Curve | Band] = curves(repo, runs, kind, x=x)
+            if bands:
+                found = by_seed(repo, curves(repo, runs, kind, x=x), smooth)
+            _write(out, found, kind, x, smooth, as_json)
+
+
+def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
+    """Return the runs that patterns fit, and other revisions as they are.
+
+    Raises:
+        InvalidInput: a pattern fits no run.
+    """
+    from fnmatch import fnmatchcase
+
+    found: list[str] = []
+    for text in revisions:
+        if not any(c in text for c in "*?["):
+            found.append(text.removeprefix("runs/"))
+            continue
+        fitting = [name for name in repo.run_names() if fnmatchcase(name, text)]
+        if not fitting:
+            raise InvalidInput(f"no run fits '{text}'")
+        found += fitting
+    return list(dict.fromkeys(found))
+
+
+def _write(
+    out: Output, found: Sequence[Curve | Band], kind: str, x: str, window: int, as_json: bool
+) -> None:
+    from simgit.plot import Band, chart, smooth
+
+    shown = [
+        (each, each.mean if isinstance(each, Band) else smooth(each.y, window)) for each in found
+    ]
+    if as_json:
+        for each, values in shown:
+            record: dict[str, Any] = {"label": each.label, "kind": kind}
+            record |= {x: each.x, "values": values}
+            if isinstance(each, Band):
+                record |= {"low": each.low, "high": each.high, "runs": each.count}
+            out.json(record)
+        return
+    if not any(len(values) for _, values in shown):
+        raise InvalidInput("there is no episode to show")
+    if len(shown) > 1:
+        _write_table(out, shown, kind)
+        return
+    each, values = shown[0]
+    room = _columns() - 14
+    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), 'episode')}")
+    for line in chart(values, max(10, min(room, 100))):
+        out.line(line)
+    out.line(_summary(values))
+
+
+def _summary(values: Any) -> str:
+    last = values[-_LAST:]
+    return (
+        f"first {number(values[0])}, best {number(float(np.nanmax(values)))}, "
+        f"last {len(last)}: {number(float(np.nanmean(last)))} on average"
+    )
+
+
+def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
+    from simgit.plot import sparkline
+
+    longest = max(width(each.label) for each, _ in shown)
+    room = max(10, min(_columns() - longest - 36, 60))
+    everything = np.concatenate([values for _, values in shown])
+    low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
+    heads = ["run", kind, "episodes", "best", f"last {_LAST}"]
+    rows: list[list[Any]] = [[(head, "bold") for head in heads]]
+    for each, values in shown:
+        numbers = (
+            [number(float(np.nanmax(values))), number(float(np.nanmean(values[-_LAST:])))]
+            if len(values) else ["-", "-"]
+        )  # fmt: skip
+        line = sparkline(values, room, low, high)
+        rows.append([(clean(each.label), "run"), line, str(len(values)), *numbers])
+    out.table(rows, right=(2, 3, 4))
+    out.line(f"▁ is {number(low)}, █ is {number(high)}")
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((80, 24)).columns

@@ -1,0 +1,58 @@
+"""The Arcade Learning Environment: the emulator's own state, its random numbers with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from simgit.gym.drivers.base import Engine
+
+_FRAMES: Final = 12
+"""After so many frames the emulator has taken over an action, but for a chance of 0.25 ** 12."""
+
+
+class Ale(Engine):
+    """AtariEnv.
+
+    With sticky actions the emulator keeps the action that it plays, which is in no state that it
+    hands out. So an earlier state is restored and the actions from there are executed again, by
+    which that action is right; then the state itself is restored.
+    The screen is that of the last frame that was emulated: the observation at a restored state is
+    the recorded one.
+    """
+
+    name: ClassVar[str] = "ale"
+    owned: ClassVar[frozenset[str]] = frozenset({"ale", "_action_set"})
+
+    def accepts(self, core: Any) -> bool:
+        """Return whether it is an AtariEnv."""
+        module = sys.modules.get("ale_py.env")
+        return module is not None and isinstance(core, module.AtariEnv)
+
+    def lead(self, core: Any) -> int:
+        """Return the steps of twelve frames, at least three; also if no action sticks.
+
+        (Q*bert is not exact alone even then.)
+        """
+        skip = core._frameskip if isinstance(core._frameskip, int) else core._frameskip[0]
+        return max(3, -(-_FRAMES // skip))
+
+    def capture(self, core: Any) -> Any:
+        """Return the emulator's state as bytes in an array."""
+        state = core.ale.cloneState(include_rng=True)
+        return {"state": np.frombuffer(state.__getstate__(), np.uint8)}
+
+    def apply(self, core: Any, data: Any) -> None:
+        """Put it back."""
+        state = sys.modules["ale_py"].ALEState(np.asarray(data["state"], np.uint8).tobytes())
+        core.ale.restoreState(state)
+
+    def reseed(self, core: Any, seed: int) -> None:
+        """Load the game anew with another seed, and put its state into that."""
+        state = core.ale.cloneState(include_rng=False)
+        core.ale.setInt("random_seed", seed)
+        core.load_game()
+        core.ale.reset_game()
+        core.ale.restoreState(state)

@@ -1,0 +1,149 @@
+"""The attributes of all layers as stored data: plain where all of them are, else one pickle.
+
+``body`` is the encoding as bytes in an array, padded: an array is stored as its difference to the
+one of the snapshot before, and only one of the same size can be. Large attributes that stay as they
+are (Taxi's table) stand in ``large`` as bytes of their own, which are stored once.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.codec import encode_value, unpack_value
+from simgit.errors import Integrity, InvalidInput
+from simgit.gym.drivers import pickles
+from simgit.gym.drivers.layers import state_of
+from simgit.gym.drivers.plain import Encoder, NotPlain, decode
+
+_PAD: Final = 128
+_LARGE: Final = 256
+"""A container with so many containers and arrays in it is looked at as a whole."""
+Owned = Sequence[frozenset[str] | None]
+
+
+class Attributes:
+    """Takes the attributes out of layers, and remembers what was large and did not change."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], tuple[bytes, bytes]] = {}
+
+    def capture(self, stack: Sequence[Any], owned: Owned) -> dict[str, Any]:
+        """Return the attributes of all layers.
+
+        Args:
+            stack: the layers.
+            owned: for each layer the attributes that are not taken; None for none at all.
+
+        Raises:
+            CannotSnapshot: an attribute can be neither encoded nor pickled.
+        """
+        states = [
+            {} if names is None else state_of(layer, names)
+            for layer, names in zip(stack, owned, strict=True)
+        ]
+        try:
+            return self._plain(states)
+        except NotPlain:
+            return {"form": "pickle", "body": _padded(pickles.dump(states, stack))}
+
+    def _plain(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        encoder, rows = Encoder(), []
+        large: list[bytes] = []
+        for i, state in enumerate(states):
+            row = {}
+            for name, value in state.items():
+                known = self._large(i, name, value, encoder)
+                if known is None:
+                    row[name] = encoder.encode(value)
+                else:
+                    row[name] = {"L": len(large)}
+                    large.append(known)
+            rows.append(row)
+        body = _padded(encode_value(rows, "attributes"))
+        return {"form": "plain", "body": body, **({"large": large} if large else {})}
+
+    def _large(self, layer: int, name: str, value: Any, encoder: Encoder) -> bytes | None:
+        """Return the encoding of a container if it is large, from memory if it has not changed."""
+        if type(value) not in (dict, list, tuple):
+            return None
+        key = layer, name
+        if key not in self._known and not _is_large(value):
+            return None
+        image = _image(value)
+        before = self._known.get(key)
+        if before is None or before[0] != image:
+            self._known[key] = before = image, encode_value(encoder.encode(value), name)
+        return before[1]
+
+
+def _image(value: Any) -> bytes:
+    """Return bytes that say whether a value has changed; much quicker than encoding it."""
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception as error:
+        raise NotPlain(str(error)) from error
+
+
+def _is_large(value: Any) -> bool:
+    """Return whether a container holds many values, looking at no more than it has to."""
+    waiting, count = [value], 0
+    while waiting and count < _LARGE:
+        items = waiting.pop()
+        inner = items.values() if type(items) is dict else items
+        count += len(inner)
+        waiting += [item for item in inner if type(item) in (dict, list, tuple)]
+    return count >= _LARGE
+
+
+def _padded(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return bytes as an array with their length before them and zeros behind."""
+    whole = len(data).to_bytes(8, "little") + data
+    return np.frombuffer(whole + bytes(-len(whole) % _PAD), np.uint8)
+
+
+def _unpadded(body: Any) -> bytes:
+    whole = np.asarray(body, np.uint8).tobytes()
+    size = int.from_bytes(whole[:8], "little")
+    if size > len(whole) - 8:
+        raise Integrity("the body of a snapshot is cut short")
+    return whole[8 : 8 + size]
+
+
+def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
+    """Put attributes back; those that came up since are removed. A pickle is loaded.
+
+    Raises:
+        InvalidInput: the snapshot is of another stack of layers.
+        Integrity: it is damaged.
+    """
+    body = _unpadded(data["body"])
+    if data["form"] == "pickle":
+        states = pickles.load(body, stack)
+    else:
+        states = [_decoded(row, data.get("large", ())) for row in unpack_value(body)]
+    if len(states) != len(stack):
+        raise InvalidInput(
+            f"the snapshot is of {len(states)} layers, the environment has {len(stack)}"
+        )
+    for layer, names, state in zip(stack, owned, states, strict=True):
+        if names is not None:
+            _set(layer, names, state)
+
+
+def _decoded(row: dict[str, Any], large: Sequence[bytes]) -> dict[str, Any]:
+    found = {}
+    for name, plain in row.items():
+        if type(plain) is dict and "L" in plain:
+            plain = unpack_value(bytes(large[plain["L"]]))
+        found[name] = decode(plain)
+    return found
+
+
+def _set(layer: Any, owned: frozenset[str], state: dict[str, Any]) -> None:
+    for name in state_of(layer, owned).keys() - state.keys():
+        del vars(layer)[name]
+    vars(layer).update(state)

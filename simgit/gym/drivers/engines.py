@@ -1,0 +1,97 @@
+"""Engines that need no library: the generic one, an environment's own methods, retro."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+import numpy as np
+
+from simgit.gym.drivers.base import Engine
+
+
+class Generic(Engine):
+    """The attributes are the state."""
+
+    def accepts(self, core: Any) -> bool:
+        """Return True: whether attributes can be stored is found out by storing them."""
+        return True
+
+
+class Methods(Engine):
+    """An environment's own ``get_state() -> data`` and ``set_state(data)``: all of its state."""
+
+    name: ClassVar[str] = "methods"
+    has_attributes: ClassVar[bool] = False
+
+    def accepts(self, core: Any) -> bool:
+        """Return whether the environment has both methods."""
+        return callable(getattr(core, "get_state", None)) and callable(
+            getattr(core, "set_state", None)
+        )
+
+    def capture(self, core: Any) -> Any:
+        """Return what the environment returns."""
+        return core.get_state()
+
+    def apply(self, core: Any, data: Any) -> None:
+        """Give it back to the environment."""
+        core.set_state(data)
+
+
+class Functional(Engine):
+    """JAX environments made of functions (``phys2d``, ``tabular``): ``state`` and ``rng``."""
+
+    name: ClassVar[str] = "functional"
+    owned: ClassVar[frozenset[str]] = frozenset({"state", "rng", "func_env", "render_state"})
+
+    def accepts(self, core: Any) -> bool:
+        """Return whether it is one of Gymnasium's functional environments."""
+        module = sys.modules.get("gymnasium.envs.functional_jax_env")
+        return module is not None and isinstance(
+            core, (module.FunctionalJaxEnv, module.FunctionalJaxVectorEnv)
+        )
+
+    def capture(self, core: Any) -> Any:
+        """Return the leaves of ``state`` and ``rng``."""
+        tree = sys.modules["jax"].tree
+        leaves = [np.array(leaf) for leaf in tree.leaves((getattr(core, "state", None), core.rng))]
+        return {"leaves": leaves, "reset": hasattr(core, "state")}
+
+    def apply(self, core: Any, data: Any) -> None:
+        """Put leaves into a state of the same form, which a reset makes."""
+        jax = sys.modules["jax"]
+        if not data["reset"]:
+            core.rng = jax.numpy.asarray(data["leaves"][0])
+            return
+        if not hasattr(core, "state"):
+            core.reset()
+        form = jax.tree.structure((core.state, core.rng))
+        leaves = [jax.numpy.asarray(leaf) for leaf in data["leaves"]]
+        core.state, core.rng = jax.tree.unflatten(form, leaves)
+
+    def reseed(self, core: Any, seed: int) -> None:
+        """Start the random numbers anew."""
+        core.rng = sys.modules["jax"].random.PRNGKey(seed)
+
+
+class Retro(Engine):
+    """stable-retro: the emulator's own state. Written from its documentation, and not tested."""
+
+    name: ClassVar[str] = "retro"
+    owned: ClassVar[frozenset[str]] = frozenset({"em", "data", "movie", "ram", "img"})
+
+    def accepts(self, core: Any) -> bool:
+        """Return whether it is a RetroEnv."""
+        module = sys.modules.get("retro") or sys.modules.get("stable_retro")
+        return module is not None and isinstance(core, module.RetroEnv)
+
+    def capture(self, core: Any) -> Any:
+        """Return the emulator's state."""
+        return {"state": np.frombuffer(core.em.get_state(), np.uint8)}
+
+    def apply(self, core: Any, data: Any) -> None:
+        """Put it back, and read the variables of the game from it, as its reset does."""
+        core.em.set_state(np.asarray(data["state"], np.uint8).tobytes())
+        core.data.reset()
+        core.data.update_ram()

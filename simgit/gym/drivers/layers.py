@@ -1,0 +1,89 @@
+"""The layers of an environment: its wrappers from the outside in, itself, its parts if a vector."""
+
+from __future__ import annotations
+
+import functools
+import types
+from enum import Enum
+from typing import Any, Final
+
+from gymnasium import Env, Space, Wrapper
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
+
+from simgit.gym.spec import only_looks_on
+
+LEFT_OUT: Final = frozenset({
+    # what an environment is made of
+    "env", "envs", "env_fns", "unwrapped", "spec", "_cached_spec", "metadata", "_metadata",
+    "_saved_kwargs", "_ezpickle_args", "_ezpickle_kwargs", "reward_range", "observation_mode",
+    "autoreset_mode",
+    # spaces
+    "action_space", "observation_space", "_action_space", "_observation_space",
+    "single_action_space", "single_observation_space", "_single_action_space",
+    "_single_observation_space",
+    # random numbers, which are kept by themselves
+    "_np_random", "_np_random_seed",
+    # what draws it
+    "render_mode", "screen", "clock", "window", "surf", "isopen", "font", "render_size", "viewer",
+    "renderer", "mujoco_renderer", "window_surface", "clicked", "render_state",
+})  # fmt: skip
+"""Attributes that are no state: what an environment is made of, and what draws it."""
+_CONSTANT: Final = (
+    Space,
+    EnvSpec,
+    Enum,
+    type,
+    functools.partial,
+    types.ModuleType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+)
+_DRAWING: Final = ("pygame", "glfw", "matplotlib", "OpenGL", "moviepy")
+
+
+def layers(env: Any) -> list[Any]:
+    """Return an environment's wrappers from the outside in, the environment, and its parts.
+
+    Wrappers that change nothing are left out; see ``simgit.gym.spec.only_looks_on``.
+    """
+    found: list[Any] = []
+    _descend(env, found)
+    return found
+
+
+def _descend(env: Any, found: list[Any]) -> None:
+    while True:
+        if not (isinstance(env, Wrapper) and only_looks_on(env)):
+            found.append(env)
+        if is_core(env):
+            break
+        env = env.env
+    for part in getattr(env, "envs", ()):
+        _descend(part, found)
+
+
+def is_core(layer: Any) -> bool:
+    """Return whether a layer is no wrapper."""
+    return "env" not in vars(layer) or not isinstance(layer.env, (Env, VectorEnv))
+
+
+def state_of(layer: Any, owned: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the attributes of a layer that are state, by name."""
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if name not in LEFT_OUT and name not in owned and not _is_constant(value)
+    }
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, _CONSTANT):
+        return True
+    return type(value).__module__.partition(".")[0] in _DRAWING
+
+
+def class_name(layer: Any) -> str:
+    """Return the full name of a layer's class."""
+    return f"{type(layer).__module__}.{type(layer).__qualname__}"

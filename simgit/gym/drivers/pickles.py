@@ -1,0 +1,102 @@
+"""The attributes of all layers in one pickle, where some have no plain form.
+
+Layers, their spaces, specs and random generators stand in it as names ("persistent ids"), so that
+what refers to them refers to those of the environment that it is loaded into.
+Loading runs code of whoever made it: only what a user trusts may come here.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from gymnasium import Env, Space
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils import EzPickle
+
+from simgit.errors import Integrity
+from simgit.gym.drivers.base import CannotSnapshot
+
+Table = dict[int, tuple[Any, ...]]
+
+
+def dump(states: Any, stack: Sequence[Any]) -> bytes:
+    """Return the attributes of all layers as bytes.
+
+    Raises:
+        CannotSnapshot: a part cannot be pickled, or would come back as if just constructed.
+    """
+    file = io.BytesIO()
+    try:
+        _Pickler(file, stack).dump(states)
+    except CannotSnapshot:
+        raise
+    except Exception as error:  # whatever __reduce__ of a stranger raises
+        raise CannotSnapshot(f"cannot be pickled: {error}") from error
+    return file.getvalue()
+
+
+def load(data: bytes, stack: Sequence[Any]) -> Any:
+    """Return the attributes of all layers, those of ``stack`` in them. Runs what the pickle says.
+
+    Raises:
+        Integrity: it cannot be loaded.
+    """
+    try:
+        return _Unpickler(io.BytesIO(data), stack).load()
+    except Integrity:
+        raise
+    except Exception as error:
+        raise Integrity(f"the pickle of a snapshot cannot be loaded: {error}") from error
+
+
+def _names(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
+    """Return the objects that have names, the same for each environment made in one way."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for i, layer in enumerate(stack):
+        found["layer", i] = layer
+        for name, value in vars(layer).items():
+            if isinstance(value, (Space, EnvSpec)):
+                found["constant", i, name] = value
+        generator = vars(layer).get("_np_random")
+        if generator is not None:
+            found["random", i] = generator
+    return found
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, stack: Sequence[Any]) -> None:
+        super().__init__(file, protocol=5)
+        self._table: Table = {}
+        for name, value in _names(stack).items():
+            self._table.setdefault(id(value), name)
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Return the name of an object that has one.
+
+        Raises:
+            CannotSnapshot: the object's pickle would not hold its state.
+        """
+        name = self._table.get(id(obj))
+        if name is None and isinstance(obj, (Env, EzPickle)):
+            kind = type(obj).__name__
+            raise CannotSnapshot(f"holds a '{kind}', whose pickle is not its state")
+        return name
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, stack: Sequence[Any]) -> None:
+        super().__init__(file)
+        self._named = _names(stack)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return the object of a name.
+
+        Raises:
+            Integrity: the environment has none such.
+        """
+        if pid not in self._named:
+            raise Integrity(f"a snapshot refers to '{pid}', which the environment does not have")
+        return self._named[pid]

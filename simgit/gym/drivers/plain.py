@@ -1,0 +1,184 @@
+"""Attributes as canonical values, exactly: what comes back has the same types, order and bits.
+
+Canonical values (docs/object-format.md §2) have no sets, deques, random generators or order of
+keys. Each of those is a dict with one key that says what it is:
+
+    {"d": [key, value, …]}   dict              {"q": [items, maxlen]}  deque
+    {"s": items}  {"f": items}  set, frozenset {"b": bytes}            bytearray
+    {"0": scalar} array of shape ()            {"g": [name, state]}    numpy.random.Generator
+    {"r": state}  numpy.random.RandomState     {"p": [version, words, gauss]}  random.Random
+    {"m": attributes}  Gymnasium's RunningMeanStd
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from gymnasium.wrappers.utils import RunningMeanStd
+
+from simgit.errors import Integrity
+
+_ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
+_BITS: Final = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+
+
+class NotPlain(Exception):
+    """A value has no plain form."""
+
+
+class Encoder:
+    """Encodes values of one snapshot.
+
+    What is changed through two references would come back as two: a mutable value that occurs
+    twice is not plain.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[int, Any] = {}  # the values too: an id may be given again once one is gone
+
+    def encode(self, value: Any) -> Any:
+        """Return the plain form of a value, a copy.
+
+        Raises:
+            NotPlain: it has none.
+        """
+        kind = type(value)
+        if kind in _ATOMS or (isinstance(value, np.generic) and kind.__module__ == "numpy"):
+            return value
+        if kind is tuple:
+            return tuple(map(self.encode, value))
+        encode = _ENCODE.get(kind)
+        if encode is None:
+            raise NotPlain(f"a value of type '{kind.__module__}.{kind.__qualname__}'")
+        if id(value) in self.seen:
+            raise NotPlain(f"a {kind.__name__} that is referred to twice")
+        self.seen[id(value)] = value
+        return encode(self, value)
+
+    def items(self, values: Any) -> list[Any]:
+        """Return the plain forms of several values."""
+        return list(map(self.encode, values))
+
+
+def _array(_: Encoder, value: Any) -> Any:
+    if value.dtype.kind not in "biufcSUmM" or not value.flags.c_contiguous:
+        raise NotPlain(f"an array of dtype '{value.dtype}'")
+    return {"0": value[()]} if value.ndim == 0 else value.copy()
+
+
+def _dict(encoder: Encoder, value: Any) -> Any:
+    return {"d": [encoder.encode(part) for item in value.items() for part in item]}
+
+
+def _deque(encoder: Encoder, value: Any) -> Any:
+    return {"q": [encoder.items(value), value.maxlen]}
+
+
+def encode_generator(generator: np.random.Generator) -> Any:
+    """Return the plain form of a generator.
+
+    Raises:
+        NotPlain: its bit generator is none of NumPy's.
+    """
+    state = dict(generator.bit_generator.state)
+    name = state.pop("bit_generator")
+    if name not in _BITS:
+        raise NotPlain(f"a generator '{name}'")
+    return [name, state]
+
+
+def _python_random(_: Encoder, value: random.Random) -> Any:
+    version, words, gauss = value.getstate()
+    return {"p": [version, np.array(words, np.uint64), gauss]}
+
+
+_ENCODE: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
+    np.ndarray: _array,
+    list: lambda encoder, value: encoder.items(value),
+    dict: _dict,
+    deque: _deque,
+    set: lambda encoder, value: {"s": encoder.items(value)},
+    frozenset: lambda encoder, value: {"f": encoder.items(value)},
+    bytearray: lambda _, value: {"b": bytes(value)},
+    np.random.Generator: lambda _, value: {"g": encode_generator(value)},
+    np.random.RandomState: lambda _, value: {"r": value.get_state(legacy=False)},
+    random.Random: _python_random,
+    RunningMeanStd: lambda encoder, value: {"m": _dict(encoder, vars(value))["d"]},
+}
+
+
+def decode(plain: Any) -> Any:
+    """Return the value of a plain form; arrays may be written to.
+
+    Raises:
+        Integrity: it is no plain form.
+    """
+    kind = type(plain)
+    if kind is tuple:
+        return tuple(map(decode, plain))
+    if kind is list:
+        return list(map(decode, plain))
+    if kind is np.ndarray:
+        return plain.copy()
+    if kind is not dict:
+        return plain
+    ((tag, body),) = plain.items() if len(plain) == 1 else ((None, None),)
+    if tag not in _DECODE:
+        raise Integrity(f"'{tag}' is no form of a value in a snapshot")
+    return _DECODE[tag](body)
+
+
+def _decode_dict(body: Any) -> dict[Any, Any]:
+    parts = list(map(decode, body))
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def decode_generator(body: Any) -> np.random.Generator:
+    """Return the generator of a plain form.
+
+    Raises:
+        Integrity: its bit generator is none of NumPy's.
+    """
+    name, state = body
+    if name not in _BITS:
+        raise Integrity(f"'{name}' is no bit generator")
+    bits = getattr(np.random, name)(0)
+    bits.state = {"bit_generator": name, **state}
+    return np.random.Generator(bits)
+
+
+def _decode_random_state(body: Any) -> np.random.RandomState:
+    made = np.random.RandomState()
+    made.set_state(body)
+    return made
+
+
+def _decode_python_random(body: Any) -> random.Random:
+    version, words, gauss = body
+    made = random.Random()
+    made.setstate((version, tuple(words.tolist()), gauss))
+    return made
+
+
+def _decode_mean(body: Any) -> RunningMeanStd:
+    made = RunningMeanStd.__new__(RunningMeanStd)
+    vars(made).update(_decode_dict(body))
+    return made
+
+
+_DECODE: Final[dict[Any, Callable[[Any], Any]]] = {
+    "0": np.array,
+    "d": _decode_dict,
+    "q": lambda body: deque(map(decode, body[0]), body[1]),
+    "s": lambda body: set(map(decode, body)),
+    "f": lambda body: frozenset(map(decode, body)),
+    "b": bytearray,
+    "g": decode_generator,
+    "r": _decode_random_state,
+    "p": _decode_python_random,
+    "m": _decode_mean,
+}

@@ -1,0 +1,132 @@
+"""Random numbers: of environments and spaces, and Python's, NumPy's and torch's global ones."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+
+from simgit.gym.drivers.plain import decode_generator, encode_generator
+
+_PARTS = ("spaces", "feature_space", "stack", "node_space", "edge_space")
+
+
+def capture(stack: Sequence[Any]) -> dict[str, Any]:
+    """Return the generators of layers and their spaces: plain data of its own.
+
+    Raises:
+        NotPlain: a generator is none of NumPy's.
+    """
+    cores = {}
+    for i, layer in enumerate(stack):
+        generator = vars(layer).get("_np_random")
+        if generator is not None:
+            cores[str(i)] = [encode_generator(generator), vars(layer).get("_np_random_seed")]
+    spaces = {
+        name: encode_generator(space._np_random)
+        for name, space in all_spaces(stack)
+        if space._np_random is not None
+    }
+    return {"layers": cores, "spaces": spaces}
+
+
+def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
+    """Put generators back. What had none gets none: it makes one when it first needs it."""
+    for i, layer in enumerate(stack):
+        body = data["layers"].get(str(i))
+        if body is not None:
+            _set(layer, "_np_random", body[0])
+            layer._np_random_seed = body[1]
+        elif "_np_random" in vars(layer):
+            layer._np_random = None
+    for name, space in all_spaces(stack):
+        body = data["spaces"].get(name)
+        if body is None:
+            space._np_random = None
+        else:
+            _set(space, "_np_random", body)
+
+
+def _set(owner: Any, name: str, body: Any) -> None:
+    """Set a generator; in place, if it is of one kind: others may refer to it."""
+    made = decode_generator(body)
+    old = vars(owner).get(name)
+    if type(old) is np.random.Generator and type(old.bit_generator) is type(made.bit_generator):
+        old.bit_generator.state = made.bit_generator.state
+    else:
+        setattr(owner, name, made)
+
+
+def all_spaces(stack: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the spaces of all layers and the spaces in them, each once, with a name."""
+    seen: set[int] = set()
+    for i, layer in enumerate(stack):
+        for name, value in vars(layer).items():
+            if isinstance(value, Space):
+                yield from _inside(f"{i}.{name}", value, seen)
+
+
+def _inside(name: str, space: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    if id(space) in seen:
+        return
+    seen.add(id(space))
+    yield name, space
+    for attribute in _PARTS:
+        part = vars(space).get(attribute)
+        if isinstance(part, dict):
+            parts = list(part.items())
+        else:
+            parts = list(enumerate(part)) if isinstance(part, (tuple, list)) else [("", part)]
+        for key, inner in parts:
+            if isinstance(inner, Space):
+                yield from _inside(f"{name}.{attribute}.{key}", inner, seen)
+
+
+def reseed(env: Any, seed: int | None) -> None:
+    """Give all generators of an environment new seeds, derived from one."""
+    from simgit.gym.drivers.layers import layers
+
+    stack = layers(env)
+    children = iter(np.random.SeedSequence(seed).generate_state(10_000).tolist())
+    for layer in stack:
+        if vars(layer).get("_np_random") is not None:
+            layer._np_random = np.random.Generator(np.random.PCG64(next(children)))
+            layer._np_random_seed = -1  # what Gymnasium puts for a generator without a known seed
+    for _, space in all_spaces(stack):
+        if space._np_random is not None:
+            space._np_random = np.random.Generator(np.random.PCG64(next(children)))
+
+
+def derived(seed: int | None, i: int) -> int:
+    """Return a seed of 31 bits for the i-th engine."""
+    return int(np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1)[0]) >> 1
+
+
+# --- global ones ---------------------------------------------------------------------------------
+
+
+def capture_globals() -> dict[str, Any]:
+    """Return the state of Python's and NumPy's global generators, of torch's if it is loaded."""
+    version, words, gauss = random.getstate()
+    found: dict[str, Any] = {
+        "python": [version, np.array(words, np.uint32), gauss],
+        "numpy": np.random.get_state(legacy=False),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = torch.random.get_rng_state().numpy().copy()
+    return found
+
+
+def apply_globals(data: dict[str, Any]) -> None:
+    """Put the state of global generators back; torch's only if it is loaded."""
+    version, words, gauss = data["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state(data["numpy"])
+    torch = sys.modules.get("torch")
+    if torch is not None and "torch" in data:
+        torch.random.set_rng_state(torch.from_numpy(np.array(data["torch"])))

@@ -1,0 +1,177 @@
+"""The driver of everything that has snapshots: engines, attributes, random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.gym.drivers import attributes, randomness
+from simgit.gym.drivers.base import VERSION, CannotSnapshot, Driver, Engine, Snapshot, Where
+from simgit.gym.drivers.layers import class_name, is_core, layers
+from simgit.gym.drivers.plain import NotPlain
+
+Engines = Mapping[int, Engine]
+"""The engines of the layers that are no wrappers, by their position."""
+
+
+class SnapshotDriver(Driver):
+    """Engine by engine, then the attributes of every layer, then random numbers."""
+
+    where: Where = "any"
+
+    def __init__(self, env: Any, engines: Engines, *, look: bool = True) -> None:
+        """Note the engines, and look at the environment once, unless ``look`` is False.
+
+        Raises:
+            CannotSnapshot: some part of it cannot be stored.
+        """
+        stack = layers(env)
+        self._engines = engines
+        self._attributes = attributes.Attributes()
+        self.name = _name(engines)
+        self.lead = max((engine.lead(stack[i]) for i, engine in engines.items()), default=0)
+        self.needs_trust = look and self._capture(stack)["form"] == "pickle"
+
+    def snapshot(self, env: Any) -> Snapshot:
+        """Return the state of an environment; see ``Driver``."""
+        stack = layers(env)
+        try:
+            numbers = randomness.capture(stack)
+        except NotPlain as error:
+            raise CannotSnapshot(str(error)) from None
+        engines = {
+            str(i): data
+            for i, engine in self._engines.items()
+            if (data := engine.capture(stack[i])) is not None
+        }
+        return {
+            "driver": self.name,
+            "version": VERSION,
+            "classes": "\n".join(map(class_name, stack)),
+            **({"lead": self.lead} if self.lead else {}),
+            **self._capture(stack),
+            **({"engines": engines} if engines else {}),
+            "random": numbers,
+            "globals": randomness.capture_globals(),
+        }
+
+    def _capture(self, stack: Sequence[Any]) -> dict[str, Any]:
+        return self._attributes.capture(stack, self._owned(stack))
+
+    def _owned(self, stack: Sequence[Any]) -> list[frozenset[str] | None]:
+        """Return for each layer the attributes that are not taken."""
+        found: list[frozenset[str] | None] = []
+        for i, _ in enumerate(stack):
+            engine = self._engines.get(i)
+            found.append(
+                frozenset() if engine is None else (engine.owned if engine.has_attributes else None)
+            )
+        return found
+
+    def restore(self, env: Any, data: Mapping[str, Any]) -> None:
+        """Put an environment into the state of a snapshot; see ``Driver``."""
+        stack = layers(env)
+        expect(data, self.name, stack)
+        for i, engine in self._engines.items():
+            if str(i) in data.get("engines", {}):
+                engine.apply(stack[i], data["engines"][str(i)])
+        attributes.apply(stack, self._owned(stack), data)
+        randomness.apply(stack, data["random"])
+        randomness.apply_globals(data["globals"])
+
+    def reseed(self, env: Any, seed: int | None = None) -> None:
+        """Give the environment new random numbers, those of its engines too."""
+        super().reseed(env, seed)
+        stack = layers(env)
+        for i, engine in self._engines.items():
+            engine.reseed(stack[i], randomness.derived(seed, i))
+
+
+def _name(engines: Engines) -> str:
+    """Return the name of the engine that does most; a vector's own part is generic."""
+    names = [engine.name for engine in engines.values()]
+    return next((name for name in names if name != "generic"), "generic")
+
+
+def expect(data: Mapping[str, Any], name: str, stack: Sequence[Any]) -> None:
+    """Refuse a snapshot of another driver, version, or stack of classes.
+
+    Raises:
+        InvalidInput: it is one.
+    """
+    if data.get("driver") != name:
+        raise InvalidInput(
+            f"the snapshot was made by driver '{data.get('driver')}', "
+            f"the environment is served by '{name}'"
+        )
+    if data.get("version") != VERSION:
+        raise InvalidInput(f"snapshots of version {data.get('version')} cannot be read")
+    recorded = str(data.get("classes", "")).split("\n")
+    present = list(map(class_name, stack))
+    for old, new in zip(recorded, present, strict=False):
+        if old != new:
+            raise InvalidInput(f"the snapshot is of a '{old}', the environment has a '{new}'")
+    if len(recorded) != len(present):
+        raise InvalidInput(
+            f"the snapshot is of {len(recorded)} layers, the environment has {len(present)}"
+        )
+
+
+class EpisodeReplay(Driver):
+    """For environments that build themselves anew at every reset: what a reset starts from."""
+
+    name = "replay-episode"
+    where: Where = "end"
+
+    def __init__(self) -> None:
+        self._attributes = attributes.Attributes()
+
+    def snapshot(self, env: Any) -> Snapshot | None:
+        """Return the wrappers' attributes and all random numbers."""
+        stack = layers(env)
+        taken = self._attributes.capture(stack, _wrappers_only(stack))
+        return {
+            "driver": self.name,
+            "version": VERSION,
+            "classes": "\n".join(map(class_name, stack)),
+            **taken,
+            "random": randomness.capture(stack),
+            "globals": randomness.capture_globals(),
+        }
+
+    def restore(self, env: Any, data: Mapping[str, Any]) -> None:
+        """Put the environment where it was before a reset; the reset is the caller's."""
+        stack = layers(env)
+        expect(data, self.name, stack)
+        attributes.apply(stack, _wrappers_only(stack), data)
+        randomness.apply(stack, data["random"])
+        randomness.apply_globals(data["globals"])
+
+
+def _wrappers_only(stack: Sequence[Any]) -> list[frozenset[str] | None]:
+    return [None if is_core(layer) else frozenset() for layer in stack]
+
+
+class CreationReplay(Driver):
+    """For environments that keep more than can be seen: everything since they were made.
+
+    A root's snapshot holds the seed that Gymnasium drew, if none was given.
+    """
+
+    name = "replay-creation"
+    where: Where = "root"
+
+    def snapshot(self, env: Any) -> Snapshot:
+        """Return the seeds and the random numbers after the first reset."""
+        stack = layers(env)
+        return {
+            "driver": self.name,
+            "version": VERSION,
+            "seeds": [vars(layer).get("_np_random_seed") for layer in stack if is_core(layer)],
+            "globals": randomness.capture_globals(),
+        }
+
+
+class NoDriver(Driver):
+    """For environments that do not do the same thing twice."""

@@ -1,0 +1,266 @@
+"""The recorder of one environment: a wrapper that only looks on, and writes a run.
+
+``env = simgit.gym.Recorder(env, repo)`` is all that a script needs. What the environment returns
+reaches the script as it is, object for object; what is kept is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter as _clock
+from typing import Any
+
+import gymnasium
+from gymnasium.utils import RecordConstructorArgs
+
+from simgit.errors import Conflict
+from simgit.gym import spec as specs
+from simgit.gym.session import Session, open_repository
+from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
+from simgit.gym.values import cast_for, keeper, plain_info
+from simgit.oid import Oid
+from simgit.repository import Repository
+
+
+class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Records an environment to a run of a repository, and changes nothing of what it does.
+
+    Every reset and every step is a state. They are stored every so many states and seconds, at
+    ``flush`` and ``close``, and when the process ends. An exception in the environment marks the
+    run as failed, with everything before it stored; recording goes on with the next reset.
+    """
+
+    is_observer = True
+    """Nothing of what the environment does depends on this wrapper; see ``simgit.gym.spec``."""
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        repo: Repository | str | Path,
+        run: str = "main",
+        *,
+        snapshots: str | int | Driver | None = "auto",
+        episode_trigger: Trigger | str | None = None,
+        step_trigger: Trigger | str | None = None,
+        config: Mapping[str, Any] | None = None,
+        provenance: bool = True,
+        **flush: Any,
+    ) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: the environment, with all its other wrappers.
+            repo: a repository, or the path of one; it is created if there is none.
+            run: the run; created if there is none, gone on with if it has states.
+            snapshots: "auto" for as many as cost little, a number of steps, or None. What takes
+                them is chosen by what the environment is, unless it is given.
+            episode_trigger: called with the number of each episode, from 1 on; a snapshot is taken
+                at the start of those for which it returns True. A function, or "module:name".
+            step_trigger: called with the step of each state; likewise.
+            config: the run's configuration; keys may be dotted.
+            provenance: whether versions, machine, command line, and commit and diff of the
+                script's code are kept with the run.
+            flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
+                ``background`` of ``Repository.recorder``.
+
+        Raises:
+            Conflict: the run is being recorded by somebody else.
+            InvalidInput: the run is completed, or of another environment.
+        """
+        saved = {"run": run, "provenance": provenance, **flush}
+        saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
+        triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
+        saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
+        saved |= {"config": dict(config)} if config else {}
+        RecordConstructorArgs.__init__(self, repo=_path(repo), **saved)
+        gymnasium.Wrapper.__init__(self, env)
+        self._repo = open_repository(repo)
+        self._session = Session(
+            self._repo, run, specs.describe(env), config=config, provenance=provenance,
+            options=flush,
+        )  # fmt: skip
+        self._keep_action = keeper(env.action_space, "action")
+        self._cast = cast_for(env.observation_space)
+        self._snapshots = Snapshots(
+            snapshots, load_trigger(episode_trigger), load_trigger(step_trigger), self._note
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        info = self._repo.run(self._session.recorder.run)
+        self._count = -1 if info.step is None else info.step
+        self._episodes = info.episodes
+        self._first = True
+        self._append = self._session.recorder.append
+        self._snapshots.start(self._count)
+        self._next = -1  # the first step has more to do
+
+    # --- what a script meets ---
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment and record the state that it led to; what it returns is passed on.
+
+        Raises:
+            InvalidInput: the action, or what came of it, has no encoding.
+            Conflict: another writer moved the run; what is recorded goes to a run of its own.
+        """
+        kept = self._keep_action(action)
+        count = self._count = self._count + 1
+        if count >= self._next:
+            return self._step_watched(action, kept)
+        try:
+            result = self.env.step(action)
+            observation, reward, terminated, truncated, info = result
+            self._append(
+                self._cast(observation), kept, reward, terminated, truncated,
+                plain_info(info) if info else info,
+            )  # fmt: skip
+        except BaseException as error:
+            self._fail(error, kept)
+            raise
+        return result
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment and record the state; the seed is passed on, never made up.
+
+        Raises:
+            InvalidInput: the options, or what came of them, have no encoding.
+            Conflict: see ``step``.
+        """
+        self._reopen()
+        given = {"seed": seed, "options": options}
+        kept = keeper(_ANY, "reset")({k: v for k, v in given.items() if v is not None})
+        self._snapshots.before_reset(
+            self.env, self._count, self._episodes + 1, self._session.recorder
+        )
+        self._count += 1
+        try:
+            result = self.env.reset(seed=seed, options=options)
+            observation, info = result
+            self._append(
+                self._cast(observation), info=plain_info(info), reset=kept,
+                attachments=self._attachments(),
+            )  # fmt: skip
+        except BaseException as error:
+            self._fail(error, kept)
+            raise
+        self._episodes += 1
+        self._snapshots.after_reset(self.env, self._count, self._episodes, self._session.recorder)
+        self._next = self._snapshots.next
+        return result
+
+    def attach(self, name: str, data: Any) -> None:
+        """Bind data to the newest state, in the transaction that stores it; data are copied.
+
+        Raises:
+            InvalidInput: the name is not allowed, or the data have no encoding.
+        """
+        self._reopen()
+        self._session.recorder.attach(name, data)
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: see ``step``.
+        """
+        if self._session.is_open:
+            self._session.recorder.flush()
+
+    def close(self) -> None:
+        """Store what is buffered, release the run, and close the environment."""
+        try:
+            self._end()
+        finally:
+            super().close()
+
+    @property
+    def repo(self) -> Repository:
+        """The repository."""
+        return self._repo
+
+    @property
+    def run(self) -> str:
+        """The run that is written; another one than was asked for after a conflict."""
+        name: str = self._session.recorder.run
+        return name
+
+    @property
+    def step_count(self) -> int:
+        """The newest state's step in the run: ``f"{env.run}@{env.step_count}"`` names it."""
+        return self._count
+
+    @property
+    def tip(self) -> Oid | None:
+        """The newest state's oid; it is stored first, since storing names it."""
+        self.flush()
+        tip: Oid | None = self._session.recorder.tip
+        return tip
+
+    # --- beside the plain step ---
+
+    def _step_watched(self, action: Any, kept: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step where there is more to do: to go on after the end, to measure, to take snapshots."""
+        self._reopen()
+        try:
+            start = _clock()
+            result = self.env.step(action)
+            seconds = _clock() - start
+            observation, reward, terminated, truncated, info = result
+            self._append(
+                self._cast(observation), kept, reward, terminated, truncated,
+                plain_info(info) if info else info, attachments=self._attachments(),
+            )  # fmt: skip
+        except BaseException as error:
+            self._fail(error, kept)
+            raise
+        ended = bool(terminated or truncated)
+        self._snapshots.after_step(self.env, self._count, seconds, ended, self._session.recorder)
+        self._next = self._snapshots.next
+        return result
+
+    def _attachments(self) -> dict[str, Any] | None:
+        """Return what belongs to the first state of a session."""
+        if not self._first:
+            return None
+        self._first = False
+        return self._session.first_attachments({"seed": self._seed_in_use()})
+
+    def _seed_in_use(self) -> int | None:
+        """Return the seed of the environment's generator; asking for it properly would make one."""
+        seed = getattr(self.env.unwrapped, "_np_random_seed", None)
+        return seed if isinstance(seed, int) and seed >= 0 else None
+
+    # --- ends ---
+
+    def _end(self) -> None:
+        self._next = -1
+        self._session.end()
+
+    def _fail(self, error: BaseException, kept: Any) -> None:
+        if isinstance(error, Conflict):
+            return
+        self._count -= 1
+        self._next = -1
+        self._session.fail(error, self.run, {"after": self._count, "given": kept})
+
+    def _reopen(self) -> None:
+        if not self._session.is_open:
+            self._session.reopen()
+            self._append = self._session.recorder.append
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        self._session.note(self.run, facts)
+
+
+_ANY = gymnasium.Space[Any]()
+
+
+def _path(repo: Repository | str | Path) -> str:
+    """Return how a repository is named in the arguments of a wrapper."""
+    if isinstance(repo, Repository):
+        return ":memory:" if repo.directory is None else str(repo.directory)
+    return str(repo)

@@ -1,0 +1,176 @@
+"""A session: one environment, or a batch of them, being recorded to its run, from start to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError
+from simgit.gym import spec as specs
+from simgit.gym.provenance import Provenance
+from simgit.objects import Spec
+from simgit.refs import is_alive, this_writer
+from simgit.repository import Repository
+
+SESSION: Final = "session"
+"""The attachment of the first state that a new environment gave: where it came into being."""
+DIFF: Final = "code.diff"
+
+
+class Session:
+    """Writes the runs of one environment; opened again if the environment goes on after its end.
+
+    A session that is never ended is ended with the process, all that was recorded being stored.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        runs: str | Sequence[str],
+        spec: Mapping[str, Any],
+        *,
+        config: Mapping[str, Any] | None,
+        provenance: bool,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._names = [runs] if isinstance(runs, str) else list(runs)
+        for name in self._names:
+            check_free(repo, name)
+            check_spec(repo, name, spec)
+        # a handle of its own: it must be able to store what it has after the user closed theirs
+        self._repo = repo if repo.directory is None else Repository.open(repo.directory)
+        self._arguments = {"run": runs, "config": config, "spec": spec, **options}
+        self.recorder: Any = self._repo.recorder(**self._arguments)
+        self.is_open = True
+        self._provenance = Provenance.collect() if provenance else None
+        if self._provenance is not None:
+            for name in self._names:
+                self.note(name, {"provenance": self._provenance.facts})
+        self._end_with_process()
+
+    def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is attached to the first state of the session."""
+        diff = self._provenance.diff if self._provenance else None
+        return {SESSION: dict(facts), **({DIFF: diff} if diff else {})}
+
+    def note(self, run: str, metadata: Mapping[str, Any]) -> None:
+        """Add to what is known of a run."""
+        self._repo.configure(run, metadata=metadata)
+
+    def reopen(self) -> None:
+        """Go on after the end."""
+        self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        self.is_open = True
+        self._end_with_process()
+
+    def _current(self) -> str | list[str]:
+        """Return the runs that are written now: after a conflict others than were asked for."""
+        found: str | list[str] = getattr(self.recorder, "runs", None) or self.recorder.run
+        return found
+
+    def end(self, status: str = "active") -> None:
+        """Store everything and release the runs; ending twice is fine.
+
+        Raises:
+            Conflict: another writer moved a run; nothing is lost, see ``Recorder.flush``.
+        """
+        if self.is_open:
+            self.is_open = False
+            self._finalizer.detach()
+            self.recorder.close(status)
+
+    def fail(self, error: BaseException, run: str, facts: Mapping[str, Any]) -> None:
+        """End because of an error, which is noted with the run; never raises another."""
+        status = "paused" if isinstance(error, KeyboardInterrupt) else "failed"
+        try:
+            self.end(status)
+            if status == "failed":
+                self.note(run, {"error": {**_described(error), **facts}})
+        except SimgitError as second:
+            error.add_note(f"simgit: {second}")
+
+    def _end_with_process(self) -> None:
+        self._finalizer = weakref.finalize(self, _finish, self.recorder, os.getpid())
+
+
+def _finish(recorder: Any, pid: int) -> None:
+    """Store what a session has that nobody ended: it went out of use, or the process ends."""
+    if os.getpid() == pid:  # a forked child has a copy of what is its parent's to store
+        recorder.close("crashed" if _is_crashing() else "active")
+
+
+def _is_crashing() -> bool:
+    """Return whether the interpreter ends because of an exception that nobody caught."""
+    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    kind = type(error)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", "message": str(error)[:1000]}
+
+
+def open_repository(repo: Repository | str | Path) -> Repository:
+    """Return a repository that is given as such or by its path; a path without one gets one."""
+    if isinstance(repo, Repository):
+        return repo
+    if str(repo) == ":memory:":
+        return Repository.init(repo)
+    try:
+        return Repository.open(repo)
+    except NotFound:
+        return Repository.init(repo)
+
+
+def check_free(repo: Repository, name: str) -> None:
+    """Check that nobody writes a run.
+
+    Raises:
+        Conflict: somebody does.
+    """
+    if name not in repo.run_names():
+        return
+    info = repo.run(name)
+    if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
+        return
+    mine = dict(info.writer) == this_writer()
+    who = "in this process" if mine else f"by process {info.writer['pid']}"
+    raise Conflict(
+        f"run '{name}' is being recorded {who}; close that recorder, or record to another run",
+        name=name,
+    )
+
+
+def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
+    """Check that a run that is gone on with is of the same environment.
+
+    Raises:
+        InvalidInput: it is of another one, or of other spaces.
+    """
+    recorded = recorded_spec(repo, name)
+    if recorded is None:
+        return
+    was, now = (_title(each["environment"]) for each in (recorded, spec))
+    if was != now:
+        raise InvalidInput(f"run '{name}' is of '{was}', not of '{now}': record to another run")
+    specs.compare_spaces(spec, recorded)
+
+
+def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
+    """Return the description of the environment that a history began with, None without one."""
+    if revision in repo.run_names() and repo.run(revision).oid is None:
+        return None
+    try:
+        origin = repo.state(f"{revision}@0").origin
+    except NotFound:
+        return None
+    found = repo.object(origin) if origin is not None else None
+    fields = found.fields if isinstance(found, Spec) else {}
+    return fields if "environment" in fields else None
+
+
+def _title(environment: Mapping[str, Any]) -> Any:
+    return environment.get("id") or environment["entry_point"]

@@ -1,0 +1,261 @@
+"""What an environment is made of, as canonical data in a run's root state, and back.
+
+Described is what leads to the states: the environment, its arguments, its wrappers and spaces.
+What only looks on is left out (the recorder, videos, a window): with or without it, a run's
+states have the same names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.utils import EzPickle, RecordConstructorArgs
+
+from simgit.codec import encode_value
+from simgit.errors import InvalidInput, NotFound
+from simgit.freeze import freeze
+from simgit.gym import spaces
+
+Data = dict[str, Any]
+OBSERVERS: Final = frozenset(
+    {
+        "gymnasium.wrappers.rendering:RecordVideo",
+        "gymnasium.wrappers.rendering:HumanRendering",
+        "gymnasium.wrappers.rendering:RenderCollection",
+    }
+)
+"""Wrappers that change nothing of what an environment returns."""
+_MADE: Final = tuple(
+    f"gymnasium.wrappers.common:{name}"
+    for name in ("PassiveEnvChecker", "OrderEnforcing", "TimeLimit")
+)
+"""Wrappers that ``gymnasium.make`` adds because the environment's own spec says so, in order."""
+_FLAGS: Final = {"max_episode_steps": None, "order_enforce": True, "disable_env_checker": False}
+"""Parts of an EnvSpec that are described where they are not the usual ones."""
+
+
+def describe(env: gymnasium.Env[Any, Any]) -> Data:
+    """Return what an environment is made of, in canonical data; the environment is not touched.
+
+    An argument without an encoding (a function, say) is described by its text under ``opaque``;
+    where the arguments are not known at all, ``kwargs`` is None. ``make`` refuses both.
+    """
+    *wrappers, base = layers(env)
+    wrappers = wrappers[::-1]
+    if base.spec is not None:
+        base, wrappers = _made(base, wrappers)
+    return {
+        "environment": _constructed(base) if base.spec is None else _registered(base.spec),
+        "wrappers": [_wrapper(each) for each in wrappers],
+        **describe_spaces(env),
+    }
+
+
+def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
+    """Return a new environment as ``describe`` described it.
+
+    Args:
+        data: the description.
+        changes: arguments of the environment that are to be others, such as ``render_mode``.
+
+    Raises:
+        NotFound: the environment, or a wrapper, is not installed.
+        InvalidInput: some of its arguments are not known, or its spaces are others now.
+    """
+    described = data["environment"]
+    name = described.get("id") or described["entry_point"]
+    kwargs = {**_arguments(described, name), **changes}
+    try:
+        env = _base(described, kwargs)
+        for each in data["wrappers"]:
+            wrap: Any = load_env_creator(each["entry_point"])
+            env = wrap(env, **_arguments(each, each["name"]))
+    except (ImportError, AttributeError, gymnasium.error.Error) as error:
+        raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
+    compare_spaces(describe_spaces(env), data)
+    return env
+
+
+def describe_spaces(env: Any) -> Data:
+    """Return the two spaces of an environment as canonical data."""
+    return {
+        "observation_space": spaces.encode(env.observation_space),
+        "action_space": spaces.encode(env.action_space),
+    }
+
+
+def compare_spaces(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+    """Check that an environment has the spaces that were recorded.
+
+    Raises:
+        InvalidInput: it has others.
+    """
+    for name in ("observation_space", "action_space"):
+        if encode_value(found[name]) != encode_value(recorded[name]):
+            raise InvalidInput(
+                f"the {name.replace('_', ' ')} is {spaces.shown(found[name])}, "
+                f"but {spaces.shown(recorded[name])} in what was recorded",
+                path=name,
+            )
+
+
+def layers(env: Any) -> list[Any]:
+    """Return the wrappers of an environment that do something, outermost first, and last itself.
+
+    Left out are observers, and wrappers that only put others together.
+    """
+    found = []
+    while isinstance(env, gymnasium.Wrapper):
+        if not only_looks_on(env):
+            found.append(env)
+        env = env.env
+    return [*found, env]
+
+
+# --- describing --------------------------------------------------------------------------------
+
+
+def only_looks_on(layer: Any) -> bool:
+    """Return whether a wrapper changes nothing: an observer, or one that only joins others.
+
+    An observer's class says so by ``is_observer``, or is one of Gymnasium's.
+    """
+    kind = type(layer)
+    if getattr(kind, "is_observer", False) or _name(layer) in OBSERVERS:
+        return True
+    changes = kind.step is not gymnasium.Wrapper.step or kind.reset is not gymnasium.Wrapper.reset
+    has_space = layer._observation_space is not None or layer._action_space is not None
+    return not (changes or has_space)
+
+
+def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
+    """Return the environment as ``gymnasium.make`` makes it, and the wrappers on top of that."""
+    rest, missing = list(wrappers), list(_MADE)
+    while rest and _name(rest[0]) in missing:
+        base = rest.pop(0)
+        missing = missing[missing.index(_name(base)) + 1 :]
+    return base, rest
+
+
+def _name(layer: Any) -> str:
+    kind = type(layer)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _registered(spec: EnvSpec) -> Data:
+    entry = spec.entry_point
+    if callable(entry):
+        entry = f"{entry.__module__}:{getattr(entry, '__qualname__', type(entry).__qualname__)}"
+    kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
+    flags = {name: getattr(spec, name) for name in _FLAGS}
+    return {
+        "id": spec.id,
+        "entry_point": entry,
+        **_encodable(kwargs),
+        **{name: value for name, value in flags.items() if value != _FLAGS[name]},
+    }
+
+
+def _only_shows(name: str, value: Any) -> bool:
+    return name == "render_mode" and value in (None, "human")
+
+
+def _constructed(env: Any) -> Data:
+    """Describe an environment that was not made by ``gymnasium.make``."""
+    return {"id": None, "entry_point": _name(env), **_known_arguments(env)}
+
+
+def _wrapper(layer: Any) -> Data:
+    return {"name": type(layer).__name__, "entry_point": _name(layer), **_known_arguments(layer)}
+
+
+def _known_arguments(thing: Any) -> Data:
+    """Return the arguments that a layer was constructed with, as far as they can be known."""
+    if isinstance(thing, RecordConstructorArgs) and hasattr(thing, "_saved_kwargs"):
+        return _encodable({k: v for k, v in thing._saved_kwargs.items() if k != "env"})
+    if isinstance(thing, EzPickle):
+        names = _parameters(type(thing))
+        given = dict(zip(names, thing._ezpickle_args, strict=False)) | thing._ezpickle_kwargs
+        return _encodable(given)
+    return _inferred(thing)
+
+
+def _inferred(thing: Any) -> Data:
+    """Guess arguments from attributes of the same names, or say that they are not known."""
+    found = {}
+    for name, parameter in _parameters(type(thing)).items():
+        if name in vars(thing) or f"_{name}" in vars(thing):
+            found[name] = vars(thing).get(name, vars(thing).get(f"_{name}"))
+        elif parameter.default is parameter.empty:
+            return {"kwargs": None}
+    return {**_encodable(found), **({"inferred": True} if found else {})}
+
+
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor, without self and the wrapped environment."""
+    try:
+        found = dict(inspect.signature(kind).parameters)
+    except (TypeError, ValueError):
+        return {}
+    if issubclass(kind, gymnasium.Wrapper):
+        found.pop(next(iter(found), ""), None)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: each for name, each in found.items() if each.kind not in several}
+
+
+def _encodable(kwargs: Mapping[str, Any]) -> Data:
+    """Return arguments as canonical data; those without an encoding apart, as text."""
+    plain, opaque = {}, {}
+    for name, value in kwargs.items():
+        try:
+            plain[name] = freeze(value, name)
+        except InvalidInput:
+            opaque[name] = f"{type(value).__module__}.{type(value).__qualname__}"
+    return {"kwargs": plain, **({"opaque": opaque} if opaque else {})}
+
+
+# --- making ------------------------------------------------------------------------------------
+
+
+def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if described["kwargs"] is None:
+        raise InvalidInput(
+            f"with which arguments '{name}' was made is not known: give the environment", name=name
+        )
+    if opaque := described.get("opaque"):
+        listed = ", ".join(f"'{each}'" for each in sorted(opaque))
+        raise InvalidInput(
+            f"'{name}' was made with {listed}, which could not be recorded: give the environment",
+            name=name,
+        )
+    return dict(described["kwargs"])
+
+
+def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    entry = described["entry_point"]
+    if described.get("id") is None:
+        env: gymnasium.Env[Any, Any] = _importable(entry)(**kwargs)
+        return env
+    flags = {name: described.get(name, usual) for name, usual in _FLAGS.items()}
+    if entry is None or "<" in entry or entry.startswith("__main__:"):
+        known = gymnasium.spec(described["id"])
+        entry = known.entry_point
+    return gymnasium.make(EnvSpec(described["id"], entry_point=entry, kwargs=kwargs, **flags))
+
+
+def _importable(entry: str) -> Any:
+    module, _, name = entry.partition(":")
+    if module == "__main__" or "<locals>" in name:
+        raise InvalidInput(
+            f"environment '{entry}' cannot be made from outside its script: give the environment",
+            name=entry,
+        )
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,277 @@
+"""The journal: a storage that writes an operation in each transaction that changes refs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.oplog import WATCHED, Change, Key, Move, Operation, OperationLog, parse
+from simgit.refs import now, this_writer
+from simgit.settings import OPLOG_DAYS, OPLOG_KEEP, get_setting
+from simgit.storage.base import ReadTxn, Storage, WriteTxn
+
+MAX_ARGUMENT: Final = 80
+MAX_ARGUMENTS: Final = 32
+LEAST: Final = 100
+"""So many operations stay whatever the clock says: it may have jumped."""
+_EXPIRE_EVERY: Final = 32
+_EXPIRE_ROWS: Final = 2000
+_DAY: Final = 24 * 3600 * 10**9
+
+
+class JournalTxn(WriteTxn):
+    """A write transaction that remembers what the watched tables held before."""
+
+    def __init__(self, txn: WriteTxn) -> None:
+        self._txn = txn
+        self.before: dict[Key, bytes | None] = {}
+        self.moves: list[Move] = []
+
+    @property
+    def txn_id(self) -> int:
+        """Return the number of the snapshot."""
+        return self._txn.txn_id
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return the value of a key, or None."""
+        return self._txn.get(table, key)
+
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield entries in the order of their keys."""
+        return self._txn.scan(table, start, stop, reverse=reverse)
+
+    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """Return the entry with the greatest key that is not greater than ``key``."""
+        return self._txn.floor(table, key)
+
+    def last(self, table: str) -> tuple[bytes, bytes] | None:
+        """Return the entry with the greatest key."""
+        return self._txn.last(table)
+
+    def count(self, table: str) -> int:
+        """Return the number of entries of a table."""
+        return self._txn.count(table)
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        """Set a key."""
+        self._note(table, key)
+        self._txn.put(table, key, value)
+
+    def append(self, table: str, key: bytes, value: bytes) -> None:
+        """Add a key greater than every other one."""
+        self._note(table, key)
+        self._txn.append(table, key, value)
+
+    def delete(self, table: str, key: bytes) -> bool:
+        """Remove a key; return whether it was there."""
+        self._note(table, key)
+        return self._txn.delete(table, key)
+
+    def _note(self, table: str, key: bytes) -> None:
+        if table in WATCHED and (table, key) not in self.before:
+            self.before[table, key] = self._txn.get(table, key)
+
+    def changes(self) -> list[Change]:
+        """Return what the transaction has changed, whole records on both sides."""
+        found = []
+        for (table, key), old in self.before.items():
+            new = self._txn.get(table, key)
+            if new != old:
+                found.append(Change((table, key), parse(table, old), parse(table, new)))
+        return found
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The operation that a journal goes on with, and which row has the change of which ref."""
+
+    operation: Operation
+    pid: int
+    rows: dict[Key, int] = field(default_factory=dict)
+
+
+class Journal(Storage):
+    """What one command, one call or one recorder writes: one operation, as far as that can be.
+
+    Everything but ``write`` is the storage's own. Safe with threads, as transactions exclude each
+    other; a forked child begins an operation of its own.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        log: OperationLog,
+        command: str,
+        arguments: tuple[object, ...] = (),
+    ) -> None:
+        """Begin nothing yet: the first transaction that changes a ref begins the operation."""
+        self._storage = storage
+        self._log = log
+        self._template = Operation(0, command, shortened(arguments), 0, 0, {})
+        self._always = False
+        self._written: _Written | None = None
+
+    def mark(
+        self,
+        *,
+        session: bool = False,
+        files: bool = False,
+        reverts: int | None = None,
+        always: bool = False,
+    ) -> None:
+        """Note what kind of operation it is.
+
+        Args:
+            session: a recorder's, which comes back at each flush.
+            files: one that changes files of the working directory.
+            reverts: the operation that is taken back.
+            always: one to be logged also if it changes no ref (gc's, for instance).
+        """
+        self._always = self._always or always
+        self._template = replace(
+            self._template,
+            session=self._template.session or session,
+            files=self._template.files or files,
+            reverts=self._template.reverts if reverts is None else reverts,
+        )
+
+    @property
+    def number(self) -> int | None:
+        """The operation that was last written to, None if nothing was changed."""
+        return self._written.operation.number if self._written else None
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTxn]:
+        """Begin the write transaction; before it is committed the operation is written in it."""
+        with self._storage.write() as txn:
+            recorded = JournalTxn(txn)
+            yield recorded
+            written = self._record(txn, recorded)
+        self._written = written  # only now: what was rolled back was not written
+
+    def _record(self, txn: WriteTxn, recorded: JournalTxn) -> _Written | None:
+        changes = recorded.changes()
+        visible = [c for c in changes if not Change.between(c.key, c.old, c.new).is_empty]
+        if not visible and not recorded.moves and not (self._always and self._written is None):
+            return self._written
+        if self._goes_on(txn, visible):
+            return self._go_on(txn, visible, recorded)
+        return self._begin(txn, visible, recorded)
+
+    def _begin(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
+        number, time, pid = self._log.newest(txn) + 1, now(), os.getpid()
+        operation = replace(
+            self._template, number=number, time=time, until=time, process=_process(pid),
+            moves=tuple(recorded.moves), changes=len(changes),
+        )  # fmt: skip
+        rows = {}
+        for row, whole in enumerate(changes, 1):
+            change = Change.between(whole.key, whole.old, whole.new)
+            self._log.put_change(txn, number, row, change)
+            if change.ref is not None:
+                rows[change.key] = row
+        self._log.put(txn, operation)
+        if number % _EXPIRE_EVERY == 0:
+            expire(self._log, txn)
+        return _Written(operation, pid, rows)
+
+    def _goes_on(self, txn: ReadTxn, changes: list[Change]) -> bool:
+        """Return whether the changes can belong to the operation that was written last."""
+        written = self._written
+        if written is None or written.pid != os.getpid():
+            return False
+        number = written.operation.number
+        # another thread may have gone on with it and not said so yet
+        if self._log.find(txn, number) != written.operation:
+            return False
+        is_newest = number == self._log.newest(txn)
+        return (is_newest or self._log.only_sessions_since(txn, number)) and all(
+            self._continues(txn, written, change, is_newest) for change in changes
+        )
+
+    def _continues(self, txn: ReadTxn, written: _Written, change: Change, is_newest: bool) -> bool:
+        """Return whether a key is as this journal has left it, or nobody else has changed it."""
+        row = written.rows.get(change.key)
+        if row is None:
+            return is_newest or change.old is None
+        before = self._log.change(txn, written.operation.number, row)
+        return before is not None and before.inverse.fits(change.old)
+
+    def _go_on(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
+        written = self._written
+        assert written is not None
+        number, count = written.operation.number, written.operation.changes
+        rows = dict(written.rows)
+        for whole in changes:
+            row, old = rows.get(whole.key), whole.old
+            if row is None:
+                count += 1
+                row = count
+                if whole.ref is not None:
+                    rows[whole.key] = row
+            elif (before := self._log.change(txn, number, row)) is not None:
+                old = before.inverse.apply(old)
+            self._log.put_change(txn, number, row, Change.between(whole.key, old, whole.new))
+        moves = written.operation.moves + tuple(recorded.moves)
+        operation = replace(written.operation, until=now(), moves=moves, changes=count)
+        self._log.put(txn, operation)
+        return _Written(operation, written.pid, rows)
+
+    # --- everything else is the storage's ---
+
+    @property
+    def path(self) -> Path | None:
+        """Return the directory, or None if there is none."""
+        return self._storage.path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether ``write`` is refused."""
+        return self._storage.read_only
+
+    def read(self) -> Any:
+        """Begin a read transaction."""
+        return self._storage.read()
+
+    def compact(self) -> bool:
+        """Give unused space back, if that can be done now."""
+        return self._storage.compact()
+
+    def spare(self) -> int:
+        """Return the bytes that ``compact`` would give back."""
+        return self._storage.spare()
+
+    def size(self) -> int:
+        """Return the bytes taken on disk."""
+        return self._storage.size()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._storage.close()
+
+
+def expire(log: OperationLog, txn: WriteTxn) -> int:
+    """Remove operations that are too old or too many, a bounded number; return how many."""
+    before = now() - int(get_setting(txn, OPLOG_DAYS) * _DAY)
+    return log.expire(txn, before, int(get_setting(txn, OPLOG_KEEP)), LEAST, _EXPIRE_ROWS)
+
+
+@cache
+def _process(pid: int) -> dict[str, Any]:
+    """Return what tells this process from others; ``pid`` is its number, and differs in a child."""
+    return this_writer()
+
+
+def shortened(arguments: tuple[object, ...]) -> tuple[str, ...]:
+    """Return arguments as the log keeps them: printable, none long, not very many."""
+    found = [text if len(text) <= MAX_ARGUMENT else text[: MAX_ARGUMENT - 1] + "…"
+             for text in map(str, arguments[:MAX_ARGUMENTS])]  # fmt: skip
+    safe = [text.encode(errors="replace").decode() for text in found]
+    return (*safe, "…") if len(arguments) > MAX_ARGUMENTS else tuple(safe)

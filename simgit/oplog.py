@@ -1,0 +1,327 @@
+"""The operation log: what each command changed among refs and bindings, one after another.
+
+operations: u64 operation ‖ u32 0       -> what was done
+            u64 operation ‖ u32 number  -> one change
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from simgit.errors import Integrity, NotFound
+from simgit.oid import OID_SIZE, Oid
+from simgit.refs import RUNS, pack_ref, ref_fields, unpack_ref
+from simgit.storage.base import ReadTxn, WriteTxn
+
+TABLE: Final = "operations"
+WATCHED: Final = ("refs", "attachments")
+"""The tables whose changes are logged."""
+_END: Final = b"\xff" * 4
+_LATER: Final = 16
+"""So many later sessions may be there, and a session still goes on with its operation."""
+
+Fields = dict[str, Any]
+Key = tuple[str, bytes]
+"""A table and a key in it."""
+
+
+# --- what was there ----------------------------------------------------------------------------
+
+
+def parse(table: str, value: bytes | None) -> Fields | None:
+    """Return what a ref or a binding says, as the log keeps it.
+
+    Raises:
+        Integrity: it is damaged.
+    """
+    if value is None:
+        return None
+    if table == "attachments":
+        return {"binding": value}
+    record = unpack_ref(value)
+    record.pop("writer", None)  # who writes a run is true now or not at all
+    return record
+
+
+def unparse(key: Key, record: Fields) -> bytes:
+    """Return what is stored for a ref or a binding, a run without a writer."""
+    if key[0] == "attachments":
+        return bytes(record["binding"])
+    return pack_ref({**record, "writer": None} if is_run(key) else record)
+
+
+def is_run(key: Key) -> bool:
+    """Return whether a key is that of a run's ref."""
+    return key[0] == "refs" and key[1].startswith(RUNS.encode())
+
+
+def same(a: Any, b: Any) -> bool:
+    """Return whether two fields are equal, a NaN to itself."""
+    return bool(a == b or (a != a and b != b))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was at a key before and after; None if nothing was there.
+
+    Of a run that was there before and after only the fields that differ are kept, so that taking
+    back a change of its configuration does not touch what was recorded since.
+    """
+
+    key: Key
+    old: Fields | None
+    new: Fields | None
+
+    @classmethod
+    def between(cls, key: Key, old: Fields | None, new: Fields | None) -> Change:
+        """Return the change from one record of a key to another."""
+        if is_run(key) and old is not None and new is not None:
+            names = [name for name in new if not same(old.get(name), new[name])]
+            old, new = {n: old.get(n) for n in names}, {n: new[n] for n in names}
+        return cls(key, old, new)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing differs."""
+        return self.old == self.new
+
+    @property
+    def inverse(self) -> Change:
+        """The change that takes this one back."""
+        return Change(self.key, self.new, self.old)
+
+    def fits(self, current: Fields | None) -> bool:
+        """Return whether a key is as it was before the change, as far as the change goes."""
+        if self.old is None or current is None:
+            return self.old is current
+        return all(same(current.get(name), value) for name, value in self.old.items())
+
+    def apply(self, current: Fields | None) -> Fields | None:
+        """Return what a key is after the change."""
+        if self.new is None or self.old is None or current is None or not is_run(self.key):
+            return self.new
+        return {**current, **self.new}
+
+    @property
+    def ref(self) -> str | None:
+        """The full name of the ref that was changed, None for a binding."""
+        return self.key[1].decode() if self.key[0] == "refs" else None
+
+    @property
+    def binding(self) -> tuple[Oid, str] | None:
+        """State and name of the binding that was changed, None for a ref."""
+        if self.key[0] == "refs":
+            return None
+        return Oid(self.key[1][:OID_SIZE]), self.key[1][OID_SIZE:].decode()
+
+    @property
+    def oids(self) -> Iterator[Oid]:
+        """The objects that the change names."""
+        for record in (self.old, self.new):
+            for name in ("oid", "record", "tag", "binding"):
+                if record is not None and record.get(name) is not None:
+                    yield Oid(record[name])
+
+    def encode(self) -> bytes:
+        """Return the change as it is stored."""
+        record: Fields = {"old": self.old, "new": self.new}
+        if self.key[0] == "refs":
+            record["ref"] = self.key[1].decode()
+        else:
+            record["state"], record["name"] = (
+                self.key[1][:OID_SIZE],
+                self.key[1][OID_SIZE:].decode(),
+            )
+        return pack_ref(record)
+
+    @classmethod
+    def decode(cls, value: bytes) -> Change:
+        """Return a change from what is stored.
+
+        Raises:
+            Integrity: it is damaged.
+        """
+        record = unpack_ref(value)
+        try:
+            if "ref" in record:
+                key = ("refs", record["ref"].encode())
+            else:
+                key = ("attachments", record["state"] + record["name"].encode())
+            return cls(key, record["old"], record["new"])
+        except (KeyError, TypeError, AttributeError):
+            raise Integrity("a change in the operation log is damaged") from None
+
+
+def shown_key(key: Key) -> str:
+    """Return a ref or a binding as a message names it."""
+    change = Change(key, None, None)
+    if change.binding is None:
+        return f"'{change.ref}'"
+    return f"attachment '{change.binding[1]}' of '{change.binding[0].short()}'"
+
+
+# --- what was done -----------------------------------------------------------------------------
+
+
+Move = tuple[str, int, str, int]
+"""The entries of one reflog from a number on became those of another from a number on."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What one command, one call or one recorder did.
+
+    Times are in nanoseconds since 1970 (UTC); only ``number`` says what came first. ``session``
+    is a recorder's. ``reverts`` is the operation that an undo or a redo took back. ``changes`` is
+    how many there are.
+    """
+
+    number: int
+    command: str
+    arguments: tuple[str, ...]
+    time: int
+    until: int
+    process: Fields = field(repr=False)
+    session: bool = False
+    reverts: int | None = None
+    files: bool = False
+    moves: tuple[Move, ...] = ()
+    changes: int = 0
+
+    @property
+    def title(self) -> str:
+        """The command with its arguments."""
+        return " ".join((self.command, *self.arguments))
+
+    def encode(self) -> bytes:
+        """Return the operation as it is stored."""
+        return pack_ref({k: v for k, v in ref_fields(self).items() if k != "number"})
+
+    @classmethod
+    def decode(cls, number: int, value: bytes) -> Operation:
+        """Return an operation from what is stored.
+
+        Raises:
+            Integrity: it is damaged.
+        """
+        record = unpack_ref(value)
+        try:
+            record["arguments"] = tuple(record["arguments"])
+            record["moves"] = tuple(tuple(move) for move in record["moves"])
+            return cls(number, **record)
+        except (KeyError, TypeError):
+            raise Integrity(f"operation {number} is damaged") from None
+
+
+class OperationLog:
+    """The operations of one store, read and written in the caller's transaction."""
+
+    # --- reading ---
+
+    def newest(self, txn: ReadTxn) -> int:
+        """Return the number of the newest operation, 0 if there is none."""
+        last = txn.last(TABLE)
+        return int.from_bytes(last[0][:8], "big") if last else 0
+
+    def oldest(self, txn: ReadTxn) -> int:
+        """Return the number of the oldest operation that is kept, 1 if there is none yet."""
+        for key, _ in txn.scan(TABLE):
+            if key[8:] == bytes(4):
+                return int.from_bytes(key[:8], "big")
+        return 1
+
+    def find(self, txn: ReadTxn, number: int) -> Operation | None:
+        """Return an operation, None if there is none of this number."""
+        value = txn.get(TABLE, _key(number, 0)) if 0 < number < 1 << 64 else None
+        return None if value is None else Operation.decode(number, value)
+
+    def operation(self, txn: ReadTxn, number: int) -> Operation:
+        """Return an operation.
+
+        Raises:
+            NotFound: there is none of this number, or no longer.
+        """
+        found = self.find(txn, number)
+        if found is None:
+            oldest, newest = self.oldest(txn), self.newest(txn)
+            kept = f"those from {oldest} to {newest} are kept" if newest else "there are none"
+            raise NotFound(f"operation {number} not found: {kept}", number=number)
+        return found
+
+    def operations(self, txn: ReadTxn, down_to: int = 1) -> Iterator[Operation]:
+        """Yield the operations, the newest first, down to a number."""
+        number = self.newest(txn)
+        while number >= down_to:
+            found = self.find(txn, number)
+            if found is None:
+                return  # what is older was removed
+            yield found
+            before = txn.floor(TABLE, (number - 1).to_bytes(8, "big") + _END)
+            number = int.from_bytes(before[0][:8], "big") if before else 0
+
+    def changes(self, txn: ReadTxn, number: int) -> list[Change]:
+        """Return what an operation changed, in the order in which it did."""
+        rows = txn.scan(TABLE, _key(number, 1), _key(number + 1, 0))
+        return [Change.decode(value) for _, value in rows]
+
+    def roots(self, txn: ReadTxn) -> Iterator[Oid]:
+        """Yield every oid that the log names: states, runs' records, tags' notes, bindings.
+
+        What they lead to must be kept as long as the operation is, or it could not be undone.
+        """
+        for key, value in txn.scan(TABLE):
+            if key[8:] != bytes(4):
+                yield from Change.decode(value).oids
+
+    # --- writing ---
+
+    def put(self, txn: WriteTxn, operation: Operation) -> None:
+        """Store what was done."""
+        txn.put(TABLE, _key(operation.number, 0), operation.encode())
+
+    def put_change(self, txn: WriteTxn, number: int, row: int, change: Change) -> None:
+        """Store a change of an operation under a number from 1 on."""
+        txn.put(TABLE, _key(number, row), change.encode())
+
+    def change(self, txn: ReadTxn, number: int, row: int) -> Change | None:
+        """Return a change of an operation by its number, None if there is none."""
+        value = txn.get(TABLE, _key(number, row))
+        return None if value is None else Change.decode(value)
+
+    def only_sessions_since(self, txn: ReadTxn, number: int) -> bool:
+        """Return whether an operation is there, and what came later are few sessions."""
+        for count, later in enumerate(self.operations(txn, number)):
+            if later.number == number:
+                return True
+            if not later.session or count == _LATER:
+                return False
+        return False
+
+    def expire(self, txn: WriteTxn, before: int, keep: int, least: int, most: int) -> int:
+        """Remove the oldest operations; return how many.
+
+        Args:
+            txn: a write transaction.
+            before: those that last wrote before this time go, ...
+            keep: ... and those that are not among so many of the newest.
+            least: so many of the newest stay, whatever the clock says.
+            most: so many rows at most are removed, so that nobody waits long.
+        """
+        removed = 0
+        newest = self.newest(txn)
+        for row, (key, value) in enumerate(txn.scan(TABLE)):
+            number = int.from_bytes(key[:8], "big")
+            if row == most or number > newest - least:
+                break
+            if key[8:] == bytes(4):
+                if number > newest - keep and Operation.decode(number, value).until >= before:
+                    break
+                removed += 1
+            txn.delete(TABLE, key)
+        return removed
+
+
+def _key(number: int, row: int) -> bytes:
+    return number.to_bytes(8, "big") + row.to_bytes(4, "big")

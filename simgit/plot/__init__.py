@@ -1,0 +1,22 @@
+"""Pictures of plain data: curves, pods, values, occupancy, trees; PNG, SVG, or text.
+
+Arrays come in, a ``Drawing`` goes out; nothing here knows of repositories, clusters or agents
+(``simgit.pictures`` brings them together). Importing this loads no matplotlib: the first picture
+does, and text needs none.
+"""
+
+from simgit.plot.curves import Band, Curve, band, smooth
+from simgit.plot.drawing import Drawing
+from simgit.plot.learning import learning_curve
+from simgit.plot.lines import columns
+from simgit.plot.occupancy import Usage, occupancy
+from simgit.plot.pods import PodHistory, pod_history
+from simgit.plot.text import chart, sparkline
+from simgit.plot.tree import Branch, run_tree
+from simgit.plot.values import policy_map, state_values
+
+__all__ = [
+    "Band", "Branch", "Curve", "Drawing", "PodHistory", "Usage", "band", "chart", "columns",
+    "learning_curve", "occupancy", "pod_history", "policy_map", "run_tree", "smooth", "sparkline",
+    "state_values",
+]  # fmt: skip

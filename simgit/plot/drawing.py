@@ -1,0 +1,145 @@
+"""The door to matplotlib: figures in one style, saved the same bytes each time.
+
+No pyplot and no backend of a window system: a figure is an object that is saved or shown in a
+notebook, and no state is kept between pictures.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+from simgit.errors import InvalidInput, NotFound, Storage
+
+P = ParamSpec("P")
+FORMATS: Final = (".png", ".svg")
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, which people with any colour vision tell apart; not the yellow."""
+LINES: Final = ("-", "--", "-.", ":")
+INK: Final = "#333333"
+FAINT: Final = "#dddddd"
+_DPI: Final = 150
+_STYLE: Final[dict[str, Any]] = {
+    "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11.5,
+    "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelcolor": INK,
+    "axes.edgecolor": "#888888", "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8, "xtick.color": INK, "ytick.color": INK, "text.color": INK,
+    "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round", "figure.facecolor": "white", "svg.hashsalt": "simgit",
+    "svg.fonttype": "none", "axes.formatter.use_mathtext": True,
+}  # fmt: skip
+
+
+def matplotlib() -> Any:
+    """Import matplotlib.
+
+    Raises:
+        NotFound: it is not installed; the message says how to get it.
+    """
+    try:
+        import matplotlib as found
+        import matplotlib.figure
+    except ImportError:
+        raise NotFound("pictures need matplotlib: pip install 'simgit[plot]'") from None
+    return found
+
+
+class Drawing:
+    """A picture. ``figure`` is matplotlib's, to be changed at will; notebooks show it."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture as PNG or SVG, as the name says; return the path.
+
+        Raises:
+            InvalidInput: the name ends with neither ``.png`` nor ``.svg``.
+            Storage: the file cannot be written.
+        """
+        path = Path(path)
+        check_format(path)
+        data = self.render(path.suffix[1:].lower())
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise Storage(f"cannot write '{path}': {why}") from None
+        return path
+
+    def render(self, kind: str = "png") -> bytes:
+        """Return the picture as the bytes of a ``png`` or ``svg`` file."""
+        buffer = io.BytesIO()
+        # no date and no version: the same picture is the same file
+        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
+        with matplotlib().rc_context(_STYLE):
+            self.figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.render()
+
+
+def check_format(path: Path) -> None:
+    """Refuse a name that no picture can have, before work is done for it."""
+    if path.suffix.lower() not in FORMATS:
+        raise InvalidInput(f"'{path.name}' is no picture: its name has to end with .png or .svg")
+
+
+def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
+    """Decorate what draws, so that all it makes has the one style; the user's own is left alone."""
+
+    @functools.wraps(draw)
+    def with_style(*args: P.args, **kwargs: P.kwargs) -> Drawing:
+        with matplotlib().rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return with_style
+
+
+def panels(
+    rows: int, *, width: float = 7.2, height: float = 3.6, ratios: Sequence[float] | None = None
+) -> tuple[Drawing, list[Any]]:
+    """Return a drawing with axes below each other that share their x axis, top first.
+
+    ``width`` and ``height`` (of the whole) are in inches.
+    """
+    drawing = blank(width, height)
+    grid = {"height_ratios": list(ratios)} if ratios else None
+    axes = drawing.figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw=grid)
+    return drawing, [row[0] for row in axes]
+
+
+def blank(width: float, height: float) -> Drawing:
+    """Return a drawing without axes; its size is in inches."""
+    return Drawing(matplotlib().figure.Figure(figsize=(width, height), layout="constrained"))
+
+
+def color(index: int) -> str:
+    """Return the colour of the index-th curve."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def line_style(index: int) -> str:
+    """Return the style of the index-th curve: another one when the colours begin again."""
+    return LINES[index // len(PALETTE) % len(LINES)]
+
+
+def whole_numbers(axis: Any) -> None:
+    """Put ticks of an axis at whole numbers only, with separators of thousands."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, nbins="auto", steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def legend(axes: Any, *, beside: bool = False) -> None:
+    """Put a legend where it hides least, or beside the axes."""
+    if beside:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
+    else:
+        axes.legend(loc="best")

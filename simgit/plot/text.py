@@ -1,0 +1,71 @@
+"""Charts for a terminal, of block characters; no package is needed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.plot.curves import Floats
+
+BLOCKS: Final = "▁▂▃▄▅▆▇█"
+FILLS: Final = " ▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: npt.ArrayLike, width: int = 60, low: float | None = None,
+              high: float | None = None) -> str:  # fmt: skip
+    """Return values as a line of at most ``width`` characters, each the mean of its share.
+
+    The lowest is ▁ and the highest █, unless ``low`` and ``high`` are given. What is not finite
+    is a blank.
+    """
+    means = shares(values, width)
+    known = means[np.isfinite(means)]
+    if not len(known):
+        return " " * len(means)
+    bottom = float(known.min()) if low is None else low
+    top = float(known.max()) if high is None else high
+    span = top - bottom or 1.0
+    levels = np.clip((means - bottom) / span * len(BLOCKS), 0, len(BLOCKS) - 1)
+    return "".join(BLOCKS[int(v)] if np.isfinite(v) else " " for v in levels)
+
+
+def shares(values: npt.ArrayLike, count: int) -> Floats:
+    """Return the means of at most ``count`` equal shares of values; NaN for a share of none."""
+    given = np.asarray(values, np.float64)
+    if len(given) <= count:
+        return given
+    borders = np.linspace(0, len(given), count + 1).astype(int)
+    known = np.isfinite(given)
+    sums = np.add.reduceat(np.where(known, given, 0.0), borders[:-1])
+    counts = np.add.reduceat(known.astype(np.float64), borders[:-1])
+    means: Floats = np.full(count, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
+
+
+def chart(values: npt.ArrayLike, width: int = 60, height: int = 8) -> list[str]:
+    """Return values as a chart of lines, filled below the curve, with its range at the left.
+
+    Each column is the mean of its share; the lowest still shows.
+    """
+    means = shares(values, width)
+    known = means[np.isfinite(means)]
+    if not len(known):
+        return []
+    low, high = float(known.min()), float(known.max())
+    span = high - low or 1.0
+    levels = 1 + (means - low) / span * (height * 8 - 1)
+    rows = [_row(levels - 8 * row) for row in reversed(range(height))]
+    names = [_number(high), *[""] * (height - 2), _number(low)]
+    margin = max(map(len, names))
+    return [f"{name:>{margin}} ┤{row}".rstrip() for name, row in zip(names, rows, strict=True)]
+
+
+def _row(levels: Floats) -> str:
+    return "".join(FILLS[int(np.clip(v, 0, 8))] if np.isfinite(v) else " " for v in levels)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"

@@ -1,0 +1,139 @@
+"""What an agent thinks: values of actions over states, and which action it prefers where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import InvalidInput
+from simgit.plot.curves import Floats
+from simgit.plot.drawing import PALETTE, Drawing, blank, matplotlib, panels, styled
+
+_WRITTEN: Final = 16
+"""So many columns at most have their numbers written in."""
+
+
+@styled
+def state_values(
+    values: npt.ArrayLike,
+    actions: Sequence[str],
+    states: Sequence[str],
+    *,
+    chosen: Sequence[int | None] = (),
+    title: str = "",
+    x_label: str = "state",
+) -> Drawing:
+    """Draw a table of values, shape (states, actions): a column a state, a row an action.
+
+    The action of the greatest value has a ring, the one that was ``chosen`` a dot.
+
+    Raises:
+        InvalidInput: the shape does not fit the names, or there are no states.
+        NotFound: matplotlib is not installed.
+    """
+    table = np.asarray(values, np.float64)
+    if table.shape != (len(states), len(actions)) or not table.size:
+        raise InvalidInput(
+            f"values of shape {table.shape} are no {len(states)} states × {len(actions)} actions"
+        )
+    width = float(np.clip(2.6 + 0.55 * len(states), 5.0, 11.0))
+    drawing, (axis,) = panels(1, width=width, height=1.5 + 0.36 * len(actions))
+    image = axis.imshow(table.T, aspect="auto", cmap="cividis")
+    axis.grid(False)
+    axis.set_yticks(range(len(actions)), actions)
+    axis.tick_params(axis="y", length=0)
+    _state_ticks(axis, states)
+    _marks(drawing, axis, table, chosen)
+    if len(states) <= _WRITTEN:
+        _numbers(axis, table)
+    bar = drawing.figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02)
+    bar.set_label("value")
+    bar.outline.set_visible(False)
+    axis.set_title(title)
+    axis.set_xlabel(x_label)
+    return drawing
+
+
+def _state_ticks(axis: Any, states: Sequence[str]) -> None:
+    every = max(1, len(states) // 12)
+    axis.set_xticks(range(0, len(states), every), states[::every])
+
+
+def _marks(drawing: Drawing, axis: Any, table: Floats, chosen: Sequence[int | None]) -> None:
+    from matplotlib.patches import Rectangle
+
+    frame: dict[str, Any] = {"fill": False, "edgecolor": PALETTE[1], "linewidth": 2.2}
+    for state, action in enumerate(table.argmax(axis=1)):
+        axis.add_patch(Rectangle((state - 0.5, action - 0.5), 1, 1, **frame))
+    handles = [Rectangle((0, 0), 1, 1, label="greatest value", **frame)]
+    taken = [(i, action) for i, action in enumerate(chosen) if action is not None]
+    if taken:
+        x, y = zip(*taken, strict=True)
+        look = {"color": PALETTE[1], "edgecolors": "white", "linewidths": 0.8}
+        handles.append(axis.scatter(x, np.asarray(y) + 0.32, s=30, label="action taken", **look))
+    drawing.figure.legend(handles=handles, loc="outside lower right", ncols=2)
+
+
+def _numbers(axis: Any, table: Floats) -> None:
+    middle = (np.nanmin(table) + np.nanmax(table)) / 2
+    for (state, action), value in np.ndenumerate(table):
+        ink = "white" if value < middle else "black"
+        axis.text(state, action, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=7.5)
+
+
+@styled
+def policy_map(
+    values: npt.ArrayLike,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    actions: Sequence[str],
+    *,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+) -> Drawing:
+    """Draw the preferred action, and its value, over a grid of two variables of the state.
+
+    ``values`` has shape (len(y), len(x), actions).
+
+    Raises:
+        InvalidInput: the shape does not fit.
+        NotFound: matplotlib is not installed.
+    """
+    grid = np.asarray(values, np.float64)
+    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if grid.shape != (len(ys), len(xs), len(actions)) or not grid.size:
+        raise InvalidInput(f"values of shape {grid.shape} do not fit the grid and the actions")
+    if len(actions) > len(PALETTE):
+        raise InvalidInput(f"{len(actions)} actions cannot be told apart by colour")
+    colors = matplotlib().colors
+    drawing = blank(8.0, 4.4)
+    left, right = drawing.figure.subplots(1, 2, sharey=True)
+    best = grid.argmax(axis=2)
+    _preferred(left, xs, ys, best, actions, colors)
+    image = right.pcolormesh(xs, ys, grid.max(axis=2), cmap="cividis", shading="nearest")
+    right.set_title("value of it")
+    bar = drawing.figure.colorbar(image, ax=right, pad=0.02)
+    bar.outline.set_visible(False)
+    for each in (left, right):
+        each.grid(False)
+        each.set_xlabel(x_label)
+    left.set_ylabel(y_label)
+    drawing.figure.suptitle(title, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+    return drawing
+
+
+def _preferred(
+    axis: Any, xs: Floats, ys: Floats, best: npt.NDArray[Any], actions: Sequence[str], colors: Any
+) -> None:
+    used = np.unique(best)
+    palette = colors.ListedColormap(PALETTE[: len(actions)])
+    bounds = colors.BoundaryNorm(np.arange(len(actions) + 1) - 0.5, len(actions))
+    axis.pcolormesh(xs, ys, best, cmap=palette, norm=bounds, shading="nearest", alpha=0.85)
+    for action in used:
+        axis.plot([], [], "s", color=PALETTE[action], label=actions[action])
+    axis.set_title("preferred action")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)

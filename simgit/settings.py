@@ -1,0 +1,65 @@
+"""Settings of a repository: few numbers that say how it is looked after.
+
+meta: "setting" ‖ 00 ‖ name -> value ‖ check
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from simgit.codec import pack_record, unpack_value
+from simgit.errors import Integrity, InvalidInput
+from simgit.segment.pack import CHECKSUM_SIZE, checksum
+from simgit.storage.base import ReadTxn, WriteTxn
+
+OPLOG_KEEP: Final = "oplog.keep"
+OPLOG_DAYS: Final = "oplog.days"
+GC_GRACE: Final = "gc.grace"
+GC_REFLOG: Final = "gc.reflog"
+DEFAULTS: Final[dict[str, float]] = {
+    OPLOG_KEEP: 10_000, OPLOG_DAYS: 90, GC_GRACE: 14.0, GC_REFLOG: 90.0,
+}  # fmt: skip
+"""Name to default. What is an int here is an int always; none may be negative."""
+_PREFIX: Final = b"setting\0"
+
+
+def get_setting(txn: ReadTxn, name: str) -> float:
+    """Return a setting, or its default.
+
+    Raises:
+        InvalidInput: there is no such setting.
+        Integrity: it is damaged.
+    """
+    _check_name(name)
+    value = txn.get("meta", _PREFIX + name.encode())
+    if value is None:
+        return DEFAULTS[name]
+    if checksum(value[:-CHECKSUM_SIZE]) != value[-CHECKSUM_SIZE:]:
+        raise Integrity(f"the setting '{name}' is damaged")
+    found = unpack_value(value[:-CHECKSUM_SIZE]).get("value")
+    if type(found) not in (int, float):
+        raise Integrity(f"the setting '{name}' is damaged")
+    return float(found) if type(DEFAULTS[name]) is float else int(found)
+
+
+def put_setting(txn: WriteTxn, name: str, value: float | None) -> None:
+    """Change a setting; None brings its default back.
+
+    Raises:
+        InvalidInput: there is no such setting, or the value is none that it can have.
+    """
+    _check_name(name)
+    if value is None:
+        txn.delete("meta", _PREFIX + name.encode())
+        return
+    if type(value) not in (int, float) or not 0 <= value < 1e15:
+        raise InvalidInput(f"{name}: a number that is not negative is needed", name=name)
+    if type(DEFAULTS[name]) is int and value != int(value):
+        raise InvalidInput(f"{name}: a whole number is needed, not {value}", name=name)
+    body = pack_record({"value": value})
+    txn.put("meta", _PREFIX + name.encode(), body + checksum(body))
+
+
+def _check_name(name: str) -> None:
+    if name not in DEFAULTS:
+        raise InvalidInput(f"'{name}' is not a setting: {', '.join(DEFAULTS)}", name=name)

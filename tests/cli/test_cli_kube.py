@@ -1,0 +1,92 @@
+"""simgit kube: the cluster of a recorded state, and of a trace file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simgit.gym.simkube import SimKubeEnv
+from simgit.kube.generate import generate
+from simgit.kube.trace_edit import set_replicas, set_requests, workload
+from simgit.kube.trace_files import write_trace_file
+from simgit.kube.trace_format import read_trace
+from simgit.repository import Repository
+
+
+@pytest.fixture
+def recorded(run, directory: Path) -> Path:
+    """A repository with one episode: cpu-slight, one more replica, half a CPU less."""
+    env = SimKubeEnv("cpu-slight")
+    spec = {"environment": {"id": "simgit/SimKube-v0", "kwargs": env.settings()}}
+    with Repository.init(directory) as repo, repo.recorder("main", spec=spec) as recorder:
+        observation, info = env.reset(seed=0)
+        recorder.append(observation, info=info, reset=True)
+        for action in (3, 4, 4):
+            observation, *rest, info = env.step(np.int64(action))
+            recorder.append(observation, action, *rest, info)
+    return directory
+
+
+def test_pods_of_any_step_say_where_they_are_or_why_not(run, recorded: Path) -> None:
+    waiting = run("kube", "pods", "main@1", "--json").json
+    assert [pod["phase"] for pod in waiting] == ["Pending"] * 4
+    assert waiting[0]["message"].startswith("0/3 nodes are available: 3 Insufficient cpu.")
+    lines = run("kube", "pods").lines
+    assert lines[0].split() == [
+        "namespace",
+        "pod",
+        "phase",
+        "ready",
+        "node",
+        "CPU",
+        "memory",
+        "message",
+    ]
+    assert sorted(line.split()[2] for line in lines[1:]) == ["Pending"] + ["Running"] * 3
+
+
+def test_nodes_show_what_is_taken(run, recorded: Path) -> None:
+    lines = [line.split() for line in run("kube", "nodes").lines]
+    assert lines[1] == ["node1", "yes", "16/16", "100", "%", "2Gi/32Gi", "6", "%", "1/110"]
+    assert run("kube", "nodes", "main@0", "--json").json[0]["used"]["pods"] == 0
+
+
+def test_events_of_one_object(run, recorded: Path) -> None:
+    assert run("kube", "events", "main@3", "--object", "web").lines[1].split()[:4] == [
+        "0", "s", "Deployment", "virtual-default/web",
+    ]  # fmt: skip
+    reasons = {row["reason"] for row in run("kube", "events", "--json").json}
+    assert reasons == {"ScalingReplicaSet", "Scheduled", "FailedScheduling"}
+
+
+def test_the_trace_of_a_step_is_shown_as_an_edit_and_written_whole(run, recorded: Path) -> None:
+    assert run("kube", "trace").lines[1:] == ["web: replicas 3 → 4", "web: cpu 17 → 16"]
+    assert run("kube", "trace", "main@0").lines[1:] == ["as the episode began"]
+    record = run("kube", "trace", "--output", "there.sktrace", "--json").json
+    assert record["changes"] == ["web: replicas 3 → 4", "web: cpu 17 → 16"]
+    written = read_trace(recorded / "there.sktrace")
+    edited = set_requests(generate("cpu-slight").trace, workload("web"), cpu="16")
+    assert written == set_replicas(edited, workload("web"), 4)
+    assert run("trace", "show", "there.sktrace").lines[1] == f"id {record['id']}"
+
+
+def test_a_trace_file_needs_no_repository(run, directory: Path) -> None:
+    write_trace_file(directory / "a.sktrace", generate("replicas-over").trace)
+    assert len(run("kube", "pods", "--trace", "a.sktrace").lines) == 6
+    assert len(run("kube", "nodes", "--trace", "a.sktrace", "--nodes", 7, "--json").json) == 7
+    events = run("kube", "events", "--trace", "a.sktrace", "--until", 0, "--json").json
+    assert events == []
+
+
+def test_what_cannot_be_together_is_a_usage_error(run, recorded: Path) -> None:
+    assert "cannot be used together" in run("kube", "pods", "main", "--trace", "x", code=2).err
+    assert "need --trace" in run("kube", "pods", "--nodes", 3, code=2).err
+
+
+def test_states_of_something_else_have_no_cluster(run, directory: Path) -> None:
+    with Repository.init(directory) as repo:
+        repo.commit(np.zeros(2), run="main")
+    assert "is none of SimKube" in run("kube", "pods", code=128).err
+    assert "no such file" in run("kube", "pods", "--trace", "gone.sktrace", code=128).err

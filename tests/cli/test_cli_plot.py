@@ -1,0 +1,147 @@
+"""simgit plot and tree: lines in a terminal, and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simgit import Repository
+
+
+@pytest.fixture
+def repo(run, directory: Path):
+    """``run``, in a repository with main, a branch of it and three runs that differ by seed."""
+    with Repository.init(directory) as repo:
+        _record(repo, "main", [3, 5, 8])
+        repo.branch("try", "main@9")
+        _record(repo, "try", [13])
+        for seed in (1, 2, 3):
+            _record(repo, f"s/{seed}", [seed, 4], seed)
+    return run
+
+
+def _record(repo: Repository, name: str, lengths: list[int], seed: int = 0) -> None:
+    with repo.recorder(name, seed=seed) as recorder:
+        for length in lengths:
+            recorder.append(0, reset={"seed": seed})
+            for i in range(length):
+                recorder.append(0, 1, 0.5, i == length - 1, False)
+
+
+def test_one_run_is_a_chart(repo) -> None:
+    lines = repo("plot", "--kind", "lengths").lines
+    assert lines[0] == "main  lengths of 3 episodes" and len(lines) == 10
+    assert lines[1] == "8 ┤  █" and lines[8] == "3 ┤▁██"
+    assert lines[9] == "first 3, best 8, last 3: 5.33333 on average"
+
+
+def test_several_runs_are_a_line_each_on_one_scale(repo) -> None:
+    lines = repo("plot", "main", "try").lines
+    assert lines[0].split() == ["run", "returns", "episodes", "best", "last", "10"]
+    assert lines[1].split() == ["main", "▁▂▅", "3", "4", "2.66667"]
+    assert lines[2].split() == ["try", "▁▂█", "3", "6.5", "3.5"]
+    assert lines[3] == "▁ is 1.5, █ is 6.5"
+
+
+def test_json_has_the_points(repo) -> None:
+    found = repo("plot", "try", "--x", "steps", "--json").json
+    assert found == {
+        "label": "try",
+        "kind": "returns",
+        "steps": [3.0, 9.0, 23.0],
+        "values": [1.5, 2.5, 6.5],
+    }
+    band = repo("plot", "s/*", "--bands", "--json").json
+    assert (band["label"], band["values"], band["runs"]) == ("s", [1.0, 2.0], 3)
+    assert band["low"][0] < 1 < band["high"][0]
+
+
+@pytest.mark.parametrize("name", ["c.png", "c.svg", "C.PNG"])
+def test_a_picture_is_drawn(repo, directory: Path, name: str) -> None:
+    assert repo("plot", "main", "try", "--smooth", "2", "-o", name).out == f"wrote {name}\n"
+    assert (directory / name).read_bytes()[:4] == (b"<?xm" if name.endswith("svg") else b"\x89PNG")
+    assert repo("tree", "-o", name, "--json").json == {"file": name}
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["nope"], 128, "revision 'nope' not found"),
+        (["x*"], 128, "no run fits 'x*'"),
+        (["-o", "a.jpg"], 128, "'a.jpg' is no picture: its name has to end with .png or .svg"),
+        (["--kind", "loss"], 2, "'loss'"),
+        (["main@0"], 128, "there is no episode to show"),
+        (["main@0", "-o", "a.png"], 128, "there is no episode to draw"),
+    ],
+)
+def test_what_cannot_be_shown_is_an_error(repo, directory: Path, args, code, said) -> None:
+    assert said in repo("plot", *args, code=code).err
+    assert not list(directory.glob("a.*"))
+
+
+def test_the_tree_shows_branches_below_their_parents(repo) -> None:
+    lines = repo("tree").lines
+    assert lines[0].split() == ["run", "from", "step", "to", "step", "episodes", "return", "status"]
+    assert lines[1].split()[:2] == ["main", "(HEAD)"] and lines[2].startswith("└─ try")
+    assert lines[2].split()[2:] == ["9", "23", "3", "10.5", "active"]
+    records = repo("tree", "--json").records
+    assert [r["name"] for r in records] == ["main", "try", "s/1", "s/2", "s/3"]
+    assert (records[1]["parent"], records[1]["branch_step"], records[0]["branch_step"]) == (
+        "main",
+        9,
+        None,
+    )
+
+
+def test_neither_loads_matplotlib_unless_it_draws(repo, process) -> None:
+    for args in (("plot",), ("tree",), ("plot", "main", "try")):
+        done = process(*args, PYTHONPROFILEIMPORTTIME="1")
+        assert done.code == 0 and "matplotlib" not in done.err
+
+
+def test_an_error_is_one_line_without_matplotlib(repo, environment, directory: Path) -> None:
+    import subprocess
+    import sys
+
+    (directory / "sitecustomize.py").write_text("import sys; sys.modules['matplotlib'] = None")
+    path = f"{directory}:{environment['PYTHONPATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "simgit", "plot", "-o", "a.png"], capture_output=True, text=True,
+        env=environment | {"PYTHONPATH": path}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        128,
+        "fatal: pictures need matplotlib: pip install 'simgit[plot]'\n",
+    )
+
+
+@pytest.fixture
+def loop(run, directory: Path):
+    """``run``, in a repository with one episode on a cluster."""
+    with Repository.init(directory) as repo, repo.recorder("main") as recorder:
+        recorder.append(0, info={"ready": 0, "pending": 3}, reset={"seed": 1})
+        recorder.append(0, 4, -0.5, False, False, {"ready": 1, "pending": 2, "blocked": False})
+        recorder.append(0, 1, -0.5, False, False, {"validity": "timeout", "blocked": True})
+        recorder.append(0, 4, 1, True, False, {"ready": 30, "pending": 0, "blocked": False})
+    return run
+
+
+def test_pods_are_a_table_of_steps(loop, directory: Path) -> None:
+    lines = loop("plot", "--kind", "pods").lines
+    assert lines[0] == "main, episode 1: return 0"
+    assert [line.split() for line in lines[2:6]] == [
+        ["0", "○○○"], ["1", "reduce_cpu_small", "●○○", "-0.5"],
+        ["2", "bump_cpu_small", "(refused)", "not", "observed", "-0.5"],
+        ["3", "reduce_cpu_small", "30", "ready,", "0", "pending", "1"],
+    ]  # fmt: skip
+    records = loop("plot", "--kind", "pods", "--json").records
+    assert records[2] == {"step": 2, "action": "bump_cpu_small", "blocked": True, "ready": None,
+                          "pending": None, "reward": -0.5}  # fmt: skip
+    loop("plot", "main@ep1", "--kind", "pods", "-o", "pods.png")
+    assert (directory / "pods.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pods_of_one_run_at_a_time(repo) -> None:
+    assert "one run at a time, not 2" in repo("plot", "main", "try", "--kind", "pods", code=128).err
+    assert "has no states of a cluster" in repo("plot", "--kind", "pods", code=128).err

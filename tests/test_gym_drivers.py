@@ -1,0 +1,328 @@
+"""Snapshot drivers: what they choose, what they store, and that environments go on exactly."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import continuation
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simgit import InvalidInput, Repository
+from simgit.codec import encode_value, unpack_value
+from simgit.gym import drivers
+from simgit.gym.drivers.plain import Encoder, NotPlain, decode
+
+WRAPPERS = "gymnasium.wrappers:"
+RECIPES: list[dict[str, Any]] = [
+    {"id": "CartPole-v1"},
+    {"id": "Pendulum-v1"},
+    {"id": "Taxi-v4"},
+    {"id": "Blackjack-v1"},
+    {"id": "CartPole-v1", "vector": 3},
+    {"id": "CartPole-v1", "vector": 3, "kwargs": {"vectorization_mode": "sync"}},
+    {
+        "id": "CartPole-v1",
+        "wrappers": [
+            [WRAPPERS + "RecordEpisodeStatistics", {}],
+            [WRAPPERS + "FrameStackObservation", {"stack_size": 4}],
+            [WRAPPERS + "NormalizeObservation", {}],
+            [WRAPPERS + "NormalizeReward", {}],
+            [WRAPPERS + "StickyAction", {"repeat_action_probability": 0.3}],
+            [WRAPPERS + "Autoreset", {}],
+        ],
+    },
+    {"id": "MiniGrid-Dynamic-Obstacles-6x6-v0", "import": ["minigrid"]},
+    {"id": "BabyAI-GoToObj-v0", "import": ["minigrid"]},
+    {"id": "Ant-v5"},
+    {"id": "Humanoid-v5"},
+]
+DRIVER = {"Ant-v5": "mujoco", "Humanoid-v5": "mujoco"}
+
+
+@pytest.fixture
+def cart() -> Any:
+    env = gym.make("CartPole-v1")
+    env.reset(seed=3)
+    return env
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Any:
+    with Repository.init(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_restored_in_another_process_an_environment_goes_on_exactly(tmp_path: Path) -> None:
+    cases, expected = [], []
+    with Repository.init(tmp_path) as repo:
+        for i, recipe in enumerate(RECIPES):
+            run = f"case/{i}"
+            env = continuation.make(recipe)
+            env.reset(seed=i)
+            env.action_space.seed(i)
+            continuation.goes_on(env, continuation.sample(env, 20 + i))
+            driver = drivers.select(env)
+            assert driver.name == DRIVER.get(recipe["id"], "generic")
+            repo.attach(repo.commit({"case": i}, run=run), "snapshot", driver.snapshot(env))
+            actions = continuation.sample(env, 200)
+            cases.append({"make": recipe, "state": run, "actions": actions})
+            expected.append(continuation.goes_on(env, actions))
+    got = continuation.elsewhere(tmp_path, cases)
+    differing = [case["make"] for case, a, b in zip(cases, expected, got, strict=True) if a != b]
+    assert differing == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_snapshot_changes_nothing_in_the_environment() -> None:
+    for recipe in RECIPES:
+        ways = []
+        for looked_at in (False, True):
+            env = continuation.make(recipe)
+            env.reset(seed=1)
+            env.action_space.seed(1)
+            driver = drivers.select(env)
+            way = []
+            for action in continuation.sample(env, 40):
+                if looked_at:
+                    driver.snapshot(env)
+                way.append(continuation.advance(env, continuation.as_action(env, action)))
+            ways.append(way)
+        assert ways[0] == ways[1], recipe
+
+
+def test_a_snapshot_is_a_copy(cart: Any) -> None:
+    driver = drivers.select(cart)
+    before = driver.snapshot(cart)
+    kept = continuation.digest(before)
+    for _ in range(5):
+        cart.step(1)
+    assert continuation.digest(before) == kept
+    assert continuation.digest(driver.snapshot(cart)) != kept
+
+
+def test_restoring_makes_the_action_space_sample_the_same_again(cart: Any) -> None:
+    cart.action_space.seed(5)
+    driver = drivers.select(cart)
+    data = driver.snapshot(cart)
+    first = [int(cart.action_space.sample()) for _ in range(20)]
+    driver.restore(cart, data)
+    assert [int(cart.action_space.sample()) for _ in range(20)] == first
+
+
+def test_restoring_puts_global_random_numbers_back(cart: Any) -> None:
+    driver = drivers.select(cart)
+    data = driver.snapshot(cart)
+    first = random.random(), np.random.random()
+    driver.restore(cart, data)
+    assert (random.random(), np.random.random()) == first
+
+
+def test_reseeding_changes_random_numbers_and_not_the_state(cart: Any) -> None:
+    driver = drivers.select(cart)
+    state = np.array(cart.unwrapped.state)
+    drawn = []
+    for seed in (1, 1, 2):
+        driver.reseed(cart, seed)
+        drawn.append(float(cart.unwrapped.np_random.random()))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert np.array_equal(cart.unwrapped.state, state)
+
+
+def test_a_plain_snapshot_needs_no_trust_and_a_pickle_does(cart: Any) -> None:
+    assert not drivers.select(cart).needs_trust
+    assert not drivers.needs_trust(drivers.select(cart).snapshot(cart) or {})
+    cart.unwrapped.something = _Thing()
+    driver = drivers.select(cart)
+    assert driver.needs_trust and drivers.needs_trust(driver.snapshot(cart) or {})
+
+
+class _Thing:
+    """An object of a class that has no plain form."""
+
+
+def test_layers_and_their_random_numbers_stay_themselves_in_a_pickle(cart: Any) -> None:
+    thing = _Thing()
+    thing.env, thing.numbers, thing.space = cart.unwrapped, cart.np_random, cart.action_space
+    cart.unwrapped.something = thing
+    driver = drivers.select(cart)
+    data = driver.snapshot(cart) or {}
+    driver.restore(cart, data)
+    back = cart.unwrapped.something
+    assert back is not thing
+    assert back.env is cart.unwrapped and back.numbers is cart.np_random
+    assert back.space is cart.action_space
+
+
+def test_what_two_attributes_share_is_shared_after_a_restore(cart: Any) -> None:
+    core = cart.unwrapped
+    core.one = core.two = [1]
+    driver = drivers.select(cart)
+    data = driver.snapshot(cart) or {}
+    driver.restore(cart, data)
+    assert core.one is core.two
+
+
+def test_attributes_that_came_later_are_gone_after_a_restore(cart: Any) -> None:
+    driver = drivers.select(cart)
+    data = driver.snapshot(cart) or {}
+    cart.unwrapped.later = 1
+    driver.restore(cart, data)
+    assert not hasattr(cart.unwrapped, "later")
+
+
+def test_an_environment_with_unstorable_parts_is_replayed(cart: Any) -> None:
+    cart.unwrapped.handle = (i for i in range(3))
+    assert drivers.select(cart).name == "replay-creation"
+    assert "generator" in (drivers.check(cart) or "")
+
+
+def test_an_environment_inside_an_attribute_is_never_pickled(cart: Any) -> None:
+    cart.unwrapped.inner = [gym.make("CartPole-v1")]
+    assert drivers.select(cart).name == "replay-creation"
+    assert "whose pickle is not its state" in (drivers.check(cart) or "")
+
+
+@pytest.mark.filterwarnings("ignore")  # SWIG's, at the import
+def test_box2d_is_replayed() -> None:
+    assert drivers.select(gym.make("LunarLander-v3")).name == "replay-episode"
+    assert drivers.select(gym.make("BipedalWalker-v3")).name == "replay-creation"
+
+
+def test_an_environment_that_says_it_is_not_deterministic_has_no_driver(cart: Any) -> None:
+    cart.unwrapped.spec.nondeterministic = True
+    driver = drivers.select(cart)
+    assert (driver.name, driver.where, driver.snapshot(cart)) == ("none", "never", None)
+    with pytest.raises(InvalidInput, match="'none' has no snapshots"):
+        driver.restore(cart, {})
+
+
+def test_an_environments_own_methods_come_before_its_attributes(cart: Any) -> None:
+    class Counter(gym.Env[int, int]):
+        observation_space = action_space = gym.spaces.Discrete(5)
+        handle = (i for i in range(3))
+
+        def __init__(self) -> None:
+            self.count, self.stream = 0, iter([])
+
+        def get_state(self) -> Any:
+            return {"count": self.count}
+
+        def set_state(self, data: Any) -> None:
+            self.count = data["count"]
+
+    env = gym.wrappers.TimeLimit(Counter(), 9)
+    env.unwrapped.count, env._elapsed_steps = 4, 3
+    driver = drivers.select(env)
+    data = driver.snapshot(env) or {}
+    assert driver.name == "methods" and not driver.needs_trust
+    env.unwrapped.count, env._elapsed_steps = 0, 0
+    driver.restore(env, data)
+    assert (env.unwrapped.count, env._elapsed_steps) == (4, 3)
+
+
+def test_registered_engines_are_asked_first(cart: Any, monkeypatch: Any) -> None:
+    class Mine(drivers.Engine):
+        name = "mine"
+
+        def accepts(self, core: Any) -> bool:
+            return type(core).__name__ == "CartPoleEnv"
+
+    monkeypatch.setattr("simgit.gym.drivers.ladder._registered", [])
+    drivers.register(Mine())
+    assert drivers.select(cart).name == "mine"
+
+
+def test_a_snapshot_of_another_environment_is_refused(cart: Any) -> None:
+    other = gym.make("Acrobot-v1")
+    other.reset(seed=1)
+    with pytest.raises(InvalidInput, match=r"has a '.*CartPoleEnv'"):
+        drivers.select(cart).restore(cart, drivers.select(other).snapshot(other) or {})
+    data = drivers.select(cart).snapshot(cart) or {}
+    with pytest.raises(InvalidInput, match="made by driver 'ale'"):
+        drivers.select(cart).restore(cart, {**data, "driver": "ale"})
+    with pytest.raises(InvalidInput, match="version 99"):
+        drivers.select(cart).restore(cart, {**data, "version": 99})
+    wrapped = gym.wrappers.RecordEpisodeStatistics(cart)
+    with pytest.raises(InvalidInput, match="RecordEpisodeStatistics"):
+        drivers.select(wrapped).restore(wrapped, data)
+
+
+def test_taxis_table_is_stored_once(repo: Repository) -> None:
+    env = gym.make("Taxi-v4")
+    env.reset(seed=1)
+    driver = drivers.select(env)
+    oids = []
+    for i in range(3):
+        env.step(env.action_space.sample())
+        data = driver.snapshot(env)
+        repo.attach(repo.commit({"i": i}), "snapshot", data)
+        large = repo.object(repo.attachments()["snapshot"][1])
+        oids.append(next(entry.oid for entry in large.entries if entry.name == "large"))
+    assert len(set(oids)) == 1
+
+
+# --- plain forms ---------------------------------------------------------------------------------
+
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.binary(max_size=9),
+    st.text(st.characters(codec="utf-8"), max_size=9), st.floats(width=32).map(np.float32),
+    st.integers(-99, 99).map(np.int16), st.floats().map(np.array),
+    st.lists(st.floats(), max_size=4).map(lambda xs: np.array(xs, np.float64)),
+)  # fmt: skip
+keys = st.one_of(st.integers(), st.text("abL0", max_size=3), st.tuples(st.integers()))
+values = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=4).map(tuple),
+        st.lists(inner, max_size=4).map(lambda xs: deque(xs, 5)),
+        st.dictionaries(keys, inner, max_size=4),
+        st.frozensets(st.integers(), max_size=4),
+        st.sets(st.integers(), max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple, deque)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, (np.ndarray, np.generic)):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, float):
+        return np.float64(a).tobytes() == np.float64(b).tobytes()
+    return bool(a == b)
+
+
+@given(values)
+def test_plain_forms_come_back_with_types_order_and_bits(value: Any) -> None:
+    stored = unpack_value(encode_value(Encoder().encode(value)))
+    assert _same(decode(stored), value)
+
+
+def test_generators_come_back_where_they_were() -> None:
+    generator, legacy, python = np.random.default_rng(3), np.random.RandomState(3), random.Random(3)
+    for made in (generator, legacy, python):
+        made.random()
+    stored = unpack_value(encode_value(Encoder().encode([generator, legacy, python])))
+    again = decode(stored)
+    for made, back in zip((generator, legacy, python), again, strict=True):
+        assert back.random() == made.random()
+
+
+@pytest.mark.parametrize("value", [object(), np.array([object()]), np.zeros((2, 3)).T, {1: len}])
+def test_other_values_have_no_plain_form(value: Any) -> None:
+    with pytest.raises(NotPlain):
+        Encoder().encode(value)
