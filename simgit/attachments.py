@@ -94,6 +94,11 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
     return target
 
 
+def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:
+    """Return whether a state has an attachment of a name."""
+    return txn.get(_TABLE, _key(state, name)) is not None
+
+
 def names_aside(name: str) -> Iterator[str]:
     """Yield a name, and those under which another attachment of that name is kept beside it."""
     yield name

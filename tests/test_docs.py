@@ -36,6 +36,7 @@ RUNNING = (
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",
+    "docs/agents/dqn.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),

@@ -1,1 +1,14 @@
-"""Agents that learn or decide: plain arrays in, actions out; they know no store and no cluster."""
+"""Agents that learn or decide: plain arrays in, actions out; they know no store and no cluster.
+
+``make`` builds one by its name, ``load`` rebuilds one from its checkpoint. Importing this loads
+no torch: making a DQN does.
+"""
+
+from simgit.agents.base import Agent, Checkpoint
+from simgit.agents.checkpoint import from_json, read_checkpoint, to_json, write_checkpoint
+from simgit.agents.registry import LEARNERS, defaults, load, make, names
+
+__all__ = [
+    "Agent", "Checkpoint", "LEARNERS", "defaults", "from_json", "load", "make", "names",
+    "read_checkpoint", "to_json", "write_checkpoint",
+]  # fmt: skip

@@ -56,12 +56,18 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
+        "step": ("step", "Take one step of an agent on a trace, and show all of it."),
         "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
     },
     "Copy and carry": {
         "clone": ("start", "Copy a repository, also while it is written."),
         "bundle": ("bundle", "Write runs and tags into a file, and look at one."),
         "import": ("bundle", "Import the runs and tags of a bundle."),
+    },
+    "Restore and check": {
+        "verify": ("verify", "Execute a run again and compare state for state."),
+        "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
     },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),

@@ -1,5 +1,16 @@
 """Gymnasium: record any environment, go back to any state, and continue exactly."""
 
 from simgit.gym.recorder import Recorder
+from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
+from simgit.gym.verify import judge, verify
 
-__all__ = ["Recorder"]
+__all__ = [
+    "EnvironmentChanged",
+    "Plan",
+    "Recorder",
+    "Untrusted",
+    "judge",
+    "plan",
+    "restore",
+    "verify",
+]

@@ -6,35 +6,21 @@ reaches the script as it is, object for object; what is kept is copied.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter as _clock
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from simgit.errors import Conflict, InvalidInput
+from simgit.errors import Conflict
 from simgit.gym import spec as specs
-from simgit.gym.schedule import NEVER, Schedule
 from simgit.gym.session import Session, open_repository
+from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
 from simgit.gym.values import cast_for, keeper, plain_info
 from simgit.oid import Oid
 from simgit.repository import Repository
-
-SNAPSHOT = "snapshot"
-Trigger = Callable[[int], bool]
-
-
-class Snapshots(Protocol):
-    """What takes snapshots of an environment; see ``simgit.gym.drivers``."""
-
-    name: str
-
-    def snapshot(self, env: gymnasium.Env[Any, Any]) -> Any:
-        """Return nested data from which the environment can be restored, None if it cannot."""
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -45,13 +31,16 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     run as failed, with everything before it stored; recording goes on with the next reset.
     """
 
+    is_observer = True
+    """Nothing of what the environment does depends on this wrapper; see ``simgit.gym.spec``."""
+
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
         repo: Repository | str | Path,
         run: str = "main",
         *,
-        snapshots: str | int | Snapshots | None = "auto",
+        snapshots: str | int | Driver | None = "auto",
         episode_trigger: Trigger | str | None = None,
         step_trigger: Trigger | str | None = None,
         config: Mapping[str, Any] | None = None,
@@ -82,7 +71,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         saved = {"run": run, "provenance": provenance, **flush}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
-        saved |= {name: _named(each) for name, each in triggers.items() if each is not None}
+        saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
         saved |= {"config": dict(config)} if config else {}
         RecordConstructorArgs.__init__(self, repo=_path(repo), **saved)
         gymnasium.Wrapper.__init__(self, env)
@@ -93,30 +82,19 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         )  # fmt: skip
         self._keep_action = keeper(env.action_space, "action")
         self._cast = cast_for(env.observation_space)
-        self._episode_trigger = _loaded(episode_trigger)
-        self._step_trigger = _loaded(step_trigger)
-        self._begin(snapshots)
+        self._snapshots = Snapshots(
+            snapshots, load_trigger(episode_trigger), load_trigger(step_trigger), self._note
+        )
+        self._begin()
 
-    def _begin(self, snapshots: Any) -> None:
+    def _begin(self) -> None:
         info = self._repo.run(self._session.recorder.run)
         self._count = -1 if info.step is None else info.step
         self._episodes = info.episodes
         self._first = True
         self._append = self._session.recorder.append
-        triggered = self._episode_trigger is not None or self._step_trigger is not None
-        self._driver = self._choose(snapshots if snapshots is not None or not triggered else "auto")
-        every = snapshots if isinstance(snapshots, int) else None
-        self._schedule = Schedule(NEVER if triggered else every)
-        self._schedule.last = self._count
-        self._first_snapshot = not triggered
-        self._next = -1
-
-    def _choose(self, snapshots: Any) -> Snapshots | None:
-        if snapshots is None or not isinstance(snapshots, (str, int)):
-            return snapshots
-        if isinstance(snapshots, str) and snapshots != "auto":
-            raise InvalidInput(f"snapshots: '{snapshots}' is neither 'auto', a number nor None")
-        return None
+        self._snapshots.start(self._count)
+        self._next = -1  # the first step has more to do
 
     # --- what a script meets ---
 
@@ -155,6 +133,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._reopen()
         given = {"seed": seed, "options": options}
         kept = keeper(_ANY, "reset")({k: v for k, v in given.items() if v is not None})
+        self._snapshots.before_reset(
+            self.env, self._count, self._episodes + 1, self._session.recorder
+        )
         self._count += 1
         try:
             result = self.env.reset(seed=seed, options=options)
@@ -167,7 +148,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._fail(error, kept)
             raise
         self._episodes += 1
-        self._after(reset=True)
+        self._snapshots.after_reset(self.env, self._count, self._episodes, self._session.recorder)
+        self._next = self._snapshots.next
         return result
 
     def attach(self, name: str, data: Any) -> None:
@@ -235,53 +217,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         except BaseException as error:
             self._fail(error, kept)
             raise
-        self._schedule.stepped(seconds)
-        self._after(ended=bool(terminated or truncated))
+        ended = bool(terminated or truncated)
+        self._snapshots.after_step(self.env, self._count, seconds, ended, self._session.recorder)
+        self._next = self._snapshots.next
         return result
-
-    def _after(self, *, reset: bool = False, ended: bool = False) -> None:
-        """Take a snapshot if it is time to, and say when to ask again."""
-        if self._driver is not None and not ended and self._is_due(reset):
-            self._take_snapshot()
-        else:
-            self._schedule.plan(self._count)
-        self._plan()
-
-    def _is_due(self, reset: bool) -> bool:
-        if self._step_trigger is not None and self._step_trigger(self._count):
-            return True
-        if reset and self._episode_trigger is not None:
-            return self._episode_trigger(self._episodes)
-        return self._first_snapshot or self._schedule.is_due(self._count, reset)
-
-    def _take_snapshot(self) -> None:
-        assert self._driver is not None
-        start = _clock()
-        try:
-            data = self._driver.snapshot(self.env)
-        except Exception as error:
-            # the script goes on: the run can still be restored by re-execution
-            self._give_up(f"{type(error).__name__}: {error}")
-            return
-        if data is None:
-            self._driver = None
-            return
-        self._session.recorder.attach(SNAPSHOT, data)
-        self._first_snapshot = False
-        self._schedule.took(self._count, _clock() - start)
-
-    def _give_up(self, reason: str) -> None:
-        name = getattr(self._driver, "name", "given")
-        self._driver = None
-        self._session.note(self.run, {"snapshots": {"driver": name, "failed": reason}})
-        warnings.warn(f"no snapshots are taken any more: {reason}", stacklevel=4)
-
-    def _plan(self) -> None:
-        asked = self._step_trigger is not None
-        if self._driver is None:
-            self._next = NEVER
-        else:
-            self._next = self._count + 1 if asked else self._schedule.next
 
     def _attachments(self) -> dict[str, Any] | None:
         """Return what belongs to the first state of a session."""
@@ -312,7 +251,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not self._session.is_open:
             self._session.reopen()
             self._append = self._session.recorder.append
-            self._plan()
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        self._session.note(self.run, facts)
 
 
 _ANY = gymnasium.Space[Any]()
@@ -323,17 +264,3 @@ def _path(repo: Repository | str | Path) -> str:
     if isinstance(repo, Repository):
         return ":memory:" if repo.directory is None else str(repo.directory)
     return str(repo)
-
-
-def _named(trigger: Trigger | str) -> str:
-    if isinstance(trigger, str):
-        return trigger
-    return f"{trigger.__module__}:{getattr(trigger, '__qualname__', type(trigger).__qualname__)}"
-
-
-def _loaded(trigger: Trigger | str | None) -> Trigger | None:
-    if not isinstance(trigger, str):
-        return trigger
-    module, _, name = trigger.partition(":")
-    found: Trigger = getattr(import_module(module), name)
-    return found

@@ -7,6 +7,7 @@ from typing import Final
 import gymnasium
 
 ENTRY_POINTS: Final = {
+    "simgit/Replay-v0": "simgit.gym.replay:ReplayEnv",
     "simgit/SimKube-v0": "simgit.gym.simkube:SimKubeEnv",
 }
 

@@ -24,7 +24,6 @@ from simgit.gym import spaces
 Data = dict[str, Any]
 OBSERVERS: Final = frozenset(
     {
-        "simgit.gym.recorder:Recorder",
         "gymnasium.wrappers.rendering:RecordVideo",
         "gymnasium.wrappers.rendering:HumanRendering",
         "gymnasium.wrappers.rendering:RenderCollection",
@@ -112,7 +111,7 @@ def layers(env: Any) -> list[Any]:
     """
     found = []
     while isinstance(env, gymnasium.Wrapper):
-        if not _only_looks_on(env):
+        if not only_looks_on(env):
             found.append(env)
         env = env.env
     return [*found, env]
@@ -121,11 +120,17 @@ def layers(env: Any) -> list[Any]:
 # --- describing --------------------------------------------------------------------------------
 
 
-def _only_looks_on(layer: Any) -> bool:
+def only_looks_on(layer: Any) -> bool:
+    """Return whether a wrapper changes nothing: an observer, or one that only joins others.
+
+    An observer's class says so by ``is_observer``, or is one of Gymnasium's.
+    """
     kind = type(layer)
+    if getattr(kind, "is_observer", False) or _name(layer) in OBSERVERS:
+        return True
     changes = kind.step is not gymnasium.Wrapper.step or kind.reset is not gymnasium.Wrapper.reset
     has_space = layer._observation_space is not None or layer._action_space is not None
-    return _name(layer) in OBSERVERS or not (changes or has_space)
+    return not (changes or has_space)
 
 
 def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.kube.actions import ACTIONS
-from simgit.objects import Spec
 from simgit.plot import Drawing, PodHistory, pod_history
 from simgit.plot.curves import Floats
 from simgit.repository import Repository
@@ -51,10 +50,8 @@ def one_episode(trajectory: Trajectory) -> Trajectory:
 
 def environment(repo: Repository, trajectory: Trajectory) -> Mapping[str, Any]:
     """Return what the environment of a trajectory was made with, {} if that was not recorded."""
-    root = repo.trajectory(trajectory[0].oid)[0]
-    found = repo.object(root.origin) if root.origin is not None else None
-    described = found.fields.get("environment") if isinstance(found, Spec) else None
-    kwargs = described.get("kwargs") if isinstance(described, Mapping) else None
+    described = repo.origin(trajectory[0].oid).get("environment") or {}
+    kwargs = described.get("kwargs")
     return kwargs if isinstance(kwargs, Mapping) else {}
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from simgit import history
 from simgit.errors import InvalidInput
+from simgit.objects import Spec
 from simgit.oid import Oid
 from simgit.refs import HEAD, RUNS
 from simgit.repository.runs import RunOperations
@@ -15,6 +16,7 @@ from simgit.state import State, load_state
 from simgit.storage.base import ReadTxn
 
 if TYPE_CHECKING:
+    from simgit.bisect import FirstDifference
     from simgit.diff import Change, StateDiff
     from simgit.rundiff import RunDiff
     from simgit.trajectory import Trajectory
@@ -47,6 +49,18 @@ class DataOperations(RunOperations):
                 stop = history.episode_end(self.odb, txn, tip, episode.number) + 1
                 found = Found(history.ancestor(txn, tip, stop - 1), found.run)
             return self._trajectory(found.place, start, stop, found.run)
+
+    def origin(self, revision: str | Oid = HEAD) -> dict[str, Any]:
+        """Return what the history that leads to a state began with, {} if that was not recorded.
+
+        What a Gymnasium environment was made of is under ``environment``, ``wrappers``,
+        ``observation_space`` and ``action_space``.
+        """
+        with self._read() as txn:
+            place = self._resolve(txn, revision).place
+            root = load_state(self.odb, txn, history.ancestor(txn, place, 0))
+            found = self.odb.object(txn, root.origin) if root.origin is not None else None
+        return dict(found.fields) if isinstance(found, Spec) else {}
 
     def __getitem__(self, revision: str) -> Trajectory:
         return self.trajectory(revision)
@@ -102,6 +116,17 @@ class DataOperations(RunOperations):
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
         return diff_runs(self.odb, one.place, two.place, whole=whole)
+
+    def bisect(self, a: str | Oid, b: str | Oid = HEAD) -> FirstDifference:
+        """Return the first state in which two histories differ, and what made them differ.
+
+        Names are compared, as many as the logarithm of the shorter history.
+        """
+        from simgit.bisect import bisect
+
+        with self._read() as txn:
+            one, two = self._resolve(txn, a), self._resolve(txn, b)
+        return bisect(self.odb, one.place, two.place)
 
     def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
         """Return the settings in which the resolved configurations of two runs differ."""

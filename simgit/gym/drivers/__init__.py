@@ -5,7 +5,7 @@ the state at which it was taken. ``select`` chooses a driver by what the environ
 """
 
 from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine, needs_trust
-from simgit.gym.drivers.ladder import check, register, select
+from simgit.gym.drivers.ladder import check, register, select, serving
 from simgit.gym.drivers.layers import layers
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "layers",
     "register",
     "select",
+    "serving",
 ]

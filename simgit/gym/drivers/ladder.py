@@ -46,6 +46,29 @@ def select(env: Any) -> Driver:
         return CreationReplay()
 
 
+def serving(env: Any, name: str) -> Driver:
+    """Return the driver that restores snapshots of a name; the environment may be just made.
+
+    Raises:
+        InvalidInput: there is none, or it does not serve this environment.
+    """
+    if name in _REPLAYS:
+        return _REPLAYS[name]()
+    cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]
+    driver = SnapshotDriver(env, {i: _engine(core) for i, core in cores}, look=False)
+    if driver.name != name:
+        raise InvalidInput(
+            f"the snapshot was made by driver '{name}', "
+            f"the environment is served by '{driver.name}'"
+        )
+    return driver
+
+
+_REPLAYS: Final[dict[str, type[Driver]]] = {
+    each.name: each for each in (EpisodeReplay, CreationReplay, NoDriver)
+}
+
+
 def check(env: Any) -> str | None:
     """Return why an environment has no snapshots, None if it has."""
     cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]

@@ -7,9 +7,11 @@ import types
 from enum import Enum
 from typing import Any, Final
 
-from gymnasium import Env, Space
+from gymnasium import Env, Space, Wrapper
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
+
+from simgit.gym.spec import only_looks_on
 
 LEFT_OUT: Final = frozenset({
     # what an environment is made of
@@ -44,7 +46,7 @@ _DRAWING: Final = ("pygame", "glfw", "matplotlib", "OpenGL", "moviepy")
 def layers(env: Any) -> list[Any]:
     """Return an environment's wrappers from the outside in, the environment, and its parts.
 
-    Observers (whose class says ``is_observer``, as the recorder's does) are left out.
+    Wrappers that change nothing are left out; see ``simgit.gym.spec.only_looks_on``.
     """
     found: list[Any] = []
     _descend(env, found)
@@ -53,7 +55,7 @@ def layers(env: Any) -> list[Any]:
 
 def _descend(env: Any, found: list[Any]) -> None:
     while True:
-        if not getattr(type(env), "is_observer", False):
+        if not (isinstance(env, Wrapper) and only_looks_on(env)):
             found.append(env)
         if is_core(env):
             break

@@ -20,8 +20,8 @@ class SnapshotDriver(Driver):
 
     where: Where = "any"
 
-    def __init__(self, env: Any, engines: Engines) -> None:
-        """Note the engines, and look at the environment once.
+    def __init__(self, env: Any, engines: Engines, *, look: bool = True) -> None:
+        """Note the engines, and look at the environment once, unless ``look`` is False.
 
         Raises:
             CannotSnapshot: some part of it cannot be stored.
@@ -31,7 +31,7 @@ class SnapshotDriver(Driver):
         self._attributes = attributes.Attributes()
         self.name = _name(engines)
         self.lead = max((engine.lead(stack[i]) for i, engine in engines.items()), default=0)
-        self.needs_trust = self._capture(stack)["form"] == "pickle"
+        self.needs_trust = look and self._capture(stack)["form"] == "pickle"
 
     def snapshot(self, env: Any) -> Snapshot:
         """Return the state of an environment; see ``Driver``."""
@@ -49,6 +49,7 @@ class SnapshotDriver(Driver):
             "driver": self.name,
             "version": VERSION,
             "classes": "\n".join(map(class_name, stack)),
+            **({"lead": self.lead} if self.lead else {}),
             **self._capture(stack),
             **({"engines": engines} if engines else {}),
             "random": numbers,

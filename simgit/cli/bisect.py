@@ -1,0 +1,51 @@
+"""``simgit bisect``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from simgit.cli.app import App, answer_no, command
+from simgit.cli.diff import write_changes
+from simgit.cli.output import Output, plural
+from simgit.cli.values import REVISION
+
+if TYPE_CHECKING:
+    from simgit.bisect import FirstDifference
+
+_CAUSES: Final = {
+    "environment": "the runs are of different environments",
+    "reset": "the reset was given something else",
+    "action": "another action was taken",
+    "outcome": "the same action had another outcome: nondeterminism",
+}
+
+
+@command("bisect", example="simgit bisect main again")
+@click.argument("a", type=REVISION)
+@click.argument("b", type=REVISION)
+def bisect(app: App, a: str, b: str, as_json: bool) -> None:
+    """Find the first state in which two runs differ, and say what made them differ.
+
+    Names of states are compared, a few however long the runs are. Exits with 0 if the one run
+    begins with all of the other, with 1 if they part.
+    """
+    with app.repository() as repo, app.output(page=True) as out:
+        found = repo.bisect(a, b)
+        if as_json:
+            out.json(found.to_json())
+        else:
+            _write(out, a, b, found)
+    if found.step is not None:
+        answer_no()
+
+
+def _write(out: Output, a: str, b: str, found: FirstDifference) -> None:
+    names = plural(found.compared, "name")
+    if found.step is None:
+        out.line(f"no state of '{a}' and '{b}' differs ({names} compared)")
+        return
+    out.line(f"first difference: step {found.step} ({names} compared)")
+    out.line(_CAUSES[found.cause or "outcome"])
+    write_changes(out, found.changes)

@@ -1,0 +1,46 @@
+"""``simgit trust``."""
+
+from __future__ import annotations
+
+import click
+
+from simgit.cli.app import App, command, one_of
+from simgit.cli.trusting import trust_file
+
+
+@command("trust", example="""\
+simgit trust
+simgit trust --list
+simgit trust --revoke""")  # fmt: skip
+@click.option("--list", "listing", is_flag=True, help="List the repositories that are trusted.")
+@click.option("--revoke", is_flag=True, help="Trust this repository no longer.")
+def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
+    """Let this repository's snapshots be loaded even if they hold pickles.
+
+    A pickle runs code of who made it. Most snapshots hold none; those of environments made of
+    objects of their own (MiniGrid) do. Without trust their states are reached by executing all
+    recorded actions again, which takes longer.
+    """
+    one_of(list=listing, revoke=revoke)
+    known = trust_file()
+    with app.output() as out:
+        if listing:
+            found = [str(each.parent) for each in known.directories()]
+            if as_json:
+                out.json(found)
+            for each in () if as_json else found:
+                out.line(each)
+            return
+        with app.repository() as repo:
+            assert repo.directory is not None
+            directory = repo.directory
+        was = known.has(directory)
+        if revoke:
+            known.remove(directory)
+        else:
+            known.add(directory)
+        if as_json:
+            out.json({"directory": str(directory.parent), "trusted": not revoke})
+            return
+        now, already = ("is no longer", "was not") if revoke else ("is now", "is already")
+        out.line(f"'{directory.parent}' {already if was != revoke else now} trusted")

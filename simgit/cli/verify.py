@@ -1,0 +1,52 @@
+"""``simgit verify``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from simgit.cli.app import App, answer_no, command
+from simgit.cli.output import Output, plural, progress
+from simgit.cli.trusting import Asker
+from simgit.cli.values import REVISION
+
+if TYPE_CHECKING:
+    from simgit.gym.verify import Verification
+
+
+@command("verify", example="""\
+simgit verify main
+simgit verify main@ep5
+simgit verify main@100..200""")  # fmt: skip
+@click.argument("revision", type=REVISION, metavar="RUN|RANGE")
+def verify(app: App, revision: str, as_json: bool) -> None:
+    """Execute recorded actions again, and compare what comes of them state for state.
+
+    A range or an episode begins with a restore of the state before it. Exits with 1 at the first
+    state that differs, and names its step and field.
+    """
+    from simgit.gym.verify import verify as run_again
+
+    with app.repository() as repo, app.output() as out:
+        total = len(repo.trajectory(revision))
+        if not as_json and sys.stderr.isatty():
+            print(f"executing {plural(total, 'state')} again", file=sys.stderr)
+        with progress("verify", not as_json) as tell:
+            found = run_again(repo, revision, trust=Asker(repo), progress=tell)
+        if as_json:
+            out.json(found.to_json())
+        else:
+            _write(out, found)
+    if found.divergence is not None:
+        answer_no()
+
+
+def _write(out: Output, found: Verification) -> None:
+    count = plural(found.stop - found.start, "state")
+    if found.divergence is None:
+        out.line(f"{out.paint('exact', 'good')}: {count} came again ({found.seconds:.1f} s)")
+        return
+    out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
+    out.line(f"{count} before it came again")

@@ -1,0 +1,100 @@
+"""What lies behind a state: where the environment came into being, and where it can be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from simgit import attachments
+from simgit.errors import InvalidInput
+from simgit.objects import Spec
+from simgit.oid import Oid
+from simgit.repository import Repository
+from simgit.trajectory import Trajectory
+
+SNAPSHOT: Final = "snapshot"
+SESSION: Final = "session"
+"""The attachment of the first state that a new environment gave; it has the seed in use."""
+_FIRST, _MOST = 64, 16384
+
+
+class Past:
+    """The states that lead to a state, looked at from the newest back.
+
+    Attributes:
+        repo: where they lie.
+        oid: the state's name.
+        trajectory: the states, the last being the state itself.
+        step: the state's step.
+    """
+
+    def __init__(self, repo: Repository, revision: str | Oid) -> None:
+        self.repo = repo
+        self.oid = repo.resolve(revision)
+        self.trajectory: Trajectory = repo.trajectory(self.oid)
+        self.step = len(self.trajectory) - 1
+
+    @cached_property
+    def spec(self) -> Mapping[str, Any]:
+        """The description of the environment that the history began with.
+
+        Raises:
+            InvalidInput: it has none: its states were not recorded from an environment.
+        """
+        origin = self.trajectory[0].origin
+        found = self.repo.object(origin) if origin is not None else None
+        if not isinstance(found, Spec) or "environment" not in found.fields:
+            raise InvalidInput(
+                f"state '{self.oid.short()}' was not recorded from an environment: "
+                "there is nothing to restore",
+                oid=self.oid,
+            )
+        return found.fields
+
+    def bound(self, name: str, upto: int) -> Iterator[int]:
+        """Yield the steps up to one whose states have an attachment, the newest first."""
+        stop, size = upto + 1, _FIRST
+        while stop > 0:
+            start = max(0, stop - size)
+            oids = self.trajectory[start:stop].oids
+            with self.repo.odb.read() as txn:
+                has = [attachments.is_bound(txn, oid, name) for oid in oids]
+            yield from (start + i for i in range(len(has) - 1, -1, -1) if has[i])
+            stop, size = start, min(2 * size, _MOST)
+
+    def attachment(self, step: int, name: str) -> Any:
+        """Return an attachment of a state."""
+        return self.repo.attachment(self.trajectory[step].oid, name)
+
+    def is_reset(self, step: int) -> bool:
+        """Return whether a state is that of a reset."""
+        return step <= self.step and self.trajectory[step].reset is not None
+
+    def seeded_reset(self) -> int | None:
+        """Return the step of the newest reset that was given a seed, None if there is none."""
+        found = self._seeded
+        return int(found[-1]) if len(found) else None
+
+    @cached_property
+    def _seeded(self) -> Any:
+        if not self.trajectory.has("reset.seed"):
+            return ()
+        return self.trajectory.present("reset.seed").nonzero()[0]
+
+    def creation(self) -> tuple[int, int | None]:
+        """Return where the environment was made: a reset's step, and its seed.
+
+        Of an environment that went on from a restored state, that is where the earlier one was
+        made. The seed is None where none was given and none was noted.
+        """
+        for step in self.bound(SESSION, self.step):
+            if self.is_reset(step):
+                return step, self._seed(step, self.attachment(step, SESSION))
+        return 0, self._seed(0, {})
+
+    def _seed(self, step: int, session: Any) -> int | None:
+        reset = self.trajectory[step].reset or {}
+        given = reset.get("seed")
+        noted = session.get("seed") if isinstance(session, dict) else None
+        return given if given is not None else noted

@@ -1,0 +1,245 @@
+"""A live environment at a recorded state: the nearest snapshot, and the actions from there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from simgit.errors import Divergence, InvalidInput, NotFound
+from simgit.gym import drivers
+from simgit.gym import spec as specs
+from simgit.gym.drivers import randomness
+from simgit.gym.past import SNAPSHOT, Past
+from simgit.gym.reexecute import Progress, Reexecution
+from simgit.oid import Oid
+from simgit.repository import Repository
+
+Trust = bool | Callable[[], bool] | None
+How = Literal["snapshot", "episode", "creation"]
+_KEEPS_ALL: Final = "replay-creation"
+_BETWEEN: Final = "replay-episode"
+
+
+class Untrusted(InvalidInput):
+    """A snapshot holds a pickle, and the repository is not trusted."""
+
+
+class EnvironmentChanged(UserWarning):
+    """A package has another version than it had when the run was recorded."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a state is reached.
+
+    Attributes:
+        step: the state's.
+        how: from a snapshot, from a seeded reset, or from where the environment was made.
+        start: the step of the snapshot, or of the reset.
+        lead: the step of the earlier snapshot that is restored first, None if none is needed.
+        seed: that the reset needs, if it was given none.
+        driver: what made the snapshot.
+    """
+
+    step: int
+    how: How
+    start: int
+    lead: int | None = None
+    seed: int | None = None
+    driver: str | None = None
+
+    @property
+    def cost(self) -> int:
+        """How many actions are executed again."""
+        first = self.start if self.lead is None else self.lead
+        return self.step - first + (self.how != "snapshot")
+
+
+def restore(
+    repo: Repository,
+    revision: str | Oid,
+    *,
+    rng: bool = True,
+    env: Any = None,
+    trust: Trust = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Return a live environment, with its wrappers, at a recorded state.
+
+    The recorded actions from the nearest snapshot (or seeded reset, or the environment's making)
+    are executed again, and what comes of them is compared with what is recorded.
+
+    Args:
+        repo: the repository.
+        revision: the state.
+        rng: whether random numbers go on as they did, Python's, NumPy's and torch's global ones
+            with them; False for other ones, to plan with.
+        env: an environment made in the same way, to be put into the state; if not given, it is
+            made as the run's root describes it.
+        trust: whether pickles in snapshots may be loaded, which runs the code of who recorded
+            them; a function is asked if there is one. Without trust such runs are re-executed.
+        progress: called with how many actions are executed again, and of how many.
+
+    Raises:
+        NotFound: there is no such state, or its environment is not installed.
+        InvalidInput: there is nothing to restore from, or the spaces are others now.
+        Untrusted: what there is to restore from is a pickle.
+        Divergence: the environment does not repeat what is recorded.
+    """
+    past = Past(repo, revision)
+    warn_of_changes(repo, past)
+    made, given = _environment(past, env), env is not None
+    before = None if rng else randomness.capture_globals()
+    failed: Divergence | None = None
+    for plan in plans(past, made, trust):
+        if failed is not None and not given:
+            made = specs.make(past.spec)  # what diverged has other things in it now
+        try:
+            execute(past, made, plan, progress)
+        except Divergence as error:
+            failed = failed or error
+            continue
+        if before is not None:
+            drivers.select(made).reseed(made)
+            randomness.apply_globals(before)
+        return made
+    raise failed or _nothing(past, trust)
+
+
+def _environment(past: Past, env: Any) -> Any:
+    if env is None:
+        return specs.make(past.spec)
+    specs.compare_spaces(specs.describe_spaces(env), past.spec)
+    return env
+
+
+# --- planning ------------------------------------------------------------------------------------
+
+
+def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Plan:
+    """Return how ``restore`` would reach a state, the cost with it.
+
+    Raises:
+        InvalidInput, Untrusted: see ``restore``.
+    """
+    past = Past(repo, revision)
+    found = next(plans(past, specs.make(past.spec), trust), None)
+    if found is None:
+        raise _nothing(past, trust)
+    return found
+
+
+def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
+    """Yield the ways to reach a state, the best first; each is tried if the one before diverges."""
+    found = _from_snapshot(past, trust)
+    if found is not None:
+        yield found
+    start = past.seeded_reset()
+    made, seed = past.creation()
+    keeps_all = drivers.select(env).name == _KEEPS_ALL
+    if start is not None and start > made and not keeps_all:
+        yield Plan(past.step, "episode", start)
+    if seed is not None:
+        yield Plan(past.step, "creation", made, seed=seed)
+
+
+def _from_snapshot(past: Past, trust: Trust) -> Plan | None:
+    for step in past.bound(SNAPSHOT, past.step):
+        data = past.attachment(step, SNAPSHOT)
+        name = data.get("driver")
+        if name == _KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
+            continue
+        if drivers.needs_trust(data) and not is_trusted(trust):
+            return None
+        lead = data.get("lead", 0)
+        if not lead or past.is_reset(step):
+            return Plan(past.step, "snapshot", step, driver=name)
+        earlier = _earlier(past, step, lead)
+        if earlier is not None:
+            return Plan(past.step, "snapshot", step, earlier, driver=name)
+    return None
+
+
+def _earlier(past: Past, step: int, lead: int) -> int | None:
+    """Return the step of the newest snapshot that lies far enough before another, or is a reset."""
+    for earlier in past.bound(SNAPSHOT, step - 1):
+        if earlier <= step - lead or past.is_reset(earlier):
+            return earlier
+    return None
+
+
+def is_trusted(trust: Trust) -> bool:
+    """Return whether pickles may be loaded, asking if there is somebody to ask."""
+    return bool(trust() if callable(trust) else trust)
+
+
+def _nothing(past: Past, trust: Trust) -> InvalidInput:
+    short = past.oid.short()
+    for step in past.bound(SNAPSHOT, past.step):
+        if drivers.needs_trust(past.attachment(step, SNAPSHOT)) and not is_trusted(trust):
+            return Untrusted(
+                f"state '{short}' can only be restored by loading a pickle, which runs code of "
+                "who recorded it: trust this repository with 'simgit trust'",
+                oid=past.oid,
+            )
+    return InvalidInput(
+        f"state '{short}' cannot be restored: no state before it has a snapshot, and its first "
+        "reset had no seed",
+        oid=past.oid,
+    )
+
+
+# --- doing it ------------------------------------------------------------------------------------
+
+
+def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) -> Reexecution:
+    """Bring an environment to a state as planned; return what goes on from there.
+
+    Raises:
+        Divergence: it does not repeat what is recorded.
+    """
+    going = Reexecution(env, total=plan.cost, progress=progress)
+    states = past.trajectory
+    if plan.how != "snapshot":
+        going.lead(states[plan.start :], seed=plan.seed)
+        return going
+    assert plan.driver is not None
+    driver = drivers.serving(env, plan.driver)
+    if plan.lead is not None:
+        driver.restore(env, past.attachment(plan.lead, SNAPSHOT))
+        going.lead(states[plan.lead + 1 : plan.start + 1], compare=False)
+    driver.restore(env, past.attachment(plan.start, SNAPSHOT))
+    going.lead(states[plan.start + 1 :])
+    return going
+
+
+def warn_of_changes(repo: Repository, past: Past) -> None:
+    """Warn if packages have other versions than in the run that a state was recorded in."""
+    recorded = _recorded_versions(repo, past)
+    if recorded is None:
+        return
+    from simgit.gym.provenance import versions
+
+    present = versions()
+    changed = [
+        f"{name} {recorded[name]} (now {present[name]})"
+        for name in sorted(recorded.keys() & present.keys())
+        if recorded[name] != present[name] and name != "simgit"
+    ]
+    if changed:
+        message = f"recorded with other versions: {', '.join(changed)}"
+        warnings.warn(message, EnvironmentChanged, stacklevel=3)
+
+
+def _recorded_versions(repo: Repository, past: Past) -> dict[str, str] | None:
+    for name in repo.contains(past.oid):
+        facts = repo.run(name).metadata.get("provenance")
+        if facts is not None:
+            versions: dict[str, str] | None = facts.get("versions")
+            return versions
+    return None
+
+
+__all__ = ["EnvironmentChanged", "NotFound", "Plan", "Untrusted", "plan", "restore"]

@@ -1,0 +1,172 @@
+"""Taking snapshots of an environment while it is recorded: when, by which driver, at what cost."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from time import perf_counter as _clock
+from typing import Any, Final, Protocol
+
+from simgit.errors import InvalidInput
+from simgit.gym.drivers import select
+from simgit.gym.schedule import NEVER, Schedule
+
+SNAPSHOT: Final = "snapshot"
+"""The name of the attachment."""
+Trigger = Callable[[int], bool]
+
+
+class Driver(Protocol):
+    """What takes snapshots; see ``simgit.gym.drivers.Driver``, which says what the parts mean."""
+
+    name: str
+
+    def snapshot(self, env: Any) -> Any:
+        """Return the state of an environment as nested data, None if it has none."""
+
+
+class Target(Protocol):
+    """The recorder that snapshots are given to."""
+
+    def attach(self, name: str, data: Any) -> None:
+        """Bind data to the newest state."""
+
+
+class Snapshots:
+    """Decides for each state whether a snapshot is taken, and takes it.
+
+    ``next`` is the step from which on it has to be asked again.
+    """
+
+    def __init__(
+        self,
+        choice: str | int | Driver | None,
+        episode_trigger: Trigger | None,
+        step_trigger: Trigger | None,
+        note: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        """Take the user's choice; see ``Recorder``.
+
+        Raises:
+            InvalidInput: there is no such choice.
+        """
+        triggered = episode_trigger is not None or step_trigger is not None
+        if (isinstance(choice, str) and choice != "auto") or choice in (False, 0):
+            raise InvalidInput(f"snapshots: '{choice}' is neither 'auto', a number nor None")
+        self._driver = None if isinstance(choice, (str, int)) else choice
+        self._is_on = choice is not None or triggered
+        self._episode_trigger = episode_trigger
+        self._step_trigger = step_trigger
+        self._note = note
+        self._schedule = Schedule(
+            NEVER if triggered else choice if isinstance(choice, int) else None
+        )
+        self._first = not triggered
+        self._second = NEVER
+
+    @property
+    def next(self) -> int:
+        """The first step at which there is something to do."""
+        if not self._is_on:
+            return NEVER
+        return -1 if self._step_trigger is not None else min(self._schedule.next, self._second)
+
+    @property
+    def driver(self) -> Driver | None:
+        """What takes the snapshots, None if nothing does."""
+        return self._driver
+
+    def start(self, count: int) -> None:
+        """Begin to count from a step on."""
+        self._schedule.last = count
+
+    def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
+        """Take a snapshot of what the next reset starts from, where that is what is needed."""
+        if self._is_on and self._where() == "end" and not self._first:
+            asked = self._episode_trigger is not None and self._episode_trigger(episode)
+            if asked or self._schedule.is_due(count, False):
+                self._take(env, count, target)
+
+    def after_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
+        """Take a snapshot of an episode's start if it is time to."""
+        if not self._is_on:
+            return
+        self._choose(env)
+        self._second = NEVER
+        asked = self._episode_trigger is not None and self._episode_trigger(episode)
+        asked = asked or (self._step_trigger is not None and self._step_trigger(count))
+        where = self._where()
+        due = asked or self._schedule.is_due(count, True)
+        if (self._first and where != "never") or (due and where == "any"):
+            self._take(env, count, target)
+        self._first = False
+        self._schedule.plan(count)
+
+    def after_step(self, env: Any, count: int, seconds: float, ended: bool, target: Target) -> None:
+        """Note what a step took, and take a snapshot if it is time to."""
+        if not self._is_on:
+            return
+        self._schedule.stepped(seconds)
+        self._choose(env)
+        if self._where() == "any" and not ended:
+            self._after_plain_step(env, count, target)
+        self._schedule.plan(count)
+
+    def _after_plain_step(self, env: Any, count: int, target: Target) -> None:
+        if count >= self._second:
+            self._second = NEVER
+            self._take(env, count, target)
+        elif self._is_due(count):
+            self._take(env, count, target)
+            lead = getattr(self._driver, "lead", 0)
+            # a restore goes to this snapshot, and from there on to the one that is taken then
+            self._second = count + lead if lead else NEVER
+
+    def _is_due(self, count: int) -> bool:
+        if self._step_trigger is not None and self._step_trigger(count):
+            return True
+        return self._schedule.is_due(count, False)
+
+    def _where(self) -> str:
+        return str(getattr(self._driver, "where", "any"))
+
+    def _choose(self, env: Any) -> None:
+        if self._driver is None:
+            self._driver = select(env)
+            self._is_on = self._where() != "never"
+
+    def _take(self, env: Any, count: int, target: Target) -> None:
+        assert self._driver is not None
+        start = _clock()
+        try:
+            data = self._driver.snapshot(env)
+        except Exception as error:
+            # the script goes on: the run can still be restored by re-execution
+            self._give_up(f"{type(error).__name__}: {error}")
+            return
+        if data is not None:
+            target.attach(SNAPSHOT, data)
+            self._schedule.took(count, _clock() - start)
+
+    def _give_up(self, reason: str) -> None:
+        self._is_on = False
+        name = getattr(self._driver, "name", "given")
+        self._note({"snapshots": {"driver": name, "failed": reason}})
+        warnings.warn(f"no snapshots are taken any more: {reason}", stacklevel=5)
+
+
+def trigger_name(trigger: Trigger | str) -> str:
+    """Return a trigger as "module:name"."""
+    if isinstance(trigger, str):
+        return trigger
+    return f"{trigger.__module__}:{getattr(trigger, '__qualname__', type(trigger).__qualname__)}"
+
+
+def load_trigger(trigger: Trigger | str | None) -> Trigger | None:
+    """Return the function that a trigger names, if it is a name."""
+    if not isinstance(trigger, str):
+        return trigger
+    module, _, name = trigger.partition(":")
+    found: Trigger = getattr(import_module(module), name)
+    return found

@@ -1,0 +1,204 @@
+"""Whether recorded states come again when their actions are executed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, Final
+
+from simgit.errors import Divergence, NotFound, SimgitError
+from simgit.gym import spec as specs
+from simgit.gym.past import SESSION, SNAPSHOT, Past
+from simgit.gym.reexecute import Progress, Reexecution
+from simgit.gym.restore import Trust, execute, plans, restore
+from simgit.repository import Repository
+from simgit.trajectory import Trajectory
+
+EXACT: Final = "exact"
+BY_REPLAY: Final = "exact by replay"
+DIVERGES: Final = "not deterministic"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of a verification.
+
+    Attributes:
+        start: the first step that was compared.
+        stop: the step after the last that agreed.
+        seconds: how long it took.
+        divergence: what differs at ``stop``, None if nothing does.
+    """
+
+    start: int
+    stop: int
+    seconds: float
+    divergence: Divergence | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        found: dict[str, Any] = {
+            "start": self.start, "stop": self.stop, "seconds": self.seconds,
+            "exact": self.divergence is None,
+        }  # fmt: skip
+        if self.divergence is not None:
+            names = ("step", "field", "recorded", "found")
+            found |= {name: getattr(self.divergence, name) for name in names}
+        return found
+
+
+def verify(
+    repo: Repository,
+    revision: str,
+    *,
+    trust: Trust = None,
+    progress: Progress | None = None,
+    make: Callable[[Any], Any] = specs.make,
+) -> Verification:
+    """Execute a stretch of a run again and compare state for state.
+
+    Args:
+        repo: the repository.
+        revision: a run, a range, an episode: what ``Repository.trajectory`` takes. What does not
+            begin at a root begins with a restore of the state before.
+        trust: see ``restore``.
+        progress: called with how many states are compared, and of how many.
+        make: makes an environment of its description.
+
+    Raises:
+        NotFound, InvalidInput, Untrusted: see ``restore``.
+    """
+    states = repo.trajectory(revision)
+    begun, done = perf_counter(), 0
+    failed: Divergence | None = None
+    for start, stop in _sessions(repo, states):
+        part = states[start - states.start : stop - states.start]
+        try:
+            _verify(repo, part, trust, _shifted(progress, done, len(states)), make)
+        except Divergence as error:
+            failed = error
+            break
+        done += len(part)
+    end = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
+    return Verification(states.start, end, perf_counter() - begun, failed)
+
+
+def _sessions(repo: Repository, states: Trajectory) -> list[tuple[int, int]]:
+    """Return the stretches that one environment each has given."""
+    past = Past(repo, states[len(states) - 1].oid)
+    borders = [
+        step
+        for step in past.bound(SESSION, states.stop - 1)
+        if step > states.start and past.is_reset(step)
+    ]
+    edges = [states.start, *reversed(borders), states.stop]
+    return list(pairwise(edges))
+
+
+def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
+    return None if progress is None else lambda here, _: progress(done + here, total)
+
+
+def _verify(
+    repo: Repository,
+    part: Trajectory,
+    trust: Trust,
+    progress: Progress | None,
+    make: Callable[[Any], Any],
+) -> None:
+    past = Past(repo, part[0].oid)
+    made_at, seed = past.creation()
+    if made_at == past.step and (seed is not None or past.step == 0):
+        env = make(past.spec)
+    else:
+        env, seed = restore(repo, part[0].parents[0], trust=trust), None
+    Reexecution(env, total=len(part), progress=progress).lead(part, seed=seed)
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a run can be taken up again: noted with the run as ``verdict``.
+
+    Attributes:
+        result: "exact" (from snapshots, and by replay), "exact by replay", "not deterministic".
+        driver: that makes the snapshots, None if none were looked at.
+        details: the step and the field that differed first, and why snapshots do not serve.
+    """
+
+    result: str
+    driver: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as what is noted."""
+        return {"result": self.result, "driver": self.driver, **self.details}
+
+
+def judge(repo: Repository, run: str, *, trust: Trust = True) -> Verdict:
+    """Check the first episode of a run, and note the verdict with the run.
+
+    Its actions are executed again from the making of the environment, and once more from the first
+    snapshot that has states after it. By default the snapshots' pickles are loaded: who calls this
+    has just made them.
+
+    Raises:
+        NotFound: there is no such run, or its environment is not installed.
+        InvalidInput: the run was not recorded from an environment.
+    """
+    verdict = _judged(repo, run, trust)
+    repo.configure(run, metadata={"verdict": verdict.to_data()})
+    return verdict
+
+
+def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
+    whole = repo.trajectory(run)
+    first = whole[: _first_episode(whole)]
+    past = Past(repo, first[len(first) - 1].oid)
+    replayed = _outcome(lambda: _verify(repo, first, trust, None, specs.make))
+    snapshot = _from_snapshot(past, trust)
+    driver = snapshot[0] if snapshot else None
+    if snapshot is not None and snapshot[1] is None:
+        return Verdict(EXACT, driver)
+    if replayed is None:
+        return Verdict(BY_REPLAY, driver, _details(snapshot[1]) if snapshot else {})
+    return Verdict(DIVERGES, driver, _details(replayed))
+
+
+def _first_episode(states: Trajectory) -> int:
+    """Return how many states the first episode has."""
+    resets = states.episode_starts[1:].nonzero()[0]
+    return int(resets[0]) + 1 if len(resets) else len(states)
+
+
+def _from_snapshot(past: Past, trust: Trust) -> tuple[str, SimgitError | None] | None:
+    """Return which driver serves a state from a snapshot, and what went wrong with that."""
+    if next(past.bound(SNAPSHOT, past.step - 1), None) is None:
+        return None
+    env = specs.make(past.spec)
+    plan = next((p for p in plans(past, env, trust) if p.how == "snapshot"), None)
+    if plan is None or plan.driver is None:
+        return None
+    return plan.driver, _outcome(lambda: execute(past, env, plan))
+
+
+def _outcome(check: Callable[[], Any]) -> SimgitError | None:
+    try:
+        check()
+    except NotFound:
+        raise
+    except SimgitError as error:
+        return error
+    return None
+
+
+def _details(error: SimgitError | None) -> dict[str, Any]:
+    if error is None:
+        return {}
+    if isinstance(error, Divergence):
+        return {"step": error.step, "field": error.field}  # type: ignore[attr-defined]
+    return {"reason": str(error)}

@@ -1,0 +1,89 @@
+"""`simgit verify`, `bisect` and `trust`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from conftest import Call
+
+from simgit import Repository
+from simgit.gym import Recorder, drivers
+
+
+@pytest.fixture
+def recorded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with three runs: the same twice, and one with another action later on."""
+    monkeypatch.setenv("SIMGIT_CONFIG_DIR", str(directory / "config"))
+    with Repository.init(directory) as repo:
+        alternate = [1, 0] * 40
+        for run, actions in (
+            ("main", alternate), ("again", alternate), ("other", [*alternate[:30], 0, 0, 0]),
+        ):  # fmt: skip
+            record(repo, run, actions)
+    return directory
+
+
+def record(repo: Repository, run: str, actions: list[int], *, meddle_at: int = -1) -> None:
+    env: Any = gym.make("CartPole-v1")
+    recorder = Recorder(env, repo, run, snapshots=drivers.select(env), step_trigger=tenth)
+    recorder.reset(seed=1)
+    for i, action in enumerate(actions):
+        if i == meddle_at:
+            env.unwrapped.force_mag = 11.0
+        _, _, terminated, truncated, _ = recorder.step(action)
+        if terminated or truncated:
+            recorder.reset()
+    recorder.close()
+
+
+def tenth(step: int) -> bool:
+    return step % 10 == 0
+
+
+def test_verify_says_that_all_came_again(recorded: Path, run: Call) -> None:
+    assert run("verify", "main").lines[0].startswith("exact: ")
+    found = run("verify", "main@10..20", "--json").json
+    assert (found["start"], found["stop"], found["exact"]) == (11, 21, True)
+
+
+def test_verify_ends_with_1_and_names_step_and_field(recorded: Path, run: Call) -> None:
+    with Repository.open(recorded) as repo:
+        record(repo, "bad", [1, 0] * 5, meddle_at=4)
+    found = run("verify", "bad", code=1)
+    assert found.lines[0].startswith("differs: the environment does not repeat step 5: 'obs")
+    assert found.lines[1] == "5 states before it came again"
+    record_ = run("verify", "bad", "--json", code=1).json
+    assert (record_["step"], record_["field"], record_["exact"]) == (5, "observation", False)
+
+
+def test_bisect_ends_with_0_if_nothing_differs(recorded: Path, run: Call) -> None:
+    assert run("bisect", "main", "again").lines[0].startswith("no state of 'main' and 'again'")
+
+
+def test_bisect_tells_an_action_from_an_outcome(recorded: Path, run: Call) -> None:
+    with Repository.open(recorded) as repo:
+        record(repo, "bad", [1, 0] * 5, meddle_at=4)
+    found = run("bisect", "main", "other", code=1)
+    assert found.lines[:3] == [
+        "first difference: step 32 (5 names compared)",  # the reset after 26 steps is a state too
+        "another action was taken",
+        "  action: 1 → 0",
+    ]
+    noise = run("bisect", "main", "bad", code=1)
+    assert noise.lines[1] == "the same action had another outcome: nondeterminism"
+    assert run("bisect", "main", "bad", "--json", code=1).json["cause"] == "outcome"
+
+
+def test_trust_is_given_listed_and_revoked(recorded: Path, run: Call) -> None:
+    assert run("trust").lines == [f"'{recorded}' is now trusted"]
+    assert run("trust").lines == [f"'{recorded}' is already trusted"]
+    assert run("trust", "--list").lines == [str(recorded)]
+    assert run("trust", "--list", "--json").json == [str(recorded)]
+    assert run("trust", "--revoke", "--json").json == {
+        "directory": str(recorded), "trusted": False,
+    }  # fmt: skip
+    assert run("trust", "--revoke").lines == [f"'{recorded}' was not trusted"]
+    assert run("trust", "--list").lines == []

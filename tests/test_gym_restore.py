@@ -1,0 +1,293 @@
+"""Restoring: any state of a recorded run, alive again, and going on as it went on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from simgit import Divergence, InvalidInput, NotFound, Repository
+from simgit.gym import EnvironmentChanged, Recorder, Untrusted, drivers, plan, restore, verify
+from simgit.gym.verify import BY_REPLAY, DIVERGES, EXACT, judge
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Iterator[Repository]:
+    with Repository.init(tmp_path) as made:
+        yield made
+
+
+def record(
+    repo: Repository, env: Any, run: str = "main", *,
+    steps: int = 120, seed: int | None = 5, **how: Any,
+) -> None:  # fmt: skip
+    """Record random actions; only the first reset has a seed."""
+    how = {"snapshots": drivers.select(env), "step_trigger": every(20), **how}
+    env.action_space.seed(7)
+    actions = [env.action_space.sample() for _ in range(steps)]
+    recorder = Recorder(env, repo, run, **how)
+    recorder.reset(seed=seed)
+    for action in actions:
+        _, _, terminated, truncated, _ = recorder.step(action)
+        if terminated or truncated:
+            recorder.reset()
+    recorder.close()
+
+
+def every(count: int) -> Any:
+    return lambda step: step % count == 0
+
+
+def never(step: int) -> bool:
+    return False
+
+
+def goes_on(env: Any, repo: Repository, run: str, step: int) -> bool:
+    """Whether a restored environment gives the recorded states that follow a step."""
+    from simgit.gym.reexecute import Reexecution
+
+    states = repo.trajectory(run)[step + 1 :]
+    Reexecution(env).lead(states)
+    return len(states) > 0
+
+
+def test_every_state_of_a_run_is_restored_and_goes_on(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"))
+    for step in (0, 1, 19, 20, 21, 77, 110):
+        env = restore(repo, f"main@{step}")
+        assert isinstance(env, gym.wrappers.TimeLimit)
+        assert np.array_equal(
+            np.asarray(env.unwrapped.state, np.float32), repo.state(f"main@{step}").observation
+        )
+        assert goes_on(env, repo, "main", step)
+
+
+def test_the_nearest_snapshot_is_taken(repo: Repository) -> None:
+    record(repo, gym.make("MountainCar-v0"))
+    assert plan(repo, "main@47") == drivers_plan(47, 40)
+    assert plan(repo, "main@47").cost == 7
+    assert plan(repo, "main@40").cost == 0
+
+
+def drivers_plan(step: int, start: int) -> Any:
+    from simgit.gym import Plan
+
+    return Plan(step, "snapshot", start, driver="generic")
+
+
+def test_without_snapshots_all_is_executed_again(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), snapshots=None, step_trigger=never)
+    found = plan(repo, "main@50")
+    assert (found.how, found.start, found.seed, found.cost) == ("creation", 0, 5, 51)
+    assert goes_on(restore(repo, "main@50"), repo, "main", 50)
+
+
+def test_a_seeded_reset_is_nearer_than_the_making(repo: Repository) -> None:
+    recorder = Recorder(gym.make("MountainCar-v0"), repo, snapshots=None)
+    for seed in (1, 2):
+        recorder.reset(seed=seed)
+        for _ in range(30):
+            recorder.step(1)
+    recorder.close()
+    assert (plan(repo, "main@40").how, plan(repo, "main@40").start) == ("episode", 31)
+    assert goes_on(restore(repo, "main@40"), repo, "main", 40)
+
+
+@pytest.mark.filterwarnings("ignore")  # SWIG's, at the import
+@pytest.mark.parametrize("name", ["LunarLander-v3", "BipedalWalker-v3"])
+def test_environments_without_snapshots_are_replayed(repo: Repository, name: str) -> None:
+    record(repo, gym.make(name), steps=200)
+    assert goes_on(restore(repo, "main@170"), repo, "main", 170)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_atari_needs_an_earlier_snapshot(repo: Repository) -> None:
+    ale_py = pytest.importorskip("ale_py")
+    gym.register_envs(ale_py)
+    record(repo, gym.make("ALE/Qbert-v5"), steps=70, step_trigger=every(30))
+    found = plan(repo, "main@65")
+    assert (found.start, found.lead, found.driver) == (63, 60, "ale")
+    assert goes_on(restore(repo, "main@65"), repo, "main", 65)
+
+
+def test_an_unseeded_first_reset_can_be_repeated(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), snapshots=None, step_trigger=never, seed=None)
+    assert repo.state("main@0").reset == {}
+    assert goes_on(restore(repo, "main@30"), repo, "main", 30)
+
+
+def test_an_environment_that_is_given_is_put_into_the_state(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"))
+    mine = gym.make("CartPole-v1")
+    assert restore(repo, "main@33", env=mine) is mine
+    assert goes_on(mine, repo, "main", 33)
+
+
+def test_other_random_numbers_for_planning(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"))
+    random.seed(3)
+    before = random.getstate()
+    one, two = (restore(repo, "main@33", rng=False) for _ in range(2))
+    assert random.getstate() == before, "planning leaves the caller's random numbers alone"
+    assert np.array_equal(one.unwrapped.state, two.unwrapped.state)
+    assert one.np_random.random() != two.np_random.random()
+
+
+def test_progress_tells_how_far_it_is(repo: Repository) -> None:
+    record(repo, gym.make("MountainCar-v0"), snapshots=None, step_trigger=never, steps=150)
+    told: list[tuple[int, int | None]] = []
+    restore(repo, "main@150", progress=lambda done, total: told.append((done, total)))
+    assert told == [(64, 151), (128, 151), (151, 151)]
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+
+class Thing:
+    """An object of a class that has no plain form."""
+
+
+class Odd(gym.Env[Any, Any]):
+    """Returns a number that comes from elsewhere."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+    elsewhere: ClassVar = [0]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.thing = Thing()
+        return self._next(), {}
+
+    def step(self, action: Any) -> Any:
+        return self._next(), 0.0, False, False, {}
+
+    def _next(self) -> Any:
+        self.elsewhere[0] += 1
+        return np.array([float(self.elsewhere[0])])
+
+
+@pytest.fixture
+def odd() -> Any:
+    gym.register("Odd-v0", entry_point=f"{__name__}:Odd", max_episode_steps=1000)
+    try:
+        yield gym.make("Odd-v0", disable_env_checker=True)
+    finally:
+        gym.registry.pop("Odd-v0", None)
+
+
+def test_what_does_not_repeat_is_named(repo: Repository, odd: Any) -> None:
+    record(repo, odd, snapshots=None, step_trigger=never, steps=10)
+    with pytest.raises(Divergence, match="does not repeat step 0: 'observation'") as caught:
+        restore(repo, "main@5")
+    assert (caught.value.step, caught.value.field) == (0, "observation")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
+    minigrid = pytest.importorskip("minigrid")
+    assert minigrid
+    env = gym.make("MiniGrid-DoorKey-8x8-v0")
+    env.reset(seed=1)
+    record(repo, env)
+    asked = []
+    assert plan(repo, "main@45").how == "creation"
+    assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
+    assert asked, "a function is asked"
+    for trust in (None, True):
+        assert goes_on(restore(repo, "main@45", trust=trust), repo, "main", 45)
+
+
+def test_without_trust_and_seed_the_error_names_the_command(repo: Repository, odd: Any) -> None:
+    odd.reset()
+    record(repo, odd, seed=None)
+    with pytest.raises(Untrusted, match="'simgit trust'"):
+        restore(repo, "main@45")
+
+
+def test_states_that_no_environment_gave_cannot_be_restored(repo: Repository) -> None:
+    repo.commit({"x": 1}, run="main")
+    with pytest.raises(InvalidInput, match="not recorded from an environment"):
+        restore(repo, "main")
+
+
+def test_an_unknown_environment_is_named(repo: Repository, odd: Any) -> None:
+    record(repo, odd, steps=3)
+    spec = dict(repo.object(repo.state("main@0").origin).fields)
+    spec["environment"] = {**spec["environment"], "id": "Gone-v7", "entry_point": "gone:Env"}
+    with repo.recorder("other", spec=spec) as recorder:
+        recorder.append({"x": 1}, reset={"seed": 1})
+    with pytest.raises(NotFound, match="'Gone-v7'"):
+        restore(repo, "other")
+
+
+def test_an_environment_with_another_action_space_is_refused(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), steps=5)
+    with pytest.raises(InvalidInput, match="action space"):
+        restore(repo, "main@3", env=_with_more_actions())
+
+
+def _with_more_actions() -> Any:
+    env = gym.make("CartPole-v1")
+    env.action_space = gym.spaces.Discrete(3)
+    return env
+
+
+def test_other_versions_are_warned_of(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), steps=5)
+    facts = dict(repo.run("main").metadata["provenance"])
+    repo.configure("main", metadata={"provenance": facts | {"versions": {"gymnasium": "0.1"}}})
+    with pytest.warns(EnvironmentChanged, match=r"gymnasium 0\.1 \(now "):
+        restore(repo, "main@3")
+
+
+# --- verification --------------------------------------------------------------------------------
+
+
+def test_a_run_verifies_state_for_state(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"))
+    states = len(repo.trajectory("main"))
+    for revision, start, stop in (
+        ("main", 0, states), ("main@30..60", 31, 61), ("main@ep2", None, None),
+    ):  # fmt: skip
+        found = verify(repo, revision)
+        assert found.divergence is None
+        if start is not None:
+            assert (found.start, found.stop) == (start, stop)
+
+
+def test_a_run_that_two_environments_gave_verifies(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), steps=40)
+    record(repo, gym.make("CartPole-v1"), steps=40, seed=9)
+    assert verify(repo, "main").divergence is None
+    assert goes_on(restore(repo, "main@60"), repo, "main", 60)
+
+
+def test_verification_names_the_first_state_that_differs(repo: Repository) -> None:
+    env = gym.make("CartPole-v1")
+    env.unwrapped.length = 0.5
+    recorder = Recorder(env, repo, snapshots=None)
+    recorder.reset(seed=1)
+    for i in range(12):
+        if i == 8:
+            env.unwrapped.force_mag = 11.0  # what nobody was told of
+        recorder.step(i % 2)
+    recorder.close()
+    found = verify(repo, "main")
+    assert found.divergence is not None
+    assert (found.stop, found.to_json()["field"]) == (9, "observation")
+
+
+def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None:
+    record(repo, gym.make("CartPole-v1"), "good")
+    record(repo, gym.make("CartPole-v1"), "slow", seed=6, snapshots=None, step_trigger=never)
+    record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
+    for run, result in (("good", EXACT), ("slow", BY_REPLAY), ("bad", DIVERGES)):
+        assert judge(repo, run).result == result
+        assert repo.run(run).metadata["verdict"]["result"] == result
+    assert repo.run("bad").metadata["verdict"]["field"] == "observation"
