@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from copy import copy
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from blake3 import blake3
@@ -59,8 +58,8 @@ class ObjectDatabase:
 
     def on(self, storage: Storage) -> ObjectDatabase:
         """Return the same database, what it has cached included, on a wrapper of its storage."""
-        other = copy(self)
-        other.storage = storage
+        other = ObjectDatabase.__new__(ObjectDatabase)
+        other.__dict__.update(self.__dict__, storage=storage)
         return other
 
     def read(self) -> AbstractContextManager[ReadTxn]:
@@ -70,14 +69,18 @@ class ObjectDatabase:
     @contextmanager
     def write(self) -> Iterator[WriteTxn]:
         """Begin a write transaction."""
-        with ExitStack() as undo:
-            # what is rolled back was numbered, and the numbers will be given out again
-            undo.callback(self.states.index.forget)
-            with self.storage.write() as txn, ExitStack() as early:
-                early.callback(self.states.index.forget)  # before the next writer begins
-                yield txn
-                early.pop_all()
-            undo.pop_all()
+        # what is rolled back was numbered, and the numbers will be given out again
+        forget = self.states.index.forget
+        try:
+            with self.storage.write() as txn:
+                try:
+                    yield txn
+                except BaseException:
+                    forget()  # before the next writer begins
+                    raise
+        except BaseException:
+            forget()
+            raise
 
     # --- writing ---
 
