@@ -297,9 +297,8 @@ def _elsewhere(
 ) -> list[Point]:
     """Restore states in a new process, and go on from each."""
     spawn = multiprocessing.get_context("spawn")
-    modules = sorted({spec.entry_point.partition(":")[0].partition(".")[0] for spec in _plugins()})
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        waiting = [pool.submit(check_point, directory, step, horizon, modules) for step in steps]
+        waiting = [pool.submit(check_point, directory, step, horizon) for step in steps]
         found = []
         for each in waiting:
             found.append(each.result())
@@ -307,22 +306,9 @@ def _elsewhere(
     return found
 
 
-def _plugins() -> list[Any]:
-    """Return the specs of environments that are not Gymnasium's own."""
-    return [
-        spec
-        for spec in gymnasium.registry.values()
-        if isinstance(spec.entry_point, str) and not spec.entry_point.startswith("gymnasium.")
-    ]
-
-
-def check_point(directory: str, step: int, horizon: int, modules: Sequence[str]) -> Point:
+def check_point(directory: str, step: int, horizon: int) -> Point:
     """Restore one state of a recorded run and execute the recorded actions that follow."""
-    import importlib
-
     warnings.simplefilter("ignore")
-    for module in modules:
-        importlib.import_module(module)
     with Repository.open(directory, read_only=True) as repo:
         past = Past(repo, f"{_RUN}@{step}")
         env = specs.make(past.spec)

@@ -57,6 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="one or two of each family")
     parser.add_argument("--again", action="store_true", help="forget earlier results")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--horizon", type=int, default=200)
     return parser.parse_args()
@@ -85,7 +86,7 @@ def examined(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         if case.vector is not None:
             found = examine_vector(case.name, case.vector, **how)
         else:
-            found = examine(case.name, make=case.make, **how).to_json()
+            found = examine(case.name, make=case.make, steps=options.steps, **how).to_json()
     except Exception as error:  # the others are to be examined all the same
         found = {"environment": case.name, "error": f"{type(error).__name__}: {error}"[:200]}
     return {"family": case.family, **found}

@@ -33,7 +33,7 @@ LEFT_OUT: Final = frozenset({
 _CHECKED: Final = {
     "checked_reset": True, "checked_step": True, "checked_data_reuse": True, "_previous_data": None,
 }  # fmt: skip
-"""A checker that has done its work: it keeps what was returned last, and is no part of the state."""
+"""A checker that has done its work; what it keeps of what was returned is no state."""
 _CONSTANT: Final = (
     Space,
     EnvSpec,
