@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle, RecordConstructorArgs
 
 from simgit.codec import encode_value
@@ -73,7 +73,7 @@ def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
     try:
         env = _base(described, kwargs)
         for each in data["wrappers"]:
-            wrap: Any = load_env_creator(each["entry_point"])
+            wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
             env = wrap(env, **_arguments(each, each["name"]))
     except (ImportError, AttributeError, gymnasium.error.Error) as error:
         raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
@@ -126,11 +126,15 @@ def only_looks_on(layer: Any) -> bool:
     An observer's class says so by ``is_observer``, or is one of Gymnasium's.
     """
     kind = type(layer)
-    if getattr(kind, "is_observer", False) or _name(layer) in OBSERVERS:
+    if _observes(kind):
         return True
     changes = kind.step is not gymnasium.Wrapper.step or kind.reset is not gymnasium.Wrapper.reset
     has_space = layer._observation_space is not None or layer._action_space is not None
     return not (changes or has_space)
+
+
+def _observes(kind: type) -> bool:
+    return getattr(kind, "is_observer", False) or _class_name(kind) in OBSERVERS
 
 
 def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
@@ -143,14 +147,15 @@ def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def _name(layer: Any) -> str:
-    kind = type(layer)
+    return _class_name(type(layer))
+
+
+def _class_name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _registered(spec: EnvSpec) -> Data:
-    entry = spec.entry_point
-    if callable(entry):
-        entry = f"{entry.__module__}:{getattr(entry, '__qualname__', type(entry).__qualname__)}"
+    entry = _entry_text(spec.entry_point)
     kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
     flags = {name: getattr(spec, name) for name in _FLAGS}
     return {
@@ -159,6 +164,13 @@ def _registered(spec: EnvSpec) -> Data:
         **_encodable(kwargs),
         **{name: value for name, value in flags.items() if value != _FLAGS[name]},
     }
+
+
+def _entry_text(entry: Any) -> str | None:
+    """Return how an entry point is written: "module:name"."""
+    if entry is None or isinstance(entry, str):
+        return entry
+    return f"{entry.__module__}:{getattr(entry, '__qualname__', type(entry).__qualname__)}"
 
 
 def _only_shows(name: str, value: Any) -> bool:
@@ -237,15 +249,43 @@ def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    entry = described["entry_point"]
-    if described.get("id") is None:
-        env: gymnasium.Env[Any, Any] = _importable(entry)(**kwargs)
+    name, entry = described.get("id"), described["entry_point"]
+    if name is None:
+        env: gymnasium.Env[Any, Any] = _constructor(entry, gymnasium.Env)(**kwargs)
         return env
-    flags = {name: described.get(name, usual) for name, usual in _FLAGS.items()}
+    flags = {flag: described.get(flag, usual) for flag, usual in _FLAGS.items()}
     if entry is None or "<" in entry or entry.startswith("__main__:"):
-        known = gymnasium.spec(described["id"])
-        entry = known.entry_point
-    return gymnasium.make(EnvSpec(described["id"], entry_point=entry, kwargs=kwargs, **flags))
+        entry = gymnasium.spec(name).entry_point
+    elif not _is_registered(name, entry):
+        _constructor(entry, gymnasium.Env)
+    return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
+
+
+def _is_registered(name: str, entry: str) -> bool:
+    """Return whether an installed package registered this environment with this entry point."""
+    known = gymnasium.registry.get(name)
+    return known is not None and _entry_text(known.entry_point) == entry
+
+
+def _constructor(entry: str, kind: type) -> Any:
+    """Return a class that a description names; anything else is not called.
+
+    A repository may come from anybody: its description must not make this process call what is
+    no environment, or construct an observer, which writes files where its arguments say.
+
+    Raises:
+        InvalidInput: it is no environment or wrapper.
+    """
+    found = _importable(entry)
+    if isinstance(found, type) and issubclass(found, kind) and not _observes(found):
+        return found
+    raise InvalidInput(f"'{entry}' is not {_KINDS[kind]}: it is not called", name=entry)
+
+
+_KINDS: Final = {
+    gymnasium.Env: "an environment",
+    gymnasium.Wrapper: "a wrapper that changes an environment",
+}
 
 
 def _importable(entry: str) -> Any:
