@@ -2,6 +2,7 @@
 
 from simgit.gym.recorder import Recorder
 from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
+from simgit.gym.vector import VectorRecorder
 from simgit.gym.verify import judge, verify
 from simgit.gym.whatif import Continuation, step_batch, what_if
 
@@ -11,6 +12,7 @@ __all__ = [
     "Plan",
     "Recorder",
     "Untrusted",
+    "VectorRecorder",
     "judge",
     "plan",
     "restore",
