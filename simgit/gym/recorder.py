@@ -18,6 +18,7 @@ from simgit.errors import Conflict, Divergence, InvalidInput
 from simgit.gym import spec as specs
 from simgit.gym.catchup import CatchUp
 from simgit.gym.restore import Trust, restore
+from simgit.gym.selfcheck import SECONDS, self_check
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
 from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
@@ -47,6 +48,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         step_trigger: Trigger | str | None = None,
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
+        self_check: bool = True,
         **flush: Any,
     ) -> None:
         """Wrap an environment.
@@ -63,6 +65,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             config: the run's configuration; keys may be dotted.
             provenance: whether versions, machine, command line, and commit and diff of the
                 script's code are kept with the run.
+            self_check: whether the first episode of a new run, if it is a short one, is executed
+                again in another environment, to note with the run whether it is exact.
             flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
                 ``background`` of ``Repository.recorder``.
 
@@ -70,7 +74,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             Conflict: the run is being recorded by somebody else.
             InvalidInput: the run is completed, or of another environment.
         """
-        saved = {"run": run, "provenance": provenance, **flush}
+        saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
         saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
@@ -88,6 +92,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             snapshots, load_trigger(episode_trigger), load_trigger(step_trigger), self._note
         )
         self._begin()
+        self._unchecked = self_check and self._count < 0
 
     def _begin(self) -> None:
         info = self._repo.run(self._session.recorder.run)
@@ -180,8 +185,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             InvalidInput: the options, or what came of them, have no encoding.
             Conflict: see ``step``.
         """
-        self._reopen()
         kept = keep_reset(seed, options)
+        self._reopen()
+        if self._unchecked and self._episodes:
+            self._check_itself()
         if self._catch_up is None:
             self._snapshots.before_reset(
                 self.env, self._count, self._episodes + 1, self._session.recorder
@@ -227,6 +234,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def close(self) -> None:
         """Store what is buffered, release the run, and close the environment."""
         try:
+            if self._unchecked and self._session.is_open:
+                self._check_itself()
             self._end()
         finally:
             super().close()
@@ -293,6 +302,14 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             return None
         self._first = False
         return self._session.first_attachments({"seed": seed_in_use(self.env)})
+
+    def _check_itself(self) -> None:
+        """Have the first episode executed again, if that takes no time to speak of."""
+        self._unchecked = False
+        steps = self._count + 1
+        if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
+            self.flush()
+            self_check(self._repo, self.run)
 
     # --- ends ---
 
