@@ -18,7 +18,7 @@ from simgit.errors import Conflict, Divergence, InvalidInput
 from simgit.gym import spec as specs
 from simgit.gym.catchup import CatchUp
 from simgit.gym.restore import Trust, restore
-from simgit.gym.selfcheck import SECONDS, self_check
+from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
 from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
@@ -308,8 +308,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._unchecked = False
         steps = self._count + 1
         if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
-            self.flush()
-            self_check(self._repo, self.run)
+            self._session.check()
 
     # --- ends ---
 

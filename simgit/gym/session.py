@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError
 from simgit.gym.provenance import Provenance
+from simgit.gym.selfcheck import self_check
 from simgit.gym.spec import compare_spaces
 from simgit.objects import Spec
 from simgit.refs import is_alive, this_writer
@@ -67,6 +68,13 @@ class Session:
     def note(self, run: str, metadata: Mapping[str, Any]) -> None:
         """Add to what is known of a run."""
         self._repo.configure(run, metadata=metadata)
+
+    def check(self) -> None:
+        """Store everything, and check the first episodes of the runs."""
+        self.recorder.flush()
+        names = self._current()
+        for name in [names] if isinstance(names, str) else names:
+            self_check(self._repo, name)
 
     def reopen(self) -> None:
         """Go on after the end."""
