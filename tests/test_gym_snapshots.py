@@ -48,6 +48,16 @@ def test_every_step_is_timed_at_first_and_then_none_until_a_snapshot_is_due() ->
     assert schedule.next == schedule.every > 100
 
 
+def test_one_slow_snapshot_changes_little() -> None:
+    schedule = timed(1e-5, 1e-4)
+    usual = schedule.every
+    schedule.took(1000, 0.5)
+    assert schedule.every == usual
+    for count in range(5):
+        schedule.took(2000 + count, 2e-4)
+    assert usual < schedule.every <= 2 * usual
+
+
 def test_an_episodes_start_comes_early_and_a_fixed_number_never_does() -> None:
     free, fixed = timed(1e-5, 1e-4), timed(1e-5, 1e-4, 50)
     nearly = math.ceil(0.9 * free.every)

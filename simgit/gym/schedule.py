@@ -11,6 +11,8 @@ STORING: Final = 2.0
 """Storing a snapshot at the next flush costs about as much as taking it did."""
 SAMPLES: Final = 32
 """Steps that are timed at the beginning."""
+KEPT: Final = 5
+"""Snapshots whose times are remembered."""
 NEVER: Final = 1 << 62
 
 
@@ -27,7 +29,7 @@ class Schedule:
         self.every = SAMPLES if every is None else every
         self.early = self.every
         self._steps: list[float] = []
-        self._snapshot: float | None = None
+        self._snapshots: list[float] = []
         self.last = 0
         self.next = 0
 
@@ -45,19 +47,18 @@ class Schedule:
 
     def took(self, count: int, seconds: float) -> None:
         """Note that a snapshot was taken after so many steps, and what it took."""
-        if self._snapshot is None or len(self._steps) < SAMPLES:
-            self._snapshot = seconds  # the first ones are slow: much is done for the first time
-        else:
-            self._snapshot = 0.75 * self._snapshot + 0.25 * seconds
+        self._snapshots = [*self._snapshots[1 - KEPT :], seconds]
         self.last = count
         self._learn()
         self.plan(count)
 
     def _learn(self) -> None:
-        if self._is_fixed or self._snapshot is None or len(self._steps) < SAMPLES:
+        if self._is_fixed or not self._snapshots or len(self._steps) < SAMPLES:
             return
         step = max(self.step_seconds, 1e-9)
-        self.every = max(math.ceil(STORING * self._snapshot / (SHARE * step)), 1)
+        # of two the shorter: the first ones are slow, and a busy machine makes some much slower
+        snapshot = sorted(self._snapshots)[(len(self._snapshots) - 1) // 2]
+        self.every = max(math.ceil(STORING * snapshot / (SHARE * step)), 1)
         self.early = math.ceil(0.9 * self.every)
 
     def plan(self, count: int) -> None:
