@@ -160,7 +160,7 @@ class RepositoryBase:
 
     def name_command(self, command: str, *arguments: object) -> None:
         """Log whatever this object does from now on as one operation, under a name of its own."""
-        self._command = Journal(self._storage, self.oplog, command, arguments)
+        self._command = Journal(self._storage, self.oplog, command, arguments, program=False)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
