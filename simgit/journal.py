@@ -277,6 +277,10 @@ class Journal(Storage):
         """Give unused space back, if that can be done now."""
         return self._storage.compact()
 
+    def spare(self) -> int:
+        """Return the bytes that ``compact`` would give back."""
+        return self._storage.spare()
+
     def size(self) -> int:
         """Return the bytes taken on disk."""
         return self._storage.size()

@@ -124,6 +124,10 @@ class PastStorage(Storage):
     def _refuse(self) -> NoReturn:
         raise StorageError(f"cannot write: the repository is shown as of operation {self.number}")
 
+    def spare(self) -> int:
+        """Return the bytes that ``compact`` would give back."""
+        return self._storage.spare()
+
     def size(self) -> int:
         """Return the bytes taken on disk."""
         return self._storage.size()
