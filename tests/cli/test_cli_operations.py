@@ -134,12 +134,13 @@ def test_restore_goes_anywhere_and_back(repo: Call) -> None:
 
 
 def test_the_repository_has_settings(repo: Call) -> None:
-    assert repo("config", "--repository").lines == ["oplog.days = 90", "oplog.keep = 10000"]
+    assert {"oplog.days = 90", "oplog.keep = 10000"} <= {*repo("config", "--repository").lines}
     repo("config", "--repository", "oplog.days=30", "oplog.keep=500")
-    assert repo("config", "--repository").lines == ["oplog.days = 30  *", "oplog.keep = 500  *"]
-    assert repo("config", "--repository", "--unset", "oplog.days", "--json").json == {
+    changed = [line for line in repo("config", "--repository").lines if line.endswith("*")]
+    assert changed == ["oplog.days = 30  *", "oplog.keep = 500  *"]
+    assert repo("config", "--repository", "--unset", "oplog.days", "--json").json.items() >= {
         "oplog.days": 90, "oplog.keep": 500,
-    }  # fmt: skip
+    }.items()  # fmt: skip
     assert "is not a setting" in repo("config", "--repository", "x=1", code=128).err
     assert "number" in repo("config", "--repository", "oplog.keep=many", code=128).err
     assert repo("config", "--repository", "--own", code=2).err
