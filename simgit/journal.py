@@ -58,6 +58,10 @@ class JournalTxn(WriteTxn):
         self._journal.written = written  # only now: what was rolled back was not written
         return None
 
+    def mark(self, files: bool) -> None:
+        """Note whether files of the working directory are changed too."""
+        self._journal.mark(files=files)
+
     @property
     def txn_id(self) -> int:
         """Return the number of the snapshot."""
@@ -253,7 +257,10 @@ class Journal(Storage):
                 old = before.inverse.apply(old)
             self._log.put_change(txn, number, row, Change.between(whole.key, old, whole.new))
         moves = written.operation.moves + tuple(recorded.moves)
-        operation = replace(written.operation, until=now(), moves=moves, changes=count)
+        operation = replace(
+            written.operation, until=now(), moves=moves, changes=count,
+            session=self._session, files=self._files,
+        )  # fmt: skip
         self._log.put(txn, operation)
         return _Written(operation, written.pid, rows)
 

@@ -383,6 +383,22 @@ def test_the_past_cannot_be_written(repo: Repository) -> None:
     assert [line.oid for line in past.log()] == [repo.resolve("main@0")]
 
 
+def test_a_reflog_whose_beginning_has_expired_moves_with_its_run(tmp_path: Path) -> None:
+    later = time.time_ns() + 200 * 24 * 3600 * 10**9
+    with Repository.init(tmp_path) as repo:
+        for i in range(5):
+            repo.commit(i)
+        repo.gc(clock=lambda: later)
+        assert len(repo.reflog("main")) == 1
+        repo.rename_run("main", "x")
+        repo.commit(0, run="main")
+        assert not repo.fsck().problems
+        repo.undo()
+        repo.undo()
+        assert repo.run_names() == ["main"]
+        assert not repo.fsck().problems
+
+
 def test_what_cannot_be_written_leaves_the_files_alone(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         for text in (b"one", b"two"):

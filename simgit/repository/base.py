@@ -183,6 +183,7 @@ class RepositoryBase:
         """Begin the write transaction of a command, or join that of ``transaction``."""
         txn: JournalTxn | None = getattr(self._joined, "txn", None)
         if txn is not None:
+            txn.mark(files)
             yield txn
             return
         with self._journaled(command, *arguments, files=files, reverts=reverts).write() as begun:

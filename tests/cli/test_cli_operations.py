@@ -164,10 +164,19 @@ def test_files_follow_an_undone_checkout_and_stay_with_an_undone_commit(
     assert repo("status").out.startswith("on run main")
     repo("redo")
     assert file.read_text() == "1"
+    repo("undo")
+    repo("checkout", "-b", "other", "main~1")
+    assert file.read_text() == "1"
+    repo("undo")
+    assert file.read_text() == "2"
+    assert "other" not in repo("branch").out
+    repo("checkout", "main~1")
     file.write_text("mine")
     assert "local changes would be overwritten: 'gain.txt'" in repo("undo", code=128).err
     assert file.read_text() == "mine"
     assert repo("status").out.startswith("HEAD detached")
+    assert "local changes" in repo("checkout", "-b", "other", "main", code=128).err
+    assert "other" not in repo("branch").out
 
 
 @pytest.mark.parametrize(
