@@ -33,6 +33,7 @@ def cut_off(path: str | Path, command: Command, left: int, action: str) -> int:
 
     def perform(say: Callable[[Any], None]) -> None:
         with Repository.open(path) as repo:
+            repo.name_command("cut off")  # what a program does is undone by that program only
             arm(Fault("*", action, left))
             try:
                 command(repo)
@@ -87,7 +88,7 @@ class CrashMachine(UndoMachine):
 
     @rule(left=st.integers(1, 9), action=ACTIONS)
     def crash_undo(self, left: int, action: str) -> None:
-        # a recorder's operation is undone by its number only, in another process
+        # in another process it is undone by its number only
         target = self.expected_undo()
         assume(target is not None)
         self.crash(lambda repo: repo.undo(target), left, action)
@@ -134,7 +135,7 @@ def several(repo: Repository) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "undo": lambda repo: repo.undo(),
+    "undo": lambda repo: repo.undo(9),
     "undo the checkout": lambda repo: repo.undo(8),
     "restore": lambda repo: repo.restore_operation(3),
     "restore nothing": lambda repo: repo.restore_operation(0),
