@@ -66,6 +66,10 @@ def scale_down_replicas(manifest: Manifest) -> Manifest:
     return add_replicas(manifest, -1)
 
 
+STANDARD: tuple[str, ...] = ACTIONS.names()
+"""What an agent may do unless it is told: the seven above, whatever is registered later."""
+
+
 @dataclass(frozen=True, slots=True)
 class ActionResult:
     """The trace after an action, and what is recorded of it."""
