@@ -54,6 +54,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "attach": ("attachments", "Bind a file to a state."),
         "attachments": ("attachments", "List, print or remove what is bound to a state."),
     },
+    "Train agents": {
+        "train": ("train", "Train an agent, or go on with a training."),
+        "evaluate": ("evaluate", "Say how good an agent is."),
+    },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
         "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
