@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simgit import history
+from simgit import history, pending
 from simgit.errors import Integrity, NotFound, SimgitError
 from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.opcheck import check_operations
+from simgit.reflogs import first_entry
 from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
 from simgit.segment import rows as rowlib
 from simgit.segment.consolidate import headers
@@ -91,6 +92,7 @@ class Fsck:
             self._check_names(txn)
             self._check_logs(txn)
             self._check_attachments(txn)
+            self._check_pending(txn)
             for what in check_operations(self.odb, txn):
                 self._problem(what)
         return self.report
@@ -289,11 +291,13 @@ class Fsck:
         for key, value in txn.scan("log"):
             ref, number = key[:-9], int.from_bytes(key[-8:], "big")
             name = ref.decode(errors="replace")
-            before = newest.get(ref, (-1, None))[0]
+            before = newest[ref][0] if ref in newest else first_entry(txn, ref) - 1
             newest[ref] = number, None
             try:
                 if number != before + 1:
-                    raise Integrity(f"entries {before + 1} to {number - 1} are missing")
+                    self._problem(
+                        f"the reflog of '{name}': entries {before + 1} to {number - 1} are missing"
+                    )
                 entry = decode_entry(value)
                 newest[ref] = number, entry.new
                 for oid in (entry.old, entry.new):
@@ -301,6 +305,9 @@ class Fsck:
                         raise NotFound(f"it names '{oid.hex()}', which is missing")
             except SimgitError as error:
                 self._problem(f"the reflog of '{name}': {error}")
+        for key, _ in txn.scan("refs"):
+            if key not in newest:
+                self._problem(f"the reflog of '{key.decode(errors='replace')}' is missing")
         runs = dict(self._runs(txn))
         for ref, (_, oid) in newest.items():
             name = ref.decode(errors="replace")
@@ -323,6 +330,13 @@ class Fsck:
                 self.odb.locate(txn, state)
             except SimgitError as error:
                 self._problem(f"attachment '{name}' of state {state.hex()}: {error}")
+
+    def _check_pending(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan(pending.TABLE):
+            try:
+                pending.decode(key, value)
+            except SimgitError as error:
+                self._problem(str(error))
 
     # --- what it costs ---
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 from simgit.oplog import WATCHED, Change, Key, Move, Operation, OperationLog, parse
@@ -25,12 +26,37 @@ _DAY: Final = 24 * 3600 * 10**9
 
 
 class JournalTxn(WriteTxn):
-    """A write transaction that remembers what the watched tables held before."""
+    """A write transaction that remembers what the watched tables held before, and logs it.
 
-    def __init__(self, txn: WriteTxn) -> None:
-        self._txn = txn
+    A context manager: the operation is written last, before the block's end commits.
+    """
+
+    def __init__(self, journal: Journal, begin: AbstractContextManager[WriteTxn]) -> None:
+        self._journal = journal
+        self._begin = begin
         self.before: dict[Key, bytes | None] = {}
         self.moves: list[Move] = []
+
+    def __enter__(self) -> JournalTxn:
+        self._txn = self._begin.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        if kind is not None:
+            return self._begin.__exit__(kind, error, trace)
+        try:
+            written = self._journal.record(self._txn, self)
+        except BaseException as failed:
+            self._begin.__exit__(type(failed), failed, failed.__traceback__)
+            raise
+        self._begin.__exit__(None, None, None)
+        self._journal.written = written  # only now: what was rolled back was not written
+        return None
 
     @property
     def txn_id(self) -> int:
@@ -81,10 +107,12 @@ class JournalTxn(WriteTxn):
     def changes(self) -> list[Change]:
         """Return what the transaction has changed, whole records on both sides."""
         found = []
-        for (table, key), old in self.before.items():
-            new = self._txn.get(table, key)
-            if new != old:
-                found.append(Change((table, key), parse(table, old), parse(table, new)))
+        for key, before in self.before.items():
+            after = self._txn.get(*key)
+            if after != before:
+                old, new = parse(key, before), parse(key, after)
+                if old != new:  # not only a run's writer
+                    found.append(Change(key, old, new))
         return found
 
 
@@ -114,9 +142,11 @@ class Journal(Storage):
         """Begin nothing yet: the first transaction that changes a ref begins the operation."""
         self._storage = storage
         self._log = log
-        self._template = Operation(0, command, shortened(arguments), 0, 0, {})
-        self._always = False
-        self._written: _Written | None = None
+        self._command = command
+        self._arguments = shortened(arguments)
+        self._always = self._session = self._files = False
+        self._reverts: int | None = None
+        self.written: _Written | None = None
 
     def mark(
         self,
@@ -134,49 +164,41 @@ class Journal(Storage):
             reverts: the operation that is taken back.
             always: one to be logged also if it changes no ref (gc's, for instance).
         """
-        self._always = self._always or always
-        self._template = replace(
-            self._template,
-            session=self._template.session or session,
-            files=self._template.files or files,
-            reverts=self._template.reverts if reverts is None else reverts,
-        )
+        self._session |= session
+        self._files |= files
+        self._always |= always
+        self._reverts = self._reverts if reverts is None else reverts
 
     @property
     def number(self) -> int | None:
         """The operation that was last written to, None if nothing was changed."""
-        return self._written.operation.number if self._written else None
+        return self.written.operation.number if self.written else None
 
-    @contextmanager
-    def write(self) -> Iterator[WriteTxn]:
-        """Begin the write transaction; before it is committed the operation is written in it."""
-        with self._storage.write() as txn:
-            recorded = JournalTxn(txn)
-            yield recorded
-            written = self._record(txn, recorded)
-        self._written = written  # only now: what was rolled back was not written
+    def write(self) -> JournalTxn:
+        """Begin the write transaction, as part of the operation."""
+        return JournalTxn(self, self._storage.write())
 
-    def _record(self, txn: WriteTxn, recorded: JournalTxn) -> _Written | None:
+    def record(self, txn: WriteTxn, recorded: JournalTxn) -> _Written | None:
+        """Write the operation, or go on with it; return what has to be kept of it afterwards."""
         changes = recorded.changes()
-        visible = [c for c in changes if not Change.between(c.key, c.old, c.new).is_empty]
-        if not visible and not recorded.moves and not (self._always and self._written is None):
-            return self._written
-        if self._goes_on(txn, visible):
-            return self._go_on(txn, visible, recorded)
-        return self._begin(txn, visible, recorded)
+        if not changes and not recorded.moves and not (self._always and self.written is None):
+            return self.written
+        if self._goes_on(txn, changes):
+            return self._go_on(txn, changes, recorded)
+        return self._begin(txn, changes, recorded)
 
     def _begin(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
         number, time, pid = self._log.newest(txn) + 1, now(), os.getpid()
-        operation = replace(
-            self._template, number=number, time=time, until=time, process=_process(pid),
-            moves=tuple(recorded.moves), changes=len(changes),
-        )  # fmt: skip
         rows = {}
         for row, whole in enumerate(changes, 1):
             change = Change.between(whole.key, whole.old, whole.new)
             self._log.put_change(txn, number, row, change)
             if change.ref is not None:
                 rows[change.key] = row
+        operation = Operation(
+            number, self._command, self._arguments, time, time, _process(pid), self._session,
+            self._reverts, self._files, tuple(recorded.moves), len(changes),
+        )  # fmt: skip
         self._log.put(txn, operation)
         if number % _EXPIRE_EVERY == 0:
             expire(self._log, txn)
@@ -184,7 +206,7 @@ class Journal(Storage):
 
     def _goes_on(self, txn: ReadTxn, changes: list[Change]) -> bool:
         """Return whether the changes can belong to the operation that was written last."""
-        written = self._written
+        written = self.written
         if written is None or written.pid != os.getpid():
             return False
         number = written.operation.number
@@ -205,7 +227,7 @@ class Journal(Storage):
         return before is not None and before.inverse.fits(change.old)
 
     def _go_on(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
-        written = self._written
+        written = self.written
         assert written is not None
         number, count = written.operation.number, written.operation.changes
         rows = dict(written.rows)
@@ -243,6 +265,10 @@ class Journal(Storage):
     def compact(self) -> bool:
         """Give unused space back, if that can be done now."""
         return self._storage.compact()
+
+    def spare(self) -> int:
+        """Return the bytes that ``compact`` would give back."""
+        return self._storage.spare()
 
     def size(self) -> int:
         """Return the bytes taken on disk."""

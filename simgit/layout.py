@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from simgit.errors import Format, Integrity, NotFound
+from simgit.errors import Format, Integrity, NotFound, Storage
+from simgit.storage import durable
 
 FORMAT: Final = 0
 """The version of what is stored; see docs/object-format.md and docs/store-layout.md."""
@@ -45,8 +46,15 @@ def find_repository(start: Path) -> Path:
 
 
 def write_format(directory: Path) -> None:
-    """Note the format's version in a new repository."""
-    (directory / _FILE).write_text(f"{FORMAT}\n", encoding="ascii")
+    """Note the format's version in a new repository, durably: from then on it is one.
+
+    Raises:
+        Storage: it cannot be written.
+    """
+    try:
+        durable.write(directory / _FILE, f"{FORMAT}\n".encode("ascii"))
+    except OSError as error:
+        raise Storage(f"cannot create '{directory}': {error.strerror}", path=directory) from error
 
 
 def check_format(directory: Path) -> None:

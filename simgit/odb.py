@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from copy import copy
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from blake3 import blake3
@@ -25,6 +24,7 @@ from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
 from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
 from simgit.oid import OID_SIZE, Oid, hash_object, object_header
+from simgit.pending import CHUNK, OBJECT, note_in_flight
 from simgit.recent import Recent
 from simgit.residuals import decode_residual, encode_residual, word_size
 from simgit.schema import Schema
@@ -58,8 +58,8 @@ class ObjectDatabase:
 
     def on(self, storage: Storage) -> ObjectDatabase:
         """Return the same database, what it has cached included, on a wrapper of its storage."""
-        other = copy(self)
-        other.storage = storage
+        other = ObjectDatabase.__new__(ObjectDatabase)
+        other.__dict__.update(self.__dict__, storage=storage)
         return other
 
     def read(self) -> AbstractContextManager[ReadTxn]:
@@ -69,14 +69,18 @@ class ObjectDatabase:
     @contextmanager
     def write(self) -> Iterator[WriteTxn]:
         """Begin a write transaction."""
-        with ExitStack() as undo:
-            # what is rolled back was numbered, and the numbers will be given out again
-            undo.callback(self.states.index.forget)
-            with self.storage.write() as txn, ExitStack() as early:
-                early.callback(self.states.index.forget)  # before the next writer begins
-                yield txn
-                early.pop_all()
-            undo.pop_all()
+        # what is rolled back was numbered, and the numbers will be given out again
+        forget = self.states.index.forget
+        try:
+            with self.storage.write() as txn:
+                try:
+                    yield txn
+                except BaseException:
+                    forget()  # before the next writer begins
+                    raise
+        except BaseException:
+            forget()
+            raise
 
     # --- writing ---
 
@@ -108,6 +112,42 @@ class ObjectDatabase:
             delete_body(txn, value[_HEAD.size :])
         return txn.delete("objects", oid)
 
+    def drop_chunk(self, txn: WriteTxn, name: bytes) -> bool:
+        """Remove a chunk; return whether it was there. No blob may need it any more."""
+        return txn.delete("chunks", name)
+
+    def chunks(self, txn: ReadTxn, oid: bytes) -> list[bytes]:
+        """Return the names of the chunks that a loose object is stored in, none if it is not."""
+        value = txn.get("objects", oid)
+        if value is None or value[1] != _CHUNKS:
+            return []
+        return [_CHUNK.unpack(item)[0] for item in _chunk_items(value[_HEAD.size :])]
+
+    def loose_kinds(self, txn: ReadTxn) -> dict[bytes, str]:
+        """Return the names of all loose objects with their kinds."""
+        return {oid: KIND_NAMES.get(value[0], "unknown") for oid, value in txn.scan("objects")}
+
+    def rebase_array(self, txn: WriteTxn, oid: bytes, base: Oid | None) -> None:
+        """Store a loose array anew, as its difference to ``base`` or by itself.
+
+        Raises:
+            Integrity: its bytes do not have its name.
+        """
+        array = decode_array(self.get(txn, oid)[1])
+        self.drop(txn, oid)
+        self._put_loose(txn, Oid(oid), array, base)
+
+    def move_array(self, txn: WriteTxn, oid: bytes, base: Oid | None) -> None:
+        """Store an array loose that is stored with a state that will go.
+
+        Raises:
+            Integrity: it is damaged.
+        """
+        array = self.states.array(txn, oid)
+        if array is None:
+            raise Integrity(f"array '{oid.hex()}' is missing")
+        self._put_loose(txn, Oid(oid), array, base)
+
     def loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
         """Return what is stored of a loose object, its body included; None if there is none.
 
@@ -127,8 +167,11 @@ class ObjectDatabase:
     def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
         """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
         oid = Oid(hash_array(array))
-        if txn.get("objects", oid) is not None or self.states.find_array(txn, oid) is not None:
-            return oid
+        if txn.get("objects", oid) is None and self.states.find_array(txn, oid) is None:
+            self._put_loose(txn, oid, array, base)
+        return oid
+
+    def _put_loose(self, txn: WriteTxn, oid: Oid, array: AnyArray, base: Oid | None) -> None:
         payload = encode_array(array)
         best, body = _FULL, _encode_full(payload)
         if base is not None and base != oid:
@@ -142,18 +185,20 @@ class ObjectDatabase:
             best, body = _RAW, payload
         self._store(txn, oid, "array", best, len(payload), body)
         self._recent.keep(oid, payload)
-        return oid
 
     def _delta_base(self, txn: ReadTxn, base: Oid, payload: bytes) -> tuple[int, bytes] | None:
         """Return depth and payload of a base, if it can be one for ``payload``."""
-        value = self.loose(txn, base)
-        if value is None:
+        try:
+            depth = self.delta_depth(txn, base)
+            if depth is None or depth >= MAX_DELTA_DEPTH:
+                return None
+            kind, before = "array", self._recent.get(base)
+            if before is None:
+                kind, before = self.get(txn, base)
+        except Integrity:
+            return None  # a damaged base must not be in the way of what is new
+        if kind != "array" or len(before) != len(payload):
             return None
-        kind, encoding, size = _HEAD.unpack_from(value)
-        depth = value[_HEAD.size + OID_SIZE] if encoding == _DELTA else 0
-        if kind != KIND_CODES["array"] or size != len(payload) or depth >= MAX_DELTA_DEPTH:
-            return None
-        before = self._recent.get(base) or self.get(txn, base)[1]
         offset = split_array(payload)[2]
         return (depth, before) if before[:offset] == payload[:offset] else None
 
@@ -196,7 +241,13 @@ class ObjectDatabase:
             oid = Oid(hasher.digest())
             if txn.get("objects", oid) is None:
                 self._store(txn, oid, "blob", _CHUNKS, total, b"".join(chunks))
+            self.expect(txn, oid)
         return oid
+
+    def expect(self, txn: WriteTxn, *oids: bytes) -> None:
+        """Note that a later transaction will refer to objects, so that gc leaves them till then."""
+        for oid in oids:
+            note_in_flight(txn, OBJECT + oid)
 
     def _put_chunks(self, pending: list[tuple[bytes, bytes]], txn: WriteTxn | None = None) -> None:
         if txn is None:
@@ -209,6 +260,7 @@ class ObjectDatabase:
                 packed = compress(chunk, _LEVEL)
                 value = b"\1" + packed if len(packed) < len(chunk) else b"\0" + chunk
                 txn.put("chunks", name, value)
+            note_in_flight(txn, CHUNK + name)
         pending.clear()
 
     # --- reading ---
@@ -217,6 +269,13 @@ class ObjectDatabase:
         """Return the array that a loose one is stored as the difference to, None if it is not."""
         value = self.loose(txn, oid)
         return None if value is None else loose_base(value)
+
+    def delta_depth(self, txn: ReadTxn, oid: bytes) -> int | None:
+        """Return how many differences lead to a loose object, None if there is no such object."""
+        value = self.loose(txn, oid)
+        if value is None:
+            return None
+        return value[_HEAD.size + OID_SIZE] if _HEAD.unpack_from(value)[1] == _DELTA else 0
 
     def exists(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return whether there is an object of this name."""

@@ -53,7 +53,7 @@ def _check_change(
     key = change.key
     if key not in was:
         try:
-            was[key] = parse(key[0], txn.get(*key))
+            was[key] = parse(key, txn.get(*key))
         except SimgitError:
             was[key] = _UNKNOWN  # the ref's own check says so
     if was[key] is _UNKNOWN:

@@ -6,13 +6,14 @@ operations: u64 operation ‖ u32 0       -> what was done
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any, Final
 
 from simgit.errors import Integrity, NotFound
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import RUNS, pack_ref, ref_fields, unpack_ref
+from simgit.refs import HEAD, RUNS, pack_ref, unpack_ref
 from simgit.storage.base import ReadTxn, WriteTxn
 
 TABLE: Final = "operations"
@@ -25,20 +26,21 @@ _LATER: Final = 16
 Fields = dict[str, Any]
 Key = tuple[str, bytes]
 """A table and a key in it."""
+HEAD_KEY: Final = ("refs", HEAD.encode())
 
 
 # --- what was there ----------------------------------------------------------------------------
 
 
-def parse(table: str, value: bytes | None) -> Fields | None:
-    """Return what a ref or a binding says, as the log keeps it.
+def parse(key: Key, value: bytes | None) -> Fields | None:
+    """Return what a ref or a binding says, as the log keeps it; HEAD always says something.
 
     Raises:
         Integrity: it is damaged.
     """
     if value is None:
-        return None
-    if table == "attachments":
+        return {"run": "main"} if key == HEAD_KEY else None
+    if key[0] == "attachments":
         return {"binding": value}
     record = unpack_ref(value)
     record.pop("writer", None)  # who writes a run is true now or not at all
@@ -78,8 +80,9 @@ class Change:
     def between(cls, key: Key, old: Fields | None, new: Fields | None) -> Change:
         """Return the change from one record of a key to another."""
         if is_run(key) and old is not None and new is not None:
-            names = [name for name in new if not same(old.get(name), new[name])]
-            old, new = {n: old.get(n) for n in names}, {n: new[n] for n in names}
+            there = old.get
+            names = [n for n, v in new.items() if there(n) != v and not same(there(n), v)]
+            old, new = {n: there(n) for n in names}, {n: new[n] for n in names}
         return cls(key, old, new)
 
     @property
@@ -192,12 +195,14 @@ class Operation:
 
     @property
     def title(self) -> str:
-        """The command with its arguments."""
-        return " ".join((self.command, *self.arguments))
+        """The command with its arguments, as a shell would read it."""
+        return " ".join((self.command, *map(quote, self.arguments)))
 
     def encode(self) -> bytes:
         """Return the operation as it is stored."""
-        return pack_ref({k: v for k, v in ref_fields(self).items() if k != "number"})
+        record = self.__dict__.copy()
+        del record["number"]
+        return pack_ref(record)
 
     @classmethod
     def decode(cls, number: int, value: bytes) -> Operation:
@@ -213,6 +218,16 @@ class Operation:
             return cls(number, **record)
         except (KeyError, TypeError):
             raise Integrity(f"operation {number} is damaged") from None
+
+
+def standing(operations: Iterable[Operation]) -> Iterator[tuple[Operation, bool]]:
+    """Yield operations, given from the newest on, with whether nothing has taken them back."""
+    reverted = set()
+    for operation in operations:
+        stands = operation.number not in reverted
+        if stands and operation.reverts is not None:
+            reverted.add(operation.reverts)
+        yield operation, stands
 
 
 class OperationLog:

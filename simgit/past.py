@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from simgit.errors import Storage as StorageError
-from simgit.oplog import unparse
+from simgit.oplog import TABLE, unparse
 from simgit.storage.base import ReadTxn, Storage
 from simgit.undo import Undo, Was
 
@@ -19,8 +19,9 @@ Table = dict[bytes, bytes | None]
 class PastTxn(ReadTxn):
     """A snapshot with some keys as they were; None where nothing was."""
 
-    def __init__(self, txn: ReadTxn, was: Was) -> None:
+    def __init__(self, txn: ReadTxn, was: Was, number: int) -> None:
         self._txn = txn
+        self._end = (number + 1).to_bytes(8, "big")  # of the operations that there were
         self._was: dict[str, Table] = {}
         for key, record in was.items():
             value = None if record is None else unparse(key, record)
@@ -33,6 +34,8 @@ class PastTxn(ReadTxn):
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return the value that a key had, or None."""
+        if table == TABLE and key >= self._end:
+            return None
         was = self._was.get(table, {})
         return was[key] if key in was else self._txn.get(table, key)
 
@@ -41,6 +44,8 @@ class PastTxn(ReadTxn):
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield the entries that there were, in the order of their keys."""
         was = self._was.get(table)
+        if table == TABLE:
+            stop = self._end if stop is None else min(stop, self._end)
         now = self._txn.scan(table, start, stop, reverse=reverse)
         if was is None:
             return now
@@ -53,19 +58,23 @@ class PastTxn(ReadTxn):
 
     def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         """Return the entry that had the greatest key not greater than ``key``."""
+        if table == TABLE:
+            return self._txn.floor(table, min(key, self._end))
         if table not in self._was:
             return self._txn.floor(table, key)
         return next(self.scan(table, b"", key + b"\0", reverse=True), None)
 
     def last(self, table: str) -> tuple[bytes, bytes] | None:
         """Return the entry that had the greatest key."""
+        if table == TABLE:
+            return self._txn.floor(table, self._end)
         if table not in self._was:
             return self._txn.last(table)
         return next(self.scan(table, reverse=True), None)
 
     def count(self, table: str) -> int:
         """Return the number of entries that there were."""
-        if table not in self._was:
+        if table != TABLE and table not in self._was:
             return self._txn.count(table)
         return sum(1 for _ in self.scan(table))
 
@@ -106,7 +115,7 @@ class PastStorage(Storage):
             seen = self._seen
             if seen is None or seen[0] != txn.txn_id:
                 seen = self._seen = txn.txn_id, self._undo.view(txn, self.number)
-            yield PastTxn(txn, seen[1])
+            yield PastTxn(txn, seen[1], self.number)
 
     def write(self) -> Any:
         """Refuse to write."""
@@ -114,6 +123,10 @@ class PastStorage(Storage):
 
     def _refuse(self) -> NoReturn:
         raise StorageError(f"cannot write: the repository is shown as of operation {self.number}")
+
+    def spare(self) -> int:
+        """Return the bytes that ``compact`` would give back."""
+        return self._storage.spare()
 
     def size(self) -> int:
         """Return the bytes taken on disk."""

@@ -14,7 +14,7 @@ import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -183,6 +183,11 @@ def unpack_ref(value: bytes) -> dict[str, Any]:
     Raises:
         Integrity: they are damaged.
     """
+    return dict(_unpacked(value))
+
+
+@lru_cache(64)  # a commit reads the ref that it moves several times
+def _unpacked(value: bytes) -> dict[str, Any]:
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:]:
         raise Integrity("a ref is damaged")
@@ -201,6 +206,12 @@ def _decode(value: bytes, kind: type[Any]) -> Any:
         return kind(**record)
     except (TypeError, AttributeError, InvalidInput):
         raise Integrity("a ref is damaged") from None
+
+
+@lru_cache(64)
+def _decode_run(value: bytes) -> RunRef:
+    found: RunRef = _decode(value, RunRef)
+    return found
 
 
 def decode_entry(value: bytes) -> LogEntry:
@@ -227,8 +238,7 @@ class Refs:
         value = txn.get("refs", (RUNS + name).encode(errors="replace"))
         if value is None:
             raise NotFound(f"run '{name}' not found", name=name)
-        found: RunRef = _decode(value, RunRef)
-        return found
+        return _decode_run(value)
 
     def has_run(self, txn: ReadTxn, name: str) -> bool:
         """Return whether there is a run of this name."""
@@ -253,7 +263,7 @@ class Refs:
     def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
         """Yield name and ref of all runs, ordered by name."""
         for key, value in txn.scan("refs", b"runs/", b"runs0"):
-            yield key[len(RUNS) :].decode(), _decode(value, RunRef)
+            yield key[len(RUNS) :].decode(), _decode_run(value)
 
     def tags(self, txn: ReadTxn) -> Iterator[tuple[str, TagRef]]:
         """Yield name and ref of all tags, ordered by name."""

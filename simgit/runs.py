@@ -183,7 +183,9 @@ class Runs:
 
     def origin(self, txn: WriteTxn, spec: Mapping[str, Any] | None) -> Oid:
         """Store a spec; return its oid."""
-        return self.odb.put(txn, Spec(dict(spec)) if spec else NO_ORIGIN)
+        oid = self.odb.put(txn, Spec(dict(spec)) if spec else NO_ORIGIN)
+        self.odb.expect(txn, oid)
+        return oid
 
 
 def _remove(config: dict[str, Any], path: str) -> None:

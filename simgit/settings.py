@@ -14,7 +14,11 @@ from simgit.storage.base import ReadTxn, WriteTxn
 
 OPLOG_KEEP: Final = "oplog.keep"
 OPLOG_DAYS: Final = "oplog.days"
-DEFAULTS: Final[dict[str, float]] = {OPLOG_KEEP: 10_000, OPLOG_DAYS: 90}
+GC_GRACE: Final = "gc.grace"
+GC_REFLOG: Final = "gc.reflog"
+DEFAULTS: Final[dict[str, float]] = {
+    OPLOG_KEEP: 10_000, OPLOG_DAYS: 90, GC_GRACE: 14.0, GC_REFLOG: 90.0,
+}  # fmt: skip
 """Name to default. What is an int here is an int always; none may be negative."""
 _PREFIX: Final = b"setting\0"
 

@@ -11,6 +11,7 @@ from simgit.objects import Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.oplog import (
+    HEAD_KEY,
     Change,
     Fields,
     Key,
@@ -19,9 +20,10 @@ from simgit.oplog import (
     OperationLog,
     parse,
     shown_key,
+    standing,
     unparse,
 )
-from simgit.refs import HEAD, RUNS, Refs, is_alive, this_writer, unpack_ref
+from simgit.refs import RUNS, Refs, is_alive, this_writer, unpack_ref
 from simgit.storage.base import ReadTxn, WriteTxn
 
 RECORDER: Final = "recorder"
@@ -106,13 +108,7 @@ class Undo:
 
     def _standing(self, txn: ReadTxn) -> Iterator[Operation]:
         """Yield the operations that nothing has taken back, the newest first."""
-        reverted = set()
-        for operation in self.log.operations(txn):
-            if operation.number in reverted:
-                continue
-            if operation.reverts is not None:
-                reverted.add(operation.reverts)
-            yield operation
+        return (each for each, stands in standing(self.log.operations(txn)) if stands)
 
     def _is_mine(self, txn: ReadTxn, operation: Operation) -> bool:
         """Return whether an undo without a number may mean an operation."""
@@ -192,7 +188,7 @@ class Undo:
             Conflict: a process writes a run that would change.
             NotFound: what it was is gone: gc's grace period has passed.
         """
-        different = {k: v for k, v in plan.was.items() if v != parse(k[0], txn.get(*k))}
+        different = {k: v for k, v in plan.was.items() if v != parse(k, txn.get(*k))}
         for key, record in different.items():
             self._check_writer(txn, key, record, plan.what)
             different[key] = self._found(txn, key, record, plan.what)
@@ -217,7 +213,7 @@ class Undo:
 
     def _check_writer(self, txn: ReadTxn, key: Key, record: Fields | None, what: str) -> None:
         writer = _writer(txn, key)
-        current = parse(key[0], txn.get(*key))
+        current = parse(key, txn.get(*key))
         if writer is None or current is None or (record and record["oid"] == current["oid"]):
             return
         run = key[1].decode()[len(RUNS) :]
@@ -244,11 +240,11 @@ class Undo:
 
 
 def _current(txn: ReadTxn, was: Was, key: Key) -> Fields | None:
-    return was[key] if key in was else parse(key[0], txn.get(*key))
+    return was[key] if key in was else parse(key, txn.get(*key))
 
 
 def _head(txn: ReadTxn, was: Was) -> Fields:
-    return _current(txn, was, ("refs", HEAD.encode())) or {"run": "main"}
+    return _current(txn, was, HEAD_KEY) or {}
 
 
 def _writer(txn: ReadTxn, key: Key) -> Fields | None:

@@ -58,7 +58,9 @@ def store_files(
             _store_small(odb, small, oids)
     _store_small(odb, small, oids)
     with odb.write() as txn:
-        return _store_tree(odb, txn, oids)
+        tree = _store_tree(odb, txn, oids)
+        odb.expect(txn, tree)
+    return tree
 
 
 def _open(path: Path, follow: bool) -> int:
@@ -91,6 +93,7 @@ def _store_small(odb: ObjectDatabase, small: dict[Parts, bytes], oids: dict[Part
     with odb.write() as txn:
         for parts, content in small.items():
             oids[parts] = odb.put(txn, Blob(content))
+            odb.expect(txn, oids[parts])
     small.clear()
 
 

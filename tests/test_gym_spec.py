@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -198,3 +200,48 @@ def test_stable_baselines3s_wrappers_are_made_again() -> None:
     assert "AtariWrapper" not in names(again)
     assert names(again) == names(env)
     assert again.get_wrapper_attr("_skip") == 3
+
+
+HOSTILE = [
+    ({"id": None, "entry_point": "os:system", "kwargs": {"command": "touch TARGET"}}, []),
+    ({"id": "Some-v0", "entry_point": "os:mkdir", "kwargs": {"path": "TARGET"}}, []),
+    ({"id": "CartPole-v1", "entry_point": "builtins:open", "kwargs": {"file": "TARGET"}}, []),
+    (
+        {"id": "CartPole-v1", "entry_point": None, "kwargs": {}},
+        [{"name": "f", "entry_point": "os:mkdir", "kwargs": {"mode": 0}}],
+    ),
+    (
+        {"id": "CartPole-v1", "entry_point": None, "kwargs": {"render_mode": "rgb_array"}},
+        [
+            {
+                "name": "RecordVideo",
+                "entry_point": "gymnasium.wrappers.rendering:RecordVideo",
+                "kwargs": {"video_folder": "TARGET"},
+            }
+        ],
+    ),
+    (
+        {"id": "CartPole-v1", "entry_point": None, "kwargs": {}},
+        [
+            {
+                "name": "Recorder",
+                "entry_point": "simgit.gym.recorder:Recorder",
+                "kwargs": {"repo": "TARGET"},
+            }
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("environment", "wrappers"), HOSTILE)
+def test_a_description_makes_environments_and_wrappers_and_calls_nothing_else(
+    environment: dict[str, Any], wrappers: list[Any], tmp_path: Path
+) -> None:
+    target = tmp_path / "made"
+    text = json.dumps({"environment": environment, "wrappers": wrappers})
+    hostile = json.loads(text.replace("TARGET", str(target)))
+    with gymnasium.make("CartPole-v1") as env:
+        hostile |= describe_spaces(env)
+    with pytest.raises(InvalidInput, match="is not called"):
+        make(hostile)
+    assert not target.exists()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
 from simgit import InvalidInput, Repository
+from simgit.gym import Recorder
 from simgit.kube.actions import ACTIONS, act
 from simgit.kube.embedded import virtual_nodes
 from simgit.kube.generate import generate
@@ -15,7 +18,8 @@ from simgit.kube.observe import at_goal
 from simgit.kube.simulation import DEFAULT, simulate
 from simgit.kube.trace import Trace
 from simgit.kube.trace_edit import set_requests, workload
-from simgit.pictures import pod_steps, pods, trace_usage
+from simgit.pictures import loop_usage, pod_steps, pods, trace_usage
+from simgit.plot import occupancy
 
 WEB = workload("web")
 NAMES = ("noop", "reduce_cpu_small", "bump_cpu_small")
@@ -93,3 +97,23 @@ def test_pods_that_fit_nowhere_are_pending() -> None:
     found = trace_usage(generate("cpu-slight").trace)
     assert not found.used["CPU"].any() and set(found.pending) == {3} and not found.ready.any()
     assert list(found.nodes) == ["node1", "node2", "node3"]
+
+
+def test_the_clusters_of_an_episode_that_was_recorded(tmp_path: Path) -> None:
+    faults = {"timeouts": 0.4}
+    env = gymnasium.make("simgit:simgit/SimKube-v0", trace="cpu-slight", faults=faults, seed=3)
+    recorder = Recorder(env, tmp_path, provenance=False)
+    recorder.reset(seed=5)
+    seen = [recorder.step(4)[4]["validity"] for _ in range(6)]
+    recorder.close()
+    assert {"ok", "timeout"} == set(seen)
+    with Repository.open(tmp_path) as repo:
+        found = loop_usage(repo, repo["main"])
+        drawing = occupancy(found, x_label="step")
+    assert found.times.tolist() == list(range(7))
+    there = np.isfinite(found.ready[1:])
+    assert there[[each == "ok" for each in seen]].all() and not there.all()
+    assert np.isfinite(found.used["CPU"][0]).tolist() == np.isfinite(found.ready).tolist()
+    known = np.flatnonzero(np.isfinite(found.ready))
+    assert found.used["CPU"][:, known[-1]].min() > 0.8 and found.pending[known[0]] == 3
+    assert drawing.figure.axes[-2].get_xlabel() == "step"

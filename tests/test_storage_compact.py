@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from simgit import errors
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.lmdb.lease import Lease
+from simgit.testing.failpoints import arm, disarm
 
 
 def fill(storage: LmdbStorage) -> None:
@@ -147,4 +149,21 @@ def test_compacting_removes_what_a_killed_compaction_left(tmp_path: Path) -> Non
     (left / "data.mdb").write_bytes(b"half")
     assert storage.compact()
     assert not left.exists()
+    storage.close()
+
+
+def test_a_compaction_that_fails_says_why_and_leaves_the_store_open(tmp_path: Path) -> None:
+    storage = LmdbStorage.create(tmp_path)
+    fill(storage)
+    for point in ("compact.begun=raise", "compact.copied=raise", "copy.moved=raise"):
+        arm(point)
+        with pytest.raises(errors.Storage, match="injected"):
+            storage.compact()
+        disarm()
+        with storage.write() as txn:
+            txn.put("objects", point.encode(), b"1")
+        with storage.read() as read:
+            assert read.get("objects", b"0499") == b"x" * 5000
+            assert read.get("objects", point.encode()) == b"1"
+    assert storage.compact()
     storage.close()

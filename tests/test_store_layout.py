@@ -19,7 +19,7 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         assert (directory / "format").read_text() == "0\n"
-        self.env = lmdb.open(str(directory), readonly=True, max_dbs=15, lib_version=0)
+        self.env = lmdb.open(str(directory), readonly=True, max_dbs=16, lib_version=0)
 
     def table(self, name: str) -> dict[bytes, bytes]:
         handle = self.env.open_db(name.encode(), create=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.maintenance import gc
+from simgit.maintenance.consolidation import consolidate
 from simgit.odb import ObjectDatabase
 from simgit.segment.header import Location
 from simgit.segment.states import Tip
@@ -172,7 +172,7 @@ def test_a_trajectory_outlives_the_joining_of_its_segments(odb: ObjectDatabase) 
     rewards, oids = trajectory.rewards, trajectory.oids
     states = iter(trajectory)
     next(states)
-    gc(odb)
+    consolidate(odb)
     np.testing.assert_array_equal(other.rewards, rewards)
     assert other.oids == oids and len(list(states)) == 119
     np.testing.assert_array_equal(other.observations, trajectory.observations)

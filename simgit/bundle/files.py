@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from simgit.bundle.records import Read, Write
 from simgit.errors import NotFound, Storage
+from simgit.storage.durable import sync_names
 
 
 @contextmanager
@@ -50,6 +51,7 @@ def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
             opened.flush()
             os.fsync(opened.fileno())
             Path(opened.name).replace(path)
+            sync_names(path.parent)
     except OSError as error:
         raise Storage(f"cannot write bundle '{file}': {error.strerror}", path=file) from error
 

@@ -20,11 +20,19 @@ EXIT_NO: Final = 1
 class App:
     """One call of the command line."""
 
-    def __init__(self, directory: Path, *, pager: bool = True, at: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        pager: bool = True,
+        at: str | None = None,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        """Note the global options; ``words`` are the command that was given and its arguments."""
         self.directory = directory
         self.pager = pager
         self.at = at
-        self.words: tuple[str, ...] = ()  # the command that was given, with its arguments
+        self.words = words
 
     def path(self, text: str | Path) -> Path:
         """Return a path that the user gave, relative to ``-C``."""

@@ -57,8 +57,9 @@ def branch(
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
     if not names:
         raise click.UsageError("name the run to delete")
-    for name in names:
-        was = repo.delete_run(name, force=force)
+    with repo.transaction("delete", *names):
+        gone = {name: repo.delete_run(name, force=force) for name in names}
+    for name, was in gone.items():
         if json:
             out.json({"deleted": name, "oid": was})
         else:

@@ -3,29 +3,130 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgit.cli.app import App, answer_no, command
-from simgit.cli.output import plural, progress
+from simgit.cli.app import App, answer_no, command, one_of
+from simgit.cli.output import plural, progress, when
+from simgit.cli.values import DURATION
+from simgit.errors import InvalidInput
+from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.maintenance import GcReport, Lost, Removed
 
 
-@command("gc", example="simgit gc")
+@command("gc", example="simgit gc --dry-run\nsimgit gc --list-unreachable\nsimgit gc --grace 3d")
+@click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
+@click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option("--list-unreachable", is_flag=True, help="List what can still be brought back.")
+@click.option("--restore", metavar="OID", help="Bind a lost attachment again.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
-def gc(app: App, quiet: bool, as_json: bool) -> None:
-    """Join what was written in small pieces and give back the space; no oid changes."""
+def gc(
+    app: App,
+    grace: float | None,
+    expire: float | None,
+    dry_run: bool,
+    list_unreachable: bool,
+    restore: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Remove what nothing leads to any more, join small pieces and give back the space.
+
+    What refs, reflogs and the operation log lead to stays. Everything else is removed when it has
+    been unreachable for a time: till then a lost state comes back by 'simgit branch NAME OID', a
+    lost attachment by 'simgit gc --restore OID'. No oid changes.
+    """
+    one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
-        with progress("gc", not quiet) as tell:
-            report = repo.gc(tell)
-        with app.output() as out:
-            if as_json:
-                out.json(asdict(report))
-            elif not quiet:
-                before, after = size(report.size_before), size(report.size_after)
-                out.line(f"{report.segments_before} → {report.segments_after} segments")
-                out.line(f"{before} → {after} on disk")
-                if not report.compacted:
-                    out.line("the space is given back when nobody else has the repository open")
+        if restore is not None:
+            _restore(app, repo, restore, as_json)
+            return
+        if list_unreachable:
+            _print_lost(app, repo.unreachable(grace=grace), as_json)
+        elif dry_run:
+            _print_removed(app, repo.gc_preview(grace=grace, expire=expire), as_json)
+        else:
+            with progress("gc", not quiet) as tell:
+                report = repo.gc(tell, grace=grace, expire=expire)
+            if as_json or not quiet:
+                _print_report(app, report, as_json)
+
+
+def _restore(app: App, repo: Repository, digits: str, as_json: bool) -> None:
+    kind, oid = repo.find_object(digits)
+    if kind == "state":
+        raise InvalidInput(f"'{digits}' is a state: 'simgit branch NAME {digits}' brings it back")
+    state = repo.reattach(oid)
+    with app.output() as out:
+        if as_json:
+            out.json({"binding": oid, "state": state})
+        else:
+            out.line(f"bound to {out.paint(state.short(repo.abbreviation), 'oid')} again")
+
+
+def _print_report(app: App, report: GcReport, as_json: bool) -> None:
+    with app.output() as out:
+        if as_json:
+            out.json(asdict(report) | {"removed": _as_record(report.removed)})
+            return
+        if report.removed.is_something:
+            out.line(f"removed {_counted(report.removed)}")
+        out.line(f"{report.segments_before} → {report.segments_after} segments")
+        out.line(f"{size(report.size_before)} → {size(report.size_after)} on disk")
+        if report.held_open:
+            out.line("the space is given back when nobody else has the repository open")
+
+
+def _print_removed(app: App, removed: Removed, as_json: bool) -> None:
+    with app.output() as out:
+        if as_json:
+            out.json(_as_record(removed))
+        elif removed.is_something:
+            out.line(f"would remove {_counted(removed)}")
+        else:
+            out.line("nothing would go")
+
+
+def _as_record(removed: Removed) -> dict[str, Any]:
+    return asdict(removed) | {"bytes": removed.bytes}
+
+
+def _counted(removed: Removed) -> str:
+    """Return what was removed, in words."""
+    counts = {
+        "state": removed.states, "attachment": removed.attachments, "array": removed.arrays,
+        "object": sum(removed.objects.values()), "chunk": removed.chunks,
+    }  # fmt: skip
+    parts = [plural(count, thing) for thing, count in counts.items() if count]
+    if removed.log_entries:
+        entries = "entry" if removed.log_entries == 1 else "entries"
+        parts.append(f"{removed.log_entries} {entries} of reflogs")
+    return f"{', '.join(parts)}: {size(removed.bytes)}"
+
+
+def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
+    with app.output(page=True) as out:
+        if as_json:
+            out.json([asdict(each) for each in lost])
+            return
+        out.table([
+            ((each.oid.hex()[:16], "oid"), each.kind, _about(each),
+             f"until {when(each.until)[:16]}") for each in lost
+        ])  # fmt: skip
+        if not lost:
+            out.line("nothing is lost")
+
+
+def _about(lost: Lost) -> str:
+    if lost.kind == "state":
+        return f"{plural(lost.states, 'state')}, up to step {lost.step}"
+    if lost.state is not None:
+        return f"'{lost.name}' of {lost.state.short()}"
+    return ""
 
 
 @command("fsck", example="simgit fsck")
@@ -51,6 +152,8 @@ def fsck(app: App, as_json: bool) -> None:
 
 def size(count: float) -> str:
     """Return a number of bytes as people read it."""
+    if count < 0:
+        return f"-{size(-count)}"
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import Output, clean, plural, when
 from simgit.oid import Oid
-from simgit.oplog import Change, Fields, Operation
+from simgit.oplog import Change, Fields, Operation, standing
 from simgit.repository import Repository
 
-_SHOWN = 10
+_SHOWN: Final = 10
+_PLACES: Final = {"oid", "run", "binding"}
+_WORDS: Final = ("status", "parent")
 
 
 @click.group("op")
@@ -34,7 +36,7 @@ def op_log(app: App, limit: int | None, as_json: bool) -> None:
             for operation in operations:
                 out.json(record(operation))
         else:
-            out.table([_row(operation) for operation in operations], (0,))
+            out.table([_row(*each) for each in standing(operations)], (0,))
 
 
 @command("show", example="simgit op show @~1")
@@ -135,11 +137,12 @@ def _jsonable(fields: Fields | None) -> Fields | None:
     return {name: Oid(v) if isinstance(v, bytes) else v for name, v in fields.items()}
 
 
-def _row(operation: Operation) -> list[Any]:
+def _row(operation: Operation, stands: bool) -> list[Any]:
     what = clean(operation.title)
-    if operation.command in ("undo", "redo") and operation.reverts is not None:
-        what = f"{operation.command} {' '.join(operation.arguments)}".rstrip()
-    return [(str(operation.number), "oid"), when(operation.until), what]
+    if operation.reverts is not None and str(operation.reverts) not in operation.arguments:
+        what += f"  (operation {operation.reverts})"
+    shown = what if stands else (f"{what}  (undone)", "dim")
+    return [(str(operation.number), "oid"), when(operation.until), shown]
 
 
 def _write(out: Output, repo: Repository, operation: Operation, changes: list[Change]) -> None:
@@ -159,7 +162,7 @@ def _write_changes(
     out: Output, repo: Repository, changes: list[Change], most: int = _SHOWN
 ) -> None:
     digits = repo.abbreviation
-    for change in changes[:most]:
+    for change in sorted(changes, key=lambda change: (change.key[0] != "refs", change.key))[:most]:
         out.line(f"    {_name(out, change, digits)} {clean(_what(change, digits))}")
     if len(changes) > most:
         out.line(f"    … {plural(len(changes) - most, 'change')} more")
@@ -175,17 +178,16 @@ def _name(out: Output, change: Change, digits: int) -> str:
 
 def _what(change: Change, digits: int) -> str:
     """Return what became of a ref or a binding, in words."""
-    if change.old is None:
-        return f"created at {_at(change.new, digits)}"
-    if change.new is None:
-        return f"removed (was {_at(change.old, digits)})"
-    if "oid" in change.new or "run" in change.new or "binding" in change.new:
-        return f"{_at(change.old, digits)} → {_at(change.new, digits)}"
-    names = {"record": "configuration", "returned": "return"}
-    shown = [names.get(name, name) for name in change.new if name not in ("ended", "line", "step")]
-    if "status" in change.new:
-        shown[shown.index("status")] = f"{change.old['status']} → {change.new['status']}"
-    return ", ".join(shown)
+    old, new = change.old, change.new
+    if old is None:
+        return f"created at {_at(new, digits)}"
+    if new is None:
+        return f"removed (was {_at(old, digits)})"
+    if not _PLACES.isdisjoint(new):
+        return f"{_at(old, digits)} → {_at(new, digits)}"
+    said = ["configuration changed"] if "record" in new else []
+    said += [f"{n}: {old[n] or 'none'} → {new[n] or 'none'}" for n in new if n in _WORDS]
+    return ", ".join(said)
 
 
 def _at(fields: Fields | None, digits: int) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
-KINDS = ("returns", "lengths", "pods")
+KINDS = ("returns", "lengths", "pods", "occupancy")
 _LAST = 10
 """The mean of so many episodes stands for how a run does now."""
 
@@ -64,7 +64,7 @@ def plot(
     RUN may be a pattern like 'try-*'.
 
     --kind pods shows an agent on a cluster: ready and pending pods and its actions, in the last
-    episode of RUN or in one like main@ep5.
+    episode of RUN or in one like main@ep5; --kind occupancy how full the nodes are.
     """
     if output is not None:
         from simgit.plot.drawing import check_format
@@ -72,12 +72,13 @@ def plot(
         check_format(Path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
-        if kind == "pods":
+        if kind in ("pods", "occupancy"):
             from simgit.cli import plot_loop
 
             target = None if output is None else app.path(output)
             revision = plot_loop.one(runs, kind, repo)
-            plot_loop.pods(out, repo, revision, target, title, as_json)
+            draw = plot_loop.pods if kind == "pods" else plot_loop.occupancy
+            draw(out, repo, revision, target, title, as_json)
         elif output is not None:
             from simgit.pictures import learning_curves
 

@@ -1,20 +1,23 @@
-"""``simgit plot --kind pods``: what an agent saw and did on a cluster."""
+"""``simgit plot --kind pods`` and ``occupancy``: an agent on a cluster, and the cluster."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simgit.cli.output import Output, clean, number
 from simgit.errors import InvalidInput
+from simgit.plot.text import sparkline
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simgit.plot import PodHistory
+    from simgit.plot import PodHistory, Usage
     from simgit.repository import Repository
 
+_WIDE = 40
 _DRAWN = 24
 """More pods than these are counted, not drawn."""
 
@@ -83,3 +86,37 @@ def one(revisions: list[str], kind: str, repo: Repository) -> str:
     if len(revisions) > 1:
         raise InvalidInput(f"{kind} can be shown of one run at a time, not {len(revisions)}")
     return revisions[0] if revisions else repo.run().name
+
+
+def occupancy(
+    out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
+) -> None:
+    """Draw how full nodes are over the steps of an episode, or print it as lines."""
+    from simgit import pictures, plot
+
+    trajectory = pictures.one_episode(repo.trajectory(revision))
+    found = pictures.loop_usage(repo, trajectory)
+    if output is not None:
+        name = title or pictures.episode_title(trajectory)
+        plot.occupancy(found, title=name, x_label="step").save(output)
+        out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
+    elif as_json:
+        out.json(asdict(found))
+    else:
+        out.line(out.paint(clean(pictures.episode_title(trajectory)), "run"))
+        write_usage(out, found, "step")
+
+
+def write_usage(out: Output, found: Usage, unit: str = "second") -> None:
+    """Print how full nodes are as a line each, empty at the bottom and full at the top."""
+    rows: list[list[Any]] = [[(head, "bold") for head in ("node", "of", "", "most", "at last")]]
+    for resource, shares in found.used.items():
+        for name, line in zip(found.nodes, shares, strict=True):
+            numbers = [f"{100 * value:.0f} %" for value in (np.nanmax(line), line[-1])]
+            rows.append([clean(name), resource, sparkline(line, _WIDE, 0.0, 1.0), *numbers])
+    for what, counts in (("ready", found.ready), ("pending", found.pending)):
+        numbers = [number(value) for value in (np.nanmax(counts), counts[-1])]
+        rows.append([what, "pods", sparkline(counts, _WIDE, 0.0), *numbers])
+    out.table(rows, right=(3, 4))
+    first, last = number(found.times[0]), number(found.times[-1])
+    out.line(f"from {unit} {first} to {last}")

@@ -48,8 +48,9 @@ def tag(
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], as_json: bool) -> None:
     if not names:
         raise click.UsageError("name the tag to delete")
-    for name in names:
-        oid = repo.delete_tag(name)
+    with repo.transaction("delete-tag", *names):
+        gone = {name: repo.delete_tag(name) for name in names}
+    for name, oid in gone.items():
         if as_json:
             out.json({"deleted": name, "oid": oid})
         else:

@@ -19,6 +19,7 @@ from simgit.errors import SimgitError
 FATAL: Final = 128
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
+_WORDS: Final = "simgit.words"
 
 COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start and record": {
@@ -31,6 +32,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "diff": ("diff", "Compare states, runs or configurations."),
         "plot": ("plot", "Show returns and lengths of runs over episodes."),
         "tree": ("tree", "Show which run was branched off which."),
+        "video": ("video", "Render recorded states as a film."),
+        "play": ("play", "Take over with the keyboard at a recorded state."),
         "status": ("checkout", "Show where HEAD is."),
         "reflog": ("refs", "Show what a ref was before."),
         "merge-base": ("ancestry", "Find the common ancestor of two revisions."),
@@ -60,6 +63,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
+        "step": ("step", "Take one step of an agent on a trace, and show all of it."),
         "kube": ("kube", "Show the cluster of a recorded state, or of a trace."),
     },
     "Copy and carry": {
@@ -132,8 +136,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is asked for; an unknown one is a usage error."""
         name = args[0]
-        if isinstance(ctx.obj, App):
-            ctx.obj.words = tuple(args)
+        ctx.meta[_WORDS] = tuple(args)
         if not name.startswith("-") and name not in _FLAT and not ctx.resilient_parsing:
             raise click.UsageError(f"'{name}' is not a simgit command{_similar(name)}", ctx)
         return super().resolve_command(ctx, args)
@@ -246,7 +249,7 @@ def cli(
       a..b  a...b  main@100..200       ranges, for log and diff
     """
     where = Path(*directories) if directories else Path()
-    ctx.obj = App(where, pager=not no_pager, at=at)
+    ctx.obj = App(where, pager=not no_pager, at=at, words=ctx.meta.get(_WORDS, ()))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

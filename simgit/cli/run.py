@@ -61,8 +61,11 @@ def _standing(verb: str, status: str, text: str) -> None:
     @click.argument("names", nargs=-1, type=RUN, metavar="[RUN]…")
     def change(app: App, names: tuple[str, ...], as_json: bool) -> None:
         with app.repository() as repo, app.output() as out:
-            for name in names or (repo.run().name,):
-                repo.set_status(name, status)
+            runs = names or (repo.run().name,)
+            with repo.transaction(f"run {verb}", *runs):
+                for name in runs:
+                    repo.set_status(name, status)
+            for name in runs:
                 record: dict[str, Any] = {"name": name, "status": status}
                 out.json(record) if as_json else out.line(f"run {name} is {status}")
 

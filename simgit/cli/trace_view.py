@@ -9,17 +9,17 @@ from typing import Any
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.output import Output, clean, number, plural
+from simgit.cli.output import Output, clean, plural
+from simgit.cli.plot_loop import write_usage
 from simgit.cli.traces import FILE, read, seconds
 from simgit.kube.trace import Trace
 from simgit.kube.trace_diff import describe, diff_traces
 from simgit.kube.trace_format import trace_id
 from simgit.kube.trace_table import WorkloadRow, workload_table
 from simgit.kube.trace_timeline import EventRow, timeline
-from simgit.plot import Usage, occupancy, sparkline
+from simgit.plot import occupancy
 from simgit.plot.drawing import check_format
 
-_WIDE = 40
 _LISTED = 6
 """How many objects or changes of an event are named without --full."""
 
@@ -159,17 +159,3 @@ def trace_plot(
             out.json(asdict(found))
         else:
             write_usage(out, found)
-
-
-def write_usage(out: Output, found: Usage, unit: str = " s") -> None:
-    """Print how full nodes are as a line each, empty at the bottom and full at the top."""
-    rows: list[list[Any]] = [[(head, "bold") for head in ("node", "of", "", "most", "at last")]]
-    for resource, shares in found.used.items():
-        for name, line in zip(found.nodes, shares, strict=True):
-            numbers = [f"{100 * value:.0f} %" for value in (line.max(), line[-1])]
-            rows.append([clean(name), resource, sparkline(line, _WIDE, 0.0, 1.0), *numbers])
-    for what, counts in (("ready", found.ready), ("pending", found.pending)):
-        numbers = [number(value) for value in (counts.max(), counts[-1])]
-        rows.append([what, "pods", sparkline(counts, _WIDE, 0.0), *numbers])
-    out.table(rows, right=(3, 4))
-    out.line(f"from {number(found.times[0])} to {number(found.times[-1])}{unit}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -115,7 +115,28 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
             return names + (list(repo.tags()) + ["HEAD"] * self.runs if self.tags else [])
 
 
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time span as days: ``14d``, ``12h``, ``30m``, ``2w``, ``now`` or a number of days."""
+
+    name = "duration"
+    _units: Final = {"w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1440}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number of days."""
+        if not isinstance(value, str):
+            return value
+        text, unit = (value[:-1], value[-1]) if value[-1:] in self._units else (value, "d")
+        try:
+            days = 0.0 if value == "now" else float(text) * self._units[unit]
+        except ValueError:
+            days = -1.0
+        if not 0 <= days < 1e6:
+            self.fail(f"'{value}' is not a time span: 14d, 12h, 30m, 2w or now", param, ctx)
+        return days
+
+
 RUN = _Names("run", runs=True, tags=False)
 TAG = _Names("tag", runs=False, tags=True)
 REVISION = _Names("revision", runs=True, tags=True)
 VALUE = Value()
+DURATION = Duration()

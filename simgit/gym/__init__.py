@@ -2,6 +2,7 @@
 
 from simgit.gym.recorder import Recorder
 from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
+from simgit.gym.vector import VectorRecorder
 from simgit.gym.verify import judge, verify
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Plan",
     "Recorder",
     "Untrusted",
+    "VectorRecorder",
     "judge",
     "plan",
     "restore",

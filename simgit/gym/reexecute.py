@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gymnasium.spaces import Discrete
@@ -31,7 +31,14 @@ class Reexecution:
         self.done = 0
 
     def lead(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> None:
-        """Go along states; the environment stands where the first one follows.
+        """Go along states to the last one; see ``along``."""
+        for _ in self.along(states, seed=seed, compare=compare):
+            pass
+
+    def along(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> Iterator[Row]:
+        """Go along states, and yield each when it is reached.
+
+        The environment stands where the first one follows.
 
         Args:
             states: the states.
@@ -50,6 +57,7 @@ class Reexecution:
             self.done += 1
             if self._progress is not None and (self.done & 63 == 0 or self.done == self._total):
                 self._progress(self.done, self._total)
+            yield state
 
     def _follow(self, state: Row, seed: Any) -> tuple[Any, ...]:
         """Do what led to a state; return what the environment returned."""

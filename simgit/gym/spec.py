@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle, RecordConstructorArgs
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from simgit.codec import encode_value
 from simgit.errors import InvalidInput, NotFound
@@ -56,6 +57,25 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
     }
 
 
+def describe_lanes(env: VectorEnv[Any, Any, Any]) -> list[Data]:
+    """Return what the environment of each lane of a vector environment is made of.
+
+    Lanes are described as the environments that they are by themselves, where they are such.
+    """
+    core = env.unwrapped
+    if isinstance(core, SyncVectorEnv):
+        lanes = [describe(each) for each in core.envs]
+    elif isinstance(core, AsyncVectorEnv):
+        lanes = [_from_spec(spec, core) for spec in core.get_attr("spec")]
+    else:
+        lanes = [_native(core, i) for i in range(env.num_envs)]
+    above = [_name(layer) for layer in _vector_layers(env)]
+    if above:
+        spaces_now = _single_spaces(env)
+        lanes = [{**lane, **spaces_now, "vector_wrappers": above} for lane in lanes]
+    return lanes
+
+
 def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
     """Return a new environment as ``describe`` described it.
 
@@ -69,11 +89,13 @@ def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
     """
     described = data["environment"]
     name = described.get("id") or described["entry_point"]
+    if "lane" in described or "vector_wrappers" in data:
+        raise InvalidInput(f"a lane of '{name}' cannot be made by itself", name=name)
     kwargs = {**_arguments(described, name), **changes}
     try:
         env = _base(described, kwargs)
         for each in data["wrappers"]:
-            wrap: Any = load_env_creator(each["entry_point"])
+            wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
             env = wrap(env, **_arguments(each, each["name"]))
     except (ImportError, AttributeError, gymnasium.error.Error) as error:
         raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
@@ -120,17 +142,66 @@ def layers(env: Any) -> list[Any]:
 # --- describing --------------------------------------------------------------------------------
 
 
+def _from_spec(spec: EnvSpec | None, core: Any) -> Data:
+    """Describe an environment in another process by its EnvSpec."""
+    if spec is None:
+        return {**_native(core, None), **_single_spaces(core)}
+    wrappers = [
+        {
+            "name": each.name,
+            "entry_point": each.entry_point,
+            **({"kwargs": None} if each.kwargs is None else _encodable(each.kwargs)),
+        }
+        for each in spec.additional_wrappers
+        if each.entry_point not in OBSERVERS
+    ]
+    return {"environment": _registered(spec), "wrappers": wrappers, **_single_spaces(core)}
+
+
+def _native(core: Any, lane: int | None) -> Data:
+    """Describe a lane that is no environment of its own."""
+    spec = core.spec
+    known = (
+        {"id": None, "entry_point": _name(core), "kwargs": None}
+        if spec is None
+        else {**_registered(spec), "entry_point": _name(core)}
+    )
+    environment = {**known, "lane": lane, "lanes": core.num_envs}
+    return {"environment": environment, "wrappers": [], **_single_spaces(core)}
+
+
+def _single_spaces(env: Any) -> Data:
+    return {
+        "observation_space": spaces.encode(env.single_observation_space),
+        "action_space": spaces.encode(env.single_action_space),
+    }
+
+
+def _vector_layers(env: Any) -> list[Any]:
+    """Return the vector wrappers that do something, the outermost first."""
+    found = []
+    while isinstance(env, VectorWrapper):
+        if not getattr(type(env), "is_observer", False):
+            found.append(env)
+        env = env.env
+    return found
+
+
 def only_looks_on(layer: Any) -> bool:
     """Return whether a wrapper changes nothing: an observer, or one that only joins others.
 
     An observer's class says so by ``is_observer``, or is one of Gymnasium's.
     """
     kind = type(layer)
-    if getattr(kind, "is_observer", False) or _name(layer) in OBSERVERS:
+    if _observes(kind):
         return True
     changes = kind.step is not gymnasium.Wrapper.step or kind.reset is not gymnasium.Wrapper.reset
     has_space = layer._observation_space is not None or layer._action_space is not None
     return not (changes or has_space)
+
+
+def _observes(kind: type) -> bool:
+    return getattr(kind, "is_observer", False) or _class_name(kind) in OBSERVERS
 
 
 def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
@@ -143,14 +214,15 @@ def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
 
 
 def _name(layer: Any) -> str:
-    kind = type(layer)
+    return _class_name(type(layer))
+
+
+def _class_name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _registered(spec: EnvSpec) -> Data:
-    entry = spec.entry_point
-    if callable(entry):
-        entry = f"{entry.__module__}:{getattr(entry, '__qualname__', type(entry).__qualname__)}"
+    entry = _entry_text(spec.entry_point)
     kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
     flags = {name: getattr(spec, name) for name in _FLAGS}
     return {
@@ -159,6 +231,13 @@ def _registered(spec: EnvSpec) -> Data:
         **_encodable(kwargs),
         **{name: value for name, value in flags.items() if value != _FLAGS[name]},
     }
+
+
+def _entry_text(entry: Any) -> str | None:
+    """Return how an entry point is written: "module:name"."""
+    if entry is None or isinstance(entry, str):
+        return entry
+    return f"{entry.__module__}:{getattr(entry, '__qualname__', type(entry).__qualname__)}"
 
 
 def _only_shows(name: str, value: Any) -> bool:
@@ -237,15 +316,43 @@ def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    entry = described["entry_point"]
-    if described.get("id") is None:
-        env: gymnasium.Env[Any, Any] = _importable(entry)(**kwargs)
+    name, entry = described.get("id"), described["entry_point"]
+    if name is None:
+        env: gymnasium.Env[Any, Any] = _constructor(entry, gymnasium.Env)(**kwargs)
         return env
-    flags = {name: described.get(name, usual) for name, usual in _FLAGS.items()}
+    flags = {flag: described.get(flag, usual) for flag, usual in _FLAGS.items()}
     if entry is None or "<" in entry or entry.startswith("__main__:"):
-        known = gymnasium.spec(described["id"])
-        entry = known.entry_point
-    return gymnasium.make(EnvSpec(described["id"], entry_point=entry, kwargs=kwargs, **flags))
+        entry = gymnasium.spec(name).entry_point
+    elif not _is_registered(name, entry):
+        _constructor(entry, gymnasium.Env)
+    return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
+
+
+def _is_registered(name: str, entry: str) -> bool:
+    """Return whether an installed package registered this environment with this entry point."""
+    known = gymnasium.registry.get(name)
+    return known is not None and _entry_text(known.entry_point) == entry
+
+
+def _constructor(entry: str, kind: type) -> Any:
+    """Return a class that a description names; anything else is not called.
+
+    A repository may come from anybody: its description must not make this process call what is
+    no environment, or construct an observer, which writes files where its arguments say.
+
+    Raises:
+        InvalidInput: it is no environment or wrapper.
+    """
+    found = _importable(entry)
+    if isinstance(found, type) and issubclass(found, kind) and not _observes(found):
+        return found
+    raise InvalidInput(f"'{entry}' is not {_KINDS[kind]}: it is not called", name=entry)
+
+
+_KINDS: Final = {
+    gymnasium.Env: "an environment",
+    gymnasium.Wrapper: "a wrapper that changes an environment",
+}
 
 
 def _importable(entry: str) -> Any:

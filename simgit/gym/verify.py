@@ -55,7 +55,7 @@ def verify(
     *,
     trust: Trust = None,
     progress: Progress | None = None,
-    make: Callable[[Any], Any] = specs.make,
+    make: Callable[[Any], Any] | None = None,
 ) -> Verification:
     """Execute a stretch of a run again and compare state for state.
 
@@ -73,7 +73,7 @@ def verify(
     states = repo.trajectory(revision)
     begun, done = perf_counter(), 0
     failed: Divergence | None = None
-    for start, stop in _sessions(repo, states):
+    for start, stop in sessions(repo, states):
         part = states[start - states.start : stop - states.start]
         try:
             _verify(repo, part, trust, _shifted(progress, done, len(states)), make)
@@ -85,7 +85,7 @@ def verify(
     return Verification(states.start, end, perf_counter() - begun, failed)
 
 
-def _sessions(repo: Repository, states: Trajectory) -> list[tuple[int, int]]:
+def sessions(repo: Repository, states: Trajectory) -> list[tuple[int, int]]:
     """Return the stretches that one environment each has given."""
     past = Past(repo, states[len(states) - 1].oid)
     borders = [
@@ -106,15 +106,29 @@ def _verify(
     part: Trajectory,
     trust: Trust,
     progress: Progress | None,
-    make: Callable[[Any], Any],
+    make: Callable[[Any], Any] | None,
 ) -> None:
+    env, seed = standing_before(repo, part, trust, make)
+    Reexecution(env, total=len(part), progress=progress).lead(part, seed=seed)
+
+
+def standing_before(
+    repo: Repository, part: Trajectory, trust: Trust, make: Callable[[Any], Any] | None = None
+) -> tuple[Any, int | None]:
+    """Return an environment that the first of some states follows; the seed its reset needs.
+
+    Args:
+        repo: the repository.
+        part: states that one environment gave, see ``sessions``.
+        trust: see ``restore``.
+        make: makes an environment of its description.
+    """
     past = Past(repo, part[0].oid)
     made_at, seed = past.creation()
     if made_at == past.step and (seed is not None or past.step == 0):
-        env = make(past.spec)
-    else:
-        env, seed = restore(repo, part[0].parents[0], trust=trust), None
-    Reexecution(env, total=len(part), progress=progress).lead(part, seed=seed)
+        return (make or specs.make)(past.spec), seed
+    env = None if make is None else make(past.spec)
+    return restore(repo, part[0].parents[0], trust=trust, env=env), None
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -159,7 +173,7 @@ def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
     first = whole[: _first_episode(whole)]
     past = Past(repo, first[len(first) - 1].oid)
-    replayed = _outcome(lambda: _verify(repo, first, trust, None, specs.make))
+    replayed = _outcome(lambda: _verify(repo, first, trust, None, None))
     snapshot = _from_snapshot(past, trust)
     driver = snapshot[0] if snapshot else None
     if snapshot is not None and snapshot[1] is None:

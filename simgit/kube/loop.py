@@ -144,17 +144,21 @@ class Loop:
         requests = written_requests(self._observed, self.workload)
         goal = at_goal(observation, self.task.target)
         edit = patch_of(self.base, self.trace)
-        reward = None if result is None else self._reward(self.seen, resources, result)
+        name = self.task.reward
+        reward = None if result is None else self._reward(self.seen, resources, result, name)
         return Step(observation, self.seen, resources, requests, goal, edit, action, result, reward)
 
-    def _reward(self, seen: Observation, resources: Resources, result: ActionResult) -> float:
+    def rewards(self, step: Step) -> dict[str, float]:
+        """Return what every registered reward makes of a step."""
+        assert step.result is not None, "an episode's first observation earns nothing"
+        return {
+            name: self._reward(step.seen, step.resources, step.result, name) for name in REWARDS
+        }
+
+    def _reward(
+        self, seen: Observation, resources: Resources, result: ActionResult, name: str
+    ) -> float:
         task = self.task
-        return REWARDS.get(task.reward)(
-            outcome(
-                seen,
-                resources,
-                task.target,
-                blocked=result.blocked,
-                step_penalty=task.step_penalty,
-            )
-        )
+        blocked, penalty = result.blocked, task.step_penalty
+        found = outcome(seen, resources, task.target, blocked=blocked, step_penalty=penalty)
+        return REWARDS.get(name)(found)

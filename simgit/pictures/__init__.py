@@ -3,8 +3,8 @@
 ``simgit.plot`` draws; here is where the numbers come from: runs of a repository, and clusters.
 """
 
-from simgit.pictures.cluster import Sample, sample, trace_usage, usage
-from simgit.pictures.loop import episode_title, pod_history_of, pod_steps, pods
+from simgit.pictures.cluster import Sample, loop_usage, sample, trace_usage, usage
+from simgit.pictures.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
 from simgit.pictures.runs import (
     MEASURES,
     Episodes,
@@ -18,6 +18,6 @@ from simgit.pictures.runs import (
 
 __all__ = [
     "MEASURES", "Episodes", "Node", "Sample", "by_seed", "curves", "draw_tree", "episode_title",
-    "learning_curves", "pod_history_of", "pod_steps", "pods", "sample", "trace_usage", "tree",
-    "usage",
+    "learning_curves", "loop_usage", "one_episode", "pod_history_of", "pod_steps", "pods",
+    "sample", "trace_usage", "tree", "usage",
 ]  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from simgit.clusters import recorded
+from simgit.errors import Cluster
 from simgit.kube.cluster import KubeCluster
 from simgit.kube.embedded import NodeSpec
 from simgit.kube.manifest import Manifest
@@ -15,6 +17,9 @@ from simgit.kube.quantity import parse_quantity
 from simgit.kube.simulation import embedded_for, replay
 from simgit.kube.trace import Trace
 from simgit.plot import Usage
+from simgit.repository import Repository
+from simgit.state import State
+from simgit.trajectory import Trajectory
 
 SAMPLES: Final = 240
 _RESOURCES: Final = {"CPU": "cpu", "memory": "memory"}
@@ -26,8 +31,8 @@ class Sample:
 
     time: float
     shares: dict[str, dict[str, float]]
-    ready: int
-    pending: int
+    ready: float
+    pending: float
 
 
 def sample(cluster: KubeCluster, time: float) -> Sample:
@@ -48,10 +53,15 @@ def _share(node: dict[str, Any], resource: str) -> float:
     return used.milli / offered.milli if offered.milli else 0.0
 
 
+def unseen(time: float) -> Sample:
+    """Return what stands for a cluster that could not be observed."""
+    return Sample(time, {}, np.nan, np.nan)
+
+
 def usage(samples: Sequence[Sample]) -> Usage:
-    """Join samples; a node that is not there at some time is empty then."""
+    """Join samples; a node that is not there at some time has shares of NaN then."""
     names = list(dict.fromkeys(name for each in samples for name in each.shares))
-    empty = dict.fromkeys(_RESOURCES, 0.0)
+    empty = dict.fromkeys(_RESOURCES, np.nan)
     used = {
         resource: np.array(
             [[each.shares.get(name, empty)[resource] for each in samples] for name in names]
@@ -70,6 +80,23 @@ def trace_usage(trace: Trace, nodes: Sequence[NodeSpec] | None = None, *, seed: 
     replay(trace, watched)
     watched.look()
     return usage(list(watched.samples.values()))
+
+
+def loop_usage(repo: Repository, trajectory: Trajectory) -> Usage:
+    """Return how full the cluster of each recorded state of SimKube was, over steps.
+
+    Raises:
+        InvalidInput: the states are none of SimKube.
+    """
+    return usage([_recorded_sample(repo, state) for state in trajectory])
+
+
+def _recorded_sample(repo: Repository, state: State) -> Sample:
+    found = recorded(repo, state.oid)
+    try:
+        return sample(found.cluster(), float(state.step))
+    except Cluster:
+        return unseen(float(state.step))
 
 
 class _Watched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from simgit.errors import InvalidInput
 from simgit.oid import Oid
 from simgit.refs import HEAD
 from simgit.repository.base import RepositoryBase
@@ -68,3 +69,25 @@ class AttachmentOperations(RepositoryBase):
         with self._write("detach", revision, name) as txn:
             state = self._resolve(txn, revision).oid
             return attachments.detach(self.odb, txn, state, name)[1]
+
+    def reattach(self, binding: Oid) -> Oid:
+        """Bind again what was detached or thinned out; return the state's oid.
+
+        Args:
+            binding: the oid of the binding, as ``unreachable`` lists it.
+
+        Raises:
+            NotFound: there is no such object, or no longer.
+            InvalidInput: it is no binding.
+        """
+        from simgit import attachments
+        from simgit.objects import Binding
+
+        with self.odb.write() as txn:
+            found = self.odb.object(txn, binding)
+            if not isinstance(found, Binding):
+                raise InvalidInput(f"object '{binding.short()}' is not a binding", oid=binding)
+            attachments.attach(
+                self.odb, txn, found.state, found.name, found.target_kind, found.target
+            )
+        return found.state

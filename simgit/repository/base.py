@@ -29,6 +29,7 @@ from simgit.runs import Runs
 from simgit.segment.header import Location
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
+from simgit.storage.durable import make_directories
 from simgit.storage.memory import MemoryStorage
 
 MEMORY: Final = ":memory:"
@@ -64,7 +65,7 @@ class RepositoryBase:
         if is_repository(directory):
             raise AlreadyExists(f"repository '{directory}' already exists")
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directories(directory)
         except OSError as error:
             raise Storage(f"cannot create '{directory}': {error.strerror}") from None
         try:

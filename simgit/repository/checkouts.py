@@ -51,6 +51,9 @@ class CheckoutOperations(ObjectOperations):
         """Turn the files of one state in the working directory into those of another."""
         from simgit import worktree as files_on_disk
 
+        if self.read_only:
+            with self._storage.write():  # which says why nothing can be written
+                pass
         if self.worktree is None:
             return
         trees = [self.state(oid).files if oid else None for oid in (old, new)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from simgit.refs import now
 from simgit.repository.base import RepositoryBase
 
 if TYPE_CHECKING:
@@ -13,11 +15,61 @@ if TYPE_CHECKING:
 class UpkeepOperations(RepositoryBase):
     """Maintenance and checks."""
 
-    def gc(self, progress: maintenance.Progress | None = None) -> maintenance.GcReport:
-        """Join small segments and index runs, and give back the space; no oid changes."""
+    def gc(
+        self,
+        progress: maintenance.Progress | None = None,
+        *,
+        grace: float | None = None,
+        expire: float | None = None,
+        clock: Callable[[], int] = now,
+    ) -> maintenance.GcReport:
+        """Remove what has expired, join what is small, give back the space; no oid changes.
+
+        Args:
+            progress: told how many lines of how many are joined.
+            grace: so many days after nothing leads to something any more it is removed; 14 if not
+                given.
+            expire: entries of reflogs and of the operation log are removed after so many days;
+                90 if not given.
+            clock: returns the time in nanoseconds since 1970.
+
+        Raises:
+            NotFound: something that is needed is missing; nothing more was removed.
+            Integrity: something that is needed is damaged; nothing more was removed.
+        """
         from simgit import maintenance
 
-        return maintenance.gc(self._journaled("gc", always=True), progress)
+        odb = self._journaled("gc", always=True)
+        return maintenance.gc(odb, self.refs, maintenance.GcOptions(grace, expire), progress, clock)
+
+    def gc_preview(
+        self,
+        *,
+        grace: float | None = None,
+        expire: float | None = None,
+        clock: Callable[[], int] = now,
+    ) -> maintenance.Removed:
+        """Return exactly what ``gc`` would remove now; see there."""
+        from simgit import maintenance
+
+        return maintenance.dry_run(self.odb, self.refs, maintenance.GcOptions(grace, expire), clock)
+
+    def unreachable(
+        self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
+    ) -> list[maintenance.Lost]:
+        """Return what nothing leads to any more, and until when it can be brought back.
+
+        A state comes back by ``branch(name, oid)``, an attachment by ``reattach(oid)``.
+
+        Args:
+            every: also objects that only what is lost refers to.
+            grace: as ``gc``'s.
+            clock: as ``gc``'s.
+        """
+        from simgit import maintenance
+
+        window = maintenance.window(self.odb, maintenance.GcOptions(grace), clock)
+        return maintenance.lost(self.odb, self.refs, window, every)
 
     def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
         """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""

@@ -78,12 +78,13 @@ def join_segments(states: StateStore, txn: WriteTxn, stretch: Sequence[Header]) 
             delete_pieces(txn, "blocks", segment_key(header.line, header.step))
     rows = concatenate(parts)
     root = read_line(txn, first.line).is_root and first.step == 0
-    tip = None if root else _tip_before(first, rows)
+    tip = None if root else tip_before(first, rows)
     before = [first.parent, *oids[:-1]]
     write_rows(txn, Location(first.line, first.step), rows, before, oids, tip, LEVEL)
 
 
-def _tip_before(header: Header, rows: Rows) -> Tip:
+def tip_before(header: Header, rows: Rows) -> Tip:
+    """Return the state before a segment as the place where its rows go on."""
     place = Location(header.line, header.step - 1)
     return Tip(
         Oid(header.parent),

@@ -37,6 +37,7 @@ class Line:
     merged: bool  # whether a state with several parents lies on the way to the root
     parents: tuple[bytes, ...]
     origin: bytes
+    cut: bool = False  # whether its last states were removed; it is never continued then
 
     @property
     def is_root(self) -> bool:
@@ -53,7 +54,7 @@ def encode_line(line: Line) -> bytes:
     """Return a line's bytes, with their checksum."""
     body = _FIXED.pack(
         line.step, line.generation, line.parent_line, line.parent_step, line.jump, line.depth,
-        line.record, line.merged, len(line.parents),
+        line.record, line.merged | line.cut << 1, len(line.parents),
     ) + b"".join(line.parents or (line.origin,))  # fmt: skip
     return body + checksum(body)
 
@@ -67,14 +68,15 @@ def decode_line(line: int, value: bytes) -> Line:
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
         raise Integrity(f"line {line} is damaged")
-    step, generation, above, fork, jump, depth, record, merged, count = _FIXED.unpack_from(body)
+    step, generation, above, fork, jump, depth, record, flags, count = _FIXED.unpack_from(body)
     oids = [body[i : i + OID_SIZE] for i in range(_FIXED.size, len(body), OID_SIZE)]
-    if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE:
+    if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE or flags > 3:
         raise Integrity(f"line {line} is damaged")
     parents, origin = (tuple(oids), b"") if count else ((), oids[0])
     return Line(
-        line, step, generation, above, fork, jump, depth, record, bool(merged), parents, origin
-    )
+        line, step, generation, above, fork, jump, depth, record, bool(flags & 1), parents, origin,
+        bool(flags & 2),
+    )  # fmt: skip
 
 
 def read_line(txn: ReadTxn, line: int) -> Line:

@@ -180,7 +180,7 @@ class StateStore:
         parents = batch.parents
         if len(parents) == 1:
             line = read_line(txn, parents[0].place.line)
-            if last_header(txn, line.id).end == parents[0].place.step + 1:
+            if not line.cut and last_header(txn, line.id).end == parents[0].place.step + 1:
                 return line
         oids = tuple(bytes(tip.oid) for tip in parents)
         return new_line(txn, oids, tuple(tip.place for tip in parents), batch.origin)

@@ -45,6 +45,7 @@ TABLES: Final = (
     "chunks",
     "bodies",
     "operations",
+    "pending",
 )
 
 MAX_KEY: Final = 511
@@ -130,6 +131,10 @@ class Storage(ABC):
     def compact(self) -> bool:
         """Give unused space back, if that can be done now; return whether it was."""
         return False
+
+    @abstractmethod
+    def spare(self) -> int:
+        """Return how many of the bytes on disk ``compact`` would give back (0 in memory)."""
 
     @abstractmethod
     def size(self) -> int:

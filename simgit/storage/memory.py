@@ -87,6 +87,11 @@ class MemoryStorage(Storage):
         self._check_open()
         return _MemoryWrite(self)
 
+    def spare(self) -> int:
+        """Return 0."""
+        self._check_open()
+        return 0
+
     def size(self) -> int:
         """Return 0."""
         self._check_open()

@@ -223,7 +223,7 @@ def test_plot_shows_how_full_nodes_are(run, web: Path, directory: Path) -> None:
     lines = run("trace", "plot", web, "--nodes", 2).lines
     assert lines[1].split()[:2] == ["node1", "CPU"] and lines[1].endswith("100 %    100 %")
     assert lines[5].split()[0] == "ready" and lines[6].split()[-1] == "1"
-    assert lines[7] == "from 0 to 60 s"
+    assert lines[7] == "from second 0 to 60"
     run("trace", "plot", web, "-o", "usage.svg")
     assert b"web on 3 nodes" in (directory / "usage.svg").read_bytes()
     assert run("trace", "plot", web, "--json").json["pending"][-1] == 0

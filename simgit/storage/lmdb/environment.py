@@ -14,6 +14,7 @@ import lmdb
 from simgit import errors
 from simgit.failpoints import fail_point
 from simgit.storage import datafile
+from simgit.storage.durable import sync
 from simgit.storage.lmdb import files
 from simgit.storage.lmdb.lease import Lease
 from simgit.storage.lmdb.transactions import ENDED
@@ -79,7 +80,7 @@ class Environment:
                 self._prepare_write()
                 self.active[txn] = threading.get_ident()
             fail_point("write.begins")
-            return self._begin_write(), self.tables
+            return self._begin_write(txn), self.tables
         except BaseException:
             self.end_write(txn)
             raise
@@ -105,7 +106,7 @@ class Environment:
             self.env.copy(str(target), compact=True)
         except lmdb.Error as error:
             self.fail(error)
-        files.sync(target / "data.mdb")
+        sync(target / "data.mdb")
         datafile.record_origin(target)
 
     def compact(self) -> bool:
@@ -119,18 +120,28 @@ class Environment:
                 self._follow()
                 return False
             try:
-                files.sweep(self.directory)
-                with files.scratch(self.directory) as scratch:
-                    fail_point("compact.begun")
-                    self.copy(scratch)
-                    self.env.close()
-                    fail_point("compact.copied")
-                    files.put_in_place(scratch, self.directory)
+                self._replace_file()
+            except OSError as error:
+                raise errors.Storage(
+                    f"cannot compact the store in '{self.directory}': {error}", path=self.directory
+                ) from error
             finally:
-                self._open()  # also if the copy failed: the old file is still there
                 self._lease.share()
                 self._follow()
         return True
+
+    def _replace_file(self) -> None:
+        """Put a compact copy in place of the file; if that fails, go on with what is there."""
+        files.sweep(self.directory)
+        with files.scratch(self.directory) as scratch:
+            fail_point("compact.begun")
+            self.copy(scratch)
+            self.env.close()
+            try:
+                fail_point("compact.copied")
+                files.put_in_place(scratch, self.directory)
+            finally:
+                self._open()
 
     def _follow(self) -> None:
         """Open the file again if it was replaced while this process was without the lease.
@@ -141,6 +152,13 @@ class Environment:
         if self._inode != files.inode(self.directory):
             self.env.close()
             self._open()
+
+    def used(self) -> int:
+        """Return the bytes of the pages that hold something."""
+        with self.env.begin() as txn:
+            stats = [self.env.stat(), *(txn.stat(table) for table in self.tables.values())]
+        pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return int(stats[0]["psize"] * (pages + 2))
 
     def readers(self) -> str:
         """Return the table of readers as text."""
@@ -230,14 +248,25 @@ class Environment:
             self._reopen(enlarge=True)
             self.full = False
 
-    def _begin_write(self) -> Any:
+    def _begin_write(self, txn: LmdbWrite) -> Any:
         try:
-            return self.env.begin(write=True)
+            try:
+                return self.env.begin(write=True)
+            except lmdb.PanicError:
+                self._recover(txn)
+                return self.env.begin(write=True)
         except lmdb.MapResizedError as error:
             self.full = True  # the next write enlarges the map, with no transaction open
             self.fail(error)
         except lmdb.Error as error:
             self.fail(error)
+
+    def _recover(self, txn: LmdbWrite) -> None:
+        """Open again after a commit could not be finished: LMDB refuses everything until then."""
+        with self._mutex:
+            self.active.pop(txn, None)
+            self._reopen()
+            self.active[txn] = threading.get_ident()
 
     def _begin_again(self, error: lmdb.Error) -> Any:
         """Try a second time after removing the cause; the mutex is held."""
@@ -245,8 +274,8 @@ class Environment:
             if isinstance(error, lmdb.ReadersFullError):
                 self.env.reader_check()
                 return self.env.begin()
-            if isinstance(error, lmdb.MapResizedError):
-                self._reopen(enlarge=True)
+            if isinstance(error, (lmdb.MapResizedError, lmdb.PanicError)):
+                self._reopen(enlarge=isinstance(error, lmdb.MapResizedError))
                 return self.env.begin()
         except lmdb.Error as again:
             error = again

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -18,6 +18,7 @@ from simgit import errors
 from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.base import TABLES
+from simgit.storage.durable import sync
 from simgit.storage.mounts import network_file_system
 
 MAP_SIZE: Final = 1 << (40 if sys.maxsize > 2**32 else 30)
@@ -103,7 +104,8 @@ def check(directory: Path, may_write: bool) -> None:
     if problems and (not copied or datafile.is_copy(directory)):
         raise errors.Integrity(_refusal(data, copied, problems[0]), path=data, problems=problems)
     if copied and may_write:
-        datafile.record_origin(directory)
+        with suppress(OSError):  # it will be audited again
+            datafile.record_origin(directory)
 
 
 def _refusal(data: Path, copied: bool, problem: str) -> str:
@@ -188,14 +190,6 @@ def refuse_network(directory: Path, allowed: bool) -> None:
             path=directory,
             kind=kind,
         )
-
-
-def sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def translate(error: lmdb.Error, directory: Path) -> errors.SimgitError:

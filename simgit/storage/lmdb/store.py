@@ -10,6 +10,7 @@ from pathlib import Path
 
 from simgit import errors
 from simgit.storage.base import Storage
+from simgit.storage.durable import make_directories
 from simgit.storage.lmdb import files
 from simgit.storage.lmdb.environment import REGISTRY, Environment
 from simgit.storage.lmdb.transactions import LmdbRead, LmdbWrite
@@ -89,6 +90,11 @@ class LmdbStorage(Storage):
             raise errors.Storage(f"store is read-only: '{self._directory}'", path=self._directory)
         return LmdbWrite(self, environment)
 
+    def spare(self) -> int:
+        """Return the bytes of the pages that belong to no table."""
+        with self.read():  # as long as it lasts, no other thread replaces the file
+            return self.size() - self._environment().used()
+
     def size(self) -> int:
         """Return the length of the data file."""
         self._environment()
@@ -115,7 +121,7 @@ class LmdbStorage(Storage):
         if (target / "data.mdb").exists():
             raise errors.AlreadyExists(f"a store exists in '{target}'", path=target)
         try:
-            target.mkdir(parents=True, exist_ok=True)
+            make_directories(target)
             files.refuse_network(target, allow_network)
             with files.scratch(target) as place:
                 self._copy(place, prepare)

@@ -1,9 +1,8 @@
-"""Maintenance: joining what was written in small pieces, and giving back the space."""
+"""Joining what was written in small pieces. No oid and no place changes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from simgit.odb import ObjectDatabase
 from simgit.segment.consolidate import headers, join_groups, join_index, join_segments, joinable
@@ -13,24 +12,11 @@ Progress = Callable[[int, int], None]
 """Told how many lines of how many are done."""
 
 
-@dataclass(frozen=True)
-class GcReport:
-    """What a gc did. Sizes are bytes on disk."""
+def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
+    """Join small segments, groups and index runs; return how many groups were joined.
 
-    segments_before: int
-    segments_after: int
-    groups_joined: int
-    size_before: int
-    size_after: int
-    compacted: bool
-
-
-def gc(odb: ObjectDatabase, progress: Progress | None = None) -> GcReport:
-    """Join small segments, groups and index runs, then give back the space if nobody else reads.
-
-    One transaction a stretch, so that writers wait only shortly. No oid changes.
+    One transaction a stretch, so that writers wait only shortly.
     """
-    before, size = count_segments(odb), odb.storage.size()
     joined = 0
     lines = _lines(odb)
     for done, line in enumerate(lines):
@@ -40,8 +26,7 @@ def gc(odb: ObjectDatabase, progress: Progress | None = None) -> GcReport:
     for kind in (STATES, ARRAYS):
         with odb.write() as txn:
             join_index(odb.states.index, txn, kind)
-    compacted = odb.storage.compact()
-    return GcReport(before, count_segments(odb), joined, size, odb.storage.size(), compacted)
+    return joined
 
 
 def count_segments(odb: ObjectDatabase) -> int:

@@ -1,0 +1,155 @@
+"""``simgit step``: one step of the agent's loop, nothing recorded, everything shown."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import Output, clean
+from simgit.cli.traces import PIPE, read, write, written
+from simgit.kube.actions import action_name
+from simgit.kube.catalogue import catalogue
+from simgit.kube.embedded import EmbeddedCluster
+from simgit.kube.loop import Loop, Step
+from simgit.kube.observe import VECTORS
+from simgit.kube.reward import REWARDS
+from simgit.kube.setting import setting
+from simgit.kube.task import Order, Task
+from simgit.kube.trace import Trace
+from simgit.kube.trace_diff import describe, diff_traces
+from simgit.kube.trace_files import SUFFIX
+from simgit.kube.trace_format import trace_id
+
+
+@command(
+    "step",
+    example="""\
+simgit step --trace cpu-slight --action reduce_cpu_small
+simgit step --trace web.sktrace --action 3 --target 4 --output next.sktrace""",
+)
+@click.option(
+    "--trace", "source", metavar="FILE", required=True,
+    help="A trace, - for a pipe, or a scenario's name.",
+)  # fmt: skip
+@click.option("--action", default="noop", show_default=True, help="A name, or its number.")
+@click.option("--target", default=3, show_default=True, help="Pods that are wanted.")
+@click.option(
+    "--reward", default="shaped", show_default=True, type=click.Choice(REWARDS.names()),
+    help="Which reward the step earns.",
+)  # fmt: skip
+@click.option("--workload", metavar="NAME", help="[[kind/]namespace/]name; the first Deployment.")
+@click.option(
+    "--vector", default="base", show_default=True, type=click.Choice(VECTORS.names()),
+    help="What an agent's network sees.",
+)  # fmt: skip
+@click.option(
+    "--order", default="after", show_default=True, type=click.Choice(get_args(Order)),
+    help="Observe after the action took effect, or before.",
+)  # fmt: skip
+@click.option("--step-penalty", default=0.0, help="What cost_aware_v2 takes off.")
+@click.option("--nodes", type=click.IntRange(1), help="How many nodes of 16 CPU and 32Gi; 3.")
+@click.option("--seed", default=0, help="Decides ties between nodes.")
+@click.option("-o", "--output", metavar="FILE", help="Write the changed trace.")
+def step(app: App, source: str, output: str | None, as_json: bool, **given: Any) -> None:
+    """Observe a trace, act on it, observe again, and compute the reward; nothing is recorded.
+
+    It is what happens at each step of training, for one step and without a repository.
+    """
+    if output == PIPE:
+        raise click.UsageError("--output needs a file: the step itself is written to the output")
+    trace, action = _trace(app, source), _action(given.pop("action"))
+    nodes, seed = given.pop("nodes"), given.pop("seed")
+    loop = Loop(Task(**given), setting(nodes), trace, seed)
+    first = loop.start()
+    before = loop.vector(first)
+    taken = loop.step(action)
+    if output is not None:
+        write(app, output, loop.trace)
+    record = _record(loop, first, taken, {"before": before, "after": loop.vector(taken)})
+    with app.output() as out:
+        if as_json:
+            out.json(record | ({} if output is None else written(output, loop.trace)))
+        else:
+            _write(out, record, loop.cluster)
+
+
+def _trace(app: App, source: str) -> Trace:
+    if source == PIPE or "/" in source or source.endswith((SUFFIX, ".json")):
+        return read(app, source)
+    path = app.path(source)
+    return next(iter(catalogue(path if path.exists() else source).values()))
+
+
+def _action(text: str) -> str:
+    return action_name(int(text) if text.isdigit() else text)
+
+
+def _record(loop: Loop, first: Step, taken: Step, vectors: dict[str, Any]) -> dict[str, Any]:
+    assert taken.result is not None
+    base, task = loop.base, loop.task
+    return {
+        "trace": trace_id(base), "workload": str(loop.workload), "target": task.target,
+        "before": _seen(first, vectors["before"]),
+        "action": taken.action, "action_info": taken.result.info(),
+        "changes": describe(diff_traces(base, loop.trace)), "changed_trace": trace_id(loop.trace),
+        "order": task.order, "after": _seen(taken, vectors["after"]),
+        "reward": {"name": task.reward, "value": taken.reward}, "rewards": loop.rewards(taken),
+        "goal": taken.goal,
+    }  # fmt: skip
+
+
+def _seen(step: Step, vector: Any) -> dict[str, Any]:
+    return {
+        "observation": step.observation.plain(), "requests": step.requests,
+        "vector": [round(float(each), 6) for each in vector],
+    }  # fmt: skip
+
+
+def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> None:
+    info, reward = record["action_info"], record["reward"]
+    changes = ", ".join(record["changes"]) or "nothing changes"
+    told = f"blocked: {info['error']}" if info["blocked"] else changes
+    goal = "reached" if record["goal"] else "not reached"
+    others = [f"{name} {value:g}" for name, value in record["rewards"].items()]
+    rows = [
+        ("workload", f"{record['workload']}, target {record['target']}"),
+        ("before", _line(record["before"])),
+        ("", f"vector {_numbers(record['before'])}"),
+        ("action", f"{record['action']}: {told}"),
+        ("after", _line(record["after"]) + _when(record["order"])),
+        ("", f"vector {_numbers(record['after'])}"),
+        *(("pending", reason) for reason in _reasons(cluster)),
+        ("reward", f"{reward['name']} {reward['value']:g}"),
+        ("", f"all rewards: {', '.join(others)}"),
+        ("goal", goal),
+    ]
+    out.table([[(name, "bold"), clean(text)] for name, text in rows])
+
+
+def _when(order: str) -> str:
+    return "  (observed before the action took effect)" if order == "before" else ""
+
+
+def _line(seen: dict[str, Any]) -> str:
+    shown = [
+        f"{key} {value}"
+        for part in ("observation", "requests")
+        for key, value in seen[part].items()
+    ]
+    return ", ".join(shown)
+
+
+def _numbers(seen: dict[str, Any]) -> str:
+    return " ".join(f"{each:g}" for each in seen["vector"])
+
+
+def _reasons(cluster: EmbeddedCluster) -> list[str]:
+    """Return each reason to wait with the number of pods that wait for it."""
+    counts: dict[str, int] = {}
+    for pod in cluster.pods():
+        if pod["phase"] == "Pending":
+            reason = pod["message"] or "starting"
+            counts[reason] = counts.get(reason, 0) + 1
+    return [f"{count} × {reason}" for reason, count in counts.items()]

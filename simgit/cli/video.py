@@ -1,0 +1,52 @@
+"""``simgit video``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import plural, progress
+from simgit.cli.trusting import Asker
+from simgit.cli.values import REVISION
+
+
+@command(
+    "video",
+    example="""\
+simgit video main@ep5 --output episode.mp4
+simgit video main@100..400 --every 2 --output part.gif
+simgit video main@ep5 --output frames/""",
+)
+@click.argument("revision", default="HEAD", type=REVISION, metavar="[RUN|RANGE]")
+@click.option("-o", "--output", metavar="FILE", required=True, help="A .mp4, a .gif, a directory.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames a second.")
+@click.option(
+    "--every", type=click.IntRange(1), default=1, metavar="N", help="A frame every N states."
+)
+def video(
+    app: App, revision: str, output: str, fps: float | None, every: int, as_json: bool
+) -> None:
+    """Render recorded states afterwards: nothing was filmed when they were recorded.
+
+    The environment is restored, and the recorded actions are executed again, each state compared
+    with the recorded one. Without --fps a film is as fast as the environment says. A directory
+    gets a PNG file for each frame.
+    """
+    from simgit.gym.film import Film
+    from simgit.video import write_film, writer
+
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no window, and no screen
+    path = app.path(output)
+    writer(path)
+    with app.repository() as repo:
+        with progress("video", not as_json) as tell:
+            film = Film(repo, revision, every=every, trust=Asker(repo), progress=tell)
+            speed = film.fps if fps is None else fps
+            count = write_film(path, film, speed)
+        with app.output() as out:
+            if as_json:
+                out.json({"file": output, "frames": count, "fps": speed})
+            else:
+                out.line(f"wrote {output}: {plural(count, 'frame')}, {count / speed:.1f} s")

@@ -1,0 +1,141 @@
+"""gc: reflogs expire, what nothing leads to goes after a time, small pieces are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from simgit.journal import expire
+from simgit.maintenance.consolidation import Progress, consolidate, count_segments
+from simgit.maintenance.plan import DAY, Planner, Window
+from simgit.maintenance.sweep import Removed, Sweeper
+from simgit.odb import ObjectDatabase
+from simgit.oplog import OperationLog
+from simgit.reflogs import expire_logs, expire_operations
+from simgit.refs import Refs, now
+from simgit.settings import GC_GRACE, GC_REFLOG, get_setting
+from simgit.storage.base import WriteTxn
+
+_LEAST: Final = 256 << 10
+_SHARE: Final = 8
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What a gc did. Sizes are bytes on disk.
+
+    ``held_open`` says that the space would have been given back, had nobody else had the file open.
+    """
+
+    segments_before: int
+    segments_after: int
+    groups_joined: int
+    size_before: int
+    size_after: int
+    compacted: bool
+    held_open: bool
+    removed: Removed
+
+
+@dataclass(frozen=True)
+class GcOptions:
+    """How long what is not needed stays, in days; None for what the repository's settings say.
+
+    Attributes:
+        grace: what nothing leads to.
+        expire: entries of reflogs and of the operation log; until they go, they lead to states.
+    """
+
+    grace: float | None = None
+    expire: float | None = None
+
+
+class _DryRunError(Exception):
+    """Ends a transaction so that nothing of it stays."""
+
+
+def gc(
+    odb: ObjectDatabase,
+    refs: Refs,
+    options: GcOptions = GcOptions(),
+    progress: Progress | None = None,
+    clock: Clock = now,
+) -> GcReport:
+    """Remove what has expired, join what is small, and give back the space where that is worth it.
+
+    No oid and no place changes. Nothing goes that refs, reflogs or the operation log lead to.
+
+    Raises:
+        NotFound: something that is needed is missing; nothing more was removed.
+        Integrity: something that is needed is damaged; nothing more was removed.
+    """
+    before, size = count_segments(odb), odb.storage.size()
+    removed = collect(odb, refs, options, clock)
+    joined = consolidate(odb, progress)
+    worth = is_worth_it(odb)
+    compacted = worth and odb.storage.compact()
+    return GcReport(
+        before, count_segments(odb), joined, size, odb.storage.size(), compacted,
+        worth and not compacted, removed,
+    )  # fmt: skip
+
+
+def collect(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
+    """Remove what has expired; see ``gc``."""
+    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
+    with odb.write() as raw:
+        _expire(sweeper, raw, options, clock)
+    with odb.read() as txn:  # what it reads, the plan within the write need not read again
+        sweeper.planner.plan(txn, sweeper.window)
+    sweeper.sweep()
+    return sweeper.removed
+
+
+def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
+    """Return exactly what ``collect`` would remove: it is done, and taken back.
+
+    Writers wait as long as it takes.
+    """
+    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
+    try:
+        with odb.write() as raw:
+            _expire(sweeper, raw, options, clock)
+            txn = sweeper.tally(raw)
+            for action in sweeper.begin(txn):
+                action(txn)
+            sweeper.finish(txn)
+            raise _DryRunError
+    except _DryRunError:
+        return sweeper.removed
+
+
+def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
+    """Return what time it is, and how long what is pending stays."""
+    with odb.read() as txn:
+        days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
+    return Window(clock(), int(days * DAY))
+
+
+def _expire(sweeper: Sweeper, raw: WriteTxn, options: GcOptions, clock: Clock) -> None:
+    """Let the logs forget what is too old."""
+    txn = sweeper.tally(raw)
+    if options.expire is None:
+        expire(OperationLog(), txn)
+        days = get_setting(txn, GC_REFLOG)
+    else:
+        days = options.expire
+        expire_operations(txn, _cutoff(days, clock))
+    sweeper.removed.log_entries = expire_logs(txn, _cutoff(days, clock))
+
+
+def _cutoff(days: float, clock: Clock) -> int:
+    # at 0 days also what was written in this very nanosecond
+    return clock() - int(days * DAY) + (days == 0)
+
+
+def is_worth_it(odb: ObjectDatabase) -> bool:
+    """Return whether a compact copy gives back enough for what it costs: it writes all bytes."""
+    spare = odb.storage.spare()
+    return spare >= max(_LEAST, odb.storage.size() // _SHARE)

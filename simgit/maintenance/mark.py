@@ -1,0 +1,239 @@
+"""What can be reached: how far each line, and which loose objects and arrays.
+
+A mark goes by what there is to find, not by states: lines, segment headers, loose objects and
+attachments. Rows are decoded only where a schema has files, or arrays that gc asks for. What is
+named by its content is kept from one mark to the next, so that the second, which runs while
+writers wait, is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit import history
+from simgit.errors import Integrity
+from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
+from simgit.odb import ObjectDatabase
+from simgit.oid import OID_SIZE
+from simgit.schema import TREE
+from simgit.segment import rows as rowlib
+from simgit.segment.consolidate import headers
+from simgit.segment.header import Header, Location, segment_key
+from simgit.segment.lines import read_line
+from simgit.storage.base import ReadTxn
+
+_LINKED = frozenset(("tree", "binding", "tag", "run"))
+_Ident = tuple[bytes, bytes]
+
+
+@dataclass
+class Marks:
+    """What was reached.
+
+    Attributes:
+        reach: for each line the newest step.
+        objects: the loose objects.
+        arrays: arrays that reached trees name and that do not lie loose.
+    """
+
+    reach: dict[int, int] = field(default_factory=dict)
+    objects: set[bytes] = field(default_factory=set)
+    arrays: set[bytes] = field(default_factory=set)
+
+    def holds(self, place: Location) -> bool:
+        """Return whether a state was reached."""
+        return self.reach.get(place.line, -1) >= place.step
+
+
+class Marker:
+    """Marks what some states and objects lead to; remembers what cannot change.
+
+    Attributes:
+        ends: first step and the step after the last of each line, in the snapshot that is marked.
+    """
+
+    def __init__(self, odb: ObjectDatabase) -> None:
+        self.odb = odb
+        self._links: dict[bytes, tuple[bytes, ...]] = {}
+        self._places: dict[bytes, Location] = {}
+        self._segments: dict[_Ident, tuple[bytes, ...]] = {}
+        self._wanted: dict[_Ident, set[bytes]] = {}
+        self._asked: set[bytes] = set()
+        self.ends: dict[int, tuple[int, int]] = {}
+
+    def mark(
+        self,
+        txn: ReadTxn,
+        kinds: dict[bytes, str],
+        places: Iterable[Location],
+        oids: Iterable[bytes],
+    ) -> Marks:
+        """Return what states and objects lead to.
+
+        Args:
+            txn: the transaction.
+            kinds: of all loose objects.
+            places: of the states.
+            oids: of objects of any kind.
+
+        Raises:
+            NotFound: something that is needed is missing.
+            Integrity: something that is needed is damaged.
+        """
+        marks = Marks()
+        todo = self._follow(txn, kinds, marks, list(places), list(oids))
+        while todo:
+            todo = self._follow(txn, kinds, marks, todo, [])
+        return marks
+
+    def _follow(
+        self,
+        txn: ReadTxn,
+        kinds: dict[bytes, str],
+        marks: Marks,
+        places: list[Location],
+        oids: list[bytes],
+    ) -> list[Location]:
+        """Mark what places and objects lead to; return the states that objects name."""
+        grown = self._climb(txn, marks, places)
+        for line, start, stop in grown:
+            if start == read_line(txn, line).step and read_line(txn, line).is_root:
+                oids.append(read_line(txn, line).origin)
+            oids += self._segment_links(txn, line, start, stop)
+        oids += self._bindings(txn, marks)
+        return self._reach_objects(txn, kinds, marks, oids)
+
+    def _climb(
+        self, txn: ReadTxn, marks: Marks, places: list[Location]
+    ) -> list[tuple[int, int, int]]:
+        """Extend the reach to states and their ancestors; return what is new of each line."""
+        grown: dict[int, tuple[int, int]] = {}
+        while places:
+            place = places.pop()
+            known = marks.reach.get(place.line)
+            if known is not None and known >= place.step:
+                continue
+            line = read_line(txn, place.line)
+            first = line.step if known is None else known + 1
+            start = grown.get(place.line, (first, 0))[0]
+            grown[place.line] = (start, place.step + 1)
+            marks.reach[place.line] = place.step
+            if known is None:
+                places += history.parents_of(self.odb, txn, line)
+        return [(line, start, stop) for line, (start, stop) in grown.items()]
+
+    def _segment_links(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[bytes]:
+        """Return the schemas of a line's segments, and the trees that their rows name."""
+        links: list[bytes] = []
+        for header in self._headers(txn, line, start, stop):
+            first, end = max(start, header.step), min(stop, header.end)
+            ident = (segment_key(line, first) + segment_key(header.step, end), header.last)
+            if ident not in self._segments:
+                self._segments[ident] = (header.schema, *self._files(txn, header, first, end))
+            links += self._segments[ident]
+        return links
+
+    def _headers(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[Header]:
+        return [h for h in headers(txn, line) if h.end > start and h.step < stop]
+
+    def _files(self, txn: ReadTxn, header: Header, start: int, stop: int) -> set[bytes]:
+        schema = self.odb.schema(txn, header.schema)
+        found: set[bytes] = set()
+        for index in [i for i, (_, kind) in enumerate(schema.fields) if kind.code == TREE]:
+            for _, rows in self.odb.states.rows(txn, header.line, start, stop, False):
+                here = rowlib.presence(rows, index)
+                found |= set(map(bytes, np.unique(rowlib.column(rows, index)[here], axis=0)))
+        return found
+
+    def _bindings(self, txn: ReadTxn, marks: Marks) -> list[bytes]:
+        """Return the bindings of all states that were reached."""
+        return [
+            value for key, value in txn.scan("attachments")
+            if marks.holds(self.place(txn, key[:OID_SIZE]))
+        ]  # fmt: skip
+
+    def place(self, txn: ReadTxn, oid: bytes) -> Location:
+        """Return where a state lies; as long as it is there, that does not change.
+
+        Raises:
+            NotFound: there is no such state.
+        """
+        place = self._places.get(oid)
+        if place is None or self.ends.get(place.line, (0, 0))[1] <= place.step:
+            place = self._places[oid] = self.odb.locate(txn, oid)
+        return place
+
+    def _reach_objects(
+        self, txn: ReadTxn, kinds: dict[bytes, str], marks: Marks, todo: list[bytes]
+    ) -> list[Location]:
+        places = []
+        while todo:
+            oid = bytes(todo.pop())
+            if oid in marks.objects or oid in marks.arrays:
+                continue
+            kind = kinds.get(oid)
+            if kind is not None:
+                marks.objects.add(oid)
+                todo += self.links(txn, oid, kind)
+            elif oid in self._places or self.odb.states.locate(txn, oid) is not None:
+                places.append(self.place(txn, oid))
+            elif self.odb.states.find_array(txn, oid) is not None:
+                marks.arrays.add(oid)
+            else:
+                raise Integrity(f"object '{oid.hex()}' is missing; see 'simgit fsck'")
+        return [place for place in places if not marks.holds(place)]
+
+    def links(self, txn: ReadTxn, oid: bytes, kind: str) -> tuple[bytes, ...]:
+        """Return the oids that a loose object names."""
+        if kind not in _LINKED:
+            return ()
+        if oid not in self._links:
+            self._links[oid] = tuple(links_of(decode_object(*self.odb.get(txn, oid))))
+        return self._links[oid]
+
+    def arrays_named(self, txn: ReadTxn, marks: Marks, asked: set[bytes]) -> set[bytes]:
+        """Return those of some arrays that reached states name in their rows."""
+        if not asked:
+            return set()
+        if not asked <= self._asked:
+            self._wanted, self._asked = {}, set(asked)
+        found: set[bytes] = set()
+        for line, last in marks.reach.items():
+            for header in self._headers(txn, line, 0, last + 1):
+                fields = self.odb.schema(txn, header.schema).arrays
+                if fields:
+                    found |= self._asked_in(txn, header, fields, last + 1)
+        return found & asked
+
+    def _asked_in(
+        self, txn: ReadTxn, header: Header, fields: tuple[int, ...], stop: int
+    ) -> set[bytes]:
+        end = min(stop, header.end)
+        ident = (segment_key(header.line, header.step) + end.to_bytes(8, "big"), header.last)
+        if ident not in self._wanted:
+            hits: set[bytes] = set()
+            for _, rows in self.odb.states.rows(txn, header.line, header.step, end, False):
+                for index in fields:
+                    hits |= _members(rowlib.column(rows, index), self._asked)
+            self._wanted[ident] = hits
+        return self._wanted[ident]
+
+
+def _members(oids: npt.NDArray[np.uint8], asked: set[bytes]) -> set[bytes]:
+    return {oid for oid in map(bytes, oids) if oid in asked}
+
+
+def links_of(thing: Decodable) -> Iterable[bytes]:
+    """Yield the oids that an object refers to."""
+    if isinstance(thing, Tree):
+        yield from (entry.oid for entry in thing.entries)
+    elif isinstance(thing, Binding):
+        yield from (thing.state, thing.target)
+    elif isinstance(thing, Tag):
+        yield thing.target
+    elif isinstance(thing, Run):
+        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

@@ -1,0 +1,253 @@
+"""What a gc would remove, decided in one snapshot.
+
+Two marks decide: the first from refs, reflogs and whatever else is a root says what is pending,
+and since when. The second starts from what is pending but not long enough, too: what one thing
+that stays refers to stays with it, whatever the clock has said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from simgit import pending
+from simgit.maintenance.mark import Marker, Marks
+from simgit.maintenance.roots import line_ends, root_oids, root_places
+from simgit.odb import ObjectDatabase
+from simgit.oid import OID_SIZE
+from simgit.pending import Since
+from simgit.refs import Refs
+from simgit.segment.cut import dead_members
+from simgit.segment.header import Location
+from simgit.storage.base import ReadTxn, WriteTxn
+
+DAY: Final = 24 * 3600 * 10**9
+IN_FLIGHT: Final = DAY
+"""So long gc leaves what was written ahead of what refers to it, however short its grace is."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What time it is, and for how long what is pending stays, in nanoseconds."""
+
+    now: int
+    grace: int
+
+    def is_over(self, since: Since) -> bool:
+        """Return whether something was pending for long enough."""
+        grace = max(self.grace, IN_FLIGHT) if since.in_flight else self.grace
+        return self.now - since.time >= grace
+
+    def end(self, since: Since) -> int:
+        """Return when it will have been."""
+        return since.time + (max(self.grace, IN_FLIGHT) if since.in_flight else self.grace)
+
+
+@dataclass
+class Plan:
+    """What goes.
+
+    Attributes:
+        pending: what is unreachable, by its key in the table.
+        cuts: lines with the step from which on their states go, and the step after their last.
+        attachments: for each of these lines the attachments of those states.
+        objects: loose objects with their kinds, what refers to others before those.
+        chunks: chunks that only those objects need.
+        moved: arrays that states which stay need, and that are stored with states that go.
+        rebased: arrays that stay, stored as differences to arrays that go.
+        arrays: for each of these lines how many arrays go with those states.
+    """
+
+    pending: dict[bytes, Since] = field(default_factory=dict)
+    cuts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    attachments: dict[int, list[bytes]] = field(default_factory=dict)
+    objects: dict[bytes, str] = field(default_factory=dict)
+    chunks: list[bytes] = field(default_factory=list)
+    moved: list[bytes] = field(default_factory=list)
+    rebased: list[bytes] = field(default_factory=list)
+    arrays: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing goes."""
+        return not (self.cuts or self.objects or self.chunks)
+
+
+class Planner:
+    """Makes plans for one store; what it has read of it, it need not read again."""
+
+    def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
+        self.odb = odb
+        self.refs = refs
+        self.marker = Marker(odb)
+
+    def plan(self, txn: ReadTxn, window: Window) -> Plan:
+        """Return what goes.
+
+        Raises:
+            NotFound: something that is needed is missing: nothing may be removed then.
+            Integrity: something that is needed is damaged.
+        """
+        kinds, ends = self.odb.loose_kinds(txn), line_ends(txn)
+        self.marker.ends = ends
+        places = root_places(self.refs, txn)
+        oids: list[bytes] = list(root_oids(self.refs, txn))
+        live = self.marker.mark(txn, kinds, places, oids)
+        plan = Plan(self._pending(txn, live, kinds, ends, window.now))
+        places += _staying(plan.pending, window, ends)
+        waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
+        oids += (key[1:] for key in waiting if key[:1] == pending.OBJECT)
+        kept = self.marker.mark(txn, kinds, places, oids)
+        for line, (first, end) in ends.items():
+            cut = kept.reach.get(line, first - 1) + 1
+            if cut < end:
+                plan.cuts[line] = cut, end
+        self._plan_attachments(txn, plan, kept)
+        needed = kept.objects | self._plan_arrays(txn, plan, kept, kinds)
+        self._plan_objects(txn, plan, kinds, needed)
+        self._plan_chunks(txn, plan, kinds, needed, window)
+        return plan
+
+    def _pending(
+        self,
+        txn: ReadTxn,
+        live: Marks,
+        kinds: dict[bytes, str],
+        ends: dict[int, tuple[int, int]],
+        now: int,
+    ) -> dict[bytes, Since]:
+        """Return what is unreachable; what was so before keeps its time."""
+        found: dict[bytes, Since] = {}
+        before = pending.entries(txn, pending.STATES)
+        for line, (first, end) in ends.items():
+            cut = live.reach.get(line, first - 1) + 1
+            if cut < end:
+                found |= _dead_part(before, line, cut, end, now)
+        known = pending.entries(txn, pending.OBJECT)
+        for oid in kinds:
+            if oid not in live.objects:
+                found[pending.OBJECT + oid] = known.get(oid, Since(now))
+        needed = self._chunks_of(txn, kinds, live.objects)
+        for name, since in pending.entries(txn, pending.CHUNK).items():
+            if name not in needed:
+                found[pending.CHUNK + name] = since
+        # a time in the future is that of a clock that was wrong
+        return {key: Since(min(time, now), flying) for key, (time, flying) in found.items()}
+
+    def _chunks_of(
+        self, txn: ReadTxn, kinds: dict[bytes, str], oids: Iterable[bytes]
+    ) -> set[bytes]:
+        blobs = (oid for oid in oids if kinds.get(oid) == "blob")
+        return {name for oid in blobs for name in self.odb.chunks(txn, oid)}
+
+    def _plan_attachments(self, txn: ReadTxn, plan: Plan, kept: Marks) -> None:
+        for key, _ in txn.scan("attachments") if plan.cuts else ():
+            place = self.marker.place(txn, key[:OID_SIZE])
+            if not kept.holds(place):
+                plan.attachments.setdefault(place.line, []).append(key)
+
+    def _plan_arrays(
+        self, txn: ReadTxn, plan: Plan, kept: Marks, kinds: dict[bytes, str]
+    ) -> set[bytes]:
+        """Plan which arrays move; return the loose ones that rows need."""
+        stored: dict[bytes, int] = {}
+        for line, (cut, _) in plan.cuts.items():
+            stored |= {oid: line for _, _, oid in dead_members(self.odb.states, txn, line, cut)}
+        loose = {oid for oid, kind in kinds.items() if kind == "array"} - kept.objects
+        wanted = self.marker.arrays_named(txn, kept, loose | stored.keys()) | kept.arrays
+        plan.moved = [oid for oid in stored if oid in wanted and oid not in kinds]
+        plan.arrays = Counter(line for oid, line in stored.items() if oid not in wanted)
+        for oid in wanted & loose:
+            plan.pending.pop(pending.OBJECT + oid, None)
+        return wanted & loose
+
+    def _plan_objects(
+        self, txn: ReadTxn, plan: Plan, kinds: dict[bytes, str], needed: set[bytes]
+    ) -> None:
+        dead = {oid: kind for oid, kind in kinds.items() if oid not in needed}
+        bases: dict[bytes, bytes | None] = {}
+        if "array" in dead.values():
+            arrays = (oid for oid, kind in kinds.items() if kind == "array")
+            bases = {oid: self.odb.delta_base(txn, oid) for oid in arrays}
+        rebased = [oid for oid, base in bases.items() if oid in needed and base in dead]
+        plan.rebased = sorted(rebased, key=lambda oid: (self.odb.delta_depth(txn, oid), oid))
+        links = {
+            oid: [each for each in (*self.marker.links(txn, oid, kind), bases.get(oid)) if each]
+            for oid, kind in dead.items()
+        }
+        plan.objects = {oid: dead[oid] for oid in _referring_first(links)}
+
+    def _plan_chunks(
+        self, txn: ReadTxn, plan: Plan, kinds: dict[bytes, str], needed: set[bytes], window: Window
+    ) -> None:
+        waiting = {k[1:]: s for k, s in plan.pending.items() if k[:1] == pending.CHUNK}
+        dead = self._chunks_of(txn, kinds, plan.objects)
+        dead |= {name for name, since in waiting.items() if window.is_over(since)}
+        if dead:
+            dead -= self._chunks_of(txn, kinds, needed)
+            dead -= {name for name, since in waiting.items() if not window.is_over(since)}
+        plan.chunks = sorted(dead)
+
+
+def _dead_part(
+    before: dict[bytes, Since], line: int, cut: int, end: int, now: int
+) -> dict[bytes, Since]:
+    """Return the entries of a line's unreachable end."""
+    first, last = pending.states_key(line, 0)[1:], pending.states_key(line, end)[1:]
+    known = {
+        int.from_bytes(key[8:], "big"): since
+        for key, since in before.items() if first <= key < last
+    }  # fmt: skip
+    earlier = [step for step in known if step <= cut]
+    found = {cut: known[max(earlier)] if earlier else Since(now)}
+    found |= {step: since for step, since in known.items() if step > cut}
+    return {pending.states_key(line, step): since for step, since in found.items()}
+
+
+def _staying(
+    found: dict[bytes, Since], window: Window, ends: dict[int, tuple[int, int]]
+) -> Iterable[Location]:
+    """Yield for each line the last state that has not been pending for long enough."""
+    parts: dict[int, list[tuple[int, Since]]] = {}
+    for key, since in found.items():
+        if key[:1] == pending.STATES:
+            line, step = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+            parts.setdefault(line, []).append((step, since))
+    for line, entries in parts.items():
+        first, end = ends[line]
+        for step, since in sorted(entries, reverse=True):
+            if not window.is_over(since):
+                break
+            end = step
+        if end > first:
+            yield Location(line, end - 1)
+
+
+def _referring_first(links: dict[bytes, list[bytes]]) -> list[bytes]:
+    """Return objects in an order in which each comes before those that it refers to."""
+    order: list[bytes] = []
+    done: set[bytes] = set()
+    for start in sorted(links):
+        todo = [(start, False)]
+        while todo:
+            oid, visited = todo.pop()
+            if visited:
+                order.append(oid)
+            elif oid not in done:
+                done.add(oid)
+                todo.append((oid, True))
+                todo += [(each, False) for each in links[oid] if each in links]
+    return order[::-1]
+
+
+def write_pending(txn: WriteTxn, found: dict[bytes, Since]) -> None:
+    """Replace what the table says by what was found."""
+    for key, value in txn.scan(pending.TABLE):
+        if key not in found:
+            txn.delete(pending.TABLE, key)
+        elif pending.decode(key, value) == found[key]:
+            found.pop(key)
+    for key, since in found.items():
+        pending.note(txn, key, since)

@@ -1,0 +1,41 @@
+"""Files and directories that are there after a power cut, once these functions have returned."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_names(directory: Path) -> None:
+    """``sync`` of a directory, where its file system can do that."""
+    with contextlib.suppress(OSError):
+        sync(directory)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file: after a crash it has all of the data, or is as it was."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    sync_names(path.parent)
+
+
+def make_directories(path: Path) -> None:
+    """Make a directory and those above it that are missing."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_names(each.parent)

@@ -1,0 +1,51 @@
+"""``simgit gc`` and ``fsck`` as a person uses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+Call = Any
+
+
+def test_gc_says_what_would_go_lists_what_is_lost_and_brings_it_back(repo: Call) -> None:
+    repo("branch", "other", "main@1")
+    repo("commit", "-o", "[9, 9]", "--run", "other")
+    tip = repo("rev-parse", "other").out.strip()
+    repo("branch", "-D", "other")
+    assert repo("gc", "--dry-run").out == "nothing would go\n"  # its reflog leads to it
+    said = repo("gc", "--dry-run", "--expire", "now", "--grace", "now")
+    assert said.out.startswith("would remove 1 state, ")
+    repo("gc", "-q", "--expire", "now")
+    lost = repo("gc", "--list-unreachable")
+    assert lost.lines[0].startswith(f"{tip[:16]}  state  1 state, up to step 2  until ")
+    repo("branch", "again", tip)
+    assert repo("gc", "--list-unreachable").out == "nothing is lost\n"
+    assert repo("show", "again", "--json").json["oid"] == tip
+
+
+def test_gc_removes_what_has_expired_and_says_so_in_json(repo: Call) -> None:
+    repo("branch", "other", "main@1")
+    repo("commit", "-o", "[9, 9]", "--run", "other")
+    tip = repo("rev-parse", "other").out.strip()
+    repo("branch", "-D", "other")
+    report = repo("gc", "--expire", "now", "--grace", "0d", "--json").json
+    assert report["removed"]["states"] == 1 and report["removed"]["bytes"] > 0
+    assert "not found" in repo("show", tip, code=128).err
+    assert repo("fsck").out.endswith("all good\n")
+
+
+def test_a_lost_attachment_is_bound_again(repo: Call) -> None:
+    Path("note.json").write_text('{"score": 3}')
+    repo("attach", "main@1", "note", "@note.json")
+    repo("attachments", "main@1", "note", "--delete")
+    repo("gc", "--expire", "now")  # the operation log leads to it: 'undo' would bring it back
+    [lost] = [each for each in repo("gc", "--list-unreachable", "--json").json if each["name"]]
+    assert (lost["kind"], lost["name"]) == ("binding", "note")
+    assert repo("gc", "--restore", lost["oid"][:12]).out.startswith("bound to ")
+    assert repo("attachments", "main@1", "note", "--json").json["data"] == {"score": 3}
+
+
+def test_a_time_span_that_is_none_is_a_usage_error(repo: Call) -> None:
+    for text in ("soon", "-3d", "3x"):
+        assert "is not a time span" in repo("gc", f"--grace={text}", code=2).err
