@@ -22,33 +22,47 @@ if TYPE_CHECKING:
     from simgit.training import Training
 
 F = TypeVar("F", bound=Callable[..., Any])
-AGENT: Final = (
-    "lr", "gamma", "epsilon", "epsilon_min", "epsilon_steps", "repeat", "buffer", "batch",
-    "target_sync", "updates", "n_step", "double", "duelling", "loss", "clip",
-)  # fmt: skip
+AGENT: Final = {
+    "lr": "Learning rate; 0.001, for tables 0.5.",
+    "gamma": "Discount of a step; 0.97.",
+    "epsilon": "Chance of a random action at first; 1.",
+    "epsilon_min": "The same in the end; 0.1.",
+    "epsilon_steps": "Over how many steps it falls; 1000.",
+    "repeat": "Keep up random actions: exponent of durations, 2.",
+    "buffer": "Steps in the replay buffer; 2000.",
+    "batch": "Steps drawn for an update; 32.",
+    "target_sync": "Steps between copies to the target network; 50.",
+    "updates": "Updates after each step; 4.",
+    "n_step": "Steps of a return; 3.",
+    "double": "Double Q-learning.",
+    "duelling": "Duelling networks.",
+    "loss": "What is minimised; huber.",
+    "clip": "The greatest norm of a gradient; 10.",
+}
 """The settings of agents that have an option of their own; --set knows all."""
 _LAST: Final = 10
 
 
 def _agent_options(function: F) -> F:
-    types = {"double": bool, "duelling": bool, "loss": click.Choice(["huber", "mse"])}
-    whole = ("epsilon_steps", "buffer", "batch", "target_sync", "updates", "n_step")
-    for name in reversed(AGENT):
-        kind: Any = int if name in whole else types.get(name, float)
-        text = "--" + name.replace("_", "-")
-        if kind is bool:
-            function = click.option(
-                f"{text}/--no-{text[2:]}", default=None, help="See docs/agents."
-            )(function)
-        else:
-            function = click.option(text, type=kind, help="See docs/agents.")(function)
+    kinds: dict[str, Any] = {
+        "double": bool,
+        "duelling": bool,
+        "loss": click.Choice(["huber", "mse"]),
+    }
+    kinds |= dict.fromkeys(
+        ("epsilon_steps", "buffer", "batch", "target_sync", "updates", "n_step"), int
+    )
+    for name, text in reversed(AGENT.items()):
+        kind, flag = kinds.get(name, float), "--" + name.replace("_", "-")
+        flag += f"/--no-{flag[2:]}" if kind is bool else ""
+        function = click.option(flag, type=kind, default=None, help=text)(function)
     return function
 
 
 @command(
     "train",
     example="""\
-simgit train --trace traces/cpu-slight.sktrace --target 3 --agent dqn --episodes 60
+simgit train --trace traces/cpu-slight.sktrace --agent dqn --episodes 60
 simgit train --resume
 simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set lr=0.01
 simgit train --resume --run high-lr""",
