@@ -74,6 +74,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Restore and check": {
         "verify": ("verify", "Execute a run again and compare state for state."),
         "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "doctor": ("doctor", "Tell whether an environment can be restored exactly."),
+        "what-if": ("whatif", "Try actions from a state, many times, in parallel."),
         "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
     },
     "Maintenance": {

@@ -4,8 +4,10 @@ from simgit.gym.recorder import Recorder
 from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
 from simgit.gym.vector import VectorRecorder
 from simgit.gym.verify import judge, verify
+from simgit.gym.whatif import Continuation, step_batch, what_if
 
 __all__ = [
+    "Continuation",
     "EnvironmentChanged",
     "Plan",
     "Recorder",
@@ -14,5 +16,7 @@ __all__ = [
     "judge",
     "plan",
     "restore",
+    "step_batch",
     "verify",
+    "what_if",
 ]
