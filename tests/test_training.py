@@ -17,6 +17,7 @@ import pytest
 
 from simgit import Divergence, InvalidInput, NotFound, Repository, agents
 from simgit.training import Config, Transition, evaluate, resume, train
+from simgit.training.average import average, merge
 from simgit.training.evaluation import environment_of, mean, proportion
 from simgit.training.folder import RunFolder
 
@@ -329,3 +330,56 @@ def test_the_run_folder_has_what_its_users_know(tmp_path: Path) -> None:
     latest = agents.read_checkpoint(tmp_path / "out" / "checkpoint_latest")
     assert agents.to_json(latest) == agents.to_json(repo.attachment("a", "agent"))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["episodes"] == 4
+
+
+# --- means of agents ---
+
+
+def test_the_mean_of_agents_is_a_state_with_several_parents_and_goes_on() -> None:
+    repo = Repository.init(":memory:")
+    for seed, name in enumerate(("a", "b", "c")):
+        with train(repo, name, config("dqn", episodes=2, seed=seed), arguments=TRACE) as training:
+            training.finish()
+    oid = merge(repo, "mean", ["a", "b", "c"])
+    assert list(repo.state(oid).parents) == [repo.resolve(name) for name in ("a", "b", "c")]
+    parts = [repo.attachment(name, "agent")["online"]["0.weight"] for name in ("a", "b", "c")]
+    found = repo.attachment("mean", "agent")["online"]["0.weight"]
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-5)
+    with resume(repo, "mean", episodes=4) as training:
+        assert training.done == 2
+        training.finish()
+    assert repo.run("mean").episodes == 4
+
+
+def test_the_mean_of_tables_has_the_cells_of_all() -> None:
+    one, two = (agents.make("greedy", 1, 2) for _ in range(2))
+    for agent, places in ((one, (0, 1)), (two, (1, 2))):
+        for place in places:
+            agent.observe(
+                np.full(1, place, np.float32),
+                0,
+                place + len(places),
+                np.zeros(1, np.float32),
+                True,
+                False,
+            )
+            agent.update()
+    mean = agents.load(average([one.state(), two.state()]))
+    each = np.arange(3, dtype=np.float32)[:, None]
+    expected = [
+        one.values(each)[0],
+        (one.values(each)[1] + two.values(each)[1]) / 2,
+        two.values(each)[2],
+    ]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(mean.values(each), expected)  # type: ignore[attr-defined]
+
+
+def test_agents_of_different_kinds_have_no_mean() -> None:
+    dqn, greedy = (agents.make(name, 5, 7).state() for name in agents.LEARNERS)
+    small = agents.make("dqn", 5, 7, hidden=[8]).state()
+    noop = agents.make("noop", 5, ["noop"]).state()
+    for pair in ((dqn, greedy), (greedy, dqn), (dqn, small), (noop, noop)):
+        with pytest.raises(InvalidInput, match="no mean"):
+            average(pair)
+    with pytest.raises(InvalidInput, match="two agents or more"):
+        merge(whole(), "b", ["a"])

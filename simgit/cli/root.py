@@ -60,6 +60,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Train agents": {
         "train": ("train", "Train an agent, or go on with a training."),
         "evaluate": ("evaluate", "Say how good an agent is."),
+        "step": ("step", "Do one step and show all of it."),
+        "merge": ("merge", "Take the mean of several agents."),
     },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),

@@ -38,7 +38,7 @@ class Continuation:
         """
         start = -1 if at is None else repo.state(at).step
         states = repo.trajectory(run)[start + 1 :]
-        env = specs.make(repo.origin(run)) if at is None else restore(repo, at)
+        env = specs.make(repo.origin(run)) if at is None else restore(repo, _moved(repo, at))
         self._comparer = Comparer(env)
         self._recorder = Recorder(env, repo, run, **options)
         self._expected = rows(states)
@@ -114,3 +114,11 @@ class Continuation:
     def close(self) -> None:
         """Store what is buffered, release the run, and close the environment."""
         self._recorder.close()
+
+
+def _moved(repo: Repository, at: Oid) -> Oid:
+    """Return the state itself, or the one before it in which the environment moved last."""
+    state = repo.state(at)
+    while state.action is None and state.reset is None and state.parents:
+        state = repo.state(state.parents[0])  # a merge of agents does nothing to the environment
+    return state.oid
