@@ -328,9 +328,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._session.end()
 
     def _fail(self, error: BaseException, kept: Any) -> None:
-        if isinstance(error, (Conflict, Divergence)):
-            return
+        if isinstance(error, Conflict):
+            return  # the state is kept
         self._count -= 1
+        if isinstance(error, Divergence):
+            return  # nothing was to be written
         self._next = -1
         self._session.fail(error, self.run, {"after": self._count, "given": kept})
 
