@@ -90,6 +90,7 @@ def sweep(directory: Path, count: int, seed: int = 0) -> Counter[str]:
 def _some(directory: Path, count: int, seed: str) -> Counter[str]:
     """Make copies of a new repository, for a large one takes long to check."""
     rng, outcomes = random.Random(seed), Counter[str]()
+    directory.mkdir(parents=True)
     source = directory / "source"
     Repository.init(source).close()
     child = start(lambda _: write(source))

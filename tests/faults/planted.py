@@ -109,6 +109,18 @@ FAULTS = (
         "check(io_errors.sweep(d, 0, 40))",
     ),
     Planted(
+        "gc forgets the reflogs", "maintenance/roots.py",
+        "    oids += _logged(txn)\n", "", ("tests/property/test_gc_model.py",),
+    ),
+    Planted(
+        "gc forgets the operation log", "maintenance/roots.py",
+        "    oids += OperationLog().roots(txn)\n", "", ("tests/property/test_gc_model.py",),
+    ),
+    Planted(
+        "gc forgets HEAD", "maintenance/roots.py",
+        "    oids += [head] if head is not None else []\n", "", ("tests/property/test_gc_model.py",),
+    ),
+    Planted(
         "a bundle's objects are believed", "bundle/objects.py",
         "    if hash_object(kind, payload) != oid:", "    if not oid:", ("tests/test_bundle.py",),
     ),
