@@ -47,9 +47,9 @@ def _io_errors(number: int, directory: Path) -> tuple[Counter[str], list[str]]:
 
 
 PARTS = {
-    "kills": Part(400, lambda n, d: _tally(kills.session(n, d))),
-    "kills-at-random-times": Part(100, lambda n, d: _tally(kills.session(n, d, True))),
-    "four-writers": Part(60, lambda n, d: _tally(kills.many(n, d))),
+    "kills": Part(1400, lambda n, d: _tally(kills.session(n, d))),
+    "kills-at-random-times": Part(250, lambda n, d: _tally(kills.session(n, d, True))),
+    "four-writers": Part(150, lambda n, d: _tally(kills.many(n, d))),
     "power": Part(20, _power),
     "io-errors": Part(4, _io_errors),
     "copies": Part(60, _copies),
