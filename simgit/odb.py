@@ -48,12 +48,17 @@ _LEVEL: Final = 3
 
 
 class ObjectDatabase:
-    """All objects of one store."""
+    """All objects of one store.
+
+    Attributes:
+        after_write: is called after each transaction that was committed.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.states = StateStore(self.schema)
         self._recent = Recent()
+        self.after_write: Callable[[], None] = _nothing
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
 
     def on(self, storage: Storage) -> ObjectDatabase:
@@ -81,6 +86,7 @@ class ObjectDatabase:
         except BaseException:
             forget()
             raise
+        self.after_write()
 
     # --- writing ---
 
@@ -484,6 +490,10 @@ def encode_loose(kind: str, payload: bytes) -> bytes:
     if len(packed) < len(payload):
         encoding, body = _FULL if kind == "array" else _ZSTD, packed
     return _HEAD.pack(KIND_CODES[kind], encoding, len(payload)) + body
+
+
+def _nothing() -> None:
+    pass
 
 
 def _chunk_items(body: bytes) -> list[bytes]:
