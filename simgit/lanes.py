@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic as _clock
 from typing import Any
 
@@ -12,12 +13,29 @@ from simgit.errors import InvalidInput
 from simgit.flushing import FlushPolicy, Lane, RecorderBase, Work
 from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
+from simgit.recorder import Recorder
 from simgit.schema import exact_cast
 from simgit.segment.batches import ABSENT, Column, Columns, DenseColumn
 
 
+class _Member(Recorder):
+    """What is buffered of one lane, state by state; it is flushed together with all others."""
+
+    def __init__(self, group: LaneRecorder, lane: Lane, policy: FlushPolicy) -> None:
+        super().__init__(group._odb, lane, policy, False)
+        self._group = group
+
+    def _start_flush(self) -> None:
+        self._group._start_flush()
+
+    def start_over(self, has_states: bool) -> None:
+        """Note that the group was flushed, perhaps with states of this lane in batches."""
+        self._set_due()
+        self._has_states = self._has_states or has_states
+
+
 class LaneRecorder(RecorderBase):
-    """Writes many runs at once from batches of parallel environments."""
+    """Writes many runs at once, from batches of parallel environments or state by state."""
 
     def __init__(
         self, odb: ObjectDatabase, lanes: list[Lane], policy: FlushPolicy, background: bool
@@ -26,6 +44,12 @@ class LaneRecorder(RecorderBase):
         self._batches: list[dict[str, Any]] = []
         self._states = 0
         self._bytes = 0
+        share = replace(
+            policy,
+            every=max(policy.every // len(lanes), 1),
+            bytes=policy.bytes // len(lanes),
+        )
+        self._members = [_Member(self, lane, share) for lane in lanes]
 
     def __enter__(self) -> LaneRecorder:
         return self
@@ -34,6 +58,23 @@ class LaneRecorder(RecorderBase):
     def runs(self) -> list[str]:
         """The names of the runs that are written, in the order of the lanes."""
         return [lane.name for lane in self._lanes]
+
+    def append(self, lane: int, *fields: Any, **more: Any) -> None:
+        """Buffer one state of one lane; the other arguments are those of ``Recorder.append``.
+
+        All lanes are flushed when one of them has its share of states or bytes.
+        """
+        self._check_open()
+        if self._batches:
+            self._start_flush()  # the states of a lane stay in order
+        self._members[lane].append(*fields, **more)
+
+    def attach(self, lane: int, name: str, data: Any) -> None:
+        """Bind data to the newest state of a lane; see ``Recorder.attach``."""
+        self._check_open()
+        if self._batches:
+            self._start_flush()
+        self._members[lane].attach(name, data)
 
     def append_batch(
         self,
@@ -62,6 +103,8 @@ class LaneRecorder(RecorderBase):
             InvalidInput: shapes do not agree, or a dtype has no encoding; nothing was buffered.
         """
         self._check_open()
+        if any(member.pending for member in self._members):
+            self._start_flush()
         given = {
             "observation": observation, "action": action, "reward": reward,
             "terminated": terminated, "truncated": truncated, "info": info, "reset": reset,
@@ -101,6 +144,9 @@ class LaneRecorder(RecorderBase):
             joined = {name: _join([b[name] for b in stretch]) for name in stretch[0]}
             for number, lane in enumerate(self._lanes):
                 work.append(Work(lane, _lane_columns(joined, number)))
+        work += [each for member in self._members for each in member._take()]
+        for member in self._members:
+            member.start_over(bool(batches))
         return work
 
 

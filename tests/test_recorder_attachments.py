@@ -247,3 +247,48 @@ def test_a_closed_recorder_takes_nothing(repo: Repository) -> None:
     rec.close()
     with pytest.raises(InvalidInput, match="closed"):
         rec.attach("x", 1)
+
+
+# --- lanes -------------------------------------------------------------------------------------
+
+
+def test_lanes_are_written_state_by_state_in_one_transaction(repo: Repository) -> None:
+    with repo.recorder(["a", "b"], flush_every=8) as rec:
+        for i in range(6):
+            rec.append(0, np.float32([i]), i, reward=1.0)
+            if i % 2:
+                rec.append(1, np.float32([i]), i, reward=1.0, attachments={"odd": i})
+        assert [repo.run(run).step for run in "ab"] == [3, 0]  # the fourth of lane a was its share
+        rec.attach(0, "note", "last")
+    assert [repo.run(run).step for run in "ab"] == [5, 2]
+    assert [repo.attachment(f"b@{i}", "odd") for i in range(3)] == [1, 3, 5]
+    assert repo.attachment("a@5", "note") == "last"
+
+
+def test_lanes_have_the_names_of_single_runs(repo: Repository) -> None:
+    with repo.recorder(["a", "b"]) as rec, repo.recorder("single") as single:
+        for i in range(20):
+            fields = np.float32([i, i]), i, float(i), False, i == 9, {"i": i}
+            rec.append(1, *fields)
+            single.append(*fields)
+    assert repo.resolve("b") == repo.resolve("single")
+    assert repo.run("a").step is None
+
+
+def test_batches_and_single_states_of_a_lane_stay_in_order(repo: Repository) -> None:
+    with repo.recorder(["a", "b"]) as rec:
+        rec.append(0, 0)
+        rec.append_batch(np.arange(1, 5).reshape(2, 2))
+        rec.attach(1, "note", "of the batch")
+        rec.append(0, 9)
+    assert [repo.state(f"a@{i}").observation for i in range(4)] == [0, 1, 2, 9]
+    assert [repo.state(f"b@{i}").observation for i in range(2)] == [3, 4]
+    assert repo.attachment("b@1", "note") == "of the batch"
+
+
+def test_a_lane_without_states_has_nothing_to_attach_to(repo: Repository) -> None:
+    with repo.recorder(["a", "b"]) as rec:
+        rec.append(0, 1)
+        rec.flush()
+        with pytest.raises(InvalidInput, match="no state yet"):
+            rec.attach(1, "note", 1)

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "plot": ("plot", "Show returns and lengths of runs over episodes."),
         "tree": ("tree", "Show which run was branched off which."),
         "video": ("video", "Render recorded states as a film."),
+        "play": ("play", "Take over with the keyboard at a recorded state."),
         "status": ("checkout", "Show where HEAD is."),
         "reflog": ("refs", "Show what a ref was before."),
         "merge-base": ("ancestry", "Find the common ancestor of two revisions."),
@@ -69,6 +70,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Restore and check": {
         "verify": ("verify", "Execute a run again and compare state for state."),
         "bisect": ("bisect", "Find the first state in which two runs differ."),
+        "doctor": ("doctor", "Tell whether an environment can be restored exactly."),
+        "what-if": ("whatif", "Try actions from a state, many times, in parallel."),
         "trust": ("trust", "Let snapshots of this repository be loaded that hold pickles."),
     },
     "Maintenance": {

@@ -2,15 +2,21 @@
 
 from simgit.gym.recorder import Recorder
 from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
+from simgit.gym.vector import VectorRecorder
 from simgit.gym.verify import judge, verify
+from simgit.gym.whatif import Continuation, step_batch, what_if
 
 __all__ = [
+    "Continuation",
     "EnvironmentChanged",
     "Plan",
     "Recorder",
     "Untrusted",
+    "VectorRecorder",
     "judge",
     "plan",
     "restore",
+    "step_batch",
     "verify",
+    "what_if",
 ]

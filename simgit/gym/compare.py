@@ -49,21 +49,28 @@ class Comparer:
 
     def difference(self, state: Row, returned: tuple[Any, ...]) -> Difference | None:
         """Return the first field in which a state differs, None if there is none."""
-        if len(returned) == 2:
-            observation, info = returned
-        else:
-            observation, reward, terminated, truncated, info = returned
-            for name, found in (
-                ("reward", float(reward)),
-                ("terminated", bool(terminated)),
-                ("truncated", bool(truncated)),
+        observation, info = returned[0], returned[-1]
+        if len(returned) > 2:
+            reward, terminated, truncated = returned[1:4]
+            if (
+                reward != state.reward
+                or terminated != state.terminated
+                or truncated != (state.truncated)
             ):
-                recorded = getattr(state, name)
-                if not _same_number(recorded, found):
-                    return Difference(name, recorded, found)
-        return difference("observation", state.observation, self._cast(observation)) or difference(
-            "info", state.info or {}, plain_info(info) if info else {}
-        )
+                found = _of_step(state, returned)
+                if found is not None:
+                    return found
+        found = difference("observation", state.observation, self._cast(observation))
+        if found is not None or not (info or state.info):
+            return found
+        return difference("info", state.info or {}, plain_info(info))
+
+
+def _of_step(state: Row, returned: tuple[Any, ...]) -> Difference | None:
+    names = ("reward", "terminated", "truncated")
+    values = float(returned[1]), bool(returned[2]), bool(returned[3])
+    pairs = ((name, getattr(state, name), value) for name, value in zip(names, values, strict=True))
+    return next((Difference(*each) for each in pairs if not _same_number(*each[1:])), None)
 
 
 def difference(path: str, recorded: Any, found: Any) -> Difference | None:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +70,7 @@ def versions(*modules: str) -> dict[str, str]:
     return found
 
 
+@cache
 def _version(module: str) -> str | None:
     try:
         return metadata.version(PACKAGES.get(module, module))

@@ -16,9 +16,9 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict
 from simgit.gym import spec as specs
-from simgit.gym.session import Session, open_repository
+from simgit.gym.session import Session, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
-from simgit.gym.values import cast_for, keeper, plain_info
+from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -131,8 +131,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             Conflict: see ``step``.
         """
         self._reopen()
-        given = {"seed": seed, "options": options}
-        kept = keeper(_ANY, "reset")({k: v for k, v in given.items() if v is not None})
+        kept = keep_reset(seed, options)
         self._snapshots.before_reset(
             self.env, self._count, self._episodes + 1, self._session.recorder
         )
@@ -227,12 +226,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not self._first:
             return None
         self._first = False
-        return self._session.first_attachments({"seed": self._seed_in_use()})
-
-    def _seed_in_use(self) -> int | None:
-        """Return the seed of the environment's generator; asking for it properly would make one."""
-        seed = getattr(self.env.unwrapped, "_np_random_seed", None)
-        return seed if isinstance(seed, int) and seed >= 0 else None
+        return self._session.first_attachments({"seed": seed_in_use(self.env)})
 
     # --- ends ---
 
@@ -254,9 +248,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def _note(self, facts: Mapping[str, Any]) -> None:
         self._session.note(self.run, facts)
-
-
-_ANY = gymnasium.Space[Any]()
 
 
 def _path(repo: Repository | str | Path) -> str:

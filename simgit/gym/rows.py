@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from simgit.trajectory import Trajectory
 
-_FIRST, _MOST = 32, 1024
+_FIRST, _MOST = 64, 2048
 _TOP: Final = ("observation", "action", "reward", "terminated", "truncated", "info", "reset")
-At = Callable[[int], Any]
 
 
 class Row(NamedTuple):
@@ -32,40 +31,39 @@ def rows(trajectory: Trajectory) -> Iterator[Row]:
     start, size = 0, _FIRST
     while start < len(trajectory):
         part = trajectory[start : start + size]
-        getters = [_getter(part, (name,)) for name in _TOP]
-        for i in range(len(part)):
-            yield Row(part.start + i, *(get(i) for get in getters))
-        start, size = start + size, min(2 * size, _MOST)
+        fields = [_values(part, (name,)) for name in _TOP]
+        yield from map(Row, range(part.start, part.stop), *fields)
+        start, size = start + size, min(4 * size, _MOST)
 
 
-def _getter(part: Trajectory, path: tuple[str, ...]) -> At:
-    """Return what gives a field of the i-th state."""
-    if not part.has(path):
-        return lambda i: None
-    mask = part.present(path)
+def _values(part: Trajectory, path: tuple[str, ...], absent: Any = None) -> Sequence[Any]:
+    """Return a field of all states, ``absent`` for those that do not have it."""
+    mask = part.present(path) if part.has(path) else np.zeros(len(part), bool)
     if not mask.any():
-        return lambda i: None
-    get = _inside(part, path, part.column(path))
-    return get if mask.all() else lambda i: get(i) if mask[i] else None
+        return [absent] * len(part)
+    found = _inside(part, path, part.column(path))
+    if mask.all():
+        return found
+    return [value if has else absent for value, has in zip(found, mask.tolist(), strict=True)]
 
 
 _ABSENT: Final = object()
 
 
-def _inside(part: Trajectory, path: tuple[str, ...], column: Any) -> At:
+def _inside(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[Any]:
     if isinstance(column, dict):
-        inner = {key: _masked(part, (*path, key), each) for key, each in column.items()}
-        return lambda i: {k: v for k, get in inner.items() if (v := get(i)) is not _ABSENT}
+        inner = [_values(part, (*path, key), _ABSENT) for key in column]
+        if not inner:
+            return [{} for _ in range(len(part))]
+        return [_dict(column, each) for each in zip(*inner, strict=True)]
     if isinstance(column, tuple):
         items = [_inside(part, (*path, str(n)), each) for n, each in enumerate(column)]
-        return lambda i: tuple(get(i) for get in items)
+        return list(zip(*items, strict=True)) if items else [()] * len(part)
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "biuf":
-        numbers: At = column.tolist().__getitem__
+        numbers: list[Any] = column.tolist()
         return numbers
-    at: At = column.__getitem__
-    return at
+    return list(column)
 
 
-def _masked(part: Trajectory, path: tuple[str, ...], column: Any) -> At:
-    mask, get = part.present(path), _inside(part, path, column)
-    return get if mask.all() else lambda i: get(i) if mask[i] else _ABSENT
+def _dict(keys: Any, values: Sequence[Any]) -> dict[Any, Any]:
+    return {key: value for key, value in zip(keys, values, strict=True) if value is not _ABSENT}

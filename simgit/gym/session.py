@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError
-from simgit.gym import spec as specs
 from simgit.gym.provenance import Provenance
+from simgit.gym.spec import compare_spaces
 from simgit.objects import Spec
 from simgit.refs import is_alive, this_writer
 from simgit.repository import Repository
@@ -31,16 +31,17 @@ class Session:
         self,
         repo: Repository,
         runs: str | Sequence[str],
-        spec: Mapping[str, Any],
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         config: Mapping[str, Any] | None,
         provenance: bool,
         options: Mapping[str, Any],
     ) -> None:
         self._names = [runs] if isinstance(runs, str) else list(runs)
-        for name in self._names:
+        specs = [spec] if isinstance(spec, Mapping) else spec
+        for name, each in zip(self._names, specs, strict=True):
             check_free(repo, name)
-            check_spec(repo, name, spec)
+            check_spec(repo, name, each)
         # a handle of its own: it must be able to store what it has after the user closed theirs
         self._repo = repo if repo.directory is None else Repository.open(repo.directory)
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
@@ -125,6 +126,12 @@ def open_repository(repo: Repository | str | Path) -> Repository:
         return Repository.init(repo)
 
 
+def seed_in_use(env: Any) -> int | None:
+    """Return the seed of an environment's generator; asking for it properly would make one."""
+    seed = getattr(env.unwrapped, "_np_random_seed", None)
+    return seed if isinstance(seed, int) and seed >= 0 else None
+
+
 def check_free(repo: Repository, name: str) -> None:
     """Check that nobody writes a run.
 
@@ -156,7 +163,7 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     was, now = (_title(each["environment"]) for each in (recorded, spec))
     if was != now:
         raise InvalidInput(f"run '{name}' is of '{was}', not of '{now}': record to another run")
-    specs.compare_spaces(spec, recorded)
+    compare_spaces(spec, recorded)
 
 
 def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle, RecordConstructorArgs
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from simgit.codec import encode_value
 from simgit.errors import InvalidInput, NotFound
@@ -56,6 +57,25 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
     }
 
 
+def describe_lanes(env: VectorEnv[Any, Any, Any]) -> list[Data]:
+    """Return what the environment of each lane of a vector environment is made of.
+
+    Lanes are described as the environments that they are by themselves, where they are such.
+    """
+    core = env.unwrapped
+    if isinstance(core, SyncVectorEnv):
+        lanes = [describe(each) for each in core.envs]
+    elif isinstance(core, AsyncVectorEnv):
+        lanes = [_from_spec(spec, core) for spec in core.get_attr("spec")]
+    else:
+        lanes = [_native(core, i) for i in range(env.num_envs)]
+    above = [_name(layer) for layer in _vector_layers(env)]
+    if above:
+        spaces_now = _single_spaces(env)
+        lanes = [{**lane, **spaces_now, "vector_wrappers": above} for lane in lanes]
+    return lanes
+
+
 def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
     """Return a new environment as ``describe`` described it.
 
@@ -69,6 +89,8 @@ def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
     """
     described = data["environment"]
     name = described.get("id") or described["entry_point"]
+    if "lane" in described or "vector_wrappers" in data:
+        raise InvalidInput(f"a lane of '{name}' cannot be made by itself", name=name)
     kwargs = {**_arguments(described, name), **changes}
     try:
         env = _base(described, kwargs)
@@ -118,6 +140,51 @@ def layers(env: Any) -> list[Any]:
 
 
 # --- describing --------------------------------------------------------------------------------
+
+
+def _from_spec(spec: EnvSpec | None, core: Any) -> Data:
+    """Describe an environment in another process by its EnvSpec."""
+    if spec is None:
+        return {**_native(core, None), **_single_spaces(core)}
+    wrappers = [
+        {
+            "name": each.name,
+            "entry_point": each.entry_point,
+            **({"kwargs": None} if each.kwargs is None else _encodable(each.kwargs)),
+        }
+        for each in spec.additional_wrappers
+        if each.entry_point not in OBSERVERS
+    ]
+    return {"environment": _registered(spec), "wrappers": wrappers, **_single_spaces(core)}
+
+
+def _native(core: Any, lane: int | None) -> Data:
+    """Describe a lane that is no environment of its own."""
+    spec = core.spec
+    known = (
+        {"id": None, "entry_point": _name(core), "kwargs": None}
+        if spec is None
+        else {**_registered(spec), "entry_point": _name(core)}
+    )
+    environment = {**known, "lane": lane, "lanes": core.num_envs}
+    return {"environment": environment, "wrappers": [], **_single_spaces(core)}
+
+
+def _single_spaces(env: Any) -> Data:
+    return {
+        "observation_space": spaces.encode(env.single_observation_space),
+        "action_space": spaces.encode(env.single_action_space),
+    }
+
+
+def _vector_layers(env: Any) -> list[Any]:
+    """Return the vector wrappers that do something, the outermost first."""
+    found = []
+    while isinstance(env, VectorWrapper):
+        if not getattr(type(env), "is_observer", False):
+            found.append(env)
+        env = env.env
+    return found
 
 
 def only_looks_on(layer: Any) -> bool:

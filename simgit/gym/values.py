@@ -41,6 +41,17 @@ def keeper(space: spaces.Space[Any], path: str) -> Cast:
     return lambda value: value if type(value) is kind else freeze(cast(value), path)
 
 
+def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
+    """Return what is recorded of the arguments of a reset.
+
+    Raises:
+        InvalidInput: the options have no encoding.
+    """
+    given = {"seed": seed, "options": options}
+    kept: dict[str, Any] = freeze({k: v for k, v in given.items() if v is not None}, "reset")
+    return kept
+
+
 def thaw(space: spaces.Space[Any], value: Any) -> Any:
     """Return a recorded value of a space as the environment takes it: a copy, writeable."""
     if isinstance(value, np.ndarray):

@@ -63,10 +63,12 @@ def full_name(manifest: Manifest) -> str:
 def lookup(value: Any, path: Sequence[str | int]) -> Any:
     """Follow a path through maps and lists; None where it leads nowhere."""
     for part in path:
-        if isinstance(part, str):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        if type(value) is dict or isinstance(value, Mapping):  # the first is much cheaper
+            value = value.get(part) if isinstance(part, str) else None
+        elif isinstance(part, int) and isinstance(value, (list, tuple)) and part < len(value):
+            value = value[part]
         else:
-            value = value[part] if isinstance(value, (list, tuple)) and part < len(value) else None
+            return None
         if value is None:
             return None
     return value
@@ -78,7 +80,7 @@ def replace(value: Any, path: Sequence[str | int], new: Any) -> Any:
         return new
     head, rest = path[0], path[1:]
     if isinstance(head, str):
-        source = value if isinstance(value, Mapping) else {}
+        source = value if type(value) is dict or isinstance(value, Mapping) else {}
         return {**source, head: replace(source.get(head), rest, new)}
     items = list(value)
     items[head] = replace(items[head], rest, new)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from simgit.errors import InvalidInput
@@ -105,6 +106,7 @@ def _bad(text: object, why: str) -> InvalidInput:
     return InvalidInput(f"bad quantity {text!r}: {why}", value=text)
 
 
+@lru_cache(maxsize=4096)
 def _parse_text(text: str) -> Quantity:
     match = _PATTERN.fullmatch(text)
     if match is None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import Path, freeze, replace
-from simgit.kube.trace import Event, Trace
+from simgit.kube.trace import Trace
 from simgit.kube.trace_format import canonical_bytes, load_trace
 
 Patch = Mapping[str, Any]
@@ -35,24 +35,24 @@ def patch_of(base: Trace, trace: Trace) -> dict[str, Any]:
 
 def _alike(base: Trace, trace: Trace) -> bool:
     """Tell whether two traces differ in their applied objects at most."""
-    return len(base.events) == len(trace.events) and base == evolve(
-        trace,
-        events=tuple(
-            Event(new.ts, old.applied, new.deleted)
-            for old, new in zip(base.events, trace.events, strict=True)
-        ),
-    )
+    return _around(base) == _around(trace)
+
+
+def _around(trace: Trace) -> tuple[object, ...]:
+    """Return everything but the applied objects; parts that are the same compare at once."""
+    events = [(event.ts, event.deleted) for event in trace.events]
+    return trace.config, trace.index, trace.lifecycles, events
 
 
 def _compare(place: str, old: Any, new: Any, found: dict[str, Any]) -> None:
-    if old is new:
-        return
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() <= new.keys():
-        for key in new:
-            _compare(f"{place}/{_escape(key)}", old.get(key, _ABSENT), new[key], found)
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() <= new.keys():
+        for key, value in new.items():
+            if (before := old.get(key, _ABSENT)) is not value:
+                _compare(f"{place}/{_escape(key)}", before, value, found)
     elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
         for i, (left, right) in enumerate(zip(old, new, strict=True)):
-            _compare(f"{place}/{i}", left, right, found)
+            if left is not right:
+                _compare(f"{place}/{i}", left, right, found)
     elif type(old) is not type(new) or repr(old) != repr(new):  # 0.0 is not -0.0
         found[place] = new
 

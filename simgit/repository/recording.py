@@ -106,7 +106,7 @@ class RecordingOperations(RepositoryBase):
         background: bool = False,
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
-        spec: Mapping[str, Any] | None = None,
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run a lane.
 
@@ -122,7 +122,7 @@ class RecordingOperations(RepositoryBase):
             background: flush in a thread, so that no append waits for the disk.
             config: the run's configuration (overrides on what it inherits); keys may be dotted.
             seed: the run's seed, if it is created.
-            spec: what a root state comes from.
+            spec: what a root state comes from; for lanes there may be one for each.
 
         Raises:
             InvalidInput: a run is completed.
@@ -141,8 +141,11 @@ class RecordingOperations(RepositoryBase):
         names = self._runs_to_record(run)
         odb = self._journaled("recorder", *names, session=True)
         with odb.write() as txn:
-            origin = self.runs_.origin(txn, spec)
-            lanes = [self._lane(txn, name, config, seed, origin) for name in names]
+            specs = [spec] * len(names) if spec is None or isinstance(spec, Mapping) else spec
+            lanes = [
+                self._lane(txn, name, config, seed, self.runs_.origin(txn, each))
+                for name, each in zip(names, specs, strict=True)
+            ]
         if isinstance(run, str) or run is None:
             return Recorder(odb, lanes[0], policy, background)
         return LaneRecorder(odb, lanes, policy, background)

@@ -1,4 +1,4 @@
-"""`simgit verify`, `bisect` and `trust`."""
+"""`simgit verify`, `bisect`, `doctor`, `what-if` and `trust`."""
 
 from __future__ import annotations
 
@@ -87,3 +87,27 @@ def test_trust_is_given_listed_and_revoked(recorded: Path, run: Call) -> None:
     }  # fmt: skip
     assert run("trust", "--revoke").lines == [f"'{recorded}' was not trusted"]
     assert run("trust", "--list").lines == []
+
+
+def test_what_if_prints_a_row_an_action(recorded: Path, run: Call) -> None:
+    call = ("what-if", "main@5", "--action", "0,1", "--horizon", 5, "--rollouts", 2, "--workers", 1)
+    found = run(*call)
+    assert found.lines[0].split()[:3] == ["action", "rollouts", "return"]
+    assert [line.split()[:3] for line in found.lines[1:]] == [["0", "2", "5"], ["1", "2", "5"]]
+    again = run(*call, "--json").records
+    assert [each["action"] for each in again] == [0, 1]
+    assert again[0]["return"] == {"mean": 5.0, "low": 5.0, "high": 5.0}
+    assert again[0]["runs"][0]["run"].startswith("what-if/")
+    assert run("verify", again[0]["runs"][0]["run"] + "@ep1", code=None).code == 0
+
+
+def test_what_if_refuses_what_is_no_action(recorded: Path, run: Call) -> None:
+    assert "is no list of actions" in run("what-if", "main@5", "--action", "left", code=2).err
+    assert "no action of Discrete(2)" in run("what-if", "main@5", "--action", "7", code=128).err
+
+
+def test_doctor_examines_an_environment(directory: Path, run: Call) -> None:
+    found = run("doctor", "CartPole-v1", "--steps", 60, "--points", 1)
+    assert found.lines[1].split() == ["deterministic", "yes"]
+    assert found.lines[3].split()[1:5] == ["exact", "in", "all", "1;"]
+    assert "cannot be made" in run("doctor", "Nope-v1", code=128).err

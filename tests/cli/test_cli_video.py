@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
 import pytest
 
 from simgit.gym import Recorder
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -42,3 +47,35 @@ def test_a_film_that_cannot_be_is_an_error_and_leaves_nothing(repo, directory: P
         in repo("video", "plain", "-o", "a.gif", code=128).err
     )
     assert [path.name for path in directory.iterdir()] == [".simgit"]
+
+
+def test_playing_records_a_run_of_its_own(repo, process) -> None:
+    code = """
+import sys, threading
+import pygame
+from simgit.cli import main
+
+shown, flip = threading.Semaphore(0), pygame.display.flip
+pygame.display.flip = lambda: (flip(), shown.release())[0]
+
+def person():
+    shown.acquire()
+    for _ in range(int(sys.argv[1])):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=ord("d")))
+        for _ in range(5):
+            shown.acquire()
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+
+threading.Thread(target=person, daemon=True).start()
+main(["play", "main@5", "--fps", "20"])
+"""
+    for presses, said in ((1, "[play/main-1] "), (0, "nothing was played")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(presses)], capture_output=True, text=True, check=False,
+            env=os.environ | {"SDL_VIDEODRIVER": "dummy", "PYTHONPATH": str(ROOT)}, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith(said), done
+    runs = [record["name"] for record in repo("run", "list", "--json").records]
+    assert runs == ["main", "play/main-1"]
+    assert "is not JSON" in repo("play", "main@5", "--noop", "x", code=2).err
+    assert [record["name"] for record in repo("run", "list", "--json").records] == runs

@@ -10,6 +10,7 @@ from typing import Any, Final
 from gymnasium import Env, Space, Wrapper
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import PassiveEnvChecker
 
 from simgit.gym.spec import only_looks_on
 
@@ -29,6 +30,10 @@ LEFT_OUT: Final = frozenset({
     "renderer", "mujoco_renderer", "window_surface", "clicked", "render_state",
 })  # fmt: skip
 """Attributes that are no state: what an environment is made of, and what draws it."""
+_CHECKED: Final = {
+    "checked_reset": True, "checked_step": True, "checked_data_reuse": True, "_previous_data": None,
+}  # fmt: skip
+"""A checker that has done its work; what it keeps of what was returned is no state."""
 _CONSTANT: Final = (
     Space,
     EnvSpec,
@@ -71,11 +76,12 @@ def is_core(layer: Any) -> bool:
 
 def state_of(layer: Any, owned: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the attributes of a layer that are state, by name."""
-    return {
+    found = {
         name: value
         for name, value in vars(layer).items()
         if name not in LEFT_OUT and name not in owned and not _is_constant(value)
     }
+    return found | _CHECKED if isinstance(layer, PassiveEnvChecker) else found
 
 
 def _is_constant(value: Any) -> bool:

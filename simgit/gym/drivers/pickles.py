@@ -34,7 +34,9 @@ def dump(states: Any, stack: Sequence[Any]) -> bytes:
     except CannotSnapshot:
         raise
     except Exception as error:  # whatever __reduce__ of a stranger raises
-        raise CannotSnapshot(f"cannot be pickled: {error}") from error
+        text = str(error)
+        known = text.startswith("cannot pickle")
+        raise CannotSnapshot(text if known else f"cannot pickle it: {text}") from error
     return file.getvalue()
 
 

@@ -1,9 +1,10 @@
 """Attributes as canonical values, exactly: what comes back has the same types, order and bits.
 
 Canonical values (docs/object-format.md §2) have no sets, deques, random generators or order of
-keys. Each of those is a dict with one key that says what it is:
+keys. Each of those is a dict with one key that says what it is (tuples too: they are quicker so):
 
     {"d": [key, value, …]}   dict              {"q": [items, maxlen]}  deque
+    {"t": items}  tuple
     {"s": items}  {"f": items}  set, frozenset {"b": bytes}            bytearray
     {"0": scalar} array of shape ()            {"g": [name, state]}    numpy.random.Generator
     {"r": state}  numpy.random.RandomState     {"p": [version, words, gauss]}  random.Random
@@ -50,7 +51,7 @@ class Encoder:
         if kind in _ATOMS or (isinstance(value, np.generic) and kind.__module__ == "numpy"):
             return value
         if kind is tuple:
-            return tuple(map(self.encode, value))
+            return {"t": list(map(self.encode, value))}
         encode = _ENCODE.get(kind)
         if encode is None:
             raise NotPlain(f"a value of type '{kind.__module__}.{kind.__qualname__}'")
@@ -118,8 +119,6 @@ def decode(plain: Any) -> Any:
         Integrity: it is no plain form.
     """
     kind = type(plain)
-    if kind is tuple:
-        return tuple(map(decode, plain))
     if kind is list:
         return list(map(decode, plain))
     if kind is np.ndarray:
@@ -172,6 +171,7 @@ def _decode_mean(body: Any) -> RunningMeanStd:
 
 _DECODE: Final[dict[Any, Callable[[Any], Any]]] = {
     "0": np.array,
+    "t": lambda body: tuple(map(decode, body)),
     "d": _decode_dict,
     "q": lambda body: deque(map(decode, body[0]), body[1]),
     "s": lambda body: set(map(decode, body)),

@@ -20,10 +20,17 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts]:
     """Return what is requested, and the same with defaults for scoring."""
     real = _pod_total(spec, {})
     scored = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
-    for name, amount in _amounts((spec.get("resources") or {}).get("requests")).items():
+    for name, amount in _pod_level(spec.get("resources") or {}, real).items():
         real[name] = scored[name] = amount
     overhead = _amounts(spec.get("overhead"))
     return _added(real, overhead), _added(scored, overhead)
+
+
+def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
+    """Return what the pod itself requests; a limit stands in where no container asks either."""
+    limits = _amounts(resources.get("limits"))
+    stand_in = {name: amount for name, amount in limits.items() if not containers.get(name)}
+    return stand_in | _amounts(resources.get("requests"))
 
 
 def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:

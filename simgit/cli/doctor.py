@@ -1,0 +1,99 @@
+"""``simgit doctor``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simgit.cli.app import App, answer_no, command
+from simgit.cli.maintain import size
+from simgit.cli.output import Output, progress
+from simgit.cli.values import settings
+
+if TYPE_CHECKING:
+    from simgit.gym.doctor import Examination
+
+
+@command("doctor", example="""\
+simgit doctor CartPole-v1
+simgit doctor ale_py:ALE/Pong-v5 --set frameskip=1""")  # fmt: skip
+@click.argument("env", metavar="ENV")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument of ENV.")
+@click.option(
+    "--steps", type=click.IntRange(20), default=600, show_default=True, help="Steps to record."
+)
+@click.option(
+    "--points", type=click.IntRange(1), default=20, show_default=True, help="States to restore."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of actions and states.")
+def doctor(
+    app: App, env: str, pairs: tuple[str, ...], steps: int, points: int, seed: int, as_json: bool
+) -> None:
+    """Examine an environment: is it deterministic, can it be restored exactly, what does it cost.
+
+    It is run with random actions and recorded to a repository that is thrown away; states of it
+    are restored in another process, and gone on from. Exits with 1 unless all are exact.
+    ENV is an id as gymnasium.make takes it: package:id imports a package first.
+    """
+    from simgit.gym.doctor import examine
+
+    with progress("doctor", not as_json) as tell:
+        found = examine(
+            env, settings(pairs), steps=steps, points=points, horizon=min(200, steps // 2),
+            seed=seed, progress=tell,
+        )  # fmt: skip
+    with app.output() as out:
+        if as_json:
+            out.json(found.to_json())
+        else:
+            _write(out, found)
+    if found.repeats is not None or found.exact < len(found.points):
+        answer_no()
+
+
+def _write(out: Output, found: Examination) -> None:
+    rows: list[tuple[Any, Any]] = [
+        ("environment", found.environment),
+        ("deterministic", _deterministic(found)),
+        ("driver", _driver(found)),
+        ("restore", _restore(found)),
+        ("making it", _time(found.make)),
+        ("step", _time(found.step)),
+        ("recording", f"{_time(max(0.0, found.recorded_step - found.step))} a step more"),
+    ]
+    if found.snapshot is not None and found.put_back is not None:
+        text = f"{_time(found.snapshot)} to take, {_time(found.put_back)} to put back"
+        stored = f"{size(found.stored or 0)} in the store, {size(found.raw or 0)} raw"
+        rows += [("snapshot", text), ("", stored)]
+    out.table([((name, "bold"), value) for name, value in rows])
+
+
+def _deterministic(found: Examination) -> tuple[str, str]:
+    if found.repeats is None:
+        return "yes", "good"
+    return f"no: the same actions gave something else at {found.repeats}", "bad"
+
+
+def _driver(found: Examination) -> str:
+    text = found.driver
+    if found.needs_trust:
+        text += ": its snapshots hold pickles, see 'simgit trust --help'"
+    return text if found.why is None else f"{text}: {found.why}"
+
+
+def _restore(found: Examination) -> tuple[str, str]:
+    total = len(found.points)
+    if found.exact < total:
+        first = next(point for point in found.points if point.differs is not None)
+        return f"exact in {found.exact} of {total}; first at {first.differs}", "bad"
+    times = sorted(point.seconds for point in found.points)
+    typical, longest = _time(times[total // 2]), _time(times[-1])
+    return f"exact in all {total}; {typical}, at most {longest}", "good"
+
+
+def _time(seconds: float) -> str:
+    """Return a duration as people read it."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} µs"
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,0 +1,83 @@
+"""``simgit play``."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import number, plural
+from simgit.cli.trusting import Asker
+from simgit.cli.values import REVISION, settings
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+
+
+@command(
+    "play",
+    example="""\
+simgit play main@200
+simgit play main@ep5 --keys a=0 --keys d=2 --noop 1 --run by-hand""",
+)
+@click.argument("revision", default="HEAD", type=REVISION)
+@click.option("--run", metavar="RUN", help="The run to record on, play/RUN-1 or so by default.")
+@click.option("--keys", multiple=True, metavar="KEY=ACTION", help="What a key does; JSON.")
+@click.option("--noop", metavar="ACTION", help="What is done while no key is pressed; JSON.")
+@click.option("--fps", type=click.IntRange(1), help="Steps a second.")
+@click.option("--zoom", type=click.FloatRange(0, min_open=True), help="Enlarge the window.")
+def play(
+    app: App,
+    revision: str,
+    run: str | None,
+    keys: tuple[str, ...],
+    noop: str | None,
+    fps: int | None,
+    zoom: float | None,
+    as_json: bool,
+) -> None:
+    """Take over with the keyboard at a recorded state; Escape ends it.
+
+    What you do is recorded on a new run, branched off there. Without --keys the environment's own
+    keys count, or else the digits, and a and d where there are two or three actions. Where
+    nothing is known to do nothing, the game waits for a key.
+    """
+    from simgit.gym.play import play as go_on
+
+    with app.repository() as repo:
+        name = run or _free(repo, revision)
+        repo.branch(name, revision)
+        steps = 0
+        try:
+            steps = go_on(
+                repo, name, keys=settings(keys), noop=None if noop is None else _json(noop),
+                fps=fps, zoom=zoom, trust=Asker(repo),
+            )  # fmt: skip
+        finally:
+            if not steps:
+                repo.delete_run(name, force=True)
+        with app.output() as out:
+            if as_json:
+                out.json({"run": name if steps else None, "steps": steps})
+            elif steps:
+                gained = number(float(repo.trajectory(name).rewards[-steps:].sum()))
+                out.line(f"[{name}] {plural(steps, 'state')}, return {gained}")
+            else:
+                out.line("nothing was played")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise click.UsageError(f"'{text}' is not JSON") from None
+
+
+def _free(repo: Repository, revision: str) -> str:
+    """Return a name for a run that nobody has."""
+    known = set(repo.run_names())
+    base = f"play/{repo.state(revision).run or 'state'}"
+    return next(name for i in count(1) if (name := f"{base}-{i}") not in known)

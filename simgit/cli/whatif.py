@@ -1,0 +1,103 @@
+"""``simgit what-if``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import Output, number, progress
+from simgit.cli.trusting import Asker
+from simgit.cli.values import REVISION
+
+if TYPE_CHECKING:
+    from simgit.gym.whatif import Continuation
+
+
+@command("what-if", example="""\
+simgit what-if main@200 --action 0,1 --horizon 50 --rollouts 20
+simgit what-if main@200 --action '[0.5]' --action '[-0.5]' --horizon 100""")  # fmt: skip
+@click.argument("state", type=REVISION)
+@click.option(
+    "--action", "texts", multiple=True, required=True, metavar="ACTION[,ACTION]…",
+    help="What to try first: numbers, or an action as JSON; can be given again.",
+)  # fmt: skip
+@click.option(
+    "--horizon", type=click.IntRange(1), default=50, show_default=True, help="Actions in a rollout."
+)
+@click.option(
+    "--rollouts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Rollouts for each action.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; one a processor if not given.")
+def what_if(
+    app: App,
+    state: str,
+    texts: tuple[str, ...],
+    horizon: int,
+    rollouts: int,
+    seed: int,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Try actions from a state: each is taken, then random ones follow, again and again.
+
+    The n-th rollouts of all actions have the same random numbers. Every rollout is a run under
+    what-if/; the table has the means of returns and lengths with 95 % intervals.
+    """
+    from simgit.gym import whatif
+
+    actions = [action for text in texts for action in _actions(text)]
+    with app.repository() as repo, app.output() as out:
+        with progress("what-if", not as_json) as tell:
+            found = whatif.what_if(
+                repo, state, actions, horizon=horizon, rollouts=rollouts, seed=seed,
+                workers=workers, trust=Asker(repo), progress=tell,
+            )  # fmt: skip
+        if as_json:
+            for action, each in zip(actions, found, strict=True):
+                runs = [continuation.to_json() for continuation in each]
+                out.json({"action": action, **_summary(each), "runs": runs})
+        else:
+            _write(out, actions, found)
+
+
+def _actions(text: str) -> list[Any]:
+    """Return the actions that a text lists."""
+    try:
+        if text.lstrip().startswith(("[", "{", '"')):
+            return [json.loads(text)]
+        return [json.loads(part) for part in text.split(",")]
+    except json.JSONDecodeError:
+        raise click.UsageError(f"'{text}' is no list of actions") from None
+
+
+def _summary(found: list[Continuation]) -> dict[str, Any]:
+    from simgit.gym.whatif import interval
+
+    return {
+        "return": vars(interval([each.return_ for each in found])),
+        "length": vars(interval([each.length for each in found])),
+        "terminated": sum(each.terminated for each in found),
+    }
+
+
+def _write(out: Output, actions: list[Any], found: list[list[Continuation]]) -> None:
+    rows: list[list[Any]] = [
+        [(t, "bold") for t in ("action", "rollouts", "return", "95 %", "length", "ended", "runs")]
+    ]
+    for action, each in zip(actions, found, strict=True):
+        summary = _summary(each)
+        returned, length = summary["return"], summary["length"]
+        rows.append([
+            json.dumps(action), str(len(each)), number(returned["mean"]),
+            f"{number(returned['low'])} … {number(returned['high'])}", number(length["mean"]),
+            str(summary["terminated"]), f"{each[0].run} … {each[-1].run.rpartition('-')[2]}",
+        ])  # fmt: skip
+    out.table(rows, (1, 2, 3, 4, 5))

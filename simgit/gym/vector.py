@@ -1,0 +1,299 @@
+"""The recorder of vector environments: each lane is a run, as if it were recorded by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter as _clock
+from typing import Any, Final
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
+
+from simgit.errors import Conflict, InvalidInput
+from simgit.gym import spec as specs
+from simgit.gym.schedule import NEVER
+from simgit.gym.session import Session, open_repository, seed_in_use
+from simgit.gym.snapshots import Snapshots
+from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
+from simgit.oid import Oid
+from simgit.repository import Repository
+
+_FINAL: Final = ("final_obs", "final_info")
+
+
+class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Records a vector environment, lane by lane, and changes nothing of what it does.
+
+    Lane ``i`` is the run ``{run}/{i}``. Its states are those that the environment of that lane
+    went through: an episode's last observation is a state whatever the autoreset mode does with
+    it, and the row that NEXT_STEP fills with a reset is that reset's state.
+    """
+
+    is_observer = True
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        repo: Repository | str | Path,
+        run: str = "main",
+        *,
+        snapshots: str | int | None = "auto",
+        config: Mapping[str, Any] | None = None,
+        provenance: bool = True,
+        **flush: Any,
+    ) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: the vector environment, with all its other wrappers.
+            repo: a repository, or the path of one; it is created if there is none.
+            run: what the runs' names begin with.
+            snapshots: "auto", a number of steps, or None; there are none where the lanes are in
+                other processes, or are no environments of their own.
+            config: the runs' configuration.
+            provenance: see ``Recorder``.
+            flush: options of ``Repository.recorder``.
+
+        Raises:
+            Conflict: a run is being recorded by somebody else.
+            InvalidInput: a run is completed, or of another environment.
+        """
+        super().__init__(env)
+        self._repo = open_repository(repo)
+        self._parts = list(getattr(env.unwrapped, "envs", ()))
+        self._is_native = not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
+        names = [f"{run}/{i}" for i in range(env.num_envs)]
+        self._session = Session(
+            self._repo, names, specs.describe_lanes(env), config=config, provenance=provenance,
+            options=flush,
+        )  # fmt: skip
+        self._keep_action = keeper(env.single_action_space, "action")
+        self._cast = cast_for(env.single_observation_space)
+        self._mode = _autoreset_mode(env)
+        self._ended = np.zeros(env.num_envs, bool)
+        self._first = [True] * env.num_envs
+        infos = [self._repo.run(name) for name in self.runs]
+        self._counts = [-1 if info.step is None else info.step for info in infos]
+        self._episodes = [info.episodes for info in infos]
+        self._start_snapshots(snapshots if self._parts else None)
+
+    def _start_snapshots(self, choice: Any) -> None:
+        self._snapshots = [
+            Snapshots(choice, None, None, lambda facts, i=i: self._note(i, facts))  # type: ignore[misc]
+            for i in range(self.num_envs)
+        ]
+        for each, count in zip(self._snapshots, self._counts, strict=True):
+            each.start(count)
+        self._targets = [_LaneTarget(self, i) for i in range(self.num_envs)]
+        self._next = [-1] * self.num_envs
+
+    # --- what a script meets ---
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all lanes and record the states that this led to; see ``Recorder.step``."""
+        self._reopen()
+        kept = list(map(self._keep_action, self._rows(self.action_space, actions)))
+        start = _clock()
+        try:
+            result = self.env.step(actions)
+            seconds = (_clock() - start) / self.num_envs
+            self._record(kept, result, seconds)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return result
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all lanes, or those of ``options["reset_mask"]``; see ``Recorder.reset``."""
+        self._reopen()
+        mask = None
+        given = options
+        if options is not None and "reset_mask" in options:
+            # as the environment does it: the lanes get what is left of the options
+            mask = np.array(options["reset_mask"])
+            given = {key: value for key, value in options.items() if key != "reset_mask"}
+        lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
+        marks = {i: keep_reset(self._seed(seed, i), given) for i in lanes}
+        try:
+            result = self.env.reset(seed=seed, options=options)
+            observations, infos = result
+            rows = list(self._rows(self.observation_space, observations))
+            for i in lanes:
+                self._record_reset(i, rows[i], lane_info(infos, i), marks[i])
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self._ended[list(lanes)] = False
+        return result
+
+    def attach(self, lane: int, name: str, data: Any) -> None:
+        """Bind data to the newest state of a lane; see ``Recorder.attach``."""
+        self._reopen()
+        self._session.recorder.attach(lane, name, data)
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: another writer moved a run; what is recorded goes to a run of its own.
+        """
+        if self._session.is_open:
+            self._session.recorder.flush()
+
+    def close(self, **kwargs: Any) -> None:
+        """Store what is buffered, release the runs, and close the environment."""
+        try:
+            self._session.end()
+        finally:
+            super().close(**kwargs)
+
+    @property
+    def repo(self) -> Repository:
+        """The repository."""
+        return self._repo
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that are written, in the order of the lanes."""
+        names: list[str] = self._session.recorder.runs
+        return names
+
+    @property
+    def step_counts(self) -> list[int]:
+        """The newest states' steps in their runs."""
+        return list(self._counts)
+
+    @property
+    def tips(self) -> list[Oid | None]:
+        """The newest states' oids; they are stored first, since storing names them."""
+        self.flush()
+        return [self._repo.run(name).oid for name in self.runs]
+
+    # --- what is recorded ---
+
+    def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
+        observations, rewards, terminations, truncations, infos = result
+        ended = np.logical_or(terminations, truncations)
+        rows = list(self._rows(self.observation_space, observations))
+        flags = terminations.tolist(), truncations.tolist()
+        for i, row in enumerate(rows):
+            if self._mode is AutoresetMode.NEXT_STEP and self._ended[i]:
+                self._record_reset(i, row, lane_info(infos, i), {})
+                continue
+            same_step = self._mode is AutoresetMode.SAME_STEP and ended[i]
+            if same_step:
+                last, info = infos["final_obs"][i], lane_info(infos.get("final_info", {}), i)
+            else:
+                last, info = row, lane_info(infos, i)
+            self._append(i, last, kept[i], rewards[i], flags[0][i], flags[1][i], info)
+            if self._counts[i] >= self._next[i] or ended[i]:
+                self._look(i, seconds, bool(ended[i]), same_step)
+            if same_step:
+                self._record_reset(i, row, lane_info(infos, i, _FINAL), {})
+        self._ended = np.array(ended)
+
+    def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
+        self._append(i, row, info=info, reset=mark)
+        self._episodes[i] += 1
+        if self._parts:
+            self._snapshots[i].after_reset(
+                self._parts[i], self._counts[i], self._episodes[i], self._targets[i]
+            )
+            self._next[i] = self._snapshots[i].next
+
+    def _look(self, i: int, seconds: float, ended: bool, is_reset: bool) -> None:
+        """Take a snapshot of a lane if it is time to, and the lane is still where it ended."""
+        if not self._parts:
+            self._next[i] = NEVER
+            return
+        snapshots, part, target = self._snapshots[i], self._parts[i], self._targets[i]
+        snapshots.after_step(part, self._counts[i], seconds, ended, target)
+        if ended and not is_reset:
+            snapshots.before_reset(part, self._counts[i], self._episodes[i] + 1, target)
+        self._next[i] = snapshots.next
+
+    def _append(self, i: int, observation: Any, *fields: Any, **more: Any) -> None:
+        attachments = None
+        if self._first[i]:
+            self._first[i] = False
+            seed = seed_in_use(self._parts[i]) if self._parts else None
+            attachments = self._session.first_attachments({"seed": seed})
+        self._counts[i] += 1
+        self._session.recorder.append(
+            i, self._cast(observation), *fields, attachments=attachments, **more
+        )
+
+    def _rows(self, space: Any, items: Any) -> Iterator[Any]:
+        """Return what a batch holds for each lane."""
+        return iter(items) if isinstance(items, np.ndarray) else iterate(space, items)
+
+    def _seed(self, seed: Any, i: int) -> int | None:
+        """Return the seed that a lane gets, as Gymnasium's vector environments give them out."""
+        if seed is None or (isinstance(seed, int) and self._is_native):
+            return seed
+        return seed + i if isinstance(seed, int) else seed[i]
+
+    # --- ends ---
+
+    def _note(self, lane: int, facts: Mapping[str, Any]) -> None:
+        self._session.note(self.runs[lane], facts)
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, Conflict):
+            self._session.fail(error, self.runs[0], {})
+
+    def _reopen(self) -> None:
+        if not self._session.is_open:
+            self._session.reopen()
+
+
+class _LaneTarget:
+    """Where the snapshots of one lane go."""
+
+    __slots__ = ("_lane", "_recorder")
+
+    def __init__(self, recorder: VectorRecorder, lane: int) -> None:
+        self._recorder = recorder
+        self._lane = lane
+
+    def attach(self, name: str, data: Any) -> None:
+        self._recorder._session.recorder.attach(self._lane, name, data)
+
+
+def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    """Return how an environment resets lanes that ended; NEXT_STEP where it does not say.
+
+    Raises:
+        InvalidInput: what it says is no mode.
+    """
+    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        raise InvalidInput(f"'{mode}' is no autoreset mode") from None
+
+
+def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the info of one lane: the entries whose masks say that it has them.
+
+    What has no mask is the lane's part of an array, or belongs to all lanes.
+    """
+    found = {}
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        is_mask = str(key).startswith("_") and str(key)[1:] in infos
+        if is_mask or key in leave_out or (mask is not None and not mask[i]):
+            continue
+        found[key] = _lane_value(values, i)
+    info: dict[str, Any] = plain_info(found)
+    return info
+
+
+def _lane_value(values: Any, i: int) -> Any:
+    if isinstance(values, Mapping):
+        return lane_info(values, i)
+    return values[i] if isinstance(values, np.ndarray) and values.ndim else values

@@ -1,0 +1,281 @@
+"""Lanes of vector environments are recorded as if each were recorded by itself."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import vector as vector_wrappers
+
+from simgit import Conflict, InvalidInput, Repository
+from simgit.gym import Recorder, VectorRecorder
+from simgit.gym.spec import make
+
+LANES = 3
+
+
+@pytest.fixture
+def repo() -> Repository:
+    return Repository.init(":memory:")
+
+
+class Counter(gymnasium.Env[Any, Any]):
+    """Ends after as many steps as its seed says; says much, and something else each time."""
+
+    observation_space = spaces.Dict({"n": spaces.Discrete(100), "x": spaces.Box(0, 100, (2,))})
+    action_space = spaces.Box(-1, 1, (2,))
+
+    def _observe(self) -> Any:
+        return {"n": np.int64(self.n), "x": np.float32([self.n, self.total])}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.n, self.total = 0, 0.0
+        self.length = int(self.np_random.integers(2, 6))
+        return self._observe(), {"length": self.length, "options": str(options)}
+
+    def step(self, action: Any) -> Any:
+        self.n += 1
+        self.total += float(action[0])
+        info: dict[str, Any] = {"n": self.n, "half": self.n / 2, "deep": {"even": self.n % 2 == 0}}
+        if self.n % 2:
+            info["odd"] = np.arange(self.n % 4 + 1)[:1]
+            info["deep"]["np"] = np.float64(self.n)
+        if self.n == 3:
+            info["text"] = "three"
+        return self._observe(), self.n * 0.5, self.n >= self.length, False, info
+
+
+def cartpole() -> Any:
+    return gymnasium.make("CartPole-v1")
+
+
+def pendulum() -> Any:
+    return gymnasium.make("Pendulum-v1", max_episode_steps=9)
+
+
+def actions_of(env: Any, steps: int) -> list[Any]:
+    env.action_space.seed(5)
+    return [env.action_space.sample() for _ in range(steps)]
+
+
+def record_single(
+    repo: Repository, build: Callable[[], Any], lane: int, mode: AutoresetMode, actions: list[Any]
+) -> str:
+    """Record one environment as the lane of a vector environment goes; return the run."""
+    run = f"single/{lane}"
+    env = Recorder(build(), repo, run, provenance=False)
+    env.reset(seed=10 + lane)
+    ended = False
+    for each in actions:
+        if ended:
+            env.reset(options={} if mode is AutoresetMode.DISABLED else None)
+            ended = False
+            if mode is AutoresetMode.NEXT_STEP:
+                continue
+        _, _, terminated, truncated, _ = env.step(each[lane])
+        ended = terminated or truncated
+        if ended and mode is AutoresetMode.SAME_STEP:
+            env.reset()
+            ended = False
+    env.close()
+    return run
+
+
+def record_lanes(env: VectorEnv[Any, Any, Any], mode: AutoresetMode, actions: list[Any]) -> None:
+    env.reset(seed=10)
+    ended = np.zeros(LANES, bool)
+    for each in actions:
+        if mode is AutoresetMode.DISABLED and ended.any():
+            env.reset(options={"reset_mask": ended})
+        _, _, terminated, truncated, _ = env.step(each)
+        ended = np.logical_or(terminated, truncated)
+    env.close()
+
+
+KINDS: dict[str, Any] = {
+    "sync": SyncVectorEnv,
+    "async": functools.partial(AsyncVectorEnv, shared_memory=True),
+}
+
+
+@pytest.mark.parametrize("build", [cartpole, pendulum, Counter])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lane_has_the_names_of_the_same_environment_by_itself(
+    repo: Repository, kind: str, mode: AutoresetMode, build: Any
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, about how processes are made
+        vector = KINDS[kind]([build] * LANES, autoreset_mode=mode)
+    env = VectorRecorder(vector, repo, "lanes", provenance=False)
+    actions = actions_of(vector, 60)
+    record_lanes(env, mode, actions)
+    for lane in range(LANES):
+        single = record_single(repo, build, lane, mode, actions)
+        lane_run, single_run = repo.run(f"lanes/{lane}"), repo.run(single)
+        assert single_run.episodes >= 3
+        last = min(lane_run.step or 0, single_run.step or 0)
+        assert last >= 55
+        if build is Counter and kind == "async":  # it has no spec that another process could say
+            trajectories = repo[f"lanes/{lane}"], repo[single]
+            for i in range(last + 1):
+                values = [each[i].value for each in trajectories]
+                assert repr(values[0]) == repr(values[1])
+        else:
+            assert repo.resolve(f"lanes/{lane}@{last}") == repo.resolve(f"{single}@{last}")
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_a_vector_environment_does_the_same_with_the_recorder(
+    repo: Repository, mode: AutoresetMode
+) -> None:
+    seen = []
+    for record in (False, True):
+        env: Any = SyncVectorEnv([Counter] * LANES, autoreset_mode=mode)
+        env = VectorRecorder(env, repo, provenance=False) if record else env
+        results = [env.reset(seed=1)]
+        ended = np.zeros(LANES, bool)
+        for action in actions_of(env, 30):
+            if mode is AutoresetMode.DISABLED and ended.any():
+                results.append(env.reset(options={"reset_mask": ended}))
+            results.append(env.step(action))
+            ended = results[-1][2] | results[-1][3]
+        seen.append([repr(each) for each in results])
+        env.close()
+    assert seen[0] == seen[1]
+
+
+def test_an_environment_of_many_lanes_of_its_own_is_recorded(repo: Repository) -> None:
+    vector = gymnasium.make_vec("CartPole-v1", 4, vectorization_mode="vector_entry_point")
+    env = VectorRecorder(vector, repo, provenance=False)
+    env.reset(seed=3)
+    for _ in range(60):
+        env.step(np.ones(4, np.int64))
+    env.close()
+    for lane in range(4):
+        run = f"main/{lane}"
+        trajectory = repo[run]
+        assert len(trajectory) == 61
+        starts = trajectory.episode_starts.nonzero()[0]
+        assert len(starts) > 4
+        assert not trajectory.present("action")[starts].any()
+        ends = trajectory.terminations.nonzero()[0]
+        assert set((ends + 1).tolist()) - {61} == set(starts.tolist()[1:])
+        fields: Any = repo.object(repo.state(f"{run}@0").origin)  # type: ignore[arg-type]
+        assert fields.fields["environment"]["lane"] == lane
+        with pytest.raises(InvalidInput, match="a lane of 'CartPole-v1' cannot be made by itself"):
+            make(fields.fields)
+
+
+def test_the_last_observation_of_an_episode_is_kept_in_every_mode(repo: Repository) -> None:
+    for mode in AutoresetMode:
+        env = VectorRecorder(
+            SyncVectorEnv([Counter] * LANES, autoreset_mode=mode), repo, mode.name, provenance=False
+        )
+        record_lanes(env, mode, actions_of(env, 20))
+        run = repo[f"{mode.name}/0"]
+        for end in run.terminations.nonzero()[0].tolist():
+            state = run[end]
+            assert state.observation["n"] == state.info["n"] >= 2
+            if end + 1 < len(run):
+                assert run[end + 1].reset is not None
+                assert run[end + 1].observation["n"] == 0
+                assert run[end + 1].info["length"] in range(2, 6)
+
+
+def test_seeds_and_options_are_those_of_each_lane(repo: Repository) -> None:
+    env = VectorRecorder(
+        SyncVectorEnv([Counter] * LANES, autoreset_mode="Disabled"), repo, provenance=False
+    )
+    env.reset(seed=7, options={"a": 1})
+    env.reset(seed=[None, 4, 5])
+    mask = np.array([False, True, False])
+    env.reset(seed=[1, 2, 3], options={"reset_mask": mask, "b": 2})
+    env.close()
+    resets = [[state.reset for state in repo[f"main/{i}"]] for i in range(LANES)]
+    assert resets[0] == [{"seed": 7, "options": {"a": 1}}, {}]
+    assert resets[1] == [
+        {"seed": 8, "options": {"a": 1}}, {"seed": 4}, {"seed": 2, "options": {"b": 2}},
+    ]  # fmt: skip
+    assert resets[2][1] == {"seed": 5}
+
+
+def test_lanes_may_be_of_different_environments(repo: Repository) -> None:
+    builds = [functools.partial(gymnasium.make, "CartPole-v1", max_episode_steps=n) for n in (5, 9)]
+    env = VectorRecorder(SyncVectorEnv(builds), repo, provenance=False)
+    env.reset(seed=1)
+    env.close()
+    limits = []
+    for lane in range(2):
+        spec: Any = repo.object(repo.state(f"main/{lane}@0").origin)  # type: ignore[arg-type]
+        limits.append(spec.fields["environment"]["max_episode_steps"])
+    assert limits == [5, 9]
+
+
+def test_wrappers_of_the_vector_are_noted(repo: Repository) -> None:
+    env = vector_wrappers.NormalizeReward(SyncVectorEnv([Counter] * 2))
+    recorder = VectorRecorder(env, repo, provenance=False)
+    recorder.reset(seed=1)
+    recorder.close()
+    spec: Any = repo.object(repo.state("main/1@0").origin)  # type: ignore[arg-type]
+    assert spec.fields["vector_wrappers"] == [
+        "gymnasium.wrappers.vector.stateful_reward:NormalizeReward"
+    ]
+    with pytest.raises(InvalidInput, match="cannot be made by itself"):
+        make(spec.fields)
+
+
+def test_lanes_have_snapshots_of_their_own(repo: Repository) -> None:
+    env = VectorRecorder(SyncVectorEnv([cartpole] * 2), repo, provenance=False, snapshots=15)
+    env.reset(seed=1)
+    for action in actions_of(env, 60):
+        env.step(action)
+    env.close()
+    for lane in range(2):
+        found = [i for i in range(61) if "snapshot" in repo.attachments(f"main/{lane}@{i}")]
+        assert found[0] == 0
+        assert len(found) >= 3
+        session = repo.attachment(f"main/{lane}@0", "session")
+        assert session == {"seed": 1 + lane}
+
+
+def test_data_can_be_attached_to_a_lane(repo: Repository) -> None:
+    env = VectorRecorder(SyncVectorEnv([Counter] * 2), repo, provenance=False)
+    env.reset(seed=1)
+    env.attach(1, "note", "x")
+    assert env.tips == [repo.resolve("main/0"), repo.resolve("main/1")]
+    assert env.step_counts == [0, 0]
+    env.close()
+    assert repo.attachment("main/1", "note") == "x"
+
+
+def test_a_lane_that_fails_fails_the_runs_with_everything_in_them(repo: Repository) -> None:
+    class Failing(Counter):
+        def step(self, action: Any) -> Any:
+            if self.n == 1:
+                raise ZeroDivisionError("lane")
+            return super().step(action)
+
+    env = VectorRecorder(SyncVectorEnv([Counter, Failing]), repo, provenance=False)
+    env.reset(seed=1)
+    action = np.zeros((2, 2), np.float32)
+    env.step(action)
+    with pytest.raises(ZeroDivisionError):
+        env.step(action)
+    assert [repo.run(f"main/{i}").status for i in range(2)] == ["failed", "failed"]
+    assert [repo.run(f"main/{i}").step for i in range(2)] == [1, 1]
+
+
+def test_a_second_recorder_of_a_lane_is_refused(repo: Repository) -> None:
+    first = VectorRecorder(SyncVectorEnv([Counter] * 2), repo, provenance=False)
+    with pytest.raises(Conflict, match="'main/0' is being recorded"):
+        VectorRecorder(SyncVectorEnv([Counter] * 2), repo, provenance=False)
+    first.close()

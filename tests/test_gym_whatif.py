@@ -1,0 +1,114 @@
+"""Counterfactuals: many continuations from recorded states, recorded as runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from simgit import InvalidInput, Repository
+from simgit.gym import Recorder, restore, step_batch, verify, what_if
+from simgit.gym.whatif import interval
+
+
+def record(repo: Repository, name: str = "CartPole-v1") -> None:
+    env = gym.make(name)
+    env.action_space.seed(2)
+    recorder = Recorder(env, repo, snapshots=10)
+    recorder.reset(seed=4)
+    for _ in range(60):
+        _, _, terminated, truncated, _ = recorder.step(env.action_space.sample())
+        if terminated or truncated:
+            recorder.reset()
+    recorder.close()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Iterator[Repository]:
+    with Repository.init(tmp_path) as made:
+        record(made)
+        yield made
+
+
+def test_recorded_actions_lead_to_the_recorded_states(repo: Repository) -> None:
+    """The proof of exactness: going on in a worker gives the oids of the recorded run."""
+    actions = [int(action) for action in repo.trajectory("main@3..main@9").actions]
+    assert len(actions) == 6
+    found = step_batch(repo, ["main@3", "main@5"], [actions, actions[2:]], workers=2)
+    assert [each.tip for each in found] == [repo.resolve("main@9")] * 2
+    assert [each.length for each in found] == [6, 4]
+    short = repo.resolve("main@3").short()
+    assert found[0].run == f"what-if/{short}-1"
+
+
+def test_results_come_in_the_order_of_the_states(repo: Repository) -> None:
+    states = [f"main@{step}" for step in (2, 9, 4, 2)]
+    found = step_batch(repo, states, [0, 1, 1, 0], workers=2)
+    assert [repo.parents(each.tip)[0].step for each in found] == [2, 9, 4, 2]
+    assert found[0].tip == found[3].tip and found[0].run != found[3].run
+    again = step_batch(repo, states[:1], [[0]])
+    assert again[0].run not in {each.run for each in found} and again[0].tip == found[0].tip
+
+
+def test_rollouts_of_all_actions_have_the_same_luck(repo: Repository) -> None:
+    left, right = what_if(repo, "main@5", [0, 1], horizon=8, rollouts=3, workers=1)
+    same = what_if(repo, "main@5", [1], horizon=8, rollouts=3, workers=1, prefix="again")[0]
+    assert [each.tip for each in right] == [each.tip for each in same]
+    for one, other in zip(left, right, strict=True):
+        a, b = (list(repo.trajectory(c.run)[7:].actions) for c in (one, other))
+        shorter = min(len(a), len(b))
+        assert a[:shorter] == b[:shorter]
+    assert len({each.tip for each in right}) == 3, "rollouts have luck of their own"
+
+
+def test_what_is_recorded_can_be_restored_and_verified(repo: Repository) -> None:
+    ((found, *_),) = what_if(repo, "main@5", [1], horizon=8, rollouts=2, workers=1)
+    assert repo.run(found.run).metadata["what-if"]["from"] == repo.resolve("main@5").hex()
+    assert verify(repo, f"{found.run}@6..{found.run}").divergence is None
+    env = restore(repo, found.run)
+    state = repo.state(found.run).observation
+    assert np.array_equal(np.asarray(env.unwrapped.state, np.float32), state)
+
+
+def test_a_rollout_ends_with_the_episode(repo: Repository) -> None:
+    found = step_batch(repo, ["main@0"], [[1] * 50])[0]
+    assert found.terminated and not found.truncated
+    assert found.length == found.return_ == repo.state(found.run).step < 50
+
+
+def test_nothing_is_recorded_if_an_action_is_none_of_the_space(repo: Repository) -> None:
+    for action in (2, 0.5, [0, 5]):
+        with pytest.raises(InvalidInput, match="is no action of Discrete"):
+            step_batch(repo, ["main@3"], [action])
+    with pytest.raises(InvalidInput, match="2 states but 1 lists"):
+        step_batch(repo, ["main@3", "main@4"], [0])
+    assert repo.run_names() == ["main"]
+
+
+def test_a_repository_in_memory_does_the_work_here() -> None:
+    with Repository.init(":memory:") as repo:
+        record(repo, "Pendulum-v1")
+        found = step_batch(repo, ["main@5"] * 2, [[[0.5]], [[-0.5]]], workers=4)
+        assert found[0].tip != found[1].tip
+        assert repo.state(found[0].tip).action.dtype == np.float32
+
+
+def test_progress_counts_continuations(repo: Repository) -> None:
+    told: list[tuple[int, int | None]] = []
+    step_batch(
+        repo, ["main@3"] * 3, [0, 1, 0], workers=1,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_more_values() -> None:
+    rng = np.random.default_rng(1)
+    few, many = (interval(rng.normal(3.0, 1.0, n).tolist()) for n in (10, 1000))
+    assert few.low < few.mean < few.high
+    assert many.low < 3.0 < many.high
+    assert many.high - many.low < (few.high - few.low) / 3
+    assert interval([2.0]) == interval([2.0, 2.0])
