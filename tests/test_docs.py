@@ -24,6 +24,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import simgit
+from simgit.kube.actions import ACTIONS
+from simgit.kube.generate import SCENARIOS
+from simgit.kube.observe import VECTORS
+from simgit.kube.reward import REWARDS
 from simgit.lanes import LaneRecorder
 from simgit.recorder import Recorder
 
@@ -148,6 +152,15 @@ def renewed(page: str, directory: Path) -> str:
                 )  # so that a traceback names the page's line
                 shell.python("\n" * above + block.text)
     return "".join([*out, page[at:]])
+
+
+@pytest.fixture(autouse=True)
+def registries_as_they_were() -> Iterator[None]:
+    """Forget the actions and rewards that a page adds: other tests count what there is."""
+    kept = [(each, dict(each._functions)) for each in (ACTIONS, REWARDS, VECTORS, SCENARIOS)]
+    yield
+    for registry, functions in kept:
+        registry._functions = functions
 
 
 @pytest.mark.parametrize("name", [name for name in RUNNING if (ROOT / name).exists()])
