@@ -476,7 +476,7 @@ def test_undo_refuses_to_bring_back_what_is_gone(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked_and_can_go_back(repo: Repository) -> None:
-    assert repo.settings() == {"oplog.keep": 10000, "oplog.days": 90}
+    assert repo.settings() == DEFAULTS
     repo.set_setting("oplog.days", 1)
     assert repo.settings()["oplog.days"] == 1
     repo.set_setting("oplog.days", None)
