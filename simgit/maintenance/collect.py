@@ -17,7 +17,7 @@ from simgit.refs import Refs, now
 from simgit.settings import GC_GRACE, GC_REFLOG, get_setting
 from simgit.storage.base import WriteTxn
 
-_LEAST: Final = 256 << 10
+_LEAST: Final = 64 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
 
