@@ -153,7 +153,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Go on from a recorded state with an environment that is not a new one."""
         self._session.is_new = False
         self._count = step
-        self._episodes = sum(repo.trajectory(run)[: step + 1].episode_starts)
+        self._episodes = int(repo.trajectory(run)[: step + 1].episode_starts.sum())
         self._snapshots.start(step)
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:

@@ -58,7 +58,7 @@ class Session:
         self._end_with_process()
 
     def _handle(self) -> Repository:
-        """Return a handle of the session's own: what it has is stored after the user closed theirs."""
+        """Return a handle of its own: what it has is stored even after the user closed theirs."""
         directory = self._given.directory
         return self._given if directory is None else Repository.open(directory)
 
