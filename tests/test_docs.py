@@ -40,6 +40,7 @@ RUNNING = (
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",
+    "docs/recording.md",
     "docs/agents/dqn.md",
 )
 VARYING = (
@@ -249,6 +250,6 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as scratch:
             written = renewed(Path(argument).read_text(), Path(scratch))
             for image in re.findall(r"\]\((images/[^)]+)\)", written):
-                made = next(Path(scratch).rglob(Path(image).name))
-                shutil.copy(made, Path(argument).parent / image)
+                for made in Path(scratch).rglob(Path(image).name):
+                    shutil.copy(made, Path(argument).parent / image)
         Path(argument).write_text(written)
