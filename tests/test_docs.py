@@ -37,6 +37,7 @@ RUNNING = (
     "docs/simkube.md",
     "docs/pictures.md",
     "docs/agents/dqn.md",
+    "docs/environments.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),

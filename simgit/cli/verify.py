@@ -46,7 +46,7 @@ def verify(app: App, revision: str, as_json: bool) -> None:
 def _write(out: Output, found: Verification) -> None:
     count = plural(found.stop - found.start, "state")
     if found.divergence is None:
-        out.line(f"{out.paint('exact', 'good')}: {count} came again ({found.seconds:.1f} s)")
+        out.line(f"{out.paint('exact', 'good')}: {count} came again")
         return
     out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
     out.line(f"{count} before it came again")
