@@ -169,6 +169,18 @@ def judge(repo: Repository, run: str, *, trust: Trust = True) -> Verdict:
     return verdict
 
 
+def note(repo: Repository, run: str, found: Verification) -> None:
+    """Note with a run what came of verifying all of it, unless it is known to be exact already."""
+    known = repo.run(run).metadata.get("verdict", {})
+    if found.divergence is not None:
+        verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
+    elif known.get("result") == EXACT:
+        return
+    else:
+        verdict = Verdict(BY_REPLAY, known.get("driver"))
+    repo.configure(run, metadata={"verdict": verdict.to_data()})
+
+
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
     first = whole[: _first_episode(whole)]

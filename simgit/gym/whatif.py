@@ -229,7 +229,7 @@ def _in_turn(repo: Repository, jobs: Sequence[Job], trusted: bool) -> Iterator[C
 
 def _recorded(repo: Repository, env: Any, driver: Any, job: Job) -> Continuation:
     facts = {"from": job.state.hex(), "seed": job.seed, "horizon": job.horizon}
-    repo.branch(job.run, job.state, metadata={PREFIX: facts})
+    repo.branch(job.run, job.state, metadata={PREFIX: facts})  # by oid: what led here is compared
     cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
     total, length = 0.0, 0
     terminated = truncated = False
