@@ -78,6 +78,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
+        "stats": ("stats", "Show where the bytes are."),
         "fsck": ("maintain", "Check every name and every link."),
     },
     "Plumbing": {
