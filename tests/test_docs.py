@@ -40,6 +40,7 @@ RUNNING = (
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",
+    "docs/recording.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
 )

@@ -6,9 +6,9 @@ no torch: making a DQN does.
 
 from simgit.agents.base import Agent, Checkpoint
 from simgit.agents.checkpoint import from_json, read_checkpoint, to_json, write_checkpoint
-from simgit.agents.registry import LEARNERS, defaults, load, make, names
+from simgit.agents.registry import LEARNERS, complete, defaults, load, make, names
 
 __all__ = [
-    "Agent", "Checkpoint", "LEARNERS", "defaults", "from_json", "load", "make", "names",
+    "Agent", "Checkpoint", "LEARNERS", "complete", "defaults", "from_json", "load", "make", "names",
     "read_checkpoint", "to_json", "write_checkpoint",
 ]  # fmt: skip

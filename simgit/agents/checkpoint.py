@@ -15,7 +15,6 @@ from simgit.agents.base import Checkpoint
 from simgit.errors import InvalidInput, NotFound
 
 _ARRAY: Final = "array"
-SUFFIXES: Final = (".json", ".pt")
 
 
 def to_json(data: Mapping[str, Any]) -> str:
@@ -73,32 +72,40 @@ def _data(value: Any) -> Any:
 
 
 def write_checkpoint(data: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint as the name's suffix says, ``.json`` or ``.pt``.
+    """Write a checkpoint: JSON for a ``.json`` name, tensors for ``.pt``.
+
+    Another name has tensors for what torch made, and JSON for all else.
 
     Raises:
-        InvalidInput: the suffix is another one.
+        NotFound: torch is needed and not installed.
     """
-    if path.suffix == ".json":
+    if path.suffix == ".json" or (path.suffix != ".pt" and data.get("kind") != "dqn"):
         path.write_text(to_json(data) + "\n")
-    elif path.suffix == ".pt":
-        from simgit.agents.dqn import save_pt
-
-        save_pt(data, path)
     else:
-        raise InvalidInput(f"cannot write '{path}': expected a name in {' or '.join(SUFFIXES)}")
+        _torch().save_pt(data, path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint from a file; nothing in it is executed.
+    """Read a checkpoint from a file of either form; nothing in it is executed.
 
     Raises:
-        NotFound: there is no such file.
+        NotFound: there is no such file, or torch is needed and not installed.
         InvalidInput: it is no checkpoint.
     """
     if not path.is_file():
         raise NotFound(f"no such file '{path}'")
-    if path.suffix == ".pt":
-        from simgit.agents.dqn import load_pt
+    content = path.read_bytes()
+    if content.lstrip()[:1] == b"{":
+        return from_json(content)
+    found: Checkpoint = _torch().load_pt(path)
+    return found
 
-        return load_pt(path)
-    return from_json(path.read_bytes())
+
+def _torch() -> Any:
+    try:
+        from simgit.agents import dqn
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise NotFound("checkpoints of tensors need torch: pip install 'simgit[torch]'") from None
+    return dqn

@@ -51,16 +51,24 @@ def make(
     raise NotFound(f"no agent '{name}' (there are: {', '.join(names())})", name=name)
 
 
-def defaults(name: str) -> dict[str, Any]:
-    """Return all settings of an agent with their defaults; empty if it has none.
+def complete(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of an agent, those that are not given with their defaults.
 
     Raises:
         NotFound: see ``make``.
+        InvalidInput: a setting is unknown or out of range.
     """
     if name not in LEARNERS:
-        make(name, 1, 1)
+        make(name, 1, 1, **settings)
         return {}
-    return plain(build(_module(name).Settings, {}))
+    found = build(_module(name).Settings, settings)
+    found.check()
+    return plain(found)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Return all settings of an agent with their defaults; empty if it has none."""
+    return complete(name, {})
 
 
 def load(data: Mapping[str, Any], actions: int | Sequence[str] | None = None) -> Agent:

@@ -59,6 +59,12 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "attach": ("attachments", "Bind a file to a state."),
         "attachments": ("attachments", "List, print or remove what is bound to a state."),
     },
+    "Train agents": {
+        "train": ("train", "Train an agent, or go on with a training."),
+        "evaluate": ("evaluate", "Say how good an agent is."),
+        "step": ("step", "Do one step and show all of it."),
+        "merge": ("merge", "Take the mean of several agents."),
+    },
     "SimKube": {
         "trace": ("trace", "Generate, show, change and check traces."),
         "step": ("step", "Take one step of an agent on a trace, and show all of it."),

@@ -19,7 +19,7 @@ from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, get_setting
 from simgit.sizes import note_size
 from simgit.storage.base import ReadTxn, WriteTxn
 
-_LEAST: Final = 256 << 10
+_LEAST: Final = 64 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
 

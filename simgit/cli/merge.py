@@ -1,0 +1,34 @@
+"""``simgit merge``: several agents become one, in a state with several parents."""
+
+from __future__ import annotations
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.values import REVISION, RUN
+
+
+@command(
+    "merge",
+    example="""\
+simgit merge --average train/a train/b train/c --run train/mean
+simgit train --resume --run train/mean --episodes 120""",
+)
+@click.argument("revisions", nargs=-1, required=True, type=REVISION, metavar="RUN RUN…")
+@click.option("--average", is_flag=True, required=True, help="Take the mean of their agents.")
+@click.option("--run", "name", required=True, type=RUN, help="The run to create.")
+def merge(app: App, revisions: tuple[str, ...], average: bool, name: str, as_json: bool) -> None:
+    """Create a run whose agent is the federated mean of the newest checkpoints of others.
+
+    Its first own state has the others as parents. Networks and tables are averaged; the replay
+    buffer, the counters and the configuration are those of the first.
+    """
+    from simgit.training.average import merge as work
+
+    with app.repository() as repo, app.output() as out:
+        oid = work(repo, name, revisions)
+        if as_json:
+            out.json({"run": name, "oid": oid, "parents": list(revisions)})
+        else:
+            short = out.paint(oid.short(repo.abbreviation), "oid")
+            out.line(f"[{name} {short}] mean of {', '.join(revisions)}")

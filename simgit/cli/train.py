@@ -1,0 +1,205 @@
+"""``simgit train``: the agent loop, from a trace to a trained agent; and going on with it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.environment import SIMKUBE, environment, environment_options
+from simgit.cli.output import Output
+from simgit.cli.training_output import bar, learning_curve, summary, write
+from simgit.cli.values import RUN, settings
+from simgit.errors import NotFound
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+    from simgit.training import Training
+
+F = TypeVar("F", bound=Callable[..., Any])
+AGENT: Final = {
+    "lr": "Learning rate; 0.001, for tables 0.5.",
+    "gamma": "Discount of a step; 0.97.",
+    "epsilon": "Chance of a random action at first; 1.",
+    "epsilon_min": "The same in the end; 0.1.",
+    "epsilon_steps": "Over how many steps it falls; 1000.",
+    "repeat": "Keep up random actions: exponent of durations, 2.",
+    "buffer": "Steps in the replay buffer; 2000.",
+    "batch": "Steps drawn for an update; 32.",
+    "target_sync": "Steps between copies to the target network; 50.",
+    "updates": "Updates after each step; 4.",
+    "n_step": "Steps of a return; 3.",
+    "double": "Double Q-learning.",
+    "duelling": "Duelling networks.",
+    "loss": "What is minimised; huber.",
+    "clip": "The greatest norm of a gradient; 10.",
+}
+"""The settings of agents that have an option of their own; --set knows all."""
+_LAST: Final = 10
+
+
+def _agent_options(function: F) -> F:
+    kinds: dict[str, Any] = {
+        "double": bool,
+        "duelling": bool,
+        "loss": click.Choice(["huber", "mse"]),
+    }
+    kinds |= dict.fromkeys(
+        ("epsilon_steps", "buffer", "batch", "target_sync", "updates", "n_step"), int
+    )
+    for name, text in reversed(AGENT.items()):
+        kind, flag = kinds.get(name, float), "--" + name.replace("_", "-")
+        flag += f"/--no-{flag[2:]}" if kind is bool else ""
+        function = click.option(flag, type=kind, default=None, help=text)(function)
+    return function
+
+
+@command(
+    "train",
+    example="""\
+simgit train --trace traces/cpu-slight.sktrace --agent dqn --episodes 60
+simgit train --resume
+simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set lr=0.01
+simgit train --resume --run high-lr""",
+)
+@environment_options
+@click.option("--agent", help="dqn, greedy, random, heuristic, …; dqn by default.")
+@click.option("--episodes", type=int, help="How many episodes in all; 60 by default.")
+@click.option("--seed", type=int, help="Of the agent and of the episodes; 0 by default.")
+@click.option("--run", type=RUN, help="The run; 'train/<trace>-<agent>-<number>' by default.")
+@click.option("--resume", is_flag=True, help="Go on with --run, or with the newest training.")
+@click.option("--checkpoint-every", "checkpoint", type=int, metavar="N",
+              help="Attach the agent after every N episodes; 10 by default.")  # fmt: skip
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A setting of the agent.")
+@click.option("--curve", metavar="FILE", help="Where the learning curve goes, .png or .svg.")
+@click.option("--out", metavar="DIR", help="Write a run folder: logs, checkpoints, pictures.")
+@_agent_options
+def train(
+    app: App,
+    resume: bool,
+    run: str | None,
+    agent: str | None,
+    episodes: int | None,
+    seed: int | None,
+    checkpoint: int | None,
+    pairs: tuple[str, ...],
+    curve: str | None,
+    out: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train an agent: every step is a state of a run, with checkpoints of the agent attached.
+
+    Without --env the environment is SimKube on the embedded cluster. Training can be interrupted
+    anywhere; --resume goes on from the newest checkpoint, exactly. A run that was branched off
+    another, with settings of its own, goes on from there with these.
+    """
+    where, arguments = environment(app, given)
+    chosen = {k: v for k, v in given.items() if v is not None} | settings(pairs)
+    with _repository(app) as repo:
+        if resume:
+            used = [*arguments, *chosen, *(["agent"] if agent else []), *(["seed"] if seed else [])]
+            if used:
+                raise click.UsageError(
+                    f"--resume goes on with the settings that there are: branch the run with "
+                    f"--set to change '{used[0]}'"
+                )
+            from simgit.training import resume as begin_again
+
+            training = begin_again(repo, run or newest_training(repo), episodes=episodes)
+        else:
+            training = _begin(
+                repo, where, arguments, run, agent or "dqn", chosen,
+                {"episodes": episodes, "seed": seed, "checkpoint": checkpoint},
+            )  # fmt: skip
+        with app.output() as output:
+            _go(app, repo, training, output, curve, out, as_json)
+
+
+def _repository(app: App) -> Repository:
+    try:
+        return app.repository()
+    except NotFound as error:
+        raise NotFound(f"{error}; create one with 'simgit init'") from None
+
+
+def _begin(
+    repo: Repository,
+    where: str,
+    arguments: dict[str, Any],
+    run: str | None,
+    agent: str,
+    chosen: dict[str, Any],
+    given: dict[str, Any],
+) -> Training:
+    from simgit.training import Config
+    from simgit.training import train as begin
+
+    label = _label(where, arguments)
+    shown = {key: value for key, value in arguments.items() if key != "trace"}
+    about = {"id": where, **({"trace": label} if "trace" in arguments else {}), **shown}
+    times = {name: value for name, value in given.items() if value is not None}
+    config = Config(agent, chosen, **times, environment=about)
+    return begin(repo, run or free_name(repo, f"train/{label}-{agent}"), config, where, arguments)
+
+
+def _label(where: str, arguments: dict[str, Any]) -> str:
+    text = Path(str(arguments.get("trace", "cpu-slight"))).stem
+    return text if where.startswith(SIMKUBE) else where.split(":")[-1].replace("/", "-")
+
+
+def free_name(repo: Repository, stem: str) -> str:
+    """Return the stem with the first number that no run has."""
+    taken = set(repo.run_names())
+    return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
+
+
+def newest_training(repo: Repository) -> str:
+    """Return the training that was begun last, of those that are not completed if there is one.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = [info for info in repo.runs() if info.oid is not None and "training" in info.config]
+    if not found:
+        raise NotFound("no training to resume: begin one with 'simgit train'")
+    return max(found, key=lambda info: (info.status != "completed", info.created)).name
+
+
+def _go(
+    app: App,
+    repo: Repository,
+    training: Training,
+    output: Output,
+    curve: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    began, before = time.monotonic(), training.done
+    run, config = training.run, training.config
+    folder = None
+    if out is not None:
+        from simgit.training.folder import RunFolder
+
+        folder = RunFolder(app.path(out), repo, training, app.words or sys.argv[1:])
+    try:
+        with training, bar(training) as tell:
+            training.finish(
+                tell if folder is None else folder.telling(tell),
+                None if folder is None else folder.step,
+            )
+    except KeyboardInterrupt:
+        repo.set_status(run, "paused")
+        print(f"interrupted; go on with: simgit train --resume --run {run}", file=sys.stderr)
+        raise
+    if folder is not None:
+        folder.finish()
+    seconds = time.monotonic() - began
+    picture = learning_curve(app, repo, run, curve)
+    record = summary(repo, run, config, training, seconds, before) | {"curve": picture}
+    output.json(record) if as_json else write(output, record)

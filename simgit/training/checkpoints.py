@@ -1,0 +1,135 @@
+"""Checkpoints of agents in a repository: which state has one, and whose settings were in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from simgit import attachments
+from simgit.agents import Agent
+from simgit.errors import InvalidInput, NotFound
+from simgit.gym.agentview import View
+from simgit.oid import Oid
+from simgit.repository import Repository
+from simgit.training.config import Config
+
+AGENT: Final = "agent"
+"""The name of the attachment: an agent's whole checkpoint, as ``Agent.state`` returns it."""
+
+
+def newest(repo: Repository, revision: str) -> Oid | None:
+    """Return the newest state up to a revision that has a checkpoint between two episodes."""
+    # by its oid: the name of an episode would stand for that episode's states alone
+    states = repo.trajectory(repo.resolve(revision))
+    starts = states.episode_starts
+    oids = states.oids
+    with repo.odb.read() as txn:
+        for i in range(len(oids) - 1, -1, -1):
+            between = i + 1 == len(oids) or bool(starts[i + 1])
+            if between and attachments.is_bound(txn, oids[i], AGENT):
+                return oids[i]
+    return None
+
+
+def load(repo: Repository, revision: str) -> Mapping[str, Any]:
+    """Return the newest checkpoint up to a revision.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = newest(repo, revision)
+    if found is None:
+        raise NotFound(f"no checkpoint of an agent in '{revision}': train it first", name=revision)
+    data: Mapping[str, Any] = repo.attachment(found, AGENT)
+    return data
+
+
+class Stages:
+    """The configurations that were in force along the history of a run.
+
+    A run that was branched off another has the other's up to the state where it left.
+    """
+
+    def __init__(self, repo: Repository, run: str) -> None:
+        """Read the configurations of a run and of those that it comes from.
+
+        Raises:
+            InvalidInput: one is none of a training, or changes the environment.
+        """
+        self._stages: list[tuple[int, Config]] = []
+        last: int | None = None
+        for info in repo.lineage(run):
+            left = -1 if info.branch_point is None else repo.state(info.branch_point).step
+            if last is None or left < last:  # an empty stretch has no configuration of its own
+                self._stages.append((left, Config.of(info.config, info.name)))
+                last = left
+            if left < 0:
+                break
+        self._stages.reverse()
+        if any(each.environment != self._stages[0][1].environment for _, each in self._stages):
+            raise InvalidInput(
+                f"run '{run}' has other settings of the environment than what it was branched "
+                "off: a history has one environment, so train anew",
+                path="environment",
+            )
+
+    def at(self, step: int) -> Config:
+        """Return what was in force for the action that followed a state."""
+        found = self._stages[0][1]
+        for left, config in self._stages:
+            if step >= left:
+                found = config
+        return found
+
+
+class StagedAgent:
+    """An agent whose settings change where its run was branched off, everything else staying."""
+
+    def __init__(self, stages: Stages, env: Any, view: View) -> None:
+        """Make the agent of the environment's present step, with nothing learned."""
+        self._stages = stages
+        self._env = env
+        self._view = view
+        self._config = stages.at(env.step_count)
+        self._agent = self._make()
+
+    def _make(self) -> Agent:
+        return self._config.make_agent(self._view.size, self._view.actions)
+
+    def _here(self) -> Agent:
+        config = self._stages.at(self._env.step_count)
+        if config is not self._config:
+            state, self._config = self._agent.state(), config
+            self._agent = self._make()
+            self._agent.load(state)
+        return self._agent
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that are in force."""
+        return self._here().settings
+
+    @property
+    def values(self) -> Any:
+        """What the agent thinks of all actions, if it says: a function of observations."""
+        return getattr(self._here(), "values", None)
+
+    def act(self, observation: Any, *, explore: bool) -> int:
+        """Act as what the agent is at this step."""
+        return self._here().act(observation, explore=explore)
+
+    def observe(self, *transition: Any) -> None:
+        """Take in a step; settings change before the next action only."""
+        self._agent.observe(*transition)
+
+    def update(self) -> dict[str, float]:
+        """Learn from it."""
+        return self._agent.update()
+
+    def state(self) -> dict[str, Any]:
+        """Return the checkpoint."""
+        return self._agent.state()
+
+    def load(self, data: Mapping[str, Any]) -> None:
+        """Become the agent of a checkpoint."""
+        self._agent.load(data)

@@ -1,0 +1,84 @@
+"""The settings of a training, as they stand in the configuration of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from simgit import agents
+from simgit.agents import Agent
+from simgit.errors import InvalidInput
+
+SEED_STRIDE: Final = 1000
+"""Episode n of a run begins with the seed ``seed + n * SEED_STRIDE``, as in the earlier loop."""
+_SECTIONS: Final = ("agent", "training", "environment")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Which agent learns, for how long; ``settings`` are the agent's, all of them.
+
+    ``checkpoint`` is after how many episodes the agent is attached to the newest state.
+    ``environment`` only tells what the run's root state holds; it cannot be changed.
+    """
+
+    agent: str = "dqn"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    episodes: int = 60
+    seed: int = 0
+    checkpoint: int = 10
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fill in the agent's defaults; raise NotFound or InvalidInput for what is not possible."""
+        for name, least in (("episodes", 1), ("seed", 0), ("checkpoint", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise InvalidInput(f"bad {name} '{value}', expected {least} or more", path=name)
+        object.__setattr__(self, "settings", agents.complete(self.agent, self.settings))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the configuration of the run."""
+        training = {name: getattr(self, name) for name in _TRAINING}
+        return {
+            "agent": {"name": self.agent, **self.settings},
+            "training": training,
+            "environment": dict(self.environment),
+        }
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], run: str) -> Config:
+        """Return what a run's configuration says; ``lr`` at its top stands for ``agent.lr``.
+
+        Raises:
+            InvalidInput: it is none of a training, or has a setting that there is not.
+        """
+        agent = dict(config.get("agent") or {})
+        name = agent.pop("name", None)
+        if name is None:
+            raise InvalidInput(f"run '{run}' is not of a training: its configuration has no agent")
+        training = {k: v for k, v in dict(config.get("training") or {}).items() if k in _TRAINING}
+        for key, value in config.items():
+            if key in _SECTIONS:
+                continue
+            if key in agents.defaults(name):
+                agent[key] = value
+            elif key in _TRAINING:
+                training[key] = value
+            else:
+                raise InvalidInput(f"agent '{name}' has no setting '{key}'", path=key)
+        return cls(name, agent, **training, environment=config.get("environment") or {})
+
+    def make_agent(self, observation_size: int, actions: tuple[str, ...]) -> Agent:
+        """Return the agent before it has learned anything."""
+        return agents.make(self.agent, observation_size, actions, self.seed, **self.settings)
+
+    def episode_seed(self, number: int) -> int:
+        """Return the seed that episode ``number``, counted from 1, is reset with."""
+        return self.seed + number * SEED_STRIDE
+
+
+_TRAINING: Final = tuple(
+    each.name for each in fields(Config) if each.name not in ("agent", "settings", "environment")
+)

@@ -1,0 +1,241 @@
+"""How good an agent is: solve rate, steps and returns, with the intervals that hold the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from simgit import agents
+from simgit.agents import Agent
+from simgit.errors import InvalidInput, NotFound
+from simgit.gym import Recorder
+from simgit.gym.agentview import View, make
+from simgit.kube.catalogue import Catalogue, catalogue
+from simgit.kube.scenario_names import parse_scenario
+from simgit.kube.trace import Trace
+from simgit.kube.trace_format import trace_id
+from simgit.plot.curves import t_quantile
+from simgit.repository import Repository
+from simgit.training import checkpoints
+from simgit.training.loop import Episode, episode
+
+CONFIDENCE: Final = 0.95
+_Z: Final = 1.959963984540054
+"""The quantile of the normal distribution for that."""
+BASE_SEED: Final = 1_000_000
+"""Evaluation resets with seeds from here on, which no training of a usual length uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean, and the interval that holds the true one with 95 % confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+    def plain(self) -> dict[str, float]:
+        """Return it as what JSON can hold."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What came of episodes on one trace, or on all. ``steps`` are of solved episodes only.
+
+    ``solved`` and ``rate`` are None where an episode's end is no goal, outside of SimKube.
+    ``fewest`` is how many steps would do, None where that is not known; ``optimal`` counts the
+    episodes that took no more.
+    """
+
+    name: str
+    episodes: int
+    lengths: Estimate
+    returns: Estimate
+    solved: int | None = None
+    rate: Estimate | None = None
+    steps: Estimate | None = None
+    fewest: int | None = None
+    optimal: int | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {
+            "name": self.name, "episodes": self.episodes, "return": self.returns.plain(),
+            "length": self.lengths.plain(), "solved": self.solved,
+            "solve_rate": self.rate.plain() if self.rate else None,
+            "steps": self.steps.plain() if self.steps else None,
+            "fewest": self.fewest, "optimal": self.optimal,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The scores of an agent, and the run that holds every step (None if nothing was recorded)."""
+
+    agent: str
+    scores: Sequence[Score]
+    total: Score
+    run: str | None
+
+
+def proportion(count: int, total: int) -> Estimate:
+    """Return a rate with Wilson's interval, which is right for rates near 0 and 1 too."""
+    share = count / total
+    wide = 1 + _Z**2 / total
+    middle = (share + _Z**2 / (2 * total)) / wide
+    half = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2)) / wide
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """Return a mean with the interval of Student's t; of a single value that is the value."""
+    found = np.asarray(values, np.float64)
+    average = float(found.mean())
+    if len(found) == 1:
+        return Estimate(average, average, average)
+    half = t_quantile(0.5 + CONFIDENCE / 2, len(found) - 1) * float(found.std(ddof=1))
+    half /= math.sqrt(len(found))
+    return Estimate(average, average - half, average + half)
+
+
+def score(name: str, results: Sequence[Episode], fewest: Mapping[str, int]) -> Score:
+    """Sum up episodes."""
+    lengths = mean([each.length for each in results])
+    returns = mean([each.return_ for each in results])
+    if any(each.trace is None for each in results):
+        return Score(name, len(results), lengths, returns)
+    solved = [each for each in results if each.terminated]
+    known = [each for each in results if each.trace in fewest]
+    optimal = sum(each.terminated and each.length <= fewest[each.trace or ""] for each in known)
+    return Score(
+        name, len(results), lengths, returns, len(solved), proportion(len(solved), len(results)),
+        mean([each.length for each in solved]) if solved else None,
+        fewest.get(name), optimal if known else None,
+    )  # fmt: skip
+
+
+def fewest_steps(traces: Catalogue, target: int) -> dict[str, int]:
+    """Return in how many steps traces can be solved, of those whose names say what they are."""
+    found = {name: _fewest(name, trace, target) for name, trace in traces.items()}
+    return {name: steps for name, steps in found.items() if steps is not None}
+
+
+def _fewest(name: str, trace: Trace, target: int) -> int | None:
+    try:
+        scenario = parse_scenario(name)
+    except (InvalidInput, NotFound):
+        return None
+    same = scenario.target == target and trace_id(scenario.trace) == trace_id(trace)
+    return scenario.steps if same else None
+
+
+# --- the agent ---
+
+
+def agent_of(repo: Repository | None, subject: str, view: View, seed: int = 0) -> Agent:
+    """Return the agent that a text means: a policy, a file of a checkpoint, a run or a state.
+
+    Raises:
+        NotFound: it is none of these, or there is no checkpoint.
+        InvalidInput: the agent is one of another environment.
+    """
+    known = repo is not None and subject in repo.run_names()
+    if subject in agents.names() and not known:
+        return agents.make(subject, view.size, view.actions, seed)
+    if Path(subject).is_file() and not known:
+        data: Mapping[str, Any] = agents.read_checkpoint(Path(subject))
+    elif repo is not None:
+        data = checkpoints.load(repo, subject)
+    else:
+        raise NotFound(f"no policy, run or checkpoint '{subject}'", name=subject)
+    if data.get("observation_size", view.size) != view.size:
+        raise InvalidInput(
+            f"'{subject}' was trained on observations of size {data['observation_size']}, "
+            f"not {view.size}"
+        )
+    return agents.load(data, view.actions)
+
+
+def environment_of(
+    repo: Repository | None, subject: str, changes: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return name and arguments of what an agent was trained in, with some arguments changed.
+
+    Raises:
+        InvalidInput: that is not known.
+    """
+    described: Mapping[str, Any] = {}
+    if repo is not None and subject not in agents.names() and not Path(subject).is_file():
+        described = repo.origin(subject).get("environment") or {}
+    name = described.get("id") or "simgit/SimKube-v0"
+    return name, {**(described.get("kwargs") or {}), **changes}
+
+
+# --- the evaluation ---
+
+
+def evaluate(
+    subject: str,
+    environment: str,
+    arguments: Mapping[str, Any],
+    *,
+    repo: Repository | None = None,
+    run: str | None = None,
+    episodes: int = 1,
+    seed: int = BASE_SEED,
+    tell: Callable[[Episode], None] | None = None,
+) -> Evaluation:
+    """Let an agent act without exploring or learning, and sum up what came of it.
+
+    Args:
+        subject: a policy, a run or another revision, or a file of a checkpoint.
+        environment: a registered environment.
+        arguments: of the environment; ``trace`` is what SimKube's traces are.
+        repo: where the subject is, and where to record.
+        run: the run that is recorded; None for none.
+        episodes: how many on each trace.
+        seed: of the first episode; the others follow.
+        tell: called with each episode.
+
+    Raises:
+        NotFound, InvalidInput: see ``agent_of`` and ``simgit.gym.agentview.make``.
+    """
+    if episodes < 1:
+        raise InvalidInput(f"bad number of episodes '{episodes}', expected 1 or more")
+    traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
+    env: Any = make(environment, **dict(arguments))
+    view = View(env)
+    agent = agent_of(repo, subject, view, seed)
+    if run is not None and repo is not None:
+        config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
+        env = Recorder(env, repo, run, config=config)
+    try:
+        results = []
+        for number, options in enumerate(_tasks(traces, episodes), start=1):
+            done = episode(
+                env, agent, view, seed + number, number=number, learn=False, options=options
+            )
+            results.append(done)
+            if tell is not None:
+                tell(done)
+    finally:
+        env.close()
+    fewest = fewest_steps(traces, arguments.get("target", 3))
+    names = list(traces) or [environment]
+    scores = [
+        score(name, results[i * episodes : (i + 1) * episodes], fewest)
+        for i, name in enumerate(names)
+    ]
+    return Evaluation(subject, scores, score("all", results, fewest), run)
+
+
+def _tasks(traces: Catalogue, episodes: int) -> Iterable[dict[str, Any] | None]:
+    for name in traces or [None]:
+        for _ in range(episodes):
+            yield None if name is None else {"trace": name}

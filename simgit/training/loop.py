@@ -1,0 +1,113 @@
+"""One step and one episode: the only place where an agent and an environment meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.agents import Agent
+
+Vector = npt.NDArray[np.float32]
+
+
+class Env(Protocol):
+    """What the loop needs of an environment; Gymnasium's two methods."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Do an action."""
+
+
+class Seen(Protocol):
+    """How an agent sees an environment; ``simgit.gym.agentview.View``."""
+
+    actions: tuple[str, ...]
+
+    def vector(self, observation: Any) -> Vector:
+        """Return what the agent is shown of an observation."""
+
+    def action(self, number: int) -> int:
+        """Return the environment's action of a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step: what the agent saw, what it did, what came of it, what it learned."""
+
+    before: Vector
+    number: int
+    action: str
+    reward: float
+    after: Vector
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over."""
+        return self.terminated or self.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A whole episode. ``trace`` is the name of SimKube's trace, None elsewhere."""
+
+    number: int
+    seed: int
+    length: int
+    return_: float
+    terminated: bool
+    trace: str | None
+    metrics: Mapping[str, float]
+
+
+Watch = Callable[[Transition], None]
+
+
+def step(env: Env, agent: Agent, view: Seen, before: Vector, *, learn: bool) -> Transition:
+    """Let the agent act once; if it learns, it explores, is told what came of it, and updates."""
+    number = agent.act(before, explore=learn)
+    observation, reward, terminated, truncated, info = env.step(view.action(number))
+    after, metrics = view.vector(observation), {}
+    if learn:
+        agent.observe(before, number, float(reward), after, terminated, truncated)
+        metrics = agent.update()
+    return Transition(
+        before, number, view.actions[number], float(reward), after, terminated, truncated, info,
+        metrics,
+    )  # fmt: skip
+
+
+def episode(
+    env: Env,
+    agent: Agent,
+    view: Seen,
+    seed: int,
+    *,
+    number: int = 1,
+    learn: bool = True,
+    options: dict[str, Any] | None = None,
+    watch: Watch | None = None,
+) -> Episode:
+    """Reset the environment with a seed and let the agent act until the episode is over."""
+    observation, info = env.reset(seed=seed, options=options)
+    seen, length, total = view.vector(observation), 0, 0.0
+    while True:
+        done = step(env, agent, view, seen, learn=learn)
+        seen, length, total = done.after, length + 1, total + done.reward
+        if watch is not None:
+            watch(done)
+        if done.ended:
+            named = info.get("trace")
+            trace = named if isinstance(named, str) else None
+            return Episode(number, seed, length, total, done.terminated, trace, done.metrics)
