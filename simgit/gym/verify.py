@@ -153,12 +153,16 @@ class Verdict:
         return {"result": self.result, "driver": self.driver, **self.details}
 
 
-def judge(repo: Repository, run: str, *, trust: Trust = True) -> Verdict:
+def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
     """Check the first episode of a run, and note the verdict with the run.
 
-    Its actions are executed again from the making of the environment, and once more from the first
-    snapshot that has states after it. By default the snapshots' pickles are loaded: who calls this
-    has just made them.
+    Its actions are executed again from the making of the environment, and once more from the
+    newest snapshot that has states after it.
+
+    Args:
+        repo: the repository.
+        run: the run's name.
+        trust: see ``restore``; who has just recorded the run may well trust it.
 
     Raises:
         NotFound: there is no such run, or its environment is not installed.
