@@ -295,7 +295,7 @@ class Refs:
         check_name(name)
         self._claim(txn, RUNS, name, "run")
         self._put(txn, RUNS + name, ref_fields(ref))
-        self._log(txn, RUNS + name, None, ref.oid, message)
+        self.log_entry(txn, RUNS + name, None, ref.oid, message)
 
     def update_run(
         self, txn: WriteTxn, name: str, old: RunRef, new: RunRef, message: str | None
@@ -310,9 +310,9 @@ class Refs:
             raise Conflict(f"run '{name}' moved since it was read", name=name)
         self._put(txn, RUNS + name, ref_fields(new))
         if message is not None:
-            self._log(txn, RUNS + name, old.oid, new.oid, message)
+            self.log_entry(txn, RUNS + name, old.oid, new.oid, message)
             if self.head(txn) == name:
-                self._log(txn, HEAD, old.oid, new.oid, message)
+                self.log_entry(txn, HEAD, old.oid, new.oid, message)
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
         """Remove a run; its reflog stays."""
@@ -320,7 +320,7 @@ class Refs:
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
-        self._log(txn, RUNS + name, ref.oid, None, message)
+        self.log_entry(txn, RUNS + name, ref.oid, None, message)
         return ref
 
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
@@ -342,7 +342,7 @@ class Refs:
         self._put(txn, RUNS + new, ref_fields(ref))
         moved_to = self.move_log(txn, RUNS + old, 0, RUNS + new)
         self._rename_parent(txn, old, new)
-        self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
+        self.log_entry(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
         if self.head(txn) == old:
             self.set_head(txn, new, f"branch: renamed {old} to {new}")
         return moved_to
@@ -360,14 +360,14 @@ class Refs:
             self._release(txn, TAGS, name)
         self._claim(txn, TAGS, name, "tag")
         self._put(txn, TAGS + name, ref_fields(ref))
-        self._log(txn, TAGS + name, old, ref.oid, f"tag: {name}")
+        self.log_entry(txn, TAGS + name, old, ref.oid, f"tag: {name}")
 
     def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
         """Remove a tag; its reflog stays."""
         ref = self.tag(txn, name)
         txn.delete("refs", (TAGS + name).encode())
         self._release(txn, TAGS, name)
-        self._log(txn, TAGS + name, ref.oid, None, f"tag: deleted {name}")
+        self.log_entry(txn, TAGS + name, ref.oid, None, f"tag: deleted {name}")
         return ref
 
     def set_head(self, txn: WriteTxn, target: str | Oid, message: str) -> None:
@@ -375,7 +375,7 @@ class Refs:
         old = self.head_oid(txn)
         value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
         txn.put("refs", b"HEAD", pack_ref(value))
-        self._log(txn, HEAD, old, self.head_oid(txn), message)
+        self.log_entry(txn, HEAD, old, self.head_oid(txn), message)
 
     def move_head(self, txn: WriteTxn, oid: Oid, message: str) -> None:
         """Move a detached HEAD."""
@@ -404,7 +404,10 @@ class Refs:
     def _release(self, txn: WriteTxn, space: str, name: str) -> None:
         txn.delete("meta", b"fold\0" + (space + fold(name)).encode())
 
-    def _log(self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str) -> None:
+    def log_entry(
+        self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str
+    ) -> None:
+        """Add an entry to a ref's log."""
         entry = ref_fields(LogEntry(old, new, now(), message))
         number = self._next_entry(txn, ref)
         txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), pack_ref(entry))
@@ -449,16 +452,16 @@ class Refs:
                 self._set_back(txn, ref, before[ref], fields)
         for ref, fields in refs.items():
             if ref != HEAD and (before[ref] or fields):
-                self._log(txn, ref, _oid_in(before[ref]), _oid_in(fields), message)
+                self.log_entry(txn, ref, _oid_in(before[ref]), _oid_in(fields), message)
         if self.head_oid(txn) != head:
-            self._log(txn, HEAD, head, self.head_oid(txn), message)
+            self.log_entry(txn, HEAD, head, self.head_oid(txn), message)
 
     def end_log(self, txn: WriteTxn, ref: str, message: str) -> None:
         """Let the reflog of a run end where the run is, after entries were moved to it."""
         newest = next(self.log(txn, ref), None)
         oid = _oid_in(self._fields_of(txn, ref))
         if newest is not None and newest.new != oid:
-            self._log(txn, ref, newest.new, oid, message)
+            self.log_entry(txn, ref, newest.new, oid, message)
 
     def _fields_of(self, txn: ReadTxn, ref: str) -> dict[str, Any] | None:
         value = txn.get("refs", ref.encode())
