@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     example="""\
 simgit gc --dry-run
 simgit gc --list-unreachable
-simgit gc --grace 3d --keep 'agent: last 5, every 100, best 3 by return; video: last 1'""",
+simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
 )
 @click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
 @click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
