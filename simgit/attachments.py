@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from simgit import trees
+from simgit.codec import decode_name
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
 from simgit.objects import Binding
@@ -78,7 +79,7 @@ def attachments(odb: ObjectDatabase, txn: ReadTxn, state: Oid) -> dict[str, Targ
     for key, _ in txn.scan(_TABLE, state, last):
         target = _target(odb, txn, key)
         assert target is not None
-        found[key[OID_SIZE:].decode()] = target
+        found[decode_name(key[OID_SIZE:])] = target
     return found
 
 

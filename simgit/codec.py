@@ -115,6 +115,18 @@ def _sequence(value: Any, path: str, depth: int) -> Any:
     return items if isinstance(value, list) else msgpack.ExtType(_TUPLE, _pack(items))
 
 
+def decode_name(data: bytes) -> str:
+    """Return a name that is part of a key.
+
+    Raises:
+        Integrity: it is not UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Integrity("a name in a key is damaged") from None
+
+
 def decode_value(data: bytes) -> Any:
     """Return the value that ``data`` is the canonical encoding of.
 

@@ -262,6 +262,10 @@ class Journal(Storage):
         """Begin a read transaction."""
         return self._storage.read()
 
+    def audit(self) -> list[str]:
+        """Return what is wrong with the structure of the file."""
+        return self._storage.audit()
+
     def compact(self) -> bool:
         """Give unused space back, if that can be done now."""
         return self._storage.compact()

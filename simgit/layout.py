@@ -8,7 +8,7 @@ from typing import Final
 from simgit.errors import Format, Integrity, NotFound, Storage
 from simgit.storage import durable
 
-FORMAT: Final = 0
+FORMAT: Final = 1
 """The version of what is stored; see docs/object-format.md and docs/store-layout.md."""
 DIRECTORY: Final = ".simgit"
 _FILE: Final = "format"

@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.codec import pack_record, unpack_value
+from simgit.codec import decode_name, pack_record, unpack_value
 from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
 from simgit.oid import Oid
@@ -263,12 +263,12 @@ class Refs:
     def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
         """Yield name and ref of all runs, ordered by name."""
         for key, value in txn.scan("refs", b"runs/", b"runs0"):
-            yield key[len(RUNS) :].decode(), _decode_run(value)
+            yield decode_name(key[len(RUNS) :]), _decode_run(value)
 
     def tags(self, txn: ReadTxn) -> Iterator[tuple[str, TagRef]]:
         """Yield name and ref of all tags, ordered by name."""
         for key, value in txn.scan("refs", b"tags/", b"tags0"):
-            yield key[len(TAGS) :].decode(), _decode(value, TagRef)
+            yield decode_name(key[len(TAGS) :]), _decode(value, TagRef)
 
     def head(self, txn: ReadTxn) -> str | Oid:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""

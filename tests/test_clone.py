@@ -149,8 +149,8 @@ def test_a_copy_of_an_idle_repository_is_audited_once(
 ) -> None:
     shutil.copytree(source, tmp_path / "copy")
     audits: list[Path] = []
-    audit = files._audit
-    monkeypatch.setattr(files, "_audit", lambda data: audits.append(data) or audit(data))
+    audit = files.audit
+    monkeypatch.setattr(files, "audit", lambda data: audits.append(data) or audit(data))
     for _ in range(2):
         with Repository.open(tmp_path / "copy") as repo:
             assert repo.fsck().is_clean

@@ -213,7 +213,8 @@ def test_the_recorder_is_a_wrapper_like_others(repo: Repository) -> None:
     spec = env.spec
     assert spec is not None
     assert json.loads(spec.to_json())["additional_wrappers"][-1]["kwargs"] == {
-        "repo": ":memory:", "run": "a/b", "provenance": True, "flush_every": 9, "snapshots": "auto",
+        "repo": ":memory:", "run": "a/b", "provenance": True, "self_check": True, "flush_every": 9,
+            "snapshots": "auto",
     }  # fmt: skip
     env.reset(seed=1)
     assert env.get_wrapper_attr("return_queue").maxlen == 100

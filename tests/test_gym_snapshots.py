@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import Any
 
 import gymnasium
@@ -168,3 +170,66 @@ def test_without_snapshots_there_are_none() -> None:
     env.close()
     assert all("snapshot" not in repo.attachments(f"main@{i}") for i in range(6))
     assert NEVER > 2**61
+
+
+# --- the self-check ----------------------------------------------------------------------------
+
+
+class Unsteady(gymnasium.Env[Any, Any]):
+    """Does something else each time."""
+
+    observation_space = gymnasium.spaces.Discrete(1 << 40)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action: Any) -> Any:
+        return time.monotonic_ns() % (1 << 40), 0.0, False, False, {}
+
+
+def verdict(repo: Repository, env: Any, steps: int = 5, **options: Any) -> Any:
+    recorder = Recorder(env, repo, provenance=False, **options)
+    recorder.reset(seed=1)
+    for _ in range(steps):
+        recorder.step(0)
+    recorder.close()
+    return repo.run().metadata.get("verdict")
+
+
+def test_a_run_says_whether_it_is_exact() -> None:
+    cartpole: Any = gymnasium.make("CartPole-v1")
+    found = verdict(Repository.init(":memory:"), cartpole)
+    assert found["result"] == "exact"
+    found = verdict(Repository.init(":memory:"), Unsteady())
+    assert (found["result"], found["step"], found["field"]) == (
+        "not deterministic",
+        1,
+        "observation",
+    )
+    opaque = gymnasium.wrappers.TransformReward(cartpole, lambda reward: reward)
+    found = verdict(Repository.init(":memory:"), opaque)
+    assert found["result"] == "unknown"
+    assert "'func'" in found["reason"]
+    assert verdict(Repository.init(":memory:"), cartpole, self_check=False) is None
+
+
+def test_the_check_comes_after_the_first_episode_and_once() -> None:
+    repo = Repository.init(":memory:")
+    env = Recorder(gymnasium.make("CartPole-v1"), repo, provenance=False)
+    env.reset(seed=1)
+    env.step(0)
+    assert "verdict" not in repo.run().metadata
+    random.seed(5)
+    before = random.getstate()
+    env.reset()
+    assert random.getstate() == before
+    assert repo.run().metadata["verdict"]["result"] == "exact"
+    repo.configure("main", metadata={"verdict": "mine"})
+    env.reset()
+    env.close()
+    assert repo.run().metadata["verdict"] == "mine"

@@ -243,6 +243,7 @@ def test_lanes_have_snapshots_of_their_own(repo: Repository) -> None:
         found = [i for i in range(61) if "snapshot" in repo.attachments(f"main/{lane}@{i}")]
         assert found[0] == 0
         assert len(found) >= 3
+        assert repo.run(f"main/{lane}").metadata["verdict"]["result"] == "exact"
         session = repo.attachment(f"main/{lane}@0", "session")
         assert session == {"seed": 1 + lane}
 

@@ -18,7 +18,7 @@ class Reader:
     """Reads the rows of a line; every number in it stands on the page."""
 
     def __init__(self, directory: Path) -> None:
-        assert (directory / "format").read_text() == "0\n"
+        assert (directory / "format").read_text() == "1\n"
         self.env = lmdb.open(str(directory), readonly=True, max_dbs=16, lib_version=0)
 
     def table(self, name: str) -> dict[bytes, bytes]:

@@ -15,6 +15,7 @@ from simgit.bundle.pieces import encode_piece
 from simgit.bundle.records import RecordWriter, Write
 from simgit.bundle.select import Selection, select
 from simgit.bundle.states import encode_head, encode_rows
+from simgit.codec import decode_name
 from simgit.errors import Integrity
 from simgit.objects import Binding
 from simgit.odb import ObjectDatabase, encode_loose, loose_base, loose_chunks
@@ -126,7 +127,7 @@ class _Creation:
     def _find_bindings(self, txn: ReadTxn) -> None:
         """Find the attachments to take along, by the places of their states."""
         for key, oid in txn.scan("attachments"):
-            name = key[OID_SIZE:].decode()
+            name = decode_name(key[OID_SIZE:])
             if self.names is not None and name not in self.names:
                 continue
             place = self.odb.states.locate(txn, key[:OID_SIZE])

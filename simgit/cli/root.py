@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start and record": {
         "init": ("start", "Create a repository."),
         "commit": ("record", "Record a state, or a stream of states."),
+        "record": ("gymnasium_record", "Record a Gymnasium environment."),
     },
     "Look at history and data": {
         "log": ("log", "Show the states that lead to a revision."),

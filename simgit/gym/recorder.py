@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter as _clock
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from simgit.errors import Conflict
+from simgit.errors import Conflict, Divergence, InvalidInput
 from simgit.gym import spec as specs
-from simgit.gym.session import Session, open_repository, seed_in_use
+from simgit.gym.catchup import CatchUp
+from simgit.gym.restore import Trust, restore
+from simgit.gym.selfcheck import SECONDS
+from simgit.gym.session import Session, check_open, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
 from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
 from simgit.oid import Oid
@@ -45,6 +48,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         step_trigger: Trigger | str | None = None,
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
+        self_check: bool = True,
         **flush: Any,
     ) -> None:
         """Wrap an environment.
@@ -61,6 +65,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             config: the run's configuration; keys may be dotted.
             provenance: whether versions, machine, command line, and commit and diff of the
                 script's code are kept with the run.
+            self_check: whether the first episode of a new run, if it is a short one, is executed
+                again in another environment, to note with the run whether it is exact.
             flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
                 ``background`` of ``Repository.recorder``.
 
@@ -68,7 +74,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             Conflict: the run is being recorded by somebody else.
             InvalidInput: the run is completed, or of another environment.
         """
-        saved = {"run": run, "provenance": provenance, **flush}
+        saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
         saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
@@ -86,6 +92,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             snapshots, load_trigger(episode_trigger), load_trigger(step_trigger), self._note
         )
         self._begin()
+        self._unchecked = self_check and self._count < 0
 
     def _begin(self) -> None:
         info = self._repo.run(self._session.recorder.run)
@@ -94,7 +101,55 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._first = True
         self._append = self._session.recorder.append
         self._snapshots.start(self._count)
+        self._catch_up: CatchUp | None = None
         self._next = -1  # the first step has more to do
+
+    @classmethod
+    def resume(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        *,
+        at: str | int | Oid | None = None,
+        env: gymnasium.Env[Any, Any] | None = None,
+        trust: Trust = None,
+        **options: Any,
+    ) -> Self:
+        """Return a live environment at a run's newest state, being recorded on from there.
+
+        With ``at`` it is live at an earlier state of the run and catches up first: until the
+        newest state is reached what happens is compared with what is recorded, then appended.
+
+        Args:
+            repo: the repository.
+            run: the run, or a branch that was just made.
+            at: an earlier state of the run: a step, a revision, an oid.
+            env: an environment to use, made as the recorded one was; if not given, it is made.
+            trust: see ``restore``.
+            options: further arguments of ``Recorder``.
+
+        Raises:
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
+            Conflict: the run is being recorded by somebody else.
+        """
+        repo = open_repository(repo)
+        tip = repo.resolve(run)
+        start = tip if at is None else _state_of(repo, run, at)
+        check_open(repo, run)
+        recorder = cls(restore(repo, start, env=env, trust=trust), repo, run, **options)
+        recorder._continue(repo, run, len(repo.trajectory(start)) - 1)
+        return recorder
+
+    def _continue(self, repo: Repository, run: str, step: int) -> None:
+        """Go on from a recorded state with an environment that is not a new one."""
+        self._session.is_new = False
+        self._count = step
+        self._episodes = sum(repo.trajectory(run)[: step + 1].episode_starts)
+        self._snapshots.start(step)
+        catch_up = CatchUp(repo, run, step)
+        if not catch_up.is_done:
+            self._catch_up = catch_up
+            self._append = catch_up.append
 
     # --- what a script meets ---
 
@@ -130,11 +185,14 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             InvalidInput: the options, or what came of them, have no encoding.
             Conflict: see ``step``.
         """
-        self._reopen()
         kept = keep_reset(seed, options)
-        self._snapshots.before_reset(
-            self.env, self._count, self._episodes + 1, self._session.recorder
-        )
+        self._reopen()
+        if self._unchecked and self._episodes:
+            self._check_itself()
+        if self._catch_up is None:
+            self._snapshots.before_reset(
+                self.env, self._count, self._episodes + 1, self._session.recorder
+            )
         self._count += 1
         try:
             result = self.env.reset(seed=seed, options=options)
@@ -147,8 +205,12 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._fail(error, kept)
             raise
         self._episodes += 1
-        self._snapshots.after_reset(self.env, self._count, self._episodes, self._session.recorder)
-        self._next = self._snapshots.next
+        if self._catch_up is None:
+            target = self._session.recorder
+            self._snapshots.after_reset(self.env, self._count, self._episodes, target)
+            self._next = self._snapshots.next
+        else:
+            self._caught_up()
         return result
 
     def attach(self, name: str, data: Any) -> None:
@@ -158,7 +220,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             InvalidInput: the name is not allowed, or the data have no encoding.
         """
         self._reopen()
-        self._session.recorder.attach(name, data)
+        (self._catch_up or self._session.recorder).attach(name, data)
 
     def flush(self) -> None:
         """Store what is buffered, durably.
@@ -172,6 +234,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def close(self) -> None:
         """Store what is buffered, release the run, and close the environment."""
         try:
+            if self._unchecked and self._session.is_open:
+                self._check_itself()
             self._end()
         finally:
             super().close()
@@ -216,17 +280,35 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         except BaseException as error:
             self._fail(error, kept)
             raise
-        ended = bool(terminated or truncated)
-        self._snapshots.after_step(self.env, self._count, seconds, ended, self._session.recorder)
-        self._next = self._snapshots.next
+        if self._catch_up is None:
+            ended = bool(terminated or truncated)
+            target = self._session.recorder
+            self._snapshots.after_step(self.env, self._count, seconds, ended, target)
+            self._next = self._snapshots.next
+        else:
+            self._caught_up()
         return result
+
+    def _caught_up(self) -> None:
+        """Record from now on, if everything that is recorded has come again."""
+        assert self._catch_up is not None
+        if self._catch_up.is_done:
+            self._catch_up = None
+            self._append = self._session.recorder.append
 
     def _attachments(self) -> dict[str, Any] | None:
         """Return what belongs to the first state of a session."""
-        if not self._first:
+        if not self._first or self._catch_up is not None:
             return None
         self._first = False
         return self._session.first_attachments({"seed": seed_in_use(self.env)})
+
+    def _check_itself(self) -> None:
+        """Have the first episode executed again, if that takes no time to speak of."""
+        self._unchecked = False
+        steps = self._count + 1
+        if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
+            self._session.check()
 
     # --- ends ---
 
@@ -235,7 +317,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._session.end()
 
     def _fail(self, error: BaseException, kept: Any) -> None:
-        if isinstance(error, Conflict):
+        if isinstance(error, (Conflict, Divergence)):
             return
         self._count -= 1
         self._next = -1
@@ -244,7 +326,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def _reopen(self) -> None:
         if not self._session.is_open:
             self._session.reopen()
-            self._append = self._session.recorder.append
+            self._append = (self._catch_up or self._session.recorder).append
 
     def _note(self, facts: Mapping[str, Any]) -> None:
         self._session.note(self.run, facts)
@@ -255,3 +337,16 @@ def _path(repo: Repository | str | Path) -> str:
     if isinstance(repo, Repository):
         return ":memory:" if repo.directory is None else str(repo.directory)
     return str(repo)
+
+
+def _state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
+    """Return a state of a run's own history.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
+    step = len(repo.trajectory(oid)) - 1
+    if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
+        raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
+    return oid

@@ -42,8 +42,8 @@ class Schedule:
 
     @property
     def step_seconds(self) -> float:
-        """What a step costs: the median of those that were timed."""
-        return sorted(self._steps)[len(self._steps) // 2]
+        """What a step costs: the median of those that were timed, 0 if none was."""
+        return sorted(self._steps)[len(self._steps) // 2] if self._steps else 0.0
 
     def stepped(self, seconds: float) -> None:
         """Note what a step took."""

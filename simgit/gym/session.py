@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError
 from simgit.gym.provenance import Provenance
+from simgit.gym.selfcheck import self_check
 from simgit.gym.spec import compare_spaces
 from simgit.objects import Spec
 from simgit.refs import is_alive, this_writer
@@ -23,6 +24,8 @@ DIFF: Final = "code.diff"
 
 class Session:
     """Writes the runs of one environment; opened again if the environment goes on after its end.
+
+    ``is_new`` says whether the environment begins here, or went on from a recorded state.
 
     A session that is never ended is ended with the process, all that was recorded being stored.
     """
@@ -47,6 +50,7 @@ class Session:
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
         self.recorder: Any = self._repo.recorder(**self._arguments)
         self.is_open = True
+        self.is_new = True
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
             for name in self._names:
@@ -56,11 +60,21 @@ class Session:
     def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is attached to the first state of the session."""
         diff = self._provenance.diff if self._provenance else None
-        return {SESSION: dict(facts), **({DIFF: diff} if diff else {})}
+        return {
+            **({SESSION: dict(facts)} if self.is_new else {}),
+            **({DIFF: diff} if diff else {}),
+        }
 
     def note(self, run: str, metadata: Mapping[str, Any]) -> None:
         """Add to what is known of a run."""
         self._repo.configure(run, metadata=metadata)
+
+    def check(self) -> None:
+        """Store everything, and check the first episodes of the runs."""
+        self.recorder.flush()
+        names = self._current()
+        for name in [names] if isinstance(names, str) else names:
+            self_check(self._repo, name)
 
     def reopen(self) -> None:
         """Go on after the end."""
@@ -149,6 +163,20 @@ def check_free(repo: Repository, name: str) -> None:
         f"run '{name}' is being recorded {who}; close that recorder, or record to another run",
         name=name,
     )
+
+
+def check_open(repo: Repository, name: str) -> None:
+    """Check that a run can be gone on with, before work is done for it.
+
+    Raises:
+        InvalidInput: it is completed.
+        Conflict: somebody writes it.
+    """
+    if repo.run(name).status == "completed":
+        raise InvalidInput(
+            f"run '{name}' is completed and sealed; reopen it, or branch off it", name=name
+        )
+    check_free(repo, name)
 
 
 def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:

@@ -77,6 +77,11 @@ class Snapshots:
         """What takes the snapshots, None if nothing does."""
         return self._driver
 
+    @property
+    def step_seconds(self) -> float:
+        """What a step costs, as far as that was looked at."""
+        return self._schedule.step_seconds
+
     def start(self, count: int) -> None:
         """Begin to count from a step on."""
         self._schedule.last = count
@@ -105,9 +110,9 @@ class Snapshots:
 
     def after_step(self, env: Any, count: int, seconds: float, ended: bool, target: Target) -> None:
         """Note what a step took, and take a snapshot if it is time to."""
+        self._schedule.stepped(seconds)
         if not self._is_on:
             return
-        self._schedule.stepped(seconds)
         self._choose(env)
         if self._where() == "any" and not ended:
             self._after_plain_step(env, count, target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ _MADE: Final = tuple(
     for name in ("PassiveEnvChecker", "OrderEnforcing", "TimeLimit")
 )
 """Wrappers that ``gymnasium.make`` adds because the environment's own spec says so, in order."""
+_ALWAYS_REGISTERED: Final = ("gymnasium", "simgit")
+"""Packages whose environments need only their ids: they are registered wherever this runs."""
 _FLAGS: Final = {"max_episode_steps": None, "order_enforce": True, "disable_env_checker": False}
 """Parts of an EnvSpec that are described where they are not the usual ones."""
 
@@ -225,9 +228,10 @@ def _registered(spec: EnvSpec) -> Data:
     entry = _entry_text(spec.entry_point)
     kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
     flags = {name: getattr(spec, name) for name in _FLAGS}
+    known = (entry or "").partition(".")[0] in _ALWAYS_REGISTERED
     return {
         "id": spec.id,
-        "entry_point": entry,
+        **({} if known or entry is None else {"entry_point": entry}),
         **_encodable(kwargs),
         **{name: value for name, value in flags.items() if value != _FLAGS[name]},
     }
@@ -235,9 +239,24 @@ def _registered(spec: EnvSpec) -> Data:
 
 def _entry_text(entry: Any) -> str | None:
     """Return how an entry point is written: "module:name"."""
-    if entry is None or isinstance(entry, str):
-        return entry
-    return f"{entry.__module__}:{getattr(entry, '__qualname__', type(entry).__qualname__)}"
+    if entry is None:
+        return None
+    if not isinstance(entry, str):
+        name = getattr(entry, "__qualname__", type(entry).__qualname__)
+        entry = f"{entry.__module__}:{name}"
+    return _public(entry)
+
+
+def _public(entry: str) -> str:
+    """Return an entry point by the shortest module that offers it: others move between versions."""
+    module, _, name = entry.partition(":")
+    thing = getattr(sys.modules.get(module), name, None)
+    parts = module.split(".")
+    for end in range(1, len(parts)):
+        shorter = ".".join(parts[:end])
+        if thing is not None and getattr(sys.modules.get(shorter), name, None) is thing:
+            return f"{shorter}:{name}"
+    return entry
 
 
 def _only_shows(name: str, value: Any) -> bool:
@@ -246,11 +265,12 @@ def _only_shows(name: str, value: Any) -> bool:
 
 def _constructed(env: Any) -> Data:
     """Describe an environment that was not made by ``gymnasium.make``."""
-    return {"id": None, "entry_point": _name(env), **_known_arguments(env)}
+    return {"id": None, "entry_point": _public(_name(env)), **_known_arguments(env)}
 
 
 def _wrapper(layer: Any) -> Data:
-    return {"name": type(layer).__name__, "entry_point": _name(layer), **_known_arguments(layer)}
+    entry = _public(_name(layer))
+    return {"name": type(layer).__name__, "entry_point": entry, **_known_arguments(layer)}
 
 
 def _known_arguments(thing: Any) -> Data:
@@ -316,8 +336,9 @@ def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    name, entry = described.get("id"), described["entry_point"]
+    name, entry = described.get("id"), described.get("entry_point")
     if name is None:
+        assert entry is not None
         env: gymnasium.Env[Any, Any] = _constructor(entry, gymnasium.Env)(**kwargs)
         return env
     flags = {flag: described.get(flag, usual) for flag, usual in _FLAGS.items()}

@@ -14,6 +14,7 @@ from gymnasium.vector.utils import iterate
 from simgit.errors import Conflict, InvalidInput
 from simgit.gym import spec as specs
 from simgit.gym.schedule import NEVER
+from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, open_repository, seed_in_use
 from simgit.gym.snapshots import Snapshots
 from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
@@ -42,6 +43,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         snapshots: str | int | None = "auto",
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
+        self_check: bool = True,
         **flush: Any,
     ) -> None:
         """Wrap a vector environment.
@@ -54,6 +56,8 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
                 other processes, or are no environments of their own.
             config: the runs' configuration.
             provenance: see ``Recorder``.
+            self_check: whether the first episodes are executed again when the recorder is closed,
+                if they are short and their lanes are environments of their own.
             flush: options of ``Repository.recorder``.
 
         Raises:
@@ -78,6 +82,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
         self._start_snapshots(snapshots if self._parts else None)
+        self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
 
     def _start_snapshots(self, choice: Any) -> None:
         self._snapshots = [
@@ -147,9 +152,18 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
     def close(self, **kwargs: Any) -> None:
         """Store what is buffered, release the runs, and close the environment."""
         try:
+            if self._unchecked and self._session.is_open:
+                self._check_itself()
             self._session.end()
         finally:
             super().close(**kwargs)
+
+    def _check_itself(self) -> None:
+        self._unchecked = False
+        steps = [count + 1 for count in self._counts]
+        seconds = sum(n * each.step_seconds for n, each in zip(steps, self._snapshots, strict=True))
+        if min(steps) > 1 and seconds < SECONDS:
+            self._session.check()
 
     @property
     def repo(self) -> Repository:

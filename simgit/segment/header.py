@@ -23,6 +23,7 @@ INLINE_SIZE: Final = 1024
 _VERSION: Final = 1
 _FIXED: Final = struct.Struct("<BI32s32s32sQQdHH")
 _BLOCK: Final = struct.Struct("<IIIId8s8s")
+_KEY: Final = struct.Struct(">QQ")
 
 
 class Location(NamedTuple):
@@ -116,7 +117,7 @@ class Header:
 
 def segment_key(line: int, step: int) -> bytes:
     """Return the key of a segment's header."""
-    return struct.pack(">QQ", line, step)
+    return _KEY.pack(line, step)
 
 
 def encode_header(header: Header) -> bytes:
@@ -139,7 +140,9 @@ def decode_header(key: bytes, value: bytes) -> Header:
     Raises:
         Integrity: its checksum does not match, or it is no header.
     """
-    line, step = struct.unpack(">QQ", key)
+    if len(key) != _KEY.size:
+        raise Integrity("a segment has a damaged key")
+    line, step = _KEY.unpack(key)
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
         raise Integrity(f"the header of segment {line}/{step} is damaged")

@@ -46,7 +46,13 @@ class Line:
 
 
 def line_key(line: int) -> bytes:
-    """Return the key of a line."""
+    """Return the key of a line.
+
+    Raises:
+        Integrity: no line has this number; it was taken from a damaged key.
+    """
+    if line > NOWHERE:
+        raise Integrity(f"there is no line {line}")
     return line.to_bytes(8, "big")
 
 

@@ -136,6 +136,13 @@ class Storage(ABC):
     def spare(self) -> int:
         """Return how many of the bytes on disk ``compact`` would give back (0 in memory)."""
 
+    def audit(self) -> list[str]:
+        """Return what is wrong with the structure of the file, which is not mapped for that.
+
+        A transaction that meets such damage cannot be used any further.
+        """
+        return []
+
     @abstractmethod
     def size(self) -> int:
         """Return the bytes taken on disk (0 in memory)."""

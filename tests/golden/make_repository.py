@@ -1,7 +1,8 @@
-"""Writes vectors.json and repository-0: PYTHONPATH=. python tests/golden/make_repository.py
+"""Writes repository-1: PYTHONPATH=. python tests/golden/make_repository.py
 
 A small repository with some of everything, which every later version has to open, and
-``repository-0.json`` with what has to be found in it.
+``repository-1.json`` with what has to be found in it. It is not written again for a new version:
+that one gets a repository of its own. ``repository-0`` is of a format that nobody was given.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import make_vectors
+import golden_env
 import numpy as np
 from make_vectors import neutral
 
 from simgit import Repository
 
 HERE = Path(__file__).parent
-DIRECTORY = HERE / "repository-0"
-EXPECTED = HERE / "repository-0.json"
+FORMATS = (0, 1)
+
+
+def directory(number: int) -> Path:
+    """Return where the repository of a format lies."""
+    return HERE / f"repository-{number}"
+
+
+def expected(number: int) -> Any:
+    """Return what has to be found in the repository of a format."""
+    return json.loads(directory(number).with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def frame(i: int) -> np.ndarray:
@@ -77,6 +87,11 @@ def fill(repo: Repository) -> None:
     repo.checkout("slow")
 
 
+def fill_spaces(repo: Repository) -> None:
+    """Record an environment of each of Gymnasium's spaces; since format 1."""
+    golden_env.record(repo)
+
+
 SAMPLES = [
     "main@0",
     "main@1",
@@ -101,9 +116,13 @@ SAMPLES = [
 ]
 
 
+SPACES = [f"spaces/{kind}@{step}" for kind in golden_env.KINDS for step in (0, 5, 9, 17)]
+
+
 def found(repo: Repository) -> dict[str, Any]:
     """Return what is in the repository, as JSON can hold it."""
-    return {
+    samples = SAMPLES + (SPACES if "spaces/box" in repo.run_names() else [])
+    everything = {
         "head": str(repo.head),
         "runs": {
             info.name: [
@@ -125,7 +144,7 @@ def found(repo: Repository) -> dict[str, Any]:
                 state.episode,
                 neutral({k: v for k, v in state.value.items() if k != "files"}),
             ]
-            for name in SAMPLES
+            for name in samples
             for state in [repo.state(name)]
         },
         "log": [str(line.oid) for line in repo.log(every=True)],
@@ -140,20 +159,23 @@ def found(repo: Repository) -> dict[str, Any]:
         },
         "checkpoint": neutral(repo.attachment("main@200", "checkpoint")),
     }
+    return json.loads(json.dumps(everything))
 
 
 def main() -> None:
-    """Write the vectors, the repository, and what is found in it."""
-    make_vectors.FILE.write_text(make_vectors.text(), encoding="utf-8")
-    if DIRECTORY.exists():
-        shutil.rmtree(DIRECTORY)
-    with Repository.init(DIRECTORY) as repo:
+    """Write the repository of the newest format, and what is found in it."""
+    target = directory(FORMATS[-1])
+    if target.exists():
+        shutil.rmtree(target)
+    with Repository.init(target) as repo:
         fill(repo)
-    (DIRECTORY / ".simgit").rename(DIRECTORY / "simgit")  # git would take it for nothing to keep
-    with Repository.open(DIRECTORY / "simgit") as repo:
-        EXPECTED.write_text(json.dumps(found(repo), indent=1) + "\n", encoding="utf-8")
+        fill_spaces(repo)
+    (target / ".simgit").rename(target / "simgit")  # git would take it for nothing to keep
+    with Repository.open(target / "simgit") as repo:
+        text = json.dumps(found(repo), indent=1) + "\n"
+    target.with_suffix(".json").write_text(text, encoding="utf-8")
     for name in ("lock.mdb", "lease"):  # made again by whoever opens it
-        (DIRECTORY / "simgit" / name).unlink(missing_ok=True)
+        (target / "simgit" / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -72,19 +72,24 @@ def test_a_chain_has_the_names_of_its_vector(vector: dict[str, Any]) -> None:
         assert recorded.resolve("main") == repo.resolve("main")
 
 
-@pytest.fixture
-def copied(tmp_path: Path) -> Path:
+Golden = tuple[Path, Any]
+
+
+@pytest.fixture(params=make_repository.FORMATS, ids="format-{}".format)
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
+    """A copy of the repository of a format, and what has to be found in it."""
     target = tmp_path / ".simgit"
-    shutil.copytree(make_repository.DIRECTORY / "simgit", target)
+    shutil.copytree(make_repository.directory(request.param) / "simgit", target)
     for file in target.iterdir():
         file.chmod(0o644)
-    return tmp_path
+    assert (target / "format").read_text() == f"{request.param}\n"
+    return tmp_path, make_repository.expected(request.param)
 
 
-def test_the_repository_of_format_0_opens_with_all_that_is_in_it(copied: Path) -> None:
-    expected = json.loads(make_repository.EXPECTED.read_text(encoding="utf-8"))
-    with Repository.open(copied) as repo:
-        found = json.loads(json.dumps(make_repository.found(repo)))
+def test_a_repository_of_every_format_opens_with_all_that_is_in_it(golden: Golden) -> None:
+    path, expected = golden
+    with Repository.open(path) as repo:
+        found = make_repository.found(repo)
         for part in expected:
             assert found[part] == expected[part], part
         assert not repo.fsck().problems
@@ -93,22 +98,30 @@ def test_the_repository_of_format_0_opens_with_all_that_is_in_it(copied: Path) -
         )
 
 
-def test_the_repository_of_format_0_can_be_gone_on_with(copied: Path) -> None:
-    expected = json.loads(make_repository.EXPECTED.read_text(encoding="utf-8"))
-    with Repository.open(copied) as repo:
+def test_a_repository_of_every_format_can_be_gone_on_with(golden: Golden) -> None:
+    path, expected = golden
+    with Repository.open(path) as repo:
         with repo.recorder("main") as rec:
             rec.append(np.zeros(4, np.float32), 1, 1.0)
         assert repo.resolve("main~1").hex() == expected["runs"]["main"][0]
         repo.gc()
-        found = json.loads(json.dumps(make_repository.found(repo)))
-        assert found["states"] == expected["states"] | {}
+        assert make_repository.found(repo)["states"] == expected["states"]
         assert not repo.fsck().problems
 
 
-def test_the_same_recorded_again_has_the_same_names(tmp_path: Path) -> None:
-    expected = json.loads(make_repository.EXPECTED.read_text(encoding="utf-8"))
-    with Repository.init(tmp_path) as repo:
+def test_the_same_recorded_again_has_the_same_names() -> None:
+    expected = make_repository.expected(1)
+    with Repository.init(":memory:") as repo:
         make_repository.fill(repo)
-        found = json.loads(json.dumps(make_repository.found(repo)))
+        make_repository.fill_spaces(repo)
+        found = make_repository.found(repo)
     for part in ("runs", "states", "log", "merge bases", "files", "attachments", "checkpoint"):
         assert found[part] == expected[part], part
+
+
+def test_the_spaces_of_every_kind_are_recorded_in_the_newest_format() -> None:
+    kinds = {type(space).__name__ for space, _ in make_repository.golden_env.KINDS.values()}
+    assert kinds == {
+        "Box", "Discrete", "MultiBinary", "MultiDiscrete", "Text", "Dict", "Tuple", "Sequence",
+        "Graph", "OneOf",
+    }  # fmt: skip

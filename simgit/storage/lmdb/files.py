@@ -27,6 +27,7 @@ MAP_SIZE: Final = 1 << (40 if sys.maxsize > 2**32 else 30)
 _SMALLEST_MAP: Final = 1 << 24
 _MAX_READERS: Final = 1022
 _DAMAGE: Final = (
+    lmdb.BadTxnError,  # it met damage before, which was not said
     lmdb.CorruptedError,
     lmdb.InvalidError,
     lmdb.PageNotFoundError,
@@ -100,7 +101,7 @@ def check(directory: Path, may_write: bool) -> None:
     copied = datafile.is_copy(directory)
     if not datafile.is_short(data) and not copied:
         return
-    problems = _audit(data)
+    problems = audit(data)
     if problems and (not copied or datafile.is_copy(directory)):
         raise errors.Integrity(_refusal(data, copied, problems[0]), path=data, problems=problems)
     if copied and may_write:
@@ -117,7 +118,8 @@ def _refusal(data: Path, copied: bool, problem: str) -> str:
     )
 
 
-def _audit(data: Path) -> list[str]:
+def audit(data: Path) -> list[str]:
+    """Return what is wrong with the structure of a data file, which is read and not mapped."""
     if sys.maxsize < 2**32:
         return []
     try:

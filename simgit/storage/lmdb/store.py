@@ -95,6 +95,16 @@ class LmdbStorage(Storage):
         with self.read():  # as long as it lasts, no other thread replaces the file
             return self.size() - self._environment().used()
 
+    def audit(self) -> list[str]:
+        """Return what is wrong with the pages of the file; large values are passed over.
+
+        Nobody may write meanwhile: the write transaction is held.
+        """
+        if self._read_only:
+            return files.audit(self._directory / "data.mdb")
+        with self.write():
+            return files.audit(self._directory / "data.mdb")
+
     def size(self) -> int:
         """Return the length of the data file."""
         self._environment()

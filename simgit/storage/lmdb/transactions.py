@@ -32,6 +32,7 @@ class LmdbRead(ReadTxn):
         self._environment = environment
         self._txn = ENDED
         self._tables: dict[str, Any] = {}
+        self._cause: lmdb.Error | None = None
 
     def __enter__(self) -> LmdbRead:
         self._txn, self._tables = self._environment.begin_read(self)
@@ -76,15 +77,24 @@ class LmdbRead(ReadTxn):
     def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         check_key(key)
         cursor = self._cursor(table)
-        exact = cursor.set_range(key) and cursor.key() == key
-        return cursor.item() if exact or _before(cursor, key) else None
+        try:
+            exact = cursor.set_range(key) and cursor.key() == key
+            return cursor.item() if exact or _before(cursor, key) else None
+        except lmdb.Error as error:
+            self._fail(error)
 
     def last(self, table: str) -> tuple[bytes, bytes] | None:
         cursor = self._cursor(table)
-        return cursor.item() if cursor.last() else None
+        try:
+            return cursor.item() if cursor.last() else None
+        except lmdb.Error as error:
+            self._fail(error)
 
     def count(self, table: str) -> int:
-        return int(self._txn.stat(self._handle(table))["entries"])
+        try:
+            return int(self._txn.stat(self._handle(table))["entries"])
+        except lmdb.Error as error:
+            self._fail(error)
 
     def _handle(self, table: str) -> Any:
         try:
@@ -126,7 +136,9 @@ class LmdbRead(ReadTxn):
     def _fail(self, error: lmdb.Error) -> NoReturn:
         if self._txn is ENDED:
             raise errors.Storage("transaction has ended") from error
-        self._environment.fail(error)
+        # after one error LMDB refuses everything else: what matters is the first
+        self._cause = self._cause or error
+        self._environment.fail(self._cause)
 
 
 class LmdbWrite(LmdbRead, WriteTxn):

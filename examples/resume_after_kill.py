@@ -1,0 +1,70 @@
+"""Kill a recording process with SIGKILL, go on, and get the very run that was to be.
+
+python examples/resume_after_kill.py [DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import gymnasium
+
+import simgit
+from simgit.gym import Recorder, restore
+
+STEPS = 300
+
+
+def act(observation: Any) -> int:
+    """Push against the swing of the pole."""
+    return int(observation[2] + 0.5 * observation[3] > 0)
+
+
+def simulate(env: Recorder, observation: Any, until: int, kill_at: int | None = None) -> None:
+    """Act until the run has so many steps; a process may be killed on the way."""
+    step = env.step_count
+    while step < until:
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        observation, _, terminated, truncated, _ = env.step(act(observation))
+        step += 1
+        if (terminated or truncated) and step < until:
+            observation, _ = env.reset()
+            step += 1
+    env.close()
+
+
+def start(directory: str, run: str, kill_at: int | None = None) -> None:
+    """Begin a run; what is stored every 50 states survives anything."""
+    env = Recorder(gymnasium.make("CartPole-v1"), directory, run, flush_every=50)
+    observation, _ = env.reset(seed=5)
+    simulate(env, observation, STEPS, kill_at)
+
+
+def main() -> None:
+    """Record a run in a process that dies, go on with it, and compare with an undisturbed one."""
+    directory = sys.argv[1] if len(sys.argv) > 1 else "resume-after-kill"
+    simgit.Repository.init(directory).close()
+    start(directory, "undisturbed")
+
+    child = os.fork()
+    if child == 0:
+        start(directory, "killed", kill_at=180)
+    _, status = os.waitpid(child, 0)
+    print(f"the process was ended by {signal.Signals(status).name}")
+
+    with simgit.Repository.open(directory) as repo:
+        info = repo.run("killed")
+        print(f"the run is {info.status}, with {info.step} of 180 steps stored")
+        env = Recorder(restore(repo, "killed"), repo, "killed")
+        simulate(env, repo.state("killed").observation, STEPS)
+        assert repo.resolve("killed") == repo.resolve("undisturbed")
+        print(f"gone on with to step {STEPS}, its state is {repo.resolve('killed').short()}:")
+        print("the same as in the run that nothing happened to")
+
+
+if __name__ == "__main__":
+    main()

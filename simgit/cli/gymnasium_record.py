@@ -1,0 +1,101 @@
+"""``simgit record``: an environment by its id, without a script."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import Output, plural, progress
+from simgit.cli.values import RUN, settings
+from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.gym.collect import Collected
+
+
+class _Snapshots(click.ParamType):  # type: ignore[type-arg]
+    name = "auto|none|STEPS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value not in ("auto", "none") and not (str(value).isdecimal() and int(value) > 0):
+            self.fail(f"'{value}' is neither 'auto', 'none' nor a number of steps")
+        return {"auto": "auto", "none": None}[value] if value in ("auto", "none") else int(value)
+
+
+@command("record", example="""\
+simgit record CartPole-v1 --steps 10000 --policy random --seed 0
+simgit record ALE/Pong-v5 --episodes 3 --run pong --kwargs frameskip=4
+simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: skip
+@click.argument("environment", metavar="ENV")
+@click.option("--steps", type=click.IntRange(1), metavar="N",
+              help="Stop after so many actions; 1000 if nothing else is said.")  # fmt: skip
+@click.option("--episodes", type=click.IntRange(1), metavar="N",
+              help="Stop after so many episodes.")  # fmt: skip
+@click.option("--policy", default="random", show_default=True, metavar="NAME",
+              help="'random', or a function of the observation as module:name.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), help="Of the first reset, and of a random policy.")
+@click.option("--run", type=RUN, help="The run to record on, HEAD's by default.")
+@click.option("--snapshots", type=_Snapshots(), default="auto", show_default=True,
+              help="How often the environment's state is kept.")  # fmt: skip
+@click.option("--kwargs", multiple=True, metavar="NAME=VALUE",
+              help="An argument of the environment.")  # fmt: skip
+@click.option("--no-provenance", is_flag=True,
+              help="Keep no versions, command line, commit and diff.")  # fmt: skip
+def record(
+    app: App,
+    environment: str,
+    steps: int | None,
+    episodes: int | None,
+    policy: str,
+    seed: int | None,
+    run: str | None,
+    snapshots: Any,
+    kwargs: tuple[str, ...],
+    no_provenance: bool,
+    as_json: bool,
+) -> None:
+    """Record a Gymnasium environment while a policy acts in it.
+
+    ENV is an id, after the module that registers it if it needs one: 'my_envs:Maze-v0'. The same
+    seed gives the same states, and the same names.
+    """
+    from simgit.gym.collect import collect, make_environment, make_policy
+
+    if steps is None and episodes is None:
+        steps = 1000
+    with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
+        env = make_environment(environment, **settings(kwargs))
+        found = collect(
+            repo, env, make_policy(policy, env, seed), run=run or _head(repo), steps=steps,
+            episodes=episodes, seed=seed, progress=tell, snapshots=snapshots,
+            provenance=not no_provenance,
+        )  # fmt: skip
+        if as_json:
+            out.json(dataclasses.asdict(found))
+        else:
+            _write(out, repo, found)
+
+
+def _head(repo: Repository) -> str:
+    head = repo.head
+    if isinstance(head, str):
+        return head
+    raise click.UsageError("HEAD is detached: name the run with --run")
+
+
+def _write(out: Output, repo: Repository, found: Collected) -> None:
+    tip = found.tip.short(repo.abbreviation) if found.tip else "no states"
+    rate = f"{found.steps / found.seconds:,.0f}".replace(",", " ")
+    out.line(
+        f"[{found.run}] {plural(found.steps, 'step')}, {plural(found.episodes, 'episode')} in "
+        f"{found.seconds:.1f} s ({rate} steps/s), now at {out.paint(tip, 'oid')}"
+    )
+    if found.returned is not None:
+        out.line(f"mean return {found.returned:g}")
+    if found.verdict is not None:
+        result = str(found.verdict["result"])
+        good = result.startswith("exact")
+        out.line(f"first episode executed again: {out.paint(result, 'good' if good else 'bad')}")

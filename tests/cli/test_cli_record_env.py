@@ -1,0 +1,88 @@
+"""`simgit record`: environments by their ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Call
+
+from simgit import Repository
+from simgit.gym import verify
+
+
+@pytest.fixture
+def repo(directory: Path) -> Path:
+    Repository.init(directory).close()
+    return directory
+
+
+def test_the_same_seed_gives_the_same_names(repo: Path, run: Call) -> None:
+    found = [
+        run("record", "CartPole-v1", "--steps", 300, "--seed", seed, "--run", name, "--json").json
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert found[0]["tip"] == found[1]["tip"] != found[2]["tip"]
+    assert (found[0]["steps"], found[0]["run"]) == (300, "a")
+    with Repository.open(repo) as opened:
+        assert opened.run("a").step == 300 + found[0]["episodes"]
+        assert opened.run("a").episodes == found[0]["episodes"] + 1
+        ended = opened["a"].returns[: found[0]["episodes"]]
+        assert found[0]["returned"] == ended.mean()
+        assert verify(opened, "a").divergence is None
+
+
+def test_a_recording_says_what_it_did(repo: Path, run: Call) -> None:
+    out = run("record", "CartPole-v1", "--episodes", 3, "--seed", 0).out
+    assert out.startswith("[main] ")
+    assert "3 episodes in" in out
+    assert "mean return" in out
+    assert out.endswith("first episode executed again: exact\n")
+    with Repository.open(repo) as opened:
+        assert opened.run("main").episodes == 3
+        assert opened.run("main").metadata["provenance"]["versions"]["gymnasium"]
+
+
+def test_arguments_snapshots_and_policies_can_be_chosen(
+    repo: Path, run: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repo / "my_policy.py").write_text("def left(observation):\n    return 0\n")
+    monkeypatch.syspath_prepend(str(repo))
+    run(
+        "record", "CartPole-v1", "--steps", 30, "--policy", "my_policy:left", "--snapshots", 10,
+        "--kwargs", "sutton_barto_reward=true", "--no-provenance",
+    )  # fmt: skip
+    with Repository.open(repo) as opened:
+        trajectory = opened["main"]
+        assert not trajectory.actions[trajectory.present("action")].any()
+        assert set(trajectory.rewards[trajectory.terminations].tolist()) == {-1.0}
+        assert "provenance" not in opened.run("main").metadata
+        taken = [i for i in range(30) if "snapshot" in opened.attachments(f"main@{i}")]
+        assert len(taken) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["Nothing-v0"], 128, "environment 'Nothing-v0' cannot be made"),
+        (["no_such_module:Nothing-v0"], 128, "cannot be made"),
+        (["CartPole-v1", "--kwargs", "wheels=4"], 128, "unexpected keyword argument 'wheels'"),
+        (["CartPole-v1", "--policy", "clever"], 128, "policy 'clever' not found"),
+        (["CartPole-v1", "--policy", "math:nothing"], 128, "policy 'math:nothing' not found"),
+        (["CartPole-v1", "--steps", "0"], 2, "0 is not in the range"),
+        (["CartPole-v1", "--snapshots", "often"], 2, "neither 'auto', 'none' nor a number"),
+    ],
+)
+def test_what_cannot_be_recorded_is_said(
+    repo: Path, run: Call, arguments: list[str], code: int, message: str
+) -> None:
+    result = run("record", *arguments, code=code)
+    assert message in result.err
+    with Repository.open(repo) as opened:
+        assert opened.run_names() == [] or opened.run("main").step is None
+
+
+def test_a_run_of_another_environment_is_left_alone(repo: Path, run: Call) -> None:
+    run("record", "CartPole-v1", "--steps", 5)
+    err = run("record", "Acrobot-v1", "--steps", 5, code=128).err
+    assert "run 'main' is of 'CartPole-v1', not of 'Acrobot-v1'" in err
