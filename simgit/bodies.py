@@ -41,7 +41,7 @@ def get_body(txn: ReadTxn, place: bytes) -> bytes:
         Integrity: there is none.
     """
     pieces: list[bytes] = []
-    missing = _length(place)
+    missing = body_size(place)
     first = _PLACE.unpack(place)[0]
     for key, piece in txn.scan(_TABLE, first.to_bytes(8, "big")):
         if missing <= 0 or key != (first + len(pieces)).to_bytes(8, "big"):
@@ -55,7 +55,7 @@ def get_body(txn: ReadTxn, place: bytes) -> bytes:
 
 def delete_body(txn: WriteTxn, place: bytes) -> None:
     """Remove the pieces of a body."""
-    missing = _length(place)
+    missing = body_size(place)
     for number in count(_PLACE.unpack(place)[0]):
         piece = txn.get(_TABLE, number.to_bytes(8, "big")) if missing > 0 else None
         if piece is None:
@@ -64,7 +64,12 @@ def delete_body(txn: WriteTxn, place: bytes) -> None:
         missing -= len(piece)
 
 
-def _length(place: bytes) -> int:
+def body_size(place: bytes) -> int:
+    """Return the length of the body that ``place`` stands for.
+
+    Raises:
+        Integrity: it stands for none.
+    """
     if len(place) != _PLACE.size:
         raise Integrity("the place of an object's body is damaged")
     first, length = _PLACE.unpack(place)

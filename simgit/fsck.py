@@ -7,7 +7,7 @@ steps of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,8 @@ from simgit.segment.lookup import ARRAYS, STATES, find_loose
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.packing import hash_array
 from simgit.segment.states import episode_starts, rewards, total
+from simgit.settings import DEFAULTS, get_setting
+from simgit.sizes import sizes
 from simgit.storage.base import ReadTxn
 
 Progress = Callable[[int], None]
@@ -93,6 +95,7 @@ class Fsck:
             self._check_logs(txn)
             self._check_attachments(txn)
             self._check_pending(txn)
+            self._check_settings(txn)
             for what in check_operations(self.odb, txn):
                 self._problem(what)
         return self.report
@@ -330,6 +333,21 @@ class Fsck:
                 self.odb.locate(txn, state)
             except SimgitError as error:
                 self._problem(f"attachment '{name}' of state {state.hex()}: {error}")
+
+    def _check_settings(self, txn: ReadTxn) -> None:
+        for name in DEFAULTS:
+            with self._noting():
+                get_setting(txn, name)
+        with self._noting():
+            sizes(txn)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Make an error of the block a problem."""
+        try:
+            yield
+        except SimgitError as error:
+            self._problem(str(error))
 
     def _check_pending(self, txn: ReadTxn) -> None:
         for key, value in txn.scan(pending.TABLE):

@@ -58,6 +58,10 @@ class JournalTxn(WriteTxn):
         self._journal.written = written  # only now: what was rolled back was not written
         return None
 
+    def mark(self, files: bool) -> None:
+        """Note whether files of the working directory are changed too."""
+        self._journal.mark(files=files)
+
     @property
     def txn_id(self) -> int:
         """Return the number of the snapshot."""
@@ -138,12 +142,22 @@ class Journal(Storage):
         log: OperationLog,
         command: str,
         arguments: tuple[object, ...] = (),
+        program: bool = True,
     ) -> None:
-        """Begin nothing yet: the first transaction that changes a ref begins the operation."""
+        """Begin nothing yet: the first transaction that changes a ref begins the operation.
+
+        Args:
+            storage: where to.
+            log: the operation log.
+            command: what the operation is called.
+            arguments: of the command; they are shortened where they are long.
+            program: whether a program called the API, and nobody gave a command.
+        """
         self._storage = storage
         self._log = log
         self._command = command
         self._arguments = shortened(arguments)
+        self._program = program
         self._always = self._session = self._files = False
         self._reverts: int | None = None
         self.written: _Written | None = None
@@ -198,6 +212,7 @@ class Journal(Storage):
         operation = Operation(
             number, self._command, self._arguments, time, time, _process(pid), self._session,
             self._reverts, self._files, tuple(recorded.moves), len(changes),
+            self._program,
         )  # fmt: skip
         self._log.put(txn, operation)
         if number % _EXPIRE_EVERY == 0:
@@ -242,7 +257,10 @@ class Journal(Storage):
                 old = before.inverse.apply(old)
             self._log.put_change(txn, number, row, Change.between(whole.key, old, whole.new))
         moves = written.operation.moves + tuple(recorded.moves)
-        operation = replace(written.operation, until=now(), moves=moves, changes=count)
+        operation = replace(
+            written.operation, until=now(), moves=moves, changes=count,
+            session=self._session, files=self._files,
+        )  # fmt: skip
         self._log.put(txn, operation)
         return _Written(operation, written.pid, rows)
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from blake3 import blake3
 
 from simgit.arrays import AnyArray, decode_array, encode_array, split_array
-from simgit.bodies import INLINE, delete_body, get_body, put_body
+from simgit.bodies import INLINE, body_size, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
@@ -122,6 +122,14 @@ class ObjectDatabase:
         if value is None or value[1] != _CHUNKS:
             return []
         return [_CHUNK.unpack(item)[0] for item in _chunk_items(value[_HEAD.size :])]
+
+    def stored_size(self, txn: ReadTxn, oid: bytes) -> int:
+        """Return the bytes that a loose object takes in the tables, its chunks not included."""
+        value = txn.get("objects", oid)
+        if value is None:
+            return 0
+        elsewhere = body_size(value[_HEAD.size :]) if value[1] & _ELSEWHERE else 0
+        return OID_SIZE + len(value) + elsewhere
 
     def loose_kinds(self, txn: ReadTxn) -> dict[bytes, str]:
         """Return the names of all loose objects with their kinds."""
@@ -352,6 +360,11 @@ class ObjectDatabase:
         if blake3(chunk).digest() != name:
             raise Integrity(f"chunk '{name.hex()}' is damaged")
         return chunk
+
+    def payload_size(self, txn: ReadTxn, oid: bytes) -> int:
+        """Return the bytes of an object's payload; of a loose one without reading it."""
+        value = txn.get("objects", oid)
+        return int(_HEAD.unpack_from(value)[2]) if value else len(self.get(txn, oid)[1])
 
     def blob_size(self, txn: ReadTxn, oid: bytes) -> int:
         """Return the number of bytes of a blob without reading them."""

@@ -178,7 +178,7 @@ class Operation:
 
     Times are in nanoseconds since 1970 (UTC); only ``number`` says what came first. ``session``
     is a recorder's. ``reverts`` is the operation that an undo or a redo took back. ``changes`` is
-    how many there are.
+    how many there are. ``program`` says that a program called the API, and nobody a command.
     """
 
     number: int
@@ -192,6 +192,7 @@ class Operation:
     files: bool = False
     moves: tuple[Move, ...] = ()
     changes: int = 0
+    program: bool = False
 
     @property
     def title(self) -> str:

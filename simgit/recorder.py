@@ -26,6 +26,8 @@ from simgit.writing import (
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
 
+_NOTHING: Final = {type(None)}
+
 
 class Recorder(RecorderBase):
     """Writes one run. ``append`` buffers; see the module for when states are stored.
@@ -199,7 +201,7 @@ class Recorder(RecorderBase):
     def _columns(self, rows: list[tuple[Any, ...]]) -> Columns:
         columns: dict[str, Column] = {}
         for name, values in zip(FIELDS, map(list, zip(*rows, strict=True)), strict=False):
-            if any(value is not None for value in values):
+            if set(map(type, values)) != _NOTHING:
                 columns[name] = values
         if self._dtype is not None:
             self._take_arrays(columns)

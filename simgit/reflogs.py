@@ -8,10 +8,9 @@ from typing import Final
 from simgit.errors import Integrity
 from simgit.oplog import TABLE as OPERATIONS
 from simgit.oplog import OperationLog
-from simgit.refs import HEAD, decode_entry
+from simgit.refs import HEAD, TRIMMED, decode_entry
 from simgit.storage.base import ReadTxn, WriteTxn
 
-TRIMMED: Final = b"trimmed\0"
 _MANY: Final = 1 << 62
 
 

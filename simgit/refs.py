@@ -30,6 +30,8 @@ from simgit.storage.base import ReadTxn, WriteTxn
 HEAD: Final = "HEAD"
 RUNS: Final = "runs/"
 TAGS: Final = "tags/"
+TRIMMED: Final = b"trimmed\0"
+"""With a ref's name behind it: where in ``meta`` the number of its reflog's oldest entry stands."""
 STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
 MAX_NAME: Final = 200
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
@@ -419,6 +421,8 @@ class Refs:
         entries = list(txn.scan("log", start + first.to_bytes(8, "big"), start + b"\xff" * 9))
         for key, _ in entries:
             txn.delete("log", key)
+        if next(self.log(txn, old), None) is None:
+            txn.delete("meta", TRIMMED + old.encode())  # the next entry will be its first
         # a deleted run of the new name has left its own entries, which remain the older ones
         at = self._next_entry(txn, new)
         for number, (_, value) in enumerate(entries, at):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from simgit.errors import AlreadyExists, Conflict, NotFound
 from simgit.objects import Binding
@@ -26,8 +25,6 @@ from simgit.oplog import (
 from simgit.refs import RUNS, Refs, is_alive, this_writer, unpack_ref
 from simgit.storage.base import ReadTxn, WriteTxn
 
-RECORDER: Final = "recorder"
-"""The command of what a program records through the API."""
 Was = dict[Key, Fields | None]
 """What was at some keys."""
 
@@ -80,7 +77,7 @@ class Undo:
     def to_undo(self, txn: ReadTxn) -> Operation:
         """Return the newest operation that changed something and was not taken back.
 
-        What a program records at this moment, and what another one has recorded through the API,
+        What is being recorded at this moment, and what another program has done through the API,
         is left out: name it to undo it.
 
         Raises:
@@ -112,7 +109,7 @@ class Undo:
 
     def _is_mine(self, txn: ReadTxn, operation: Operation) -> bool:
         """Return whether an undo without a number may mean an operation."""
-        if operation.command == RECORDER and operation.process != this_writer():
+        if operation.program and operation.process != this_writer():
             return False
         changes = self.log.changes(txn, operation.number)
         if all(change.is_empty for change in changes):

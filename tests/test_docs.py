@@ -24,6 +24,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import simgit
+from simgit.kube.actions import ACTIONS
+from simgit.kube.generate import SCENARIOS
+from simgit.kube.observe import VECTORS
+from simgit.kube.reward import REWARDS
 from simgit.lanes import LaneRecorder
 from simgit.recorder import Recorder
 
@@ -36,6 +40,7 @@ RUNNING = (
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",
+    "docs/recording.md",
     "docs/agents/dqn.md",
 )
 VARYING = (
@@ -151,6 +156,15 @@ def renewed(page: str, directory: Path) -> str:
     return "".join([*out, page[at:]])
 
 
+@pytest.fixture(autouse=True)
+def registries_as_they_were() -> Iterator[None]:
+    """Forget the actions and rewards that a page adds: other tests count what there is."""
+    kept = [(each, dict(each._functions)) for each in (ACTIONS, REWARDS, VECTORS, SCENARIOS)]
+    yield
+    for registry, functions in kept:
+        registry._functions = functions
+
+
 @pytest.mark.parametrize("name", [name for name in RUNNING if (ROOT / name).exists()])
 def test_the_blocks_of_a_page_print_what_it_shows(name: str, tmp_path: Path) -> None:
     page = (ROOT / name).read_text()
@@ -237,6 +251,6 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as scratch:
             written = renewed(Path(argument).read_text(), Path(scratch))
             for image in re.findall(r"\]\((images/[^)]+)\)", written):
-                made = next(Path(scratch).rglob(Path(image).name))
-                shutil.copy(made, Path(argument).parent / image)
+                for made in Path(scratch).rglob(Path(image).name):
+                    shutil.copy(made, Path(argument).parent / image)
         Path(argument).write_text(written)

@@ -233,13 +233,13 @@ def test_resets_carry_seed_and_options(repo: Repository) -> None:
 
 
 def test_many_new_fields_do_not_take_long(repo: Repository) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with repo.recorder() as rec:
         for i in range(1500):
             rec.append(np.float32([i]), info={f"key{i}": i})
     assert steps(repo) == 1499
     assert repo.state().info == {"key1499": 1499}
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 # --- lanes -------------------------------------------------------------------------------------

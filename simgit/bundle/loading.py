@@ -16,6 +16,7 @@ from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
+from simgit.pending import note_in_flight, states_key
 from simgit.refs import Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.states import Tip, new_batch
@@ -125,6 +126,7 @@ class _Loading:
         oid, value = objects.split_object(body, self.max_object)
         before = txn.get("objects", oid)
         aside = objects.store(self.odb, txn, oid, value)
+        self.odb.expect(txn, oid)
         self.done.objects += before is None
         if aside is not None:
             self.done.attachments.append(aside)
@@ -147,6 +149,7 @@ class _Loading:
         if batch.oids[-1] != head.last:
             raise Integrity("states of the bundle do not have their names")
         self._tip = self.odb.states.append(txn, batch)
+        note_in_flight(txn, states_key(self._tip.place.line, 0))
         self.done.states += head.rows
 
     def _parent(self, txn: WriteTxn, oid: bytes) -> Tip:

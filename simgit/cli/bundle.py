@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from simgit.cli.app import App, answer_no, command, one_of
-from simgit.cli.maintain import size
-from simgit.cli.output import Output, plural
+from simgit.cli.output import Output, plural, size
 from simgit.cli.values import REVISION, RUN
 from simgit.errors import NotFound
 

@@ -42,10 +42,11 @@ def checkout(
     if pairs and not new:
         raise click.UsageError("--set needs -b")
     with app.repository() as repo, app.output() as out:
-        if new:
-            repo.branch(new, revision, overrides=settings(pairs))
         before = repo.head
-        oid = repo.checkout(new or revision, detach=detach, force=force)
+        with repo.transaction("checkout", new or revision):
+            if new:
+                repo.branch(new, revision, overrides=settings(pairs))
+            oid = repo.checkout(new or revision, detach=detach, force=force)
         head = repo.head
         if isinstance(before, Oid) and before != oid and not repo.contains(before):
             short = before.short(repo.abbreviation)

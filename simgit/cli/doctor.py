@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.maintain import size
-from simgit.cli.output import Output, progress
+from simgit.cli.output import Output, progress, size
 from simgit.cli.values import settings
 
 if TYPE_CHECKING:

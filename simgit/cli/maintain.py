@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command, one_of
-from simgit.cli.output import plural, progress, when
+from simgit.cli.output import plural, progress, size, when
 from simgit.cli.values import DURATION
 from simgit.errors import InvalidInput
 from simgit.repository import Repository
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from simgit.maintenance import GcReport, Lost, Removed
 
 
-@command("gc", example="simgit gc --dry-run\nsimgit gc --list-unreachable\nsimgit gc --grace 3d")
+@command(
+    "gc",
+    example="""\
+simgit gc --dry-run
+simgit gc --list-unreachable
+simgit gc --grace 3d --keep 'agent: last 5, every 100, best 3 by return; video: last 1'""",
+)
 @click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
 @click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
+@click.option("--keep", metavar="RULES", help="Thin out attachments: 'agent: last 5, every 100'.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @click.option("--list-unreachable", is_flag=True, help="List what can still be brought back.")
 @click.option("--restore", metavar="OID", help="Bind a lost attachment again.")
@@ -28,6 +35,7 @@ def gc(
     app: App,
     grace: float | None,
     expire: float | None,
+    keep: str | None,
     dry_run: bool,
     list_unreachable: bool,
     restore: str | None,
@@ -48,10 +56,10 @@ def gc(
         if list_unreachable:
             _print_lost(app, repo.unreachable(grace=grace), as_json)
         elif dry_run:
-            _print_removed(app, repo.gc_preview(grace=grace, expire=expire), as_json)
+            _print_removed(app, repo.gc_preview(grace=grace, expire=expire, keep=keep), as_json)
         else:
             with progress("gc", not quiet) as tell:
-                report = repo.gc(tell, grace=grace, expire=expire)
+                report = repo.gc(tell, grace=grace, expire=expire, keep=keep)
             if as_json or not quiet:
                 _print_report(app, report, as_json)
 
@@ -98,14 +106,18 @@ def _as_record(removed: Removed) -> dict[str, Any]:
 def _counted(removed: Removed) -> str:
     """Return what was removed, in words."""
     counts = {
-        "state": removed.states, "attachment": removed.attachments, "array": removed.arrays,
+        "attachment by rule": removed.thinned, "state": removed.states,
+        "attachment": removed.attachments, "array": removed.arrays,
         "object": sum(removed.objects.values()), "chunk": removed.chunks,
     }  # fmt: skip
     parts = [plural(count, thing) for thing, count in counts.items() if count]
+    if removed.thinned:
+        parts[0] = f"{plural(removed.thinned, 'attachment')} by rule"
     if removed.log_entries:
         entries = "entry" if removed.log_entries == 1 else "entries"
         parts.append(f"{removed.log_entries} {entries} of reflogs")
-    return f"{', '.join(parts)}: {size(removed.bytes)}"
+    more = f" ({size(removed.thinned_bytes)} more in time)" if removed.thinned else ""
+    return f"{', '.join(parts)}: {size(removed.bytes)}{more}"
 
 
 def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
@@ -148,14 +160,3 @@ def fsck(app: App, as_json: bool) -> None:
                 )
     if not report.is_clean:
         answer_no()
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    if count < 0:
-        return f"-{size(-count)}"
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

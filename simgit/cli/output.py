@@ -156,6 +156,17 @@ def plural(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    if count < 0:
+        return f"-{size(-count)}"
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 Progress = Callable[[int, int | None], None]
 
 

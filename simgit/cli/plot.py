@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
-KINDS = ("returns", "lengths", "pods", "occupancy")
+KINDS = ("returns", "lengths", "pods", "occupancy", "values", "policy")
 _LAST = 10
 """The mean of so many episodes stands for how a run does now."""
 
@@ -65,6 +65,8 @@ def plot(
 
     --kind pods shows an agent on a cluster: ready and pending pods and its actions, in the last
     episode of RUN or in one like main@ep5; --kind occupancy how full the nodes are.
+    --kind values shows what the newest checkpoint of the agent gives for each action in the
+    states of an episode; --kind policy (SimKube) which action it prefers for which requests.
     """
     if output is not None:
         from simgit.plot.drawing import check_format
@@ -72,13 +74,15 @@ def plot(
         check_format(Path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
-        if kind in ("pods", "occupancy"):
-            from simgit.cli import plot_loop
+        if kind not in ("returns", "lengths"):
+            from simgit.cli import plot_agent, plot_loop
 
             target = None if output is None else app.path(output)
-            revision = plot_loop.one(runs, kind, repo)
-            draw = plot_loop.pods if kind == "pods" else plot_loop.occupancy
-            draw(out, repo, revision, target, title, as_json)
+            shown = {
+                "pods": plot_loop.pods, "occupancy": plot_loop.occupancy,
+                "values": plot_agent.values, "policy": plot_agent.policy,
+            }  # fmt: skip
+            shown[kind](out, repo, plot_loop.one(runs, kind, repo), target, title, as_json)
         elif output is not None:
             from simgit.pictures import learning_curves
 

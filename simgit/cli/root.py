@@ -61,7 +61,6 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Train agents": {
         "train": ("train", "Train an agent, or go on with a training."),
         "evaluate": ("evaluate", "Say how good an agent is."),
-        "step": ("step", "Do one step and show all of it."),
         "merge": ("merge", "Take the mean of several agents."),
     },
     "SimKube": {
@@ -83,6 +82,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Maintenance": {
         "gc": ("maintain", "Join small pieces and give back the space."),
+        "stats": ("stats", "Show where the bytes are."),
         "fsck": ("maintain", "Check every name and every link."),
     },
     "Plumbing": {

@@ -21,7 +21,14 @@ from simgit.gym.restore import Trust, restore
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
-from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
+from simgit.gym.values import (
+    cast_for,
+    keep_reset,
+    keeper,
+    needs_cast,
+    plain_info,
+    plain_type,
+)
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -88,6 +95,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         )  # fmt: skip
         self._keep_action = keeper(env.action_space, "action")
         self._cast = cast_for(env.observation_space)
+        self._casts = needs_cast(env.observation_space)
+        self._action_type = plain_type(env.action_space)
         self._snapshots = Snapshots(
             snapshots, load_trigger(episode_trigger), load_trigger(step_trigger), self._note
         )
@@ -160,15 +169,17 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             InvalidInput: the action, or what came of it, has no encoding.
             Conflict: another writer moved the run; what is recorded goes to a run of its own.
         """
-        kept = self._keep_action(action)
+        kept = action if type(action) is self._action_type else self._keep_action(action)
         count = self._count = self._count + 1
         if count >= self._next:
             return self._step_watched(action, kept)
         try:
             result = self.env.step(action)
             observation, reward, terminated, truncated, info = result
+            if self._casts:
+                observation = self._cast(observation)
             self._append(
-                self._cast(observation), kept, reward, terminated, truncated,
+                observation, kept, reward, terminated, truncated,
                 plain_info(info) if info else info,
             )  # fmt: skip
         except BaseException as error:

@@ -7,38 +7,31 @@ from typing import Final
 
 SHARE: Final = 0.05
 """The part of the time of stepping that snapshots may take."""
-RESTORE_SECONDS: Final = 0.04
-"""The time of stepping between two snapshots: a restore re-executes at most so much."""
+STORING: Final = 2.0
+"""Storing a snapshot at the next flush costs about as much as taking it did."""
 SAMPLES: Final = 32
 """Steps that are timed at the beginning."""
+KEPT: Final = 5
+"""Snapshots whose times are remembered."""
 NEVER: Final = 1 << 62
 
 
 class Schedule:
     """Counts steps up to the next snapshot, and learns what a step and a snapshot cost.
 
-    ``next`` is the step from which on something is to be done; all steps before it need not ask.
+    ``every`` is how many steps there are from a snapshot to the next; ``next`` is the step from
+    which on something is to be done: before that nobody need ask.
     """
 
     def __init__(self, every: int | None) -> None:
         """Begin; ``every`` is a fixed number of steps, None for one that follows from the costs."""
-        self._fixed = every
+        self._is_fixed = every is not None
+        self.every = SAMPLES if every is None else every
+        self.early = self.every
         self._steps: list[float] = []
-        self._snapshot: float | None = None
+        self._snapshots: list[float] = []
         self.last = 0
         self.next = 0
-
-    @property
-    def every(self) -> int:
-        """How many steps there are from a snapshot to the next."""
-        if self._fixed is not None:
-            return self._fixed
-        if self._snapshot is None or len(self._steps) < SAMPLES:
-            return SAMPLES
-        step = max(self.step_seconds, 1e-9)
-        affordable = math.ceil(self._snapshot / (SHARE * step))
-        # at least as many as are affordable; more, as long as a restore stays quick
-        return max(affordable, min(int(RESTORE_SECONDS / step), 2 * affordable), 1)
 
     @property
     def step_seconds(self) -> float:
@@ -48,22 +41,31 @@ class Schedule:
     def stepped(self, seconds: float) -> None:
         """Note what a step took."""
         self._steps.append(seconds)
-        if len(self._steps) > SAMPLES:
-            del self._steps[0]
+        if len(self._steps) >= SAMPLES:
+            del self._steps[:-SAMPLES]
+            self._learn()
 
     def took(self, count: int, seconds: float) -> None:
         """Note that a snapshot was taken after so many steps, and what it took."""
-        first = self._snapshot is None or len(self._steps) < SAMPLES
-        self._snapshot = seconds if first else 0.75 * (self._snapshot or 0.0) + 0.25 * seconds
+        self._snapshots = [*self._snapshots[1 - KEPT :], seconds]
         self.last = count
+        self._learn()
         self.plan(count)
+
+    def _learn(self) -> None:
+        if self._is_fixed or not self._snapshots or len(self._steps) < SAMPLES:
+            return
+        step = max(self.step_seconds, 1e-9)
+        # of two the shorter: the first ones are slow, and a busy machine makes some much slower
+        snapshot = sorted(self._snapshots)[(len(self._snapshots) - 1) // 2]
+        self.every = max(math.ceil(STORING * snapshot / (SHARE * step)), 1)
+        self.early = math.ceil(0.9 * self.every)
 
     def plan(self, count: int) -> None:
         """Say from which step on something is to be done, the next being the earliest."""
-        timing = self._fixed is None and len(self._steps) < SAMPLES
-        self.next = count + 1 if timing else max(self.last + self.every, count + 1)
+        is_timing = not self._is_fixed and len(self._steps) < SAMPLES
+        self.next = count + 1 if is_timing else max(self.last + self.every, count + 1)
 
     def is_due(self, count: int, reset: bool) -> bool:
         """Return whether a snapshot is to be taken now; at an episode's start it may come early."""
-        every = self.every
-        return count - self.last >= (max(every // 2, 1) if reset and self._fixed is None else every)
+        return count - self.last >= (self.early if reset else self.every)

@@ -28,6 +28,16 @@ def cast_for(space: spaces.Space[Any]) -> Cast:
     return maker(space) if maker is not None else _as_it_is
 
 
+def needs_cast(space: spaces.Space[Any]) -> bool:
+    """Return whether ``cast_for`` gives a function that changes anything."""
+    return cast_for(space) is not _as_it_is
+
+
+def plain_type(space: spaces.Space[Any]) -> type | None:
+    """Return the type of which a space's values are recorded just as they are, None if of none."""
+    return space.dtype.type if type(space) is spaces.Discrete else None
+
+
 def keeper(space: spaces.Space[Any], path: str) -> Cast:
     """Return the same function for values that may change afterwards: it returns copies.
 

@@ -66,6 +66,10 @@ def scale_down_replicas(manifest: Manifest) -> Manifest:
     return add_replicas(manifest, -1)
 
 
+STANDARD: tuple[str, ...] = ACTIONS.names()
+"""What an agent may do unless it is told: the seven above, whatever is registered later."""
+
+
 @dataclass(frozen=True, slots=True)
 class ActionResult:
     """The trace after an action, and what is recorded of it."""
@@ -91,14 +95,16 @@ class _Blocked(Exception):
 
 
 def action_name(action: str | int) -> str:
-    """Return the name of an action given by name or index; InvalidInput or NotFound if unknown."""
+    """Return the name of an action given by name, or by its index among the seven.
+
+    Raises InvalidInput or NotFound if there is none.
+    """
     if isinstance(action, str):
         ACTIONS.get(action)
         return action
-    names = ACTIONS.names()
-    if not 0 <= action < len(names):
-        raise InvalidInput(f"action {action} is not in 0..{len(names) - 1}", value=action)
-    return names[action]
+    if not 0 <= action < len(STANDARD):
+        raise InvalidInput(f"action {action} is not in 0..{len(STANDARD) - 1}", value=action)
+    return STANDARD[action]
 
 
 def act(trace: Trace, match: Match, action: str | int, limits: Limits = LIMITS) -> ActionResult:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from simgit.errors import InvalidInput
-from simgit.kube.actions import ACTIONS, act
+from simgit.kube.actions import ACTIONS, STANDARD, act
 from simgit.kube.cluster import Selection
 from simgit.kube.manifest import Manifest, containers_of, full_name, gvk_of, lookup, name_of
 from simgit.kube.observe import VECTORS, check_target
@@ -40,7 +40,7 @@ class Task:
     step_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        """Fill in all actions where none are named; raise NotFound or InvalidInput."""
+        """Fill in the seven actions where none are named; raise NotFound or InvalidInput."""
         check_target(self.target)
         REWARDS.get(self.reward)
         VECTORS.get(self.vector)
@@ -48,7 +48,7 @@ class Task:
             raise InvalidInput(f"bad order '{self.order}', expected after or before")
         if not 0.0 <= self.step_penalty < float("inf"):
             raise InvalidInput(f"bad step penalty '{self.step_penalty}', expected 0 or more")
-        object.__setattr__(self, "actions", tuple(self.actions) or ACTIONS.names())
+        object.__setattr__(self, "actions", tuple(self.actions) or STANDARD)
         for name in self.actions:
             ACTIONS.get(name)
         if len(set(self.actions)) != len(self.actions):

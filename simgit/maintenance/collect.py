@@ -9,15 +9,17 @@ from typing import Final
 from simgit.journal import expire
 from simgit.maintenance.consolidation import Progress, consolidate, count_segments
 from simgit.maintenance.plan import DAY, Planner, Window
+from simgit.maintenance.retention import Rule, parse_rules, thinned
 from simgit.maintenance.sweep import Removed, Sweeper
 from simgit.odb import ObjectDatabase
 from simgit.oplog import OperationLog
 from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs, now
-from simgit.settings import GC_GRACE, GC_REFLOG, get_setting
-from simgit.storage.base import WriteTxn
+from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, get_setting
+from simgit.sizes import note_size
+from simgit.storage.base import ReadTxn, WriteTxn
 
-_LEAST: Final = 256 << 10
+_LEAST: Final = 64 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
 
@@ -46,10 +48,12 @@ class GcOptions:
     Attributes:
         grace: what nothing leads to.
         expire: entries of reflogs and of the operation log; until they go, they lead to states.
+        keep: retention rules, by which attachments are thinned out before.
     """
 
     grace: float | None = None
     expire: float | None = None
+    keep: str | None = None
 
 
 class _DryRunError(Exception):
@@ -76,6 +80,8 @@ def gc(
     joined = consolidate(odb, progress)
     worth = is_worth_it(odb)
     compacted = worth and odb.storage.compact()
+    with odb.write() as txn:
+        note_size(odb, txn, clock())
     return GcReport(
         before, count_segments(odb), joined, size, odb.storage.size(), compacted,
         worth and not compacted, removed,
@@ -85,10 +91,13 @@ def gc(
 def collect(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
     """Remove what has expired; see ``gc``."""
     sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
+    with odb.read() as snapshot:
+        thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
     with odb.write() as raw:
+        _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
-    with odb.read() as txn:  # what it reads, the plan within the write need not read again
-        sweeper.planner.plan(txn, sweeper.window)
+    with odb.read() as snapshot:  # what it reads, the plan within the write need not read again
+        sweeper.planner.plan(snapshot, sweeper.window)
     sweeper.sweep()
     return sweeper.removed
 
@@ -101,6 +110,7 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
     sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
     try:
         with odb.write() as raw:
+            _thin(sweeper, raw, refs, options)
             _expire(sweeper, raw, options, clock)
             txn = sweeper.tally(raw)
             for action in sweeper.begin(txn):
@@ -116,6 +126,22 @@ def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
     with odb.read() as txn:
         days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
     return Window(clock(), int(days * DAY))
+
+
+def _rules(txn: ReadTxn, options: GcOptions) -> tuple[Rule, ...]:
+    return parse_rules(get_setting(txn, GC_KEEP) if options.keep is None else options.keep)
+
+
+def _thin(sweeper: Sweeper, raw: WriteTxn, refs: Refs, options: GcOptions) -> None:
+    """Take away the bindings that no retention rule keeps."""
+    txn = sweeper.tally(raw)
+    keys = thinned(sweeper.odb, refs, txn, sweeper.planner.marker, _rules(txn, options))
+    bindings = [txn.get("attachments", key) or b"" for key in keys]
+    for key in keys:
+        txn.delete("attachments", key)
+    sweeper.planner.more_roots = bindings  # the operation that this becomes will lead to them
+    sweeper.removed.thinned = len(keys)
+    sweeper.removed.thinned_bytes = sweeper.planner.exclusive(txn, bindings)
 
 
 def _expire(sweeper: Sweeper, raw: WriteTxn, options: GcOptions, clock: Clock) -> None:

@@ -76,12 +76,17 @@ class Plan:
 
 
 class Planner:
-    """Makes plans for one store; what it has read of it, it need not read again."""
+    """Makes plans for one store; what it has read of it, it need not read again.
+
+    Attributes:
+        more_roots: objects that stay besides what the roots lead to.
+    """
 
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
         self.odb = odb
         self.refs = refs
         self.marker = Marker(odb)
+        self.more_roots: list[bytes] = []
 
     def plan(self, txn: ReadTxn, window: Window) -> Plan:
         """Return what goes.
@@ -93,7 +98,7 @@ class Planner:
         kinds, ends = self.odb.loose_kinds(txn), line_ends(txn)
         self.marker.ends = ends
         places = root_places(self.refs, txn)
-        oids: list[bytes] = list(root_oids(self.refs, txn))
+        oids: list[bytes] = [*root_oids(self.refs, txn), *self.more_roots]
         live = self.marker.mark(txn, kinds, places, oids)
         plan = Plan(self._pending(txn, live, kinds, ends, window.now))
         places += _staying(plan.pending, window, ends)
@@ -109,6 +114,29 @@ class Planner:
         self._plan_objects(txn, plan, kinds, needed)
         self._plan_chunks(txn, plan, kinds, needed, window)
         return plan
+
+    def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:
+        """Return the bytes of what some bindings lead to, and no attachment that is there does."""
+        gone = list(bindings)
+        if not gone:
+            return 0
+        kinds = self.odb.loose_kinds(txn)
+        shared = self._closure(txn, kinds, (value for _, value in txn.scan("attachments")))
+        only = self._closure(txn, kinds, gone) - shared
+        chunks = self._chunks_of(txn, kinds, only) - self._chunks_of(txn, kinds, shared)
+        sizes = (self.odb.stored_size(txn, oid) for oid in only)
+        return sum(sizes) + sum(len(txn.get("chunks", name) or b"") for name in chunks)
+
+    def _closure(self, txn: ReadTxn, kinds: dict[bytes, str], todo: Iterable[bytes]) -> set[bytes]:
+        """Return the loose objects that objects lead to, themselves included."""
+        found: set[bytes] = set()
+        waiting = list(todo)
+        while waiting:
+            oid = bytes(waiting.pop())
+            if oid in kinds and oid not in found:
+                found.add(oid)
+                waiting += self.marker.links(txn, oid, kinds[oid])
+        return found
 
     def _pending(
         self,

@@ -33,7 +33,10 @@ class Removed:
 
     Attributes:
         states: how many states went.
-        attachments: how many attachments of those states, and of others by retention rules.
+        attachments: how many attachments of those states.
+        thinned: how many other attachments were taken away by retention rules.
+        thinned_bytes: what their data takes that no other attachment shares; it goes when the
+            operation log has forgotten them, and the grace period has passed.
         objects: how many loose objects of each kind.
         arrays: arrays that were stored with those states.
         chunks: pieces of large blobs.
@@ -43,6 +46,8 @@ class Removed:
 
     states: int = 0
     attachments: int = 0
+    thinned: int = 0
+    thinned_bytes: int = 0
     objects: Counter[str] = field(default_factory=Counter)
     arrays: int = 0
     chunks: int = 0
@@ -52,7 +57,7 @@ class Removed:
     @property
     def is_something(self) -> bool:
         """Whether anything went."""
-        counts = (self.states, self.attachments, self.objects.total(), self.chunks)
+        counts = (self.states, self.attachments, self.thinned, self.objects.total(), self.chunks)
         return any(counts) or self.log_entries > 0
 
     @property

@@ -161,7 +161,7 @@ class RepositoryBase:
 
     def name_command(self, command: str, *arguments: object) -> None:
         """Log whatever this object does from now on as one operation, under a name of its own."""
-        self._command = Journal(self._storage, self.oplog, command, arguments)
+        self._command = Journal(self._storage, self.oplog, command, arguments, program=False)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -183,6 +183,7 @@ class RepositoryBase:
         """Begin the write transaction of a command, or join that of ``transaction``."""
         txn: JournalTxn | None = getattr(self._joined, "txn", None)
         if txn is not None:
+            txn.mark(files)
             yield txn
             return
         with self._journaled(command, *arguments, files=files, reverts=reverts).write() as begun:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import Conflict, InvalidInput, NotFound
 from simgit.oplog import Change, Operation
 from simgit.repository.checkouts import CheckoutOperations
-from simgit.settings import DEFAULTS, get_setting, put_setting
+from simgit.settings import DEFAULTS, GC_KEEP, get_setting, put_setting
 
 if TYPE_CHECKING:
     from simgit.storage.base import ReadTxn
@@ -151,16 +151,20 @@ class LogOperations(CheckoutOperations):
 
     # --- how long it is kept ---
 
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, Any]:
         """Return the settings of the repository; docs/reliability.md says what they mean."""
         with self._read() as txn:
             return {name: get_setting(txn, name) for name in DEFAULTS}
 
-    def set_setting(self, name: str, value: float | None) -> None:
+    def set_setting(self, name: str, value: float | str | None) -> None:
         """Change a setting of the repository; None brings its default back.
 
         Raises:
             InvalidInput: there is no such setting, or it cannot have this value.
         """
+        if name == GC_KEEP and isinstance(value, str):
+            from simgit.maintenance import parse_rules
+
+            parse_rules(value)
         with self._write("set", name, value) as txn:
             put_setting(txn, name, value)

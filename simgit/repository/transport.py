@@ -71,7 +71,6 @@ class TransportOperations(RepositoryBase):
         from simgit.bundle.files import reading
 
         limit = bundle.MAX_OBJECT if max_object is None else max_object
+        odb = self._journaled("import", file if isinstance(file, (str, Path)) else "-")
         with reading(file) as read:
-            return bundle.load(
-                self.odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit
-            )
+            return bundle.load(odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit)

@@ -21,6 +21,7 @@ class UpkeepOperations(RepositoryBase):
         *,
         grace: float | None = None,
         expire: float | None = None,
+        keep: str | None = None,
         clock: Callable[[], int] = now,
     ) -> maintenance.GcReport:
         """Remove what has expired, join what is small, give back the space; no oid changes.
@@ -31,6 +32,8 @@ class UpkeepOperations(RepositoryBase):
                 given.
             expire: entries of reflogs and of the operation log are removed after so many days;
                 90 if not given.
+            keep: retention rules by which attachments are thinned out, for instance
+                ``agent: last 5, every 100, best 3 by return``; those of the settings if not given.
             clock: returns the time in nanoseconds since 1970.
 
         Raises:
@@ -40,19 +43,24 @@ class UpkeepOperations(RepositoryBase):
         from simgit import maintenance
 
         odb = self._journaled("gc", always=True)
-        return maintenance.gc(odb, self.refs, maintenance.GcOptions(grace, expire), progress, clock)
+        return maintenance.gc(
+            odb, self.refs, maintenance.GcOptions(grace, expire, keep), progress, clock
+        )
 
     def gc_preview(
         self,
         *,
         grace: float | None = None,
         expire: float | None = None,
+        keep: str | None = None,
         clock: Callable[[], int] = now,
     ) -> maintenance.Removed:
         """Return exactly what ``gc`` would remove now; see there."""
         from simgit import maintenance
 
-        return maintenance.dry_run(self.odb, self.refs, maintenance.GcOptions(grace, expire), clock)
+        return maintenance.dry_run(
+            self.odb, self.refs, maintenance.GcOptions(grace, expire, keep), clock
+        )
 
     def unreachable(
         self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
@@ -70,6 +78,12 @@ class UpkeepOperations(RepositoryBase):
 
         window = maintenance.window(self.odb, maintenance.GcOptions(grace), clock)
         return maintenance.lost(self.odb, self.refs, window, every)
+
+    def stats(self) -> maintenance.Stats:
+        """Return where the bytes of the repository are, and how its size went."""
+        from simgit import maintenance
+
+        return maintenance.stats(self.odb, self.refs)
 
     def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
         """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""

@@ -224,14 +224,10 @@ class _Packer:
 def _only_present(column: list[Any], top: bool) -> tuple[npt.NDArray[np.intp], list[Any]]:
     """Return the rows that have a value, and the values."""
     if top:
-        missing = [i for i, v in enumerate(column) if v is None or v is ABSENT]
-        present = [v for v in column if v is not None and v is not ABSENT]
+        there = [v is not None and v is not ABSENT for v in column]
     else:
-        missing = [i for i, v in enumerate(column) if v is ABSENT]
-        present = [v for v in column if v is not ABSENT]
-    mask = np.ones(len(column), bool)
-    mask[missing] = False
-    return np.flatnonzero(mask), present
+        there = [v is not ABSENT for v in column]
+    return np.flatnonzero(there), list(itertools.compress(column, there))
 
 
 def _leading(values: Sequence[Any], good: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from simgit.errors import InvalidInput
-from simgit.kube.cluster import KubeCluster
+from simgit.kube.cluster import KubeCluster, Selection
 from simgit.kube.simulation import Simulation, virtual_object
 
 SIMULATION = Simulation()
@@ -133,3 +133,57 @@ class ClusterContract:
         self.counts(cluster)
         assert [node["used"]["cpu"] for node in cluster.nodes()] == ["10", "10", "10"]
         assert sum(len(node["running"]) for node in cluster.nodes()) == 3
+
+    def test_nothing_is_applied_or_deleted_without_error(self, cluster: KubeCluster) -> None:
+        cluster.apply([])
+        cluster.delete([])
+        cluster.advance(0)
+        assert self.counts(cluster) == (0, 0, 0)
+
+    def test_time_does_not_run_back(self, cluster: KubeCluster) -> None:
+        with pytest.raises(InvalidInput):
+            cluster.advance(-1)
+
+    def test_kinds_without_pods_are_no_error(self, cluster: KubeCluster) -> None:
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
+        cluster.apply([virtual_object(service, SIMULATION), deployment()])
+        assert self.counts(cluster) == (3, 0, 3)
+        cluster.delete([virtual_object(service, SIMULATION)])
+        assert self.counts(cluster) == (3, 0, 3)
+
+    def test_what_stands_before_a_bad_manifest_stays(self, cluster: KubeCluster) -> None:
+        cluster.apply([deployment()])
+        with pytest.raises(InvalidInput):
+            cluster.apply([deployment(cpu="-1")])
+        assert self.counts(cluster) == (3, 0, 3)
+
+    def test_pods_of_another_label_can_be_selected(self, cluster: KubeCluster) -> None:
+        cluster.apply([deployment(), deployment("other")])
+        cluster.advance(self.settle)
+        every = Selection(WEB.namespace, SIMULATION.name, "simkube.io/simulation")
+        assert cluster.observe(every).counts() == (6, 0, 6)
+
+    def test_the_oldest_come_first(self, cluster: KubeCluster) -> None:
+        cluster.apply([deployment("other", replicas=1)])
+        cluster.advance(max(self.settle, 1))
+        cluster.apply([deployment(replicas=1)])
+        self.counts(cluster)
+        assert [pod["labels"]["app"] for pod in cluster.pods()] == ["other", "web"]
+        times = [event["time"] for event in cluster.events()]
+        assert times == sorted(times)
+
+    def test_a_pod_that_waits_is_on_no_node(self, cluster: KubeCluster) -> None:
+        cluster.apply([deployment(cpu="16", replicas=4)])
+        self.counts(cluster)
+        running = {name for node in cluster.nodes() for name in node["running"]}
+        placed = {f"{pod['namespace']}/{pod['name']}" for pod in cluster.pods() if pod["node"]}
+        assert running == placed and len(running) == 3
+
+    def test_looking_changes_nothing(self, cluster: KubeCluster) -> None:
+        cluster.apply([deployment()])
+        self.counts(cluster)
+        first = [cluster.pods(), cluster.nodes(), cluster.events()]
+        cluster.pods()[0]["labels"]["app"] = "changed by the caller"
+        cluster.nodes()[0]["used"]["cpu"] = "changed by the caller"
+        cluster.observe(WEB)
+        assert [cluster.pods(), cluster.nodes(), cluster.events()] == first

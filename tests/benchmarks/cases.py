@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from . import cases_arrays, cases_history, cases_read, cases_record
+from . import cases_arrays, cases_gym, cases_history, cases_kube, cases_read, cases_record
 from .case import Case
 
 
 def every_case() -> list[Case]:
-    """Return all cases: recording, reading, arrays, history."""
+    """Return all cases: recording, reading, arrays, history, environments, SimKube."""
     return [
         *cases_record.CASES,
         *cases_read.CASES,
         *cases_arrays.CASES,
         *cases_history.CASES,
+        *cases_gym.CASES,
+        *cases_kube.CASES,
     ]
 
 

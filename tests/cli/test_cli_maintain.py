@@ -49,3 +49,25 @@ def test_a_lost_attachment_is_bound_again(repo: Call) -> None:
 def test_a_time_span_that_is_none_is_a_usage_error(repo: Call) -> None:
     for text in ("soon", "-3d", "3x"):
         assert "is not a time span" in repo("gc", f"--grace={text}", code=2).err
+
+
+def test_stats_prints_tables_that_fit_and_json_with_all_numbers(repo: Call) -> None:
+    repo("gc", "-q")
+    shown = repo("stats")
+    assert shown.lines[0].endswith("of them unused")
+    assert any(line.startswith("observation ") for line in shown.lines)
+    assert all(len(line) <= 80 for line in shown.lines)
+    found = repo("stats", "--json").json
+    assert found["kinds"]["state"]["count"] == 3
+    assert found["runs"]["main"]["states"] == 3 and len(found["history"]) == 1
+
+
+def test_rules_thin_out_attachments_and_bad_ones_are_refused(repo: Call) -> None:
+    Path("note.json").write_text('{"score": 3}')
+    for step in range(3):
+        repo("attach", f"main@{step}", "agent", "@note.json")
+    said = repo("gc", "--keep", "agent: last 1", "--dry-run").out
+    assert said.startswith("would remove 2 attachments by rule: ") and "more in time" in said
+    repo("config", "--repository", "gc.keep=agent: last 1")
+    assert repo("gc").lines[0].startswith("removed 2 attachments by rule")
+    assert "is no retention rule" in repo("gc", "--keep", "agent", code=128).err

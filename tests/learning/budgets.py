@@ -15,6 +15,7 @@ class Budget:
 
     episodes: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    reward: str = "shaped"
 
     def config(self, seed: int) -> Config:
         """Return the training's configuration."""
@@ -24,6 +25,7 @@ class Budget:
     def flags(self) -> str:
         """The flags of ``simgit train`` that say the same."""
         words = [f"--episodes {self.episodes}"]
+        words += [f"--reward {self.reward}"] if self.reward != "shaped" else []
         words += [f"--{k.replace('_', '-')} {v:g}" for k, v in self.settings.items()]
         return " ".join(words)
 

@@ -31,7 +31,8 @@ def scenario(name: str, seed: int) -> Row:
     began = time.monotonic()
     with Repository.init(":memory:") as repo:
         budget = BUDGETS[name]
-        with train(repo, "a", budget.config(seed), arguments={"trace": name}) as training:
+        arguments = {"trace": name, "reward": budget.reward}
+        with train(repo, "a", budget.config(seed), arguments=arguments) as training:
             training.finish()
         seconds = time.monotonic() - began
         states = repo.trajectory("a")

@@ -1,0 +1,289 @@
+"""Where the bytes of a repository are: by kind, run, column and attachment."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from simgit import history, trees
+from simgit.objects import Binding
+from simgit.odb import ObjectDatabase
+from simgit.oid import OID_SIZE
+from simgit.refs import Refs
+from simgit.schema import ARRAY
+from simgit.segment import rows as rowlib
+from simgit.segment.consolidate import headers
+from simgit.segment.cut import line_groups
+from simgit.segment.frames import group_header
+from simgit.segment.groups import read_group
+from simgit.segment.header import Header, Location
+from simgit.segment.lines import read_line
+from simgit.segment.pack import compress
+from simgit.segment.rows import Rows
+from simgit.sizes import Size, sizes
+from simgit.storage.base import TABLES, ReadTxn
+
+_SAMPLES: Final = 64
+"""Blocks whose columns are compressed one by one, to see how they share their block's bytes."""
+
+
+@dataclass
+class Part:
+    """A part of what is stored.
+
+    Attributes:
+        count: how many states, objects, values or attachments.
+        logical: bytes as if each were stored by itself, as it is.
+        raw: bytes of what is stored, before compression: less where several are the same.
+        stored: bytes of what is stored.
+    """
+
+    count: int = 0
+    logical: int = 0
+    raw: int = 0
+    stored: int = 0
+
+    def add(self, count: int, size: int) -> None:
+        """Take in values that are all stored."""
+        self.count += count
+        self.logical += size
+        self.raw += size
+
+    @property
+    def deduplication(self) -> float:
+        """How many times smaller it is since nothing is stored twice."""
+        return self.logical / self.raw if self.raw else 1.0
+
+    @property
+    def compression(self) -> float:
+        """How many times smaller it is since it is compressed, or stored as differences."""
+        return self.raw / self.stored if self.stored else 1.0
+
+
+@dataclass
+class RunPart:
+    """What a run takes.
+
+    Attributes:
+        states: in its history.
+        own: of these, in the history of no other run.
+        stored: bytes of the states of its history, with their arrays.
+        own_stored: bytes of its own states.
+    """
+
+    states: int = 0
+    own: int = 0
+    stored: int = 0
+    own_stored: int = 0
+
+
+@dataclass
+class Stats:
+    """Where the bytes of a repository are.
+
+    Attributes:
+        size: of the file.
+        spare: how many of these bytes a compact copy would give back.
+        tables: for each table how many entries it has.
+        kinds: the states, arrays that are stored with them (``state arrays``), and loose objects.
+        runs: by name.
+        columns: by path. ``stored`` is exact for arrays; other columns are compressed together,
+            and shown by their share in a sample of blocks.
+        attachments: by name; what several have in common counts for the first.
+        history: the sizes that each gc has left.
+    """
+
+    size: int
+    spare: int
+    tables: dict[str, int]
+    kinds: dict[str, Part] = field(default_factory=dict)
+    runs: dict[str, RunPart] = field(default_factory=dict)
+    columns: dict[str, Part] = field(default_factory=dict)
+    attachments: dict[str, Part] = field(default_factory=dict)
+    history: list[Size] = field(default_factory=list)
+
+    @property
+    def total(self) -> Part:
+        """All kinds together."""
+        found = Part()
+        for part in self.kinds.values():
+            for name in ("count", "logical", "raw", "stored"):
+                setattr(found, name, getattr(found, name) + getattr(part, name))
+        return found
+
+
+def stats(odb: ObjectDatabase, refs: Refs) -> Stats:
+    """Return where the bytes of a store are.
+
+    Raises:
+        Integrity: something is damaged.
+    """
+    with odb.read() as txn:
+        found = Stats(odb.storage.size(), 0, {table: txn.count(table) for table in TABLES})
+        survey = _Survey(odb, txn, found)
+        for key, _ in txn.scan("lines"):
+            survey.line(int.from_bytes(key, "big"))
+        survey.share_columns()
+        survey.loose()
+        survey.attached()
+        survey.count_runs(refs)
+        found.history = sizes(txn)
+    found.spare = odb.storage.spare()
+    return found
+
+
+class _Survey:
+    """One walk over a store, in one snapshot."""
+
+    def __init__(self, odb: ObjectDatabase, txn: ReadTxn, found: Stats) -> None:
+        self.odb = odb
+        self.txn = txn
+        self.found = found
+        self._per_step: dict[int, list[tuple[int, int, float]]] = defaultdict(list)
+        self._shares: Counter[str] = Counter()
+        self._sampled = 0
+        self._columns: dict[str, Part] = defaultdict(Part)
+        self._arrays: Counter[str] = Counter()
+
+    def line(self, number: int) -> None:
+        """Take in the states of a line and their arrays."""
+        states = self.found.kinds.setdefault("state", Part())
+        for header in headers(self.txn, number):
+            stored = _stored(header)
+            raw = self._raw(header)
+            states.add(header.count, raw)
+            states.stored += stored
+            self._per_step[number].append((header.step, header.end, stored / header.count))
+        for index, first, key in line_groups(self.txn, number):
+            self._group(number, index, first, key)
+
+    def _raw(self, header: Header) -> int:
+        """Return the bytes of a segment's rows, and count them among its columns'."""
+        schema = self.odb.schema(self.txn, header.schema)
+        for path, kind in schema.fields:
+            column = self._columns[".".join(path)]
+            if kind.code != ARRAY:
+                column.add(header.count, header.count * kind.width)
+        raw = header.count * schema.fixed_size
+        needed = schema.variable or schema.arrays or self._sampled < _SAMPLES
+        for number in range(len(header.blocks)) if needed else ():
+            raw += self._block(self.odb.states.block(self.txn, header, number).rows)
+        return raw
+
+    def _block(self, rows: Rows) -> int:
+        """Count the arrays that rows name, and their variable bytes; return those."""
+        fields = rows.schema.fields
+        for index in rows.schema.arrays:
+            named = int(rowlib.presence(rows, index).sum())
+            self._columns[".".join(fields[index][0])].count += named
+        raw = 0
+        for index, items in zip(rows.schema.variable, rows.variable, strict=True):
+            size = sum(4 + len(item) for item in items)
+            self._columns[".".join(fields[index][0])].add(0, size)
+            raw += size
+        if self._sampled < _SAMPLES:
+            self._sample(rows)
+        return raw
+
+    def _sample(self, rows: Rows) -> None:
+        """See how much each column of a block takes if it is compressed by itself."""
+        self._sampled += 1
+        for index, (path, kind) in enumerate(rows.schema.fields):
+            data = b""
+            if kind.variable:
+                data = b"".join(rows.variable[rows.schema.variable.index(index)])
+            elif kind.width:
+                data = np.ascontiguousarray(rows.field(index).T).tobytes()
+            self._shares[".".join(path)] += len(compress(data)) if data else 0
+
+    def _group(self, line: int, index: int, first: int, key: bytes) -> None:
+        """Take in a group of arrays."""
+        data = read_group(self.txn, key)
+        group = group_header(data)
+        count = len(group.steps)
+        raw = count * int(np.prod(group.shape, dtype=np.int64)) * group.dtype.itemsize
+        header = self.odb.states.header(self.txn, Location(line, first))
+        schema = self.odb.schema(self.txn, header.schema)
+        name = ".".join(schema.fields[index][0])
+        self._arrays[name] += count
+        for part in (self._columns[name], self.found.kinds.setdefault("state array", Part())):
+            part.raw += raw
+            part.stored += len(data)
+        end = int(first + group.steps[-1] + 1)
+        self._per_step[line].append((first, end, len(data) / (end - first)))
+
+    def share_columns(self) -> None:
+        """Share the bytes of segments among the columns, as the sample says."""
+        stored = self.found.kinds.get("state", Part()).stored
+        total = sum(self._shares.values())
+        for name, share in self._shares.items():
+            self._columns[name].stored += stored * share // max(total, 1)
+        for name, stored_arrays in self._arrays.items():
+            # as if each state had its array by itself
+            column = self._columns[name]
+            column.logical = column.raw * column.count // stored_arrays
+            arrays = self.found.kinds["state array"]
+            arrays.count += stored_arrays
+            arrays.logical += column.logical
+        self.found.columns = {name: c for name, c in sorted(self._columns.items()) if c.raw}
+
+    def loose(self) -> None:
+        """Take in the loose objects."""
+        for oid, kind in self.odb.loose_kinds(self.txn).items():
+            part = self.found.kinds.setdefault(kind, Part())
+            part.add(1, self.odb.payload_size(self.txn, oid))
+            part.stored += self._stored_loose(oid)
+
+    def _stored_loose(self, oid: bytes) -> int:
+        chunks = self.odb.chunks(self.txn, oid)
+        own = sum(len(self.txn.get("chunks", name) or b"") for name in dict.fromkeys(chunks))
+        return self.odb.stored_size(self.txn, oid) + own
+
+    def attached(self) -> None:
+        """Take in the attachments."""
+        seen: set[bytes] = set()
+        for key, value in self.txn.scan("attachments"):
+            part = self.found.attachments.setdefault(key[OID_SIZE:].decode(), Part())
+            part.count += 1
+            binding = self.odb.object(self.txn, value)
+            assert isinstance(binding, Binding)
+            for _, kind, oid in trees.walk(
+                self.odb, self.txn, binding.target_kind, binding.target, set()
+            ):
+                self._attached(part, oid, kind, seen)
+
+    def _attached(self, part: Part, oid: bytes, kind: str, seen: set[bytes]) -> None:
+        size = self.odb.payload_size(self.txn, oid)
+        part.logical += size
+        if oid not in seen:
+            seen.add(oid)
+            part.raw += size
+            part.stored += self._stored_loose(oid)
+
+    def count_runs(self, refs: Refs) -> None:
+        """Take in what is in the histories of the runs."""
+        stops: dict[str, dict[int, int]] = {}
+        for name, ref in refs.runs(self.txn):
+            parts = history.stretches(self.txn, ref.place) if ref.oid is not None else ()
+            stops[name] = {part.line: part.stop for part in parts}
+        for name, mine in stops.items():
+            part = self.found.runs.setdefault(name, RunPart())
+            for line, stop in mine.items():
+                others = [each[line] for n, each in stops.items() if n != name and line in each]
+                self._count(part, line, stop, max(others, default=0))
+
+    def _count(self, part: RunPart, line: int, stop: int, shared: int) -> None:
+        first = read_line(self.txn, line).step
+        part.states += stop - first
+        part.own += max(0, stop - max(first, shared))
+        for start, end, each in self._per_step[line]:
+            part.stored += int(each * max(0, min(end, stop) - start))
+            part.own_stored += int(each * max(0, min(end, stop) - max(start, shared)))
+
+
+def _stored(header: Header) -> int:
+    blocks = sum(info.fixed_size + info.variable_size for info in header.blocks)
+    return 16 + len(header.blocks.data) + len(header.layout) + blocks

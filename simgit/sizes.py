@@ -1,0 +1,68 @@
+"""How the size of a repository went: gc notes it each time.
+
+meta: "size" ‖ 00 ‖ u64 time -> what it was then
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from simgit.errors import Integrity
+from simgit.odb import ObjectDatabase
+from simgit.refs import pack_ref, unpack_ref
+from simgit.segment.consolidate import headers
+from simgit.segment.header import decode_header
+from simgit.segment.lines import line_key
+from simgit.storage.base import ReadTxn, WriteTxn
+
+PREFIX: Final = b"size\0"
+_KEPT: Final = 1000
+
+
+class Size(NamedTuple):
+    """What a gc left: when, the bytes of the file, how many states and loose objects."""
+
+    time: int
+    bytes: int
+    states: int
+    objects: int
+
+
+def note_size(odb: ObjectDatabase, txn: WriteTxn, time: int) -> None:
+    """Note what there is; the oldest notes go."""
+    record = {
+        "bytes": odb.storage.size(), "states": count_states(txn), "objects": txn.count("objects"),
+    }  # fmt: skip
+    txn.put("meta", PREFIX + time.to_bytes(8, "big"), pack_ref(record))
+    keys = [key for key, _ in txn.scan("meta", PREFIX, PREFIX + b"\xff" * 9)]
+    for key in keys[:-_KEPT]:
+        txn.delete("meta", key)
+
+
+def sizes(txn: ReadTxn) -> list[Size]:
+    """Return what the gcs so far have left, the oldest first.
+
+    Raises:
+        Integrity: a note is damaged.
+    """
+    found = []
+    for key, value in txn.scan("meta", PREFIX, PREFIX + b"\xff" * 9):
+        try:
+            found.append(Size(int.from_bytes(key[-8:], "big"), **unpack_ref(value)))
+        except TypeError:
+            raise Integrity("a note of the repository's size is damaged") from None
+    return found
+
+
+def count_states(txn: ReadTxn) -> int:
+    """Return how many states there are."""
+    lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
+    return sum(_length(txn, line) for line in lines)
+
+
+def _length(txn: ReadTxn, line: int) -> int:
+    first = next(headers(txn, line), None)
+    last = txn.floor("segments", line_key(line) + b"\xff" * 8)
+    if first is None or last is None:
+        return 0
+    return decode_header(*last).end - first.step

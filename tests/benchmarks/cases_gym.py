@@ -1,0 +1,203 @@
+"""Recording Gymnasium environments, against Minari and against not recording at all."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import subject
+from .case import Bench, Case, NotBuilt, at_most
+from .measure import disk, scratch, seconds
+
+cartpole = Case(
+    "gym-cartpole",
+    "CartPole, recorded, with resets",
+    "steps/s",
+    note="simgit with snapshots and provenance, 100 000 random steps; Minari hdf5, 10 000; 'bare' "
+    "is the environment without a recorder; all to the end on disk",
+)
+overhead = Case(
+    "gym-overhead",
+    "what recording adds to a step of CartPole",
+    "µs",
+    at_most(6),
+    "with snapshots; the median of differences to the bare environment right before",
+)
+size = Case("gym-bytes", "bytes a step of CartPole, after gc", "bytes", at_most(25))
+pong = Case(
+    "gym-pong",
+    "Pong, frames of 210 x 160 x 3, recorded",
+    "steps/s",
+    note="2 000 random steps; Minari stores frames as JPEG, which changes them, and gets no infos: it "
+    "cannot store those of Pong, which have other keys at a reset",
+)
+pong_size = Case(
+    "gym-pong-bytes",
+    "bytes a step of Pong, after gc",
+    "bytes",
+    at_most(150),
+    "10 000 steps, lossless; an empty store takes 100 000 bytes or so",
+)
+CASES = [cartpole, overhead, size, pong, pong_size]
+
+
+def make(id: str) -> Any:
+    """Return an environment.
+
+    Raises:
+        NotBuilt: a package is missing.
+    """
+    try:
+        import gymnasium
+
+        if id.startswith("ALE/"):
+            import ale_py
+
+            gymnasium.register_envs(ale_py)
+    except ImportError as error:
+        raise NotBuilt from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gymnasium.make(id)
+
+
+def drive(env: Any, count: int) -> None:
+    """Take random actions, the same each time."""
+    actions = np.random.default_rng(0).integers(0, env.action_space.n, count)
+    env.reset(seed=0)
+    for action in actions:
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+
+
+def bare(id: str, count: int) -> float:
+    """Return the seconds that an environment takes by itself."""
+    env = make(id)
+    return seconds(lambda: drive(env, count))
+
+
+def recorded(bench: Bench, id: str, count: int, collect: bool = False) -> tuple[float, float]:
+    """Return seconds and bytes of recording with simgit."""
+    repository = subject.store()
+    env = make(id)
+    from simgit.gym import Recorder
+
+    with scratch(bench.path) as path:
+        with repository.init(path) as repo:
+            recorder = Recorder(env, repo)
+
+            def work() -> None:
+                drive(recorder, count)
+                recorder.close()
+
+            taken = seconds(work)
+            if collect:
+                repo.gc()
+        return taken, disk(path)
+
+
+def minari(bench: Bench, id: str, count: int, infos: bool = True) -> tuple[float, float]:
+    """Return seconds and bytes of recording with Minari.
+
+    Raises:
+        NotBuilt: it is not installed.
+    """
+    env = make(id)
+    with scratch(bench.path) as path, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.environ["MINARI_DATASETS_PATH"] = str(path)
+        try:
+            from minari import DataCollector
+        except ImportError as error:
+            raise NotBuilt from error
+        collector = DataCollector(env, record_infos=infos, data_format="hdf5")
+
+        def work() -> None:
+            drive(collector, count)
+            collector.create_dataset(
+                dataset_id="bench/random-v0", algorithm_name="random", eval_env=id,
+                code_permalink="https://example.org", author="bench", author_email="b@example.org",
+                description="random actions",
+            )  # fmt: skip
+
+        taken = seconds(work)
+        return taken, disk(Path(path))
+
+
+def cartpole_steps(bench: Bench) -> int:
+    """Return how many steps of CartPole simgit records."""
+    return bench.size(100_000, 20_000)
+
+
+@cartpole.side("simgit")
+def _(bench: Bench) -> float:
+    count = cartpole_steps(bench)
+    return count / recorded(bench, "CartPole-v1", count)[0]
+
+
+@cartpole.side("Minari", repeat=1)
+def _(bench: Bench) -> float:
+    count = bench.size(10_000, 2_000)
+    return count / minari(bench, "CartPole-v1", count)[0]
+
+
+@cartpole.side("bare")
+def _(bench: Bench) -> float:
+    return cartpole_steps(bench) / bare("CartPole-v1", cartpole_steps(bench))
+
+
+@overhead.side("simgit", repeat=5)
+def _(bench: Bench) -> float:
+    count = cartpole_steps(bench)
+    before = bare("CartPole-v1", count)
+    return (recorded(bench, "CartPole-v1", count)[0] - before) / count * 1e6
+
+
+@size.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    count = cartpole_steps(bench)
+    return recorded(bench, "CartPole-v1", count, collect=True)[1] / count
+
+
+@size.side("Minari", repeat=1)
+def _(bench: Bench) -> float:
+    count = bench.size(10_000, 2_000)
+    return minari(bench, "CartPole-v1", count)[1] / count
+
+
+def pong_steps(bench: Bench) -> int:
+    """Return how many steps of Pong are recorded."""
+    return bench.size(2_000, 500)
+
+
+@pong.side("simgit")
+def _(bench: Bench) -> float:
+    return pong_steps(bench) / recorded(bench, "ALE/Pong-v5", pong_steps(bench))[0]
+
+
+@pong.side("Minari", repeat=1)
+def _(bench: Bench) -> float:
+    count = bench.size(500, 200)
+    return count / minari(bench, "ALE/Pong-v5", count, infos=False)[0]
+
+
+@pong.side("bare")
+def _(bench: Bench) -> float:
+    return pong_steps(bench) / bare("ALE/Pong-v5", pong_steps(bench))
+
+
+@pong_size.side("simgit", repeat=1)
+def _(bench: Bench) -> float:
+    count = bench.size(10_000, 2_000)
+    return recorded(bench, "ALE/Pong-v5", count, collect=True)[1] / count
+
+
+@pong_size.side("Minari", repeat=1)
+def _(bench: Bench) -> float:
+    count = bench.size(500, 200)
+    return minari(bench, "ALE/Pong-v5", count, infos=False)[1] / count
