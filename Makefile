@@ -8,7 +8,7 @@ STAMP := $(VENV)/.stamp-dev
 # pinned here, and before anything that depends on it: elsewhere any recent torch will do
 TORCH := torch==2.13.0
 
-.PHONY: demo test stress check bench learning matrix docs clean
+.PHONY: demo test stress faults check bench learning matrix docs clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,10 @@ test: $(STAMP)
 
 stress: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# hours; what is done is noted in build/faults.json, and it goes on from there
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -107,9 +107,9 @@ def names_aside(name: str) -> Iterator[str]:
 
 
 def latest(txn: ReadTxn, name: str) -> Target | None:
-    """Return the last tree attached under a name to any state; it may be gone by now."""
+    """Return the last tree attached under a name to any state; it may be gone or damaged by now."""
     oid = txn.get("meta", _LATEST + name.encode())
-    return None if oid is None else ("tree", Oid(oid))
+    return ("tree", Oid(oid)) if oid is not None and len(oid) == OID_SIZE else None
 
 
 def check_attachment(name: str, kind: str = "value") -> None:

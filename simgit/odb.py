@@ -48,12 +48,17 @@ _LEVEL: Final = 3
 
 
 class ObjectDatabase:
-    """All objects of one store."""
+    """All objects of one store.
+
+    Attributes:
+        after_write: is called after each transaction that was committed.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.states = StateStore(self.schema)
         self._recent = Recent()
+        self.after_write: Callable[[], None] = _nothing
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
 
     def on(self, storage: Storage) -> ObjectDatabase:
@@ -81,6 +86,7 @@ class ObjectDatabase:
         except BaseException:
             forget()
             raise
+        self.after_write()
 
     # --- writing ---
 
@@ -143,7 +149,7 @@ class ObjectDatabase:
         """
         array = decode_array(self.get(txn, oid)[1])
         self.drop(txn, oid)
-        self._put_loose(txn, Oid(oid), array, base)
+        self.put_loose(txn, Oid(oid), array, base)
 
     def move_array(self, txn: WriteTxn, oid: bytes, base: Oid | None) -> None:
         """Store an array loose that is stored with a state that will go.
@@ -154,7 +160,7 @@ class ObjectDatabase:
         array = self.states.array(txn, oid)
         if array is None:
             raise Integrity(f"array '{oid.hex()}' is missing")
-        self._put_loose(txn, Oid(oid), array, base)
+        self.put_loose(txn, Oid(oid), array, base)
 
     def loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
         """Return what is stored of a loose object, its body included; None if there is none.
@@ -176,10 +182,11 @@ class ObjectDatabase:
         """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
         oid = Oid(hash_array(array))
         if txn.get("objects", oid) is None and self.states.find_array(txn, oid) is None:
-            self._put_loose(txn, oid, array, base)
+            self.put_loose(txn, oid, array, base)
         return oid
 
-    def _put_loose(self, txn: WriteTxn, oid: Oid, array: AnyArray, base: Oid | None) -> None:
+    def put_loose(self, txn: WriteTxn, oid: Oid, array: AnyArray, base: Oid | None = None) -> None:
+        """Store an array loose, whether or not it is stored with a state too."""
         payload = encode_array(array)
         best, body = _FULL, _encode_full(payload)
         if base is not None and base != oid:
@@ -484,6 +491,10 @@ def encode_loose(kind: str, payload: bytes) -> bytes:
     if len(packed) < len(payload):
         encoding, body = _FULL if kind == "array" else _ZSTD, packed
     return _HEAD.pack(KIND_CODES[kind], encoding, len(payload)) + body
+
+
+def _nothing() -> None:
+    pass
 
 
 def _chunk_items(body: bytes) -> list[bytes]:

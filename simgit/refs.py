@@ -16,12 +16,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
 from simgit.codec import decode_name, pack_record, unpack_value
 from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
-from simgit.oid import Oid
+from simgit.fieldtypes import (
+    BYTES,
+    INT,
+    MAYBE_BYTES,
+    MAYBE_INT,
+    MAYBE_TEXT,
+    TEXT,
+    Types,
+    check_fields,
+)
+from simgit.oid import OID_SIZE, Oid
 from simgit.segment.header import Location
 from simgit.segment.pack import CHECKSUM_SIZE, checksum
 from simgit.segment.states import Tip
@@ -163,6 +174,20 @@ class LogEntry:
     pid: int = field(default_factory=os.getpid)
 
 
+WRITER_TYPES: Final = {"machine": TEXT, "pid": INT, "start": TEXT}
+HEAD_TYPES: Final = {"oid": BYTES, "run": TEXT}
+RUN_TYPES: Final = {
+    "oid": MAYBE_BYTES, "line": INT, "step": INT, "record": BYTES, "status": TEXT,
+    "created": INT, "ended": MAYBE_INT, "writer": (dict, NoneType), "parent": MAYBE_TEXT,
+    "episodes": INT, "returned": (float, int),
+}  # fmt: skip
+TAG_TYPES: Final = {"oid": BYTES, "tag": MAYBE_BYTES}
+LOG_TYPES: Final = {
+    "old": MAYBE_BYTES, "new": MAYBE_BYTES, "time": INT, "message": TEXT, "pid": INT,
+}  # fmt: skip
+_TYPES: Final[dict[type, Types]] = {RunRef: RUN_TYPES, TagRef: TAG_TYPES, LogEntry: LOG_TYPES}
+
+
 def now() -> int:
     """Return the time in nanoseconds since 1970, UTC."""
     return time.time_ns()
@@ -201,6 +226,9 @@ def _unpacked(value: bytes) -> dict[str, Any]:
 
 def _decode(value: bytes, kind: type[Any]) -> Any:
     record = unpack_ref(value)
+    check_fields(record, _TYPES[kind], "a ref")
+    if record.get("writer") is not None:
+        check_fields(record["writer"], WRITER_TYPES, "a ref")
     try:
         for name in ("oid", "record", "tag", "old", "new"):
             if record.get(name) is not None:
@@ -208,6 +236,17 @@ def _decode(value: bytes, kind: type[Any]) -> Any:
         return kind(**record)
     except (TypeError, AttributeError, InvalidInput):
         raise Integrity("a ref is damaged") from None
+
+
+def decode_oid(raw: bytes, what: str) -> Oid:
+    """Return an oid that was stored.
+
+    Raises:
+        Integrity: it is none.
+    """
+    if len(raw) != OID_SIZE:
+        raise Integrity(f"{what} is damaged: it names no object")
+    return Oid(raw)
 
 
 @lru_cache(64)
@@ -276,7 +315,10 @@ class Refs:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
         raw = txn.get("refs", b"HEAD")
         value: dict[str, Any] = {"run": "main"} if raw is None else unpack_ref(raw)
-        return Oid(value["oid"]) if "oid" in value else str(value["run"])
+        check_fields(value, HEAD_TYPES, "HEAD", every=False)
+        if len(value) != 1:
+            raise Integrity("HEAD is damaged")
+        return decode_oid(value["oid"], "HEAD") if "oid" in value else str(value["run"])
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
         """Yield the changes of a ref, the newest first."""
@@ -295,7 +337,7 @@ class Refs:
         check_name(name)
         self._claim(txn, RUNS, name, "run")
         self._put(txn, RUNS + name, ref_fields(ref))
-        self._log(txn, RUNS + name, None, ref.oid, message)
+        self.log_entry(txn, RUNS + name, None, ref.oid, message)
 
     def update_run(
         self, txn: WriteTxn, name: str, old: RunRef, new: RunRef, message: str | None
@@ -310,9 +352,9 @@ class Refs:
             raise Conflict(f"run '{name}' moved since it was read", name=name)
         self._put(txn, RUNS + name, ref_fields(new))
         if message is not None:
-            self._log(txn, RUNS + name, old.oid, new.oid, message)
+            self.log_entry(txn, RUNS + name, old.oid, new.oid, message)
             if self.head(txn) == name:
-                self._log(txn, HEAD, old.oid, new.oid, message)
+                self.log_entry(txn, HEAD, old.oid, new.oid, message)
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
         """Remove a run; its reflog stays."""
@@ -320,7 +362,7 @@ class Refs:
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
-        self._log(txn, RUNS + name, ref.oid, None, message)
+        self.log_entry(txn, RUNS + name, ref.oid, None, message)
         return ref
 
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
@@ -342,7 +384,7 @@ class Refs:
         self._put(txn, RUNS + new, ref_fields(ref))
         moved_to = self.move_log(txn, RUNS + old, 0, RUNS + new)
         self._rename_parent(txn, old, new)
-        self._log(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
+        self.log_entry(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
         if self.head(txn) == old:
             self.set_head(txn, new, f"branch: renamed {old} to {new}")
         return moved_to
@@ -360,14 +402,14 @@ class Refs:
             self._release(txn, TAGS, name)
         self._claim(txn, TAGS, name, "tag")
         self._put(txn, TAGS + name, ref_fields(ref))
-        self._log(txn, TAGS + name, old, ref.oid, f"tag: {name}")
+        self.log_entry(txn, TAGS + name, old, ref.oid, f"tag: {name}")
 
     def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
         """Remove a tag; its reflog stays."""
         ref = self.tag(txn, name)
         txn.delete("refs", (TAGS + name).encode())
         self._release(txn, TAGS, name)
-        self._log(txn, TAGS + name, ref.oid, None, f"tag: deleted {name}")
+        self.log_entry(txn, TAGS + name, ref.oid, None, f"tag: deleted {name}")
         return ref
 
     def set_head(self, txn: WriteTxn, target: str | Oid, message: str) -> None:
@@ -375,7 +417,7 @@ class Refs:
         old = self.head_oid(txn)
         value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
         txn.put("refs", b"HEAD", pack_ref(value))
-        self._log(txn, HEAD, old, self.head_oid(txn), message)
+        self.log_entry(txn, HEAD, old, self.head_oid(txn), message)
 
     def move_head(self, txn: WriteTxn, oid: Oid, message: str) -> None:
         """Move a detached HEAD."""
@@ -404,7 +446,10 @@ class Refs:
     def _release(self, txn: WriteTxn, space: str, name: str) -> None:
         txn.delete("meta", b"fold\0" + (space + fold(name)).encode())
 
-    def _log(self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str) -> None:
+    def log_entry(
+        self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str
+    ) -> None:
+        """Add an entry to a ref's log."""
         entry = ref_fields(LogEntry(old, new, now(), message))
         number = self._next_entry(txn, ref)
         txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), pack_ref(entry))
@@ -449,16 +494,16 @@ class Refs:
                 self._set_back(txn, ref, before[ref], fields)
         for ref, fields in refs.items():
             if ref != HEAD and (before[ref] or fields):
-                self._log(txn, ref, _oid_in(before[ref]), _oid_in(fields), message)
+                self.log_entry(txn, ref, _oid_in(before[ref]), _oid_in(fields), message)
         if self.head_oid(txn) != head:
-            self._log(txn, HEAD, head, self.head_oid(txn), message)
+            self.log_entry(txn, HEAD, head, self.head_oid(txn), message)
 
     def end_log(self, txn: WriteTxn, ref: str, message: str) -> None:
         """Let the reflog of a run end where the run is, after entries were moved to it."""
         newest = next(self.log(txn, ref), None)
         oid = _oid_in(self._fields_of(txn, ref))
         if newest is not None and newest.new != oid:
-            self._log(txn, ref, newest.new, oid, message)
+            self.log_entry(txn, ref, newest.new, oid, message)
 
     def _fields_of(self, txn: ReadTxn, ref: str) -> dict[str, Any] | None:
         value = txn.get("refs", ref.encode())

@@ -1,6 +1,8 @@
 """How the size of a repository went: gc notes it each time.
 
 meta: "size" ‖ 00 ‖ u64 time -> what it was then
+      "settled"              -> u64 how many segments the last maintenance has left
+      "upkeep"               -> the key of the segment at which maintenance goes on
 """
 
 from __future__ import annotations
@@ -13,9 +15,14 @@ from simgit.refs import pack_ref, unpack_ref
 from simgit.segment.consolidate import headers
 from simgit.segment.header import decode_header
 from simgit.segment.lines import line_key
+from simgit.settings import GC_AUTO, get_setting
 from simgit.storage.base import ReadTxn, WriteTxn
 
 PREFIX: Final = b"size\0"
+SETTLED: Final = b"settled"
+"""The key of how many segments the last maintenance has left."""
+UPKEEP_AT: Final = b"upkeep"
+"""The key of the segment at which the next slice of maintenance goes on."""
 _KEPT: Final = 1000
 
 
@@ -52,6 +59,18 @@ def sizes(txn: ReadTxn) -> list[Size]:
         except TypeError:
             raise Integrity("a note of the repository's size is damaged") from None
     return found
+
+
+def upkeep_due(txn: ReadTxn) -> bool:
+    """Return whether maintenance has begun, or so many segments have come since that it should.
+
+    Raises:
+        Integrity: the setting that says how many is damaged.
+    """
+    most: int = get_setting(txn, GC_AUTO)
+    settled = int.from_bytes(txn.get("meta", SETTLED) or b"", "big")
+    begun = txn.get("meta", UPKEEP_AT) is not None
+    return most > 0 and (begun or most < txn.count("segments") - settled)
 
 
 def count_states(txn: ReadTxn) -> int:

@@ -152,12 +152,12 @@ def store(odb: ObjectDatabase, txn: WriteTxn, node: Data, base: Target | None = 
 
 
 def _earlier(odb: ObjectDatabase, txn: ReadTxn, base: Target | None) -> dict[str, Target]:
-    """Return what lies at each name of an earlier tree; nothing if that is gone."""
+    """Return what lies at each name of an earlier tree; nothing if that is gone or damaged."""
     if base is None or base[0] != "tree":
         return {}
     try:
         entries = load_tree(odb, txn, base[1]).entries
-    except NotFound:
+    except (NotFound, Integrity):
         return {}
     return {entry.name: (entry.kind, entry.oid) for entry in entries}
 

@@ -323,10 +323,24 @@ def _ask(spec: Any, cpu: Any) -> None:
     spec["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = cpu
 
 
-def test_too_many_pods_are_refused_at_reset() -> None:
-    env = SimKubeEnv(set_replicas(generate("cpu-slight").trace, WEB, 10_001))
+def test_too_many_pods_are_refused_before_anything_happens() -> None:
+    huge = set_replicas(generate("cpu-slight").trace, WEB, 10_001)
     with pytest.raises(InvalidInput, match="more than 10000 pods"):
-        env.reset()
+        SimKubeEnv(huge)
+    env = SimKubeEnv("cpu-slight")
+    with pytest.raises(InvalidInput, match="more than 10000 pods"):
+        env.reset(options={"trace": huge})
+
+
+def test_a_huge_file_is_refused_before_it_is_read() -> None:
+    with pytest.raises(InvalidInput, match="more than the limit"):
+        SimKubeEnv(bytes(17 << 20))
+
+
+def test_what_a_cluster_refuses_in_another_object_is_refused_early() -> None:
+    other = _broken(lambda spec: spec.update(minReadySeconds=-1))
+    with pytest.raises(InvalidInput, match=r"bad number '-1' in 'apps/v1\.Deployment"):
+        SimKubeEnv(other)
 
 
 def test_unknown_options_of_reset_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import subprocess
@@ -69,6 +70,7 @@ def test_a_thumbnail_is_small_but_can_be_seen() -> None:
 
 
 def test_cells_are_escaped() -> None:
+    assert notebook.escaped("<a href='x'>&amp;\"") == html.escape("<a href='x'>&amp;\"")
     assert "<b>" not in notebook.table([("<b>", notebook.code("<b>"))], ("<b>",))
 
 

@@ -135,8 +135,24 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return days
 
 
+class Part(click.ParamType):  # type: ignore[type-arg]
+    """A part of a whole, ``2/7``."""
+
+    name = "k/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return its number, and how many there are."""
+        if not isinstance(value, str):
+            return value
+        number, slash, parts = value.partition("/")
+        if not (slash and number.isdecimal() and parts.isdecimal()):
+            self.fail(f"'{value}' is no part of a whole: 1/7", param, ctx)
+        return int(number), int(parts)
+
+
 RUN = _Names("run", runs=True, tags=False)
 TAG = _Names("tag", runs=False, tags=True)
 REVISION = _Names("revision", runs=True, tags=True)
 VALUE = Value()
 DURATION = Duration()
+SAMPLE = Part()

@@ -98,7 +98,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self._seed = seed
         self._np_random, self._np_random_seed = seeding.np_random(seed)
         for each in self._traces.values():
-            Loop(self.task, self.setting, each)
+            Loop(self.task, self.setting, each).check()
         self._name = next(iter(self._traces))
         self.loop = Loop(self.task, self.setting, self._traces[self._name])
         self._steps = 0

@@ -7,6 +7,7 @@ now, the seed, how often it was replayed, and what was last seen.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,6 +71,14 @@ class Loop:
         self.selection = selection(trace, self.workload, setting.simulation)
         self._observed = trace
         self._cluster: EmbeddedCluster | None = None
+
+    def check(self) -> None:
+        """Replay the trace once, so that what a cluster refuses in it is refused early.
+
+        Raises InvalidInput; a fault that strikes says nothing about the trace.
+        """
+        with suppress(Cluster):
+            self.setting.replay(self.trace, self.seed, 0)
 
     def start(self) -> Step:
         """Observe the trace as it is; raises Cluster if that fails again and again."""

@@ -16,7 +16,7 @@ from simgit.oplog import OperationLog
 from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs, now
 from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, get_setting
-from simgit.sizes import note_size
+from simgit.sizes import SETTLED, note_size
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _LEAST: Final = 64 << 10
@@ -82,6 +82,7 @@ def gc(
     compacted = worth and odb.storage.compact()
     with odb.write() as txn:
         note_size(odb, txn, clock())
+        txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
     return GcReport(
         before, count_segments(odb), joined, size, odb.storage.size(), compacted,
         worth and not compacted, removed,

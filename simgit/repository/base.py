@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from simgit.errors import AlreadyExists, NotFound, Storage
+from simgit.errors import AlreadyExists, NotFound, SimgitError, Storage
 from simgit.failpoints import fail_point
 from simgit.journal import Journal, JournalTxn
 from simgit.layout import (
@@ -27,12 +28,18 @@ from simgit.refs import Refs
 from simgit.revision import Resolved, Revisions
 from simgit.runs import Runs
 from simgit.segment.header import Location
+from simgit.sizes import upkeep_due
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
 from simgit.storage.durable import make_directories
 from simgit.storage.memory import MemoryStorage
 
+if TYPE_CHECKING:
+    from simgit.maintenance.auto import AutoMaintenance
+
 MEMORY: Final = ":memory:"
+_UPKEEP_EVERY: Final = 8
+"""After so many transactions it is looked whether maintenance is due."""
 
 
 class RepositoryBase:
@@ -48,6 +55,11 @@ class RepositoryBase:
         self.oplog = OperationLog()
         self._command: Journal | None = None
         self._joined = threading.local()
+        self._upkeep: AutoMaintenance | None = None
+        self._resting = threading.Lock()  # held while maintenance is at work
+        self._writes = 0
+        mine = weakref.WeakMethod(self._after_write)  # no cycle: a handle is closed by the last ref
+        self.odb.after_write = lambda: (found := mine()) and found()
 
     @classmethod
     def init(cls, path: str | Path = ".") -> Self:
@@ -138,6 +150,28 @@ class RepositoryBase:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _after_write(self) -> None:
+        """Let maintenance do a slice now and then; see simgit/maintenance/auto.py."""
+        self._writes += 1
+        if self._writes % _UPKEEP_EVERY != 1 or not self._resting.acquire(blocking=False):
+            return
+        try:
+            with suppress(SimgitError):  # what was written is safe, and fsck says what is wrong
+                self._upkeep_slice()
+        finally:
+            self._resting.release()
+
+    def _upkeep_slice(self) -> None:
+        if self._upkeep is None:
+            with self._read() as txn:
+                if not upkeep_due(txn):
+                    return
+            from simgit.maintenance.auto import AutoMaintenance
+
+            self._upkeep = AutoMaintenance(self.odb.on(self._storage))
+        if not self._upkeep.slice():
+            self._upkeep = None
 
     @property
     def read_only(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from simgit.errors import InvalidInput
 from simgit.refs import now
 from simgit.repository.base import RepositoryBase
 
 if TYPE_CHECKING:
     from simgit import fsck, maintenance
+    from simgit.fsck import Repaired
 
 
 class UpkeepOperations(RepositoryBase):
@@ -85,8 +87,46 @@ class UpkeepOperations(RepositoryBase):
 
         return maintenance.stats(self.odb, self.refs)
 
-    def fsck(self, progress: fsck.Progress | None = None) -> fsck.FsckReport:
-        """Derive every name again from the bytes, and follow every link; see simgit/fsck.py."""
+    def fsck(
+        self,
+        progress: fsck.Progress | None = None,
+        *,
+        sample: tuple[int, int] = (1, 1),
+        seconds: float | None = None,
+    ) -> fsck.FsckReport:
+        """Derive every name again from the bytes, and follow every link.
+
+        Args:
+            progress: told how many states have been checked.
+            sample: (k, n) checks the k-th of n parts of the states and objects; what is short
+                (refs, logs, links) is checked in any case.
+            seconds: stop after so many; ``is_complete`` of the report is False then.
+
+        Raises:
+            InvalidInput: there is no such part.
+        """
         from simgit import fsck
 
-        return fsck.Fsck(self.odb, self.refs, progress).run()
+        number, parts = sample
+        if not 1 <= number <= parts <= 256:
+            raise InvalidInput(f"there is no part {number} of {parts}; at most 256 are possible")
+        return fsck.Fsck(self.odb, self.refs, progress, fsck.Sample(number, parts), seconds).run()
+
+    def repair(self, source: RepositoryBase | None = None) -> Repaired:
+        """Repair what can be repaired; nothing is deleted.
+
+        The index, counters and names are derived again. What is damaged is fetched from
+        ``source``, if that has it. Runs whose states cannot be had back go on from the last good
+        one; what they pointed at stays in their reflog.
+
+        Args:
+            source: a repository with good copies: a clone, or where bundles came from.
+
+        Raises:
+            Storage: the repository cannot be written.
+        """
+        from simgit import fsck
+
+        odb = self._journaled("fsck --repair")
+        with self._resting:
+            return fsck.repair(odb, self.refs, self.directory, source.odb if source else None)

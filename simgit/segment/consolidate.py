@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -61,8 +62,10 @@ def joinable(found: Sequence[Header]) -> list[list[Header]]:
     return [stretch for stretch in stretches if len(stretch) > 1]
 
 
-def join_segments(states: StateStore, txn: WriteTxn, stretch: Sequence[Header]) -> None:
-    """Replace consecutive segments of one schema by one.
+def join_segments(
+    states: StateStore, txn: WriteTxn, stretch: Sequence[Header], level: int = LEVEL
+) -> None:
+    """Replace consecutive segments of one schema by one, compressed at a level of zstd.
 
     Raises:
         Integrity: their states do not have the names that they should have.
@@ -80,7 +83,7 @@ def join_segments(states: StateStore, txn: WriteTxn, stretch: Sequence[Header]) 
     root = read_line(txn, first.line).is_root and first.step == 0
     tip = None if root else tip_before(first, rows)
     before = [first.parent, *oids[:-1]]
-    write_rows(txn, Location(first.line, first.step), rows, before, oids, tip, LEVEL)
+    write_rows(txn, Location(first.line, first.step), rows, before, oids, tip, level)
 
 
 def tip_before(header: Header, rows: Rows) -> Tip:
@@ -164,9 +167,22 @@ def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
     return True
 
 
-def _loose(txn: ReadTxn, kind: int) -> list[tuple[bytes, int, int]]:
+def pack_loose(index: Index, txn: WriteTxn, kind: int, least: int) -> bool:
+    """Make a small index run of the first single entries of a kind, if there are many."""
+    if txn.count("oids") < least:
+        return False
+    loose = _loose(txn, kind, least)
+    if not loose:
+        return False
+    for oid, _, _ in loose:
+        txn.delete("oids", oid)
+    write_run(txn, kind, 0, *_loose_entries(kind, loose))
+    return True
+
+
+def _loose(txn: ReadTxn, kind: int, most: int | None = None) -> list[tuple[bytes, int, int]]:
     found = []
-    for oid, _ in txn.scan("oids"):
+    for oid, _ in islice(txn.scan("oids"), most):
         place = find_loose(txn, kind, oid)
         if place is not None:
             found.append((oid, *place))

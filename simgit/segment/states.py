@@ -170,7 +170,7 @@ class StateStore:
             place = Location(line.id, start + at)
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
         fail_point("states.stored")
-        self._enter(txn, line.id, start, batch.oids)
+        self.enter(txn, line.id, start, batch.oids)
         assert tip is not None
         self._tip = tip
         return tip
@@ -185,7 +185,7 @@ class StateStore:
         oids = tuple(bytes(tip.oid) for tip in parents)
         return new_line(txn, oids, tuple(tip.place for tip in parents), batch.origin)
 
-    def _enter(self, txn: WriteTxn, line: int, start: int, oids: list[bytes]) -> None:
+    def enter(self, txn: WriteTxn, line: int, start: int, oids: list[bytes]) -> None:
         """Enter new states into the index, now or at the end of ``together``."""
         if self._waiting is None:
             self._enter_all(txn, [(line, start, oids)])

@@ -71,3 +71,30 @@ def test_rules_thin_out_attachments_and_bad_ones_are_refused(repo: Call) -> None
     repo("config", "--repository", "gc.keep=agent: last 1")
     assert repo("gc").lines[0].startswith("removed 2 attachments by rule")
     assert "is no retention rule" in repo("gc", "--keep", "agent", code=128).err
+
+
+def test_fsck_says_what_repairs_the_damage_and_repair_does(repo: Call, directory: Path) -> None:
+    from simgit import Repository
+
+    repo("clone", ".", "backup")
+    with Repository.open(directory) as opened, opened.odb.storage.write() as txn:
+        key, value = next(txn.scan("segments"))
+        txn.put("segments", key, value[:-1] + bytes([value[-1] ^ 1]))
+    said = repo("fsck", code=1).out
+    assert "damaged: the header of segment 0/0 is damaged (costs main@0..2)" in said
+    assert "  repair: simgit fsck --repair --from REPOSITORY\n" in said
+    [found] = [p for p in repo("fsck", "--json", code=1).json["problems"] if p["runs"]]
+    assert found["repair"] == ["simgit fsck --repair --from REPOSITORY", "simgit fsck --repair"]
+    done = repo("fsck", "--repair", "--from", "backup").out
+    assert "repaired: fetched a good copy" in done and done.endswith("all good\n")
+    assert len(list((directory / ".simgit").glob("quarantine-*"))) == 1
+    assert repo("fsck").out.endswith("all good\n")
+
+
+def test_parts_of_a_check_and_their_errors(repo: Call) -> None:
+    assert repo("fsck", "--sample", "1/7", "--max-seconds", 60).out.endswith("all good\n")
+    assert "time was over" in repo("fsck", "--max-seconds", 0).out
+    for text in ("8/7", "0/7"):
+        assert "there is no part" in repo("fsck", "--sample", text, code=128).err
+    assert "is no part of a whole" in repo("fsck", "--sample", "third", code=2).err
+    assert "--from needs --repair" in repo("fsck", "--from", ".", code=2).err

@@ -16,6 +16,8 @@ from simgit import Integrity, Repository
 from .processes import in_child, start
 
 GOOD, REFUSED = "good", "refused"
+WRITTEN = 300_000
+"""Bytes that there are before the first copy is made."""
 AT_ONCE = 8
 """Copies of one source."""
 
@@ -90,11 +92,13 @@ def sweep(directory: Path, count: int, seed: int = 0) -> Counter[str]:
 def _some(directory: Path, count: int, seed: str) -> Counter[str]:
     """Make copies of a new repository, for a large one takes long to check."""
     rng, outcomes = random.Random(seed), Counter[str]()
+    directory.mkdir(parents=True)
     source = directory / "source"
     Repository.init(source).close()
     child = start(lambda _: write(source))
     try:
-        time.sleep(0.2)
+        while (source / ".simgit" / "data.mdb").stat().st_size < WRITTEN:
+            time.sleep(0.01)
         for n in range(count):
             time.sleep(rng.uniform(0, 0.02))
             outcomes[_one(source, directory / f"copy{n}")] += 1

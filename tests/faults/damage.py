@@ -60,9 +60,9 @@ def make(path: Path) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     with Repository.init(path) as repo:
         with repo.recorder("main", config={"lr": 1}, spec={"id": "X"}) as rec:
-            for i in range(400):
+            for i in range(1500):
                 frame = np.full((20, 20), i // 9, np.uint8)
-                rec.append({"x": np.float32([i]), "f": frame}, i, float(i), info={"t": str(i)})
+                rec.append({"x": rng.random(4), "f": frame}, i, float(i), info={"t": str(i)})
         repo.branch("b", "main@100", overrides={"lr": 2})
         for i in range(4):
             repo.commit(
@@ -97,7 +97,9 @@ def contents(repo: Repository) -> dict[str, Any]:
 
 def _columns(repo: Repository, run: str) -> bytes:
     trajectory = repo.trajectory(run)
-    return b"".join(np.asarray(each).tobytes() for each in (trajectory.actions, trajectory.rewards))
+    seen = trajectory.observations
+    columns = [trajectory.actions, trajectory.rewards, *(seen.values() if run == "main" else ())]
+    return b"".join(np.asarray(each).tobytes() for each in columns)
 
 
 def _tried(name: str, read: Any) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def commit(path: Path) -> int:
                     repo.commit("fails")
                 except SimgitError:
                     failed += 1
+                    if at % 2:  # a write comes first, or a read
+                        repo.commit("next")
                     assert repo.state(before).observation == f"{fault} {at}"
                 fail("-", 0, 0, 0)
         assert repo.fsck().is_clean

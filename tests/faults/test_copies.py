@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from . import copies
 
 
 def test_a_copy_made_during_writes_is_whole_or_refused(tmp_path: Path) -> None:
-    outcomes = copies.sweep(tmp_path, 24)
-    assert sum(outcomes.values()) == 24
-    assert outcomes[copies.REFUSED], "no copy was torn: the test shows nothing"
+    outcomes = Counter[str]()
+    for seed in range(10):  # a busy machine may not tear any of the first copies
+        outcomes += copies.sweep(tmp_path / str(seed), copies.AT_ONCE, seed)
+        if seed >= 2 and outcomes[copies.REFUSED]:
+            return
+    raise AssertionError(f"no copy was torn, so nothing was shown: {outcomes}")

@@ -6,14 +6,29 @@ steps of them.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
 from simgit import history, pending
 from simgit.errors import Integrity, NotFound, SimgitError
+from simgit.fsck.problems import ARRAYS as ARRAYS_DAMAGED
+from simgit.fsck.problems import (
+    CHILDREN,
+    COUNTERS,
+    INDEX,
+    LOGS,
+    NAMES,
+    OBJECT,
+    FsckReport,
+    Problem,
+    Sample,
+)
+from simgit.fsck.problems import STATES as STATES_DAMAGED
 from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
@@ -21,15 +36,14 @@ from simgit.opcheck import check_operations
 from simgit.reflogs import first_entry
 from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
 from simgit.segment import rows as rowlib
-from simgit.segment.consolidate import headers
 from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
-from simgit.segment.header import Header, Location
+from simgit.segment.header import Header, Location, decode_header, segment_key
 from simgit.segment.lines import Line, read_line
 from simgit.segment.lookup import ARRAYS, STATES, find_loose
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.packing import hash_array
-from simgit.segment.states import episode_starts, rewards, total
+from simgit.segment.states import SEGMENT_ROWS, episode_starts, rewards, total
 from simgit.settings import DEFAULTS, get_setting
 from simgit.sizes import sizes
 from simgit.storage.base import ReadTxn
@@ -38,43 +52,42 @@ Progress = Callable[[int], None]
 """Told how many states have been checked."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something that is damaged or missing.
-
-    ``runs`` maps the runs whose history it touches to the steps (first, last) that it costs.
-    """
-
-    what: str
-    runs: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        if not self.runs:
-            return self.what
-        cost = ", ".join(f"{name}@{a}..{b}" for name, (a, b) in self.runs.items())
-        return f"{self.what} (costs {cost})"
+ALL: Final = Sample()
+_MISSING: Final = re.compile(r"names '([0-9a-f]{64})', which is missing")
+_END: Final = 1 << 62
 
 
-@dataclass
-class FsckReport:
-    """What was checked, and what was found."""
+class _IndexDamageError(Integrity):
+    """The index is damaged: not the states that it leads to."""
 
-    states: int = 0
-    arrays: int = 0
-    objects: int = 0
-    problems: list[Problem] = field(default_factory=list)
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
+class _TimeOverError(Exception):
+    """What was to be checked took too long."""
 
 
 class Fsck:
     """One check of a store, in one consistent snapshot."""
 
-    def __init__(self, odb: ObjectDatabase, refs: Refs, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        refs: Refs,
+        progress: Progress | None = None,
+        sample: Sample = ALL,
+        seconds: float | None = None,
+    ) -> None:
+        """Check nothing yet.
+
+        Args:
+            odb: what is checked.
+            refs: its refs.
+            progress: told how many states have been checked.
+            sample: which part of the segments and loose objects.
+            seconds: stop after so many.
+        """
         self.odb = odb
+        self._sample = sample
+        self._until = None if seconds is None else time.monotonic() + seconds
         self.refs = refs
         self.report = FsckReport()
         self._progress = progress or (lambda _: None)
@@ -84,39 +97,62 @@ class Fsck:
     def run(self) -> FsckReport:
         """Check everything; return what was found."""
         with self.odb.read() as txn:
-            self._check_objects(txn)
-            for key, _ in txn.scan("lines"):
-                self._check_line(txn, int.from_bytes(key, "big"))
-            self._check_stray_segments(txn)
-            self._check_numbers(txn)
-            self._check_loose(txn)
-            self._check_refs(txn)
-            self._check_names(txn)
-            self._check_logs(txn)
-            self._check_attachments(txn)
-            self._check_pending(txn)
-            self._check_settings(txn)
-            for what in check_operations(self.odb, txn):
-                self._problem(what)
+            try:  # what is short comes first
+                self._check_tables(txn)
+                self._check_objects(txn)
+                for key, _ in txn.scan("lines"):
+                    self._check_line(txn, int.from_bytes(key, "big"))
+            except _TimeOverError:
+                self.report.is_complete = False
         return self.report
 
-    def _problem(self, what: str, runs: dict[str, tuple[int, int]] | None = None) -> None:
-        self.report.problems.append(Problem(what, runs or {}))
+    def _check_tables(self, txn: ReadTxn) -> None:
+        """Check everything but states and objects themselves."""
+        self._check_stray_segments(txn)
+        self._check_numbers(txn)
+        self._check_loose(txn)
+        self._check_refs(txn)
+        self._check_names(txn)
+        self._check_logs(txn)
+        self._check_attachments(txn)
+        self._check_pending(txn)
+        self._check_settings(txn)
+        for what in check_operations(self.odb, txn):
+            missing = _MISSING.search(what)
+            where = bytes.fromhex(missing[1]) if missing else None
+            self._problem(what, kind=OBJECT if missing else "", where=where)
+
+    def _check_time(self) -> None:
+        if self._until is not None and time.monotonic() > self._until:
+            raise _TimeOverError
+
+    def _problem(
+        self,
+        what: str,
+        runs: dict[str, tuple[int, int]] | None = None,
+        kind: str = "",
+        where: tuple[int, int] | bytes | None = None,
+    ) -> None:
+        self.report.problems.append(Problem(what, runs or {}, kind, where))
 
     # --- loose objects ---
 
     def _check_objects(self, txn: ReadTxn) -> None:
         for oid, _ in txn.scan("objects"):
+            if not self._sample.has(oid[0]):
+                continue
+            self._check_time()
             self.report.objects += 1
             try:
                 kind, payload = self.odb.get(txn, oid)
-                for link in _links(decode_object(kind, payload)):
+                for link in links(decode_object(kind, payload)):
                     if not self.odb.exists(txn, link):
                         self._problem(
-                            f"{kind} {oid.hex()} refers to {link.hex()}, which is missing"
-                        )
+                            f"{kind} {oid.hex()} refers to {link.hex()}, which is missing",
+                            kind=OBJECT, where=bytes(link),
+                        )  # fmt: skip
             except SimgitError as error:
-                self._problem(str(error))
+                self._problem(str(error), kind=OBJECT, where=oid)
 
     # --- states ---
 
@@ -124,17 +160,39 @@ class Fsck:
         try:
             line = read_line(txn, number)
             self._check_parents(txn, line)
-            step, parent = line.step, None
-            for header in headers(txn, number):
-                if header.step != step:
-                    raise Integrity(f"line {number} lacks the steps {step} to {header.step - 1}")
-                parent = self._check_segment(txn, line, header, parent)
-                step = header.end
-            needed = self._needed(txn).get(number, 0)
-            if step < needed:
-                raise Integrity(f"line {number} lacks the steps {step} to {needed - 1}")
         except SimgitError as error:
-            self._problem(str(error), self._cost(txn, number, 0, 1 << 62))
+            self._problem(str(error), self._cost(txn, number, 0, _END))
+            return
+        step, parent = line.step, None
+        for key, value in txn.scan("segments", segment_key(number, 0), segment_key(number + 1, 0)):
+            at = int.from_bytes(key[8:], "big")
+            if at != step:
+                self._lacks(txn, number, step, at)
+                parent = None
+            try:
+                header = decode_header(key, value)
+            except SimgitError as error:
+                cost = self._cost(txn, number, at, _END)
+                self._problem(str(error), cost, STATES_DAMAGED, (number, at))
+                # where it ends is not known
+                step, parent = self._next_step(txn, key, number), None
+                continue
+            if self._sample.has(number + at // SEGMENT_ROWS):
+                self._check_segment(txn, line, header, parent)
+            step, parent = header.end, header.last
+        needed = self._needed(txn).get(number, 0)
+        if step < needed:
+            self._lacks(txn, number, step, needed)
+
+    def _next_step(self, txn: ReadTxn, key: bytes, line: int) -> int:
+        after = next(txn.scan("segments", key + b"\0", segment_key(line + 1, 0)), None)
+        return _END if after is None else int.from_bytes(after[0][8:], "big")
+
+    def _lacks(self, txn: ReadTxn, line: int, start: int, stop: int) -> None:
+        self._problem(
+            f"line {line} lacks the steps {start} to {stop - 1}",
+            self._cost(txn, line, start, stop - 1), STATES_DAMAGED, (line, start),
+        )  # fmt: skip
 
     def _check_parents(self, txn: ReadTxn, line: Line) -> None:
         if line.is_root:
@@ -147,15 +205,17 @@ class Fsck:
             if txn.get("children", key) is None:
                 self._problem(
                     f"line {line.id} is missing among the children of its parent",
-                    self._cost(txn, line.id, 0, 1 << 62),
+                    self._cost(txn, line.id, 0, _END),
+                    CHILDREN,
                 )
         if self.odb.states.row(txn, above)[0] != line.parents[0]:
             raise Integrity(f"line {line.id} does not begin where it says")
 
     def _check_segment(
         self, txn: ReadTxn, line: Line, header: Header, parent: bytes | None
-    ) -> bytes:
-        """Check one segment; return the oid of its last state."""
+    ) -> None:
+        """Check one segment, which follows a state of an oid."""
+        self._check_time()
         try:
             oids = self.odb.states.oids(txn, line.id, header.step, header.end)
             if oids[-1] != header.last or (parent is not None and header.parent != parent):
@@ -163,13 +223,18 @@ class Fsck:
                     f"the states of segment {line.id}/{header.step} do not have their names"
                 )
             self._check_sums(txn, header)
-            self._check_index(txn, header, oids)
+            with _of_the_index():
+                self._check_index(txn, header, oids)
             self._check_arrays(txn, header)
             self.report.states += header.count
             self._progress(self.report.states)
+        except _IndexDamageError as error:
+            self._problem(str(error), self._cost(txn, line.id, header.step, header.end - 1), INDEX)
         except SimgitError as error:
-            self._problem(str(error), self._cost(txn, line.id, header.step, header.end - 1))
-        return header.last
+            self._problem(
+                str(error), self._cost(txn, line.id, header.step, header.end - 1),
+                STATES_DAMAGED, (line.id, header.step),
+            )  # fmt: skip
 
     def _check_sums(self, txn: ReadTxn, header: Header) -> None:
         for number, info in enumerate(header.blocks):
@@ -199,10 +264,21 @@ class Fsck:
         for index in self.odb.schema(txn, header.schema).arrays:
             for first, key in groups_between(txn, header.line, index, header.step, header.end):
                 if first >= header.step:
-                    self._check_group(txn, header.line, index, first, key)
+                    self._check_group_of(txn, header, index, first, key)
         for step, rows in self.odb.states.rows(txn, header.line, header.step, header.end, False):
             for row, kind, oid in rowlib.references(rows):
                 self._check_reference(txn, step + row, kind, oid)
+
+    def _check_group_of(
+        self, txn: ReadTxn, header: Header, index: int, first: int, key: bytes
+    ) -> None:
+        try:
+            self._check_group(txn, header.line, index, first, key)
+        except _IndexDamageError:
+            raise
+        except SimgitError as error:
+            cost = self._cost(txn, header.line, first, header.end - 1)
+            self._problem(str(error), cost, ARRAYS_DAMAGED, key)
 
     def _check_group(self, txn: ReadTxn, line: int, index: int, first: int, key: bytes) -> None:
         data = read_group(txn, key)
@@ -212,11 +288,13 @@ class Fsck:
             if hash_array(array) != oid:
                 raise Integrity(f"the array {oid.hex()} of the state at {line}/{step} is damaged")
             self.report.arrays += 1
-        if not self.odb.states.index.maybe_known(txn, ARRAYS, oids).all():
-            raise Integrity(f"the index lacks arrays of the group at {line}/{first}")
-        for oid in oids:
-            if txn.get("oids", oid) is not None and self.odb.states.find_array(txn, oid) is None:
-                raise Integrity(f"the index has a wrong place for the array {oid.hex()}")
+        with _of_the_index():
+            if not self.odb.states.index.maybe_known(txn, ARRAYS, oids).all():
+                raise Integrity(f"the index lacks arrays of the group at {line}/{first}")
+            for oid in oids:
+                alone = txn.get("oids", oid) is not None
+                if alone and self.odb.states.find_array(txn, oid) is None:
+                    raise Integrity(f"the index has a wrong place for the array {oid.hex()}")
         self._checked_arrays |= set(oids)
 
     def _check_reference(self, txn: ReadTxn, step: int, kind: str, oid: bytes) -> None:
@@ -231,7 +309,7 @@ class Fsck:
         for line in sorted({key[:8] for key, _ in txn.scan("segments")} - lines):
             number = int.from_bytes(line, "big")
             self._problem(
-                f"line {number} is missing, but has segments", self._cost(txn, number, 0, 1 << 62)
+                f"line {number} is missing, but has segments", self._cost(txn, number, 0, _END)
             )
 
     def _check_numbers(self, txn: ReadTxn) -> None:
@@ -243,14 +321,17 @@ class Fsck:
             if value is None and last is None:
                 continue
             if value is None or len(value) != 8 or int.from_bytes(value, "big") <= newest:
-                self._problem(f"the counter {name.decode()} is missing or too small: do not write")
+                self._problem(
+                    f"the counter {name.decode()} is missing or too small: do not write",
+                    kind=COUNTERS,
+                )
 
     def _check_loose(self, txn: ReadTxn) -> None:
         for oid, _ in txn.scan("oids"):
             try:
                 find_loose(txn, STATES, oid)
             except SimgitError as error:
-                self._problem(str(error))
+                self._problem(str(error), kind=INDEX)
 
     # --- refs ---
 
@@ -272,12 +353,14 @@ class Fsck:
             if run.oid is not None:
                 self.odb.states.row(txn, run.place, run.oid)
             if not self.odb.exists(txn, run.record):
-                raise NotFound("the run's record is missing")
+                what = f"ref '{name}': the run's record is missing"
+                self._problem(what, kind=OBJECT, where=bytes(run.record))
         else:
             tag = self.refs.tag(txn, name.partition("/")[2])
             self.odb.locate(txn, tag.oid)
             if tag.tag is not None and not self.odb.exists(txn, tag.tag):
-                raise NotFound("the tag's annotation is missing")
+                what = f"ref '{name}': the tag's annotation is missing"
+                self._problem(what, kind=OBJECT, where=bytes(tag.tag))
 
     def _check_names(self, txn: ReadTxn) -> None:
         """Check that each run and tag has its name to itself, and that no other name is taken."""
@@ -285,9 +368,13 @@ class Fsck:
         for key, _ in txn.scan("refs"):
             space, slash, name = key.decode(errors="replace").partition("/")
             if slash and taken.pop((space + slash + fold(name)).encode(), None) != name.encode():
-                self._problem(f"the name of {key.decode(errors='replace')} is not reserved")
+                self._problem(
+                    f"the name of {key.decode(errors='replace')} is not reserved", kind=NAMES
+                )
         for key in taken:
-            self._problem(f"the name {key.decode(errors='replace')} is reserved, but not in use")
+            self._problem(
+                f"the name {key.decode(errors='replace')} is reserved, but not in use", kind=NAMES
+            )
 
     def _check_logs(self, txn: ReadTxn) -> None:
         newest: dict[bytes, tuple[int, Oid | None]] = {}
@@ -310,13 +397,14 @@ class Fsck:
                 self._problem(f"the reflog of '{name}': {error}")
         for key, _ in txn.scan("refs"):
             if key not in newest:
-                self._problem(f"the reflog of '{key.decode(errors='replace')}' is missing")
+                name = key.decode(errors="replace")
+                self._problem(f"the reflog of '{name}' is missing", kind=LOGS)
         runs = dict(self._runs(txn))
         for ref, (_, oid) in newest.items():
             name = ref.decode(errors="replace")
             run = runs.get(name[len(RUNS) :]) if name.startswith(RUNS) else None
             if run is not None and run.oid != oid:
-                self._problem(f"the reflog of '{name}' does not end where the run does")
+                self._problem(f"the reflog of '{name}' does not end where the run does", kind=LOGS)
             elif oid is not None and name != HEAD and txn.get("refs", ref) is None:
                 self._problem(f"ref '{name}' is missing: its reflog ends at '{oid.hex()}'")
 
@@ -332,7 +420,8 @@ class Fsck:
                     raise Integrity("the binding is of another state or name")
                 self.odb.locate(txn, state)
             except SimgitError as error:
-                self._problem(f"attachment '{name}' of state {state.hex()}: {error}")
+                what = f"attachment '{name}' of state {state.hex()}: {error}"
+                self._problem(what, kind=OBJECT, where=value)
 
     def _check_settings(self, txn: ReadTxn) -> None:
         for name in DEFAULTS:
@@ -394,7 +483,16 @@ class Fsck:
         return cost
 
 
-def _links(thing: Decodable) -> Iterator[bytes]:
+@contextmanager
+def _of_the_index() -> Iterator[None]:
+    """Tell damage of the index from other damage."""
+    try:
+        yield
+    except SimgitError as error:
+        raise _IndexDamageError(str(error)) from error
+
+
+def links(thing: Decodable) -> Iterator[bytes]:
     """Yield the oids that an object refers to."""
     if isinstance(thing, Tree):
         yield from (entry.oid for entry in thing.entries)

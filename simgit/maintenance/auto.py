@@ -1,0 +1,103 @@
+"""Maintenance that runs by itself, a slice at a time, after what was written.
+
+A slice joins small segments while its time lasts. What a slice begins is small: some thousand
+rows, so that nobody waits for long. Everything else is left to ``simgit gc``.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import Final
+
+from simgit.odb import ObjectDatabase
+from simgit.segment.consolidate import join_segments, pack_loose
+from simgit.segment.header import Header, decode_header, segment_key
+from simgit.segment.lookup import ARRAYS, STATES
+from simgit.sizes import SETTLED, UPKEEP_AT
+from simgit.storage.base import ReadTxn
+
+SLICE: Final = 0.008
+"""Seconds after which a slice begins nothing more."""
+MAX_ROWS: Final = 2048
+MAX_SEGMENTS: Final = 24
+MAX_BYTES: Final = 128 << 10
+_LOOK: Final = 256
+_LOOSE: Final = 512
+_LEVEL: Final = 3
+
+
+class AutoMaintenance:
+    """One pass over all segments, slice by slice; another process goes on where one ended."""
+
+    def __init__(self, odb: ObjectDatabase) -> None:
+        self.odb = odb
+        with odb.read() as txn:
+            self._at = txn.get("meta", UPKEEP_AT) or b""
+
+    def slice(self) -> bool:
+        """Do a slice; return whether more is to be done."""
+        until = time.monotonic() + SLICE
+        while self._step():
+            if time.monotonic() > until:
+                with self.odb.write() as txn:
+                    txn.put("meta", UPKEEP_AT, self._at)
+                return True
+        return False
+
+    def _step(self) -> bool:
+        """Join one stretch of segments; return False at the end of all segments."""
+        with self.odb.read() as txn:
+            stretch, self._at = _next_stretch(txn, self._at)
+        if len(stretch) > 1:
+            self._join(stretch)
+        if not self._at:
+            self._finish()
+        return bool(self._at)
+
+    def _join(self, stretch: list[Header]) -> None:
+        with self.odb.write() as txn:
+            keys = [segment_key(header.line, header.step) for header in stretch]
+            found = txn.scan("segments", keys[0], keys[-1] + b"\0")
+            current = [decode_header(key, value) for key, value in found]
+            if [header.last for header in current] == [header.last for header in stretch]:
+                join_segments(self.odb.states, txn, current, _LEVEL)
+
+    def _finish(self) -> None:
+        with self.odb.write() as txn:
+            for kind in (STATES, ARRAYS):
+                pack_loose(self.odb.states.index, txn, kind, _LOOSE)
+            txn.delete("meta", UPKEEP_AT)
+            txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
+
+
+def _next_stretch(txn: ReadTxn, start: bytes) -> tuple[list[Header], bytes]:
+    """Return segments that can be joined, and where to look on; nothing there at the end."""
+    stretch: list[Header] = []
+    for key, value in islice(txn.scan("segments", start), _LOOK):
+        header = decode_header(key, value)
+        if stretch and not _fits(stretch, header):
+            if len(stretch) > 1:
+                return stretch, key
+            stretch = []
+        stretch.append(header)
+        last = key
+    if not stretch:
+        return [], b""
+    more = next(txn.scan("segments", last + b"\0"), None)
+    return stretch, last + b"\0" if more else b""
+
+
+def _fits(stretch: list[Header], header: Header) -> bool:
+    """Return whether a segment can be joined with those before it, at little cost."""
+    first = stretch[0]
+    return (
+        (header.line, header.schema) == (first.line, first.schema)
+        and len(stretch) < MAX_SEGMENTS
+        and header.end - first.step <= MAX_ROWS
+        and sum(map(_size, stretch)) + _size(header) <= MAX_BYTES
+    )
+
+
+def _size(header: Header) -> int:
+    return sum(info.fixed_size + info.variable_size for info in header.blocks)

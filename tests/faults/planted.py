@@ -1,0 +1,229 @@
+"""Planted faults: the harnesses are shown to bite on copies of the code that are wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fault: what is replaced in which file, and the harness that must notice.
+
+    Attributes:
+        name: what is wrong.
+        file: below ``simgit``.
+        old: what stands there, once.
+        new: what stands there instead.
+        harness: Python that fails, or the arguments of pytest.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    harness: str | tuple[str, ...]
+
+
+HALVES = "txn._txn.commit(); txn._txn = txn._environment.env.begin(write=True)  # type: ignore"
+KILLS = "for n in range(12): check(kills.session(n, d).failures)"
+POWER = "check(power.sweep(d, 0)[1])"
+IN_PLACE = "check(damage.sweep(d, 400, in_place=True)[1])"
+FAULTS = (
+    Planted(
+        "commits are not synced", "storage/lmdb/files.py",
+        "                max_spare_txns=0,", "                sync=False, max_spare_txns=0,", POWER,
+    ),
+    Planted(
+        "the meta page is not synced", "storage/lmdb/files.py",
+        "                max_spare_txns=0,", "                metasync=False, max_spare_txns=0,", POWER,
+    ),
+    Planted(
+        "a new repository's format is not synced", "storage/durable.py",
+        "        os.fsync(file.fileno())", "        pass", POWER,
+    ),
+    Planted(
+        "a compact copy is not synced before it is moved", "storage/lmdb/environment.py",
+        '        sync(target / "data.mdb")\n', "", POWER,
+    ),
+    Planted(
+        "a transaction is committed in two halves", "segment/states.py",
+        '        fail_point("states.stored")', f'        {HALVES}\n        fail_point("states.stored")',
+        KILLS,
+    ),
+    Planted(
+        "a ref is moved before its states", "flushing.py",
+        '        message = f"record: {sum(len(batch.oids) for batch in batches)} states"\n',
+        '        message = f"record: {sum(len(batch.oids) for batch in batches)} states"\n'
+        "        early = replace(self.ref, oid=Oid(batches[-1].oids[-1]))\n"
+        "        self.refs.update_run(txn, self.name, self.ref, early, None)\n"
+        f"        {HALVES}\n"
+        "        self.refs.update_run(txn, self.name, early, self.ref, None)\n",
+        KILLS,
+    ),
+    Planted(
+        "checksums of blocks are not compared", "segment/header.py",
+        "if len(data) != size or checksum(data) != check:", "if len(data) != size:", IN_PLACE,
+    ),
+    Planted(
+        "names of objects are not recomputed", "odb.py",
+        "        if hash_object(kind, payload) != oid:\n            raise Integrity(f\"object '{oid.hex()}' is damaged: its bytes",
+        "        if False:\n            raise Integrity(f\"object '{oid.hex()}' is damaged: its bytes",
+        ("tests/test_fsck.py", "tests/faults/test_damage.py"),
+    ),
+    Planted(
+        "a copy is not recognised", "storage/datafile.py",
+        "        return not _same(Origin.parse(recorded), identity(directory))",
+        "        return Origin.parse(recorded) is None",
+        ("tests/faults/test_copies.py", "tests/test_clone.py"),
+    ),
+    Planted(
+        "a truncated file is mapped", "storage/datafile.py",
+        "    return needed_size(data) > data.stat().st_size", "    return needed_size(data) < 0",
+        ("tests/test_clone.py", "-k", "truncated"),
+    ),
+    Planted(
+        "a clone copies the file as it is", "storage/lmdb/environment.py",
+        "            self.env.copy(str(target), compact=True)",
+        '            import shutil; shutil.copyfile(self.directory / "data.mdb", target / "data.mdb")',
+        "from tests.faults import planted; planted.clones_are_whole(d)",
+    ),
+    Planted(
+        "the file is replaced while others have it open", "storage/lmdb/lease.py",
+        "            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "            fcntl.flock(self._handle, fcntl.LOCK_UN)",
+        ("tests/test_storage_compact.py",),
+    ),
+    Planted(
+        "a store is not opened again after a commit that failed", "storage/lmdb/environment.py",
+        "            except lmdb.PanicError:\n                self._recover(txn)",
+        "            except lmdb.PanicError:\n                pass",
+        "check(io_errors.sweep(d, 0, 40))",
+    ),
+    Planted(
+        "gc forgets the reflogs", "maintenance/roots.py",
+        "    oids += _logged(txn)\n", "", ("tests/property/test_gc_model.py",),
+    ),
+    Planted(
+        "gc forgets the operation log", "maintenance/roots.py",
+        "    oids += OperationLog().roots(txn)\n", "", ("tests/property/test_gc_model.py",),
+    ),
+    Planted(
+        "gc forgets HEAD", "maintenance/roots.py",
+        "    oids += [head] if head is not None else []\n", "", ("tests/property/test_gc_model.py",),
+    ),
+    Planted(
+        "a bundle's objects are believed", "bundle/objects.py",
+        "    if hash_object(kind, payload) != oid:", "    if not oid:", ("tests/test_bundle.py",),
+    ),
+    Planted(
+        "a bundle's links are not checked", "bundle/objects.py",
+        "        if not has(odb, txn, kind, link):", "        if not link:", ("tests/test_bundle.py",),
+    ),
+    Planted(
+        "an import sets refs before the end was read", "bundle/loading.py",
+        "        self._check_prerequisites(manifest)\n",
+        "        self._check_prerequisites(manifest)\n        stream = itertools.islice(stream, 40)\n",
+        ("tests/test_bundle.py",),
+    ),
+)  # fmt: skip
+
+HARNESS = """
+import sys
+from pathlib import Path
+from tests.faults import damage, io_errors, kills, power
+
+def check(failures):
+    for failure in failures:
+        sys.exit(failure)
+
+d = Path(sys.argv[1])
+"""
+
+
+def clones_are_whole(directory: Path, count: int = 40) -> None:
+    """Clone while another process records.
+
+    Raises:
+        SystemExit: a clone is not whole.
+    """
+    from simgit import Repository
+    from simgit.errors import SimgitError
+
+    from .copies import write
+    from .processes import in_child, start
+
+    def whole(path: Path) -> None:
+        with Repository.clone(directory / "source", path) as made:
+            assert made.fsck().is_clean
+
+    Repository.init(directory / "source").close()
+    writer = start(lambda _: write(directory / "source"))
+    try:
+        for n in range(count):
+            path = directory / str(n)
+            status, said = in_child(lambda path=path: whole(path))
+            if status != 0:
+                sys.exit(f"clone {n}: {status}: {said}")
+    except SimgitError as error:
+        sys.exit(str(error))
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def copy_code(target: Path, fault: Planted | None) -> None:
+    """Copy the code, with a fault in it.
+
+    Raises:
+        AssertionError: the code is not what the fault was made for.
+    """
+    for name in ("simgit", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, target / name, ignore=ignored, dirs_exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", target)
+    if fault is not None:
+        path = target / "simgit" / fault.file
+        text = path.read_text()
+        assert text.count(fault.old) == 1, (
+            f"'{fault.old}' is {text.count(fault.old)} times in {path}"
+        )
+        path.write_text(text.replace(fault.old, fault.new))
+
+
+def notices(code: Path, work: Path, harness: str | tuple[str, ...]) -> bool:
+    """Return whether a harness fails on a copy of the code."""
+    if isinstance(harness, str):
+        command = [sys.executable, "-c", HARNESS + harness, str(work)]
+    else:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", *harness]
+    env = {**os.environ, "PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=code, env=env, capture_output=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+def unit(number: int, directory: Path) -> tuple[Counter[str], list[str]]:
+    """Plant a fault; report it if the harness does not notice, or fails without it too."""
+    fault = FAULTS[number]
+    for name, planted in (("right", None), ("wrong", fault)):
+        code, work = directory / name, directory / f"work-{name}"
+        work.mkdir(parents=True)
+        copy_code(code, planted)
+        if notices(code, work, fault.harness) != (planted is not None):
+            what = "was not noticed" if planted else "has a harness that fails without it"
+            return Counter({"faults": 1}), [f"{fault.name}: {what}"]
+        shutil.rmtree(work, ignore_errors=True)
+    return Counter({"faults": 1, "noticed": 1}), []

@@ -1,0 +1,95 @@
+"""Maintenance that runs by itself: it joins what is small, delays nobody, and can be turned off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simgit import Repository
+from simgit.maintenance.auto import SLICE, AutoMaintenance
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Iterator[Repository]:
+    with Repository.init(tmp_path) as repo:
+        repo.set_setting("gc.auto", 20)
+        yield repo
+
+
+def record(repo: Repository, count: int, run: str = "main", every: int = 2) -> None:
+    with repo.recorder(run, flush_every=every) as rec:
+        for i in range(count):
+            rec.append({"x": np.float32([i, 1])}, i, 1.0, info={"text": f"{run} {i}"})
+
+
+def segments(repo: Repository) -> int:
+    with repo.odb.read() as txn:
+        return txn.count("segments")
+
+
+def test_small_segments_are_joined_as_they_come(repo: Repository) -> None:
+    record(repo, 400)
+    assert segments(repo) < 100
+    assert [state.action for state in repo.trajectory("main")] == list(range(400))
+    assert repo.fsck().is_clean
+
+
+def test_zero_turns_it_off(repo: Repository) -> None:
+    repo.set_setting("gc.auto", 0)
+    record(repo, 400)
+    assert segments(repo) == 200
+
+
+def test_oids_are_what_they_are_without_it(repo: Repository, tmp_path: Path) -> None:
+    with Repository.init(tmp_path / "other") as other:
+        other.set_setting("gc.auto", 0)
+        record(other, 300)
+        record(repo, 300)
+        assert segments(repo) < segments(other) == 150
+        assert repo.resolve("main") == other.resolve("main")
+
+
+def test_processes_of_one_commit_each_get_on_with_it(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.set_setting("gc.auto", 20)
+    for i in range(80):
+        with Repository.open(tmp_path) as repo:
+            repo.commit({"i": i})
+    with Repository.open(tmp_path) as repo:
+        assert segments(repo) < 50
+        assert repo.fsck().is_clean
+
+
+def test_single_entries_of_the_index_become_a_run(repo: Repository) -> None:
+    record(repo, 2000, every=20)
+    with repo.odb.read() as txn:
+        assert txn.count("oids") < 2000
+    oids = repo.trajectory("main").oids
+    for step in range(0, 2000, 97):
+        assert repo.state(oids[step]).step == step
+    assert repo.fsck().is_clean
+
+
+def test_damage_does_not_keep_anybody_from_recording(repo: Repository) -> None:
+    record(repo, 30, "damaged", every=1)
+    with repo.odb.storage.write() as txn:
+        key, value = next(txn.scan("segments"))
+        txn.put("segments", key, value[:-1] + bytes([value[-1] ^ 1]))
+    record(repo, 200)
+    assert len(repo.trajectory("main")) == 200
+
+
+def test_a_slice_is_short(repo: Repository) -> None:
+    repo.set_setting("gc.auto", 0)
+    record(repo, 2000, every=10)
+    upkeep, longest, more = AutoMaintenance(repo.odb), 0.0, True
+    while more:
+        start = time.thread_time()  # not by the clock: other processes have the machine too
+        more = upkeep.slice()
+        longest = max(longest, time.thread_time() - start)
+    assert segments(repo) <= 10
+    assert longest < SLICE + 0.035
