@@ -12,12 +12,15 @@ from simgit.errors import (
     Cluster,
     Conflict,
     Divergence,
+    EnvironmentChanged,
     Format,
     Integrity,
     InvalidInput,
     NotFound,
     SimgitError,
+    SimgitWarning,
     Storage,
+    Unverified,
 )
 from simgit.import_hook import announce
 
@@ -33,6 +36,7 @@ __all__ = [
     "Cluster",
     "Conflict",
     "Divergence",
+    "EnvironmentChanged",
     "Format",
     "Integrity",
     "InvalidInput",
@@ -40,9 +44,11 @@ __all__ = [
     "Oid",
     "Repository",
     "SimgitError",
+    "SimgitWarning",
     "State",
     "Storage",
     "Trajectory",
+    "Unverified",
 ]
 
 

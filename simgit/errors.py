@@ -77,3 +77,15 @@ class Divergence(SimgitError):
 
 class Cluster(SimgitError):
     """A cluster is unreachable, failed or timed out."""
+
+
+class SimgitWarning(UserWarning):
+    """Base of every warning that simgit gives."""
+
+
+class EnvironmentChanged(SimgitWarning):
+    """A package has another version than it had when a run was recorded."""
+
+
+class Unverified(SimgitWarning):
+    """A run was branched of which it is not known that its environment can be taken up exactly."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from simgit.oplog import WATCHED, Change, Key, Move, Operation, OperationLog, parse
+from simgit.errors import Integrity
+from simgit.oplog import WATCHED, Change, Fields, Key, Move, Operation, OperationLog, parse
 from simgit.refs import now, this_writer
 from simgit.settings import OPLOG_DAYS, OPLOG_KEEP, get_setting
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
@@ -114,10 +115,18 @@ class JournalTxn(WriteTxn):
         for key, before in self.before.items():
             after = self._txn.get(*key)
             if after != before:
-                old, new = parse(key, before), parse(key, after)
+                old, new = _parsed(key, before), parse(key, after)
                 if old != new:  # not only a run's writer
                     found.append(Change(key, old, new))
         return found
+
+
+def _parsed(key: Key, value: bytes | None) -> Fields | None:
+    """Return what was at a key; what was damaged and is repaired now counts as not there."""
+    try:
+        return parse(key, value)
+    except Integrity:
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from simgit.errors import SimgitError
 from simgit.odb import ObjectDatabase
-from simgit.oplog import TABLE, Change, Fields, Key, Operation, parse, shown_key
+from simgit.oplog import (
+    TABLE,
+    Change,
+    Fields,
+    Key,
+    Operation,
+    OperationLog,
+    parse,
+    shown_key,
+)
 from simgit.storage.base import ReadTxn
 
 _UNKNOWN: Fields = {}
@@ -63,3 +72,13 @@ def _check_change(
         was[key] = _UNKNOWN
         return
     was[key] = change.inverse.apply(was[key])
+    if change.old is None and _is_repair(txn, number):
+        was[key] = _UNKNOWN  # what was there before could not be read
+
+
+def _is_repair(txn: ReadTxn, number: int) -> bool:
+    try:
+        operation = OperationLog().find(txn, number)
+    except SimgitError:
+        return False
+    return operation is not None and operation.command == "fsck"

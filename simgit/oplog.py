@@ -9,11 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from shlex import quote
+from types import NoneType
 from typing import Any, Final
 
 from simgit.errors import Integrity, NotFound
+from simgit.fieldtypes import BYTES, FLAG, INT, MAYBE_INT, TEXT, Types, check_fields
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import HEAD, RUNS, pack_ref, unpack_ref
+from simgit.refs import (
+    HEAD,
+    HEAD_TYPES,
+    RUN_TYPES,
+    RUNS,
+    TAG_TYPES,
+    WRITER_TYPES,
+    decode_oid,
+    pack_ref,
+    unpack_ref,
+)
 from simgit.storage.base import ReadTxn, WriteTxn
 
 TABLE: Final = "operations"
@@ -43,6 +55,7 @@ def parse(key: Key, value: bytes | None) -> Fields | None:
     if key[0] == "attachments":
         return {"binding": value}
     record = unpack_ref(value)
+    check_fields(record, RUN_TYPES if is_run(key) else _side_types(key), "a ref", key != HEAD_KEY)
     record.pop("writer", None)  # who writes a run is true now or not at all
     return record
 
@@ -62,6 +75,22 @@ def is_run(key: Key) -> bool:
 def same(a: Any, b: Any) -> bool:
     """Return whether two fields are equal, a NaN to itself."""
     return bool(a == b or (a != a and b != b))
+
+
+_WHAT: Final = "a change in the operation log"
+_SIDE: Final = (dict, NoneType)
+_OF_REF: Final = {"ref": TEXT, "old": _SIDE, "new": _SIDE}
+_OF_BINDING: Final = {"state": BYTES, "name": TEXT, "old": _SIDE, "new": _SIDE}
+_RUN: Final = {name: types for name, types in RUN_TYPES.items() if name != "writer"}
+
+
+def _side_types(key: Key) -> Types:
+    """Return the types of what can be at a key."""
+    if key[0] == "attachments":
+        return {"binding": BYTES}
+    if key == HEAD_KEY:
+        return HEAD_TYPES
+    return _RUN if is_run(key) else TAG_TYPES
 
 
 @dataclass(frozen=True)
@@ -122,10 +151,13 @@ class Change:
     @property
     def oids(self) -> Iterator[Oid]:
         """The objects that the change names."""
+        return (Oid(raw) for _, raw in self._named())
+
+    def _named(self) -> Iterator[tuple[str, bytes]]:
         for record in (self.old, self.new):
             for name in ("oid", "record", "tag", "binding"):
                 if record is not None and record.get(name) is not None:
-                    yield Oid(record[name])
+                    yield name, record[name]
 
     def encode(self) -> bytes:
         """Return the change as it is stored."""
@@ -147,14 +179,27 @@ class Change:
             Integrity: it is damaged.
         """
         record = unpack_ref(value)
-        try:
-            if "ref" in record:
-                key = ("refs", record["ref"].encode())
-            else:
-                key = ("attachments", record["state"] + record["name"].encode())
-            return cls(key, record["old"], record["new"])
-        except (KeyError, TypeError, AttributeError):
-            raise Integrity("a change in the operation log is damaged") from None
+        check_fields(record, _OF_REF if "ref" in record else _OF_BINDING, _WHAT)
+        if "ref" in record:
+            key = ("refs", record["ref"].encode(errors="replace"))
+        else:
+            state = decode_oid(record["state"], _WHAT)
+            key = ("attachments", state + record["name"].encode(errors="replace"))
+        change = cls(key, record["old"], record["new"])
+        change._check()
+        return change
+
+    def _check(self) -> None:
+        types = _side_types(self.key)
+        part = is_run(self.key) and self.old is not None and self.new is not None
+        every = not part and self.key != HEAD_KEY
+        for record in (self.old, self.new):
+            if record is not None:
+                check_fields(record, types, _WHAT, every)
+                if self.key == HEAD_KEY and len(record) != 1:
+                    raise Integrity(f"{_WHAT} is damaged")
+        for name, raw in self._named():
+            decode_oid(raw, f"{_WHAT}, in its {name},")
 
 
 def shown_key(key: Key) -> str:
@@ -168,6 +213,12 @@ def shown_key(key: Key) -> str:
 # --- what was done -----------------------------------------------------------------------------
 
 
+_MOVE: Final = (str, int, str, int)
+_OPERATION: Final = {
+    "command": TEXT, "arguments": (list,), "time": INT, "until": INT, "process": (dict,),
+    "session": FLAG, "reverts": MAYBE_INT, "files": FLAG, "moves": (list,), "changes": INT,
+    "program": FLAG,
+}  # fmt: skip
 Move = tuple[str, int, str, int]
 """The entries of one reflog from a number on became those of another from a number on."""
 
@@ -213,12 +264,16 @@ class Operation:
             Integrity: it is damaged.
         """
         record = unpack_ref(value)
-        try:
-            record["arguments"] = tuple(record["arguments"])
-            record["moves"] = tuple(tuple(move) for move in record["moves"])
-            return cls(number, **record)
-        except (KeyError, TypeError):
-            raise Integrity(f"operation {number} is damaged") from None
+        what = f"operation {number}"
+        check_fields(record, _OPERATION, what)
+        check_fields(record["process"], WRITER_TYPES, what)
+        moves = record["moves"]
+        if not all(type(each) is list and tuple(map(type, each)) == _MOVE for each in moves):
+            raise Integrity(f"{what} is damaged: its moves are none")
+        if not all(type(each) is str for each in record["arguments"]):
+            raise Integrity(f"{what} is damaged: its arguments are none")
+        arguments, moved = tuple(record["arguments"]), tuple(map(tuple, moves))
+        return cls(number, **{**record, "arguments": arguments, "moves": moved})
 
 
 def standing(operations: Iterable[Operation]) -> Iterator[tuple[Operation, bool]]:

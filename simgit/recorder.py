@@ -213,7 +213,7 @@ class Recorder(RecorderBase):
         if not isinstance(raw, list):
             return
         assert self._dtype is not None
-        if any(each is None for each in raw):
+        if set(map(type, raw)) != {bytes}:
             columns["observation"] = list(map(self._array, raw))
         else:
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)

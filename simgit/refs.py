@@ -16,12 +16,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
 from simgit.codec import decode_name, pack_record, unpack_value
 from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
-from simgit.oid import Oid
+from simgit.fieldtypes import (
+    BYTES,
+    INT,
+    MAYBE_BYTES,
+    MAYBE_INT,
+    MAYBE_TEXT,
+    TEXT,
+    Types,
+    check_fields,
+)
+from simgit.oid import OID_SIZE, Oid
 from simgit.segment.header import Location
 from simgit.segment.pack import CHECKSUM_SIZE, checksum
 from simgit.segment.states import Tip
@@ -163,6 +174,20 @@ class LogEntry:
     pid: int = field(default_factory=os.getpid)
 
 
+WRITER_TYPES: Final = {"machine": TEXT, "pid": INT, "start": TEXT}
+HEAD_TYPES: Final = {"oid": BYTES, "run": TEXT}
+RUN_TYPES: Final = {
+    "oid": MAYBE_BYTES, "line": INT, "step": INT, "record": BYTES, "status": TEXT,
+    "created": INT, "ended": MAYBE_INT, "writer": (dict, NoneType), "parent": MAYBE_TEXT,
+    "episodes": INT, "returned": (float, int),
+}  # fmt: skip
+TAG_TYPES: Final = {"oid": BYTES, "tag": MAYBE_BYTES}
+LOG_TYPES: Final = {
+    "old": MAYBE_BYTES, "new": MAYBE_BYTES, "time": INT, "message": TEXT, "pid": INT,
+}  # fmt: skip
+_TYPES: Final[dict[type, Types]] = {RunRef: RUN_TYPES, TagRef: TAG_TYPES, LogEntry: LOG_TYPES}
+
+
 def now() -> int:
     """Return the time in nanoseconds since 1970, UTC."""
     return time.time_ns()
@@ -201,6 +226,9 @@ def _unpacked(value: bytes) -> dict[str, Any]:
 
 def _decode(value: bytes, kind: type[Any]) -> Any:
     record = unpack_ref(value)
+    check_fields(record, _TYPES[kind], "a ref")
+    if record.get("writer") is not None:
+        check_fields(record["writer"], WRITER_TYPES, "a ref")
     try:
         for name in ("oid", "record", "tag", "old", "new"):
             if record.get(name) is not None:
@@ -208,6 +236,17 @@ def _decode(value: bytes, kind: type[Any]) -> Any:
         return kind(**record)
     except (TypeError, AttributeError, InvalidInput):
         raise Integrity("a ref is damaged") from None
+
+
+def decode_oid(raw: bytes, what: str) -> Oid:
+    """Return an oid that was stored.
+
+    Raises:
+        Integrity: it is none.
+    """
+    if len(raw) != OID_SIZE:
+        raise Integrity(f"{what} is damaged: it names no object")
+    return Oid(raw)
 
 
 @lru_cache(64)
@@ -276,7 +315,10 @@ class Refs:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
         raw = txn.get("refs", b"HEAD")
         value: dict[str, Any] = {"run": "main"} if raw is None else unpack_ref(raw)
-        return Oid(value["oid"]) if "oid" in value else str(value["run"])
+        check_fields(value, HEAD_TYPES, "HEAD", every=False)
+        if len(value) != 1:
+            raise Integrity("HEAD is damaged")
+        return decode_oid(value["oid"], "HEAD") if "oid" in value else str(value["run"])
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
         """Yield the changes of a ref, the newest first."""

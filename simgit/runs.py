@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from simgit import configuration, notebook
 from simgit.errors import Conflict, InvalidInput, NotFound
@@ -14,8 +14,12 @@ from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.refs import STATUSES, Refs, RunRef, moved, now
 from simgit.revision import Resolved
+from simgit.segment.header import Location
 from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
+
+_EXACT: Final = ("exact", "exact by replay")
+"""The verdicts with which an environment can be taken up again."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,35 @@ class Runs:
         if ref.writer is not None and ref.shown_status == "active" and not force:
             raise Conflict(f"run '{name}' is being written; use force to delete it", name=name)
         return self.refs.delete_run(txn, name, f"branch: deleted {name}")
+
+    def doubt(self, txn: ReadTxn, start: Resolved) -> str | None:
+        """Return why going on from a state may not be exact, None if nothing speaks against it.
+
+        That is asked of states of an environment: a run or one that it was branched off has a
+        verdict. See ``simgit.gym.verify``.
+        """
+        if start.run is None:
+            return None
+        verdict = self._verdict(txn, self.refs.run(txn, start.run).record)
+        if verdict in _EXACT or not self._is_of_environment(txn, start.place):
+            return None
+        if verdict == "not deterministic":
+            return f"run '{start.run}' is not deterministic: it cannot be gone on with exactly"
+        return (
+            f"run '{start.run}' was not checked for determinism: "
+            f"'simgit verify {start.run}' does so"
+        )
+
+    def _verdict(self, txn: ReadTxn, record: Oid) -> Any:
+        for each in configuration.ancestors(self.odb, txn, record):
+            if "verdict" in each.metadata:
+                return each.metadata["verdict"].get("result")
+        return None
+
+    def _is_of_environment(self, txn: ReadTxn, place: Location) -> bool:
+        root = self.odb.states.state(txn, self.odb.states.ancestor(txn, place, 0))[1]
+        origin = self.odb.object(txn, root.origin) if root.origin is not None else None
+        return isinstance(origin, Spec) and "environment" in origin.fields
 
     def tip(self, txn: ReadTxn, ref: RunRef) -> Tip | None:
         """Return where a run goes on, None if it has no states."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simgit.errors import AlreadyExists, Conflict, NotFound
+from simgit.fieldtypes import check_fields
 from simgit.objects import Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
@@ -22,7 +23,7 @@ from simgit.oplog import (
     standing,
     unparse,
 )
-from simgit.refs import RUNS, Refs, is_alive, this_writer, unpack_ref
+from simgit.refs import RUN_TYPES, RUNS, WRITER_TYPES, Refs, is_alive, this_writer, unpack_ref
 from simgit.storage.base import ReadTxn, WriteTxn
 
 Was = dict[Key, Fields | None]
@@ -250,7 +251,10 @@ def _writer(txn: ReadTxn, key: Key) -> Fields | None:
     if value is None:
         return None
     record = unpack_ref(value)
+    check_fields(record, RUN_TYPES, "a ref")
     writer: Fields | None = record["writer"]
+    if writer is not None:
+        check_fields(writer, WRITER_TYPES, "a ref")
     return writer if writer and record["status"] == "active" and is_alive(writer) else None
 
 

@@ -42,6 +42,7 @@ RUNNING = (
     "docs/pictures.md",
     "docs/recording.md",
     "docs/agents/dqn.md",
+    "docs/environments.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),

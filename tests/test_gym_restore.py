@@ -11,9 +11,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from simgit import Divergence, InvalidInput, NotFound, Repository
+from simgit import Divergence, InvalidInput, NotFound, Repository, Unverified
 from simgit.gym import EnvironmentChanged, Recorder, Untrusted, drivers, plan, restore, verify
-from simgit.gym.verify import BY_REPLAY, DIVERGES, EXACT, judge
+from simgit.gym.verify import BY_REPLAY, DIVERGES, EXACT, judge, note
 
 
 @pytest.fixture
@@ -291,3 +291,35 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
         assert judge(repo, run).result == result
         assert repo.run(run).metadata["verdict"]["result"] == result
     assert repo.run("bad").metadata["verdict"]["field"] == "observation"
+
+
+def test_branching_warns_unless_the_run_is_known_to_be_exact(repo: Repository, odd: Any) -> None:
+    record(repo, gym.make("CartPole-v1"), "good")
+    record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
+    for run in ("good", "bad"):
+        repo.configure(run, metadata={"verdict": {}})
+    with pytest.warns(Unverified, match="'good' was not checked.*'simgit verify good'"):
+        repo.branch("unchecked", "good@5")
+    judge(repo, "good")
+    judge(repo, "bad")
+    repo.branch("checked", "good@5")
+    repo.branch("further", "checked")  # which has the verdict of its parent
+    with pytest.warns(Unverified, match="'bad' is not deterministic"):
+        repo.branch("doubtful", "bad@5")
+
+
+def test_states_of_no_environment_are_branched_without_a_word(repo: Repository) -> None:
+    repo.commit({"x": 1}, run="main")
+    repo.branch("other", "main")
+
+
+def test_verifying_a_whole_run_can_be_noted(repo: Repository, odd: Any) -> None:
+    record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
+    record(repo, gym.make("CartPole-v1"), "good")
+    for run, result in (("bad", DIVERGES), ("good", BY_REPLAY)):
+        repo.configure(run, metadata={"verdict": {}})
+        note(repo, run, verify(repo, run))
+        assert repo.run(run).metadata["verdict"]["result"] == result
+    judge(repo, "good")
+    note(repo, "good", verify(repo, "good"))
+    assert repo.run("good").metadata["verdict"]["result"] == EXACT, "replay says less"

@@ -101,6 +101,9 @@ def test_going_another_way_is_a_divergence_and_changes_nothing(repo: Repository)
     with pytest.raises(Divergence, match="step 31 was recorded with another 'action'") as caught:
         env.step(other)
     assert (caught.value.step, caught.value.field) == (31, "action")  # type: ignore[attr-defined]
+    assert env.step_count == 30
+    with pytest.raises(Divergence, match="step 31"):
+        env.step(1 - other)
     env.close()
     assert repo.resolve("main") == tip
     assert repo.run().status == "active"

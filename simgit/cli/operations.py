@@ -173,7 +173,7 @@ def _name(out: Output, change: Change, digits: int) -> str:
         state, name = change.binding
         return f"{out.paint(state.short(digits), 'oid')} attachment {clean(name)}:"
     style = {"runs": "run", "tags": "tag"}.get(str(change.ref).partition("/")[0], "head")
-    return out.paint(f"{change.ref}:", style)
+    return out.paint(f"{clean(str(change.ref))}:", style)
 
 
 def _what(change: Change, digits: int) -> str:

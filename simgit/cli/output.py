@@ -147,7 +147,10 @@ def when(nanoseconds: int | None) -> str:
         return "-"
     from datetime import datetime
 
-    moment = datetime.fromtimestamp(nanoseconds // 10**9).astimezone()
+    try:
+        moment = datetime.fromtimestamp(nanoseconds // 10**9).astimezone()
+    except (OverflowError, ValueError, OSError):  # a clock that was far off
+        return f"{nanoseconds} ns"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
 
 

@@ -7,6 +7,7 @@ import importlib
 import keyword
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import click
 
 from simgit.cli.app import App
-from simgit.errors import SimgitError
+from simgit.errors import SimgitError, SimgitWarning
 
 FATAL: Final = 128
 INTERRUPTED: Final = 130
@@ -167,7 +168,10 @@ def _similar(name: str) -> str:
 def guarded(call: Callable[[], Any], debug: bool = False) -> int:
     """Run a command; return its exit code, its errors printed."""
     try:
-        code = call()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", SimgitWarning)
+            warnings.showwarning = _warn
+            code = call()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (ReaderLeft, BrokenPipeError):
@@ -182,6 +186,14 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
 
             traceback.print_exception(error)
         return _fatal(_message(error))
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: Any, **extra: Any) -> None:
+    """Print a warning as people read it: ours on a line, what others give as Python does."""
+    if issubclass(category, SimgitWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
 
 
 def _message(error: BaseException) -> str:

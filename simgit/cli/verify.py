@@ -24,9 +24,11 @@ simgit verify main@100..200""")  # fmt: skip
 def verify(app: App, revision: str, as_json: bool) -> None:
     """Execute recorded actions again, and compare what comes of them state for state.
 
-    A range or an episode begins with a restore of the state before it. Exits with 1 at the first
-    state that differs, and names its step and field.
+    A range or an episode begins with a restore of the state before it. What came of a whole run is
+    noted with it as its verdict. Exits with 1 at the first state that differs, and names its step
+    and field.
     """
+    from simgit.gym.verify import note
     from simgit.gym.verify import verify as run_again
 
     with app.repository() as repo, app.output() as out:
@@ -35,6 +37,8 @@ def verify(app: App, revision: str, as_json: bool) -> None:
             print(f"executing {plural(total, 'state')} again", file=sys.stderr)
         with progress("verify", not as_json) as tell:
             found = run_again(repo, revision, trust=Asker(repo), progress=tell)
+        if revision in repo.run_names() and not repo.read_only:
+            note(repo, revision, found)
         if as_json:
             out.json(found.to_json())
         else:
@@ -46,7 +50,7 @@ def verify(app: App, revision: str, as_json: bool) -> None:
 def _write(out: Output, found: Verification) -> None:
     count = plural(found.stop - found.start, "state")
     if found.divergence is None:
-        out.line(f"{out.paint('exact', 'good')}: {count} came again ({found.seconds:.1f} s)")
+        out.line(f"{out.paint('exact', 'good')}: {count} came again")
         return
     out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
     out.line(f"{count} before it came again")

@@ -24,6 +24,7 @@ class CatchUp:
         self._states: Trajectory = repo.trajectory(run)
         self._step = step
         self._rows: Iterator[Row] = rows(self._states[step + 1 :])
+        self._failed: Divergence | None = None
 
     @property
     def is_done(self) -> bool:
@@ -45,8 +46,10 @@ class CatchUp:
         """Compare the next state with the recorded one; attachments are of no use here.
 
         Raises:
-            Divergence: it is another one.
+            Divergence: it is another one, or one before was.
         """
+        if self._failed is not None:
+            raise self._failed
         state = next(self._rows)
         given = {
             "reset": None if reset is None else dict(reset),
@@ -68,12 +71,13 @@ class CatchUp:
         differs = difference(name, recorded, found)
         if differs is None:
             return
-        raise Divergence(
+        self._failed = Divergence(
             f"step {step} was recorded with another '{differs.field}': it is "
             f"{shown(differs.found)}, recorded is {shown(differs.recorded)}; "
             "branch off to record what is different",
             step=step, field=differs.field, recorded=differs.recorded, found=differs.found,
         )  # fmt: skip
+        raise self._failed
 
     def attach(self, name: str, data: Any) -> None:
         """Bind data to the recorded state that was reached."""

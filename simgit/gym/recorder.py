@@ -153,7 +153,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Go on from a recorded state with an environment that is not a new one."""
         self._session.is_new = False
         self._count = step
-        self._episodes = sum(repo.trajectory(run)[: step + 1].episode_starts)
+        self._episodes = int(repo.trajectory(run)[: step + 1].episode_starts.sum())
         self._snapshots.start(step)
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:
@@ -328,9 +328,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._session.end()
 
     def _fail(self, error: BaseException, kept: Any) -> None:
-        if isinstance(error, (Conflict, Divergence)):
-            return
+        if isinstance(error, Conflict):
+            return  # the state is kept
         self._count -= 1
+        if isinstance(error, Divergence):
+            return  # nothing was to be written
         self._next = -1
         self._session.fail(error, self.run, {"after": self._count, "given": kept})
 

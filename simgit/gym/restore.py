@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from simgit.errors import Divergence, InvalidInput, NotFound
+from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound
 from simgit.gym import drivers
 from simgit.gym import spec as specs
 from simgit.gym.drivers import randomness
@@ -24,10 +24,6 @@ _BETWEEN: Final = "replay-episode"
 
 class Untrusted(InvalidInput):
     """A snapshot holds a pickle, and the repository is not trusted."""
-
-
-class EnvironmentChanged(UserWarning):
-    """A package has another version than it had when the run was recorded."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ class Session:
         for name, each in zip(self._names, specs, strict=True):
             check_free(repo, name)
             check_spec(repo, name, each)
-        # a handle of its own: it must be able to store what it has after the user closed theirs
-        self._repo = repo if repo.directory is None else Repository.open(repo.directory)
+        self._given = repo
+        self._repo = self._handle()
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
         self.recorder: Any = self._repo.recorder(**self._arguments)
         self.is_open = True
@@ -56,6 +56,15 @@ class Session:
             for name in self._names:
                 self.note(name, {"provenance": self._provenance.facts})
         self._end_with_process()
+
+    def _handle(self) -> Repository:
+        """Return a handle of its own: what it has is stored even after the user closed theirs."""
+        directory = self._given.directory
+        return self._given if directory is None else Repository.open(directory)
+
+    def _close_handle(self) -> None:
+        if self._repo is not self._given:
+            self._repo.close()
 
     def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is attached to the first state of the session."""
@@ -67,7 +76,10 @@ class Session:
 
     def note(self, run: str, metadata: Mapping[str, Any]) -> None:
         """Add to what is known of a run."""
-        self._repo.configure(run, metadata=metadata)
+        repo = self._repo if self.is_open else self._handle()
+        repo.configure(run, metadata=metadata)
+        if not self.is_open and repo is not self._given:
+            repo.close()
 
     def check(self) -> None:
         """Store everything, and check the first episodes of the runs."""
@@ -78,6 +90,7 @@ class Session:
 
     def reopen(self) -> None:
         """Go on after the end."""
+        self._repo = self._handle()
         self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
         self.is_open = True
         self._end_with_process()
@@ -96,7 +109,10 @@ class Session:
         if self.is_open:
             self.is_open = False
             self._finalizer.detach()
-            self.recorder.close(status)
+            try:
+                self.recorder.close(status)
+            finally:
+                self._close_handle()
 
     def fail(self, error: BaseException, run: str, facts: Mapping[str, Any]) -> None:
         """End because of an error, which is noted with the run; never raises another."""
@@ -109,13 +125,18 @@ class Session:
             error.add_note(f"simgit: {second}")
 
     def _end_with_process(self) -> None:
-        self._finalizer = weakref.finalize(self, _finish, self.recorder, os.getpid())
+        own = None if self._repo is self._given else self._repo
+        self._finalizer = weakref.finalize(self, _finish, self.recorder, own, os.getpid())
 
 
-def _finish(recorder: Any, pid: int) -> None:
+def _finish(recorder: Any, repo: Repository | None, pid: int) -> None:
     """Store what a session has that nobody ended: it went out of use, or the process ends."""
     if os.getpid() == pid:  # a forked child has a copy of what is its parent's to store
-        recorder.close("crashed" if _is_crashing() else "active")
+        try:
+            recorder.close("crashed" if _is_crashing() else "active")
+        finally:
+            if repo is not None:
+                repo.close()
 
 
 def _is_crashing() -> bool:

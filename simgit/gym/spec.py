@@ -16,7 +16,6 @@ from typing import Any, Final
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle, RecordConstructorArgs
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from simgit.codec import encode_value
 from simgit.errors import InvalidInput, NotFound
@@ -54,29 +53,10 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
     if base.spec is not None:
         base, wrappers = _made(base, wrappers)
     return {
-        "environment": _constructed(base) if base.spec is None else _registered(base.spec),
+        "environment": _constructed(base) if base.spec is None else registered(base.spec),
         "wrappers": [_wrapper(each) for each in wrappers],
         **describe_spaces(env),
     }
-
-
-def describe_lanes(env: VectorEnv[Any, Any, Any]) -> list[Data]:
-    """Return what the environment of each lane of a vector environment is made of.
-
-    Lanes are described as the environments that they are by themselves, where they are such.
-    """
-    core = env.unwrapped
-    if isinstance(core, SyncVectorEnv):
-        lanes = [describe(each) for each in core.envs]
-    elif isinstance(core, AsyncVectorEnv):
-        lanes = [_from_spec(spec, core) for spec in core.get_attr("spec")]
-    else:
-        lanes = [_native(core, i) for i in range(env.num_envs)]
-    above = [_name(layer) for layer in _vector_layers(env)]
-    if above:
-        spaces_now = _single_spaces(env)
-        lanes = [{**lane, **spaces_now, "vector_wrappers": above} for lane in lanes]
-    return lanes
 
 
 def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
@@ -145,51 +125,6 @@ def layers(env: Any) -> list[Any]:
 # --- describing --------------------------------------------------------------------------------
 
 
-def _from_spec(spec: EnvSpec | None, core: Any) -> Data:
-    """Describe an environment in another process by its EnvSpec."""
-    if spec is None:
-        return {**_native(core, None), **_single_spaces(core)}
-    wrappers = [
-        {
-            "name": each.name,
-            "entry_point": each.entry_point,
-            **({"kwargs": None} if each.kwargs is None else _encodable(each.kwargs)),
-        }
-        for each in spec.additional_wrappers
-        if each.entry_point not in OBSERVERS
-    ]
-    return {"environment": _registered(spec), "wrappers": wrappers, **_single_spaces(core)}
-
-
-def _native(core: Any, lane: int | None) -> Data:
-    """Describe a lane that is no environment of its own."""
-    spec = core.spec
-    known = (
-        {"id": None, "entry_point": _name(core), "kwargs": None}
-        if spec is None
-        else {**_registered(spec), "entry_point": _name(core)}
-    )
-    environment = {**known, "lane": lane, "lanes": core.num_envs}
-    return {"environment": environment, "wrappers": [], **_single_spaces(core)}
-
-
-def _single_spaces(env: Any) -> Data:
-    return {
-        "observation_space": spaces.encode(env.single_observation_space),
-        "action_space": spaces.encode(env.single_action_space),
-    }
-
-
-def _vector_layers(env: Any) -> list[Any]:
-    """Return the vector wrappers that do something, the outermost first."""
-    found = []
-    while isinstance(env, VectorWrapper):
-        if not getattr(type(env), "is_observer", False):
-            found.append(env)
-        env = env.env
-    return found
-
-
 def only_looks_on(layer: Any) -> bool:
     """Return whether a wrapper changes nothing: an observer, or one that only joins others.
 
@@ -210,13 +145,14 @@ def _observes(kind: type) -> bool:
 def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
     """Return the environment as ``gymnasium.make`` makes it, and the wrappers on top of that."""
     rest, missing = list(wrappers), list(_MADE)
-    while rest and _name(rest[0]) in missing:
+    while rest and class_path(rest[0]) in missing:
         base = rest.pop(0)
-        missing = missing[missing.index(_name(base)) + 1 :]
+        missing = missing[missing.index(class_path(base)) + 1 :]
     return base, rest
 
 
-def _name(layer: Any) -> str:
+def class_path(layer: Any) -> str:
+    """Return the class of a layer as "module:name"."""
     return _class_name(type(layer))
 
 
@@ -224,7 +160,8 @@ def _class_name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _registered(spec: EnvSpec) -> Data:
+def registered(spec: EnvSpec) -> Data:
+    """Describe an environment that is known by its id."""
     entry = _entry_text(spec.entry_point)
     kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
     flags = {name: getattr(spec, name) for name in _FLAGS}
@@ -232,7 +169,7 @@ def _registered(spec: EnvSpec) -> Data:
     return {
         "id": spec.id,
         **({} if known or entry is None else {"entry_point": entry}),
-        **_encodable(kwargs),
+        **encodable(kwargs),
         **{name: value for name, value in flags.items() if value != _FLAGS[name]},
     }
 
@@ -244,10 +181,10 @@ def _entry_text(entry: Any) -> str | None:
     if not isinstance(entry, str):
         name = getattr(entry, "__qualname__", type(entry).__qualname__)
         entry = f"{entry.__module__}:{name}"
-    return _public(entry)
+    return public_path(entry)
 
 
-def _public(entry: str) -> str:
+def public_path(entry: str) -> str:
     """Return an entry point by the shortest module that offers it: others move between versions."""
     module, _, name = entry.partition(":")
     thing = getattr(sys.modules.get(module), name, None)
@@ -265,22 +202,22 @@ def _only_shows(name: str, value: Any) -> bool:
 
 def _constructed(env: Any) -> Data:
     """Describe an environment that was not made by ``gymnasium.make``."""
-    return {"id": None, "entry_point": _public(_name(env)), **_known_arguments(env)}
+    return {"id": None, "entry_point": public_path(class_path(env)), **_known_arguments(env)}
 
 
 def _wrapper(layer: Any) -> Data:
-    entry = _public(_name(layer))
+    entry = public_path(class_path(layer))
     return {"name": type(layer).__name__, "entry_point": entry, **_known_arguments(layer)}
 
 
 def _known_arguments(thing: Any) -> Data:
     """Return the arguments that a layer was constructed with, as far as they can be known."""
     if isinstance(thing, RecordConstructorArgs) and hasattr(thing, "_saved_kwargs"):
-        return _encodable({k: v for k, v in thing._saved_kwargs.items() if k != "env"})
+        return encodable({k: v for k, v in thing._saved_kwargs.items() if k != "env"})
     if isinstance(thing, EzPickle):
         names = _parameters(type(thing))
         given = dict(zip(names, thing._ezpickle_args, strict=False)) | thing._ezpickle_kwargs
-        return _encodable(given)
+        return encodable(given)
     return _inferred(thing)
 
 
@@ -292,7 +229,7 @@ def _inferred(thing: Any) -> Data:
             found[name] = vars(thing).get(name, vars(thing).get(f"_{name}"))
         elif parameter.default is parameter.empty:
             return {"kwargs": None}
-    return {**_encodable(found), **({"inferred": True} if found else {})}
+    return {**encodable(found), **({"inferred": True} if found else {})}
 
 
 def _parameters(kind: type) -> dict[str, inspect.Parameter]:
@@ -307,7 +244,7 @@ def _parameters(kind: type) -> dict[str, inspect.Parameter]:
     return {name: each for name, each in found.items() if each.kind not in several}
 
 
-def _encodable(kwargs: Mapping[str, Any]) -> Data:
+def encodable(kwargs: Mapping[str, Any]) -> Data:
     """Return arguments as canonical data; those without an encoding apart, as text."""
     plain, opaque = {}, {}
     for name, value in kwargs.items():

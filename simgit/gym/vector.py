@@ -12,7 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput
-from simgit.gym import spec as specs
+from simgit.gym.lanespec import describe_lanes
 from simgit.gym.schedule import NEVER
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, open_repository, seed_in_use
@@ -70,7 +70,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._is_native = not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         names = [f"{run}/{i}" for i in range(env.num_envs)]
         self._session = Session(
-            self._repo, names, specs.describe_lanes(env), config=config, provenance=provenance,
+            self._repo, names, describe_lanes(env), config=config, provenance=provenance,
             options=flush,
         )  # fmt: skip
         self._keep_action = keeper(env.single_action_space, "action")

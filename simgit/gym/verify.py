@@ -153,12 +153,16 @@ class Verdict:
         return {"result": self.result, "driver": self.driver, **self.details}
 
 
-def judge(repo: Repository, run: str, *, trust: Trust = True) -> Verdict:
+def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
     """Check the first episode of a run, and note the verdict with the run.
 
-    Its actions are executed again from the making of the environment, and once more from the first
-    snapshot that has states after it. By default the snapshots' pickles are loaded: who calls this
-    has just made them.
+    Its actions are executed again from the making of the environment, and once more from the
+    newest snapshot that has states after it.
+
+    Args:
+        repo: the repository.
+        run: the run's name.
+        trust: see ``restore``; who has just recorded the run may well trust it.
 
     Raises:
         NotFound: there is no such run, or its environment is not installed.
@@ -167,6 +171,18 @@ def judge(repo: Repository, run: str, *, trust: Trust = True) -> Verdict:
     verdict = _judged(repo, run, trust)
     repo.configure(run, metadata={"verdict": verdict.to_data()})
     return verdict
+
+
+def note(repo: Repository, run: str, found: Verification) -> None:
+    """Note with a run what came of verifying all of it, unless it is known to be exact already."""
+    known = repo.run(run).metadata.get("verdict", {})
+    if found.divergence is not None:
+        verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
+    elif known.get("result") == EXACT:
+        return
+    else:
+        verdict = Verdict(BY_REPLAY, known.get("driver"))
+    repo.configure(run, metadata={"verdict": verdict.to_data()})
 
 
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:

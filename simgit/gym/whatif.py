@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.errors import InvalidInput
+from simgit.errors import EnvironmentChanged, InvalidInput
 from simgit.gym import drivers, spaces
 from simgit.gym.past import SNAPSHOT, Past
 from simgit.gym.reexecute import Progress
-from simgit.gym.restore import Trust, is_trusted, restore
+from simgit.gym.restore import Trust, is_trusted, restore, warn_of_changes
 from simgit.gym.values import cast_for, keeper, plain_info
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -181,6 +182,8 @@ def execute(
     """Make continuations, in worker processes if there are several; return them in order."""
     tell = progress or (lambda done, total: None)
     trusted = is_trusted(trust)
+    for state in dict.fromkeys(job.state for job in jobs):
+        warn_of_changes(repo, Past(repo, state))  # once, and not in each worker
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if repo.directory is None or count <= 1:
         return list(_told(_in_turn(repo, jobs, trusted), len(jobs), tell))
@@ -206,6 +209,7 @@ def _told(found: Iterable[Continuation], total: int, tell: Progress) -> Iterator
 
 
 def _in_worker(directory: Path, jobs: Sequence[Job], trusted: bool) -> list[Continuation]:
+    warnings.simplefilter("ignore", EnvironmentChanged)
     with Repository.open(directory) as repo:
         return list(_in_turn(repo, jobs, trusted))
 
@@ -229,7 +233,7 @@ def _in_turn(repo: Repository, jobs: Sequence[Job], trusted: bool) -> Iterator[C
 
 def _recorded(repo: Repository, env: Any, driver: Any, job: Job) -> Continuation:
     facts = {"from": job.state.hex(), "seed": job.seed, "horizon": job.horizon}
-    repo.branch(job.run, job.state, metadata={PREFIX: facts})
+    repo.branch(job.run, job.state, metadata={PREFIX: facts})  # by oid: what led here is compared
     cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
     total, length = 0.0, 0
     terminated = truncated = False

@@ -66,17 +66,26 @@ def gc(
     options: GcOptions = GcOptions(),
     progress: Progress | None = None,
     clock: Clock = now,
+    logged: ObjectDatabase | None = None,
 ) -> GcReport:
     """Remove what has expired, join what is small, and give back the space where that is worth it.
 
     No oid and no place changes. Nothing goes that refs, reflogs or the operation log lead to.
+
+    Args:
+        odb: the store. What is removed here for good must not be logged as an operation.
+        refs: its refs.
+        options: how long what is not needed stays.
+        progress: told how many lines of how many are joined.
+        clock: returns the time in nanoseconds since 1970.
+        logged: the store as the operation log sees it, for what can be undone: thinning out.
 
     Raises:
         NotFound: something that is needed is missing; nothing more was removed.
         Integrity: something that is needed is damaged; nothing more was removed.
     """
     before, size = count_segments(odb), odb.storage.size()
-    removed = collect(odb, refs, options, clock)
+    removed = collect(odb, refs, options, clock, logged or odb)
     joined = consolidate(odb, progress)
     worth = is_worth_it(odb)
     compacted = worth and odb.storage.compact()
@@ -89,12 +98,14 @@ def gc(
     )  # fmt: skip
 
 
-def collect(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
+def collect(
+    odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock, logged: ObjectDatabase
+) -> Removed:
     """Remove what has expired; see ``gc``."""
     sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
     with odb.read() as snapshot:
         thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
-    with odb.write() as raw:
+    with logged.write() as raw:
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
     with odb.read() as snapshot:  # what it reads, the plan within the write need not read again

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simgit import configuration, history
+from simgit.errors import Unverified
 from simgit.oid import Oid
 from simgit.refs import HEAD, RUNS
 from simgit.repository.base import RepositoryBase
@@ -54,6 +56,10 @@ class RunOperations(RepositoryBase):
             AlreadyExists: there is a run of this name (or one that differs only in case).
             NotFound: there is no such state.
             InvalidInput: the name is not allowed.
+
+        Warns:
+            Unverified: the states are an environment's, and it was not found that it does the
+                same thing twice.
         """
         shown = start if isinstance(start, str) else start.short()
         with self._write("branch", name, shown) as txn:
@@ -62,6 +68,9 @@ class RunOperations(RepositoryBase):
                 txn, name, found, overrides or {}, seed, metadata or {},
                 f"branch: created from {shown}",
             )  # fmt: skip
+            doubt = self.runs_.doubt(txn, found)
+        if doubt is not None:
+            warnings.warn(doubt, Unverified, stacklevel=2)
         return found.oid
 
     def rename_run(self, old: str, new: str) -> None:

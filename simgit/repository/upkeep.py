@@ -44,10 +44,10 @@ class UpkeepOperations(RepositoryBase):
         """
         from simgit import maintenance
 
-        odb = self._journaled("gc", always=True)
-        return maintenance.gc(
-            odb, self.refs, maintenance.GcOptions(grace, expire, keep), progress, clock
-        )
+        logged = self._journaled("gc", always=True)
+        options = maintenance.GcOptions(grace, expire, keep)
+        with self._resting:  # it need not come by itself meanwhile
+            return maintenance.gc(self.odb, self.refs, options, progress, clock, logged)
 
     def gc_preview(
         self,

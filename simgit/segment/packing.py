@@ -227,7 +227,9 @@ def _only_present(column: list[Any], top: bool) -> tuple[npt.NDArray[np.intp], l
         there = [v is not None and v is not ABSENT for v in column]
     else:
         there = [v is not ABSENT for v in column]
-    return np.flatnonzero(there), list(itertools.compress(column, there))
+    # by way of bytes: NumPy looks at the elements of a list one by one
+    mask = np.frombuffer(bytes(there), np.bool_)
+    return np.flatnonzero(mask), list(itertools.compress(column, there))
 
 
 def _leading(values: Sequence[Any], good: Any) -> int:

@@ -111,3 +111,14 @@ def test_doctor_examines_an_environment(directory: Path, run: Call) -> None:
     assert found.lines[1].split() == ["deterministic", "yes"]
     assert found.lines[3].split()[1:5] == ["exact", "in", "all", "1;"]
     assert "cannot be made" in run("doctor", "Nope-v1", code=128).err
+
+
+def test_branching_an_unchecked_run_warns_on_a_line(recorded: Path, run: Call) -> None:
+    with Repository.open(recorded) as repo:
+        repo.configure("main", metadata={"verdict": {}})
+    found = run("branch", "try", "main@5")
+    assert found.err == (
+        "warning: run 'main' was not checked for determinism: 'simgit verify main' does so\n"
+    )
+    run("verify", "main")
+    assert run("branch", "again-try", "main@5").err == ""

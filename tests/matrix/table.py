@@ -15,12 +15,15 @@ HEAD = (
 )  # fmt: skip
 
 
-def tables(results: Sequence[Result]) -> str:
-    """Return a table of families, and one of environments."""
+def tables(results: Sequence[Result], total: int) -> str:
+    """Return a table of families, and one of environments, of ``total`` that are installed."""
     families: dict[str, list[Result]] = {}
     for result in results:
         families.setdefault(result["family"], []).append(result)
-    lines = [row("family", "environments", *HEAD), rule(len(HEAD) + 2)]
+    examined = sum("error" not in result for result in results)
+    exact = sum("error" not in r and r["exact"] == len(r["points"]) for r in results)
+    lines = [f"Of {total} environments {examined} have been examined; {exact} are exact.", ""]
+    lines += [row("family", "environments", *HEAD), rule(len(HEAD) + 2)]
     lines += [row(name, str(len(each)), *summary(each)) for name, each in families.items()]
     lines += ["", row("environment", *HEAD), rule(len(HEAD) + 1)]
     lines += [row(result["environment"], *cells(result)) for result in results]
@@ -40,7 +43,7 @@ def rule(count: int) -> str:
 def cells(result: Result) -> list[str]:
     """Return the cells of one environment."""
     if "error" in result:
-        return [f"not examined: {result['error']}", *[""] * (len(HEAD) - 1)]
+        return [f"cannot be made: {result['error']}", *[""] * (len(HEAD) - 1)]
     return [
         f"{result['driver']}{' (trust)' if result['needs_trust'] else ''}",
         exactness([result]),
