@@ -8,7 +8,7 @@ STAMP := $(VENV)/.stamp-dev
 # pinned here, and before anything that depends on it: elsewhere any recent torch will do
 TORCH := torch==2.13.0
 
-.PHONY: demo test stress faults check bench matrix docs clean
+.PHONY: demo test stress faults check bench learning matrix docs clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -32,6 +32,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks --output docs/performance.md
+
+learning: $(STAMP)
+	$(BIN)/python tests/learning --output docs/learning.md
 
 matrix: $(STAMP)
 	$(BIN)/python tests/matrix --output docs/environments.md

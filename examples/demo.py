@@ -1,4 +1,4 @@
-"""Record a small simulation, go back to a step, try something else, and compare.
+"""Record a small simulation, branch it and compare; then the main job: train an agent on SimKube.
 
 python examples/demo.py [DIRECTORY]
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import simgit
+
+RUN = "train/cpu-slight-dqn-1"
 
 
 class Pendulum:
@@ -53,11 +56,12 @@ def main() -> None:
         # the gain is too small: the pendulum falls. Go back to step 50 and push harder
         repo.branch("harder", "main@50")
         balance(repo, "harder", gain=15.0, start=repo.state("main@50"))
-        report(repo, directory)
+        report(repo)
+    main_job(directory)
 
 
-def report(repo: simgit.Repository, directory: Path) -> None:
-    """Print both runs, where they part, and what to try next."""
+def report(repo: simgit.Repository) -> None:
+    """Print both runs, and where they part."""
     print("run       steps   return  ending")
     for run in repo.runs():
         ending = "fell" if repo.state(run.name).terminated else "still stands"
@@ -69,11 +73,33 @@ def report(repo: simgit.Repository, directory: Path) -> None:
     print(f"Step {diff.first_step} is the first that differs:")
     for run in ("main", "harder"):
         print(f"  {run:8} push {repo.state(f'{run}@{diff.first_step}').action:+.3f}")
-    print(f"\nAll of it is in {directory}, {repo.size() // 1024} KiB. Now try:")
+
+
+def main_job(directory: Path) -> None:
+    """Train an agent to repair a workload whose pods do not fit their nodes, by the command line.
+
+    Then branch it in the middle with another learning rate, go on there, and compare.
+    """
+    trace = Path(__file__).resolve().parents[1] / "traces" / "cpu-slight.sktrace"
+    train = ["train", "--trace", str(trace), "--target", "3", "--agent", "dqn", "--episodes", "60"]
+    simgit_(directory, *train, "--run", RUN)
+    simgit_(directory, "branch", "high-lr", f"{RUN}@ep20", "--set", "lr=0.01")
+    simgit_(directory, "train", "--resume", "--run", "high-lr")
+    simgit_(directory, "diff", RUN, "high-lr")
+    simgit_(directory, "plot", RUN, "high-lr", "--kind", "lengths")
+    simgit_(directory, "evaluate", RUN, "--traces", str(trace.parent))
     command = "simgit" if shutil.which("simgit") else Path(sys.executable).parent / "simgit"
-    print(f"  cd {directory}")
-    for arguments in ("log --graph --simplify --oneline --all", "diff main harder", "show main@50"):
-        print(f"  {command} {arguments}")
+    print(f"\nAll of it is in {directory}. Now try:\n  cd {directory}")
+    for text in ("tree", f"kube pods {RUN}@1", f"log --oneline -n 5 {RUN}", "show main@50"):
+        print(f"  {command} {text}")
+
+
+def simgit_(directory: Path, *arguments: str) -> None:
+    """Show a command, and run it in the directory as a process of its own."""
+    shown = " ".join(Path(word).name if word.startswith("/") else word for word in arguments)
+    print(f"\n$ simgit {shown}", flush=True)
+    command = [sys.executable, "-m", "simgit", "-C", str(directory), *arguments]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -131,11 +131,19 @@ def _parsed(key: Key, value: bytes | None) -> Fields | None:
 
 @dataclass(frozen=True)
 class _Written:
-    """The operation that a journal goes on with, and which row has the change of which ref."""
+    """The operation that a journal goes on with, as it is stored, and its changes of refs."""
 
     operation: Operation
+    stored: bytes
     pid: int
-    rows: dict[Key, int] = field(default_factory=dict)
+    rows: dict[Key, tuple[int, Change]] = field(default_factory=dict)
+
+
+def _continues(written: _Written, change: Change, is_newest: bool) -> bool:
+    """Return whether a key is as the journal has left it, or nobody else has changed it."""
+    if change.key not in written.rows:
+        return is_newest or change.old is None
+    return written.rows[change.key][1].inverse.fits(change.old)
 
 
 class Journal(Storage):
@@ -217,16 +225,16 @@ class Journal(Storage):
             change = Change.between(whole.key, whole.old, whole.new)
             self._log.put_change(txn, number, row, change)
             if change.ref is not None:
-                rows[change.key] = row
+                rows[change.key] = row, change
         operation = Operation(
             number, self._command, self._arguments, time, time, _process(pid), self._session,
             self._reverts, self._files, tuple(recorded.moves), len(changes),
             self._program,
         )  # fmt: skip
-        self._log.put(txn, operation)
+        stored = self._log.put(txn, operation)
         if number % _EXPIRE_EVERY == 0:
             expire(self._log, txn)
-        return _Written(operation, pid, rows)
+        return _Written(operation, stored, pid, rows)
 
     def _goes_on(self, txn: ReadTxn, changes: list[Change]) -> bool:
         """Return whether the changes can belong to the operation that was written last."""
@@ -235,20 +243,12 @@ class Journal(Storage):
             return False
         number = written.operation.number
         # another thread may have gone on with it and not said so yet
-        if self._log.find(txn, number) != written.operation:
+        if self._log.stored(txn, number) != written.stored:
             return False
         is_newest = number == self._log.newest(txn)
         return (is_newest or self._log.only_sessions_since(txn, number)) and all(
-            self._continues(txn, written, change, is_newest) for change in changes
+            _continues(written, change, is_newest) for change in changes
         )
-
-    def _continues(self, txn: ReadTxn, written: _Written, change: Change, is_newest: bool) -> bool:
-        """Return whether a key is as this journal has left it, or nobody else has changed it."""
-        row = written.rows.get(change.key)
-        if row is None:
-            return is_newest or change.old is None
-        before = self._log.change(txn, written.operation.number, row)
-        return before is not None and before.inverse.fits(change.old)
 
     def _go_on(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
         written = self.written
@@ -256,22 +256,22 @@ class Journal(Storage):
         number, count = written.operation.number, written.operation.changes
         rows = dict(written.rows)
         for whole in changes:
-            row, old = rows.get(whole.key), whole.old
-            if row is None:
-                count += 1
-                row = count
-                if whole.ref is not None:
-                    rows[whole.key] = row
-            elif (before := self._log.change(txn, number, row)) is not None:
+            row, old = count + 1, whole.old
+            if whole.key in rows:
+                row, before = rows[whole.key]
                 old = before.inverse.apply(old)
-            self._log.put_change(txn, number, row, Change.between(whole.key, old, whole.new))
+            count = max(count, row)
+            change = Change.between(whole.key, old, whole.new)
+            self._log.put_change(txn, number, row, change)
+            if change.ref is not None:
+                rows[change.key] = row, change
         moves = written.operation.moves + tuple(recorded.moves)
         operation = replace(
             written.operation, until=now(), moves=moves, changes=count,
             session=self._session, files=self._files,
         )  # fmt: skip
-        self._log.put(txn, operation)
-        return _Written(operation, written.pid, rows)
+        stored = self._log.put(txn, operation)
+        return _Written(operation, stored, written.pid, rows)
 
     # --- everything else is the storage's ---
 

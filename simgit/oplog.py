@@ -348,18 +348,19 @@ class OperationLog:
 
     # --- writing ---
 
-    def put(self, txn: WriteTxn, operation: Operation) -> None:
-        """Store what was done."""
-        txn.put(TABLE, _key(operation.number, 0), operation.encode())
+    def put(self, txn: WriteTxn, operation: Operation) -> bytes:
+        """Store what was done; return what is stored."""
+        value = operation.encode()
+        txn.put(TABLE, _key(operation.number, 0), value)
+        return value
+
+    def stored(self, txn: ReadTxn, number: int) -> bytes | None:
+        """Return what is stored of an operation, without its changes."""
+        return txn.get(TABLE, _key(number, 0))
 
     def put_change(self, txn: WriteTxn, number: int, row: int, change: Change) -> None:
         """Store a change of an operation under a number from 1 on."""
         txn.put(TABLE, _key(number, row), change.encode())
-
-    def change(self, txn: ReadTxn, number: int, row: int) -> Change | None:
-        """Return a change of an operation by its number, None if there is none."""
-        value = txn.get(TABLE, _key(number, row))
-        return None if value is None else Change.decode(value)
 
     def only_sessions_since(self, txn: ReadTxn, number: int) -> bool:
         """Return whether an operation is there, and what came later are few sessions."""

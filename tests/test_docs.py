@@ -47,6 +47,7 @@ RUNNING = (
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
     (re.compile(r"[\d.]+ (bytes|KiB|MiB)"), "SIZE"),
+    (re.compile(r"(?<=steps, )[\d.]+ s$", re.MULTILINE), "SECONDS"),
     (re.compile(r"\S*/\.simgit"), "DIRECTORY/.simgit"),
 )
 

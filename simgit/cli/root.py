@@ -62,7 +62,6 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Train agents": {
         "train": ("train", "Train an agent, or go on with a training."),
         "evaluate": ("evaluate", "Say how good an agent is."),
-        "step": ("step", "Do one step and show all of it."),
         "merge": ("merge", "Take the mean of several agents."),
     },
     "SimKube": {

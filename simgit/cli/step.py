@@ -1,93 +1,175 @@
-"""``simgit step``: one observe–act–reward step, and everything that there is to see of it."""
+"""``simgit step``: one step of the agent's loop, nothing recorded, everything shown."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
-from simgit.cli.app import App, command
-from simgit.cli.environment import environment, environment_options
-from simgit.cli.output import Output, number
-from simgit.cli.values import REVISION
-
-if TYPE_CHECKING:
-    from simgit.training import Transition
+from simgit.cli.app import App, command, one_of
+from simgit.cli.output import Output, clean
+from simgit.cli.traces import PIPE, read, write, written
+from simgit.kube.actions import action_name
+from simgit.kube.catalogue import catalogue
+from simgit.kube.embedded import EmbeddedCluster
+from simgit.kube.loop import Loop, Step
+from simgit.kube.observe import VECTORS
+from simgit.kube.reward import REWARDS
+from simgit.kube.setting import setting
+from simgit.kube.task import Order, Task
+from simgit.kube.trace import Trace
+from simgit.kube.trace_diff import describe, diff_traces
+from simgit.kube.trace_files import SUFFIX
+from simgit.kube.trace_format import trace_id
 
 
 @command(
     "step",
     example="""\
-simgit step --trace traces/cpu-slight.sktrace --agent heuristic
-simgit step train/cpu-slight-dqn-1@ep20 --steps 2
-simgit step main@12 --agent noop --json""",
+simgit step --trace cpu-slight --action reduce_cpu_small
+simgit step --trace web.sktrace --action 3 --target 4 --output next.sktrace
+simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
 )
-@click.argument("revision", required=False, type=REVISION)
-@environment_options
-@click.option("--agent", help="A policy, a run or a checkpoint; the state's own by default.")
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the reset.")
+@click.option(
+    "--trace", "source", metavar="FILE", required=True,
+    help="A trace, - for a pipe, or a scenario's name.",
+)  # fmt: skip
+@click.option("--action", help="A name, or its number; 'noop' by default.")
+@click.option("--agent", help="Who decides instead: a policy, a run, a state, or a checkpoint.")
+@click.option("--target", default=3, show_default=True, help="Pods that are wanted.")
+@click.option(
+    "--reward", default="shaped", show_default=True, type=click.Choice(REWARDS.names()),
+    help="Which reward the step earns.",
+)  # fmt: skip
+@click.option("--workload", metavar="NAME", help="[[kind/]namespace/]name; the first Deployment.")
+@click.option(
+    "--vector", default="base", show_default=True, type=click.Choice(VECTORS.names()),
+    help="What an agent's network sees.",
+)  # fmt: skip
+@click.option(
+    "--order", default="after", show_default=True, type=click.Choice(get_args(Order)),
+    help="Observe after the action took effect, or before.",
+)  # fmt: skip
+@click.option("--step-penalty", default=0.0, help="What cost_aware_v2 takes off.")
+@click.option("--nodes", type=click.IntRange(1), help="How many nodes of 16 CPU and 32Gi; 3.")
+@click.option("--seed", default=0, help="Decides ties between nodes.")
+@click.option("-o", "--output", metavar="FILE", help="Write the changed trace.")
 def step(
-    app: App,
-    revision: str | None,
-    agent: str | None,
-    steps: int,
-    seed: int,
-    as_json: bool,
-    **given: Any,
+    app: App, source: str, output: str | None, agent: str | None, as_json: bool, **given: Any
 ) -> None:
-    """Do one step, from a recorded state or from the start of a trace, and record nothing.
+    """Observe a trace, act on it, observe again, and compute the reward; nothing is recorded.
 
-    Shown are the vector that the agent saw, what it thinks of each action, the action, what came
-    of it, and the reward.
+    It is what happens at each step of training, for one step and without a repository.
     """
-    from simgit.training.debug import walk
-
-    where, arguments = environment(app, given)
-    if revision is not None and (arguments or where != "simgit/SimKube-v0"):
-        raise click.UsageError("a recorded state has its own environment: name no other")
-    if revision is None and agent is None:
-        raise click.UsageError("name a state, or an --agent")
+    if output == PIPE:
+        raise click.UsageError("--output needs a file: the step itself is written to the output")
+    one_of(action=given["action"], agent=agent)
+    trace, named = _trace(app, source), given.pop("action")
+    action = _action(named or "noop")
+    nodes, seed = given.pop("nodes"), given.pop("seed")
+    loop = Loop(Task(**given), setting(nodes), trace, seed)
+    first = loop.start()
+    before = loop.vector(first)
+    if agent is not None:
+        action = _decided(app, agent, loop, before)
+    taken = loop.step(action)
+    if output is not None:
+        write(app, output, loop.trace)
+    record = _record(loop, first, taken, {"before": before, "after": loop.vector(taken)})
     with app.output() as out:
-        if revision is None and agent is not None:
-            found = walk(agent, where, arguments, seed=seed, steps=steps)
-            _show(out, found, as_json)
-            return
-        with app.repository() as repo:
-            assert revision is not None
-            found = walk(agent or revision, repo=repo, revision=revision, seed=seed, steps=steps)
-            _show(out, found, as_json)
-
-
-def _show(out: Output, found: Any, as_json: bool) -> None:
-    for number_, (done, values) in enumerate(found, start=1):
         if as_json:
-            out.json(_record(done, values))
+            out.json(record | ({} if output is None else written(output, loop.trace)))
         else:
-            _write(out, number_, done, values)
+            _write(out, record, loop.cluster)
 
 
-def _record(done: Transition, values: Any) -> dict[str, Any]:
+def _trace(app: App, source: str) -> Trace:
+    if source == PIPE or "/" in source or source.endswith((SUFFIX, ".json")):
+        return read(app, source)
+    path = app.path(source)
+    return next(iter(catalogue(path if path.exists() else source).values()))
+
+
+def _action(text: str) -> str:
+    return action_name(int(text) if text.isdigit() else text)
+
+
+def _decided(app: App, subject: str, loop: Loop, vector: Any) -> str:
+    """Return the action that an agent takes when it is shown a vector."""
+    from simgit import agents
+    from simgit.training.evaluation import agent_of
+
+    actions = loop.task.actions
+    if subject in agents.names():
+        return actions[agent_of(None, subject, len(vector), actions).act(vector, explore=False)]
+    with app.repository() as repo:
+        return actions[agent_of(repo, subject, len(vector), actions).act(vector, explore=False)]
+
+
+def _record(loop: Loop, first: Step, taken: Step, vectors: dict[str, Any]) -> dict[str, Any]:
+    assert taken.result is not None
+    base, task = loop.base, loop.task
     return {
-        "before": done.before, "values": values, "action": done.action, "number": done.number,
-        "reward": done.reward, "after": done.after, "terminated": done.terminated,
-        "truncated": done.truncated, "info": dict(done.info),
+        "trace": trace_id(base), "workload": str(loop.workload), "target": task.target,
+        "before": _seen(first, vectors["before"]),
+        "action": taken.action, "action_info": taken.result.info(),
+        "changes": describe(diff_traces(base, loop.trace)), "changed_trace": trace_id(loop.trace),
+        "order": task.order, "after": _seen(taken, vectors["after"]),
+        "reward": {"name": task.reward, "value": taken.reward}, "rewards": loop.rewards(taken),
+        "goal": taken.goal,
     }  # fmt: skip
 
 
-def _write(out: Output, count: int, done: Transition, values: Any) -> None:
-    out.line(out.paint(f"step {count}", "bold"))
-    out.line(f"  saw     {_vector(done.before)}")
-    if values is not None:
-        thought = "  ".join(f"{name} {number(value)}" for name, value in values.items())
-        out.line(f"  values  {thought}")
-    out.line(f"  did     {done.action}")
-    for name, value in done.info.items():
-        out.line(f"  {name:<7} {value}")
-    ended = " (the goal)" if done.terminated else " (cut off)" if done.truncated else ""
-    out.line(f"  reward  {number(done.reward)}{ended}")
-    out.line(f"  sees    {_vector(done.after)}")
+def _seen(step: Step, vector: Any) -> dict[str, Any]:
+    return {
+        "observation": step.observation.plain(), "requests": step.requests,
+        "vector": [round(float(each), 6) for each in vector],
+    }  # fmt: skip
 
 
-def _vector(values: Any) -> str:
-    return "[" + " ".join(number(float(value)) for value in values) + "]"
+def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> None:
+    info, reward = record["action_info"], record["reward"]
+    changes = ", ".join(record["changes"]) or "nothing changes"
+    told = f"blocked: {info['error']}" if info["blocked"] else changes
+    goal = "reached" if record["goal"] else "not reached"
+    others = [f"{name} {value:g}" for name, value in record["rewards"].items()]
+    rows = [
+        ("workload", f"{record['workload']}, target {record['target']}"),
+        ("before", _line(record["before"])),
+        ("", f"vector {_numbers(record['before'])}"),
+        ("action", f"{record['action']}: {told}"),
+        ("after", _line(record["after"]) + _when(record["order"])),
+        ("", f"vector {_numbers(record['after'])}"),
+        *(("pending", reason) for reason in _reasons(cluster)),
+        ("reward", f"{reward['name']} {reward['value']:g}"),
+        ("", f"all rewards: {', '.join(others)}"),
+        ("goal", goal),
+    ]
+    out.table([[(name, "bold"), clean(text)] for name, text in rows])
+
+
+def _when(order: str) -> str:
+    return "  (observed before the action took effect)" if order == "before" else ""
+
+
+def _line(seen: dict[str, Any]) -> str:
+    shown = [
+        f"{key} {value}"
+        for part in ("observation", "requests")
+        for key, value in seen[part].items()
+    ]
+    return ", ".join(shown)
+
+
+def _numbers(seen: dict[str, Any]) -> str:
+    return " ".join(f"{each:g}" for each in seen["vector"])
+
+
+def _reasons(cluster: EmbeddedCluster) -> list[str]:
+    """Return each reason to wait with the number of pods that wait for it."""
+    counts: dict[str, int] = {}
+    for pod in cluster.pods():
+        if pod["phase"] == "Pending":
+            reason = pod["message"] or "starting"
+            counts[reason] = counts.get(reason, 0) + 1
+    return [f"{count} × {reason}" for reason, count in counts.items()]

@@ -21,13 +21,10 @@ _LAST: Final = 10
 @contextmanager
 def bar(training: Training) -> Iterator[Callable[[Episode], None]]:
     """Yield what shows each episode: as a bar in a terminal, else as a line now and then."""
-    solved = 0
     total = training.config.episodes
 
     def described(done: Episode) -> str:
-        nonlocal solved
-        solved += done.terminated
-        count = "" if done.trace is None else f"  solved {solved}"
+        count = "" if done.trace is None else f"  solved {training.solved}"
         epsilon = done.metrics.get("epsilon")
         chance = "" if epsilon is None else f"  epsilon {epsilon:.2f}"
         return f"return {done.return_:8.3f}{chance}{count}"

@@ -138,8 +138,12 @@ def _fewest(name: str, trace: Trace, target: int) -> int | None:
 # --- the agent ---
 
 
-def agent_of(repo: Repository | None, subject: str, view: View, seed: int = 0) -> Agent:
+def agent_of(
+    repo: Repository | None, subject: str, size: int, actions: Sequence[str], seed: int = 0
+) -> Agent:
     """Return the agent that a text means: a policy, a file of a checkpoint, a run or a state.
+
+    ``size`` is that of the vectors that it will be shown, ``actions`` are the names of actions.
 
     Raises:
         NotFound: it is none of these, or there is no checkpoint.
@@ -147,19 +151,19 @@ def agent_of(repo: Repository | None, subject: str, view: View, seed: int = 0) -
     """
     known = repo is not None and subject in repo.run_names()
     if subject in agents.names() and not known:
-        return agents.make(subject, view.size, view.actions, seed)
+        return agents.make(subject, size, actions, seed)
     if Path(subject).is_file() and not known:
         data: Mapping[str, Any] = agents.read_checkpoint(Path(subject))
     elif repo is not None:
         data = checkpoints.load(repo, subject)
     else:
         raise NotFound(f"no policy, run or checkpoint '{subject}'", name=subject)
-    if data.get("observation_size", view.size) != view.size:
+    if data.get("observation_size", size) != size:
         raise InvalidInput(
             f"'{subject}' was trained on observations of size {data['observation_size']}, "
-            f"not {view.size}"
+            f"not {size}"
         )
-    return agents.load(data, view.actions)
+    return agents.load(data, actions)
 
 
 def environment_of(
@@ -211,7 +215,7 @@ def evaluate(
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
     view = View(env)
-    agent = agent_of(repo, subject, view, seed)
+    agent = agent_of(repo, subject, view.size, view.actions, seed)
     if run is not None and repo is not None:
         config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
         env = Recorder(env, repo, run, config=config)

@@ -42,7 +42,6 @@ class RunFolder:
         self._began = monotonic()
         self._stepped = monotonic()
         self._shown: list[Transition] = []
-        self._solved = 0
         (directory / "command.txt").write_text(shlex.join(("simgit", *words)) + "\n")
         self._say(f"run {training.run}: {training.config.plain()}")
 
@@ -95,7 +94,6 @@ class RunFolder:
 
     def episode(self, done: Episode) -> None:
         """Log an episode; write a checkpoint if the run has one there."""
-        self._solved += done.terminated
         trace = f" trace {done.trace}" if done.trace else ""
         metrics = " ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
         self._say(
@@ -118,7 +116,7 @@ class RunFolder:
         summary = {
             "run": self._training.run,
             "episodes": episodes,
-            "at_target": self._solved,
+            "at_target": self._training.solved,
             "duration_s": round(monotonic() - self._began, 3),
             "config": self._training.config.plain(),
         }

@@ -31,6 +31,7 @@ class Training:
         config: Callable[[], Config],
         view: View,
         done: int = 0,
+        solved: int = 0,
     ) -> None:
         """Join what is there; ``train`` and ``resume`` make it.
 
@@ -41,12 +42,14 @@ class Training:
             config: what is in force now.
             view: how the agent sees the environment.
             done: how many episodes the agent has had.
+            solved: how many of them terminated.
         """
         self._repo = repo
         self.env = env
         self.agent = agent
         self.view = view
         self.done = done
+        self.solved = solved
         self._config = config
 
     @property
@@ -66,6 +69,7 @@ class Training:
         seed = config.episode_seed(number)
         result = episode(self.env, self.agent, self.view, seed, number=number, watch=watch)
         self.done = number
+        self.solved += result.terminated
         if number % config.checkpoint == 0 or number == config.episodes:
             self.checkpoint()
         return result
@@ -159,11 +163,12 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
     env = Continuation(repo, run, start, **options)
     view = View(env)
     agent = StagedAgent(stages, env, view)
-    done = 0
+    done = solved = 0
     if start is not None:
         agent.load(repo.attachment(start, AGENT))
-        done = int(repo.trajectory(start).episode_starts.sum())
-    return Training(repo, env, agent, lambda: stages.at(env.step_count), view, done)
+        past = repo.trajectory(start)
+        done, solved = int(past.episode_starts.sum()), int(past.terminations.sum())
+    return Training(repo, env, agent, lambda: stages.at(env.step_count), view, done, solved)
 
 
 def _reopen(repo: Repository, info: RunInfo, stages: Stages) -> None:

@@ -161,3 +161,12 @@ def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
     done, other = start(directory, "--resume", "--json"), start(expected, *arguments, "--json")
     found, wanted = (json.loads(each.communicate()[0]) for each in (done, other))
     assert found["oid"] == wanted["oid"] and found["trained"] < wanted["trained"] == 90
+
+
+def test_a_step_is_what_an_agent_decides(repo) -> None:
+    repo("train", "--trace", TRACE, "--agent", "greedy", "--episodes", "40", "--run", "a")
+    for agent in ("heuristic", "a"):
+        found = repo("step", "--trace", TRACE, "--agent", agent, "--json").json
+        assert found["action"] == "reduce_cpu_small"
+    both = repo("step", "--trace", TRACE, "--agent", "a", "--action", "noop", code=2)
+    assert "cannot be used together" in both.err
