@@ -74,7 +74,7 @@ simgit train --resume --run high-lr""",
 @click.option("--run", type=RUN, help="The run; 'train/<trace>-<agent>-<number>' by default.")
 @click.option("--resume", is_flag=True, help="Go on with --run, or with the newest training.")
 @click.option("--checkpoint-every", "checkpoint", type=int, metavar="N",
-              help="Attach the agent after every N episodes; 10 by default.")  # fmt: skip
+              help="Attach the agent after every N episodes; 20 by default.")  # fmt: skip
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A setting of the agent.")
 @click.option("--curve", metavar="FILE", help="Where the learning curve goes, .png or .svg.")
 @click.option("--out", metavar="DIR", help="Write a run folder: logs, checkpoints, pictures.")

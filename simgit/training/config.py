@@ -27,7 +27,7 @@ class Config:
     settings: Mapping[str, Any] = field(default_factory=dict)
     episodes: int = 60
     seed: int = 0
-    checkpoint: int = 10
+    checkpoint: int = 20
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from . import cases_arrays, cases_gym, cases_history, cases_kube, cases_read, cases_record
+from . import (
+    cases_arrays,
+    cases_gym,
+    cases_history,
+    cases_kube,
+    cases_read,
+    cases_record,
+    cases_train,
+)
 from .case import Case
 
 
 def every_case() -> list[Case]:
-    """Return all cases: recording, reading, arrays, history, environments, SimKube."""
+    """Return all cases: recording, reading, arrays, history, environments, SimKube, training."""
     return [
         *cases_record.CASES,
         *cases_read.CASES,
@@ -15,6 +23,7 @@ def every_case() -> list[Case]:
         *cases_history.CASES,
         *cases_gym.CASES,
         *cases_kube.CASES,
+        *cases_train.CASES,
     ]
 
 
