@@ -79,6 +79,7 @@ def test_the_small_matrix_is_exact(tmp_path: Path, only: list[str]) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     text = page.read_text()
-    assert text.startswith("before\n<!-- matrix: begin -->\n| family |") and "old" not in text
+    assert text.startswith("before\n<!-- matrix: begin -->\n") and "old" not in text
+    assert "Of 3 environments 3 have been examined; 3 are exact." in text
     assert "| CartPole-v1 | generic | 2 of 2 |" in text
     assert "| LunarLander-v3 | replay-episode | 2 of 2 |" in text

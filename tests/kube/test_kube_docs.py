@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "simkube.md"
 
 
 def test_the_example_prints_what_its_comments_say() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, str(PAGE), "exec"), {})
