@@ -95,7 +95,14 @@ class Fsck:
         self._ends: dict[int, int] | None = None
 
     def run(self) -> FsckReport:
-        """Check everything; return what was found."""
+        """Check everything; return what was found.
+
+        The file's structure comes first: where that is damaged, nothing is read through it.
+        """
+        self._check_pages()
+        if not self.report.is_clean:
+            self.report.is_complete = False
+            return self.report
         with self.odb.read() as txn:
             try:  # what is short comes first
                 self._check_tables(txn)
@@ -105,6 +112,14 @@ class Fsck:
             except _TimeOverError:
                 self.report.is_complete = False
         return self.report
+
+    def _check_pages(self) -> None:
+        storage = self.odb.storage
+        if self._sample.parts == 1 and not storage.read_only:  # a writer may be at work otherwise
+            for what in storage.audit():
+                self._problem(
+                    f"the file of the store is damaged: {what}; 'simgit clone' saves the rest"
+                )
 
     def _check_tables(self, txn: ReadTxn) -> None:
         """Check everything but states and objects themselves."""
