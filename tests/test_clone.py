@@ -153,8 +153,10 @@ def test_a_copy_of_an_idle_repository_is_audited_once(
     monkeypatch.setattr(files, "audit", lambda data: audits.append(data) or audit(data))
     for _ in range(2):
         with Repository.open(tmp_path / "copy") as repo:
-            assert repo.fsck().is_clean
+            assert repo.run_names()
     assert len(audits) == 1
+    with Repository.open(tmp_path / "copy") as repo:
+        assert repo.fsck().is_clean
 
 
 def test_a_moved_repository_is_not_a_copy(source: Path, tmp_path: Path) -> None:
