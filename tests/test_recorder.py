@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from simgit import Conflict, InvalidInput, Repository, Storage
+from simgit.arrays import encode_array, to_array
 from simgit.refs import Refs
 from simgit.storage.memory import MemoryStorage
+from simgit.testing.reference import array_bytes
 
 
 @pytest.fixture
@@ -596,3 +598,4 @@ def test_true_has_one_name_whatever_byte_stands_for_it(shape: tuple[int, ...]) -
         names.append([repo.resolve(run) for run in ("main", "recorded", "lane")])
         assert repo["lane"].observations.view(np.uint8).max() == 1
     assert names[0] == names[1] and names[0][1] == names[0][2]
+    assert array_bytes(odd) == encode_array(to_array(odd))

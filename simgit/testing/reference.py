@@ -113,6 +113,8 @@ def array_bytes(value: Any) -> bytes:
     """Return the payload of an array (§3)."""
     array = np.asarray(value)
     array = array.astype(array.dtype.newbyteorder("<"))
+    if array.dtype == np.bool_:
+        array = array.view(np.uint8) != 0
     dtype = array.dtype.str.encode()
     head = bytes([len(dtype)]) + dtype + bytes([array.ndim])
     return head + b"".join(struct.pack("<Q", n) for n in array.shape) + array.tobytes("C")
