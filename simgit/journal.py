@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -16,6 +15,7 @@ from simgit.oplog import WATCHED, Change, Fields, Key, Move, Operation, Operatio
 from simgit.refs import now, this_writer
 from simgit.settings import OPLOG_DAYS, OPLOG_KEEP, get_setting
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
+from simgit.storage.watched import WatchedWrite
 
 MAX_ARGUMENT: Final = 80
 MAX_ARGUMENTS: Final = 32
@@ -26,7 +26,7 @@ _EXPIRE_ROWS: Final = 2000
 _DAY: Final = 24 * 3600 * 10**9
 
 
-class JournalTxn(WriteTxn):
+class JournalTxn(WatchedWrite):
     """A write transaction that remembers what the watched tables held before, and logs it.
 
     A context manager: the operation is written last, before the block's end commits.
@@ -63,49 +63,7 @@ class JournalTxn(WriteTxn):
         """Note whether files of the working directory are changed too."""
         self._journal.mark(files=files)
 
-    @property
-    def txn_id(self) -> int:
-        """Return the number of the snapshot."""
-        return self._txn.txn_id
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        """Return the value of a key, or None."""
-        return self._txn.get(table, key)
-
-    def scan(
-        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield entries in the order of their keys."""
-        return self._txn.scan(table, start, stop, reverse=reverse)
-
-    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
-        """Return the entry with the greatest key that is not greater than ``key``."""
-        return self._txn.floor(table, key)
-
-    def last(self, table: str) -> tuple[bytes, bytes] | None:
-        """Return the entry with the greatest key."""
-        return self._txn.last(table)
-
-    def count(self, table: str) -> int:
-        """Return the number of entries of a table."""
-        return self._txn.count(table)
-
-    def put(self, table: str, key: bytes, value: bytes) -> None:
-        """Set a key."""
-        self._note(table, key)
-        self._txn.put(table, key, value)
-
-    def append(self, table: str, key: bytes, value: bytes) -> None:
-        """Add a key greater than every other one."""
-        self._note(table, key)
-        self._txn.append(table, key, value)
-
-    def delete(self, table: str, key: bytes) -> bool:
-        """Remove a key; return whether it was there."""
-        self._note(table, key)
-        return self._txn.delete(table, key)
-
-    def _note(self, table: str, key: bytes) -> None:
+    def _watch(self, table: str, key: bytes, value: bytes | None) -> None:
         if table in WATCHED and (table, key) not in self.before:
             self.before[table, key] = self._txn.get(table, key)
 
