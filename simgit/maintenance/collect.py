@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from simgit.errors import Full
 from simgit.journal import expire
 from simgit.maintenance.consolidation import Progress, consolidate, count_segments
 from simgit.maintenance.plan import DAY, Planner, Window
@@ -18,6 +20,7 @@ from simgit.refs import Refs, now
 from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, get_setting
 from simgit.sizes import SETTLED, note_size
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.room import make_room
 
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8
@@ -83,19 +86,27 @@ def gc(
     Raises:
         NotFound: something that is needed is missing; nothing more was removed.
         Integrity: something that is needed is damaged; nothing more was removed.
+        Full: there is no space left, and what is kept back for this does not suffice.
     """
     before, size = count_segments(odb), odb.storage.size()
-    removed = collect(odb, refs, options, clock, logged or odb)
-    joined = consolidate(odb, progress)
-    worth = is_worth_it(odb)
-    compacted = worth and odb.storage.compact()
+    removed = make_room(odb.storage, lambda: collect(odb, refs, options, clock, logged or odb))
+    joined, compacted, held_open = 0, False, False
+    with suppress(Full):  # what was removed has made room for others at least
+        joined = make_room(odb.storage, lambda: consolidate(odb, progress))
+        worth = is_worth_it(odb)
+        compacted = worth and make_room(odb.storage, odb.storage.compact)
+        held_open = worth and not compacted
+    make_room(odb.storage, lambda: _note(odb, clock))
+    odb.storage.keep_reserve()
+    return GcReport(
+        before, count_segments(odb), joined, size, odb.storage.size(), compacted, held_open, removed
+    )
+
+
+def _note(odb: ObjectDatabase, clock: Clock) -> None:
     with odb.write() as txn:
         note_size(odb, txn, clock())
         txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
-    return GcReport(
-        before, count_segments(odb), joined, size, odb.storage.size(), compacted,
-        worth and not compacted, removed,
-    )  # fmt: skip
 
 
 def collect(
