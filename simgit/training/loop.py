@@ -72,6 +72,7 @@ class Episode:
 
 
 Watch = Callable[[Transition], None]
+Tell = Callable[[Episode], None]
 
 
 def step(env: Env, agent: Agent, view: Seen, before: Vector, *, learn: bool) -> Transition:
