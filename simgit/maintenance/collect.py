@@ -17,9 +17,10 @@ from simgit.odb import ObjectDatabase
 from simgit.oplog import OperationLog
 from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs, now
-from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, get_setting
+from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
 from simgit.sizes import SETTLED, note_size
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.overlay import Overlay
 from simgit.storage.room import make_room
 
 _LEAST: Final = 64 << 10
@@ -57,10 +58,6 @@ class GcOptions:
     grace: float | None = None
     expire: float | None = None
     keep: str | None = None
-
-
-class _DryRunError(Exception):
-    """Ends a transaction so that nothing of it stays."""
 
 
 def gc(
@@ -126,29 +123,29 @@ def collect(
 
 
 def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
-    """Return exactly what ``collect`` would remove: it is done, and taken back.
+    """Return exactly what ``collect`` would remove: it is done, over a snapshot, and forgotten.
 
-    Writers wait as long as it takes.
+    Nobody waits for it.
     """
-    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
-    try:
-        with odb.write() as raw:
-            _thin(sweeper, raw, refs, options)
-            _expire(sweeper, raw, options, clock)
-            txn = sweeper.tally(raw)
-            for action in sweeper.begin(txn):
-                action(txn)
-            sweeper.finish(txn)
-            raise _DryRunError
-    except _DryRunError:
-        return sweeper.removed
+    apart = ObjectDatabase(odb.storage)  # with caches of its own, for what it reads never was
+    sweeper = Sweeper(apart, Planner(apart, refs), window(odb, options, clock))
+    with odb.read() as snapshot:
+        raw = Overlay(snapshot)
+        _thin(sweeper, raw, refs, options)
+        _expire(sweeper, raw, options, clock)
+        txn = sweeper.tally(raw)
+        for action in sweeper.begin(txn):
+            action(txn)
+        sweeper.finish(txn)
+    return sweeper.removed
 
 
 def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
     """Return what time it is, and how long what is pending stays."""
     with odb.read() as txn:
         days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
-    return Window(clock(), int(days * DAY))
+        rewrite = get_setting(txn, GC_REWRITE)
+    return Window(clock(), int(days * DAY), rewrite)
 
 
 def _rules(txn: ReadTxn, options: GcOptions) -> tuple[Rule, ...]:
