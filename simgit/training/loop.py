@@ -34,7 +34,7 @@ class Seen(Protocol):
     def vector(self, observation: Any) -> Vector:
         """Return what the agent is shown of an observation."""
 
-    def action(self, number: int) -> int:
+    def action(self, number: int) -> Any:
         """Return the environment's action of a number."""
 
 
