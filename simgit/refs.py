@@ -13,6 +13,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -497,6 +498,15 @@ class Refs:
                 self.log_entry(txn, ref, _oid_in(before[ref]), _oid_in(fields), message)
         if self.head_oid(txn) != head:
             self.log_entry(txn, HEAD, head, self.head_oid(txn), message)
+
+    def recover(self, txn: WriteTxn, ref: str, fields: dict[str, Any], message: str) -> None:
+        """Store a ref whose record could not be read; the reflog says so."""
+        self._put(txn, ref, fields)
+        old = None
+        with suppress(Integrity):
+            old = next((entry.new for entry in self.log(txn, ref)), None)
+        oid = self.head_oid(txn) if ref == HEAD else _oid_in(fields)
+        self.log_entry(txn, ref, old, oid, message)
 
     def end_log(self, txn: WriteTxn, ref: str, message: str) -> None:
         """Let the reflog of a run end where the run is, after entries were moved to it."""
