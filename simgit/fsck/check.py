@@ -34,7 +34,9 @@ from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.opcheck import check_operations
 from simgit.reflogs import first_entry
-from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
+from simgit.refnames import HEAD, RUNS, fold
+from simgit.refrecords import RunRef, decode_entry
+from simgit.refs import Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
