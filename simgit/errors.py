@@ -71,6 +71,10 @@ class Storage(SimgitError):
     """The storage failed: full, locked, read-only, or an I/O error."""
 
 
+class Full(Storage):
+    """There is no space left; what was there can be read, and gc makes room."""
+
+
 class Divergence(SimgitError):
     """A replay differs from what was recorded; ``step`` and ``field`` say where."""
 

@@ -255,6 +255,14 @@ class Journal(Storage):
         """Give unused space back, if that can be done now."""
         return self._storage.compact()
 
+    def give_up_reserve(self) -> bool:
+        """Give up the space that is kept back."""
+        return self._storage.give_up_reserve()
+
+    def keep_reserve(self) -> None:
+        """Keep space back again."""
+        self._storage.keep_reserve()
+
     def spare(self) -> int:
         """Return the bytes that ``compact`` would give back."""
         return self._storage.spare()

@@ -18,9 +18,10 @@ GC_GRACE: Final = "gc.grace"
 GC_REFLOG: Final = "gc.reflog"
 GC_KEEP: Final = "gc.keep"
 GC_AUTO: Final = "gc.auto"
+GC_REWRITE: Final = "gc.rewrite"
 DEFAULTS: Final[dict[str, Any]] = {
     OPLOG_KEEP: 10_000, OPLOG_DAYS: 90, GC_GRACE: 14.0, GC_REFLOG: 90.0, GC_KEEP: "",
-    GC_AUTO: 256,
+    GC_AUTO: 256, GC_REWRITE: 0,
 }  # fmt: skip
 """Name to default. A value is of its default's type always; no number may be negative."""
 MAX_TEXT: Final = 1000

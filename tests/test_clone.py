@@ -65,6 +65,17 @@ def test_a_clone_has_everything_and_is_compact(source: Path, tmp_path: Path) -> 
             assert repo.run().step == 299
 
 
+def test_a_clone_has_none_of_the_pages_that_are_free(source: Path, tmp_path: Path) -> None:
+    with Repository.open(source) as repo, Repository.open(source) as other:
+        repo.commit(np.frombuffer(os.urandom(400_000), np.uint8), run="gone")
+        repo.delete_run("gone")
+        with other.odb.read():  # as long as it lasts the file is not replaced
+            repo.gc(grace=0, expire=0)
+        with Repository.clone(source, tmp_path / "clone") as made:
+            assert made.size() < repo.size() - 300_000
+            assert tips(made) == tips(repo)
+
+
 def test_no_run_of_a_clone_is_being_written(source: Path, tmp_path: Path) -> None:
     with Repository.open(source) as repo, repo.recorder("main") as rec:
         rec.append(1)

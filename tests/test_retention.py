@@ -118,3 +118,17 @@ def test_rules_are_read_with_any_spaces() -> None:
     assert parse_rules(" agent :last  5 , best 3   by return\n\nvideo: every 2;") == (
         Rule("agent", 5, 0, 3), Rule("video", 0, 2),
     )  # fmt: skip
+
+
+def test_the_dry_run_keeps_nobody_from_writing_and_works_where_nothing_can_be_written(
+    repo: Repository,
+) -> None:
+    repo.branch("side", "main@50")
+    repo.commit({"i": -1}, run="side")
+    repo.delete_run("side")
+    assert repo.directory is not None
+    with repo.odb.storage.write():  # a second writer of this thread would be refused
+        expected = repo.gc_preview(grace=0, expire=0, keep="agent: last 3")
+    with Repository.open(repo.directory, read_only=True) as other:
+        assert other.gc_preview(grace=0, expire=0, keep="agent: last 3") == expected
+    assert repo.gc(grace=0, expire=0, keep="agent: last 3").removed == expected

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from simgit import Divergence, InvalidInput, NotFound, Repository, agents
-from simgit.training import Config, Transition, evaluate, resume, train
+from simgit.training import Config, Transition, checkpoints, evaluate, resume, train
 from simgit.training.average import average, merge
 from simgit.training.evaluation import environment_of, mean, proportion
 from simgit.training.folder import RunFolder
@@ -68,7 +68,9 @@ def test_every_step_is_a_state_with_what_led_to_it() -> None:
     info = repo.run("a")
     assert info.status == "completed"
     assert info.config["agent"]["name"] == "greedy" and info.config["agent"]["lr"] == 0.5
-    assert info.config["training"] == {"episodes": 6, "seed": 0, "checkpoint": 2}
+    assert info.config["training"] == {
+        "episodes": 6, "seed": 0, "checkpoint": 2, "trials": 1,
+    }  # fmt: skip
 
 
 def test_checkpoints_lie_at_the_ends_of_episodes_and_hold_the_agent() -> None:
@@ -79,6 +81,46 @@ def test_checkpoints_lie_at_the_ends_of_episodes_and_hold_the_agent() -> None:
     assert has == [ends[1], ends[3], ends[4]]
     agent = agents.load(repo.attachment("a", "agent"))
     assert agent.settings == config().settings
+
+
+def test_a_run_stands_for_its_best_checkpoint_and_a_state_for_the_newest_up_to_it() -> None:
+    repo = whole(episodes=20)
+    states = repo.trajectory("a")
+    with_agent = [oid for oid in states.oids if "agent" in repo.attachments(oid)]
+    assert [oid for oid in states.oids if "trial" in repo.attachments(oid)] == with_agent
+    where = environment_of(repo, "a", {})
+    for oid in with_agent:  # a trial says what an evaluation finds
+        total = evaluate(str(oid), *where, repo=repo).total
+        assert total.lengths.mean == repo.attachment(oid, "trial")["length"]
+    lengths = [repo.attachment(oid, "trial")["length"] for oid in with_agent]
+    assert min(lengths) < lengths[-1] or lengths[-1] == min(lengths) < max(lengths)
+    last_of_best = max(i for i, length in enumerate(lengths) if length == min(lengths))
+    found = evaluate("a", *where, repo=repo)
+    assert found.state == with_agent[last_of_best] and found.total.lengths.mean == min(lengths)
+    assert evaluate("a~0", *where, repo=repo).state == with_agent[-1]
+
+
+def test_trials_leave_no_trace_in_what_is_learned() -> None:
+    assert whole("dqn").resolve("a") == whole("dqn", trials=0).resolve("a")
+
+
+def test_goals_come_before_steps_and_steps_before_the_return() -> None:
+    trial = {"episodes": 2, "solved": 1, "length": 50.0, "return": -9.0}
+    better = [{"solved": 2, "length": 99.0}, {"length": 49.0}, {"return": -8.0}]
+    assert all(checkpoints.rank({**trial, **each}) > checkpoints.rank(trial) for each in better)
+    free = {**trial, "solved": None}  # an end that is no goal: longer is not worse
+    assert checkpoints.rank({**free, "length": 60.0}) == checkpoints.rank(free)
+
+
+def test_a_branch_stands_for_what_it_learned_itself() -> None:
+    repo = whole(episodes=6)
+    repo.branch("b", "a@ep4", overrides={"lr": 1e-6})
+    where = environment_of(repo, "b", {})
+    assert evaluate("b", *where, repo=repo).state == evaluate("a@ep4", *where, repo=repo).state
+    with resume(repo, "b") as training:
+        training.finish()
+    own = evaluate("b", *where, repo=repo).state
+    assert own is not None and repo.state(own).step > repo.state("a@ep4").step
 
 
 def test_equal_seeds_give_equal_names_and_others_others() -> None:

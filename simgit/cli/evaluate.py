@@ -13,6 +13,7 @@ from simgit.cli.train import free_name
 from simgit.cli.values import REVISION, RUN
 
 if TYPE_CHECKING:
+    from simgit.repository import Repository
     from simgit.training.evaluation import Estimate, Evaluation, Score
 
 
@@ -42,7 +43,8 @@ def evaluate(
 ) -> None:
     """Let an agent act without exploring or learning, and say how good it is.
 
-    A run or a state means the newest checkpoint up to there; a policy is a name like 'heuristic'.
+    A run means the checkpoint that did best when it was tried, a state such as RUN@ep40 or RUN~0
+    the newest up to there; a policy is a name like 'heuristic'.
     The environment is the one of the training, with what the options change. Rates come with
     Wilson's interval, means with Student's, both at 95 %.
     """
@@ -63,7 +65,7 @@ def evaluate(
                 subject, name, arguments, repo=repo, run=run, episodes=episodes,
                 seed=BASE_SEED if seed is None else seed, tell=lambda each: bar(each.number, None),
             )  # fmt: skip
-        _json(out, done) if as_json else _write(out, done)
+        _json(out, done) if as_json else _write(out, repo, done)
 
 
 def _label(subject: str) -> str:
@@ -74,10 +76,10 @@ def _label(subject: str) -> str:
 def _json(out: Output, done: Evaluation) -> None:
     for each in done.scores:
         out.json(each.plain())
-    out.json({**done.total.plain(), "agent": done.agent, "run": done.run})
+    out.json({**done.total.plain(), "agent": done.agent, "state": done.state, "run": done.run})
 
 
-def _write(out: Output, done: Evaluation) -> None:
+def _write(out: Output, repo: Repository, done: Evaluation) -> None:
     has_goal = done.total.solved is not None
     heads = ["", "episodes", *(["solved", "steps", "fewest"] if has_goal else ["length"]), "return"]
     shown = [*done.scores, done.total] if len(done.scores) > 1 else done.scores
@@ -87,6 +89,10 @@ def _write(out: Output, done: Evaluation) -> None:
     if done.total.optimal is not None:
         known = sum(each.episodes for each in done.scores if each.fewest is not None)
         out.line(f"in the fewest steps: {done.total.optimal} of {known} episodes")
+    if done.state is not None:
+        state = repo.state(done.state)
+        short = out.paint(done.state.short(repo.abbreviation), "oid")
+        out.line(f"the agent of {short}, step {state.step}, after episode {state.episode}")
     if done.run is not None:
         out.line(f"recorded as {out.paint(done.run, 'run')}")
 

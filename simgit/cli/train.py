@@ -75,6 +75,8 @@ simgit train --resume --run high-lr""",
 @click.option("--resume", is_flag=True, help="Go on with --run, or with the newest training.")
 @click.option("--checkpoint-every", "checkpoint", type=int, metavar="N",
               help="Attach the agent after every N episodes; 20 by default.")  # fmt: skip
+@click.option("--trials", type=int, metavar="N",
+              help="Try it then on N episodes a trace, not exploring; 1 by default.")  # fmt: skip
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A setting of the agent.")
 @click.option("--curve", metavar="FILE", help="Where the learning curve goes, .png or .svg.")
 @click.option("--out", metavar="DIR", help="Write a run folder: logs, checkpoints, pictures.")
@@ -87,6 +89,7 @@ def train(
     episodes: int | None,
     seed: int | None,
     checkpoint: int | None,
+    trials: int | None,
     pairs: tuple[str, ...],
     curve: str | None,
     out: str | None,
@@ -97,7 +100,8 @@ def train(
 
     Without --env the environment is SimKube on the embedded cluster. Training can be interrupted
     anywhere; --resume goes on from the newest checkpoint, exactly. A run that was branched off
-    another, with settings of its own, goes on from there with these.
+    another, with settings of its own, goes on from there with these. What a policy learned last
+    need not be its best: each checkpoint is tried, and the best stands for the run afterwards.
     """
     where, arguments = environment(app, given)
     chosen = {k: v for k, v in given.items() if v is not None} | settings(pairs)
@@ -115,7 +119,7 @@ def train(
         else:
             training = _begin(
                 repo, where, arguments, run, agent or "dqn", chosen,
-                {"episodes": episodes, "seed": seed, "checkpoint": checkpoint},
+                {"episodes": episodes, "seed": seed, "checkpoint": checkpoint, "trials": trials},
             )  # fmt: skip
         with app.output() as output:
             _go(app, repo, training, output, curve, out, as_json)

@@ -44,13 +44,14 @@ class View:
             raise InvalidInput(f"agents choose among numbered actions: {actions} has none")
         if not self._space.is_np_flattenable:
             raise InvalidInput(f"agents see vectors: {self._space} cannot be made one")
-        self._first = int(actions.start)
+        assert actions.dtype is not None
+        first = int(actions.start)
+        # as the space itself draws them: recorded as they are, without another look
+        self._numbers = [actions.dtype.type(first + n) for n in range(int(actions.n))]
         self.size: int = spaces.flatdim(self._space)
         task = getattr(env.unwrapped, "task", None)
         named = getattr(task, "actions", None)
-        self.actions: tuple[str, ...] = (
-            tuple(named) if named else tuple(str(self._first + n) for n in range(int(actions.n)))
-        )
+        self.actions: tuple[str, ...] = tuple(named) if named else tuple(map(str, self._numbers))
 
     def vector(self, observation: Any) -> npt.NDArray[np.float32]:
         """Return an observation as a vector of shape (size,)."""
@@ -58,6 +59,7 @@ class View:
             return observation.astype(np.float32, copy=False)
         return np.asarray(spaces.flatten(self._space, observation), np.float32)
 
-    def action(self, number: int) -> int:
+    def action(self, number: int) -> np.integer[Any]:
         """Return the environment's action of a number from 0 on."""
-        return self._first + number
+        chosen: np.integer[Any] = self._numbers[number]
+        return chosen

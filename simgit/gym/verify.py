@@ -12,7 +12,7 @@ from simgit.errors import Divergence, NotFound, SimgitError
 from simgit.gym import spec as specs
 from simgit.gym.past import SESSION, SNAPSHOT, Past
 from simgit.gym.reexecute import Progress, Reexecution
-from simgit.gym.restore import Trust, execute, plans, restore
+from simgit.gym.restore import Plan, Trust, execute, plans, restore
 from simgit.repository import Repository
 from simgit.trajectory import Trajectory
 
@@ -139,9 +139,10 @@ class Verdict:
     """Whether a run can be taken up again: noted with the run as ``verdict``.
 
     Attributes:
-        result: "exact" (from snapshots, and by replay), "exact by replay", "not deterministic".
+        result: "exact" (from a snapshot to the end), "exact by replay", "not deterministic".
         driver: that makes the snapshots, None if none were looked at.
-        details: the step and the field that differed first, and why snapshots do not serve.
+        details: the step and the field that differed first, or why snapshots or a replay do not
+            serve.
     """
 
     result: str
@@ -156,8 +157,8 @@ class Verdict:
 def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
     """Check the first episode of a run, and note the verdict with the run.
 
-    Its actions are executed again from the making of the environment, and once more from the
-    newest snapshot that has states after it.
+    Its actions are executed again from the newest snapshot that has states after it, and from
+    the making of the environment up to that snapshot; to the end if the snapshot does not serve.
 
     Args:
         repo: the repository.
@@ -188,14 +189,16 @@ def note(repo: Repository, run: str, found: Verification) -> None:
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
     first = whole[: _first_episode(whole)]
-    past = Past(repo, first[len(first) - 1].oid)
-    replayed = _outcome(lambda: _verify(repo, first, trust, None, None))
-    snapshot = _from_snapshot(past, trust)
-    driver = snapshot[0] if snapshot else None
-    if snapshot is not None and snapshot[1] is None:
-        return Verdict(EXACT, driver)
+    found = _from_snapshot(Past(repo, first[len(first) - 1].oid), trust)
+    plan, failed = found if found is not None else (None, None)
+    is_exact = plan is not None and failed is None
+    left = first[: plan.start + 1] if plan is not None and is_exact else first
+    replayed = _outcome(lambda: _verify(repo, left, trust, None, None))
+    driver = plan.driver if plan is not None else None
+    if is_exact:
+        return Verdict(EXACT, driver, {} if replayed is None else {"replay": _details(replayed)})
     if replayed is None:
-        return Verdict(BY_REPLAY, driver, _details(snapshot[1]) if snapshot else {})
+        return Verdict(BY_REPLAY, driver, _details(failed))
     return Verdict(DIVERGES, driver, _details(replayed))
 
 
@@ -205,15 +208,15 @@ def _first_episode(states: Trajectory) -> int:
     return int(resets[0]) + 1 if len(resets) else len(states)
 
 
-def _from_snapshot(past: Past, trust: Trust) -> tuple[str, SimgitError | None] | None:
-    """Return which driver serves a state from a snapshot, and what went wrong with that."""
+def _from_snapshot(past: Past, trust: Trust) -> tuple[Plan, SimgitError | None] | None:
+    """Return how a state is reached from a snapshot, and what went wrong with that."""
     if next(past.bound(SNAPSHOT, past.step - 1), None) is None:
         return None
     env = specs.make(past.spec)
     plan = next((p for p in plans(past, env, trust) if p.how == "snapshot"), None)
     if plan is None or plan.driver is None:
         return None
-    return plan.driver, _outcome(lambda: execute(past, env, plan))
+    return plan, _outcome(lambda: execute(past, env, plan))
 
 
 def _outcome(check: Callable[[], Any]) -> SimgitError | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from simgit.errors import Full
 from simgit.journal import expire
 from simgit.maintenance.consolidation import Progress, consolidate, count_segments
 from simgit.maintenance.plan import DAY, Planner, Window
@@ -15,9 +17,11 @@ from simgit.odb import ObjectDatabase
 from simgit.oplog import OperationLog
 from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs, now
-from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, get_setting
+from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
 from simgit.sizes import SETTLED, note_size
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.overlay import Overlay
+from simgit.storage.room import make_room
 
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8
@@ -56,10 +60,6 @@ class GcOptions:
     keep: str | None = None
 
 
-class _DryRunError(Exception):
-    """Ends a transaction so that nothing of it stays."""
-
-
 def gc(
     odb: ObjectDatabase,
     refs: Refs,
@@ -83,19 +83,27 @@ def gc(
     Raises:
         NotFound: something that is needed is missing; nothing more was removed.
         Integrity: something that is needed is damaged; nothing more was removed.
+        Full: there is no space left, and what is kept back for this does not suffice.
     """
     before, size = count_segments(odb), odb.storage.size()
-    removed = collect(odb, refs, options, clock, logged or odb)
-    joined = consolidate(odb, progress)
-    worth = is_worth_it(odb)
-    compacted = worth and odb.storage.compact()
+    removed = make_room(odb.storage, lambda: collect(odb, refs, options, clock, logged or odb))
+    joined, compacted, held_open = 0, False, False
+    with suppress(Full):  # what was removed has made room for others at least
+        joined = make_room(odb.storage, lambda: consolidate(odb, progress))
+        worth = is_worth_it(odb)
+        compacted = worth and make_room(odb.storage, odb.storage.compact)
+        held_open = worth and not compacted
+    make_room(odb.storage, lambda: _note(odb, clock))
+    odb.storage.keep_reserve()
+    return GcReport(
+        before, count_segments(odb), joined, size, odb.storage.size(), compacted, held_open, removed
+    )
+
+
+def _note(odb: ObjectDatabase, clock: Clock) -> None:
     with odb.write() as txn:
         note_size(odb, txn, clock())
         txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
-    return GcReport(
-        before, count_segments(odb), joined, size, odb.storage.size(), compacted,
-        worth and not compacted, removed,
-    )  # fmt: skip
 
 
 def collect(
@@ -115,29 +123,29 @@ def collect(
 
 
 def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
-    """Return exactly what ``collect`` would remove: it is done, and taken back.
+    """Return exactly what ``collect`` would remove: it is done, over a snapshot, and forgotten.
 
-    Writers wait as long as it takes.
+    Nobody waits for it.
     """
-    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
-    try:
-        with odb.write() as raw:
-            _thin(sweeper, raw, refs, options)
-            _expire(sweeper, raw, options, clock)
-            txn = sweeper.tally(raw)
-            for action in sweeper.begin(txn):
-                action(txn)
-            sweeper.finish(txn)
-            raise _DryRunError
-    except _DryRunError:
-        return sweeper.removed
+    apart = ObjectDatabase(odb.storage)  # with caches of its own, for what it reads never was
+    sweeper = Sweeper(apart, Planner(apart, refs), window(odb, options, clock))
+    with odb.read() as snapshot:
+        raw = Overlay(snapshot)
+        _thin(sweeper, raw, refs, options)
+        _expire(sweeper, raw, options, clock)
+        txn = sweeper.tally(raw)
+        for action in sweeper.begin(txn):
+            action(txn)
+        sweeper.finish(txn)
+    return sweeper.removed
 
 
 def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
     """Return what time it is, and how long what is pending stays."""
     with odb.read() as txn:
         days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
-    return Window(clock(), int(days * DAY))
+        rewrite = get_setting(txn, GC_REWRITE)
+    return Window(clock(), int(days * DAY), rewrite)
 
 
 def _rules(txn: ReadTxn, options: GcOptions) -> tuple[Rule, ...]:

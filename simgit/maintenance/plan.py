@@ -8,7 +8,7 @@ that stays refers to stays with it, whatever the clock has said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,7 @@ from simgit.oid import OID_SIZE
 from simgit.pending import Since
 from simgit.refs import Refs
 from simgit.segment.cut import dead_members
-from simgit.segment.header import Location
+from simgit.segment.header import Location, decode_header, segment_key
 from simgit.storage.base import ReadTxn, WriteTxn
 
 DAY: Final = 24 * 3600 * 10**9
@@ -30,10 +30,15 @@ IN_FLIGHT: Final = DAY
 
 @dataclass(frozen=True)
 class Window:
-    """What time it is, and for how long what is pending stays, in nanoseconds."""
+    """What time it is, and for how long what is pending stays, in nanoseconds.
+
+    A segment of which less than ``rewrite`` percent of the states could go keeps them: it is not
+    rewritten.
+    """
 
     now: int
     grace: int
+    rewrite: int = 0
 
     def is_over(self, since: Since) -> bool:
         """Return whether something was pending for long enough."""
@@ -105,10 +110,9 @@ class Planner:
         waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
         oids += (key[1:] for key in waiting if key[:1] == pending.OBJECT)
         kept = self.marker.mark(txn, kinds, places, oids)
-        for line, (first, end) in ends.items():
-            cut = kept.reach.get(line, first - 1) + 1
-            if cut < end:
-                plan.cuts[line] = cut, end
+        while spared := list(_spared(txn, _cuts(kept, ends), window.rewrite)):
+            kept = self.marker.mark(txn, kinds, places := places + spared, oids)
+        plan.cuts = _cuts(kept, ends)
         self._plan_attachments(txn, plan, kept)
         needed = kept.objects | self._plan_arrays(txn, plan, kept, kinds)
         self._plan_objects(txn, plan, kinds, needed)
@@ -217,6 +221,23 @@ class Planner:
             dead -= self._chunks_of(txn, kinds, needed)
             dead -= {name for name, since in waiting.items() if not window.is_over(since)}
         plan.chunks = sorted(dead)
+
+
+def _cuts(kept: Marks, ends: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """Return the lines of which states go, with the step from which on and that after the last."""
+    cuts = {line: (kept.reach.get(line, first - 1) + 1, end) for line, (first, end) in ends.items()}
+    return {line: (cut, end) for line, (cut, end) in cuts.items() if cut < end}
+
+
+def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], percent: int) -> Iterator[Location]:
+    """Yield the last states of segments that are not worth rewriting for what would go of them."""
+    for line, (cut, _) in cuts.items() if percent else ():
+        found = txn.floor("segments", segment_key(line, cut))
+        header = decode_header(*found) if found else None
+        if header is None or header.line != line or not header.step < cut < header.end:
+            continue
+        if (header.end - cut) * 100 < percent * header.count:
+            yield Location(line, header.end - 1)
 
 
 def _dead_part(

@@ -9,6 +9,7 @@ from simgit.errors import InvalidInput
 from simgit.oid import Oid
 from simgit.refs import HEAD
 from simgit.repository.base import RepositoryBase
+from simgit.storage.room import make_room
 
 
 class AttachmentOperations(RepositoryBase):
@@ -64,6 +65,9 @@ class AttachmentOperations(RepositoryBase):
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of what it was."""
+        return make_room(self._storage, lambda: self._detach(revision, name))
+
+    def _detach(self, revision: str | Oid, name: str) -> Oid:
         from simgit import attachments
 
         with self._write("detach", revision, name) as txn:

@@ -9,6 +9,7 @@ from simgit.objects import Tag
 from simgit.oid import Oid
 from simgit.refs import HEAD, RUNS, LogEntry, TagRef, now
 from simgit.repository.objects import ObjectOperations
+from simgit.storage.room import make_room
 
 if TYPE_CHECKING:
     from simgit import worktree as files_on_disk
@@ -125,6 +126,9 @@ class CheckoutOperations(ObjectOperations):
 
     def delete_tag(self, name: str) -> Oid:
         """Delete a tag; return the state's oid."""
+        return make_room(self._storage, lambda: self._delete_tag(name))
+
+    def _delete_tag(self, name: str) -> Oid:
         with self._write("delete-tag", name) as txn:
             return self.refs.delete_tag(txn, name).oid
 

@@ -12,6 +12,7 @@ from simgit.oid import Oid
 from simgit.refs import HEAD, RUNS
 from simgit.repository.base import RepositoryBase
 from simgit.runs import RunInfo
+from simgit.storage.room import make_room
 
 
 class RunOperations(RepositoryBase):
@@ -86,6 +87,9 @@ class RunOperations(RepositoryBase):
         Raises:
             Conflict: HEAD points at it, or it is being written.
         """
+        return make_room(self._storage, lambda: self._delete_run(name, force))
+
+    def _delete_run(self, name: str, force: bool) -> Oid | None:
         with self._write("delete", name) as txn:
             return self.runs_.delete(txn, name, force).oid
 

@@ -132,6 +132,14 @@ class Storage(ABC):
         """Give unused space back, if that can be done now; return whether it was."""
         return False
 
+    def give_up_reserve(self) -> bool:
+        """Give up the space that is kept back for making room; return whether there is more now."""
+        return False
+
+    def keep_reserve(self) -> None:
+        """Keep space back again, if there is enough."""
+        return
+
     @abstractmethod
     def spare(self) -> int:
         """Return how many of the bytes on disk ``compact`` would give back (0 in memory)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from simgit import attachments
@@ -11,24 +11,67 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.gym.agentview import View
 from simgit.oid import Oid
 from simgit.repository import Repository
+from simgit.storage.base import ReadTxn
 from simgit.training.config import Config
 
 AGENT: Final = "agent"
 """The name of the attachment: an agent's whole checkpoint, as ``Agent.state`` returns it."""
+TRIAL: Final = "trial"
+"""The name of another: what came of episodes in which that agent did not explore."""
 
 
-def newest(repo: Repository, revision: str) -> Oid | None:
+def newest(repo: Repository, revision: str | Oid) -> Oid | None:
     """Return the newest state up to a revision that has a checkpoint between two episodes."""
-    # by its oid: the name of an episode would stand for that episode's states alone
-    states = repo.trajectory(repo.resolve(revision))
-    starts = states.episode_starts
-    oids = states.oids
     with repo.odb.read() as txn:
-        for i in range(len(oids) - 1, -1, -1):
-            between = i + 1 == len(oids) or bool(starts[i + 1])
-            if between and attachments.is_bound(txn, oids[i], AGENT):
-                return oids[i]
-    return None
+        return next(_all(repo, txn, repo.resolve(revision)), None)
+
+
+def best(repo: Repository, run: str) -> Oid | None:
+    """Return the state of a run whose checkpoint did best when it was tried, the newest of equals.
+
+    Without any trial that is the newest checkpoint; what a run was branched off has its own.
+    """
+    with repo.odb.read() as txn:
+        found = list(_all(repo, txn, repo.resolve(run), _left(repo, run)))
+        tried = [each for each in found if attachments.is_bound(txn, each, TRIAL)]
+    if not tried:
+        return newest(repo, run)
+    return max(tried, key=lambda each: rank(repo.attachment(each, TRIAL)))
+
+
+def rank(trial: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Return what orders trials: goals reached, then how soon, then the return.
+
+    Where an episode's end is no goal (``solved`` is None) the return alone counts.
+    """
+    if trial["solved"] is None:
+        return 0.0, 0.0, trial["return"]
+    return trial["solved"], -trial["length"], trial["return"]
+
+
+def _left(repo: Repository, run: str) -> int:
+    point = repo.run(run).branch_point
+    return -1 if point is None else repo.state(point).step
+
+
+def _all(repo: Repository, txn: ReadTxn, tip: Oid, after: int = -1) -> Iterator[Oid]:
+    # by its oid: the name of an episode would stand for that episode's states alone
+    states = repo.trajectory(tip)
+    oids, starts, steps = states.oids, states.episode_starts, states.steps
+    for i in range(len(oids) - 1, -1, -1):
+        between = i + 1 == len(oids) or bool(starts[i + 1])
+        if between and steps[i] > after and attachments.is_bound(txn, oids[i], AGENT):
+            yield oids[i]
+
+
+def of(repo: Repository, revision: str) -> Oid:
+    """Return the state whose checkpoint a revision stands for: a run's best, a state's newest.
+
+    Raises:
+        NotFound: there is none.
+    """
+    is_run = revision in repo.run_names()
+    return _there(best(repo, revision) if is_run else newest(repo, revision), revision)
 
 
 def load(repo: Repository, revision: str) -> Mapping[str, Any]:
@@ -37,11 +80,14 @@ def load(repo: Repository, revision: str) -> Mapping[str, Any]:
     Raises:
         NotFound: there is none.
     """
-    found = newest(repo, revision)
-    if found is None:
-        raise NotFound(f"no checkpoint of an agent in '{revision}': train it first", name=revision)
-    data: Mapping[str, Any] = repo.attachment(found, AGENT)
+    data: Mapping[str, Any] = repo.attachment(_there(newest(repo, revision), revision), AGENT)
     return data
+
+
+def _there(found: Oid | None, revision: str) -> Oid:
+    if found is None:
+        raise NotFound(f"no checkpoint of an agent up to '{revision}'", name=revision)
+    return found
 
 
 class Stages:

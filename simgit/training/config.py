@@ -19,7 +19,8 @@ _SECTIONS: Final = ("agent", "training", "environment")
 class Config:
     """Which agent learns, for how long; ``settings`` are the agent's, all of them.
 
-    ``checkpoint`` is after how many episodes the agent is attached to the newest state.
+    ``checkpoint`` is after how many episodes the agent is attached to the newest state, and
+    ``trials`` how many episodes it then has without exploring, to see which checkpoint is best.
     ``environment`` only tells what the run's root state holds; it cannot be changed.
     """
 
@@ -28,11 +29,12 @@ class Config:
     episodes: int = 60
     seed: int = 0
     checkpoint: int = 20
+    trials: int = 1
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Fill in the agent's defaults; raise NotFound or InvalidInput for what is not possible."""
-        for name, least in (("episodes", 1), ("seed", 0), ("checkpoint", 1)):
+        for name, least in (("episodes", 1), ("seed", 0), ("checkpoint", 1), ("trials", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise InvalidInput(f"bad {name} '{value}', expected {least} or more", path=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +19,11 @@ from simgit.kube.catalogue import Catalogue, catalogue
 from simgit.kube.scenario_names import parse_scenario
 from simgit.kube.trace import Trace
 from simgit.kube.trace_format import trace_id
+from simgit.oid import Oid
 from simgit.plot.curves import t_quantile
 from simgit.repository import Repository
 from simgit.training import checkpoints
-from simgit.training.loop import Episode, episode
+from simgit.training.loop import Episode, Tell, episode
 
 CONFIDENCE: Final = 0.95
 _Z: Final = 1.959963984540054
@@ -76,12 +77,16 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The scores of an agent, and the run that holds every step (None if nothing was recorded)."""
+    """The scores of an agent, and the run that holds every step (None if nothing was recorded).
+
+    ``state`` is the one whose checkpoint acted; None for a policy or a file.
+    """
 
     agent: str
     scores: Sequence[Score]
     total: Score
     run: str | None
+    state: Oid | None = None
 
 
 def proportion(count: int, total: int) -> Estimate:
@@ -138,6 +143,20 @@ def _fewest(name: str, trace: Trace, target: int) -> int | None:
 # --- the agent ---
 
 
+def meant(repo: Repository | None, subject: str) -> Oid | None:
+    """Return the state whose checkpoint a text means; None for a policy or a file.
+
+    Raises:
+        NotFound: it is none of these, or there is no checkpoint.
+    """
+    known = repo is not None and subject in repo.run_names()
+    if not known and (subject in agents.names() or Path(subject).is_file()):
+        return None
+    if repo is None:
+        raise NotFound(f"no policy, run or checkpoint '{subject}'", name=subject)
+    return checkpoints.of(repo, subject)
+
+
 def agent_of(
     repo: Repository | None, subject: str, size: int, actions: Sequence[str], seed: int = 0
 ) -> Agent:
@@ -149,15 +168,13 @@ def agent_of(
         NotFound: it is none of these, or there is no checkpoint.
         InvalidInput: the agent is one of another environment.
     """
-    known = repo is not None and subject in repo.run_names()
-    if subject in agents.names() and not known:
+    state = meant(repo, subject)
+    if state is None and subject in agents.names():
         return agents.make(subject, size, actions, seed)
-    if Path(subject).is_file() and not known:
+    if state is None or repo is None:
         data: Mapping[str, Any] = agents.read_checkpoint(Path(subject))
-    elif repo is not None:
-        data = checkpoints.load(repo, subject)
     else:
-        raise NotFound(f"no policy, run or checkpoint '{subject}'", name=subject)
+        data = repo.attachment(state, checkpoints.AGENT)
     if data.get("observation_size", size) != size:
         raise InvalidInput(
             f"'{subject}' was trained on observations of size {data['observation_size']}, "
@@ -193,12 +210,13 @@ def evaluate(
     run: str | None = None,
     episodes: int = 1,
     seed: int = BASE_SEED,
-    tell: Callable[[Episode], None] | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Let an agent act without exploring or learning, and sum up what came of it.
 
     Args:
-        subject: a policy, a run or another revision, or a file of a checkpoint.
+        subject: a policy, a file of a checkpoint, a run (its best checkpoint) or another revision
+            (the newest checkpoint up to there).
         environment: a registered environment.
         arguments: of the environment; ``trace`` is what SimKube's traces are.
         repo: where the subject is, and where to record.
@@ -220,14 +238,7 @@ def evaluate(
         config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
         env = Recorder(env, repo, run, config=config)
     try:
-        results = []
-        for number, options in enumerate(_tasks(traces, episodes), start=1):
-            done = episode(
-                env, agent, view, seed + number, number=number, learn=False, options=options
-            )
-            results.append(done)
-            if tell is not None:
-                tell(done)
+        results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:
         env.close()
     fewest = fewest_steps(traces, arguments.get("target", 3))
@@ -236,10 +247,29 @@ def evaluate(
         score(name, results[i * episodes : (i + 1) * episodes], fewest)
         for i, name in enumerate(names)
     ]
-    return Evaluation(subject, scores, score("all", results, fewest), run)
+    return Evaluation(subject, scores, score("all", results, fewest), run, meant(repo, subject))
 
 
-def _tasks(traces: Catalogue, episodes: int) -> Iterable[dict[str, Any] | None]:
-    for name in traces or [None]:
-        for _ in range(episodes):
-            yield None if name is None else {"trace": name}
+def tasks(traces: Iterable[str], episodes: int) -> Iterator[dict[str, Any] | None]:
+    """Yield the options of each reset: so many for each trace, or for no trace."""
+    named: list[dict[str, Any] | None] = [{"trace": name} for name in traces]
+    for options in named or [None]:
+        yield from [options] * episodes
+
+
+def play(
+    env: Any,
+    agent: Agent,
+    view: View,
+    resets: Iterable[dict[str, Any] | None],
+    seed: int,
+    tell: Tell | None = None,
+) -> list[Episode]:
+    """Let an agent act without exploring or learning, an episode for each reset; tell of each."""
+    results = []
+    for number, options in enumerate(resets, start=1):
+        done = episode(env, agent, view, seed + number, number=number, learn=False, options=options)
+        results.append(done)
+        if tell is not None:
+            tell(done)
+    return results

@@ -15,8 +15,8 @@ from simgit.errors import NotFound
 from simgit.pictures import learning_curves
 from simgit.plot import state_values
 from simgit.repository import Repository
-from simgit.training.loop import Episode, Transition
-from simgit.training.trainer import Tell, Training
+from simgit.training.loop import Episode, Tell, Transition
+from simgit.training.trainer import Training
 
 _COLUMNS: Final = 40
 """So many states of the last episode are shown in the picture of the agent."""

@@ -34,7 +34,7 @@ class Seen(Protocol):
     def vector(self, observation: Any) -> Vector:
         """Return what the agent is shown of an observation."""
 
-    def action(self, number: int) -> int:
+    def action(self, number: int) -> Any:
         """Return the environment's action of a number."""
 
 
@@ -72,6 +72,7 @@ class Episode:
 
 
 Watch = Callable[[Transition], None]
+Tell = Callable[[Episode], None]
 
 
 def step(env: Env, agent: Agent, view: Seen, before: Vector, *, learn: bool) -> Transition:

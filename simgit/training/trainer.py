@@ -12,11 +12,11 @@ from simgit.gym.agentview import View, make
 from simgit.gym.continuation import Continuation
 from simgit.repository import Repository
 from simgit.runs import RunInfo
-from simgit.training.checkpoints import AGENT, StagedAgent, Stages, newest
+from simgit.training.checkpoints import AGENT, TRIAL, StagedAgent, Stages, newest
 from simgit.training.config import Config
-from simgit.training.loop import Episode, Watch, episode
+from simgit.training.loop import Episode, Tell, Watch, episode
+from simgit.training.trials import Trials
 
-Tell = Callable[[Episode], None]
 SIMKUBE = "simgit/SimKube-v0"
 
 
@@ -51,6 +51,7 @@ class Training:
         self.done = done
         self.solved = solved
         self._config = config
+        self._trials = Trials(repo, self.run)
 
     @property
     def config(self) -> Config:
@@ -75,9 +76,11 @@ class Training:
         return result
 
     def checkpoint(self) -> None:
-        """Attach the agent to the newest state, and store both."""
+        """Attach the agent to the newest state, store both, and try how good it is."""
         self.env.attach(AGENT, self.agent.state())
         self.env.flush()
+        if self.config.trials:
+            self.env.attach(TRIAL, self._trials.judge(self.agent, self.config.trials))
 
     def remaining(self) -> int:
         """Return how many episodes are still to be done."""
@@ -100,6 +103,7 @@ class Training:
 
     def close(self) -> None:
         """Store everything and release the run; it can be resumed."""
+        self._trials.close()
         self.env.close()
 
 

@@ -37,21 +37,30 @@ HALVES = "txn._txn.commit(); txn._txn = txn._environment.env.begin(write=True)  
 KILLS = "for n in range(12): check(kills.session(n, d).failures)"
 POWER = "check(power.sweep(d, 0)[1])"
 IN_PLACE = "check(damage.sweep(d, 400, in_place=True)[1])"
+ROOTS = ("tests/test_gc_roots.py",)
+BUNDLES = ("tests/test_bundle.py",)
+FILES = "storage/lmdb/files.py"
+ENVIRONMENT = "storage/lmdb/environment.py"
+
+
+def _unsynced(name: str, option: str) -> Planted:
+    spare = "                max_spare_txns=0,"
+    return Planted(name, FILES, spare, f"                {option}, {spare.strip()}", POWER)
+
+
+def _forgetful(root: str, line: str) -> Planted:
+    return Planted(f"gc forgets {root}", "maintenance/roots.py", line, "", ROOTS)
+
+
 FAULTS = (
-    Planted(
-        "commits are not synced", "storage/lmdb/files.py",
-        "                max_spare_txns=0,", "                sync=False, max_spare_txns=0,", POWER,
-    ),
-    Planted(
-        "the meta page is not synced", "storage/lmdb/files.py",
-        "                max_spare_txns=0,", "                metasync=False, max_spare_txns=0,", POWER,
-    ),
+    _unsynced("commits are not synced", "sync=False"),
+    _unsynced("the meta page is not synced", "metasync=False"),
     Planted(
         "a new repository's format is not synced", "storage/durable.py",
         "        os.fsync(file.fileno())", "        pass", POWER,
     ),
     Planted(
-        "a compact copy is not synced before it is moved", "storage/lmdb/environment.py",
+        "a compact copy is not synced before it is moved", ENVIRONMENT,
         '        sync(target / "data.mdb")\n', "", POWER,
     ),
     Planted(
@@ -83,7 +92,7 @@ FAULTS = (
         "a copy is not recognised", "storage/datafile.py",
         "        return not _same(Origin.parse(recorded), identity(directory))",
         "        return Origin.parse(recorded) is None",
-        ("tests/faults/test_copies.py", "tests/test_clone.py"),
+        ("tests/test_clone.py", "-k", "cop"),
     ),
     Planted(
         "a truncated file is mapped", "storage/datafile.py",
@@ -91,10 +100,10 @@ FAULTS = (
         ("tests/test_clone.py", "-k", "truncated"),
     ),
     Planted(
-        "a clone copies the file as it is", "storage/lmdb/environment.py",
+        "a clone copies the file as it is", ENVIRONMENT,
         "            self.env.copy(str(target), compact=True)",
         '            import shutil; shutil.copyfile(self.directory / "data.mdb", target / "data.mdb")',
-        "from tests.faults import planted; planted.clones_are_whole(d)",
+        ("tests/test_clone.py", "-k", "free or records"),
     ),
     Planted(
         "the file is replaced while others have it open", "storage/lmdb/lease.py",
@@ -103,36 +112,27 @@ FAULTS = (
         ("tests/test_storage_compact.py",),
     ),
     Planted(
-        "a store is not opened again after a commit that failed", "storage/lmdb/environment.py",
+        "a store is not opened again after a commit that failed", ENVIRONMENT,
         "            except lmdb.PanicError:\n                self._recover(txn)",
         "            except lmdb.PanicError:\n                pass",
         "check(io_errors.sweep(d, 0, 40))",
     ),
-    Planted(
-        "gc forgets the reflogs", "maintenance/roots.py",
-        "    oids += _logged(txn)\n", "", ("tests/property/test_gc_model.py",),
-    ),
-    Planted(
-        "gc forgets the operation log", "maintenance/roots.py",
-        "    oids += OperationLog().roots(txn)\n", "", ("tests/property/test_gc_model.py",),
-    ),
-    Planted(
-        "gc forgets HEAD", "maintenance/roots.py",
-        "    oids += [head] if head is not None else []\n", "", ("tests/property/test_gc_model.py",),
-    ),
+    _forgetful("the reflogs", "    oids += _logged(txn)\n"),
+    _forgetful("the operation log", "    oids += OperationLog().roots(txn)\n"),
+    _forgetful("HEAD", "    oids += [head] if head is not None else []\n"),
     Planted(
         "a bundle's objects are believed", "bundle/objects.py",
-        "    if hash_object(kind, payload) != oid:", "    if not oid:", ("tests/test_bundle.py",),
+        "    if hash_object(kind, payload) != oid:", "    if not oid:", BUNDLES,
     ),
     Planted(
         "a bundle's links are not checked", "bundle/objects.py",
-        "        if not has(odb, txn, kind, link):", "        if not link:", ("tests/test_bundle.py",),
+        "        if not has(odb, txn, kind, link):", "        if not link:", BUNDLES,
     ),
     Planted(
         "an import sets refs before the end was read", "bundle/loading.py",
         "        self._check_prerequisites(manifest)\n",
         "        self._check_prerequisites(manifest)\n        stream = itertools.islice(stream, 40)\n",
-        ("tests/test_bundle.py",),
+        BUNDLES,
     ),
 )  # fmt: skip
 
@@ -147,37 +147,6 @@ def check(failures):
 
 d = Path(sys.argv[1])
 """
-
-
-def clones_are_whole(directory: Path, count: int = 40) -> None:
-    """Clone while another process records.
-
-    Raises:
-        SystemExit: a clone is not whole.
-    """
-    from simgit import Repository
-    from simgit.errors import SimgitError
-
-    from .copies import write
-    from .processes import in_child, start
-
-    def whole(path: Path) -> None:
-        with Repository.clone(directory / "source", path) as made:
-            assert made.fsck().is_clean
-
-    Repository.init(directory / "source").close()
-    writer = start(lambda _: write(directory / "source"))
-    try:
-        for n in range(count):
-            path = directory / str(n)
-            status, said = in_child(lambda path=path: whole(path))
-            if status != 0:
-                sys.exit(f"clone {n}: {status}: {said}")
-    except SimgitError as error:
-        sys.exit(str(error))
-    finally:
-        writer.kill()
-        writer.wait()
 
 
 def copy_code(target: Path, fault: Planted | None) -> None:

@@ -11,11 +11,10 @@ from simgit import Repository
 from simgit.kube.catalogue import Catalogue
 from simgit.kube.generate import SCENARIOS, generate
 from simgit.kube.scenario_names import scenario_name
-from simgit.training import Training, evaluate, train
+from simgit.training import evaluate, train
 from simgit.training.evaluation import environment_of
 from tests.learning.budgets import (
     BUDGETS,
-    EVERY,
     GENERALIST,
     HELD_OUT_SEEDS,
     SEVERITIES,
@@ -65,21 +64,20 @@ def generalist(seed: int) -> Row:
             points = []
             while training.remaining():
                 training.episode()
-                if training.done % EVERY == 0:
-                    points.append({"episode": training.done, **judge(repo, training)})
+                if training.done % GENERALIST.checkpoint == 0:
+                    points.append({"episode": training.done, **judge(repo, str(repo.resolve("a")))})
         lengths = repo.trajectory("a").lengths
         seconds = time.monotonic() - began
         return {
             "name": "generalist", "seed": seed, "seconds": round(seconds, 1), "cpu": _cpu(),
-            "steps": int(lengths.sum()), "points": points,
+            "steps": int(lengths.sum()), "points": points, "final": judge(repo, "a"),
         }  # fmt: skip
 
 
-def judge(repo: Repository, training: Training) -> Row:
-    """Return which of the held-out scenarios the agent solves as it is now, by kind."""
-    training.checkpoint()
+def judge(repo: Repository, subject: str) -> Row:
+    """Return which of the held-out scenarios a run's best or a state's agent solves, by kind."""
     held_out = {"trace": generated(HELD_OUT_SEEDS)}
-    found = evaluate("a", "simgit/SimKube-v0", held_out, repo=repo)
+    found = evaluate(subject, "simgit/SimKube-v0", held_out, repo=repo)
     good: dict[str, int] = dict.fromkeys(SCENARIOS, 0)
     optimal = 0
     for score in found.scores:

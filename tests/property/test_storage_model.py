@@ -1,10 +1,11 @@
-"""LMDB and memory answer alike, whatever is asked of them in whatever order."""
+"""LMDB, memory and an overlay answer alike, whatever is asked of them in whatever order."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from hypothesis import settings
@@ -15,6 +16,7 @@ from simgit import errors
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.memory import MemoryStorage
+from simgit.storage.overlay import Overlay
 
 tables = st.sampled_from(["meta", "objects"])
 keys = st.one_of(
@@ -26,6 +28,17 @@ bounds = st.one_of(st.none(), keys)
 
 class Rollback(Exception):
     """Raised to leave a write transaction."""
+
+
+@contextmanager
+def over(storage: MemoryStorage) -> Iterator[WriteTxn]:
+    """Yield a write transaction of which nothing stays."""
+    with storage.read() as txn:
+        yield Overlay(txn)
+
+
+def alike(answers: list[object]) -> None:
+    assert all(answer == answers[0] for answer in answers)
 
 
 class StorageMachine(RuleBasedStateMachine):
@@ -43,7 +56,8 @@ class StorageMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.writing)
     @rule()
     def begin_write(self) -> None:
-        self.writing = [self.model.write(), self.real.write()]
+        overlay = over(self.model)  # begun first: it sees what was there before
+        self.writing = [self.model.write(), self.real.write(), overlay]
         self.writers = [manager.__enter__() for manager in self.writing]
 
     @precondition(lambda self: self.writing)
@@ -51,7 +65,8 @@ class StorageMachine(RuleBasedStateMachine):
     def end_write(self, commit: bool) -> None:
         kind = None if commit else Rollback
         for manager in self.writing:
-            assert not manager.__exit__(kind, kind and kind(), None)
+            with suppress(Rollback):
+                assert not manager.__exit__(kind, kind and kind(), None)
         self.writing, self.writers = [], []
 
     @precondition(lambda self: self.writing)
@@ -63,22 +78,17 @@ class StorageMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.writing)
     @rule(table=tables, key=keys)
     def delete(self, table: str, key: bytes) -> None:
-        first, second = (txn.delete(table, key) for txn in self.writers)
-        assert first == second
+        alike([txn.delete(table, key) for txn in self.writers])
 
     @precondition(lambda self: self.writing)
     @rule(table=tables, key=keys, value=values)
     def append(self, table: str, key: bytes, value: bytes) -> None:
-        first, second = (self._appends(txn, table, key, value) for txn in self.writers)
-        assert first == second
+        alike([self._appends(txn, table, key, value) for txn in self.writers])
 
     @precondition(lambda self: self.writing)
     @rule(table=tables, every=st.integers(1, 3), reverse=st.booleans(), key=keys)
     def scan_and_change(self, table: str, every: int, reverse: bool, key: bytes) -> None:
-        first, second = (
-            self._changing_scan(txn, table, every, reverse, key) for txn in self.writers
-        )
-        assert first == second
+        alike([self._changing_scan(txn, table, every, reverse, key) for txn in self.writers])
 
     @precondition(lambda self: len(self.snapshots) < 3)
     @rule()
@@ -128,7 +138,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     def _views(self) -> list[tuple[ReadTxn, ReadTxn]]:
         pairs: list[tuple[ReadTxn, ReadTxn]] = [(a[1], b[1]) for a, b in self.snapshots]
-        return [*pairs, *([(self.writers[0], self.writers[1])] if self.writers else [])]
+        return [*pairs, *((self.writers[0], other) for other in self.writers[1:])]
 
     @staticmethod
     def _appends(txn: WriteTxn, table: str, key: bytes, value: bytes) -> bool:

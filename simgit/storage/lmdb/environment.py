@@ -15,7 +15,7 @@ from simgit import errors
 from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.durable import sync
-from simgit.storage.lmdb import files
+from simgit.storage.lmdb import files, reserve
 from simgit.storage.lmdb.lease import Lease
 from simgit.storage.lmdb.transactions import ENDED
 
@@ -37,6 +37,8 @@ class Environment:
         self.handles = 0
         self.writable = writable
         self.full = False
+        self._tight = False
+        self._spending = False
         self.opened = 0
         self.active: dict[LmdbRead, int] = {}
         self._forking = False
@@ -51,6 +53,8 @@ class Environment:
         try:
             files.check(directory, lock)
             self._open()
+            if writable:
+                reserve.keep(directory)
         except BaseException:
             self._lease.close()
             raise
@@ -100,6 +104,24 @@ class Environment:
         with self._mutex:
             self._reopen(writable=True)
 
+    def give_up_reserve(self) -> bool:
+        """Let writers use what is kept back; return whether that is anything."""
+        with self._mutex:
+            enlarged = self.full and not self.active
+            if enlarged:
+                self._spending = True
+                self._reopen(enlarge=True)
+                self.full = False
+        return reserve.give_up(self.directory) or enlarged
+
+    def keep_reserve(self) -> None:
+        """Keep space back again."""
+        with self._mutex:
+            if self._spending and not self.active:
+                self._spending = False
+                self._reopen()
+        reserve.keep(self.directory)
+
     def copy(self, target: Path) -> None:
         """Write a compact copy, synced, into an existing directory."""
         try:
@@ -122,9 +144,7 @@ class Environment:
             try:
                 self._replace_file()
             except OSError as error:
-                raise errors.Storage(
-                    f"cannot compact the store in '{self.directory}': {error}", path=self.directory
-                ) from error
+                raise files.failed(error, "compact the store in", self.directory) from error
             finally:
                 self._lease.share()
                 self._follow()
@@ -202,7 +222,7 @@ class Environment:
     def fail(self, error: lmdb.Error) -> NoReturn:
         """Raise our error for one of LMDB's."""
         self.full = self.full or isinstance(error, lmdb.MapFullError)
-        raise files.translate(error, self.directory) from error
+        raise files.translate(error, self.directory, self._tight) from error
 
     def _others(self) -> bool:
         """Whether another thread has a transaction."""
@@ -218,9 +238,13 @@ class Environment:
     def _open(self) -> None:
         try:
             self._inode = files.inode(self.directory)  # of what the lease protects
-            self.env, self._map_size = files.open_largest(
+            self.env, found = files.open_largest(
                 self.directory, self._map_size, self.writable, self._lock_file
             )
+            self._tight = self._tight or found < self._map_size
+            self._map_size = found
+            if not self._spending:  # now it is known that what is kept back fits, too
+                self.env.set_mapsize(found - reserve.wanted(found))
             if self._lock_file:
                 self.env.reader_check()
             self.tables = files.open_tables(self.env, self.writable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.base import TABLES
 from simgit.storage.durable import sync
+from simgit.storage.lmdb import reserve
 from simgit.storage.mounts import network_file_system
 
 MAP_SIZE: Final = 1 << (40 if sys.maxsize > 2**32 else 30)
@@ -35,6 +37,9 @@ _DAMAGE: Final = (
     lmdb.VersionMismatchError,
 )
 _SCRATCH: Final = ".new-"
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOTHING: Final = 64 << 10
+_ROOM: Final = "delete what is not needed, and run 'simgit gc --expire now --grace now'"
 
 
 def initialise(directory: Path) -> None:
@@ -194,8 +199,8 @@ def refuse_network(directory: Path, allowed: bool) -> None:
         )
 
 
-def translate(error: lmdb.Error, directory: Path) -> errors.SimgitError:
-    """Return our error for one of LMDB's."""
+def translate(error: lmdb.Error, directory: Path, tight: bool = False) -> errors.SimgitError:
+    """Return our error for one of LMDB's; ``tight`` says that a map cannot be enlarged."""
     where = f"'{directory}': {error}"
     if isinstance(error, _DAMAGE):
         return errors.Integrity(f"store is damaged: {where}", path=directory)
@@ -203,15 +208,34 @@ def translate(error: lmdb.Error, directory: Path) -> errors.SimgitError:
         return errors.Integrity(f"store lacks a table: {where}", path=directory)
     if isinstance(error, lmdb.BadValsizeError):
         return errors.InvalidInput(f"key or value has a size that cannot be stored: {where}")
+    if isinstance(error, lmdb.MapFullError) and tight:
+        return errors.Full(f"address space is used up; {_ROOM}: {where}", path=directory)
     if isinstance(error, (lmdb.MapFullError, lmdb.MapResizedError)):
-        return errors.Storage(
+        return errors.Full(
             f"address space of the store is used up; it will be enlarged, try again: {where}",
             path=directory,
         )
+    if is_full(error, directory):
+        return errors.Full(f"disk is full; {_ROOM}: {where}", path=directory)
     if isinstance(error, lmdb.ReadersFullError):
         return errors.Storage(f"too many read transactions are open: {where}", path=directory)
     if "already open in this process" in str(error):
         return errors.Storage(
             f"process was forked while a transaction was in use: {where}", path=directory
         )
-    return errors.Storage(f"storage failed (is the disk full?): {where}", path=directory)
+    return errors.Storage(f"storage failed: {where}", path=directory)
+
+
+def failed(error: OSError, what: str, directory: Path) -> errors.Storage:
+    """Return our error for one of the operating system's."""
+    kind = errors.Full if error.errno in _NO_SPACE else errors.Storage
+    return kind(f"cannot {what} '{directory}': {error}", path=directory)
+
+
+def is_full(error: lmdb.Error, directory: Path) -> bool:
+    """Whether a disk was full: a write that was cut short is an I/O error only."""
+    if isinstance(error, lmdb.DiskError) or os.strerror(errno.EFBIG) in str(error):
+        return True
+    with suppress(OSError):
+        return os.strerror(errno.EIO) in str(error) and reserve.free(directory) < _NOTHING
+    return False

@@ -39,7 +39,7 @@ class LmdbStorage(Storage):
             directory.mkdir(exist_ok=True)
             files.initialise(directory)
         except OSError as error:
-            raise errors.Storage(f"cannot create a store in '{directory}': {error}") from error
+            raise files.failed(error, "create a store in", directory) from error
         return cls.open(directory, allow_network=allow_network)
 
     @classmethod
@@ -137,7 +137,7 @@ class LmdbStorage(Storage):
                 self._copy(place, prepare)
                 files.put_in_place(place, target)
         except OSError as error:
-            raise errors.Storage(f"cannot copy the store to '{target}': {error}") from error
+            raise files.failed(error, "copy the store to", target) from error
 
     def _copy(self, place: Path, prepare: Callable[[LmdbStorage], None] | None) -> None:
         with self.read():  # as long as it lasts, no other thread replaces the file
@@ -150,6 +150,16 @@ class LmdbStorage(Storage):
         """Give unused space back to the file system, if no other process has the store open."""
         environment = self._environment()
         return not self._read_only and environment.compact()
+
+    def give_up_reserve(self) -> bool:
+        """Let the next transactions use what is kept back; return whether there was something."""
+        environment = self._environment()
+        return not self._read_only and environment.give_up_reserve()
+
+    def keep_reserve(self) -> None:
+        """Keep space back again, on the disk and in the map."""
+        if not self._read_only:
+            self._environment().keep_reserve()
 
     def readers(self) -> str:
         """Return LMDB's table of the read transactions of all processes, for people to read."""

@@ -1,0 +1,60 @@
+"""How good an agent is while it learns: episodes without exploring at each of its checkpoints.
+
+What was learned last need not be best: a network's policy goes up and down while it is trained.
+So each checkpoint is tried, and the best of a run is what stands for it in an evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from simgit.agents import Agent
+from simgit.gym.agentview import View, make
+from simgit.kube.catalogue import Catalogue, catalogue
+from simgit.repository import Repository
+from simgit.training.evaluation import environment_of, play, score, tasks
+
+BASE_SEED: Final = 2_000_000
+"""Trials reset with seeds from here on: neither training nor evaluation uses these."""
+MOST: Final = 32
+"""Of more traces than that, so many are tried, evenly spaced."""
+
+
+class Trials:
+    """Tries the agents of a run, in an environment like the run's own beside it."""
+
+    def __init__(self, repo: Repository, run: str) -> None:
+        """Remember whose environment it is; it is made at the first trial."""
+        self._repo = repo
+        self._run = run
+
+    @cached_property
+    def _arena(self) -> tuple[Any, View, Catalogue]:
+        name, arguments = environment_of(self._repo, self._run, {})
+        traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
+        env: Any = make(name, **arguments)
+        return env, View(env), traces
+
+    def judge(self, agent: Agent, episodes: int) -> dict[str, Any]:
+        """Return what came of so many episodes on each trace: what ``checkpoints.rank`` orders."""
+        env, view, traces = self._arena
+        names = _spaced(list(traces), MOST)
+        results = play(env, agent, view, tasks(names, episodes), BASE_SEED)
+        found = score("trial", results, {})
+        return {
+            "episodes": found.episodes, "solved": found.solved,
+            "length": found.lengths.mean, "return": found.returns.mean,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Close the environment."""
+        if "_arena" in self.__dict__:
+            self._arena[0].close()
+
+
+def _spaced(names: Sequence[str], most: int) -> Sequence[str]:
+    if len(names) <= most:
+        return names
+    return [names[i * len(names) // most] for i in range(most)]
