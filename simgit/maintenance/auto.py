@@ -1,7 +1,8 @@
 """Maintenance that runs by itself, a slice at a time, after what was written.
 
-A slice joins small segments while its time lasts. What a slice begins is small: some thousand
-rows, so that nobody waits for long. Everything else is left to ``simgit gc``.
+A slice looks for small segments while its time lasts, and joins the first that it finds: some
+thousand rows in one transaction, so that nobody waits for long. Everything else is left to
+``simgit gc``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from simgit.segment.consolidate import join_segments, pack_loose
 from simgit.segment.header import Header, decode_header, segment_key
 from simgit.segment.lookup import ARRAYS, STATES
 from simgit.sizes import SETTLED, UPKEEP_AT
-from simgit.storage.base import ReadTxn
+from simgit.storage.base import ReadTxn, WriteTxn
 
 SLICE: Final = 0.008
 """Seconds after which a slice begins nothing more."""
@@ -25,6 +26,8 @@ MAX_BYTES: Final = 128 << 10
 _LOOK: Final = 256
 _LOOSE: Final = 512
 _LEVEL: Final = 3
+_END: Final = b"\xff" * 16
+"""Behind every segment."""
 
 
 class AutoMaintenance:
@@ -38,37 +41,37 @@ class AutoMaintenance:
     def slice(self) -> bool:
         """Do a slice; return whether more is to be done."""
         until = time.monotonic() + SLICE
-        while self._step():
-            if time.monotonic() > until:
-                with self.odb.write() as txn:
-                    txn.put("meta", UPKEEP_AT, self._at)
-                return True
-        return False
-
-    def _step(self) -> bool:
-        """Join one stretch of segments; return False at the end of all segments."""
-        with self.odb.read() as txn:
-            stretch, self._at = _next_stretch(txn, self._at)
-        if len(stretch) > 1:
-            self._join(stretch)
-        if not self._at:
-            self._finish()
+        while not (stretch := self._look()) and self._at and time.monotonic() < until:
+            pass
+        # one transaction only: each waits for the disk
+        with self.odb.write() as txn:
+            if stretch:
+                self._join(txn, stretch)
+                self._at = self._at or _END
+            if self._at:
+                txn.put("meta", UPKEEP_AT, self._at)
+            else:
+                self._finish(txn)
         return bool(self._at)
 
-    def _join(self, stretch: list[Header]) -> None:
-        with self.odb.write() as txn:
-            keys = [segment_key(header.line, header.step) for header in stretch]
-            found = txn.scan("segments", keys[0], keys[-1] + b"\0")
-            current = [decode_header(key, value) for key, value in found]
-            if [header.last for header in current] == [header.last for header in stretch]:
-                join_segments(self.odb.states, txn, current, _LEVEL)
+    def _look(self) -> list[Header]:
+        """Return the next segments that can be joined; nothing, and no place, at the end of all."""
+        with self.odb.read() as txn:
+            stretch, self._at = _next_stretch(txn, self._at)
+        return stretch if len(stretch) > 1 else []
 
-    def _finish(self) -> None:
-        with self.odb.write() as txn:
-            for kind in (STATES, ARRAYS):
-                pack_loose(self.odb.states.index, txn, kind, _LOOSE)
-            txn.delete("meta", UPKEEP_AT)
-            txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
+    def _join(self, txn: WriteTxn, stretch: list[Header]) -> None:
+        keys = [segment_key(header.line, header.step) for header in stretch]
+        found = txn.scan("segments", keys[0], keys[-1] + b"\0")
+        current = [decode_header(key, value) for key, value in found]
+        if [header.last for header in current] == [header.last for header in stretch]:
+            join_segments(self.odb.states, txn, current, _LEVEL)
+
+    def _finish(self, txn: WriteTxn) -> None:
+        for kind in (STATES, ARRAYS):
+            pack_loose(self.odb.states.index, txn, kind, _LOOSE)
+        txn.delete("meta", UPKEEP_AT)
+        txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
 
 
 def _next_stretch(txn: ReadTxn, start: bytes) -> tuple[list[Header], bytes]:

@@ -10,6 +10,7 @@ from . import (
     cases_read,
     cases_record,
     cases_train,
+    cases_upkeep,
 )
 from .case import Case
 
@@ -24,6 +25,7 @@ def every_case() -> list[Case]:
         *cases_gym.CASES,
         *cases_kube.CASES,
         *cases_train.CASES,
+        *cases_upkeep.CASES,
     ]
 
 
