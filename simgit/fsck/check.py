@@ -31,13 +31,15 @@ from simgit.fsck.problems import (
     Sample,
 )
 from simgit.fsck.problems import STATES as STATES_DAMAGED
-from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
+from simgit.objects import Binding, decode_object, links_of
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.opcheck import check_operations
 from simgit.oplog import parse
 from simgit.reflogs import first_entry
-from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
+from simgit.refnames import HEAD, RUNS, fold
+from simgit.refrecords import RunRef, decode_entry
+from simgit.refs import Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
@@ -163,7 +165,7 @@ class Fsck:
             self.report.objects += 1
             try:
                 kind, payload = self.odb.get(txn, oid)
-                for link in links(decode_object(kind, payload)):
+                for link in links_of(decode_object(kind, payload)):
                     if not self.odb.exists(txn, link):
                         self._problem(
                             f"{kind} {oid.hex()} refers to {link.hex()}, which is missing",
@@ -520,15 +522,3 @@ def _of_the_index() -> Iterator[None]:
         yield
     except SimgitError as error:
         raise _IndexDamageError(str(error)) from error
-
-
-def links(thing: Decodable) -> Iterator[bytes]:
-    """Yield the oids that an object refers to."""
-    if isinstance(thing, Tree):
-        yield from (entry.oid for entry in thing.entries)
-    elif isinstance(thing, Binding):
-        yield from (thing.state, thing.target)
-    elif isinstance(thing, Tag):
-        yield thing.target
-    elif isinstance(thing, Run):
-        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

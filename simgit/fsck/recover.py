@@ -11,17 +11,9 @@ from simgit.objects import Run
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.oplog import Fields, OperationLog
-from simgit.refs import (
-    HEAD,
-    RUN_TYPES,
-    RUNS,
-    LogEntry,
-    Refs,
-    RunRef,
-    decode_entry,
-    moved,
-    ref_fields,
-)
+from simgit.refnames import HEAD, RUNS
+from simgit.refrecords import RUN_TYPES, LogEntry, RunRef, decode_entry, moved, ref_fields
+from simgit.refs import Refs
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _MESSAGE = "fsck: taken back"

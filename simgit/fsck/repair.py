@@ -38,7 +38,9 @@ from simgit.fsck.quarantine import Quarantine
 from simgit.fsck.recover import recover_ref
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import RUNS, Refs, RunRef, fold, moved
+from simgit.refnames import RUNS, fold
+from simgit.refrecords import RunRef, moved
+from simgit.refs import Refs
 from simgit.segment.consolidate import headers
 from simgit.segment.cut import line_groups
 from simgit.segment.frames import group_header

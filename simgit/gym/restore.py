@@ -143,7 +143,7 @@ def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
 
 def _from_snapshot(past: Past, trust: Trust) -> Plan | None:
     for step in past.bound(SNAPSHOT, past.step):
-        data = past.attachment(step, SNAPSHOT)
+        data = past.snapshot(step)
         name = data.get("driver")
         if name == _KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
             continue
@@ -174,7 +174,7 @@ def is_trusted(trust: Trust) -> bool:
 def _nothing(past: Past, trust: Trust) -> InvalidInput:
     short = past.oid.short()
     for step in past.bound(SNAPSHOT, past.step):
-        if drivers.needs_trust(past.attachment(step, SNAPSHOT)) and not is_trusted(trust):
+        if drivers.needs_trust(past.snapshot(step)) and not is_trusted(trust):
             return Untrusted(
                 f"state '{short}' can only be restored by loading a pickle, which runs code of "
                 "who recorded it: trust this repository with 'simgit trust'",
@@ -204,9 +204,9 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
-        driver.restore(env, past.attachment(plan.lead, SNAPSHOT))
+        driver.restore(env, past.snapshot(plan.lead))
         going.lead(states[plan.lead + 1 : plan.start + 1], compare=False)
-    driver.restore(env, past.attachment(plan.start, SNAPSHOT))
+    driver.restore(env, past.snapshot(plan.start))
     going.lead(states[plan.start + 1 :])
     return going
 

@@ -140,7 +140,7 @@ def _join(
         oids = states.field_oids(txn, line, field, steps)
         members += zip(steps.tolist(), oids, unstack(decode_group(data)), strict=True)
         delete_group(txn, key)
-    write_groups(txn, line, field, members)
+    write_groups(txn, line, field, members, LEVEL)
     return len(small)
 
 

@@ -166,7 +166,7 @@ class StateStore:
         for at in range(0, batch.rows.count, SEGMENT_ROWS):
             part = batch.rows.slice(at, min(at + SEGMENT_ROWS, batch.rows.count))
             oids = batch.oids[at : at + part.count]
-            self._write_arrays(txn, line.id, start + at, part, level)
+            self._write_arrays(txn, line.id, start + at, part)
             place = Location(line.id, start + at)
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
         fail_point("states.stored")
@@ -223,13 +223,13 @@ class StateStore:
             waiting, self._waiting = self._waiting, []
             self._enter_all(txn, waiting)
 
-    def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows, level: int) -> None:
+    def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows) -> None:
         groups = []
         for field, found in rows.arrays.items():
             oids = rowlib.column(rows, field)
             members = [(start + row, oids[row].tobytes(), array) for row, array in found]
             new = self._new_arrays(txn, members)
-            groups += [(field, *each) for each in write_groups(txn, line, field, new, level)]
+            groups += [(field, *each) for each in write_groups(txn, line, field, new)]
         if groups:
             index_groups(txn, self.index, line, groups)
 
