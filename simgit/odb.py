@@ -421,10 +421,19 @@ class ObjectDatabase:
         return decode_array(payload)
 
     def schema(self, txn: ReadTxn, oid: bytes) -> Schema:
-        """Return a schema."""
+        """Return a schema.
+
+        Raises:
+            Integrity: it is missing or damaged; nobody asks for one that nothing names.
+        """
         found = self._schemas.get(oid)
         if found is None:
-            decoded = self.object(txn, oid)
+            try:
+                decoded = self.object(txn, oid)
+            except NotFound as error:
+                raise Integrity(
+                    f"the schema '{oid.hex()}' is missing; see 'simgit fsck'"
+                ) from error
             if not isinstance(decoded, Schema):
                 raise Integrity(f"object '{oid.hex()}' is not a schema")
             found = self._schemas[bytes(oid)] = decoded

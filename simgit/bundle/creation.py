@@ -161,7 +161,7 @@ class _Creation:
         for _, kind, oid in rowlib.references(rows):
             if kind == "tree":
                 self._send_tree(txn, Oid(oid))
-        oids = self.odb.states.oids(txn, place.line, place.step, place.step + rows.count)
+        oids = self.odb.states.all_oids(txn, place.line, place.step, place.step + rows.count)
         before = [parents[0] if parents else NO_PARENT, *oids[:-1]]
         head = encode_head(parents, origin, rows.schema.oid, oids[-1], rows.count)
         self.out.put(records.STATES, head, *encode_rows(rows, before, arrays))
