@@ -17,8 +17,9 @@ from simgit.bundle.select import Selection, select
 from simgit.bundle.states import encode_head, encode_rows
 from simgit.codec import decode_name
 from simgit.errors import Integrity
+from simgit.loose import encode_loose, loose_base, loose_chunks
 from simgit.objects import Binding
-from simgit.odb import ObjectDatabase, encode_loose, loose_base, loose_chunks
+from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.refs import Refs
 from simgit.segment import rows as rowlib
