@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from simgit.errors import Integrity
 from simgit.oplog import WATCHED, Change, Fields, Key, Move, Operation, OperationLog, parse
-from simgit.refs import now, this_writer
 from simgit.settings import OPLOG_DAYS, OPLOG_KEEP, get_setting
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
 from simgit.storage.watched import WatchedWrite
+from simgit.writers import now, this_writer
 
 MAX_ARGUMENT: Final = 80
 MAX_ARGUMENTS: Final = 32

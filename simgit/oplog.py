@@ -15,11 +15,10 @@ from typing import Any, Final
 from simgit.errors import Integrity, NotFound
 from simgit.fieldtypes import BYTES, FLAG, INT, MAYBE_INT, TEXT, Types, check_fields
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import (
-    HEAD,
+from simgit.refnames import HEAD, RUNS
+from simgit.refrecords import (
     HEAD_TYPES,
     RUN_TYPES,
-    RUNS,
     TAG_TYPES,
     WRITER_TYPES,
     decode_oid,

@@ -8,7 +8,9 @@ from typing import Final
 from simgit.errors import Integrity
 from simgit.oplog import TABLE as OPERATIONS
 from simgit.oplog import OperationLog
-from simgit.refs import HEAD, TRIMMED, decode_entry
+from simgit.refnames import HEAD
+from simgit.refrecords import decode_entry
+from simgit.refs import TRIMMED
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _MANY: Final = 1 << 62

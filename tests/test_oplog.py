@@ -16,7 +16,8 @@ import pytest
 from simgit import Conflict, InvalidInput, NotFound, Repository, Storage
 from simgit.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journal, shortened
 from simgit.oplog import Change, Operation
-from simgit.refs import TagRef, this_writer
+from simgit.refrecords import TagRef
+from simgit.writers import this_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -429,9 +429,8 @@ def test_a_flush_that_failed_is_tried_again(background: bool) -> None:
     assert [repo.state(f"main@{i}").observation for i in range(11)] == list(range(11))
 
 
-def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def failed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a recorder of two states, the second of which failed to be stored."""
     rec = repo.recorder()
     rec.append(1)
     rec.flush()
@@ -444,6 +443,13 @@ def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
         rec.append(2)
         with pytest.raises(Storage):
             rec.flush()
+    return rec
+
+
+def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rec = failed(repo, monkeypatch)
     assert steps(repo) == 0
     rec.append(3)
     rec.close()
@@ -454,18 +460,7 @@ def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
 def test_a_conflict_after_a_failure_leaves_nothing_behind(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rec = repo.recorder()
-    rec.append(1)
-    rec.flush()
-
-    def fail(*args: Any) -> None:
-        raise Storage("pulled out")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Refs, "update_run", fail)
-        rec.append(2)
-        with pytest.raises(Storage):
-            rec.flush()
+    rec = failed(repo, monkeypatch)
     repo.commit(9, run="main")
     rec.append(3)
     with pytest.raises(Conflict):

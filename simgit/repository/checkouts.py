@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from simgit.errors import NotFound
 from simgit.objects import Tag
 from simgit.oid import Oid
-from simgit.refs import HEAD, RUNS, LogEntry, TagRef, now
+from simgit.refnames import HEAD, RUNS
+from simgit.refrecords import LogEntry, TagRef
 from simgit.repository.objects import ObjectOperations
 from simgit.storage.room import make_room
+from simgit.writers import now
 
 if TYPE_CHECKING:
     from simgit import worktree as files_on_disk

@@ -340,6 +340,17 @@ class StateStore:
             start += len(found)
         return out
 
+    def all_oids(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[bytes]:
+        """Return the recomputed oids of states that must be there.
+
+        Raises:
+            Integrity: one of them is missing or damaged.
+        """
+        found = self.oids(txn, line, start, stop)
+        if len(found) != stop - start:
+            raise Integrity(f"the state at {line}/{start + len(found)} is missing")
+        return found
+
     def _segment_oids(self, txn: ReadTxn, header: Header, start: int, stop: int) -> list[bytes]:
         """Return oids of rows of one block, the one with row ``start``."""
         number, within = divmod(start, BLOCK_ROWS)
