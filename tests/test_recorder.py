@@ -489,6 +489,35 @@ def test_the_blocks_own_error_is_the_one_to_see(repo: Repository) -> None:
     assert any("a.conflict-1" in note for note in caught.value.__notes__)
 
 
+class Interrupted(list[Any]):
+    """A list at whose first append Ctrl-C is pressed."""
+
+    def append(self, item: Any) -> None:
+        if not getattr(self, "pressed", False):
+            self.pressed = True
+            raise KeyboardInterrupt
+        super().append(item)
+
+
+@pytest.mark.parametrize("name", ["_observations", "_rewards", "_infos"])
+def test_an_interrupt_in_the_middle_of_an_append_loses_that_state_only(
+    repo: Repository, name: str
+) -> None:
+    rec = repo.recorder()
+    for i in range(3):
+        rec.append(i, 1, float(i), info={"i": i})
+    setattr(rec, name, Interrupted(getattr(rec, name)))
+    with pytest.raises(KeyboardInterrupt):
+        rec.append(9, 1, 9.0, info={"i": 9}, reset=True, attachments={"note": "nine"})
+    assert rec.pending == 3
+    rec.append(4, 1, 4.0, info={"i": 4})
+    rec.close()
+    assert [repo.state(f"main@{i}").observation for i in range(4)] == [0, 1, 2, 4]
+    newest = repo.state("main")
+    assert (newest.reset, newest.info) == (None, {"i": 4})
+    assert repo.attachments("main") == {}
+
+
 def test_a_completed_run_is_sealed_until_it_is_reopened(repo: Repository) -> None:
     rec = repo.recorder("a")
     rec.append(1)
