@@ -45,8 +45,9 @@ class Snapshots:
         episode_trigger: Trigger | None,
         step_trigger: Trigger | None,
         note: Callable[[Mapping[str, Any]], None],
+        driver: Driver | None = None,
     ) -> None:
-        """Take the user's choice; see ``Recorder``.
+        """Take the user's choice; see ``Recorder``. ``driver`` is one that is known already.
 
         Raises:
             InvalidInput: there is no such choice.
@@ -55,7 +56,8 @@ class Snapshots:
         if (isinstance(choice, str) and choice != "auto") or choice in (False, 0):
             raise InvalidInput(f"snapshots: '{choice}' is neither 'auto', a number nor None")
         self._driver = None if isinstance(choice, (str, int)) else choice
-        self._form = pack if self._driver is None else _as_it_is
+        self._known = driver
+        self._form = pack if self._driver is None and driver is None else _as_it_is
         self._is_on = choice is not None or triggered
         self._episode_trigger = episode_trigger
         self._step_trigger = step_trigger
@@ -141,7 +143,7 @@ class Snapshots:
 
     def _choose(self, env: Any) -> None:
         if self._driver is None:
-            self._driver = select(env)
+            self._driver = self._known or select(env)
             self._is_on = self._where() != "never"
             self._schedule.together = 2 if self._lead() else 1
 
