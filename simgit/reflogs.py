@@ -80,5 +80,5 @@ def expire_operations(txn: WriteTxn, before: int) -> int:
     if last is not None and last.until < before:
         for key, _ in txn.scan(OPERATIONS, newest.to_bytes(8, "big") + b"\0\0\0\1"):
             txn.delete(OPERATIONS, key)
-        log.put(txn, replace(last, changes=0, moves=()))
+        log.put(txn, replace(last, changes=0, moves=(), reverts=None))
     return gone

@@ -638,3 +638,14 @@ def test_a_forked_child_writes_an_operation_of_its_own(tmp_path: Path) -> None:
         pids = {operation.process["pid"] for operation in repo.operations()}
         assert pids == {os.getpid(), child}
         assert not repo.fsck().problems
+
+
+def test_an_undo_whose_changes_are_forgotten_is_not_redone(repo: Repository) -> None:
+    repo.commit(1)
+    repo.commit(2)
+    repo.undo()
+    repo.gc(grace=0, expire=0)
+    before = repo.operation().number
+    with pytest.raises(NotFound, match="nothing to redo"):
+        repo.redo()
+    assert repo.operation().number == before
