@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,6 +73,33 @@ def test_the_nearest_snapshot_is_taken(repo: Repository) -> None:
     assert plan(repo, "main@47") == drivers_plan(47, 40)
     assert plan(repo, "main@47").cost == 7
     assert plan(repo, "main@40").cost == 0
+
+
+@pytest.mark.parametrize("snapshots", ["auto", 20, None])
+def test_the_seconds_of_a_restore_are_told_beforehand(repo: Repository, snapshots: Any) -> None:
+    env = Recorder(
+        Slow(gym.make("CartPole-v1")), repo, snapshots=snapshots, provenance=False,
+        self_check=False,
+    )  # fmt: skip
+    env.reset(seed=5)
+    for i in range(60):
+        if any(env.step(i % 2)[2:4]):
+            env.reset()
+    env.flush()
+    assert plan(repo, "main@50").seconds is None
+    env.close()
+    found = plan(repo, "main@50")
+    assert found.seconds is not None
+    assert 0.002 * found.cost <= found.seconds < 0.02 * found.cost
+    begun = time.perf_counter()
+    restore(repo, "main@50")
+    assert time.perf_counter() - begun > 0.5 * found.seconds
+
+
+class Slow(gym.Wrapper[Any, Any, Any, Any]):
+    def step(self, action: Any) -> Any:
+        time.sleep(0.002)
+        return self.env.step(action)
 
 
 def drivers_plan(step: int, start: int) -> Any:

@@ -42,6 +42,11 @@ class Schedule:
         """What a step costs: the median of those that were timed, 0 if none was."""
         return sorted(self._steps)[len(self._steps) // 2] if self._steps else 0.0
 
+    @property
+    def is_timing(self) -> bool:
+        """Whether each step is timed."""
+        return len(self._steps) < SAMPLES
+
     def stepped(self, seconds: float) -> None:
         """Note what a step took."""
         self._steps.append(seconds)
@@ -69,8 +74,7 @@ class Schedule:
 
     def plan(self, count: int) -> None:
         """Say from which step on something is to be done, the next being the earliest."""
-        is_timing = not self._is_fixed and len(self._steps) < SAMPLES
-        self.next = count + 1 if is_timing else max(self.last + self.every, count + 1)
+        self.next = count + 1 if self.is_timing else max(self.last + self.every, count + 1)
 
     def is_due(self, count: int, reset: bool) -> bool:
         """Return whether a snapshot is to be taken now; at an episode's start it may come early."""

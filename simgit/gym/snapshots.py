@@ -72,7 +72,7 @@ class Snapshots:
     def next(self) -> int:
         """The first step at which there is something to do."""
         if not self._is_on:
-            return NEVER
+            return self._schedule.next if self._schedule.is_timing else NEVER
         return -1 if self._step_trigger is not None else min(self._schedule.next, self._second)
 
     @property
@@ -114,11 +114,10 @@ class Snapshots:
     def after_step(self, env: Any, count: int, seconds: float, ended: bool, target: Target) -> None:
         """Note what a step took, and take a snapshot if it is time to."""
         self._schedule.stepped(seconds)
-        if not self._is_on:
-            return
-        self._choose(env)
-        if self._where() == "any" and not ended:
-            self._after_plain_step(env, count, target)
+        if self._is_on:
+            self._choose(env)
+            if self._where() == "any" and not ended:
+                self._after_plain_step(env, count, target)
         self._schedule.plan(count)
 
     def _after_plain_step(self, env: Any, count: int, target: Target) -> None:

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import iterate
 from simgit.errors import Conflict, InvalidInput
 from simgit.gym.lanespec import describe_lanes
 from simgit.gym.remote import RemoteLane, parts_of, seed_of
-from simgit.gym.restore import Trust
+from simgit.gym.restore import STEP_SECONDS, Trust
 from simgit.gym.revival import VECTOR, Mode, batched, lanes_of, make_lanes, put_back
 from simgit.gym.schedule import NEVER
 from simgit.gym.selfcheck import SECONDS
@@ -206,9 +206,15 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         try:
             if self._unchecked and self._session.is_open:
                 self._check_itself()
+            self._note_seconds()
             self._session.end()
         finally:
             super().close(**kwargs)
+
+    def _note_seconds(self) -> None:
+        for i, each in enumerate(self._snapshots):
+            if self._session.is_open and self._session.is_new and each.step_seconds:
+                self._note(i, {STEP_SECONDS: each.step_seconds})
 
     def _check_itself(self) -> None:
         self._unchecked = False
