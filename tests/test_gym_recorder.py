@@ -645,3 +645,12 @@ def test_a_snapshot_that_cannot_be_taken_stops_no_script(repo: Repository) -> No
         play(env, 2, 9)
     assert snapshot_steps(repo) == [0, 1, 2]
     assert repo.run().metadata["snapshots"]["failed"] == "RuntimeError: no more"
+
+
+def test_a_run_that_is_of_no_environment_is_not_gone_on_with(repo: Repository) -> None:
+    repo.commit(np.zeros(4, "f4"), run="by-hand")
+    repo.recorder("empty").close()
+    with pytest.raises(InvalidInput, match="run 'by-hand' was not recorded from an environment"):
+        Recorder(cartpole(), repo, "by-hand")
+    assert repo.run("by-hand").step == 0
+    drive(Recorder(cartpole(), repo, "empty"), steps=3)  # nothing is in it yet
