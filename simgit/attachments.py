@@ -17,7 +17,7 @@ from simgit.failpoints import fail_point
 from simgit.objects import Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import check_name
+from simgit.refnames import check_name
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.trees import Data
 

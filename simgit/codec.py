@@ -12,6 +12,8 @@ from simgit.errors import Integrity, InvalidInput
 
 MAX_DEPTH: Final = 64
 _BIG, _TUPLE, _ARRAY, _COMPLEX = 1, 2, 3, 5
+_SHORT: Final = 32
+"""A string of fewer bytes has its length in the first byte of its encoding."""
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -41,7 +43,7 @@ def pack_record(record: dict[str, Any]) -> bytes:
 def _prepare(value: Any, path: str, depth: int) -> Any:
     """Return ``value`` made of the exact types that msgpack encodes in one way only."""
     kind = type(value)
-    if value is None or kind is bool or kind is float:
+    if value is None or kind is bool or kind is float or (kind is str and value.isascii()):
         return value
     if isinstance(value, str):
         return _text(value, path)
@@ -96,6 +98,9 @@ def _integer(value: int) -> Any:
 
 
 def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
+    if all(type(key) is str and len(key) < _SHORT and key.isascii() for key in value):
+        keys = sorted(value, key=_length_first)  # as their encodings are: the length comes first
+        return {key: _prepare(value[key], f"{path}.{key}", depth + 1) for key in keys}
     entries = []
     for key, item in value.items():
         if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
@@ -108,6 +113,10 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         entries.append((_pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))
     entries.sort(key=lambda entry: entry[0])
     return {plain: item for _, plain, item in entries}
+
+
+def _length_first(key: str) -> tuple[int, str]:
+    return len(key), key
 
 
 def _sequence(value: Any, path: str, depth: int) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from simgit.errors import InvalidInput
-from simgit.refs import fold
+from simgit.refnames import fold
 
 RESERVED: Final = ".simgit"
 MAX_COMPONENT: Final = 255

@@ -23,11 +23,14 @@ from simgit.failpoints import fail_point
 from simgit.freeze import freeze
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import MAX_NAME, Refs, RunRef, moved, now, this_writer
+from simgit.refnames import MAX_NAME
+from simgit.refrecords import RunRef, moved
+from simgit.refs import Refs
 from simgit.segment.batches import Columns
 from simgit.segment.states import Batch, Tip
 from simgit.storage.base import WriteTxn
 from simgit.trees import Data, plan
+from simgit.writers import now, this_writer
 from simgit.writing import (
     pending_tip,
     prepare,

@@ -252,4 +252,4 @@ def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
 
 def oids_of(odb: ObjectDatabase, txn: ReadTxn, stretch: Stretch) -> list[Oid]:
     """Return the recomputed oids of a stretch."""
-    return [Oid(oid) for oid in odb.states.oids(txn, stretch.line, stretch.start, stretch.stop)]
+    return [Oid(oid) for oid in odb.states.all_oids(txn, stretch.line, stretch.start, stretch.stop)]

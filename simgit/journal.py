@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from simgit.errors import Integrity
 from simgit.oplog import WATCHED, Change, Fields, Key, Move, Operation, OperationLog, parse
-from simgit.refs import now, this_writer
 from simgit.settings import OPLOG_DAYS, OPLOG_KEEP, get_setting
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
 from simgit.storage.watched import WatchedWrite
+from simgit.writers import now, this_writer
 
 MAX_ARGUMENT: Final = 80
 MAX_ARGUMENTS: Final = 32
@@ -73,7 +73,7 @@ class JournalTxn(WatchedWrite):
         for key, before in self.before.items():
             after = self._txn.get(*key)
             if after != before:
-                old, new = _parsed(key, before), parse(key, after)
+                old, new = _parsed(key, before), parse(key, after, True)
                 if old != new:  # not only a run's writer
                     found.append(Change(key, old, new))
         return found
@@ -178,18 +178,14 @@ class Journal(Storage):
 
     def _begin(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
         number, time, pid = self._log.newest(txn) + 1, now(), os.getpid()
-        rows = {}
-        for row, whole in enumerate(changes, 1):
-            change = Change.between(whole.key, whole.old, whole.new)
-            self._log.put_change(txn, number, row, change)
-            if change.ref is not None:
-                rows[change.key] = row, change
+        parts = [Change.between(whole.key, whole.old, whole.new) for whole in changes]
+        rows = {part.key: (row, part) for row, part in enumerate(parts, 1) if part.ref is not None}
         operation = Operation(
             number, self._command, self._arguments, time, time, _process(pid), self._session,
             self._reverts, self._files, tuple(recorded.moves), len(changes),
             self._program,
         )  # fmt: skip
-        stored = self._log.put(txn, operation)
+        stored = self._log.add(txn, operation, parts)
         if number % _EXPIRE_EVERY == 0:
             expire(self._log, txn)
         return _Written(operation, stored, pid, rows)

@@ -215,7 +215,7 @@ def _names(
 ) -> tuple[list[Oid], list[tuple[Oid, ...]]]:
     line = read_line(txn, part.line)
     first = max(line.step, part.start - 1)
-    oids = list(map(Oid, odb.states.oids(txn, part.line, first, part.stop)))
+    oids = list(map(Oid, odb.states.all_oids(txn, part.line, first, part.stop)))
     if first < part.start:
         return oids[1:], [(oid,) for oid in oids[:-1]]
     above = tuple(Oid(oid) for oid in line.parents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Final
@@ -370,3 +370,15 @@ def decode_object(kind: str, payload: bytes) -> Decodable:
 
 NO_ORIGIN: Final = Spec({})
 EMPTY_SCHEMA: Final = Schema()
+
+
+def links_of(thing: Decodable) -> Iterator[bytes]:
+    """Yield the oids that an object refers to."""
+    if isinstance(thing, Tree):
+        yield from (entry.oid for entry in thing.entries)
+    elif isinstance(thing, Binding):
+        yield from (thing.state, thing.target)
+    elif isinstance(thing, Tag):
+        yield thing.target
+    elif isinstance(thing, Run):
+        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

@@ -10,7 +10,6 @@ The encoding's highest bit says that the body lies elsewhere (see ``bodies``).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
@@ -22,11 +21,23 @@ from simgit.bodies import INLINE, body_size, delete_body, get_body, put_body
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
+from simgit.loose import (
+    CHUNK_ITEM,
+    ENCODINGS,
+    HEAD,
+    LEVEL,
+    Encoding,
+    chunk_items,
+    decode_delta,
+    decode_full,
+    encode_delta,
+    encode_full,
+    loose_base,
+)
 from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
 from simgit.oid import OID_SIZE, Oid, hash_object, object_header
 from simgit.pending import CHUNK, OBJECT, note_in_flight
 from simgit.recent import Recent
-from simgit.residuals import decode_residual, encode_residual, word_size
 from simgit.schema import Schema
 from simgit.segment.header import Location
 from simgit.segment.pack import compress, decompress
@@ -34,17 +45,11 @@ from simgit.segment.packing import hash_array
 from simgit.segment.states import StateStore
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
 
-_HEAD: Final = struct.Struct("<BBQ")
-_RAW, _ZSTD, _CHUNKS = range(3)
-_FULL, _DELTA = 5, 6  # arrays, see residuals; 3 and 4 were tried before the first release
 _ELSEWHERE: Final = 0x80
-_ENCODINGS: Final = (_RAW, _ZSTD, _CHUNKS, _FULL, _DELTA)
 MAX_DELTA_DEPTH: Final = 32
 CHUNKED_SIZE: Final = 64 << 10
 """A blob of this many bytes or more is cut into chunks."""
-_CHUNK: Final = struct.Struct("<32sI")
 _FLUSH_BYTES: Final = 8 << 20
-_LEVEL: Final = 3
 
 
 class ObjectDatabase:
@@ -99,23 +104,23 @@ class ObjectDatabase:
         """Store an object that is given by its payload."""
         oid = hash_object(kind, payload)
         if txn.get("objects", oid) is None:
-            body = compress(payload, _LEVEL) if len(payload) > 64 else payload
-            encoding = _ZSTD if len(body) < len(payload) else _RAW
+            body = compress(payload, LEVEL) if len(payload) > 64 else payload
+            encoding = Encoding.ZSTD if len(body) < len(payload) else Encoding.RAW
             self._store(txn, oid, kind, encoding, len(payload), body if encoding else payload)
         return oid
 
     def _store(
         self, txn: WriteTxn, oid: bytes, kind: str, encoding: int, size: int, body: bytes
     ) -> None:
-        if len(body) > INLINE and encoding != _CHUNKS:
+        if len(body) > INLINE and encoding != Encoding.CHUNKS:
             encoding, body = encoding | _ELSEWHERE, put_body(txn, body)
-        txn.put("objects", oid, _HEAD.pack(KIND_CODES[kind], encoding, size) + body)
+        txn.put("objects", oid, HEAD.pack(KIND_CODES[kind], encoding, size) + body)
 
     def drop(self, txn: WriteTxn, oid: bytes) -> bool:
         """Remove a loose object; return whether it was there. Nothing may need it any more."""
         value = txn.get("objects", oid)
         if value is not None and value[1] & _ELSEWHERE:
-            delete_body(txn, value[_HEAD.size :])
+            delete_body(txn, value[HEAD.size :])
         return txn.delete("objects", oid)
 
     def drop_chunk(self, txn: WriteTxn, name: bytes) -> bool:
@@ -125,16 +130,16 @@ class ObjectDatabase:
     def chunks(self, txn: ReadTxn, oid: bytes) -> list[bytes]:
         """Return the names of the chunks that a loose object is stored in, none if it is not."""
         value = txn.get("objects", oid)
-        if value is None or value[1] != _CHUNKS:
+        if value is None or value[1] != Encoding.CHUNKS:
             return []
-        return [_CHUNK.unpack(item)[0] for item in _chunk_items(value[_HEAD.size :])]
+        return [CHUNK_ITEM.unpack(item)[0] for item in chunk_items(value[HEAD.size :])]
 
     def stored_size(self, txn: ReadTxn, oid: bytes) -> int:
         """Return the bytes that a loose object takes in the tables, its chunks not included."""
         value = txn.get("objects", oid)
         if value is None:
             return 0
-        elsewhere = body_size(value[_HEAD.size :]) if value[1] & _ELSEWHERE else 0
+        elsewhere = body_size(value[HEAD.size :]) if value[1] & _ELSEWHERE else 0
         return OID_SIZE + len(value) + elsewhere
 
     def loose_kinds(self, txn: ReadTxn) -> dict[bytes, str]:
@@ -170,13 +175,13 @@ class ObjectDatabase:
         value = txn.get("objects", oid)
         if value is None:
             return None
-        if len(value) < _HEAD.size:
+        if len(value) < HEAD.size:
             raise Integrity(f"object '{oid.hex()}' is damaged")
-        code, encoding, size = _HEAD.unpack_from(value)
+        code, encoding, size = HEAD.unpack_from(value)
         if not encoding & _ELSEWHERE:
             return value
-        body = get_body(txn, value[_HEAD.size :])
-        return _HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
+        body = get_body(txn, value[HEAD.size :])
+        return HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
 
     def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
         """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
@@ -188,16 +193,16 @@ class ObjectDatabase:
     def put_loose(self, txn: WriteTxn, oid: Oid, array: AnyArray, base: Oid | None = None) -> None:
         """Store an array loose, whether or not it is stored with a state too."""
         payload = encode_array(array)
-        best, body = _FULL, _encode_full(payload)
+        best, body = Encoding.FULL, encode_full(payload)
         if base is not None and base != oid:
             against = self._delta_base(txn, base, payload)
             if against is not None:
                 depth, before = against
-                delta = base + bytes([depth + 1]) + _encode_delta(payload, before)
+                delta = base + bytes([depth + 1]) + encode_delta(payload, before)
                 if len(delta) < len(body):
-                    best, body = _DELTA, delta
+                    best, body = Encoding.DELTA, delta
         if len(body) >= len(payload):
-            best, body = _RAW, payload
+            best, body = Encoding.RAW, payload
         self._store(txn, oid, "array", best, len(payload), body)
         self._recent.keep(oid, payload)
 
@@ -235,7 +240,7 @@ class ObjectDatabase:
             if hasher is not None:
                 hasher.update(chunk)
             name = blake3(chunk).digest()
-            chunks.append(_CHUNK.pack(name, len(chunk)))
+            chunks.append(CHUNK_ITEM.pack(name, len(chunk)))
             pending.append((name, chunk))
             total += len(chunk)
             if len(pending) * 32768 > _FLUSH_BYTES:
@@ -255,7 +260,7 @@ class ObjectDatabase:
                     hasher.update(self.chunk(txn, item))
             oid = Oid(hasher.digest())
             if txn.get("objects", oid) is None:
-                self._store(txn, oid, "blob", _CHUNKS, total, b"".join(chunks))
+                self._store(txn, oid, "blob", Encoding.CHUNKS, total, b"".join(chunks))
             self.expect(txn, oid)
         return oid
 
@@ -272,7 +277,7 @@ class ObjectDatabase:
             return
         for name, chunk in pending:
             if txn.get("chunks", name) is None:
-                packed = compress(chunk, _LEVEL)
+                packed = compress(chunk, LEVEL)
                 value = b"\1" + packed if len(packed) < len(chunk) else b"\0" + chunk
                 txn.put("chunks", name, value)
             note_in_flight(txn, CHUNK + name)
@@ -290,7 +295,7 @@ class ObjectDatabase:
         value = self.loose(txn, oid)
         if value is None:
             return None
-        return value[_HEAD.size + OID_SIZE] if _HEAD.unpack_from(value)[1] == _DELTA else 0
+        return value[HEAD.size + OID_SIZE] if HEAD.unpack_from(value)[1] == Encoding.DELTA else 0
 
     def exists(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return whether there is an object of this name."""
@@ -330,21 +335,21 @@ class ObjectDatabase:
         Raises:
             Integrity: it is damaged, or needs what is missing.
         """
-        if len(value) < _HEAD.size:
+        if len(value) < HEAD.size:
             raise Integrity(f"object '{oid.hex()}' is damaged")
-        code, encoding, size = _HEAD.unpack_from(value)
-        body = value[_HEAD.size :]
+        code, encoding, size = HEAD.unpack_from(value)
+        body = value[HEAD.size :]
         kind = KIND_NAMES.get(code)
-        if kind is None or encoding not in _ENCODINGS:
+        if kind is None or encoding not in ENCODINGS:
             raise Integrity(f"object '{oid.hex()}' is of an unknown kind or encoding")
-        if encoding == _CHUNKS:
-            payload = b"".join(self.chunk(txn, item) for item in _chunk_items(body))
-        elif encoding == _DELTA:
+        if encoding == Encoding.CHUNKS:
+            payload = b"".join(self.chunk(txn, item) for item in chunk_items(body))
+        elif encoding == Encoding.DELTA:
             payload = self._decode_delta(txn, oid, body, size, depth)
-        elif encoding == _FULL:
-            payload = _decode_full(body, size)
+        elif encoding == Encoding.FULL:
+            payload = decode_full(body, size)
         else:
-            payload = decompress(body, size) if encoding == _ZSTD else body
+            payload = decompress(body, size) if encoding == Encoding.ZSTD else body
         if len(payload) != size:
             raise Integrity(f"object '{oid.hex()}' is damaged: its length is wrong")
         return kind, payload
@@ -356,10 +361,10 @@ class ObjectDatabase:
         _, before = self.decode_loose(txn, body[:OID_SIZE], value, depth - 1)
         if len(before) != size:
             raise Integrity(f"object '{oid.hex()}' is a difference to one of another size")
-        return _decode_delta(memoryview(body)[OID_SIZE + 1 :], before)
+        return decode_delta(memoryview(body)[OID_SIZE + 1 :], before)
 
     def chunk(self, txn: ReadTxn, item: bytes) -> bytes:
-        name, size = _CHUNK.unpack(item)
+        name, size = CHUNK_ITEM.unpack(item)
         value = txn.get("chunks", name)
         if value is None:
             raise Integrity(f"chunk '{name.hex()}' is missing")
@@ -371,14 +376,14 @@ class ObjectDatabase:
     def payload_size(self, txn: ReadTxn, oid: bytes) -> int:
         """Return the bytes of an object's payload; of a loose one without reading it."""
         value = txn.get("objects", oid)
-        return int(_HEAD.unpack_from(value)[2]) if value else len(self.get(txn, oid)[1])
+        return int(HEAD.unpack_from(value)[2]) if value else len(self.get(txn, oid)[1])
 
     def blob_size(self, txn: ReadTxn, oid: bytes) -> int:
         """Return the number of bytes of a blob without reading them."""
         value = txn.get("objects", oid)
         if value is None or value[0] != KIND_CODES["blob"]:
             raise NotFound(f"blob '{oid.hex()}' not found")
-        return int(_HEAD.unpack_from(value)[2])
+        return int(HEAD.unpack_from(value)[2])
 
     def stream_blob(self, oid: bytes) -> Iterator[bytes]:
         """Yield a blob's bytes piece by piece; the last piece comes only if the name matches.
@@ -390,12 +395,12 @@ class ObjectDatabase:
         with self.read() as txn:
             size = self.blob_size(txn, oid)
             value = txn.get("objects", oid) or b""
-            if value[1] != _CHUNKS:
+            if value[1] != Encoding.CHUNKS:
                 yield self.get(txn, oid)[1]
                 return
         hasher = blake3(object_header("blob", size))
         held = b""
-        for item in _chunk_items(value[_HEAD.size :]):
+        for item in chunk_items(value[HEAD.size :]):
             if held:
                 yield held
             with self.read() as txn:  # short transactions: a slow consumer must not pin pages
@@ -421,10 +426,19 @@ class ObjectDatabase:
         return decode_array(payload)
 
     def schema(self, txn: ReadTxn, oid: bytes) -> Schema:
-        """Return a schema."""
+        """Return a schema.
+
+        Raises:
+            Integrity: it is missing or damaged; nobody asks for one that nothing names.
+        """
         found = self._schemas.get(oid)
         if found is None:
-            decoded = self.object(txn, oid)
+            try:
+                decoded = self.object(txn, oid)
+            except NotFound as error:
+                raise Integrity(
+                    f"the schema '{oid.hex()}' is missing; see 'simgit fsck'"
+                ) from error
             if not isinstance(decoded, Schema):
                 raise Integrity(f"object '{oid.hex()}' is not a schema")
             found = self._schemas[bytes(oid)] = decoded
@@ -461,75 +475,5 @@ class ObjectDatabase:
         return place
 
 
-def loose_size(value: bytes) -> int:
-    """Return how many bytes the payload of a loose object has.
-
-    Raises:
-        Integrity: the value is too short to say so.
-    """
-    if len(value) < _HEAD.size:
-        raise Integrity("a loose object is damaged")
-    return int(_HEAD.unpack_from(value)[2])
-
-
-def loose_base(value: bytes) -> Oid | None:
-    """Return the array that a loose one is stored as the difference to, None if it is not."""
-    if _HEAD.unpack_from(value)[1] != _DELTA:
-        return None
-    return Oid(value[_HEAD.size : _HEAD.size + OID_SIZE])
-
-
-def loose_chunks(value: bytes) -> list[bytes] | None:
-    """Return the chunks of a loose blob that lies in chunks, None if it does not."""
-    return _chunk_items(value[_HEAD.size :]) if value[1] == _CHUNKS else None
-
-
-def encode_loose(kind: str, payload: bytes) -> bytes:
-    """Return an object as it could lie loose, by itself and with its body."""
-    encoding, body = _RAW, payload
-    packed = _encode_full(payload) if kind == "array" else compress(payload, _LEVEL)
-    if len(packed) < len(payload):
-        encoding, body = _FULL if kind == "array" else _ZSTD, packed
-    return _HEAD.pack(KIND_CODES[kind], encoding, len(payload)) + body
-
-
 def _nothing() -> None:
     pass
-
-
-def _chunk_items(body: bytes) -> list[bytes]:
-    if len(body) % _CHUNK.size:
-        raise Integrity("the list of a blob's chunks is damaged")
-    return [body[i : i + _CHUNK.size] for i in range(0, len(body), _CHUNK.size)]
-
-
-def _encode_full(payload: bytes) -> bytes:
-    """Return an array's payload: u16 size ‖ header ‖ coded elements."""
-    dtype, _, offset = split_array(payload)
-    coded = encode_residual(memoryview(payload)[offset:], word_size(dtype))
-    return struct.pack("<H", offset) + payload[:offset] + coded
-
-
-def _decode_full(body: bytes, size: int) -> bytes:
-    offset = int.from_bytes(body[:2], "little")
-    head = body[2 : 2 + offset]
-    if len(head) != offset or size < offset or offset == 0:
-        raise Integrity("an array is damaged")
-    dtype, _, start = split_array(head, size)  # before anything of that size is allocated
-    if start != offset:
-        raise Integrity("an array is damaged")
-    coded = memoryview(body)[2 + offset :]
-    return head + decode_residual(coded, size - offset, word_size(dtype))
-
-
-def _encode_delta(payload: bytes, before: bytes) -> bytes:
-    """Return the coded difference to an array of the same header."""
-    dtype, _, offset = split_array(payload)
-    elements = memoryview(payload)[offset:]
-    return encode_residual(elements, word_size(dtype), memoryview(before)[offset:])
-
-
-def _decode_delta(coded: memoryview, before: bytes) -> bytes:
-    dtype, _, offset = split_array(before)
-    elements = memoryview(before)[offset:]
-    return before[:offset] + decode_residual(coded, len(elements), word_size(dtype), elements)

@@ -81,4 +81,4 @@ def _is_repair(txn: ReadTxn, number: int) -> bool:
         operation = OperationLog().find(txn, number)
     except SimgitError:
         return False
-    return operation is not None and operation.command == "fsck"
+    return operation is not None and operation.command.startswith("fsck")

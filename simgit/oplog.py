@@ -15,11 +15,10 @@ from typing import Any, Final
 from simgit.errors import Integrity, NotFound
 from simgit.fieldtypes import BYTES, FLAG, INT, MAYBE_INT, TEXT, Types, check_fields
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import (
-    HEAD,
+from simgit.refnames import HEAD, RUNS
+from simgit.refrecords import (
     HEAD_TYPES,
     RUN_TYPES,
-    RUNS,
     TAG_TYPES,
     WRITER_TYPES,
     decode_oid,
@@ -44,8 +43,13 @@ HEAD_KEY: Final = ("refs", HEAD.encode())
 # --- what was there ----------------------------------------------------------------------------
 
 
-def parse(key: Key, value: bytes | None) -> Fields | None:
+def parse(key: Key, value: bytes | None, is_new: bool = False) -> Fields | None:
     """Return what a ref or a binding says, as the log keeps it; HEAD always says something.
+
+    Args:
+        key: its key.
+        value: what is stored.
+        is_new: whether this transaction has written it: then its fields need no check.
 
     Raises:
         Integrity: it is damaged.
@@ -55,7 +59,9 @@ def parse(key: Key, value: bytes | None) -> Fields | None:
     if key[0] == "attachments":
         return {"binding": value}
     record = unpack_ref(value)
-    check_fields(record, RUN_TYPES if is_run(key) else _side_types(key), "a ref", key != HEAD_KEY)
+    if not is_new:
+        types = RUN_TYPES if is_run(key) else _side_types(key)
+        check_fields(record, types, "a ref", key != HEAD_KEY)
     record.pop("writer", None)  # who writes a run is true now or not at all
     return record
 
@@ -109,9 +115,8 @@ class Change:
     def between(cls, key: Key, old: Fields | None, new: Fields | None) -> Change:
         """Return the change from one record of a key to another."""
         if is_run(key) and old is not None and new is not None:
-            there = old.get
-            names = [n for n, v in new.items() if there(n) != v and not same(there(n), v)]
-            old, new = {n: there(n) for n in names}, {n: new[n] for n in names}
+            names = [name for name, value in new.items() if not same(old.get(name), value)]
+            old, new = {name: old.get(name) for name in names}, {name: new[name] for name in names}
         return cls(key, old, new)
 
     @property
@@ -348,8 +353,19 @@ class OperationLog:
 
     # --- writing ---
 
+    def add(self, txn: WriteTxn, operation: Operation, changes: Iterable[Change]) -> bytes:
+        """Store a new operation with its changes; return what is stored of it without them.
+
+        In the order of their keys, behind everything else: so pages are filled.
+        """
+        value = operation.encode()
+        txn.append(TABLE, _key(operation.number, 0), value)
+        for row, change in enumerate(changes, 1):
+            txn.append(TABLE, _key(operation.number, row), change.encode())
+        return value
+
     def put(self, txn: WriteTxn, operation: Operation) -> bytes:
-        """Store what was done; return what is stored."""
+        """Store what was done further; return what is stored."""
         value = operation.encode()
         txn.put(TABLE, _key(operation.number, 0), value)
         return value

@@ -26,7 +26,8 @@ from simgit.writing import (
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
 
-_NOTHING: Final = {type(None)}
+_EMPTY: Final[dict[str, Any]] = {}
+"""The info of states that have an empty one."""
 
 
 class Recorder(RecorderBase):
@@ -40,13 +41,23 @@ class Recorder(RecorderBase):
         self, odb: ObjectDatabase, lane: Lane, policy: FlushPolicy, background: bool
     ) -> None:
         super().__init__(odb, [lane], policy, background)
-        self._rows: list[tuple[Any, ...]] = []
+        self._begin()
         self._attached: list[Attached] = []
         self._has_states = lane.tip is not None
         self._dtype: np.dtype[Any] | None = None
         self._shape: tuple[int, ...] = ()
+        self._every, self._most = policy.every, policy.bytes
+
+    def _begin(self) -> None:
+        """Begin to buffer: a list for each field that most states have, the others by row."""
+        self._observations: list[Any] = []
+        self._actions: list[Any] = []
+        self._rewards: list[Any] = []
+        self._terminated: list[Any] = []
+        self._truncated: list[Any] = []
+        self._infos: list[Any] = []
+        self._rare: dict[str, dict[int, Any]] = {}
         self._bytes = 0
-        self._every = policy.every
 
     def __enter__(self) -> Recorder:
         return self
@@ -65,7 +76,7 @@ class Recorder(RecorderBase):
     @property
     def pending(self) -> int:
         """How many states are buffered."""
-        return len(self._rows)
+        return len(self._observations)
 
     def append(
         self,
@@ -119,23 +130,32 @@ class Recorder(RecorderBase):
         if type(truncated) is not bool and truncated is not None:
             truncated = freeze_flag(truncated, "truncated")
         if info is not None:
-            info = {} if type(info) is dict and not info else freeze(info, "info")
-        if reset is not None:
-            reset = freeze_reset(reset)
-        if files is not None:
-            files = Oid(freeze_files(files))
-        if message is not None:
-            message = freeze_message(message)
-        row = (observation, action, reward, terminated, truncated, info, reset, files, message)
-        if observation is None and all(each is None or each is ABSENT for each in row):
-            raise InvalidInput("a state without any field cannot be recorded")
-        if attachments:
-            self._attach(len(self._rows), attachments)
-        self._rows.append(row)
+            info = _EMPTY if type(info) is dict and not info else freeze(info, "info")
+        rare = None
+        if reset is not None or files is not None or message is not None:
+            rare = _freeze_rare(reset, files, message)
         if (
-            len(self._rows) >= self._every
+            observation is None
+            and not rare
+            and _are_none(action, reward, terminated, truncated, info)
+        ):
+            raise InvalidInput("a state without any field cannot be recorded")
+        try:
+            if rare or attachments:
+                self._keep_rare(rare, attachments)
+            self._observations.append(observation)
+            self._actions.append(action)
+            self._rewards.append(reward)
+            self._terminated.append(terminated)
+            self._truncated.append(truncated)
+            self._infos.append(info)
+        except BaseException:
+            self._even_out()  # Ctrl-C comes between any two of them
+            raise
+        if (
+            len(self._observations) >= self._every
             or _clock() >= self._due_at
-            or self._bytes > self._policy.bytes
+            or self._bytes > self._most
             or ((terminated or truncated) and self._policy.episodes)
         ):
             self._start_flush()
@@ -156,11 +176,38 @@ class Recorder(RecorderBase):
                 is no state yet.
         """
         self._check_open()
-        if not self._rows and not self._has_states:
+        if not self._observations and not self._has_states:
             raise InvalidInput(f"there is no state yet to attach '{name}' to", name=name)
-        self._attach(len(self._rows) - 1, {name: data})
-        if self._bytes > self._policy.bytes:
+        self._attach(len(self._observations) - 1, {name: data})
+        if self._bytes > self._most:
             self._start_flush()
+
+    def _keep_rare(
+        self, fields: Mapping[str, Any] | None, attachments: Mapping[str, Any] | None
+    ) -> None:
+        """Keep what few states have, for the state that is appended next."""
+        row = len(self._observations)
+        if attachments:
+            self._attach(row, attachments)
+        for name, value in (fields or {}).items():
+            self._rare.setdefault(name, {})[row] = value
+
+    def _even_out(self) -> None:
+        """Forget what was kept of a state that was not appended as a whole."""
+        lists = self._lists()
+        count = min(map(len, lists))
+        for each in lists:
+            del each[count:]
+        for found in self._rare.values():
+            found.pop(count, None)
+        self._attached = [each for each in self._attached if each[0] < count]
+
+    def _lists(self) -> list[list[Any]]:
+        """Return the buffers of the first six fields."""
+        return [
+            self._observations, self._actions, self._rewards, self._terminated, self._truncated,
+            self._infos,
+        ]  # fmt: skip
 
     def _attach(self, row: int, data: Mapping[str, Any]) -> None:
         planned = [(row, name, freeze_data(name, each)) for name, each in data.items()]
@@ -171,7 +218,7 @@ class Recorder(RecorderBase):
         """Begin a stretch of arrays of one form, or leave the one that was begun."""
         dtype = storable_dtype(observation.dtype, "observation")
         plain = dtype == observation.dtype and dtype.kind != "b"
-        if self._rows or not plain or observation.ndim > MAX_NDIM:
+        if self._observations or not plain or observation.ndim > MAX_NDIM:
             return self._other(observation)
         self._dtype, self._shape = observation.dtype, observation.shape
         self._bytes += observation.nbytes
@@ -180,7 +227,7 @@ class Recorder(RecorderBase):
     def _other(self, observation: Any) -> Any:
         frozen = freeze(observation, "observation")
         if self._dtype is not None:
-            self._rows = [(self._array(row[0]), *row[1:]) for row in self._rows]
+            self._observations = list(map(self._array, self._observations))
             self._dtype = None
         self._bytes += _size(frozen)
         return frozen
@@ -191,18 +238,25 @@ class Recorder(RecorderBase):
         return np.frombuffer(raw, self._dtype).reshape(self._shape)
 
     def _take(self) -> list[Work]:
-        rows, self._rows, self._bytes = self._rows, [], 0
+        count = len(self._observations)
+        columns = self._columns()
         attached, self._attached = self._attached, []
-        if not rows and not attached:
+        self._begin()
+        if not count and not attached:
             return []
         self._has_states = True
-        return [Work(self._lanes[0], self._columns(rows), attached)]
+        return [Work(self._lanes[0], columns, attached)]
 
-    def _columns(self, rows: list[tuple[Any, ...]]) -> Columns:
-        columns: dict[str, Column] = {}
-        for name, values in zip(FIELDS, map(list, zip(*rows, strict=True)), strict=False):
-            if set(map(type, values)) != _NOTHING:
-                columns[name] = values
+    def _columns(self) -> Columns:
+        """Return what is buffered as columns, those left out that no state has."""
+        count = len(self._observations)
+        found = zip(FIELDS, self._lists(), strict=False)
+        columns: dict[str, Column] = {
+            name: values for name, values in found if any(each is not None for each in values)
+        }
+        for name in FIELDS:
+            if name in self._rare:
+                columns[name] = _spread(self._rare[name], count)
         if self._dtype is not None:
             self._take_arrays(columns)
         return columns
@@ -217,6 +271,28 @@ class Recorder(RecorderBase):
             columns["observation"] = list(map(self._array, raw))
         else:
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
+
+
+def _freeze_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
+    """Return the fields that few states have, without those that this one has not."""
+    given = {
+        "reset": freeze_reset(reset),
+        "files": None if files is None else Oid(freeze_files(files)),
+        "message": None if message is None else freeze_message(message),
+    }
+    return {name: each for name, each in given.items() if each is not None and each is not ABSENT}
+
+
+def _are_none(*values: Any) -> bool:
+    return all(each is None for each in values)
+
+
+def _spread(found: Mapping[int, Any], count: int) -> list[Any]:
+    """Return a column of some rows' values."""
+    column: list[Any] = [None] * count
+    for row, value in found.items():
+        column[row] = value
+    return column
 
 
 def _size(frozen: Any) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from simgit.errors import Integrity
 from simgit.oplog import TABLE as OPERATIONS
 from simgit.oplog import OperationLog
-from simgit.refs import HEAD, TRIMMED, decode_entry
+from simgit.refnames import HEAD
+from simgit.refrecords import decode_entry
+from simgit.refs import TRIMMED
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _MANY: Final = 1 << 62
@@ -52,20 +53,6 @@ def _expire(txn: WriteTxn, ref: bytes, before: int) -> int:
     return len(keys)
 
 
-def first_entry(txn: ReadTxn, ref: bytes) -> int:
-    """Return the number of the oldest entry that a reflog must have.
-
-    Raises:
-        Integrity: the number is damaged.
-    """
-    value = txn.get("meta", TRIMMED + ref)
-    if value is not None and len(value) != 8:
-        raise Integrity(
-            f"the first entry of the reflog of '{ref.decode(errors='replace')}' is lost"
-        )
-    return 0 if value is None else int.from_bytes(value, "big")
-
-
 def expire_operations(txn: WriteTxn, before: int) -> int:
     """Remove the operations that last wrote before a time; return how many.
 
@@ -78,5 +65,5 @@ def expire_operations(txn: WriteTxn, before: int) -> int:
     if last is not None and last.until < before:
         for key, _ in txn.scan(OPERATIONS, newest.to_bytes(8, "big") + b"\0\0\0\1"):
             txn.delete(OPERATIONS, key)
-        log.put(txn, replace(last, changes=0, moves=()))
+        log.put(txn, replace(last, changes=0, moves=(), reverts=None))
     return gone

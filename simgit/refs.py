@@ -7,262 +7,34 @@ meta: "fold" ‖ 00 ‖ folded ref name  -> the name as it is spelt
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-import time
-import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from pathlib import Path
-from types import NoneType
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
-from simgit.codec import decode_name, pack_record, unpack_value
-from simgit.errors import AlreadyExists, Conflict, Integrity, InvalidInput, NotFound
+from simgit.codec import decode_name
+from simgit.errors import AlreadyExists, Conflict, Integrity, NotFound
 from simgit.failpoints import fail_point
-from simgit.fieldtypes import (
-    BYTES,
-    INT,
-    MAYBE_BYTES,
-    MAYBE_INT,
-    MAYBE_TEXT,
-    TEXT,
-    Types,
-    check_fields,
+from simgit.fieldtypes import check_fields
+from simgit.oid import Oid
+from simgit.refnames import HEAD, RUNS, TAGS, check_name, fold
+from simgit.refrecords import (
+    HEAD_TYPES,
+    LogEntry,
+    RunRef,
+    TagRef,
+    decode_oid,
+    decode_ref,
+    decode_run,
+    pack_ref,
+    ref_fields,
+    unpack_ref,
 )
-from simgit.oid import OID_SIZE, Oid
-from simgit.segment.header import Location
-from simgit.segment.pack import CHECKSUM_SIZE, checksum
-from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.writers import now
 
-HEAD: Final = "HEAD"
-RUNS: Final = "runs/"
-TAGS: Final = "tags/"
 TRIMMED: Final = b"trimmed\0"
 """With a ref's name behind it: where in ``meta`` the number of its reflog's oldest entry stands."""
-STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
-MAX_NAME: Final = 200
-_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
-_REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?)$")
-
-
-def check_name(name: str, what: str = "run") -> str:
-    """Return ``name`` if a run or tag may have it: git's check-ref-format, and no revision.
-
-    Raises:
-        InvalidInput: it may not; the message says why.
-    """
-    reason = None
-    components = name.split("/")
-    if not name or name in ("@", HEAD):
-        reason = "the name is empty or reserved"
-    elif _FORBIDDEN.search(name):
-        reason = "it contains a character or sequence that revisions need"
-    elif any(part.startswith(".") or part.endswith(".lock") or not part for part in components):
-        reason = "a component is empty, begins with '.' or ends with '.lock'"
-    elif name.endswith(".") or name.startswith("-"):
-        reason = "it ends with '.' or begins with '-'"
-    elif _REVISION_LIKE.search(name):
-        reason = "it reads as a step or an episode of another run"
-    elif len(name.encode(errors="replace")) > MAX_NAME:
-        reason = f"it is longer than {MAX_NAME} bytes"
-    elif not name.isprintable():
-        reason = "it contains characters that cannot be shown"
-    if reason is not None:
-        raise InvalidInput(f"'{name}' is not a valid name for a {what}: {reason}", name=name)
-    return name
-
-
-def fold(name: str) -> str:
-    """Return what two names that differ only in case or Unicode form have in common."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
-
-
-# --- who writes --------------------------------------------------------------------------------
-
-
-@cache
-def machine() -> str:
-    """Return what tells this machine, since its last start, from others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    return f"{platform.node()} {boot}".strip()
-
-
-def process_start(pid: int) -> str:
-    """Return when a process started, in a form that tells it from a later one with its number."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def this_writer() -> dict[str, Any]:
-    """Return a description of this process."""
-    pid = os.getpid()
-    return {"machine": machine(), "pid": pid, "start": process_start(pid)}
-
-
-def is_alive(writer: dict[str, Any]) -> bool:
-    """Return whether a writer still runs; those on other machines are taken to."""
-    if writer["machine"] != machine():
-        # after a restart of this machine none of its old processes runs
-        return str(writer["machine"]).split(" ")[0] != machine().split(" ")[0]
-    try:
-        os.kill(writer["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return process_start(writer["pid"]) == str(writer["start"])
-
-
-# --- records -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RunRef:
-    """What a run's ref says: its newest state, where that lies, and how the run stands."""
-
-    oid: Oid | None
-    line: int
-    step: int
-    record: Oid
-    status: str = "active"
-    created: int = 0
-    ended: int | None = None
-    writer: dict[str, Any] | None = None
-    parent: str | None = None  # the name of the run that it was branched off
-    episodes: int = 0  # of the newest state's history
-    returned: float = 0.0  # the sum of its rewards
-
-    @property
-    def place(self) -> Location:
-        """Where the newest state lies."""
-        return Location(self.line, self.step)
-
-    @property
-    def shown_status(self) -> str:
-        """The status, ``crashed`` if the run's writer is gone without having ended it."""
-        gone = self.status == "active" and self.writer is not None and not is_alive(self.writer)
-        return "crashed" if gone else self.status
-
-
-@dataclass(frozen=True)
-class TagRef:
-    """What a tag's ref says: a state, and the annotation if it has one."""
-
-    oid: Oid
-    tag: Oid | None = None
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """One change of a ref."""
-
-    old: Oid | None
-    new: Oid | None
-    time: int
-    message: str
-    pid: int = field(default_factory=os.getpid)
-
-
-WRITER_TYPES: Final = {"machine": TEXT, "pid": INT, "start": TEXT}
-HEAD_TYPES: Final = {"oid": BYTES, "run": TEXT}
-RUN_TYPES: Final = {
-    "oid": MAYBE_BYTES, "line": INT, "step": INT, "record": BYTES, "status": TEXT,
-    "created": INT, "ended": MAYBE_INT, "writer": (dict, NoneType), "parent": MAYBE_TEXT,
-    "episodes": INT, "returned": (float, int),
-}  # fmt: skip
-TAG_TYPES: Final = {"oid": BYTES, "tag": MAYBE_BYTES}
-LOG_TYPES: Final = {
-    "old": MAYBE_BYTES, "new": MAYBE_BYTES, "time": INT, "message": TEXT, "pid": INT,
-}  # fmt: skip
-_TYPES: Final[dict[type, Types]] = {RunRef: RUN_TYPES, TagRef: TAG_TYPES, LogEntry: LOG_TYPES}
-
-
-def now() -> int:
-    """Return the time in nanoseconds since 1970, UTC."""
-    return time.time_ns()
-
-
-def pack_ref(record: dict[str, Any]) -> bytes:
-    """Return the fields of a ref, or of an entry of a log, as they are stored."""
-    body = pack_record(record)
-    return body + checksum(body)
-
-
-def ref_fields(record: Any) -> dict[str, Any]:
-    """Return a record's fields; unlike ``asdict`` without copying what is in them."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
-
-
-def unpack_ref(value: bytes) -> dict[str, Any]:
-    """Return the fields of a ref, or of an entry of a log.
-
-    Raises:
-        Integrity: they are damaged.
-    """
-    return dict(_unpacked(value))
-
-
-@lru_cache(64)  # a commit reads the ref that it moves several times
-def _unpacked(value: bytes) -> dict[str, Any]:
-    body = value[:-CHECKSUM_SIZE]
-    if checksum(body) != value[-CHECKSUM_SIZE:]:
-        raise Integrity("a ref is damaged")
-    record = unpack_value(body)
-    if not isinstance(record, dict):
-        raise Integrity("a ref is damaged")
-    return record
-
-
-def _decode(value: bytes, kind: type[Any]) -> Any:
-    record = unpack_ref(value)
-    check_fields(record, _TYPES[kind], "a ref")
-    if record.get("writer") is not None:
-        check_fields(record["writer"], WRITER_TYPES, "a ref")
-    try:
-        for name in ("oid", "record", "tag", "old", "new"):
-            if record.get(name) is not None:
-                record[name] = Oid(record[name])
-        return kind(**record)
-    except (TypeError, AttributeError, InvalidInput):
-        raise Integrity("a ref is damaged") from None
-
-
-def decode_oid(raw: bytes, what: str) -> Oid:
-    """Return an oid that was stored.
-
-    Raises:
-        Integrity: it is none.
-    """
-    if len(raw) != OID_SIZE:
-        raise Integrity(f"{what} is damaged: it names no object")
-    return Oid(raw)
-
-
-@lru_cache(64)
-def _decode_run(value: bytes) -> RunRef:
-    found: RunRef = _decode(value, RunRef)
-    return found
-
-
-def decode_entry(value: bytes) -> LogEntry:
-    """Return an entry of a reflog.
-
-    Raises:
-        Integrity: it is damaged.
-    """
-    entry: LogEntry = _decode(value, LogEntry)
-    return entry
 
 
 class Refs:
@@ -279,7 +51,7 @@ class Refs:
         value = txn.get("refs", (RUNS + name).encode(errors="replace"))
         if value is None:
             raise NotFound(f"run '{name}' not found", name=name)
-        return _decode_run(value)
+        return decode_run(value)
 
     def has_run(self, txn: ReadTxn, name: str) -> bool:
         """Return whether there is a run of this name."""
@@ -294,7 +66,7 @@ class Refs:
         value = txn.get("refs", (TAGS + name).encode(errors="replace"))
         if value is None:
             raise NotFound(f"tag '{name}' not found", name=name)
-        found: TagRef = _decode(value, TagRef)
+        found: TagRef = decode_ref(value, TagRef)
         return found
 
     def has_tag(self, txn: ReadTxn, name: str) -> bool:
@@ -304,12 +76,12 @@ class Refs:
     def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
         """Yield name and ref of all runs, ordered by name."""
         for key, value in txn.scan("refs", b"runs/", b"runs0"):
-            yield decode_name(key[len(RUNS) :]), _decode_run(value)
+            yield decode_name(key[len(RUNS) :]), decode_run(value)
 
     def tags(self, txn: ReadTxn) -> Iterator[tuple[str, TagRef]]:
         """Yield name and ref of all tags, ordered by name."""
         for key, value in txn.scan("refs", b"tags/", b"tags0"):
-            yield decode_name(key[len(TAGS) :]), _decode(value, TagRef)
+            yield decode_name(key[len(TAGS) :]), decode_ref(value, TagRef)
 
     def head(self, txn: ReadTxn) -> str | Oid:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
@@ -321,10 +93,32 @@ class Refs:
         return decode_oid(value["oid"], "HEAD") if "oid" in value else str(value["run"])
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
-        """Yield the changes of a ref, the newest first."""
-        key = ref.encode() + b"\0"
-        for _, value in txn.scan("log", key, key + b"\xff" * 9, reverse=True):
-            yield _decode(value, LogEntry)
+        """Yield the changes of a ref, the newest first.
+
+        Raises:
+            Integrity: an entry is damaged or missing.
+        """
+        start = ref.encode() + b"\0"
+        later: int | None = None
+        for key, value in txn.scan("log", start, start + b"\xff" * 9, reverse=True):
+            number = int.from_bytes(key[-8:], "big")
+            if later is not None and number != later - 1:
+                raise Integrity(f"the reflog of '{ref}' lacks entries; see 'simgit fsck'")
+            yield decode_ref(value, LogEntry)
+            later = number
+        if later is not None and later != self.first_entry(txn, ref):
+            raise Integrity(f"the reflog of '{ref}' lacks its oldest entries; see 'simgit fsck'")
+
+    def first_entry(self, txn: ReadTxn, ref: str) -> int:
+        """Return the number of the oldest entry that a reflog must have.
+
+        Raises:
+            Integrity: the number is damaged.
+        """
+        value = txn.get("meta", TRIMMED + ref.encode(errors="replace"))
+        if value is not None and len(value) != 8:
+            raise Integrity(f"the first entry of the reflog of '{ref}' is lost")
+        return 0 if value is None else int.from_bytes(value, "big")
 
     # --- writing ---
 
@@ -498,6 +292,15 @@ class Refs:
         if self.head_oid(txn) != head:
             self.log_entry(txn, HEAD, head, self.head_oid(txn), message)
 
+    def recover(self, txn: WriteTxn, ref: str, fields: dict[str, Any], message: str) -> None:
+        """Store a ref whose record could not be read; the reflog says so."""
+        self._put(txn, ref, fields)
+        old = None
+        with suppress(Integrity):
+            old = next((entry.new for entry in self.log(txn, ref)), None)
+        oid = self.head_oid(txn) if ref == HEAD else _oid_in(fields)
+        self.log_entry(txn, ref, old, oid, message)
+
     def end_log(self, txn: WriteTxn, ref: str, message: str) -> None:
         """Let the reflog of a run end where the run is, after entries were moved to it."""
         newest = next(self.log(txn, ref), None)
@@ -532,11 +335,3 @@ class Refs:
 def _oid_in(fields: dict[str, Any] | None) -> Oid | None:
     """Return the state that the fields of a run or a tag name."""
     return None if fields is None or fields["oid"] is None else Oid(fields["oid"])
-
-
-def moved(ref: RunRef, tip: Tip) -> RunRef:
-    """Return a run's ref after it went on to another state."""
-    return replace(
-        ref, oid=tip.oid, line=tip.place.line, step=tip.place.step,
-        episodes=tip.episode, returned=tip.returned,
-    )  # fmt: skip

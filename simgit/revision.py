@@ -16,7 +16,8 @@ from simgit import history
 from simgit.errors import InvalidInput, NotFound
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import HEAD, RUNS, TAGS, Refs
+from simgit.refnames import HEAD, RUNS, TAGS
+from simgit.refs import Refs
 from simgit.segment.header import Location
 from simgit.storage.base import ReadTxn
 

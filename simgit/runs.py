@@ -12,11 +12,13 @@ from simgit.errors import Conflict, InvalidInput, NotFound
 from simgit.objects import NO_ORIGIN, Run, Spec
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import STATUSES, Refs, RunRef, moved, now
+from simgit.refrecords import STATUSES, RunRef, moved
+from simgit.refs import Refs
 from simgit.revision import Resolved
 from simgit.segment.header import Location
 from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.writers import now
 
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be taken up again."""

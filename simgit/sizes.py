@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from simgit.errors import Integrity
 from simgit.odb import ObjectDatabase
-from simgit.refs import pack_ref, unpack_ref
+from simgit.refrecords import pack_ref, unpack_ref
 from simgit.segment.consolidate import headers
 from simgit.segment.header import decode_header
 from simgit.segment.lines import line_key

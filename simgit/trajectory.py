@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.columns import Column, Mask, read_columns, read_presence
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, Path, Schema
@@ -104,7 +104,7 @@ class Trajectory:
         odb = self._stretch.odb
         with odb.read() as txn:
             for piece in self._stretch.pieces(txn):
-                found += map(Oid, odb.states.oids(txn, *piece))
+                found += map(Oid, odb.states.all_oids(txn, *piece))
         return found
 
     # --- columns ---
@@ -130,10 +130,20 @@ class Trajectory:
         keys = [as_path(path) for path in paths]
         missing = [key for key in dict.fromkeys(keys) if self._cached(key) is None]
         if missing:
-            with self._stretch.odb.read() as txn:
-                found = read_columns(self._stretch, txn, missing)
+            found = self._read(missing)
             self._columns |= {key: map_column(column, _freeze) for key, column in found.items()}
         return tuple(self._cached(key) for key in keys)
+
+    def _read(self, paths: list[Path]) -> dict[Path, Column]:
+        with self._stretch.odb.read() as txn:
+            try:
+                return read_columns(self._stretch, txn, paths)
+            except NotFound as error:
+                schemas = list(self._stretch.schemas(txn))
+                if not all(any(path in schema.index for schema in schemas) for path in paths):
+                    raise
+                # not a field is missing, but what a state names
+                raise Integrity(f"{error}; see 'simgit fsck'") from error
 
     def _cached(self, path: Path) -> Column | None:
         """Return a column that was read already, here or by what this is a part of."""

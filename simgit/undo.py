@@ -23,8 +23,11 @@ from simgit.oplog import (
     standing,
     unparse,
 )
-from simgit.refs import RUN_TYPES, RUNS, WRITER_TYPES, Refs, is_alive, this_writer, unpack_ref
+from simgit.refnames import RUNS
+from simgit.refrecords import RUN_TYPES, WRITER_TYPES, unpack_ref
+from simgit.refs import Refs
 from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.writers import is_alive, this_writer
 
 Was = dict[Key, Fields | None]
 """What was at some keys."""

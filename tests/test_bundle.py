@@ -19,8 +19,8 @@ from simgit import Format, Integrity, InvalidInput, NotFound, Oid, Repository
 from simgit.bundle import loading, read_manifest, records, verify
 from simgit.bundle.records import RecordReader, RecordWriter
 from simgit.errors import SimgitError
+from simgit.loose import encode_loose
 from simgit.objects import Binding, Blob, Entry, Run, Schema, Tree
-from simgit.odb import encode_loose
 from simgit.segment.pack import compress
 from simgit.testing.failpoints import arm, disarm
 

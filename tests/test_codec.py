@@ -80,6 +80,7 @@ class Broken:
         raise KeyError("no")
 
 
+DTYPES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16")
 EXACT: list[Any] = [
     None,
     True,
@@ -145,44 +146,8 @@ EXACT: list[Any] = [
     {1: 2, -1: 3, b"x": 4, "x": 5},
     {str(i): i for i in range(16)},
     {i: i for i in range(70000)},
-    *(
-        np.array([0, 1, 2]).astype(t)
-        for t in [
-            "?",
-            "i1",
-            "u1",
-            "i2",
-            "u2",
-            "i4",
-            "u4",
-            "i8",
-            "u8",
-            "f2",
-            "f4",
-            "f8",
-            "c8",
-            "c16",
-        ]
-    ),
-    *(
-        np.array([0, 1, 2]).astype(t)[1]
-        for t in [
-            "?",
-            "i1",
-            "u1",
-            "i2",
-            "u2",
-            "i4",
-            "u4",
-            "i8",
-            "u8",
-            "f2",
-            "f4",
-            "f8",
-            "c8",
-            "c16",
-        ]
-    ),
+    *(np.array([0, 1, 2]).astype(t) for t in DTYPES),
+    *(np.array([0, 1, 2]).astype(t)[1] for t in DTYPES),
     np.array(["2020-01-01", "NaT"], "M8[ns]"),
     np.array([1, 2], "m8[25s]"),
     np.datetime64("2020", "D"),

@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from simgit import Oid, Repository
-from simgit.refs import moved
+from simgit.refrecords import moved
 from simgit.revision import Resolved
 from simgit.segment.header import Location
 from simgit.writing import prepare, store

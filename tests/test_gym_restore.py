@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,6 +73,31 @@ def test_the_nearest_snapshot_is_taken(repo: Repository) -> None:
     assert plan(repo, "main@47") == drivers_plan(47, 40)
     assert plan(repo, "main@47").cost == 7
     assert plan(repo, "main@40").cost == 0
+
+
+@pytest.mark.parametrize("snapshots", ["auto", 20, None])
+def test_the_seconds_of_a_restore_are_told_beforehand(repo: Repository, snapshots: Any) -> None:
+    env = Recorder(
+        Slow(gym.make("CartPole-v1")), repo, snapshots=snapshots, provenance=False,
+        self_check=False,
+    )  # fmt: skip
+    env.reset(seed=5)
+    for i in range(60):
+        if any(env.step(i % 2)[2:4]):
+            env.reset()
+    env.flush()
+    assert plan(repo, "main@50").seconds is None
+    env.close()
+    found, step = plan(repo, "main@50"), repo.run("main").metadata["step_seconds"]
+    assert step >= 0.002
+    assert found.seconds == found.cost * step
+    assert (found.cost == 0) == (found.start == 50)
+
+
+class Slow(gym.Wrapper[Any, Any, Any, Any]):
+    def step(self, action: Any) -> Any:
+        time.sleep(0.002)
+        return self.env.step(action)
 
 
 def drivers_plan(step: int, start: int) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from simgit import Repository
 from simgit.gym import Recorder
 from simgit.gym.drivers import layers, select
-from simgit.gym.schedule import NEVER, SAMPLES, SHARE, STORING, Schedule
+from simgit.gym.schedule import KEPT, NEAR, NEVER, SAMPLES, SHARE, STORING, Schedule
 from simgit.gym.snapshots import Snapshots
 from simgit.gym.spec import make
 
@@ -23,6 +23,7 @@ def timed(step: float, snapshot: float, every: int | None = None) -> Schedule:
     schedule = Schedule(every)
     for _ in range(SAMPLES):
         schedule.stepped(step)
+    schedule.took(0, 50 * snapshot)
     schedule.took(SAMPLES, snapshot)
     return schedule
 
@@ -33,7 +34,18 @@ def test_snapshots_cost_their_share_and_no_more(step: float, snapshot: float) ->
     every = timed(step, snapshot).every
     cost = STORING * snapshot
     assert cost <= SHARE * step * every * 1.001
-    assert every == 1 or cost > SHARE * step * (every - 1)
+    assert every == 1 or cost > SHARE * step * (every - 1) or step * (every - 1) < NEAR
+
+
+def test_of_snapshots_in_pairs_there_are_half_as_many() -> None:
+    schedule, pairs = Schedule(None), Schedule(None)
+    pairs.together = 2
+    for each in (schedule, pairs):
+        for _ in range(SAMPLES):
+            each.stepped(1e-4)
+        each.took(SAMPLES - 1, 1e-3)
+        each.took(SAMPLES, 1e-3)
+    assert pairs.every == 2 * schedule.every
 
 
 def test_every_step_is_timed_at_first_and_then_none_until_a_snapshot_is_due() -> None:
@@ -44,17 +56,18 @@ def test_every_step_is_timed_at_first_and_then_none_until_a_snapshot_is_due() ->
         schedule.plan(count)
         assert schedule.next == count + 1
     schedule.stepped(1e-5)
-    schedule.plan(SAMPLES)
-    assert schedule.next == schedule.every > 100
+    assert schedule.is_due(SAMPLES, False)
+    schedule.took(SAMPLES, 1e-4)
+    assert schedule.next == SAMPLES + schedule.every > 100
 
 
 def test_one_slow_snapshot_changes_little() -> None:
-    schedule = timed(1e-5, 1e-4)
+    schedule = timed(1e-5, 1e-3)
     usual = schedule.every
     schedule.took(1000, 0.5)
     assert schedule.every == usual
-    for count in range(5):
-        schedule.took(2000 + count, 2e-4)
+    for count in range(KEPT):
+        schedule.took(2000 + count, 2e-3)
     assert usual < schedule.every <= 2 * usual
 
 

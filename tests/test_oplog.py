@@ -16,7 +16,8 @@ import pytest
 from simgit import Conflict, InvalidInput, NotFound, Repository, Storage
 from simgit.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journal, shortened
 from simgit.oplog import Change, Operation
-from simgit.refs import TagRef, this_writer
+from simgit.refrecords import TagRef
+from simgit.writers import this_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -637,3 +638,14 @@ def test_a_forked_child_writes_an_operation_of_its_own(tmp_path: Path) -> None:
         pids = {operation.process["pid"] for operation in repo.operations()}
         assert pids == {os.getpid(), child}
         assert not repo.fsck().problems
+
+
+def test_an_undo_whose_changes_are_forgotten_is_not_redone(repo: Repository) -> None:
+    repo.commit(1)
+    repo.commit(2)
+    repo.undo()
+    repo.gc(grace=0, expire=0)
+    before = repo.operation().number
+    with pytest.raises(NotFound, match="nothing to redo"):
+        repo.redo()
+    assert repo.operation().number == before

@@ -429,9 +429,8 @@ def test_a_flush_that_failed_is_tried_again(background: bool) -> None:
     assert [repo.state(f"main@{i}").observation for i in range(11)] == list(range(11))
 
 
-def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def failed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a recorder of two states, the second of which failed to be stored."""
     rec = repo.recorder()
     rec.append(1)
     rec.flush()
@@ -444,6 +443,13 @@ def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
         rec.append(2)
         with pytest.raises(Storage):
             rec.flush()
+    return rec
+
+
+def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rec = failed(repo, monkeypatch)
     assert steps(repo) == 0
     rec.append(3)
     rec.close()
@@ -454,18 +460,7 @@ def test_a_failure_in_the_middle_of_a_transaction_changes_nothing(
 def test_a_conflict_after_a_failure_leaves_nothing_behind(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rec = repo.recorder()
-    rec.append(1)
-    rec.flush()
-
-    def fail(*args: Any) -> None:
-        raise Storage("pulled out")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Refs, "update_run", fail)
-        rec.append(2)
-        with pytest.raises(Storage):
-            rec.flush()
+    rec = failed(repo, monkeypatch)
     repo.commit(9, run="main")
     rec.append(3)
     with pytest.raises(Conflict):
@@ -492,6 +487,35 @@ def test_the_blocks_own_error_is_the_one_to_see(repo: Repository) -> None:
         repo.commit(2, run="a")
         raise RuntimeError
     assert any("a.conflict-1" in note for note in caught.value.__notes__)
+
+
+class Interrupted(list[Any]):
+    """A list at whose first append Ctrl-C is pressed."""
+
+    def append(self, item: Any) -> None:
+        if not getattr(self, "pressed", False):
+            self.pressed = True
+            raise KeyboardInterrupt
+        super().append(item)
+
+
+@pytest.mark.parametrize("name", ["_observations", "_rewards", "_infos"])
+def test_an_interrupt_in_the_middle_of_an_append_loses_that_state_only(
+    repo: Repository, name: str
+) -> None:
+    rec = repo.recorder()
+    for i in range(3):
+        rec.append(i, 1, float(i), info={"i": i})
+    setattr(rec, name, Interrupted(getattr(rec, name)))
+    with pytest.raises(KeyboardInterrupt):
+        rec.append(9, 1, 9.0, info={"i": 9}, reset=True, attachments={"note": "nine"})
+    assert rec.pending == 3
+    rec.append(4, 1, 4.0, info={"i": 4})
+    rec.close()
+    assert [repo.state(f"main@{i}").observation for i in range(4)] == [0, 1, 2, 4]
+    newest = repo.state("main")
+    assert (newest.reset, newest.info) == (None, {"i": 4})
+    assert repo.attachments("main") == {}
 
 
 def test_a_completed_run_is_sealed_until_it_is_reopened(repo: Repository) -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository
-from simgit.refs import check_name, fold, is_alive, this_writer
+from simgit.refnames import check_name, fold
+from simgit.writers import is_alive, this_writer
 
 
 @pytest.fixture

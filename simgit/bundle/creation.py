@@ -17,8 +17,9 @@ from simgit.bundle.select import Selection, select
 from simgit.bundle.states import encode_head, encode_rows
 from simgit.codec import decode_name
 from simgit.errors import Integrity
+from simgit.loose import encode_loose, loose_base, loose_chunks
 from simgit.objects import Binding
-from simgit.odb import ObjectDatabase, encode_loose, loose_base, loose_chunks
+from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.refs import Refs
 from simgit.segment import rows as rowlib
@@ -161,7 +162,7 @@ class _Creation:
         for _, kind, oid in rowlib.references(rows):
             if kind == "tree":
                 self._send_tree(txn, Oid(oid))
-        oids = self.odb.states.oids(txn, place.line, place.step, place.step + rows.count)
+        oids = self.odb.states.all_oids(txn, place.line, place.step, place.step + rows.count)
         before = [parents[0] if parents else NO_PARENT, *oids[:-1]]
         head = encode_head(parents, origin, rows.schema.oid, oids[-1], rows.count)
         self.out.put(records.STATES, head, *encode_rows(rows, before, arrays))

@@ -8,7 +8,8 @@ from typing import Any
 from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid
-from simgit.refs import STATUSES, check_name
+from simgit.refnames import check_name
+from simgit.refrecords import STATUSES
 
 
 @dataclass(frozen=True)

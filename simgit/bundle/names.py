@@ -13,7 +13,9 @@ from simgit.flushing import conflict_names
 from simgit.objects import Tag
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import RUNS, TAGS, Refs, RunRef, TagRef, check_name, moved
+from simgit.refnames import RUNS, TAGS, check_name
+from simgit.refrecords import RunRef, TagRef, moved
+from simgit.refs import Refs
 from simgit.storage.base import WriteTxn
 
 T = TypeVar("T")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from simgit import attachments
 from simgit.arrays import decode_array
 from simgit.errors import Integrity, InvalidInput, NotFound
+from simgit.loose import loose_base, loose_chunks, loose_size
 from simgit.objects import KIND_CODES, Binding, Decodable, Run, Tag, Tree, decode_object
-from simgit.odb import ObjectDatabase, loose_base, loose_chunks, loose_size
+from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid, hash_object
 from simgit.storage.base import ReadTxn, WriteTxn
 

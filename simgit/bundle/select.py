@@ -9,7 +9,9 @@ from simgit import configuration, history
 from simgit.errors import InvalidInput, NotFound
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import HEAD, RUNS, TAGS, Refs, RunRef, TagRef
+from simgit.refnames import HEAD, RUNS, TAGS
+from simgit.refrecords import RunRef, TagRef
+from simgit.refs import Refs
 from simgit.revision import Revisions
 from simgit.segment.header import Location
 from simgit.segment.lines import read_line

@@ -14,8 +14,9 @@ from simgit.bundle.pieces import pieces_of
 from simgit.bundle.records import MAX_OBJECT, Read, RecordReader
 from simgit.bundle.states import decode_head, decode_rows
 from simgit.errors import Integrity
+from simgit.loose import loose_base
 from simgit.objects import EMPTY_SCHEMA, decode_object
-from simgit.odb import ObjectDatabase, loose_base
+from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, object_header
 from simgit.schema import Schema
 from simgit.segment.chain import chain_oids, first_head

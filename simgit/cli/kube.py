@@ -17,7 +17,7 @@ from simgit.kube.quantity import parse_quantity
 from simgit.kube.setting import setting
 from simgit.kube.trace_diff import describe, diff_traces
 from simgit.kube.trace_format import trace_id
-from simgit.refs import HEAD
+from simgit.refnames import HEAD
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "green", "Pending": "yellow", "Failed": "red"}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import number, plural
+from simgit.cli.estimate import announce
+from simgit.cli.output import number, plural, progress
 from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION, settings
 
@@ -50,12 +51,15 @@ def play(
     with app.repository() as repo:
         name = run or _free(repo, revision)
         repo.branch(name, revision)
-        steps = 0
+        steps, trust = 0, Asker(repo)
+        if not as_json:
+            announce(repo, name, trust=trust)
         try:
-            steps = go_on(
-                repo, name, keys=settings(keys), noop=None if noop is None else _json(noop),
-                fps=fps, zoom=zoom, trust=Asker(repo),
-            )  # fmt: skip
+            with progress("restore", not as_json) as tell:
+                steps = go_on(
+                    repo, name, keys=settings(keys), noop=None if noop is None else _json(noop),
+                    fps=fps, zoom=zoom, trust=trust, progress=tell,
+                )  # fmt: skip
         finally:
             if not steps:
                 repo.delete_run(name, force=True)

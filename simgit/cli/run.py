@@ -10,7 +10,7 @@ from simgit.cli.app import App, command
 from simgit.cli.branch import write_runs
 from simgit.cli.describe import run_record, write_run
 from simgit.cli.values import RUN, settings
-from simgit.refs import STATUSES
+from simgit.refrecords import STATUSES
 
 
 @click.group("run")

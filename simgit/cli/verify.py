@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, answer_no, command
+from simgit.cli.estimate import announce
 from simgit.cli.output import Output, plural, progress
 from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION
@@ -32,11 +32,11 @@ def verify(app: App, revision: str, as_json: bool) -> None:
     from simgit.gym.verify import verify as run_again
 
     with app.repository() as repo, app.output() as out:
-        total = len(repo.trajectory(revision))
-        if not as_json and sys.stderr.isatty():
-            print(f"executing {plural(total, 'state')} again", file=sys.stderr)
+        trust = Asker(repo)
+        if not as_json:
+            announce(repo, revision, stretch=True, trust=trust)
         with progress("verify", not as_json) as tell:
-            found = run_again(repo, revision, trust=Asker(repo), progress=tell)
+            found = run_again(repo, revision, trust=trust, progress=tell)
         if revision in repo.run_names() and not repo.read_only:
             note(repo, revision, found)
         if as_json:

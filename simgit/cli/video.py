@@ -7,6 +7,7 @@ import os
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.estimate import announce
 from simgit.cli.output import plural, progress
 from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION
@@ -41,8 +42,11 @@ def video(
     path = app.path(output)
     writer(path)
     with app.repository() as repo:
+        trust = Asker(repo)
+        if not as_json:
+            announce(repo, revision, stretch=True, trust=trust)
         with progress("video", not as_json) as tell:
-            film = Film(repo, revision, every=every, trust=Asker(repo), progress=tell)
+            film = Film(repo, revision, every=every, trust=trust, progress=tell)
             speed = film.fps if fps is None else fps
             count = write_film(path, film, speed)
         with app.output() as out:

@@ -21,20 +21,24 @@ from simgit.fsck.problems import (
     CHILDREN,
     COUNTERS,
     INDEX,
+    LINES,
     LOGS,
     NAMES,
     OBJECT,
+    REFS,
     FsckReport,
     Problem,
     Sample,
 )
 from simgit.fsck.problems import STATES as STATES_DAMAGED
-from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
+from simgit.objects import Binding, decode_object, links_of
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.opcheck import check_operations
-from simgit.reflogs import first_entry
-from simgit.refs import HEAD, RUNS, Refs, RunRef, decode_entry, fold
+from simgit.oplog import parse
+from simgit.refnames import HEAD, RUNS, fold
+from simgit.refrecords import RunRef, decode_entry
+from simgit.refs import Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
@@ -160,7 +164,7 @@ class Fsck:
             self.report.objects += 1
             try:
                 kind, payload = self.odb.get(txn, oid)
-                for link in links(decode_object(kind, payload)):
+                for link in links_of(decode_object(kind, payload)):
                     if not self.odb.exists(txn, link):
                         self._problem(
                             f"{kind} {oid.hex()} refers to {link.hex()}, which is missing",
@@ -174,6 +178,11 @@ class Fsck:
     def _check_line(self, txn: ReadTxn, number: int) -> None:
         try:
             line = read_line(txn, number)
+        except SimgitError as error:
+            cost = self._cost(txn, number, 0, _END)
+            self._problem(str(error), cost, LINES, (number, 0))
+            return
+        try:
             self._check_parents(txn, line)
         except SimgitError as error:
             self._problem(str(error), self._cost(txn, number, 0, _END))
@@ -324,8 +333,9 @@ class Fsck:
         for line in sorted({key[:8] for key, _ in txn.scan("segments")} - lines):
             number = int.from_bytes(line, "big")
             self._problem(
-                f"line {number} is missing, but has segments", self._cost(txn, number, 0, _END)
-            )
+                f"line {number} is missing, but has segments", self._cost(txn, number, 0, _END),
+                LINES, (number, 0),
+            )  # fmt: skip
 
     def _check_numbers(self, txn: ReadTxn) -> None:
         """Check that no number of a line or a run of the index would be given out again."""
@@ -351,8 +361,13 @@ class Fsck:
     # --- refs ---
 
     def _check_refs(self, txn: ReadTxn) -> None:
-        for key, _ in txn.scan("refs"):
+        for key, value in txn.scan("refs"):
             name = key.decode(errors="replace")
+            try:
+                parse(("refs", key), value)
+            except SimgitError as error:
+                self._problem(f"ref '{name}': {error}", kind=REFS, where=key)
+                continue
             try:
                 self._check_ref(txn, name)
             except SimgitError as error:
@@ -396,7 +411,7 @@ class Fsck:
         for key, value in txn.scan("log"):
             ref, number = key[:-9], int.from_bytes(key[-8:], "big")
             name = ref.decode(errors="replace")
-            before = newest[ref][0] if ref in newest else first_entry(txn, ref) - 1
+            before = newest[ref][0] if ref in newest else self.refs.first_entry(txn, name) - 1
             newest[ref] = number, None
             try:
                 if number != before + 1:
@@ -421,7 +436,8 @@ class Fsck:
             if run is not None and run.oid != oid:
                 self._problem(f"the reflog of '{name}' does not end where the run does", kind=LOGS)
             elif oid is not None and name != HEAD and txn.get("refs", ref) is None:
-                self._problem(f"ref '{name}' is missing: its reflog ends at '{oid.hex()}'")
+                what = f"ref '{name}' is missing: its reflog ends at '{oid.hex()}'"
+                self._problem(what, kind=REFS, where=ref)
 
     def _check_attachments(self, txn: ReadTxn) -> None:
         for key, value in txn.scan("attachments"):
@@ -505,15 +521,3 @@ def _of_the_index() -> Iterator[None]:
         yield
     except SimgitError as error:
         raise _IndexDamageError(str(error)) from error
-
-
-def links(thing: Decodable) -> Iterator[bytes]:
-    """Yield the oids that an object refers to."""
-    if isinstance(thing, Tree):
-        yield from (entry.oid for entry in thing.entries)
-    elif isinstance(thing, Binding):
-        yield from (thing.state, thing.target)
-    elif isinstance(thing, Tag):
-        yield thing.target
-    elif isinstance(thing, Run):
-        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

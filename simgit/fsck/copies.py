@@ -8,9 +8,8 @@ from typing import Final
 from simgit import history
 from simgit.arrays import decode_array
 from simgit.errors import Integrity, SimgitError
-from simgit.fsck.check import links
 from simgit.fsck.quarantine import Quarantine
-from simgit.objects import decode_object
+from simgit.objects import decode_object, links_of
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.segment import rows as rowlib
@@ -48,7 +47,7 @@ class Copies:
             self.odb.put_loose(txn, Oid(oid), decode_array(payload))
         else:
             self.odb.put_payload(txn, kind, payload)
-        for link in links(decode_object(kind, payload)):
+        for link in links_of(decode_object(kind, payload)):
             self.ensure(txn, link)
         return True
 

@@ -10,10 +10,12 @@ COUNTERS: Final = "counters"
 CHILDREN: Final = "children"
 NAMES: Final = "names"
 LOGS: Final = "reflogs"
+LINES: Final = "lines"
+REFS: Final = "refs"
 STATES: Final = "states"
 OBJECT: Final = "object"
 ARRAYS: Final = "arrays"
-ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS)
+ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS, LINES, REFS)
 """What a repository can repair from what else it has."""
 COPIES: Final = (STATES, OBJECT, ARRAYS)
 """What needs good copies from another repository."""
@@ -29,7 +31,7 @@ class Problem:
         what: in words.
         runs: maps the runs whose history it touches to the steps (first, last) that it costs.
         kind: what kind of thing is damaged, if it can be repaired.
-        where: which: a place, the oid of an object, the key of a group.
+        where: which: a place, the oid of an object, the key of a group, a ref's full name.
     """
 
     what: str

@@ -19,22 +19,28 @@ from simgit.errors import NotFound, SimgitError
 from simgit.failpoints import fail_point
 from simgit.fsck.check import Fsck
 from simgit.fsck.copies import Copies
+from simgit.fsck.lines import repair_line
 from simgit.fsck.problems import (
     ARRAYS,
     CHILDREN,
     COUNTERS,
     INDEX,
+    LINES,
     LOGS,
     NAMES,
     OBJECT,
+    REFS,
     STATES,
     FsckReport,
     Problem,
 )
 from simgit.fsck.quarantine import Quarantine
+from simgit.fsck.recover import recover_ref
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.refs import RUNS, Refs, RunRef, fold, moved
+from simgit.refnames import RUNS, fold
+from simgit.refrecords import RunRef, moved
+from simgit.refs import Refs
 from simgit.segment.consolidate import headers
 from simgit.segment.cut import line_groups
 from simgit.segment.frames import group_header
@@ -104,6 +110,7 @@ class _Repairer:
         }  # fmt: skip
         actions = self._copy(problems) if self.source is not None else []
         with self.odb.write() as txn:
+            actions += self._lines(txn, problems) + self._refs(txn, problems)
             if kinds & {INDEX, CHILDREN} and not kinds & {COUNTERS}:
                 simple[COUNTERS](txn)  # numbers are given out below
             actions += [call(txn) for kind, call in simple.items() if kind in kinds]
@@ -114,6 +121,21 @@ class _Repairer:
         return actions
 
     # --- what is derived ---
+
+    def _lines(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
+        """Derive the records of lines again, those that others lead from first."""
+        done = []
+        for number in sorted({p.where[0] for p in problems if p.kind == LINES and p.where}):
+            with suppress(SimgitError):
+                repair_line(self.odb, txn, self.kept, int(number))
+                done.append(f"derived the record of line {number} again")
+        return done
+
+    def _refs(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
+        """Take back refs that cannot be read; HEAD last, for it may name one of them."""
+        names = [p.where for p in problems if p.kind == REFS and isinstance(p.where, bytes)]
+        texts = sorted({name.decode(errors="replace") for name in names}, reverse=True)
+        return [recover_ref(self.odb, self.refs, txn, self.kept, name) for name in texts]
 
     def _counters(self, txn: WriteTxn) -> str:
         runs = txn.floor("index", b"\0" + b"\xff" * 8)
@@ -251,7 +273,9 @@ class _Repairer:
     def _drop(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
         """Move runs whose states are damaged back to the last good one."""
         done = []
-        broken = {name for problem in problems if problem.kind == STATES for name in problem.runs}
+        broken = {
+            name for problem in problems if problem.kind in (STATES, LINES) for name in problem.runs
+        }
         for name in sorted(broken):
             ref = self.refs.run(txn, name)
             place = self._last_good(txn, ref.place)

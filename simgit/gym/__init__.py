@@ -1,5 +1,6 @@
 """Gymnasium: record any environment, go back to any state, and continue exactly."""
 
+from simgit.gym.lane import Lane
 from simgit.gym.recorder import Recorder
 from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
 from simgit.gym.vector import VectorRecorder
@@ -9,6 +10,7 @@ from simgit.gym.whatif import Continuation, step_batch, what_if
 __all__ = [
     "Continuation",
     "EnvironmentChanged",
+    "Lane",
     "Plan",
     "Recorder",
     "Untrusted",

@@ -268,7 +268,7 @@ def _stored(repo: Repository, data: Any) -> int:
     """Attach a snapshot; return how many bytes of objects the store has more."""
     state = repo.commit({"state": "before"}, run=_RUN)
     before = stored_bytes(repo)
-    repo.attach(state, SNAPSHOT, data)
+    repo.attach(state, SNAPSHOT, drivers.pack(data))
     return stored_bytes(repo) - before
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from simgit import attachments
 from simgit.errors import InvalidInput
+from simgit.gym.drivers import unpack
 from simgit.objects import Spec
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -66,6 +67,10 @@ class Past:
     def attachment(self, step: int, name: str) -> Any:
         """Return an attachment of a state."""
         return self.repo.attachment(self.trajectory[step].oid, name)
+
+    def snapshot(self, step: int) -> Any:
+        """Return the snapshot that is attached to a state, as its driver made it."""
+        return unpack(self.attachment(step, SNAPSHOT))
 
     def is_reset(self, step: int) -> bool:
         """Return whether a state is that of a reset."""

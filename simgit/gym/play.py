@@ -15,6 +15,7 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.gym.film import make_rendering
 from simgit.gym.past import Past
 from simgit.gym.recorder import Recorder
+from simgit.gym.reexecute import Progress
 from simgit.gym.restore import Trust, restore
 from simgit.gym.values import thaw
 from simgit.repository import Repository
@@ -97,6 +98,7 @@ def play(
     fps: int | None = None,
     zoom: float | None = None,
     trust: Trust = None,
+    progress: Progress | None = None,
 ) -> int:
     """Let a person go on from a run's newest state, and record it; return how many states came.
 
@@ -110,6 +112,7 @@ def play(
         fps: steps a second; the environment's own by default.
         zoom: how much larger the window is than the image.
         trust: see ``restore``.
+        progress: see ``restore``.
 
     Raises:
         NotFound: pygame is not installed.
@@ -117,7 +120,8 @@ def play(
     """
     player = _player()
     state = repo.state(run)
-    env = restore(repo, run, env=make_rendering(Past(repo, run).spec), trust=trust)
+    env = make_rendering(Past(repo, run).spec)
+    restore(repo, run, env=env, trust=trust, progress=progress)
     try:
         chosen = controls(env, keys, noop)
         recorder = Recorder(env, repo, run)

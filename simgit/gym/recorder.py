@@ -17,7 +17,7 @@ from gymnasium.utils import RecordConstructorArgs
 from simgit.errors import Conflict, Divergence, InvalidInput
 from simgit.gym import spec as specs
 from simgit.gym.catchup import CatchUp
-from simgit.gym.restore import Trust, restore
+from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
@@ -325,6 +325,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def _end(self) -> None:
         self._next = -1
+        seconds = self._snapshots.step_seconds
+        if self._session.is_open and self._session.is_new and seconds:
+            self._note({STEP_SECONDS: seconds})
         self._session.end()
 
     def _fail(self, error: BaseException, kept: Any) -> None:

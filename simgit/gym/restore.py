@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound
@@ -20,6 +20,8 @@ Trust = bool | Callable[[], bool] | None
 How = Literal["snapshot", "episode", "creation"]
 _KEEPS_ALL: Final = "replay-creation"
 _BETWEEN: Final = "replay-episode"
+STEP_SECONDS: Final = "step_seconds"
+"""The key of a run's metadata that says what a step of its environment took."""
 
 
 class Untrusted(InvalidInput):
@@ -37,6 +39,7 @@ class Plan:
         lead: the step of the earlier snapshot that is restored first, None if none is needed.
         seed: that the reset needs, if it was given none.
         driver: what made the snapshot.
+        step_seconds: what a step took when it was recorded, None if that is not known.
     """
 
     step: int
@@ -45,6 +48,12 @@ class Plan:
     lead: int | None = None
     seed: int | None = None
     driver: str | None = None
+    step_seconds: float | None = field(default=None, compare=False)
+
+    @property
+    def seconds(self) -> float | None:
+        """About how long it takes, None if it is not known what a step takes."""
+        return None if self.step_seconds is None else self.cost * self.step_seconds
 
     @property
     def cost(self) -> int:
@@ -115,7 +124,7 @@ def _environment(past: Past, env: Any) -> Any:
 
 
 def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Plan:
-    """Return how ``restore`` would reach a state, the cost with it.
+    """Return how ``restore`` would reach a state, with the actions and seconds that it takes.
 
     Raises:
         InvalidInput, Untrusted: see ``restore``.
@@ -124,7 +133,7 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Plan:
     found = next(plans(past, specs.make(past.spec), trust), None)
     if found is None:
         raise _nothing(past, trust)
-    return found
+    return replace(found, step_seconds=step_seconds(repo, past.oid))
 
 
 def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
@@ -143,7 +152,7 @@ def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
 
 def _from_snapshot(past: Past, trust: Trust) -> Plan | None:
     for step in past.bound(SNAPSHOT, past.step):
-        data = past.attachment(step, SNAPSHOT)
+        data = past.snapshot(step)
         name = data.get("driver")
         if name == _KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
             continue
@@ -174,7 +183,7 @@ def is_trusted(trust: Trust) -> bool:
 def _nothing(past: Past, trust: Trust) -> InvalidInput:
     short = past.oid.short()
     for step in past.bound(SNAPSHOT, past.step):
-        if drivers.needs_trust(past.attachment(step, SNAPSHOT)) and not is_trusted(trust):
+        if drivers.needs_trust(past.snapshot(step)) and not is_trusted(trust):
             return Untrusted(
                 f"state '{short}' can only be restored by loading a pickle, which runs code of "
                 "who recorded it: trust this repository with 'simgit trust'",
@@ -204,16 +213,16 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
-        driver.restore(env, past.attachment(plan.lead, SNAPSHOT))
+        driver.restore(env, past.snapshot(plan.lead))
         going.lead(states[plan.lead + 1 : plan.start + 1], compare=False)
-    driver.restore(env, past.attachment(plan.start, SNAPSHOT))
+    driver.restore(env, past.snapshot(plan.start))
     going.lead(states[plan.start + 1 :])
     return going
 
 
 def warn_of_changes(repo: Repository, past: Past) -> None:
     """Warn if packages have other versions than in the run that a state was recorded in."""
-    recorded = _recorded_versions(repo, past)
+    recorded = (_noted(repo, past.oid, "provenance") or {}).get("versions")
     if recorded is None:
         return
     from simgit.gym.provenance import versions
@@ -229,12 +238,18 @@ def warn_of_changes(repo: Repository, past: Past) -> None:
         warnings.warn(message, EnvironmentChanged, stacklevel=3)
 
 
-def _recorded_versions(repo: Repository, past: Past) -> dict[str, str] | None:
-    for name in repo.contains(past.oid):
-        facts = repo.run(name).metadata.get("provenance")
+def step_seconds(repo: Repository, revision: str | Oid) -> float | None:
+    """Return what a step of the environment took when a run was recorded, None if not known."""
+    found: float | None = _noted(repo, repo.resolve(revision), STEP_SECONDS)
+    return found
+
+
+def _noted(repo: Repository, state: Oid, key: str) -> Any:
+    """Return what is noted under a key with a run that has a state, None if nothing is."""
+    for name in repo.contains(state):
+        facts = repo.run(name).metadata.get(key)
         if facts is not None:
-            versions: dict[str, str] | None = facts.get("versions")
-            return versions
+            return facts
     return None
 
 

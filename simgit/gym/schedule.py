@@ -11,8 +11,10 @@ STORING: Final = 2.0
 """Storing a snapshot at the next flush costs about as much as taking it did."""
 SAMPLES: Final = 32
 """Steps that are timed at the beginning."""
-KEPT: Final = 5
+KEPT: Final = 8
 """Snapshots whose times are remembered."""
+NEAR: Final = 0.01
+"""Seconds of stepping for which no further snapshot is worth its bytes."""
 NEVER: Final = 1 << 62
 
 
@@ -20,7 +22,8 @@ class Schedule:
     """Counts steps up to the next snapshot, and learns what a step and a snapshot cost.
 
     ``every`` is how many steps there are from a snapshot to the next; ``next`` is the step from
-    which on something is to be done: before that nobody need ask.
+    which on something is to be done: before that nobody need ask. ``together`` is how many
+    snapshots are taken each time.
     """
 
     def __init__(self, every: int | None) -> None:
@@ -32,11 +35,17 @@ class Schedule:
         self._snapshots: list[float] = []
         self.last = 0
         self.next = 0
+        self.together = 1
 
     @property
     def step_seconds(self) -> float:
         """What a step costs: the median of those that were timed, 0 if none was."""
         return sorted(self._steps)[len(self._steps) // 2] if self._steps else 0.0
+
+    @property
+    def is_timing(self) -> bool:
+        """Whether each step is timed."""
+        return len(self._steps) < SAMPLES
 
     def stepped(self, seconds: float) -> None:
         """Note what a step took."""
@@ -53,18 +62,19 @@ class Schedule:
         self.plan(count)
 
     def _learn(self) -> None:
-        if self._is_fixed or not self._snapshots or len(self._steps) < SAMPLES:
+        # the first snapshot alone says nothing: it can take ten times as long as the others
+        if self._is_fixed or len(self._snapshots) < 2 or len(self._steps) < SAMPLES:
             return
         step = max(self.step_seconds, 1e-9)
-        # of two the shorter: the first ones are slow, and a busy machine makes some much slower
-        snapshot = sorted(self._snapshots)[(len(self._snapshots) - 1) // 2]
-        self.every = max(math.ceil(STORING * snapshot / (SHARE * step)), 1)
+        # one of the shorter ones: a busy machine makes others ten times as long
+        snapshot = sorted(self._snapshots)[(len(self._snapshots) - 1) // 4]
+        cost = STORING * snapshot * self.together
+        self.every = max(math.ceil(cost / (SHARE * step)), math.ceil(NEAR / step))
         self.early = math.ceil(0.9 * self.every)
 
     def plan(self, count: int) -> None:
         """Say from which step on something is to be done, the next being the earliest."""
-        is_timing = not self._is_fixed and len(self._steps) < SAMPLES
-        self.next = count + 1 if is_timing else max(self.last + self.every, count + 1)
+        self.next = count + 1 if self.is_timing else max(self.last + self.every, count + 1)
 
     def is_due(self, count: int, reset: bool) -> bool:
         """Return whether a snapshot is to be taken now; at an episode's start it may come early."""

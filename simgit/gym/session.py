@@ -14,8 +14,8 @@ from simgit.gym.provenance import Provenance
 from simgit.gym.selfcheck import self_check
 from simgit.gym.spec import compare_spaces
 from simgit.objects import Spec
-from simgit.refs import is_alive, this_writer
 from simgit.repository import Repository
+from simgit.writers import is_alive, this_writer
 
 SESSION: Final = "session"
 """The attachment of the first state that a new environment gave: where it came into being."""

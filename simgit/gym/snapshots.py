@@ -9,7 +9,7 @@ from time import perf_counter as _clock
 from typing import Any, Final, Protocol
 
 from simgit.errors import InvalidInput
-from simgit.gym.drivers import select
+from simgit.gym.drivers import pack, select
 from simgit.gym.schedule import NEVER, Schedule
 
 SNAPSHOT: Final = "snapshot"
@@ -45,8 +45,9 @@ class Snapshots:
         episode_trigger: Trigger | None,
         step_trigger: Trigger | None,
         note: Callable[[Mapping[str, Any]], None],
+        driver: Driver | None = None,
     ) -> None:
-        """Take the user's choice; see ``Recorder``.
+        """Take the user's choice; see ``Recorder``. ``driver`` is one that is known already.
 
         Raises:
             InvalidInput: there is no such choice.
@@ -55,6 +56,8 @@ class Snapshots:
         if (isinstance(choice, str) and choice != "auto") or choice in (False, 0):
             raise InvalidInput(f"snapshots: '{choice}' is neither 'auto', a number nor None")
         self._driver = None if isinstance(choice, (str, int)) else choice
+        self._known = driver
+        self._form = pack if self._driver is None and driver is None else _as_it_is
         self._is_on = choice is not None or triggered
         self._episode_trigger = episode_trigger
         self._step_trigger = step_trigger
@@ -69,7 +72,7 @@ class Snapshots:
     def next(self) -> int:
         """The first step at which there is something to do."""
         if not self._is_on:
-            return NEVER
+            return self._schedule.next if self._schedule.is_timing else NEVER
         return -1 if self._step_trigger is not None else min(self._schedule.next, self._second)
 
     @property
@@ -111,11 +114,10 @@ class Snapshots:
     def after_step(self, env: Any, count: int, seconds: float, ended: bool, target: Target) -> None:
         """Note what a step took, and take a snapshot if it is time to."""
         self._schedule.stepped(seconds)
-        if not self._is_on:
-            return
-        self._choose(env)
-        if self._where() == "any" and not ended:
-            self._after_plain_step(env, count, target)
+        if self._is_on:
+            self._choose(env)
+            if self._where() == "any" and not ended:
+                self._after_plain_step(env, count, target)
         self._schedule.plan(count)
 
     def _after_plain_step(self, env: Any, count: int, target: Target) -> None:
@@ -124,9 +126,8 @@ class Snapshots:
             self._take(env, count, target)
         elif self._is_due(count):
             self._take(env, count, target)
-            lead = getattr(self._driver, "lead", 0)
             # a restore goes to this snapshot, and from there on to the one that is taken then
-            self._second = count + lead if lead else NEVER
+            self._second = count + self._lead() if self._lead() else NEVER
 
     def _is_due(self, count: int) -> bool:
         if self._step_trigger is not None and self._step_trigger(count):
@@ -136,10 +137,14 @@ class Snapshots:
     def _where(self) -> str:
         return str(getattr(self._driver, "where", "any"))
 
+    def _lead(self) -> int:
+        return int(getattr(self._driver, "lead", 0))
+
     def _choose(self, env: Any) -> None:
         if self._driver is None:
-            self._driver = select(env)
+            self._driver = self._known or select(env)
             self._is_on = self._where() != "never"
+            self._schedule.together = 2 if self._lead() else 1
 
     def _take(self, env: Any, count: int, target: Target) -> None:
         assert self._driver is not None
@@ -151,7 +156,7 @@ class Snapshots:
             self._give_up(f"{type(error).__name__}: {error}")
             return
         if data is not None:
-            target.attach(SNAPSHOT, data)
+            target.attach(SNAPSHOT, self._form(data))
             self._schedule.took(count, _clock() - start)
 
     def _give_up(self, reason: str) -> None:
@@ -159,6 +164,10 @@ class Snapshots:
         name = getattr(self._driver, "name", "given")
         self._note({"snapshots": {"driver": name, "failed": reason}})
         warnings.warn(f"no snapshots are taken any more: {reason}", stacklevel=5)
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
 
 
 def trigger_name(trigger: Trigger | str) -> str:

@@ -28,6 +28,7 @@ OBSERVERS: Final = frozenset(
         "gymnasium.wrappers.rendering:RecordVideo",
         "gymnasium.wrappers.rendering:HumanRendering",
         "gymnasium.wrappers.rendering:RenderCollection",
+        "simgit.gym.lane:Lane",
     }
 )
 """Wrappers that change nothing of what an environment returns."""

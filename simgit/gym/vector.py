@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter as _clock
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
@@ -13,9 +13,12 @@ from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput
 from simgit.gym.lanespec import describe_lanes
+from simgit.gym.remote import RemoteLane, parts_of, seed_of
+from simgit.gym.restore import STEP_SECONDS, Trust
+from simgit.gym.revival import VECTOR, Mode, batched, lanes_of, make_lanes, put_back
 from simgit.gym.schedule import NEVER
 from simgit.gym.selfcheck import SECONDS
-from simgit.gym.session import Session, open_repository, seed_in_use
+from simgit.gym.session import Session, open_repository
 from simgit.gym.snapshots import Snapshots
 from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
 from simgit.oid import Oid
@@ -53,7 +56,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             repo: a repository, or the path of one; it is created if there is none.
             run: what the runs' names begin with.
             snapshots: "auto", a number of steps, or None; there are none where the lanes are in
-                other processes, or are no environments of their own.
+                other processes without ``Lane``, or are no environments of their own.
             config: the runs' configuration.
             provenance: see ``Recorder``.
             self_check: whether the first episodes are executed again when the recorder is closed,
@@ -66,7 +69,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         """
         super().__init__(env)
         self._repo = open_repository(repo)
-        self._parts = list(getattr(env.unwrapped, "envs", ()))
+        self._parts = parts_of(env)
         self._is_native = not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         names = [f"{run}/{i}" for i in range(env.num_envs)]
         self._session = Session(
@@ -76,23 +79,72 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._keep_action = keeper(env.single_action_space, "action")
         self._cast = cast_for(env.single_observation_space)
         self._mode = _autoreset_mode(env)
-        self._ended = np.zeros(env.num_envs, bool)
+        self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
         self._first = [True] * env.num_envs
         infos = [self._repo.run(name) for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
         self._start_snapshots(snapshots if self._parts else None)
         self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
+        if set(self._counts) == {-1}:
+            for name in self.runs:
+                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode.value}})
 
     def _start_snapshots(self, choice: Any) -> None:
         self._snapshots = [
-            Snapshots(choice, None, None, lambda facts, i=i: self._note(i, facts))  # type: ignore[misc]
-            for i in range(self.num_envs)
-        ]
+            Snapshots(
+                choice, None, None, lambda facts, i=i: self._note(i, facts),  # type: ignore[misc]
+                part.driver() if choice is not None and isinstance(part, RemoteLane) else None,
+            )
+            for i, part in enumerate(self._parts or [None] * self.num_envs)
+        ]  # fmt: skip
         for each, count in zip(self._snapshots, self._counts, strict=True):
             each.start(count)
         self._targets = [_LaneTarget(self, i) for i in range(self.num_envs)]
         self._next = [-1] * self.num_envs
+
+    @classmethod
+    def resume(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        *,
+        env: VectorEnv[Any, Any, Any] | None = None,
+        vectorization_mode: Mode = "sync",
+        trust: Trust = None,
+        **options: Any,
+    ) -> Self:
+        """Return a live vector environment, each lane at its run's newest state.
+
+        It goes on as if there had been no break: a lane whose episode has ended is reset by the
+        next step, if the autoreset mode is NEXT_STEP.
+
+        Args:
+            repo: the repository.
+            run: what the runs' names begin with.
+            env: a new environment to use, made as the recorded one was, its lanes wrapped in
+                ``Lane``; if not given, one is made, of the autoreset mode that was recorded.
+            vectorization_mode: what is made: "sync", or "async" with a process for each lane.
+            trust: see ``restore``.
+            options: further arguments of ``VectorRecorder``.
+
+        Raises:
+            NotFound: there are no such runs, or an environment is not installed.
+            InvalidInput, Untrusted, Divergence: see ``restore``.
+            Conflict: a run is being recorded by somebody else.
+        """
+        repo = open_repository(repo)
+        names = lanes_of(repo, run)
+        made = make_lanes(repo, names, vectorization_mode) if env is None else env
+        try:
+            resets = put_back(repo, names, made, trust)
+            recorder = cls(made, repo, run, **options)
+        except BaseException:
+            made.close()
+            raise
+        recorder._session.is_new = False
+        recorder._resets[:] = resets
+        return recorder
 
     # --- what a script meets ---
 
@@ -132,7 +184,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         except BaseException as error:
             self._fail(error)
             raise
-        self._ended[list(lanes)] = False
+        self._resets[list(lanes)] = False
         return result
 
     def attach(self, lane: int, name: str, data: Any) -> None:
@@ -154,9 +206,15 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         try:
             if self._unchecked and self._session.is_open:
                 self._check_itself()
+            self._note_seconds()
             self._session.end()
         finally:
             super().close(**kwargs)
+
+    def _note_seconds(self) -> None:
+        for i, each in enumerate(self._snapshots):
+            if self._session.is_open and self._session.is_new and each.step_seconds:
+                self._note(i, {STEP_SECONDS: each.step_seconds})
 
     def _check_itself(self) -> None:
         self._unchecked = False
@@ -187,6 +245,12 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self.flush()
         return [self._repo.run(name).oid for name in self.runs]
 
+    @property
+    def observations(self) -> Any:
+        """The newest observations of all lanes, as one batch, read from the repository."""
+        self.flush()
+        return batched(self, [self._repo.state(name) for name in self.runs])
+
     # --- what is recorded ---
 
     def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
@@ -195,7 +259,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         rows = list(self._rows(self.observation_space, observations))
         flags = terminations.tolist(), truncations.tolist()
         for i, row in enumerate(rows):
-            if self._mode is AutoresetMode.NEXT_STEP and self._ended[i]:
+            if self._resets[i]:
                 self._record_reset(i, row, lane_info(infos, i), {})
                 continue
             same_step = self._mode is AutoresetMode.SAME_STEP and ended[i]
@@ -208,7 +272,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
                 self._look(i, seconds, bool(ended[i]), same_step)
             if same_step:
                 self._record_reset(i, row, lane_info(infos, i, _FINAL), {})
-        self._ended = np.array(ended)
+        self._resets = ended & (self._mode is AutoresetMode.NEXT_STEP)
 
     def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
         self._append(i, row, info=info, reset=mark)
@@ -234,7 +298,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         attachments = None
         if self._first[i]:
             self._first[i] = False
-            seed = seed_in_use(self._parts[i]) if self._parts else None
+            seed = seed_of(self._parts[i]) if self._parts else None
             attachments = self._session.first_attachments({"seed": seed})
         self._counts[i] += 1
         self._session.recorder.append(

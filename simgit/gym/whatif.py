@@ -257,7 +257,7 @@ def _attachments(env: Any, driver: Any, job: Job, length: int) -> dict[str, Any]
     """With other random numbers the recorded past does not lead here: the first state has to."""
     if length or job.seed is None or driver.where != "any":
         return None
-    return {SNAPSHOT: driver.snapshot(env)}
+    return {SNAPSHOT: drivers.pack(driver.snapshot(env))}
 
 
 def _actions(env: Any, job: Job) -> Iterator[Any]:

@@ -16,12 +16,13 @@ from simgit.maintenance.sweep import Removed, Sweeper
 from simgit.odb import ObjectDatabase
 from simgit.oplog import OperationLog
 from simgit.reflogs import expire_logs, expire_operations
-from simgit.refs import Refs, now
+from simgit.refs import Refs
 from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
 from simgit.sizes import SETTLED, note_size
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.overlay import Overlay
 from simgit.storage.room import make_room
+from simgit.writers import now
 
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8

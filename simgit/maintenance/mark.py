@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from simgit import history
 from simgit.errors import Integrity
-from simgit.objects import Binding, Decodable, Run, Tag, Tree, decode_object
+from simgit.objects import decode_object, links_of
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
 from simgit.schema import TREE
@@ -225,15 +225,3 @@ class Marker:
 
 def _members(oids: npt.NDArray[np.uint8], asked: set[bytes]) -> set[bytes]:
     return {oid for oid in map(bytes, oids) if oid in asked}
-
-
-def links_of(thing: Decodable) -> Iterable[bytes]:
-    """Yield the oids that an object refers to."""
-    if isinstance(thing, Tree):
-        yield from (entry.oid for entry in thing.entries)
-    elif isinstance(thing, Binding):
-        yield from (thing.state, thing.target)
-    elif isinstance(thing, Tag):
-        yield thing.target
-    elif isinstance(thing, Run):
-        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

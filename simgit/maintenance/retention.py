@@ -17,7 +17,8 @@ from simgit.errors import InvalidInput
 from simgit.maintenance.mark import Marker
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
-from simgit.refs import Refs, check_name
+from simgit.refnames import check_name
+from simgit.refs import Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.header import Location
 from simgit.storage.base import ReadTxn

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from simgit.oid import Oid
 from simgit.oplog import OperationLog
-from simgit.refs import Refs, decode_entry
+from simgit.refrecords import decode_entry
+from simgit.refs import Refs
 from simgit.segment.header import Location, last_header
 from simgit.segment.lines import read_line
 from simgit.storage.base import ReadTxn

@@ -7,7 +7,7 @@ from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.oid import Oid
-from simgit.refs import HEAD
+from simgit.refnames import HEAD
 from simgit.repository.base import RepositoryBase
 from simgit.storage.room import make_room
 

@@ -8,7 +8,7 @@ from simgit import history
 from simgit.errors import InvalidInput
 from simgit.objects import Spec
 from simgit.oid import Oid
-from simgit.refs import HEAD, RUNS
+from simgit.refnames import HEAD, RUNS
 from simgit.repository.runs import RunOperations
 from simgit.revision import Found, Range, whole_episode
 from simgit.segment.header import Location

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simgit import history
 from simgit.oid import Oid
-from simgit.refs import HEAD, RUNS, TAGS
+from simgit.refnames import HEAD, RUNS, TAGS
 from simgit.repository.base import RepositoryBase
 from simgit.storage.base import ReadTxn
 

@@ -8,7 +8,7 @@ from simgit import history
 from simgit.errors import InvalidInput, NotFound
 from simgit.objects import Decodable
 from simgit.oid import Oid
-from simgit.refs import HEAD
+from simgit.refnames import HEAD
 from simgit.repository.base import RepositoryBase
 from simgit.state import State, load_state
 

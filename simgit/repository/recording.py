@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from simgit.errors import InvalidInput
 from simgit.oid import Oid
-from simgit.refs import HEAD, RunRef, moved
+from simgit.refnames import HEAD
+from simgit.refrecords import RunRef, moved
 from simgit.repository.base import RepositoryBase
 from simgit.segment.batches import Column
 from simgit.segment.states import Tip

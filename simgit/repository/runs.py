@@ -9,7 +9,7 @@ from typing import Any
 from simgit import configuration, history
 from simgit.errors import Unverified
 from simgit.oid import Oid
-from simgit.refs import HEAD, RUNS
+from simgit.refnames import HEAD, RUNS
 from simgit.repository.base import RepositoryBase
 from simgit.runs import RunInfo
 from simgit.storage.room import make_room

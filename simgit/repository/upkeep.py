@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simgit.errors import InvalidInput
-from simgit.refs import now
 from simgit.repository.base import RepositoryBase
+from simgit.writers import now
 
 if TYPE_CHECKING:
     from simgit import fsck, maintenance

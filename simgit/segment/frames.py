@@ -25,8 +25,11 @@ from simgit.segment.pack import compress, decompress
 GROUP_ARRAYS: Final = 128
 GROUP_BYTES: Final = 16 << 20
 """A group holds at most so many raw bytes (but one array in any case)."""
+LEVEL: Final = 6
+"""zstd's level: of frames that differ little, half the bytes of level 3 in a quarter more time."""
 _PLAIN, _PREVIOUS, _FIRST_AXIS, _LAST_AXIS = range(4)
 _HEAD: Final = struct.Struct("<HBBQ")  # arrays, predictor, contiguous steps, raw bytes of one
+Bytes = npt.NDArray[np.uint8]
 Bytes2D = npt.NDArray[np.uint8]
 
 
@@ -51,7 +54,7 @@ def group_size(nbytes: int) -> int:
     return max(1, min(GROUP_ARRAYS, GROUP_BYTES // max(nbytes, 1)))
 
 
-def encode_group(arrays: list[AnyArray], steps: list[int], level: int = 3) -> bytes:
+def encode_group(arrays: list[AnyArray], steps: list[int], level: int = LEVEL) -> bytes:
     """Return the bytes of a group of arrays of one dtype and shape.
 
     Args:
@@ -60,10 +63,9 @@ def encode_group(arrays: list[AnyArray], steps: list[int], level: int = 3) -> by
         level: zstd's.
     """
     dtype, shape = arrays[0].dtype, arrays[0].shape
-    stack = np.stack([array.reshape(-1).view(np.uint8) for array in arrays])
-    predictor = _choose(stack, dtype, shape)
-    if predictor != _PLAIN:
-        _subtract(stack, predictor, dtype, shape)
+    flat = [array.reshape(-1).view(np.uint8) for array in arrays]
+    predictor = _choose(flat, dtype, shape)
+    stack = _differences(flat, predictor, dtype, shape)
     relative = np.array(steps, np.int64) - steps[0]
     contiguous = bool((relative == np.arange(len(steps))).all())
     listed = b"" if contiguous else relative.astype("<u4").tobytes()
@@ -82,11 +84,11 @@ def _interleave(stack: Bytes2D, dtype: np.dtype[Any]) -> memoryview | bytes:
     return stack.reshape(len(stack), -1, size).transpose(0, 2, 1).tobytes()
 
 
-def _choose(stack: Bytes2D, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+def _choose(flat: list[Bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     """Return the predictor that leaves the fewest bytes different, judged by the last two."""
-    if len(stack) < 2:
+    if len(flat) < 2:
         return _PLAIN
-    before, after = stack[-2], stack[-1]
+    before, after = flat[-2:]
     costs = {_PLAIN: np.count_nonzero(after) // 2}
     for predictor in _candidates(shape):
         costs[predictor] = np.count_nonzero(after != _predict(before, predictor, dtype, shape))
@@ -116,10 +118,18 @@ def _predict(before: Any, predictor: int, dtype: np.dtype[Any], shape: tuple[int
     return moved.reshape(-1)
 
 
-def _subtract(stack: Bytes2D, predictor: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Replace all but the first by their difference to the prediction, last one first."""
-    for i in range(len(stack) - 1, 0, -1):
-        np.bitwise_xor(stack[i], _predict(stack[i - 1], predictor, dtype, shape), out=stack[i])
+def _differences(
+    flat: list[Bytes], predictor: int, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> Bytes2D:
+    """Return the first array, and of the others the difference to what is predicted."""
+    if predictor == _PLAIN:
+        return np.stack(flat)
+    stack = np.empty((len(flat), len(flat[0])), np.uint8)
+    stack[0] = flat[0]
+    for i in range(1, len(flat)):
+        # one pass: large frames come from memory and go back to it
+        np.bitwise_xor(flat[i], _predict(flat[i - 1], predictor, dtype, shape), out=stack[i])
+    return stack
 
 
 def group_header(data: bytes) -> Group:

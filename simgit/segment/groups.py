@@ -18,7 +18,7 @@ import numpy.typing as npt
 from simgit.arrays import AnyArray
 from simgit.bodies import delete_body, get_body, put_body
 from simgit.errors import Integrity
-from simgit.segment.frames import decode_group, encode_group, group_header, group_size
+from simgit.segment.frames import LEVEL, decode_group, encode_group, group_header, group_size
 from simgit.segment.index import prefix_of
 from simgit.segment.lookup import (
     ARRAYS,
@@ -44,7 +44,7 @@ def group_key(line: int, field: int, step: int) -> bytes:
 
 
 def write_groups(
-    txn: WriteTxn, line: int, field: int, members: Sequence[Member], level: int = 3
+    txn: WriteTxn, line: int, field: int, members: Sequence[Member], level: int = LEVEL
 ) -> list[tuple[int, list[bytes]]]:
     """Store arrays in groups; return for each group its first step and its members' oids."""
     written = []

@@ -112,14 +112,24 @@ def new_line(
 ) -> Line:
     """Create the line of a state with these parents, which lie at these places."""
     number = next_number(txn, b"next-line")
-    if not places:
-        line = Line(number, 0, 0, NOWHERE, 0, NOWHERE, 0, number, False, (), origin)
-    else:
-        line = _branch_line(txn, number, parents, places)
+    line = derived_line(txn, number, parents, places, origin)
     txn.put("lines", line_key(number), encode_line(line))
     for place in places:
         txn.put("children", struct.pack(">QQQ", *place, number), b"")
     return line
+
+
+def derived_line(
+    txn: ReadTxn,
+    number: int,
+    parents: tuple[bytes, ...],
+    places: tuple[Location, ...],
+    origin: bytes,
+) -> Line:
+    """Return the line of a state with these parents: all of it follows from them."""
+    if not places:
+        return Line(number, 0, 0, NOWHERE, 0, NOWHERE, 0, number, False, (), origin)
+    return _branch_line(txn, number, parents, places)
 
 
 def _branch_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -95,8 +96,8 @@ class _Packer:
         # below the top, None is a value
         gone = {_Absent, type(None)} if len(path) == 1 else {_Absent}
         if kinds & gone:
+            rows, column = _only_present(column, kinds & gone)
             kinds -= gone
-            rows, column = _only_present(column, len(path) == 1)
         fitting = self.fill_present(index, node, column, kinds, rows, path)
         if fitting < len(column):
             self.good = min(self.good, fitting if rows is None else int(rows[fitting]))
@@ -221,12 +222,14 @@ class _Packer:
         return column
 
 
-def _only_present(column: list[Any], top: bool) -> tuple[npt.NDArray[np.intp], list[Any]]:
-    """Return the rows that have a value, and the values."""
-    if top:
-        there = [v is not None and v is not ABSENT for v in column]
+def _only_present(column: list[Any], gone: set[type]) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """Return the rows that have a value, and the values; ``gone`` are types of having none."""
+    if gone == {_Absent}:
+        there = list(map(operator.is_not, column, itertools.repeat(ABSENT)))
+    elif gone == {type(None)}:
+        there = list(map(operator.is_not, column, itertools.repeat(None)))
     else:
-        there = [v is not ABSENT for v in column]
+        there = [v is not None and v is not ABSENT for v in column]
     # by way of bytes: NumPy looks at the elements of a list one by one
     mask = np.frombuffer(bytes(there), np.bool_)
     return np.flatnonzero(mask), list(itertools.compress(column, there))

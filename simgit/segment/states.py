@@ -166,7 +166,7 @@ class StateStore:
         for at in range(0, batch.rows.count, SEGMENT_ROWS):
             part = batch.rows.slice(at, min(at + SEGMENT_ROWS, batch.rows.count))
             oids = batch.oids[at : at + part.count]
-            self._write_arrays(txn, line.id, start + at, part, level)
+            self._write_arrays(txn, line.id, start + at, part)
             place = Location(line.id, start + at)
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
         fail_point("states.stored")
@@ -223,13 +223,13 @@ class StateStore:
             waiting, self._waiting = self._waiting, []
             self._enter_all(txn, waiting)
 
-    def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows, level: int) -> None:
+    def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows) -> None:
         groups = []
         for field, found in rows.arrays.items():
             oids = rowlib.column(rows, field)
             members = [(start + row, oids[row].tobytes(), array) for row, array in found]
             new = self._new_arrays(txn, members)
-            groups += [(field, *each) for each in write_groups(txn, line, field, new, level)]
+            groups += [(field, *each) for each in write_groups(txn, line, field, new)]
         if groups:
             index_groups(txn, self.index, line, groups)
 
@@ -339,6 +339,17 @@ class StateStore:
             out += found
             start += len(found)
         return out
+
+    def all_oids(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[bytes]:
+        """Return the recomputed oids of states that must be there.
+
+        Raises:
+            Integrity: one of them is missing or damaged.
+        """
+        found = self.oids(txn, line, start, stop)
+        if len(found) != stop - start:
+            raise Integrity(f"the state at {line}/{start + len(found)} is missing")
+        return found
 
     def _segment_oids(self, txn: ReadTxn, header: Header, start: int, stop: int) -> list[bytes]:
         """Return oids of rows of one block, the one with row ``start``."""

@@ -47,6 +47,23 @@ def in_terminal(environment: dict[str, str], *args: str) -> tuple[int, str]:
     return child.wait(60), text.decode()
 
 
+def test_what_is_executed_again_is_told_beforehand(directory, environment) -> None:
+    import gymnasium
+
+    from simgit.gym import Recorder
+
+    with Repository.init(directory) as repo:
+        env = Recorder(gymnasium.make("CartPole-v1"), repo, snapshots=50, self_check=False)
+        env.reset(seed=1)
+        for i in range(120):
+            if any(env.step(i % 2)[2:4]):
+                env.reset()
+        env.close()
+    code, text = in_terminal(environment, "verify", "main@71..80")
+    assert code == 0
+    assert "executing 30 actions again, about a second or less" in text, text
+
+
 def test_a_pipe_that_closes_is_no_error(long, environment) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "simgit", "log", "--oneline"],

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from . import copies, damage, fuzz, io_errors, kills, planted, power
+from . import clocks, copies, damage, fuzz, io_errors, kills, planted, power
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ PARTS = {
     "copies": Part(60, _copies),
     "damage": Part(200, lambda n, d: damage.sweep(d, 200, n)),
     "damage-in-place": Part(50, lambda n, d: damage.sweep(d, 200, n, in_place=True)),
+    "clocks": Part(400, lambda n, d: (Counter({"sessions": 1}), clocks.session(n, d))),
     "planted": Part(len(planted.FAULTS), planted.unit),
     "fuzz": Part(60, fuzz.unit),
 }
@@ -96,7 +97,7 @@ def _run(name: str, part: Part, done: dict[str, Any], given: Any, state: dict[st
         print(failure, flush=True)
 
 
-SHARED = ("kills", "kills-at-random-times", "four-writers", "damage", "damage-in-place")
+SHARED = ("clocks", "kills", "kills-at-random-times", "four-writers", "damage", "damage-in-place")
 """Parts whose units use again what the ones before have made."""
 
 

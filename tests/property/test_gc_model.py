@@ -39,6 +39,32 @@ def weights(number: int) -> Any:
     return array
 
 
+def roots(repo: Repository) -> set[Oid]:
+    """Return the states that refs, reflogs, runs' records and the operation log lead to."""
+    found: set[Oid | None] = set()
+    with repo.odb.read() as txn:
+        records = []
+        for _, ref in repo.refs.runs(txn):
+            found.add(ref.oid)
+            records.append(ref.record)
+        for oid in repo.oplog.roots(txn):
+            thing = repo.odb.object(txn, oid)
+            if isinstance(thing, Run):
+                records.append(oid)
+            else:
+                found |= {oid} if isinstance(thing, State) else set(links_of(thing))
+        while records:
+            record = repo.odb.object(txn, records.pop())
+            assert isinstance(record, Run)
+            records += [record.parent] if record.parent else []
+            found.add(record.branch_point)
+        found |= {tag.oid for _, tag in repo.refs.tags(txn)} | {repo.refs.head_oid(txn)}
+        for name in {key[:-9].decode() for key, _ in txn.scan("log")}:
+            for entry in repo.refs.log(txn, name):
+                found |= {entry.old, entry.new}
+        return {oid for oid in found if oid is not None and repo.odb.states.locate(txn, oid)}
+
+
 @dataclass
 class Known:
     """What the model knows of a state."""
@@ -186,29 +212,8 @@ class GcMachine(RuleBasedStateMachine):
         self.everything_reads_back()
 
     def reached(self) -> set[Oid]:
-        """Walk from refs, reflogs and runs' records, by the model's own knowledge of parents."""
-        repo, todo = self.repo, []
-        with repo.odb.read() as txn:
-            records = []
-            for _, ref in repo.refs.runs(txn):
-                todo += [ref.oid]
-                records += [ref.record]
-            for oid in repo.oplog.roots(txn):
-                thing = repo.odb.object(txn, oid)
-                if isinstance(thing, Run):
-                    records.append(oid)
-                else:
-                    todo += [oid] if isinstance(thing, State) else links_of(thing)
-            while records:
-                record = repo.odb.object(txn, records.pop())
-                assert isinstance(record, Run)
-                records += [record.parent] if record.parent else []
-                todo += [record.branch_point]
-            todo += [tag.oid for _, tag in repo.refs.tags(txn)]
-            names = {key[:-9].decode() for key, _ in txn.scan("log")}
-            for name in names:
-                for entry in repo.refs.log(txn, name):
-                    todo += [entry.old, entry.new]
+        """Walk from the roots, by the model's own knowledge of parents."""
+        todo: list[Oid | None] = list(roots(self.repo))
         found: set[Oid] = set()
         while todo:
             oid = todo.pop()

@@ -7,6 +7,7 @@ the state at which it was taken. ``select`` chooses a driver by what the environ
 from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine, needs_trust
 from simgit.gym.drivers.ladder import check, register, select, serving
 from simgit.gym.drivers.layers import layers
+from simgit.gym.drivers.packing import pack, unpack
 
 __all__ = [
     "CannotSnapshot",
@@ -15,7 +16,9 @@ __all__ = [
     "check",
     "needs_trust",
     "layers",
+    "pack",
     "register",
     "select",
     "serving",
+    "unpack",
 ]

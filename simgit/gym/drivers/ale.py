@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from simgit.gym.drivers.base import Engine
+from simgit.gym.drivers.twisters import Twister, put_back, take_out
 
 _FRAMES: Final = 12
 """After so many frames the emulator has taken over an action, but for a chance of 0.25 ** 12."""
@@ -39,15 +41,20 @@ class Ale(Engine):
         skip = core._frameskip if isinstance(core._frameskip, int) else core._frameskip[0]
         return max(3, -(-_FRAMES // skip))
 
+    def __init__(self) -> None:
+        self._twisters: WeakKeyDictionary[Any, list[Twister]] = WeakKeyDictionary()
+
     def capture(self, core: Any) -> Any:
-        """Return the emulator's state as bytes in an array."""
-        state = core.ale.cloneState(include_rng=True)
-        return {"state": np.frombuffer(state.__getstate__(), np.uint8)}
+        """Return the emulator's state as bytes in an array, and its two random generators."""
+        state = core.ale.cloneState(include_rng=True).__getstate__()
+        rest, found = take_out(state, self._twisters.setdefault(core, []))
+        return {"state": np.frombuffer(rest, np.uint8), "twisters": found}
 
     def apply(self, core: Any, data: Any) -> None:
         """Put it back."""
-        state = sys.modules["ale_py"].ALEState(np.asarray(data["state"], np.uint8).tobytes())
-        core.ale.restoreState(state)
+        rest = np.asarray(data["state"], np.uint8).tobytes()
+        state = put_back(rest, data.get("twisters", ()))
+        core.ale.restoreState(sys.modules["ale_py"].ALEState(state))
 
     def reseed(self, core: Any, seed: int) -> None:
         """Load the game anew with another seed, and put its state into that."""

@@ -11,15 +11,13 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
 from simgit.codec import encode_value, unpack_value
-from simgit.errors import Integrity, InvalidInput
+from simgit.errors import InvalidInput
 from simgit.gym.drivers import pickles
 from simgit.gym.drivers.layers import state_of
+from simgit.gym.drivers.packing import padded, unpadded
 from simgit.gym.drivers.plain import Encoder, NotPlain, decode
 
-_PAD: Final = 128
 _LARGE: Final = 256
 """A container with so many containers and arrays in it is looked at as a whole."""
 Owned = Sequence[frozenset[str] | None]
@@ -48,7 +46,7 @@ class Attributes:
         try:
             return self._plain(states)
         except NotPlain:
-            return {"form": "pickle", "body": _padded(pickles.dump(states, stack))}
+            return {"form": "pickle", "body": padded(pickles.dump(states, stack))}
 
     def _plain(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         encoder, rows = Encoder(), []
@@ -63,7 +61,7 @@ class Attributes:
                     row[name] = {"L": len(large)}
                     large.append(known)
             rows.append(row)
-        body = _padded(encode_value(rows, "attributes"))
+        body = padded(encode_value(rows, "attributes"))
         return {"form": "plain", "body": body, **({"large": large} if large else {})}
 
     def _large(self, layer: int, name: str, value: Any, encoder: Encoder) -> bytes | None:
@@ -99,20 +97,6 @@ def _is_large(value: Any) -> bool:
     return count >= _LARGE
 
 
-def _padded(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return bytes as an array with their length before them and zeros behind."""
-    whole = len(data).to_bytes(8, "little") + data
-    return np.frombuffer(whole + bytes(-len(whole) % _PAD), np.uint8)
-
-
-def _unpadded(body: Any) -> bytes:
-    whole = np.asarray(body, np.uint8).tobytes()
-    size = int.from_bytes(whole[:8], "little")
-    if size > len(whole) - 8:
-        raise Integrity("the body of a snapshot is cut short")
-    return whole[8 : 8 + size]
-
-
 def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
     """Put attributes back; those that came up since are removed. A pickle is loaded.
 
@@ -120,7 +104,7 @@ def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
         InvalidInput: the snapshot is of another stack of layers.
         Integrity: it is damaged.
     """
-    body = _unpadded(data["body"])
+    body = unpadded(data["body"])
     if data["form"] == "pickle":
         states = pickles.load(body, stack)
     else:

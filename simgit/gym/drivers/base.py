@@ -48,7 +48,8 @@ class Driver:
     def restore(self, env: Any, data: Mapping[str, Any]) -> None:
         """Put an environment that was made in the same way into the state of a snapshot.
 
-        With ``where == "end"`` that is the state before the next reset.
+        With ``where == "end"`` that is the state before the next reset. The snapshot may be as it
+        was made or as it is stored (see ``packing``).
 
         Raises:
             InvalidInput: the snapshot is of another driver, or of another environment.

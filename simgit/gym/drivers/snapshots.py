@@ -9,6 +9,7 @@ from simgit.errors import InvalidInput
 from simgit.gym.drivers import attributes, randomness
 from simgit.gym.drivers.base import VERSION, CannotSnapshot, Driver, Engine, Snapshot, Where
 from simgit.gym.drivers.layers import class_name, is_core, layers
+from simgit.gym.drivers.packing import unpack
 from simgit.gym.drivers.plain import NotPlain
 
 Engines = Mapping[int, Engine]
@@ -71,7 +72,7 @@ class SnapshotDriver(Driver):
 
     def restore(self, env: Any, data: Mapping[str, Any]) -> None:
         """Put an environment into the state of a snapshot; see ``Driver``."""
-        stack = layers(env)
+        stack, data = layers(env), unpack(data)
         expect(data, self.name, stack)
         for i, engine in self._engines.items():
             if str(i) in data.get("engines", {}):
@@ -142,7 +143,7 @@ class EpisodeReplay(Driver):
 
     def restore(self, env: Any, data: Mapping[str, Any]) -> None:
         """Put the environment where it was before a reset; the reset is the caller's."""
-        stack = layers(env)
+        stack, data = layers(env), unpack(data)
         expect(data, self.name, stack)
         attributes.apply(stack, _wrappers_only(stack), data)
         randomness.apply(stack, data["random"])

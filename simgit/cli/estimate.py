@@ -1,0 +1,55 @@
+"""What is said before recorded actions are executed again: how many, and how long it takes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from simgit.cli.output import plural
+from simgit.errors import SimgitError
+
+if TYPE_CHECKING:
+    from simgit.gym.restore import Trust
+    from simgit.repository import Repository
+
+
+def announce(repo: Repository, revision: str, *, stretch: bool = False, trust: Trust) -> None:
+    """Tell a person at a terminal what a restore takes, before it begins.
+
+    Args:
+        repo: the repository.
+        revision: the state that is restored.
+        stretch: whether it names states that are all executed again: then the one before the
+            first is restored.
+        trust: see ``restore``.
+    """
+    if not sys.stderr.isatty():
+        return
+    try:
+        print(estimate(repo, revision, stretch=stretch, trust=trust), file=sys.stderr)
+    except SimgitError:
+        return  # what is in the way is said when it is met
+
+
+def estimate(repo: Repository, revision: str, *, stretch: bool, trust: Trust) -> str:
+    """Return how many actions are executed again, and about how long that takes if it is known.
+
+    Raises:
+        NotFound, InvalidInput, Untrusted: see ``restore``.
+    """
+    from simgit.gym.restore import plan, step_seconds
+
+    states = repo.trajectory(revision)
+    count, target = (len(states), states[0].parents[:1]) if stretch else (0, (states[-1].oid,))
+    count += sum(plan(repo, oid, trust=trust).cost for oid in target)
+    text, step = f"executing {plural(count, 'action')} again", step_seconds(repo, states[-1].oid)
+    return text if step is None else f"{text}, about {duration(count * step)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 1:
+        return "a second or less"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
