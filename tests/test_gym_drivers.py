@@ -148,6 +148,33 @@ class _Thing:
     """An object of a class that has no plain form."""
 
 
+def _nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", _nested(100), np.longdouble(1.5), np.zeros(2, [("a", "i4")])[0],
+     [np.longdouble(i) for i in range(300)], {i: _nested(1) for i in (2**70, 1)}],
+    ids=["surrogate", "deep", "longdouble", "record", "many", "key"],
+)  # fmt: skip
+def test_an_attribute_without_a_canonical_form_is_pickled(cart: Any, value: Any) -> None:
+    cart.unwrapped.strange = value
+    driver = drivers.select(cart)
+    taken = driver.snapshot(cart)
+    cart.unwrapped.strange = None
+    driver.restore(cart, taken)
+    assert cart.unwrapped.strange == value
+
+
+def test_an_attribute_that_not_even_pickle_can_walk_down_is_replayed(cart: Any) -> None:
+    cart.unwrapped.strange = _nested(20_000)
+    assert drivers.select(cart).name == "replay-creation"
+
+
 def test_layers_and_their_random_numbers_stay_themselves_in_a_pickle(cart: Any) -> None:
     thing = _Thing()
     thing.env, thing.numbers, thing.space = cart.unwrapped, cart.np_random, cart.action_space
@@ -326,3 +353,37 @@ def test_generators_come_back_where_they_were() -> None:
 def test_other_values_have_no_plain_form(value: Any) -> None:
     with pytest.raises(NotPlain):
         Encoder().encode(value)
+
+
+class Referring(gym.Env[Any, Any]):
+    """Hands out, and takes, the very arrays that it works with."""
+
+    observation_space = gym.spaces.Box(-9, 9, (2,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.inner = {"place": np.zeros(2)}
+        return self.inner["place"].copy(), {}
+
+    def step(self, action: Any) -> Any:
+        self.inner["place"][0] += 1
+        return self.inner["place"].copy(), 0.0, False, False, {}
+
+    def get_state(self) -> Any:
+        return {"inner": self.inner}
+
+    def set_state(self, data: Any) -> None:
+        self.inner = data["inner"]
+
+
+def test_what_an_environment_hands_out_and_takes_itself_is_copied() -> None:
+    env, other = Referring(), Referring()
+    env.reset(seed=1)
+    driver = drivers.select(env)
+    taken = driver.snapshot(env)
+    stored = drivers.unpack(drivers.pack(taken))
+    env.step(0)
+    for data in (taken, stored, stored):
+        driver.restore(other, data)
+        assert other.step(0)[0].tolist() == [1.0, 0.0]
