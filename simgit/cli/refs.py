@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import tag_record
-from simgit.cli.output import Output, clean, when
+from simgit.cli.output import Output, first_line, when
 from simgit.cli.values import REVISION
 from simgit.repository import Repository
 
@@ -63,7 +63,7 @@ def _list(repo: Repository, out: Output, as_json: bool) -> None:
     for name, (oid, note) in repo.tags().items():
         if as_json:
             out.json(tag_record(name, oid, note))
-        remark = clean(note.message.partition("\n")[0]) if note else ""
+        remark = first_line(note.message) if note else ""
         rows.append([(name, "tag"), (oid.short(digits), "oid"), remark])
     if not as_json:
         out.table(rows)
@@ -85,4 +85,4 @@ def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
                 })  # fmt: skip
                 continue
             oid = out.paint(entry.new.short(digits), "oid") if entry.new else "-" * digits
-            out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {clean(entry.message)}")
+            out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {first_line(entry.message)}")
