@@ -10,6 +10,8 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import tag_record
 from simgit.cli.output import Output, first_line, when
 from simgit.cli.values import REVISION
+from simgit.errors import NotFound
+from simgit.refnames import HEAD
 from simgit.repository import Repository
 
 
@@ -76,7 +78,12 @@ def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
     """Show what a run, a tag or HEAD was before, the newest change first."""
     with app.repository() as repo, app.output(page=True) as out:
         digits = repo.abbreviation
-        entries = repo.reflog(ref)[:limit]
+        try:
+            entries = repo.reflog(ref)[:limit]
+        except NotFound:
+            if ref == HEAD:
+                repo.resolve(HEAD)  # without states this says so
+            raise
         for i, entry in enumerate(entries):
             if as_json:
                 out.json({
