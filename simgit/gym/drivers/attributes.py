@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from simgit.codec import encode_value, unpack_value
 from simgit.errors import InvalidInput
-from simgit.gym.drivers import pickles
+from simgit.gym.drivers import pickles, randomness
 from simgit.gym.drivers.layers import state_of
 from simgit.gym.drivers.packing import padded, unpadded
 from simgit.gym.drivers.plain import Encoder, NotPlain, decode
@@ -44,13 +44,12 @@ class Attributes:
             for layer, names in zip(stack, owned, strict=True)
         ]
         try:
-            return self._plain(states)
+            return self._plain(states, Encoder(randomness.named(stack).values()))
         except NotPlain:
             return {"form": "pickle", "body": padded(pickles.dump(states, stack))}
 
-    def _plain(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        encoder, rows = Encoder(), []
-        large: list[bytes] = []
+    def _plain(self, states: list[dict[str, Any]], encoder: Encoder) -> dict[str, Any]:
+        rows, large = [], []
         for i, state in enumerate(states):
             row = {}
             for name, value in state.items():
@@ -73,7 +72,9 @@ class Attributes:
             return None
         image = _image(value)
         before = self._known.get(key)
-        if before is None or before[0] != image:
+        if before is not None and before[0] == image:
+            encoder.pass_over(value)
+        else:
             self._known[key] = before = image, encode_value(encoder.encode(value), name)
         return before[1]
 
