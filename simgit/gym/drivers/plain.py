@@ -29,6 +29,10 @@ _HOLDING: Final = frozenset((tuple, list, dict, set, frozenset, deque))
 _BITS: Final = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
+Parts = dict[int, Any]
+"""Values by their ids."""
+
+
 class NotPlain(Exception):
     """A value has no plain form."""
 
@@ -43,7 +47,7 @@ class Encoder:
     def __init__(self, elsewhere: Iterable[Any] = ()) -> None:
         """Begin; ``elsewhere`` are mutable values that are kept in another way."""
         # the values too: an id may be given again once one is gone
-        self.seen: dict[int, Any] = {id(value): value for value in elsewhere}
+        self.seen: Parts = {id(value): value for value in elsewhere}
 
     def encode(self, value: Any) -> Any:
         """Return the plain form of a value, a copy.
@@ -64,24 +68,30 @@ class Encoder:
         self.seen[id(value)] = value
         return encode(self, value)
 
-    def pass_over(self, value: Any) -> None:
+    def pass_over(self, parts: Parts) -> None:
         """Note the parts of a value whose plain form is known, as ``encode`` would.
 
         Raises:
             NotPlain: one has occurred before.
         """
-        level = [value]
-        while level:
-            found = {id(part): part for part in level if type(part) in _ENCODE}
-            if not found.keys().isdisjoint(self.seen):
-                raise NotPlain("a part of a container that is referred to twice")
-            self.seen |= found
-            holding = [part for part in level if type(part) in _HOLDING]
-            level = [part for part in gc.get_referents(*holding) if type(part) not in _ATOMS]
+        if not parts.keys().isdisjoint(self.seen):
+            raise NotPlain("a part of a container that is referred to twice")
+        self.seen.update(parts)
 
     def items(self, values: Any) -> list[Any]:
         """Return the plain forms of several values."""
         return list(map(self.encode, values))
+
+
+def parts_of(value: Any) -> Parts:
+    """Return the mutable values in a value that has a plain form, itself with them."""
+    found: Parts = {}
+    level = [value]
+    while level:
+        found |= {id(part): part for part in level if type(part) in _ENCODE}
+        holding = [part for part in level if type(part) in _HOLDING]
+        level = [part for part in gc.get_referents(*holding) if type(part) not in _ATOMS]
+    return found
 
 
 def _array(_: Encoder, value: Any) -> Any:
