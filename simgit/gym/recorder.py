@@ -14,9 +14,9 @@ from typing import Any, Self
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from simgit.errors import Conflict, Divergence, InvalidInput
+from simgit.errors import Conflict, Divergence
 from simgit.gym import spec as specs
-from simgit.gym.catchup import CatchUp
+from simgit.gym.catchup import CatchUp, moved, state_of
 from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
@@ -28,6 +28,7 @@ from simgit.gym.values import (
     needs_cast,
     plain_info,
     plain_type,
+    thaw,
 )
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -132,7 +133,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Args:
             repo: the repository.
             run: the run, or a branch that was just made.
-            at: an earlier state of the run: a step, a revision, an oid.
+            at: an earlier state of the run: a step, a revision, an oid; -1 for before its first,
+                where a new environment begins.
             env: an environment to use, made as the recorded one was; if not given, it is made.
             trust: see ``restore``.
             options: further arguments of ``Recorder``.
@@ -142,18 +144,53 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             Conflict: the run is being recorded by somebody else.
         """
         repo = open_repository(repo)
-        tip = repo.resolve(run)
-        start = tip if at is None else _state_of(repo, run, at)
+        step, start = -1, None
+        if at != -1:
+            start = repo.resolve(run) if at is None else state_of(repo, run, at)
+            step = repo.state(start).step
         check_open(repo, run)
-        recorder = cls(restore(repo, start, env=env, trust=trust), repo, run, **options)
-        recorder._continue(repo, run, len(repo.trajectory(start)) - 1)
+        if start is not None:
+            env = restore(repo, moved(repo, start), env=env, trust=trust)
+        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
+        recorder._continue(repo, run, step)
         return recorder
+
+    @classmethod
+    def branch(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        start: str | Oid,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Branch a run off a recorded state, and return an environment that goes on from there.
+
+        Args:
+            repo: the repository.
+            run: the new run.
+            start: the state.
+            overrides: see ``Repository.branch``.
+            metadata: likewise.
+            options: those of ``resume``.
+
+        Raises:
+            AlreadyExists: there is a run of this name.
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
+        """
+        repo = open_repository(repo)
+        repo.branch(run, start, overrides=overrides, metadata=metadata)
+        return cls.resume(repo, run, **options)
 
     def _continue(self, repo: Repository, run: str, step: int) -> None:
         """Go on from a recorded state with an environment that is not a new one."""
         self._session.is_new = False
         self._count = step
-        self._episodes = int(repo.trajectory(run)[: step + 1].episode_starts.sum())
+        self._episodes = (
+            int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
+        )
         self._snapshots.start(step)
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:
@@ -268,6 +305,17 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self._count
 
     @property
+    def observation(self) -> Any:
+        """The observation of the state at ``step_count``, read from the repository: a copy.
+
+        Raises:
+            NotFound: nothing is recorded yet.
+        """
+        self.flush()
+        state = self._repo.state(f"{self.run}@{self._count}")
+        return thaw(self.env.observation_space, state.observation)
+
+    @property
     def tip(self) -> Oid | None:
         """The newest state's oid; it is stored first, since storing names it."""
         self.flush()
@@ -353,16 +401,3 @@ def _path(repo: Repository | str | Path) -> str:
     if isinstance(repo, Repository):
         return ":memory:" if repo.directory is None else str(repo.directory)
     return str(repo)
-
-
-def _state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
-    """Return a state of a run's own history.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
-    step = len(repo.trajectory(oid)) - 1
-    if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
-        raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
-    return oid

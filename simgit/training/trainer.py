@@ -9,7 +9,6 @@ from simgit.agents import Agent
 from simgit.errors import InvalidInput
 from simgit.gym import Recorder
 from simgit.gym.agentview import View, make
-from simgit.gym.continuation import Continuation
 from simgit.repository import Repository
 from simgit.runs import RunInfo
 from simgit.training.checkpoints import AGENT, TRIAL, StagedAgent, Stages, newest
@@ -37,7 +36,7 @@ class Training:
 
         Args:
             repo: where the run is.
-            env: the environment, recorded: a Recorder or a Continuation.
+            env: the environment, recorded.
             agent: the agent.
             config: what is in force now.
             view: how the agent sees the environment.
@@ -164,7 +163,7 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
     if info.status == "completed":
         _reopen(repo, info, stages)
     start = newest(repo, run)
-    env = Continuation(repo, run, start, **options)
+    env = Recorder.resume(repo, run, at=-1 if start is None else start, **options)
     view = View(env)
     agent = StagedAgent(stages, env, view)
     done = solved = 0
