@@ -3,8 +3,9 @@
 A process that has the old file mapped would go on writing to it after the swap, and what it wrote
 would be lost. So the file is only replaced while nobody else holds the lease.
 
-Who cannot write LMDB's table of readers is not seen by writers, who use pages again that he reads.
-So he reads only while he holds the lease alone: writers hold it as long as they have the store open.
+Who cannot write LMDB's table of readers is not seen by writers, who use pages again that he
+reads. So he reads only while he holds the lease alone: writers hold it as long as they have the
+store open.
 """
 
 from __future__ import annotations
