@@ -17,6 +17,7 @@ from gymnasium.utils import RecordConstructorArgs
 from simgit.errors import Conflict, Divergence, InvalidInput
 from simgit.gym import spec as specs
 from simgit.gym.catchup import CatchUp
+from simgit.gym.reexecute import Progress
 from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
@@ -122,19 +123,22 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         at: str | int | Oid | None = None,
         env: gymnasium.Env[Any, Any] | None = None,
         trust: Trust = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Self:
         """Return a live environment at a run's newest state, being recorded on from there.
 
         With ``at`` it is live at an earlier state of the run and catches up first: until the
         newest state is reached what happens is compared with what is recorded, then appended.
+        So a run that was interrupted becomes the run that would have been.
 
         Args:
             repo: the repository.
             run: the run, or a branch that was just made.
-            at: an earlier state of the run: a step, a revision, an oid.
+            at: an earlier state of the run: a step, a revision, an oid; -1 is before its first.
             env: an environment to use, made as the recorded one was; if not given, it is made.
             trust: see ``restore``.
+            progress: see ``restore``.
             options: further arguments of ``Recorder``.
 
         Raises:
@@ -142,11 +146,15 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             Conflict: the run is being recorded by somebody else.
         """
         repo = open_repository(repo)
-        tip = repo.resolve(run)
-        start = tip if at is None else _state_of(repo, run, at)
         check_open(repo, run)
-        recorder = cls(restore(repo, start, env=env, trust=trust), repo, run, **options)
-        recorder._continue(repo, run, len(repo.trajectory(start)) - 1)
+        if at == -1:
+            step, live = -1, env or specs.make(repo.origin(run))
+        else:
+            start = repo.resolve(run) if at is None else _state_of(repo, run, at)
+            step = repo.state(start).step
+            live = restore(repo, _moved(repo, start), env=env, trust=trust, progress=progress)
+        recorder = cls(live, repo, run, **options)
+        recorder._continue(repo, run, step)
         return recorder
 
     def _continue(self, repo: Repository, run: str, step: int) -> None:
@@ -366,3 +374,11 @@ def _state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
     if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
         raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
     return oid
+
+
+def _moved(repo: Repository, oid: Oid) -> Oid:
+    """Return a state, or the one before it in which the environment moved last."""
+    state = repo.state(oid)
+    while state.action is None and state.reset is None and state.parents:
+        state = repo.state(state.parents[0])  # a merge of agents does nothing to the environment
+    return state.oid
