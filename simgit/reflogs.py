@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from simgit.errors import Integrity
 from simgit.oplog import TABLE as OPERATIONS
 from simgit.oplog import OperationLog
 from simgit.refnames import HEAD
@@ -52,20 +51,6 @@ def _expire(txn: WriteTxn, ref: bytes, before: int) -> int:
         first = int.from_bytes(keys[-1][-8:], "big") + 1
         txn.put("meta", TRIMMED + ref, first.to_bytes(8, "big"))
     return len(keys)
-
-
-def first_entry(txn: ReadTxn, ref: bytes) -> int:
-    """Return the number of the oldest entry that a reflog must have.
-
-    Raises:
-        Integrity: the number is damaged.
-    """
-    value = txn.get("meta", TRIMMED + ref)
-    if value is not None and len(value) != 8:
-        raise Integrity(
-            f"the first entry of the reflog of '{ref.decode(errors='replace')}' is lost"
-        )
-    return 0 if value is None else int.from_bytes(value, "big")
 
 
 def expire_operations(txn: WriteTxn, before: int) -> int:

@@ -93,10 +93,32 @@ class Refs:
         return decode_oid(value["oid"], "HEAD") if "oid" in value else str(value["run"])
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
-        """Yield the changes of a ref, the newest first."""
-        key = ref.encode() + b"\0"
-        for _, value in txn.scan("log", key, key + b"\xff" * 9, reverse=True):
+        """Yield the changes of a ref, the newest first.
+
+        Raises:
+            Integrity: an entry is damaged or missing.
+        """
+        start = ref.encode() + b"\0"
+        later: int | None = None
+        for key, value in txn.scan("log", start, start + b"\xff" * 9, reverse=True):
+            number = int.from_bytes(key[-8:], "big")
+            if later is not None and number != later - 1:
+                raise Integrity(f"the reflog of '{ref}' lacks entries; see 'simgit fsck'")
             yield decode_ref(value, LogEntry)
+            later = number
+        if later is not None and later != self.first_entry(txn, ref):
+            raise Integrity(f"the reflog of '{ref}' lacks its oldest entries; see 'simgit fsck'")
+
+    def first_entry(self, txn: ReadTxn, ref: str) -> int:
+        """Return the number of the oldest entry that a reflog must have.
+
+        Raises:
+            Integrity: the number is damaged.
+        """
+        value = txn.get("meta", TRIMMED + ref.encode(errors="replace"))
+        if value is not None and len(value) != 8:
+            raise Integrity(f"the first entry of the reflog of '{ref}' is lost")
+        return 0 if value is None else int.from_bytes(value, "big")
 
     # --- writing ---
 

@@ -41,12 +41,23 @@ READS: dict[str, Callable[[Repository], Any]] = {
     "state": lambda repo: repo.state("main@33").value,
     "revision": lambda repo: repo.resolve("main@ep3.4"),
     "log": lambda repo: [line.oid for line in repo.log("main")],
+    "reflog": lambda repo: [entry.new for entry in repo.reflog("main")],
     "files": lambda repo: [b"".join(repo.read_blob(o)) for o in repo.files("main").values()],
     "agent": lambda repo: repo.attachment("main@20", "agent"),
     "diff": lambda repo: repr(repo.diff("main@10", "main@20")),
     "stretch": lambda repo: repo.trajectory("main@ep2").actions,
 }
-TABLES = ["objects", "segments", "blocks", "groups", "bodies", "lines", "attachments", "chunks"]
+TABLES = [
+    "log",
+    "objects",
+    "segments",
+    "blocks",
+    "groups",
+    "bodies",
+    "lines",
+    "attachments",
+    "chunks",
+]
 
 
 def answers(path: Path) -> dict[str, str]:

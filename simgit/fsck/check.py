@@ -36,7 +36,6 @@ from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.opcheck import check_operations
 from simgit.oplog import parse
-from simgit.reflogs import first_entry
 from simgit.refnames import HEAD, RUNS, fold
 from simgit.refrecords import RunRef, decode_entry
 from simgit.refs import Refs
@@ -412,7 +411,7 @@ class Fsck:
         for key, value in txn.scan("log"):
             ref, number = key[:-9], int.from_bytes(key[-8:], "big")
             name = ref.decode(errors="replace")
-            before = newest[ref][0] if ref in newest else first_entry(txn, ref) - 1
+            before = newest[ref][0] if ref in newest else self.refs.first_entry(txn, name) - 1
             newest[ref] = number, None
             try:
                 if number != before + 1:

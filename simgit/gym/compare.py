@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from simgit.gym.values import cast_for, plain_info
 
 _CLOCK = ("info.episode.t",)
 """Seconds on the clock, which RecordEpisodeStatistics puts into its info."""
+
+_PLAIN: Final = frozenset((bool, int, float, str, bytes, type(None)))
 
 
 class Difference(NamedTuple):
@@ -93,10 +95,13 @@ def difference(path: str, recorded: Any, found: Any) -> Difference | None:
 
 
 def _in_maps(path: str, recorded: Mapping[Any, Any], found: Mapping[Any, Any]) -> Difference | None:
-    for key in recorded.keys() | found.keys():
+    for key in recorded.keys() | found.keys() if recorded.keys() != found.keys() else recorded:
         if key not in recorded or key not in found:
             return Difference(f"{path}.{key}", recorded.get(key), found.get(key))
-        inner = difference(f"{path}.{key}", recorded[key], found[key])
+        one, other = recorded[key], found[key]
+        if type(one) is type(other) and type(one) in _PLAIN and one == other:
+            continue  # the usual case, which needs no path
+        inner = difference(f"{path}.{key}", one, other)
         if inner is not None:
             return inner
     return None

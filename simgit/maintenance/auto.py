@@ -77,13 +77,15 @@ class AutoMaintenance:
 def _next_stretch(txn: ReadTxn, start: bytes) -> tuple[list[Header], bytes]:
     """Return segments that can be joined, and where to look on; nothing there at the end."""
     stretch: list[Header] = []
+    size = 0
     for key, value in islice(txn.scan("segments", start), _LOOK):
         header = decode_header(key, value)
-        if stretch and not _fits(stretch, header):
+        if stretch and not _fits(stretch, size, header):
             if len(stretch) > 1:
                 return stretch, key
-            stretch = []
+            stretch, size = [], 0
         stretch.append(header)
+        size += _size(header)
         last = key
     if not stretch:
         return [], b""
@@ -91,14 +93,14 @@ def _next_stretch(txn: ReadTxn, start: bytes) -> tuple[list[Header], bytes]:
     return stretch, last + b"\0" if more else b""
 
 
-def _fits(stretch: list[Header], header: Header) -> bool:
-    """Return whether a segment can be joined with those before it, at little cost."""
+def _fits(stretch: list[Header], size: int, header: Header) -> bool:
+    """Return whether a segment can be joined with those before it, of a size, at little cost."""
     first = stretch[0]
     return (
         (header.line, header.schema) == (first.line, first.schema)
         and len(stretch) < MAX_SEGMENTS
         and header.end - first.step <= MAX_ROWS
-        and sum(map(_size, stretch)) + _size(header) <= MAX_BYTES
+        and size + _size(header) <= MAX_BYTES
     )
 
 

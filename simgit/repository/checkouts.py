@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simgit.errors import NotFound
+from simgit.errors import Integrity, NotFound
 from simgit.objects import Tag
 from simgit.oid import Oid
 from simgit.refnames import HEAD, RUNS
 from simgit.refrecords import LogEntry, TagRef
 from simgit.repository.objects import ObjectOperations
+from simgit.storage.base import ReadTxn
 from simgit.storage.room import make_room
 from simgit.writers import now
 
@@ -139,10 +140,18 @@ class CheckoutOperations(ObjectOperations):
 
         Raises:
             NotFound: there never was such a ref.
+            Integrity: an entry is damaged or missing.
         """
         with self._read() as txn:
             for full in (ref, RUNS + ref, "tags/" + ref):
                 entries = list(self.refs.log(txn, full))
                 if entries:
+                    self._check_end(txn, full, entries[0])
                     return entries
         raise NotFound(f"reflog of '{ref}' not found")
+
+    def _check_end(self, txn: ReadTxn, ref: str, newest: LogEntry) -> None:
+        name = ref.removeprefix(RUNS)
+        is_run = name != ref and self.refs.has_run(txn, name)
+        if is_run and self.refs.run(txn, name).oid != newest.new:
+            raise Integrity(f"the reflog of '{ref}' lacks its end; see 'simgit fsck'")

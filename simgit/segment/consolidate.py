@@ -71,8 +71,10 @@ def join_segments(
         Integrity: their states do not have the names that they should have.
     """
     first, last = stretch[0], stretch[-1]
-    parts = [rows for _, rows in states.rows(txn, first.line, first.step, last.end)]
-    oids = states.oids(txn, first.line, first.step, last.end)
+    parts, oids = [], list[bytes]()
+    for header in stretch:  # one by one: its blocks need not be decoded twice
+        parts += [rows for _, rows in states.rows(txn, header.line, header.step, header.end)]
+        oids += states.oids(txn, header.line, header.step, header.end)
     if oids[-1] != last.last:
         raise Integrity(f"the states of segment {last.line}/{last.step} have other names")
     for header in stretch:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from . import copies, damage, fuzz, io_errors, kills, planted, power
+from . import clocks, copies, damage, fuzz, io_errors, kills, loop, planted, power
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ def _power(number: int, directory: Path) -> tuple[Counter[str], list[str]]:
     return Counter({"cuts": count}), failures
 
 
+def _loop(number: int, directory: Path) -> tuple[Counter[str], list[str]]:
+    if not loop.available(directory):
+        return Counter({"skipped": 1}), []
+    cuts, failures = loop.sweep(directory, number)
+    return Counter({"cuts": cuts}), failures
+
+
 def _io_errors(number: int, directory: Path) -> tuple[Counter[str], list[str]]:
     failures = io_errors.sweep(directory, number)
     return Counter({"sweeps": 1}), failures
@@ -51,10 +58,12 @@ PARTS = {
     "kills-at-random-times": Part(250, lambda n, d: _tally(kills.session(n, d, True))),
     "four-writers": Part(150, lambda n, d: _tally(kills.many(n, d))),
     "power": Part(20, _power),
+    "loop": Part(40, _loop),
     "io-errors": Part(4, _io_errors),
     "copies": Part(60, _copies),
     "damage": Part(200, lambda n, d: damage.sweep(d, 200, n)),
     "damage-in-place": Part(50, lambda n, d: damage.sweep(d, 200, n, in_place=True)),
+    "clocks": Part(400, lambda n, d: (Counter({"sessions": 1}), clocks.session(n, d))),
     "planted": Part(len(planted.FAULTS), planted.unit),
     "fuzz": Part(60, fuzz.unit),
 }
@@ -96,7 +105,7 @@ def _run(name: str, part: Part, done: dict[str, Any], given: Any, state: dict[st
         print(failure, flush=True)
 
 
-SHARED = ("kills", "kills-at-random-times", "four-writers", "damage", "damage-in-place")
+SHARED = ("clocks", "kills", "kills-at-random-times", "four-writers", "damage", "damage-in-place")
 """Parts whose units use again what the ones before have made."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from . import power
+from . import loop, power
 
 
 @pytest.fixture
@@ -22,3 +22,11 @@ def test_a_power_cut_after_any_call_leaves_what_was_acknowledged(directory: Path
     count, failures = power.sweep(directory, 0)
     assert not failures, failures[0]
     assert count > 300
+
+
+def test_a_file_system_on_a_loop_device_holds_what_was_acknowledged(tmp_path: Path) -> None:
+    if not loop.available(tmp_path):
+        pytest.skip("no loop device can be had here")
+    cuts, failures = loop.sweep(tmp_path, 0)
+    assert not failures, failures[0]
+    assert cuts >= 2

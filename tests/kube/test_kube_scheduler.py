@@ -8,6 +8,13 @@ import pytest
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, node_spec
 
 CLASSES = {"low": 10, "mid": 100, "high": 1000}
+VIP = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "vip"},
+    "value": 7,
+    "globalDefault": True,
+}
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 PREEMPTION = "no new claims to deallocate, preemption: "
@@ -300,8 +307,10 @@ def test_where_even_preemption_leaves_too_little_its_reason_is_told() -> None:
 
 
 def test_a_pod_that_never_preempts_says_so() -> None:
-    polite = pod("p", "9", priorityClassName="high", preemptionPolicy="Never")
-    cluster = run(pod("low", "9", priorityClassName="low"), polite, nodes=[node_spec("n")])
+    polite = {**VIP, "preemptionPolicy": "Never", "globalDefault": False}
+    waiting = pod("p", "9", priorityClassName="vip")
+    low = pod("low", "9", labels={"app": "low"})
+    cluster = run(polite, low, waiting, nodes=[node_spec("n")])
     assert why(cluster, "p") == (
         "0/1 nodes are available: 1 Insufficient cpu. "
         + PREEMPTION
@@ -357,14 +366,7 @@ def test_an_unknown_priority_class_keeps_pods_from_being_made() -> None:
 
 
 def test_a_priority_class_may_be_applied() -> None:
-    vip = {
-        "apiVersion": "scheduling.k8s.io/v1",
-        "kind": "PriorityClass",
-        "metadata": {"name": "vip"},
-        "value": 7,
-        "globalDefault": True,
-    }
-    cluster = run(vip, pod("a"), pod("b", priorityClassName="vip"))
+    cluster = run(VIP, pod("a"), pod("b", priorityClassName="vip"))
     assert [row["priority"] for row in cluster.pods()] == [7, 7]
 
 

@@ -120,7 +120,7 @@ def decode(plain: Any) -> Any:
     """
     kind = type(plain)
     if kind is list:
-        return list(map(decode, plain))
+        return _decode_items(plain)
     if kind is np.ndarray:
         return plain.copy()
     if kind is not dict:
@@ -131,8 +131,13 @@ def decode(plain: Any) -> Any:
     return _DECODE[tag](body)
 
 
+def _decode_items(items: list[Any]) -> list[Any]:
+    # most are atoms, and a call for each would be most of the work
+    return [each if type(each) in _ATOMS else decode(each) for each in items]
+
+
 def _decode_dict(body: Any) -> dict[Any, Any]:
-    parts = list(map(decode, body))
+    parts = _decode_items(body)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -171,7 +176,7 @@ def _decode_mean(body: Any) -> RunningMeanStd:
 
 _DECODE: Final[dict[Any, Callable[[Any], Any]]] = {
     "0": np.array,
-    "t": lambda body: tuple(map(decode, body)),
+    "t": lambda body: tuple(_decode_items(body)),
     "d": _decode_dict,
     "q": lambda body: deque(map(decode, body[0]), body[1]),
     "s": lambda body: set(map(decode, body)),

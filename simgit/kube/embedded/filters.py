@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from simgit.kube.embedded.affinity import AffinityState
-from simgit.kube.embedded.labels import Taint, untolerated
-from simgit.kube.embedded.nodes import Node
+from simgit.kube.embedded.labels import untolerated
+from simgit.kube.embedded.nodes import CORDON, Node
 from simgit.kube.embedded.pods import Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.spread import SpreadState, selects_node
@@ -24,8 +24,6 @@ PORTS = "NodePorts"
 SPREAD = "PodTopologySpread"
 POD_AFFINITY = "InterPodAffinity"
 NODE_AFFINITY = "NodeAffinity"
-
-_CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 
 
 class Refusal(NamedTuple):
@@ -59,8 +57,9 @@ class Cycle:
     def refresh(self) -> None:
         """Look again, after pods were taken out or put back to see what would happen."""
         facts = self.pod.facts
-        if facts.affinity or facts.anti_affinity or any(node.anti for node in self.nodes):
-            self.affinity = AffinityState(self.pod, self.nodes)
+        anti = any(node.anti for node in self.nodes)
+        needed = bool(facts.affinity or facts.anti_affinity or anti)
+        self.affinity = AffinityState(self.pod, self.nodes) if needed else None
         if any(constraint.hard for constraint in facts.spread):
             self.spread = SpreadState(self.pod, self.nodes)
 
@@ -82,7 +81,7 @@ def refusal(cycle: Cycle, node: Node) -> Refusal | None:
 
 
 def _node_refusal(facts: PodFacts, node: Node) -> Refusal | None:
-    if node.unschedulable and not any(t.tolerates(_CORDON) for t in facts.tolerations):
+    if node.unschedulable and not any(t.tolerates(CORDON) for t in facts.tolerations):
         return _UNSCHEDULABLE
     if facts.node_name and facts.node_name != node.name:
         return _OTHER_NAME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ Requirement = tuple[str, str, tuple[str, ...]]
 
 _OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"})
 HARD_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+_STAY = 300
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,10 @@ def holds(requirement: Requirement, labels: Labels) -> bool:
 
 
 def _compare(operator: str, value: str | None, values: tuple[str, ...]) -> bool:
-    try:
-        left, right = int(value or ""), int(values[0])
-    except (ValueError, IndexError):
+    numbers = (value or "", *values[:1])
+    if len(numbers) < 2 or not all(map(_NUMBER.fullmatch, numbers)):
         return False
+    left, right = map(int, numbers)
     return left > right if operator == "Gt" else left < right
 
 
@@ -153,6 +157,32 @@ def untolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> T
         if taint.effect in HARD_EFFECTS and not any(t.tolerates(taint) for t in tolerations):
             return taint
     return None
+
+
+def patience(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> int | None:
+    """Return for how many seconds a pod may stay on a node with the taints, None for ever.
+
+    Only NoExecute ends a stay, and of several tolerations of a taint the first is taken.
+    """
+    seconds: list[int] = []
+    for taint in taints:
+        if taint.effect == "NoExecute":
+            found = next((t for t in tolerations if t.tolerates(taint)), None)
+            if found is None:
+                return 0
+            if found.seconds is not None:
+                seconds.append(max(0, found.seconds))
+    return min(seconds, default=None)
+
+
+def with_default_tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toleration, ...]:
+    """Add what admission adds: five minutes on a node that is not ready or cannot be reached."""
+    missing = (
+        Toleration(key, "Exists", "", "NoExecute", _STAY)
+        for key in (NOT_READY, UNREACHABLE)
+        if not any(t.key in (key, "") and t.effect in ("NoExecute", "") for t in tolerations)
+    )
+    return (*tolerations, *missing)
 
 
 def list_of(value: Any) -> Sequence[Any]:

@@ -27,6 +27,14 @@ def histogram_error(count: int, histogram: dict[str, int]) -> str:
     )
 
 
+def conflict_error(count: int) -> str:
+    """Write the message for names of nodes that rule each other out, before any is looked at.
+
+    Its end is what the scheduler says when it then looks for what was never worked out.
+    """
+    return f"0/{count} nodes are available: pod affinity terms conflict. not found"
+
+
 def not_preempted(count: int, histogram: dict[str, int]) -> str:
     """Write the suffix about nodes where preemption was tried in vain."""
     return _PREFIX + histogram_error(count, histogram)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 VIRTUAL_TAINT = Taint("kwok-provider", "true", "NoSchedule")
-UNREACHABLE = "node.kubernetes.io/unreachable"
+CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+HostPort = tuple[str, str, int]
+"""(address, protocol, number)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,14 @@ class Node:
         self.index = index
         self.name = spec.name
         self.labels = spec.labels
-        self.taints = spec.taints
+        self.taints = (*spec.taints, CORDON) if spec.unschedulable else spec.taints
         self.unschedulable = spec.unschedulable
         self.ready = True
         self.cpu = self.memory = self.storage = self.score_cpu = self.score_memory = 0
         self.extra: dict[str, int] = {}
         self.pods: dict[int, Pod] = {}
         self.owned: dict[object, int] = {}
-        self.ports: dict[tuple[str, str, int], int] = {}
+        self.ports: dict[HostPort, int] = {}
         self.anti = 0
         self.terms = 0
         self.nominated: list[Pod] = []
@@ -153,12 +155,11 @@ class Node:
         self.anti += sign * bool(facts.anti_affinity)
         self.terms += sign * bool(facts.affinity or facts.pod_preferences)
 
-    def port_taken(self, wanted: tuple[str, str, int]) -> bool:
+    def port_taken(self, wanted: HostPort) -> bool:
         """Tell whether the port clashes: an unspecified address clashes with every other."""
-        address, protocol, number = wanted
-        return any(
-            count > 0
-            and (other[1], other[2]) == (protocol, number)
-            and (address == other[0] or "0.0.0.0" in (address, other[0]))
-            for other, count in self.ports.items()
-        )
+        return any(count > 0 and ports_clash(wanted, other) for other, count in self.ports.items())
+
+
+def ports_clash(one: HostPort, other: HostPort) -> bool:
+    """Tell whether two ports of a host are the same one."""
+    return one[1:] == other[1:] and (one[0] == other[0] or "0.0.0.0" in (one[0], other[0]))

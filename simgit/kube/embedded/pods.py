@@ -17,8 +17,8 @@ class Pod:
 
     __slots__ = (
         "bound_at", "created_at", "facts", "group", "message", "name", "namespace", "node",
-        "nominated", "ordinal", "owner", "phase", "queued", "ready", "ready_at", "rejected_by",
-        "removed", "revision", "target", "uid",
+        "nominated", "ordinal", "overlooked", "owner", "parked_at", "phase", "queued", "ready",
+        "ready_at", "rejected_by", "removed", "revision", "target", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,8 @@ class Pod:
         self.message: str | None = None
         self.rejected_by: frozenset[str] = frozenset()
         self.queued = 0
+        self.parked_at = 0
+        self.overlooked = False
         self.ordinal = 0
         self.revision: object = None
         self.target = ""

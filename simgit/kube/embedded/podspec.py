@@ -17,6 +17,7 @@ from simgit.kube.embedded.labels import (
     parse_node_term,
     parse_selector,
     parse_tolerations,
+    with_default_tolerations,
 )
 from simgit.kube.embedded.requests import container_texts, read_requests
 
@@ -65,6 +66,8 @@ class PodFacts:
     extra: tuple[tuple[str, int], ...]
     score_cpu: int
     score_memory: int
+    coming_cpu: int
+    coming_memory: int
     priority: int
     preempts: bool
     node_name: str
@@ -87,13 +90,9 @@ class PodFacts:
         """Whether a selector or an affinity restricts the nodes."""
         return bool(self.node_selector) or self.node_terms is not None
 
-    @property
-    def best_effort(self) -> bool:
-        """Whether nothing at all is requested."""
-        return not (self.cpu or self.memory or self.storage or self.extra)
-
 
 _SCHEDULER = "default-scheduler"
+_POLICIES = {True: "PreemptLowerPriority", False: "Never"}
 
 Priorities = Mapping[str, tuple[int, bool]]
 """Priority class to (value, whether its pods preempt)."""
@@ -113,7 +112,7 @@ def read_pod(
         labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
     priority, preempts, error = _priority(spec, classes)
     affinity = spec.get("affinity") or {}
-    requests, scored = read_requests(spec)
+    requests, coming, scored = read_requests(spec)
     return PodFacts(
         spec=spec,
         labels=labels,
@@ -123,13 +122,15 @@ def read_pod(
         extra=tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
         score_cpu=scored.get("cpu", 0),
         score_memory=scored.get("memory", 0),
+        coming_cpu=coming.get("cpu", 0),
+        coming_memory=coming.get("memory", 0),
         priority=priority,
         preempts=preempts,
         node_name=str(spec.get("nodeName") or ""),
         node_selector=tuple((k, str(v)) for k, v in items_of(spec.get("nodeSelector"))),
         node_terms=_node_terms(affinity.get("nodeAffinity")),
         node_preferences=_node_preferences(affinity.get("nodeAffinity")),
-        tolerations=parse_tolerations(spec.get("tolerations")),
+        tolerations=with_default_tolerations(parse_tolerations(spec.get("tolerations"))),
         affinity=_required_terms(affinity.get("podAffinity"), namespace, labels),
         anti_affinity=_required_terms(affinity.get("podAntiAffinity"), namespace, labels),
         pod_preferences=(
@@ -146,17 +147,28 @@ def read_pod(
 
 
 def _priority(spec: Mapping[str, Any], classes: Priorities) -> tuple[int, bool, str | None]:
-    name = spec.get("priorityClassName")
-    preempts = spec.get("preemptionPolicy") != "Never"
-    if not name:
-        value, by_class = int(spec.get("priority") or 0), True
-        if not spec.get("priority") and "" in classes:
-            value, by_class = classes[""]
-        return value, preempts and by_class, None
-    if name not in classes:
+    """Return (value, whether it preempts, why admission refuses the pod).
+
+    Both come of the class alone: a pod may repeat what its class says, and nothing else.
+    """
+    name, given = spec.get("priorityClassName") or "", spec.get("priority")
+    if given is not None and type(given) is not int:
+        raise InvalidInput(f"bad priority '{str(given)[:40]}'", value=given)
+    if name and name not in classes:
         return 0, True, f"no PriorityClass with name {name} was found"
-    value, by_class = classes[name]
-    return value, preempts and by_class, None
+    value, preempts = classes.get(name, (0, True))
+    computed = (
+        ("integer value of priority", given, value),
+        ("string value of PreemptionPolicy", spec.get("preemptionPolicy"), _POLICIES[preempts]),
+    )
+    for what, said, right in computed:
+        if said is not None and said != right:
+            why = f"the {what} ({said}) must not be provided in pod spec; "
+            why += (
+                f"priority admission controller computed {right} from the given PriorityClass name"
+            )
+            return value, preempts, why
+    return value, preempts, None
 
 
 def _node_terms(value: Any) -> tuple[NodeTerm, ...] | None:

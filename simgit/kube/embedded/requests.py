@@ -11,26 +11,35 @@ from simgit.kube.quantity import canonical, parse_quantity
 
 _DEFAULT_CPU_M = 100
 _DEFAULT_MEMORY = 200 * 2**20
+_OF_PODS = ("cpu", "memory", "hugepages-")
+"""What a pod as a whole may ask for; anything else is for containers to ask."""
 
 Amounts = dict[str, int]
 """Resource name to integer: millicores for cpu, whole units for all others."""
 
 
-def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts]:
-    """Return what is requested, and the same with defaults for scoring."""
+def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
+    """Return what is requested, what is weighed of a pod that comes, and of one that is there.
+
+    For scores what is not written counts with a default; and of a pod that comes (not of one that
+    is there) only its containers are weighed, as kube-scheduler 1.35 does it.
+    """
     real = _pod_total(spec, {})
-    scored = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
-    for name, amount in _pod_level(spec.get("resources") or {}, real).items():
-        real[name] = scored[name] = amount
+    coming = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
+    whole = _pod_level(spec.get("resources") or {}, real)
+    asked, there = (real | whole, coming | real | whole) if whole else (real, coming)
     overhead = _amounts(spec.get("overhead"))
-    return _added(real, overhead), _added(scored, overhead)
+    if not overhead:
+        return asked, coming, there
+    return _added(asked, overhead), _added(coming, overhead), _added(there, overhead)
 
 
 def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
     """Return what the pod itself requests; a limit stands in where no container asks either."""
     limits = _amounts(resources.get("limits"))
-    stand_in = {name: amount for name, amount in limits.items() if not containers.get(name)}
-    return stand_in | _amounts(resources.get("requests"))
+    stand_in = {name: amount for name, amount in limits.items() if name not in containers}
+    asked = stand_in | _amounts(resources.get("requests"))
+    return {name: amount for name, amount in asked.items() if name.startswith(_OF_PODS)}
 
 
 def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:

@@ -6,21 +6,20 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 
+from simgit.kube.embedded.clock import Clock
 from simgit.kube.embedded.filters import (
-    FIT,
     NODE_AFFINITY,
-    POD_AFFINITY,
-    PORTS,
-    SPREAD,
     Cycle,
     Refusal,
     named_nodes,
     refusal,
     refusal_with_nominated,
 )
+from simgit.kube.embedded.hints import helps_when_gone, helps_when_placed
 from simgit.kube.embedded.messages import (
     NEVER_PREEMPTS,
     NO_NODES,
+    conflict_error,
     fit_error,
     not_eligible,
     not_preempted,
@@ -33,8 +32,9 @@ from simgit.kube.embedded.scoring import score
 
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 _OTHER_NODES = f"node(s) didn't satisfy plugin(s) [{NODE_AFFINITY}]"
-_FREED = frozenset({FIT, PORTS, SPREAD, POD_AFFINITY})
-_JOINED = frozenset({SPREAD, POD_AFFINITY})
+_CONFLICT = frozenset({NODE_AFFINITY})
+_FLUSH_MS = 300_000
+"""What no hint brings back is tried again after so long a wait."""
 _ANY = frozenset({"any"})
 
 Bind = Callable[[Pod, Node], None]
@@ -45,10 +45,11 @@ Tell = Callable[[Pod, str], None]
 class Scheduler:
     """Places pods on nodes; what it decides it says through three calls."""
 
-    def __init__(self, seed: int, bind: Bind, evict: Evict, tell: Tell) -> None:
+    def __init__(self, seed: int, clock: Clock, bind: Bind, evict: Evict, tell: Tell) -> None:
         """``bind(pod, node)``, ``evict(victim, for_whom)`` and ``tell(pod, why_pending)``."""
         self.nodes: list[Node] = []
         self.unschedulable: dict[int, Pod] = {}
+        self._clock = clock
         self._bind, self._evict, self._tell = bind, evict, tell
         self._active: list[tuple[int, int, Pod]] = []
         self._seed = seed
@@ -83,10 +84,10 @@ class Scheduler:
         self.unschedulable.pop(pod.uid, None)
         self._drop_nomination(pod)
 
-    def pod_left(self) -> None:
-        """Retry all that a freed place, port or topology may help."""
+    def pod_left(self, gone: Pod) -> None:
+        """Retry all that the freed place, port or topology may help."""
         self._version += 1
-        self._retry(lambda pod: not pod.rejected_by.isdisjoint(_FREED))
+        self._retry(lambda pod: helps_when_gone(pod, gone))
 
     def nodes_changed(self) -> None:
         """Retry everything: a node came, went or changed."""
@@ -96,12 +97,27 @@ class Scheduler:
     def _pod_joined(self, joined: Pod) -> None:
         self._version += 1
         if self.unschedulable:
-            self._retry(lambda pod: _may_attract(pod, joined))
+            self._retry(lambda pod: helps_when_placed(pod, joined))
 
     def _retry(self, helps: Callable[[Pod], bool]) -> None:
-        for pod in [pod for pod in self.unschedulable.values() if helps(pod)]:
-            del self.unschedulable[pod.uid]
-            self._activate(pod)
+        for pod in list(self.unschedulable.values()):
+            if helps(pod):
+                del self.unschedulable[pod.uid]
+                self._activate(pod)
+            elif not pod.overlooked:
+                pod.overlooked = True
+                self._retry_later(pod)
+
+    def _retry_later(self, pod: Pod) -> None:
+        """Plan the flush of a pod, once something changed that it was not told of."""
+        waited, attempt = self._clock.now - pod.parked_at, pod.queued
+
+        def flush() -> None:
+            if pod.queued == attempt and pod.uid in self.unschedulable:
+                del self.unschedulable[pod.uid]
+                self._activate(pod)
+
+        self._clock.at(self._clock.now + _FLUSH_MS - waited % _FLUSH_MS, flush)
 
     def _activate(self, pod: Pod) -> None:
         heapq.heappush(self._active, (-pod.facts.priority, pod.queued, pod))
@@ -119,6 +135,9 @@ class Scheduler:
         cycle = Cycle(pod, self.nodes)
         refused: dict[int, Refusal] = {}
         names = named_nodes(pod.facts)
+        if names is not None and not names:
+            self._give_up(pod, conflict_error(len(self.nodes)), _CONFLICT)
+            return
         nodes = self.nodes if names is None else [n for n in self.nodes if n.name in names]
         feasible = self._feasible(cycle, nodes, refused)
         if feasible:
@@ -170,8 +189,8 @@ class Scheduler:
 
     def _fail(self, cycle: Cycle, refused: dict[int, Refusal]) -> None:
         pod, count = cycle.pod, len(self.nodes)
-        reasons = [reason for answer in refused.values() for reason in answer.reasons]
         others = count - len(refused)
+        reasons = [reason for answer in refused.values() for reason in answer.reasons]
         message = fit_error(count, reasons + [_OTHER_NODES] * others)
         causes = frozenset(answer.plugin for answer in refused.values())
         if others:
@@ -197,6 +216,7 @@ class Scheduler:
         self._count += 1
         pod.queued = self._count
         pod.rejected_by = causes
+        pod.parked_at, pod.overlooked = self._clock.now, False
         self.unschedulable[pod.uid] = pod
         if pod.message != message:
             pod.message = message
@@ -216,14 +236,3 @@ class Scheduler:
         if pod.nominated is not None:
             pod.nominated.nominated.remove(pod)
             pod.nominated = None
-
-
-def _may_attract(pod: Pod, joined: Pod) -> bool:
-    """Tell whether a pod that was just placed may open a topology for one that waits."""
-    if pod.rejected_by.isdisjoint(_JOINED):
-        return False
-    namespace, labels = joined.namespace, joined.facts.labels
-    return any(term.covers(namespace, labels) for term in pod.facts.affinity) or any(
-        pod.namespace == namespace and c.selector is not None and c.selector.matches(labels)
-        for c in pod.facts.spread
-    )

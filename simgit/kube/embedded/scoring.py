@@ -42,8 +42,8 @@ def _least_allocated(facts: PodFacts, node: Node) -> int:
     spec = node.spec
     total = count = 0
     for capacity, used in (
-        (spec.cpu, node.score_cpu + facts.score_cpu),
-        (spec.memory, node.score_memory + facts.score_memory),
+        (spec.cpu, node.score_cpu + facts.coming_cpu),
+        (spec.memory, node.score_memory + facts.coming_memory),
     ):
         if capacity:
             count += 1
@@ -52,10 +52,12 @@ def _least_allocated(facts: PodFacts, node: Node) -> int:
 
 
 def _balance(facts: PodFacts, node: Node) -> int:
-    """Prefer nodes on which CPU and memory are used to like shares."""
+    """Prefer nodes on which CPU and memory are used to like shares, if the pod asks for any."""
     spec = node.spec
-    if facts.best_effort or not spec.cpu or not spec.memory:
+    if not (facts.cpu or facts.memory):
         return 0
+    if not spec.cpu or not spec.memory:
+        return 100
     cpu = min(1.0, (node.cpu + facts.cpu) / spec.cpu)
     memory = min(1.0, (node.memory + facts.memory) / spec.memory)
     return int((1 - abs(cpu - memory) / 2) * 100)
@@ -86,10 +88,8 @@ def _scaled(values: list[int]) -> list[int]:
 
 
 def _stretched(values: list[int]) -> list[int]:
-    """Stretch so that the least is 0 and the largest 100."""
+    """Stretch so that the least is 0 and the largest 100; in floats, as the scheduler does."""
     low, high = min(values), max(values)
-    return (
-        [100 * (value - low) // (high - low) for value in values]
-        if high > low
-        else [0] * len(values)
-    )
+    if high == low:
+        return [0] * len(values)
+    return [int(100.0 * ((value - low) / (high - low))) for value in values]

@@ -36,7 +36,7 @@ def _counted(facts: PodFacts, constraint: Spread, node: Node) -> bool:
 
 def _matching(node: Node, constraint: Spread, namespace: str) -> int:
     selector = constraint.selector
-    if selector is None:
+    if selector is None or not selector.requirements:  # an empty one counts nobody either
         return 0
     return sum(
         pod.namespace == namespace and selector.matches(pod.facts.labels)
@@ -56,7 +56,7 @@ class SpreadState:
         self._hard = [constraint for constraint in facts.spread if constraint.hard]
         self._domains: list[dict[str, int]] = [{} for _ in self._hard]
         for node in nodes:
-            if all(constraint.topology in node.labels for constraint in self._hard):
+            if _has_all(self._hard, node):
                 self._count(node, pod.namespace)
 
     def _count(self, node: Node, namespace: str) -> None:
@@ -94,56 +94,66 @@ def _system_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) ->
     zoned = any(ZONE in node.labels for node in feasible)
     if not zoned and counts.count(counts[0]) == len(counts):
         return None
-    weight = math.log(len(feasible) + 2)
-    raw = [count * weight + _SYSTEM[0][1] - 1 for count in counts]
-    if zoned:
-        by_zone = _zone_counts(nodes, feasible, lambda node: node.owned.get(group, 0))
-        _add_zone(raw, feasible, by_zone, _SYSTEM[1])
+
+    def count(node: Node) -> int:
+        return node.owned.get(group, 0) if selects_node(pod.facts, node) else 0
+
+    raw = [0.0] * len(feasible)
+    for rule in _SYSTEM if zoned else _SYSTEM[:1]:
+        _add_domains(raw, nodes, feasible, count, *rule)
     return _normal([round(score) for score in raw])
-
-
-def _zone_counts(
-    nodes: Sequence[Node], feasible: Sequence[Node], count: Callable[[Node], int], key: str = ZONE
-) -> dict[str, int]:
-    """Sum over all nodes the counts of those domains which a feasible node is in."""
-    totals = {node.labels[key]: 0 for node in feasible if key in node.labels}
-    for node in nodes:
-        value = node.labels.get(key)
-        if value in totals:
-            totals[value] += count(node)
-    return totals
-
-
-def _add_zone(
-    raw: list[float], feasible: Sequence[Node], totals: dict[str, int], rule: tuple[str, int]
-) -> None:
-    key, skew = rule
-    weight = math.log(len(totals) + 2)
-    for i, node in enumerate(feasible):
-        value = node.labels.get(key)
-        if value is not None:
-            raw[i] += totals[value] * weight + skew - 1
 
 
 def _user_scores(
     pod: Pod, soft: Sequence[Spread], nodes: Sequence[Node], feasible: Sequence[Node]
 ) -> list[int] | None:
     """Score by the pod's own soft constraints; a node without their labels scores nothing."""
-    facts = pod.facts
-    labelled = [n for n in feasible if all(c.topology in n.labels for c in soft)]
+    labelled = [node for node in feasible if _has_all(soft, node)]
     if not labelled:
         return None
+    every = [node for node in nodes if _has_all(soft, node)]
     raw = [0.0] * len(labelled)
     for constraint in soft:
 
         def count(node: Node, constraint: Spread = constraint) -> int:
-            counted = _counted(facts, constraint, node)
+            counted = _counted(pod.facts, constraint, node)
             return _matching(node, constraint, pod.namespace) if counted else 0
 
-        totals = _zone_counts(nodes, labelled, count, constraint.topology)
-        _add_zone(raw, labelled, totals, (constraint.topology, constraint.max_skew))
+        _add_domains(raw, every, labelled, count, constraint.topology, constraint.max_skew)
     scores = dict(zip((n.index for n in labelled), _normal([round(s) for s in raw]), strict=True))
     return [scores.get(node.index, 0) for node in feasible]
+
+
+def _has_all(constraints: Sequence[Spread], node: Node) -> bool:
+    return all(constraint.topology in node.labels for constraint in constraints)
+
+
+def _add_domains(
+    raw: list[float],
+    every: Sequence[Node],
+    scored: Sequence[Node],
+    count: Callable[[Node], int],
+    key: str,
+    skew: int,
+) -> None:
+    """Add what a constraint says against each scored node: how many pods its domain holds.
+
+    The fewer domains there are, the less one pod weighs. Each node is a host of its own,
+    whatever its label says; nodes without the label make one domain, and are not charged.
+    """
+    if key == HOSTNAME:
+        held, domains = [count(node) for node in scored], len(scored)
+    else:
+        totals = {node.labels.get(key, ""): 0 for node in scored}
+        for node in every:
+            value = node.labels.get(key, "")
+            if value in totals:
+                totals[value] += count(node)
+        held, domains = [totals[node.labels.get(key, "")] for node in scored], len(totals)
+    weight = math.log(domains + 2)
+    for i, node in enumerate(scored):
+        if key in node.labels:
+            raw[i] += held[i] * weight + skew - 1
 
 
 def _normal(raw: list[int]) -> list[int]:

@@ -15,15 +15,16 @@ from typing import NamedTuple
 from simgit.errors import Cluster, InvalidInput
 from simgit.kube.embedded.clock import Clock
 from simgit.kube.embedded.controller import Controller, PodOwner
-from simgit.kube.embedded.labels import Taint
-from simgit.kube.embedded.nodes import UNREACHABLE, Node, NodeSpec
+from simgit.kube.embedded.labels import UNREACHABLE, Taint, patience
+from simgit.kube.embedded.nodes import Node, NodeSpec
 from simgit.kube.embedded.pods import RUNNING, SUCCEEDED, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler import Scheduler
 
 MAX_PODS = 10_000
 MAX_STEPS = 5_000_000
-_EVICT_AFTER_MS = 300_000
+_SHORTEST_STAY = 1
+"""Seconds: a pod that is evicted at once still stays so long, else it would be back for ever."""
 
 SYSTEM_PRIORITIES = {
     "system-cluster-critical": (2_000_000_000, True),
@@ -77,7 +78,8 @@ class World:
         self.marked: deque[Controller] = deque()
         self.pods: dict[int, Pod] = {}
         self.events: list[ClusterEvent] = []
-        self.scheduler = Scheduler(seed, self._bound, self._preempted, self._unschedulable)
+        decisions = (self._bound, self._preempted, self._unschedulable)
+        self.scheduler = Scheduler(seed, self.clock, *decisions)
         self.scheduler.nodes = [Node(spec, index) for index, spec in enumerate(nodes)]
         self._starting: deque[Pod] = deque()
         self._uid = 0
@@ -157,12 +159,14 @@ class World:
     def _leave_node(self, pod: Pod) -> None:
         if pod.node is not None and not pod.finished:
             pod.node.remove(pod)
-            self.scheduler.pod_left()
+            self.scheduler.pod_left(pod)
 
     def _bound(self, pod: Pod, node: Node) -> None:
         pod.node = node
         pod.bound_at = self.clock.now
         self.log("Pod", pod.namespace, pod.name, "Scheduled", f"assigned to {node.name}")
+        if node.taints:
+            self._limit_stay(pod, node)
         delay = self.rules.start_delay(pod)
         if delay <= 0:
             self._starting.append(pod)
@@ -185,7 +189,7 @@ class World:
         pod.node.remove(pod)
         pod.phase, pod.ready = SUCCEEDED, False
         self.log("Pod", pod.namespace, pod.name, "Completed", "pod ran to its end")
-        self.scheduler.pod_left()
+        self.scheduler.pod_left(pod)
         pod.owner.pod_finished(pod)
 
     def _preempted(self, victim: Pod, by: Pod) -> None:
@@ -203,7 +207,7 @@ class World:
                 controller.owner.mark()
 
     def lose_node(self, name: str) -> None:
-        """Cut a node off: its pods are not ready at once, and are evicted after five minutes."""
+        """Cut a node off: its pods are not ready at once, and evicted after what they tolerate."""
         for node in self.nodes:
             if node.name == name and node.ready:
                 self._cut_off(node)
@@ -214,19 +218,22 @@ class World:
         node.taints = (*node.taints, *hard)
         self.log("Node", "", node.name, "NodeNotReady", "node is unreachable")
         for pod in list(node.pods.values()):
-            self._lose_pod(pod, hard[1])
+            self._lose_pod(pod, node)
         self.scheduler.nodes_changed()
 
-    def _lose_pod(self, pod: Pod, taint: Taint) -> None:
+    def _lose_pod(self, pod: Pod, node: Node) -> None:
         if pod.ready:
             pod.ready = False
             pod.owner.pod_unready(pod)
-        tolerated = [t for t in pod.facts.tolerations if t.tolerates(taint)]
-        if any(t.seconds is None for t in tolerated):
-            return
-        wait = min(
-            [1000 * t.seconds for t in tolerated if t.seconds is not None] or [_EVICT_AFTER_MS]
-        )
-        evict = "TaintManagerEviction"
-        due = self.clock.now + wait
-        self.clock.at(due, lambda: self.delete_pod(pod, evict, "node is unreachable"))
+        self._limit_stay(pod, node)
+
+    def _limit_stay(self, pod: Pod, node: Node) -> None:
+        """Evict the pod when it has put up with the node's taints for as long as it can."""
+        seconds = patience(node.taints, pod.facts.tolerations)
+        if seconds is not None:
+            due = self.clock.now + 1000 * max(_SHORTEST_STAY, seconds)
+            self.clock.at(due, lambda: self._evict(pod))
+
+    def _evict(self, pod: Pod) -> None:
+        if not pod.finished:
+            self.delete_pod(pod, "TaintManagerEviction", "its node has a taint")

@@ -1,0 +1,13 @@
+"""Whatever the clock says, nothing is lost and the order stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import clocks
+
+
+def test_a_clock_that_jumps_changes_nothing_of_what_is_held(tmp_path: Path) -> None:
+    for seed in range(6):
+        failures = clocks.session(seed, tmp_path)
+        assert not failures, failures[0]
