@@ -74,7 +74,7 @@ def test_a_run_is_taken_up_in_another_process(tmp_path: Path) -> None:
         assert same_tip(repo, "parts", "whole")
 
 
-@pytest.mark.parametrize("at", [0, 30, 99])
+@pytest.mark.parametrize("at", [-1, 0, 30, 99])
 def test_what_is_recorded_already_is_compared_and_then_gone_on_with(
     repo: Repository, at: int
 ) -> None:
@@ -86,8 +86,9 @@ def test_what_is_recorded_already_is_compared_and_then_gone_on_with(
     assert env.step_count == at
     for i in range(at + 1, len(states)):
         state = states[i]
-        env.reset() if state.reset is not None else env.step(state.action)
+        env.step(state.action) if state.reset is None else env.reset(**state.reset)
         assert repo.resolve("parts") == tip
+        assert np.array_equal(env.observation, state.observation)
     taken = int(repo["parts"].present("action").sum())
     act(env, actions(150)[taken:], bool(states[-1].terminated))
     env.close()
@@ -117,6 +118,17 @@ def test_what_is_attached_on_the_way_belongs_to_the_recorded_states(repo: Reposi
     env.close()
     assert repo.attachment("main@11", "agent") == {"updates": 11}
     assert "agent" not in repo.attachments("main")
+
+
+def test_a_branch_is_made_and_gone_on_with_in_one(repo: Repository) -> None:
+    recorded(repo, "main", 60)
+    env = Recorder.branch(repo, "other", "main@25", overrides={"lr": 0.1}, **OPTIONS)
+    assert (env.run, env.step_count) == ("other", 25)
+    assert np.array_equal(env.observation, repo.state("main@25").observation)
+    env.step(repo.state("main@26").action)
+    env.close()
+    assert repo.resolve("other") == repo.resolve("main@26")
+    assert repo.run("other").config["lr"] == 0.1
 
 
 def test_a_branch_goes_on_from_where_it_was_made(repo: Repository) -> None:

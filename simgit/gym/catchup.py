@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from simgit.errors import Divergence, shown
+from simgit.errors import Divergence, InvalidInput, shown
 from simgit.gym.compare import difference
 from simgit.gym.rows import Row, rows
 from simgit.gym.values import plain_info
+from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.trajectory import Trajectory
 
@@ -82,3 +83,24 @@ class CatchUp:
     def attach(self, name: str, data: Any) -> None:
         """Bind data to the recorded state that was reached."""
         self._repo.attach(self._states[self._step].oid, name, data)
+
+
+def moved(repo: Repository, oid: Oid) -> Oid:
+    """Return the state itself, or the one before it in which the environment moved last."""
+    state = repo.state(oid)
+    while state.action is None and state.reset is None and state.parents:
+        state = repo.state(state.parents[0])  # a merge of agents does nothing to the environment
+    return state.oid
+
+
+def state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
+    """Return a state of a run's own history.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
+    step = len(repo.trajectory(oid)) - 1
+    if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
+        raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
+    return oid

@@ -14,9 +14,9 @@ from typing import Any, Self
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from simgit.errors import Conflict, Divergence, InvalidInput
+from simgit.errors import Conflict, Divergence
 from simgit.gym import spec as specs
-from simgit.gym.catchup import CatchUp
+from simgit.gym.catchup import CatchUp, moved, state_of
 from simgit.gym.reexecute import Progress
 from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
@@ -29,6 +29,7 @@ from simgit.gym.values import (
     needs_cast,
     plain_info,
     plain_type,
+    thaw,
 )
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -130,12 +131,12 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
         With ``at`` it is live at an earlier state of the run and catches up first: until the
         newest state is reached what happens is compared with what is recorded, then appended.
-        So a run that was interrupted becomes the run that would have been.
 
         Args:
             repo: the repository.
             run: the run, or a branch that was just made.
-            at: an earlier state of the run: a step, a revision, an oid; -1 is before its first.
+            at: an earlier state of the run: a step, a revision, an oid; -1 for before its first,
+                where a new environment begins.
             env: an environment to use, made as the recorded one was; if not given, it is made.
             trust: see ``restore``.
             progress: see ``restore``.
@@ -146,22 +147,53 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             Conflict: the run is being recorded by somebody else.
         """
         repo = open_repository(repo)
-        check_open(repo, run)
-        if at == -1:
-            step, live = -1, env or specs.make(repo.origin(run))
-        else:
-            start = repo.resolve(run) if at is None else _state_of(repo, run, at)
+        step, start = -1, None
+        if at != -1:
+            start = repo.resolve(run) if at is None else state_of(repo, run, at)
             step = repo.state(start).step
-            live = restore(repo, _moved(repo, start), env=env, trust=trust, progress=progress)
-        recorder = cls(live, repo, run, **options)
+        check_open(repo, run)
+        if start is not None:
+            env = restore(repo, moved(repo, start), env=env, trust=trust, progress=progress)
+        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder
+
+    @classmethod
+    def branch(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        start: str | Oid,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Branch a run off a recorded state, and return an environment that goes on from there.
+
+        Args:
+            repo: the repository.
+            run: the new run.
+            start: the state.
+            overrides: see ``Repository.branch``.
+            metadata: likewise.
+            options: those of ``resume``.
+
+        Raises:
+            AlreadyExists: there is a run of this name.
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
+        """
+        repo = open_repository(repo)
+        repo.branch(run, start, overrides=overrides, metadata=metadata)
+        return cls.resume(repo, run, **options)
 
     def _continue(self, repo: Repository, run: str, step: int) -> None:
         """Go on from a recorded state with an environment that is not a new one."""
         self._session.is_new = False
         self._count = step
-        self._episodes = int(repo.trajectory(run)[: step + 1].episode_starts.sum())
+        self._episodes = (
+            int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
+        )
         self._snapshots.start(step)
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:
@@ -276,6 +308,17 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self._count
 
     @property
+    def observation(self) -> Any:
+        """The observation of the state at ``step_count``, read from the repository: a copy.
+
+        Raises:
+            NotFound: nothing is recorded yet.
+        """
+        self.flush()
+        state = self._repo.state(f"{self.run}@{self._count}")
+        return thaw(self.env.observation_space, state.observation)
+
+    @property
     def tip(self) -> Oid | None:
         """The newest state's oid; it is stored first, since storing names it."""
         self.flush()
@@ -361,24 +404,3 @@ def _path(repo: Repository | str | Path) -> str:
     if isinstance(repo, Repository):
         return ":memory:" if repo.directory is None else str(repo.directory)
     return str(repo)
-
-
-def _state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
-    """Return a state of a run's own history.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
-    step = len(repo.trajectory(oid)) - 1
-    if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
-        raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
-    return oid
-
-
-def _moved(repo: Repository, oid: Oid) -> Oid:
-    """Return a state, or the one before it in which the environment moved last."""
-    state = repo.state(oid)
-    while state.action is None and state.reset is None and state.parents:
-        state = repo.state(state.parents[0])  # a merge of agents does nothing to the environment
-    return state.oid

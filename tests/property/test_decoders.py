@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from simgit import Integrity, Oid, Repository
+from simgit import Integrity, Oid, Repository, pending
 from simgit.arrays import decode_array, encode_array
 from simgit.codec import decode_value, encode_value
 from simgit.objects import (
@@ -30,6 +30,17 @@ from simgit.objects import (
     Tree,
     Value,
     decode_object,
+)
+from simgit.oplog import Change, Operation, parse
+from simgit.refrecords import (
+    LogEntry,
+    RunRef,
+    TagRef,
+    decode_entry,
+    decode_ref,
+    decode_run,
+    pack_ref,
+    ref_fields,
 )
 from simgit.residuals import decode_residual, encode_residual
 from simgit.segment.frames import decode_group, encode_group
@@ -123,6 +134,30 @@ PAYLOADS = {
     "tag": Tag(OID, "v1", "message", "me", 123).payload,
     "value": Value([1, (2, 3.5, None), {"a": np.ones(3), "b": 10**30, "c": 1j}, b"x", "é"]).payload,
 }
+RUN_REF = ref_fields(RunRef(OID, 1, 2, OID, writer={"machine": "m", "pid": 3, "start": "4"}))
+RUN_KEY = ("refs", b"runs/main")
+CHANGES = [
+    Change(RUN_KEY, None, {k: v for k, v in RUN_REF.items() if k != "writer"}),
+    Change(RUN_KEY, {"step": 1, "returned": 0.5}, {"step": 2, "returned": 1.5}),
+    Change(("refs", b"HEAD"), {"run": "main"}, {"oid": bytes(OID)}),
+    Change(("refs", b"tags/v1"), {"oid": bytes(OID), "tag": None}, None),
+    Change(("attachments", bytes(OID) + b"agent"), None, {"binding": bytes(OID)}),
+]
+OPERATION = Operation(
+    7, "rename", ("a", "b"), 5, 6, {"machine": "m", "pid": 3, "start": "4"},
+    moves=(("runs/a", 0, "runs/b", 2),), changes=2,
+)  # fmt: skip
+RECORDS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
+    "run ref": (pack_ref(RUN_REF), decode_run),
+    "tag ref": (pack_ref({"oid": OID, "tag": None}), lambda data: decode_ref(data, TagRef)),
+    "log entry": (pack_ref(ref_fields(LogEntry(None, OID, 1, "m", 2))), decode_entry),
+    "parsed ref": (pack_ref(RUN_REF), lambda data: parse(RUN_KEY, data)),
+    "operation": (OPERATION.encode(), lambda data: Operation.decode(7, data)),
+    **{f"change {i}": (change.encode(), Change.decode) for i, change in enumerate(CHANGES)},
+}
+PENDING = pending.OBJECT + OID
+"""What is stored in tables, each with its checksum."""
+
 DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     **{
         kind: (payload, lambda data, kind=kind: decode_object(kind, data))
@@ -136,6 +171,9 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "line": (LINE[:-8], checked(lambda data: decode_line(1, data))),
     "raw line": (LINE, lambda data: decode_line(1, data)),
     "meta": (META[:-8], checked(lambda data: _decode_meta(1, data))),
+    **{name: (value[:-8], checked(read)) for name, (value, read) in RECORDS.items()},
+    **{f"raw {name}": each for name, each in RECORDS.items() if "change" not in name},
+    "pending": (bytes(9), checked(lambda data: pending.decode(PENDING, data))),
     "page": (PAGE, decode_page),
     "found": (PAGE, lambda data: Page(data).find(0, 2**32 - 1)),
     "layout": (encode_layout(LAYOUT), lambda data: decode_layout(data, SCHEMA)),
