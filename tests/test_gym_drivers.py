@@ -326,3 +326,37 @@ def test_generators_come_back_where_they_were() -> None:
 def test_other_values_have_no_plain_form(value: Any) -> None:
     with pytest.raises(NotPlain):
         Encoder().encode(value)
+
+
+class Referring(gym.Env[Any, Any]):
+    """Hands out, and takes, the very arrays that it works with."""
+
+    observation_space = gym.spaces.Box(-9, 9, (2,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.inner = {"place": np.zeros(2)}
+        return self.inner["place"].copy(), {}
+
+    def step(self, action: Any) -> Any:
+        self.inner["place"][0] += 1
+        return self.inner["place"].copy(), 0.0, False, False, {}
+
+    def get_state(self) -> Any:
+        return {"inner": self.inner}
+
+    def set_state(self, data: Any) -> None:
+        self.inner = data["inner"]
+
+
+def test_what_an_environment_hands_out_and_takes_itself_is_copied() -> None:
+    env, other = Referring(), Referring()
+    env.reset(seed=1)
+    driver = drivers.select(env)
+    taken = driver.snapshot(env)
+    stored = drivers.unpack(drivers.pack(taken))
+    env.step(0)
+    for data in (taken, stored, stored):
+        driver.restore(other, data)
+        assert other.step(0)[0].tolist() == [1.0, 0.0]

@@ -13,8 +13,19 @@ import numpy as np
 import pytest
 
 from simgit import Divergence, InvalidInput, NotFound, Repository, Unverified
-from simgit.gym import EnvironmentChanged, Recorder, Untrusted, drivers, plan, restore, verify
-from simgit.gym.verify import BY_REPLAY, DIVERGES, EXACT, judge, note
+from simgit.gym import (
+    EnvironmentChanged,
+    Recorder,
+    Untrusted,
+    drivers,
+    plan,
+    restore,
+    step_batch,
+    verify,
+)
+from simgit.gym.past import Past
+from simgit.gym.verdicts import BY_REPLAY, DIVERGES, EXACT
+from simgit.gym.verify import judge, note
 
 
 @pytest.fixture
@@ -198,6 +209,35 @@ class Odd(gym.Env[Any, Any]):
         return np.array([float(self.elsewhere[0])])
 
 
+class Elsewhere(gym.Env[Any, Any]):
+    """Has part of its state where no snapshot looks."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float64)
+    action_space = gym.spaces.Discrete(3)
+    total: ClassVar = [0]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.total[0], self.sum = 0, 0.0
+        return np.array([self.sum]), {}
+
+    def step(self, action: Any) -> Any:
+        self.total[0] += int(action) + 1
+        self.sum += self.total[0]
+        return np.array([self.sum]), 0.0, False, False, {}
+
+
+@pytest.fixture
+def elsewhere(repo: Repository) -> Iterator[str]:
+    """A run of it that was checked; its newest state has a snapshot."""
+    gym.register("Elsewhere-v0", entry_point=f"{__name__}:Elsewhere")
+    try:
+        record(repo, gym.make("Elsewhere-v0"), steps=40)
+        yield "main"
+    finally:
+        gym.registry.pop("Elsewhere-v0", None)
+
+
 @pytest.fixture
 def odd() -> Any:
     gym.register("Odd-v0", entry_point=f"{__name__}:Odd", max_episode_steps=1000)
@@ -317,6 +357,41 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
         assert judge(repo, run).result == result
         assert repo.run(run).metadata["verdict"]["result"] == result
     assert repo.run("bad").metadata["verdict"]["field"] == "observation"
+
+
+def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsewhere: str) -> None:
+    assert next(Past(repo, elsewhere).bound("snapshot", 40)) == 40, "nothing follows this one"
+    verdict = repo.run(elsewhere).metadata["verdict"]
+    assert (verdict["result"], verdict["step"]) == (BY_REPLAY, 21)
+
+
+def test_snapshots_that_are_known_not_to_serve_are_not_taken(
+    repo: Repository, elsewhere: str
+) -> None:
+    note(repo, elsewhere, verify(repo, elsewhere))  # says less than the verdict that is there
+    repo.branch("branch", "main@20")
+    for run in ("main", "branch"):
+        Elsewhere.total[0] = 1000
+        assert plan(repo, f"{run}@20").how == "creation"
+        assert goes_on(restore(repo, f"{run}@20"), repo, "main", 20)
+    resumed = Recorder.resume(repo, "branch")
+    resumed.step(int(repo.state("main@21").action))
+    resumed.close()
+    assert repo.resolve("branch") == repo.resolve("main@21")
+    actions = [int(action) for action in repo["main@20..main@25"].actions]
+    found = step_batch(repo, ["main@20"] * 2, [actions] * 2, workers=1)
+    assert [each.tip for each in found] == [repo.resolve("main@25")] * 2
+
+
+def test_where_only_such_a_snapshot_leads_to_a_state_that_is_warned_of(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"))
+    refuted = {"result": BY_REPLAY, "driver": "generic", "step": 7, "field": "observation"}
+    repo.configure("main", metadata={"verdict": refuted})
+    with repo.recorder("main") as recorder:  # what leads to it by re-execution is not this
+        recorder.append({"x": 1}, 0)
+    repo.attach("main", "snapshot", Past(repo, "main@100").snapshot(100))
+    with pytest.warns(Unverified, match="known not to lead on exactly"):
+        restore(repo, "main")
 
 
 def test_branching_warns_unless_the_run_is_known_to_be_exact(repo: Repository, odd: Any) -> None:

@@ -88,6 +88,28 @@ def test_nothing_is_recorded_if_an_action_is_none_of_the_space(repo: Repository)
     assert repo.run_names() == ["main"]
 
 
+def test_an_episode_that_has_ended_is_not_gone_on_with(repo: Repository) -> None:
+    states = repo.trajectory("main")
+    ended = states[int(states.terminations.nonzero()[0][0])].oid
+    with pytest.raises(InvalidInput, match="ends an episode"):
+        what_if(repo, ended, [0, 1], horizon=5)
+    with pytest.raises(InvalidInput, match="ends an episode"):
+        step_batch(repo, [ended], [0])
+    assert repo.run_names() == ["main"]
+
+
+def test_an_environment_that_resets_itself_goes_on_after_an_end() -> None:
+    with Repository.init(":memory:") as repo:
+        recorder = Recorder(gym.wrappers.Autoreset(gym.make("CartPole-v1")), repo, snapshots=10)
+        recorder.reset(seed=4)
+        for _ in range(40):
+            recorder.step(1)
+        recorder.close()
+        ended = int(repo.trajectory("main").terminations.nonzero()[0][0])
+        (found,) = step_batch(repo, [f"main@{ended}"], [[1, 1]])
+        assert found.tip == repo.resolve(f"main@{ended + 2}")
+
+
 def test_a_repository_in_memory_does_the_work_here() -> None:
     with Repository.init(":memory:") as repo:
         record(repo, "Pendulum-v1")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound
+from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound, Unverified
 from simgit.gym import drivers
 from simgit.gym import spec as specs
 from simgit.gym.drivers import randomness
 from simgit.gym.past import SNAPSHOT, Past
 from simgit.gym.reexecute import Progress, Reexecution
+from simgit.gym.verdicts import noted, snapshots_fail
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -39,6 +40,7 @@ class Plan:
         lead: the step of the earlier snapshot that is restored first, None if none is needed.
         seed: that the reset needs, if it was given none.
         driver: what made the snapshot.
+        is_doubtful: whether snapshots are known not to lead on exactly where it was recorded.
         step_seconds: what a step took when it was recorded, None if that is not known.
     """
 
@@ -48,6 +50,7 @@ class Plan:
     lead: int | None = None
     seed: int | None = None
     driver: str | None = None
+    is_doubtful: bool = False
     step_seconds: float | None = field(default=None, compare=False)
 
     @property
@@ -106,6 +109,8 @@ def restore(
         except Divergence as error:
             failed = failed or error
             continue
+        if plan.is_doubtful:
+            _warn_of_doubt(past)
         if before is not None:
             drivers.select(made).reseed(made)
             randomness.apply_globals(before)
@@ -138,8 +143,9 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Plan:
 
 def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
     """Yield the ways to reach a state, the best first; each is tried if the one before diverges."""
-    found = _from_snapshot(past, trust)
-    if found is not None:
+    found = from_snapshot(past, trust, past.step)
+    fails = found is not None and snapshots_fail(past.repo, past.oid)
+    if found is not None and not fails:
         yield found
     start = past.seeded_reset()
     made, seed = past.creation()
@@ -148,10 +154,16 @@ def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
         yield Plan(past.step, "episode", start)
     if seed is not None:
         yield Plan(past.step, "creation", made, seed=seed)
+    if found is not None and fails:
+        yield replace(found, is_doubtful=True)
 
 
-def _from_snapshot(past: Past, trust: Trust) -> Plan | None:
-    for step in past.bound(SNAPSHOT, past.step):
+def from_snapshot(past: Past, trust: Trust, newest: int) -> Plan | None:
+    """Return how a state is reached from the nearest snapshot up to a step, None if there is none.
+
+    (None, too, if that is a pickle which may not be loaded.)
+    """
+    for step in past.bound(SNAPSHOT, newest):
         data = past.snapshot(step)
         name = data.get("driver")
         if name == _KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
@@ -220,9 +232,17 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     return going
 
 
+def _warn_of_doubt(past: Past) -> None:
+    message = (
+        f"state '{past.oid.short()}' can only be restored from a snapshot, and those of its run "
+        "are known not to lead on exactly"
+    )
+    warnings.warn(message, Unverified, stacklevel=3)
+
+
 def warn_of_changes(repo: Repository, past: Past) -> None:
     """Warn if packages have other versions than in the run that a state was recorded in."""
-    recorded = (_noted(repo, past.oid, "provenance") or {}).get("versions")
+    recorded = (noted(repo, past.oid, "provenance") or {}).get("versions")
     if recorded is None:
         return
     from simgit.gym.provenance import versions
@@ -240,17 +260,8 @@ def warn_of_changes(repo: Repository, past: Past) -> None:
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:
     """Return what a step of the environment took when a run was recorded, None if not known."""
-    found: float | None = _noted(repo, repo.resolve(revision), STEP_SECONDS)
+    found: float | None = noted(repo, repo.resolve(revision), STEP_SECONDS)
     return found
-
-
-def _noted(repo: Repository, state: Oid, key: str) -> Any:
-    """Return what is noted under a key with a run that has a state, None if nothing is."""
-    for name in repo.contains(state):
-        facts = repo.run(name).metadata.get(key)
-        if facts is not None:
-            return facts
-    return None
 
 
 __all__ = ["EnvironmentChanged", "NotFound", "Plan", "Untrusted", "plan", "restore"]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from simgit.errors import Divergence, NotFound, SimgitError
 from simgit.gym import spec as specs
-from simgit.gym.past import SESSION, SNAPSHOT, Past
+from simgit.gym.past import SESSION, Past
 from simgit.gym.reexecute import Progress, Reexecution
-from simgit.gym.restore import Plan, Trust, execute, plans, restore
+from simgit.gym.restore import Plan, Trust, execute, from_snapshot, restore
+from simgit.gym.verdicts import BY_REPLAY, DIVERGES, EXACT, Verdict
+from simgit.gym.verdicts import note as note_verdict
 from simgit.repository import Repository
 from simgit.trajectory import Trajectory
-
-EXACT: Final = "exact"
-BY_REPLAY: Final = "exact by replay"
-DIVERGES: Final = "not deterministic"
 
 
 @dataclass(frozen=True)
@@ -134,26 +132,6 @@ def standing_before(
 # --- verdicts ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a run can be taken up again: noted with the run as ``verdict``.
-
-    Attributes:
-        result: "exact" (from a snapshot to the end), "exact by replay", "not deterministic".
-        driver: that makes the snapshots, None if none were looked at.
-        details: the step and the field that differed first, or why snapshots or a replay do not
-            serve.
-    """
-
-    result: str
-    driver: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def to_data(self) -> dict[str, Any]:
-        """Return it as what is noted."""
-        return {"result": self.result, "driver": self.driver, **self.details}
-
-
 def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
     """Check the first episode of a run, and note the verdict with the run.
 
@@ -170,26 +148,26 @@ def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
         InvalidInput: the run was not recorded from an environment.
     """
     verdict = _judged(repo, run, trust)
-    repo.configure(run, metadata={"verdict": verdict.to_data()})
+    note_verdict(repo, run, verdict)
     return verdict
 
 
 def note(repo: Repository, run: str, found: Verification) -> None:
-    """Note with a run what came of verifying all of it, unless it is known to be exact already."""
+    """Note with a run what came of verifying all of it, unless that is known already."""
     known = repo.run(run).metadata.get("verdict", {})
     if found.divergence is not None:
         verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
-    elif known.get("result") == EXACT:
+    elif known.get("result") in (EXACT, BY_REPLAY):
         return
     else:
         verdict = Verdict(BY_REPLAY, known.get("driver"))
-    repo.configure(run, metadata={"verdict": verdict.to_data()})
+    note_verdict(repo, run, verdict)
 
 
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
     first = whole[: _first_episode(whole)]
-    found = _from_snapshot(Past(repo, first[len(first) - 1].oid), trust)
+    found = _tried_snapshot(Past(repo, first[len(first) - 1].oid), trust)
     plan, failed = found if found is not None else (None, None)
     is_exact = plan is not None and failed is None
     left = first[: plan.start + 1] if plan is not None and is_exact else first
@@ -208,14 +186,12 @@ def _first_episode(states: Trajectory) -> int:
     return int(resets[0]) + 1 if len(resets) else len(states)
 
 
-def _from_snapshot(past: Past, trust: Trust) -> tuple[Plan, SimgitError | None] | None:
-    """Return how a state is reached from a snapshot, and what went wrong with that."""
-    if next(past.bound(SNAPSHOT, past.step - 1), None) is None:
+def _tried_snapshot(past: Past, trust: Trust) -> tuple[Plan, SimgitError | None] | None:
+    """Return how a state is reached from a snapshot before it, and what went wrong with that."""
+    plan = from_snapshot(past, trust, past.step - 1)
+    if plan is None:
         return None
     env = specs.make(past.spec)
-    plan = next((p for p in plans(past, env, trust) if p.how == "snapshot"), None)
-    if plan is None or plan.driver is None:
-        return None
     return plan, _outcome(lambda: execute(past, env, plan))
 
 

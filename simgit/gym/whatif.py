@@ -6,7 +6,7 @@ import itertools
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from simgit.gym.past import SNAPSHOT, Past
 from simgit.gym.reexecute import Progress
 from simgit.gym.restore import Trust, is_trusted, restore, warn_of_changes
 from simgit.gym.values import cast_for, keeper, plain_info
+from simgit.gym.verdicts import snapshots_fail
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -98,7 +99,8 @@ def step_batch(
         One continuation a state, in their order. Random numbers go on as they were recorded.
 
     Raises:
-        InvalidInput: there are not as many actions as states, or an action is none of the space.
+        InvalidInput: there are not as many actions as states, an action is none of the space, or a
+            state ended its episode.
         NotFound, Untrusted, Divergence: see ``restore``.
     """
     if len(states) != len(actions):
@@ -223,7 +225,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Job], trusted: bool) -> Iterator[C
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
             # without snapshots the environment cannot come back: the state is sought each time
-            start = (job.state, driver.snapshot(env)) if driver.where == "any" else None
+            serves = driver.where == "any" and not snapshots_fail(repo, job.state)
+            start = (job.state, driver.snapshot(env)) if serves else None
         else:
             driver.restore(env, start[1])
         if job.seed is not None:
@@ -273,14 +276,26 @@ def _checked(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any,
     """Return actions in the form of the recorded action space.
 
     Raises:
-        InvalidInput: one is none of the space.
+        InvalidInput: one is none of the space, or the state ended its episode.
     """
-    space = spaces.decode(Past(repo, state).spec["action_space"])
+    spec = Past(repo, state).spec
+    if _is_over(repo, state, spec):
+        raise InvalidInput(
+            f"state '{state.short()}' ends an episode: there is nothing to go on with", oid=state
+        )
+    space = spaces.decode(spec["action_space"])
     taken = tuple(_of_space(space, action) for action in actions)
     for given, action in zip(actions, taken, strict=True):
         if not space.contains(action):
             raise InvalidInput(f"'{given}' is no action of {space}", path="action")
     return taken
+
+
+def _is_over(repo: Repository, oid: Oid, spec: Mapping[str, Any]) -> bool:
+    """Return whether only a reset can follow a state."""
+    state = repo.state(oid)
+    resets_itself = any(each["name"] == "Autoreset" for each in spec["wrappers"])
+    return bool(state.terminated or state.truncated) and not resets_itself
 
 
 def _of_space(space: Any, action: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any, ClassVar
 
@@ -31,12 +32,12 @@ class Methods(Engine):
         )
 
     def capture(self, core: Any) -> Any:
-        """Return what the environment returns."""
-        return core.get_state()
+        """Return a copy of what the environment returns: it may refer to what it works with."""
+        return copy.deepcopy(core.get_state())
 
     def apply(self, core: Any, data: Any) -> None:
-        """Give it back to the environment."""
-        core.set_state(data)
+        """Give a copy back to the environment, with arrays that can be written to."""
+        core.set_state(copy.deepcopy(data))
 
 
 class Functional(Engine):
