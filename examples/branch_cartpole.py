@@ -12,14 +12,15 @@ import gymnasium
 
 import simgit
 import simgit.agents
-from simgit.gym import Recorder, restore
+from simgit.gym import Recorder
 from simgit.pictures import learning_curves
 
 STEPS = 2200
 
 
-def train(env: Recorder, agent: Any, observation: Any, until: int) -> None:
+def train(env: Recorder, agent: Any, until: int) -> None:
     """Let an agent act and learn until the run has so many steps."""
+    observation = env.observation
     while env.step_count < until:
         action = agent.act(observation, explore=True)
         after, reward, terminated, truncated, _ = env.step(action)
@@ -34,24 +35,19 @@ def main() -> None:
     """Record 200 steps with an agent's checkpoint; go on from there twice."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "branch-cartpole"
     with simgit.Repository.init(directory) as repo:
-        env = Recorder(gymnasium.make("CartPole-v1"), repo)
-        agent = simgit.agents.make("dqn", 4, 2, seed=0, updates=1)
-        observation, _ = env.reset(seed=0)
-        train(env, agent, observation, 200)
-        env.attach("agent", agent.state())
-        env.close()
+        with Recorder(gymnasium.make("CartPole-v1"), repo) as env:
+            agent = simgit.agents.make("dqn", 4, 2, seed=0, updates=1)
+            env.reset(seed=0)
+            train(env, agent, 200)
+            env.attach("agent", agent.state())
 
         for lr in (0.01, 0.0001):
-            run = f"lr-{lr}"
-            repo.branch(run, "main@200", overrides={"lr": lr})
-            env = Recorder(restore(repo, run), repo, run)  # alive, as it was at that state
-            agent = simgit.agents.make("dqn", 4, 2, updates=1, lr=lr)
-            agent.load(repo.attachment("main@200", "agent"))
-            train(env, agent, repo.state(run).observation, STEPS)
-            env.close()
-            lengths = repo[run].lengths[:-1]
-            mean = lengths[-10:].mean()
-            print(f"{run:9} {len(lengths):3} episodes, the last ten of {mean:.0f} steps on average")
+            with Recorder.branch(repo, f"lr-{lr}", "main@200", overrides={"lr": lr}) as env:
+                agent = simgit.agents.make("dqn", 4, 2, updates=1, lr=lr)
+                agent.load(repo.attachment("main@200", "agent"))
+                train(env, agent, STEPS)
+            last = repo[f"lr-{lr}"].lengths[-11:-1]
+            print(f"lr-{lr:<6} the last ten episodes: {last.mean():.0f} steps on average")
 
         drawing = learning_curves(repo, ["lr-0.01", "lr-0.0001"], x="steps", window=10)
         print(f"drawn: {drawing.save(f'{directory}/curves.png')}")

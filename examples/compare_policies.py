@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 
 import simgit
-from simgit.gym import Recorder, restore
+from simgit.gym import Recorder
 
 Policy = Callable[[Any], int]
 POLICIES: dict[str, Policy] = {
@@ -23,8 +23,9 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def follow(env: gymnasium.Env[Any, Any], observation: Any, policy: Policy, steps: int) -> None:
+def follow(env: Recorder, policy: Policy, steps: int) -> None:
     """Act until the episode is over, for so many steps at most."""
+    observation = env.observation
     for _ in range(steps):
         observation, _, terminated, truncated, _ = env.step(policy(observation))
         if terminated or truncated:
@@ -35,18 +36,15 @@ def main() -> None:
     """Record 20 steps of one policy, then let each go on from there."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "compare-policies"
     with simgit.Repository.init(directory) as repo:
-        env = Recorder(gymnasium.make("CartPole-v1"), repo)
-        observation, _ = env.reset(seed=7)
-        follow(env, observation, POLICIES["against-the-fall"], 20)
-        env.close()
+        with Recorder(gymnasium.make("CartPole-v1"), repo) as env:
+            env.reset(seed=7)
+            follow(env, POLICIES["against-the-fall"], 20)
 
         start = repo.state("main")
         print(f"from step {start.step}, where the pole leans by {start.observation[2]:.3f}:")
         for name, policy in POLICIES.items():
-            repo.branch(name, start.oid)
-            env = Recorder(restore(repo, name), repo, name)
-            follow(env, start.observation, policy, 470)
-            env.close()
+            with Recorder.branch(repo, name, start.oid) as env:
+                follow(env, policy, 470)
             steps, fell = repo.run(name).step - start.step, repo.state(name).terminated
             print(f"  {name:18} {steps:3} steps, {'fell' if fell else 'stood'}")
         best = max(POLICIES, key=lambda name: repo.run(name).step)

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 
 import simgit
-from simgit.gym import Recorder, restore
+from simgit.gym import Recorder
 
 RIGHT, DOWN = 2, 1
 WAY = [RIGHT] * 7 + [DOWN] * 7
@@ -22,33 +22,26 @@ Table = dict[int, list[float]]
 
 def make() -> gymnasium.Env[Any, Any]:
     """Return a frozen lake of 8 by 8 that does not slip: one reward, at the end of 14 steps."""
-    return gymnasium.make("FrozenLake-v1", map_name="8x8", is_slippery=False, max_episode_steps=100)
+    return gymnasium.make("FrozenLake-v1", map_name="8x8", is_slippery=False, max_episode_steps=40)
 
 
-def episode(env: Any, at: int, table: Table, chance: random.Random) -> bool:
-    """Learn from one episode (Q-learning, epsilon 0.3); return whether it reached the goal."""
-    for _ in range(40):
-        values = table[at]
-        best = [a for a in range(4) if values[a] == max(values)]
-        action = chance.choice(range(4) if chance.random() < 0.3 else best)
+def episode(env: Any, at: int, table: Table, chance: random.Random, epsilon: float = 0.3) -> bool:
+    """Learn from one episode (Q-learning); return whether it reached the goal."""
+    reward, over = 0.0, False
+    while not over:
+        best = [a for a in range(4) if table[at][a] == max(table[at])]
+        action = chance.choice(range(4) if chance.random() < epsilon else best)
         after, reward, terminated, truncated, _ = env.step(action)
         ahead = 0.0 if terminated else 0.95 * max(table[int(after)])
-        values[action] += 0.5 * (reward + ahead - values[action])
-        at = int(after)
-        if terminated or truncated:
-            return bool(reward > 0)
-    return False
+        table[at][action] += 0.5 * (reward + ahead - table[at][action])
+        at, over = int(after), terminated or truncated
+    return reward > 0
 
 
 def solves(table: Table) -> bool:
     """Return whether the greedy policy goes from the start to the goal."""
-    env, reward = make(), 0.0
-    at, _ = env.reset(seed=0)
-    for _ in range(40):
-        at, reward, over, _, _ = env.step(max(range(4), key=lambda a: table[int(at)][a]))
-        if over:
-            break
-    return float(reward) > 0
+    env = make()
+    return episode(env, env.reset(seed=0)[0], table, random.Random(0), epsilon=0)
 
 
 def main() -> None:
@@ -56,19 +49,16 @@ def main() -> None:
     directory = sys.argv[1] if len(sys.argv) > 1 else "curriculum"
     chance, table, tries = random.Random(0), defaultdict(lambda: [0.0] * 4), 0
     with simgit.Repository.init(directory) as repo:
-        env = Recorder(make(), repo, "demonstration")
-        env.reset(seed=0)
-        for action in WAY:
-            env.step(action)
-        env.close()
+        with Recorder(make(), repo, "demonstration") as env:
+            env.reset(seed=0)
+            for action in WAY:
+                env.step(action)
         for step in reversed(range(len(WAY))):
             reached = 0
             while reached < 3:
                 run, tries = f"from-{step}/{tries}", tries + 1
-                repo.branch(run, f"demonstration@{step}")
-                env = Recorder(restore(repo, run), repo, run, provenance=False)
-                reached += episode(env, int(repo.state(run).observation), table, chance)
-                env.close()
+                with Recorder.branch(repo, run, f"demonstration@{step}", provenance=False) as env:
+                    reached += episode(env, int(env.observation), table, chance)
         print(f"backwards: {tries} episodes; the policy solves the lake: {solves(table)}")
 
     plain, table = make(), defaultdict(lambda: [0.0] * 4)

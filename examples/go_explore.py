@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
 import simgit
-from simgit.gym import Recorder, restore
+from simgit.gym import Recorder
 
 MAP = generate_random_map(size=20, p=0.85, seed=2)
 LENGTH, TRIES = 12, 600
@@ -48,25 +49,24 @@ def main() -> None:
     directory = sys.argv[1] if len(sys.argv) > 1 else "go-explore"
     chance, steps, goal = random.Random(0), 0, False
     with simgit.Repository.init(directory) as repo:
-        env = Recorder(make(), repo, "start")
-        env.reset(seed=0)
-        env.close()
-        archive = {0: repo.resolve("start")}
-        visits = {0: 0}
+        with Recorder(make(), repo, "start") as env:
+            env.reset(seed=0)
+        archive, visits = {0: repo.resolve("start")}, Counter({0: 1})
         for number in range(TRIES):
-            place = min(visits, key=lambda at: (visits[at], -at))
+            place = min(archive, key=lambda at: (visits[at], -at))
             run = f"try-{number}"
-            repo.branch(run, archive[place])
-            env = Recorder(restore(repo, run), repo, run, provenance=False)
-            taken, goal = explore(env, chance, LENGTH)
-            env.close()
+            with Recorder.branch(repo, run, archive[place], provenance=False) as env:
+                taken, goal = explore(env, chance, LENGTH)
             steps += taken
             if goal:
                 break
-            new = repo[run][-taken:] if not repo.state(run).terminated else repo[run][-taken:-1]
-            for at, oid in zip(map(int, new.observations), new.oids, strict=True):
-                archive.setdefault(at, oid)
-                visits[at] = visits.get(at, 0) + 1
+            found = repo[run][-taken:]
+            for at, oid, fell in zip(
+                found.observations, found.oids, found.terminations, strict=True
+            ):
+                if not fell:
+                    archive.setdefault(int(at), oid)
+                    visits[int(at)] += 1
             visits[place] += 1
         repo.tag("goal", run)
         print(f"{number + 1} tries, {steps} steps, {len(archive)} places; goal reached: {goal}")

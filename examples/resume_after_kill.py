@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 
 import simgit
-from simgit.gym import Recorder, restore
+from simgit.gym import Recorder
 
 STEPS = 300
 
@@ -23,25 +23,26 @@ def act(observation: Any) -> int:
     return int(observation[2] + 0.5 * observation[3] > 0)
 
 
-def simulate(env: Recorder, observation: Any, until: int, kill_at: int | None = None) -> None:
-    """Act until the run has so many steps; a process may be killed on the way."""
-    step = env.step_count
-    while step < until:
-        if step == kill_at:
+def simulate(env: Recorder, kill_at: int | None = None) -> None:
+    """Act until the run has all its steps; the process may be killed on the way."""
+    observation, over = env.observation, False
+    while env.step_count < STEPS:
+        if env.step_count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        observation, _, terminated, truncated, _ = env.step(act(observation))
-        step += 1
-        if (terminated or truncated) and step < until:
+        if over:
             observation, _ = env.reset()
-            step += 1
+            over = False
+        else:
+            observation, _, terminated, truncated, _ = env.step(act(observation))
+            over = terminated or truncated
     env.close()
 
 
 def start(directory: str, run: str, kill_at: int | None = None) -> None:
     """Begin a run; what is stored every 50 states survives anything."""
     env = Recorder(gymnasium.make("CartPole-v1"), directory, run, flush_every=50)
-    observation, _ = env.reset(seed=5)
-    simulate(env, observation, STEPS, kill_at)
+    env.reset(seed=5)
+    simulate(env, kill_at)
 
 
 def main() -> None:
@@ -59,8 +60,7 @@ def main() -> None:
     with simgit.Repository.open(directory) as repo:
         info = repo.run("killed")
         print(f"the run is {info.status}, with {info.step} of 180 steps stored")
-        env = Recorder(restore(repo, "killed"), repo, "killed")
-        simulate(env, repo.state("killed").observation, STEPS)
+        simulate(Recorder.resume(repo, "killed"))
         assert repo.resolve("killed") == repo.resolve("undisturbed")
         print(f"gone on with to step {STEPS}, its state is {repo.resolve('killed').short()}:")
         print("the same as in the run that nothing happened to")

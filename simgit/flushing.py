@@ -326,10 +326,12 @@ class RecorderBase:
         self._end(status)
 
     def _end(self, status: str) -> None:
+        self._closed = False  # if this fails, it can be tried again
         self._writer.stop()
         with self._odb.write() as txn:
             for lane in self._lanes:
                 lane.release(txn, status)
+        self._closed = True
 
     def __exit__(
         self,
