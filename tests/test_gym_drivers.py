@@ -148,6 +148,33 @@ class _Thing:
     """An object of a class that has no plain form."""
 
 
+def _nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", _nested(100), np.longdouble(1.5), np.zeros(2, [("a", "i4")])[0],
+     [np.longdouble(i) for i in range(300)], {i: _nested(1) for i in (2**70, 1)}],
+    ids=["surrogate", "deep", "longdouble", "record", "many", "key"],
+)  # fmt: skip
+def test_an_attribute_without_a_canonical_form_is_pickled(cart: Any, value: Any) -> None:
+    cart.unwrapped.strange = value
+    driver = drivers.select(cart)
+    taken = driver.snapshot(cart)
+    cart.unwrapped.strange = None
+    driver.restore(cart, taken)
+    assert cart.unwrapped.strange == value
+
+
+def test_an_attribute_that_not_even_pickle_can_walk_down_is_replayed(cart: Any) -> None:
+    cart.unwrapped.strange = _nested(20_000)
+    assert drivers.select(cart).name == "replay-creation"
+
+
 def test_layers_and_their_random_numbers_stay_themselves_in_a_pickle(cart: Any) -> None:
     thing = _Thing()
     thing.env, thing.numbers, thing.space = cart.unwrapped, cart.np_random, cart.action_space
@@ -168,6 +195,37 @@ def test_what_two_attributes_share_is_shared_after_a_restore(cart: Any) -> None:
     data = driver.snapshot(cart) or {}
     driver.restore(cart, data)
     assert core.one is core.two
+
+
+NUMBERS = {
+    "environment": lambda core: core.np_random,
+    "bits": lambda core: core.np_random.bit_generator,
+    "space": lambda core: core.action_space.np_random,
+    "numpy": lambda core: np.random.mtrand._rand,
+    "python": lambda core: random._inst,
+}
+
+
+@pytest.mark.parametrize("which", NUMBERS)
+def test_another_name_of_a_generator_stays_one(cart: Any, which: str) -> None:
+    cart.unwrapped.numbers = NUMBERS[which](cart.unwrapped)
+    data = drivers.select(cart).snapshot(cart) or {}
+    new = gym.make("CartPole-v1")  # which has no generators yet
+    drivers.serving(new, "generic").restore(new, data)
+    core = new.unwrapped
+    assert core.numbers is NUMBERS[which](core)
+
+
+def test_a_part_of_a_large_table_is_shared_in_every_snapshot(cart: Any) -> None:
+    core = cart.unwrapped
+    core.table = [[i] for i in range(300)]
+    driver = drivers.select(cart)
+    assert driver.snapshot(cart)["form"] == "plain"  # from here on its encoding is known
+    for _ in range(2):
+        core.row = core.table[7]
+        driver.restore(cart, driver.snapshot(cart))
+        assert core.row is core.table[7]
+        core.table = [[i] for i in range(300)]  # the same again, of other lists
 
 
 def test_attributes_that_came_later_are_gone_after_a_restore(cart: Any) -> None:
