@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,8 @@ def test_what_was_recorded_by_a_command_is_one_operation(repo: Call) -> None:
 
 def test_what_a_program_did_has_to_be_named(run: Call, directory: Path) -> None:
     code = "import simgit; simgit.Repository.init('.').commit(1)"
-    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
     hint = "fatal: nothing to undo: name what a program did, as in 'simgit undo 1'\n"
     assert run("undo", code=128).err == hint
     assert run("undo", "1").lines[0].startswith("undone: 1 commit")
