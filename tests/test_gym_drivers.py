@@ -148,6 +148,33 @@ class _Thing:
     """An object of a class that has no plain form."""
 
 
+def _nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", _nested(100), np.longdouble(1.5), np.zeros(2, [("a", "i4")])[0],
+     [np.longdouble(i) for i in range(300)], {i: _nested(1) for i in (2**70, 1)}],
+    ids=["surrogate", "deep", "longdouble", "record", "many", "key"],
+)  # fmt: skip
+def test_an_attribute_without_a_canonical_form_is_pickled(cart: Any, value: Any) -> None:
+    cart.unwrapped.strange = value
+    driver = drivers.select(cart)
+    taken = driver.snapshot(cart)
+    cart.unwrapped.strange = None
+    driver.restore(cart, taken)
+    assert cart.unwrapped.strange == value
+
+
+def test_an_attribute_that_not_even_pickle_can_walk_down_is_replayed(cart: Any) -> None:
+    cart.unwrapped.strange = _nested(20_000)
+    assert drivers.select(cart).name == "replay-creation"
+
+
 def test_layers_and_their_random_numbers_stay_themselves_in_a_pickle(cart: Any) -> None:
     thing = _Thing()
     thing.env, thing.numbers, thing.space = cart.unwrapped, cart.np_random, cart.action_space

@@ -522,10 +522,32 @@ def test_a_run_of_another_environment_is_refused(repo: Repository) -> None:
         Recorder(wrappers.FrameStackObservation(cartpole(), 2), repo)
 
 
-@pytest.mark.parametrize("snapshots", ["often", "", "none"])
-def test_a_wrong_choice_of_snapshots_is_refused(repo: Repository, snapshots: str) -> None:
-    with pytest.raises(InvalidInput, match="snapshots"):
-        Recorder(cartpole(), repo, snapshots=snapshots)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"snapshots": each} for each in ("often", "", "none", -3, 0, True, False, 2.5)),
+        {"episode_trigger": "nowhere:to_be_found"},
+        {"episode_trigger": "os:nothing"},
+        {"step_trigger": ""},
+        {"step_trigger": "os:sep"},
+        {"step_trigger": 5},
+        {"flush_every": 0},
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused_and_leave_nothing(repo: Repository, options: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"snapshots|trigger|flush_every") as refused:
+        Recorder(cartpole(), repo, provenance=False, **options)
+    assert "\n" not in str(refused.value)
+    assert "main" not in repo.run_names()
+    drive(Recorder(cartpole(), repo, provenance=False), 2)  # with the error still there
+
+
+def test_a_number_of_steps_may_be_of_numpy(repo: Repository) -> None:
+    env = Recorder(cartpole(), repo, snapshots=np.int64(3), provenance=False)  # type: ignore[arg-type]
+    drive(env, 4)
+    env.close()
+    assert snapshot_steps(repo) == [0, 3]
 
 
 # --- processes ---------------------------------------------------------------------------------
@@ -645,3 +667,38 @@ def test_a_snapshot_that_cannot_be_taken_stops_no_script(repo: Repository) -> No
         play(env, 2, 9)
     assert snapshot_steps(repo) == [0, 1, 2]
     assert repo.run().metadata["snapshots"]["failed"] == "RuntimeError: no more"
+
+
+def test_a_run_that_is_of_no_environment_is_not_gone_on_with(repo: Repository) -> None:
+    repo.commit(np.zeros(4, "f4"), run="by-hand")
+    repo.recorder("empty").close()
+    with pytest.raises(InvalidInput, match="run 'by-hand' was not recorded from an environment"):
+        Recorder(cartpole(), repo, "by-hand")
+    assert repo.run("by-hand").step == 0
+    drive(Recorder(cartpole(), repo, "empty"), steps=3)  # nothing is in it yet
+
+
+def test_a_snapshot_without_an_encoding_stops_no_script(repo: Repository) -> None:
+    class Sets(Positions):
+        def snapshot(self, env: Any) -> Any:
+            return {"left": {1, 2}}
+
+    env = scripted(repo, long(1, 9), snapshots=Sets())
+    with pytest.warns(UserWarning, match="no snapshots are taken any more: InvalidInput: snapshot"):
+        play(env, 1, 9)
+    assert (repo.run().step, snapshot_steps(repo)) == (9, [])
+
+
+def test_an_environment_that_no_driver_can_be_chosen_for_stops_no_script(repo: Repository) -> None:
+    class Strange(Scripted):
+        def __getstate__(self) -> Any:
+            raise ZeroDivisionError("nothing to see")
+
+        @property
+        def get_state(self) -> Any:
+            raise ZeroDivisionError("nothing to see")
+
+    env = Recorder(Strange(long(1, 9)), repo, provenance=False)
+    with pytest.warns(UserWarning, match="no snapshots are taken any more: ZeroDivisionError"):
+        play(env, 1, 9)
+    assert (repo.run().step, snapshot_steps(repo)) == (9, [])

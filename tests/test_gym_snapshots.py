@@ -115,10 +115,10 @@ def taken(choice: Any, episodes: list[int], every: int = 10, **triggers: Any) ->
     """Return the steps with snapshots of episodes of so many steps, every one of them asked."""
     target = Taken()
     triggers = {"episode_trigger": None, "step_trigger": None, **triggers}
-    snapshots = Snapshots(choice, **triggers, note=lambda facts: None)
+    snapshots = Snapshots(choice, **triggers)
     if not any(triggers.values()):
         snapshots._schedule = Schedule(every)
-    snapshots.start(-1)
+    snapshots.start(-1, lambda facts: None)
     for number, length in enumerate(episodes, 1):
         snapshots.before_reset(None, target.count, number, target)
         target.count += 1

@@ -16,7 +16,9 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence
 from simgit.gym import spec as specs
+from simgit.gym.abandoned import settle
 from simgit.gym.catchup import CatchUp, moved, state_of
+from simgit.gym.reexecute import Progress
 from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
@@ -80,8 +82,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
         Raises:
             Conflict: the run is being recorded by somebody else.
-            InvalidInput: the run is completed, or of another environment.
+            InvalidInput: the run is completed, or of another environment; a trigger or the choice
+                of snapshots means nothing.
         """
+        episodes, steps = load_trigger(episode_trigger), load_trigger(step_trigger)
+        self._snapshots = Snapshots(snapshots, episodes, steps)
         saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
@@ -98,9 +103,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._cast = cast_for(env.observation_space)
         self._casts = needs_cast(env.observation_space)
         self._action_type = plain_type(env.action_space)
-        self._snapshots = Snapshots(
-            snapshots, load_trigger(episode_trigger), load_trigger(step_trigger), self._note
-        )
         self._begin()
         self._unchecked = self_check and self._count < 0
 
@@ -110,7 +112,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._episodes = info.episodes
         self._first = True
         self._append = self._session.recorder.append
-        self._snapshots.start(self._count)
+        self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
         self._next = -1  # the first step has more to do
 
@@ -123,6 +125,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         at: str | int | Oid | None = None,
         env: gymnasium.Env[Any, Any] | None = None,
         trust: Trust = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Self:
         """Return a live environment at a run's newest state, being recorded on from there.
@@ -137,6 +140,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 where a new environment begins.
             env: an environment to use, made as the recorded one was; if not given, it is made.
             trust: see ``restore``.
+            progress: see ``restore``.
             options: further arguments of ``Recorder``.
 
         Raises:
@@ -150,7 +154,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             step = repo.state(start).step
         check_open(repo, run)
         if start is not None:
-            env = restore(repo, moved(repo, start), env=env, trust=trust)
+            env = restore(repo, moved(repo, start), env=env, trust=trust, progress=progress)
         recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder
@@ -191,7 +195,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._episodes = (
             int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
         )
-        self._snapshots.start(step)
+        self._snapshots.start(step, self._session.noter())
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:
             self._catch_up = catch_up
@@ -276,8 +280,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Raises:
             Conflict: see ``step``.
         """
-        if self._session.is_open:
-            self._session.recorder.flush()
+        self._session.flush()
 
     def close(self) -> None:
         """Store what is buffered, release the run, and close the environment."""
@@ -375,7 +378,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._next = -1
         seconds = self._snapshots.step_seconds
         if self._session.is_open and self._session.is_new and seconds:
-            self._note({STEP_SECONDS: seconds})
+            self._session.noter()({STEP_SECONDS: seconds})
         self._session.end()
 
     def _fail(self, error: BaseException, kept: Any) -> None:
@@ -388,12 +391,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._session.fail(error, self.run, {"after": self._count, "given": kept})
 
     def _reopen(self) -> None:
+        settle()
         if not self._session.is_open:
             self._session.reopen()
             self._append = (self._catch_up or self._session.recorder).append
-
-    def _note(self, facts: Mapping[str, Any]) -> None:
-        self._session.note(self.run, facts)
 
 
 def _path(repo: Repository | str | Path) -> str:

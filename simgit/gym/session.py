@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, Storage
+from simgit.gym.abandoned import abandon, settle
 from simgit.gym.provenance import Provenance
 from simgit.gym.selfcheck import self_check
 from simgit.gym.spec import compare_spaces
 from simgit.objects import Spec
 from simgit.repository import Repository
+from simgit.state import State
 from simgit.writers import is_alive, this_writer
 
 SESSION: Final = "session"
@@ -27,7 +30,9 @@ class Session:
 
     ``is_new`` says whether the environment begins here, or went on from a recorded state.
 
-    A session that is never ended is ended with the process, all that was recorded being stored.
+    A session that is never ended is ended when it goes out of use or the process ends, all that was
+    recorded being stored. What takes snapshots for it must not lead back to the recorder: only
+    without such a cycle is it ended where it goes out of use; see ``simgit.gym.abandoned``.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Session:
         provenance: bool,
         options: Mapping[str, Any],
     ) -> None:
+        settle()
         self._names = [runs] if isinstance(runs, str) else list(runs)
         specs = [spec] if isinstance(spec, Mapping) else spec
         for name, each in zip(self._names, specs, strict=True):
@@ -81,6 +87,24 @@ class Session:
         if not self.is_open and repo is not self._given:
             repo.close()
 
+    def noter(self, lane: int = 0) -> Callable[[Mapping[str, Any]], None]:
+        """Return what adds to what is known of the run of a lane."""
+        return partial(self._note_lane, lane)
+
+    def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
+        names = self._current()
+        self.note(names if isinstance(names, str) else names[lane], metadata)
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: another writer moved a run; see ``Recorder.flush``.
+        """
+        settle()
+        if self.is_open:
+            self.recorder.flush()
+
     def check(self) -> None:
         """Store everything, and check the first episodes of the runs."""
         self.recorder.flush()
@@ -106,6 +130,7 @@ class Session:
         Raises:
             Conflict: another writer moved a run; nothing is lost, see ``Recorder.flush``.
         """
+        settle()
         if self.is_open:
             self.is_open = False
             self._finalizer.detach()
@@ -126,17 +151,30 @@ class Session:
 
     def _end_with_process(self) -> None:
         own = None if self._repo is self._given else self._repo
-        self._finalizer = weakref.finalize(self, _finish, self.recorder, own, os.getpid())
+        end = partial(_finish, self.recorder, own)
+        self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
-def _finish(recorder: Any, repo: Repository | None, pid: int) -> None:
-    """Store what a session has that nobody ended: it went out of use, or the process ends."""
-    if os.getpid() == pid:  # a forked child has a copy of what is its parent's to store
-        try:
-            recorder.close("crashed" if _is_crashing() else "active")
-        finally:
-            if repo is not None:
-                repo.close()
+def _finish(recorder: Any, repo: Repository | None) -> None:
+    """Store what a session has that nobody ended: it went out of use, or the process ends.
+
+    Raises:
+        Storage: that is not possible now; it can be tried again.
+        Conflict: another writer moved a run; what was not stored is in a run of its own.
+    """
+    try:
+        recorder.close("crashed" if _is_crashing() else "active")
+    except Storage:
+        raise  # with the repository open
+    except BaseException:
+        _close(repo)
+        raise
+    _close(repo)
+
+
+def _close(repo: Repository | None) -> None:
+    if repo is not None:
+        repo.close()
 
 
 def _is_crashing() -> bool:
@@ -204,10 +242,15 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     """Check that a run that is gone on with is of the same environment.
 
     Raises:
-        InvalidInput: it is of another one, or of other spaces.
+        InvalidInput: it is of another one, or of other spaces, or of none at all.
     """
     recorded = recorded_spec(repo, name)
     if recorded is None:
+        if _root(repo, name) is not None:
+            raise InvalidInput(
+                f"run '{name}' was not recorded from an environment: record to another run",
+                name=name,
+            )
         return
     was, now = (_title(each["environment"]) for each in (recorded, spec))
     if was != now:
@@ -217,15 +260,20 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
 
 def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
     """Return the description of the environment that a history began with, None without one."""
+    root = _root(repo, revision)
+    found = repo.object(root.origin) if root is not None and root.origin is not None else None
+    fields = found.fields if isinstance(found, Spec) else {}
+    return fields if "environment" in fields else None
+
+
+def _root(repo: Repository, revision: str) -> State | None:
+    """Return the state that a history began with, None if there is none or it is not here."""
     if revision in repo.run_names() and repo.run(revision).oid is None:
         return None
     try:
-        origin = repo.state(f"{revision}@0").origin
+        return repo.state(f"{revision}@0")
     except NotFound:
         return None
-    found = repo.object(origin) if origin is not None else None
-    fields = found.fields if isinstance(found, Spec) else {}
-    return fields if "environment" in fields else None
 
 
 def _title(environment: Mapping[str, Any]) -> Any:

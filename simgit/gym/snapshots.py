@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from operator import index
 from time import perf_counter as _clock
 from typing import Any, Final, Protocol
 
-from simgit.errors import InvalidInput
+from simgit.errors import Conflict, InvalidInput, Storage, shown
 from simgit.gym.drivers import pack, select
 from simgit.gym.schedule import NEVER, Schedule
 
 SNAPSHOT: Final = "snapshot"
 """The name of the attachment."""
 Trigger = Callable[[int], bool]
+Note = Callable[[Mapping[str, Any]], None]
 
 
 class Driver(Protocol):
@@ -44,7 +46,6 @@ class Snapshots:
         choice: str | int | Driver | None,
         episode_trigger: Trigger | None,
         step_trigger: Trigger | None,
-        note: Callable[[Mapping[str, Any]], None],
         driver: Driver | None = None,
     ) -> None:
         """Take the user's choice; see ``Recorder``. ``driver`` is one that is known already.
@@ -53,15 +54,14 @@ class Snapshots:
             InvalidInput: there is no such choice.
         """
         triggered = episode_trigger is not None or step_trigger is not None
-        if (isinstance(choice, str) and choice != "auto") or choice in (False, 0):
-            raise InvalidInput(f"snapshots: '{choice}' is neither 'auto', a number nor None")
+        choice = checked_choice(choice)
         self._driver = None if isinstance(choice, (str, int)) else choice
         self._known = driver
         self._form = pack if self._driver is None and driver is None else _as_it_is
         self._is_on = choice is not None or triggered
         self._episode_trigger = episode_trigger
         self._step_trigger = step_trigger
-        self._note = note
+        self._note: Note = _ignore
         self._schedule = Schedule(
             NEVER if triggered else choice if isinstance(choice, int) else None
         )
@@ -85,8 +85,9 @@ class Snapshots:
         """What a step costs, as far as that was looked at."""
         return self._schedule.step_seconds
 
-    def start(self, count: int) -> None:
-        """Begin to count from a step on."""
+    def start(self, count: int, note: Note) -> None:
+        """Begin to count from a step on; ``note`` adds to what is known of the run."""
+        self._note = note
         self._schedule.last = count
 
     def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
@@ -106,7 +107,8 @@ class Snapshots:
         asked = asked or (self._step_trigger is not None and self._step_trigger(count))
         where = self._where()
         due = asked or self._schedule.is_due(count, True)
-        if (self._first and where != "never") or (due and where == "any"):
+        wanted = (self._first and where != "never") or (due and where == "any")
+        if self._is_on and wanted:
             self._take(env, count, target)
         self._first = False
         self._schedule.plan(count)
@@ -116,7 +118,7 @@ class Snapshots:
         self._schedule.stepped(seconds)
         if self._is_on:
             self._choose(env)
-            if self._where() == "any" and not ended:
+            if self._is_on and self._where() == "any" and not ended:
                 self._after_plain_step(env, count, target)
         self._schedule.plan(count)
 
@@ -141,33 +143,61 @@ class Snapshots:
         return int(getattr(self._driver, "lead", 0))
 
     def _choose(self, env: Any) -> None:
-        if self._driver is None:
+        if self._driver is not None or not self._is_on:
+            return
+        try:
             self._driver = self._known or select(env)
-            self._is_on = self._where() != "never"
-            self._schedule.together = 2 if self._lead() else 1
+        except Exception as error:
+            self._give_up(error)
+            return
+        self._is_on = self._where() != "never"
+        self._schedule.together = 2 if self._lead() else 1
 
     def _take(self, env: Any, count: int, target: Target) -> None:
         assert self._driver is not None
         start = _clock()
         try:
             data = self._driver.snapshot(env)
+            if data is not None:
+                target.attach(SNAPSHOT, self._form(data))
+        except (Conflict, Storage):  # of what was recorded before
+            raise
         except Exception as error:
-            # the script goes on: the run can still be restored by re-execution
-            self._give_up(f"{type(error).__name__}: {error}")
+            self._give_up(error)
             return
         if data is not None:
-            target.attach(SNAPSHOT, self._form(data))
             self._schedule.took(count, _clock() - start)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, error: Exception) -> None:
+        """Take no more snapshots: the script goes on, re-execution can still restore the run."""
         self._is_on = False
-        name = getattr(self._driver, "name", "given")
+        reason = f"{type(error).__name__}: {error}"
+        name = getattr(self._driver, "name", "given" if self._driver else None)
         self._note({"snapshots": {"driver": name, "failed": reason}})
         warnings.warn(f"no snapshots are taken any more: {reason}", stacklevel=5)
 
 
 def _as_it_is(data: Any) -> Any:
     return data
+
+
+def _ignore(_: Mapping[str, Any]) -> None:
+    pass
+
+
+def checked_choice(choice: Any) -> Any:
+    """Return a choice of snapshots, a number as an int.
+
+    Raises:
+        InvalidInput: there is no such choice.
+    """
+    if hasattr(choice, "__index__") and not isinstance(choice, bool) and choice > 0:
+        return index(choice)
+    if choice is None or choice == "auto" or callable(getattr(choice, "snapshot", None)):
+        return choice
+    raise InvalidInput(
+        f"snapshots: {shown(choice)} is neither 'auto', a number of steps, None nor a driver"
+    )
 
 
 def trigger_name(trigger: Trigger | str) -> str:
@@ -178,9 +208,22 @@ def trigger_name(trigger: Trigger | str) -> str:
 
 
 def load_trigger(trigger: Trigger | str | None) -> Trigger | None:
-    """Return the function that a trigger names, if it is a name."""
-    if not isinstance(trigger, str):
-        return trigger
-    module, _, name = trigger.partition(":")
-    found: Trigger = getattr(import_module(module), name)
-    return found
+    """Return the function that a trigger names, if it is a name.
+
+    Raises:
+        InvalidInput: there is no such function.
+    """
+    if trigger is None:
+        return None
+    found: Any = _imported(trigger) if isinstance(trigger, str) else trigger
+    if not callable(found):
+        raise InvalidInput(f"trigger {shown(trigger)} cannot be called: give a function")
+    return found  # type: ignore[no-any-return]
+
+
+def _imported(name: str) -> Any:
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(f"trigger '{name}' is no 'module:name' here: {error}") from error

@@ -12,6 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput
+from simgit.gym.abandoned import settle
 from simgit.gym.lanespec import describe_lanes
 from simgit.gym.remote import RemoteLane, parts_of, seed_of
 from simgit.gym.restore import STEP_SECONDS, Trust
@@ -19,7 +20,7 @@ from simgit.gym.revival import VECTOR, Mode, batched, lanes_of, make_lanes, put_
 from simgit.gym.schedule import NEVER
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, open_repository
-from simgit.gym.snapshots import Snapshots
+from simgit.gym.snapshots import Snapshots, checked_choice
 from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -72,35 +73,34 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._parts = parts_of(env)
         self._is_native = not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         names = [f"{run}/{i}" for i in range(env.num_envs)]
+        self._keep_action = keeper(env.single_action_space, "action")
+        self._cast = cast_for(env.single_observation_space)
+        self._mode = _autoreset_mode(env)
+        self._start_snapshots(checked_choice(snapshots))
         self._session = Session(
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
             options=flush,
         )  # fmt: skip
-        self._keep_action = keeper(env.single_action_space, "action")
-        self._cast = cast_for(env.single_observation_space)
-        self._mode = _autoreset_mode(env)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
         self._first = [True] * env.num_envs
         infos = [self._repo.run(name) for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
-        self._start_snapshots(snapshots if self._parts else None)
+        self._targets = [_LaneTarget(self._session, i) for i in range(env.num_envs)]
+        for i, each in enumerate(self._snapshots):
+            each.start(self._counts[i], self._session.noter(i))
         self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
         if set(self._counts) == {-1}:
             for name in self.runs:
                 self._session.note(name, {VECTOR: {"autoreset_mode": self._mode.value}})
 
     def _start_snapshots(self, choice: Any) -> None:
-        self._snapshots = [
-            Snapshots(
-                choice, None, None, lambda facts, i=i: self._note(i, facts),  # type: ignore[misc]
-                part.driver() if choice is not None and isinstance(part, RemoteLane) else None,
-            )
-            for i, part in enumerate(self._parts or [None] * self.num_envs)
-        ]  # fmt: skip
-        for each, count in zip(self._snapshots, self._counts, strict=True):
-            each.start(count)
-        self._targets = [_LaneTarget(self, i) for i in range(self.num_envs)]
+        choice = choice if self._parts else None
+        drivers = [
+            part.driver() if choice is not None and isinstance(part, RemoteLane) else None
+            for part in self._parts or [None] * self.num_envs
+        ]
+        self._snapshots = [Snapshots(choice, None, None, driver) for driver in drivers]
         self._next = [-1] * self.num_envs
 
     @classmethod
@@ -198,8 +198,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         Raises:
             Conflict: another writer moved a run; what is recorded goes to a run of its own.
         """
-        if self._session.is_open:
-            self._session.recorder.flush()
+        self._session.flush()
 
     def close(self, **kwargs: Any) -> None:
         """Store what is buffered, release the runs, and close the environment."""
@@ -214,7 +213,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
     def _note_seconds(self) -> None:
         for i, each in enumerate(self._snapshots):
             if self._session.is_open and self._session.is_new and each.step_seconds:
-                self._note(i, {STEP_SECONDS: each.step_seconds})
+                self._session.noter(i)({STEP_SECONDS: each.step_seconds})
 
     def _check_itself(self) -> None:
         self._unchecked = False
@@ -317,14 +316,12 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
     # --- ends ---
 
-    def _note(self, lane: int, facts: Mapping[str, Any]) -> None:
-        self._session.note(self.runs[lane], facts)
-
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, Conflict):
             self._session.fail(error, self.runs[0], {})
 
     def _reopen(self) -> None:
+        settle()
         if not self._session.is_open:
             self._session.reopen()
 
@@ -332,14 +329,14 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 class _LaneTarget:
     """Where the snapshots of one lane go."""
 
-    __slots__ = ("_lane", "_recorder")
+    __slots__ = ("_lane", "_session")
 
-    def __init__(self, recorder: VectorRecorder, lane: int) -> None:
-        self._recorder = recorder
+    def __init__(self, session: Session, lane: int) -> None:
+        self._session = session
         self._lane = lane
 
     def attach(self, name: str, data: Any) -> None:
-        self._recorder._session.recorder.attach(self._lane, name, data)
+        self._session.recorder.attach(self._lane, name, data)
 
 
 def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:

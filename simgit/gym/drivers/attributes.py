@@ -45,7 +45,7 @@ class Attributes:
         ]
         try:
             return self._plain(states)
-        except NotPlain:
+        except (NotPlain, InvalidInput, RecursionError):  # what has no canonical form: long doubles
             return {"form": "pickle", "body": padded(pickles.dump(states, stack))}
 
     def _plain(self, states: list[dict[str, Any]]) -> dict[str, Any]:
