@@ -14,7 +14,7 @@ from simgit.odb import ObjectDatabase
 from simgit.segment.header import Location
 from simgit.storage.base import ReadTxn
 
-Cause = Literal["environment", "reset", "action", "outcome"]
+Cause = Literal["environment", "reset", "action", "settings", "outcome"]
 
 
 @dataclass(frozen=True)
@@ -25,30 +25,37 @@ class FirstDifference:
         step: of the first states that differ; None if one run begins with all of the other.
         compared: how many pairs of names were looked at.
         cause: what made them differ: they are of other environments, were reset in another way,
-            got another action, or the same action had another outcome (nondeterminism).
+            got another action, or the same action had another outcome: because their settings
+            differ, or else by nondeterminism (``outcome``).
         changes: the fields in which the two states differ.
+        settings: what differs in the configurations of the two runs, whatever the cause is.
     """
 
     step: int | None
     compared: int
     cause: Cause | None = None
     changes: tuple[Change, ...] = ()
+    settings: tuple[Change, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
-        changes = [change.to_json() for change in self.changes]
         return {
-            "step": self.step, "compared": self.compared, "cause": self.cause, "changes": changes,
+            "step": self.step, "compared": self.compared, "cause": self.cause,
+            "changes": [change.to_json() for change in self.changes],
+            "settings": [change.to_json() for change in self.settings],
         }  # fmt: skip
 
 
-def bisect(odb: ObjectDatabase, a: Location, b: Location) -> FirstDifference:
+def bisect(
+    odb: ObjectDatabase, a: Location, b: Location, settings: tuple[Change, ...] = ()
+) -> FirstDifference:
     """Return where the histories of two states part.
 
     Args:
         odb: where they lie.
         a: the place of one state.
         b: the place of the other.
+        settings: what differs in the configurations of their runs.
 
     Raises:
         Integrity: stored bytes are damaged.
@@ -63,10 +70,13 @@ def bisect(odb: ObjectDatabase, a: Location, b: Location) -> FirstDifference:
             else:
                 high = middle
         if low > min(a.step, b.step):
-            return FirstDifference(None, compared)
+            return FirstDifference(None, compared, settings=settings)
         places = [odb.states.ancestor(txn, place, low) for place in (a, b)]
     changes = diff_states(odb, *places).changes
-    return FirstDifference(low, compared, _cause(changes), changes)
+    cause = _cause(changes)
+    if cause == "outcome" and settings:
+        cause = "settings"
+    return FirstDifference(low, compared, cause, changes, settings)
 
 
 def _name(odb: ObjectDatabase, txn: ReadTxn, tip: Location, step: int) -> bytes:

@@ -20,7 +20,7 @@ _PACKAGE: Final = "gymnasium"
 
 def announce() -> None:
     """Register the ids now, or when Gymnasium is imported; doing it twice is fine."""
-    if _PACKAGE in sys.modules:
+    if sys.modules.get(_PACKAGE) is not None:
         _register()
     elif not any(isinstance(finder, _Waiting) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Waiting())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 from simgit.flushing import FlushPolicy, Lane, RecorderBase, Work
 from simgit.freeze import freeze, freeze_key
 from simgit.odb import ObjectDatabase
@@ -109,6 +109,8 @@ class LaneRecorder(RecorderBase):
             "observation": observation, "action": action, "reward": reward,
             "terminated": terminated, "truncated": truncated, "info": info, "reset": reset,
         }  # fmt: skip
+        if info is not None and not isinstance(info, dict):
+            raise InvalidInput(f"info: {shown(info)} is not a mapping", path="info")
         batch = {
             name: _lane_arrays(value, name) for name, value in given.items() if value is not None
         }

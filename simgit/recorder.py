@@ -19,6 +19,7 @@ from simgit.writing import (
     FIELDS,
     freeze_files,
     freeze_flag,
+    freeze_info,
     freeze_message,
     freeze_reset,
     freeze_reward,
@@ -101,7 +102,7 @@ class Recorder(RecorderBase):
             reward: the reward that it earned, a real number.
             terminated: Gymnasium's flag.
             truncated: Gymnasium's flag.
-            info: the environment's info.
+            info: the environment's info, a mapping.
             reset: True, or a map with ``seed`` and ``options``, if this is a reset's state.
             files: the oid of a stored tree of files.
             message: a remark.
@@ -130,7 +131,7 @@ class Recorder(RecorderBase):
         if type(truncated) is not bool and truncated is not None:
             truncated = freeze_flag(truncated, "truncated")
         if info is not None:
-            info = _EMPTY if type(info) is dict and not info else freeze(info, "info")
+            info = _EMPTY if type(info) is dict and not info else freeze_info(info)
         rare = None
         if reset is not None or files is not None or message is not None:
             rare = _freeze_rare(reset, files, message)

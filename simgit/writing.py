@@ -116,6 +116,18 @@ def freeze_message(value: Any) -> str:
     return text
 
 
+def freeze_info(value: Any) -> dict[Any, Any]:
+    """Return an info.
+
+    Raises:
+        InvalidInput: it is no mapping, or some value in it has no encoding.
+    """
+    if not isinstance(value, dict):
+        raise InvalidInput(f"info: {shown(value)} is not a mapping", path="info")
+    found: dict[Any, Any] = freeze(value, "info")
+    return found
+
+
 def freeze_fields(**given: Any) -> dict[str, Any]:
     """Return the frozen top-level fields of a state; None means that it has no such field.
 
@@ -135,7 +147,7 @@ _FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
     "reward": freeze_reward,
     "terminated": lambda value: freeze_flag(value, "terminated"),
     "truncated": lambda value: freeze_flag(value, "truncated"),
-    "info": lambda value: freeze(value, "info"),
+    "info": freeze_info,
     "reset": freeze_reset,
     "files": freeze_files,
     "message": freeze_message,

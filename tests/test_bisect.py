@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgit import Repository
+from simgit import Repository, Unverified
 
 
 def walk(repo: Repository, run: str, actions: list[int], *, noise_at: int = -1) -> None:
@@ -45,6 +45,20 @@ def test_the_same_action_with_another_outcome_is_nondeterminism() -> None:
     assert (found.step, found.cause) == (21, "outcome")
     (change,) = found.changes
     assert (change.name, change.before, change.after) == ("observation", 21, 121)
+
+
+def test_another_outcome_with_other_settings_is_no_nondeterminism() -> None:
+    with Repository.init(":memory:") as repo:
+        repo.recorder("a", config={"agent": {"lr": 0.1}}).close()
+        walk(repo, "a", [1] * 50)
+        with pytest.warns(Unverified):
+            repo.branch("b", "a@10", overrides={"agent.lr": 0.2})
+        repo.commit(99, 1, 1.0, False, False, run="b")
+        found = repo.bisect("a", "b")
+        other = repo.bisect("a", str(repo.run("b").oid))
+    assert (found.step, found.cause) == (11, "settings")
+    assert [(c.name, c.before, c.after) for c in found.settings] == [("agent.lr", 0.1, 0.2)]
+    assert (other.cause, other.settings) == ("outcome", ())  # an oid has no settings
 
 
 @pytest.mark.parametrize(("other", "step"), [([1] * 50, None), ([1] * 20, None), ([], None)])

@@ -669,6 +669,15 @@ def test_a_snapshot_that_cannot_be_taken_stops_no_script(repo: Repository) -> No
     assert repo.run().metadata["snapshots"]["failed"] == "RuntimeError: no more"
 
 
+def test_a_run_that_is_of_no_environment_is_not_gone_on_with(repo: Repository) -> None:
+    repo.commit(np.zeros(4, "f4"), run="by-hand")
+    repo.recorder("empty").close()
+    with pytest.raises(InvalidInput, match="run 'by-hand' was not recorded from an environment"):
+        Recorder(cartpole(), repo, "by-hand")
+    assert repo.run("by-hand").step == 0
+    drive(Recorder(cartpole(), repo, "empty"), steps=3)  # nothing is in it yet
+
+
 def test_a_snapshot_without_an_encoding_stops_no_script(repo: Repository) -> None:
     class Sets(Positions):
         def snapshot(self, env: Any) -> Any:

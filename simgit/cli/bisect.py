@@ -18,6 +18,7 @@ _CAUSES: Final = {
     "environment": "the runs are of different environments",
     "reset": "the reset was given something else",
     "action": "another action was taken",
+    "settings": "the same action had another outcome, with other settings",
     "outcome": "the same action had another outcome: nondeterminism",
 }
 
@@ -49,3 +50,6 @@ def _write(out: Output, a: str, b: str, found: FirstDifference) -> None:
     out.line(f"first difference: step {found.step} ({names} compared)")
     out.line(_CAUSES[found.cause or "outcome"])
     write_changes(out, found.changes)
+    if found.settings:
+        out.line("the runs' settings differ:")
+        write_changes(out, found.settings)

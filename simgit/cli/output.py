@@ -36,6 +36,7 @@ class Output:
 
     def __init__(self, stream: TextIO, color: bool) -> None:
         self.write = stream.write
+        self.is_unicode = str(getattr(stream, "encoding", None) or "utf").lower().startswith("utf")
         self.color = color
 
     def line(self, text: str = "") -> None:
@@ -51,7 +52,8 @@ class Output:
         """Print one JSON document on a line: oids as hex, NaN and infinities as strings."""
         from simgit.state import to_jsonable
 
-        self.write(json.dumps(to_jsonable(record), ensure_ascii=False, allow_nan=False) + "\n")
+        escape = not self.is_unicode
+        self.write(json.dumps(to_jsonable(record), ensure_ascii=escape, allow_nan=False) + "\n")
 
     def table(self, rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> None:
         """Print rows as aligned columns; a cell is a text or a (text, style)."""

@@ -9,7 +9,7 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import plural, progress
-from simgit.cli.values import REVISION, RUN, VALUE
+from simgit.cli.values import MAPPING, REVISION, RUN, VALUE
 from simgit.repository import Repository
 
 
@@ -25,7 +25,7 @@ my-simulator | simgit commit --stdin --run try-2""",
 @click.option("-r", "--reward", type=VALUE, help="The reward that the action earned.")
 @click.option("--terminated/--not-terminated", default=None, help="Gymnasium's flag.")
 @click.option("--truncated/--not-truncated", default=None, help="Gymnasium's flag.")
-@click.option("--info", type=VALUE, help="The environment's info, a JSON object.")
+@click.option("--info", type=MAPPING, help="The environment's info, a JSON object.")
 @click.option("--reset", is_flag=True, help="This state begins an episode.")
 @click.option("--seed", type=int, help="The seed given to the reset; implies --reset.")
 @click.option("--file", "files", multiple=True, metavar="PATH|NAME=PATH", help="Add a file.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import keyword
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 import click
 
 from simgit.cli.app import App
-from simgit.errors import SimgitError, SimgitWarning
+from simgit.errors import NotFound, SimgitError, SimgitWarning
 
 FATAL: Final = 128
 INTERRUPTED: Final = 130
@@ -95,6 +96,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
 }
 """Section to command to (module in this package, one line of help)."""
 
+EXTRAS: Final = {
+    "gymnasium": "gym", "torch": "torch", "matplotlib": "plot", "imageio": "video", "PIL": "video",
+}  # fmt: skip
+"""What a command may need that is not installed with simgit: package to extra."""
+
 _FLAT: Final = {name: where for section in COMMANDS.values() for name, where in section.items()}
 
 
@@ -113,6 +119,11 @@ class LazyGroup(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRAS:
+                raise
+            raise _missing(ctx.meta[_WORDS][0], package) from error
         except BrokenPipeError:
             raise ReaderLeft from None
         except KeyboardInterrupt:
@@ -162,6 +173,10 @@ def _similar(name: str) -> str:
 
     found = difflib.get_close_matches(name, _FLAT, 1)
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def _missing(command: str, package: str) -> NotFound:
+    return NotFound(f"'{command}' needs {package}: pip install 'simgit[{EXTRAS[package]}]'")
 
 
 def guarded(call: Callable[[], Any], debug: bool = False) -> int:
@@ -271,4 +286,7 @@ def cli(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # not every encoding has all that is printed
     cli.main(list(argv) if argv is not None else None, prog_name="simgit")

@@ -87,6 +87,19 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+class Mapping(Value):
+    """A value that is a map."""
+
+    name = "object"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the dict."""
+        found = super().convert(value, param, ctx)
+        if found is not None and not isinstance(found, dict):
+            self.fail(f"'{value}' is not a JSON object", param, ctx)
+        return found
+
+
 class _Names(click.ParamType):  # type: ignore[type-arg]
     """A text that completes to names of the repository."""
 
@@ -154,5 +167,6 @@ RUN = _Names("run", runs=True, tags=False)
 TAG = _Names("tag", runs=False, tags=True)
 REVISION = _Names("revision", runs=True, tags=True)
 VALUE = Value()
+MAPPING = Mapping()
 DURATION = Duration()
 SAMPLE = Part()

@@ -18,6 +18,7 @@ from simgit.gym.spec import compare_spaces
 from simgit.gym.specdiff import spec_difference, title
 from simgit.objects import Spec
 from simgit.repository import Repository
+from simgit.state import State
 from simgit.writers import is_alive, this_writer
 
 SESSION: Final = "session"
@@ -242,11 +243,16 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     """Check that a run that is gone on with is of the same environment.
 
     Raises:
-        InvalidInput: it is of another one, of other spaces, or made with other arguments or
-            wrappers.
+        InvalidInput: it is of another one or of none at all, of other spaces, or made with other
+            arguments or wrappers.
     """
     recorded = recorded_spec(repo, name)
     if recorded is None:
+        if _root(repo, name) is not None:
+            raise InvalidInput(
+                f"run '{name}' was not recorded from an environment: record to another run",
+                name=name,
+            )
         return
     was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
@@ -263,12 +269,17 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
 
 def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
     """Return the description of the environment that a history began with, None without one."""
+    root = _root(repo, revision)
+    found = repo.object(root.origin) if root is not None and root.origin is not None else None
+    fields = found.fields if isinstance(found, Spec) else {}
+    return fields if "environment" in fields else None
+
+
+def _root(repo: Repository, revision: str) -> State | None:
+    """Return the state that a history began with, None if there is none or it is not here."""
     if revision in repo.run_names() and repo.run(revision).oid is None:
         return None
     try:
-        origin = repo.state(f"{revision}@0").origin
+        return repo.state(f"{revision}@0")
     except NotFound:
         return None
-    found = repo.object(origin) if origin is not None else None
-    fields = found.fields if isinstance(found, Spec) else {}
-    return fields if "environment" in fields else None

@@ -126,7 +126,9 @@ class DataOperations(RunOperations):
 
         with self._read() as txn:
             one, two = self._resolve(txn, a), self._resolve(txn, b)
-        return bisect(self.odb, one.place, two.place)
+        known = one.run is not None and two.run is not None
+        settings = self.diff_configs(str(one.run), str(two.run)) if known else ()
+        return bisect(self.odb, one.place, two.place, settings)
 
     def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
         """Return the settings in which the resolved configurations of two runs differ."""

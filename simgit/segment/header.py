@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple, overload
 
 from simgit.errors import Integrity
@@ -134,6 +135,7 @@ def encode_header(header: Header) -> bytes:
     return body + checksum(body)
 
 
+@lru_cache(64)  # a commit looks at the one that it follows several times
 def decode_header(key: bytes, value: bytes) -> Header:
     """Return the header of a segment.
 

@@ -160,3 +160,49 @@ def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None
         first = child.stdout.readline()
         rest = child.stdout.read()
     assert first.startswith(b"* ") and rest.count(b"\n") == 4999
+
+
+BLOCKED = "import sys; sys.modules[{!r}] = None; from simgit.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("record", "CartPole-v1"), ("train",), ("train", "--agent", "greedy"),
+        ("evaluate", "main"), ("doctor", "CartPole-v1"), ("verify", "main"),
+        ("video", "main", "-o", "x.gif"), ("what-if", "main", "--action", "1"), ("play", "main"),
+        ("merge", "--average", "main", "main", "--run", "mean"), ("step", "--trace", "cpu-slight", "--agent", "heuristic"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_needs_gymnasium_says_so(words, long, environment) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format("gymnasium"), *words],
+        capture_output=True, text=True, env=environment, timeout=60, check=False,
+    )  # fmt: skip
+    told = f"fatal: '{words[0]}' needs gymnasium: pip install 'simgit[gym]'\n"
+    assert (found.returncode, found.stdout, found.stderr) == (128, "", told)
+
+
+def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format("simgit.maintenance"), "gc"],
+        capture_output=True, text=True, env=environment, timeout=60, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1 and "Traceback" in found.stderr
+
+
+def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> None:
+    process("init")
+    process("commit", "-o", 1, "--reset")
+    process("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
+    environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", "segments\n")):
+        found = subprocess.run(
+            [sys.executable, "-m", "simgit", command], capture_output=True, env=environment,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert found.returncode == 0 and found.stderr == b"", (command, found)
+        assert shown in found.stdout.decode("latin-1")
+    found = process("log", "--json", PYTHONIOENCODING="ascii")
+    assert found.records[0]["message"] == "größer → 🙂"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgpack
 import numpy as np
+import pytest
 
 from simgit import Repository
 
@@ -146,3 +147,13 @@ def test_a_merge_has_several_parents(repo) -> None:
     repo("commit", "-m", "merge", "--parent", "other")
     assert len(repo("log", "-n", 1, "--json").json["parents"]) == 2
     assert "Merge:" in repo("log", "-n", 1).out
+
+
+@pytest.mark.parametrize("info", ["3", "[]", '"x"'])
+def test_an_info_that_is_no_mapping_is_refused(info: str, repo) -> None:
+    found = repo("commit", "-r", 1, "--info", info, code=2)
+    assert f"'{info}' is not a JSON object" in found.err
+    line = b'{"reward": 1, "info": %s}\n' % info.encode()
+    found = repo("commit", "--stdin", code=128, stdin=line)
+    assert "line 1: info: " in found.err and "is not a mapping" in found.err
+    assert repo("run", "show", "--json").json["step"] == 2

@@ -122,3 +122,20 @@ def test_branching_an_unchecked_run_warns_on_a_line(recorded: Path, run: Call) -
     )
     run("verify", "main")
     assert run("branch", "again-try", "main@5").err == ""
+
+
+def test_bisect_names_the_settings_that_differ(run: Call) -> None:
+    run("init")
+    for reward in (1, 2):
+        run("commit", "-o", "[0.5]", "-a", 1, "-r", reward)
+    run("branch", "b", "main@0", "--set", "lr=0.5")
+    run("commit", "-o", "[0.5]", "-a", 1, "-r", 9, "--run", "b")
+    found = run("bisect", "main", "b", code=1)
+    assert found.lines[1:] == [
+        "the same action had another outcome, with other settings",
+        "  reward: 2.0 → 9.0",
+        "the runs' settings differ:",
+        "+ lr: 0.5",
+    ]
+    record = run("bisect", "main", "b", "--json", code=1).json
+    assert record["cause"] == "settings" and record["settings"][0]["after"] == 0.5
