@@ -197,6 +197,37 @@ def test_what_two_attributes_share_is_shared_after_a_restore(cart: Any) -> None:
     assert core.one is core.two
 
 
+NUMBERS = {
+    "environment": lambda core: core.np_random,
+    "bits": lambda core: core.np_random.bit_generator,
+    "space": lambda core: core.action_space.np_random,
+    "numpy": lambda core: np.random.mtrand._rand,
+    "python": lambda core: random._inst,
+}
+
+
+@pytest.mark.parametrize("which", NUMBERS)
+def test_another_name_of_a_generator_stays_one(cart: Any, which: str) -> None:
+    cart.unwrapped.numbers = NUMBERS[which](cart.unwrapped)
+    data = drivers.select(cart).snapshot(cart) or {}
+    new = gym.make("CartPole-v1")  # which has no generators yet
+    drivers.serving(new, "generic").restore(new, data)
+    core = new.unwrapped
+    assert core.numbers is NUMBERS[which](core)
+
+
+def test_a_part_of_a_large_table_is_shared_in_every_snapshot(cart: Any) -> None:
+    core = cart.unwrapped
+    core.table = [[i] for i in range(300)]
+    driver = drivers.select(cart)
+    assert driver.snapshot(cart)["form"] == "plain"  # from here on its encoding is known
+    for _ in range(2):
+        core.row = core.table[7]
+        driver.restore(cart, driver.snapshot(cart))
+        assert core.row is core.table[7]
+        core.table = [[i] for i in range(300)]  # the same again, of other lists
+
+
 def test_attributes_that_came_later_are_gone_after_a_restore(cart: Any) -> None:
     driver = drivers.select(cart)
     data = driver.snapshot(cart) or {}

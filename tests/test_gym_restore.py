@@ -135,6 +135,43 @@ def test_a_seeded_reset_is_nearer_than_the_making(repo: Repository) -> None:
     assert goes_on(restore(repo, "main@40"), repo, "main", 40)
 
 
+def test_what_is_kept_over_resets_is_not_forgotten(repo: Repository) -> None:
+    """A mean of rewards shows after the reset, which itself comes again without it."""
+    recorder = Recorder(gym.wrappers.NormalizeReward(gym.make("Pendulum-v1")), repo, snapshots=None)
+    record_seeded(recorder)
+    assert (plan(repo, "main@40").how, plan(repo, "main@40").start) == ("creation", 0)
+    assert goes_on(restore(repo, "main@31"), repo, "main", 31)
+
+
+class Leaky(gym.Wrapper[Any, Any, Any, Any]):
+    """Of nobody's package; counts its episodes in their rewards."""
+
+    count = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.count += 1
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = self.env.step(action)
+        return observation, float(reward) + self.count, *rest
+
+
+def test_of_a_wrapper_that_is_not_known_nothing_is_believed(repo: Repository) -> None:
+    record_seeded(Recorder(Leaky(gym.make("Pendulum-v1")), repo, snapshots=None))
+    assert plan(repo, "main@62").how == "creation"
+    assert goes_on(restore(repo, "main@62"), repo, "main", 62)
+
+
+def record_seeded(recorder: Recorder) -> None:
+    """Three episodes of thirty steps, each with a seed."""
+    for seed in (1, 2, 3):
+        recorder.reset(seed=seed)
+        for step in range(30):
+            recorder.step(np.array([step / 30], np.float32))
+    recorder.close()
+
+
 @pytest.mark.filterwarnings("ignore")  # SWIG's, at the import
 @pytest.mark.parametrize("name", ["LunarLander-v3", "BipedalWalker-v3"])
 def test_environments_without_snapshots_are_replayed(repo: Repository, name: str) -> None:
@@ -392,6 +429,18 @@ def test_where_only_such_a_snapshot_leads_to_a_state_that_is_warned_of(repo: Rep
     repo.attach("main", "snapshot", Past(repo, "main@100").snapshot(100))
     with pytest.warns(Unverified, match="known not to lead on exactly"):
         restore(repo, "main")
+
+
+def test_without_a_known_beginning_the_first_seeded_reset_is_taken(
+    repo: Repository, elsewhere: str
+) -> None:
+    recorder = Recorder(gym.make("Elsewhere-v0"), repo, "late", snapshots=None)
+    for seed in (None, 1, 2):
+        recorder.reset(seed=seed)
+        recorder.step(2)
+    recorder.close()
+    assert (plan(repo, "late").how, plan(repo, "late").start) == ("episode", 2)
+    restore(repo, "late")
 
 
 def test_branching_warns_unless_the_run_is_known_to_be_exact(repo: Repository, odd: Any) -> None:

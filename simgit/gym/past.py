@@ -76,16 +76,13 @@ class Past:
         """Return whether a state is that of a reset."""
         return step <= self.step and self.trajectory[step].reset is not None
 
-    def seeded_reset(self) -> int | None:
-        """Return the step of the newest reset that was given a seed, None if there is none."""
-        found = self._seeded
-        return int(found[-1]) if len(found) else None
-
-    @cached_property
-    def _seeded(self) -> Any:
+    def seeded_resets(self, after: int) -> list[int]:
+        """Return the steps, after a step, of the resets that were given a seed."""
         if not self.trajectory.has("reset.seed"):
-            return ()
-        return self.trajectory.present("reset.seed").nonzero()[0]
+            return []
+        steps = self.trajectory.present("reset.seed").nonzero()[0]
+        found: list[int] = steps[steps > after].tolist()
+        return found
 
     def creation(self) -> tuple[int, int | None]:
         """Return where the environment was made: a reset's step, and its seed.

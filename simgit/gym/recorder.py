@@ -18,6 +18,7 @@ from simgit.errors import Conflict, Divergence
 from simgit.gym import spec as specs
 from simgit.gym.abandoned import settle
 from simgit.gym.catchup import CatchUp, moved, state_of
+from simgit.gym.reexecute import Progress
 from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
 from simgit.gym.session import Session, check_open, open_repository, seed_in_use
@@ -124,6 +125,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         at: str | int | Oid | None = None,
         env: gymnasium.Env[Any, Any] | None = None,
         trust: Trust = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Self:
         """Return a live environment at a run's newest state, being recorded on from there.
@@ -138,6 +140,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 where a new environment begins.
             env: an environment to use, made as the recorded one was; if not given, it is made.
             trust: see ``restore``.
+            progress: see ``restore``.
             options: further arguments of ``Recorder``.
 
         Raises:
@@ -151,7 +154,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             step = repo.state(start).step
         check_open(repo, run)
         if start is not None:
-            env = restore(repo, moved(repo, start), env=env, trust=trust)
+            env = restore(repo, moved(repo, start), env=env, trust=trust, progress=progress)
         recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder

@@ -31,13 +31,17 @@ class PodTerm:
     namespace_selector: Selector | None
     topology: str
 
-    def covers(self, namespace: str, labels: Labels) -> bool:
-        """Tell whether a pod of the namespace with the labels is meant."""
+    def covers(self, namespace: str, labels: Labels, *, known: Labels | None = None) -> bool:
+        """Tell whether a pod of the namespace with the labels is meant.
+
+        ``known`` are the namespace's own labels, by default its name.
+        """
         if self.selector is None or not self.selector.matches(labels):
             return False
         if namespace in self.namespaces:
             return True
-        known = {"kubernetes.io/metadata.name": namespace}
+        if known is None:
+            known = {"kubernetes.io/metadata.name": namespace}
         return self.namespace_selector is not None and self.namespace_selector.matches(known)
 
 

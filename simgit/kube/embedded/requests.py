@@ -35,10 +35,12 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
 
 
 def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
-    """Return what the pod itself requests; a limit stands in where no container asks either."""
+    """Return what the pod itself requests.
+
+    Once it has a limit, its containers' sum is its request, or the limit where they do not ask.
+    """
     limits = _amounts(resources.get("limits"))
-    stand_in = {name: amount for name, amount in limits.items() if name not in containers}
-    asked = stand_in | _amounts(resources.get("requests"))
+    asked = (limits | containers if limits else {}) | _amounts(resources.get("requests"))
     return {name: amount for name, amount in asked.items() if name.startswith(_OF_PODS)}
 
 
