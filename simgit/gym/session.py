@@ -66,8 +66,7 @@ class Session:
 
     def _handle(self) -> Repository:
         """Return a handle of its own: what it has is stored even after the user closed theirs."""
-        directory = self._given.directory
-        return self._given if directory is None else Repository.open(directory)
+        return self._given.again()
 
     def _close_handle(self) -> None:
         if self._repo is not self._given:
