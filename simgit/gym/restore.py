@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound, SimgitError, Unverified
+from simgit.errors import (
+    Divergence,
+    EnvironmentChanged,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    Unverified,
+)
 from simgit.gym import drivers
 from simgit.gym import spec as specs
 from simgit.gym.drivers import randomness
