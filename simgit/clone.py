@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from simgit.odb import ObjectDatabase
 from simgit.refs import Refs
 from simgit.storage.base import WriteTxn
 from simgit.storage.lmdb import LmdbStorage
+from simgit.storage.lmdb.unseen import readable
 
 
-def clone(source: LmdbStorage, refs: Refs, target: Path) -> None:
-    """Make ``target``, a ``.simgit``, a repository with all that the source holds now.
+def clone(source: Path, target: Path) -> None:
+    """Make ``target``, a ``.simgit``, a repository with all that another one holds now.
 
     What an interrupted clone has left at the target is removed. The clone is no repository until
     it is whole and synced: its format is noted last.
@@ -27,14 +29,20 @@ def clone(source: LmdbStorage, refs: Refs, target: Path) -> None:
     if is_repository(target):
         raise AlreadyExists(f"repository '{target}' already exists", path=target)
     LmdbStorage.discard(target)
-    source.copy_to(target, prepare=lambda made: _release_runs(made, refs))
+    with (
+        readable(source, target) as place,
+        closing(LmdbStorage.open(place, read_only=True, allow_network=True)) as storage,
+    ):
+        storage.copy_to(target, _release_runs)
     fail_point("clone.copied")
     write_format(target)
 
 
-def _release_runs(made: LmdbStorage, refs: Refs) -> None:
+def _release_runs(made: LmdbStorage) -> None:
     """Note that nobody writes the runs of the copy."""
-    with ObjectDatabase(made).write() as txn:
+    odb = ObjectDatabase(made)
+    refs = Refs()
+    with odb.write() as txn:
         for name, ref in list(refs.runs(txn)):
             if ref.writer is not None:
                 _release(refs, txn, name)

@@ -13,7 +13,7 @@ from typing import Any
 def shown(value: object) -> str:
     """Return a value as a message shows it: short, whatever it is."""
     try:
-        text = repr(value)
+        text = repr(value.item() if getattr(value, "shape", None) == () else value)  # type: ignore[attr-defined]
     except Exception:  # an integer of thousands of digits, or what the value's own class raises
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."

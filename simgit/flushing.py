@@ -21,6 +21,7 @@ from simgit.attachments import attach_data, check_attachment
 from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
 from simgit.failpoints import fail_point
 from simgit.freeze import freeze
+from simgit.interrupts import interrupts_held_back
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.refnames import MAX_NAME
@@ -113,7 +114,15 @@ class Lane:
             self.refs.update_run(txn, self.name, current, new, message)
             self.ref = new
             return None
+        if current is not None and self._has_stored(current):
+            self.ref = current
+            return None
         return self._divert(txn, message)
+
+    def _has_stored(self, current: RunRef) -> bool:
+        """Return whether this very flush moved the run, and was interrupted before it knew."""
+        assert self.tip is not None
+        return current.oid == self.tip.oid and current.writer == self.ref.writer
 
     def _divert(self, txn: WriteTxn, message: str) -> Conflict:
         assert self.tip is not None
@@ -298,18 +307,25 @@ class RecorderBase:
         self._due_at = math.inf if seconds is None else _clock() + seconds
 
     def _start_flush(self) -> None:
-        self._set_due()
-        work = self._take()
-        if work or self._writer.waiting:
-            self._writer.submit(work)
+        with interrupts_held_back():  # what was taken is stored, and that is known, or neither
+            self._set_due()
+            work = self._take()
+            if work or self._writer.waiting:
+                self._writer.submit(work)
 
     def close(self, status: str = "active") -> None:
         """Flush, and release the run; ``status`` says how it stands then. Closing twice is fine.
+
+        Ctrl-C takes effect when that is done.
 
         Raises:
             Conflict: see ``flush``.
             Storage: the states could not be stored; the recorder stays open, with all of them.
         """
+        with interrupts_held_back():
+            self._close(status)
+
+    def _close(self, status: str) -> None:
         if self._closed:
             return
         self._closed = True

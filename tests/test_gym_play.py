@@ -103,6 +103,9 @@ def test_an_episode_that_is_over_begins_anew(tmp_path: Path, repo: Repository) -
     assert play(repo, "short", keys=KEYS, fps=20) > 1
     person.join()
     assert repo["short"].episode_starts[4] and repo["short"].actions[5] == 2
+    begun = [i for i, oid in enumerate(repo["short"].oids) if "session" in repo.attachments(oid)]
+    assert begun == [0], "it is the environment that there was"
+    assert verify(repo, "short").divergence is None
 
 
 def test_the_arrows_are_those_of_pygame() -> None:

@@ -135,6 +135,43 @@ def test_a_seeded_reset_is_nearer_than_the_making(repo: Repository) -> None:
     assert goes_on(restore(repo, "main@40"), repo, "main", 40)
 
 
+def test_what_is_kept_over_resets_is_not_forgotten(repo: Repository) -> None:
+    """A mean of rewards shows after the reset, which itself comes again without it."""
+    recorder = Recorder(gym.wrappers.NormalizeReward(gym.make("Pendulum-v1")), repo, snapshots=None)
+    record_seeded(recorder)
+    assert (plan(repo, "main@40").how, plan(repo, "main@40").start) == ("creation", 0)
+    assert goes_on(restore(repo, "main@31"), repo, "main", 31)
+
+
+class Leaky(gym.Wrapper[Any, Any, Any, Any]):
+    """Of nobody's package; counts its episodes in their rewards."""
+
+    count = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.count += 1
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = self.env.step(action)
+        return observation, float(reward) + self.count, *rest
+
+
+def test_of_a_wrapper_that_is_not_known_nothing_is_believed(repo: Repository) -> None:
+    record_seeded(Recorder(Leaky(gym.make("Pendulum-v1")), repo, snapshots=None))
+    assert plan(repo, "main@62").how == "creation"
+    assert goes_on(restore(repo, "main@62"), repo, "main", 62)
+
+
+def record_seeded(recorder: Recorder) -> None:
+    """Three episodes of thirty steps, each with a seed."""
+    for seed in (1, 2, 3):
+        recorder.reset(seed=seed)
+        for step in range(30):
+            recorder.step(np.array([step / 30], np.float32))
+    recorder.close()
+
+
 @pytest.mark.filterwarnings("ignore")  # SWIG's, at the import
 @pytest.mark.parametrize("name", ["LunarLander-v3", "BipedalWalker-v3"])
 def test_environments_without_snapshots_are_replayed(repo: Repository, name: str) -> None:
@@ -276,6 +313,82 @@ def test_without_trust_and_seed_the_error_names_the_command(repo: Repository, od
         restore(repo, "main@45")
 
 
+class Fragile(gym.Env[Any, Any]):
+    """Cannot step where its own method has put it back."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float64)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.place = np.zeros(1)
+        return self.place.copy(), {}
+
+    def step(self, action: Any) -> Any:
+        self.place += int(action)
+        return self.place.copy(), 0.0, False, False, {}
+
+    def get_state(self) -> Any:
+        return {"place": self.place}
+
+    def set_state(self, data: Any) -> None:
+        if data["place"][0] > 30:
+            raise ValueError("too far")
+        del self.place
+
+
+@pytest.fixture
+def fragile(repo: Repository) -> Iterator[str]:
+    gym.register("Fragile-v0", entry_point=f"{__name__}:Fragile")
+    try:
+        record(repo, gym.make("Fragile-v0"), steps=70)
+        yield "main"
+    finally:
+        gym.registry.pop("Fragile-v0", None)
+
+
+def test_after_an_exception_the_next_way_is_tried(repo: Repository, fragile: str) -> None:
+    assert repo.run(fragile).metadata["verdict"]["result"] == BY_REPLAY
+    repo.configure(fragile, metadata={"verdict": {}})
+    for step in (25, 65):  # from a step, and from its own method
+        assert plan(repo, f"main@{step}").how == "snapshot"
+        assert goes_on(restore(repo, f"main@{step}"), repo, "main", step)
+
+
+def test_an_exception_where_none_was_recorded_is_a_difference(
+    repo: Repository, fragile: str
+) -> None:
+    found = verify(repo, fragile, make=lambda description: Broken())
+    assert found.divergence is not None
+    assert found.to_json()["field"] == "exception" and found.stop == 3
+    assert "does not repeat step 3: it raises 'ZeroDivisionError: " in str(found.divergence)
+
+
+class Broken(Fragile):
+    def step(self, action: Any) -> Any:
+        self.left = getattr(self, "left", 3) - 1
+        return super().step(int(action) + 0 // self.left)
+
+
+def test_a_merge_of_agents_does_nothing_to_the_environment(repo: Repository) -> None:
+    for seed, run in enumerate(("main", "other")):
+        record(repo, gym.make("CartPole-v1"), run, steps=30, seed=seed)
+    tip = repo.state("main")
+    repo.branch("merged", "main")
+    repo.commit(run="merged", parents=["other"], message="mean of main, other")
+    env = restore(repo, "merged")
+    actions = [0, 1, 1, 0]
+    with repo.recorder("merged") as recorder:
+        for action in actions:
+            observation, reward, terminated, truncated, _ = env.step(action)
+            recorder.append(observation, np.int64(action), reward, terminated, truncated, {})
+    found = verify(repo, "merged")
+    assert found.divergence is None and found.stop == tip.step + 2 + len(actions)
+    repo.commit({"observation": tip.observation}, run="merged")
+    with pytest.raises(InvalidInput, match="neither an action nor a reset"):
+        verify(repo, "merged")
+
+
 def test_states_that_no_environment_gave_cannot_be_restored(repo: Repository) -> None:
     repo.commit({"x": 1}, run="main")
     with pytest.raises(InvalidInput, match="not recorded from an environment"):
@@ -325,6 +438,12 @@ def test_a_run_verifies_state_for_state(repo: Repository) -> None:
         assert found.divergence is None
         if start is not None:
             assert (found.start, found.stop) == (start, stop)
+
+
+def test_of_no_states_there_is_nothing_to_verify(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), steps=5)
+    with pytest.raises(InvalidInput, match=r"'main\.\.main' has no states"):
+        verify(repo, "main..main")
 
 
 def test_a_run_that_two_environments_gave_verifies(repo: Repository) -> None:
@@ -392,6 +511,18 @@ def test_where_only_such_a_snapshot_leads_to_a_state_that_is_warned_of(repo: Rep
     repo.attach("main", "snapshot", Past(repo, "main@100").snapshot(100))
     with pytest.warns(Unverified, match="known not to lead on exactly"):
         restore(repo, "main")
+
+
+def test_without_a_known_beginning_the_first_seeded_reset_is_taken(
+    repo: Repository, elsewhere: str
+) -> None:
+    recorder = Recorder(gym.make("Elsewhere-v0"), repo, "late", snapshots=None)
+    for seed in (None, 1, 2):
+        recorder.reset(seed=seed)
+        recorder.step(2)
+    recorder.close()
+    assert (plan(repo, "late").how, plan(repo, "late").start) == ("episode", 2)
+    restore(repo, "late")
 
 
 def test_branching_warns_unless_the_run_is_known_to_be_exact(repo: Repository, odd: Any) -> None:

@@ -20,6 +20,7 @@ from simgit.training import Config, Transition, checkpoints, evaluate, resume, t
 from simgit.training.average import average, merge
 from simgit.training.evaluation import environment_of, mean, proportion
 from simgit.training.folder import RunFolder
+from simgit.training.trials import Trials
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACE = {"trace": "cpu-slight", "target": 3}
@@ -198,6 +199,45 @@ def test_a_run_that_does_not_follow_from_its_checkpoint_is_a_divergence() -> Non
         pytest.raises(Divergence, match="was recorded with another 'action'"),
     ):
         training.finish()
+
+
+def test_a_training_that_goes_on_has_one_environment() -> None:
+    repo = Repository.init(":memory:")
+    cut(repo, "greedy", 250)
+    with resume(repo, "a") as training:
+        training.finish()
+    oids = repo.trajectory("a").oids
+    assert [i for i, oid in enumerate(oids) if "session" in repo.attachments(oid)] == [0]
+
+
+def test_a_checkpoint_whose_trial_was_interrupted_is_tried_when_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = whole()
+    repo = Repository.init(":memory:")
+    with train(repo, "a", config(), arguments=TRACE) as training:
+        training.episode()
+        with monkeypatch.context() as patch:
+            patch.setattr(Trials, "judge", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                training.episode()
+    with resume(repo, "a") as training:
+        training.finish()
+    for oid in expected.trajectory("a").oids:
+        assert set(repo.attachments(oid)) >= set(expected.attachments(oid)) - {"snapshot"}
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_episodes_that_are_refused_are_not_kept() -> None:
+    repo = whole()
+    for episodes, message in ((0, "bad episodes '0'"), (5, "has had all its 6 episodes")):
+        with pytest.raises(InvalidInput, match=message):
+            resume(repo, "a", episodes=episodes)
+        assert repo.run("a").config["training"]["episodes"] == 6
+        assert repo.run("a").status == "completed"
 
 
 def test_a_run_with_states_is_not_begun_again() -> None:

@@ -15,6 +15,7 @@ from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION, settings
 
 if TYPE_CHECKING:
+    from simgit.oid import Oid
     from simgit.repository import Repository
 
 
@@ -51,16 +52,17 @@ def play(
     with app.repository() as repo:
         name = run or _free(repo, revision)
         repo.branch(name, revision)
-        steps, trust = 0, Asker(repo)
+        begun, trust = repo.resolve(name), Asker(repo)
         if not as_json:
             announce(repo, name, trust=trust)
         try:
             with progress("restore", not as_json) as tell:
-                steps = go_on(
+                go_on(
                     repo, name, keys=settings(keys), noop=None if noop is None else _json(noop),
                     fps=fps, zoom=zoom, trust=trust, progress=tell,
                 )  # fmt: skip
         finally:
+            steps = _steps(repo, name, begun)
             if not steps:
                 repo.delete_run(name, force=True)
         with app.output() as out:
@@ -71,6 +73,11 @@ def play(
                 out.line(f"[{name}] {plural(steps, 'state')}, return {gained}")
             else:
                 out.line("nothing was played")
+
+
+def _steps(repo: Repository, run: str, begun: Oid) -> int:
+    """Return how many states were recorded, whatever ended the game."""
+    return repo.state(run).step - repo.state(begun).step
 
 
 def _json(text: str) -> Any:

@@ -16,7 +16,7 @@ from simgit.gym.film import make_rendering
 from simgit.gym.past import Past
 from simgit.gym.recorder import Recorder
 from simgit.gym.reexecute import Progress
-from simgit.gym.restore import Trust, restore
+from simgit.gym.restore import Trust
 from simgit.gym.values import thaw
 from simgit.repository import Repository
 
@@ -121,10 +121,9 @@ def play(
     player = _player()
     state = repo.state(run)
     env = make_rendering(Past(repo, run).spec)
-    restore(repo, run, env=env, trust=trust, progress=progress)
     try:
         chosen = controls(env, keys, noop)
-        recorder = Recorder(env, repo, run)
+        recorder = Recorder.resume(repo, run, env=env, trust=trust, progress=progress)
     except BaseException:
         env.close()
         raise

@@ -7,19 +7,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound, Unverified
+from simgit.errors import (
+    Divergence,
+    EnvironmentChanged,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    Unverified,
+)
 from simgit.gym import drivers
 from simgit.gym import spec as specs
 from simgit.gym.drivers import randomness
+from simgit.gym.forgetting import KEEPS_ALL, forgets, keeps_all
 from simgit.gym.past import SNAPSHOT, Past
-from simgit.gym.reexecute import Progress, Reexecution
+from simgit.gym.reexecute import Progress, Reexecution, raised
 from simgit.gym.verdicts import noted, snapshots_fail
 from simgit.oid import Oid
 from simgit.repository import Repository
 
 Trust = bool | Callable[[], bool] | None
 How = Literal["snapshot", "episode", "creation"]
-_KEEPS_ALL: Final = "replay-creation"
 _BETWEEN: Final = "replay-episode"
 STEP_SECONDS: Final = "step_seconds"
 """The key of a run's metadata that says what a step of its environment took."""
@@ -147,15 +154,26 @@ def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
     fails = found is not None and snapshots_fail(past.repo, past.oid)
     if found is not None and not fails:
         yield found
-    start = past.seeded_reset()
-    made, seed = past.creation()
-    keeps_all = drivers.select(env).name == _KEEPS_ALL
-    if start is not None and start > made and not keeps_all:
-        yield Plan(past.step, "episode", start)
-    if seed is not None:
-        yield Plan(past.step, "creation", made, seed=seed)
+    yield from _reexecutions(past, env)
     if found is not None and fails:
         yield replace(found, is_doubtful=True)
+
+
+def _reexecutions(past: Past, env: Any) -> Iterator[Plan]:
+    """Yield the ways that need no snapshot.
+
+    What is kept over a reset shows only after it. So where it is not known that nothing is, a
+    reset comes last, and then the first one: from there the most is compared.
+    """
+    made, seed = past.creation()
+    resets = past.seeded_resets(made)
+    is_enough = bool(resets) and forgets(env)
+    if is_enough:
+        yield Plan(past.step, "episode", resets[-1])
+    if seed is not None:
+        yield Plan(past.step, "creation", made, seed=seed)
+    if resets and not is_enough and not keeps_all(env):
+        yield Plan(past.step, "episode", resets[0])
 
 
 def from_snapshot(past: Past, trust: Trust, newest: int) -> Plan | None:
@@ -166,7 +184,7 @@ def from_snapshot(past: Past, trust: Trust, newest: int) -> Plan | None:
     for step in past.bound(SNAPSHOT, newest):
         data = past.snapshot(step)
         name = data.get("driver")
-        if name == _KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
+        if name == KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
             continue
         if drivers.needs_trust(data) and not is_trusted(trust):
             return None
@@ -217,7 +235,7 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     Raises:
         Divergence: it does not repeat what is recorded.
     """
-    going = Reexecution(env, total=plan.cost, progress=progress)
+    going = Reexecution(env, reseeds=past.reseeds, total=plan.cost, progress=progress)
     states = past.trajectory
     if plan.how != "snapshot":
         going.lead(states[plan.start :], seed=plan.seed)
@@ -225,11 +243,21 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
-        driver.restore(env, past.snapshot(plan.lead))
+        _put_back(past, env, driver, plan.lead)
         going.lead(states[plan.lead + 1 : plan.start + 1], compare=False)
-    driver.restore(env, past.snapshot(plan.start))
+    _put_back(past, env, driver, plan.start)
     going.lead(states[plan.start + 1 :])
     return going
+
+
+def _put_back(past: Past, env: Any, driver: drivers.Driver, step: int) -> None:
+    data = past.snapshot(step)
+    try:
+        driver.restore(env, data)
+    except SimgitError:
+        raise
+    except Exception as error:  # of the environment's own methods, or of a class in a pickle
+        raise raised(step, error) from error
 
 
 def _warn_of_doubt(past: Past) -> None:

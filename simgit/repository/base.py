@@ -99,25 +99,27 @@ class RepositoryBase:
         Raises:
             NotFound: there is no repository at the source.
             AlreadyExists: there is one at the target.
-            Storage: the target cannot be written.
+            Storage: the target cannot be written; or the source's ``lock.mdb`` cannot, and the
+                source is written too often to be copied without it.
         """
         from simgit.clone import clone
-        from simgit.storage.lmdb import LmdbStorage
 
+        found = repository_directory(Path(source).resolve())
+        check_format(found)
         directory = Path(target).resolve() / DIRECTORY
-        with cls.open(source, read_only=True) as repo:
-            assert isinstance(repo._storage, LmdbStorage)
-            clone(repo._storage, repo.refs, directory)
+        clone(found, directory)
         return cls.open(directory)
 
     @classmethod
     def open(cls, path: str | Path = ".", *, read_only: bool = False) -> Self:
         """Open the repository that ``path`` is, or has as its ``.simgit``.
 
-        A directory that cannot be written is opened read-only.
+        A directory that cannot be written is opened read-only. If even its ``lock.mdb`` cannot be
+        written, it is read only while no process that may write has it open.
 
         Raises:
             NotFound: there is none.
+            Storage: such a process has it open.
             Format: it was written by a newer version of simgit.
             Integrity: its file is damaged.
         """
@@ -126,6 +128,18 @@ class RepositoryBase:
         directory = repository_directory(Path(path).resolve())
         check_format(directory)
         return cls(LmdbStorage.open(directory, read_only=read_only), directory)
+
+    def again(self) -> Self:
+        """Open the repository once more; what both write under a command is one operation.
+
+        The other handle stays open when this one is closed. In memory there is but this one.
+        """
+        if self.directory is None:
+            return self
+        other = self.open(self.directory)
+        if self._command is not None:
+            other._command = self._command.on(other._storage)
+        return other
 
     @classmethod
     def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:

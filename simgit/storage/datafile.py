@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from simgit import errors
 
@@ -74,11 +74,17 @@ def needed_size(data: Path) -> int:
     if sys.maxsize < 2**32:
         return 0
     with data.open("rb") as file:
-        first = _parse(data, file.read(_META.size))
-        file.seek(first.page_size)
-        second = _parse(data, file.read(_META.size))
-    newest = max(first, second, key=lambda meta: meta.txn_id)
-    return (newest.last_page + 1) * first.page_size
+        newest = newest_meta(data, file)
+    return (newest.last_page + 1) * newest.page_size
+
+
+def newest_meta(data: Path, file: BinaryIO) -> Meta:
+    """Return the meta page that counts, or raise ``Integrity`` if it is not a data file."""
+    file.seek(0)
+    first = _parse(data, file.read(_META.size))
+    file.seek(first.page_size)
+    second = _parse(data, file.read(_META.size))
+    return max(first, second, key=lambda meta: meta.txn_id)._replace(page_size=first.page_size)
 
 
 def is_short(data: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from simgit.agents import Agent
@@ -79,7 +80,11 @@ class Training:
         self.env.attach(AGENT, self.agent.state())
         self.env.flush()
         if self.config.trials:
-            self.env.attach(TRIAL, self._trials.judge(self.agent, self.config.trials))
+            self.try_out()
+
+    def try_out(self) -> None:
+        """Try the agent without exploring, and attach what came of it beside its checkpoint."""
+        self.env.attach(TRIAL, self._trials.judge(self.agent, self.config.trials))
 
     def remaining(self) -> int:
         """Return how many episodes are still to be done."""
@@ -157,11 +162,8 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
     info = repo.run(run)
     if info.oid is None:
         raise InvalidInput(f"run '{run}' has no states: there is nothing to resume", name=run)
-    if episodes is not None:
-        repo.configure(run, {"training.episodes": episodes})
+    _ask_for(repo, info, episodes)
     stages = Stages(repo, run)
-    if info.status == "completed":
-        _reopen(repo, info, stages)
     start = newest(repo, run)
     env = Recorder.resume(repo, run, at=-1 if start is None else start, **options)
     view = View(env)
@@ -171,14 +173,24 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
         agent.load(repo.attachment(start, AGENT))
         past = repo.trajectory(start)
         done, solved = int(past.episode_starts.sum()), int(past.terminations.sum())
-    return Training(repo, env, agent, lambda: stages.at(env.step_count), view, done, solved)
+    training = Training(repo, env, agent, lambda: stages.at(env.step_count), view, done, solved)
+    if start is not None and training.config.trials and TRIAL not in repo.attachments(start):
+        training.try_out()  # it was interrupted just then
+    return training
 
 
-def _reopen(repo: Repository, info: RunInfo, stages: Stages) -> None:
+def _ask_for(repo: Repository, info: RunInfo, episodes: int | None) -> None:
+    """Set how many episodes there are to be, if that is said, and open a run that had them all."""
     assert info.step is not None
-    if info.episodes >= stages.at(info.step).episodes:
+    config = Stages(repo, info.name).at(info.step)
+    wanted = replace(config, episodes=episodes) if episodes is not None else config
+    is_completed = info.status == "completed"
+    if is_completed and info.episodes >= wanted.episodes:
         raise InvalidInput(
             f"run '{info.name}' has had all its {info.episodes} episodes: ask for more of them",
             name=info.name,
         )
-    repo.set_status(info.name, "active")
+    if episodes is not None:
+        repo.configure(info.name, {"training.episodes": episodes})
+    if is_completed:
+        repo.set_status(info.name, "active")

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simgit.codec import encode_value, unpack_value
 from simgit.errors import InvalidInput
-from simgit.gym.drivers import pickles
-from simgit.gym.drivers.layers import state_of
+from simgit.gym.drivers import pickles, randomness
+from simgit.gym.drivers.layers import put_state, state_of
 from simgit.gym.drivers.packing import padded, unpadded
-from simgit.gym.drivers.plain import Encoder, NotPlain, decode
+from simgit.gym.drivers.plain import Encoder, NotPlain, Parts, decode, parts_of
 
 _LARGE: Final = 256
 """A container with so many containers and arrays in it is looked at as a whole."""
@@ -27,7 +27,7 @@ class Attributes:
     """Takes the attributes out of layers, and remembers what was large and did not change."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, str], tuple[bytes, bytes]] = {}
+        self._known: dict[tuple[int, str], _Known] = {}
 
     def capture(self, stack: Sequence[Any], owned: Owned) -> dict[str, Any]:
         """Return the attributes of all layers.
@@ -44,15 +44,15 @@ class Attributes:
             for layer, names in zip(stack, owned, strict=True)
         ]
         try:
-            return self._plain(states)
+            return self._plain(states, Encoder(randomness.named(stack).values()))
         except (NotPlain, InvalidInput, RecursionError):  # what has no canonical form: long doubles
             return {"form": "pickle", "body": padded(pickles.dump(states, stack))}
 
-    def _plain(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        encoder, rows = Encoder(), []
+    def _plain(self, states: list[dict[str, Any]], encoder: Encoder) -> dict[str, Any]:
+        rows: list[dict[str, Any]] = []
         large: list[bytes] = []
         for i, state in enumerate(states):
-            row = {}
+            row: dict[str, Any] = {}
             for name, value in state.items():
                 known = self._large(i, name, value, encoder)
                 if known is None:
@@ -71,11 +71,24 @@ class Attributes:
         key = layer, name
         if key not in self._known and not _is_large(value):
             return None
-        image = _image(value)
-        before = self._known.get(key)
-        if before is None or before[0] != image:
-            self._known[key] = before = image, encode_value(encoder.encode(value), name)
-        return before[1]
+        image, known = _image(value), self._known.get(key)
+        if known is None or known.image != image:
+            form = encode_value(encoder.encode(value), name)
+            self._known[key] = _Known(value, parts_of(value), image, form)
+            return form
+        if known.value is not value:
+            self._known[key] = known = known._replace(value=value, parts=parts_of(value))
+        encoder.pass_over(known.parts)
+        return known.form
+
+
+class _Known(NamedTuple):
+    """A large container: it, the mutable values in it, what says that it changed, its encoding."""
+
+    value: Any
+    parts: Parts
+    image: bytes
+    form: bytes
 
 
 def _image(value: Any) -> bytes:
@@ -115,7 +128,7 @@ def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
         )
     for layer, names, state in zip(stack, owned, states, strict=True):
         if names is not None:
-            _set(layer, names, state)
+            put_state(layer, state, names)
 
 
 def _decoded(row: dict[str, Any], large: Sequence[bytes]) -> dict[str, Any]:
@@ -125,9 +138,3 @@ def _decoded(row: dict[str, Any], large: Sequence[bytes]) -> dict[str, Any]:
             plain = unpack_value(bytes(large[plain["L"]]))
         found[name] = decode(plain)
     return found
-
-
-def _set(layer: Any, owned: frozenset[str], state: dict[str, Any]) -> None:
-    for name in state_of(layer, owned).keys() - state.keys():
-        del vars(layer)[name]
-    vars(layer).update(state)

@@ -12,11 +12,13 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from gymnasium import Env, Space
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle
 
 from simgit.errors import Integrity
+from simgit.gym.drivers import randomness
 from simgit.gym.drivers.base import CannotSnapshot
 
 Table = dict[int, tuple[Any, ...]]
@@ -62,9 +64,10 @@ def _names(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
         for name, value in vars(layer).items():
             if isinstance(value, (Space, EnvSpec)):
                 found["constant", i, name] = value
-        generator = vars(layer).get("_np_random")
-        if generator is not None:
-            found["random", i] = generator
+    for name, generator in randomness.named(stack).items():
+        found[name] = generator
+        if isinstance(generator, np.random.Generator):
+            found["bits", *name[1:]] = generator.bit_generator
     return found
 
 

@@ -13,9 +13,10 @@ keys. Each of those is a dict with one key that says what it is (tuples too: the
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +25,12 @@ from gymnasium.wrappers.utils import RunningMeanStd
 from simgit.errors import Integrity
 
 _ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
+_HOLDING: Final = frozenset((tuple, list, dict, set, frozenset, deque))
 _BITS: Final = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+
+
+Parts = dict[int, Any]
+"""Values by their ids."""
 
 
 class NotPlain(Exception):
@@ -38,8 +44,10 @@ class Encoder:
     twice is not plain.
     """
 
-    def __init__(self) -> None:
-        self.seen: dict[int, Any] = {}  # the values too: an id may be given again once one is gone
+    def __init__(self, elsewhere: Iterable[Any] = ()) -> None:
+        """Begin; ``elsewhere`` are mutable values that are kept in another way."""
+        # the values too: an id may be given again once one is gone
+        self.seen: Parts = {id(value): value for value in elsewhere}
 
     def encode(self, value: Any) -> Any:
         """Return the plain form of a value, a copy.
@@ -60,9 +68,30 @@ class Encoder:
         self.seen[id(value)] = value
         return encode(self, value)
 
+    def pass_over(self, parts: Parts) -> None:
+        """Note the parts of a value whose plain form is known, as ``encode`` would.
+
+        Raises:
+            NotPlain: one has occurred before.
+        """
+        if not parts.keys().isdisjoint(self.seen):
+            raise NotPlain("a part of a container that is referred to twice")
+        self.seen.update(parts)
+
     def items(self, values: Any) -> list[Any]:
         """Return the plain forms of several values."""
         return list(map(self.encode, values))
+
+
+def parts_of(value: Any) -> Parts:
+    """Return the mutable values in a value that has a plain form, itself with them."""
+    found: Parts = {}
+    level = [value]
+    while level:
+        found |= {id(part): part for part in level if type(part) in _ENCODE}
+        holding = [part for part in level if type(part) in _HOLDING]
+        level = [part for part in gc.get_referents(*holding) if type(part) not in _ATOMS]
+    return found
 
 
 def _array(_: Encoder, value: Any) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import Space
 
 from simgit.gym.drivers.plain import decode_generator, encode_generator
 
+_PYTHON: Final[Any] = random.getstate.__self__  # type: ignore[attr-defined]
+_NUMPY: Final[Any] = np.random.get_state.__self__  # type: ignore[attr-defined]
+"""The global generators themselves."""
 _PARTS = ("spaces", "feature_space", "stack", "node_space", "edge_space")
 
 
@@ -49,6 +52,20 @@ def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
             space._np_random = None
         else:
             _set(space, "_np_random", body)
+
+
+def named(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
+    """Return the generators that this module keeps, by names that are the same in every process.
+
+    What else refers to one of them refers to the same one after a restore: by its name, in a
+    pickle.
+    """
+    found: dict[tuple[Any, ...], Any] = {
+        ("random", i): vars(layer).get("_np_random") for i, layer in enumerate(stack)
+    }
+    found |= {("random", name): space._np_random for name, space in all_spaces(stack)}
+    found |= {("random", "python"): _PYTHON, ("random", "numpy"): _NUMPY}
+    return {name: generator for name, generator in found.items() if generator is not None}
 
 
 def _set(owner: Any, name: str, body: Any) -> None:

@@ -77,8 +77,8 @@ class SnapshotDriver(Driver):
         for i, engine in self._engines.items():
             if str(i) in data.get("engines", {}):
                 engine.apply(stack[i], data["engines"][str(i)])
+        randomness.apply(stack, data["random"])  # first: attributes may refer to generators
         attributes.apply(stack, self._owned(stack), data)
-        randomness.apply(stack, data["random"])
         randomness.apply_globals(data["globals"])
 
     def reseed(self, env: Any, seed: int | None = None) -> None:
@@ -145,8 +145,8 @@ class EpisodeReplay(Driver):
         """Put the environment where it was before a reset; the reset is the caller's."""
         stack, data = layers(env), unpack(data)
         expect(data, self.name, stack)
-        attributes.apply(stack, _wrappers_only(stack), data)
         randomness.apply(stack, data["random"])
+        attributes.apply(stack, _wrappers_only(stack), data)
         randomness.apply_globals(data["globals"])
 
 

@@ -16,7 +16,7 @@ from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.durable import sync
 from simgit.storage.lmdb import files, reserve
-from simgit.storage.lmdb.lease import Lease
+from simgit.storage.lmdb.lease import Lease, LoneLease
 from simgit.storage.lmdb.transactions import ENDED
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Environment:
         self.opened = 0
         self.active: dict[LmdbRead, int] = {}
         self._forking = False
-        self._lock_file = lock
-        self._lease = Lease(directory)
+        self.registered = lock
+        self._lease = Lease(directory) if lock else LoneLease(directory)
         self._mutex = threading.Lock()
         self._writing = threading.Lock()
         self._writer: int | None = None
@@ -51,8 +51,12 @@ class Environment:
         self._map_size = files.address_space()
         self.tables: dict[str, Any] = {}
         try:
-            files.check(directory, lock)
-            self._open()
+            self._lease.keep_writers_out()
+            try:
+                files.check(directory, lock)
+                self._open()
+            finally:
+                self._lease.let_writers_in()
             if writable:
                 reserve.keep(directory)
         except BaseException:
@@ -64,12 +68,21 @@ class Environment:
         if self._forking:
             self._wait_for_fork()
         with self._mutex:
+            if self._lease.keep_writers_out():
+                self._follow()
             try:
-                began = self.env.begin()
-            except lmdb.Error as error:
-                began = self._begin_again(error)
+                began = self._begin_read()
+            except BaseException:
+                self._lease.let_writers_in()
+                raise
             self.active[txn] = threading.get_ident()
             return began, self.tables
+
+    def _begin_read(self) -> Any:
+        try:
+            return self.env.begin()
+        except lmdb.Error as error:
+            return self._begin_again(error)
 
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
@@ -91,7 +104,8 @@ class Environment:
 
     def end_read(self, txn: LmdbRead) -> None:
         """Forget a read transaction."""
-        self.active.pop(txn, None)
+        if self.active.pop(txn, None) is not None:
+            self._lease.let_writers_in()
 
     def end_write(self, txn: LmdbWrite) -> None:
         """Forget the write transaction and let the next one in."""
@@ -100,8 +114,10 @@ class Environment:
         self._writing.release()
 
     def upgrade(self) -> None:
-        """Make an environment that was opened for reading writable."""
+        """Make an environment that was opened for reading writable, and seen by other writers."""
         with self._mutex:
+            if not self.registered and not self.active:
+                self._lease, self.registered = Lease(self.directory), True
             self._reopen(writable=True)
 
     def give_up_reserve(self) -> bool:
@@ -239,13 +255,13 @@ class Environment:
         try:
             self._inode = files.inode(self.directory)  # of what the lease protects
             self.env, found = files.open_largest(
-                self.directory, self._map_size, self.writable, self._lock_file
+                self.directory, self._map_size, self.writable, self.registered
             )
             self._tight = self._tight or found < self._map_size
             self._map_size = found
             if not self._spending:  # now it is known that what is kept back fits, too
                 self.env.set_mapsize(found - reserve.wanted(found))
-            if self._lock_file:
+            if self.registered:
                 self.env.reader_check()
             self.tables = files.open_tables(self.env, self.writable)
             self.opened = next(_OPENED)

@@ -147,6 +147,7 @@ def open_largest(
                 create=False,
                 max_dbs=len(TABLES),
                 max_readers=_MAX_READERS,
+                mode=0o666,  # less the umask
                 max_spare_txns=0,  # a cached transaction would be damaged by a fork
                 lib_version=0,
             )
@@ -187,6 +188,15 @@ def may_write(directory: Path) -> bool:
     return os.access(directory / "data.mdb", os.W_OK) and os.access(
         lock if lock.exists() else directory, os.W_OK
     )
+
+
+def may_register(directory: Path) -> bool:
+    """Whether readers can enter LMDB's table of readers, so that writers leave their pages.
+
+    Who cannot write the store must not make its lock file, which would be his.
+    """
+    lock = directory / "lock.mdb"
+    return os.access(lock, os.W_OK) if lock.exists() else may_write(directory)
 
 
 def refuse_network(directory: Path, allowed: bool) -> None:

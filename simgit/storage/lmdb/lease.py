@@ -2,14 +2,23 @@
 
 A process that has the old file mapped would go on writing to it after the swap, and what it wrote
 would be lost. So the file is only replaced while nobody else holds the lease.
+
+Who cannot write LMDB's table of readers is not seen by writers, who use pages again that he
+reads. So he reads only while he holds the lease alone: writers hold it as long as they have the
+store open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Final
+
+from simgit import errors
 
 try:
     import fcntl
@@ -17,6 +26,9 @@ except ImportError:  # no POSIX: the file is never replaced there
     fcntl = None  # type: ignore[assignment]
 
 _FILE: Final = "lease"
+_PATIENCE: Final = 2.0
+"""Seconds to wait for others who read as shortly."""
+_HELD: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class Lease:
@@ -27,7 +39,7 @@ class Lease:
         if fcntl is None:
             return
         with contextlib.suppress(OSError):  # read-only directory: no lease, and no swap from here
-            self._handle = _open(directory / _FILE)
+            self._handle = _open(directory / _FILE, os.O_CREAT)
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def acquire_alone(self) -> bool:
@@ -47,6 +59,13 @@ class Lease:
         if self._handle is not None:
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
+    def keep_writers_out(self) -> bool:
+        """Begin to read; return whether others may have written since the last time."""
+        return False
+
+    def let_writers_in(self) -> None:
+        """End reading."""
+
     def close(self) -> None:
         """Give the lease back; in a forked child this does not touch the parent's."""
         if self._handle is not None:
@@ -54,8 +73,67 @@ class Lease:
             self._handle = None
 
 
-def _open(path: Path) -> int:
+class LoneLease(Lease):
+    """The lease of one who is not seen by writers: held alone, and only while he reads."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._handle = None
+        self._readers = 0
+        self._mutex = threading.RLock()  # a transaction may be ended by a finalizer
+
+    def keep_writers_out(self) -> bool:
+        """Begin to read; return whether others may have written since the last time.
+
+        Raises:
+            Storage: somebody who may write has the store open.
+        """
+        with self._mutex:
+            first = not self._readers
+            if first and fcntl is not None:
+                self._take()
+            self._readers += 1
+        return first
+
+    def let_writers_in(self) -> None:
+        """End reading."""
+        with self._mutex:
+            self._readers -= 1
+            if not self._readers:
+                self.close()
+
+    def _take(self) -> None:
+        try:
+            self._handle = _open(self._directory / _FILE)
+        except FileNotFoundError:
+            return  # nobody who can write has opened it yet
+        except OSError:
+            self._handle = None
+        until = time.monotonic() + _PATIENCE
+        while not self._is_taken():
+            if time.monotonic() > until:
+                self.close()
+                raise errors.Storage(
+                    f"store is in use by a process that may write: '{self._directory}'; to read it "
+                    "meanwhile, 'lock.mdb' in it must be writable ('simgit clone' needs no more)",
+                    path=self._directory,
+                )
+            time.sleep(0.005)
+
+    def _is_taken(self) -> bool:
+        if self._handle is not None:
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError as error:
+                if error.errno in _HELD:
+                    return False
+        # a file system without such locks
+        return bool(os.statvfs(self._directory).f_flag & os.ST_RDONLY)
+
+
+def _open(path: Path, flags: int = 0) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o666)
     except OSError:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

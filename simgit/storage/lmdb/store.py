@@ -51,8 +51,8 @@ class LmdbStorage(Storage):
         Raise ``NotFound`` if there is none and ``Integrity`` if its file is damaged.
         Opening for writing waits for a write that is going on, opening for reading does not.
         A copied store is audited on first use (some 20 MB/s), because a copy may be torn.
-        Where even the lock file cannot be written, nothing protects a reader from a writer who
-        can: such a store should not be changed while it is read.
+        Where even the lock file cannot be written, and over a network, it is read only while
+        nobody who may write has it open; reading raises ``Storage`` otherwise.
         """
         directory = Path(directory).absolute()
         if not (directory / "data.mdb").exists():
@@ -61,7 +61,8 @@ class LmdbStorage(Storage):
             files.refuse_network(directory, allow_network)
         network = network_file_system(directory) is not None and not allow_network
         may_write = not network and files.may_write(directory)
-        environment = REGISTRY.acquire(directory, may_write and not read_only, may_write)
+        lock = not network and files.may_register(directory)
+        environment = REGISTRY.acquire(directory, may_write and not read_only, lock)
         return cls(directory, environment, read_only or not may_write)
 
     @staticmethod
@@ -175,7 +176,7 @@ class LmdbStorage(Storage):
     def _reopen_in_child(self) -> None:
         self._release.detach()
         writable = not self._read_only
-        self._hold(REGISTRY.acquire(self._directory, writable, files.may_write(self._directory)))
+        self._hold(REGISTRY.acquire(self._directory, writable, self._shared.registered))
 
     def _hold(self, environment: Environment) -> None:
         self._shared = environment

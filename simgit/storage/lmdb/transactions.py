@@ -10,6 +10,7 @@ import lmdb
 
 from simgit import errors
 from simgit.failpoints import fail_point
+from simgit.interrupts import interrupts_held_back
 from simgit.storage.base import ReadTxn, Storage, WriteTxn, check_key, check_start, check_table
 
 if TYPE_CHECKING:
@@ -154,9 +155,13 @@ class LmdbWrite(LmdbRead, WriteTxn):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with interrupts_held_back():  # or other writers of this process would wait for ever
+            self._end(commit=kind is None)
+
+    def _end(self, commit: bool) -> None:
         txn, self._txn = self._txn, ENDED
         try:
-            if kind is None:
+            if commit:
                 fail_point("commit.before")
                 txn.commit()
                 fail_point("commit.after")
