@@ -170,7 +170,7 @@ def check_parts(data: bytes, most: int, depth: int = 0) -> int:
                 raise Integrity(f"a value has more than {most} parts")
             count += _skip_part(unpacker, data[at], most - count, depth)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise Integrity(f"not a value: {error or type(error).__name__}") from None
+        raise Integrity(f"not a value: {str(error) or type(error).__name__}") from None
     return count
 
 
