@@ -159,7 +159,7 @@ def test_what_no_reader_takes_is_not_written(monkeypatch: pytest.MonkeyPatch) ->
     ("value", "parts"),
     [
         (None, 1), ("x" * 70_000, 1), (2**80, 1), (1j, 1), (np.zeros(3), 1),
-        ([1, 2, [3]], 5), ({"a": 1, "b": [None]}, 6), ((1, (2, 3)), 6), ([{}] * 70_000, 70_001),
+        ([1, 2, [3]], 5), ({"a": 1, "b": [None]}, 6), ((1, (2, 3)), 7), ([{}] * 70_000, 70_001),
         ({str(i): i for i in range(70_000)}, 140_001),
     ],
 )  # fmt: skip
