@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.errors import InvalidInput
+from simgit.kube.embedded.admission import Priorities, read_priority
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
@@ -99,10 +100,6 @@ class PodFacts:
 
 
 _SCHEDULER = "default-scheduler"
-_POLICIES = {True: "PreemptLowerPriority", False: "Never"}
-
-Priorities = Mapping[str, tuple[int, bool]]
-"""Priority class to (value, whether its pods preempt)."""
 
 
 def read_pod(
@@ -117,7 +114,7 @@ def read_pod(
         raise InvalidInput("pod template has no spec")
     if labels is None:
         labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
-    priority, preempts, error = _priority(spec, classes)
+    priority, preempts, error = read_priority(spec, classes)
     affinity = map_of(spec.get("affinity"))
     requests, coming, scored = read_requests(spec)
     return PodFacts(
@@ -151,30 +148,6 @@ def read_pod(
         containers=container_texts(spec),
         error=error,
     )
-
-
-def _priority(spec: Mapping[str, Any], classes: Priorities) -> tuple[int, bool, str | None]:
-    """Return (value, whether it preempts, why admission refuses the pod).
-
-    Both come of the class alone: a pod may repeat what its class says, and nothing else.
-    """
-    name, given = str(spec.get("priorityClassName") or ""), spec.get("priority")
-    int_of(given)
-    if name and name not in classes:
-        return 0, True, f"no PriorityClass with name {name} was found"
-    value, preempts = classes.get(name, (0, True))
-    computed = (
-        ("integer value of priority", given, value),
-        ("string value of PreemptionPolicy", spec.get("preemptionPolicy"), _POLICIES[preempts]),
-    )
-    for what, said, right in computed:
-        if said is not None and said != right:
-            why = f"the {what} ({said}) must not be provided in pod spec; "
-            why += (
-                f"priority admission controller computed {right} from the given PriorityClass name"
-            )
-            return value, preempts, why
-    return value, preempts, None
 
 
 def _node_terms(value: Any) -> tuple[NodeTerm, ...] | None:
