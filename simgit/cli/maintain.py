@@ -170,8 +170,9 @@ def fsck(
     all is good, with 1 if something is damaged, or still is after --repair.
 
     --repair derives the index, counters, names and records of lines again, takes refs that cannot
-    be read back from the logs, and fetches what is damaged from another repository. Runs whose states are damaged go on from the last good one; what they pointed at
-    stays in their reflog. What is replaced is kept in a file 'quarantine-…' of the repository.
+    be read back from the logs, and fetches what is damaged from another repository. Runs whose
+    states are damaged go on from the last good one; what they pointed at stays in their reflog.
+    What is replaced is kept in a file 'quarantine-…' of the repository.
     """
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")

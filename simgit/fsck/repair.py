@@ -3,8 +3,8 @@
 Nothing is deleted: what is replaced goes to a quarantine file. What can be derived (the index,
 counters, names, records of lines) is derived again. Refs that cannot be read are taken back from
 the logs. States and objects that are damaged are fetched from another repository, if one is given.
-Runs whose states cannot be had back go on from the last good one; what
-they pointed at stays in their reflog.
+Runs whose states cannot be had back go on from the last good one; what they pointed at stays in
+their reflog.
 """
 
 from __future__ import annotations
