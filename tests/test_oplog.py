@@ -529,7 +529,7 @@ def test_a_journal_does_not_go_on_with_what_it_has_not_written(repo: Repository)
         if name == "a":
             stale = journal.written
         if name == "b":
-            journal.written = stale  # as a thread sees it that another one has overtaken
+            journal.wrote(stale)  # as a thread sees it that another one has overtaken
     assert [operation.changes for operation in repo.operations()[:2]] == [1, 2]
     with pytest.raises(RuntimeError), odb.write() as txn:
         repo.refs.delete_tag(txn, "a")

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, Storage
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, Storage, shown
 from simgit.gym.abandoned import abandon, settle
 from simgit.gym.provenance import Provenance
 from simgit.gym.selfcheck import self_check
 from simgit.gym.spec import compare_spaces
+from simgit.gym.specdiff import spec_difference, title
 from simgit.objects import Spec
 from simgit.repository import Repository
 from simgit.state import State
@@ -65,8 +66,7 @@ class Session:
 
     def _handle(self) -> Repository:
         """Return a handle of its own: what it has is stored even after the user closed theirs."""
-        directory = self._given.directory
-        return self._given if directory is None else Repository.open(directory)
+        return self._given.again()
 
     def _close_handle(self) -> None:
         if self._repo is not self._given:
@@ -242,7 +242,8 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     """Check that a run that is gone on with is of the same environment.
 
     Raises:
-        InvalidInput: it is of another one, or of other spaces, or of none at all.
+        InvalidInput: it is of another one or of none at all, of other spaces, or made with other
+            arguments or wrappers.
     """
     recorded = recorded_spec(repo, name)
     if recorded is None:
@@ -252,10 +253,17 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
                 name=name,
             )
         return
-    was, now = (_title(each["environment"]) for each in (recorded, spec))
+    was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
         raise InvalidInput(f"run '{name}' is of '{was}', not of '{now}': record to another run")
     compare_spaces(spec, recorded)
+    differs = spec_difference(recorded, spec)
+    if differs is not None:
+        raise InvalidInput(
+            f"run '{name}' is of another environment: {differs.what} was "
+            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run",
+            name=name,
+        )
 
 
 def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
@@ -274,7 +282,3 @@ def _root(repo: Repository, revision: str) -> State | None:
         return repo.state(f"{revision}@0")
     except NotFound:
         return None
-
-
-def _title(environment: Mapping[str, Any]) -> Any:
-    return environment.get("id") or environment["entry_point"]

@@ -129,6 +129,18 @@ class RepositoryBase:
         check_format(directory)
         return cls(LmdbStorage.open(directory, read_only=read_only), directory)
 
+    def again(self) -> Self:
+        """Open the repository once more; what both write under a command is one operation.
+
+        The other handle stays open when this one is closed. In memory there is but this one.
+        """
+        if self.directory is None:
+            return self
+        other = self.open(self.directory)
+        if self._command is not None:
+            other._command = self._command.on(other._storage)
+        return other
+
     @classmethod
     def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
         """Open the repository of a directory or of the nearest one above it.
