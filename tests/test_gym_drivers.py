@@ -228,6 +228,41 @@ def test_a_part_of_a_large_table_is_shared_in_every_snapshot(cart: Any) -> None:
         core.table = [[i] for i in range(300)]  # the same again, of other lists
 
 
+class Timed(gym.Env[Any, Any]):
+    """Has state in attributes that are named as those of environments that draw."""
+
+    observation_space = gym.spaces.Box(0, 99, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.screen, self.window, self.viewer = None, None, None
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.clock, self.window = 0.0, deque([0.0], 2)
+        return np.array([0.0]), {}
+
+    def step(self, action: Any) -> Any:
+        self.clock += 1.0
+        self.window.append(self.clock)
+        return np.array([sum(self.window)]), 0.0, False, False, {}
+
+
+def test_what_is_named_like_a_clock_or_a_window_is_state_unless_it_draws() -> None:
+    env, other = Timed(), Timed()
+    driver = drivers.select(env)
+    before = driver.snapshot(env)
+    env.reset(seed=1)
+    env.step(0)
+    data = driver.snapshot(env)
+    other.screen = shown = pytest.importorskip("pygame").Surface((2, 2))
+    driver.restore(other, data)
+    assert other.screen is shown, "what draws stays"
+    assert other.step(0)[0].tolist() == env.step(0)[0].tolist() == [3.0]
+    driver.restore(other, before)
+    assert other.window is None
+
+
 def test_attributes_that_came_later_are_gone_after_a_restore(cart: Any) -> None:
     driver = drivers.select(cart)
     data = driver.snapshot(cart) or {}

@@ -313,6 +313,82 @@ def test_without_trust_and_seed_the_error_names_the_command(repo: Repository, od
         restore(repo, "main@45")
 
 
+class Fragile(gym.Env[Any, Any]):
+    """Cannot step where its own method has put it back."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float64)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.place = np.zeros(1)
+        return self.place.copy(), {}
+
+    def step(self, action: Any) -> Any:
+        self.place += int(action)
+        return self.place.copy(), 0.0, False, False, {}
+
+    def get_state(self) -> Any:
+        return {"place": self.place}
+
+    def set_state(self, data: Any) -> None:
+        if data["place"][0] > 30:
+            raise ValueError("too far")
+        del self.place
+
+
+@pytest.fixture
+def fragile(repo: Repository) -> Iterator[str]:
+    gym.register("Fragile-v0", entry_point=f"{__name__}:Fragile")
+    try:
+        record(repo, gym.make("Fragile-v0"), steps=70)
+        yield "main"
+    finally:
+        gym.registry.pop("Fragile-v0", None)
+
+
+def test_after_an_exception_the_next_way_is_tried(repo: Repository, fragile: str) -> None:
+    assert repo.run(fragile).metadata["verdict"]["result"] == BY_REPLAY
+    repo.configure(fragile, metadata={"verdict": {}})
+    for step in (25, 65):  # from a step, and from its own method
+        assert plan(repo, f"main@{step}").how == "snapshot"
+        assert goes_on(restore(repo, f"main@{step}"), repo, "main", step)
+
+
+def test_an_exception_where_none_was_recorded_is_a_difference(
+    repo: Repository, fragile: str
+) -> None:
+    found = verify(repo, fragile, make=lambda description: Broken())
+    assert found.divergence is not None
+    assert found.to_json()["field"] == "exception" and found.stop == 3
+    assert "does not repeat step 3: it raises 'ZeroDivisionError: " in str(found.divergence)
+
+
+class Broken(Fragile):
+    def step(self, action: Any) -> Any:
+        self.left = getattr(self, "left", 3) - 1
+        return super().step(int(action) + 0 // self.left)
+
+
+def test_a_merge_of_agents_does_nothing_to_the_environment(repo: Repository) -> None:
+    for seed, run in enumerate(("main", "other")):
+        record(repo, gym.make("CartPole-v1"), run, steps=30, seed=seed)
+    tip = repo.state("main")
+    repo.branch("merged", "main")
+    repo.commit(run="merged", parents=["other"], message="mean of main, other")
+    env = restore(repo, "merged")
+    actions = [0, 1, 1, 0]
+    with repo.recorder("merged") as recorder:
+        for action in actions:
+            observation, reward, terminated, truncated, _ = env.step(action)
+            recorder.append(observation, np.int64(action), reward, terminated, truncated, {})
+    found = verify(repo, "merged")
+    assert found.divergence is None and found.stop == tip.step + 2 + len(actions)
+    repo.commit({"observation": tip.observation}, run="merged")
+    with pytest.raises(InvalidInput, match="neither an action nor a reset"):
+        verify(repo, "merged")
+
+
 def test_states_that_no_environment_gave_cannot_be_restored(repo: Repository) -> None:
     repo.commit({"x": 1}, run="main")
     with pytest.raises(InvalidInput, match="not recorded from an environment"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from gymnasium.spaces import Discrete
 
-from simgit.errors import InvalidInput
+from simgit.errors import Divergence, InvalidInput, SimgitError, shown
 from simgit.gym.compare import Comparer
 from simgit.gym.rows import Row, rows
 from simgit.gym.values import thaw
@@ -46,14 +46,15 @@ class Reexecution:
             compare: whether to compare.
 
         Raises:
-            Divergence: the environment returned something else than is recorded.
+            Divergence: the environment returned something else than is recorded, or raised.
             InvalidInput: a state has neither an action nor a reset.
         """
         for state in rows(states):
-            returned = self._follow(state, seed)
-            seed = None
-            if compare:
-                self._comparer.check(state, returned)
+            if _moves(state, states):
+                returned = self._follow(state, seed)
+                seed = None
+                if compare:
+                    self._comparer.check(state, returned)
             self.done += 1
             if self._progress is not None and (self.done & 63 == 0 or self.done == self._total):
                 self._progress(self.done, self._total)
@@ -61,22 +62,44 @@ class Reexecution:
 
     def _follow(self, state: Row, seed: Any) -> tuple[Any, ...]:
         """Do what led to a state; return what the environment returned."""
-        reset = state.reset
-        if reset is not None:
-            given = reset.get("seed")
-            options = reset.get("options")
+        try:
+            if state.reset is None:
+                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.action))
+                return stepped
+            given = state.reset.get("seed")
             returned: tuple[Any, ...] = self._env.reset(
-                seed=seed if given is None else int(given), options=options
+                seed=seed if given is None else int(given), options=state.reset.get("options")
             )
             return returned
-        action = state.action
-        if action is None:
-            raise InvalidInput(
-                f"step {state.step} has neither an action nor a reset: it cannot be executed again",
-                step=state.step,
-            )
-        stepped: tuple[Any, ...] = self._env.step(self._thaw(action))
-        return stepped
+        except SimgitError:
+            raise
+        except Exception as error:
+            raise raised(state.step, error) from error
+
+
+def raised(step: int, error: Exception) -> Divergence:
+    """Return what an exception of the environment means: there was none when it was recorded."""
+    found = f"{type(error).__name__}: {error}"
+    return Divergence(
+        f"the environment does not repeat step {step}: it raises {shown(found)}",
+        step=step, field="exception", recorded=None, found=found,
+    )  # fmt: skip
+
+
+def _moves(state: Row, states: Trajectory) -> bool:
+    """Return whether the environment moved to a state; a merge of agents does nothing to it.
+
+    Raises:
+        InvalidInput: what led to the state was not recorded.
+    """
+    if state.action is not None or state.reset is not None:
+        return True
+    if len(states[state.step - states.start].parents) > 1:
+        return False
+    raise InvalidInput(
+        f"step {state.step} has neither an action nor a reset: it cannot be executed again",
+        step=state.step,
+    )
 
 
 def _thawer(space: Any) -> Callable[[Any], Any]:

@@ -7,13 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from simgit.errors import Divergence, EnvironmentChanged, InvalidInput, NotFound, Unverified
+from simgit.errors import (
+    Divergence,
+    EnvironmentChanged,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    Unverified,
+)
 from simgit.gym import drivers
 from simgit.gym import spec as specs
 from simgit.gym.drivers import randomness
 from simgit.gym.forgetting import KEEPS_ALL, forgets, keeps_all
 from simgit.gym.past import SNAPSHOT, Past
-from simgit.gym.reexecute import Progress, Reexecution
+from simgit.gym.reexecute import Progress, Reexecution, raised
 from simgit.gym.verdicts import noted, snapshots_fail
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -236,11 +243,21 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
-        driver.restore(env, past.snapshot(plan.lead))
+        _put_back(past, env, driver, plan.lead)
         going.lead(states[plan.lead + 1 : plan.start + 1], compare=False)
-    driver.restore(env, past.snapshot(plan.start))
+    _put_back(past, env, driver, plan.start)
     going.lead(states[plan.start + 1 :])
     return going
+
+
+def _put_back(past: Past, env: Any, driver: drivers.Driver, step: int) -> None:
+    data = past.snapshot(step)
+    try:
+        driver.restore(env, data)
+    except SimgitError:
+        raise
+    except Exception as error:  # of the environment's own methods, or of a class in a pickle
+        raise raised(step, error) from error
 
 
 def _warn_of_doubt(past: Past) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from simgit.codec import encode_value, unpack_value
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import pickles, randomness
-from simgit.gym.drivers.layers import state_of
+from simgit.gym.drivers.layers import put_state, state_of
 from simgit.gym.drivers.packing import padded, unpadded
 from simgit.gym.drivers.plain import Encoder, NotPlain, Parts, decode, parts_of
 
@@ -128,7 +128,7 @@ def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
         )
     for layer, names, state in zip(stack, owned, states, strict=True):
         if names is not None:
-            _set(layer, names, state)
+            put_state(layer, state, names)
 
 
 def _decoded(row: dict[str, Any], large: Sequence[bytes]) -> dict[str, Any]:
@@ -138,9 +138,3 @@ def _decoded(row: dict[str, Any], large: Sequence[bytes]) -> dict[str, Any]:
             plain = unpack_value(bytes(large[plain["L"]]))
         found[name] = decode(plain)
     return found
-
-
-def _set(layer: Any, owned: frozenset[str], state: dict[str, Any]) -> None:
-    for name in state_of(layer, owned).keys() - state.keys():
-        del vars(layer)[name]
-    vars(layer).update(state)

@@ -25,11 +25,19 @@ LEFT_OUT: Final = frozenset({
     "_single_observation_space",
     # random numbers, which are kept by themselves
     "_np_random", "_np_random_seed",
-    # what draws it
-    "render_mode", "screen", "clock", "window", "surf", "isopen", "font", "render_size", "viewer",
-    "renderer", "mujoco_renderer", "window_surface", "clicked", "render_state",
+    # how it is drawn
+    "render_mode", "render_state",
 })  # fmt: skip
-"""Attributes that are no state: what an environment is made of, and what draws it."""
+"""Attributes that are no state, whatever they hold."""
+_DRAWS: Final = frozenset({
+    "screen", "clock", "window", "surf", "isopen", "font", "render_size", "viewer", "renderer",
+    "mujoco_renderer", "window_surface", "clicked",
+})  # fmt: skip
+"""Attributes that draw: in the environments of ``_KNOWN``, and elsewhere where they are None.
+
+(Elsewhere a clock may tell a simulated time, and a window be of the last observations.)
+"""
+_KNOWN: Final = ("gymnasium", "minigrid", "ale_py")
 _CHECKED: Final = {
     "checked_reset": True, "checked_step": True, "checked_data_reuse": True, "_previous_data": None,
 }  # fmt: skip
@@ -45,7 +53,7 @@ _CONSTANT: Final = (
     types.BuiltinFunctionType,
     types.MethodType,
 )
-_DRAWING: Final = ("pygame", "glfw", "matplotlib", "OpenGL", "moviepy")
+_DRAWING: Final = ("pygame", "glfw", "matplotlib", "OpenGL", "moviepy", "pyglet", "tkinter")
 
 
 def layers(env: Any) -> list[Any]:
@@ -80,8 +88,23 @@ def state_of(layer: Any, owned: frozenset[str] = frozenset()) -> dict[str, Any]:
         name: value
         for name, value in vars(layer).items()
         if name not in LEFT_OUT and name not in owned and not _is_constant(value)
+        if name not in _DRAWS or not _draws(layer, value)
     }
     return found | _CHECKED if isinstance(layer, PassiveEnvChecker) else found
+
+
+def _draws(layer: Any, value: Any) -> bool:
+    return value is None or type(layer).__module__.partition(".")[0] in _KNOWN
+
+
+def put_state(layer: Any, state: dict[str, Any], owned: frozenset[str] = frozenset()) -> None:
+    """Set the attributes of a layer that are state; those that came up since are removed."""
+    for name in state_of(layer, owned).keys() - state.keys():
+        if name in _DRAWS:
+            vars(layer)[name] = None  # as which it is left out
+        else:
+            del vars(layer)[name]
+    vars(layer).update(state)
 
 
 def _is_constant(value: Any) -> bool:
