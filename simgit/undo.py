@@ -64,6 +64,12 @@ class Undo:
         Raises:
             NotFound: it, or what came right after it, is not kept any more.
         """
+        if number + 1 < (whole := self.log.whole(txn)):
+            raise NotFound(
+                f"what was after operation {number} is not known any more: gc has forgotten what "
+                f"operations before {whole} changed",
+                number=number,
+            )
         if number or self.log.oldest(txn) != 1:
             self.log.operation(txn, number)
         return self._before(txn, number + 1)
@@ -130,7 +136,15 @@ class Undo:
 
         Raises:
             Conflict: something that it changed was changed again since (``refs`` lists what).
+            NotFound: it changed nothing, or what it changed is not kept any more.
         """
+        if not operation.changes and not operation.moves:
+            gone = operation.number < self.log.whole(txn)
+            why = "gc has forgotten what it changed" if gone else "it changed nothing"
+            raise NotFound(
+                f"cannot undo operation {operation.number} ({operation.title}): {why}",
+                number=operation.number,
+            )
         return self._reverted(txn, operation, "undo", operation)
 
     def redo(self, txn: ReadTxn, undo: Operation, again: Operation) -> Plan:

@@ -123,6 +123,7 @@ def verify(app: App, file: str, as_json: bool) -> None:
     example="""\
 simgit import try.bundle
 simgit import try.bundle --prefix from-ada/""",
+    at_op=False,
 )
 @FILE
 @click.option("--prefix", default="", metavar="TEXT", help="Put before the names of refs.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 simgit gc --dry-run
 simgit gc --list-unreachable
 simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
+    at_op=False,
 )
 @click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
 @click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
@@ -151,6 +152,7 @@ def _about(lost: Lost) -> str:
 simgit fsck
 simgit fsck --sample 1/7 --max-seconds 60
 simgit fsck --repair --from ../backup""",
+    at_op=False,
 )
 @click.option("--sample", type=SAMPLE, default="1/1", help="Check a part: 1/7, 2/7, … 7/7 are all.")
 @click.option("--max-seconds", type=float, metavar="N", help="Stop after so long.")
@@ -176,6 +178,10 @@ def fsck(
     """
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")
+    one_of(repair=repair, sample=sample != (1, 1))
+    one_of(repair=repair, max_seconds=max_seconds is not None)
+    if max_seconds is not None and not max_seconds > 0:
+        raise click.UsageError("--max-seconds must be greater than 0")
     with app.repository() as repo:
         if repair:
             report = _repair(app, repo, source, as_json)

@@ -200,6 +200,13 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
 
             traceback.print_exception(error)
         return _fatal(_message(error))
+    except Exception as error:  # a defect of simgit
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        what = f"internal error: {type(error).__name__}: {error}"
+        return _fatal(what if debug else f"{what} (--debug shows where)")
 
 
 def _warn(message: Warning | str, category: type[Warning], *where: Any, **extra: Any) -> None:

@@ -11,7 +11,7 @@ from simgit.cli.output import plural
 from simgit.repository import Repository
 
 
-@command("init", example="simgit init my-experiment")
+@command("init", example="simgit init my-experiment", at_op=False)
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path))
 def init(app: App, directory: Path, as_json: bool) -> None:
     """Create an empty repository: DIRECTORY/.simgit, in the current directory by default."""
@@ -22,7 +22,7 @@ def init(app: App, directory: Path, as_json: bool) -> None:
             out.line(f"initialized empty simgit repository in {repo.directory}")
 
 
-@command("clone", example="simgit clone my-experiment backup")
+@command("clone", example="simgit clone my-experiment backup", at_op=False)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:

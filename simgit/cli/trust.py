@@ -11,7 +11,7 @@ from simgit.cli.trusting import trust_file
 @command("trust", example="""\
 simgit trust
 simgit trust --list
-simgit trust --revoke""")  # fmt: skip
+simgit trust --revoke""", at_op=False)  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="List the repositories that are trusted.")
 @click.option("--revoke", is_flag=True, help="Trust this repository no longer.")
 def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:

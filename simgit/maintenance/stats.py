@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 
 from simgit import history, trees
+from simgit.codec import decode_name
+from simgit.errors import Integrity
 from simgit.objects import Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
@@ -246,10 +248,11 @@ class _Survey:
         """Take in the attachments."""
         seen: set[bytes] = set()
         for key, value in self.txn.scan("attachments"):
-            part = self.found.attachments.setdefault(key[OID_SIZE:].decode(), Part())
+            part = self.found.attachments.setdefault(decode_name(key[OID_SIZE:]), Part())
             part.count += 1
             binding = self.odb.object(self.txn, value)
-            assert isinstance(binding, Binding)
+            if not isinstance(binding, Binding):
+                raise Integrity(f"an attachment leads to '{value.hex()}', which is no binding")
             for _, kind, oid in trees.walk(
                 self.odb, self.txn, binding.target_kind, binding.target, set()
             ):

@@ -93,8 +93,23 @@ def test_fsck_says_what_repairs_the_damage_and_repair_does(repo: Call, directory
 
 def test_parts_of_a_check_and_their_errors(repo: Call) -> None:
     assert repo("fsck", "--sample", "1/7", "--max-seconds", 60).out.endswith("all good\n")
-    assert "time was over" in repo("fsck", "--max-seconds", 0).out
+    assert "time was over" in repo("fsck", "--max-seconds", 1e-9).out
     for text in ("8/7", "0/7"):
         assert "there is no part" in repo("fsck", "--sample", text, code=128).err
     assert "is no part of a whole" in repo("fsck", "--sample", "third", code=2).err
     assert "--from needs --repair" in repo("fsck", "--from", ".", code=2).err
+    for text in ("0", "-1", "nan"):
+        assert "greater than 0" in repo("fsck", f"--max-seconds={text}", code=2).err
+    for option in ("--sample=1/7", "--max-seconds=9"):
+        assert "cannot be used together" in repo("fsck", "--repair", option, code=2).err
+
+
+def test_what_is_never_of_the_past_refuses_at_op(repo: Call) -> None:
+    for words in (
+        ["fsck"], ["gc"], ["gc", "-n"], ["clone", ".", "x"], ["init", "x"], ["import", "x"],
+        ["trust"],
+    ):  # fmt: skip
+        said = repo("--at-op", "1", *words, code=2).err
+        assert f"--at-op cannot be used with '{words[0]}'" in said
+    assert not Path("x").exists()
+    repo("--at-op", "1", "log")
