@@ -95,6 +95,12 @@ class Session:
         names = self._current()
         self.note(names if isinstance(names, str) else names[lane], metadata)
 
+    def newest(self, lane: int = 0) -> int:
+        """Return the step of the newest stored state of a lane, -1 if there is none."""
+        names = self._current()
+        step = self._repo.run(names if isinstance(names, str) else names[lane]).step
+        return -1 if step is None else step
+
     def flush(self) -> None:
         """Store what is buffered, durably.
 
@@ -180,6 +186,12 @@ def _close(repo: Repository | None) -> None:
 def _is_crashing() -> bool:
     """Return whether the interpreter ends because of an exception that nobody caught."""
     return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+
+
+def gap_after(error: BaseException) -> str:
+    """Return the message of the first state after one that an error kept from being recorded."""
+    error.add_note("simgit: nothing is recorded until the next reset")
+    return f"what came right before is not recorded, because of {type(error).__name__}"
 
 
 def _described(error: BaseException) -> dict[str, str]:
