@@ -103,7 +103,8 @@ def _print_removed(app: App, removed: Removed, as_json: bool) -> None:
 
 
 def _as_record(removed: Removed) -> dict[str, Any]:
-    return asdict(removed) | {"bytes": removed.bytes}
+    counts = {"objects": dict(removed.objects), "tables": dict(removed.tables)}
+    return {**vars(removed), **counts, "bytes": removed.bytes}  # asdict counts a Counter's pairs
 
 
 def _counted(removed: Removed) -> str:
@@ -126,7 +127,8 @@ def _counted(removed: Removed) -> str:
 def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
     with app.output(page=True) as out:
         if as_json:
-            out.json([asdict(each) for each in lost])
+            for each in lost:
+                out.json(asdict(each))
             return
         out.table([
             ((each.oid.hex()[:16], "oid"), each.kind, _about(each),
