@@ -440,6 +440,12 @@ def test_a_run_verifies_state_for_state(repo: Repository) -> None:
             assert (found.start, found.stop) == (start, stop)
 
 
+def test_of_no_states_there_is_nothing_to_verify(repo: Repository) -> None:
+    record(repo, gym.make("CartPole-v1"), steps=5)
+    with pytest.raises(InvalidInput, match=r"'main\.\.main' has no states"):
+        verify(repo, "main..main")
+
+
 def test_a_run_that_two_environments_gave_verifies(repo: Repository) -> None:
     record(repo, gym.make("CartPole-v1"), steps=40)
     record(repo, gym.make("CartPole-v1"), steps=40, seed=9)

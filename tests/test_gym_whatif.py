@@ -73,6 +73,46 @@ def test_what_is_recorded_can_be_restored_and_verified(repo: Repository) -> None
     assert np.array_equal(np.asarray(env.unwrapped.state, np.float32), state)
 
 
+@pytest.fixture
+def slippery() -> Iterator[Repository]:
+    with Repository.init(":memory:") as made:
+        record(made, "FrozenLake-v1")
+        yield made
+
+
+def test_rollouts_with_numbers_of_their_own_come_again(slippery: Repository) -> None:
+    """An action slips by chance: with the recorded numbers a rollout would be another one."""
+    start = next(
+        step for step in range(12, 60) if not slippery.state(f"main@{step}").terminated
+        and slippery.state(f"main@{step}").reset is None
+    )  # fmt: skip
+    found = what_if(slippery, f"main@{start}", [0, 2], horizon=9, rollouts=4, workers=1)
+    runs = [each.run for several in found for each in several]
+    assert len({each.tip for several in found for each in several}) > 4
+    for run in runs:
+        assert verify(slippery, run).divergence is None
+        if slippery.state(run).step > start + 1:
+            assert verify(slippery, f"{run}@{start + 1}..{run}").divergence is None
+    longest = max((each for several in found for each in several), key=lambda each: each.length)
+    ((further, *_),) = what_if(slippery, f"{longest.run}@{start + 2}", [1], horizon=5, rollouts=2)
+    assert verify(slippery, further.run).divergence is None, "a rollout of a rollout"
+    slippery.branch("b", slippery.resolve(f"{longest.run}@{start + 2}"))
+    assert verify(slippery, "b").divergence is None
+
+
+def test_rollouts_leave_what_was_recorded_alone(slippery: Repository) -> None:
+    """One that repeats a recorded state must not decide how that goes on."""
+    actions = [int(action) for action in slippery["main@12..main@13"].actions]
+    what_if(slippery, "main@12", actions, horizon=1, rollouts=12, workers=1)
+    assert len(slippery.contains("main@13")) > 1, "some do"
+    env = restore(slippery, "main@13")
+    for state in slippery["main@13..main@40"]:
+        if state.reset is not None:
+            env.reset()
+        else:
+            assert env.step(int(state.action))[0] == state.observation
+
+
 def test_a_rollout_ends_with_the_episode(repo: Repository) -> None:
     found = step_batch(repo, ["main@0"], [[1] * 50])[0]
     assert found.terminated and not found.truncated

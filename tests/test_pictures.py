@@ -91,6 +91,8 @@ def test_a_picture_of_returns_and_lengths(repo: Repository) -> None:
     drawing = learning_curves(repo, ["main", "try"], ["returns", "lengths"], x="steps")
     top, bottom = drawing.figure.axes
     assert top.get_title(loc="left") == "Return and Length of episodes"
+    (alone,) = learning_curves(repo, ["main"]).figure.axes
+    assert alone.get_title(loc="left") == "main: return of episodes"
     assert (top.get_ylabel(), bottom.get_ylabel(), bottom.get_xlabel()) == (
         "return",
         "length (steps)",

@@ -7,7 +7,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import run_record
 from simgit.cli.output import STATUS_STYLES, Output, number
-from simgit.cli.values import REVISION, settings
+from simgit.cli.values import REVISION, branch_settings
 from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.runs import RunInfo
@@ -89,7 +89,8 @@ def _create(
 ) -> None:
     if len(names) > 2:
         raise click.UsageError("a run's name and a start are needed, no more")
-    oid = repo.branch(*names, overrides=settings(pairs), seed=seed)
+    start = names[1] if len(names) > 1 else "HEAD"
+    oid = repo.branch(names[0], start, overrides=branch_settings(repo, start, pairs), seed=seed)
     if json:
         out.json({"name": names[0], "oid": oid})
 

@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
-from simgit.cli.values import REVISION, settings
+from simgit.cli.values import REVISION, branch_settings
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -45,7 +45,7 @@ def checkout(
         before = repo.head
         with repo.transaction("checkout", new or revision):
             if new:
-                repo.branch(new, revision, overrides=settings(pairs))
+                repo.branch(new, revision, overrides=branch_settings(repo, revision, pairs))
             oid = repo.checkout(new or revision, detach=detach, force=force)
         head = repo.head
         if isinstance(before, Oid) and before != oid and not repo.contains(before):

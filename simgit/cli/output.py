@@ -129,6 +129,19 @@ def width(text: str) -> int:
     )
 
 
+def columns() -> int:
+    """Return how many columns the terminal has, 80 without one."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text cut in its middle if it has more than so many letters."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
 def clean(text: str) -> str:
     """Return a text with what could steer a terminal made visible."""
     if text.isprintable():

@@ -64,7 +64,7 @@ def _agent_options(function: F) -> F:
     example="""\
 simgit train --trace traces/cpu-slight.sktrace --agent dqn --episodes 60
 simgit train --resume
-simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set lr=0.01
+simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set agent.lr=0.01
 simgit train --resume --run high-lr""",
 )
 @environment_options

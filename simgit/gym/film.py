@@ -9,7 +9,7 @@ import numpy as np
 
 from simgit.errors import InvalidInput
 from simgit.gym import spec as specs
-from simgit.gym.past import Past
+from simgit.gym.past import Past, end_of
 from simgit.gym.reexecute import Progress, Reexecution
 from simgit.gym.restore import Trust
 from simgit.gym.verify import sessions, standing_before
@@ -52,13 +52,13 @@ class Film:
         """
         if every < 1:
             raise InvalidInput(f"a frame of every {every} states is none")
-        self._repo = repo
         self._states = repo.trajectory(revision)
         self._every = every
         self._trust = trust
         self._progress = progress
         if not len(self._states):
             raise InvalidInput(f"'{revision}' has no states to render")
+        self._end = end_of(repo, self._states, revision)
         env = make_rendering(Past(repo, self._states[0].oid).spec)
         self.fps = float(env.metadata.get("render_fps") or USUAL_FPS)
         env.close()
@@ -75,13 +75,14 @@ class Film:
             Divergence: the environment does not repeat what is recorded.
         """
         states = self._states
-        for start, stop in sessions(self._repo, states):
+        for start, stop in sessions(self._end, states):
             yield from self._session(states[start - states.start : stop - states.start])
 
     def _session(self, part: Trajectory) -> Iterator[Pixels]:
-        env, seed = standing_before(self._repo, part, self._trust, make_rendering)
+        env, seed = standing_before(self._end, part, self._trust, make_rendering)
         try:
-            for state in Reexecution(env).along(part, seed=seed):
+            going = Reexecution(env, reseeds=self._end.reseeds)
+            for state in going.along(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:
                     self._progress(at + 1, len(self._states))

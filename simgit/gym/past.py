@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from simgit import attachments
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import unpack
+from simgit.gym.reseeding import Seeds, reseeds
 from simgit.objects import Spec
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -26,6 +28,7 @@ class Past:
     Attributes:
         repo: where they lie.
         oid: the state's name.
+        run: the run that the revision names, None if it names none.
         trajectory: the states, the last being the state itself.
         step: the state's step.
     """
@@ -33,6 +36,7 @@ class Past:
     def __init__(self, repo: Repository, revision: str | Oid) -> None:
         self.repo = repo
         self.oid = repo.resolve(revision)
+        self.run = _run_of(repo, revision) if isinstance(revision, str) else None
         self.trajectory: Trajectory = repo.trajectory(self.oid)
         self.step = len(self.trajectory) - 1
 
@@ -52,6 +56,15 @@ class Past:
                 oid=self.oid,
             )
         return found.fields
+
+    @cached_property
+    def reseeds(self) -> Seeds:
+        """Where random numbers began anew on the way to the state."""
+        return reseeds(self.repo, self.oid, self.run)
+
+    def name(self, step: int) -> str | Oid:
+        """Return a revision of a state on the way that names the run, too, if that is known."""
+        return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"
 
     def bound(self, name: str, upto: int) -> Iterator[int]:
         """Yield the steps up to one whose states have an attachment, the newest first."""
@@ -100,3 +113,17 @@ class Past:
         given = reset.get("seed")
         noted = session.get("seed") if isinstance(session, dict) else None
         return given if given is not None else noted
+
+
+def end_of(repo: Repository, states: Trajectory, revision: str) -> Past:
+    """Return the past of the newest of some states, and the run in the range that named them."""
+    past = Past(repo, states[len(states) - 1].oid)
+    past.run = next(
+        filter(None, (_run_of(repo, each) for each in revision.split("..")[::-1])), None
+    )
+    return past
+
+
+def _run_of(repo: Repository, revision: str) -> str | None:
+    name = re.split("[@~^:]", revision, maxsplit=1)[0]
+    return name if name in repo.run_names() else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gymnasium.spaces import Discrete
 
 from simgit.errors import Divergence, InvalidInput, SimgitError, shown
+from simgit.gym import drivers
 from simgit.gym.compare import Comparer
 from simgit.gym.rows import Row, rows
 from simgit.gym.values import thaw
@@ -21,9 +22,23 @@ class Reexecution:
     """An environment that is led along recorded states."""
 
     def __init__(
-        self, env: Any, *, total: int | None = None, progress: Progress | None = None
+        self,
+        env: Any,
+        *,
+        reseeds: Mapping[int, int] | None = None,
+        total: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        """Take an environment.
+
+        Args:
+            env: the environment.
+            reseeds: where it gets new random numbers; see ``reseeding``.
+            total: how many states there will be.
+            progress: called with how many are done, and ``total``.
+        """
         self._env = env
+        self._reseeds = reseeds or {}
         self._comparer = Comparer(env)
         self._thaw = _thawer(env.action_space)
         self._total = total
@@ -51,6 +66,8 @@ class Reexecution:
         """
         for state in rows(states):
             if _moves(state, states):
+                if state.step - 1 in self._reseeds:
+                    drivers.select(self._env).reseed(self._env, self._reseeds[state.step - 1])
                 returned = self._follow(state, seed)
                 seed = None
                 if compare:

@@ -235,7 +235,7 @@ def execute(past: Past, env: Any, plan: Plan, progress: Progress | None = None) 
     Raises:
         Divergence: it does not repeat what is recorded.
     """
-    going = Reexecution(env, total=plan.cost, progress=progress)
+    going = Reexecution(env, reseeds=past.reseeds, total=plan.cost, progress=progress)
     states = past.trajectory
     if plan.how != "snapshot":
         going.lead(states[plan.start :], seed=plan.seed)

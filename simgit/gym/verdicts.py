@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from simgit.oid import Oid
 from simgit.repository import Repository
+from simgit.runs import RunInfo
 
 EXACT: Final = "exact"
 BY_REPLAY: Final = "exact by replay"
@@ -59,11 +60,20 @@ def snapshots_fail(repo: Repository, state: Oid) -> bool:
 
 def _all_noted(repo: Repository, state: Oid, key: str) -> Iterator[Any]:
     """Yield what is noted with the runs that have a state, and those they were branched off."""
-    seen: set[str] = set()
-    for name in repo.contains(state):
-        for run in repo.lineage(name):
-            if run.name in seen:
-                break
-            seen.add(run.name)
-            if run.metadata.get(key) is not None:
-                yield run.metadata[key]
+    return (run.metadata[key] for run in _runs(repo, state) if run.metadata.get(key) is not None)
+
+
+def _runs(repo: Repository, state: Oid) -> Iterator[RunInfo]:
+    names: set[str] = set()
+    seen, waiting = {state}, [state]
+    while waiting:
+        for name in repo.contains(waiting.pop()):
+            for run in repo.lineage(name):
+                if run.name in names:
+                    break
+                names.add(run.name)
+                yield run
+                point = run.branch_point
+                if point is not None and run.parent is None and point not in seen:
+                    seen.add(point)  # branched off a state that was named by its oid
+                    waiting.append(point)

@@ -8,9 +8,9 @@ from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
-from simgit.errors import Divergence, NotFound, SimgitError
+from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError
 from simgit.gym import spec as specs
-from simgit.gym.past import SESSION, Past
+from simgit.gym.past import SESSION, Past, end_of
 from simgit.gym.reexecute import Progress, Reexecution
 from simgit.gym.restore import Plan, Trust, execute, from_snapshot, restore
 from simgit.gym.verdicts import BY_REPLAY, DIVERGES, EXACT, Verdict
@@ -69,27 +69,29 @@ def verify(
         NotFound, InvalidInput, Untrusted: see ``restore``.
     """
     states = repo.trajectory(revision)
+    if not len(states):
+        raise InvalidInput(f"'{revision}' has no states to execute again")
+    end = end_of(repo, states, revision)
     begun, done = perf_counter(), 0
     failed: Divergence | None = None
-    for start, stop in sessions(repo, states):
+    for start, stop in sessions(end, states):
         part = states[start - states.start : stop - states.start]
         try:
-            _verify(repo, part, trust, _shifted(progress, done, len(states)), make)
+            _verify(end, part, trust, _shifted(progress, done, len(states)), make)
         except Divergence as error:
             failed = error
             break
         done += len(part)
-    end = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
-    return Verification(states.start, end, perf_counter() - begun, failed)
+    agreed = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
+    return Verification(states.start, agreed, perf_counter() - begun, failed)
 
 
-def sessions(repo: Repository, states: Trajectory) -> list[tuple[int, int]]:
-    """Return the stretches that one environment each has given."""
-    past = Past(repo, states[len(states) - 1].oid)
+def sessions(end: Past, states: Trajectory) -> list[tuple[int, int]]:
+    """Return the stretches that one environment each has given, of states up to an end."""
     borders = [
         step
-        for step in past.bound(SESSION, states.stop - 1)
-        if step > states.start and past.is_reset(step)
+        for step in end.bound(SESSION, states.stop - 1)
+        if step > states.start and end.is_reset(step)
     ]
     edges = [states.start, *reversed(borders), states.stop]
     return list(pairwise(edges))
@@ -100,33 +102,34 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
 
 
 def _verify(
-    repo: Repository,
+    end: Past,
     part: Trajectory,
     trust: Trust,
     progress: Progress | None,
     make: Callable[[Any], Any] | None,
 ) -> None:
-    env, seed = standing_before(repo, part, trust, make)
-    Reexecution(env, total=len(part), progress=progress).lead(part, seed=seed)
+    env, seed = standing_before(end, part, trust, make)
+    going = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
+    going.lead(part, seed=seed)
 
 
 def standing_before(
-    repo: Repository, part: Trajectory, trust: Trust, make: Callable[[Any], Any] | None = None
+    end: Past, part: Trajectory, trust: Trust, make: Callable[[Any], Any] | None = None
 ) -> tuple[Any, int | None]:
     """Return an environment that the first of some states follows; the seed its reset needs.
 
     Args:
-        repo: the repository.
+        end: of all the states that are executed again.
         part: states that one environment gave, see ``sessions``.
         trust: see ``restore``.
         make: makes an environment of its description.
     """
-    past = Past(repo, part[0].oid)
+    past = Past(end.repo, part[0].oid)
     made_at, seed = past.creation()
     if made_at == past.step and (seed is not None or past.step == 0):
         return (make or specs.make)(past.spec), seed
     env = None if make is None else make(past.spec)
-    return restore(repo, part[0].parents[0], trust=trust, env=env), None
+    return restore(end.repo, end.name(past.step - 1), trust=trust, env=env), None
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -167,11 +170,12 @@ def note(repo: Repository, run: str, found: Verification) -> None:
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
     first = whole[: _first_episode(whole)]
-    found = _tried_snapshot(Past(repo, first[len(first) - 1].oid), trust)
+    end = Past(repo, first[len(first) - 1].oid)
+    found = _tried_snapshot(end, trust)
     plan, failed = found if found is not None else (None, None)
     is_exact = plan is not None and failed is None
     left = first[: plan.start + 1] if plan is not None and is_exact else first
-    replayed = _outcome(lambda: _verify(repo, left, trust, None, None))
+    replayed = _outcome(lambda: _verify(end, left, trust, None, None))
     driver = plan.driver if plan is not None else None
     if is_exact:
         return Verdict(EXACT, driver, {} if replayed is None else {"replay": _details(replayed)})

@@ -16,8 +16,9 @@ import numpy as np
 
 from simgit.errors import EnvironmentChanged, InvalidInput
 from simgit.gym import drivers, spaces
-from simgit.gym.past import SNAPSHOT, Past
+from simgit.gym.past import Past
 from simgit.gym.reexecute import Progress
+from simgit.gym.reseeding import WHAT_IF
 from simgit.gym.restore import Trust, is_trusted, restore, warn_of_changes
 from simgit.gym.values import cast_for, keeper, plain_info
 from simgit.gym.verdicts import snapshots_fail
@@ -231,12 +232,12 @@ def _in_turn(repo: Repository, jobs: Sequence[Job], trusted: bool) -> Iterator[C
             driver.restore(env, start[1])
         if job.seed is not None:
             driver.reseed(env, job.seed)
-        yield _recorded(repo, env, driver, job)
+        yield _recorded(repo, env, job)
 
 
-def _recorded(repo: Repository, env: Any, driver: Any, job: Job) -> Continuation:
+def _recorded(repo: Repository, env: Any, job: Job) -> Continuation:
     facts = {"from": job.state.hex(), "seed": job.seed, "horizon": job.horizon}
-    repo.branch(job.run, job.state, metadata={PREFIX: facts})  # by oid: what led here is compared
+    repo.branch(job.run, job.state, metadata={WHAT_IF: facts})  # by oid: what led here is compared
     cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
     total, length = 0.0, 0
     terminated = truncated = False
@@ -246,7 +247,7 @@ def _recorded(repo: Repository, env: Any, driver: Any, job: Job) -> Continuation
             observation, reward, terminated, truncated, info = env.step(action)
             recorder.append(
                 cast(observation), kept, reward, bool(terminated), bool(truncated),
-                plain_info(info), attachments=_attachments(env, driver, job, length),
+                plain_info(info),
             )  # fmt: skip
             total, length = total + float(reward), length + 1
             if terminated or truncated:
@@ -254,13 +255,6 @@ def _recorded(repo: Repository, env: Any, driver: Any, job: Job) -> Continuation
     return Continuation(
         job.run, repo.resolve(job.run), total, length, bool(terminated), bool(truncated)
     )
-
-
-def _attachments(env: Any, driver: Any, job: Job, length: int) -> dict[str, Any] | None:
-    """With other random numbers the recorded past does not lead here: the first state has to."""
-    if length or job.seed is None or driver.where != "any":
-        return None
-    return {SNAPSHOT: drivers.pack(driver.snapshot(env))}
 
 
 def _actions(env: Any, job: Job) -> Iterator[Any]:

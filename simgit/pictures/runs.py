@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Final, Literal
@@ -48,8 +48,15 @@ def learning_curves(
     for measure in measures:
         found = curves(repo, runs, measure, x=x)
         series[MEASURES[measure]] = by_seed(repo, found, window) if bands else found
-    title = title or " and ".join(_NAMES[measure] for measure in measures) + " of episodes"
+    title = title or _title(series, measures)
     return learning_curve(series, title=title, x_label=_X[x], window=window)
+
+
+def _title(series: Mapping[str, Sequence[Curve | Band]], measures: Sequence[Measure]) -> str:
+    """Return what is shown, and of which run if there is no legend to say it."""
+    shown = " and ".join(_NAMES[measure] for measure in measures) + " of episodes"
+    first, *others = next(iter(series.values()))
+    return shown if others or isinstance(first, Band) else f"{first.label}: {shown.lower()}"
 
 
 def curves(

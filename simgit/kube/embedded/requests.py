@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.labels import items_of, list_of
+from simgit.kube.embedded.labels import items_of, list_of, map_of
 from simgit.kube.quantity import canonical, parse_quantity
 
 _DEFAULT_CPU_M = 100
@@ -26,7 +26,7 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
     """
     real = _pod_total(spec, {})
     coming = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
-    whole = _pod_level(spec.get("resources") or {}, real)
+    whole = _pod_level(map_of(spec.get("resources")), real)
     asked, there = (real | whole, coming | real | whole) if whole else (real, coming)
     overhead = _amounts(spec.get("overhead"))
     if not overhead:
