@@ -114,6 +114,17 @@ def test_the_tree_has_each_run_below_the_one_that_it_left(repo: Repository) -> N
     assert " try  return 25" in [text.get_text() for text in drawing.figure.axes[0].texts]
 
 
+def test_a_run_branched_by_oid_is_below_the_run_whose_state_it_is(repo: Repository) -> None:
+    for name, state in (("a", "main@3"), ("b", "try@10"), ("c", "main@4"), ("d", "main@0")):
+        repo.branch(name, repo.resolve(state))
+    record(repo, "a", [1])
+    parents = {node.info.name: (node.parent, node.start) for node in tree(repo)}
+    assert parents == {
+        "main": (None, 0), "try": ("main", 4), "a": ("main", 3), "b": ("try", 10),
+        "c": ("main", 4), "d": ("main", 0),
+    }  # fmt: skip
+
+
 def test_a_run_whose_parent_is_gone_is_a_root(repo: Repository) -> None:
     repo.checkout("try")
     repo.delete_run("main")

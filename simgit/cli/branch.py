@@ -6,7 +6,7 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import run_record
-from simgit.cli.output import STATUS_STYLES, Output, number
+from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
 from simgit.cli.values import REVISION, branch_settings
 from simgit.oid import Oid
 from simgit.repository import Repository
@@ -113,6 +113,10 @@ def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: boo
     if isinstance(head, Oid):
         out.line(f"* {out.paint(f'(HEAD detached at {head.short(digits)})', 'head')}")
     rows = [_row(info, info.name == head, digits, verbose) for info in infos]
+    if verbose and rows:
+        taken = sum(max(width(_text(row[i])) for row in rows) + 2 for i in range(len(rows[0])))
+        for row, info in zip(rows, infos, strict=True):
+            row.append(_settings(info, columns() - taken))
     out.table(rows, (2, 4, 5) if verbose else (2,))
 
 
@@ -124,11 +128,22 @@ def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tu
     if verbose:
         row += [f"{info.episodes} ep", number(info.return_)]
         row.append(f"from {info.parent}" if info.parent else "")
-        row.append(" ".join(f"{key}={value}" for key, value in _own(info).items()))
     return row
 
 
-def _own(info: RunInfo) -> dict[str, str]:
+def _text(cell: str | tuple[str, str]) -> str:
+    return cell if isinstance(cell, str) else cell[0]
+
+
+def _settings(info: RunInfo, room: int) -> str:
+    """Return the run's own settings, as many as there is room for, or how many there are."""
     from simgit.cli.describe import flat, value_text
 
-    return {key: value_text(value) for key, value in sorted(flat(dict(info.overrides)).items())}
+    own = sorted(flat(dict(info.overrides)).items())
+    pairs = [f"{key}={value_text(value)}" for key, value in own]
+    for kept in range(len(pairs), 0, -1):
+        left = len(pairs) - kept
+        text = " ".join(pairs[:kept]) + (f" … {left} more" if left else "")
+        if width(text) <= room:
+            return text
+    return plural(len(pairs), "setting") if pairs else ""

@@ -72,7 +72,6 @@ def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_jso
 
 
 def _head(repo: Repository) -> str:
-    head = repo.head
-    if isinstance(head, Oid):
+    if isinstance(repo.head, Oid):
         raise click.UsageError("HEAD is detached: name a run")
-    return head
+    return repo.run().name

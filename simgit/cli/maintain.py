@@ -50,6 +50,8 @@ def gc(
     What refs, reflogs and the operation log lead to stays. Everything else is removed when it has
     been unreachable for a time: till then a lost state comes back by 'simgit branch NAME OID', a
     lost attachment by 'simgit gc --restore OID'. No oid changes.
+
+    On a full disk it works with what is kept in reserve; delete what is not needed before.
     """
     one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
@@ -103,7 +105,8 @@ def _print_removed(app: App, removed: Removed, as_json: bool) -> None:
 
 
 def _as_record(removed: Removed) -> dict[str, Any]:
-    return asdict(removed) | {"bytes": removed.bytes}
+    counts = {"objects": dict(removed.objects), "tables": dict(removed.tables)}
+    return {**vars(removed), **counts, "bytes": removed.bytes}  # asdict counts a Counter's pairs
 
 
 def _counted(removed: Removed) -> str:
@@ -126,7 +129,8 @@ def _counted(removed: Removed) -> str:
 def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
     with app.output(page=True) as out:
         if as_json:
-            out.json([asdict(each) for each in lost])
+            for each in lost:
+                out.json(asdict(each))
             return
         out.table([
             ((each.oid.hex()[:16], "oid"), each.kind, _about(each),
@@ -169,9 +173,10 @@ def fsck(
     Says of all damage which runs and steps it costs, and which command repairs it. Ends with 0 if
     all is good, with 1 if something is damaged, or still is after --repair.
 
-    --repair derives the index, counters and names again, and fetches what is damaged from another
-    repository. Runs whose states are damaged go on from the last good one; what they pointed at
-    stays in their reflog. What is replaced is kept in a file 'quarantine-…' of the repository.
+    --repair derives the index, counters, names and records of lines again, takes refs that cannot
+    be read back from the logs, and fetches what is damaged from another repository. Runs whose
+    states are damaged go on from the last good one; what they pointed at stays in their reflog.
+    What is replaced is kept in a file 'quarantine-…' of the repository.
     """
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")

@@ -8,8 +8,10 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import tag_record
-from simgit.cli.output import Output, clean, when
+from simgit.cli.output import Output, first_line, when
 from simgit.cli.values import REVISION
+from simgit.errors import NotFound
+from simgit.refnames import HEAD
 from simgit.repository import Repository
 
 
@@ -63,7 +65,7 @@ def _list(repo: Repository, out: Output, as_json: bool) -> None:
     for name, (oid, note) in repo.tags().items():
         if as_json:
             out.json(tag_record(name, oid, note))
-        remark = clean(note.message.partition("\n")[0]) if note else ""
+        remark = first_line(note.message) if note else ""
         rows.append([(name, "tag"), (oid.short(digits), "oid"), remark])
     if not as_json:
         out.table(rows)
@@ -76,7 +78,12 @@ def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
     """Show what a run, a tag or HEAD was before, the newest change first."""
     with app.repository() as repo, app.output(page=True) as out:
         digits = repo.abbreviation
-        entries = repo.reflog(ref)[:limit]
+        try:
+            entries = repo.reflog(ref)[:limit]
+        except NotFound:
+            if ref == HEAD:
+                repo.resolve(HEAD)  # without states this says so
+            raise
         for i, entry in enumerate(entries):
             if as_json:
                 out.json({
@@ -85,4 +92,4 @@ def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
                 })  # fmt: skip
                 continue
             oid = out.paint(entry.new.short(digits), "oid") if entry.new else "-" * digits
-            out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {clean(entry.message)}")
+            out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {first_line(entry.message)}")

@@ -169,10 +169,22 @@ class LazyGroup(click.Group):
 
 
 def _similar(name: str) -> str:
-    import difflib
+    near = min(_FLAT, key=lambda known: (_distance(name, known), abs(len(name) - len(known))))
+    is_near = near.startswith(name) or _distance(name, near) <= max(1, len(name) // 3)
+    return f"; did you mean '{near}'?" if is_near else ""
 
-    found = difflib.get_close_matches(name, _FLAT, 1)
-    return f"; did you mean '{found[0]}'?" if found else ""
+
+def _distance(a: str, b: str) -> int:
+    """Return how many letters were changed, left out, added, or exchanged with their neighbour."""
+    rows = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, 1):
+        rows.append([i])
+        for j, y in enumerate(b, 1):
+            steps = [rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (x != y)]
+            if i > 1 and j > 1 and x == b[j - 2] and y == a[i - 2]:
+                steps.append(rows[i - 2][j - 2] + 1)
+            rows[i].append(min(steps))
+    return rows[-1][-1]
 
 
 def _missing(command: str, package: str) -> NotFound:

@@ -8,6 +8,8 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import plural
+from simgit.errors import AlreadyExists
+from simgit.layout import DIRECTORY
 from simgit.repository import Repository
 
 
@@ -32,6 +34,8 @@ def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None
     """
     name = app.path(source).resolve().name.removesuffix(".simgit")
     target = app.path(directory or name or app.path(source).resolve().parent.name)
+    if target.is_dir() and any(each.name != DIRECTORY for each in target.iterdir()):
+        raise AlreadyExists(f"destination '{target}' already exists and is not empty", path=target)
     with Repository.clone(app.path(source), target) as repo, app.output() as out:
         if as_json:
             out.json({"directory": str(repo.directory), "runs": repo.run_names()})

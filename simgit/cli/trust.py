@@ -26,10 +26,8 @@ def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
     with app.output() as out:
         if listing:
             found = [str(each.parent) for each in known.directories()]
-            if as_json:
-                out.json(found)
-            for each in () if as_json else found:
-                out.line(each)
+            for each in found:
+                out.json({"directory": each}) if as_json else out.line(each)
             return
         with app.repository() as repo:
             assert repo.directory is not None

@@ -26,8 +26,9 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
             return trace_from_json(data, max_chars=max_bytes)
         return load_trace(data, max_bytes=max_bytes)
     except InvalidInput as error:
+        why = str(error).removeprefix("bad trace: ")
         raise InvalidInput(
-            f"cannot read '{name}': {error}", path=getattr(error, "path", "")
+            f"'{name}' is no valid trace: {why}", path=getattr(error, "path", "")
         ) from None
 
 

@@ -168,19 +168,18 @@ class _Survey:
         for path, kind in schema.fields:
             column = self._columns[".".join(path)]
             if kind.code != ARRAY:
-                column.add(header.count, header.count * kind.width)
+                column.add(0, header.count * kind.width)
         raw = header.count * schema.fixed_size
-        needed = schema.variable or schema.arrays or self._sampled < _SAMPLES
-        for number in range(len(header.blocks)) if needed else ():
+        for number in range(len(header.blocks)):
             raw += self._block(self.odb.states.block(self.txn, header, number).rows)
         return raw
 
     def _block(self, rows: Rows) -> int:
-        """Count the arrays that rows name, and their variable bytes; return those."""
+        """Count the values that rows have, and their variable bytes; return those."""
         fields = rows.schema.fields
-        for index in rows.schema.arrays:
-            named = int(rowlib.presence(rows, index).sum())
-            self._columns[".".join(fields[index][0])].count += named
+        for index, (path, _) in enumerate(fields):
+            here = int(np.count_nonzero(rowlib.presence(rows, index)))
+            self._columns[".".join(path)].count += here
         raw = 0
         for index, items in zip(rows.schema.variable, rows.variable, strict=True):
             size = sum(4 + len(item) for item in items)

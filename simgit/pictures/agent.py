@@ -74,7 +74,7 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
         NotFound: there is none.
     """
     past = repo.trajectory(trajectory[-1].oid)
-    step = _newest(repo, past)
+    step = _newest(repo, past, trajectory.name)
     data = repo.attachment(past[step].oid, ATTACHMENT)
     count = int(data.get("actions", 0))
     named = environment(repo, trajectory).get("actions")
@@ -83,7 +83,7 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
     return agents.load(data, names), names, step
 
 
-def _newest(repo: Repository, past: Trajectory) -> int:
+def _newest(repo: Repository, past: Trajectory, name: str | None) -> int:
     """Return the last step with a checkpoint, looked for from the end in growing pieces."""
     stop, size = len(past), 64
     while stop > 0:
@@ -94,7 +94,7 @@ def _newest(repo: Repository, past: Trajectory) -> int:
                 if attachments.is_bound(txn, oids[i], ATTACHMENT):
                     return start + i
         stop, size = start, 2 * size
-    raise NotFound(f"no checkpoint of an agent is attached to '{past.name or 'these states'}'")
+    raise NotFound(f"no checkpoint of an agent is attached to '{name or 'these states'}'")
 
 
 def _values(agent: Any, observations: Any) -> Floats:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from simgit.errors import AlreadyExists, NotFound, SimgitError, Storage
+from simgit.errors import AlreadyExists, NotFound, SimgitError, Storage, reason
 from simgit.failpoints import fail_point
 from simgit.journal import Journal, JournalTxn
 from simgit.layout import (
@@ -79,7 +79,7 @@ class RepositoryBase:
         try:
             make_directories(directory)
         except OSError as error:
-            raise Storage(f"cannot create '{directory}': {error.strerror}") from None
+            raise Storage(f"cannot create '{directory}': {reason(error)}") from None
         try:
             storage = LmdbStorage.create(directory)
         except AlreadyExists:
@@ -285,6 +285,8 @@ class RepositoryBase:
         head = self.refs.head(txn)
         if isinstance(head, Oid):
             raise NotFound("HEAD is detached: name a run")
+        if not self.refs.has_run(txn, head):
+            raise NotFound(f"HEAD points at run '{head}', which has no states yet", name=head)
         return head
 
     @property

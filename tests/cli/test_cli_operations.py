@@ -215,3 +215,10 @@ def test_files_follow_an_undone_checkout_and_stay_with_an_undone_commit(
 def test_help_is_there(repo: Call, words: tuple[str, ...]) -> None:
     result = repo(*words, code=None)
     assert "Usage:" in result.out + result.err
+
+
+def test_lists_show_the_first_line_of_a_message(repo) -> None:
+    repo("commit", "-r", 1, "-m", "first\nsecond")
+    for command in (("op", "log", "-n", 1), ("op", "show"), ("reflog", "-n", 1), ("undo",)):
+        found = repo(*command).out
+        assert "first" in found and "second" not in found, command
