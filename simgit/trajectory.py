@@ -169,6 +169,18 @@ class Trajectory:
                 self._masks[key] = _freeze(read_presence(self._stretch, txn, key))
         return self._masks[key]
 
+    def dtypes(self, path: str | Sequence[str]) -> set[np.dtype[Any] | None]:
+        """Return the dtypes of the values that a field has, None for Python's own numbers.
+
+        A column has them in one dtype; a state has each as it was given.
+        """
+        key = as_path(path)
+        with self._stretch.odb.read() as txn:
+            schemas = list(self._stretch.schemas(txn))
+        return {
+            schema.fields[schema.index[key]][1].dtype for schema in schemas if key in schema.index
+        }
+
     def _column_or(self, path: str, default: Callable[[], Column]) -> Column:
         try:
             if path in self._usual:  # whoever asks for one asks for the others soon

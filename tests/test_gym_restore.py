@@ -446,6 +446,41 @@ def test_of_no_states_there_is_nothing_to_verify(repo: Repository) -> None:
         verify(repo, "main..main")
 
 
+class Scalar(gym.Env[Any, Any]):
+    """Actions without axes; a float32 leads to other numbers than a float."""
+
+    observation_space = gym.spaces.Box(-9, 9, (), np.float64)
+    action_space = gym.spaces.Dict(
+        push=gym.spaces.Box(-1, 1, (), np.float32), pair=gym.spaces.Tuple([gym.spaces.Discrete(3)])
+    )
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.place: Any = 0.1
+        return np.float64(self.place), {}
+
+    def step(self, action: Any) -> Any:
+        push, number = action["push"], action["pair"][0]
+        self.place = (self.place + push * push) % 5
+        return np.float64(self.place), 0.0, False, False, {"kinds": f"{type(push)}{type(number)}"}
+
+
+KINDS: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "float": float}
+
+
+@pytest.mark.parametrize("kinds", [["float32"], ["float64"], ["float"], ["float32", "float"]])
+def test_actions_come_again_as_what_they_were_given(repo: Repository, kinds: list[str]) -> None:
+    recorder = Recorder(Scalar(), repo, snapshots=None)
+    recorder.reset(seed=1)
+    for step in range(40):
+        if step == 20:
+            recorder.flush()
+        push = KINDS[kinds[step // 20 % len(kinds)]](np.sin(step))
+        recorder.step({"push": push, "pair": (np.int64(step % 3),)})
+    recorder.close()
+    assert verify(repo, "main").divergence is None
+
+
 def test_a_run_that_two_environments_gave_verifies(repo: Repository) -> None:
     record(repo, gym.make("CartPole-v1"), steps=40)
     record(repo, gym.make("CartPole-v1"), steps=40, seed=9)

@@ -158,6 +158,22 @@ def test_a_repository_in_memory_does_the_work_here() -> None:
         assert repo.state(found[0].tip).action.dtype == np.float32
 
 
+def test_actions_in_another_dtype_than_the_spaces_are_taken_as_they_were_given() -> None:
+    with Repository.init(":memory:") as repo:
+        recorder = Recorder(gym.make("Pendulum-v1"), repo, snapshots=10)
+        recorder.reset(seed=1)
+        for step in range(30):
+            recorder.step(np.array([np.sin(step)]))
+        recorder.close()
+        actions = list(repo["main@10..main@20"].actions)
+        assert actions[0].dtype == np.float64
+        found = step_batch(repo, ["main@10"] * 2, [actions, [a.tolist() for a in actions]])
+        assert [each.tip for each in found] == [repo.resolve("main@20")] * 2
+        for action in (np.array([2.5]), np.array([1.0, 1.0]), [3], "up"):
+            with pytest.raises(InvalidInput, match="is no action"):
+                step_batch(repo, ["main@10"], [[action]])
+
+
 def test_progress_counts_continuations(repo: Repository) -> None:
     told: list[tuple[int, int | None]] = []
     step_batch(

@@ -52,6 +52,16 @@ def test_columns_have_one_entry_a_state_and_zeros_where_a_number_is_absent(
     assert trajectory.messages == [None, None, None]
 
 
+def test_a_column_has_one_dtype_but_tells_those_that_were_given(odb: ObjectDatabase) -> None:
+    tip = record(odb, [step(0, action=np.float32(0.5)), step(1, action=np.float32(0.1))])
+    tip = record(odb, [step(2, action=0.1)], tip)
+    states = whole(odb, tip)
+    assert states.column("action").dtype == np.float64
+    assert states.dtypes("action") == {np.dtype(np.float32), None}
+    assert states[:2].dtypes("action") == {np.dtype(np.float32)}
+    assert states.dtypes("gone") == set()
+
+
 def test_columns_that_are_read_together_equal_those_read_alone(odb: ObjectDatabase) -> None:
     tip = record_cartpole(odb, 5000)
     together = whole(odb, tip).columns("reward", "observation", "action")

@@ -20,7 +20,9 @@ _HEAD: Final = struct.Struct("<BQ")
 _END: Final = struct.Struct("<Q32s")
 _AT_ONCE: Final = 1 << 20
 _SLACK: Final = 1 << 16
-_LIMITS: Final = {END: _END.size, MANIFEST: 64 << 20, BLOB: 40, PIECE: 1 << 17}
+_LIMITS: Final = {
+    END: _END.size, MANIFEST: 64 << 20, BLOB: 40, PIECE: 1 << 17, STATES: MAX_OBJECT + _SLACK,
+}  # fmt: skip
 Read = Callable[[int], bytes]
 Write = Callable[[bytes], object]
 

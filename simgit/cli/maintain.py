@@ -50,6 +50,8 @@ def gc(
     What refs, reflogs and the operation log lead to stays. Everything else is removed when it has
     been unreachable for a time: till then a lost state comes back by 'simgit branch NAME OID', a
     lost attachment by 'simgit gc --restore OID'. No oid changes.
+
+    On a full disk it works with what is kept in reserve; delete what is not needed before.
     """
     one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
@@ -171,9 +173,10 @@ def fsck(
     Says of all damage which runs and steps it costs, and which command repairs it. Ends with 0 if
     all is good, with 1 if something is damaged, or still is after --repair.
 
-    --repair derives the index, counters and names again, and fetches what is damaged from another
-    repository. Runs whose states are damaged go on from the last good one; what they pointed at
-    stays in their reflog. What is replaced is kept in a file 'quarantine-…' of the repository.
+    --repair derives the index, counters, names and records of lines again, takes refs that cannot
+    be read back from the logs, and fetches what is damaged from another repository. Runs whose
+    states are damaged go on from the last good one; what they pointed at stays in their reflog.
+    What is replaced is kept in a file 'quarantine-…' of the repository.
     """
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from simgit.state import State
 from simgit.trajectory import Trajectory
 
 _FIRST, _MOST = 64, 2048
@@ -60,9 +61,30 @@ def _inside(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[An
         items = [_inside(part, (*path, str(n)), each) for n, each in enumerate(column)]
         return list(zip(*items, strict=True)) if items else [()] * len(part)
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "biuf":
+        return _numbers(part, path, column)
+    return list(column)
+
+
+def _numbers(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[Any]:
+    """Return numbers as Python's; those of actions as what they were given as.
+
+    (An environment computes something else from a float32 than from a float.)
+    """
+    given = part.dtypes(path) if path[0] == "action" else {None}
+    if given == {column.dtype}:
+        return list(column)
+    if given == {None}:
         numbers: list[Any] = column.tolist()
         return numbers
-    return list(column)
+    mask = part.present(path)
+    return [_at(state, path) if has else None for state, has in zip(part, mask, strict=True)]
+
+
+def _at(state: State, path: tuple[str, ...]) -> Any:
+    value = state.action
+    for name in path[1:]:
+        value = value[int(name)] if isinstance(value, tuple) else value[name]
+    return value
 
 
 def _dict(keys: Any, values: Sequence[Any]) -> dict[Any, Any]:

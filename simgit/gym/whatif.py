@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from gymnasium.spaces import Box, Dict, Tuple
 
 from simgit.errors import EnvironmentChanged, InvalidInput
 from simgit.gym import drivers, spaces
@@ -281,7 +282,7 @@ def _checked(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any,
     space = spaces.decode(spec["action_space"])
     taken = tuple(_of_space(space, action) for action in actions)
     for given, action in zip(actions, taken, strict=True):
-        if not space.contains(action):
+        if not space.contains(_cast(space, action)):
             raise InvalidInput(f"'{given}' is no action of {space}", path="action")
     return taken
 
@@ -294,12 +295,27 @@ def _is_over(repo: Repository, oid: Oid, spec: Mapping[str, Any]) -> bool:
 
 
 def _of_space(space: Any, action: Any) -> Any:
-    """Return a plain number or list in the dtype of the space, if that holds it."""
+    """Return a plain number or list in the dtype of the space, if that holds it exactly."""
     if isinstance(action, (int, float, list)) and space.dtype is not None:
         array = np.asarray(action)
         if array.dtype.kind in "biuf" and np.array_equal(array.astype(space.dtype), array):
             array = array.astype(space.dtype)
         return array[()] if array.ndim == 0 else array
+    return action
+
+
+def _cast(space: Any, action: Any) -> Any:
+    """Return a copy that is of the space if only the dtype of its numbers says otherwise.
+
+    (Scripts give float64 where float32 is asked for, and environments take it.)
+    """
+    if isinstance(space, Dict) and isinstance(action, Mapping):
+        return {k: _cast(space.spaces.get(k), each) for k, each in action.items()}
+    if isinstance(space, Tuple) and isinstance(action, tuple):
+        return tuple(map(_cast, space.spaces, action))
+    if isinstance(space, Box) and space.dtype.kind == "f":
+        array = np.asarray(action)
+        return array.astype(space.dtype) if array.dtype.kind in "iuf" else array
     return action
 
 
