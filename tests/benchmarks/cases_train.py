@@ -35,7 +35,7 @@ def _config(episodes: int) -> Any:
         from simgit.training import Config
     except ImportError as error:
         raise NotBuilt from error
-    return Config("dqn", episodes=episodes, checkpoint=20)
+    return Config("dqn", episodes=episodes, checkpoint=20, trials=0)
 
 
 def _rate(train: Callable[[], int]) -> float:
