@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from simgit import NotFound
+from simgit import InvalidInput, NotFound
 from simgit.gym.doctor import examine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +62,18 @@ def test_an_unknown_environment_is_not_found() -> None:
     for name in ("Nope-v1", "nope:Nope-v1"):
         with pytest.raises(NotFound, match="cannot be made"):
             examine(name)
+
+
+class Breaking(gym.Wrapper[Any, Any, Any, Any]):
+    """Raises where a random policy comes sooner or later."""
+
+    def step(self, action: Any) -> Any:
+        return self.env.step(action if self.env.unwrapped.last_u is None else 1 / 0)
+
+
+def test_an_environment_that_raises_is_named_in_one_line() -> None:
+    with pytest.raises(InvalidInput, match="'breaking' raises 'ZeroDivisionError: division"):
+        examine("breaking", make=lambda: Breaking(gym.make("Pendulum-v1")), steps=40, points=1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from simgit.bundle.records import NO_BUNDLE, Read, Write
 from simgit.errors import Integrity, NotFound, Storage, reason
-from simgit.storage.durable import sync_names
+from simgit.storage.durable import is_special, sync_names
 
 
 @contextmanager
@@ -51,6 +51,10 @@ def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
         return
     path = Path(file)
     try:
+        if is_special(path):
+            with path.open("wb") as opened:
+                yield opened.write
+            return
         with _beside(path) as opened:
             yield opened.write
             opened.flush()

@@ -7,8 +7,9 @@ import multiprocessing
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +18,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from simgit.errors import Divergence, NotFound, SimgitError
+from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError, shown
 from simgit.gym import drivers
 from simgit.gym import spec as specs
 from simgit.gym.compare import difference
@@ -127,11 +128,12 @@ def examine(
 
     Raises:
         NotFound: there is no such environment, or it cannot be made.
+        InvalidInput: it raises something.
     """
     create = make or (lambda: _make(name, kwargs or {}))
     tell = progress or (lambda done, total: None)
     total = points + 4
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as directory:
+    with _named(name), warnings.catch_warnings(), tempfile.TemporaryDirectory() as directory:
         warnings.simplefilter("ignore")
         begun = perf_counter()
         env = create()
@@ -153,6 +155,18 @@ def examine(
         environment=name, repeats=repeats, points=tuple(checked), horizon=horizon, make=seconds,
         step=step, recorded_step=recorded, **facts,
     )  # fmt: skip
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let what an environment raises be an error that says which one it was."""
+    try:
+        yield
+    except SimgitError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"environment '{name}' raises {shown(why)}", name=name) from error
 
 
 def _make(name: str, kwargs: Mapping[str, Any]) -> Any:

@@ -224,7 +224,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             observation, reward, terminated, truncated, info = result
             if self._casts:
                 observation = self._cast(observation)
-            if type(truncated) is not bool or type(terminated) is not bool or type(reward) in BOOLS:
+            if (
+                type(truncated) is not bool
+                or type(terminated) is not bool
+                or (type(reward) is not float and type(reward) in BOOLS)
+            ):
                 reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
             self._append(
                 observation, kept, reward, terminated, truncated,

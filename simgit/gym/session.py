@@ -24,6 +24,7 @@ from simgit.writers import is_alive, this_writer
 SESSION: Final = "session"
 """The attachment of the first state that a new environment gave: where it came into being."""
 DIFF: Final = "code.diff"
+_GAP: Final = "simgit: nothing is recorded until the next reset"
 
 
 class Session:
@@ -190,7 +191,8 @@ def _is_crashing() -> bool:
 
 def gap_after(error: BaseException) -> str:
     """Return the message of the first state after one that an error kept from being recorded."""
-    error.add_note("simgit: nothing is recorded until the next reset")
+    if _GAP not in getattr(error, "__notes__", ()):
+        error.add_note(_GAP)
     return f"what came right before is not recorded, because of {type(error).__name__}"
 
 

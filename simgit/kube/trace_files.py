@@ -58,9 +58,13 @@ def encode_trace(trace: Trace, suffix: str) -> bytes:
 
 def write_trace_file(path: Path, trace: Trace) -> None:
     """Write a trace as its name's suffix says; the file appears, or is replaced, whole."""
+    content = encode_trace(trace, path.suffix)
+    if path.exists() and not path.is_file():  # a device or a pipe is never to be replaced
+        path.write_bytes(content)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(encode_trace(trace, path.suffix))
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
