@@ -25,7 +25,8 @@ def act(observation: Any) -> int:
 
 def simulate(env: Recorder, kill_at: int | None = None) -> None:
     """Act until the run has all its steps; the process may be killed on the way."""
-    observation, over = env.observation, False
+    observation, newest = env.observation, env.repo.state(env.run)
+    over = bool(newest.terminated or newest.truncated)  # it may have been killed between episodes
     while env.step_count < STEPS:
         if env.step_count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)

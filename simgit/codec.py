@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgpack
@@ -150,6 +151,50 @@ def decode_value(data: bytes) -> Any:
     if again != data:
         raise Integrity("a value is not in its canonical form")
     return value
+
+
+def check_parts(data: bytes, most: int) -> int:
+    """Count the parts of an encoded value, a container and each of its items, without making them.
+
+    A part can take a hundred times the bytes of its encoding: for bytes that are not trusted.
+
+    Raises:
+        Integrity: there are more than ``most``, or it is no encoding.
+    """
+    count = 0
+    todo = [(data, 0)]
+    try:
+        while todo:
+            for inner in _parts(*todo.pop()):
+                count += 1
+                if count > most:
+                    raise Integrity(f"a value has more than {most} parts")
+                if inner is not None:
+                    todo.append(inner)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise Integrity(f"not a value: {str(error) or type(error).__name__}") from None
+    return count
+
+
+def _parts(data: bytes, depth: int) -> Iterator[tuple[bytes, int] | None]:
+    """Yield None for each part of an encoded value, for a tuple the encoding that is in it."""
+    if depth > MAX_DEPTH:
+        raise Integrity(f"a value is nested deeper than {MAX_DEPTH}")
+    unpacker = msgpack.Unpacker(ext_hook=msgpack.ExtType, max_buffer_size=max(len(data), 1))
+    unpacker.feed(data)
+    while (at := unpacker.tell()) < len(data):
+        first = data[at]
+        inner = None
+        if first >> 4 == 0x9 or first in (0xDC, 0xDD):
+            unpacker.read_array_header()
+        elif first >> 4 == 0x8 or first in (0xDE, 0xDF):
+            unpacker.read_map_header()
+        elif 0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8:
+            extension = unpacker.unpack()
+            inner = (extension.data, depth + 1) if extension.code == _TUPLE else None
+        else:
+            unpacker.skip()
+        yield inner
 
 
 def unpack_value(data: bytes) -> Any:

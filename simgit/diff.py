@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arraydiff import ArrayChange, compare_arrays, same_bits
+from simgit.errors import Integrity
 from simgit.objects import Tree
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
@@ -214,7 +215,8 @@ def _directory(odb: ObjectDatabase, txn: ReadTxn, oid: Oid) -> dict[str, Any]:
     while todo:
         prefix, oid = todo.pop()
         tree = odb.object(txn, oid)
-        assert isinstance(tree, Tree)
+        if not isinstance(tree, Tree):
+            raise Integrity(f"object '{oid.hex()}' is not a tree")
         for entry in tree.entries:
             if entry.kind == "tree":
                 todo.append((f"{prefix}{entry.name}/", entry.oid))

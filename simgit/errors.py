@@ -19,6 +19,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def reason(error: OSError) -> str:
+    """Return what the operating system says, as a message continues with it."""
+    return (error.strerror or str(error)).lower()
+
+
 class SimgitError(Exception):
     """Base of every error that simgit raises on purpose."""
 

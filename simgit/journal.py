@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -56,7 +57,7 @@ class JournalTxn(WatchedWrite):
             self._begin.__exit__(type(failed), failed, failed.__traceback__)
             raise
         self._begin.__exit__(None, None, None)
-        self._journal.written = written  # only now: what was rolled back was not written
+        self._journal.wrote(written)  # only now: what was rolled back was not written
         return None
 
     def mark(self, files: bool) -> None:
@@ -104,6 +105,17 @@ def _continues(written: _Written, change: Change, is_newest: bool) -> bool:
     return written.rows[change.key][1].inverse.fits(change.old)
 
 
+@dataclass
+class _Progress:
+    """What kind of operation it is, and what was written of it; handles of one command share it."""
+
+    session: bool = False
+    files: bool = False
+    always: bool = False
+    reverts: int | None = None
+    written: _Written | None = None
+
+
 class Journal(Storage):
     """What one command, one call or one recorder writes: one operation, as far as that can be.
 
@@ -133,9 +145,13 @@ class Journal(Storage):
         self._command = command
         self._arguments = shortened(arguments)
         self._program = program
-        self._always = self._session = self._files = False
-        self._reverts: int | None = None
-        self.written: _Written | None = None
+        self._progress = _Progress()
+
+    def on(self, storage: Storage) -> Journal:
+        """Return a journal of the same operation over another handle of the same store."""
+        other = copy(self)
+        other._storage = storage
+        return other
 
     def mark(
         self,
@@ -153,15 +169,26 @@ class Journal(Storage):
             reverts: the operation that is taken back.
             always: one to be logged also if it changes no ref (gc's, for instance).
         """
-        self._session |= session
-        self._files |= files
-        self._always |= always
-        self._reverts = self._reverts if reverts is None else reverts
+        self._progress.session |= session
+        self._progress.files |= files
+        self._progress.always |= always
+        if reverts is not None:
+            self._progress.reverts = reverts
 
     @property
     def number(self) -> int | None:
         """The operation that was last written to, None if nothing was changed."""
-        return self.written.operation.number if self.written else None
+        written = self._progress.written
+        return written.operation.number if written else None
+
+    @property
+    def written(self) -> _Written | None:
+        """What was written of the operation."""
+        return self._progress.written
+
+    def wrote(self, written: _Written | None) -> None:
+        """Note what was committed."""
+        self._progress.written = written
 
     def write(self) -> JournalTxn:
         """Begin the write transaction, as part of the operation."""
@@ -170,8 +197,10 @@ class Journal(Storage):
     def record(self, txn: WriteTxn, recorded: JournalTxn) -> _Written | None:
         """Write the operation, or go on with it; return what has to be kept of it afterwards."""
         changes = recorded.changes()
-        if not changes and not recorded.moves and not (self._always and self.written is None):
-            return self.written
+        progress = self._progress
+        is_due = progress.always and progress.written is None
+        if not changes and not recorded.moves and not is_due:
+            return progress.written
         if self._goes_on(txn, changes):
             return self._go_on(txn, changes, recorded)
         return self._begin(txn, changes, recorded)
@@ -181,9 +210,9 @@ class Journal(Storage):
         parts = [Change.between(whole.key, whole.old, whole.new) for whole in changes]
         rows = {part.key: (row, part) for row, part in enumerate(parts, 1) if part.ref is not None}
         operation = Operation(
-            number, self._command, self._arguments, time, time, _process(pid), self._session,
-            self._reverts, self._files, tuple(recorded.moves), len(changes),
-            self._program,
+            number, self._command, self._arguments, time, time, _process(pid),
+            self._progress.session, self._progress.reverts, self._progress.files,
+            tuple(recorded.moves), len(changes), self._program,
         )  # fmt: skip
         stored = self._log.add(txn, operation, parts)
         if number % _EXPIRE_EVERY == 0:
@@ -192,7 +221,7 @@ class Journal(Storage):
 
     def _goes_on(self, txn: ReadTxn, changes: list[Change]) -> bool:
         """Return whether the changes can belong to the operation that was written last."""
-        written = self.written
+        written = self._progress.written
         if written is None or written.pid != os.getpid():
             return False
         number = written.operation.number
@@ -205,7 +234,7 @@ class Journal(Storage):
         )
 
     def _go_on(self, txn: WriteTxn, changes: list[Change], recorded: JournalTxn) -> _Written:
-        written = self.written
+        written = self._progress.written
         assert written is not None
         number, count = written.operation.number, written.operation.changes
         rows = dict(written.rows)
@@ -222,7 +251,7 @@ class Journal(Storage):
         moves = written.operation.moves + tuple(recorded.moves)
         operation = replace(
             written.operation, until=now(), moves=moves, changes=count,
-            session=self._session, files=self._files,
+            session=self._progress.session, files=self._progress.files,
         )  # fmt: skip
         stored = self._log.put(txn, operation)
         return _Written(operation, stored, written.pid, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from simgit.errors import Format, Integrity, NotFound, Storage
+from simgit.errors import Format, Integrity, NotFound, Storage, reason
 from simgit.storage import durable
 
 FORMAT: Final = 1
@@ -28,7 +28,7 @@ def repository_directory(path: Path) -> Path:
     for directory in (path / DIRECTORY, path):
         if is_repository(directory):
             return directory
-    raise NotFound(f"'{path}' is not a simgit repository; 'simgit init' makes one", path=path)
+    raise NotFound(f"'{path}' is not a simgit repository", path=path)
 
 
 def find_repository(start: Path) -> Path:
@@ -41,7 +41,9 @@ def find_repository(start: Path) -> Path:
         if is_repository(directory / DIRECTORY):
             return directory / DIRECTORY
     raise NotFound(
-        f"not a simgit repository (or any of the parent directories): '{start}'", path=start
+        f"not a simgit repository (or any of the parent directories): '{start}'; "
+        "create one with 'simgit init'",
+        path=start,
     )
 
 
@@ -54,7 +56,7 @@ def write_format(directory: Path) -> None:
     try:
         durable.write(directory / _FILE, f"{FORMAT}\n".encode("ascii"))
     except OSError as error:
-        raise Storage(f"cannot create '{directory}': {error.strerror}", path=directory) from error
+        raise Storage(f"cannot create '{directory}': {reason(error)}", path=directory) from error
 
 
 def check_format(directory: Path) -> None:

@@ -12,6 +12,7 @@ from shlex import quote
 from types import NoneType
 from typing import Any, Final
 
+from simgit.codec import decode_name
 from simgit.errors import Integrity, NotFound
 from simgit.fieldtypes import BYTES, FLAG, INT, MAYBE_INT, TEXT, Types, check_fields
 from simgit.oid import OID_SIZE, Oid
@@ -30,7 +31,9 @@ from simgit.storage.base import ReadTxn, WriteTxn
 TABLE: Final = "operations"
 WATCHED: Final = ("refs", "attachments")
 """The tables whose changes are logged."""
+WHOLE: Final = b"whole"
 _END: Final = b"\xff" * 4
+_IMPOSSIBLE: Final = 1 << 63
 _LATER: Final = 16
 """So many later sessions may be there, and a session still goes on with its operation."""
 
@@ -144,14 +147,14 @@ class Change:
     @property
     def ref(self) -> str | None:
         """The full name of the ref that was changed, None for a binding."""
-        return self.key[1].decode() if self.key[0] == "refs" else None
+        return decode_name(self.key[1]) if self.key[0] == "refs" else None
 
     @property
     def binding(self) -> tuple[Oid, str] | None:
         """State and name of the binding that was changed, None for a ref."""
         if self.key[0] == "refs":
             return None
-        return Oid(self.key[1][:OID_SIZE]), self.key[1][OID_SIZE:].decode()
+        return Oid(self.key[1][:OID_SIZE]), decode_name(self.key[1][OID_SIZE:])
 
     @property
     def oids(self) -> Iterator[Oid]:
@@ -168,11 +171,11 @@ class Change:
         """Return the change as it is stored."""
         record: Fields = {"old": self.old, "new": self.new}
         if self.key[0] == "refs":
-            record["ref"] = self.key[1].decode()
+            record["ref"] = decode_name(self.key[1])
         else:
             record["state"], record["name"] = (
                 self.key[1][:OID_SIZE],
-                self.key[1][OID_SIZE:].decode(),
+                decode_name(self.key[1][OID_SIZE:]),
             )
         return pack_ref(record)
 
@@ -297,9 +300,20 @@ class OperationLog:
     # --- reading ---
 
     def newest(self, txn: ReadTxn) -> int:
-        """Return the number of the newest operation, 0 if there is none."""
+        """Return the number of the newest operation, 0 if there is none.
+
+        Raises:
+            Integrity: there cannot be so many.
+        """
         last = txn.last(TABLE)
-        return int.from_bytes(last[0][:8], "big") if last else 0
+        newest = int.from_bytes(last[0][:8], "big") if last else 0
+        if newest >= _IMPOSSIBLE:
+            raise Integrity(f"the operation log has an impossible number {newest}")
+        return newest
+
+    def whole(self, txn: ReadTxn) -> int:
+        """Return the number from which on the changes of operations are kept."""
+        return int.from_bytes(txn.get("meta", WHOLE) or b"", "big")
 
     def oldest(self, txn: ReadTxn) -> int:
         """Return the number of the oldest operation that is kept, 1 if there is none yet."""

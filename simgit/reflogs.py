@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from simgit.oplog import TABLE as OPERATIONS
-from simgit.oplog import OperationLog
+from simgit.oplog import WHOLE, OperationLog
 from simgit.refnames import HEAD
 from simgit.refrecords import decode_entry
 from simgit.refs import TRIMMED
@@ -66,4 +66,5 @@ def expire_operations(txn: WriteTxn, before: int) -> int:
         for key, _ in txn.scan(OPERATIONS, newest.to_bytes(8, "big") + b"\0\0\0\1"):
             txn.delete(OPERATIONS, key)
         log.put(txn, replace(last, changes=0, moves=(), reverts=None))
+        txn.put("meta", WHOLE, (newest + 1).to_bytes(8, "big"))
     return gone

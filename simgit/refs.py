@@ -232,7 +232,7 @@ class Refs:
         key = b"fold\0" + (space + fold(name)).encode()
         taken = txn.get("meta", key)
         if taken is not None:
-            other = taken.decode()
+            other = decode_name(taken)
             why = "" if other == name else f" as '{other}' (names that differ only in case or form)"
             raise AlreadyExists(f"{what} '{name}' already exists{why}", name=other)
         txn.put("meta", key, name.encode())

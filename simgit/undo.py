@@ -64,6 +64,12 @@ class Undo:
         Raises:
             NotFound: it, or what came right after it, is not kept any more.
         """
+        if number + 1 < (whole := self.log.whole(txn)):
+            raise NotFound(
+                f"what was after operation {number} is not known any more: gc has forgotten what "
+                f"operations before {whole} changed",
+                number=number,
+            )
         if number or self.log.oldest(txn) != 1:
             self.log.operation(txn, number)
         return self._before(txn, number + 1)
@@ -87,10 +93,13 @@ class Undo:
         Raises:
             NotFound: there is none.
         """
+        left_out = 0
         for operation in self._standing(txn):
             if operation.reverts is None and self._is_mine(txn, operation):
                 return operation
-        raise NotFound("nothing to undo")
+            left_out = left_out or operation.number * operation.program
+        hint = f": name what a program did, as in 'simgit undo {left_out}'" if left_out else ""
+        raise NotFound(f"nothing to undo{hint}")
 
     def to_redo(self, txn: ReadTxn) -> Operation:
         """Return the newest undo that was not taken back, if no command was given since.
@@ -127,7 +136,15 @@ class Undo:
 
         Raises:
             Conflict: something that it changed was changed again since (``refs`` lists what).
+            NotFound: it changed nothing, or what it changed is not kept any more.
         """
+        if not operation.changes and not operation.moves:
+            gone = operation.number < self.log.whole(txn)
+            why = "gc has forgotten what it changed" if gone else "it changed nothing"
+            raise NotFound(
+                f"cannot undo operation {operation.number} ({operation.title}): {why}",
+                number=operation.number,
+            )
         return self._reverted(txn, operation, "undo", operation)
 
     def redo(self, txn: ReadTxn, undo: Operation, again: Operation) -> Plan:
@@ -149,9 +166,20 @@ class Undo:
             was[change.key] = change.inverse.apply(current)
         if stuck:
             names = [shown_key(key) for key in dict.fromkeys(stuck)]
-            raise Conflict(f"{what}: {_listed(names)} changed since", refs=names)
+            by = self._changed_by(txn, operation.number, set(stuck))
+            raise Conflict(f"{what}: {_listed(names)} changed since{by}", refs=names)
         self._check_head(txn, operation, was, what)
         return Plan(was, (operation,), what, f"{verb}: {named.title}")
+
+    def _changed_by(self, txn: ReadTxn, number: int, keys: set[Key]) -> str:
+        """Return words for the newest standing operation that changed one of some keys since."""
+        for each in self._standing(txn):
+            if each.number <= number:
+                break
+            changes = self.log.changes(txn, each.number)
+            if any(change.key in keys and not change.is_empty for change in changes):
+                return f", last by operation {each.number} ({each.title})"
+        return ""
 
     def restore(self, txn: ReadTxn, number: int) -> Plan:
         """Return how to make refs, HEAD and bindings what they were after an operation.

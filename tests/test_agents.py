@@ -249,6 +249,11 @@ def test_a_loader_refuses_what_it_is_not_for() -> None:
         variant("dqn").load({**checkpoint, "version": 9})
     with pytest.raises(InvalidInput, match="bad checkpoint of 'dqn'"):
         variant("dqn").load({**checkpoint, "online": {}})
+    with pytest.raises(InvalidInput, match="bad checkpoint of 'greedy'"):
+        agents.load({"kind": "greedy", "version": 1, "observation_size": 5, "actions": 7})
+    for part in ("cells", "episode", "exploration"):
+        with pytest.raises(InvalidInput, match="bad checkpoint of 'greedy'"):
+            variant("greedy").load({**variant("greedy").state(), part: [1]})
     with pytest.raises(InvalidInput, match="replay buffer has"):
         agents.make("dqn", 5, 7, buffer=100).load(checkpoint)
     with pytest.raises(InvalidInput, match="another resolution"):

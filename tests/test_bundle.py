@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from simgit import Format, Integrity, InvalidInput, NotFound, Oid, Repository
 from simgit.bundle import loading, read_manifest, records, verify
 from simgit.bundle.records import RecordReader, RecordWriter
 from simgit.errors import SimgitError
+from simgit.kube.generate import generate
+from simgit.kube.trace_files import write_trace_file
+from simgit.kube.trace_format import load_trace
 from simgit.loose import encode_loose
 from simgit.objects import Binding, Blob, Entry, Run, Schema, Tree
 from simgit.segment.pack import compress
@@ -268,6 +272,25 @@ def test_a_bundle_is_read_from_a_pipe_in_small_pieces(whole: bytes) -> None:
     repo = Repository.init(":memory:")
     repo.import_bundle(Pipe())  # type: ignore[arg-type]
     assert repo.run("main").step == 2499
+
+
+def test_a_device_or_pipe_is_written_to_and_never_replaced(
+    source: Repository, tmp_path: Path
+) -> None:
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    info = source.create_bundle(pipe, ["main"])
+    reader.join()
+    assert pipe.is_fifo() and [each.name for each in tmp_path.iterdir()] == ["pipe"]
+    assert info.bytes == len(got[0]) and verify(io.BytesIO(got[0]).read).states == 2500
+    trace = generate("cpu-slight").trace
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    write_trace_file(pipe, trace)
+    reader.join()
+    assert pipe.is_fifo() and load_trace(got[1]) == trace
 
 
 def test_a_file_is_there_whole_or_not_at_all(source: Repository, tmp_path: Path) -> None:

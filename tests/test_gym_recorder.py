@@ -18,7 +18,7 @@ from gymnasium import spaces, wrappers
 from gymnasium.utils.env_checker import check_env
 
 from simgit import Conflict, InvalidInput, Repository
-from simgit.gym import Recorder
+from simgit.gym import Recorder, restore
 
 
 @pytest.fixture
@@ -406,18 +406,106 @@ def test_an_exception_in_the_environment_marks_the_run_as_failed(repo: Repositor
     }  # fmt: skip
 
 
-def test_recording_goes_on_after_an_exception_if_the_script_does(repo: Repository) -> None:
-    env = scripted(repo, [START, ValueError("once"), moved(1.0), START, moved(2.0)])
+UNENCODABLE = [
+    moved(9.0, bad={1, 2}),
+    moved(9.0, bad="\ud800"),
+    (np.zeros(2), "no reward", False, False, {}),
+    (np.zeros(2, np.longdouble), *moved(9.0)[1:]),
+    (np.zeros(2), 1.0, "no flag", False, {}),
+    ValueError("once"),
+]
+
+
+@pytest.mark.parametrize("result", UNENCODABLE, ids=str)
+def test_nothing_is_recorded_between_an_error_and_the_next_reset(
+    repo: Repository, result: Any
+) -> None:
+    after = [moved(2.0), moved(3.0, bad={1}), START, moved(4.0)]
+    env = scripted(repo, [START, moved(1.0), result, *after])
     env.reset()
-    with pytest.raises(ValueError, match="once"):
-        env.step(0)
     env.step(0)
-    assert repo.run().status == "active"
+    with pytest.raises(ValueError) as failed:
+        env.step(1)
+    assert failed.value.__notes__ == ["simgit: nothing is recorded until the next reset"]
+    assert [env.step(i)[1] for i in range(2)] == [2.0, 3.0]
+    assert (repo.run().status, repo.run().step, env.step_count) == ("failed", 1, 1)
+    with pytest.raises(InvalidInput, match="no state to attach 'x' to: what came right before"):
+        env.attach("x", 1)
     env.reset()
-    env.step(1)
+    env.step(2)
     env.close()
-    assert (repo.run().status, repo.run().step) == ("active", 3)
-    assert [repo.state(f"main@{i}").reward for i in range(4)] == [None, 1, None, 2]
+    assert (repo.run().status, repo.run().step, env.step_count) == ("active", 3, 3)
+    assert [repo.state(f"main@{i}").reward for i in range(4)] == [None, 1, None, 4]
+    name = type(failed.value).__name__
+    told = [repo.state(f"main@{i}").message for i in range(4)]
+    assert told == [None, None, f"what came right before is not recorded, because of {name}", None]
+
+
+def test_a_reset_that_cannot_be_recorded_begins_no_episode(repo: Repository) -> None:
+    bad = START[0], {"bad": {1}}
+    env = scripted(repo, [START, moved(1.0), bad, moved(2.0), START, moved(3.0)])
+    env.reset()
+    env.step(0)
+    with pytest.raises(InvalidInput, match=r"info\.bad"):
+        env.reset()
+    env.step(0)
+    env.reset()
+    env.step(0)
+    env.close()
+    assert [repo.state(f"main@{i}").reward for i in range(4)] == [None, 1, None, 3]
+
+
+def test_after_an_error_the_next_episode_can_be_restored(repo: Repository) -> None:
+    class Once(gymnasium.Wrapper[Any, Any, Any, Any]):
+        is_observer = True
+        left = 5
+
+        def step(self, action: Any) -> Any:
+            result = self.env.step(action)
+            self.left -= 1
+            if self.left == 0:
+                result[4]["bad"] = {1}
+            return result
+
+    env = Recorder(Once(cartpole()), repo, provenance=False, self_check=False)
+    env.reset(seed=1)
+    for i in range(7):
+        if i == 4:
+            with pytest.raises(InvalidInput):
+                env.step(0)
+        else:
+            env.step(0)
+    env.reset()
+    last = [env.step(1)[0] for _ in range(3)][-1]
+    env.close()
+    assert repo.run().step == 8
+    assert np.array_equal(restore(repo, "main@7").step(1)[0], last)
+
+
+ODD_FLAGS = [0, 1, np.int64(1), np.bool_(True), np.array(False), np.array([1]), None, 0.0]
+
+
+@pytest.mark.parametrize("flag", ODD_FLAGS, ids=repr)
+@pytest.mark.parametrize("watched", [True, False])
+def test_flags_are_what_they_mean(repo: Repository, flag: Any, watched: bool) -> None:
+    before = [] if watched else [moved(1.0)] * 40
+    env = scripted(repo, [START, *before, (np.zeros(2, np.float32), 1.0, flag, flag, {})])
+    env.reset()
+    for _ in range(len(before) + 1):
+        given = env.step(0)
+    env.close()
+    assert given[2] is flag
+    meant = flag is not None and bool(flag)
+    assert (repo.state("main").terminated, repo.state("main").truncated) == (meant, meant)
+
+
+@pytest.mark.parametrize("reward", [True, np.bool_(True)])
+def test_a_reward_may_be_a_bool(repo: Repository, reward: Any) -> None:
+    env = scripted(repo, [START, (np.zeros(2, np.float32), reward, False, False, {})])
+    env.reset()
+    env.step(0)
+    env.close()
+    assert repo.state("main").reward == 1.0
 
 
 def test_ctrl_c_pauses_a_run(repo: Repository) -> None:
@@ -555,7 +643,7 @@ def test_a_number_of_steps_may_be_of_numpy(repo: Repository) -> None:
 SCRIPT = """
 import gymnasium, os, signal, sys
 from simgit import Repository
-from simgit.gym import Recorder
+from simgit.gym import Recorder, restore
 with Repository.init(sys.argv[1]) as repo:
     env = Recorder(gymnasium.make("CartPole-v1"), repo, flush_every=10)
     env.reset(seed=1)

@@ -277,6 +277,104 @@ def test_a_lane_that_fails_fails_the_runs_with_everything_in_them(repo: Reposito
     assert [repo.run(f"main/{i}").step for i in range(2)] == [1, 1]
 
 
+class Numbered(gymnasium.Env[Any, Any]):
+    """Counts steps in its observation; one of them, once, leads to what is said."""
+
+    observation_space = spaces.Box(0, 100, (1,), np.float64)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, bad: Any = None, at: int = 3, length: int = 5) -> None:
+        self.bad, self.at, self.length = bad, at, length
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.n = 0
+        return np.zeros(1), {}
+
+    def step(self, action: Any) -> Any:
+        self.n += 1
+        info = {"n": self.n}
+        if self.n == self.at and self.bad is not None:
+            bad, self.bad = self.bad, None
+            if isinstance(bad, Exception):
+                raise bad
+            info["bad"] = bad
+        return np.full(1, self.n, float), float(self.n), self.n >= self.length, False, info
+
+
+def seen(repo: Repository, lanes: int) -> list[list[float]]:
+    return [[s.observation[0] for s in repo[f"main/{i}"]] for i in range(lanes)]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize(
+    "bad", [{1, 2}, "\ud800", ValueError("boom")], ids=["set", "text", "raise"]
+)
+def test_of_a_step_with_an_error_no_lane_has_a_state(
+    repo: Repository, mode: AutoresetMode, bad: Any
+) -> None:
+    makers = [Numbered, lambda: Numbered(bad), lambda: Numbered(length=9)]
+    env = VectorRecorder(
+        SyncVectorEnv(makers, autoreset_mode=mode), repo, provenance=False, self_check=False
+    )
+    env.reset(seed=1)
+    for i in range(4):
+        if i == 2:
+            with pytest.raises(ValueError) as failed:
+                env.step(np.zeros(3, int))
+            assert failed.value.__notes__ == ["simgit: nothing is recorded until the next reset"]
+        else:
+            env.step(np.zeros(3, int))
+    assert (seen(repo, 3), env.step_counts) == ([[0, 1, 2]] * 3, [2] * 3)
+    assert {repo.run(name).status for name in env.runs} == {"failed"}
+    with pytest.raises(InvalidInput, match="no state to attach 'x' to"):
+        env.attach(2, "x", 1)
+    env.reset(seed=2)
+    env.step(np.zeros(3, int))
+    env.close()
+    assert (seen(repo, 3), env.step_counts) == ([[0, 1, 2, 0, 1]] * 3, [4] * 3)
+    assert [[s.message is not None for s in repo[name]] for name in env.runs] == [
+        [False] * 3 + [True, False]
+    ] * 3
+    assert {repo.run(name).status for name in env.runs} == {"active"}
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_after_an_error_a_lane_is_recorded_from_its_own_reset_on(
+    repo: Repository, mode: AutoresetMode
+) -> None:
+    makers = [Numbered, lambda: Numbered({1}), lambda: Numbered(length=7)]
+    env = VectorRecorder(
+        SyncVectorEnv(makers, autoreset_mode=mode), repo, provenance=False, self_check=False
+    )
+    env.reset(seed=1)
+    for i in range(9):
+        if i == 2:
+            with pytest.raises(InvalidInput, match=r"info\.bad"):
+                env.step(np.zeros(3, int))
+        else:
+            env.step(np.zeros(3, int))
+    env.close()
+    short = {AutoresetMode.NEXT_STEP: [0, 1, 2, 3], AutoresetMode.SAME_STEP: [0, 1, 2, 3, 4]}[mode]
+    last = {AutoresetMode.NEXT_STEP: [0, 1], AutoresetMode.SAME_STEP: [0, 1, 2]}[mode]
+    assert seen(repo, 3) == [[0, 1, 2, *short], [0, 1, 2, *short], [0, 1, 2, *last]]
+
+
+def test_a_conflict_in_one_lane_takes_no_state_from_the_others(repo: Repository) -> None:
+    env = VectorRecorder(
+        SyncVectorEnv([Numbered] * 3), repo, provenance=False, self_check=False, flush_every=6
+    )
+    env.reset(seed=1)
+    repo.set_status("main/0", "completed")
+    with pytest.raises(Conflict, match="main/0"):
+        env.step(np.zeros(3, int))
+    env.step(np.zeros(3, int))
+    env.close()
+    runs = ["main/0.conflict-1", "main/1", "main/2"]
+    assert (env.runs, env.step_counts) == (runs, [2, 2, 2])
+    assert [[s.observation[0] for s in repo[name]] for name in runs] == [[0, 1, 2]] * 3
+
+
 def test_a_second_recorder_of_a_lane_is_refused(repo: Repository) -> None:
     first = VectorRecorder(SyncVectorEnv([Counter] * 2), repo, provenance=False)
     with pytest.raises(Conflict, match="'main/0' is being recorded"):

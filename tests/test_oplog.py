@@ -414,6 +414,59 @@ def test_what_cannot_be_written_leaves_the_files_alone(tmp_path: Path) -> None:
             assert (tmp_path / "file").read_bytes() == b"two"
 
 
+@pytest.mark.parametrize("restore", [False, True])
+def test_what_is_refused_leaves_the_files_alone(tmp_path: Path, restore: bool) -> None:
+    with Repository.init(tmp_path) as repo:
+        for text in (b"one", b"two"):
+            repo.commit(files={"file": text})
+        before = repo.operations()[0].number
+        with repo.transaction("checkout", "-b", "try"):
+            repo.branch("try", "main~1")
+            repo.checkout("try")
+        with repo.recorder("try"):  # which is why it cannot be undone
+            with pytest.raises(Conflict, match="being written"):
+                repo.restore_operation(before) if restore else repo.undo(before + 1)
+            assert (tmp_path / "file").read_bytes() == b"one"
+            assert repo.status().is_clean
+        with pytest.raises(Conflict, match="local changes"):
+            (tmp_path / "file").write_bytes(b"mine")
+            repo.restore_operation(before)
+        assert repo.head == "try"
+        (tmp_path / "file").write_bytes(b"one")
+        repo.restore_operation(before)
+        assert repo.head == "main" and (tmp_path / "file").read_bytes() == b"two"
+
+
+def test_what_gc_has_forgotten_is_not_shown_and_not_restored(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit(1)
+        repo.tag("v")
+        repo.gc(expire=0)
+        assert [each.number for each in repo.operations()] == [3, 2]  # the gc, and what it left
+        for number in (0, 1):
+            with pytest.raises(NotFound, match="not known any more"):
+                repo.at_operation(number)
+            with pytest.raises(NotFound, match="not known any more"):
+                repo.restore_operation(number)
+        with pytest.raises(NotFound, match="gc has forgotten"):
+            repo.undo(2)
+        with pytest.raises(NotFound, match="nothing to undo"):
+            repo.undo()
+        with pytest.raises(NotFound, match="it changed nothing"):
+            repo.undo(3)
+        repo.delete_tag("v")
+        assert list(repo.at_operation(2).tags()) == ["v"]
+        repo.restore_operation(2)
+        assert list(repo.tags()) == ["v"] and repo.fsck().is_clean
+
+
+def test_what_changed_nothing_cannot_be_undone(repo: Repository) -> None:
+    with Journal(repo._storage, repo.oplog, "nothing").write() as txn:
+        txn._journal.mark(always=True)
+    with pytest.raises(NotFound, match="it changed nothing"):
+        repo.undo(repo.operation().number)
+
+
 def test_the_past_is_looked_at_while_others_write(repo: Repository) -> None:
     repo.tag("v", "main~1")
     past = repo.at_operation("@")
@@ -529,7 +582,7 @@ def test_a_journal_does_not_go_on_with_what_it_has_not_written(repo: Repository)
         if name == "a":
             stale = journal.written
         if name == "b":
-            journal.written = stale  # as a thread sees it that another one has overtaken
+            journal.wrote(stale)  # as a thread sees it that another one has overtaken
     assert [operation.changes for operation in repo.operations()[:2]] == [1, 2]
     with pytest.raises(RuntimeError), odb.write() as txn:
         repo.refs.delete_tag(txn, "a")

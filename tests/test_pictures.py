@@ -91,6 +91,8 @@ def test_a_picture_of_returns_and_lengths(repo: Repository) -> None:
     drawing = learning_curves(repo, ["main", "try"], ["returns", "lengths"], x="steps")
     top, bottom = drawing.figure.axes
     assert top.get_title(loc="left") == "Return and Length of episodes"
+    (alone,) = learning_curves(repo, ["main"]).figure.axes
+    assert alone.get_title(loc="left") == "main: return of episodes"
     assert (top.get_ylabel(), bottom.get_ylabel(), bottom.get_xlabel()) == (
         "return",
         "length (steps)",
@@ -110,6 +112,17 @@ def test_the_tree_has_each_run_below_the_one_that_it_left(repo: Repository) -> N
     ]  # fmt: skip
     drawing = draw_tree(repo)
     assert " try  return 25" in [text.get_text() for text in drawing.figure.axes[0].texts]
+
+
+def test_a_run_branched_by_oid_is_below_the_run_whose_state_it_is(repo: Repository) -> None:
+    for name, state in (("a", "main@3"), ("b", "try@10"), ("c", "main@4"), ("d", "main@0")):
+        repo.branch(name, repo.resolve(state))
+    record(repo, "a", [1])
+    parents = {node.info.name: (node.parent, node.start) for node in tree(repo)}
+    assert parents == {
+        "main": (None, 0), "try": ("main", 4), "a": ("main", 3), "b": ("try", 10),
+        "c": ("main", 4), "d": ("main", 0),
+    }  # fmt: skip
 
 
 def test_a_run_whose_parent_is_gone_is_a_root(repo: Repository) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,7 +79,13 @@ def test_a_long_episode_is_thinned_evenly(repo: Repository) -> None:
 def test_the_pictures_name_actions_and_axes(repo: Repository) -> None:
     drawing = draw_values(repo, "main")
     assert [tick.get_text() for tick in drawing.figure.axes[0].get_yticklabels()] == NAMES
-    assert "agent of step" in drawing.figure.axes[0].get_title(loc="left")
+    title = drawing.figure.get_suptitle()
+    assert "agent of step" in title
+    drawing.figure.canvas.draw()
+    (box,) = [t.get_window_extent() for t in drawing.figure.texts if t.get_text() == title]
+    assert box.x1 <= drawing.figure.bbox.x1, "the title is cut off"
+    frames = drawing.figure.axes[0].patches
+    assert len(frames) == len(repo["main"].episodes[-1]) - 1  # the last state has none
     left, right = draw_policy(repo, "main").figure.axes[:2]
     assert (
         left.get_xlabel() == "CPU requested (cores)"
@@ -106,11 +113,18 @@ def test_the_command_prints_the_table(trained, tmp_path: Path) -> None:
         return done.output
 
     lines = call("--kind", "values").splitlines()
-    assert lines[0].split() == ["step", *NAMES, "taken"]
-    assert all(line.count("*") == 1 for line in lines[1:-1])
+    assert lines[0].split() == ["step", *map(str, range(len(NAMES))), "taken"]
+    assert max(map(len, lines)) <= 80, "the names of actions stand below"
+    table = [line for line in lines[1:] if line.split()[0].isdecimal() and "." in line]
+    assert [line.count("*") for line in table] == [1] * (len(table) - 1) + [0]
+    named = "".join(lines[len(table) + 1 : -1]).replace(" ", "")
+    assert named == ",".join(f"{i}={name}" for i, name in enumerate(NAMES))
     assert lines[-1].startswith("* is the greatest; the agent is that of step ")
     assert '"taken": null' in call("--kind", "values", "--json").splitlines()[-1]
     for kind in ("values", "policy"):
         path = tmp_path / f"{kind}.svg"
         assert call("--kind", kind, "-o", str(path)) == f"wrote {path}\n" and path.exists()
     assert "give --output" in call("--kind", "policy")
+    found = json.loads(call("--kind", "policy", "--json"))
+    assert found["actions"] == NAMES and len(found["values"]) == len(found["memory"])
+    assert np.shape(found["values"][0]) == (len(found["cpu"]), len(NAMES))

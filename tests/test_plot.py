@@ -138,6 +138,13 @@ def test_occupancy_shows_each_node_over_time() -> None:
     assert drawing.figure.axes[0].collections[0].get_array().ravel().tolist() == [0, 50, 100, 100]
 
 
+def test_a_step_is_drawn_around_its_number() -> None:
+    used = {"CPU": np.zeros((1, 3))}
+    usage = plot.Usage(np.array([0.0, 1, 2]), ["n"], used, np.ones(3), np.zeros(3))
+    axis = plot.occupancy(usage, x_label="step", steps=True).figure.axes[-2]
+    assert axis.dataLim.intervalx.tolist() == [-0.5, 2.5]
+
+
 def test_values_mark_the_greatest_and_the_one_taken() -> None:
     drawing = plot.state_values([[0.25, 1], [3, 2]], ["noop", "up"], ["0", "1"], chosen=[None, 1])
     assert {"noop", "up", "0.25", "3.00", "state", "greatest value", "action taken"} <= set(
@@ -145,6 +152,8 @@ def test_values_mark_the_greatest_and_the_one_taken() -> None:
     )
     frames = [patch.get_xy() for patch in drawing.figure.axes[0].patches]
     assert frames == [(-0.5, 0.5), (0.5, -0.5)]
+    ended = plot.state_values([[0, 1], [3, 2]], ["noop", "up"], ["0", "1"], over=[False, True])
+    assert [patch.get_xy() for patch in ended.figure.axes[0].patches] == [(-0.5, 0.5)]
     with pytest.raises(InvalidInput, match="no 1 states × 2 actions"):
         plot.state_values([[1, 2, 3]], ["a", "b"], ["0"])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Oid, Repository
-from simgit.segment.lines import Line, read_line
+from simgit import Integrity, Oid, Repository
+from simgit.segment.lines import NOWHERE, Line, encode_line, line_key, read_line
 
 HOW = ["flipped", "short", "missing"]
 
@@ -84,6 +85,35 @@ def test_each_line_is_derived_again(repo: Repository, how: str) -> None:
     assert held(repo) == seen
     repo.commit({"x": np.float32([1])}, run="main")
     assert repo.fsck().is_clean
+
+
+WRONG: dict[str, Callable[[Line], Line]] = {
+    "jump": lambda line: replace(line, jump=line.id),
+    "parent": lambda line: replace(line, parent_line=line.id, parent_step=line.step),
+    "newer": lambda line: replace(line, jump=line.id + 1),
+    "no jump": lambda line: replace(line, jump=NOWHERE),
+    "no parent": lambda line: replace(line, parent_line=NOWHERE),
+    "depth": lambda line: replace(line, depth=line.depth + 1),
+    "generation": lambda line: replace(line, generation=line.generation + 1),
+    "step": lambda line: replace(line, step=line.step + 1),
+    "merged": lambda line: replace(line, merged=not line.merged),
+    "number": lambda line: replace(line, record=line.record + 1),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_line_that_does_not_follow_from_its_parents_is_derived_again(
+    repo: Repository, what: str
+) -> None:
+    before, seen = lines(repo), held(repo)
+    merge = next(line for line in before.values() if len(line.parents) == 4)
+    with repo.odb.storage.write() as txn:
+        txn.put("lines", line_key(merge.id), encode_line(WRONG[what](merge)))
+    with suppress(Integrity):  # not for ever, and not something else
+        assert repo.state("c@0").oid == repo.state("main@0").oid
+    assert not repo.fsck().is_clean
+    assert repo.repair().report.is_clean
+    assert (lines(repo), held(repo)) == (before, seen)
 
 
 def test_all_lines_at_once_are_derived_again(repo: Repository) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, SimgitError
 
 Vector = npt.NDArray[np.float32]
 """An observation: shape (size,), finite."""
@@ -106,6 +107,22 @@ def check_kind(data: Mapping[str, Any], kind: str, version: int, **shape: int) -
         if data.get(name) != size:
             what = name.replace("_", " ")
             raise InvalidInput(f"the checkpoint has {what} {data.get(name)}, not {size}", path=name)
+
+
+@contextmanager
+def loading(kind: str) -> Iterator[None]:
+    """Tell what is wrong with a checkpoint that is gone through, as InvalidInput."""
+    try:
+        yield
+    except SimgitError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"bad checkpoint of '{kind}': {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of what an exception says."""
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:

@@ -23,7 +23,9 @@ from simgit.agents.base import (
     build,
     check,
     check_kind,
+    first_line,
     generator,
+    loading,
     plain,
     rng_state,
     set_rng,
@@ -249,10 +251,8 @@ class DQN:
             InvalidInput: it is of another kind of agent, or of other shapes.
         """
         check_kind(data, KIND, VERSION, **self._shape)
-        try:
+        with loading(KIND):
             self._load(data)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise InvalidInput(f"bad checkpoint of '{KIND}': {_first_line(error)}") from None
 
     def _load(self, data: Mapping[str, Any]) -> None:
         for net, name in ((self._online, "online"), (self._target, "target")):
@@ -292,10 +292,6 @@ def _tensor(values: npt.ArrayLike) -> Tensor:
     return torch.from_numpy(np.array(values, np.float32))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-
-
 def save_pt(data: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint with tensors for arrays, as ``torch.load(weights_only=True)`` reads it."""
     torch.save(_with_tensors(data), path)
@@ -306,7 +302,7 @@ def load_pt(path: Path) -> Checkpoint:
     try:
         found = torch.load(path, weights_only=True)
     except Exception as error:
-        raise InvalidInput(f"cannot read '{path}': {_first_line(error)}") from None
+        raise InvalidInput(f"cannot read '{path}': {first_line(error)}") from None
     if not isinstance(found, dict):
         raise InvalidInput(f"cannot read '{path}': it is no checkpoint")
     return dict(_with_arrays(found))

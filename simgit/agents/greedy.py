@@ -14,7 +14,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simgit.agents.base import Checkpoint, Vector, build, check, check_kind, generator, plain
+from simgit.agents.base import (
+    Checkpoint,
+    Vector,
+    build,
+    check,
+    check_kind,
+    generator,
+    loading,
+    plain,
+)
 from simgit.agents.exploration import Exploration, ExplorationSettings
 from simgit.errors import InvalidInput
 
@@ -163,6 +172,10 @@ class Greedy:
             InvalidInput: it is of another kind of agent, or of other shapes.
         """
         check_kind(data, KIND, VERSION, **self._shape)
+        with loading(KIND):
+            self._load(data)
+
+    def _load(self, data: Mapping[str, Any]) -> None:
         if data["settings"]["resolution"] != self._settings.resolution:
             raise InvalidInput("the checkpoint's tables have another resolution", path="resolution")
         cells = map(tuple, np.asarray(data["cells"]).tolist())

@@ -10,6 +10,7 @@ import numpy as np
 
 from simgit import configuration, history, trees
 from simgit.bundle import records
+from simgit.bundle.limits import check_sent, check_sent_values, parts_of
 from simgit.bundle.manifest import Manifest, RunEntry, TagEntry
 from simgit.bundle.pieces import encode_piece
 from simgit.bundle.records import RecordWriter, Write
@@ -149,10 +150,13 @@ class _Creation:
             with self.odb.read() as txn:
                 rest = history.Stretch(piece.line, step, piece.stop)
                 for line, first, rows in self._rows(txn, rest):
-                    self._send_rows(txn, Location(line, first), rows)
+                    for start, stop in parts_of(txn, Location(line, first), rows):
+                        part = rows.slice(start, stop)
+                        self._send_rows(txn, Location(line, first + start), part)
                     step += rows.count
 
     def _send_rows(self, txn: ReadTxn, place: Location, rows: Rows) -> None:
+        check_sent_values(rows)
         parents, origin = self._above(txn, place)
         if origin:
             self._send(txn, Oid(origin))
@@ -229,6 +233,7 @@ class _Creation:
         base = None if value is None else loose_base(value)
         if value is None or (base is not None and base not in self._sent):
             value = encode_loose(*self.odb.get(txn, oid))
+        check_sent(oid, value)
         self.out.put(records.OBJECT, oid, value)
 
     def _send_blob(self, txn: ReadTxn, oid: Oid, chunks: list[bytes]) -> None:

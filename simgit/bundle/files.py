@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO
 
-from simgit.bundle.records import Read, Write
-from simgit.errors import NotFound, Storage
-from simgit.storage.durable import sync_names
+from simgit.bundle.records import NO_BUNDLE, Read, Write
+from simgit.errors import Integrity, NotFound, Storage, reason
+from simgit.storage.durable import is_special, sync_names
 
 
 @contextmanager
@@ -20,6 +20,7 @@ def reading(file: str | Path | BinaryIO) -> Iterator[Read]:
 
     Raises:
         NotFound: there is no such file.
+        Integrity: it is no bundle.
         Storage: it cannot be read.
     """
     if not isinstance(file, (str, Path)):
@@ -28,10 +29,14 @@ def reading(file: str | Path | BinaryIO) -> Iterator[Read]:
     try:
         with Path(file).open("rb") as opened:
             yield opened.read
+    except Integrity as error:
+        if error.message == NO_BUNDLE:
+            raise Integrity(f"'{file}' is not a bundle", path=file) from None
+        raise
     except FileNotFoundError:
         raise NotFound(f"bundle '{file}' not found", path=file) from None
     except OSError as error:
-        raise Storage(f"cannot read bundle '{file}': {error.strerror}", path=file) from error
+        raise Storage(f"cannot read bundle '{file}': {reason(error)}", path=file) from error
 
 
 @contextmanager
@@ -46,6 +51,10 @@ def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
         return
     path = Path(file)
     try:
+        if is_special(path):
+            with path.open("wb") as opened:
+                yield opened.write
+            return
         with _beside(path) as opened:
             yield opened.write
             opened.flush()
@@ -53,7 +62,7 @@ def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
             Path(opened.name).replace(path)
             sync_names(path.parent)
     except OSError as error:
-        raise Storage(f"cannot write bundle '{file}': {error.strerror}", path=file) from error
+        raise Storage(f"cannot write bundle '{file}': {reason(error)}", path=file) from error
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simgit.codec import decode_value, encode_value
+from simgit.bundle import limits
+from simgit.codec import check_parts, decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid
 from simgit.refnames import check_name
@@ -71,6 +72,7 @@ class Manifest:
         Raises:
             Integrity: it is no manifest, or has a name that no ref may have.
         """
+        check_parts(body, limits.MAX_PARTS)
         record = decode_value(body)
         try:
             return cls(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from simgit import attachments
 from simgit.arrays import decode_array
+from simgit.bundle import limits
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.loose import loose_base, loose_chunks, loose_size
 from simgit.objects import KIND_CODES, Binding, Decodable, Run, Tag, Tree, decode_object
@@ -22,7 +23,7 @@ def split_object(body: bytes, max_object: int) -> tuple[Oid, bytes]:
     """
     oid, value = body[:OID_SIZE], body[OID_SIZE:]
     size = loose_size(value)
-    if size > max_object:
+    if size > max_object or limits.is_too_large(value):
         raise Integrity(f"object '{oid.hex()}' claims {size} bytes, which is too much")
     if loose_chunks(value) is not None:
         raise Integrity(f"object '{oid.hex()}' has an encoding that a bundle cannot have")
@@ -41,6 +42,7 @@ def decode(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> tuple[s
     kind, payload = odb.decode_loose(txn, oid, value)
     if hash_object(kind, payload) != oid:
         raise Integrity(f"object '{oid.hex()}' of the bundle does not have its name")
+    limits.check_object(kind, payload)
     return kind, payload
 
 

@@ -12,6 +12,7 @@ from simgit.errors import Format, Integrity
 from simgit.segment.pack import CHECKSUM_SIZE, checksum
 
 MAGIC: Final = b"simgit bundle 0\n"
+NO_BUNDLE: Final = "this is not a bundle"
 END, MANIFEST, OBJECT, BLOB, PIECE, STATES = range(6)
 MAX_OBJECT: Final = 1 << 31
 """Objects of more bytes are refused; blobs come in pieces, so that they may be larger."""
@@ -19,7 +20,9 @@ _HEAD: Final = struct.Struct("<BQ")
 _END: Final = struct.Struct("<Q32s")
 _AT_ONCE: Final = 1 << 20
 _SLACK: Final = 1 << 16
-_LIMITS: Final = {END: _END.size, MANIFEST: 64 << 20, BLOB: 40, PIECE: 1 << 17}
+_LIMITS: Final = {
+    END: _END.size, MANIFEST: 64 << 20, BLOB: 40, PIECE: 1 << 17, STATES: MAX_OBJECT + _SLACK,
+}  # fmt: skip
 Read = Callable[[int], bytes]
 Write = Callable[[bytes], object]
 
@@ -72,7 +75,7 @@ class RecordReader:
         if magic != MAGIC:
             if magic[:14] == MAGIC[:14]:
                 raise Format("the bundle was made by a newer simgit; use a newer one to read it")
-            raise Integrity("this is not a bundle")
+            raise Integrity(NO_BUNDLE)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Yield type and body of each record but the end.

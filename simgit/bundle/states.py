@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from simgit.bundle.limits import MAX_STATES, check_block, check_values
 from simgit.errors import Integrity
 from simgit.oid import OID_SIZE
 from simgit.schema import BOOL, Schema
@@ -104,6 +105,7 @@ def decode_rows(body: bytes, head: StatesHead, schema: Schema, max_object: int) 
     reader = _Parts(body, head.size)
     layout = decode_layout(reader.part("<H"), schema)
     fixed, variable = reader.part("<I"), reader.part("<I")
+    check_block(schema, head.rows, variable)
     block = decode_block(schema, layout, head.rows, fixed, variable if schema.variable else None)
     rows = Rows(schema, block.rows.fixed, block.rows.variable)
     check_rows(rows)
@@ -144,8 +146,9 @@ def _arrays(reader: _Parts, rows: Rows, max_object: int) -> Arrays:
         if field not in rows.schema.arrays:
             raise Integrity("a group of arrays is of no field of its states")
         header = group_header(group)
-        if header.nbytes * len(header.steps) > max(max_object, 0):
-            raise Integrity("a group of arrays is larger than what is allowed")
+        several = len(header.steps) > 1 and header.nbytes * len(header.steps) > MAX_STATES
+        if header.nbytes > max_object or several:
+            raise Integrity("arrays of the bundle are larger than what is allowed")
         members = found.setdefault(field, [])
         steps = (header.steps + first).tolist()
         ordered = [members[-1][0] if members else -1, *steps, rows.count]
@@ -164,12 +167,14 @@ def check_rows(rows: Rows) -> None:
     """Check what a name does not say of rows that somebody else made.
 
     Raises:
-        Integrity: a bool is neither, a string or value cannot be read, or an absent field has one.
+        Integrity: a bool is neither, a string or value cannot be read or has too many parts, or
+            an absent field has one.
     """
+    check_values(rows)
     for index, (_, kind) in enumerate(rows.schema.fields):
         absent = ~rowlib.presence(rows, index)
         if kind.variable:
-            rowlib.column(rows, index)
+            rowlib.check_column(rows, index)
             encoded = rows.variable[rows.schema.variable.index(index)]
             filled = any(encoded[row] for row in np.flatnonzero(absent).tolist())
         else:

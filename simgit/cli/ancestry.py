@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.describe import run_record
+from simgit.cli.describe import flat, run_record
 from simgit.cli.output import STATUS_STYLES, plural
 from simgit.cli.show import state_record
 from simgit.cli.values import REVISION, RUN
@@ -44,7 +44,7 @@ def lineage(app: App, run: str | None, as_json: bool) -> None:
         for info in found:
             point = info.branch_point
             whence = "" if point is None else f"from {point.short(digits)} of {info.parent or '?'}"
-            settings = plural(len(info.overrides), "setting") if info.overrides else ""
+            settings = plural(len(flat(dict(info.overrides))), "setting") if info.overrides else ""
             status = (info.status, STATUS_STYLES.get(info.status, ""))
             rows.append([(info.name, "run"), status, f"step {info.step}", whence, settings])
         out.table(rows)

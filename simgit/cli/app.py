@@ -62,9 +62,22 @@ class App:
 class Command(click.Command):
     """A command whose help ends with an example."""
 
-    def __init__(self, *args: Any, example: str = "", **extra: Any) -> None:
+    def __init__(self, *args: Any, example: str = "", at_op: bool = True, **extra: Any) -> None:
         super().__init__(*args, **extra)
         self.example = example
+        self.at_op = at_op
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; refuse a global option that it would ignore."""
+        if not self.at_op and isinstance(ctx.obj, App) and ctx.obj.at is not None:
+            raise click.UsageError(f"--at-op cannot be used with '{ctx.info_name}'", ctx)
+        return super().invoke(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; as in git, -5 is short for -n 5 where there is an -n."""
+        if any("-n" in param.opts for param in self.params):
+            args = [word for arg in args for word in _count(arg)]
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""
@@ -73,12 +86,40 @@ class Command(click.Command):
                 formatter.write(f"  {line}\n")
 
 
-def command(name: str, *, example: str) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command: it is passed the App, and ``as_json`` for ``--json``."""
+def _count(arg: str) -> tuple[str, ...]:
+    return ("-n", arg[1:]) if arg[:1] == "-" and arg[1:].isdecimal() else (arg,)
+
+
+class Group(click.Group):
+    """A group whose help has the first sentence of each command, whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _sentence(self.commands[name])) for name in self.commands])
+
+
+def _sentence(command: click.Command) -> str:
+    paragraph = " ".join((command.help or "").partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].removesuffix(".") + "."
+
+
+def command(
+    name: str, *, example: str, at_op: bool = True
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command: it is passed the App, and ``as_json`` for ``--json``.
+
+    Args:
+        name: of the command.
+        example: how it is called.
+        at_op: whether it can look at the repository as it was after an operation.
+    """
 
     def wrap(function: Callable[..., Any]) -> Command:
         with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-        made = click.command(name, cls=Command, example=example)(click.pass_obj(with_json))
+        made = click.command(name, cls=Command, example=example, at_op=at_op)(
+            click.pass_obj(with_json)
+        )
         made.params.sort(key=_position)
         return made
 

@@ -6,8 +6,8 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import run_record
-from simgit.cli.output import STATUS_STYLES, Output, number
-from simgit.cli.values import REVISION, settings
+from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
+from simgit.cli.values import REVISION, branch_settings, fitting
 from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.runs import RunInfo
@@ -23,6 +23,7 @@ simgit branch -m try-1 better""")  # fmt: skip
 @click.option("-d", "--delete", is_flag=True, help="Delete runs; states and reflogs stay.")
 @click.option("-D", "force", is_flag=True, help="Delete runs even while they are written.")
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
+@click.option("-l", "--list", "listing", is_flag=True, help="List the runs that patterns fit.")
 @click.option("--contains", type=REVISION, help="List the runs in whose history a state lies.")
 @click.option("-v", "--verbose", is_flag=True, help="List with returns and settings too.")
 def branch(
@@ -33,6 +34,7 @@ def branch(
     delete: bool,
     force: bool,
     move: bool,
+    listing: bool,
     contains: str | None,
     verbose: bool,
     as_json: bool,
@@ -43,15 +45,16 @@ def branch(
     JSON, or a plain string, and dotted keys.
     """
     one_of(delete=delete or force, move=move, contains=contains)
+    one_of(delete=delete or force, move=move, list=listing)
     with app.repository() as repo, app.output() as out:
         if delete or force:
             _delete(repo, out, names, force, as_json)
         elif move:
             _rename(repo, out, names, as_json)
-        elif names and contains is None:
+        elif names and contains is None and not listing:
             _create(repo, out, names, pairs, seed, as_json)
         else:
-            _list(repo, out, contains, verbose, as_json)
+            _list(repo, out, names, contains, verbose, as_json)
 
 
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
@@ -89,16 +92,25 @@ def _create(
 ) -> None:
     if len(names) > 2:
         raise click.UsageError("a run's name and a start are needed, no more")
-    oid = repo.branch(*names, overrides=settings(pairs), seed=seed)
+    start = names[1] if len(names) > 1 else "HEAD"
+    oid = repo.branch(names[0], start, overrides=branch_settings(repo, start, pairs), seed=seed)
     if json:
         out.json({"name": names[0], "oid": oid})
 
 
 def _list(
-    repo: Repository, out: Output, contains: str | None, verbose: bool, as_json: bool
+    repo: Repository,
+    out: Output,
+    patterns: tuple[str, ...],
+    contains: str | None,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
     wanted = repo.contains(contains) if contains is not None else None
-    infos = [info for info in repo.runs() if wanted is None or info.name in wanted]
+    infos = [
+        info for info in repo.runs()
+        if (wanted is None or info.name in wanted) and fitting(info.name, patterns)
+    ]  # fmt: skip
     if as_json:
         for info in infos:
             out.json(run_record(info) | {"head": info.name == repo.head})
@@ -112,6 +124,10 @@ def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: boo
     if isinstance(head, Oid):
         out.line(f"* {out.paint(f'(HEAD detached at {head.short(digits)})', 'head')}")
     rows = [_row(info, info.name == head, digits, verbose) for info in infos]
+    if verbose and rows:
+        taken = sum(max(width(_text(row[i])) for row in rows) + 2 for i in range(len(rows[0])))
+        for row, info in zip(rows, infos, strict=True):
+            row.append(_settings(info, columns() - taken))
     out.table(rows, (2, 4, 5) if verbose else (2,))
 
 
@@ -123,11 +139,22 @@ def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tu
     if verbose:
         row += [f"{info.episodes} ep", number(info.return_)]
         row.append(f"from {info.parent}" if info.parent else "")
-        row.append(" ".join(f"{key}={value}" for key, value in _own(info).items()))
     return row
 
 
-def _own(info: RunInfo) -> dict[str, str]:
+def _text(cell: str | tuple[str, str]) -> str:
+    return cell if isinstance(cell, str) else cell[0]
+
+
+def _settings(info: RunInfo, room: int) -> str:
+    """Return the run's own settings, as many as there is room for, or how many there are."""
     from simgit.cli.describe import flat, value_text
 
-    return {key: value_text(value) for key, value in sorted(flat(dict(info.overrides)).items())}
+    own = sorted(flat(dict(info.overrides)).items())
+    pairs = [f"{key}={value_text(value)}" for key, value in own]
+    for kept in range(len(pairs), 0, -1):
+        left = len(pairs) - kept
+        text = " ".join(pairs[:kept]) + (f" … {left} more" if left else "")
+        if width(text) <= room:
+            return text
+    return plural(len(pairs), "setting") if pairs else ""

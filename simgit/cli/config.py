@@ -6,7 +6,7 @@ import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import write_settings
-from simgit.cli.values import RUN, settings
+from simgit.cli.values import RUN, qualified, settings
 from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.settings import DEFAULTS
@@ -45,7 +45,8 @@ def config(
     with app.repository() as repo, app.output() as out:
         run = run if run is not None else _head(repo)
         if pairs or unset:
-            repo.configure(run, settings(pairs), unset=unset)
+            given = qualified(settings(pairs), repo.config(run)) if pairs else {}
+            repo.configure(run, given, unset=unset)
             if not as_json:
                 return
         info = repo.run(run)
@@ -71,7 +72,6 @@ def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_jso
 
 
 def _head(repo: Repository) -> str:
-    head = repo.head
-    if isinstance(head, Oid):
+    if isinstance(repo.head, Oid):
         raise click.UsageError("HEAD is detached: name a run")
-    return head
+    return repo.run().name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command
+from simgit.cli.environment import environment_arguments
 from simgit.cli.output import Output, progress, size
 from simgit.cli.values import settings
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 @command("doctor", example="""\
 simgit doctor CartPole-v1
-simgit doctor ale_py:ALE/Pong-v5 --set frameskip=1""")  # fmt: skip
+simgit doctor ale_py:ALE/Pong-v5 --env-set frameskip=1""")  # fmt: skip
 @click.argument("env", metavar="ENV")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="An argument of ENV.")
+@environment_arguments("--set")
 @click.option(
     "--steps", type=click.IntRange(20), default=600, show_default=True, help="Steps to record."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,25 @@ SIMKUBE: Final = "simgit/SimKube-v0"
 _ARGUMENTS: Final = (
     "target", "reward", "workload", "vector", "step_penalty", "order", "max_steps", "nodes",
 )  # fmt: skip
+
+
+def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--env-set``, passed as ``pairs``; the option's former name still works, unseen."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_both(*args: Any, pairs: Any, earlier: Any, **rest: Any) -> Any:
+            return function(*args, pairs=(*earlier, *pairs), **rest)
+
+        hidden = click.option(
+            former, "earlier", multiple=True, hidden=True, help="The same as --env-set."
+        )(with_both)
+        return click.option(
+            "--env-set", "pairs", multiple=True, metavar="KEY=VALUE",
+            help="An argument of the environment, as JSON.",
+        )(hidden)  # fmt: skip
+
+    return add
 
 
 def environment_options(function: F) -> F:

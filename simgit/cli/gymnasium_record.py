@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.environment import environment_arguments
 from simgit.cli.output import Output, plural, progress
 from simgit.cli.values import RUN, settings
 from simgit.repository import Repository
@@ -27,7 +30,7 @@ class _Snapshots(click.ParamType):  # type: ignore[type-arg]
 
 @command("record", example="""\
 simgit record CartPole-v1 --steps 10000 --policy random --seed 0
-simgit record ALE/Pong-v5 --episodes 3 --run pong --kwargs frameskip=4
+simgit record ALE/Pong-v5 --episodes 3 --run pong --env-set frameskip=4
 simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: skip
 @click.argument("environment", metavar="ENV")
 @click.option("--steps", type=click.IntRange(1), metavar="N",
@@ -40,8 +43,7 @@ simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: 
 @click.option("--run", type=RUN, help="The run to record on, HEAD's by default.")
 @click.option("--snapshots", type=_Snapshots(), default="auto", show_default=True,
               help="How often the environment's state is kept.")  # fmt: skip
-@click.option("--kwargs", multiple=True, metavar="NAME=VALUE",
-              help="An argument of the environment.")  # fmt: skip
+@environment_arguments("--kwargs")
 @click.option("--no-provenance", is_flag=True,
               help="Keep no versions, command line, commit and diff.")  # fmt: skip
 def record(
@@ -53,7 +55,7 @@ def record(
     seed: int | None,
     run: str | None,
     snapshots: Any,
-    kwargs: tuple[str, ...],
+    pairs: tuple[str, ...],
     no_provenance: bool,
     as_json: bool,
 ) -> None:
@@ -67,16 +69,33 @@ def record(
     if steps is None and episodes is None:
         steps = 1000
     with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
-        env = make_environment(environment, **settings(kwargs))
-        found = collect(
-            repo, env, make_policy(policy, env, seed), run=run or _head(repo), steps=steps,
-            episodes=episodes, seed=seed, progress=tell, snapshots=snapshots,
-            provenance=not no_provenance,
-        )  # fmt: skip
+        env, name = make_environment(environment, **settings(pairs)), run or _head(repo)
+        before = _states(repo, name)
+        try:
+            found = collect(
+                repo, env, make_policy(policy, env, seed), run=name, steps=steps,
+                episodes=episodes, seed=seed, progress=tell, snapshots=snapshots,
+                provenance=not no_provenance,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            stored = plural(_states(repo, name) - before, "state")
+            again = shlex.join([environment, *(f"--env-set={pair}" for pair in pairs)])
+            print(
+                f"interrupted: {stored} stored on run '{name}'; "
+                f"go on with: simgit record {again} --run {shlex.quote(name)}",
+                file=sys.stderr,
+            )
+            raise
         if as_json:
             out.json(dataclasses.asdict(found))
         else:
             _write(out, repo, found)
+
+
+def _states(repo: Repository, run: str) -> int:
+    """Return how many states the history of a run has."""
+    step = repo.run(run).step if run in repo.run_names() else None
+    return 0 if step is None else step + 1
 
 
 def _head(repo: Repository) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, Group, command
 from simgit.cli.output import Output, clean
 from simgit.cli.traces import read, write, written
 from simgit.clusters import Recorded, recorded
@@ -20,10 +20,10 @@ from simgit.kube.trace_format import trace_id
 from simgit.refnames import HEAD
 
 F = TypeVar("F", bound=Callable[..., Any])
-_PHASES: Final = {"Running": "green", "Pending": "yellow", "Failed": "red"}
+_PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 
-@click.group("kube")
+@click.group("kube", cls=Group)
 def kube() -> None:
     """Show the cluster of any recorded state of SimKube, or of a trace file."""
 
@@ -77,7 +77,8 @@ def pods(app: App, as_json: bool, **which: Any) -> None:
     rows = _cluster(app, **which).pods()
     with app.output(page=True) as out:
         if as_json:
-            out.json(rows)
+            for row in rows:
+                out.json(row)
             return
         heads = ["namespace", "pod", "phase", "ready", "node", "CPU", "memory", "message"]
         _table(out, heads, [_pod(row) for row in rows], (5, 6))
@@ -104,7 +105,8 @@ def nodes(app: App, as_json: bool, **which: Any) -> None:
     rows = _cluster(app, **which).nodes()
     with app.output(page=True) as out:
         if as_json:
-            out.json(rows)
+            for row in rows:
+                out.json(row)
             return
         heads = ["node", "ready", "CPU", "", "memory", "", "pods"]
         _table(out, heads, [_node(row) for row in rows], (2, 3, 4, 5, 6))
@@ -113,7 +115,7 @@ def nodes(app: App, as_json: bool, **which: Any) -> None:
 def _node(row: Mapping[str, Any]) -> list[Any]:
     used = row["used"]
     return [
-        clean(row["name"]), "yes" if row["ready"] else ("no", "red"),
+        clean(row["name"]), "yes" if row["ready"] else ("no", "bad"),
         f"{used['cpu']}/{row['cpu']}", _percent(used["cpu"], row["cpu"]),
         f"{used['memory']}/{row['memory']}", _percent(used["memory"], row["memory"]),
         f"{used['pods']}/{row['pods']}",
@@ -139,7 +141,8 @@ def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
     rows = [row for row in cluster.events() if wanted in (None, row["name"])]
     with app.output(page=True) as out:
         if as_json:
-            out.json(rows)
+            for row in rows:
+                out.json(row)
             return
         start = min((row["time"] for row in cluster.events()), default=0)
         heads = ["time", "kind", "object", "reason", "message"]
@@ -161,7 +164,7 @@ simgit kube trace main@40
 simgit kube trace main@40 --output there.sktrace""",
 )
 @click.argument("revision", required=False)
-@click.option("--output", "output", metavar="FILE", help="Write the trace; - for a pipe.")
+@click.option("-o", "--output", metavar="FILE", help="Write the trace; - for a pipe.")
 def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> None:
     """Show what a state's actions made of its trace, or write that trace to a file."""
     found = _recorded(app, revision)
@@ -183,7 +186,7 @@ def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> 
 
 
 def _table(out: Output, heads: list[str], rows: list[list[Any]], right: tuple[int, ...]) -> None:
-    out.table([[(head, "bold") for head in heads], *rows], right=right)
+    out.table([[(head, "bold") for head in heads], *rows], right=right, fit=True)
 
 
 for _command in (pods, nodes, events, trace):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 simgit gc --dry-run
 simgit gc --list-unreachable
 simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
+    at_op=False,
 )
 @click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
 @click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
@@ -49,6 +50,8 @@ def gc(
     What refs, reflogs and the operation log lead to stays. Everything else is removed when it has
     been unreachable for a time: till then a lost state comes back by 'simgit branch NAME OID', a
     lost attachment by 'simgit gc --restore OID'. No oid changes.
+
+    On a full disk it works with what is kept in reserve; delete what is not needed before.
     """
     one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
@@ -102,7 +105,8 @@ def _print_removed(app: App, removed: Removed, as_json: bool) -> None:
 
 
 def _as_record(removed: Removed) -> dict[str, Any]:
-    return asdict(removed) | {"bytes": removed.bytes}
+    counts = {"objects": dict(removed.objects), "tables": dict(removed.tables)}
+    return {**vars(removed), **counts, "bytes": removed.bytes}  # asdict counts a Counter's pairs
 
 
 def _counted(removed: Removed) -> str:
@@ -125,7 +129,8 @@ def _counted(removed: Removed) -> str:
 def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
     with app.output(page=True) as out:
         if as_json:
-            out.json([asdict(each) for each in lost])
+            for each in lost:
+                out.json(asdict(each))
             return
         out.table([
             ((each.oid.hex()[:16], "oid"), each.kind, _about(each),
@@ -149,6 +154,7 @@ def _about(lost: Lost) -> str:
 simgit fsck
 simgit fsck --sample 1/7 --max-seconds 60
 simgit fsck --repair --from ../backup""",
+    at_op=False,
 )
 @click.option("--sample", type=SAMPLE, default="1/1", help="Check a part: 1/7, 2/7, … 7/7 are all.")
 @click.option("--max-seconds", type=float, metavar="N", help="Stop after so long.")
@@ -167,12 +173,17 @@ def fsck(
     Says of all damage which runs and steps it costs, and which command repairs it. Ends with 0 if
     all is good, with 1 if something is damaged, or still is after --repair.
 
-    --repair derives the index, counters and names again, and fetches what is damaged from another
-    repository. Runs whose states are damaged go on from the last good one; what they pointed at
-    stays in their reflog. What is replaced is kept in a file 'quarantine-…' of the repository.
+    --repair derives the index, counters, names and records of lines again, takes refs that cannot
+    be read back from the logs, and fetches what is damaged from another repository. Runs whose
+    states are damaged go on from the last good one; what they pointed at stays in their reflog.
+    What is replaced is kept in a file 'quarantine-…' of the repository.
     """
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")
+    one_of(repair=repair, sample=sample != (1, 1))
+    one_of(repair=repair, max_seconds=max_seconds is not None)
+    if max_seconds is not None and not max_seconds > 0:
+        raise click.UsageError("--max-seconds must be greater than 0")
     with app.repository() as repo:
         if repair:
             report = _repair(app, repo, source, as_json)

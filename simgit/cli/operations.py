@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from simgit.cli.app import App, command
-from simgit.cli.output import Output, clean, plural, when
+from simgit.cli.app import App, Group, command
+from simgit.cli.output import Output, clean, first_line, plural, when
 from simgit.oid import Oid
 from simgit.oplog import Change, Fields, Operation, standing
 from simgit.repository import Repository
@@ -17,7 +17,7 @@ _PLACES: Final = {"oid", "run", "binding"}
 _WORDS: Final = ("status", "parent")
 
 
-@click.group("op")
+@click.group("op", cls=Group)
 def op() -> None:
     """List, show and restore operations.
 
@@ -109,7 +109,7 @@ def _tell(out: Output, repo: Repository, verb: str, operation: Operation, as_jso
         changed = [change_record(change) for change in changes]
         out.json({verb.replace(" ", "_"): record(operation), "changed": changed})
         return
-    out.line(f"{verb}: {out.paint(str(operation.number), 'oid')} {clean(operation.title)}")
+    out.line(f"{verb}: {out.paint(str(operation.number), 'oid')} {first_line(operation.title)}")
     _write_changes(out, repo, changes)
 
 
@@ -138,7 +138,7 @@ def _jsonable(fields: Fields | None) -> Fields | None:
 
 
 def _row(operation: Operation, stands: bool) -> list[Any]:
-    what = clean(operation.title)
+    what = first_line(operation.title)
     if operation.reverts is not None and str(operation.reverts) not in operation.arguments:
         what += f"  (operation {operation.reverts})"
     shown = what if stands else (f"{what}  (undone)", "dim")
@@ -147,7 +147,7 @@ def _row(operation: Operation, stands: bool) -> list[Any]:
 
 def _write(out: Output, repo: Repository, operation: Operation, changes: list[Change]) -> None:
     out.line(out.paint(f"operation {operation.number}", "oid"))
-    rows: list[tuple[str, str]] = [("command", clean(operation.title))]
+    rows: list[tuple[str, str]] = [("command", first_line(operation.title))]
     rows.append(("began", when(operation.time)))
     if operation.session:
         rows.append(("until", when(operation.until)))

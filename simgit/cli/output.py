@@ -22,6 +22,8 @@ STATUS_STYLES: Final = {
     "active": "good", "completed": "", "paused": "warn", "failed": "bad", "crashed": "bad",
 }  # fmt: skip
 _QUIET: Final = ("", "cat")
+_LEAST: Final = 20
+"""A column is not cut to less than this."""
 
 
 def use_color() -> bool:
@@ -55,12 +57,20 @@ class Output:
         escape = not self.is_unicode
         self.write(json.dumps(to_jsonable(record), ensure_ascii=escape, allow_nan=False) + "\n")
 
-    def table(self, rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> None:
-        """Print rows as aligned columns; a cell is a text or a (text, style)."""
+    def table(
+        self, rows: Iterable[Sequence[Any]], right: Sequence[int] = (), fit: bool = False
+    ) -> None:
+        """Print rows as aligned columns; a cell is a text or a (text, style).
+
+        With ``fit`` the last column is cut where a terminal ends.
+        """
         cells = [[c if isinstance(c, tuple) else (c, "") for c in row] for row in rows]
         if not cells:
             return
         widths = [max(width(row[i][0]) for row in cells) for i in range(len(cells[0]))]
+        if fit and sys.stdout.isatty():
+            room = max(_LEAST, columns() - sum(widths[:-1]) - 2 * len(widths[:-1]))
+            cells = [[*row[:-1], (_cut(row[-1][0], room), row[-1][1])] for row in cells]
         for row in cells:
             parts = []
             for i, (text, style) in enumerate(row):
@@ -68,6 +78,10 @@ class Output:
                 painted = self.paint(text, style)
                 parts.append(pad + painted if i in right else painted + pad)
             self.line("  ".join(parts).rstrip())
+
+
+def _cut(text: str, room: int) -> str:
+    return text if width(text) <= room else text[: room - 1] + "…"
 
 
 class Pager:
@@ -129,11 +143,29 @@ def width(text: str) -> int:
     )
 
 
+def columns() -> int:
+    """Return how many columns the terminal has, 80 without one."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text cut in its middle if it has more than so many letters."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
 def clean(text: str) -> str:
     """Return a text with what could steer a terminal made visible."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a message, with what could steer a terminal made visible."""
+    return clean(text.partition("\n")[0])
 
 
 def number(value: float | None) -> str:
@@ -167,7 +199,7 @@ def size(count: float) -> str:
         return f"-{size(-count)}"
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+            return plural(round(count), "byte") if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
 

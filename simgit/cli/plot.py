@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import numpy as np
 
 from simgit.cli.app import App, command
-from simgit.cli.output import Output, clean, number, plural, width
+from simgit.cli.output import Output, clean, columns, number, plural, width
 from simgit.cli.values import REVISION
 from simgit.errors import InvalidInput
 
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
     from simgit.repository import Repository
 
 KINDS = ("returns", "lengths", "pods", "occupancy", "values", "policy")
+_EXTREMES: Final[dict[str, list[tuple[str, Any]]]] = {
+    "returns": [("best", np.nanmax)], "lengths": [("shortest", np.nanmin), ("longest", np.nanmax)],
+}  # fmt: skip
+"""What is told of all episodes: of lengths nobody knows which is best."""
 _LAST = 10
 """The mean of so many episodes stands for how a run does now."""
 
@@ -142,17 +145,18 @@ def _write(
         _write_table(out, shown, kind)
         return
     each, values = shown[0]
-    room = _columns() - 14
+    room = columns() - 14
     out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), 'episode')}")
     for line in chart(values, max(10, min(room, 100))):
         out.line(line)
-    out.line(_summary(values))
+    out.line(_summary(values, kind))
 
 
-def _summary(values: Any) -> str:
+def _summary(values: Any, kind: str) -> str:
     last = values[-_LAST:]
+    extremes = "".join(f"{name} {number(find(values))}, " for name, find in _EXTREMES[kind])
     return (
-        f"first {number(values[0])}, best {number(float(np.nanmax(values)))}, "
+        f"first {number(values[0])}, {extremes}"
         f"last {len(last)}: {number(float(np.nanmean(last)))} on average"
     )
 
@@ -161,21 +165,19 @@ def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
     from simgit.plot import sparkline
 
     longest = max(width(each.label) for each, _ in shown)
-    room = max(10, min(_columns() - longest - 36, 60))
+    room = max(10, min(columns() - longest - 22 - 10 * len(_EXTREMES[kind]), 60))
     everything = np.concatenate([values for _, values in shown])
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
-    heads = ["run", kind, "episodes", "best", f"last {_LAST}"]
+    extremes = _EXTREMES[kind]
+    heads = ["run", kind, "episodes", *(name for name, _ in extremes), f"last {_LAST}"]
     rows: list[list[Any]] = [[(head, "bold") for head in heads]]
     for each, values in shown:
         numbers = (
-            [number(float(np.nanmax(values))), number(float(np.nanmean(values[-_LAST:])))]
-            if len(values) else ["-", "-"]
+            [*(number(find(values)) for _, find in extremes),
+             number(float(np.nanmean(values[-_LAST:])))]
+            if len(values) else ["-"] * (len(extremes) + 1)
         )  # fmt: skip
         line = sparkline(values, room, low, high)
         rows.append([(clean(each.label), "run"), line, str(len(values)), *numbers])
-    out.table(rows, right=(2, 3, 4))
+    out.table(rows, right=(2, 3, 4, 5))
     out.line(f"▁ is {number(low)}, █ is {number(high)}")
-
-
-def _columns() -> int:
-    return shutil.get_terminal_size((80, 24)).columns

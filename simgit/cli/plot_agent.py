@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from simgit.cli.output import Output, clean, number
+from simgit.cli.output import Output, clean, columns, number
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simgit.pictures import Thoughts
+    from simgit.plot.curves import Floats
     from simgit.repository import Repository
 
 
@@ -45,24 +48,44 @@ def _records(found: Thoughts) -> list[dict[str, Any]]:
 
 
 def _write(out: Output, found: Thoughts) -> None:
-    heads = ["step", *map(clean, found.actions), "taken"]
-    rows: list[list[Any]] = [[(head, "bold") for head in heads]]
-    for step, row, taken in zip(found.steps, found.values, found.taken, strict=True):
-        best = int(np.argmax(row))
-        cells = [(f"{value:.3g}", "good" if i == best else "") for i, value in enumerate(row)]
-        marked = [(f"*{text}", style) if style else (text, style) for text, style in cells]
-        rows.append([str(step), *marked, "" if taken is None else clean(found.actions[taken])])
-    out.table(rows, right=tuple(range(len(found.actions) + 1)))
+    actions = [clean(name) for name in found.actions]
+    heads = actions if _fits(actions) else [str(i) for i in range(len(actions))]
+    rows: list[list[Any]] = [[(head, "bold") for head in ("step", *heads, "taken")]]
+    for i, (step, row) in enumerate(zip(found.steps, found.values, strict=True)):
+        taken = found.taken[i]
+        best = None if found.over[i] else int(np.argmax(row))
+        rows.append([str(step), *_cells(row, best), "" if taken is None else heads[taken]])
+    out.table(rows, right=tuple(range(len(actions) + 1)))
+    if heads != actions:
+        named = ", ".join(f"{i}={name}" for i, name in enumerate(actions))
+        for line in textwrap.wrap(named, columns(), break_on_hyphens=False):
+            out.line(line)
     out.line(f"* is the greatest; the agent is that of step {number(found.checkpoint)}")
+
+
+def _cells(row: Floats, best: int | None) -> list[tuple[str, str]]:
+    return [
+        (f"*{value:.3g}", "good") if i == best else (f"{value:.3g}", "")
+        for i, value in enumerate(row)
+    ]
+
+
+def _fits(actions: list[str]) -> bool:
+    """Return whether a table with the names of actions as its heads fits the terminal."""
+    wide = sum(2 + max(8, len(name)) for name in actions)
+    return 6 + wide + max(map(len, actions), default=0) <= columns()
 
 
 def policy(
     out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
 ) -> None:
-    """Draw which action is preferred for which requests; there is no such table."""
-    from simgit.pictures import draw_policy
+    """Draw which action is preferred for which requests, or print their values as JSON."""
+    from simgit import pictures
 
-    if output is None:
-        raise click.UsageError("--kind policy is a picture: give --output")
-    draw_policy(repo, revision, title=title).save(output)
-    out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
+    if output is not None:
+        pictures.draw_policy(repo, revision, title=title).save(output)
+        out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
+    elif as_json:
+        out.json(asdict(pictures.policy(repo, revision)))
+    else:
+        raise click.UsageError("--kind policy is a picture: give --output, or --json")

@@ -98,7 +98,7 @@ def occupancy(
     found = pictures.loop_usage(repo, trajectory)
     if output is not None:
         name = title or pictures.episode_title(trajectory)
-        plot.occupancy(found, title=name, x_label="step").save(output)
+        plot.occupancy(found, title=name, x_label="step", steps=True).save(output)
         out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
     elif as_json:
         out.json(asdict(found))

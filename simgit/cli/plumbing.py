@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import sys
 from typing import Any
 
@@ -47,6 +48,8 @@ def _find(repo: Repository, text: str) -> tuple[str, Oid]:
     try:
         return "state", repo.resolve(text)
     except NotFound:
+        if not set(text.lower()) <= set(string.hexdigits):
+            raise
         return repo.find_object(text.lower())
 
 

@@ -129,6 +129,10 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             raise Interrupted from None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the global options; ``help log`` is ``log --help``."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return list(_FLAT)
@@ -169,10 +173,22 @@ class LazyGroup(click.Group):
 
 
 def _similar(name: str) -> str:
-    import difflib
+    near = min(_FLAT, key=lambda known: (_distance(name, known), abs(len(name) - len(known))))
+    is_near = near.startswith(name) or _distance(name, near) <= max(1, len(name) // 3)
+    return f"; did you mean '{near}'?" if is_near else ""
 
-    found = difflib.get_close_matches(name, _FLAT, 1)
-    return f"; did you mean '{found[0]}'?" if found else ""
+
+def _distance(a: str, b: str) -> int:
+    """Return how many letters were changed, left out, added, or exchanged with their neighbour."""
+    rows = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, 1):
+        rows.append([i])
+        for j, y in enumerate(b, 1):
+            steps = [rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (x != y)]
+            if i > 1 and j > 1 and x == b[j - 2] and y == a[i - 2]:
+                steps.append(rows[i - 2][j - 2] + 1)
+            rows[i].append(min(steps))
+    return rows[-1][-1]
 
 
 def _missing(command: str, package: str) -> NotFound:
@@ -200,6 +216,13 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
 
             traceback.print_exception(error)
         return _fatal(_message(error))
+    except Exception as error:  # a defect of simgit
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        what = f"internal error: {type(error).__name__}: {error}"
+        return _fatal(what if debug else f"{what} (--debug shows where)")
 
 
 def _warn(message: Warning | str, category: type[Warning], *where: Any, **extra: Any) -> None:

@@ -8,10 +8,12 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import plural
+from simgit.errors import AlreadyExists
+from simgit.layout import DIRECTORY
 from simgit.repository import Repository
 
 
-@command("init", example="simgit init my-experiment")
+@command("init", example="simgit init my-experiment", at_op=False)
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path))
 def init(app: App, directory: Path, as_json: bool) -> None:
     """Create an empty repository: DIRECTORY/.simgit, in the current directory by default."""
@@ -22,7 +24,7 @@ def init(app: App, directory: Path, as_json: bool) -> None:
             out.line(f"initialized empty simgit repository in {repo.directory}")
 
 
-@command("clone", example="simgit clone my-experiment backup")
+@command("clone", example="simgit clone my-experiment backup", at_op=False)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:
@@ -32,6 +34,8 @@ def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None
     """
     name = app.path(source).resolve().name.removesuffix(".simgit")
     target = app.path(directory or name or app.path(source).resolve().parent.name)
+    if target.is_dir() and any(each.name != DIRECTORY for each in target.iterdir()):
+        raise AlreadyExists(f"destination '{target}' already exists and is not empty", path=target)
     with Repository.clone(app.path(source), target) as repo, app.output() as out:
         if as_json:
             out.json({"directory": str(repo.directory), "runs": repo.run_names()})

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import Output, size, when
+from simgit.cli.output import Output, columns, shortened, size, when
 
 if TYPE_CHECKING:
     from simgit.maintenance import Part, Stats
 
 _HEAD: Final = ("", "count", "as it is", "stored once", "on disk", "ratio")
 _MOST: Final = 20
+_NUMBERS: Final = 56
+"""So many columns of the terminal are left to the numbers of a table."""
 
 
 @command("stats", example="simgit stats\nsimgit stats --json")
@@ -62,10 +64,11 @@ def _parts(out: Output, title: str, parts: Mapping[str, Part], most: int | None)
     if not parts:
         return
     rows: list[Any] = [(title, *_HEAD[1:])]
+    room = max(16, columns() - _NUMBERS)
     ordered = sorted(parts.items(), key=lambda item: (item[0] == "total", -item[1].stored))
     for name, part in ordered[:most]:
         ratio = part.deduplication * part.compression
-        rows.append((name, f"{part.count:,}", size(part.logical), size(part.raw),
+        rows.append((shortened(name, room), f"{part.count:,}", size(part.logical), size(part.raw),
                      size(part.stored), f"{ratio:.1f}"))  # fmt: skip
     _table(out, rows, len(parts), most, right=(1, 2, 3, 4, 5))
 

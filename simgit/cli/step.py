@@ -91,7 +91,7 @@ def _trace(app: App, source: str) -> Trace:
 
 
 def _action(text: str) -> str:
-    return action_name(int(text) if text.isdigit() else text)
+    return action_name(int(text) if text.isdecimal() else text)
 
 
 def _decided(app: App, subject: str, loop: Loop, vector: Any) -> str:

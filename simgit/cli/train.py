@@ -64,7 +64,7 @@ def _agent_options(function: F) -> F:
     example="""\
 simgit train --trace traces/cpu-slight.sktrace --agent dqn --episodes 60
 simgit train --resume
-simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set lr=0.01
+simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set agent.lr=0.01
 simgit train --resume --run high-lr""",
 )
 @environment_options
@@ -105,7 +105,7 @@ def train(
     """
     where, arguments = environment(app, given)
     chosen = {k: v for k, v in given.items() if v is not None} | settings(pairs)
-    with _repository(app) as repo:
+    with app.repository() as repo:
         if resume:
             used = [*arguments, *chosen, *(["agent"] if agent else []), *(["seed"] if seed else [])]
             if used:
@@ -123,13 +123,6 @@ def train(
             )  # fmt: skip
         with app.output() as output:
             _go(app, repo, training, output, curve, out, as_json)
-
-
-def _repository(app: App) -> Repository:
-    try:
-        return app.repository()
-    except NotFound as error:
-        raise NotFound(f"{error}; create one with 'simgit init'") from None
 
 
 def _begin(

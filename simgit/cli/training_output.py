@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.cli.app import App
-from simgit.cli.output import Output, number, plural
+from simgit.cli.output import Output, columns, number, plural
 from simgit.errors import NotFound
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def write(output: Output, record: dict[str, Any]) -> None:
         f"{plural(record['steps'], 'step')}, {record['seconds']:.1f} s"
     )
     last = returns[-_LAST:]
-    output.line(
-        f"returns  {sparkline(returns, 60)}  last {len(last)}: {number(sum(last) / len(last))}"
-    )
+    mean = f"last {len(last)}: {number(sum(last) / len(last))}"
+    room = max(10, min(60, columns() - len(mean) - 11))
+    output.line(f"returns  {sparkline(returns, room)}  {mean}")
     for score in record["evaluation"][:_LAST]:
         output.line(f"without exploring: {said(score)}")
     if record["curve"]:

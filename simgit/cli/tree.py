@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +14,11 @@ from simgit.cli.output import STATUS_STYLES, Output, clean, number
 
 if TYPE_CHECKING:
     from simgit.pictures import Node
+
+_ROLLOUTS: Final = "what-if"
+"""The metadata that a rollout of ``simgit what-if`` has."""
+_FEW: Final = 3
+"""More rollouts than these from one state are shown as one line."""
 
 
 @command(
@@ -24,7 +31,8 @@ simgit tree --output runs.png""",
 def tree(app: App, output: str | None, as_json: bool) -> None:
     """Show which run was branched off which, where, and what each returned.
 
-    A return is the sum of all rewards on the way to the run's newest state.
+    A return is the sum of all rewards on the way to the run's newest state. Rollouts of what-if
+    from one state are one line.
     """
     from simgit.pictures import draw_tree
     from simgit.pictures import tree as nodes_of
@@ -48,7 +56,7 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
 def _record(node: Node) -> dict[str, Any]:
     info = node.info
     return {
-        "name": info.name, "parent": info.parent, "branch_point": info.branch_point,
+        "name": info.name, "parent": node.parent or info.parent, "branch_point": info.branch_point,
         "branch_step": node.start if info.branch_point else None, "step": info.step,
         "episodes": info.episodes, "return": info.return_, "status": info.status,
         "depth": node.depth,
@@ -58,15 +66,43 @@ def _record(node: Node) -> dict[str, Any]:
 def _write(out: Output, nodes: list[Node], head: object) -> None:
     heads = ["run", "from step", "to step", "episodes", "return", "status"]
     rows: list[list[Any]] = [[(text, "bold") for text in heads]]
-    for node in nodes:
-        info = node.info
-        name = branches(node.last) + clean(info.name) + (" (HEAD)" if info.name == head else "")
-        rows.append([
-            (name, "run"), str(node.start), "-" if info.step is None else str(info.step),
-            str(info.episodes), number(info.return_),
-            (info.status, STATUS_STYLES.get(info.status, "")),
-        ])  # fmt: skip
+    for group in _grouped(nodes):
+        rows += [_folded(group)] if len(group) > _FEW else [_row(node, head) for node in group]
     out.table(rows if nodes else [], right=(1, 2, 3, 4))
+
+
+def _row(node: Node, head: object) -> list[Any]:
+    info = node.info
+    name = branches(node.last) + clean(info.name) + (" (HEAD)" if info.name == head else "")
+    return [
+        (name, "run"), str(node.start), "-" if info.step is None else str(info.step),
+        str(info.episodes), number(info.return_),
+        (info.status, STATUS_STYLES.get(info.status, "")),
+    ]  # fmt: skip
+
+
+def _grouped(nodes: list[Node]) -> Iterator[list[Node]]:
+    """Yield nodes in their order, rollouts from the same state together."""
+
+    def rollouts_of(node: Node) -> object:
+        name = node.info.name
+        counted = _ROLLOUTS in node.info.metadata and name.rpartition("-")[2].isdigit()
+        return node.info.branch_point if counted else name
+
+    for _, group in itertools.groupby(nodes, rollouts_of):
+        yield list(group)
+
+
+def _folded(group: list[Node]) -> list[Any]:
+    """Return one row for many rollouts."""
+    numbers = sorted(int(node.info.name.rpartition("-")[2]) for node in group)
+    stem, steps = group[0].info.name.rpartition("-")[0], [node.info.step or 0 for node in group]
+    mean = sum(node.info.return_ for node in group) / len(group)
+    name = f"{branches(group[-1].last)}{clean(stem)}-{numbers[0]} … -{numbers[-1]}"
+    return [
+        (name, "run"), str(group[0].start), str(max(steps)), "", f"mean {number(mean)}",
+        f"{len(group)} rollouts",
+    ]  # fmt: skip
 
 
 def branches(last: tuple[bool, ...]) -> str:

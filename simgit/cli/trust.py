@@ -11,7 +11,7 @@ from simgit.cli.trusting import trust_file
 @command("trust", example="""\
 simgit trust
 simgit trust --list
-simgit trust --revoke""")  # fmt: skip
+simgit trust --revoke""", at_op=False)  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="List the repositories that are trusted.")
 @click.option("--revoke", is_flag=True, help="Trust this repository no longer.")
 def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
@@ -26,10 +26,8 @@ def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
     with app.output() as out:
         if listing:
             found = [str(each.parent) for each in known.directories()]
-            if as_json:
-                out.json(found)
-            for each in () if as_json else found:
-                out.line(each)
+            for each in found:
+                out.json({"directory": each}) if as_json else out.line(each)
             return
         with app.repository() as repo:
             assert repo.directory is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +15,8 @@ from simgit.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from simgit.repository import Repository
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]
@@ -87,7 +91,7 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-class Mapping(Value):
+class Map(Value):
     """A value that is a map."""
 
     name = "object"
@@ -98,6 +102,29 @@ class Mapping(Value):
         if found is not None and not isinstance(found, dict):
             self.fail(f"'{value}' is not a JSON object", param, ctx)
         return found
+
+
+def fitting(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of some patterns like ``try-*`` fits a name; no pattern fits all."""
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return what ``--set`` gives to a run that begins at a revision."""
+    run = repo.state(start).run if pairs else None
+    return settings(pairs) if run is None else qualified(settings(pairs), repo.config(run))
+
+
+def qualified(given: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings for a configuration; in that of a training ``lr`` means ``agent.lr``."""
+    if "training" not in config:
+        return given
+    found = {}
+    for key, value in given.items():
+        sections = [name for name in ("agent", "training") if key in (config.get(name) or {})]
+        known = key in config or key == "name" or not sections
+        found[key if known else f"{sections[0]}.{key}"] = value
+    return found
 
 
 class _Names(click.ParamType):  # type: ignore[type-arg]
@@ -167,6 +194,6 @@ RUN = _Names("run", runs=True, tags=False)
 TAG = _Names("tag", runs=False, tags=True)
 REVISION = _Names("revision", runs=True, tags=True)
 VALUE = Value()
-MAPPING = Mapping()
+MAPPING = Map()
 DURATION = Duration()
 SAMPLE = Part()

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -43,7 +44,7 @@ from simgit.segment import rows as rowlib
 from simgit.segment.frames import decode_group, group_header, unstack
 from simgit.segment.groups import groups_between, read_group
 from simgit.segment.header import Header, Location, decode_header, segment_key
-from simgit.segment.lines import Line, read_line
+from simgit.segment.lines import Line, derived_line, read_line
 from simgit.segment.lookup import ARRAYS, STATES, find_loose
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.packing import hash_array
@@ -219,12 +220,19 @@ class Fsck:
         )  # fmt: skip
 
     def _check_parents(self, txn: ReadTxn, line: Line) -> None:
+        places = () if line.is_root else tuple(history.parents_of(self.odb, txn, line))
+        derived = derived_line(txn, line.id, line.parents, places, line.origin)
+        if replace(line, cut=False) != derived:
+            self._problem(
+                f"line {line.id} does not follow from its parents",
+                self._cost(txn, line.id, 0, _END), LINES, (line.id, 0),
+            )  # fmt: skip
         if line.is_root:
             if not self.odb.exists(txn, line.origin):
                 raise Integrity(f"the origin {line.origin.hex()} of line {line.id} is missing")
             return
         above = Location(line.parent_line, line.parent_step)
-        for place in history.parents_of(self.odb, txn, line):
+        for place in places:
             key = b"".join(n.to_bytes(8, "big") for n in (*place, line.id))
             if txn.get("children", key) is None:
                 self._problem(

@@ -1,9 +1,10 @@
 """Repairing a store: from what else it has, from another repository, or by going back.
 
 Nothing is deleted: what is replaced goes to a quarantine file. What can be derived (the index,
-counters, names) is derived again. States and objects that are damaged are fetched from another
-repository, if one is given. Runs whose states cannot be had back go on from the last good one; what
-they pointed at stays in their reflog.
+counters, names, records of lines) is derived again. Refs that cannot be read are taken back from
+the logs. States and objects that are damaged are fetched from another repository, if one is given.
+Runs whose states cannot be had back go on from the last good one; what they pointed at stays in
+their reflog.
 """
 
 from __future__ import annotations

@@ -14,21 +14,23 @@ from typing import Any, Self
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from simgit.errors import Conflict, Divergence
+from simgit.errors import Conflict, Divergence, InvalidInput
 from simgit.gym import spec as specs
 from simgit.gym.abandoned import settle
 from simgit.gym.catchup import CatchUp, moved, state_of
 from simgit.gym.reexecute import Progress
 from simgit.gym.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.selfcheck import SECONDS
-from simgit.gym.session import Session, check_open, open_repository, seed_in_use
+from simgit.gym.session import Session, check_open, gap_after, open_repository, seed_in_use
 from simgit.gym.snapshots import Driver, Snapshots, Trigger, load_trigger, trigger_name
 from simgit.gym.values import (
+    BOOLS,
     cast_for,
     keep_reset,
     keeper,
     needs_cast,
     plain_info,
+    plain_outcome,
     plain_type,
     thaw,
 )
@@ -40,8 +42,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Records an environment to a run of a repository, and changes nothing of what it does.
 
     Every reset and every step is a state. They are stored every so many states and seconds, at
-    ``flush`` and ``close``, and when the process ends. An exception in the environment marks the
-    run as failed, with everything before it stored; recording goes on with the next reset.
+    ``flush`` and ``close``, and when the process ends. An exception in the environment, or what has
+    no encoding, marks the run as failed, with everything before it stored; recording goes on with
+    the next reset, whose state has a message that says so.
     """
 
     is_observer = True
@@ -115,6 +118,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
         self._next = -1  # the first step has more to do
+        self._gap: str | None = None
 
     @classmethod
     def resume(
@@ -207,7 +211,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Step the environment and record the state that it led to; what it returns is passed on.
 
         Raises:
-            InvalidInput: the action, or what came of it, has no encoding.
+            InvalidInput: the action has no encoding, and the environment was not stepped; or what
+                came of it has none, and nothing is recorded until the next reset.
             Conflict: another writer moved the run; what is recorded goes to a run of its own.
         """
         kept = action if type(action) is self._action_type else self._keep_action(action)
@@ -219,6 +224,12 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             observation, reward, terminated, truncated, info = result
             if self._casts:
                 observation = self._cast(observation)
+            if (
+                type(truncated) is not bool
+                or type(terminated) is not bool
+                or (type(reward) is not float and type(reward) in BOOLS)
+            ):
+                reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
             self._append(
                 observation, kept, reward, terminated, truncated,
                 plain_info(info) if info else info,
@@ -241,7 +252,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._reopen()
         if self._unchecked and self._episodes:
             self._check_itself()
-        if self._catch_up is None:
+        if self._catch_up is None and self._gap is None:
             self._snapshots.before_reset(
                 self.env, self._count, self._episodes + 1, self._session.recorder
             )
@@ -251,7 +262,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             observation, info = result
             self._append(
                 self._cast(observation), info=plain_info(info), reset=kept,
-                attachments=self._attachments(),
+                attachments=self._attachments(), **self._after_gap(),
             )  # fmt: skip
         except BaseException as error:
             self._fail(error, kept)
@@ -269,8 +280,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Bind data to the newest state, in the transaction that stores it; data are copied.
 
         Raises:
-            InvalidInput: the name is not allowed, or the data have no encoding.
+            InvalidInput: the name is not allowed, the data have no encoding, or the newest state
+                is not recorded, because of an error before it.
         """
+        if self._gap is not None:
+            raise InvalidInput(f"there is no state to attach '{name}' to: {self._gap}", name=name)
         self._reopen()
         (self._catch_up or self._session.recorder).attach(name, data)
 
@@ -329,6 +343,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def _step_watched(self, action: Any, kept: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step where there is more to do: to go on after the end, to measure, to take snapshots."""
+        if self._gap is not None:
+            self._count -= 1
+            return self.env.step(action)
         self._reopen()
         try:
             start = _clock()
@@ -336,7 +353,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             seconds = _clock() - start
             observation, reward, terminated, truncated, info = result
             self._append(
-                self._cast(observation), kept, reward, terminated, truncated,
+                self._cast(observation), kept, *plain_outcome(reward, terminated, truncated),
                 plain_info(info) if info else info, attachments=self._attachments(),
             )  # fmt: skip
         except BaseException as error:
@@ -365,6 +382,14 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._first = False
         return self._session.first_attachments({"seed": seed_in_use(self.env)})
 
+    def _after_gap(self) -> dict[str, str]:
+        """Return what tells of states that were not recorded, and go on."""
+        gap, self._gap = self._gap, None
+        if gap is None or self._catch_up is not None:
+            return {}
+        self._snapshots.start_over()
+        return {"message": gap}
+
     def _check_itself(self) -> None:
         """Have the first episode executed again, if that takes no time to speak of."""
         self._unchecked = False
@@ -388,6 +413,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if isinstance(error, Divergence):
             return  # nothing was to be written
         self._next = -1
+        # where the environment is now follows from nothing that is recorded
+        self._gap = gap_after(error)
         self._session.fail(error, self.run, {"after": self._count, "given": kept})
 
     def _reopen(self) -> None:
@@ -395,6 +422,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not self._session.is_open:
             self._session.reopen()
             self._append = (self._catch_up or self._session.recorder).append
+            if self._catch_up is None:
+                self._count = self._session.newest()
 
 
 def _path(repo: Repository | str | Path) -> str:

@@ -13,8 +13,10 @@ SAMPLES: Final = 32
 """Steps that are timed at the beginning."""
 KEPT: Final = 8
 """Snapshots whose times are remembered."""
-NEAR: Final = 0.01
-"""Seconds of stepping for which no further snapshot is worth its bytes."""
+NEAR: Final = 0.025
+"""Seconds of executing again for which no further snapshot is worth its bytes."""
+COMPARING: Final = 15e-6
+"""Seconds that a step takes longer when it is executed again: it is read and compared."""
 NEVER: Final = 1 << 62
 
 
@@ -69,7 +71,7 @@ class Schedule:
         # one of the shorter ones: a busy machine makes others ten times as long
         snapshot = sorted(self._snapshots)[(len(self._snapshots) - 1) // 4]
         cost = STORING * snapshot * self.together
-        self.every = max(math.ceil(cost / (SHARE * step)), math.ceil(NEAR / step))
+        self.every = max(math.ceil(cost / (SHARE * step)), math.ceil(NEAR / (step + COMPARING)))
         self.early = math.ceil(0.9 * self.every)
 
     def plan(self, count: int) -> None:

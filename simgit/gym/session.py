@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, Storage
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, Storage, shown
 from simgit.gym.abandoned import abandon, settle
 from simgit.gym.provenance import Provenance
 from simgit.gym.selfcheck import self_check
 from simgit.gym.spec import compare_spaces
+from simgit.gym.specdiff import spec_difference, title
 from simgit.objects import Spec
 from simgit.repository import Repository
 from simgit.state import State
@@ -23,6 +24,7 @@ from simgit.writers import is_alive, this_writer
 SESSION: Final = "session"
 """The attachment of the first state that a new environment gave: where it came into being."""
 DIFF: Final = "code.diff"
+_GAP: Final = "simgit: nothing is recorded until the next reset"
 
 
 class Session:
@@ -65,8 +67,7 @@ class Session:
 
     def _handle(self) -> Repository:
         """Return a handle of its own: what it has is stored even after the user closed theirs."""
-        directory = self._given.directory
-        return self._given if directory is None else Repository.open(directory)
+        return self._given.again()
 
     def _close_handle(self) -> None:
         if self._repo is not self._given:
@@ -94,6 +95,12 @@ class Session:
     def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
         names = self._current()
         self.note(names if isinstance(names, str) else names[lane], metadata)
+
+    def newest(self, lane: int = 0) -> int:
+        """Return the step of the newest stored state of a lane, -1 if there is none."""
+        names = self._current()
+        step = self._repo.run(names if isinstance(names, str) else names[lane]).step
+        return -1 if step is None else step
 
     def flush(self) -> None:
         """Store what is buffered, durably.
@@ -182,6 +189,13 @@ def _is_crashing() -> bool:
     return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
+def gap_after(error: BaseException) -> str:
+    """Return the message of the first state after one that an error kept from being recorded."""
+    if _GAP not in getattr(error, "__notes__", ()):
+        error.add_note(_GAP)
+    return f"what came right before is not recorded, because of {type(error).__name__}"
+
+
 def _described(error: BaseException) -> dict[str, str]:
     kind = type(error)
     return {"type": f"{kind.__module__}.{kind.__qualname__}", "message": str(error)[:1000]}
@@ -242,7 +256,8 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     """Check that a run that is gone on with is of the same environment.
 
     Raises:
-        InvalidInput: it is of another one, or of other spaces, or of none at all.
+        InvalidInput: it is of another one or of none at all, of other spaces, or made with other
+            arguments or wrappers.
     """
     recorded = recorded_spec(repo, name)
     if recorded is None:
@@ -252,10 +267,17 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
                 name=name,
             )
         return
-    was, now = (_title(each["environment"]) for each in (recorded, spec))
+    was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
         raise InvalidInput(f"run '{name}' is of '{was}', not of '{now}': record to another run")
     compare_spaces(spec, recorded)
+    differs = spec_difference(recorded, spec)
+    if differs is not None:
+        raise InvalidInput(
+            f"run '{name}' is of another environment: {differs.what} was "
+            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run",
+            name=name,
+        )
 
 
 def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
@@ -274,7 +296,3 @@ def _root(repo: Repository, revision: str) -> State | None:
         return repo.state(f"{revision}@0")
     except NotFound:
         return None
-
-
-def _title(environment: Mapping[str, Any]) -> Any:
-    return environment.get("id") or environment["entry_point"]

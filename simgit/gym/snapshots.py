@@ -90,6 +90,10 @@ class Snapshots:
         self._note = note
         self._schedule.last = count
 
+    def start_over(self) -> None:
+        """Take one at the next episode's start: nothing leads there from those before."""
+        self._first = True
+
     def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
         """Take a snapshot of what the next reset starts from, where that is what is needed."""
         if self._is_on and self._where() == "end" and not self._first:

@@ -96,6 +96,26 @@ def plain_info(info: Any) -> Any:
     }
 
 
+def plain_outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[Any, Any, Any]:
+    """Return what a step led to with flags that are bools, and a reward that is none.
+
+    Gymnasium lets numbers, arrays of one element and None pass as flags, and a bool as a reward.
+    What is nothing of the kind is returned as it is.
+    """
+    reward = float(reward) if isinstance(reward, (bool, np.bool_)) else reward
+    return reward, _flag(terminated), _flag(truncated)
+
+
+def _flag(value: Any) -> Any:
+    if type(value) is bool:
+        return value
+    if is_arraylike(value):
+        array = np.asarray(value)
+        value = array.item() if array.size == 1 else value
+    return bool(value) if value is None or isinstance(value, (int, float)) else value
+
+
+BOOLS: Final = frozenset((bool, np.bool_))
 _PLAIN: Final = frozenset((int, float, bool, type(None)))
 _SCALARS: Final = (np.float64, np.int64, np.bool_)
 

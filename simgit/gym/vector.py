@@ -8,10 +8,12 @@ from time import perf_counter as _clock
 from typing import Any, Final, Self
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput
+from simgit.freeze import freeze
 from simgit.gym.abandoned import settle
 from simgit.gym.lanespec import describe_lanes
 from simgit.gym.remote import RemoteLane, parts_of, seed_of
@@ -19,11 +21,12 @@ from simgit.gym.restore import STEP_SECONDS, Trust
 from simgit.gym.revival import VECTOR, Mode, batched, lanes_of, make_lanes, put_back
 from simgit.gym.schedule import NEVER
 from simgit.gym.selfcheck import SECONDS
-from simgit.gym.session import Session, open_repository
+from simgit.gym.session import Session, gap_after, open_repository
 from simgit.gym.snapshots import Snapshots, checked_choice
-from simgit.gym.values import cast_for, keep_reset, keeper, plain_info
+from simgit.gym.values import cast_for, keep_reset, keeper, plain_info, plain_outcome
 from simgit.oid import Oid
 from simgit.repository import Repository
+from simgit.writing import freeze_flag, freeze_reward
 
 _FINAL: Final = ("final_obs", "final_info")
 
@@ -81,12 +84,17 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
             options=flush,
         )  # fmt: skip
+        self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
+        self._gaps: dict[int, str] = {}  # the lanes that are not recorded until their next reset
+        self._conflicts: list[Conflict] = []
         self._first = [True] * env.num_envs
         infos = [self._repo.run(name) for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
-        self._targets = [_LaneTarget(self._session, i) for i in range(env.num_envs)]
+        self._targets = [
+            _LaneTarget(self._session, i, self._conflicts) for i in range(env.num_envs)
+        ]
         for i, each in enumerate(self._snapshots):
             each.start(self._counts[i], self._session.noter(i))
         self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
@@ -149,8 +157,12 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
     # --- what a script meets ---
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step all lanes and record the states that this led to; see ``Recorder.step``."""
-        self._reopen()
+        """Step all lanes and record the states that this led to; see ``Recorder.step``.
+
+        Of a step either all lanes' states are recorded or none: after an error each lane is
+        recorded again from its next reset on.
+        """
+        settle()
         kept = list(map(self._keep_action, self._rows(self.action_space, actions)))
         start = _clock()
         try:
@@ -166,6 +178,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all lanes, or those of ``options["reset_mask"]``; see ``Recorder.reset``."""
+        settle()
         self._reopen()
         mask = None
         given = options
@@ -179,8 +192,10 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             result = self.env.reset(seed=seed, options=options)
             observations, infos = result
             rows = list(self._rows(self.observation_space, observations))
-            for i in lanes:
-                self._record_reset(i, rows[i], lane_info(infos, i), marks[i])
+            kept = [(self._keep(rows[i]), lane_info(infos, i)) for i in lanes]
+            for i, state in zip(lanes, kept, strict=True):
+                self._record_reset(i, *state, marks[i])
+            self._tell()
         except BaseException as error:
             self._fail(error)
             raise
@@ -189,6 +204,8 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def attach(self, lane: int, name: str, data: Any) -> None:
         """Bind data to the newest state of a lane; see ``Recorder.attach``."""
+        if lane in self._gaps:
+            raise InvalidInput(f"there is no state to attach '{name}' to: {self._gaps[lane]}")
         self._reopen()
         self._session.recorder.attach(lane, name, data)
 
@@ -253,28 +270,56 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
     # --- what is recorded ---
 
     def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
-        observations, rewards, terminations, truncations, infos = result
-        ended = np.logical_or(terminations, truncations)
-        rows = list(self._rows(self.observation_space, observations))
-        flags = terminations.tolist(), truncations.tolist()
-        for i, row in enumerate(rows):
-            if self._resets[i]:
-                self._record_reset(i, row, lane_info(infos, i), {})
-                continue
-            same_step = self._mode is AutoresetMode.SAME_STEP and ended[i]
-            if same_step:
-                last, info = infos["final_obs"][i], lane_info(infos.get("final_info", {}), i)
-            else:
-                last, info = row, lane_info(infos, i)
-            self._append(i, last, kept[i], rewards[i], flags[0][i], flags[1][i], info)
-            if self._counts[i] >= self._next[i] or ended[i]:
-                self._look(i, seconds, bool(ended[i]), same_step)
-            if same_step:
-                self._record_reset(i, row, lane_info(infos, i, _FINAL), {})
+        observations, *outcomes, infos = result
+        ended = np.logical_or(*outcomes[1:])
+        rows = self._rows(self.observation_space, observations)
+        lists = [np.asarray(each).tolist() for each in outcomes]
+        # all of them before any is appended: none is without the others
+        lanes = [
+            self._states(i, row, (kept[i], *outcome), infos, ended[i])
+            for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
+        ]
+        for i, (step, reset) in enumerate(lanes):
+            if step is not None:
+                self._append(i, *step)
+                if self._counts[i] >= self._next[i] or ended[i]:
+                    self._look(i, seconds, bool(ended[i]), reset is not None)
+            if reset is not None:
+                self._record_reset(i, *reset, {})
         self._resets = ended & (self._mode is AutoresetMode.NEXT_STEP)
+        self._tell()
+
+    def _states(
+        self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any
+    ) -> tuple[tuple[Any, ...] | None, tuple[Any, Any] | None]:
+        """Return what is recorded of a lane's step, and of the reset that came instead or after it.
+
+        Raises:
+            InvalidInput: something in it has no encoding.
+        """
+        if self._resets[i]:
+            return None, (self._keep(row), lane_info(infos, i))
+        is_followed = ended and self._mode is AutoresetMode.SAME_STEP
+        reset = (self._keep(row), lane_info(infos, i, _FINAL)) if is_followed else None
+        if i in self._gaps:
+            return None, reset
+        last = infos["final_obs"][i] if is_followed else row
+        info = lane_info(infos.get("final_info", {}) if is_followed else infos, i)
+        action, *outcome = fields
+        return (self._keep(last), action, *_outcome(*outcome), info), reset
+
+    def _keep(self, observation: Any) -> Any:
+        """Return what is recorded of an observation; InvalidInput if it has no encoding."""
+        value = self._cast(observation)
+        if type(value) is np.ndarray and value.dtype is self._dtype:
+            return value
+        return freeze(value, "observation")
 
     def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
-        self._append(i, row, info=info, reset=mark)
+        gap = self._gaps.pop(i, None)
+        if gap is not None:
+            self._snapshots[i].start_over()
+        self._append(i, row, info=info, reset=mark, message=gap)
         self._episodes[i] += 1
         if self._parts:
             self._snapshots[i].after_reset(
@@ -293,16 +338,19 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             snapshots.before_reset(part, self._counts[i], self._episodes[i] + 1, target)
         self._next[i] = snapshots.next
 
-    def _append(self, i: int, observation: Any, *fields: Any, **more: Any) -> None:
+    def _append(self, i: int, *fields: Any, **more: Any) -> None:
+        if not self._session.is_open:
+            self._reopen()
         attachments = None
         if self._first[i]:
             self._first[i] = False
             seed = seed_of(self._parts[i]) if self._parts else None
             attachments = self._session.first_attachments({"seed": seed})
         self._counts[i] += 1
-        self._session.recorder.append(
-            i, self._cast(observation), *fields, attachments=attachments, **more
-        )
+        try:
+            self._session.recorder.append(i, *fields, attachments=attachments, **more)
+        except Conflict as error:
+            self._conflicts.append(error)  # the state is kept; those of other lanes are to follow
 
     def _rows(self, space: Any, items: Any) -> Iterator[Any]:
         """Return what a batch holds for each lane."""
@@ -318,25 +366,57 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, Conflict):
+            self._gaps = dict.fromkeys(range(self.num_envs), gap_after(error))
             self._session.fail(error, self.runs[0], {})
 
+    def _tell(self) -> None:
+        """Raise a conflict that was met, now that all lanes' states are kept."""
+        if self._conflicts:
+            error = self._conflicts[0]
+            self._conflicts.clear()
+            raise error
+
     def _reopen(self) -> None:
-        settle()
         if not self._session.is_open:
             self._session.reopen()
+            self._counts = [self._session.newest(i) for i in range(self.num_envs)]
 
 
 class _LaneTarget:
     """Where the snapshots of one lane go."""
 
-    __slots__ = ("_lane", "_session")
+    __slots__ = ("_conflicts", "_lane", "_session")
 
-    def __init__(self, session: Session, lane: int) -> None:
+    def __init__(self, session: Session, lane: int, conflicts: list[Conflict]) -> None:
         self._session = session
         self._lane = lane
+        self._conflicts = conflicts
 
     def attach(self, name: str, data: Any) -> None:
-        self._session.recorder.attach(self._lane, name, data)
+        try:
+            self._session.recorder.attach(self._lane, name, data)
+        except Conflict as error:
+            self._conflicts.append(error)
+
+
+def _plain_dtype(space: Any) -> Any:
+    """Return the dtype of the arrays of a space, if those can be stored as they are."""
+    if not isinstance(space, (spaces.Box, spaces.MultiDiscrete)):
+        return None
+    dtype = space.dtype
+    return dtype if dtype is not None and dtype.isnative and dtype.itemsize <= 8 else None
+
+
+def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
+    """Return a step's reward and flags as they are stored; InvalidInput if they cannot be."""
+    if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
+        return reward, terminated, truncated
+    reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
+    return (
+        freeze_reward(reward),
+        freeze_flag(terminated, "terminated"),
+        freeze_flag(truncated, "truncated"),
+    )
 
 
 def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
@@ -357,6 +437,8 @@ def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -
 
     What has no mask is the lane's part of an array, or belongs to all lanes.
     """
+    if not infos:
+        return {}
     found = {}
     for key, values in infos.items():
         mask = infos.get(f"_{key}")

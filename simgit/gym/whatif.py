@@ -185,6 +185,7 @@ def execute(
 ) -> list[Continuation]:
     """Make continuations, in worker processes if there are several; return them in order."""
     tell = progress or (lambda done, total: None)
+    tell(0, len(jobs))
     trusted = is_trusted(trust)
     for state in dict.fromkeys(job.state for job in jobs):
         warn_of_changes(repo, Past(repo, state))  # once, and not in each worker

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import Manifest, containers_of, full_name, lookup
@@ -40,7 +42,7 @@ class Resources:
 def read_resources(manifest: Manifest) -> Resources:
     """Read a workload; NotFound if it has no container, InvalidInput for a bad quantity."""
     container = containers_of(manifest)[container_index(manifest)]
-    requests = lookup(container, ("resources", "requests")) or {}
+    requests = requests_of(container)
     return Resources(
         parse_quantity(requests.get("cpu", 0)).milli,
         parse_quantity(requests.get("memory", 0)).units,
@@ -57,6 +59,14 @@ def final_resources(trace: Trace, match: Match) -> Resources:
     if found is None:
         raise no_workload(trace, match)
     return read_resources(found)
+
+
+def requests_of(container: Manifest) -> Mapping[str, Any]:
+    """Return a container's requests, none if it has none; InvalidInput if they are not a map."""
+    found = lookup(container, ("resources", "requests"))
+    if found is not None and not isinstance(found, Mapping):
+        raise InvalidInput(f"expected a map of requests, found '{str(found)[:40]}'", value=found)
+    return found or {}
 
 
 def add_request(manifest: Manifest, resource: str, amount: str) -> Manifest:

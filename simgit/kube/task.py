@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -11,7 +12,7 @@ from simgit.kube.cluster import Selection
 from simgit.kube.manifest import Manifest, containers_of, full_name, gvk_of, lookup, name_of
 from simgit.kube.observe import VECTORS, check_target
 from simgit.kube.quantity import parse_quantity
-from simgit.kube.resources import read_resources
+from simgit.kube.resources import read_resources, requests_of
 from simgit.kube.reward import REWARDS
 from simgit.kube.simulation import Simulation
 from simgit.kube.trace import Trace
@@ -91,7 +92,7 @@ def _check(manifest: Manifest) -> None:
     if min(resources.cpu_m, resources.memory, resources.replicas) < 0:
         raise InvalidInput(f"negative request or replicas in '{full_name(manifest)}'")
     for container in containers_of(manifest):
-        for text in (lookup(container, ("resources", "requests")) or {}).values():
+        for text in requests_of(container).values():
             parse_quantity(text)
 
 
@@ -109,8 +110,8 @@ def selection(trace: Trace, match: Workload, simulation: Simulation) -> Selectio
 def _label(manifest: Manifest) -> tuple[str, str]:
     name = name_of(manifest)
     chosen: Any = lookup(manifest, ("spec", "selector", "matchLabels")) or {}
-    labels = lookup(manifest, ("spec", "template", "metadata", "labels")) or {}
-    if labels.get("app") == name or not chosen:
+    app = lookup(manifest, ("spec", "template", "metadata", "labels", "app"))
+    if app == name or not chosen or not isinstance(chosen, Mapping):
         return "app", name
     label = min(chosen)
     return label, str(chosen[label])
@@ -119,7 +120,7 @@ def _label(manifest: Manifest) -> tuple[str, str]:
 def written_requests(trace: Trace, match: Workload) -> dict[str, Any]:
     """Return cpu, memory and replicas of the workload as it is last applied, as it is written."""
     manifest = [each for each in trace.applied() if match(each)][-1]
-    requests = lookup(containers_of(manifest)[0], ("resources", "requests")) or {}
+    requests = requests_of(containers_of(manifest)[0])
     replicas = lookup(manifest, ("spec", "replicas"))
     return {
         "cpu": str(requests.get("cpu", "0")),

@@ -191,7 +191,13 @@ def check_json(value: Any, path: str, depth: int = 0) -> None:
         for i, item in enumerate(value):
             check_json(item, f"{path}[{i}]", depth + 1)
     elif not _is_number(value):
-        _fail(path, f"a value of type '{type(value).__name__}'")
+        _fail(path, _no_number(value))
+
+
+def _no_number(value: Any) -> str:
+    if isinstance(value, int):
+        return f"integer {str(value)[:40]} is out of range"
+    return f"a value of type '{type(value).__name__}'"
 
 
 def _is_number(value: Any) -> bool:

@@ -26,8 +26,9 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
             return trace_from_json(data, max_chars=max_bytes)
         return load_trace(data, max_bytes=max_bytes)
     except InvalidInput as error:
+        why = str(error).removeprefix("bad trace: ")
         raise InvalidInput(
-            f"cannot read '{name}': {error}", path=getattr(error, "path", "")
+            f"'{name}' is no valid trace: {why}", path=getattr(error, "path", "")
         ) from None
 
 
@@ -57,9 +58,13 @@ def encode_trace(trace: Trace, suffix: str) -> bytes:
 
 def write_trace_file(path: Path, trace: Trace) -> None:
     """Write a trace as its name's suffix says; the file appears, or is replaced, whole."""
+    content = encode_trace(trace, path.suffix)
+    if path.exists() and not path.is_file():  # a device or a pipe is never to be replaced
+        path.write_bytes(content)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(encode_trace(trace, path.suffix))
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

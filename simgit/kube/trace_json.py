@@ -51,8 +51,14 @@ def _parse(text: str | bytes) -> Any:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except InvalidInput:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _bad("nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise _bad(f"not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
         raise _bad(f"not JSON: {error}") from error
+    except ValueError as error:  # what Python says of a number with thousands of digits
+        raise _bad("a number has too many digits") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Final
 from simgit.errors import Full
 from simgit.journal import expire
 from simgit.maintenance.consolidation import Progress, consolidate, count_segments
-from simgit.maintenance.plan import DAY, Planner, Window
+from simgit.maintenance.plan import DAY, Planner, Window, forget_found
 from simgit.maintenance.retention import Rule, parse_rules, thinned
 from simgit.maintenance.sweep import Removed, Sweeper
 from simgit.odb import ObjectDatabase
 from simgit.oplog import OperationLog
+from simgit.pending import TABLE, Since
 from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs
 from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
@@ -114,6 +115,11 @@ def collect(
     sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
     with odb.read() as snapshot:
         thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
+    with odb.read() as snapshot:
+        known, found = _lost_before(sweeper, snapshot)
+    if known:
+        with odb.write() as txn:
+            forget_found(txn, known, found)
     with logged.write() as raw:
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
@@ -132,6 +138,7 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
     sweeper = Sweeper(apart, Planner(apart, refs), window(odb, options, clock))
     with odb.read() as snapshot:
         raw = Overlay(snapshot)
+        forget_found(raw, *_lost_before(sweeper, raw))
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
         txn = sweeper.tally(raw)
@@ -147,6 +154,16 @@ def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
         days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
         rewrite = get_setting(txn, GC_REWRITE)
     return Window(clock(), int(days * DAY), rewrite)
+
+
+def _lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
+    """Return what is known to be pending, and what is so before the logs expire.
+
+    What was brought back and is lost once more has its grace period once more: till now the logs
+    led to it.
+    """
+    known = dict(txn.scan(TABLE))
+    return known, sweeper.planner.pending(txn, sweeper.window) if known else {}
 
 
 def _rules(txn: ReadTxn, options: GcOptions) -> tuple[Rule, ...]:

@@ -42,12 +42,18 @@ class Window:
 
     def is_over(self, since: Since) -> bool:
         """Return whether something was pending for long enough."""
-        grace = max(self.grace, IN_FLIGHT) if since.in_flight else self.grace
-        return self.now - since.time >= grace
+        return not since.in_flight and self.now - since.time >= self.grace
 
     def end(self, since: Since) -> int:
-        """Return when it will have been."""
-        return since.time + (max(self.grace, IN_FLIGHT) if since.in_flight else self.grace)
+        """Return when it will have been, at the earliest."""
+        return since.time + self.grace + (IN_FLIGHT if since.in_flight else 0)
+
+    def seen(self, since: Since) -> Since:
+        """Return since when something is pending that is found so now."""
+        if since.in_flight and self.now - since.time >= IN_FLIGHT:
+            return Since(self.now)  # till now something may have referred to it
+        # a time in the future is that of a clock that was wrong
+        return since._replace(time=min(since.time, self.now))
 
 
 @dataclass
@@ -101,11 +107,8 @@ class Planner:
             Integrity: something that is needed is damaged.
         """
         kinds, ends = self.odb.loose_kinds(txn), line_ends(txn)
-        self.marker.ends = ends
-        places = root_places(self.refs, txn)
-        oids: list[bytes] = [*root_oids(self.refs, txn), *self.more_roots]
-        live = self.marker.mark(txn, kinds, places, oids)
-        plan = Plan(self._pending(txn, live, kinds, ends, window.now))
+        live, places, oids = self._live(txn, kinds, ends)
+        plan = Plan(self._pending(txn, live, kinds, ends, window))
         places += _staying(plan.pending, window, ends)
         waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
         oids += (key[1:] for key in waiting if key[:1] == pending.OBJECT)
@@ -118,6 +121,20 @@ class Planner:
         self._plan_objects(txn, plan, kinds, needed)
         self._plan_chunks(txn, plan, kinds, needed, window)
         return plan
+
+    def pending(self, txn: ReadTxn, window: Window) -> dict[bytes, Since]:
+        """Return what is unreachable, by its key in the table."""
+        kinds, ends = self.odb.loose_kinds(txn), line_ends(txn)
+        return self._pending(txn, self._live(txn, kinds, ends)[0], kinds, ends, window)
+
+    def _live(
+        self, txn: ReadTxn, kinds: dict[bytes, str], ends: dict[int, tuple[int, int]]
+    ) -> tuple[Marks, list[Location], list[bytes]]:
+        """Mark from the roots; return what they lead to, and them: states and objects."""
+        self.marker.ends = ends
+        places = root_places(self.refs, txn)
+        oids: list[bytes] = [*root_oids(self.refs, txn), *self.more_roots]
+        return self.marker.mark(txn, kinds, places, oids), places, oids
 
     def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:
         """Return the bytes of what some bindings lead to, and no attachment that is there does."""
@@ -148,10 +165,11 @@ class Planner:
         live: Marks,
         kinds: dict[bytes, str],
         ends: dict[int, tuple[int, int]],
-        now: int,
+        window: Window,
     ) -> dict[bytes, Since]:
         """Return what is unreachable; what was so before keeps its time."""
         found: dict[bytes, Since] = {}
+        now = window.now
         before = pending.entries(txn, pending.STATES)
         for line, (first, end) in ends.items():
             cut = live.reach.get(line, first - 1) + 1
@@ -165,8 +183,7 @@ class Planner:
         for name, since in pending.entries(txn, pending.CHUNK).items():
             if name not in needed:
                 found[pending.CHUNK + name] = since
-        # a time in the future is that of a clock that was wrong
-        return {key: Since(min(time, now), flying) for key, (time, flying) in found.items()}
+        return {key: window.seen(since) for key, since in found.items()}
 
     def _chunks_of(
         self, txn: ReadTxn, kinds: dict[bytes, str], oids: Iterable[bytes]
@@ -289,6 +306,22 @@ def _referring_first(links: dict[bytes, list[bytes]]) -> list[bytes]:
                 todo.append((oid, True))
                 todo += [(each, False) for each in links[oid] if each in links]
     return order[::-1]
+
+
+def forget_found(txn: WriteTxn, known: dict[bytes, bytes], found: dict[bytes, Since]) -> None:
+    """Take out of the table what is reachable again.
+
+    Args:
+        txn: a write transaction.
+        known: what the table said in the snapshot in which it was decided.
+        found: what was unreachable in it.
+    """
+    for key, value in known.items():
+        if key not in found and txn.get(pending.TABLE, key) == value:
+            txn.delete(pending.TABLE, key)
+    for key in found.keys() - known.keys():  # the rest of a line that is reachable in part
+        if key[:1] == pending.STATES and txn.get(pending.TABLE, key) is None:
+            pending.note(txn, key, found[key])
 
 
 def write_pending(txn: WriteTxn, found: dict[bytes, Since]) -> None:

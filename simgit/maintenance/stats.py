@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 
 from simgit import history, trees
+from simgit.codec import decode_name
+from simgit.errors import Integrity
 from simgit.objects import Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
@@ -166,19 +168,18 @@ class _Survey:
         for path, kind in schema.fields:
             column = self._columns[".".join(path)]
             if kind.code != ARRAY:
-                column.add(header.count, header.count * kind.width)
+                column.add(0, header.count * kind.width)
         raw = header.count * schema.fixed_size
-        needed = schema.variable or schema.arrays or self._sampled < _SAMPLES
-        for number in range(len(header.blocks)) if needed else ():
+        for number in range(len(header.blocks)):
             raw += self._block(self.odb.states.block(self.txn, header, number).rows)
         return raw
 
     def _block(self, rows: Rows) -> int:
-        """Count the arrays that rows name, and their variable bytes; return those."""
+        """Count the values that rows have, and their variable bytes; return those."""
         fields = rows.schema.fields
-        for index in rows.schema.arrays:
-            named = int(rowlib.presence(rows, index).sum())
-            self._columns[".".join(fields[index][0])].count += named
+        for index, (path, _) in enumerate(fields):
+            here = int(np.count_nonzero(rowlib.presence(rows, index)))
+            self._columns[".".join(path)].count += here
         raw = 0
         for index, items in zip(rows.schema.variable, rows.variable, strict=True):
             size = sum(4 + len(item) for item in items)
@@ -246,10 +247,11 @@ class _Survey:
         """Take in the attachments."""
         seen: set[bytes] = set()
         for key, value in self.txn.scan("attachments"):
-            part = self.found.attachments.setdefault(key[OID_SIZE:].decode(), Part())
+            part = self.found.attachments.setdefault(decode_name(key[OID_SIZE:]), Part())
             part.count += 1
             binding = self.odb.object(self.txn, value)
-            assert isinstance(binding, Binding)
+            if not isinstance(binding, Binding):
+                raise Integrity(f"an attachment leads to '{value.hex()}', which is no binding")
             for _, kind, oid in trees.walk(
                 self.odb, self.txn, binding.target_kind, binding.target, set()
             ):

@@ -3,7 +3,7 @@
 ``simgit.plot`` draws; here is where the numbers come from: runs of a repository, and clusters.
 """
 
-from simgit.pictures.agent import Thoughts, draw_policy, draw_values, thoughts
+from simgit.pictures.agent import Thoughts, draw_policy, draw_values, policy, thoughts
 from simgit.pictures.cluster import Sample, loop_usage, sample, trace_usage, usage
 from simgit.pictures.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
 from simgit.pictures.runs import (
@@ -20,5 +20,6 @@ from simgit.pictures.runs import (
 __all__ = [
     "MEASURES", "Episodes", "Node", "Sample", "Thoughts", "by_seed", "curves", "draw_policy",
     "draw_tree", "draw_values", "episode_title", "learning_curves", "loop_usage", "one_episode",
-    "pod_history_of", "pod_steps", "pods", "sample", "thoughts", "trace_usage", "tree", "usage",
+    "pod_history_of", "pod_steps", "pods", "policy", "sample", "thoughts", "trace_usage", "tree",
+    "usage",
 ]  # fmt: skip

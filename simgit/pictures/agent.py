@@ -40,6 +40,8 @@ class Thoughts:
     taken: Sequence[int | None]
     checkpoint: int
     """The step of the state that the agent's checkpoint is attached to."""
+    over: Sequence[bool] = ()
+    """Whether each state ended the episode, so that there is nothing to choose."""
 
 
 def thoughts(repo: Repository, revision: str, most: int = COLUMNS) -> Thoughts:
@@ -61,6 +63,7 @@ def thoughts(repo: Repository, revision: str, most: int = COLUMNS) -> Thoughts:
         _values(agent, seen[shown].astype(np.float32)),
         [_taken(part, int(i) + 1) for i in shown],
         step,
+        (part.terminations | part.truncations)[shown].tolist(),
     )
 
 
@@ -71,7 +74,7 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
         NotFound: there is none.
     """
     past = repo.trajectory(trajectory[-1].oid)
-    step = _newest(repo, past)
+    step = _newest(repo, past, trajectory.name)
     data = repo.attachment(past[step].oid, ATTACHMENT)
     count = int(data.get("actions", 0))
     named = environment(repo, trajectory).get("actions")
@@ -80,7 +83,7 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
     return agents.load(data, names), names, step
 
 
-def _newest(repo: Repository, past: Trajectory) -> int:
+def _newest(repo: Repository, past: Trajectory, name: str | None) -> int:
     """Return the last step with a checkpoint, looked for from the end in growing pieces."""
     stop, size = len(past), 64
     while stop > 0:
@@ -91,7 +94,7 @@ def _newest(repo: Repository, past: Trajectory) -> int:
                 if attachments.is_bound(txn, oids[i], ATTACHMENT):
                     return start + i
         stop, size = start, 2 * size
-    raise NotFound(f"no checkpoint of an agent is attached to '{past.name or 'these states'}'")
+    raise NotFound(f"no checkpoint of an agent is attached to '{name or 'these states'}'")
 
 
 def _values(agent: Any, observations: Any) -> Floats:
@@ -114,12 +117,28 @@ def draw_values(repo: Repository, revision: str, *, title: str = "") -> Drawing:
     label = title or f"{episode_title(part)}; agent of step {found.checkpoint}"
     steps = [str(step) for step in found.steps]
     return state_values(
-        found.values, found.actions, steps, chosen=found.taken, title=label, x_label="step"
-    )
+        found.values, found.actions, steps, chosen=found.taken, over=found.over, title=label,
+        x_label="step",
+    )  # fmt: skip
 
 
-def draw_policy(repo: Repository, revision: str, *, title: str = "") -> Drawing:
-    """Draw which action a SimKube agent prefers for each request of CPU and memory.
+@dataclass(frozen=True)
+class Policy:
+    """What a SimKube agent gives to actions for requests of a pod.
+
+    ``values`` has shape (memory, cpu, actions); ``cpu`` is in cores, ``memory`` in GiB.
+    """
+
+    name: str
+    cpu: Floats
+    memory: Floats
+    actions: Sequence[str]
+    values: Floats
+    checkpoint: int
+
+
+def policy(repo: Repository, revision: str) -> Policy:
+    """Return the values of actions for each request of CPU and memory.
 
     As many pods as are wanted exist, ready if one fits the largest node, pending if not.
 
@@ -137,8 +156,15 @@ def draw_policy(repo: Repository, revision: str, *, title: str = "") -> Drawing:
     asked = [Resources(round(c * 1000), round(g * GIB), target) for g in _GIBS for c in _CORES]
     grid = [vector(_pods(each, room), each, target) for each in asked]
     values = _values(agent, np.stack(grid)).reshape(len(_GIBS), len(_CORES), -1)
+    return Policy(part.name, _CORES, _GIBS, names, values, step)
+
+
+def draw_policy(repo: Repository, revision: str, *, title: str = "") -> Drawing:
+    """Draw which action a SimKube agent prefers for each request; see ``policy``."""
+    found = policy(repo, revision)
     return policy_map(
-        values, _CORES, _GIBS, names, title=title or f"{part.name}: policy at step {step}",
+        found.values, found.cpu, found.memory, found.actions,
+        title=title or f"{found.name}: policy at step {found.checkpoint}",
         x_label="CPU requested (cores)", y_label="memory requested (GiB)",
     )  # fmt: skip
 

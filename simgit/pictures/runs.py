@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Final, Literal
@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from simgit.errors import InvalidInput
+from simgit.oid import Oid
 from simgit.plot import Band, Branch, Curve, Drawing, band, learning_curve, run_tree, smooth
 from simgit.plot.curves import Floats
 from simgit.repository import Repository
@@ -48,8 +49,15 @@ def learning_curves(
     for measure in measures:
         found = curves(repo, runs, measure, x=x)
         series[MEASURES[measure]] = by_seed(repo, found, window) if bands else found
-    title = title or " and ".join(_NAMES[measure] for measure in measures) + " of episodes"
+    title = title or _title(series, measures)
     return learning_curve(series, title=title, x_label=_X[x], window=window)
+
+
+def _title(series: Mapping[str, Sequence[Curve | Band]], measures: Sequence[Measure]) -> str:
+    """Return what is shown, and of which run if there is no legend to say it."""
+    shown = " and ".join(_NAMES[measure] for measure in measures) + " of episodes"
+    first, *others = next(iter(series.values()))
+    return shown if others or isinstance(first, Band) else f"{first.label}: {shown.lower()}"
 
 
 def curves(
@@ -163,23 +171,39 @@ class Node:
     start: int
     last: tuple[bool, ...]
     """For each level above and its own, whether it is the last child there."""
+    parent: str | None = None
+    """The run above it."""
 
 
 def tree(repo: Repository) -> list[Node]:
-    """Return the runs, each followed by those that were branched off it, by step and name."""
+    """Return the runs, each followed by those that were branched off it, by step and name.
+
+    A run that was branched from a state by its oid is below the run that recorded the state.
+    """
     infos = {info.name: info for info in repo.runs()}
     starts = {
         name: repo.state(info.branch_point).step if info.branch_point else 0
         for name, info in infos.items()
     }
+    owners = {
+        point: _owner(repo, infos, starts, point)
+        for point in {info.branch_point for info in infos.values() if info.parent is None}
+        if point is not None
+    }
+
+    def above(name: str) -> str | None:
+        info = infos[name]
+        if info.parent is None and info.branch_point is not None:
+            return owners[info.branch_point]
+        return info.parent if info.parent in infos else None
+
     children: dict[str | None, list[str]] = {}
     for name in sorted(infos, key=lambda name: (starts[name], name)):
-        parent = infos[name].parent
-        children.setdefault(parent if parent in infos else None, []).append(name)
+        children.setdefault(above(name), []).append(name)
     nodes: list[Node] = []
 
     def visit(name: str, last: tuple[bool, ...]) -> None:
-        nodes.append(Node(infos[name], len(last), starts[name], last))
+        nodes.append(Node(infos[name], len(last), starts[name], last, above(name)))
         below = children.get(name, [])
         for child in below:
             visit(child, (*last, child == below[-1]))
@@ -187,6 +211,18 @@ def tree(repo: Repository) -> list[Node]:
     for root in children.get(None, []):
         visit(root, ())
     return nodes
+
+
+def _owner(
+    repo: Repository, infos: Mapping[str, RunInfo], starts: Mapping[str, int], point: Oid
+) -> str | None:
+    """Return the first run of those that have a state, but not from where they were branched."""
+    step = repo.state(point).step
+    found = [
+        infos[name] for name in repo.contains(point)
+        if infos[name].branch_point is None or starts[name] < step
+    ]  # fmt: skip
+    return min(found, key=lambda info: info.created).name if found else None
 
 
 def draw_tree(repo: Repository, *, title: str = "Runs") -> Drawing:
@@ -201,7 +237,7 @@ def draw_tree(repo: Repository, *, title: str = "Runs") -> Drawing:
         raise InvalidInput("there is no run to draw")
     return run_tree(
         [
-            Branch(n.info.name, n.start, n.info.step or 0, n.info.parent,
+            Branch(n.info.name, n.start, n.info.step or 0, n.parent,
                    f"return {n.info.return_:.6g}")
             for n in nodes
         ],

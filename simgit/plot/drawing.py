@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
@@ -22,6 +23,8 @@ LINES: Final = ("-", "--", "-.", ":")
 INK: Final = "#333333"
 FAINT: Final = "#dddddd"
 _DPI: Final = 150
+_LETTER: Final = 0.11
+"""About how wide a letter of a title is, in inches."""
 _STYLE: Final[dict[str, Any]] = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelcolor": INK,
@@ -127,6 +130,13 @@ def color(index: int) -> str:
 def line_style(index: int) -> str:
     """Return the style of the index-th curve: another one when the colours begin again."""
     return LINES[index // len(PALETTE) % len(LINES)]
+
+
+def headline(drawing: Drawing, title: str) -> None:
+    """Put a title above everything, from the left edge on, on as many lines as it needs."""
+    columns = int(drawing.figure.get_figwidth() / _LETTER)
+    text = "\n".join(textwrap.wrap(title, columns))
+    drawing.figure.suptitle(text, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
 
 
 def whole_numbers(axis: Any) -> None:

@@ -33,10 +33,13 @@ class Usage:
 
 
 @styled
-def occupancy(usage: Usage, *, title: str = "", x_label: str = "time (s)") -> Drawing:
+def occupancy(
+    usage: Usage, *, title: str = "", x_label: str = "time (s)", steps: bool = False
+) -> Drawing:
     """Draw a map of nodes over time for each resource, and the pods below.
 
-    A value holds from its time to the next one.
+    A value holds from its time to the next one. If times are ``steps``, each is drawn around its
+    own: from half a step before it.
 
     Raises:
         InvalidInput: there are no times.
@@ -47,7 +50,7 @@ def occupancy(usage: Usage, *, title: str = "", x_label: str = "time (s)") -> Dr
     rows = len(usage.used)
     each = 0.7 + 0.22 * min(len(usage.nodes), _NAMED)
     drawing, axes = panels(rows + 1, height=rows * each + 2.6, ratios=[*[each] * rows, 1.7])
-    edges = _edges(usage.times)
+    edges = np.append(usage.times, usage.times[-1] + 1) - 0.5 if steps else _edges(usage.times)
     for axis, (resource, used) in zip(axes, usage.used.items(), strict=False):
         image = _map(axis, edges, used, usage.nodes, resource)
     bar = drawing.figure.colorbar(image, ax=axes[:rows], fraction=0.03, pad=0.01)

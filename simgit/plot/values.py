@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from simgit.errors import InvalidInput
 from simgit.plot.curves import Floats
-from simgit.plot.drawing import PALETTE, Drawing, blank, matplotlib, panels, styled
+from simgit.plot.drawing import PALETTE, Drawing, blank, headline, matplotlib, panels, styled
 
 _WRITTEN: Final = 16
 """So many columns at most have their numbers written in."""
@@ -23,12 +23,14 @@ def state_values(
     states: Sequence[str],
     *,
     chosen: Sequence[int | None] = (),
+    over: Sequence[bool] = (),
     title: str = "",
     x_label: str = "state",
 ) -> Drawing:
     """Draw a table of values, shape (states, actions): a column a state, a row an action.
 
-    The action of the greatest value has a ring, the one that was ``chosen`` a dot.
+    The action of the greatest value has a frame, the one that was ``chosen`` a dot; states that
+    are ``over`` have neither: nothing is to be chosen there.
 
     Raises:
         InvalidInput: the shape does not fit the names, or there are no states.
@@ -40,19 +42,19 @@ def state_values(
             f"values of shape {table.shape} are no {len(states)} states × {len(actions)} actions"
         )
     width = float(np.clip(2.6 + 0.55 * len(states), 5.0, 11.0))
-    drawing, (axis,) = panels(1, width=width, height=1.5 + 0.36 * len(actions))
+    drawing, (axis,) = panels(1, width=width, height=1.7 + 0.36 * len(actions))
     image = axis.imshow(table.T, aspect="auto", cmap="cividis")
     axis.grid(False)
     axis.set_yticks(range(len(actions)), actions)
     axis.tick_params(axis="y", length=0)
     _state_ticks(axis, states)
-    _marks(drawing, axis, table, chosen)
+    _marks(drawing, axis, table, chosen, over)
     if len(states) <= _WRITTEN:
         _numbers(axis, table)
     bar = drawing.figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02)
     bar.set_label("value")
     bar.outline.set_visible(False)
-    axis.set_title(title)
+    headline(drawing, title)
     axis.set_xlabel(x_label)
     return drawing
 
@@ -62,12 +64,19 @@ def _state_ticks(axis: Any, states: Sequence[str]) -> None:
     axis.set_xticks(range(0, len(states), every), states[::every])
 
 
-def _marks(drawing: Drawing, axis: Any, table: Floats, chosen: Sequence[int | None]) -> None:
+def _marks(
+    drawing: Drawing,
+    axis: Any,
+    table: Floats,
+    chosen: Sequence[int | None],
+    over: Sequence[bool],
+) -> None:
     from matplotlib.patches import Rectangle
 
     frame: dict[str, Any] = {"fill": False, "edgecolor": PALETTE[1], "linewidth": 2.2}
     for state, action in enumerate(table.argmax(axis=1)):
-        axis.add_patch(Rectangle((state - 0.5, action - 0.5), 1, 1, **frame))
+        if not (over and over[state]):
+            axis.add_patch(Rectangle((state - 0.5, action - 0.5), 1, 1, **frame))
     handles = [Rectangle((0, 0), 1, 1, label="greatest value", **frame)]
     taken = [(i, action) for i, action in enumerate(chosen) if action is not None]
     if taken:
@@ -122,7 +131,7 @@ def policy_map(
         each.grid(False)
         each.set_xlabel(x_label)
     left.set_ylabel(y_label)
-    drawing.figure.suptitle(title, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
+    headline(drawing, title)
     return drawing
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from simgit.errors import AlreadyExists, NotFound, SimgitError, Storage
+from simgit.errors import AlreadyExists, NotFound, SimgitError, Storage, reason
 from simgit.failpoints import fail_point
 from simgit.journal import Journal, JournalTxn
 from simgit.layout import (
@@ -79,7 +79,7 @@ class RepositoryBase:
         try:
             make_directories(directory)
         except OSError as error:
-            raise Storage(f"cannot create '{directory}': {error.strerror}") from None
+            raise Storage(f"cannot create '{directory}': {reason(error)}") from None
         try:
             storage = LmdbStorage.create(directory)
         except AlreadyExists:
@@ -128,6 +128,18 @@ class RepositoryBase:
         directory = repository_directory(Path(path).resolve())
         check_format(directory)
         return cls(LmdbStorage.open(directory, read_only=read_only), directory)
+
+    def again(self) -> Self:
+        """Open the repository once more; what both write under a command is one operation.
+
+        The other handle stays open when this one is closed. In memory there is but this one.
+        """
+        if self.directory is None:
+            return self
+        other = self.open(self.directory)
+        if self._command is not None:
+            other._command = self._command.on(other._storage)
+        return other
 
     @classmethod
     def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
@@ -273,6 +285,8 @@ class RepositoryBase:
         head = self.refs.head(txn)
         if isinstance(head, Oid):
             raise NotFound("HEAD is detached: name a run")
+        if not self.refs.has_run(txn, head):
+            raise NotFound(f"HEAD points at run '{head}', which has no states yet", name=head)
         return head
 
     @property

@@ -126,12 +126,12 @@ class LogOperations(CheckoutOperations):
         with self._read() as txn:
             first, head = plan(txn), self.refs.head_oid(txn)
             then = self._undo.head_oid(txn, first)
-        if first.files:
-            self._switch_files(head, then)
         with self._write(command, number, reverts=reverts, files=first.files) as txn:
             if first.files and self.refs.head_oid(txn) != head:
                 raise Conflict(f"{first.what}: HEAD moved since it was read")
             txn.moves += self._undo.carry_out(txn, plan(txn))
+            if first.files:  # last: what is refused must leave them alone
+                self._switch_files(head, then)
 
     # --- as it was ---
 

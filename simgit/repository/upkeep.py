@@ -115,7 +115,8 @@ class UpkeepOperations(RepositoryBase):
     def repair(self, source: RepositoryBase | None = None) -> Repaired:
         """Repair what can be repaired; nothing is deleted.
 
-        The index, counters and names are derived again. What is damaged is fetched from
+        The index, counters, names and records of lines are derived again. Refs that cannot be read
+        are taken back from the operation log or their reflogs. What is damaged is fetched from
         ``source``, if that has it. Runs whose states cannot be had back go on from the last good
         one; what they pointed at stays in their reflog.
 

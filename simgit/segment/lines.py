@@ -69,7 +69,7 @@ def decode_line(line: int, value: bytes) -> Line:
     """Return a line.
 
     Raises:
-        Integrity: its checksum does not match.
+        Integrity: its checksum does not match, or it does not lead to older lines only.
     """
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
@@ -78,6 +78,11 @@ def decode_line(line: int, value: bytes) -> Line:
     oids = [body[i : i + OID_SIZE] for i in range(_FIXED.size, len(body), OID_SIZE)]
     if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE or flags > 3:
         raise Integrity(f"line {line} is damaged")
+    if (above == NOWHERE) != (count == 0):
+        raise Integrity(f"line {line} is damaged: it has a parent or an origin, not both")
+    # so that every walk ends
+    if any(number >= line and number != NOWHERE for number in (above, jump)):
+        raise Integrity(f"line {line} is damaged: it leads to one that is not older")
     parents, origin = (tuple(oids), b"") if count else ((), oids[0])
     return Line(
         line, step, generation, above, fork, jump, depth, record, bool(flags & 1), parents, origin,

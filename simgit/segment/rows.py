@@ -142,9 +142,23 @@ def column(rows: Rows, index: int) -> Any:
 
 
 def _decode_variable(rows: Rows, index: int, kind: FieldType) -> list[Any]:
+    return list(_items(rows, index, kind))
+
+
+def check_column(rows: Rows, index: int) -> None:
+    """Decode a field of variable width row by row, and keep nothing.
+
+    Raises:
+        Integrity: a value or string cannot be read.
+    """
+    for _ in _items(rows, index, rows.schema.fields[index][1]):
+        pass
+
+
+def _items(rows: Rows, index: int, kind: FieldType) -> Iterator[Any]:
     here = presence(rows, index).tolist()
     encoded = rows.variable[rows.schema.variable.index(index)]
-    return [_decode_item(kind, e) if p else None for p, e in zip(here, encoded, strict=True)]
+    return (_decode_item(kind, e) if p else None for p, e in zip(here, encoded, strict=True))
 
 
 def _decode_item(kind: FieldType, data: bytes) -> Any:

@@ -22,6 +22,11 @@ def sync_names(directory: Path) -> None:
         sync(directory)
 
 
+def is_special(path: Path) -> bool:
+    """Return whether a name is that of a device, a pipe or a socket: never to be replaced."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def write(path: Path, data: bytes) -> None:
     """Write a file: after a crash it has all of the data, or is as it was."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")

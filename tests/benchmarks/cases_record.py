@@ -275,7 +275,7 @@ def _(bench: Bench) -> float:
         subject.record(path, given)
         with repository.open(path) as repo:
             repo.gc()
-        return disk(path) / len(given)
+        return subject.stored(path) / len(given)
 
 
 @size.side("git", repeat=1)

@@ -43,6 +43,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}
 
 
+def stored(path: Path) -> int:
+    """Return the bytes that a repository occupies, without what it reserves for a full disk."""
+    reserve = path / ".simgit" / "reserve"
+    return disk(path) - (disk(reserve) if reserve.exists() else 0)
+
+
 def feed(append: Callable[..., object], rows: Iterable[generate.Row]) -> None:
     """Hand states to a recorder one by one, as a loop around an environment would."""
     for observation, action, reward, terminated, truncated, reset in rows:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import Call
 
 from simgit.cli.app import Command
 from simgit.cli.docs import reference
@@ -33,7 +34,7 @@ def test_every_command_has_help_an_example_and_json(name: str, command: click.Co
     assert f"simgit {name}" in command.example
     assert "--json" in [opt for param in command.params for opt in param.opts]
     options = [param for param in command.params if isinstance(param, click.Option)]
-    assert all(option.help for option in options)
+    assert all(option.help or option.hidden for option in options)
 
 
 def test_every_command_is_listed_in_one_section() -> None:
@@ -52,3 +53,10 @@ def test_help_fits_in_eighty_columns(run) -> None:
         text = run(*args, "--help").out
         assert max(map(len, text.splitlines())) <= 80, args
         assert "Example:" in text or not args
+
+
+@pytest.mark.parametrize("group", ["trace", "bundle", "op", "kube", "run"])
+def test_the_commands_of_a_group_are_described_whole(group: str, run: Call) -> None:
+    lines = run(group, "--help").lines
+    listed = "\n".join(lines[lines.index("Commands:") :])
+    assert "..." not in listed and max(map(len, lines)) <= 80

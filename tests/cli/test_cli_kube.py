@@ -30,7 +30,7 @@ def recorded(run, directory: Path) -> Path:
 
 
 def test_pods_of_any_step_say_where_they_are_or_why_not(run, recorded: Path) -> None:
-    waiting = run("kube", "pods", "main@1", "--json").json
+    waiting = run("kube", "pods", "main@1", "--json").records
     assert [pod["phase"] for pod in waiting] == ["Pending"] * 4
     assert waiting[0]["message"].startswith("0/3 nodes are available: 3 Insufficient cpu.")
     lines = run("kube", "pods").lines
@@ -50,14 +50,14 @@ def test_pods_of_any_step_say_where_they_are_or_why_not(run, recorded: Path) -> 
 def test_nodes_show_what_is_taken(run, recorded: Path) -> None:
     lines = [line.split() for line in run("kube", "nodes").lines]
     assert lines[1] == ["node1", "yes", "16/16", "100", "%", "2Gi/32Gi", "6", "%", "1/110"]
-    assert run("kube", "nodes", "main@0", "--json").json[0]["used"]["pods"] == 0
+    assert run("kube", "nodes", "main@0", "--json").records[0]["used"]["pods"] == 0
 
 
 def test_events_of_one_object(run, recorded: Path) -> None:
     assert run("kube", "events", "main@3", "--object", "web").lines[1].split()[:4] == [
         "0", "s", "Deployment", "virtual-default/web",
     ]  # fmt: skip
-    reasons = {row["reason"] for row in run("kube", "events", "--json").json}
+    reasons = {row["reason"] for row in run("kube", "events", "--json").records}
     assert reasons == {"ScalingReplicaSet", "Scheduled", "FailedScheduling"}
 
 
@@ -75,8 +75,8 @@ def test_the_trace_of_a_step_is_shown_as_an_edit_and_written_whole(run, recorded
 def test_a_trace_file_needs_no_repository(run, directory: Path) -> None:
     write_trace_file(directory / "a.sktrace", generate("replicas-over").trace)
     assert len(run("kube", "pods", "--trace", "a.sktrace").lines) == 6
-    assert len(run("kube", "nodes", "--trace", "a.sktrace", "--nodes", 7, "--json").json) == 7
-    events = run("kube", "events", "--trace", "a.sktrace", "--until", 0, "--json").json
+    assert len(run("kube", "nodes", "--trace", "a.sktrace", "--nodes", 7, "--json").records) == 7
+    events = run("kube", "events", "--trace", "a.sktrace", "--until", 0, "--json").records
     assert events == []
 
 

@@ -40,7 +40,7 @@ def test_a_lost_attachment_is_bound_again(repo: Call) -> None:
     repo("attach", "main@1", "note", "@note.json")
     repo("attachments", "main@1", "note", "--delete")
     repo("gc", "--expire", "now")  # the operation log leads to it: 'undo' would bring it back
-    [lost] = [each for each in repo("gc", "--list-unreachable", "--json").json if each["name"]]
+    [lost] = [each for each in repo("gc", "--list-unreachable", "--json").records if each["name"]]
     assert (lost["kind"], lost["name"]) == ("binding", "note")
     assert repo("gc", "--restore", lost["oid"][:12]).out.startswith("bound to ")
     assert repo("attachments", "main@1", "note", "--json").json["data"] == {"score": 3}
@@ -93,8 +93,46 @@ def test_fsck_says_what_repairs_the_damage_and_repair_does(repo: Call, directory
 
 def test_parts_of_a_check_and_their_errors(repo: Call) -> None:
     assert repo("fsck", "--sample", "1/7", "--max-seconds", 60).out.endswith("all good\n")
-    assert "time was over" in repo("fsck", "--max-seconds", 0).out
+    assert "time was over" in repo("fsck", "--max-seconds", 1e-9).out
     for text in ("8/7", "0/7"):
         assert "there is no part" in repo("fsck", "--sample", text, code=128).err
     assert "is no part of a whole" in repo("fsck", "--sample", "third", code=2).err
     assert "--from needs --repair" in repo("fsck", "--from", ".", code=2).err
+    for text in ("0", "-1", "nan"):
+        assert "greater than 0" in repo("fsck", f"--max-seconds={text}", code=2).err
+    for option in ("--sample=1/7", "--max-seconds=9"):
+        assert "cannot be used together" in repo("fsck", "--repair", option, code=2).err
+
+
+def test_json_of_a_gc_names_what_went(repo) -> None:
+    repo("commit", "-r", 1, "--run", "gone", "-m", "first\nsecond")
+    repo("branch", "-D", "gone")
+    removed = repo("gc", "--grace", "now", "--expire", "now", "--json").json["removed"]
+    assert removed["states"] == 1 and removed["bytes"] > 0
+    gone = [size for table, size in removed["tables"].items() if table not in ("pending", "meta")]
+    assert sum(gone) == removed["bytes"]
+    assert all(name.isidentifier() for name in [*removed["tables"], *removed["objects"]])
+
+
+def test_stats_count_the_values_that_are_there(repo) -> None:
+    columns = repo("stats", "--json").json["columns"]
+    found = {name: part["count"] for name, part in columns.items()}
+    assert found["message"] == 1 and found["observation"] == 3 and found["reward"] == 2
+    assert " 1 bytes" not in repo("stats", "--all").out
+
+
+def test_stats_fit_the_terminal_whatever_columns_are_called(repo) -> None:
+    repo("commit", "-r", 1, "--info", '{"%s": 1}' % ("edit.spec.template." * 6))
+    lines = repo("stats", "--all").lines
+    assert max(map(len, lines)) <= 80 and any("…" in line and "info" in line for line in lines)
+
+
+def test_what_is_never_of_the_past_refuses_at_op(repo: Call) -> None:
+    for words in (
+        ["fsck"], ["gc"], ["gc", "-n"], ["clone", ".", "x"], ["init", "x"], ["import", "x"],
+        ["trust"],
+    ):  # fmt: skip
+        said = repo("--at-op", "1", *words, code=2).err
+        assert f"--at-op cannot be used with '{words[0]}'" in said
+    assert not Path("x").exists()
+    repo("--at-op", "1", "log")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,33 @@ def test_a_command_with_several_steps_is_undone_at_once(repo: Call) -> None:
     repo("branch", "-d", "a", "b", "c")
     repo("undo")
     assert [line.split()[0] for line in repo("branch").lines] == ["a", "b", "c", "*"]
+
+
+def test_what_was_recorded_by_a_command_is_one_operation(repo: Call) -> None:
+    """Recorders of environments write through a handle of their own."""
+    pytest.importorskip("gymnasium")
+    before = repo("op", "log", "--json").records
+    words = ("record", "FrozenLake-v1", "--steps", "30", "--run", "lake", "--seed", "0")
+    repo(*words)
+    repo("train", "--trace", "cpu-slight", "--agent", "greedy", "--episodes", "2", "--run", "t")
+    repo("branch", "u", "t@ep1")
+    repo("train", "--resume", "--run", "u")
+    shown = [line.split("  ", 2)[2] for line in repo("op", "log").lines[: -len(before)]]
+    assert len(shown) == 4 and shown[3] == " ".join(words) and shown[0] == "train --resume --run u"
+    assert "last by operation" in repo("undo", len(before) + 3, code=128).err
+    for name in ("u", "u", "t", "lake"):
+        assert name in repo("branch").out.split()
+        repo("undo")
+    assert not {"u", "t", "lake"} & set(repo("branch").out.split())
+
+
+def test_what_a_program_did_has_to_be_named(run: Call, directory: Path) -> None:
+    code = "import simgit; simgit.Repository.init('.').commit(1)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
+    hint = "fatal: nothing to undo: name what a program did, as in 'simgit undo 1'\n"
+    assert run("undo", code=128).err == hint
+    assert run("undo", "1").lines[0].startswith("undone: 1 commit")
 
 
 def test_a_command_that_fails_in_the_middle_does_nothing(repo: Call) -> None:
@@ -185,3 +215,10 @@ def test_files_follow_an_undone_checkout_and_stay_with_an_undone_commit(
 def test_help_is_there(repo: Call, words: tuple[str, ...]) -> None:
     result = repo(*words, code=None)
     assert "Usage:" in result.out + result.err
+
+
+def test_lists_show_the_first_line_of_a_message(repo) -> None:
+    repo("commit", "-r", 1, "-m", "first\nsecond")
+    for command in (("op", "log", "-n", 1), ("op", "show"), ("reflog", "-n", 1), ("undo",)):
+        found = repo(*command).out
+        assert "first" in found and "second" not in found, command

@@ -33,7 +33,7 @@ def test_one_run_is_a_chart(repo) -> None:
     lines = repo("plot", "--kind", "lengths").lines
     assert lines[0] == "main  lengths of 3 episodes" and len(lines) == 10
     assert lines[1] == "8 ┤  █" and lines[8] == "3 ┤▁██"
-    assert lines[9] == "first 3, best 8, last 3: 5.33333 on average"
+    assert lines[9] == "first 3, shortest 3, longest 8, last 3: 5.33333 on average"
 
 
 def test_several_runs_are_a_line_each_on_one_scale(repo) -> None:
@@ -42,6 +42,13 @@ def test_several_runs_are_a_line_each_on_one_scale(repo) -> None:
     assert lines[1].split() == ["main", "▁▂▅", "3", "4", "2.66667"]
     assert lines[2].split() == ["try", "▁▂█", "3", "6.5", "3.5"]
     assert lines[3] == "▁ is 1.5, █ is 6.5"
+
+
+def test_of_lengths_nobody_knows_which_is_best(repo) -> None:
+    lines = repo("plot", "main", "try", "--kind", "lengths").lines
+    assert lines[0].split()[2:5] == ["episodes", "shortest", "longest"]
+    assert [line.split()[3:5] for line in lines[1:3]] == [["3", "8"], ["3", "13"]]
+    assert max(map(len, lines)) <= 80
 
 
 def test_json_has_the_points(repo) -> None:

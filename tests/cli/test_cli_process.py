@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from simgit import Repository
+from simgit.cli.root import guarded
 
 HEAVY = ("rich", "torch", "gymnasium", "matplotlib", "kubernetes", "pandas")
 
@@ -189,7 +190,7 @@ def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment)
         [sys.executable, "-c", BLOCKED.format("simgit.maintenance"), "gc"],
         capture_output=True, text=True, env=environment, timeout=60, check=False,
     )  # fmt: skip
-    assert found.returncode == 1 and "Traceback" in found.stderr
+    assert found.returncode == 128 and "internal error: ModuleNotFoundError" in found.stderr
 
 
 def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> None:
@@ -206,3 +207,14 @@ def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> 
         assert shown in found.stdout.decode("latin-1")
     found = process("log", "--json", PYTHONIOENCODING="ascii")
     assert found.records[0]["message"] == "größer → 🙂"
+
+
+def test_a_defect_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def call() -> None:
+        raise ZeroDivisionError("of a kind")
+
+    assert guarded(call) == 128
+    said = "fatal: internal error: ZeroDivisionError: of a kind (--debug shows where)\n"
+    assert capsys.readouterr().err == said
+    assert guarded(call, debug=True) == 128
+    assert "Traceback" in capsys.readouterr().err

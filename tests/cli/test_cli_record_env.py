@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,7 +54,7 @@ def test_arguments_snapshots_and_policies_can_be_chosen(
     monkeypatch.syspath_prepend(str(repo))
     run(
         "record", "CartPole-v1", "--steps", 30, "--policy", "my_policy:left", "--snapshots", 10,
-        "--kwargs", "sutton_barto_reward=true", "--no-provenance",
+        "--env-set", "sutton_barto_reward=true", "--no-provenance",
     )  # fmt: skip
     with Repository.open(repo) as opened:
         trajectory = opened["main"]
@@ -86,3 +90,31 @@ def test_a_run_of_another_environment_is_left_alone(repo: Path, run: Call) -> No
     run("record", "CartPole-v1", "--steps", 5)
     err = run("record", "Acrobot-v1", "--steps", 5, code=128).err
     assert "run 'main' is of 'CartPole-v1', not of 'Acrobot-v1'" in err
+
+
+def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, process) -> None:
+    process("init")
+    with subprocess.Popen(
+        [sys.executable, "-m", "simgit", "record", "CartPole-v1", "--steps", "100000000",
+         "--run", "x", "--env-set", "sutton_barto_reward=true"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
+    ) as child:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not process("branch", "--json").out and time.monotonic() < deadline:
+            time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        err = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    info = process("run", "show", "x", "--json").json
+    assert info["step"] > 0
+    assert err.splitlines()[-1] == (
+        f"interrupted: {info['step'] + 1} states stored on run 'x'; go on with: "
+        "simgit record CartPole-v1 --env-set=sutton_barto_reward=true --run x"
+    )
+
+
+def test_what_says_an_argument_has_one_name(run) -> None:
+    for command in ("record", "doctor", "train", "evaluate"):
+        shown = run(command, "--help").out
+        assert "--env-set KEY=VALUE" in shown and "--kwargs" not in shown
+    assert "unexpected keyword" in run("doctor", "CartPole-v1", "--set", "wheels=4", code=128).err

@@ -81,7 +81,7 @@ def test_trust_is_given_listed_and_revoked(recorded: Path, run: Call) -> None:
     assert run("trust").lines == [f"'{recorded}' is now trusted"]
     assert run("trust").lines == [f"'{recorded}' is already trusted"]
     assert run("trust", "--list").lines == [str(recorded)]
-    assert run("trust", "--list", "--json").json == [str(recorded)]
+    assert run("trust", "--list", "--json").records == [{"directory": str(recorded)}]
     assert run("trust", "--revoke", "--json").json == {
         "directory": str(recorded), "trusted": False,
     }  # fmt: skip
@@ -139,3 +139,20 @@ def test_bisect_names_the_settings_that_differ(run: Call) -> None:
     ]
     record = run("bisect", "main", "b", "--json", code=1).json
     assert record["cause"] == "settings" and record["settings"][0]["after"] == 0.5
+
+
+def test_rollouts_are_one_line_of_the_tree_below_their_run(recorded: Path, run: Call) -> None:
+    call = ("what-if", "main@5", "--action", "0,1", "--horizon", 3, "--workers", 1)
+    run(*call, "--rollouts", 1)
+    assert len(run("tree").lines) == 6, "few are shown as they are"
+    run(*call, "--rollouts", 20)
+    lines = run("tree").lines
+    state = run("rev-parse", "main@5").out[:8]
+    (folded,) = [line for line in lines if "what-if" in line]
+    assert folded.split() == [
+        "└─", f"what-if/{state}-1", "…", "-42", "5", "8", "mean", "8", "42", "rollouts",
+    ]  # fmt: skip
+    assert lines[lines.index(folded) - 1].startswith("main ")
+    records = run("tree", "--json").records
+    assert len(records) == 45 and records[-2]["parent"] == "main"
+    assert max(map(len, lines)) <= 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from simgit import Repository
 
@@ -121,3 +122,55 @@ def test_unknown_commands_and_options(repo) -> None:
     )
     assert repo("log", "--wrong", code=2).err.startswith("error: no such option")
     assert repo("run", code=2).err.startswith("Usage: simgit run")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("stauts",), "did you mean 'status'?"),
+        (("brnach",), "did you mean 'branch'?"),
+    ],
+)
+def test_letters_that_changed_places_are_understood(run, args, said: str) -> None:
+    assert said in run(*args, code=2).err
+    assert "did you mean" not in run("frobnicate", code=2).err
+
+
+@pytest.mark.parametrize("args", [("log",), ("train",), ("plot",), ("stats",)], ids=" ".join)
+def test_outside_a_repository_one_can_be_made(run, args) -> None:
+    err = run(*args, code=128).err
+    assert err.startswith("fatal: not a simgit repository") and "'simgit init'" in err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("config",), ("plot",), ("run", "show"), ("reflog",), ("log",), ("ls-tree", "HEAD")],
+    ids=" ".join,
+)
+def test_an_empty_repository_has_no_states_yet(run, args) -> None:
+    run("init")
+    err = run(*args, code=128).err
+    assert err == "fatal: HEAD points at run 'main', which has no states yet\n"
+
+
+def test_messages_name_the_file_that_is_wrong(run, directory: Path) -> None:
+    Path("passwd").write_text("root:x:0:0:root:/root:/bin/bash\n" * 9)
+    run("init")
+    assert "'passwd' is no valid trace: " in run("trace", "show", "passwd", code=128).err
+    for command in (("bundle", "list"), ("import",)):
+        assert run(*command, "passwd", code=128).err == "fatal: 'passwd' is not a bundle\n"
+    assert "revision 'FOO' not found" in run("cat-file", "FOO", code=128).err
+    for command in (("init", "passwd"), ("clone", ".", "passwd")):
+        err = run(*command, code=128).err
+        assert "not a directory" in err and "Errno" not in err, err
+
+
+def test_a_clone_leaves_a_directory_with_files_alone(run, directory: Path) -> None:
+    run("init", "a")
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    assert "'full' already exists and is not empty" in run("clone", "a", "full", code=128).err
+    assert [each.name for each in Path("full").iterdir()] == ["notes.txt"]
+    Path("empty").mkdir()
+    run("clone", "a", "empty")
+    assert "nosuch' is not a simgit repository\n" in run("clone", "nosuch", "b", code=128).err

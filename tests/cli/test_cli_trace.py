@@ -155,7 +155,7 @@ def test_validate_warns_of_stale_hashes_and_refuses_what_is_no_trace(
     done = run("trace", "validate", web, "cut.sktrace", "old.sktrace", code=1)
     assert (
         done.lines[0] == f"valid: {web}"
-        and "cannot read 'cut.sktrace': bad trace: trunc" in done.lines[1]
+        and "'cut.sktrace' is no valid trace: trunc" in done.lines[1]
     )
     assert "SimKube 1.1.1" in done.lines[2]
     assert (
@@ -198,7 +198,7 @@ def test_traces_go_through_pipes(process, directory: Path) -> None:
     assert process("trace", "validate", "-", stdin=as_json.encode()).lines == ["valid: -"]
     bad = process("trace", "show", "-", stdin=b"{")
     assert bad.code == 128 and bad.err.startswith(
-        "fatal: cannot read 'standard input': bad trace: not JSON"
+        "fatal: 'standard input' is no valid trace: not JSON"
     )
 
 

@@ -52,14 +52,27 @@ def test_runs_are_numbered_and_named_by_trace_and_agent(repo) -> None:
 
 def test_a_branch_is_resumed_with_its_setting(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
-    repo("branch", "slow", "a@ep3", "--set", "lr=0.01")
+    repo("branch", "slow", "a@ep3", "--set", "lr=0.01", "--set", "episodes=6")
+    own = repo("config", "slow", "--own", "--json").json
+    assert own == {"agent": {"lr": 0.01}, "training": {"episodes": 6}}
+    assert repo("diff", "a", "slow", "--config").lines == ["  agent.lr: 0.5 → 0.01"]
     found = repo("train", "--resume", "--run", "slow", "--json").json
     assert found["run"] == "slow" and found["episodes"] == 6
-    assert (
-        "agent.lr" in repo("diff", "a", "slow", code=None).out
-        or "lr" in repo("diff", "a", "slow").out
-    )
     assert repo("plot", "a", "slow").lines[-1].startswith("▁")
+
+
+def test_a_setting_at_the_top_of_an_older_branch_counts_as_it_did(repo) -> None:
+    repo("train", "--trace", TRACE, *QUICK, "--run", "a")
+    with Repository.open(".") as found:  # what the command recorded before it named the section
+        found.branch("old", "a@ep3", overrides={"lr": 0.01})
+    repo("branch", "new", "a@ep3", "--set", "lr=0.01")
+    for name in ("old", "new"):
+        repo("train", "--resume", "--run", name)
+    assert (
+        repo("rev-parse", "old").out == repo("rev-parse", "new").out != repo("rev-parse", "a").out
+    )
+    repo("config", "old", "lr=0.5")
+    assert repo("config", "old", "--own", "--json").json == {"lr": 0.5}
 
 
 def test_resume_takes_the_training_that_is_not_finished(repo) -> None:

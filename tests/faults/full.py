@@ -7,8 +7,10 @@ starts it on one of its own, in a name space of its own, so that nothing is left
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -69,31 +71,37 @@ def recovers(repo: Repository) -> None:
     assert repo.fsck().is_clean
 
 
-def needs_reserve(directory: Path, with_it: bool) -> bool:
-    """Fill a disk with what can only be removed in large pieces; return whether gc has worked."""
+def makes_room(directory: Path, with_reserve: bool) -> bool:
+    """Fill a disk that has much to remove, in many pages; return whether gc has removed it."""
     with Repository.init(directory) as repo:
         repo.commit(0, run="main")
-        with repo.transaction():
-            for number in range(SMALL):
-                repo.attach("main", f"a{number}", number.to_bytes(30, "big"))
-        with repo.transaction():
-            for number in range(SMALL):
-                repo.detach("main", f"a{number}")
-        if not with_it:
+        for change in (_attach, _detach):
+            with repo.transaction():
+                for number in range(SMALL):
+                    change(repo, number)
+        if not with_reserve:
             (directory / ".simgit" / "reserve").unlink()
-        with (directory / "filler").open("wb", buffering=0) as file:
-            with_space = True
-            while with_space:
-                try:
-                    with_space = file.write(bytes(4096)) == 4096
-                except OSError:
-                    with_space = False
-        try:
-            removed = repo.gc(grace=0, expire=0).removed
-        except Full:
-            removed = None
+        _fill_disk(directory / "filler")
+        removed = 0
+        with suppress(Full):
+            removed = repo.gc(grace=0, expire=0).removed.objects.total()
         assert repo.fsck().is_clean
-        return removed is not None and removed.objects.total() >= SMALL
+        return removed >= SMALL
+
+
+def _attach(repo: Repository, number: int) -> None:
+    repo.attach("main", f"a{number}", number.to_bytes(30, "big"))
+
+
+def _detach(repo: Repository, number: int) -> None:
+    repo.detach("main", f"a{number}")
+
+
+def _fill_disk(path: Path) -> None:
+    """Write a file until there is no space left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
 
 
 def on_disk(directory: Path, size: str = "8m") -> None:
@@ -119,11 +127,15 @@ def in_address_space(directory: Path) -> None:
         recovers(repo)
 
 
+def main(place: Path) -> None:
+    """Fill the file system of a directory in three ways."""
+    with Repository.init(place / "commits") as repo:
+        recovers(repo)
+    shutil.rmtree(place / "commits")
+    assert makes_room(place / "kept", True)
+    shutil.rmtree(place / "kept")
+    assert not makes_room(place / "none", False), "gc needs no reserve: nothing is shown"
+
+
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    with Repository.init(place / "a") as full:
-        recovers(full)
-    subprocess.run(["rm", "-r", place / "a"], check=True)
-    assert needs_reserve(place / "b", True)
-    subprocess.run(["rm", "-r", place / "b"], check=True)
-    assert not needs_reserve(place / "c", False), "gc works without a reserve: nothing is shown"
+    main(Path(sys.argv[1]))

@@ -101,14 +101,16 @@ def commit(path: Path) -> int:
     with Repository.init(path) as repo:
         failed = 0
         for fault in FAULTS:
-            for at in range(1, 9):
+            for at in range(1, 33):  # more than a commit has, so that its last is among them
                 before = repo.commit(f"{fault} {at}")
                 fail(fault[0], at, 1, fault[1])
                 try:
                     repo.commit("fails")
                 except SimgitError:
                     failed += 1
-                    if at % 2:  # a write comes first, or a read
+                    if at % 2:  # a write comes first, or a read; a commit reads before it writes
+                        with repo.odb.storage.write() as txn:
+                            txn.delete("meta", b"nothing")
                         repo.commit("next")
                     assert repo.state(before).observation == f"{fault} {at}"
                 fail("-", 0, 0, 0)

@@ -107,8 +107,8 @@ FAULTS = (
     ),
     Planted(
         "the file is replaced while others have it open", "storage/lmdb/lease.py",
-        "            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
-        "            fcntl.flock(self._handle, fcntl.LOCK_UN)",
+        "            return False\n        try:\n            fcntl.flock(self._handle, fcntl.LOCK_EX | ",
+        "            return False\n        try:\n            fcntl.flock(self._handle, fcntl.LOCK_UN | ",
         ("tests/test_storage_compact.py",),
     ),
     Planted(

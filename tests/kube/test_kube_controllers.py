@@ -219,6 +219,40 @@ def test_on_delete_updates_nothing_by_itself() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "ends"),
+    [
+        # pkg/controller/statefulset/stateful_set_control.go, v1.35.4: from the top an outdated pod
+        # goes, ready or not, and a new one that is not ready stops the rest
+        (("17", 3), ("1", 3), {("1", True): 3}),
+        (("17", 3), ("18", 3), {("17", False): 2, ("18", False): 1}),
+        (("16", 4), ("15", 4), {("16", True): 3, ("15", False): 1}),
+        (("1", 3), ("17", 3), {("1", True): 2, ("17", False): 1}),
+        (("1", 3), ("2", 3), {("2", True): 3}),
+        (("17", 3), ("1", 5), {("1", True): 5}),
+        (("17", 3), ("1", 1), {("1", True): 1}),
+    ],
+)
+def test_a_parallel_set_replaces_pods_that_never_started(
+    before: tuple[str, int], after: tuple[str, int], ends: State
+) -> None:
+    both = (stateful(*each, podManagementPolicy="Parallel") for each in (before, after))
+    assert states(*both)[1] == ends
+
+
+def test_more_may_be_missing_at_once_and_those_of_no_use_go_first() -> None:
+    rolling = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}}
+    both = (stateful(cpu, 4, podManagementPolicy="Parallel", **rolling) for cpu in ("16", "17"))
+    assert states(*both)[1] == {("16", True): 2, ("17", False): 2}
+    ordered = (stateful(cpu, 4, **rolling) for cpu in ("1", "17"))
+    assert states(*ordered)[1] == {("1", True): 2, ("17", False): 1}
+
+
+def test_a_set_that_goes_back_undoes_what_was_stuck_where_it_may() -> None:
+    steps = [stateful(cpu, 3, podManagementPolicy="Parallel") for cpu in ("1", "17", "1")]
+    assert states(*steps)[2] == {("1", True): 3}
+
+
 def test_names_have_their_numbers() -> None:
     cluster = EmbeddedCluster()
     cluster.apply([stateful("1", 3, ordinals={"start": 4})])
@@ -415,7 +449,7 @@ def test_a_suspended_cronjob_rests_and_a_new_schedule_replaces_the_old() -> None
 
 def when(schedule: str, after: str, zone: str = "") -> str | None:
     start = int(datetime.fromisoformat(after).replace(tzinfo=UTC).timestamp())
-    found = parse_schedule(schedule, zone).next_after(start)
+    found = parse_schedule(schedule, zone).following(start, start)
     return None if found is None else datetime.fromtimestamp(found, UTC).strftime("%Y-%m-%d %H:%M")
 
 
@@ -431,6 +465,14 @@ def when(schedule: str, after: str, zone: str = "") -> str | None:
         ("5,10 0 1 jan,JUL *", "2024-01-01T00:05:00", "2024-01-01 00:10"),
         ("10/20 * * * ?", "2024-01-01T00:11:00", "2024-01-01 00:30"),
         ("0 0 31 2 *", "2024-01-01T00:00:00", None),
+        # robfig/cron v3, spec.go and parser.go: a step of two is a restriction, so that day of
+        # month or day of week will do
+        ("0 0 */2 * 1", "2024-01-01T00:00:00", "2024-01-03 00:00"),
+        ("0 0 */2 * 1", "2024-01-07T00:00:00", "2024-01-08 00:00"),
+        ("0 0 */1 * 1", "2024-01-01T00:00:00", "2024-01-08 00:00"),
+        ("0 0 13,* * 5", "2024-01-06T00:00:00", "2024-01-12 00:00"),
+        ("@every 1h30m", "2024-01-01T00:00:00", "2024-01-01 01:30"),
+        ("@every 90.5s", "2024-01-01T00:00:30", "2024-01-01 00:02"),
     ],
 )
 def test_schedules(schedule: str, after: str, expected: str | None) -> None:
@@ -440,6 +482,26 @@ def test_schedules(schedule: str, after: str, expected: str | None) -> None:
 def test_schedules_follow_their_zone_through_summer_time() -> None:
     assert when("30 2 * * *", "2024-03-30T12:00:00", "Europe/Berlin") == "2024-04-01 00:30"
     assert when("0 12 * * *", "2024-07-01T00:00:00", "Europe/Berlin") == "2024-07-01 10:00"
+
+
+def test_an_hour_that_the_clock_shows_twice_runs_twice() -> None:
+    times, after = [], "2024-10-26T12:00:00"
+    for _ in range(3):
+        after = f"{when('30 2 * * *', after, 'Europe/Berlin')}:00"
+        times.append(after)
+    assert times == ["2024-10-27 00:30:00", "2024-10-27 01:30:00", "2024-10-28 01:30:00"]
+    both = when("15,45 2 * * *", "2024-10-27T00:50:00", "Europe/Berlin")
+    assert both == "2024-10-27 01:15"
+
+
+def test_a_cronjob_without_a_calendar_counts_from_its_start_and_its_last_run() -> None:
+    cluster = EmbeddedCluster(start=30, lifetimes=Lives(1))
+    cluster.apply([cronjob("@every 70s")])
+    cluster.advance(100)
+    cluster.apply([cronjob("@every 70s", successfulJobsHistoryLimit=9)])
+    cluster.advance(110)
+    made = [e["time"] for e in cluster.events() if e["reason"] == "SuccessfulCreate"]
+    assert made == [100, 170, 240]
 
 
 @pytest.mark.parametrize(
@@ -453,6 +515,11 @@ def test_schedules_follow_their_zone_through_summer_time() -> None:
         "*/0 * * * *",
         "5-1 * * * *",
         "1" * 600,
+        "@every",
+        "@every never",
+        "@every 5",
+        "@every -5m",
+        "TZ=UTC * * * * *",
     ],
 )
 def test_bad_schedules_are_refused(bad: str) -> None:

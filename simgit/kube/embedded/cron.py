@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -31,6 +33,9 @@ _FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
     (1, 12, _MONTHS),
     (0, 6, _DAYS),
 )
+_EVERY = "@every "
+_UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:h|ms|m|s|us|µs|ns)"
 _WINDOWS = (90, 5400, 2 * 86400, 62 * 86400, 10 * 366 * 86400)
 """Seconds to look back, a little more each time, so that frequent schedules are found soon."""
 _YEARS = 5
@@ -48,6 +53,10 @@ class Schedule:
     weekdays: frozenset[int]
     any_day: bool
     zone: tzinfo
+
+    def following(self, second: int, last: int) -> int | None:
+        """Return the first time after the given one, wherever the last run was."""
+        return self.next_after(second)
 
     def next_after(self, second: int) -> int | None:
         """Return the first time, in Unix seconds, after the given one; None if there is none."""
@@ -89,13 +98,40 @@ class Schedule:
         return of_month and of_week if self.any_day else of_month or of_week
 
     def _first_in(self, day: datetime, after: int) -> int | None:
+        found = (second for second in self._times_of(day) if second > after)
+        return min(found, default=None) if _is_uneven(day) else next(found, None)
+
+    def _times_of(self, day: datetime) -> Iterator[int]:
+        """Yield the times of a day; one that the clock shows twice comes twice."""
         for hour in sorted(self.hours):
             for minute in sorted(self.minutes):
                 found = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
-                second = int(found.timestamp())
-                if second > after and _is_real(found, second):
-                    return second
-        return None
+                for fold in (0, 1) if _is_uneven(day) else (0,):
+                    second = int(found.replace(fold=fold).timestamp())
+                    if _is_real(found, second):
+                        yield second
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """A schedule that knows no calendar: so many seconds after the last run, or the start."""
+
+    seconds: int
+
+    def following(self, second: int, last: int) -> int:
+        """Return the first time after the given one, counted from the last run."""
+        return last + ((second - last) // self.seconds + 1) * self.seconds
+
+    def last_until(self, second: int, after: int) -> int | None:
+        """Return the last time up to the given one, counted from ``after``; None if none is."""
+        found = self.following(second, after) - self.seconds
+        return found if found > after else None
+
+
+def _is_uneven(day: datetime) -> bool:
+    """Tell whether the clock is put forward or back on this day."""
+    midnight = day.replace(hour=0, minute=0, fold=0)
+    return midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
 
 
 def _is_real(local: datetime, second: int) -> bool:
@@ -103,15 +139,31 @@ def _is_real(local: datetime, second: int) -> bool:
     return datetime.fromtimestamp(second, local.tzinfo).hour == local.hour
 
 
-def parse_schedule(text: str, zone: str = "") -> Schedule:
+def parse_schedule(text: str, zone: str = "") -> Schedule | Every:
     """Parse a CronJob's schedule in a time zone (UTC if none); raises InvalidInput."""
+    if text.startswith(_EVERY):
+        return Every(_duration(text))
     fields = _MACROS.get(text.strip().lower(), text).split()
     if len(fields) != 5 or len(text) > 500:
         raise _bad(text, "expected five fields")
     sets = [_parse_field(f, *rule, text) for f, rule in zip(fields, _FIELDS, strict=True)]
     minutes, hours, days, months, weekdays = sets
-    stars = any(field[0] in "*?" for field in (fields[2], fields[4]))
+    stars = any(_has_star(field) for field in (fields[2], fields[4]))
     return Schedule(minutes, hours, days, months, weekdays, stars, _zone(zone))
+
+
+def _has_star(field: str) -> bool:
+    """Tell whether a field restricts nothing; with a step of two or more it does."""
+    return any(re.fullmatch(r"[*?](/0*1)?", part) for part in field.split(","))
+
+
+def _duration(text: str) -> int:
+    """Read '@every 1h30m' as whole seconds, one at least."""
+    parts = re.fullmatch(rf"\+?((?:{_PART})+)", text[len(_EVERY) :])
+    if parts is None or len(text) > 60:
+        raise _bad(text, "expected a duration like 1h30m")
+    found = re.findall(r"([0-9.]+)([a-zµ]+)", parts[1])
+    return max(1, int(sum(float(number) * _UNITS[unit] for number, unit in found)))
 
 
 def _zone(name: str) -> tzinfo:

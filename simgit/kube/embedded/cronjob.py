@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simgit.kube.embedded.controller import Controller
-from simgit.kube.embedded.cron import Schedule, parse_schedule
+from simgit.kube.embedded.cron import Every, Schedule, parse_schedule
 from simgit.kube.embedded.fields import bad, pod_template, text, whole
 from simgit.kube.embedded.job import Job
 from simgit.kube.manifest import Manifest, lookup
@@ -22,7 +22,7 @@ class CronJob(Controller):
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without a schedule."""
         super().__init__(world, namespace, name)
-        self.schedule: Schedule | None = None
+        self.schedule: Schedule | Every | None = None
         self.jobs: list[Job] = []
         self.suspended = False
         self.policy = "Allow"
@@ -63,7 +63,7 @@ class CronJob(Controller):
 
     def _plan(self) -> None:
         assert self.schedule is not None
-        due = self.schedule.next_after(self.world.clock.now // 1000)
+        due = self.schedule.following(self.world.clock.now // 1000, self._last)
         if due is not None:
             generation = self._generation
             self.world.clock.at(1000 * due, lambda: self._fire(generation))

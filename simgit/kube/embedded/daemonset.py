@@ -31,6 +31,7 @@ _TOLERATED = tuple(
         ("unschedulable", "NoSchedule"),
     )
 )
+_NETWORK = (Toleration("node.kubernetes.io/network-unavailable", "Exists", "", "NoSchedule"),)
 
 
 class DaemonSet(PodOwner):
@@ -56,7 +57,8 @@ class DaemonSet(PodOwner):
         self._limits(manifest, 1)
         if self.facts is None or not same_template(template, self.template):
             facts = self.read_template(template)
-            self.facts = replace(facts, tolerations=facts.tolerations + _TOLERATED)
+            more = (*_TOLERATED, *_NETWORK) if facts.spec.get("hostNetwork") else _TOLERATED
+            self.facts = replace(facts, tolerations=facts.tolerations + more)
             self.template = template
             self.revision += 1
             self._by_node = {}

@@ -45,7 +45,9 @@ def _is_spread_with(waiting: Pod, other: Pod) -> bool:
 
 
 def _matches_all(terms: tuple[PodTerm, ...], other: Pod) -> bool:
-    return bool(terms) and all(t.covers(other.namespace, other.facts.labels) for t in terms)
+    """Ask the terms without knowing anything of the other's namespace but its name."""
+    namespace, labels = other.namespace, other.facts.labels
+    return bool(terms) and all(term.covers(namespace, labels, known={}) for term in terms)
 
 
 def _shares_port(waiting: Pod, other: Pod) -> bool:

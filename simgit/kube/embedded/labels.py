@@ -102,14 +102,14 @@ def parse_selector(value: Any) -> Selector | None:
     """Compile a LabelSelector; None (which matches nothing) where there is none."""
     if value is None:
         return None
-    pairs = items_of(value.get("matchLabels"))
+    pairs = items_of(map_of(value).get("matchLabels"))
     equal = tuple((key, "In", (str(wanted),)) for key, wanted in pairs)
     return Selector(equal + parse_requirements(value.get("matchExpressions")))
 
 
 def parse_requirements(value: Any) -> tuple[Requirement, ...]:
     """Compile matchExpressions or matchFields; raises InvalidInput for an unknown operator."""
-    return tuple(_requirement(item) for item in list_of(value))
+    return tuple(_requirement(item) for item in maps_of(value))
 
 
 def _requirement(item: Mapping[str, Any]) -> Requirement:
@@ -129,7 +129,7 @@ def parse_node_term(value: Mapping[str, Any]) -> NodeTerm:
 
 def parse_tolerations(value: Any) -> tuple[Toleration, ...]:
     """Compile a pod's tolerations."""
-    return tuple(_toleration(item) for item in list_of(value))
+    return tuple(_toleration(item) for item in maps_of(value))
 
 
 def _toleration(item: Mapping[str, Any]) -> Toleration:
@@ -139,7 +139,7 @@ def _toleration(item: Mapping[str, Any]) -> Toleration:
         str(item.get("operator") or "Equal"),
         str(item.get("value") or ""),
         str(item.get("effect") or ""),
-        None if seconds is None else int(seconds),
+        None if seconds is None else int_of(seconds),
     )
 
 
@@ -147,7 +147,7 @@ def parse_taints(value: Any) -> tuple[Taint, ...]:
     """Compile a node's taints."""
     return tuple(
         Taint(str(t.get("key", "")), str(t.get("value") or ""), str(t.get("effect", "")))
-        for t in list_of(value)
+        for t in maps_of(value)
     )
 
 
@@ -186,7 +186,7 @@ def with_default_tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toler
 
 
 def list_of(value: Any) -> Sequence[Any]:
-    """Return a list of maps, empty for none; InvalidInput for anything else."""
+    """Return a list, empty for none; InvalidInput for anything else."""
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
@@ -194,10 +194,29 @@ def list_of(value: Any) -> Sequence[Any]:
     return value
 
 
-def items_of(value: Any) -> list[tuple[str, Any]]:
-    """Return the pairs of a map, none for none; InvalidInput for anything else."""
+def map_of(value: Any) -> Mapping[str, Any]:
+    """Return a map, empty for none; InvalidInput for anything else."""
     if value is None:
-        return []
+        return {}
     if not isinstance(value, Mapping):
         raise InvalidInput(f"expected a map, found '{str(value)[:40]}'")
-    return list(value.items())
+    return value
+
+
+def maps_of(value: Any) -> Sequence[Mapping[str, Any]]:
+    """Return a list of maps, empty for none; InvalidInput for anything else."""
+    return [map_of(item) for item in list_of(value)]
+
+
+def items_of(value: Any) -> list[tuple[str, Any]]:
+    """Return the pairs of a map, none for none; InvalidInput for anything else."""
+    return list(map_of(value).items())
+
+
+def int_of(value: Any, default: int = 0) -> int:
+    """Return a whole number, the default for none; InvalidInput for anything else."""
+    if value is None:
+        return default
+    if type(value) is not int:
+        raise InvalidInput(f"expected a whole number, found '{str(value)[:40]}'")
+    return value

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.errors import InvalidInput
+from simgit.kube.embedded.admission import Priorities, read_priority
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
     Selector,
     Toleration,
+    int_of,
     items_of,
     list_of,
+    map_of,
+    maps_of,
     parse_node_term,
     parse_selector,
     parse_tolerations,
@@ -31,13 +35,17 @@ class PodTerm:
     namespace_selector: Selector | None
     topology: str
 
-    def covers(self, namespace: str, labels: Labels) -> bool:
-        """Tell whether a pod of the namespace with the labels is meant."""
+    def covers(self, namespace: str, labels: Labels, *, known: Labels | None = None) -> bool:
+        """Tell whether a pod of the namespace with the labels is meant.
+
+        ``known`` are the namespace's own labels, by default its name.
+        """
         if self.selector is None or not self.selector.matches(labels):
             return False
         if namespace in self.namespaces:
             return True
-        known = {"kubernetes.io/metadata.name": namespace}
+        if known is None:
+            known = {"kubernetes.io/metadata.name": namespace}
         return self.namespace_selector is not None and self.namespace_selector.matches(known)
 
 
@@ -92,10 +100,6 @@ class PodFacts:
 
 
 _SCHEDULER = "default-scheduler"
-_POLICIES = {True: "PreemptLowerPriority", False: "Never"}
-
-Priorities = Mapping[str, tuple[int, bool]]
-"""Priority class to (value, whether its pods preempt)."""
 
 
 def read_pod(
@@ -110,8 +114,8 @@ def read_pod(
         raise InvalidInput("pod template has no spec")
     if labels is None:
         labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
-    priority, preempts, error = _priority(spec, classes)
-    affinity = spec.get("affinity") or {}
+    priority, preempts, error = read_priority(spec, classes)
+    affinity = map_of(spec.get("affinity"))
     requests, coming, scored = read_requests(spec)
     return PodFacts(
         spec=spec,
@@ -137,67 +141,44 @@ def read_pod(
             *_preferred_terms(affinity.get("podAffinity"), namespace, labels, 1),
             *_preferred_terms(affinity.get("podAntiAffinity"), namespace, labels, -1),
         ),
-        spread=tuple(_spread(c, labels) for c in list_of(spec.get("topologySpreadConstraints"))),
+        spread=tuple(_spread(c, labels) for c in maps_of(spec.get("topologySpreadConstraints"))),
         ports=_host_ports(spec),
-        gated=bool(spec.get("schedulingGates")),
+        gated=bool(list_of(spec.get("schedulingGates"))),
         foreign=(spec.get("schedulerName") or _SCHEDULER) != _SCHEDULER,
         containers=container_texts(spec),
         error=error,
     )
 
 
-def _priority(spec: Mapping[str, Any], classes: Priorities) -> tuple[int, bool, str | None]:
-    """Return (value, whether it preempts, why admission refuses the pod).
-
-    Both come of the class alone: a pod may repeat what its class says, and nothing else.
-    """
-    name, given = spec.get("priorityClassName") or "", spec.get("priority")
-    if given is not None and type(given) is not int:
-        raise InvalidInput(f"bad priority '{str(given)[:40]}'", value=given)
-    if name and name not in classes:
-        return 0, True, f"no PriorityClass with name {name} was found"
-    value, preempts = classes.get(name, (0, True))
-    computed = (
-        ("integer value of priority", given, value),
-        ("string value of PreemptionPolicy", spec.get("preemptionPolicy"), _POLICIES[preempts]),
-    )
-    for what, said, right in computed:
-        if said is not None and said != right:
-            why = f"the {what} ({said}) must not be provided in pod spec; "
-            why += (
-                f"priority admission controller computed {right} from the given PriorityClass name"
-            )
-            return value, preempts, why
-    return value, preempts, None
-
-
 def _node_terms(value: Any) -> tuple[NodeTerm, ...] | None:
-    required = (value or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    required = map_of(value).get("requiredDuringSchedulingIgnoredDuringExecution")
     if required is None:
         return None
-    return tuple(parse_node_term(term) for term in list_of(required.get("nodeSelectorTerms")))
+    return tuple(
+        parse_node_term(term) for term in maps_of(map_of(required).get("nodeSelectorTerms"))
+    )
 
 
 def _node_preferences(value: Any) -> tuple[tuple[int, NodeTerm], ...]:
-    preferred = (value or {}).get("preferredDuringSchedulingIgnoredDuringExecution")
+    preferred = map_of(value).get("preferredDuringSchedulingIgnoredDuringExecution")
     return tuple(
-        (int(item.get("weight", 0)), parse_node_term(item.get("preference") or {}))
-        for item in list_of(preferred)
+        (int_of(item.get("weight")), parse_node_term(map_of(item.get("preference"))))
+        for item in maps_of(preferred)
     )
 
 
 def _required_terms(value: Any, namespace: str, labels: Labels) -> tuple[PodTerm, ...]:
-    required = (value or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
-    return tuple(_pod_term(item, namespace, labels) for item in list_of(required))
+    required = map_of(value).get("requiredDuringSchedulingIgnoredDuringExecution")
+    return tuple(_pod_term(item, namespace, labels) for item in maps_of(required))
 
 
 def _preferred_terms(
     value: Any, namespace: str, labels: Labels, sign: int
 ) -> Iterable[tuple[int, PodTerm]]:
-    preferred = (value or {}).get("preferredDuringSchedulingIgnoredDuringExecution")
-    for item in list_of(preferred):
-        term = _pod_term(item.get("podAffinityTerm") or {}, namespace, labels)
-        yield sign * int(item.get("weight", 0)), term
+    preferred = map_of(value).get("preferredDuringSchedulingIgnoredDuringExecution")
+    for item in maps_of(preferred):
+        term = _pod_term(map_of(item.get("podAffinityTerm")), namespace, labels)
+        yield sign * int_of(item.get("weight")), term
 
 
 def _pod_term(item: Mapping[str, Any], namespace: str, labels: Labels) -> PodTerm:
@@ -230,10 +211,10 @@ def _with_label_keys(
 
 def _spread(item: Mapping[str, Any], labels: Labels) -> Spread:
     return Spread(
-        max_skew=int(item.get("maxSkew", 1)),
+        max_skew=int_of(item.get("maxSkew"), 1),
         topology=str(item.get("topologyKey", "")),
         selector=_with_label_keys(parse_selector(item.get("labelSelector")), item, labels),
-        min_domains=int(item.get("minDomains") or 1),
+        min_domains=int_of(item.get("minDomains"), 1),
         hard=item.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule",
         honor_affinity=item.get("nodeAffinityPolicy", "Honor") == "Honor",
         honor_taints=item.get("nodeTaintsPolicy", "Ignore") == "Honor",
@@ -244,11 +225,11 @@ def _host_ports(spec: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
     """Return (address, protocol, port) of every port taken on the node itself."""
     on_host = bool(spec.get("hostNetwork"))
     sidecars = [
-        c for c in list_of(spec.get("initContainers")) if c.get("restartPolicy") == "Always"
+        c for c in maps_of(spec.get("initContainers")) if c.get("restartPolicy") == "Always"
     ]
     return tuple(
-        (str(p.get("hostIP") or "0.0.0.0"), str(p.get("protocol") or "TCP"), int(number))
+        (str(p.get("hostIP") or "0.0.0.0"), str(p.get("protocol") or "TCP"), int_of(number))
         for container in (*spec["containers"], *sidecars)
-        for p in list_of(container.get("ports"))
+        for p in maps_of(container.get("ports"))
         if (number := p.get("hostPort") or (on_host and p.get("containerPort")))
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.labels import items_of, list_of
+from simgit.kube.embedded.labels import items_of, list_of, map_of
 from simgit.kube.quantity import canonical, parse_quantity
 
 _DEFAULT_CPU_M = 100
@@ -26,7 +26,7 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
     """
     real = _pod_total(spec, {})
     coming = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
-    whole = _pod_level(spec.get("resources") or {}, real)
+    whole = _pod_level(map_of(spec.get("resources")), real)
     asked, there = (real | whole, coming | real | whole) if whole else (real, coming)
     overhead = _amounts(spec.get("overhead"))
     if not overhead:
@@ -35,10 +35,12 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
 
 
 def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
-    """Return what the pod itself requests; a limit stands in where no container asks either."""
+    """Return what the pod itself requests.
+
+    Once it has a limit, its containers' sum is its request, or the limit where they do not ask.
+    """
     limits = _amounts(resources.get("limits"))
-    stand_in = {name: amount for name, amount in limits.items() if name not in containers}
-    asked = stand_in | _amounts(resources.get("requests"))
+    asked = (limits | containers if limits else {}) | _amounts(resources.get("requests"))
     return {name: amount for name, amount in asked.items() if name.startswith(_OF_PODS)}
 
 

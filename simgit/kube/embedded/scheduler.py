@@ -66,8 +66,7 @@ class Scheduler:
             pod.message = GATED
             self._tell(pod, GATED)
             return
-        self._count += 1
-        pod.queued = self._count
+        self._line_up(pod)
         self._activate(pod)
 
     def step(self) -> bool:
@@ -97,12 +96,16 @@ class Scheduler:
     def _pod_joined(self, joined: Pod) -> None:
         self._version += 1
         if self.unschedulable:
-            self._retry(lambda pod: helps_when_placed(pod, joined))
+            # The news of a pod that was bound comes late: what is queued by then goes first.
+            self._retry(lambda pod: helps_when_placed(pod, joined), behind=True)
 
-    def _retry(self, helps: Callable[[Pod], bool]) -> None:
+    def _retry(self, helps: Callable[[Pod], bool], *, behind: bool = False) -> None:
+        """Try again whom it helps: as old as they are, or ``behind`` all that are queued now."""
         for pod in list(self.unschedulable.values()):
             if helps(pod):
                 del self.unschedulable[pod.uid]
+                if behind:
+                    self._line_up(pod)
                 self._activate(pod)
             elif not pod.overlooked:
                 pod.overlooked = True
@@ -121,6 +124,10 @@ class Scheduler:
 
     def _activate(self, pod: Pod) -> None:
         heapq.heappush(self._active, (-pod.facts.priority, pod.queued, pod))
+
+    def _line_up(self, pod: Pod) -> None:
+        self._count += 1
+        pod.queued = self._count
 
     def _attempt(self, pod: Pod) -> None:
         known = self._failures.get(pod.facts)
@@ -213,8 +220,7 @@ class Scheduler:
         self._park(pod, message, causes)
 
     def _park(self, pod: Pod, message: str, causes: frozenset[str]) -> None:
-        self._count += 1
-        pod.queued = self._count
+        self._line_up(pod)
         pod.rejected_by = causes
         pod.parked_at, pod.overlooked = self._clock.now, False
         self.unschedulable[pod.uid] = pod

@@ -10,7 +10,7 @@ from simgit.kube.embedded.fields import pod_template, share, text, whole
 from simgit.kube.embedded.pods import Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.template import same_template
-from simgit.kube.manifest import Manifest
+from simgit.kube.manifest import Manifest, lookup
 
 if TYPE_CHECKING:
     from simgit.kube.embedded.world import World
@@ -28,7 +28,7 @@ class StatefulSet(PodOwner):
         """Start without a revision."""
         super().__init__(world, namespace, name)
         self.replicas = self.start = self.partition = 0
-        self.most_unavailable = 1
+        self.most_unavailable: int | None = None
         self.ordered = self.rolls = True
         self.template: Mapping[str, Any] | None = None
         self._revisions: list[tuple[Mapping[str, Any], PodFacts]] = []
@@ -40,13 +40,13 @@ class StatefulSet(PodOwner):
         replicas = whole(manifest, "spec", "replicas", default=1)
         policy = text(manifest, "spec", "podManagementPolicy", default="OrderedReady")
         unavailable = (*_UPDATE, "rollingUpdate", "maxUnavailable")
-        most = share(manifest, unavailable, replicas, up=True, default=1)
+        most = max(1, share(manifest, unavailable, replicas, up=True, default=1))
         partition = whole(manifest, *_UPDATE, "rollingUpdate", "partition")
         strategy = text(manifest, *_UPDATE, "type", default="RollingUpdate")
         start = whole(manifest, "spec", "ordinals", "start")
         min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
         self._revise(template)
-        self.most_unavailable = max(1, most)
+        self.most_unavailable = None if lookup(manifest, unavailable) is None else most
         self.partition, self.start, self.min_ready = partition, start, min_ready
         self.ordered, self.rolls = policy != "Parallel", strategy != "OnDelete"
         self.replicas = replicas
@@ -71,7 +71,7 @@ class StatefulSet(PodOwner):
         if self._lower([by_number[number] for number in surplus]):
             return
         if self.rolls:
-            self._bring_up_to_date([by_number.get(number) for number in wanted])
+            self._bring_up_to_date([by_number[number] for number in wanted][self.partition :])
         if all(pod.revision == self._newest for pod in self.pods.values()):
             self._current = self._newest
 
@@ -112,16 +112,31 @@ class StatefulSet(PodOwner):
             self._drop(surplus[0])
         return True
 
-    def _bring_up_to_date(self, pods: Sequence[Pod | None]) -> None:
-        """Delete outdated pods from the highest number, while few enough are unavailable."""
-        allowed = self.most_unavailable - sum(not self._healthy(pod) for pod in pods)
-        for number in range(len(pods) - 1, self.partition - 1, -1):
-            pod = pods[number]
-            if allowed <= 0:
-                return
-            if pod is not None and pod.revision != self._newest:
+    def _bring_up_to_date(self, pods: Sequence[Pod]) -> None:
+        """Replace outdated pods from the highest number, one after another or some at a time."""
+        if self.most_unavailable is not None:
+            self._replace_some(pods, self.most_unavailable)
+            return
+        for pod in reversed(pods):
+            if self._is_old(pod):
                 self._drop(pod)
-                allowed -= 1
+                return
+            if not self._healthy(pod):
+                return
+
+    def _replace_some(self, pods: Sequence[Pod], most: int) -> None:
+        """Delete what is outdated and of no use anyway, others while few enough are missing."""
+        missing = sum(not self._healthy(pod) for pod in self.pods.values())
+        for pod in reversed(pods):
+            if self._is_old(pod) and not self._healthy(pod):
+                self._drop(pod)
+        for pod in reversed(pods):
+            if missing < most and self._is_old(pod) and self._healthy(pod):
+                self._drop(pod)
+                missing += 1
+
+    def _is_old(self, pod: Pod) -> bool:
+        return pod.revision != self._newest
 
     def _drop(self, pod: Pod) -> None:
         self.world.delete_pod(pod, "SuccessfulDelete", f"deleted by StatefulSet {self.name}")

@@ -239,7 +239,7 @@ def translate(error: lmdb.Error, directory: Path, tight: bool = False) -> errors
 def failed(error: OSError, what: str, directory: Path) -> errors.Storage:
     """Return our error for one of the operating system's."""
     kind = errors.Full if error.errno in _NO_SPACE else errors.Storage
-    return kind(f"cannot {what} '{directory}': {error}", path=directory)
+    return kind(f"cannot {what} '{directory}': {errors.reason(error)}", path=directory)
 
 
 def is_full(error: lmdb.Error, directory: Path) -> bool:

@@ -1,0 +1,129 @@
+"""How much a bundle may make of its bytes, and how its writer keeps to that.
+
+A frame of some KB can hold millions of empty maps, each of which takes a hundred times its byte. So
+values are counted before they are made, and sizes are compared before anything is inflated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from simgit.codec import check_parts
+from simgit.errors import Integrity, InvalidInput
+from simgit.loose import loose_size
+from simgit.objects import KIND_CODES
+from simgit.oid import Oid
+from simgit.schema import VALUE, Schema
+from simgit.segment.frames import group_header
+from simgit.segment.groups import groups_between, read_group
+from simgit.segment.header import Location
+from simgit.segment.rows import Rows
+from simgit.storage.base import ReadTxn
+
+MAX_PARTS: Final = 1 << 20
+"""The manifest, a spec, a run's record and each value of a state have at most so many parts."""
+MAX_STRUCTURED: Final = 16 << 20
+"""Objects that are not plain bytes or an array have at most so many bytes."""
+MAX_STATES: Final = 256 << 20
+"""Of a record of several states the fixed part, and each group, have at most so many bytes when
+inflated."""
+MAX_VARIABLE: Final = 32 << 20
+"""Their variable part has at most so many."""
+SPLIT: Final = 16 << 20
+"""A writer begins another record of states after so many bytes."""
+_SMALL: Final = 1 << 16
+_PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
+_VALUES: Final = ("spec", "run")
+
+
+def is_too_large(value: bytes) -> bool:
+    """Return whether an object in its stored form is larger than its kind may be in a bundle."""
+    return value[0] not in _PLAIN and loose_size(value) > MAX_STRUCTURED
+
+
+def check_sent(oid: Oid, value: bytes) -> None:
+    """Check an object that is to be written.
+
+    Raises:
+        InvalidInput: no reader would take it.
+    """
+    if is_too_large(value):
+        raise InvalidInput(
+            f"object '{oid.short()}' has {loose_size(value)} bytes, which is too much for a bundle",
+            oid=oid,
+        )
+
+
+def check_object(kind: str, payload: bytes) -> None:
+    """Check the payload of an object that is a value.
+
+    Raises:
+        Integrity: it has too many parts.
+    """
+    if kind in _VALUES:
+        check_parts(payload, MAX_PARTS)
+
+
+def check_block(schema: Schema, rows: int, variable: bytes) -> None:
+    """Check what a block of states claims before it is decoded.
+
+    Raises:
+        Integrity: it is too much.
+    """
+    claimed = int.from_bytes(variable[:8], "little")
+    if rows > 1 and (schema.fixed_size * rows > MAX_STATES or claimed > MAX_VARIABLE):
+        raise Integrity("states of the bundle are larger than what is allowed")
+
+
+def check_values(rows: Rows) -> None:
+    """Check the values of rows before they are decoded.
+
+    Raises:
+        Integrity: they have too many parts.
+    """
+    for index, encoded in zip(rows.schema.variable, rows.variable, strict=True):
+        if rows.schema.fields[index][1].code == VALUE:
+            for data in encoded:
+                if len(data) > _SMALL:  # what is shorter has no more parts than that
+                    check_parts(data, MAX_PARTS)
+
+
+def check_sent_values(rows: Rows) -> None:
+    """Check rows that are to be written.
+
+    Raises:
+        InvalidInput: no reader would take one of their values.
+    """
+    try:
+        check_values(rows)
+    except Integrity as error:
+        raise InvalidInput(f"a state has too many parts for a bundle: {error}") from None
+
+
+def parts_of(txn: ReadTxn, place: Location, rows: Rows) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of a block's rows that go into a record each: from, and up to."""
+    sizes = _sizes(txn, place, rows)
+    start, size = 0, 0
+    for row, more in enumerate(sizes.tolist()):
+        if row > start and size + more > SPLIT:
+            yield start, row
+            start, size = row, 0
+        size += more
+    yield start, rows.count
+
+
+def _sizes(txn: ReadTxn, place: Location, rows: Rows) -> np.ndarray:
+    """Return the bytes of each row, with the arrays that are stored with it."""
+    sizes = np.full(rows.count, rows.schema.fixed_size, np.int64)
+    for column in rows.variable:
+        sizes += np.fromiter(map(len, column), np.int64, rows.count)
+    line, step = place
+    for field in rows.schema.arrays:
+        for first, key in groups_between(txn, line, field, step, step + rows.count):
+            header = group_header(read_group(txn, key))
+            steps = header.steps + first - step
+            sizes[steps[(steps >= 0) & (steps < rows.count)]] += header.nbytes
+    return sizes

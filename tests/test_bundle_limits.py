@@ -1,0 +1,179 @@
+"""What a bundle makes of its bytes is bounded, and honest bundles keep to it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from simgit import Integrity, InvalidInput, Repository
+from simgit.bundle import limits, records, verify
+from simgit.bundle.records import RecordReader, RecordWriter
+from simgit.bundle.states import decode_head
+from simgit.codec import check_parts, encode_value
+from simgit.loose import encode_loose
+from simgit.oid import hash_object
+
+EMPTY = {"prerequisites": [], "runs": {}, "tags": {}, "attachments": None}
+
+
+def bundle(*found: tuple[int, bytes], manifest: bytes | None = None) -> bytes:
+    out = io.BytesIO()
+    writer = RecordWriter(out.write)
+    writer.put(records.MANIFEST, encode_value(EMPTY) if manifest is None else manifest)
+    for kind, body in found:
+        writer.put(kind, body)
+    writer.finish()
+    return out.getvalue()
+
+
+def maps(count: int) -> bytes:
+    """Return the encoding of a list of so many empty maps."""
+    return b"\xdd" + struct.pack(">I", count) + b"\x80" * count
+
+
+def loose(kind: str, payload: bytes) -> tuple[int, bytes]:
+    return records.OBJECT, hash_object(kind, payload) + encode_loose(kind, payload)
+
+
+@contextmanager
+def within(megabytes: int, seconds: float) -> Iterator[None]:
+    """Fail if the block takes more memory at once, or more time."""
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < megabytes << 20
+        assert time.process_time() - began < seconds
+    finally:
+        tracemalloc.stop()
+
+
+def refused(data: bytes) -> None:
+    with pytest.raises(Integrity, match=r"too much|more than \d+ parts|larger"):
+        verify(io.BytesIO(data).read)
+    repo = Repository.init(":memory:")
+    with pytest.raises(Integrity, match=r"too much|more than \d+ parts|larger"):
+        repo.import_bundle(io.BytesIO(data))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow fewer parts: where memory is traced, each takes some microseconds."""
+    monkeypatch.setattr(limits, "MAX_PARTS", 1 << 16)
+
+
+@pytest.mark.parametrize("kind", ["spec", "run"])
+@pytest.mark.parametrize("count", [60_000_000, 8_000_000])
+def test_an_object_of_empty_maps_is_refused_before_it_is_made(
+    kind: str, count: int, few: None
+) -> None:
+    data = bundle(loose(kind, maps(count)))
+    assert len(data) < 8000
+    with within(40, 10):
+        refused(data)
+
+
+def test_a_manifest_of_empty_maps_is_refused_before_it_is_made(few: None) -> None:
+    whole = encode_value(EMPTY | {"attachments": []})
+    at = whole.index(b"attachments") + len(b"attachments")
+    data = bundle(manifest=whole[:at] + maps(3_000_000) + whole[at + 1 :])
+    with within(24, 10):
+        refused(data)
+
+
+@pytest.fixture(scope="module")
+def frames() -> tuple[Repository, bytes]:
+    repo = Repository.init(":memory:")
+    generator = np.random.default_rng(1)
+    with repo.recorder("main") as recorder:
+        for i in range(400):
+            frame = generator.integers(0, 255, (100, 100), dtype=np.uint8)
+            recorder.append(frame, reward=0.0, info={"text": "x" * (i % 3), "list": [1] * i})
+    out = io.BytesIO()
+    repo.create_bundle(out, ["main"])
+    return repo, out.getvalue()
+
+
+def test_the_limit_of_objects_is_that_of_one_array(frames: tuple[Repository, bytes]) -> None:
+    source, data = frames
+    for limit in (10_100, 200_000):
+        repo = Repository.init(":memory:")
+        assert repo.import_bundle(io.BytesIO(data), max_object=limit).states == 400
+        assert repo.resolve("main") == source.resolve("main")
+    with pytest.raises(Integrity, match="larger"):
+        Repository.init(":memory:").import_bundle(io.BytesIO(data), max_object=9_999)
+
+
+def test_records_of_states_are_split(
+    frames: tuple[Repository, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, whole = frames
+    monkeypatch.setattr(limits, "SPLIT", 100_000)
+    out = io.BytesIO()
+    source.create_bundle(out, ["main"])
+    reader = RecordReader(io.BytesIO(out.getvalue()).read)
+    rows = [decode_head(body).rows for kind, body in reader if kind == records.STATES]
+    assert sum(rows) == 400 and set(rows[:-1]) <= {8, 9}
+    repo = Repository.init(":memory:")
+    repo.import_bundle(io.BytesIO(out.getvalue()))
+    assert repo.resolve("main") == source.resolve("main")
+    assert repo.import_bundle(io.BytesIO(whole)).states == 0
+    assert repo.fsck().is_clean
+
+
+def test_states_of_many_parts_are_refused(monkeypatch: pytest.MonkeyPatch, few: None) -> None:
+    repo = Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        for _ in range(3):
+            recorder.append(1.0, info={"list": [0] * (1 << 17)})
+    with pytest.raises(InvalidInput, match="too many parts"):
+        repo.create_bundle(io.BytesIO(), ["main"])
+    out = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "MAX_PARTS", 1 << 30)
+        repo.create_bundle(out, ["main"])
+    with within(16, 10):
+        refused(out.getvalue())
+    monkeypatch.setattr(limits, "MAX_PARTS", 1 << 30)
+    monkeypatch.setattr(limits, "MAX_VARIABLE", 1 << 18)
+    refused(out.getvalue())
+
+
+def test_what_no_reader_takes_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = Repository.init(":memory:")
+    with repo.recorder("main", spec={"data": b"x" * 1000}) as recorder:
+        recorder.append(1.0)
+    monkeypatch.setattr(limits, "MAX_STRUCTURED", 999)
+    with pytest.raises(InvalidInput, match="too much for a bundle"):
+        repo.create_bundle(io.BytesIO(), ["main"])
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        (None, 1), ("x" * 70_000, 1), (2**80, 1), (1j, 1), (np.zeros(3), 1),
+        ([1, 2, [3]], 5), ({"a": 1, "b": [None]}, 6), ((1, (2, 3)), 7), ([{}] * 70_000, 70_001),
+        ({str(i): i for i in range(70_000)}, 140_001),
+    ],
+)  # fmt: skip
+def test_parts_are_counted(value: object, parts: int) -> None:
+    encoded = encode_value(value)
+    assert check_parts(encoded, parts) == parts
+    if parts > 1:
+        with pytest.raises(Integrity, match=f"more than {parts - 1} parts"):
+            check_parts(encoded, parts - 1)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xc1", b"\xd9\xff", b"\xc7\x05\x02ab", b"\xdb\xff\xff\xff\xffx"]
+)
+def test_what_is_no_encoding_is_not_counted(data: bytes) -> None:
+    with pytest.raises(Integrity):
+        check_parts(data, 10)

@@ -1,0 +1,69 @@
+"""The grace period begins when gc first finds something unreachable, however it came here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from simgit import NotFound, Oid, Repository
+from simgit.maintenance.plan import DAY
+
+
+def fill(repo: Repository) -> Oid:
+    """Record a run with an attachment and a file; return its newest state."""
+    for i in range(5):
+        oid = repo.commit({"x": float(i)}, run="try", files={"file": b"f" * 70_000})
+    repo.attach("try", "video", b"v" * 5000)
+    return oid
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    with Repository.init(tmp_path / "other") as other:
+        fill(other)
+        other.create_bundle(tmp_path / "bundle", ["try"])
+    return tmp_path / "bundle"
+
+
+def recorded(repo: Repository, bundle: Path) -> None:
+    fill(repo)
+
+
+def imported(repo: Repository, bundle: Path) -> None:
+    repo.import_bundle(bundle)
+
+
+def brought_back(repo: Repository, bundle: Path) -> None:
+    oid = fill(repo)
+    repo.delete_run("try", force=True)
+    found = time.time_ns()
+    assert not repo.gc(expire=0, clock=lambda: found).removed.states  # it is pending now
+    repo.branch("try", oid)
+
+
+@pytest.mark.parametrize("come", [recorded, imported, brought_back])
+def test_what_is_lost_after_long_stays_for_the_grace_period(
+    tmp_path: Path, bundle: Path, come: Callable[[Repository, Path], None]
+) -> None:
+    with Repository.init(tmp_path / "here") as repo:
+        repo.commit({"x": 9.0}, run="main")
+        come(repo, bundle)
+        oid = repo.run("try").oid
+        assert oid is not None
+        repo.delete_run("try", force=True)
+        later = time.time_ns() + 100 * DAY  # there was no gc in all this time
+        dry = repo.gc_preview(expire=0, clock=lambda: later)
+        assert not dry.states and not dry.objects and not dry.attachments
+        assert not repo.gc(expire=0, clock=lambda: later).removed.states
+        lost = repo.unreachable(clock=lambda: later)
+        assert {each.since for each in lost} == {later}
+        repo.gc(expire=0, clock=lambda: later + 14 * DAY - 1)
+        assert repo.attachment(oid, "video") == b"v" * 5000
+        removed = repo.gc(expire=0, clock=lambda: later + 14 * DAY).removed
+        assert removed.states == 5 and removed.attachments == 1 and removed.objects["blob"]
+        with pytest.raises(NotFound):
+            repo.state(oid)
+        assert repo.fsck().is_clean
