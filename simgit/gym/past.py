@@ -74,6 +74,15 @@ class Past:
         """The runs that recorded the state, and those they were branched off."""
         return runs_of(self.repo, self.oid, self.runs)
 
+    def is_own(self, step: int) -> bool:
+        """Return whether what is attached to a state on the way belongs to this way.
+
+        With other random numbers another run may have come to the same state: what its recorder
+        attached holds its numbers.
+        """
+        before = {at: seed for at, seed in self.reseeds.items() if at < step}
+        return not before or before == reseeds(self.repo, self.trajectory[step].oid)
+
     def name(self, step: int) -> str | Oid:
         """Return a revision of a state on the way that names the run, too, if that is known."""
         return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"

@@ -158,7 +158,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             step = repo.state(start).step
         check_open(repo, run)
         if start is not None:
-            env = restore(repo, moved(repo, start), env=env, trust=trust, progress=progress)
+            reached = f"{run}@{repo.state(moved(repo, start)).step}"  # whose way is the run's
+            env = restore(repo, reached, env=env, trust=trust, progress=progress)
         recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder

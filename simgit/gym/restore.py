@@ -186,6 +186,8 @@ def from_snapshot(past: Past, trust: Trust, newest: int) -> Plan | None:
         name = data.get("driver")
         if name == KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
             continue
+        if not past.is_own(step):
+            continue
         if drivers.needs_trust(data) and not is_trusted(trust):
             return None
         lead = data.get("lead", 0)
