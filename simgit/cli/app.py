@@ -73,11 +73,35 @@ class Command(click.Command):
             raise click.UsageError(f"--at-op cannot be used with '{ctx.info_name}'", ctx)
         return super().invoke(ctx)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; as in git, -5 is short for -n 5 where there is an -n."""
+        if any("-n" in param.opts for param in self.params):
+            args = [word for arg in args for word in _count(arg)]
+        return super().parse_args(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""
         with formatter.section("Example"):
             for line in self.example.splitlines():
                 formatter.write(f"  {line}\n")
+
+
+def _count(arg: str) -> tuple[str, ...]:
+    return ("-n", arg[1:]) if arg[:1] == "-" and arg[1:].isdecimal() else (arg,)
+
+
+class Group(click.Group):
+    """A group whose help has the first sentence of each command, whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _sentence(self.commands[name])) for name in self.commands])
+
+
+def _sentence(command: click.Command) -> str:
+    paragraph = " ".join((command.help or "").partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].removesuffix(".") + "."
 
 
 def command(

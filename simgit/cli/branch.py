@@ -7,7 +7,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import run_record
 from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
-from simgit.cli.values import REVISION, branch_settings
+from simgit.cli.values import REVISION, branch_settings, fitting
 from simgit.oid import Oid
 from simgit.repository import Repository
 from simgit.runs import RunInfo
@@ -23,6 +23,7 @@ simgit branch -m try-1 better""")  # fmt: skip
 @click.option("-d", "--delete", is_flag=True, help="Delete runs; states and reflogs stay.")
 @click.option("-D", "force", is_flag=True, help="Delete runs even while they are written.")
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
+@click.option("-l", "--list", "listing", is_flag=True, help="List the runs that patterns fit.")
 @click.option("--contains", type=REVISION, help="List the runs in whose history a state lies.")
 @click.option("-v", "--verbose", is_flag=True, help="List with returns and settings too.")
 def branch(
@@ -33,6 +34,7 @@ def branch(
     delete: bool,
     force: bool,
     move: bool,
+    listing: bool,
     contains: str | None,
     verbose: bool,
     as_json: bool,
@@ -43,15 +45,16 @@ def branch(
     JSON, or a plain string, and dotted keys.
     """
     one_of(delete=delete or force, move=move, contains=contains)
+    one_of(delete=delete or force, move=move, list=listing)
     with app.repository() as repo, app.output() as out:
         if delete or force:
             _delete(repo, out, names, force, as_json)
         elif move:
             _rename(repo, out, names, as_json)
-        elif names and contains is None:
+        elif names and contains is None and not listing:
             _create(repo, out, names, pairs, seed, as_json)
         else:
-            _list(repo, out, contains, verbose, as_json)
+            _list(repo, out, names, contains, verbose, as_json)
 
 
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
@@ -96,10 +99,18 @@ def _create(
 
 
 def _list(
-    repo: Repository, out: Output, contains: str | None, verbose: bool, as_json: bool
+    repo: Repository,
+    out: Output,
+    patterns: tuple[str, ...],
+    contains: str | None,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
     wanted = repo.contains(contains) if contains is not None else None
-    infos = [info for info in repo.runs() if wanted is None or info.name in wanted]
+    infos = [
+        info for info in repo.runs()
+        if (wanted is None or info.name in wanted) and fitting(info.name, patterns)
+    ]  # fmt: skip
     if as_json:
         for info in infos:
             out.json(run_record(info) | {"head": info.name == repo.head})

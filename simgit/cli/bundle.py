@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from simgit.cli.app import App, answer_no, command, one_of
+from simgit.cli.app import App, Group, answer_no, command, one_of
 from simgit.cli.output import Output, plural, size
 from simgit.cli.values import REVISION, RUN
 from simgit.errors import NotFound
@@ -21,7 +21,7 @@ STREAM = "-"
 FILE = click.argument("file", metavar="FILE")
 
 
-@click.group("bundle")
+@click.group("bundle", cls=Group)
 def bundle() -> None:
     """Carry runs and tags to another repository, in one file."""
 

@@ -9,7 +9,9 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
 from simgit.cli.values import REVISION, branch_settings
+from simgit.errors import NotFound
 from simgit.oid import Oid
+from simgit.refnames import HEAD
 from simgit.repository import Repository
 
 
@@ -35,7 +37,8 @@ def checkout(
 ) -> None:
     """Point HEAD at a run, or detach it at a state; its files come into the working directory.
 
-    Files that were changed here are not overwritten, except with --force.
+    Files that were changed here are not overwritten, except with --force. '-' is where HEAD was
+    before the last checkout.
     """
     if new and detach:
         raise click.UsageError("-b and --detach cannot be used together")
@@ -43,6 +46,7 @@ def checkout(
         raise click.UsageError("--set needs -b")
     with app.repository() as repo, app.output() as out:
         before = repo.head
+        revision = _previous(repo) if revision == "-" else revision
         with repo.transaction("checkout", new or revision):
             if new:
                 repo.branch(new, revision, overrides=branch_settings(repo, revision, pairs))
@@ -61,6 +65,21 @@ def checkout(
         else:
             verb = "switched to a new run" if new else "switched to run"
             out.line(f"{verb} '{out.paint(head, 'run')}'")
+
+
+def _previous(repo: Repository) -> str:
+    """Return the run or state that HEAD was at before the last checkout.
+
+    Raises:
+        NotFound: there was none.
+    """
+    for operation in repo.operations():
+        if operation.command != "checkout":
+            continue
+        for change in repo.changes(str(operation.number)):
+            if change.ref == HEAD and change.old is not None:
+                return str(change.old.get("run") or Oid(change.old["oid"]))
+    raise NotFound("there was no checkout to go back from")
 
 
 @command("status", example="simgit status")

@@ -20,15 +20,18 @@ Global options come before the command: `simgit -C DIR log`.
 | option | meaning |
 |---|---|
 | `-C DIR` | run as if started in DIR; may be repeated, each relative to the one before |
+| `--at-op OP` | show what was after an operation; `simgit op log` lists them |
 | `--no-pager` | do not page the output |
 | `--debug` | show the traceback of an error |
 | `--version` | show the version |
+| `-h`, `--help` | show the commands; after a command its options, as `simgit help COMMAND` does |
 
 | environment | meaning |
 |---|---|
 | `SIMGIT_DIR` | the repository, instead of looking for one upwards from the current directory |
 | `SIMGIT_PAGER`, `PAGER` | reads the output in a terminal; `less -FRX` by default, `cat` for none |
 | `SIMGIT_AUTHOR` | who annotates a tag |
+| `SIMGIT_CONFIG_DIR` | where the list of trusted repositories is; `~/.config/simgit` by default |
 | `NO_COLOR` | show no colour |
 
 | exit code | meaning |
@@ -63,7 +66,7 @@ def reference() -> str:
 
 
 def _sections() -> Iterator[list[str]]:
-    root = click.Context(cli, info_name="simgit")
+    root = click.Context(cli, info_name="simgit", **cli.context_settings)
     for title, names in COMMANDS.items():
         yield [f"## {title}", ""]
         for name in names:

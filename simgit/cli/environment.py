@@ -26,7 +26,9 @@ def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callabl
         def with_both(*args: Any, pairs: Any, earlier: Any, **rest: Any) -> Any:
             return function(*args, pairs=(*earlier, *pairs), **rest)
 
-        hidden = click.option(former, "earlier", multiple=True, hidden=True)(with_both)
+        hidden = click.option(
+            former, "earlier", multiple=True, hidden=True, help="The same as --env-set."
+        )(with_both)
         return click.option(
             "--env-set", "pairs", multiple=True, metavar="KEY=VALUE",
             help="An argument of the environment, as JSON.",

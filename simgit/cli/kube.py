@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, Group, command
 from simgit.cli.output import Output, clean
 from simgit.cli.traces import read, write, written
 from simgit.clusters import Recorded, recorded
@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 
-@click.group("kube")
+@click.group("kube", cls=Group)
 def kube() -> None:
     """Show the cluster of any recorded state of SimKube, or of a trace file."""
 

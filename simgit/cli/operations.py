@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, Group, command
 from simgit.cli.output import Output, clean, first_line, plural, when
 from simgit.oid import Oid
 from simgit.oplog import Change, Fields, Operation, standing
@@ -17,7 +17,7 @@ _PLACES: Final = {"oid", "run", "binding"}
 _WORDS: Final = ("status", "parent")
 
 
-@click.group("op")
+@click.group("op", cls=Group)
 def op() -> None:
     """List, show and restore operations.
 

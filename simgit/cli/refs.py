@@ -9,7 +9,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import tag_record
 from simgit.cli.output import Output, first_line, when
-from simgit.cli.values import REVISION
+from simgit.cli.values import REVISION, fitting
 from simgit.errors import NotFound
 from simgit.refnames import HEAD
 from simgit.repository import Repository
@@ -22,21 +22,23 @@ simgit tag -d v1""")  # fmt: skip
 @click.option("-m", "--message", help="Annotate the tag.")
 @click.option("-f", "--force", is_flag=True, help="Move a tag that exists.")
 @click.option("-d", "--delete", is_flag=True, help="Delete tags.")
+@click.option("-l", "--list", "listing", is_flag=True, help="List the tags that patterns fit.")
 def tag(
     app: App,
     names: tuple[str, ...],
     message: str | None,
     force: bool,
     delete: bool,
+    listing: bool,
     as_json: bool,
 ) -> None:
     """List the tags, or tag REVISION (HEAD by default) as NAME."""
-    one_of(delete=delete, message=message)
+    one_of(delete=delete, message=message, list=listing)
     one_of(delete=delete, force=force)
     with app.repository() as repo, app.output() as out:
         if delete:
             _delete(repo, out, names, as_json)
-        elif names:
+        elif names and not listing:
             if len(names) > 2:
                 raise click.UsageError("a tag's name and a revision are needed, no more")
             tagger = os.environ.get("SIMGIT_AUTHOR", "")
@@ -44,7 +46,7 @@ def tag(
             if as_json:
                 out.json({"name": names[0], "oid": oid})
         else:
-            _list(repo, out, as_json)
+            _list(repo, out, names, as_json)
 
 
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], as_json: bool) -> None:
@@ -59,10 +61,12 @@ def _delete(repo: Repository, out: Output, names: tuple[str, ...], as_json: bool
             out.line(f"deleted tag {name} (was {oid.short(repo.abbreviation)})")
 
 
-def _list(repo: Repository, out: Output, as_json: bool) -> None:
+def _list(repo: Repository, out: Output, patterns: tuple[str, ...], as_json: bool) -> None:
     digits = repo.abbreviation
     rows = []
     for name, (oid, note) in repo.tags().items():
+        if not fitting(name, patterns):
+            continue
         if as_json:
             out.json(tag_record(name, oid, note))
         remark = first_line(note.message) if note else ""

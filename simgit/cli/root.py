@@ -129,6 +129,10 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             raise Interrupted from None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the global options; ``help log`` is ``log --help``."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return list(_FLAT)

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, Group, command
 from simgit.cli.branch import write_runs
 from simgit.cli.describe import run_record, write_run
 from simgit.cli.values import RUN, settings
 from simgit.refrecords import STATUSES
 
 
-@click.group("run")
+@click.group("run", cls=Group)
 def run() -> None:
     """Show runs, and set how they stand: active, paused, completed, failed."""
 

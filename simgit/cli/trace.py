@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from simgit.cli.app import App, answer_no, command
+from simgit.cli.app import App, Group, answer_no, command
 from simgit.cli.output import Output
 from simgit.cli.trace_change import trace_edit, trace_filter
 from simgit.cli.trace_view import trace_diff, trace_plot, trace_show
@@ -24,7 +24,7 @@ from simgit.kube.trace_files import SUFFIX
 from simgit.kube.trace_format import trace_id
 
 
-@click.group("trace")
+@click.group("trace", cls=Group)
 def trace() -> None:
     """Generate, look at, change and check SimKube traces; no repository is needed."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +102,11 @@ class Map(Value):
         if found is not None and not isinstance(found, dict):
             self.fail(f"'{value}' is not a JSON object", param, ctx)
         return found
+
+
+def fitting(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of some patterns like ``try-*`` fits a name; no pattern fits all."""
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from . import generate, page, peers, subject
 from .case import Bench, NotBuilt
 from .chart import Series, draw
 from .measure import affinity, median_of_each, pin, scratch, seconds
+from .table import number
 
 SAMPLE = 500
 BRANCHES = 100
@@ -100,10 +101,10 @@ def measured(bench: Bench, largest: int) -> dict[int, Point]:
 
 def markdown(points: dict[int, Point]) -> str:
     """Return the costs in microseconds, a row for each operation."""
-    head = ["µs", *(f"{size:,}".replace(",", " ") for size in points)]
+    head = ["µs", *map(number, points)]
     lines = [head, ["---", *("--:" for _ in points)]]
     for name in _names(points):
-        costs = [f"{p[name] * 1e6:.3g}" if name in p else "" for p in points.values()]
+        costs = [number(p[name] * 1e6) if name in p else "" for p in points.values()]
         lines.append([WHAT[name], *costs])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

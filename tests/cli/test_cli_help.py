@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import Call
 
 from simgit.cli.app import Command
 from simgit.cli.docs import reference
@@ -52,3 +53,10 @@ def test_help_fits_in_eighty_columns(run) -> None:
         text = run(*args, "--help").out
         assert max(map(len, text.splitlines())) <= 80, args
         assert "Example:" in text or not args
+
+
+@pytest.mark.parametrize("group", ["trace", "bundle", "op", "kube", "run"])
+def test_the_commands_of_a_group_are_described_whole(group: str, run: Call) -> None:
+    lines = run(group, "--help").lines
+    listed = "\n".join(lines[lines.index("Commands:") :])
+    assert "..." not in listed and max(map(len, lines)) <= 80

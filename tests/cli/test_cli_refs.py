@@ -136,3 +136,29 @@ def test_many_settings_are_shown_as_far_as_there_is_room(repo) -> None:
     assert repo("lineage").lines[0].endswith("  24 settings")
     repo("branch", "-m", "main", "main-" + 60 * "x")
     assert repo("branch", "-v").lines[0].endswith("  24 settings")
+
+
+def test_habits_of_git(repo) -> None:
+    repo("branch", "try-1")
+    repo("branch", "other")
+    repo("tag", "v1")
+    repo("tag", "w1")
+    assert len(repo("log", "-2", "--oneline").lines) == 2
+    assert len(repo("op", "log", "-1").lines) == 1
+    assert [line.split()[0] for line in repo("branch", "--list", "try-*").lines] == ["try-1"]
+    assert len(repo("branch", "-l").lines) == 3
+    assert [line.split()[0] for line in repo("tag", "-l", "v*").lines] == ["v1"]
+    assert repo("help", "log").out == repo("log", "--help").out
+    assert repo("help").out == repo("--help").out
+    assert repo("help", "op", "log").out == repo("op", "log", "--help").out
+
+
+def test_a_dash_is_where_head_was_before(repo) -> None:
+    assert "no checkout to go back from" in repo("checkout", "-", code=128).err
+    repo("branch", "try")
+    repo("checkout", "try")
+    assert repo("checkout", "-").out == "switched to run 'main'\n"
+    assert repo("checkout", "-").out == "switched to run 'try'\n"
+    repo("checkout", "main@1")
+    assert repo("checkout", "-", "--json").json["head"] == "try"
+    assert repo("checkout", "-", "--json").json["detached"] is True
