@@ -180,7 +180,7 @@ def test_progress_counts_continuations(repo: Repository) -> None:
         repo, ["main@3"] * 3, [0, 1, 0], workers=1,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_an_interval_holds_the_mean_and_narrows_with_more_values() -> None:
