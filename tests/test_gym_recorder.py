@@ -18,6 +18,7 @@ from gymnasium import spaces, wrappers
 from gymnasium.utils.env_checker import check_env
 
 from simgit import Conflict, InvalidInput, Repository
+from simgit.errors import Storage
 from simgit.gym import Recorder, restore
 
 
@@ -591,6 +592,23 @@ def test_a_conflict_in_a_step_is_no_failure_and_the_state_is_kept(repo: Reposito
     env.close()
     assert repo.run("main.conflict-1").step == 2
     assert repo.run("main.conflict-1").status == "active"
+
+
+def test_what_could_not_be_stored_is_kept(repo: Repository) -> None:
+    env = scripted(repo, [START, *map(moved, range(1, 5))], flush_every=1)
+    env.reset()
+    with repo.odb.write():  # nobody else may write
+        for _ in range(2):
+            with pytest.raises(Storage):
+                env.step(0)
+        with pytest.raises(Storage):
+            env.close()
+    env.step(0)
+    assert (repo.run().step, repo.run().status, env.step_count) == (3, "active", 3)
+    env.step(0)
+    env.close()
+    assert [repo.state(f"main@{i}").reward for i in range(5)] == [None, 1, 2, 3, 4]
+    assert repo.run().writer is None
 
 
 def test_a_sealed_run_is_refused(repo: Repository) -> None:

@@ -535,6 +535,8 @@ def test_snapshots_that_are_known_not_to_serve_are_not_taken(
     actions = [int(action) for action in repo["main@20..main@25"].actions]
     found = step_batch(repo, ["main@20"] * 2, [actions] * 2, workers=1)
     assert [each.tip for each in found] == [repo.resolve("main@25")] * 2
+    other = step_batch(repo, ["main@20"], [[(action + 1) % 3 for action in actions]])[0]
+    assert plan(repo, other.run).how == "creation", "what is known of a run holds for its rollouts"
 
 
 def test_where_only_such_a_snapshot_leads_to_a_state_that_is_warned_of(repo: Repository) -> None:

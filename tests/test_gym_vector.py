@@ -15,6 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers import vector as vector_wrappers
 
 from simgit import Conflict, InvalidInput, Repository
+from simgit.errors import Storage
 from simgit.gym import Recorder, VectorRecorder
 from simgit.gym.spec import make
 
@@ -373,6 +374,21 @@ def test_a_conflict_in_one_lane_takes_no_state_from_the_others(repo: Repository)
     runs = ["main/0.conflict-1", "main/1", "main/2"]
     assert (env.runs, env.step_counts) == (runs, [2, 2, 2])
     assert [[s.observation[0] for s in repo[name]] for name in runs] == [[0, 1, 2]] * 3
+
+
+def test_what_could_not_be_stored_of_lanes_is_kept(repo: Repository) -> None:
+    env = VectorRecorder(
+        SyncVectorEnv([Numbered] * 3), repo, provenance=False, self_check=False, flush_every=3
+    )
+    env.reset(seed=1)
+    with repo.odb.write():  # nobody else may write
+        with pytest.raises(Storage):
+            env.step(np.zeros(3, int))
+        with pytest.raises(Storage):
+            env.close()
+    env.step(np.zeros(3, int))
+    env.close()
+    assert (seen(repo, 3), env.step_counts) == ([[0, 1, 2]] * 3, [2] * 3)
 
 
 def test_a_second_recorder_of_a_lane_is_refused(repo: Repository) -> None:

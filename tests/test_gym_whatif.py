@@ -14,10 +14,10 @@ from simgit.gym import Recorder, restore, step_batch, verify, what_if
 from simgit.gym.whatif import interval
 
 
-def record(repo: Repository, name: str = "CartPole-v1") -> None:
+def record(repo: Repository, name: str = "CartPole-v1", every: int = 10) -> None:
     env = gym.make(name)
     env.action_space.seed(2)
-    recorder = Recorder(env, repo, snapshots=10)
+    recorder = Recorder(env, repo, snapshots=every)
     recorder.reset(seed=4)
     for _ in range(60):
         _, _, terminated, truncated, _ = recorder.step(env.action_space.sample())
@@ -100,6 +100,25 @@ def test_rollouts_with_numbers_of_their_own_come_again(slippery: Repository) -> 
     assert verify(slippery, "b").divergence is None
 
 
+@pytest.mark.parametrize("every", [1, 10])
+def test_a_rollout_is_gone_on_with_as_it_went_on(every: int) -> None:
+    """Also where its newest state is one that was recorded with other random numbers."""
+    with Repository.init(":memory:") as repo:
+        record(repo, "FrozenLake-v1", every)
+        action = int(repo.state("main@3").action)
+        (short,) = what_if(repo, "main@2", [action], horizon=1, rollouts=12, workers=1)
+        (long,) = what_if(repo, "main@2", [action], horizon=6, rollouts=12, workers=1)
+        shared = [one.tip == repo.resolve("main@3") for one in short]
+        assert any(shared) and not all(shared)
+        for one, other in zip(short, long, strict=True):
+            actions = [int(each) for each in repo.trajectory(f"{one.run}..{other.run}").actions]
+            env = Recorder.resume(repo, one.run, snapshots=None)
+            for each in actions:
+                env.step(each)
+            env.close()
+            assert repo.resolve(one.run) == other.tip
+
+
 def test_rollouts_leave_what_was_recorded_alone(slippery: Repository) -> None:
     """One that repeats a recorded state must not decide how that goes on."""
     actions = [int(action) for action in slippery["main@12..main@13"].actions]
@@ -180,7 +199,7 @@ def test_progress_counts_continuations(repo: Repository) -> None:
         repo, ["main@3"] * 3, [0, 1, 0], workers=1,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_an_interval_holds_the_mean_and_narrows_with_more_values() -> None:

@@ -7,12 +7,14 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simgit import Repository
 from simgit.failpoints import set_hook
 from simgit.interrupts import interrupts_held_back
+from simgit.storage.lmdb.environment import Environment
 
 STATES = 15
 
@@ -61,6 +63,45 @@ def test_an_interrupt_at_any_point_of_a_flush_loses_nothing(tmp_path: Path) -> N
                 assert run.status in ("paused", "active")
             repo.commit({"x": 1.0}, run="after")  # no transaction was left open
             assert repo.fsck().is_clean
+
+
+def test_an_interrupt_at_any_point_of_a_commit_leaves_no_transaction_open(tmp_path: Path) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit({"x": 0.0})
+        interrupted, number = True, 0
+        while interrupted:
+            number += 1
+            step = repo.run().step or 0
+            set_hook(interrupted_at(number)[0])
+            try:
+                repo.commit({"x": float(number)})
+                interrupted = False  # there are no more points
+            except KeyboardInterrupt:
+                assert repo.run().step in (step, step + 1)
+            finally:
+                set_hook(None)
+        assert number > 5
+        repo.commit({"x": -1.0})
+        assert repo.fsck().is_clean
+
+
+def test_an_interrupt_as_a_transaction_begins_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Environment.begin_write
+
+    def interrupted(self: Environment, txn: Any) -> Any:
+        began = begin(self, txn)
+        signal.raise_signal(signal.SIGINT)
+        return began
+
+    with Repository.init(tmp_path) as repo:
+        with monkeypatch.context() as patch:
+            patch.setattr(Environment, "begin_write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                repo.commit({"x": 1.0})
+        repo.commit({"x": 2.0})
+        assert repo.run().step == 0
 
 
 def test_a_flush_that_was_stored_is_known_again(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from simgit import attachments
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import unpack
 from simgit.gym.reseeding import Seeds, reseeds
+from simgit.gym.verdicts import runs_of
 from simgit.objects import Spec
 from simgit.oid import Oid
 from simgit.repository import Repository
+from simgit.runs import RunInfo
 from simgit.trajectory import Trajectory
 
 SNAPSHOT: Final = "snapshot"
@@ -60,7 +62,26 @@ class Past:
     @cached_property
     def reseeds(self) -> Seeds:
         """Where random numbers began anew on the way to the state."""
-        return reseeds(self.repo, self.oid, self.run)
+        return reseeds(self.repo, self.oid, self.run, self.runs)
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """The names of the runs that have the state."""
+        return self.repo.contains(self.oid)
+
+    @cached_property
+    def recorded_in(self) -> list[RunInfo]:
+        """The runs that recorded the state, and those they were branched off."""
+        return runs_of(self.repo, self.oid, self.runs)
+
+    def is_own(self, step: int) -> bool:
+        """Return whether what is attached to a state on the way belongs to this way.
+
+        With other random numbers another run may have come to the same state: what its recorder
+        attached holds its numbers.
+        """
+        before = {at: seed for at, seed in self.reseeds.items() if at < step}
+        return not before or before == reseeds(self.repo, self.trajectory[step].oid)
 
     def name(self, step: int) -> str | Oid:
         """Return a revision of a state on the way that names the run, too, if that is known."""

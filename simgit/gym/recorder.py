@@ -14,7 +14,7 @@ from typing import Any, Self
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from simgit.errors import Conflict, Divergence, InvalidInput
+from simgit.errors import Conflict, Divergence, InvalidInput, Storage
 from simgit.gym import spec as specs
 from simgit.gym.abandoned import settle
 from simgit.gym.catchup import CatchUp, moved, state_of
@@ -158,7 +158,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             step = repo.state(start).step
         check_open(repo, run)
         if start is not None:
-            env = restore(repo, moved(repo, start), env=env, trust=trust, progress=progress)
+            reached = f"{run}@{repo.state(moved(repo, start)).step}"  # whose way is the run's
+            env = restore(repo, reached, env=env, trust=trust, progress=progress)
         recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder
@@ -214,6 +215,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             InvalidInput: the action has no encoding, and the environment was not stepped; or what
                 came of it has none, and nothing is recorded until the next reset.
             Conflict: another writer moved the run; what is recorded goes to a run of its own.
+            Storage: it could not be stored; all of it is kept, and stored with the next flush.
         """
         kept = action if type(action) is self._action_type else self._keep_action(action)
         count = self._count = self._count + 1
@@ -407,8 +409,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._session.end()
 
     def _fail(self, error: BaseException, kept: Any) -> None:
-        if isinstance(error, Conflict):
-            return  # the state is kept
+        if isinstance(error, (Conflict, Storage)):
+            return  # of a flush: the state is kept
         self._count -= 1
         if isinstance(error, Divergence):
             return  # nothing was to be written

@@ -6,6 +6,7 @@ that was recorded does, in its metadata.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from simgit.errors import NotFound
@@ -18,7 +19,9 @@ Seeds = dict[int, int]
 """The seeds with which environments were given new random numbers, by the steps where they were."""
 
 
-def reseeds(repo: Repository, state: Oid, run: str | None = None) -> Seeds:
+def reseeds(
+    repo: Repository, state: Oid, run: str | None = None, names: Sequence[str] | None = None
+) -> Seeds:
     """Return where random numbers began anew on the way to a state.
 
     Args:
@@ -26,8 +29,9 @@ def reseeds(repo: Repository, state: Oid, run: str | None = None) -> Seeds:
         state: the state.
         run: the run whose way is meant, if the state lies in its history. Else it is any: one
             without new numbers, if there is one.
+        names: the runs that have the state, if they are known already.
     """
-    names = repo.contains(state)
+    names = repo.contains(state) if names is None else names
     if run is not None and run in names:
         names = names if _of_run(repo, run, state) is None else [run]
     found: Seeds | None = None

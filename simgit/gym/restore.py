@@ -21,7 +21,7 @@ from simgit.gym.drivers import randomness
 from simgit.gym.forgetting import KEEPS_ALL, forgets, keeps_all
 from simgit.gym.past import SNAPSHOT, Past
 from simgit.gym.reexecute import Progress, Reexecution, raised
-from simgit.gym.verdicts import noted, snapshots_fail
+from simgit.gym.verdicts import noted, runs_of, snapshots_fail
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -151,7 +151,7 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Plan:
 def plans(past: Past, env: Any, trust: Trust) -> Iterator[Plan]:
     """Yield the ways to reach a state, the best first; each is tried if the one before diverges."""
     found = from_snapshot(past, trust, past.step)
-    fails = found is not None and snapshots_fail(past.repo, past.oid)
+    fails = found is not None and snapshots_fail(past.recorded_in)
     if found is not None and not fails:
         yield found
     yield from _reexecutions(past, env)
@@ -185,6 +185,8 @@ def from_snapshot(past: Past, trust: Trust, newest: int) -> Plan | None:
         data = past.snapshot(step)
         name = data.get("driver")
         if name == KEEPS_ALL or (name == _BETWEEN and not past.is_reset(step + 1)):
+            continue
+        if not past.is_own(step):
             continue
         if drivers.needs_trust(data) and not is_trusted(trust):
             return None
@@ -270,7 +272,7 @@ def _warn_of_doubt(past: Past) -> None:
 
 def warn_of_changes(repo: Repository, past: Past) -> None:
     """Warn if packages have other versions than in the run that a state was recorded in."""
-    recorded = (noted(repo, past.oid, "provenance") or {}).get("versions")
+    recorded = (noted(past.recorded_in, "provenance") or {}).get("versions")
     if recorded is None:
         return
     from simgit.gym.provenance import versions
@@ -288,7 +290,7 @@ def warn_of_changes(repo: Repository, past: Past) -> None:
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:
     """Return what a step of the environment took when a run was recorded, None if not known."""
-    found: float | None = noted(repo, repo.resolve(revision), STEP_SECONDS)
+    found: float | None = noted(runs_of(repo, repo.resolve(revision)), STEP_SECONDS)
     return found
 
 

@@ -136,15 +136,24 @@ class Session:
 
         Raises:
             Conflict: another writer moved a run; nothing is lost, see ``Recorder.flush``.
+            Storage: it could not be stored; the session stays open, with all of it.
         """
         settle()
-        if self.is_open:
-            self.is_open = False
-            self._finalizer.detach()
-            try:
-                self.recorder.close(status)
-            finally:
-                self._close_handle()
+        if not self.is_open:
+            return
+        try:
+            self.recorder.close(status)
+        except Storage:
+            raise
+        except BaseException:
+            self._let_go()
+            raise
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.is_open = False
+        self._finalizer.detach()
+        self._close_handle()
 
     def fail(self, error: BaseException, run: str, facts: Mapping[str, Any]) -> None:
         """End because of an error, which is noted with the run; never raises another."""

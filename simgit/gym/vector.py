@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
-from simgit.errors import Conflict, InvalidInput
+from simgit.errors import Conflict, InvalidInput, SimgitError, Storage
 from simgit.freeze import freeze
 from simgit.gym.abandoned import settle
 from simgit.gym.lanespec import describe_lanes
@@ -87,14 +87,12 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
         self._gaps: dict[int, str] = {}  # the lanes that are not recorded until their next reset
-        self._conflicts: list[Conflict] = []
+        self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
         infos = [self._repo.run(name) for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
-        self._targets = [
-            _LaneTarget(self._session, i, self._conflicts) for i in range(env.num_envs)
-        ]
+        self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
             each.start(self._counts[i], self._session.noter(i))
         self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
@@ -349,8 +347,8 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._counts[i] += 1
         try:
             self._session.recorder.append(i, *fields, attachments=attachments, **more)
-        except Conflict as error:
-            self._conflicts.append(error)  # the state is kept; those of other lanes are to follow
+        except (Conflict, Storage) as error:
+            self._errors.append(error)  # the state is kept; those of other lanes are to follow
 
     def _rows(self, space: Any, items: Any) -> Iterator[Any]:
         """Return what a batch holds for each lane."""
@@ -365,15 +363,15 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
     # --- ends ---
 
     def _fail(self, error: BaseException) -> None:
-        if not isinstance(error, Conflict):
+        if not isinstance(error, (Conflict, Storage)):
             self._gaps = dict.fromkeys(range(self.num_envs), gap_after(error))
             self._session.fail(error, self.runs[0], {})
 
     def _tell(self) -> None:
-        """Raise a conflict that was met, now that all lanes' states are kept."""
-        if self._conflicts:
-            error = self._conflicts[0]
-            self._conflicts.clear()
+        """Raise what a flush met, now that all lanes' states are kept."""
+        if self._errors:
+            error = self._errors[0]
+            self._errors.clear()
             raise error
 
     def _reopen(self) -> None:
@@ -385,18 +383,18 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 class _LaneTarget:
     """Where the snapshots of one lane go."""
 
-    __slots__ = ("_conflicts", "_lane", "_session")
+    __slots__ = ("_errors", "_lane", "_session")
 
-    def __init__(self, session: Session, lane: int, conflicts: list[Conflict]) -> None:
+    def __init__(self, session: Session, lane: int, errors: list[SimgitError]) -> None:
         self._session = session
         self._lane = lane
-        self._conflicts = conflicts
+        self._errors = errors
 
     def attach(self, name: str, data: Any) -> None:
         try:
             self._session.recorder.attach(self._lane, name, data)
-        except Conflict as error:
-            self._conflicts.append(error)
+        except (Conflict, Storage) as error:
+            self._errors.append(error)
 
 
 def _plain_dtype(space: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,39 +41,59 @@ def note(repo: Repository, run: str, verdict: Verdict) -> None:
     repo.configure(run, metadata={_VERDICT: verdict.to_data()})
 
 
-def noted(repo: Repository, state: Oid, key: str) -> Any:
-    """Return what is noted under a key with a run that has a state, None if nothing is."""
-    return next(_all_noted(repo, state, key), None)
+def noted(runs: Iterable[RunInfo], key: str) -> Any:
+    """Return what the first of some runs that has it has under a key, None if none has."""
+    return next((run.metadata[key] for run in runs if run.metadata.get(key) is not None), None)
 
 
-def snapshots_fail(repo: Repository, state: Oid) -> bool:
-    """Return whether it is known that snapshots do not serve where a state was recorded.
+def snapshots_fail(runs: Iterable[RunInfo]) -> bool:
+    """Return whether it is known of one of some runs that its snapshots do not serve.
 
     A verdict tells what differed after a snapshot, or why it could not be put back, if one was
     tried; without that, "exact by replay" only says that there was none to try.
     """
-    found: Iterator[Mapping[str, Any]] = _all_noted(repo, state, _VERDICT)
+    found = (run.metadata.get(_VERDICT) or {} for run in runs)
     return any(
         each.get("result") == BY_REPLAY and ("step" in each or "reason" in each) for each in found
     )
 
 
-def _all_noted(repo: Repository, state: Oid, key: str) -> Iterator[Any]:
-    """Yield what is noted with the runs that have a state, and those they were branched off."""
-    return (run.metadata[key] for run in _runs(repo, state) if run.metadata.get(key) is not None)
+def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) -> list[RunInfo]:
+    """Return the runs that recorded a state, and those they were branched off.
 
+    (Not the many that begin after it, if there are others.)
 
-def _runs(repo: Repository, state: Oid) -> Iterator[RunInfo]:
-    names: set[str] = set()
-    seen, waiting = {state}, [state]
+    Args:
+        repo: the repository.
+        state: the state.
+        names: the runs in whose history it lies, if they are known already.
+    """
+    found: dict[str, RunInfo] = {}
+    points = {state}
+    waiting = [(state, repo.contains(state) if names is None else names)]
     while waiting:
-        for name in repo.contains(waiting.pop()):
+        at, known = waiting.pop()
+        for name in _recorders(repo, at, known) or known:
             for run in repo.lineage(name):
-                if run.name in names:
+                if run.name in found:
                     break
-                names.add(run.name)
-                yield run
+                found[run.name] = run
                 point = run.branch_point
-                if point is not None and run.parent is None and point not in seen:
-                    seen.add(point)  # branched off a state that was named by its oid
-                    waiting.append(point)
+                if point is not None and run.parent is None and point not in points:
+                    points.add(point)  # branched off a state that was named by its oid
+                    waiting.append((point, repo.contains(point)))
+    return list(found.values())
+
+
+def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
+    """Return those of the runs with a state in their history that do not begin at it, or after."""
+    step = repo.state(state).step
+    starts: dict[Oid | None, int] = {None: -1}
+    found = []
+    for name in names:
+        point = repo.run(name).branch_point
+        if point not in starts and point is not None:
+            starts[point] = repo.state(point).step
+        if starts[point] < step:
+            found.append(name)
+    return found

@@ -22,7 +22,7 @@ from simgit.gym.reexecute import Progress
 from simgit.gym.reseeding import WHAT_IF
 from simgit.gym.restore import Trust, is_trusted, restore, warn_of_changes
 from simgit.gym.values import cast_for, keeper, plain_info
-from simgit.gym.verdicts import snapshots_fail
+from simgit.gym.verdicts import runs_of, snapshots_fail
 from simgit.oid import Oid
 from simgit.repository import Repository
 
@@ -228,7 +228,7 @@ def _in_turn(repo: Repository, jobs: Sequence[Job], trusted: bool) -> Iterator[C
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
             # without snapshots the environment cannot come back: the state is sought each time
-            serves = driver.where == "any" and not snapshots_fail(repo, job.state)
+            serves = driver.where == "any" and not snapshots_fail(runs_of(repo, job.state))
             start = (job.state, driver.snapshot(env)) if serves else None
         else:
             driver.restore(env, start[1])

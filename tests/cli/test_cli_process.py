@@ -218,3 +218,12 @@ def test_a_defect_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == said
     assert guarded(call, debug=True) == 128
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_message_is_cut_where_the_terminal_ends(directory, environment, process) -> None:
+    environment |= {"SIMGIT_PAGER": "cat", "NO_COLOR": "1", "COLUMNS": "100"}
+    process("trace", "generate", "cpu-slight", "-o", "a.sktrace")
+    words = ("kube", "pods", "--trace", "a.sktrace")
+    assert max(map(len, process(*words).lines)) > 120, "a pipe gets all of it"
+    code, text = in_terminal(environment, *words)
+    assert code == 0 and max(map(len, text.splitlines())) <= 100 and "…" in text

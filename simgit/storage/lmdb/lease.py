@@ -113,12 +113,14 @@ class LoneLease(Lease):
         while not self._is_taken():
             if time.monotonic() > until:
                 self.close()
-                raise errors.Storage(
-                    f"store is in use by a process that may write: '{self._directory}'; to read it "
-                    "meanwhile, 'lock.mdb' in it must be writable ('simgit clone' needs no more)",
-                    path=self._directory,
-                )
+                raise errors.Storage(self._refusal(), path=self._directory)
             time.sleep(0.005)
+
+    def _refusal(self) -> str:
+        why = f"store is in use by a process that may write: '{self._directory}'"
+        if os.access(self._directory / "lock.mdb", os.W_OK):  # over a network
+            return f"{why}; 'simgit clone' copies it meanwhile"
+        return f"{why}; 'simgit clone' copies it meanwhile, or make its 'lock.mdb' writable"
 
     def _is_taken(self) -> bool:
         if self._handle is not None:

@@ -146,7 +146,13 @@ class LmdbWrite(LmdbRead, WriteTxn):
     _changes = 0
 
     def __enter__(self) -> LmdbWrite:
-        self._txn, self._tables = self._environment.begin_write(self)
+        try:
+            with interrupts_held_back():
+                self._txn, self._tables = self._environment.begin_write(self)
+        except BaseException:
+            if self._txn is not ENDED:  # it came while the transaction began
+                self._end(commit=False)
+            raise
         return self
 
     def __exit__(
