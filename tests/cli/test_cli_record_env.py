@@ -100,7 +100,7 @@ def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, pro
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
     ) as child:  # fmt: skip
         deadline = time.monotonic() + 60
-        while not process("branch", "--json").out and time.monotonic() < deadline:
+        while not process("log", "x", "-n", 1, "--json").out and time.monotonic() < deadline:
             time.sleep(0.2)
         child.send_signal(signal.SIGINT)
         err = child.communicate(timeout=60)[1]
