@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import Call
 
 from simgit.cli.app import Command
 from simgit.cli.docs import reference
 from simgit.cli.root import COMMANDS, cli
+from tests.cli.conftest import Call
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Call
 
 from simgit import Repository
 from simgit.gym import verify
+from tests.cli.conftest import Call
 
 
 @pytest.fixture

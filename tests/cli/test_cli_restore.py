@@ -7,10 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from conftest import Call
 
 from simgit import Repository
 from simgit.gym import Recorder, drivers
+from tests.cli.conftest import Call
 
 
 @pytest.fixture
