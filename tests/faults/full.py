@@ -79,6 +79,7 @@ def makes_room(directory: Path, with_reserve: bool) -> bool:
             with repo.transaction():
                 for number in range(SMALL):
                     change(repo, number)
+        assert repo.odb.storage.compact()  # the file itself has no room left either
         if not with_reserve:
             (directory / ".simgit" / "reserve").unlink()
         _fill_disk(directory / "filler")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -183,7 +184,13 @@ class UndoMachine(RepositoryMachine):
     def undo_one(self, back: int) -> None:
         number = self.newest - back
         assume(number > 0)
-        self.take_back(lambda repo: repo.undo(number).number, number)
+        found = next(each for each in self.repos[0].operations() if each.number == number)
+        if not found.changes and not found.moves:
+            for repo in self.repos:
+                with pytest.raises(NotFound, match="it changed nothing"):
+                    repo.undo(number)
+        else:
+            self.take_back(lambda repo: repo.undo(number).number, number)
 
     @rule(back=st.integers(0, 12))
     def restore(self, back: int) -> None:
