@@ -110,6 +110,12 @@ class UndoMachine(RepositoryMachine):
 
     def take_back(self, call: Any, target: int) -> None:
         """Call; check that it takes back an operation, or that it cannot."""
+        found = next(each for each in self.repos[0].operations() if each.number == target)
+        if not found.changes and not found.moves:
+            for repo in self.repos:
+                with pytest.raises(NotFound, match="it changed nothing"):
+                    call(repo)
+            return
         wanted = []
         for i, repo in enumerate(self.repos):
             try:
@@ -184,13 +190,7 @@ class UndoMachine(RepositoryMachine):
     def undo_one(self, back: int) -> None:
         number = self.newest - back
         assume(number > 0)
-        found = next(each for each in self.repos[0].operations() if each.number == number)
-        if not found.changes and not found.moves:
-            for repo in self.repos:
-                with pytest.raises(NotFound, match="it changed nothing"):
-                    repo.undo(number)
-        else:
-            self.take_back(lambda repo: repo.undo(number).number, number)
+        self.take_back(lambda repo: repo.undo(number).number, number)
 
     @rule(back=st.integers(0, 12))
     def restore(self, back: int) -> None:
