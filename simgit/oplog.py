@@ -271,7 +271,8 @@ class Operation:
         Raises:
             Integrity: it is damaged.
         """
-        record = unpack_ref(value)
+        # the first repositories of format 1 do not say whether it was a program
+        record = {"program": False, **unpack_ref(value)}
         what = f"operation {number}"
         check_fields(record, _OPERATION, what)
         check_fields(record["process"], WRITER_TYPES, what)

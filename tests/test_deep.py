@@ -100,7 +100,7 @@ def test_the_first_page_of_a_log_comes_at_once(deep: Deep) -> None:
     with within(0.5):
         page = list(islice(repo.log(f"r{DEPTH - 1}"), 20))
     assert page[0].oid == oids[-1]
-    with within(30):
+    with within(5):
         assert len(list(repo.log(f"r{DEPTH - 1}"))) == page[0].step + 1
 
 

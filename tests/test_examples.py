@@ -19,7 +19,7 @@ SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 def test_an_example_runs_and_says_something(script: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", script, "here"], cwd=tmp_path, capture_output=True,
-        text=True, timeout=600, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+        text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("episode ")]
