@@ -12,8 +12,10 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.environment import SIMKUBE, environment, environment_options
-from simgit.cli.output import Output
+from simgit.cli.estimate import announce
+from simgit.cli.output import Output, progress
 from simgit.cli.training_output import bar, learning_curve, summary, write
+from simgit.cli.trusting import Asker
 from simgit.cli.values import RUN, settings
 from simgit.errors import NotFound
 
@@ -113,9 +115,7 @@ def train(
                     f"--resume goes on with the settings that there are: branch the run with "
                     f"--set to change '{used[0]}'"
                 )
-            from simgit.training import resume as begin_again
-
-            training = begin_again(repo, run or newest_training(repo), episodes=episodes)
+            training = _resume(repo, run or newest_training(repo), episodes)
         else:
             training = _begin(
                 repo, where, arguments, run, agent or "dqn", chosen,
@@ -143,6 +143,19 @@ def _begin(
     times = {name: value for name, value in given.items() if value is not None}
     config = Config(agent, chosen, **times, environment=about)
     return begin(repo, run or free_name(repo, f"train/{label}-{agent}"), config, where, arguments)
+
+
+def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
+    """Go on from the newest checkpoint, with what that takes said beforehand."""
+    from simgit.training import resume
+    from simgit.training.checkpoints import newest
+
+    trust = Asker(repo)
+    start = newest(repo, run) if repo.run(run).oid is not None else None
+    if start is not None:
+        announce(repo, str(start), trust=trust)
+    with progress("restore") as tell:
+        return resume(repo, run, episodes=episodes, trust=trust, progress=tell)
 
 
 def _label(where: str, arguments: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.estimate import announce
 from simgit.cli.output import Output, number, progress
 from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION
@@ -55,10 +56,13 @@ def what_if(
 
     actions = [action for text in texts for action in _actions(text)]
     with app.repository() as repo, app.output() as out:
+        trust = Asker(repo)
+        if not as_json:
+            announce(repo, state, trust=trust)
         with progress("what-if", not as_json) as tell:
             found = whatif.what_if(
                 repo, state, actions, horizon=horizon, rollouts=rollouts, seed=seed,
-                workers=workers, trust=Asker(repo), progress=tell,
+                workers=workers, trust=trust, progress=tell,
             )  # fmt: skip
         if as_json:
             for action, each in zip(actions, found, strict=True):
