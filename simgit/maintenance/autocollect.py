@@ -30,7 +30,7 @@ from simgit.sizes import COLLECTED
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.writers import now
 
-SLICE: Final = 0.016
+SLICE: Final = 0.024
 """Seconds after which a slice begins nothing more."""
 MOST: Final = 16_384
 """So many states of a line go at once."""

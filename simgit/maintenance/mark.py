@@ -101,6 +101,7 @@ class Marker:
         kinds: dict[bytes, str],
         places: Iterable[Location],
         oids: Iterable[bytes],
+        marks: Marks | None = None,
     ) -> Marks:
         """Return what states and objects lead to.
 
@@ -109,12 +110,13 @@ class Marker:
             kinds: of all loose objects.
             places: of the states.
             oids: of objects of any kind.
+            marks: what was reached in this snapshot already; it is added to.
 
         Raises:
             NotFound: something that is needed is missing.
             Integrity: something that is needed is damaged.
         """
-        marks = Marks()
+        marks = Marks() if marks is None else marks
         todo = self._follow(txn, kinds, marks, list(places), list(oids))
         while todo:
             todo = self._follow(txn, kinds, marks, todo, [])

@@ -119,14 +119,14 @@ class Planner:
             OutOfTime: the marker has a time, and it is over.
         """
         kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
-        live, places, oids = self._live(txn, kinds, ends)
+        live = self._live(txn, kinds, ends)
         plan = Plan(self._pending(txn, live, kinds, ends, window))
-        places += _staying(plan.pending, window, ends)
+        places = _staying(plan.pending, window, ends)
         waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
-        oids += (key[1:] for key in waiting if key[:1] == pending.OBJECT)
-        kept = self.marker.mark(txn, kinds, places, oids)
+        oids = (key[1:] for key in waiting if key[:1] == pending.OBJECT)
+        kept = self.marker.mark(txn, kinds, places, oids, live)
         while spared := list(_spared(txn, _cuts(kept, ends), window)):
-            kept = self.marker.mark(txn, kinds, places := places + spared, oids)
+            kept = self.marker.mark(txn, kinds, spared, (), kept)
         plan.cuts = _cuts(kept, ends)
         self._plan_attachments(txn, plan, kept)
         needed = kept.objects | self._plan_arrays(txn, plan, kept, kinds)
@@ -137,17 +137,17 @@ class Planner:
     def pending(self, txn: ReadTxn, window: Window) -> dict[bytes, Since]:
         """Return what is unreachable, by its key in the table."""
         kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
-        return self._pending(txn, self._live(txn, kinds, ends)[0], kinds, ends, window)
+        return self._pending(txn, self._live(txn, kinds, ends), kinds, ends, window)
 
     def _live(
         self, txn: ReadTxn, kinds: dict[bytes, str], ends: dict[int, tuple[int, int]]
-    ) -> tuple[Marks, list[Location], list[bytes]]:
-        """Mark from the roots; return what they lead to, and them: states and objects."""
+    ) -> Marks:
+        """Return what the roots lead to."""
         self.marker.ends = ends
         places = root_places(self.refs, txn)
         named = self.marker.in_time(root_oids(self.refs, txn, self._logged))
         oids: list[bytes] = [*dict.fromkeys(named), *self.more_roots]
-        return self.marker.mark(txn, kinds, places, oids), places, oids
+        return self.marker.mark(txn, kinds, places, oids)
 
     def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:
         """Return the bytes of what some bindings lead to, and no attachment that is there does."""
