@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from simgit.codec import check_parts
+from simgit.canonical import check_parts
 from simgit.errors import Integrity, InvalidInput
 from simgit.loose import loose_size
 from simgit.objects import KIND_CODES
@@ -34,7 +34,6 @@ MAX_VARIABLE: Final = 32 << 20
 """Their variable part has at most so many."""
 SPLIT: Final = 16 << 20
 """A writer begins another record of states after so many bytes."""
-_SMALL: Final = 1 << 16
 _PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
 _VALUES: Final = ("spec", "run")
 
@@ -86,9 +85,9 @@ def check_values(rows: Rows) -> None:
     """
     for index, encoded in zip(rows.schema.variable, rows.variable, strict=True):
         if rows.schema.fields[index][1].code == VALUE:
-            for data in encoded:
-                if len(data) > _SMALL:  # what is shorter has no more parts than that
-                    check_parts(data, MAX_PARTS)
+            # what is shorter has no more parts than that
+            for data in {item for item in encoded if len(item) > MAX_PARTS}:
+                check_parts(data, MAX_PARTS)
 
 
 def check_sent_values(rows: Rows) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.bundle import limits
-from simgit.codec import check_parts, decode_value, encode_value
+from simgit.canonical import check_parts
+from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid
 from simgit.refnames import check_name
