@@ -20,6 +20,8 @@ from simgit.arrays import as_scalar, decode_array, encode_array, to_array
 from simgit.errors import Integrity, InvalidInput
 
 MAX_DEPTH: Final = 64
+MAX_PARTS: Final = 1 << 20
+"""A spec and a run's record have at most so many parts; so have the values that a bundle carries."""
 BIG, TUPLE, ARRAY, COMPLEX = 1, 2, 3, 5
 """The codes of extensions."""
 INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
@@ -212,6 +214,23 @@ def check_parts(data: bytes, most: int) -> int:
         return _count(data, most, 0)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise Integrity(f"not a value: {str(error) or type(error).__name__}") from None
+
+
+def limit_parts(data: bytes, what: str) -> None:
+    """Check an encoded value that is to be written.
+
+    Args:
+        what: it is, for the message.
+
+    Raises:
+        InvalidInput: it has more than ``MAX_PARTS`` parts, so that no bundle could carry it.
+    """
+    if len(data) <= MAX_PARTS:  # a part has a byte
+        return
+    try:
+        check_parts(data, MAX_PARTS)
+    except Integrity:
+        raise InvalidInput(f"{what} has more than {MAX_PARTS} parts") from None
 
 
 def _count(data: bytes, most: int, depth: int) -> int:

@@ -13,11 +13,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from simgit import Integrity, InvalidInput, Repository
+from simgit import Integrity, InvalidInput, Repository, canonical
 from simgit.bundle import limits, records, verify
 from simgit.bundle.records import RecordReader, RecordWriter
 from simgit.bundle.states import decode_head
-from simgit.canonical import check_parts
+from simgit.canonical import MAX_PARTS, check_parts
 from simgit.codec import encode_value
 from simgit.loose import encode_loose
 from simgit.oid import hash_object
@@ -221,3 +221,55 @@ def test_a_bundle_of_values_that_are_not_canonical_is_refused(
         verify(io.BytesIO(data).read)
     with pytest.raises(Integrity, match="canonical"):
         Repository.init(":memory:").import_bundle(io.BytesIO(data))
+
+
+LARGEST = MAX_PARTS - 3
+"""Items of the longest list that a spec of one field can have."""
+
+
+def test_the_largest_spec_and_configuration_come_through_a_bundle() -> None:
+    repo = Repository.init(":memory:")
+    config = {"list": [0] * (LARGEST - 10)}  # the record has five fields around it
+    with repo.recorder("main", spec={"list": [0] * LARGEST}, config=config) as recorder:
+        recorder.append(1.0)
+    out = io.BytesIO()
+    repo.create_bundle(out, ["main"])
+    other = Repository.init(":memory:")
+    other.import_bundle(io.BytesIO(out.getvalue()))
+    assert other.config("main") == config
+    assert other.resolve("main") == repo.resolve("main")
+
+
+@pytest.mark.parametrize("what", ["spec", "config"])
+def test_what_no_bundle_could_carry_is_not_recorded(what: str) -> None:
+    repo = Repository.init(":memory:")
+    name = {"spec": "the spec of a state", "config": "the record of a run"}[what]
+    with (
+        pytest.raises(InvalidInput, match=f"^{name} has more than {MAX_PARTS} parts$"),
+        repo.recorder("main", **{what: {"list": [0] * (LARGEST + 1)}}) as recorder,
+    ):
+        recorder.append(1.0)
+    assert repo.fsck().is_clean
+    repo.commit(1.0, run="next")
+
+
+def test_a_spec_that_was_written_before_it_was_limited_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo = Repository.init(":memory:")
+    with monkeypatch.context() as patch:
+        patch.setattr(canonical, "MAX_PARTS", 1 << 30)
+        with repo.recorder("main", spec={"list": [0] * (LARGEST + 1)}) as recorder:
+            recorder.append(1.0)
+    with pytest.raises(InvalidInput, match=r"^the spec of a state has more than"):
+        repo.create_bundle(io.BytesIO(), ["main"])
+
+
+def test_more_refs_than_a_reader_takes_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = Repository.init(":memory:")
+    oid = repo.commit(1.0, run="main")
+    for number in range(20):
+        repo.tag(f"tag-{number}", oid)
+    monkeypatch.setattr(canonical, "MAX_PARTS", 100)
+    with pytest.raises(InvalidInput, match=r"^the manifest of the bundle has more than 100"):
+        repo.create_bundle(io.BytesIO(), [f"tags/tag-{number}" for number in range(20)])

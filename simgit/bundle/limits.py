@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from simgit.canonical import check_parts
+from simgit.canonical import MAX_PARTS, check_parts
 from simgit.errors import Integrity, InvalidInput
 from simgit.loose import loose_size
-from simgit.objects import KIND_CODES
+from simgit.objects import COUNTED, KIND_CODES, KIND_NAMES
 from simgit.oid import Oid
 from simgit.schema import VALUE, Schema
 from simgit.segment.frames import group_header
@@ -23,8 +23,6 @@ from simgit.segment.header import Location
 from simgit.segment.rows import Rows
 from simgit.storage.base import ReadTxn
 
-MAX_PARTS: Final = 1 << 20
-"""The manifest, a spec, a run's record and each value of a state have at most so many parts."""
 MAX_STRUCTURED: Final = 16 << 20
 """Objects that are not plain bytes or an array have at most so many bytes."""
 MAX_STATES: Final = 256 << 20
@@ -35,7 +33,6 @@ MAX_VARIABLE: Final = 32 << 20
 SPLIT: Final = 16 << 20
 """A writer begins another record of states after so many bytes."""
 _PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
-_VALUES: Final = ("spec", "run")
 
 
 def is_too_large(value: bytes) -> bool:
@@ -56,13 +53,18 @@ def check_sent(oid: Oid, value: bytes) -> None:
         )
 
 
+def is_counted(value: bytes) -> bool:
+    """Return whether an object in its stored form is of a kind whose parts are limited."""
+    return KIND_NAMES[value[0]] in COUNTED
+
+
 def check_object(kind: str, payload: bytes) -> None:
     """Check the payload of an object that is a value.
 
     Raises:
         Integrity: it has too many parts.
     """
-    if kind in _VALUES:
+    if kind in COUNTED:
         check_parts(payload, MAX_PARTS)
 
 
