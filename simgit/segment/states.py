@@ -311,7 +311,7 @@ class StateStore:
             self._layouts[key] = decode_layout(header.layout, schema)
         return self._layouts[key]
 
-    def _headed(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
+    def head(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
         """Return what precedes the first row of a group of 64 in its state's payload.
 
         Args:
@@ -365,7 +365,7 @@ class StateStore:
         if named is None or named.key != key or len(named.oids) < stop - first:
             block = self.block(txn, header, number)
             group = first // CHECKPOINT_ROWS
-            head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
+            head = self.head(txn, header, block, group, number * BLOCK_ROWS + first)
             lazy = block.rows.slice(first, stop)
             rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
             named = _Named(key, head, chain_oids(rows, head), rows)
