@@ -31,6 +31,7 @@ from simgit.segment.groups import (
     write_groups,
 )
 from simgit.segment.header import (
+    INLINE_SIZE,
     NO_PARENT,
     BlockInfo,
     Blocks,
@@ -567,12 +568,14 @@ def write_rows(
             parts, part, before[at : at + part.count], layout, level, tip is None and at == 0
         )
         blocks.append(info)
+    body = b"".join(parts)
     header = Header(
         place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
         tip.episode if tip else 0, tip.episode_start if tip else 0, tip.returned if tip else 0.0,
-        encode_layout(layout), Blocks.pack(blocks), b"",
+        encode_layout(layout), Blocks.pack(blocks),
+        body if len(body) <= INLINE_SIZE else b"",
     )  # fmt: skip
-    write_segment(txn, header, parts)
+    write_segment(txn, header, body)
     return _tip_after(header, rows, Oid(oids[-1]))
 
 
