@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
@@ -98,7 +98,7 @@ def pack_ref(record: dict[str, Any]) -> bytes:
 
 def ref_fields(record: Any) -> dict[str, Any]:
     """Return a record's fields; unlike ``asdict`` without copying what is in them."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return dict(vars(record))
 
 
 def unpack_ref(value: bytes) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def decode_entry(value: bytes) -> LogEntry:
 
 def moved(ref: RunRef, tip: Tip) -> RunRef:
     """Return a run's ref after it went on to another state."""
-    return replace(
-        ref, oid=tip.oid, line=tip.place.line, step=tip.place.step,
-        episodes=tip.episode, returned=tip.returned,
-    )  # fmt: skip
+    place = tip.place
+    state = {"oid": tip.oid, "line": place.line, "step": place.step, "episodes": tip.episode,
+             "returned": tip.returned}  # fmt: skip
+    return RunRef(**(vars(ref) | state))

@@ -31,6 +31,7 @@ from simgit.segment.groups import (
     write_groups,
 )
 from simgit.segment.header import (
+    INLINE_SIZE,
     NO_PARENT,
     BlockInfo,
     Blocks,
@@ -311,7 +312,7 @@ class StateStore:
             self._layouts[key] = decode_layout(header.layout, schema)
         return self._layouts[key]
 
-    def _headed(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
+    def head(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
         """Return what precedes the first row of a group of 64 in its state's payload.
 
         Args:
@@ -365,7 +366,7 @@ class StateStore:
         if named is None or named.key != key or len(named.oids) < stop - first:
             block = self.block(txn, header, number)
             group = first // CHECKPOINT_ROWS
-            head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
+            head = self.head(txn, header, block, group, number * BLOCK_ROWS + first)
             lazy = block.rows.slice(first, stop)
             rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
             named = _Named(key, head, chain_oids(rows, head), rows)
@@ -567,12 +568,14 @@ def write_rows(
             parts, part, before[at : at + part.count], layout, level, tip is None and at == 0
         )
         blocks.append(info)
+    body = b"".join(parts)
     header = Header(
         place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
         tip.episode if tip else 0, tip.episode_start if tip else 0, tip.returned if tip else 0.0,
-        encode_layout(layout), Blocks.pack(blocks), b"",
+        encode_layout(layout), Blocks.pack(blocks),
+        body if len(body) <= INLINE_SIZE else b"",
     )  # fmt: skip
-    write_segment(txn, header, parts)
+    write_segment(txn, header, body)
     return _tip_after(header, rows, Oid(oids[-1]))
 
 
