@@ -21,7 +21,7 @@ from simgit.errors import Integrity, InvalidInput
 
 MAX_DEPTH: Final = 64
 MAX_PARTS: Final = 1 << 20
-"""A spec and a run's record have at most so many parts; so have the values that a bundle carries."""
+"""A spec, a run's record and each value that a bundle carries have at most so many parts."""
 BIG, TUPLE, ARRAY, COMPLEX = 1, 2, 3, 5
 """The codes of extensions."""
 INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
