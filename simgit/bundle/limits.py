@@ -68,6 +68,15 @@ def check_object(kind: str, payload: bytes) -> None:
         check_parts(payload, MAX_PARTS)
 
 
+def check_manifest(body: bytes) -> None:
+    """Check what stands first in a bundle, before it is decoded.
+
+    Raises:
+        Integrity: it has too many parts.
+    """
+    check_parts(body, MAX_PARTS)
+
+
 def check_block(schema: Schema, rows: int, variable: bytes) -> None:
     """Check what a block of states claims before it is decoded.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.bundle import limits
-from simgit.canonical import check_parts, limit_parts
+from simgit.canonical import limit_parts
 from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid
@@ -79,7 +79,7 @@ class Manifest:
         Raises:
             Integrity: it is no manifest, or has a name that no ref may have.
         """
-        check_parts(body, limits.MAX_PARTS)
+        limits.check_manifest(body)
         record = decode_value(body)
         try:
             return cls(
