@@ -152,6 +152,16 @@ def decode_oid(raw: bytes, what: str) -> Oid:
 
 
 @lru_cache(64)
+def decode_head(value: bytes) -> str | Oid:
+    """Return the run that HEAD points at, or the state; Integrity if it is damaged."""
+    record = unpack_ref(value)
+    check_fields(record, HEAD_TYPES, "HEAD", every=False)
+    if len(record) != 1:
+        raise Integrity("HEAD is damaged")
+    return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
+
+
+@lru_cache(64)
 def decode_run(value: bytes) -> RunRef:
     """Return a run's ref; Integrity if it is damaged."""
     found: RunRef = decode_ref(value, RunRef)

@@ -586,21 +586,19 @@ def _write_block(
     offset = sum(map(len, parts))
     parts += [fixed, variable]
     return BlockInfo(
-        offset, len(fixed), len(variable), int(episode_starts(rows, root).sum()),
+        offset, len(fixed), len(variable), int(np.count_nonzero(episode_starts(rows, root))),
         total(rewards(rows)), checksum(fixed), checksum(variable),
     )  # fmt: skip
 
 
 def _tip_after(header: Header, rows: Rows, oid: Oid) -> Tip:
-    starts = np.flatnonzero(episode_starts(rows, header.step == 0))
-    return Tip(
-        oid,
-        Location(header.line, header.end - 1),
-        rows.schema,
-        header.episode + len(starts),
-        header.step + int(starts[-1]) if len(starts) else header.episode_start,
-        header.returned + sum(info.rewards for info in header.blocks),
-    )
+    resets = sum(info.resets for info in header.blocks)
+    start = header.episode_start
+    if resets:
+        start = header.step + int(np.flatnonzero(episode_starts(rows, header.step == 0))[-1])
+    returned = header.returned + sum(info.rewards for info in header.blocks)
+    place = Location(header.line, header.end - 1)
+    return Tip(oid, place, rows.schema, header.episode + resets, start, returned)
 
 
 def new_batch(rows: Rows, parents: tuple[Tip, ...], origin: bytes) -> Batch:
