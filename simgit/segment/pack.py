@@ -351,7 +351,7 @@ def encode_block(rows: Rows, oids: list[bytes], layout: Layout, level: int) -> t
         layout: the segment's.
         level: zstd's.
     """
-    matrix = rows.fixed.copy()
+    matrix = rows.fixed.copy() if layout.filters else rows.fixed
     for offset, size, count in layout.filters:
         matrix[:, offset : offset + size * count] = delta(rows.fixed, offset, size, count)
     planes = np.ascontiguousarray(matrix.T)
