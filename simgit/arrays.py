@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -87,6 +88,7 @@ def storable_dtype(dtype: np.dtype[Any], path: str = "value") -> np.dtype[Any]:
     return little
 
 
+@lru_cache(maxsize=256)
 def dtype_from_text(text: str) -> np.dtype[Any]:
     """Parse a canonical dtype string.
 

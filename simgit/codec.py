@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgpack
 
-from simgit.arrays import as_scalar, decode_array, encode_array, is_arraylike, to_array
+from simgit.arrays import encode_array, is_arraylike, to_array
+from simgit.canonical import (
+    ARRAY,
+    BIG,
+    COMPLEX,
+    INT_MAX,
+    INT_MIN,
+    MAX_DEPTH,
+    TUPLE,
+    check_value,
+    encode_big,
+    encode_complex,
+    pack,
+    plain_extension,
+    unpack,
+)
 from simgit.errors import Integrity, InvalidInput
 
-MAX_DEPTH: Final = 64
-_BIG, _TUPLE, _ARRAY, _COMPLEX = 1, 2, 3, 5
 _SHORT: Final = 32
 """A string of fewer bytes has its length in the first byte of its encoding."""
-_INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
 def encode_value(value: Any, path: str = "value") -> bytes:
@@ -24,12 +35,7 @@ def encode_value(value: Any, path: str = "value") -> bytes:
     Raises:
         InvalidInput: some part of it has no encoding; the message names the path of that part.
     """
-    return _pack(_prepare(value, path, 0))
-
-
-def _pack(prepared: Any) -> bytes:
-    packed: bytes = msgpack.packb(prepared, use_bin_type=True, strict_types=True)
-    return packed
+    return pack(_prepare(value, path, 0))
 
 
 def pack_record(record: dict[str, Any]) -> bytes:
@@ -70,11 +76,11 @@ def too_deep(path: str) -> InvalidInput:
 def _number_or_array(value: Any, path: str) -> Any:
     # np.float64 is a float and np.complex128 a complex, but they are arrays of shape () first
     if is_arraylike(value):
-        return msgpack.ExtType(_ARRAY, encode_array(to_array(value, path)))
+        return msgpack.ExtType(ARRAY, encode_array(to_array(value, path)))
     if isinstance(value, float):
         return float(value)
     if isinstance(value, complex):
-        return msgpack.ExtType(_COMPLEX, struct.pack("<dd", value.real, value.imag))
+        return msgpack.ExtType(COMPLEX, encode_complex(value))
     raise InvalidInput(
         f"{path}: a value of type '{type(value).__name__}' has no encoding", path=path
     )
@@ -92,10 +98,9 @@ def _text(value: str, path: str) -> str:
 
 
 def _integer(value: int) -> Any:
-    if _INT_MIN <= value <= _INT_MAX:
+    if INT_MIN <= value <= INT_MAX:
         return value
-    size = (abs(value).bit_length() + 7) // 8
-    return msgpack.ExtType(_BIG, bytes([value < 0]) + abs(value).to_bytes(size, "big"))
+    return msgpack.ExtType(BIG, encode_big(value))
 
 
 def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
@@ -111,7 +116,7 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         plain = _prepare(key, path, depth)
         if isinstance(plain, msgpack.ExtType):
             raise InvalidInput(f"{path}: the key {plain!r} is larger than 64 bits", path=path)
-        entries.append((_pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))
+        entries.append((pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))
     entries.sort(key=lambda entry: entry[0])
     return {plain: item for _, plain, item in entries}
 
@@ -122,7 +127,7 @@ def _length_first(key: str) -> tuple[int, str]:
 
 def _sequence(value: Any, path: str, depth: int) -> Any:
     items = [_prepare(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-    return items if isinstance(value, list) else msgpack.ExtType(_TUPLE, _pack(items))
+    return items if isinstance(value, list) else msgpack.ExtType(TUPLE, pack(items))
 
 
 def decode_name(data: bytes) -> str:
@@ -143,58 +148,8 @@ def decode_value(data: bytes) -> Any:
     Raises:
         Integrity: it is no encoding, or not the canonical one.
     """
-    value = unpack_value(data)
-    try:
-        again = encode_value(value)
-    except InvalidInput as error:
-        raise Integrity(f"not a canonical value: {error}") from None
-    if again != data:
-        raise Integrity("a value is not in its canonical form")
-    return value
-
-
-def check_parts(data: bytes, most: int) -> int:
-    """Count the parts of an encoded value, a container and each of its items, without making them.
-
-    A part can take a hundred times the bytes of its encoding: for bytes that are not trusted.
-
-    Raises:
-        Integrity: there are more than ``most``, or it is no encoding.
-    """
-    count = 0
-    todo = [(data, 0)]
-    try:
-        while todo:
-            for inner in _parts(*todo.pop()):
-                count += 1
-                if count > most:
-                    raise Integrity(f"a value has more than {most} parts")
-                if inner is not None:
-                    todo.append(inner)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise Integrity(f"not a value: {str(error) or type(error).__name__}") from None
-    return count
-
-
-def _parts(data: bytes, depth: int) -> Iterator[tuple[bytes, int] | None]:
-    """Yield None for each part of an encoded value, for a tuple the encoding that is in it."""
-    if depth > MAX_DEPTH:
-        raise Integrity(f"a value is nested deeper than {MAX_DEPTH}")
-    unpacker = msgpack.Unpacker(ext_hook=msgpack.ExtType, max_buffer_size=max(len(data), 1))
-    unpacker.feed(data)
-    while (at := unpacker.tell()) < len(data):
-        first = data[at]
-        inner = None
-        if first >> 4 == 0x9 or first in (0xDC, 0xDD):
-            unpacker.read_array_header()
-        elif first >> 4 == 0x8 or first in (0xDE, 0xDF):
-            unpacker.read_map_header()
-        elif 0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8:
-            extension = unpacker.unpack()
-            inner = (extension.data, depth + 1) if extension.code == _TUPLE else None
-        else:
-            unpacker.skip()
-        yield inner
+    check_value(data)
+    return unpack_value(data)
 
 
 def unpack_value(data: bytes) -> Any:
@@ -211,36 +166,13 @@ def unpack_value(data: bytes) -> Any:
 def _unpack(data: bytes, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise Integrity(f"a value is nested deeper than {MAX_DEPTH}")
-    try:
-        return msgpack.unpackb(
-            data,
-            raw=False,
-            use_list=True,
-            strict_map_key=False,
-            ext_hook=lambda code, payload: _extension(code, payload, depth + 1),
-            # no part can be longer than the whole: nothing is allocated on a lie
-            max_str_len=len(data),
-            max_bin_len=len(data),
-            max_ext_len=len(data),
-            max_array_len=len(data),
-            max_map_len=len(data),
-        )
-    except Integrity:
-        raise
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise Integrity(f"not a value: {error or type(error).__name__}") from None
+    return unpack(data, partial(_extension, depth + 1))
 
 
-def _extension(code: int, payload: bytes, depth: int) -> Any:
-    if code == _TUPLE:
-        items = _unpack(payload, depth)
-        if isinstance(items, list):
-            return tuple(items)
-    elif code == _ARRAY:
-        return as_scalar(decode_array(payload))
-    elif code == _BIG and len(payload) > 1:
-        magnitude = int.from_bytes(payload[1:], "big")
-        return -magnitude if payload[0] else magnitude
-    elif code == _COMPLEX and len(payload) == 16:
-        return complex(*struct.unpack("<dd", payload))
-    raise Integrity(f"extension {code} of a value is unknown or damaged")
+def _extension(depth: int, code: int, payload: bytes) -> Any:
+    if code != TUPLE:
+        return plain_extension(code, payload)
+    items = _unpack(payload, depth)
+    if isinstance(items, list):
+        return tuple(items)
+    raise Integrity("a tuple of a value is damaged")

@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arrays import is_arraylike, storable_dtype, to_array
-from simgit.codec import MAX_DEPTH, too_deep
+from simgit.canonical import MAX_DEPTH
+from simgit.codec import too_deep
 from simgit.errors import InvalidInput, shown
 
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))

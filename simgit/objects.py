@@ -369,6 +369,8 @@ def decode_object(kind: str, payload: bytes) -> Decodable:
 
 
 NO_ORIGIN: Final = Spec({})
+COUNTED: Final = {"spec": "the spec of a state", "run": "the record of a run"}
+"""Kinds that are one value of any shape, whose parts are limited; and what they are called."""
 EMPTY_SCHEMA: Final = Schema()
 
 

@@ -18,6 +18,7 @@ from blake3 import blake3
 
 from simgit.arrays import AnyArray, decode_array, encode_array, split_array
 from simgit.bodies import INLINE, body_size, delete_body, get_body, put_body
+from simgit.canonical import limit_parts
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
@@ -34,7 +35,15 @@ from simgit.loose import (
     encode_full,
     loose_base,
 )
-from simgit.objects import EMPTY_SCHEMA, KIND_CODES, KIND_NAMES, Decodable, Named, decode_object
+from simgit.objects import (
+    COUNTED,
+    EMPTY_SCHEMA,
+    KIND_CODES,
+    KIND_NAMES,
+    Decodable,
+    Named,
+    decode_object,
+)
 from simgit.oid import OID_SIZE, Oid, hash_object, object_header
 from simgit.pending import CHUNK, OBJECT, note_in_flight
 from simgit.recent import Recent
@@ -96,9 +105,16 @@ class ObjectDatabase:
     # --- writing ---
 
     def put(self, txn: WriteTxn, thing: Named | Schema) -> Oid:
-        """Store an object other than a state; return its oid. Storing it again costs nothing."""
+        """Store an object other than a state; return its oid. Storing it again costs nothing.
+
+        Raises:
+            InvalidInput: it has more parts than a bundle can carry.
+        """
         kind = "schema" if isinstance(thing, Schema) else thing.kind
-        return self.put_payload(txn, kind, thing.payload)
+        payload = thing.payload
+        if kind in COUNTED:
+            limit_parts(payload, COUNTED[kind])
+        return self.put_payload(txn, kind, payload)
 
     def put_payload(self, txn: WriteTxn, kind: str, payload: bytes) -> Oid:
         """Store an object that is given by its payload."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
@@ -98,7 +98,7 @@ def pack_ref(record: dict[str, Any]) -> bytes:
 
 def ref_fields(record: Any) -> dict[str, Any]:
     """Return a record's fields; unlike ``asdict`` without copying what is in them."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return dict(vars(record))
 
 
 def unpack_ref(value: bytes) -> dict[str, Any]:
@@ -152,6 +152,16 @@ def decode_oid(raw: bytes, what: str) -> Oid:
 
 
 @lru_cache(64)
+def decode_head(value: bytes) -> str | Oid:
+    """Return the run that HEAD points at, or the state; Integrity if it is damaged."""
+    record = unpack_ref(value)
+    check_fields(record, HEAD_TYPES, "HEAD", every=False)
+    if len(record) != 1:
+        raise Integrity("HEAD is damaged")
+    return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
+
+
+@lru_cache(64)
 def decode_run(value: bytes) -> RunRef:
     """Return a run's ref; Integrity if it is damaged."""
     found: RunRef = decode_ref(value, RunRef)
@@ -170,7 +180,7 @@ def decode_entry(value: bytes) -> LogEntry:
 
 def moved(ref: RunRef, tip: Tip) -> RunRef:
     """Return a run's ref after it went on to another state."""
-    return replace(
-        ref, oid=tip.oid, line=tip.place.line, step=tip.place.step,
-        episodes=tip.episode, returned=tip.returned,
-    )  # fmt: skip
+    place = tip.place
+    state = {"oid": tip.oid, "line": place.line, "step": place.step, "episodes": tip.episode,
+             "returned": tip.returned}  # fmt: skip
+    return RunRef(**(vars(ref) | state))

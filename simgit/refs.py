@@ -15,15 +15,13 @@ from typing import Any, Final
 from simgit.codec import decode_name
 from simgit.errors import AlreadyExists, Conflict, Integrity, NotFound
 from simgit.failpoints import fail_point
-from simgit.fieldtypes import check_fields
 from simgit.oid import Oid
 from simgit.refnames import HEAD, RUNS, TAGS, check_name, fold
 from simgit.refrecords import (
-    HEAD_TYPES,
     LogEntry,
     RunRef,
     TagRef,
-    decode_oid,
+    decode_head,
     decode_ref,
     decode_run,
     pack_ref,
@@ -85,12 +83,8 @@ class Refs:
 
     def head(self, txn: ReadTxn) -> str | Oid:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
-        raw = txn.get("refs", b"HEAD")
-        value: dict[str, Any] = {"run": "main"} if raw is None else unpack_ref(raw)
-        check_fields(value, HEAD_TYPES, "HEAD", every=False)
-        if len(value) != 1:
-            raise Integrity("HEAD is damaged")
-        return decode_oid(value["oid"], "HEAD") if "oid" in value else str(value["run"])
+        value = txn.get("refs", b"HEAD")
+        return "main" if value is None else decode_head(value)
 
     def log(self, txn: ReadTxn, ref: str) -> Iterator[LogEntry]:
         """Yield the changes of a ref, the newest first.

@@ -15,7 +15,7 @@ from simgit.oid import Oid
 from simgit.refrecords import STATUSES, RunRef, moved
 from simgit.refs import Refs
 from simgit.revision import Resolved
-from simgit.segment.header import Location
+from simgit.segment.lines import read_line
 from simgit.segment.states import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.writers import now
@@ -191,8 +191,11 @@ class Runs:
         """
         if start.run is None:
             return None
+        origin = read_line(txn, self.odb.states.ancestor(txn, start.place, 0).line).origin
+        if origin == NO_ORIGIN.oid:
+            return None
         verdict = self._verdict(txn, self.refs.run(txn, start.run).record)
-        if verdict in _EXACT or not self._is_of_environment(txn, start.place):
+        if verdict in _EXACT or not self._is_of_environment(txn, origin):
             return None
         if verdict == "not deterministic":
             return f"run '{start.run}' is not deterministic: it cannot be gone on with exactly"
@@ -207,10 +210,9 @@ class Runs:
                 return each.metadata["verdict"].get("result")
         return None
 
-    def _is_of_environment(self, txn: ReadTxn, place: Location) -> bool:
-        root = self.odb.states.state(txn, self.odb.states.ancestor(txn, place, 0))[1]
-        origin = self.odb.object(txn, root.origin) if root.origin is not None else None
-        return isinstance(origin, Spec) and "environment" in origin.fields
+    def _is_of_environment(self, txn: ReadTxn, origin: bytes) -> bool:
+        spec = self.odb.object(txn, origin)
+        return isinstance(spec, Spec) and "environment" in spec.fields
 
     def tip(self, txn: ReadTxn, ref: RunRef) -> Tip | None:
         """Return where a run goes on, None if it has no states."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.arrays import is_arraylike, to_array
-from simgit.codec import MAX_DEPTH, decode_value, encode_value
+from simgit.canonical import MAX_DEPTH
+from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.objects import Blob, Entry, Tree
 from simgit.odb import ObjectDatabase

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from simgit import Repository
+from simgit.errors import Integrity
 from simgit.maintenance.auto import SLICE, AutoMaintenance
+from simgit.oid import OID_SIZE
+from simgit.segment.consolidate import headers
+from simgit.segment.header import Blocks, Header, encode_header, segment_key
+from simgit.segment.pack import checksum
 
 
 @pytest.fixture
@@ -93,3 +99,44 @@ def test_a_slice_is_short(repo: Repository) -> None:
         longest = max(longest, time.thread_time() - start)
     assert segments(repo) <= 10
     assert longest < SLICE + 0.035
+
+
+FORGERIES: dict[str, Callable[[Header, Header], Header]] = {
+    "another row": lambda _, other: other,
+    "another name": lambda header, _: replace(header, last=bytes(OID_SIZE)),
+    "another checkpoint": lambda header, _: with_checkpoint(header, bytes(OID_SIZE)),
+}
+
+
+def with_checkpoint(header: Header, oid: bytes) -> Header:
+    """Return the header of a segment of one small block whose first checkpoint is another."""
+    block = header.blocks[0]
+    fixed = oid + header.inline[OID_SIZE : block.fixed_size]
+    blocks = Blocks.pack([block._replace(fixed_check=checksum(fixed))])
+    return replace(header, blocks=blocks, inline=fixed + header.inline[block.fixed_size :])
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_segments_whose_states_have_other_names_are_not_joined(
+    repo: Repository, tmp_path: Path, forgery: str
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    record(repo, 8)
+    with Repository.init(tmp_path / "other") as other:
+        other.set_setting("gc.auto", 0)
+        record(other, 8, "else")
+        with other.odb.read() as txn:
+            strange = list(headers(txn, 0))[2]
+    with repo.odb.write() as txn:
+        found = list(headers(txn, 0))
+        forged = FORGERIES[forgery](found[2], strange)
+        txn.put("segments", segment_key(0, forged.step), encode_header(forged))
+    before = list_segments(repo)
+    with pytest.raises(Integrity, match="segment 0/4 have other names"):
+        AutoMaintenance(repo.odb).slice()
+    assert list_segments(repo) == before
+
+
+def list_segments(repo: Repository) -> list[tuple[bytes, bytes]]:
+    with repo.odb.read() as txn:
+        return list(txn.scan("segments"))

@@ -6,19 +6,22 @@ import io
 import struct
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgpack
 import numpy as np
 import pytest
 
-from simgit import Integrity, InvalidInput, Repository
+from simgit import Integrity, InvalidInput, Repository, canonical
 from simgit.bundle import limits, records, verify
 from simgit.bundle.records import RecordReader, RecordWriter
 from simgit.bundle.states import decode_head
-from simgit.codec import check_parts, encode_value
+from simgit.canonical import MAX_PARTS, check_parts
+from simgit.codec import encode_value
 from simgit.loose import encode_loose
 from simgit.oid import hash_object
+from simgit.segment import packing, rows
 
 EMPTY = {"prerequisites": [], "runs": {}, "tags": {}, "attachments": None}
 
@@ -119,8 +122,8 @@ def test_records_of_states_are_split(
     out = io.BytesIO()
     source.create_bundle(out, ["main"])
     reader = RecordReader(io.BytesIO(out.getvalue()).read)
-    rows = [decode_head(body).rows for kind, body in reader if kind == records.STATES]
-    assert sum(rows) == 400 and set(rows[:-1]) <= {8, 9}
+    counts = [decode_head(body).rows for kind, body in reader if kind == records.STATES]
+    assert sum(counts) == 400 and set(counts[:-1]) <= {8, 9}
     repo = Repository.init(":memory:")
     repo.import_bundle(io.BytesIO(out.getvalue()))
     assert repo.resolve("main") == source.resolve("main")
@@ -177,3 +180,96 @@ def test_parts_are_counted(value: object, parts: int) -> None:
 def test_what_is_no_encoding_is_not_counted(data: bytes) -> None:
     with pytest.raises(Integrity):
         check_parts(data, 10)
+
+
+def forged(monkeypatch: pytest.MonkeyPatch, encoded: Callable[[int], bytes], count: int) -> bytes:
+    """Return a bundle of states whose infos have what is encoded as a value each."""
+    repo = Repository.init(":memory:")
+    with monkeypatch.context() as patch, repo.recorder("main") as recorder:
+        patch.setattr(packing, "encode_value", lambda value: encoded(value[0]))
+        for row in range(count):
+            recorder.append(1.0, info={"value": [row]})
+        recorder.flush()
+    out = io.BytesIO()
+    repo.create_bundle(out, ["main"])
+    return out.getvalue()
+
+
+def test_what_a_thousand_states_have_alike_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = msgpack.packb([{}] * 8000)
+    looked: list[bytes] = []
+    real = rows.check_value
+    monkeypatch.setattr(rows, "check_value", lambda data: (looked.append(data), real(data)))
+    data = forged(monkeypatch, lambda row: value, 2048)
+    assert len(data) < 6000
+    verify(io.BytesIO(data).read)
+    assert looked == [value]
+    repo = Repository.init(":memory:")
+    repo.import_bundle(io.BytesIO(data))
+    assert looked == [value] * 2
+    assert repo.state("main@2047").info == {"value": [{}] * 8000} and repo.fsck().is_clean
+
+
+def test_a_bundle_of_values_that_are_not_canonical_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {700: b"\x82\x01\xc0\x00\xc0"}
+    data = forged(monkeypatch, lambda row: values.get(row, b"\x80"), 1000)
+    with pytest.raises(Integrity, match="canonical"):
+        verify(io.BytesIO(data).read)
+    with pytest.raises(Integrity, match="canonical"):
+        Repository.init(":memory:").import_bundle(io.BytesIO(data))
+
+
+LARGEST = MAX_PARTS - 3
+"""Items of the longest list that a spec of one field can have."""
+
+
+def test_the_largest_spec_and_configuration_come_through_a_bundle() -> None:
+    repo = Repository.init(":memory:")
+    config = {"list": [0] * (LARGEST - 10)}  # the record has five fields around it
+    with repo.recorder("main", spec={"list": [0] * LARGEST}, config=config) as recorder:
+        recorder.append(1.0)
+    out = io.BytesIO()
+    repo.create_bundle(out, ["main"])
+    other = Repository.init(":memory:")
+    other.import_bundle(io.BytesIO(out.getvalue()))
+    assert other.config("main") == config
+    assert other.resolve("main") == repo.resolve("main")
+
+
+@pytest.mark.parametrize("what", ["spec", "config"])
+def test_what_no_bundle_could_carry_is_not_recorded(what: str) -> None:
+    repo = Repository.init(":memory:")
+    name = {"spec": "the spec of a state", "config": "the record of a run"}[what]
+    with (
+        pytest.raises(InvalidInput, match=f"^{name} has more than {MAX_PARTS} parts$"),
+        repo.recorder("main", **{what: {"list": [0] * (LARGEST + 1)}}) as recorder,
+    ):
+        recorder.append(1.0)
+    assert repo.fsck().is_clean
+    repo.commit(1.0, run="next")
+
+
+def test_a_spec_that_was_written_before_it_was_limited_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repo = Repository.init(":memory:")
+    with monkeypatch.context() as patch:
+        patch.setattr(canonical, "MAX_PARTS", 1 << 30)
+        with repo.recorder("main", spec={"list": [0] * (LARGEST + 1)}) as recorder:
+            recorder.append(1.0)
+    with pytest.raises(InvalidInput, match=r"^the spec of a state has more than"):
+        repo.create_bundle(io.BytesIO(), ["main"])
+
+
+def test_more_refs_than_a_reader_takes_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = Repository.init(":memory:")
+    oid = repo.commit(1.0, run="main")
+    for number in range(20):
+        repo.tag(f"tag-{number}", oid)
+    monkeypatch.setattr(canonical, "MAX_PARTS", 100)
+    with pytest.raises(InvalidInput, match=r"^the manifest of the bundle has more than 100"):
+        repo.create_bundle(io.BytesIO(), [f"tags/tag-{number}" for number in range(20)])

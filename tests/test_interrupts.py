@@ -130,6 +130,17 @@ def test_an_interrupt_takes_effect_after_the_outermost_block() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_interrupts_are_held_back_again_after_a_block_that_failed() -> None:
+    done = []
+    with pytest.raises(ValueError, match="nothing"), interrupts_held_back():
+        raise ValueError("nothing")
+    with pytest.raises(KeyboardInterrupt), interrupts_held_back():
+        signal.raise_signal(signal.SIGINT)
+        done.append("all")
+    assert done == ["all"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_other_threads_and_ignored_interrupts_are_left_alone() -> None:
     found = []
 

@@ -10,16 +10,17 @@ import numpy as np
 
 from simgit import configuration, history, trees
 from simgit.bundle import records
-from simgit.bundle.limits import check_sent, check_sent_values, parts_of
+from simgit.bundle.limits import check_sent, check_sent_values, is_counted, parts_of
 from simgit.bundle.manifest import Manifest, RunEntry, TagEntry
 from simgit.bundle.pieces import encode_piece
 from simgit.bundle.records import RecordWriter, Write
 from simgit.bundle.select import Selection, select
 from simgit.bundle.states import encode_head, encode_rows
+from simgit.canonical import limit_parts
 from simgit.codec import decode_name
 from simgit.errors import Integrity
 from simgit.loose import encode_loose, loose_base, loose_chunks
-from simgit.objects import Binding
+from simgit.objects import COUNTED, Binding
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE, Oid
 from simgit.refs import Refs
@@ -234,6 +235,9 @@ class _Creation:
         if value is None or (base is not None and base not in self._sent):
             value = encode_loose(*self.odb.get(txn, oid))
         check_sent(oid, value)
+        if is_counted(value):  # those of today are limited when they are written
+            kind, payload = self.odb.get(txn, oid)
+            limit_parts(payload, COUNTED[kind])
         self.out.put(records.OBJECT, oid, value)
 
     def _send_blob(self, txn: ReadTxn, oid: Oid, chunks: list[bytes]) -> None:

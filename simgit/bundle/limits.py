@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from simgit.codec import check_parts
+from simgit.canonical import MAX_PARTS, check_parts
 from simgit.errors import Integrity, InvalidInput
 from simgit.loose import loose_size
-from simgit.objects import KIND_CODES
+from simgit.objects import COUNTED, KIND_CODES, KIND_NAMES
 from simgit.oid import Oid
 from simgit.schema import VALUE, Schema
 from simgit.segment.frames import group_header
@@ -23,8 +23,6 @@ from simgit.segment.header import Location
 from simgit.segment.rows import Rows
 from simgit.storage.base import ReadTxn
 
-MAX_PARTS: Final = 1 << 20
-"""The manifest, a spec, a run's record and each value of a state have at most so many parts."""
 MAX_STRUCTURED: Final = 16 << 20
 """Objects that are not plain bytes or an array have at most so many bytes."""
 MAX_STATES: Final = 256 << 20
@@ -34,9 +32,7 @@ MAX_VARIABLE: Final = 32 << 20
 """Their variable part has at most so many."""
 SPLIT: Final = 16 << 20
 """A writer begins another record of states after so many bytes."""
-_SMALL: Final = 1 << 16
 _PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
-_VALUES: Final = ("spec", "run")
 
 
 def is_too_large(value: bytes) -> bool:
@@ -57,14 +53,28 @@ def check_sent(oid: Oid, value: bytes) -> None:
         )
 
 
+def is_counted(value: bytes) -> bool:
+    """Return whether an object in its stored form is of a kind whose parts are limited."""
+    return KIND_NAMES[value[0]] in COUNTED
+
+
 def check_object(kind: str, payload: bytes) -> None:
     """Check the payload of an object that is a value.
 
     Raises:
         Integrity: it has too many parts.
     """
-    if kind in _VALUES:
+    if kind in COUNTED:
         check_parts(payload, MAX_PARTS)
+
+
+def check_manifest(body: bytes) -> None:
+    """Check what stands first in a bundle, before it is decoded.
+
+    Raises:
+        Integrity: it has too many parts.
+    """
+    check_parts(body, MAX_PARTS)
 
 
 def check_block(schema: Schema, rows: int, variable: bytes) -> None:
@@ -86,9 +96,9 @@ def check_values(rows: Rows) -> None:
     """
     for index, encoded in zip(rows.schema.variable, rows.variable, strict=True):
         if rows.schema.fields[index][1].code == VALUE:
-            for data in encoded:
-                if len(data) > _SMALL:  # what is shorter has no more parts than that
-                    check_parts(data, MAX_PARTS)
+            # what is shorter has no more parts than that
+            for data in {item for item in encoded if len(item) > MAX_PARTS}:
+                check_parts(data, MAX_PARTS)
 
 
 def check_sent_values(rows: Rows) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.bundle import limits
-from simgit.codec import check_parts, decode_value, encode_value
+from simgit.canonical import limit_parts
+from simgit.codec import decode_value, encode_value
 from simgit.errors import Integrity, InvalidInput
 from simgit.oid import Oid
 from simgit.refnames import check_name
@@ -56,14 +57,20 @@ class Manifest:
         return found | {f"tags/{name}": tag.oid for name, tag in self.tags.items()}
 
     def encode(self) -> bytes:
-        """Return the body of its record."""
+        """Return the body of its record.
+
+        Raises:
+            InvalidInput: it names more runs and tags than a reader would take.
+        """
         record = {
             "prerequisites": [bytes(oid) for oid in self.prerequisites],
             "runs": {name: _plain(run) for name, run in self.runs.items()},
             "tags": {name: _plain(tag) for name, tag in self.tags.items()},
             "attachments": None if self.attachments is None else list(self.attachments),
         }
-        return encode_value(record, "manifest")
+        body = encode_value(record, "manifest")
+        limit_parts(body, "the manifest of the bundle")
+        return body
 
     @classmethod
     def decode(cls, body: bytes) -> Manifest:
@@ -72,7 +79,7 @@ class Manifest:
         Raises:
             Integrity: it is no manifest, or has a name that no ref may have.
         """
-        check_parts(body, limits.MAX_PARTS)
+        limits.check_manifest(body)
         record = decode_value(body)
         try:
             return cls(

@@ -80,27 +80,27 @@ def _next_stretch(txn: ReadTxn, start: bytes) -> tuple[list[Header], bytes]:
     size = 0
     for key, value in islice(txn.scan("segments", start), _LOOK):
         header = decode_header(key, value)
-        if stretch and not _fits(stretch, size, header):
+        more = _size(header)
+        if stretch and not (_fits(stretch, header) and size + more <= MAX_BYTES):
             if len(stretch) > 1:
                 return stretch, key
             stretch, size = [], 0
         stretch.append(header)
-        size += _size(header)
+        size += more
         last = key
     if not stretch:
         return [], b""
-    more = next(txn.scan("segments", last + b"\0"), None)
-    return stretch, last + b"\0" if more else b""
+    later = next(txn.scan("segments", last + b"\0"), None)
+    return stretch, last + b"\0" if later else b""
 
 
-def _fits(stretch: list[Header], size: int, header: Header) -> bool:
-    """Return whether a segment can be joined with those before it, of a size, at little cost."""
+def _fits(stretch: list[Header], header: Header) -> bool:
+    """Return whether a segment can be joined with those before it, and they are few and short."""
     first = stretch[0]
     return (
         (header.line, header.schema) == (first.line, first.schema)
         and len(stretch) < MAX_SEGMENTS
         and header.end - first.step <= MAX_ROWS
-        and size + _size(header) <= MAX_BYTES
     )
 
 

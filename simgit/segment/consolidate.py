@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from simgit.errors import Integrity
 from simgit.oid import Oid
+from simgit.segment.chain import chain_oids
 from simgit.segment.frames import decode_group, group_header, group_size, unstack
 from simgit.segment.groups import Member, delete_group, groups_between, read_group, write_groups
 from simgit.segment.header import (
@@ -33,7 +34,7 @@ from simgit.segment.lookup import (
     read_entries,
     write_run,
 )
-from simgit.segment.pack import CHECKPOINT_ROWS
+from simgit.segment.pack import CHECKPOINT_ROWS, Block
 from simgit.segment.rows import Rows
 from simgit.segment.states import SEGMENT_ROWS, StateStore, Tip, write_rows
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -73,22 +74,33 @@ def join_segments(
     Raises:
         Integrity: their states do not have the names that they should have.
     """
-    first, last = stretch[0], stretch[-1]
-    parts, oids = [], list[bytes]()
-    for header in stretch:  # one by one: its blocks need not be decoded twice
-        parts += [rows for _, rows in states.rows(txn, header.line, header.step, header.end)]
-        oids += states.oids(txn, header.line, header.step, header.end)
-    if oids[-1] != last.last:
-        raise Integrity(f"the states of segment {last.line}/{last.step} have other names")
+    first = stretch[0]
+    blocks = [_blocks(states, txn, header) for header in stretch]
+    rows = concatenate([block.rows for each in blocks for block in each])
+    oids = chain_oids(rows, states.head(txn, first, blocks[0][0], 0, 0))
+    before, at = [first.parent, *oids[:-1]], 0
+    for header, each in zip(stretch, blocks, strict=True):
+        end = at + header.count
+        _check_names(header, each, before[at:end], oids[end - 1])
+        at = end
     for header in stretch:
         txn.delete("segments", segment_key(header.line, header.step))
         if not header.inline:
             delete_pieces(txn, "blocks", segment_key(header.line, header.step))
-    rows = concatenate(parts)
     root = read_line(txn, first.line).is_root and first.step == 0
     tip = None if root else tip_before(first, rows)
-    before = [first.parent, *oids[:-1]]
     write_rows(txn, Location(first.line, first.step), rows, before, oids, tip, level)
+
+
+def _blocks(states: StateStore, txn: ReadTxn, header: Header) -> list[Block]:
+    return [states.block(txn, header, number) for number in range(len(header.blocks))]
+
+
+def _check_names(header: Header, blocks: list[Block], before: list[bytes], last: bytes) -> None:
+    """Compare what a segment says of its states' names with those that its rows lead to."""
+    checkpoints = b"".join(block.checkpoints for block in blocks)
+    if header.last != last or checkpoints != b"".join(before[::CHECKPOINT_ROWS]):
+        raise Integrity(f"the states of segment {header.line}/{header.step} have other names")
 
 
 def tip_before(header: Header, rows: Rows) -> Tip:

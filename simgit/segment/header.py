@@ -7,8 +7,8 @@ A segment is keyed by the line that it lies on and the step of its first row, so
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, overload
 
@@ -34,8 +34,7 @@ class Location(NamedTuple):
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlockInfo:
+class BlockInfo(NamedTuple):
     """Where a block's two parts lie in the segment, their checksums, and sums of its rows."""
 
     offset: int
@@ -70,18 +69,13 @@ class Blocks(Sequence[BlockInfo]):
             raise IndexError(i)
         return BlockInfo(*_BLOCK.unpack_from(self.data, i * _BLOCK.size))
 
+    def __iter__(self) -> Iterator[BlockInfo]:
+        return map(BlockInfo._make, _BLOCK.iter_unpack(self.data))
+
     @staticmethod
     def pack(blocks: Sequence[BlockInfo]) -> Blocks:
         """Return blocks as they are stored."""
-        return Blocks(
-            b"".join(
-                _BLOCK.pack(
-                    b.offset, b.fixed_size, b.variable_size, b.resets, b.rewards,
-                    b.fixed_check, b.variable_check,
-                )
-                for b in blocks
-            )
-        )  # fmt: skip
+        return Blocks(b"".join(_BLOCK.pack(*block) for block in blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +156,12 @@ def decode_header(key: bytes, value: bytes) -> Header:
     )  # fmt: skip
 
 
-def write_segment(txn: WriteTxn, header: Header, parts: Sequence[bytes]) -> int:
-    """Store a segment whose ``inline`` is still empty; return the bytes that it takes."""
-    body = b"".join(parts)
-    small = len(body) <= INLINE_SIZE
-    if small:
-        header = replace(header, inline=body)
-    value = encode_header(header)
-    txn.put("segments", segment_key(header.line, header.step), value)
-    if not small:
-        write_pieces(txn, "blocks", segment_key(header.line, header.step), body)
-    return len(value) + (0 if small else len(body))
+def write_segment(txn: WriteTxn, header: Header, body: bytes) -> None:
+    """Store a segment; its blocks lie elsewhere if they are not in the header."""
+    key = segment_key(header.line, header.step)
+    txn.put("segments", key, encode_header(header))
+    if not header.inline:
+        write_pieces(txn, "blocks", key, body)
 
 
 def read_part(txn: ReadTxn, header: Header, offset: int, size: int, check: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from simgit.errors import Integrity
@@ -65,6 +66,7 @@ def encode_line(line: Line) -> bytes:
     return body + checksum(body)
 
 
+@lru_cache(64)  # commits and branches look at the same few again and again
 def decode_line(line: int, value: bytes) -> Line:
     """Return a line.
 

@@ -17,7 +17,8 @@ import struct
 import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from itertools import accumulate, pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -260,7 +261,8 @@ class Planes:
                 continue
             part = stored[a:b] if kind == _CONSTANT else stored[a:b, start:stop]
             if b - a == high - low:
-                return np.broadcast_to(part, (b - a, stop - start))
+                shape = b - a, stop - start
+                return part if part.shape == shape else np.broadcast_to(part, shape)
             if out is None:
                 out = np.empty((high - low, stop - start), np.uint8)
             out[self._kinds[low:high] == kind] = part
@@ -349,7 +351,7 @@ def encode_block(rows: Rows, oids: list[bytes], layout: Layout, level: int) -> t
         layout: the segment's.
         level: zstd's.
     """
-    matrix = rows.fixed.copy()
+    matrix = rows.fixed.copy() if layout.filters else rows.fixed
     for offset, size, count in layout.filters:
         matrix[:, offset : offset + size * count] = delta(rows.fixed, offset, size, count)
     planes = np.ascontiguousarray(matrix.T)
@@ -417,20 +419,19 @@ def _decode_variable(schema: Schema, count: int, data: bytes | None) -> list[lis
     raw = decompress(data[8:], int.from_bytes(data[:8], "little"))
     columns, at = [], 0
     for _ in schema.variable:
-        lengths = _lengths(raw, at, count)
-        ends = at + 4 * count + np.cumsum(lengths, dtype=np.int64)
-        at, starts = at + 4 * count, ends - lengths
-        if count and int(ends[-1]) > len(raw):
+        bounds = list(accumulate(_lengths(raw, at, count), initial=at + 4 * count))
+        at = bounds[-1]
+        if at > len(raw):
             raise Integrity("the variable part of a block is damaged")
-        columns.append([raw[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
-        at = int(ends[-1]) if count else at
+        columns.append([raw[a:b] for a, b in pairwise(bounds)])
     if at != len(raw):
         raise Integrity("the variable part of a block is damaged")
     return columns
 
 
-def _lengths(raw: bytes, at: int, count: int) -> npt.NDArray[Any]:
+def _lengths(raw: bytes, at: int, count: int) -> list[int]:
     if at + 4 * count > len(raw):
         raise Integrity("the variable part of a block is damaged")
     planes = np.frombuffer(raw, np.uint8, 4 * count, at).reshape(4, count)
-    return np.ascontiguousarray(planes.T).view("<u4").reshape(count).astype(np.int64)
+    lengths: list[int] = np.ascontiguousarray(planes.T).view("<u4").reshape(count).tolist()
+    return lengths

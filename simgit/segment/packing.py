@@ -52,11 +52,14 @@ class _Packer:
         self.schema = schema
         self.count = count
         self.good = count  # rows that fit so far
+        self.everywhere = 0  # the presence bits that all rows have
         self.fixed: Matrix = np.zeros((count, schema.fixed_size), np.uint8)
         self.variable: dict[int, list[bytes]] = {}
         self.arrays: dict[int, list[tuple[int, AnyArray]]] = {}
 
     def result(self) -> Rows:
+        size = self.schema.presence_size
+        self.fixed[:, :size] |= np.frombuffer(self.everywhere.to_bytes(size, "little"), np.uint8)
         variable = [
             self.variable.get(i, [b""] * self.count)[: self.good] for i in self.schema.variable
         ]
@@ -105,10 +108,10 @@ class _Packer:
 
     def mark(self, index: int, rows: npt.NDArray[np.intp] | None) -> None:
         """Set the presence bits of a field."""
-        byte, bit = divmod(index, 8)
         if rows is None:
-            self.fixed[:, byte] |= 1 << bit
+            self.everywhere |= 1 << index
         else:
+            byte, bit = divmod(index, 8)
             self.fixed[rows, byte] |= 1 << bit
 
     def put(self, index: int, rows: npt.NDArray[np.intp] | None, data: Matrix) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from simgit.arrays import AnyArray, as_scalar
+from simgit.canonical import check_value
 from simgit.codec import decode_value
 from simgit.errors import Integrity
 from simgit.oid import Oid
@@ -141,24 +144,23 @@ def column(rows: Rows, index: int) -> Any:
     return data.view(dtype).reshape(rows.count, *kind.shape)
 
 
-def _decode_variable(rows: Rows, index: int, kind: FieldType) -> list[Any]:
-    return list(_items(rows, index, kind))
-
-
 def check_column(rows: Rows, index: int) -> None:
-    """Decode a field of variable width row by row, and keep nothing.
+    """Check the items of a field of variable width, each only once, and keep nothing.
 
     Raises:
         Integrity: a value or string cannot be read.
     """
-    for _ in _items(rows, index, rows.schema.fields[index][1]):
-        pass
+    encoded = rows.variable[rows.schema.variable.index(index)]
+    kind = rows.schema.fields[index][1]
+    check = check_value if kind.code == VALUE else partial(_decode_item, kind)
+    for item in set(itertools.compress(encoded, presence(rows, index))):
+        check(item)
 
 
-def _items(rows: Rows, index: int, kind: FieldType) -> Iterator[Any]:
+def _decode_variable(rows: Rows, index: int, kind: FieldType) -> list[Any]:
     here = presence(rows, index).tolist()
     encoded = rows.variable[rows.schema.variable.index(index)]
-    return (_decode_item(kind, e) if p else None for p, e in zip(here, encoded, strict=True))
+    return [_decode_item(kind, e) if p else None for p, e in zip(here, encoded, strict=True)]
 
 
 def _decode_item(kind: FieldType, data: bytes) -> Any:

@@ -31,6 +31,7 @@ from simgit.segment.groups import (
     write_groups,
 )
 from simgit.segment.header import (
+    INLINE_SIZE,
     NO_PARENT,
     BlockInfo,
     Blocks,
@@ -311,7 +312,7 @@ class StateStore:
             self._layouts[key] = decode_layout(header.layout, schema)
         return self._layouts[key]
 
-    def _headed(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
+    def head(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
         """Return what precedes the first row of a group of 64 in its state's payload.
 
         Args:
@@ -365,7 +366,7 @@ class StateStore:
         if named is None or named.key != key or len(named.oids) < stop - first:
             block = self.block(txn, header, number)
             group = first // CHECKPOINT_ROWS
-            head = self._headed(txn, header, block, group, number * BLOCK_ROWS + first)
+            head = self.head(txn, header, block, group, number * BLOCK_ROWS + first)
             lazy = block.rows.slice(first, stop)
             rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
             named = _Named(key, head, chain_oids(rows, head), rows)
@@ -567,12 +568,14 @@ def write_rows(
             parts, part, before[at : at + part.count], layout, level, tip is None and at == 0
         )
         blocks.append(info)
+    body = b"".join(parts)
     header = Header(
         place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
         tip.episode if tip else 0, tip.episode_start if tip else 0, tip.returned if tip else 0.0,
-        encode_layout(layout), Blocks.pack(blocks), b"",
+        encode_layout(layout), Blocks.pack(blocks),
+        body if len(body) <= INLINE_SIZE else b"",
     )  # fmt: skip
-    write_segment(txn, header, parts)
+    write_segment(txn, header, body)
     return _tip_after(header, rows, Oid(oids[-1]))
 
 
@@ -583,21 +586,19 @@ def _write_block(
     offset = sum(map(len, parts))
     parts += [fixed, variable]
     return BlockInfo(
-        offset, len(fixed), len(variable), int(episode_starts(rows, root).sum()),
+        offset, len(fixed), len(variable), int(np.count_nonzero(episode_starts(rows, root))),
         total(rewards(rows)), checksum(fixed), checksum(variable),
     )  # fmt: skip
 
 
 def _tip_after(header: Header, rows: Rows, oid: Oid) -> Tip:
-    starts = np.flatnonzero(episode_starts(rows, header.step == 0))
-    return Tip(
-        oid,
-        Location(header.line, header.end - 1),
-        rows.schema,
-        header.episode + len(starts),
-        header.step + int(starts[-1]) if len(starts) else header.episode_start,
-        header.returned + sum(info.rewards for info in header.blocks),
-    )
+    resets = sum(info.resets for info in header.blocks)
+    start = header.episode_start
+    if resets:
+        start = header.step + int(np.flatnonzero(episode_starts(rows, header.step == 0))[-1])
+    returned = header.returned + sum(info.rewards for info in header.blocks)
+    place = Location(header.line, header.end - 1)
+    return Tip(oid, place, rows.schema, header.episode + resets, start, returned)
 
 
 def new_batch(rows: Rows, parents: tuple[Tip, ...], origin: bytes) -> Batch:

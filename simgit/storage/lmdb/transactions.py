@@ -79,8 +79,11 @@ class LmdbRead(ReadTxn):
         check_key(key)
         cursor = self._cursor(table)
         try:
-            exact = cursor.set_range(key) and cursor.key() == key
-            return cursor.item() if exact or _before(cursor, key) else None
+            if not cursor.set_range(key):
+                found = cursor.last()
+            else:
+                found = cursor.key() == key or cursor.prev()
+            return cursor.item() if found else None
         except lmdb.Error as error:
             self._fail(error)
 
