@@ -38,6 +38,8 @@ _LATER: Final = 16
 """So many later sessions may be there, and a session still goes on with its operation."""
 
 Fields = dict[str, Any]
+Read = dict[bytes, tuple[Oid, ...]]
+"""The oids that entries of a log name, by what is stored."""
 Key = tuple[str, bytes]
 """A table and a key in it."""
 HEAD_KEY: Final = ("refs", HEAD.encode())
@@ -357,14 +359,21 @@ class OperationLog:
         rows = txn.scan(TABLE, _key(number, 1), _key(number + 1, 0))
         return [Change.decode(value) for _, value in rows]
 
-    def roots(self, txn: ReadTxn) -> Iterator[Oid]:
+    def roots(self, txn: ReadTxn, read: Read | None = None) -> Iterator[Oid]:
         """Yield every oid that the log names: states, runs' records, tags' notes, bindings.
 
         What they lead to must be kept as long as the operation is, or it could not be undone.
+
+        Args:
+            txn: the transaction.
+            read: what was read before; what is read now is added.
         """
+        read = {} if read is None else read
         for key, value in txn.scan(TABLE):
             if key[8:] != bytes(4):
-                yield from Change.decode(value).oids
+                if value not in read:
+                    read[value] = tuple(Change.decode(value).oids)
+                yield from read[value]
 
     # --- writing ---
 

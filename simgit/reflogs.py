@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from simgit.oplog import TABLE as OPERATIONS
@@ -21,36 +23,42 @@ def expire_logs(txn: WriteTxn, before: int) -> int:
     The newest entry of a ref that exists stays. So does what follows an entry that is not old:
     a clock may have been wrong.
     """
-    gone = 0
-    for ref in _logs(txn):
-        gone += _expire(txn, ref, before)
-    return gone
+    return sum(expire_log(txn, ref, before) for ref in list(logged_refs(txn)))
 
 
-def _logs(txn: ReadTxn) -> list[bytes]:
-    found: dict[bytes, None] = {}
-    for key, _ in txn.scan("log"):
-        found[key[:-9]] = None
-    return list(found)
+def logged_refs(txn: ReadTxn, start: bytes = b"") -> Iterator[bytes]:
+    """Yield the full names of the refs that have a reflog, from one on."""
+    place = start
+    while (found := next(txn.scan("log", place), None)) is not None:
+        yield (ref := found[0][:-9])
+        place = max(ref + b"\1", found[0] + b"\0")  # forward also from a damaged key
 
 
-def _expire(txn: WriteTxn, ref: bytes, before: int) -> int:
-    keys = []
-    entries = list(txn.scan("log", ref + b"\0", ref + b"\0" + b"\xff" * 9))
-    for key, value in entries:
-        if decode_entry(value).time >= before:
-            break
-        keys.append(key)
-    if ref == HEAD.encode() or txn.get("refs", ref) is not None:
-        keys = keys[: len(entries) - 1]
+def expire_log(txn: WriteTxn, ref: bytes, before: int, most: int | None = None) -> int:
+    """Remove at most so many old entries of one reflog, the oldest; return how many."""
+    keys = [key for key, _ in islice(old_entries(txn, ref, before), most)]
     for key in keys:
         txn.delete("log", key)
-    if len(keys) == len(entries):
+    if keys and next(txn.scan("log", *_span(ref)), None) is None:
         txn.delete("meta", TRIMMED + ref)
     elif keys:
         first = int.from_bytes(keys[-1][-8:], "big") + 1
         txn.put("meta", TRIMMED + ref, first.to_bytes(8, "big"))
     return len(keys)
+
+
+def old_entries(txn: ReadTxn, ref: bytes, before: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the entries of a reflog that can go, as they are stored; see ``expire_logs``."""
+    lives = ref == HEAD.encode() or txn.get("refs", ref) is not None
+    newest = next(txn.scan("log", *_span(ref), reverse=True), None) if lives else None
+    for key, value in txn.scan("log", *_span(ref)):
+        if decode_entry(value).time >= before or (newest is not None and key == newest[0]):
+            return
+        yield key, value
+
+
+def _span(ref: bytes) -> tuple[bytes, bytes]:
+    return ref + b"\0", ref + b"\0" + b"\xff" * 9
 
 
 def expire_operations(txn: WriteTxn, before: int) -> int:

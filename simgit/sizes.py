@@ -3,6 +3,7 @@
 meta: "size" ‖ 00 ‖ u64 time -> what it was then
       "settled"              -> u64 how many segments the last maintenance has left
       "upkeep"               -> the key of the segment at which maintenance goes on
+      "collected"            -> u64 time at which maintenance last removed what can go
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final, NamedTuple
 
 from simgit.errors import Integrity
 from simgit.odb import ObjectDatabase
+from simgit.oplog import OperationLog
 from simgit.refrecords import pack_ref, unpack_ref
 from simgit.segment.consolidate import headers
 from simgit.segment.header import decode_header
@@ -23,6 +25,10 @@ SETTLED: Final = b"settled"
 """The key of how many segments the last maintenance has left."""
 UPKEEP_AT: Final = b"upkeep"
 """The key of the segment at which the next slice of maintenance goes on."""
+COLLECTED: Final = b"collected"
+"""The key of when maintenance has last removed what can go, in nanoseconds since 1970."""
+COLLECT_EVERY: Final = 24 * 3600 * 10**9
+"""Maintenance by itself removes something once in so many nanoseconds."""
 _KEPT: Final = 1000
 
 
@@ -71,6 +77,26 @@ def upkeep_due(txn: ReadTxn) -> bool:
     settled = int.from_bytes(txn.get("meta", SETTLED) or b"", "big")
     begun = txn.get("meta", UPKEEP_AT) is not None
     return most > 0 and (begun or most < txn.count("segments") - settled)
+
+
+def collection_due(txn: ReadTxn, now: int) -> bool:
+    """Return whether it is time to see whether something can be removed.
+
+    Raises:
+        Integrity: the setting that says whether that is done is damaged.
+    """
+    if not get_setting(txn, GC_AUTO):
+        return False
+    value = txn.get("meta", COLLECTED)
+    last = _begun(txn, now) if value is None else int.from_bytes(value, "big")
+    return abs(now - last) >= COLLECT_EVERY  # a clock may have been wrong
+
+
+def _begun(txn: ReadTxn, now: int) -> int:
+    """Return when the oldest operation was that is known; now, if there is none."""
+    log = OperationLog()
+    first = log.find(txn, log.oldest(txn))
+    return now if first is None else first.time
 
 
 def count_states(txn: ReadTxn) -> int:

@@ -16,7 +16,7 @@ from simgit.storage.base import TABLES
 from simgit.storage.lmdb import LmdbStorage
 
 Entry = tuple[str, bytes, bytes]
-HINTS = (b"latest\0", b"settled", b"upkeep")
+HINTS = (b"latest\0", b"settled", b"upkeep", b"collected")
 """Entries of meta that may be wrong without harm."""
 COSTS = ("lines", "segments", "blocks", "groups", "index", "children")
 """Tables of which every damage costs a run something."""

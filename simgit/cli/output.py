@@ -12,7 +12,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 STYLES: Final = {
     "oid": "33", "head": "1;36", "run": "1;32", "tag": "1;33", "good": "32", "bad": "31",
@@ -205,6 +208,7 @@ def size(count: float) -> str:
 
 
 Progress = Callable[[int, int | None], None]
+_shown: list[Bars] = []
 
 
 @contextmanager
@@ -229,4 +233,20 @@ def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
     )  # fmt: skip
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        _shown.append(bars)
+        try:
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+        finally:
+            _shown.pop()
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Take what ``progress`` shows away while the block asks something."""
+    for bars in _shown:
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in _shown:
+            bars.start()

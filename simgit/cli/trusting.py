@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from simgit.cli.output import without_progress
 from simgit.trust import TrustFile
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ class Asker:
         if self._directory is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
         shown = self._directory.parent
-        yes = click.confirm(
-            f"The snapshots of '{shown}' hold pickles, which run code of who recorded them.\n"
-            "Trust this repository from now on?",
-            err=True,
-        )
+        with without_progress():
+            yes = click.confirm(
+                f"The snapshots of '{shown}' hold pickles, which run code of who recorded them.\n"
+                "Trust this repository from now on?",
+                err=True,
+            )
         if yes:
             known.add(self._directory)
         return yes

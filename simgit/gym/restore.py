@@ -212,6 +212,18 @@ def is_trusted(trust: Trust) -> bool:
     return bool(trust() if callable(trust) else trust)
 
 
+def loads_pickle(past: Past, trust: Trust) -> bool:
+    """Return whether a pickle may be loaded to reach a state; nobody is asked if there is none."""
+    answers: list[bool] = []
+
+    def asked() -> bool:
+        answers.append(is_trusted(trust))
+        return answers[-1]
+
+    from_snapshot(past, asked, past.step)
+    return any(answers)
+
+
 def _nothing(past: Past, trust: Trust) -> InvalidInput:
     short = past.oid.short()
     for step in past.bound(SNAPSHOT, past.step):

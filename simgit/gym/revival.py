@@ -12,7 +12,8 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym import spec as specs
 from simgit.gym.lane import MARK, Lane
-from simgit.gym.restore import Trust, is_trusted
+from simgit.gym.past import Past
+from simgit.gym.restore import Trust, loads_pickle
 from simgit.gym.session import check_open
 from simgit.gym.values import thaw
 from simgit.repository import Repository
@@ -86,7 +87,8 @@ def put_back(
     ended = [bool(state.terminated or state.truncated) for state in newest]
     resets = [each and _mode(core) is not AutoresetMode.DISABLED for each in ended]
     core.set_attr("lane_number", list(range(len(names))))
-    core.call("lane_restore", given, list(names), resets, is_trusted(trust))
+    trusted = any(loads_pickle(Past(repo, name), trust) for name in names)
+    core.call("lane_restore", given, list(names), resets, trusted)
     _show(core, newest)
     return resets
 

@@ -20,7 +20,7 @@ from simgit.gym import drivers, spaces
 from simgit.gym.past import Past
 from simgit.gym.reexecute import Progress
 from simgit.gym.reseeding import WHAT_IF
-from simgit.gym.restore import Trust, is_trusted, restore, warn_of_changes
+from simgit.gym.restore import Trust, loads_pickle, restore, warn_of_changes
 from simgit.gym.values import cast_for, keeper, plain_info
 from simgit.gym.verdicts import runs_of, snapshots_fail
 from simgit.oid import Oid
@@ -185,10 +185,11 @@ def execute(
 ) -> list[Continuation]:
     """Make continuations, in worker processes if there are several; return them in order."""
     tell = progress or (lambda done, total: None)
+    pasts = [Past(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
+    trusted = any(loads_pickle(past, trust) for past in pasts)
     tell(0, len(jobs))
-    trusted = is_trusted(trust)
-    for state in dict.fromkeys(job.state for job in jobs):
-        warn_of_changes(repo, Past(repo, state))  # once, and not in each worker
+    for past in pasts:
+        warn_of_changes(repo, past)  # once, and not in each worker
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if repo.directory is None or count <= 1:
         return list(_told(_in_turn(repo, jobs, trusted), len(jobs), tell))

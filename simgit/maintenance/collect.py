@@ -19,7 +19,7 @@ from simgit.pending import TABLE, Since
 from simgit.reflogs import expire_logs, expire_operations
 from simgit.refs import Refs
 from simgit.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
-from simgit.sizes import SETTLED, note_size
+from simgit.sizes import COLLECTED, SETTLED, note_size
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.overlay import Overlay
 from simgit.storage.room import make_room
@@ -106,6 +106,7 @@ def _note(odb: ObjectDatabase, clock: Clock) -> None:
     with odb.write() as txn:
         note_size(odb, txn, clock())
         txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
+        txn.put("meta", COLLECTED, clock().to_bytes(8, "big"))
 
 
 def collect(
@@ -116,7 +117,7 @@ def collect(
     with odb.read() as snapshot:
         thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
     with odb.read() as snapshot:
-        known, found = _lost_before(sweeper, snapshot)
+        known, found = lost_before(sweeper, snapshot)
     if known:
         with odb.write() as txn:
             forget_found(txn, known, found)
@@ -138,7 +139,7 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
     sweeper = Sweeper(apart, Planner(apart, refs), window(odb, options, clock))
     with odb.read() as snapshot:
         raw = Overlay(snapshot)
-        forget_found(raw, *_lost_before(sweeper, raw))
+        forget_found(raw, *lost_before(sweeper, raw))
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
         txn = sweeper.tally(raw)
@@ -156,7 +157,7 @@ def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
     return Window(clock(), int(days * DAY), rewrite)
 
 
-def _lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
+def lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
     """Return what is known to be pending, and what is so before the logs expire.
 
     What was brought back and is lost once more has its grace period once more: till now the logs
@@ -190,11 +191,11 @@ def _expire(sweeper: Sweeper, raw: WriteTxn, options: GcOptions, clock: Clock) -
         days = get_setting(txn, GC_REFLOG)
     else:
         days = options.expire
-        expire_operations(txn, _cutoff(days, clock))
-    sweeper.removed.log_entries = expire_logs(txn, _cutoff(days, clock))
+        expire_operations(txn, cutoff(days, clock))
+    sweeper.removed.log_entries = expire_logs(txn, cutoff(days, clock))
 
 
-def _cutoff(days: float, clock: Clock) -> int:
+def cutoff(days: float, clock: Clock) -> int:
     # at 0 days also what was written in this very nanosecond
     return clock() - int(days * DAY) + (days == 0)
 

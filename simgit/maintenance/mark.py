@@ -8,8 +8,11 @@ writers wait, is short.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,11 @@ from simgit.storage.base import ReadTxn
 
 _LINKED = frozenset(("tree", "binding", "tag", "run"))
 _Ident = tuple[bytes, bytes]
+_T = TypeVar("_T")
+
+
+class OutOfTime(Exception):
+    """A mark has not come to its end in time; the next one finds more of it read already."""
 
 
 @dataclass
@@ -54,6 +62,7 @@ class Marker:
 
     Attributes:
         ends: first step and the step after the last of each line, in the snapshot that is marked.
+        until: when marking has to be at its end, by the monotonic clock, in seconds.
     """
 
     def __init__(self, odb: ObjectDatabase) -> None:
@@ -64,6 +73,27 @@ class Marker:
         self._wanted: dict[_Ident, set[bytes]] = {}
         self._asked: set[bytes] = set()
         self.ends: dict[int, tuple[int, int]] = {}
+        self.until = math.inf
+
+    @property
+    def read(self) -> int:
+        """How much is kept from one mark to the next; it grows with what was read."""
+        return len(self._links) + len(self._places) + len(self._segments) + len(self._wanted)
+
+    def in_time(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Yield items as long as there is time.
+
+        Raises:
+            OutOfTime: there is none left.
+        """
+        for item in items:
+            self.check_time()
+            yield item
+
+    def check_time(self) -> None:
+        """Raise ``OutOfTime`` if there is none left."""
+        if time.monotonic() > self.until:
+            raise OutOfTime
 
     def mark(
         self,
@@ -71,6 +101,7 @@ class Marker:
         kinds: dict[bytes, str],
         places: Iterable[Location],
         oids: Iterable[bytes],
+        marks: Marks | None = None,
     ) -> Marks:
         """Return what states and objects lead to.
 
@@ -79,12 +110,13 @@ class Marker:
             kinds: of all loose objects.
             places: of the states.
             oids: of objects of any kind.
+            marks: what was reached in this snapshot already; it is added to.
 
         Raises:
             NotFound: something that is needed is missing.
             Integrity: something that is needed is damaged.
         """
-        marks = Marks()
+        marks = Marks() if marks is None else marks
         todo = self._follow(txn, kinds, marks, list(places), list(oids))
         while todo:
             todo = self._follow(txn, kinds, marks, todo, [])
@@ -100,7 +132,7 @@ class Marker:
     ) -> list[Location]:
         """Mark what places and objects lead to; return the states that objects name."""
         grown = self._climb(txn, marks, places)
-        for line, start, stop in grown:
+        for line, start, stop in self.in_time(grown):
             if start == read_line(txn, line).step and read_line(txn, line).is_root:
                 oids.append(read_line(txn, line).origin)
             oids += self._segment_links(txn, line, start, stop)
@@ -129,7 +161,7 @@ class Marker:
     def _segment_links(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[bytes]:
         """Return the schemas of a line's segments, and the trees that their rows name."""
         links: list[bytes] = []
-        for header in self._headers(txn, line, start, stop):
+        for header in self.in_time(self._headers(txn, line, start, stop)):
             first, end = max(start, header.step), min(stop, header.end)
             ident = (segment_key(line, first) + segment_key(header.step, end), header.last)
             if ident not in self._segments:
@@ -152,7 +184,7 @@ class Marker:
     def _bindings(self, txn: ReadTxn, marks: Marks) -> list[bytes]:
         """Return the bindings of all states that were reached."""
         return [
-            value for key, value in txn.scan("attachments")
+            value for key, value in self.in_time(txn.scan("attachments"))
             if marks.holds(self.place(txn, key[:OID_SIZE]))
         ]  # fmt: skip
 
@@ -172,6 +204,7 @@ class Marker:
     ) -> list[Location]:
         places = []
         while todo:
+            self.check_time()
             oid = bytes(todo.pop())
             if oid in marks.objects or oid in marks.arrays:
                 continue
@@ -203,7 +236,7 @@ class Marker:
             self._wanted, self._asked = {}, set(asked)
         found: set[bytes] = set()
         for line, last in marks.reach.items():
-            for header in self._headers(txn, line, 0, last + 1):
+            for header in self.in_time(self._headers(txn, line, 0, last + 1)):
                 fields = self.odb.schema(txn, header.schema).arrays
                 if fields:
                     found |= self._asked_in(txn, header, fields, last + 1)

@@ -17,13 +17,16 @@ from simgit.maintenance.mark import Marker, Marks
 from simgit.maintenance.roots import line_ends, root_oids, root_places
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
+from simgit.oplog import Read
 from simgit.pending import Since
 from simgit.refs import Refs
 from simgit.segment.cut import dead_members
-from simgit.segment.header import Location, decode_header, segment_key
+from simgit.segment.header import Header, Location, decode_header, segment_key
 from simgit.storage.base import ReadTxn, WriteTxn
 
 DAY: Final = 24 * 3600 * 10**9
+REWRITTEN: Final = 8
+"""Of so many states that may go of a line, segments of one are rewritten."""
 IN_FLIGHT: Final = DAY
 """So long gc leaves what was written ahead of what refers to it, however short its grace is."""
 
@@ -33,12 +36,14 @@ class Window:
     """What time it is, and for how long what is pending stays, in nanoseconds.
 
     A segment of which less than ``rewrite`` percent of the states could go keeps them: it is not
-    rewritten.
+    rewritten. Of each line at most about ``most`` states go at once, whole segments of them if
+    they are large.
     """
 
     now: int
     grace: int
     rewrite: int = 0
+    most: int | None = None
 
     def is_over(self, since: Since) -> bool:
         """Return whether something was pending for long enough."""
@@ -98,6 +103,12 @@ class Planner:
         self.refs = refs
         self.marker = Marker(odb)
         self.more_roots: list[bytes] = []
+        self._logged: Read = {}
+
+    @property
+    def read(self) -> int:
+        """How much is kept from one plan to the next; it grows with what was read."""
+        return self.marker.read + len(self._logged)
 
     def plan(self, txn: ReadTxn, window: Window) -> Plan:
         """Return what goes.
@@ -105,16 +116,17 @@ class Planner:
         Raises:
             NotFound: something that is needed is missing: nothing may be removed then.
             Integrity: something that is needed is damaged.
+            OutOfTime: the marker has a time, and it is over.
         """
-        kinds, ends = self.odb.loose_kinds(txn), line_ends(txn)
-        live, places, oids = self._live(txn, kinds, ends)
+        kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
+        live = self._live(txn, kinds, ends)
         plan = Plan(self._pending(txn, live, kinds, ends, window))
-        places += _staying(plan.pending, window, ends)
+        places = _staying(plan.pending, window, ends)
         waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
-        oids += (key[1:] for key in waiting if key[:1] == pending.OBJECT)
-        kept = self.marker.mark(txn, kinds, places, oids)
-        while spared := list(_spared(txn, _cuts(kept, ends), window.rewrite)):
-            kept = self.marker.mark(txn, kinds, places := places + spared, oids)
+        oids = (key[1:] for key in waiting if key[:1] == pending.OBJECT)
+        kept = self.marker.mark(txn, kinds, places, oids, live)
+        while spared := list(_spared(txn, _cuts(kept, ends), window)):
+            kept = self.marker.mark(txn, kinds, spared, (), kept)
         plan.cuts = _cuts(kept, ends)
         self._plan_attachments(txn, plan, kept)
         needed = kept.objects | self._plan_arrays(txn, plan, kept, kinds)
@@ -124,17 +136,18 @@ class Planner:
 
     def pending(self, txn: ReadTxn, window: Window) -> dict[bytes, Since]:
         """Return what is unreachable, by its key in the table."""
-        kinds, ends = self.odb.loose_kinds(txn), line_ends(txn)
-        return self._pending(txn, self._live(txn, kinds, ends)[0], kinds, ends, window)
+        kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
+        return self._pending(txn, self._live(txn, kinds, ends), kinds, ends, window)
 
     def _live(
         self, txn: ReadTxn, kinds: dict[bytes, str], ends: dict[int, tuple[int, int]]
-    ) -> tuple[Marks, list[Location], list[bytes]]:
-        """Mark from the roots; return what they lead to, and them: states and objects."""
+    ) -> Marks:
+        """Return what the roots lead to."""
         self.marker.ends = ends
         places = root_places(self.refs, txn)
-        oids: list[bytes] = [*root_oids(self.refs, txn), *self.more_roots]
-        return self.marker.mark(txn, kinds, places, oids), places, oids
+        named = self.marker.in_time(root_oids(self.refs, txn, self._logged))
+        oids: list[bytes] = [*dict.fromkeys(named), *self.more_roots]
+        return self.marker.mark(txn, kinds, places, oids)
 
     def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:
         """Return the bytes of what some bindings lead to, and no attachment that is there does."""
@@ -246,15 +259,25 @@ def _cuts(kept: Marks, ends: dict[int, tuple[int, int]]) -> dict[int, tuple[int,
     return {line: (cut, end) for line, (cut, end) in cuts.items() if cut < end}
 
 
-def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], percent: int) -> Iterator[Location]:
-    """Yield the last states of segments that are not worth rewriting for what would go of them."""
-    for line, (cut, _) in cuts.items() if percent else ():
+def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> Iterator[Location]:
+    """Yield the last states that stay of lines of which not all goes that could go."""
+    for line, (cut, end) in cuts.items() if window.rewrite or window.most is not None else ():
+        if window.most is not None and end - cut > window.most:
+            cut = end - window.most
         found = txn.floor("segments", segment_key(line, cut))
         header = decode_header(*found) if found else None
-        if header is None or header.line != line or not header.step < cut < header.end:
+        if header is None or header.line != line:
             continue
-        if (header.end - cut) * 100 < percent * header.count:
+        if header.step < cut < header.end and _stays(header, cut, window):
             yield Location(line, header.end - 1)
+        elif cut > cuts[line][0]:
+            yield Location(line, cut - 1)
+
+
+def _stays(header: Header, cut: int, window: Window) -> bool:
+    """Return whether a segment stays whole, rather than that it is rewritten without its end."""
+    is_large = window.most is not None and header.count > window.most // REWRITTEN
+    return is_large or (header.end - cut) * 100 < window.rewrite * header.count
 
 
 def _dead_part(

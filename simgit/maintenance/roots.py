@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simgit.oid import Oid
-from simgit.oplog import OperationLog
+from simgit.oplog import OperationLog, Read
 from simgit.refrecords import decode_entry
 from simgit.refs import Refs
 from simgit.segment.header import Location, last_header
@@ -18,33 +18,38 @@ def root_places(refs: Refs, txn: ReadTxn) -> list[Location]:
     return [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
 
 
-def root_oids(refs: Refs, txn: ReadTxn) -> list[Oid]:
-    """Return the oids that refs, reflogs and the operation log name.
+def root_oids(refs: Refs, txn: ReadTxn, read: Read) -> Iterator[Oid]:
+    """Yield the oids that refs, reflogs and the operation log name.
+
+    Args:
+        refs: the refs.
+        txn: the transaction.
+        read: what was read of the logs before; what is read now is added.
 
     Raises:
         Integrity: one of them cannot be read.
     """
-    oids = [ref.record for _, ref in refs.runs(txn)]
+    for _, ref in refs.runs(txn):
+        yield ref.record
     for _, tag in refs.tags(txn):
-        oids += [tag.oid, *([tag.tag] if tag.tag else [])]
+        yield from (tag.oid, *([tag.tag] if tag.tag else []))
     head = refs.head_oid(txn)
-    oids += [head] if head is not None else []
-    oids += _logged(txn)
-    oids += OperationLog().roots(txn)
-    return list(dict.fromkeys(oids))
+    yield from [head] if head is not None else []
+    yield from _logged(txn, read)
+    yield from OperationLog().roots(txn, read)
 
 
-def _logged(txn: ReadTxn) -> Iterator[Oid]:
+def _logged(txn: ReadTxn, read: Read) -> Iterator[Oid]:
     """Yield the states that the entries of all reflogs name."""
     for _, value in txn.scan("log"):
-        entry = decode_entry(value)
-        yield from (oid for oid in (entry.old, entry.new) if oid is not None)
+        if value not in read:
+            entry = decode_entry(value)
+            read[value] = tuple(oid for oid in (entry.old, entry.new) if oid is not None)
+        yield from read[value]
 
 
-def line_ends(txn: ReadTxn) -> dict[int, tuple[int, int]]:
-    """Return for each line its first step and the step after its last."""
-    found = {}
+def line_ends(txn: ReadTxn) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield for each line its first step and the step after its last."""
     for key, _ in txn.scan("lines"):
         number = int.from_bytes(key, "big")
-        found[number] = read_line(txn, number).step, last_header(txn, number).end
-    return found
+        yield number, (read_line(txn, number).step, last_header(txn, number).end)

@@ -19,8 +19,8 @@ from simgit.maintenance.plan import Plan, Planner, Window, write_pending
 from simgit.maintenance.tally import Tally
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
-from simgit.segment.cut import cut_line, prune_index
-from simgit.storage.base import WriteTxn
+from simgit.segment.cut import cut_line, entries_to_prune, prune_index
+from simgit.storage.base import ReadTxn, WriteTxn
 
 SLICE: Final = 0.2
 """Seconds after which a transaction ends, so that writers can go on."""
@@ -119,6 +119,10 @@ class Sweeper:
         """Remove what the index still says of what has gone."""
         if self._cut:
             prune_index(self.odb.states, txn, self._cut)
+
+    def index_entries(self, txn: ReadTxn) -> int:
+        """Return how much of the index ``finish`` has to go through."""
+        return entries_to_prune(self.odb.states, txn, self._cut) if self._cut else 0
 
     def _actions(self, plan: Plan) -> Iterator[Action]:
         for oid in plan.moved:

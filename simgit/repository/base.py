@@ -28,14 +28,16 @@ from simgit.refs import Refs
 from simgit.revision import Resolved, Revisions
 from simgit.runs import Runs
 from simgit.segment.header import Location
-from simgit.sizes import upkeep_due
+from simgit.sizes import collection_due, upkeep_due
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
 from simgit.storage.durable import make_directories
 from simgit.storage.memory import MemoryStorage
+from simgit.writers import now
 
 if TYPE_CHECKING:
     from simgit.maintenance.auto import AutoMaintenance
+    from simgit.maintenance.autocollect import AutoCollection
 
 MEMORY: Final = ":memory:"
 _UPKEEP_EVERY: Final = 8
@@ -55,7 +57,7 @@ class RepositoryBase:
         self.oplog = OperationLog()
         self._command: Journal | None = None
         self._joined = threading.local()
-        self._upkeep: AutoMaintenance | None = None
+        self._upkeep: AutoMaintenance | AutoCollection | None = None
         self._resting = threading.Lock()  # held while maintenance is at work
         self._writes = 0
         mine = weakref.WeakMethod(self._after_write)  # no cycle: a handle is closed by the last ref
@@ -178,14 +180,23 @@ class RepositoryBase:
 
     def _upkeep_slice(self) -> None:
         if self._upkeep is None:
-            with self._read() as txn:
-                if not upkeep_due(txn):
-                    return
+            self._upkeep = self._due_upkeep()
+        if self._upkeep is not None and not self._upkeep.slice():
+            self._upkeep = None
+
+    def _due_upkeep(self) -> AutoMaintenance | AutoCollection | None:
+        with self._read() as txn:
+            collects, joins = collection_due(txn, now()), upkeep_due(txn)
+        odb = self.odb.on(self._storage)  # what it does is no operation
+        if collects:
+            from simgit.maintenance.autocollect import AutoCollection
+
+            return AutoCollection(odb, self.refs)
+        if joins:
             from simgit.maintenance.auto import AutoMaintenance
 
-            self._upkeep = AutoMaintenance(self.odb.on(self._storage))
-        if not self._upkeep.slice():
-            self._upkeep = None
+            return AutoMaintenance(odb)
+        return None
 
     @property
     def read_only(self) -> bool:

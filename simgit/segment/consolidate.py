@@ -19,6 +19,7 @@ from simgit.segment.header import (
     Location,
     decode_header,
     delete_pieces,
+    header_at,
     segment_key,
 )
 from simgit.segment.index import Entries, prefixes, sort_entries
@@ -44,9 +45,11 @@ TOP_LEVEL: Final = 255
 """The level of index runs that a consolidation made; writing never merges them."""
 
 
-def headers(txn: ReadTxn, line: int) -> Iterator[Header]:
-    """Yield the headers of a line's segments in order."""
-    for key, value in txn.scan("segments", segment_key(line, 0), segment_key(line + 1, 0)):
+def headers(txn: ReadTxn, line: int, start: int = 0) -> Iterator[Header]:
+    """Yield the headers of a line's segments of states from a step on, in order."""
+    first = header_at(txn, line, start)
+    place = segment_key(line, first.step if first else start)
+    for key, value in txn.scan("segments", place, segment_key(line + 1, 0)):
         yield decode_header(key, value)
 
 

@@ -22,7 +22,14 @@ from simgit.segment.consolidate import (
     tip_before,
 )
 from simgit.segment.frames import decode_group, group_header, unstack
-from simgit.segment.groups import Member, delete_group, group_oids, read_group, write_groups
+from simgit.segment.groups import (
+    Member,
+    delete_group,
+    group_oids,
+    groups_between,
+    read_group,
+    write_groups,
+)
 from simgit.segment.header import (
     Header,
     Location,
@@ -46,6 +53,9 @@ from simgit.segment.states import StateStore, write_rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _GROUP: Final = struct.Struct(">QHQ")
+_STEP_SIZE: Final = 8
+_END: Final = (1 << 64) - 1
+"""A step behind every state of a line."""
 _STEP_MASK: Final = (1 << 48) - 1  # of the place of an array; no line has so many steps
 GroupKey = tuple[int, int, bytes]
 """Field and first step of a group of a line, and its key."""
@@ -57,11 +67,10 @@ def cut_line(states: StateStore, txn: WriteTxn, number: int, stop: int) -> None:
     Lines that begin at them must be gone already.
     """
     line = read_line(txn, number)
-    for field, first, key in list(line_groups(txn, number)):
+    for field, first, key in list(line_groups(txn, number, stop)):
         _cut_group(states, txn, number, field, first, key, stop)
-    for header in list(headers(txn, number)):
-        if header.end > stop:
-            _cut_segment(states, txn, line, header, stop)
+    for header in list(headers(txn, number, stop)):
+        _cut_segment(states, txn, line, header, stop)
     if stop > line.step:
         txn.put("lines", line_key(number), encode_line(replace(line, cut=True)))
         return
@@ -96,18 +105,21 @@ def _cut_segment(states: StateStore, txn: WriteTxn, line: Line, header: Header, 
         write_rows(txn, Location(line.id, header.step), rows, before, oids, tip, LEVEL)
 
 
-def line_groups(txn: ReadTxn, line: int) -> Iterator[GroupKey]:
-    """Yield field, first step and key of the groups of arrays of a line."""
-    for key, _ in txn.scan("groups", line_key(line), line_key(line + 1)):
-        _, field, first = _GROUP.unpack(key)
-        yield field, first, key
+def line_groups(txn: ReadTxn, line: int, start: int = 0) -> Iterator[GroupKey]:
+    """Yield field, first step and key of a line's groups of arrays of states from a step on."""
+    place = line_key(line)
+    while (found := next(txn.scan("groups", place, line_key(line + 1)), None)) is not None:
+        field = _GROUP.unpack(found[0])[1]
+        for first, key in groups_between(txn, line, field, start, _END):
+            yield field, first, key
+        place = found[0][:-_STEP_SIZE] + b"\xff" * (_STEP_SIZE + 1)
 
 
 def dead_members(
     states: StateStore, txn: ReadTxn, line: int, stop: int
 ) -> Iterator[tuple[int, int, bytes]]:
     """Yield (field, step, oid) of the arrays that are stored with states from a step on."""
-    for field, first, key in line_groups(txn, line):
+    for field, first, key in line_groups(txn, line, stop):
         steps = group_header(read_group(txn, key)).steps + first
         steps = steps[steps >= stop]
         if len(steps):
@@ -155,6 +167,12 @@ def prune_index(states: StateStore, txn: WriteTxn, cut: Collection[int]) -> None
         touched = np.isin(run.places["a"], list(cut))
         if touched.any() or (left < run.places["n"]).any():
             _rewrite(states, txn, run, left, touched)
+
+
+def entries_to_prune(states: StateStore, txn: ReadTxn, cut: Collection[int]) -> int:
+    """Return how many entries ``prune_index`` reads and writes for the lines that were cut."""
+    runs = [run for run in states.index.runs(txn) if np.isin(run.places["a"], list(cut)).any()]
+    return txn.count("oids") + sum(run.entries for run in runs)
 
 
 def _ends(txn: ReadTxn) -> Iterator[tuple[int, int]]:

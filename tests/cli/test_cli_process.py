@@ -27,12 +27,20 @@ def long(directory: Path) -> Path:
     return directory
 
 
-def in_terminal(environment: dict[str, str], *args: str) -> tuple[int, str]:
-    """Return exit code and output of a command whose stdout is a terminal."""
+def in_terminal(
+    environment: dict[str, str], *args: str, answer: bytes = b"", script: str = ""
+) -> tuple[int, str]:
+    """Return exit code and output of a command, or script, whose stdout is a terminal.
+
+    With an ``answer`` its stdin is one too, and the answer is typed ahead.
+    """
     main, other = pty.openpty()
+    if answer:
+        os.write(main, answer)
+    what = ["-c", script] if script else ["-m", "simgit", *args]
     child = subprocess.Popen(
-        [sys.executable, "-m", "simgit", *args],
-        stdin=subprocess.DEVNULL, stdout=other, stderr=other, env=environment,
+        [sys.executable, *what],
+        stdin=other if answer else subprocess.DEVNULL, stdout=other, stderr=other, env=environment,
     )  # fmt: skip
     os.close(other)
     text = b""
@@ -63,6 +71,79 @@ def test_what_is_executed_again_is_told_beforehand(directory, environment) -> No
     code, text = in_terminal(environment, "verify", "main@71..80")
     assert code == 0
     assert "executing 30 actions again, about a second or less" in text, text
+
+
+@pytest.fixture
+def doors(directory: Path) -> Path:
+    """A repository of an environment whose snapshots hold pickles."""
+    import gymnasium
+
+    from simgit.gym import Recorder
+
+    pytest.importorskip("minigrid")
+    with Repository.init(directory) as repo:
+        env = Recorder(
+            gymnasium.make("minigrid:MiniGrid-Empty-5x5-v0"), repo, snapshots=10, self_check=False
+        )
+        env.reset(seed=1)
+        for i in range(30):
+            if any(env.step(i % 2)[2:4]):
+                env.reset()
+        env.close()
+    return directory
+
+
+QUESTION = "Trust this repository from now on? [y/N]: "
+WHAT_IF = ("what-if", "main@15", "--action", "0,1", "--horizon", "2", "--rollouts", "1")
+
+
+@pytest.mark.parametrize("command", [WHAT_IF, ("verify", "main@16..20")])
+def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
+    doors, environment, command: tuple[str, ...]
+) -> None:
+    environment["SIMGIT_CONFIG_DIR"] = str(doors / "config")
+    code, text = in_terminal(environment, *command, answer=b"n\n")
+    assert code == 0, text
+    assert text.count(QUESTION) == 1
+    assert text.index(QUESTION) < text.index("executing ") < text.index("0/")
+    assert "\x1b" not in text[: text.index("executing ")]
+
+
+def test_nobody_is_asked_to_trust_what_holds_no_pickle(directory, environment) -> None:
+    import gymnasium
+
+    from simgit.gym import Recorder
+
+    with Repository.init(directory) as repo:
+        env = Recorder(gymnasium.make("CartPole-v1"), repo, snapshots=5, self_check=False)
+        env.reset(seed=1)
+        for i in range(16):
+            env.step(i % 2)
+        env.close()
+    environment["SIMGIT_CONFIG_DIR"] = str(directory / "config")
+    for more in ((), ("--json",), ("--workers", "1")):
+        code, text = in_terminal(environment, *WHAT_IF, *more, answer=b"n\n")
+        assert code == 0, text
+        assert "Trust" not in text
+
+
+def test_a_question_that_comes_late_takes_the_bar_away(doors, environment) -> None:
+    environment["SIMGIT_CONFIG_DIR"] = str(doors / "config")
+    script = """
+from simgit import Repository
+from simgit.cli.output import progress
+from simgit.cli.trusting import Asker
+with progress("work") as tell:
+    tell(1, 2)
+    assert not Asker(Repository.open("."))()
+    tell(2, 2)
+"""
+    code, text = in_terminal(environment, answer=b"n\n", script=script)
+    assert code == 0, text
+    before, _, after = text.partition("The snapshots of ")
+    assert before.endswith("\x1b[2K"), before  # the line of the bar is erased
+    assert "work" in before and "work" in after and "2/2" in after
+    assert "\x1b" not in after[: after.index(QUESTION)]
 
 
 def test_a_pipe_that_closes_is_no_error(long, environment) -> None:

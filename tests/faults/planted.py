@@ -117,9 +117,9 @@ FAULTS = (
         "            except lmdb.PanicError:\n                pass",
         "check(io_errors.sweep(d, 0, 40))",
     ),
-    _forgetful("the reflogs", "    oids += _logged(txn)\n"),
-    _forgetful("the operation log", "    oids += OperationLog().roots(txn)\n"),
-    _forgetful("HEAD", "    oids += [head] if head is not None else []\n"),
+    _forgetful("the reflogs", "    yield from _logged(txn, read)\n"),
+    _forgetful("the operation log", "    yield from OperationLog().roots(txn, read)\n"),
+    _forgetful("HEAD", "    yield from [head] if head is not None else []\n"),
     Planted(
         "a bundle's objects are believed", "bundle/objects.py",
         "    if hash_object(kind, payload) != oid:", "    if not oid:", BUNDLES,

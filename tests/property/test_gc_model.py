@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from simgit import Conflict, NotFound, Oid, Repository
+from simgit.maintenance import Removed, autocollect
+from simgit.maintenance.autocollect import AutoCollection
 from simgit.maintenance.mark import links_of
 from simgit.maintenance.plan import DAY
 from simgit.objects import Run, State
@@ -85,6 +87,7 @@ class GcMachine(RuleBasedStateMachine):
         self.patch = patch.object(time, "time_ns", lambda: self.clock)
         self.patch.start()
         self.repo = Repository.init(self.directory)
+        self.repo.set_setting("gc.auto", 0)  # it comes when a rule says so
         self.states: dict[Oid, Known] = {}
         self.since: dict[Oid, int] = {}
         self.gone: set[Oid] = set()
@@ -190,10 +193,26 @@ class GcMachine(RuleBasedStateMachine):
 
     @rule(grace=st.sampled_from(GRACES), expire=st.sampled_from([0.0, 30.0, 90.0]))
     def collect(self, grace: float, expire: float) -> None:
-        repo = self.repo
-        expected = repo.gc_preview(grace=grace, expire=expire)
-        removed = repo.gc(grace=grace, expire=expire).removed
+        expected = self.repo.gc_preview(grace=grace, expire=expire)
+        removed = self.repo.gc(grace=grace, expire=expire).removed
         assert removed == expected
+        self.collected(removed, grace)
+
+    @rule()
+    def collect_by_itself(self) -> None:
+        """Maintenance removes in slices, without being asked, what ``gc`` would remove."""
+        expected = self.repo.gc_preview()
+        odb = self.repo.odb.on(self.repo.odb.storage)
+        with patch.object(autocollect, "SLICE", 60.0):
+            upkeep = AutoCollection(odb, self.repo.refs, lambda: self.clock)
+            while upkeep.slice():
+                pass
+        assert replace(upkeep.removed, tables=expected.tables) == expected
+        self.collected(upkeep.removed, 14.0)
+
+    def collected(self, removed: Removed, grace: float) -> None:
+        """Check what is left."""
+        repo = self.repo
         reached = self.reached()
         lost = set()
         for oid in set(self.states) - self.gone:

@@ -1,0 +1,226 @@
+"""Maintenance that runs by itself removes what is lost: in short slices, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simgit import Oid, Repository
+from simgit.maintenance import autocollect
+from simgit.maintenance.autocollect import SLICE, AutoCollection
+from simgit.maintenance.plan import DAY
+from simgit.sizes import COLLECTED
+
+
+class Clock:
+    """A clock that stands still."""
+
+    def __init__(self) -> None:
+        self.now = 1_000 * DAY
+
+    def __call__(self) -> int:
+        return self.now
+
+    def wait(self, days: float) -> None:
+        self.now += int(days * DAY)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(time, "time_ns", found)
+    return found
+
+
+@pytest.fixture
+def repo(tmp_path: Path, clock: Clock) -> Iterator[Repository]:
+    with Repository.init(tmp_path) as repo:
+        repo.set_setting("gc.auto", 100_000)  # nothing is joined meanwhile
+        yield repo
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let slices have the time that they need, however busy the machine is."""
+    monkeypatch.setattr(autocollect, "SLICE", 60.0)
+
+
+def commits(repo: Repository, count: int) -> None:
+    for i in range(count):
+        repo.commit({"i": i}, run="main")
+
+
+def record(repo: Repository, run: str, count: int) -> list[Oid]:
+    with repo.recorder(run, flush_every=100) as rec:
+        for i in range(count):
+            rec.append({"frame": np.full((8, 40), i % 7, np.uint8)}, i, info={"text": f"{run} {i}"})
+    repo.attach(run, "agent", {"w": np.arange(500) + len(run)})
+    return list(repo.trajectory(run).oids)
+
+
+def lose(repo: Repository, clock: Clock, count: int, run: str = "lost") -> list[Oid]:
+    """Record a run, delete it, and let its time pass; return its states."""
+    oids = record(repo, run, count)
+    repo.delete_run(run, force=True)
+    commits(repo, 110)  # the newest 100 operations stay, however old they are
+    clock.wait(100)
+    commits(repo, 20)
+    clock.wait(20)
+    return oids
+
+
+def there(repo: Repository, oids: list[Oid]) -> int:
+    with repo.odb.read() as txn:
+        return sum(repo.odb.exists(txn, oid) for oid in oids)
+
+
+def collection(repo: Repository, clock: Clock) -> AutoCollection:
+    return AutoCollection(repo.odb.on(repo.odb.storage), repo.refs, clock)
+
+
+def collect(repo: Repository, clock: Clock) -> None:
+    upkeep = collection(repo, clock)
+    while upkeep.slice():
+        pass
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_is_lost_goes_by_itself(repo: Repository, clock: Clock) -> None:
+    oids, kept = lose(repo, clock, 300), record(repo, "kept", 50)
+    commits(repo, 20)
+    assert there(repo, oids) == 0
+    assert there(repo, kept) == 50
+    assert repo.fsck().is_clean
+    assert not repo.gc().removed.states
+
+
+@pytest.mark.usefixtures("patient")
+def test_zero_turns_it_off(repo: Repository, clock: Clock) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 30)
+    commits(repo, 20)
+    assert there(repo, oids) == 30
+
+
+@pytest.mark.usefixtures("patient")
+def test_it_comes_once_a_day(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    note = AutoCollection._note
+    monkeypatch.setattr(AutoCollection, "_note", lambda self: begun.append(1) or note(self))
+    commits(repo, 30)
+    assert not begun
+    for _ in range(3):
+        clock.wait(1.1)
+        commits(repo, 30)
+    assert len(begun) == 3
+    clock.wait(-50)  # a clock that was wrong
+    commits(repo, 30)
+    assert len(begun) == 4
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_long_run_goes_in_pieces(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 1000)
+    collect(repo, clock)  # what was lost is pending from now on
+    clock.wait(20)
+    monkeypatch.setattr(autocollect, "MOST", 300)
+    counts = []
+    for _ in range(4):
+        collect(repo, clock)
+        counts.append(there(repo, oids))
+        assert repo.fsck().is_clean
+    assert counts == [700, 400, 100, 0]
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_is_brought_back_before_it_goes_stays(repo: Repository, clock: Clock) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 50)
+    repo.gc()
+    clock.wait(20)
+    upkeep = collection(repo, clock)
+    assert upkeep._read()  # it knows that they are lost
+    repo.branch("back", oids[30])
+    while upkeep.slice():
+        pass
+    assert there(repo, oids) == 31
+    assert repo.fsck().is_clean
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_comes_back_and_is_lost_again_has_its_time_again(
+    repo: Repository, clock: Clock
+) -> None:
+    oids = lose(repo, clock, 50)
+    repo.branch("back", oids[30])
+    repo.delete_run("back", force=True)
+    commits(repo, 110)
+    assert there(repo, oids) == 31
+    clock.wait(100)
+    commits(repo, 20)  # the logs forget it
+    clock.wait(10)
+    commits(repo, 20)
+    assert there(repo, oids) == 31
+    clock.wait(10)
+    commits(repo, 20)
+    assert there(repo, oids) == 0
+
+
+def test_what_does_not_fit_into_slices_is_left_to_gc(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autocollect, "SLICE", -1.0)
+    oids = lose(repo, clock, 50)
+    upkeep, slices = collection(repo, clock), 1
+    while upkeep.slice():
+        slices += 1
+    assert slices < 10
+    assert there(repo, oids) == 50
+    with repo.odb.read() as txn:
+        assert txn.get("meta", COLLECTED) == clock().to_bytes(8, "big")  # not again today
+    repo.gc()
+    clock.wait(20)
+    assert repo.gc().removed.states == 50
+
+
+@pytest.mark.usefixtures("patient")
+def test_damage_keeps_nobody_from_recording_and_nothing_goes(
+    repo: Repository, clock: Clock
+) -> None:
+    record(repo, "damaged", 10)
+    with repo.odb.storage.write() as txn:
+        key, value = next(txn.scan("attachments"))
+        txn.put("attachments", key, bytes(32) + value[32:])
+    oids = lose(repo, clock, 30)
+    commits(repo, 20)
+    assert there(repo, oids) == 30
+    assert repo.run("main").step == 149
+
+
+def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
+    repo.set_setting("gc.auto", 0)
+    for i in range(20):
+        with repo.recorder(f"r{i}") as rec:
+            for step in range(200):
+                agent = (
+                    {"agent": {"w": np.arange(50.0) + i, "step": step}} if step % 10 == 0 else {}
+                )
+                rec.append([step, i], attachments=agent)
+    lose(repo, clock, 3000)
+    repo.gc()
+    clock.wait(20)
+    upkeep, longest, more = collection(repo, clock), 0.0, True
+    while more:
+        start = time.thread_time()  # not by the clock: other processes have the machine too
+        more = upkeep.slice()
+        longest = max(longest, time.thread_time() - start)
+    assert longest < SLICE + 0.035
