@@ -259,8 +259,9 @@ def _parts(data: bytes) -> Iterator[tuple[int, bytes | None]]:
         if alone := _ALONE.match(data, at):
             yield len(unpacker.read_bytes(alone.end() - at)), None
         elif 0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8:
-            extension = unpacker.unpack()
-            yield 1, extension.data if extension.code == TUPLE else None
+            extension = unpacker.unpack()  # or a timestamp, which is none of ours
+            ours = isinstance(extension, msgpack.ExtType)
+            yield 1, extension.data if ours and extension.code == TUPLE else None
         else:
             _pass_over(unpacker, first)
             yield 1, None

@@ -346,6 +346,17 @@ def refused(data: bytes, match: str = ".") -> None:
     assert not repo.tags()
 
 
+def test_what_reads_a_bundle_says_how_many_states_it_has_read(whole: bytes) -> None:
+    told: list[int] = []
+    count = verify(io.BytesIO(whole).read, progress=told.append).states
+    assert told == sorted(set(told)) and told[-1] == count and len(told) > 3
+    repo = Repository.init(":memory:")
+    for _ in range(2):  # the second passes over what is there
+        again: list[int] = []
+        repo.import_bundle(io.BytesIO(whole), progress=again.append)
+        assert again == told
+
+
 def test_every_flipped_bit_is_noticed(small: bytes) -> None:
     for at in range(0, 8 * len(small), 31):
         damaged = bytearray(small)

@@ -130,3 +130,12 @@ def _seconds(work: Callable[[bytes], object], data: bytes) -> float:
         work(data)
         best = min(best, time.process_time() - began)
     return best
+
+
+@pytest.mark.parametrize("size", [4, 8, 12])
+def test_a_timestamp_is_a_part_and_no_value(size: int) -> None:
+    data = msgpack.packb(msgpack.ExtType(127, bytes(size)))
+    data = data[: -size - 1] + b"\xff" + bytes(size)
+    assert check_parts(data, 10) == 1
+    with pytest.raises(Integrity):
+        check_value(data)

@@ -10,7 +10,7 @@ from simgit.bundle import objects, records
 from simgit.bundle.manifest import Manifest
 from simgit.bundle.names import Outcome, set_refs
 from simgit.bundle.pieces import pieces_of, reader_of
-from simgit.bundle.records import MAX_OBJECT, Read, RecordReader
+from simgit.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
 from simgit.bundle.states import decode_head, decode_rows
 from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
@@ -53,6 +53,7 @@ def load(
     prefix: str = "",
     rename: str | None = None,
     max_object: int = MAX_OBJECT,
+    progress: Progress | None = None,
 ) -> Imported:
     """Import a bundle; return what that did.
 
@@ -63,21 +64,24 @@ def load(
         prefix: put before the names of runs and tags.
         rename: the name for the bundle's only run.
         max_object: the largest object, in bytes, that is accepted.
+        progress: told how many states have been read.
 
     Raises:
         Integrity: the bundle is damaged, cut off or lies; refs are as they were.
         NotFound: the repository lacks what the bundle was made against.
         InvalidInput: ``rename`` was given, and there is not one run.
     """
-    return _Loading(odb, max_object).run(read, refs, prefix, rename)
+    return _Loading(odb, max_object, progress).run(read, refs, prefix, rename)
 
 
 class _Loading:
     """One import while it goes on."""
 
-    def __init__(self, odb: ObjectDatabase, max_object: int) -> None:
+    def __init__(self, odb: ObjectDatabase, max_object: int, progress: Progress | None) -> None:
         self.odb = odb
         self.max_object = max_object
+        self.progress = progress
+        self._read = 0
         self.done = Imported()
         self._tip: Tip | None = None
 
@@ -118,6 +122,7 @@ class _Loading:
                     self._store_object(txn, body)
                 elif kind == records.STATES:
                     self._store_states(txn, body)
+                    self._tell(body)
                 else:
                     raise Integrity(f"a record of type {kind} has no place there")
         fail_point("import.batch")
@@ -132,6 +137,11 @@ class _Loading:
             self.done.attachments.append(aside)
 
     # --- states ---
+
+    def _tell(self, body: bytes) -> None:
+        self._read += decode_head(body).rows
+        if self.progress is not None:
+            self.progress(self._read)
 
     def _store_states(self, txn: WriteTxn, body: bytes) -> None:
         head = decode_head(body)

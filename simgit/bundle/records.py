@@ -25,6 +25,8 @@ _LIMITS: Final = {
 }  # fmt: skip
 Read = Callable[[int], bytes]
 Write = Callable[[bytes], object]
+Progress = Callable[[int], object]
+"""Is told how many states have been read."""
 
 
 class RecordWriter:

@@ -11,7 +11,7 @@ from simgit.bundle import objects, records
 from simgit.bundle.loading import read_first
 from simgit.bundle.manifest import Manifest
 from simgit.bundle.pieces import pieces_of
-from simgit.bundle.records import MAX_OBJECT, Read, RecordReader
+from simgit.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
 from simgit.bundle.states import decode_head, decode_rows
 from simgit.errors import Integrity
 from simgit.loose import loose_base
@@ -42,23 +42,29 @@ def read_manifest(read: Read) -> Manifest:
     return read_first(iter(RecordReader(read)))
 
 
-def verify(read: Read, max_object: int = MAX_OBJECT) -> Verified:
+def verify(read: Read, max_object: int = MAX_OBJECT, progress: Progress | None = None) -> Verified:
     """Read a bundle to its end; every name is derived again from the bytes.
 
     Only arrays that are stored as differences to others are not (their records' checksums are
     compared); an import checks them too, and every link.
 
+    Args:
+        read: returns at most so many bytes, none at the end.
+        max_object: the largest object, in bytes, that is accepted.
+        progress: told how many states have been looked at.
+
     Raises:
         Integrity: it is damaged, cut off, or lies.
     """
-    return _Verification(max_object).run(read)
+    return _Verification(max_object, progress).run(read)
 
 
 class _Verification:
     """One bundle while it is looked at; of what was read only schemas are kept."""
 
-    def __init__(self, max_object: int) -> None:
+    def __init__(self, max_object: int, progress: Progress | None) -> None:
         self.max_object = max_object
+        self.progress = progress
         self.states = 0
         self.objects = 0
         self._odb = ObjectDatabase(MemoryStorage())
@@ -102,6 +108,8 @@ class _Verification:
         if names[-1] != head.last:
             raise Integrity("states of the bundle do not have their names")
         self.states += head.rows
+        if self.progress is not None:
+            self.progress(self.states)
 
     def _blob(self, body: bytes, stream: Iterator[tuple[int, bytes]]) -> None:
         size = int.from_bytes(body[OID_SIZE:], "little")

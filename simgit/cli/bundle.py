@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from simgit.cli.app import App, Group, answer_no, command, one_of
-from simgit.cli.output import Output, plural, size
+from simgit.cli.output import Output, plural, progress, size
 from simgit.cli.values import REVISION, RUN
 from simgit.errors import NotFound
 
@@ -100,8 +100,8 @@ def verify(app: App, file: str, as_json: bool) -> None:
     from simgit import bundle as bundles
     from simgit.bundle.files import reading
 
-    with reading(_source(app, file)) as read:
-        found = bundles.verify(read)
+    with reading(_source(app, file)) as read, progress("verify", not as_json) as tell:
+        found = bundles.verify(read, progress=lambda done: tell(done, None))
     missing = _missing(app, found.manifest)
     with app.output() as out:
         if as_json:
@@ -142,9 +142,11 @@ def import_(
     """
     one_of(prefix=prefix, **{"as": rename})
     with app.repository() as repo, app.output() as out:
-        done = repo.import_bundle(
-            _source(app, file), prefix=prefix, rename=rename, max_object=max_object
-        )
+        with progress("import", not as_json) as tell:
+            done = repo.import_bundle(
+                _source(app, file), prefix=prefix, rename=rename, max_object=max_object,
+                progress=lambda done: tell(done, None),
+            )  # fmt: skip
         if as_json:
             refs = {name: {"name": o.name, "what": o.what} for name, o in done.refs.items()}
             out.json({"states": done.states, "objects": done.objects, "refs": refs}

@@ -149,8 +149,10 @@ simgit trace validate --strict traces/*.sktrace""",
 def trace_validate(app: App, files: tuple[str, ...], strict: bool, as_json: bool) -> None:
     """Check that files are traces that SimKube reads; exit with 1 if one is not.
 
-    What SimKube allows but is worth a look is a warning: stale hashes of edited objects, objects
-    without a namespace, time that goes back.
+    Each object is applied to an embedded cluster: a quantity that is none, a negative request or
+    number of replicas, a malformed template is an error, with its place. What SimKube allows but
+    is worth a look is a warning: stale hashes of edited objects, objects without a namespace, time
+    that goes back.
     """
     fine = True
     with app.output() as out:
@@ -163,24 +165,39 @@ def trace_validate(app: App, files: tuple[str, ...], strict: bool, as_json: bool
 
 
 def _examine(app: App, file: str) -> dict[str, Any]:
+    from simgit.kube.trace_objects import refused_objects
+
     try:
         found = read(app, file)
     except InvalidInput as error:
-        place = getattr(error, "path", "") or None
-        return {"file": file, "valid": False, "error": str(error), "path": place, "warnings": []}
+        return _invalid(file, [(error.message, getattr(error, "path", "") or None)], [])
     warnings = trace_warnings(found)
+    if refused := refused_objects(found):
+        errors = [(f"'{file}' is no valid trace: {e.message}", vars(e)["path"]) for e in refused]
+        return _invalid(file, errors, warnings)
     return {"file": file, "valid": True, "id": trace_id(found), "warnings": warnings}
 
 
+def _invalid(
+    file: str, errors: list[tuple[str, str | None]], warnings: list[str]
+) -> dict[str, Any]:
+    """Return what is said of a file with errors; the first stands by itself too."""
+    (error, path), *_ = errors
+    return {
+        "file": file, "valid": False, "error": error, "path": path, "warnings": warnings,
+        "errors": [{"error": error, "path": path} for error, path in errors],
+    }  # fmt: skip
+
+
 def _report(out: Output, found: dict[str, Any]) -> None:
-    if not found["valid"]:
-        out.line(f"{out.paint('invalid', 'bad')}: {found['error']}")
-        return
+    for each in found.get("errors", ()):
+        out.line(f"{out.paint('invalid', 'bad')}: {each['error']}")
     for warning in found["warnings"]:
         out.line(f"{out.paint('warning', 'warn')}: {found['file']}: {warning}")
-    count = len(found["warnings"])
-    said = f", {count} warnings" if count > 1 else ", 1 warning" if count else ""
-    out.line(f"{out.paint('valid', 'good')}: {found['file']}{said}")
+    if found["valid"]:
+        count = len(found["warnings"])
+        said = f", {count} warnings" if count > 1 else ", 1 warning" if count else ""
+        out.line(f"{out.paint('valid', 'good')}: {found['file']}{said}")
 
 
 @command(

@@ -50,6 +50,7 @@ class TransportOperations(RepositoryBase):
         prefix: str = "",
         rename: str | None = None,
         max_object: int | None = None,
+        progress: bundle.Progress | None = None,
     ) -> bundle.Imported:
         """Import a bundle from a file or a binary stream; nothing in it is believed.
 
@@ -61,6 +62,7 @@ class TransportOperations(RepositoryBase):
             prefix: put before the names of runs and tags.
             rename: the name for the bundle's only run.
             max_object: the largest object in bytes that is accepted; 2 GiB if not given.
+            progress: told how many states have been read.
 
         Raises:
             Integrity: the bundle is damaged, cut off or lies; refs are as they were.
@@ -73,4 +75,7 @@ class TransportOperations(RepositoryBase):
         limit = bundle.MAX_OBJECT if max_object is None else max_object
         odb = self._journaled("import", file if isinstance(file, (str, Path)) else "-")
         with reading(file) as read:
-            return bundle.load(odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit)
+            return bundle.load(
+                odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit,
+                progress=progress,
+            )  # fmt: skip

@@ -138,6 +138,29 @@ def test_an_edit_that_cannot_be_done_names_what_is_there(run, web: Path, directo
     assert web.read_bytes() == before and len(list(directory.iterdir())) == 1
 
 
+def test_validate_names_each_object_that_a_cluster_would_refuse(
+    run, web: Path, directory: Path
+) -> None:
+    run("trace", "convert", web, "web.json")
+    plain = json.loads((directory / "web.json").read_text())
+    (first,) = plain["events"][0]["applied_objs"][:1]
+    second = json.loads(json.dumps(first))
+    container = first["spec"]["template"]["spec"]["containers"][0]
+    container["resources"]["requests"]["cpu"] = "abc"
+    second["spec"]["replicas"] = -1
+    plain["events"].append({"ts": 2**31, "applied_objs": [second], "deleted_objs": []})
+    (directory / "bad.json").write_text(json.dumps(plain))
+    at = f"events[{len(plain['events']) - 1}].applied_objs[0].spec.replicas"
+    cpu = "events[0].applied_objs[0].spec.template.spec.containers[0].resources.requests.cpu"
+    done = run("trace", "validate", "bad.json", code=1)
+    assert done.lines[0].startswith("invalid: 'bad.json' is no valid trace: bad Deployment ")
+    assert "bad quantity 'abc'" in done.lines[0] and done.lines[0].endswith(f" at '{cpu}'")
+    assert "bad number '-1'" in done.lines[1] and done.lines[1].endswith(f" at '{at}'")
+    found = run("trace", "validate", "bad.json", "--json", code=1).json
+    assert not found["valid"] and found["path"] == cpu
+    assert [each["path"] for each in found["errors"]] == [cpu, at]
+
+
 def test_validate_warns_of_stale_hashes_and_refuses_what_is_no_trace(
     run, web: Path, directory: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """What a hostile or broken trace may hold: each gets one clear line, and nobody stumbles."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,12 @@ from simgit.kube.loop import Loop
 from simgit.kube.manifest import replace
 from simgit.kube.setting import Setting
 from simgit.kube.task import Task
+from simgit.kube.trace import Trace
+from simgit.kube.trace_format import read_trace
 from simgit.kube.trace_json import trace_from_data, trace_from_json
+from simgit.kube.trace_objects import refused_objects
 
+TRACES = Path(__file__).parents[2] / "traces"
 POD = ("spec", "template", "spec")
 WEB: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -73,6 +78,57 @@ def test_the_cluster_refuses_it_in_words_that_are_not_pythons(path: Any, value: 
     text = str(caught.value)
     assert "default/web" in text and "\n" not in text and len(text) < 300
     assert "object has no attribute" not in text and "invalid literal" not in text
+
+
+def trace_of(*manifests: Any) -> Trace:
+    """Return a trace that applies objects at its second event."""
+    empty = {"ts": 0, "applied_objs": [], "deleted_objs": []}
+    return trace_from_data({
+        "version": 2, "config": {"trackedObjects": {}}, "index": {}, "pod_lifecycles": [],
+        "events": [empty, {"ts": 1, "applied_objs": list(manifests), "deleted_objs": []}],
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value"), BROKEN)
+def test_a_trace_is_refused_at_the_very_object(path: Any, value: Any) -> None:
+    other = replace(WEB, ("metadata", "name"), "other")
+    trace = trace_of(other, broken(path, value), other)
+    found = refused_objects(trace)
+    assert [vars(error)["path"].split(".")[:2] for error in found] == [
+        ["events[1]", "applied_objs[1]"]
+    ]
+    with pytest.raises(InvalidInput) as caught:
+        EmbeddedCluster().apply([trace.events[1].applied[1]])
+    assert found[0].message.split(" at ")[0] == str(caught.value).split(" at ")[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (("spec", "replicas"), -1, "spec.replicas"),
+        ((*REQUESTS, "cpu"), "abc", "spec.template.spec.containers[0].resources.requests.cpu"),
+        ((*REQUESTS, "memory"), "-1Gi", "spec.template.spec.containers[0].resources.requests.memory"),
+        ((*CONTAINER, "resources", "limits"), {"cpu": "x"},
+         "spec.template.spec.containers[0].resources.limits.cpu"),
+        ((*POD, "initContainers"), [{"name": "a"}, {"resources": {"requests": {"cpu": "x"}}}],
+         "spec.template.spec.initContainers[1].resources.requests.cpu"),
+        ((*POD, "overhead"), {"cpu": "-1"}, "spec.template.spec.overhead.cpu"),
+        ((*POD, "resources"), {"limits": {"cpu": "x"}}, "spec.template.spec.resources.limits.cpu"),
+        (REQUESTS, [1], "spec.template.spec.containers[0].resources.requests"),
+    ],
+)  # fmt: skip
+def test_the_place_of_an_amount_is_named(path: Any, value: Any, place: str) -> None:
+    (error,) = refused_objects(trace_of(broken(path, value)))
+    assert vars(error)["path"] == f"events[1].applied_objs[0].{place}"
+    assert (
+        error.message.endswith(f" at '{vars(error)['path']}'") and error.message.count(" at '") == 1
+    )
+
+
+def test_what_the_cluster_takes_is_not_refused() -> None:
+    assert refused_objects(trace_of(WEB, replace(WEB, (*REQUESTS, "cpu"), "1500m"))) == []
+    for file in sorted(TRACES.glob("*.sktrace")):
+        assert refused_objects(read_trace(file)) == []
 
 
 @pytest.mark.parametrize(("path", "value"), BROKEN)

@@ -28,7 +28,7 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
     coming = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
     whole = _pod_level(map_of(spec.get("resources")), real)
     asked, there = (real | whole, coming | real | whole) if whole else (real, coming)
-    overhead = _amounts(spec.get("overhead"))
+    overhead = _amounts(spec.get("overhead"), "overhead")
     if not overhead:
         return asked, coming, there
     return _added(asked, overhead), _added(coming, overhead), _added(there, overhead)
@@ -39,8 +39,9 @@ def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
 
     Once it has a limit, its containers' sum is its request, or the limit where they do not ask.
     """
-    limits = _amounts(resources.get("limits"))
-    asked = (limits | containers if limits else {}) | _amounts(resources.get("requests"))
+    limits = _amounts(resources.get("limits"), "resources.limits")
+    own = _amounts(resources.get("requests"), "resources.requests")
+    asked = (limits | containers if limits else {}) | own
     return {name: amount for name, amount in asked.items() if name.startswith(_OF_PODS)}
 
 
@@ -50,12 +51,13 @@ def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:
     if not containers:
         raise InvalidInput("pod template has no containers")
     total: Amounts = {}
-    for container in containers:
-        total = _added(total, defaults | _container_requests(container))
+    for number, container in enumerate(containers):
+        asked = _container_requests(container, f"containers[{number}]")
+        total = _added(total, defaults | asked)
     sidecars: Amounts = {}
     peak: Amounts = {}
-    for container in list_of(spec.get("initContainers")):
-        asked = defaults | _container_requests(container)
+    for number, container in enumerate(list_of(spec.get("initContainers"))):
+        asked = defaults | _container_requests(container, f"initContainers[{number}]")
         if container.get("restartPolicy") == "Always":
             sidecars = _added(sidecars, asked)
             peak = _greater(peak, sidecars)
@@ -64,23 +66,34 @@ def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:
     return _greater(_added(total, sidecars), peak)
 
 
-def _container_requests(container: Any) -> Amounts:
+def _container_requests(container: Any, place: str) -> Amounts:
     """Return a container's requests; a limit without a request is one, as the API defaults it."""
     if not isinstance(container, Mapping):
-        raise InvalidInput("container is not a map")
+        raise InvalidInput("container is not a map", pod_path=place)
+    place += ".resources"
     resources = container.get("resources") or {}
     if not isinstance(resources, Mapping):
-        raise InvalidInput("resources of a container are not a map")
-    return _amounts(resources.get("limits")) | _amounts(resources.get("requests"))
+        raise InvalidInput("resources of a container are not a map", pod_path=place)
+    limits = _amounts(resources.get("limits"), f"{place}.limits")
+    return limits | _amounts(resources.get("requests"), f"{place}.requests")
 
 
-def _amounts(value: Any) -> Amounts:
+def _amounts(value: Any, place: str) -> Amounts:
+    """Return amounts by the name of the resource; ``place`` is where in the pod's spec they are.
+
+    Raises InvalidInput, with the place in ``pod_path``, for one that is no quantity or negative.
+    """
     amounts = {}
-    for name, text in items_of(value):
-        quantity = parse_quantity(text)
-        if quantity.nano < 0:
-            raise InvalidInput(f"request of {name} is negative: '{text}'", value=text)
-        amounts[name] = quantity.milli if name == "cpu" else quantity.units
+    name = ""
+    try:
+        for name, text in items_of(value):
+            quantity = parse_quantity(text)
+            if quantity.nano < 0:
+                raise InvalidInput(f"request of {name} is negative: '{text}'", value=text)
+            amounts[name] = quantity.milli if name == "cpu" else quantity.units
+    except InvalidInput as error:
+        vars(error)["pod_path"] = f"{place}.{name}" if name else place
+        raise
     return amounts
 
 
