@@ -28,6 +28,8 @@ SEEDS: Final = 40
 """Sessions beyond these repeat their commands, with other faults."""
 ACTIONS: Final = ("exit", "kill", "raise", "delay")
 WRITERS: Final = 4
+MEAN: Final = 0.04
+"""Seconds after which a writer is killed, on average: often before a fast machine has done it all."""
 POINTS: Final = points(Path(simgit.__file__).parent)
 
 
@@ -147,7 +149,7 @@ def session(seed: int, directory: Path, at_random_times: bool = False) -> Tally:
                 )
             child = start(lambda say, fault=fault, at=done: _perform(path, work, at, fault, say))
             if at_random_times:
-                time.sleep(rng.uniform(0.0, 0.25))
+                time.sleep(rng.expovariate(1 / MEAN))
                 child.kill()
             child.wait()
             tally.kills += child.status != 0
