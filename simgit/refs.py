@@ -140,9 +140,8 @@ class Refs:
             raise Conflict(f"run '{name}' moved since it was read", name=name)
         self._put(txn, RUNS + name, ref_fields(new))
         if message is not None:
-            self.log_entry(txn, RUNS + name, old.oid, new.oid, message)
-            if self.head(txn) == name:
-                self.log_entry(txn, HEAD, old.oid, new.oid, message)
+            refs = [RUNS + name, HEAD] if self.head(txn) == name else [RUNS + name]
+            self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message))
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
         """Remove a run; its reflog stays."""
@@ -238,9 +237,13 @@ class Refs:
         self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str
     ) -> None:
         """Add an entry to a ref's log."""
-        entry = ref_fields(LogEntry(old, new, now(), message))
-        number = self._next_entry(txn, ref)
-        txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), pack_ref(entry))
+        self._add_to_logs(txn, [ref], LogEntry(old, new, now(), message))
+
+    def _add_to_logs(self, txn: WriteTxn, refs: list[str], entry: LogEntry) -> None:
+        value = pack_ref(ref_fields(entry))
+        for ref in refs:
+            number = self._next_entry(txn, ref)
+            txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), value)
 
     def _next_entry(self, txn: ReadTxn, ref: str) -> int:
         """Return the number of the next entry of a reflog."""

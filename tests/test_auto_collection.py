@@ -111,8 +111,8 @@ def test_it_comes_once_a_day(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = []
-    note = AutoCollection._note
-    monkeypatch.setattr(AutoCollection, "_note", lambda self: begun.append(1) or note(self))
+    begin = AutoCollection._begin
+    monkeypatch.setattr(AutoCollection, "_begin", lambda self: begun.append(1) or begin(self))
     commits(repo, 30)
     assert not begun
     for _ in range(3):
@@ -190,6 +190,28 @@ def test_what_does_not_fit_into_slices_is_left_to_gc(
     repo.gc()
     clock.wait(20)
     assert repo.gc().removed.states == 50
+
+
+@pytest.mark.usefixtures("patient")
+def test_where_there_is_too_much_nothing_is_tried(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autocollect, "MANY", 100)
+    oids = lose(repo, clock, 50)
+    upkeep = collection(repo, clock)
+    assert not upkeep.slice()
+    assert there(repo, oids) == 50
+
+
+@pytest.mark.usefixtures("patient")
+def test_processes_of_one_command_each_get_it_done(repo: Repository, clock: Clock) -> None:
+    assert repo.worktree is not None
+    oids = lose(repo, clock, 300)
+    for i in range(2):
+        with Repository.open(repo.worktree) as other:
+            other.commit({"i": i}, run="other")
+        clock.wait(20)
+    assert there(repo, oids) == 0
 
 
 @pytest.mark.usefixtures("patient")

@@ -33,6 +33,8 @@ _END: Final = b"\xff" * 16
 class AutoMaintenance:
     """One pass over all segments, slice by slice; another process goes on where one ended."""
 
+    ends_with_process: Final = False
+
     def __init__(self, odb: ObjectDatabase) -> None:
         self.odb = odb
         with odb.read() as txn:

@@ -36,14 +36,19 @@ MOST: Final = 16_384
 """So many states of a line go at once."""
 PRUNED: Final = 200_000
 """The index is rewritten if what it says of the runs concerned is no more than so many entries."""
+MANY: Final = 20_000
+"""Of so many entries all told no plan is made in time."""
+_FOLLOWED: Final = ("objects", "attachments", "lines", "log", "operations")
 _ENTRIES: Final = 500
 _TRIES: Final = 3
 """So many plans in a row may get no further than the ones before."""
-_MOST_SLICES: Final = 2000
+_MOST_SLICES: Final = 1000
 
 
 class AutoCollection:
-    """One collection, slice by slice; what a process has not done the next one begins anew."""
+    """One collection, slice by slice; what a process has not done is begun anew the next day."""
+
+    ends_with_process: Final = True
 
     def __init__(self, odb: ObjectDatabase, refs: Refs, clock: Callable[[], int] = now) -> None:
         self.odb = odb
@@ -51,8 +56,8 @@ class AutoCollection:
         self._planner = Planner(odb, refs)
         self._sweeper = Sweeper(odb, self._planner, window(odb, GcOptions(), clock))
         self._steps: list[Callable[[], bool]] = [
-            self._read, self._expire_logs, self._expire_operations, self._remove, self._prune,
-            self._note,
+            self._begin, self._read, self._expire_logs, self._expire_operations, self._remove,
+            self._prune,
         ]  # fmt: skip
         self._ref: bytes | None = b""
         self._known = self._stuck = self._slices = 0
@@ -72,7 +77,7 @@ class AutoCollection:
         except OutOfTime:
             self._give_up_if_stuck()
         except SimgitError:
-            self._give_up()  # fsck and gc say what is wrong
+            self._steps.clear()  # fsck and gc say what is wrong
             raise
         return bool(self._steps)
 
@@ -90,12 +95,17 @@ class AutoCollection:
         self._stuck = 0 if self._planner.read > self._known else self._stuck + 1
         self._known = self._planner.read
         if self._stuck == _TRIES or self._slices >= _MOST_SLICES:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self._steps = [self._note]  # it is tried again another day
+            self._steps.clear()
 
     # --- the steps; each returns whether it is done ---
+
+    def _begin(self) -> bool:
+        """Note that it is done today; see whether plans can be had in time at all."""
+        with self.odb.write() as txn:
+            txn.put("meta", COLLECTED, self._clock().to_bytes(8, "big"))
+            if sum(map(txn.count, _FOLLOWED)) > MANY:
+                self._steps = self._steps[:1]
+        return True
 
     def _read(self) -> bool:
         """Plan, so that what plans need was read before writers have to wait for it."""
@@ -153,9 +163,4 @@ class AutoCollection:
         with self.odb.write() as txn:
             if self._sweeper.index_entries(txn) <= PRUNED:
                 self._sweeper.finish(self._sweeper.tally(txn))
-        return True
-
-    def _note(self) -> bool:
-        with self.odb.write() as txn:
-            txn.put("meta", COLLECTED, self._clock().to_bytes(8, "big"))
         return True

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
-from simgit.errors import AlreadyExists, NotFound, SimgitError, Storage, reason
+from simgit.errors import AlreadyExists, NotFound, Storage, reason
 from simgit.failpoints import fail_point
 from simgit.journal import Journal, JournalTxn
 from simgit.layout import (
@@ -25,23 +25,16 @@ from simgit.odb import ObjectDatabase
 from simgit.oid import SHORT, Oid
 from simgit.oplog import OperationLog
 from simgit.refs import Refs
+from simgit.repository.upkeeping import Upkeep
 from simgit.revision import Resolved, Revisions
 from simgit.runs import Runs
 from simgit.segment.header import Location
-from simgit.sizes import collection_due, upkeep_due
 from simgit.storage.base import ReadTxn
 from simgit.storage.base import Storage as Store
 from simgit.storage.durable import make_directories
 from simgit.storage.memory import MemoryStorage
-from simgit.writers import now
-
-if TYPE_CHECKING:
-    from simgit.maintenance.auto import AutoMaintenance
-    from simgit.maintenance.autocollect import AutoCollection
 
 MEMORY: Final = ":memory:"
-_UPKEEP_EVERY: Final = 8
-"""After so many transactions it is looked whether maintenance is due."""
 
 
 class RepositoryBase:
@@ -57,10 +50,9 @@ class RepositoryBase:
         self.oplog = OperationLog()
         self._command: Journal | None = None
         self._joined = threading.local()
-        self._upkeep: AutoMaintenance | AutoCollection | None = None
-        self._resting = threading.Lock()  # held while maintenance is at work
-        self._writes = 0
-        mine = weakref.WeakMethod(self._after_write)  # no cycle: a handle is closed by the last ref
+        self._upkeep = Upkeep(self.odb.on(storage), self.refs)  # what it does is no operation
+        # no cycle: a handle is closed by the last reference to it
+        mine = weakref.WeakMethod(self._upkeep.after_write)
         self.odb.after_write = lambda: (found := mine()) and found()
 
     @classmethod
@@ -154,6 +146,7 @@ class RepositoryBase:
 
     def close(self) -> None:
         """Close the repository; closing it twice is fine."""
+        self._upkeep.close()
         self._storage.close()
 
     def __enter__(self) -> Self:
@@ -166,37 +159,6 @@ class RepositoryBase:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _after_write(self) -> None:
-        """Let maintenance do a slice now and then; see simgit/maintenance/auto.py."""
-        self._writes += 1
-        if self._writes % _UPKEEP_EVERY != 1 or not self._resting.acquire(blocking=False):
-            return
-        try:
-            with suppress(SimgitError):  # what was written is safe, and fsck says what is wrong
-                self._upkeep_slice()
-        finally:
-            self._resting.release()
-
-    def _upkeep_slice(self) -> None:
-        if self._upkeep is None:
-            self._upkeep = self._due_upkeep()
-        if self._upkeep is not None and not self._upkeep.slice():
-            self._upkeep = None
-
-    def _due_upkeep(self) -> AutoMaintenance | AutoCollection | None:
-        with self._read() as txn:
-            collects, joins = collection_due(txn, now()), upkeep_due(txn)
-        odb = self.odb.on(self._storage)  # what it does is no operation
-        if collects:
-            from simgit.maintenance.autocollect import AutoCollection
-
-            return AutoCollection(odb, self.refs)
-        if joins:
-            from simgit.maintenance.auto import AutoMaintenance
-
-            return AutoMaintenance(odb)
-        return None
 
     @property
     def read_only(self) -> bool:

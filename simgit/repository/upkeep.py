@@ -46,7 +46,7 @@ class UpkeepOperations(RepositoryBase):
 
         logged = self._journaled("gc", always=True)
         options = maintenance.GcOptions(grace, expire, keep)
-        with self._resting:  # it need not come by itself meanwhile
+        with self._upkeep.resting:  # it need not come by itself meanwhile
             return maintenance.gc(self.odb, self.refs, options, progress, clock, logged)
 
     def gc_preview(
@@ -129,5 +129,5 @@ class UpkeepOperations(RepositoryBase):
         from simgit import fsck
 
         odb = self._journaled("fsck --repair")
-        with self._resting:
+        with self._upkeep.resting:
             return fsck.repair(odb, self.refs, self.directory, source.odb if source else None)

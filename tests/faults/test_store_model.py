@@ -80,7 +80,9 @@ class StoreMachine(CrashMachine):
             cut_off(self.directory, gc, left, action)
             self.repos[0] = disk = Repository.open(self.directory)
             assert not disk.fsck().problems
-            if disk.operation().number > count:  # so far had it come
+            with disk.odb.read() as txn:
+                came_so_far = disk.oplog.newest(txn) > count
+            if came_so_far:
                 gc(memory)
         for phase in range(2):
             preview = disk.gc_preview(grace=0, expire=0)
