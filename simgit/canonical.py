@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -146,11 +146,11 @@ class _Check:
             level = [each for each in level if type(each) in _CONTAINERS]
             if not level:
                 return
-            inside = [each for each in level if type(each) is list]
+            inside: list[Iterable[Any]] = [each for each in level if type(each) is list]
             if len(inside) < len(level):
                 maps = [each for each in level if type(each) is dict and each]
                 self._keys(maps)
-                inside += map(dict.values, maps)
+                inside += [each.values() for each in maps]
                 inside += [each.items for each in level if type(each) is _Tuple]
             level = list(itertools.chain.from_iterable(inside))
         if any(type(each) in _CONTAINERS for each in level):
