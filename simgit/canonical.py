@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -63,17 +63,31 @@ def pack(prepared: Any) -> bytes:
     return packed
 
 
+def _packer() -> Callable[[Any], bytes]:
+    """Return what packs many small things, without a large buffer for each."""
+    pack_one: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, buf_size=_SMALL).pack
+    return pack_one
+
+
 def check_value(data: bytes) -> None:
     """Check that bytes are the canonical encoding of a value.
 
     Raises:
         Integrity: they are not.
     """
+    _Check().value(data)
+
+
+def checked_value(data: bytes) -> tuple[Any, bool]:
+    """Return what ``check_value`` has made of bytes, and whether it is their value.
+
+    (It is not where there are extensions: those stay packed.)
+
+    Raises:
+        Integrity: they are not the canonical encoding of a value.
+    """
     check = _Check()
-    tree = check.unpacked(data, 0)
-    check.containers(tree)
-    if pack(tree) != data:
-        raise _not_canonical()
+    return check.value(data), check.is_plain
 
 
 def too_deep() -> Integrity:
@@ -96,29 +110,48 @@ _KEYS: Final = frozenset((str, bytes, int))
 
 
 class _Check:
-    """One value while it is looked at; extensions stay packed in its tree."""
+    """One value while it is looked at.
+
+    Attributes:
+        is_plain: whether it has no extensions; in its tree they stay packed.
+    """
 
     def __init__(self) -> None:
-        self._pack = msgpack.Packer(use_bin_type=True).pack  # for what is small
+        self.is_plain = True
+        self._packed = _packer()
         self._tuples: dict[bytes, _Tuple] = {}
 
-    def unpacked(self, data: bytes, depth: int) -> Any:
+    def value(self, data: bytes) -> Any:
+        """Return the tree of a value that is checked."""
+        tree = self._unpacked(data, 0)
+        self._containers(tree)
+        self._compare(tree, data)
+        return tree
+
+    def _unpacked(self, data: bytes, depth: int) -> Any:
         """Return what MessagePack makes of bytes that lie in so many tuples."""
         if depth > MAX_DEPTH:
             raise too_deep()
         return unpack(data, partial(self._extension, depth + 1))
 
-    def containers(self, tree: Any) -> None:
+    def _compare(self, tree: Any, data: bytes) -> None:
+        """Check that a tree is packed as it was; a small one by what has a small buffer."""
+        if (self._packed if len(data) < _SMALL else pack)(tree) != data:
+            raise _not_canonical()
+
+    def _containers(self, tree: Any) -> None:
         """Check the depth of containers, and the keys of maps, level by level."""
         level = [tree]
         for _ in range(MAX_DEPTH):
-            lists = [each for each in level if type(each) is list]
-            maps = [each for each in level if type(each) is dict]
-            tuples = [each.items for each in level if type(each) is _Tuple]
-            if not (lists or maps or tuples):
+            level = [each for each in level if type(each) in _CONTAINERS]
+            if not level:
                 return
-            self._keys([each for each in maps if each])
-            inside = itertools.chain(lists, map(dict.values, filter(None, maps)), tuples)
+            inside: list[Iterable[Any]] = [each for each in level if type(each) is list]
+            if len(inside) < len(level):
+                maps = [each for each in level if type(each) is dict and each]
+                self._keys(maps)
+                inside += [each.values() for each in maps]
+                inside += [each.items for each in level if type(each) is _Tuple]
             level = list(itertools.chain.from_iterable(inside))
         if any(type(each) in _CONTAINERS for each in level):
             raise too_deep()
@@ -128,11 +161,12 @@ class _Check:
             raise Integrity("a key of a map is neither a string, nor bytes, nor an integer")
         for each in maps:
             if len(each) > 1:
-                packed = [*map(self._pack, each)]
+                packed = [*map(self._packed, each)]
                 if packed != sorted(packed):
                     raise _not_canonical()
 
     def _extension(self, depth: int, code: int, payload: bytes) -> Any:
+        self.is_plain = False
         if code != TUPLE:
             return _plain(code, payload) if len(payload) > _REMEMBERED else _known(code, payload)
         packed = self._tuples.get(payload)
@@ -141,11 +175,10 @@ class _Check:
         return packed
 
     def _tuple(self, depth: int, payload: bytes) -> _Tuple:
-        items = self.unpacked(payload, depth)
+        items = self._unpacked(payload, depth)
         if not isinstance(items, list):
             raise Integrity("a tuple of a value is damaged")
-        if (self._pack if len(payload) < _SMALL else pack)(items) != payload:
-            raise _not_canonical()
+        self._compare(items, payload)
         packed = _Tuple(TUPLE, payload)
         packed.items = items
         return packed

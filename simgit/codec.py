@@ -16,7 +16,7 @@ from simgit.canonical import (
     INT_MIN,
     MAX_DEPTH,
     TUPLE,
-    check_value,
+    checked_value,
     encode_big,
     encode_complex,
     pack,
@@ -148,8 +148,8 @@ def decode_value(data: bytes) -> Any:
     Raises:
         Integrity: it is no encoding, or not the canonical one.
     """
-    check_value(data)
-    return unpack_value(data)
+    value, is_plain = checked_value(data)
+    return value if is_plain else unpack_value(data)
 
 
 def unpack_value(data: bytes) -> Any:
