@@ -28,7 +28,7 @@ from simgit.refnames import MAX_NAME
 from simgit.refrecords import RunRef, moved
 from simgit.refs import Refs
 from simgit.segment.batches import Columns
-from simgit.segment.states import Batch, Tip
+from simgit.segment.tips import Batch, Tip
 from simgit.storage.base import WriteTxn
 from simgit.trees import Data, plan
 from simgit.writers import now, this_writer

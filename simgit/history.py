@@ -14,7 +14,7 @@ from simgit.oid import Oid
 from simgit.segment.header import Header, Location, header_at, last_header
 from simgit.segment.lines import Line, fork_point, line_of_step, read_line
 from simgit.segment.pack import BLOCK_ROWS
-from simgit.segment.states import episode_starts
+from simgit.segment.sums import episode_starts
 from simgit.storage.base import ReadTxn
 
 

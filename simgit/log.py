@@ -18,7 +18,7 @@ from simgit.segment.header import Location
 from simgit.segment.lines import Line, read_line
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.rows import Reference, Rows, column, presence, unpack_row
-from simgit.segment.states import episode_starts, total
+from simgit.segment.sums import episode_starts, total
 from simgit.storage.base import ReadTxn
 
 

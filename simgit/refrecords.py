@@ -23,7 +23,7 @@ from simgit.fieldtypes import (
 from simgit.oid import OID_SIZE, Oid
 from simgit.segment.header import Location
 from simgit.segment.pack import CHECKSUM_SIZE, checksum
-from simgit.segment.states import Tip
+from simgit.segment.tips import Tip
 from simgit.writers import is_alive
 
 STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")

@@ -16,7 +16,7 @@ from simgit.refrecords import STATUSES, RunRef, moved
 from simgit.refs import Refs
 from simgit.revision import Resolved
 from simgit.segment.lines import read_line
-from simgit.segment.states import Tip
+from simgit.segment.tips import Tip
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.writers import now
 

@@ -22,7 +22,7 @@ from simgit.oid import Oid
 from simgit.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, Path, Schema
 from simgit.segment.header import Location
 from simgit.segment.rows import unpack_row
-from simgit.segment.states import total
+from simgit.segment.sums import total
 from simgit.stretch import Stretch
 from simgit.summary import to_html, to_text
 from simgit.windows import Windows, make_transitions, make_windows, map_column

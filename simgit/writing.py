@@ -16,7 +16,7 @@ from simgit.oid import OID_SIZE, Oid
 from simgit.segment.batches import ABSENT, Columns, check_columns, row_value, stretch_of
 from simgit.segment.header import Location
 from simgit.segment.packing import pack
-from simgit.segment.states import Batch, Tip, new_batch
+from simgit.segment.tips import Batch, Tip, new_batch
 from simgit.storage.base import WriteTxn
 
 MIN_WINDOW: Final = 16

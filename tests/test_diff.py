@@ -15,7 +15,7 @@ from simgit.objects import Blob, Entry, Tree
 from simgit.odb import ObjectDatabase
 from simgit.rundiff import diff_runs
 from simgit.segment.header import Location
-from simgit.segment.states import Tip
+from simgit.segment.tips import Tip
 from simgit.testing.builders import memory_database, record, record_cartpole
 
 values = st.recursive(

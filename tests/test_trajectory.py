@@ -11,7 +11,7 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.maintenance.consolidation import consolidate
 from simgit.odb import ObjectDatabase
 from simgit.segment.header import Location
-from simgit.segment.states import Tip
+from simgit.segment.tips import Tip
 from simgit.testing.builders import frames, memory_database, record, record_cartpole
 from simgit.trajectory import Trajectory
 

@@ -19,7 +19,7 @@ from simgit.oid import OID_SIZE
 from simgit.pending import note_in_flight, states_key
 from simgit.refs import Refs
 from simgit.segment import rows as rowlib
-from simgit.segment.states import Tip, new_batch
+from simgit.segment.tips import Tip, new_batch
 from simgit.storage.base import WriteTxn
 
 __all__ = ["Imported", "Outcome", "load"]

@@ -17,7 +17,7 @@ from simgit.segment.groups import group_key
 from simgit.segment.header import Location, header_at, segment_key
 from simgit.segment.lines import line_key
 from simgit.segment.rows import Rows
-from simgit.segment.states import Tip, write_rows
+from simgit.segment.tips import Tip, write_rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _LEVEL: Final = 3

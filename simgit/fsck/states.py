@@ -22,7 +22,8 @@ from simgit.segment.lines import Line, derived_line, read_line
 from simgit.segment.lookup import ARRAYS, STATES, find_loose
 from simgit.segment.pack import BLOCK_ROWS
 from simgit.segment.packing import hash_array
-from simgit.segment.states import SEGMENT_ROWS, episode_starts, rewards, total
+from simgit.segment.sums import episode_starts, rewards, total
+from simgit.segment.tips import SEGMENT_ROWS
 from simgit.storage.base import ReadTxn
 
 

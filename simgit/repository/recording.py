@@ -12,7 +12,7 @@ from simgit.refnames import HEAD
 from simgit.refrecords import RunRef, moved
 from simgit.repository.base import RepositoryBase
 from simgit.segment.batches import Column
-from simgit.segment.states import Tip
+from simgit.segment.tips import Tip
 from simgit.storage.base import ReadTxn
 from simgit.writing import freeze_fields, prepare, store
 

@@ -36,7 +36,8 @@ from simgit.segment.lookup import (
 )
 from simgit.segment.pack import CHECKPOINT_ROWS, Block
 from simgit.segment.rows import Rows
-from simgit.segment.states import SEGMENT_ROWS, StateStore, Tip, write_rows
+from simgit.segment.states import StateStore
+from simgit.segment.tips import SEGMENT_ROWS, Tip, write_rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
 LEVEL: Final = 12

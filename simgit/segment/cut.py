@@ -49,7 +49,8 @@ from simgit.segment.lookup import (
     write_run,
 )
 from simgit.segment.pack import CHECKPOINT_ROWS
-from simgit.segment.states import StateStore, write_rows
+from simgit.segment.states import StateStore
+from simgit.segment.tips import write_rows
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _GROUP: Final = struct.Struct(">QHQ")

@@ -11,7 +11,7 @@ from simgit.freeze import freeze
 from simgit.odb import ObjectDatabase
 from simgit.oid import Oid
 from simgit.segment.batches import ABSENT, Column, Columns, DenseColumn
-from simgit.segment.states import Tip
+from simgit.segment.tips import Tip
 from simgit.storage.memory import MemoryStorage
 from simgit.writing import (
     FIELDS,
