@@ -246,3 +246,34 @@ def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
         more = upkeep.slice()
         longest = max(longest, time.thread_time() - start)
     assert longest < SLICE + 0.035
+
+
+@pytest.mark.usefixtures("patient")
+def test_settings_that_are_changed_meanwhile_count(repo: Repository, clock: Clock) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 50)
+    repo.gc()
+    clock.wait(20)
+    upkeep = collection(repo, clock)
+    assert upkeep._begin()
+    repo.set_setting("gc.grace", 100)
+    while upkeep.slice():
+        pass
+    assert there(repo, oids) == 50
+    collect(repo, clock)
+    repo.set_setting("gc.grace", 10)
+    collect(repo, clock)
+    assert there(repo, oids) == 0
+
+
+def test_what_is_turned_off_meanwhile_does_not_go_on(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autocollect, "SLICE", -1.0)  # a step a slice
+    commits(repo, 1)
+    clock.wait(2)
+    commits(repo, 8)
+    assert repo._upkeep._is_collecting()
+    repo.set_setting("gc.auto", 0)
+    commits(repo, 8)
+    assert not repo._upkeep._is_collecting()
