@@ -277,3 +277,31 @@ def test_what_is_turned_off_meanwhile_does_not_go_on(
     repo.set_setting("gc.auto", 0)
     commits(repo, 8)
     assert not repo._upkeep._is_collecting()
+
+
+def index_entries(repo: Repository) -> int:
+    with repo.odb.read() as txn:
+        return sum(run.entries for run in repo.odb.states.index.runs(txn))
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_large_part_of_the_index_is_left_to_gc(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 2000)
+    repo.gc()
+    clock.wait(20)
+    monkeypatch.setattr(autocollect, "PRUNED", 1000)
+    collect(repo, clock)
+    assert there(repo, oids) == 0 and index_entries(repo) > 2000
+    lose(repo, clock, 10, "little")
+    collect(repo, clock)
+    clock.wait(20)
+    upkeep = collection(repo, clock)
+    while upkeep.slice():
+        pass
+    assert upkeep.removed.states == 10 and index_entries(repo) > 2000
+    assert not repo.gc().removed.states
+    assert index_entries(repo) < 1000
+    assert repo.fsck().is_clean

@@ -35,7 +35,7 @@ SLICE: Final = 0.024
 MOST: Final = 16_384
 """So many states of a line go at once."""
 PRUNED: Final = 200_000
-"""The index is rewritten if what it says of the runs concerned is no more than so many entries."""
+"""The index is rewritten if the runs concerned have no more than so many entries."""
 MANY: Final = 20_000
 """Of so many entries all told no plan is made in time."""
 _FOLLOWED: Final = ("objects", "attachments", "lines", "log", "operations")
@@ -168,6 +168,6 @@ class AutoCollection:
     def _prune(self) -> bool:
         """Remove what the index says of what has gone; if that takes long, ``gc`` does it."""
         with self.odb.write() as txn:
-            if self._sweeper.index_entries(txn) <= PRUNED:
+            if 0 < self._sweeper.index_entries(txn) <= PRUNED:
                 self._sweeper.finish(self._sweeper.tally(txn))
         return True
