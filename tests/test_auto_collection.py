@@ -305,3 +305,21 @@ def test_a_large_part_of_the_index_is_left_to_gc(
     assert not repo.gc().removed.states
     assert index_entries(repo) < 1000
     assert repo.fsck().is_clean
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_large_segment_goes_whole(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 500)
+    if kept:
+        repo.branch("kept", oids[kept - 1])
+    repo.gc()  # it becomes one segment
+    clock.wait(20)
+    monkeypatch.setattr(autocollect, "MOST", 300)
+    collect(repo, clock)
+    # of what a run leads to in part, the rest stays: it would have to be written anew
+    assert there(repo, oids) == (500 if kept else 0)
+    assert repo.fsck().is_clean
