@@ -143,7 +143,7 @@ class _Loading:
         if self.progress is not None:
             self.progress(self._read)
 
-    def _expect(self, txn: WriteTxn, oid: Oid) -> bool:
+    def _expect(self, txn: WriteTxn, oid: bytes) -> bool:
         """Return whether a state is there; then gc leaves it till refs lead to it."""
         place = self.odb.states.locate(txn, oid)
         if place is not None:
