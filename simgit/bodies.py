@@ -53,6 +53,19 @@ def get_body(txn: ReadTxn, place: bytes) -> bytes:
     return b"".join(pieces)
 
 
+def body_start(txn: ReadTxn, place: bytes, size: int) -> bytes:
+    """Return the first bytes of the body that ``place`` stands for, no more than a piece has.
+
+    Raises:
+        Integrity: it is shorter, or missing.
+    """
+    if body_size(place) >= size:
+        piece = txn.get(_TABLE, _PLACE.unpack(place)[0].to_bytes(8, "big"))
+        if piece is not None and len(piece) >= size:
+            return piece[:size]
+    raise Integrity("the body of an object is missing")
+
+
 def delete_body(txn: WriteTxn, place: bytes) -> None:
     """Remove the pieces of a body."""
     missing = body_size(place)

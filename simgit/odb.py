@@ -17,7 +17,7 @@ from typing import Any, Final
 from blake3 import blake3
 
 from simgit.arrays import AnyArray, decode_array, encode_array, split_array
-from simgit.bodies import INLINE, body_size, delete_body, get_body, put_body
+from simgit.bodies import INLINE, body_size, body_start, delete_body, get_body, put_body
 from simgit.canonical import limit_parts
 from simgit.chunking import split
 from simgit.errors import Integrity, InvalidInput, NotFound
@@ -303,15 +303,24 @@ class ObjectDatabase:
 
     def delta_base(self, txn: ReadTxn, oid: bytes) -> Oid | None:
         """Return the array that a loose one is stored as the difference to, None if it is not."""
-        value = self.loose(txn, oid)
+        value = self._loose_start(txn, oid)
         return None if value is None else loose_base(value)
 
     def delta_depth(self, txn: ReadTxn, oid: bytes) -> int | None:
         """Return how many differences lead to a loose object, None if there is no such object."""
-        value = self.loose(txn, oid)
+        value = self._loose_start(txn, oid)
         if value is None:
             return None
         return value[HEAD.size + OID_SIZE] if HEAD.unpack_from(value)[1] == Encoding.DELTA else 0
+
+    def _loose_start(self, txn: ReadTxn, oid: bytes) -> bytes | None:
+        """Return what ``loose`` does, of a long one no more than what says what its base is."""
+        value = txn.get("objects", oid)
+        if value is None or len(value) < HEAD.size or not value[1] & _ELSEWHERE:
+            return self.loose(txn, oid)
+        code, encoding, size = HEAD.unpack_from(value)
+        body = body_start(txn, value[HEAD.size :], OID_SIZE + 1)
+        return HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
 
     def exists(self, txn: ReadTxn, oid: bytes) -> bool:
         """Return whether there is an object of this name."""

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit import Oid, Repository
+from simgit import Oid, Repository, bodies, odb
+from simgit.bodies import body_size
 from simgit.maintenance import autocollect
 from simgit.maintenance.autocollect import SLICE, AutoCollection
 from simgit.maintenance.plan import DAY
+from simgit.segment import cut
+from simgit.segment.groups import read_group
 from simgit.sizes import COLLECTED
+from simgit.storage.base import ReadTxn
 
 
 class Clock:
@@ -65,12 +69,17 @@ def record(repo: Repository, run: str, count: int) -> list[Oid]:
 def lose(repo: Repository, clock: Clock, count: int, run: str = "lost") -> list[Oid]:
     """Record a run, delete it, and let its time pass; return its states."""
     oids = record(repo, run, count)
+    forget(repo, clock, run)
+    return oids
+
+
+def forget(repo: Repository, clock: Clock, run: str) -> None:
+    """Delete a run, and let its time pass."""
     repo.delete_run(run, force=True)
     commits(repo, 110)  # the newest 100 operations stay, however old they are
     clock.wait(100)
     commits(repo, 20)
     clock.wait(20)
-    return oids
 
 
 def there(repo: Repository, oids: list[Oid]) -> int:
@@ -322,4 +331,63 @@ def test_a_large_segment_goes_whole(
     collect(repo, clock)
     # of what a run leads to in part, the rest stays: it would have to be written anew
     assert there(repo, oids) == (500 if kept else 0)
+    assert repo.fsck().is_clean
+
+
+@pytest.mark.parametrize("groups", [3, 40])
+def test_many_arrays_go_though_reading_them_takes_several_slices(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch, groups: int
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    with repo.recorder("lost") as rec:
+        for i in range(128 * groups):
+            rec.append({"frame": np.full((64, 16), i, np.uint16)})
+    oids = list(repo.trajectory("lost").oids)
+    forget(repo, clock, "lost")
+    repo.gc()
+    clock.wait(20)
+    passed, counts = 0.0, []
+
+    def read_slowly(txn: ReadTxn, key: bytes) -> bytes:
+        nonlocal passed
+        passed += 0.005
+        counts[-1] += 1
+        return read_group(txn, key)
+
+    monkeypatch.setattr(cut, "read_group", read_slowly)
+    monkeypatch.setattr(time, "monotonic", lambda: passed)  # nothing else takes time
+    upkeep, more = collection(repo, clock), True
+    while more:
+        counts.append(0)
+        more = upkeep.slice()
+    assert there(repo, oids) == 0
+    assert max(counts) <= 0.024 / 0.005 + 1 and sum(counts) == groups
+    monkeypatch.undo()
+    assert repo.fsck().is_clean
+
+
+@pytest.mark.usefixtures("patient")
+def test_large_arrays_that_stay_are_not_read(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    record(repo, "kept", 5)
+    weights = np.random.default_rng(0).standard_normal(10_000)
+    for i in range(3):
+        repo.attach("kept", f"agent-{i}", {"w": weights + (np.arange(10_000) == i)})
+    oids = lose(repo, clock, 50, "another")
+    collect(repo, clock)
+    clock.wait(20)
+    read = []
+
+    def get_body(txn: ReadTxn, place: bytes) -> bytes:
+        read.append(body_size(place))
+        return bodies.get_body(txn, place)
+
+    monkeypatch.setattr(odb, "get_body", get_body)
+    upkeep = collection(repo, clock)
+    while upkeep.slice():
+        pass
+    assert there(repo, oids) == 0 and upkeep.removed.objects["array"] == 1
+    assert max(read, default=0) < 40_000
     assert repo.fsck().is_clean

@@ -20,13 +20,15 @@ from simgit.oid import OID_SIZE
 from simgit.oplog import Read
 from simgit.pending import Since
 from simgit.refs import Refs
-from simgit.segment.cut import dead_members
+from simgit.segment.cut import dead_arrays, line_groups
 from simgit.segment.header import Header, Location, decode_header, segment_key
 from simgit.storage.base import ReadTxn, WriteTxn
 
 DAY: Final = 24 * 3600 * 10**9
 REWRITTEN: Final = 8
 """Of so many states that may go of a line, segments of one are rewritten."""
+KEPT_GROUPS: Final = 1024
+"""Of so many groups of arrays that go it is kept what they hold: some 100 000 arrays."""
 IN_FLIGHT: Final = DAY
 """So long gc leaves what was written ahead of what refers to it, however short its grace is."""
 
@@ -104,11 +106,12 @@ class Planner:
         self.marker = Marker(odb)
         self.more_roots: list[bytes] = []
         self._logged: Read = {}
+        self._dead: dict[bytes, list[bytes]] = {}
 
     @property
     def read(self) -> int:
         """How much is kept from one plan to the next; it grows with what was read."""
-        return self.marker.read + len(self._logged)
+        return self.marker.read + len(self._logged) + len(self._dead)
 
     def plan(self, txn: ReadTxn, window: Window) -> Plan:
         """Return what goes.
@@ -205,7 +208,7 @@ class Planner:
         return {name for oid in blobs for name in self.odb.chunks(txn, oid)}
 
     def _plan_attachments(self, txn: ReadTxn, plan: Plan, kept: Marks) -> None:
-        for key, _ in txn.scan("attachments") if plan.cuts else ():
+        for key, _ in self.marker.in_time(txn.scan("attachments")) if plan.cuts else ():
             place = self.marker.place(txn, key[:OID_SIZE])
             if not kept.holds(place):
                 plan.attachments.setdefault(place.line, []).append(key)
@@ -216,7 +219,7 @@ class Planner:
         """Plan which arrays move; return the loose ones that rows need."""
         stored: dict[bytes, int] = {}
         for line, (cut, _) in plan.cuts.items():
-            stored |= {oid: line for _, _, oid in dead_members(self.odb.states, txn, line, cut)}
+            stored |= dict.fromkeys(self._dead_arrays(txn, line, cut), line)
         loose = {oid for oid, kind in kinds.items() if kind == "array"} - kept.objects
         wanted = self.marker.arrays_named(txn, kept, loose | stored.keys()) | kept.arrays
         plan.moved = [oid for oid in stored if oid in wanted and oid not in kinds]
@@ -225,13 +228,25 @@ class Planner:
             plan.pending.pop(pending.OBJECT + oid, None)
         return wanted & loose
 
+    def _dead_arrays(self, txn: ReadTxn, line: int, cut: int) -> Iterator[bytes]:
+        """Yield the arrays that are stored with a line's states from a step on."""
+        for group in self.marker.in_time(line_groups(txn, line, cut)):
+            key = group[2]
+            ident = key + cut.to_bytes(8, "big") + (txn.get("groups", key) or b"")
+            found = self._dead.get(ident)
+            if found is None:
+                found = dead_arrays(self.odb.states, txn, line, group, cut)
+                if len(self._dead) < KEPT_GROUPS:
+                    self._dead[ident] = found
+            yield from found
+
     def _plan_objects(
         self, txn: ReadTxn, plan: Plan, kinds: dict[bytes, str], needed: set[bytes]
     ) -> None:
         dead = {oid: kind for oid, kind in kinds.items() if oid not in needed}
         bases: dict[bytes, bytes | None] = {}
         if "array" in dead.values():
-            arrays = (oid for oid, kind in kinds.items() if kind == "array")
+            arrays = self.marker.in_time(oid for oid, kind in kinds.items() if kind == "array")
             bases = {oid: self.odb.delta_base(txn, oid) for oid in arrays}
         rebased = [oid for oid, base in bases.items() if oid in needed and base in dead]
         plan.rebased = sorted(rebased, key=lambda oid: (self.odb.delta_depth(txn, oid), oid))

@@ -116,21 +116,22 @@ def line_groups(txn: ReadTxn, line: int, start: int = 0) -> Iterator[GroupKey]:
         place = found[0][:-_STEP_SIZE] + b"\xff" * (_STEP_SIZE + 1)
 
 
-def dead_members(
-    states: StateStore, txn: ReadTxn, line: int, stop: int
-) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (field, step, oid) of the arrays that are stored with states from a step on."""
-    for field, first, key in line_groups(txn, line, stop):
-        steps = group_header(read_group(txn, key)).steps + first
-        steps = steps[steps >= stop]
-        if len(steps):
-            oids = states.field_oids(txn, line, field, steps)
-            yield from ((field, step, oid) for step, oid in zip(steps.tolist(), oids, strict=True))
+def dead_arrays(
+    states: StateStore, txn: ReadTxn, line: int, group: GroupKey, stop: int
+) -> list[bytes]:
+    """Return the arrays of a group that are stored with states from a step on."""
+    field, first, key = group
+    steps = group_header(read_group(txn, key)).steps + first
+    steps = steps[steps >= stop]
+    return states.field_oids(txn, line, field, steps) if len(steps) else []
 
 
 def _cut_group(
     states: StateStore, txn: WriteTxn, line: int, field: int, first: int, key: bytes, stop: int
 ) -> None:
+    if first >= stop:  # it goes whole
+        delete_group(txn, key)
+        return
     data = read_group(txn, key)
     steps = group_header(data).steps + first
     kept = steps[steps < stop]
