@@ -49,6 +49,16 @@ def note_in_flight(txn: WriteTxn, key: bytes) -> None:
     note(txn, key, Since(time.time_ns(), True))
 
 
+def note_states_in_flight(txn: WriteTxn, line: int, step: int) -> None:
+    """Enter the states of a line up to a step, and with them those that they come from.
+
+    What was known of them goes: since when nothing refers to them counts no more.
+    """
+    for key, _ in txn.scan(TABLE, states_key(line, 0), states_key(line, step + 1)):
+        txn.delete(TABLE, key)
+    note_in_flight(txn, states_key(line, 0))
+
+
 def since(txn: ReadTxn, key: bytes) -> Since | None:
     """Return since when nothing refers to something, None if it is not pending.
 

@@ -246,3 +246,80 @@ def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
         more = upkeep.slice()
         longest = max(longest, time.thread_time() - start)
     assert longest < SLICE + 0.035
+
+
+@pytest.mark.usefixtures("patient")
+def test_settings_that_are_changed_meanwhile_count(repo: Repository, clock: Clock) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 50)
+    repo.gc()
+    clock.wait(20)
+    upkeep = collection(repo, clock)
+    assert upkeep._begin()
+    repo.set_setting("gc.grace", 100)
+    while upkeep.slice():
+        pass
+    assert there(repo, oids) == 50
+    collect(repo, clock)
+    repo.set_setting("gc.grace", 10)
+    collect(repo, clock)
+    assert there(repo, oids) == 0
+
+
+def test_what_is_turned_off_meanwhile_does_not_go_on(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autocollect, "SLICE", -1.0)  # a step a slice
+    commits(repo, 1)
+    clock.wait(2)
+    commits(repo, 8)
+    assert repo._upkeep._is_collecting()
+    repo.set_setting("gc.auto", 0)
+    commits(repo, 8)
+    assert not repo._upkeep._is_collecting()
+
+
+def index_entries(repo: Repository) -> int:
+    with repo.odb.read() as txn:
+        return sum(run.entries for run in repo.odb.states.index.runs(txn))
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_large_part_of_the_index_is_left_to_gc(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 2000)
+    repo.gc()
+    clock.wait(20)
+    monkeypatch.setattr(autocollect, "PRUNED", 1000)
+    collect(repo, clock)
+    assert there(repo, oids) == 0 and index_entries(repo) > 2000
+    lose(repo, clock, 10, "little")
+    collect(repo, clock)
+    clock.wait(20)
+    upkeep = collection(repo, clock)
+    while upkeep.slice():
+        pass
+    assert upkeep.removed.states == 10 and index_entries(repo) > 2000
+    assert not repo.gc().removed.states
+    assert index_entries(repo) < 1000
+    assert repo.fsck().is_clean
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_large_segment_goes_whole(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, 500)
+    if kept:
+        repo.branch("kept", oids[kept - 1])
+    repo.gc()  # it becomes one segment
+    clock.wait(20)
+    monkeypatch.setattr(autocollect, "MOST", 300)
+    collect(repo, clock)
+    # of what a run leads to in part, the rest stays: it would have to be written anew
+    assert there(repo, oids) == (500 if kept else 0)
+    assert repo.fsck().is_clean

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from simgit import NotFound, Oid, Repository
+from simgit.failpoints import set_hook
 from simgit.maintenance.plan import DAY
 
 
@@ -67,3 +68,36 @@ def test_what_is_lost_after_long_stays_for_the_grace_period(
         with pytest.raises(NotFound):
             repo.state(oid)
         assert repo.fsck().is_clean
+
+
+def later() -> int:
+    return time.time_ns() + 100 * DAY
+
+
+def importing(repo: Repository, bundle: Path) -> None:
+    """Import a bundle, while another process collects whenever that lets it."""
+    set_hook(lambda name: name == "import.batch" and bool(repo.gc(clock=later)))
+    try:
+        repo.import_bundle(bundle)
+    finally:
+        set_hook(None)
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+@pytest.mark.parametrize("more", [0, 4])
+def test_what_an_import_finds_lost_stays_till_refs_lead_to_it(
+    tmp_path: Path, kept: int, more: int
+) -> None:
+    with Repository.init(tmp_path / "other") as other, Repository.init(tmp_path / "here") as here:
+        oids = [other.commit({"x": float(i)}, run="try") for i in range(6)]
+        other.create_bundle(tmp_path / "old", ["try"])
+        here.import_bundle(tmp_path / "old")
+        oids += [other.commit({"x": float(i)}, run="try") for i in range(more)]
+        other.create_bundle(tmp_path / "new", ["try"])
+        if kept:
+            here.branch("kept", oids[kept])
+        here.delete_run("try", force=True)
+        assert not here.gc(expire=0).removed.states  # they are pending now
+        importing(here, tmp_path / "new")
+        assert here.run("try").oid == oids[-1]
+        assert here.fsck().is_clean

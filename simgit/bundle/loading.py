@@ -16,7 +16,7 @@ from simgit.errors import Integrity, InvalidInput, NotFound
 from simgit.failpoints import fail_point
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
-from simgit.pending import note_in_flight, states_key
+from simgit.pending import note_states_in_flight
 from simgit.refs import Refs
 from simgit.segment import rows as rowlib
 from simgit.segment.tips import Tip, new_batch
@@ -104,10 +104,10 @@ class _Loading:
         return self.done
 
     def _check_prerequisites(self, manifest: Manifest) -> None:
-        with self.odb.read() as txn:
-            missing = [
-                oid for oid in manifest.prerequisites if self.odb.states.locate(txn, oid) is None
-            ]
+        if not manifest.prerequisites:
+            return
+        with self.odb.write() as txn:
+            missing = [oid for oid in manifest.prerequisites if not self._expect(txn, oid)]
         if missing:
             raise NotFound(
                 f"the bundle goes on from state '{missing[0].short(12)}', which is not here; "
@@ -143,9 +143,16 @@ class _Loading:
         if self.progress is not None:
             self.progress(self._read)
 
+    def _expect(self, txn: WriteTxn, oid: bytes) -> bool:
+        """Return whether a state is there; then gc leaves it till refs lead to it."""
+        place = self.odb.states.locate(txn, oid)
+        if place is not None:
+            note_states_in_flight(txn, *place)
+        return place is not None
+
     def _store_states(self, txn: WriteTxn, body: bytes) -> None:
         head = decode_head(body)
-        if self.odb.states.locate(txn, head.last) is not None:
+        if self._expect(txn, head.last):
             return  # with all that it comes from
         parents = tuple(self._parent(txn, oid) for oid in head.parents)
         if not parents and not objects.has(self.odb, txn, "spec", head.origin):
@@ -159,7 +166,7 @@ class _Loading:
         if batch.oids[-1] != head.last:
             raise Integrity("states of the bundle do not have their names")
         self._tip = self.odb.states.append(txn, batch)
-        note_in_flight(txn, states_key(self._tip.place.line, 0))
+        note_states_in_flight(txn, *self._tip.place)
         self.done.states += head.rows
 
     def _parent(self, txn: WriteTxn, oid: bytes) -> Tip:
@@ -183,8 +190,10 @@ class _Loading:
     def _store_blob(self, body: bytes, stream: Iterator[Record]) -> None:
         oid, size = body[:OID_SIZE], int.from_bytes(body[OID_SIZE:], "little")
         pieces = pieces_of(stream, size)
-        with self.odb.read() as txn:
+        with self.odb.write() as txn:
             known = objects.has(self.odb, txn, "blob", oid)
+            if known:
+                self.odb.expect(txn, oid)
         if known:
             for _ in pieces:
                 pass

@@ -19,7 +19,7 @@ from simgit.failpoints import fail_point
 from simgit.journal import expire
 from simgit.maintenance.collect import GcOptions, cutoff, lost_before, window
 from simgit.maintenance.mark import OutOfTime
-from simgit.maintenance.plan import Planner, forget_found
+from simgit.maintenance.plan import Planner, Window, forget_found
 from simgit.maintenance.sweep import Removed, Sweeper
 from simgit.odb import ObjectDatabase
 from simgit.oplog import OperationLog
@@ -35,7 +35,7 @@ SLICE: Final = 0.024
 MOST: Final = 16_384
 """So many states of a line go at once."""
 PRUNED: Final = 200_000
-"""The index is rewritten if what it says of the runs concerned is no more than so many entries."""
+"""The index is rewritten if the runs concerned have no more than so many entries."""
 MANY: Final = 20_000
 """Of so many entries all told no plan is made in time."""
 _FOLLOWED: Final = ("objects", "attachments", "lines", "log", "operations")
@@ -54,7 +54,8 @@ class AutoCollection:
         self.odb = odb
         self._clock = clock
         self._planner = Planner(odb, refs)
-        self._sweeper = Sweeper(odb, self._planner, window(odb, GcOptions(), clock))
+        with odb.read() as txn:
+            self._sweeper = Sweeper(odb, self._planner, self._window(txn))
         self._steps: list[Callable[[], bool]] = [
             self._begin, self._read, self._expire_logs, self._expire_operations, self._remove,
             self._prune,
@@ -71,7 +72,6 @@ class AutoCollection:
         """Do a slice; return whether more is to be done."""
         self._slices += 1
         self._planner.marker.until = time.monotonic() + SLICE
-        self._sweeper.window = replace(self._sweeper.window, now=self._clock(), most=MOST)
         try:
             self._go_on()
         except OutOfTime:
@@ -87,6 +87,10 @@ class AutoCollection:
                 del self._steps[0]
             if self._is_late():
                 return
+
+    def _window(self, txn: ReadTxn) -> Window:
+        """Return what counts in a transaction: settings can be changed meanwhile."""
+        return replace(window(txn, GcOptions(), self._clock), most=MOST)
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._planner.marker.until
@@ -110,7 +114,7 @@ class AutoCollection:
     def _read(self) -> bool:
         """Plan, so that what plans need was read before writers have to wait for it."""
         with self.odb.read() as txn:
-            self._planner.plan(txn, self._sweeper.window)
+            self._planner.plan(txn, self._window(txn))
         return True
 
     def _expire_logs(self) -> bool:
@@ -120,6 +124,7 @@ class AutoCollection:
             ref = self._next_old(txn, before)
         if ref is not None:
             with self._forgetting() as txn:
+                before = cutoff(get_setting(txn, GC_REFLOG), self._clock)
                 self.removed.log_entries += expire_log(txn, ref, before, _ENTRIES)
         return self._ref is None
 
@@ -132,6 +137,7 @@ class AutoCollection:
     def _forgetting(self) -> Iterator[WriteTxn]:
         """Begin a transaction in which a log forgets something."""
         with self.odb.write() as txn:
+            self._sweeper.window = self._window(txn)
             # what was brought back and is lost once more has its grace period once more
             forget_found(txn, *lost_before(self._sweeper, txn))
             yield txn
@@ -151,6 +157,7 @@ class AutoCollection:
         """Remove what can go, as much as there is time for."""
         with self.odb.write() as raw:
             txn = self._sweeper.tally(raw)
+            self._sweeper.window = self._window(txn)
             for action in self._sweeper.begin(txn):
                 action(txn)
                 fail_point("gc.removed")
@@ -161,6 +168,6 @@ class AutoCollection:
     def _prune(self) -> bool:
         """Remove what the index says of what has gone; if that takes long, ``gc`` does it."""
         with self.odb.write() as txn:
-            if self._sweeper.index_entries(txn) <= PRUNED:
+            if 0 < self._sweeper.index_entries(txn) <= PRUNED:
                 self._sweeper.finish(self._sweeper.tally(txn))
         return True

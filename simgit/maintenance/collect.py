@@ -113,8 +113,8 @@ def collect(
     odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock, logged: ObjectDatabase
 ) -> Removed:
     """Remove what has expired; see ``gc``."""
-    sweeper = Sweeper(odb, Planner(odb, refs), window(odb, options, clock))
     with odb.read() as snapshot:
+        sweeper = Sweeper(odb, Planner(odb, refs), window(snapshot, options, clock))
         thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
     with odb.read() as snapshot:
         known, found = lost_before(sweeper, snapshot)
@@ -136,8 +136,8 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
     Nobody waits for it.
     """
     apart = ObjectDatabase(odb.storage)  # with caches of its own, for what it reads never was
-    sweeper = Sweeper(apart, Planner(apart, refs), window(odb, options, clock))
     with odb.read() as snapshot:
+        sweeper = Sweeper(apart, Planner(apart, refs), window(snapshot, options, clock))
         raw = Overlay(snapshot)
         forget_found(raw, *lost_before(sweeper, raw))
         _thin(sweeper, raw, refs, options)
@@ -149,12 +149,10 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
     return sweeper.removed
 
 
-def window(odb: ObjectDatabase, options: GcOptions, clock: Clock) -> Window:
+def window(txn: ReadTxn, options: GcOptions, clock: Clock) -> Window:
     """Return what time it is, and how long what is pending stays."""
-    with odb.read() as txn:
-        days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
-        rewrite = get_setting(txn, GC_REWRITE)
-    return Window(clock(), int(days * DAY), rewrite)
+    days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
+    return Window(clock(), int(days * DAY), get_setting(txn, GC_REWRITE))
 
 
 def lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:

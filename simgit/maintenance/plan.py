@@ -261,16 +261,17 @@ def _cuts(kept: Marks, ends: dict[int, tuple[int, int]]) -> dict[int, tuple[int,
 
 def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> Iterator[Location]:
     """Yield the last states that stay of lines of which not all goes that could go."""
-    for line, (cut, end) in cuts.items() if window.rewrite or window.most is not None else ():
-        if window.most is not None and end - cut > window.most:
-            cut = end - window.most
+    for line, (start, end) in cuts.items() if window.rewrite or window.most is not None else ():
+        cut = start if window.most is None else max(start, end - window.most)
         found = txn.floor("segments", segment_key(line, cut))
         header = decode_header(*found) if found else None
         if header is None or header.line != line:
             continue
         if header.step < cut < header.end and _stays(header, cut, window):
-            yield Location(line, header.end - 1)
-        elif cut > cuts[line][0]:
+            # what goes is the line's end: its last segment goes whole, or nothing ever would
+            goes = header.end == end and header.step >= start
+            cut = header.step if goes else header.end
+        if cut > start:
             yield Location(line, cut - 1)
 
 

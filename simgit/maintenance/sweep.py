@@ -116,12 +116,11 @@ class Sweeper:
         return self._actions(plan)
 
     def finish(self, txn: WriteTxn) -> None:
-        """Remove what the index still says of what has gone."""
-        if self._cut:
-            prune_index(self.odb.states, txn, self._cut)
+        """Remove what the index still says of what has gone, now or before."""
+        prune_index(self.odb.states, txn, self._cut)
 
     def index_entries(self, txn: ReadTxn) -> int:
-        """Return how much of the index ``finish`` has to go through."""
+        """Return how much of the index ``finish`` has to go through, 0 if no states have gone."""
         return entries_to_prune(self.odb.states, txn, self._cut) if self._cut else 0
 
     def _actions(self, plan: Plan) -> Iterator[Action]:

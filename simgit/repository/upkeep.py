@@ -78,7 +78,8 @@ class UpkeepOperations(RepositoryBase):
         """
         from simgit import maintenance
 
-        window = maintenance.window(self.odb, maintenance.GcOptions(grace), clock)
+        with self.odb.read() as txn:
+            window = maintenance.window(txn, maintenance.GcOptions(grace), clock)
         return maintenance.lost(self.odb, self.refs, window, every)
 
     def stats(self) -> maintenance.Stats:

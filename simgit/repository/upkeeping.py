@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from simgit.errors import SimgitError
 from simgit.odb import ObjectDatabase
 from simgit.refs import Refs
+from simgit.settings import GC_AUTO, get_setting
 from simgit.sizes import collection_due, upkeep_due
 from simgit.writers import now
 
@@ -68,7 +69,11 @@ class Upkeep:
         return self._work is not None and self._work.ends_with_process
 
     def _slice(self) -> None:
-        if self._work is None:
+        with self._odb.read() as txn:
+            is_on = get_setting(txn, GC_AUTO) > 0
+        if not is_on:
+            self._work = None  # it was turned off meanwhile
+        elif self._work is None:
             self._work = self._due()
         if self._work is not None and not self._work.slice():
             self._work = None

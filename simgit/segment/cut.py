@@ -163,17 +163,25 @@ def prune_index(states: StateStore, txn: WriteTxn, cut: Collection[int]) -> None
             place = find_loose(txn, kind, oid)
             if place is not None and place[1] & _STEP_MASK >= ends.get(place[0], 0):
                 txn.delete("oids", oid)
+    for run, left, touched in list(_to_rewrite(states, txn, cut, ends)):
+        _rewrite(states, txn, run, left, touched)
+
+
+def entries_to_prune(states: StateStore, txn: ReadTxn, cut: Collection[int]) -> int:
+    """Return how many entries ``prune_index`` reads and writes."""
+    runs = [run for run, _, _ in _to_rewrite(states, txn, cut, dict(_ends(txn)))]
+    return txn.count("oids") + sum(run.entries for run in runs)
+
+
+def _to_rewrite(
+    states: StateStore, txn: ReadTxn, cut: Collection[int], ends: Mapping[int, int]
+) -> Iterator[tuple[IndexRun, npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+    """Yield runs with entries of what is gone, how much of each place is left, and what was cut."""
     for run in states.index.runs(txn):
         left = _slots_left(run, ends)
         touched = np.isin(run.places["a"], list(cut))
         if touched.any() or (left < run.places["n"]).any():
-            _rewrite(states, txn, run, left, touched)
-
-
-def entries_to_prune(states: StateStore, txn: ReadTxn, cut: Collection[int]) -> int:
-    """Return how many entries ``prune_index`` reads and writes for the lines that were cut."""
-    runs = [run for run in states.index.runs(txn) if np.isin(run.places["a"], list(cut)).any()]
-    return txn.count("oids") + sum(run.entries for run in runs)
+            yield run, left, touched
 
 
 def _ends(txn: ReadTxn) -> Iterator[tuple[int, int]]:
