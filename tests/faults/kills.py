@@ -29,7 +29,7 @@ SEEDS: Final = 40
 ACTIONS: Final = ("exit", "kill", "raise", "delay")
 WRITERS: Final = 4
 MEAN: Final = 0.04
-"""Seconds after which a writer is killed, on average: often before a fast machine has done it all."""
+"""Seconds after which a writer is killed, on average: before a fast machine has done it all."""
 POINTS: Final = points(Path(simgit.__file__).parent)
 
 
@@ -134,6 +134,11 @@ def _acknowledged(child: Child, first: int) -> int:
     return max([first, *(said for said in child.said if isinstance(said, int))])
 
 
+def next_wait(wait: float, went_on: bool) -> float:
+    """Return how long to wait on average before the next kill: longer, where nothing gets done."""
+    return MEAN if went_on else 2 * wait
+
+
 def session(seed: int, directory: Path, at_random_times: bool = False) -> Tally:
     """Let one writer be cut off again and again until it has done its commands."""
     rng, tally, done = random.Random(seed), Tally(), 0
@@ -141,15 +146,16 @@ def session(seed: int, directory: Path, at_random_times: bool = False) -> Tally:
     work = Workload(seed % SEEDS, directory)
     with place(directory) as path:
         Repository.init(path).close()
+        wait = MEAN
         while done < COMMANDS and not tally.failures:
-            fault = None
+            fault, before = None, done
             if not at_random_times:
                 fault = Fault(
                     "*", rng.choice(ACTIONS), rng.randint(1, 1 + sum(known.passed[done : done + 3]))
                 )
             child = start(lambda say, fault=fault, at=done: _perform(path, work, at, fault, say))
             if at_random_times:
-                time.sleep(rng.expovariate(1 / MEAN))
+                time.sleep(rng.expovariate(1 / wait))
                 child.kill()
             child.wait()
             tally.kills += child.status != 0
@@ -157,6 +163,7 @@ def session(seed: int, directory: Path, at_random_times: bool = False) -> Tally:
             done = _acknowledged(child, done)
             if done < COMMANDS:
                 done = _judge(path, known, done, tally, child)
+            wait = next_wait(wait, done > before)
         shutil.rmtree(path / ".simgit", ignore_errors=True)
     return tally
 

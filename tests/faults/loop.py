@@ -18,14 +18,12 @@ from pathlib import Path
 
 import simgit
 
-from .kills import COMMANDS, SEEDS, Reference, _acknowledged, _perform, reference
+from .kills import COMMANDS, MEAN, SEEDS, Reference, _acknowledged, _perform, next_wait, reference
 from .power import ROOT
 from .processes import in_child, start
 from .workload import Workload, check
 
 SIZE = "48M"
-MEAN = 0.02
-"""Seconds after which the power is cut, on average: often before a fast machine has done it all."""
 
 
 def available(directory: Path) -> bool:
@@ -67,9 +65,11 @@ def run(directory: Path, seed: int) -> int:
     _format(image)
     with mounted(image, directory / "live") as live:
         simgit.Repository.init(live / "repo").close()
+        wait = MEAN
         while done < COMMANDS:
+            before = done
             child = start(lambda say, at=done: _perform(live / "repo", work, at, None, say))
-            time.sleep(rng.expovariate(1 / MEAN))
+            time.sleep(rng.expovariate(1 / wait))
             child.kill()
             shutil.copyfile(image, directory / "cut.ext4")
             child.wait()
@@ -79,6 +79,7 @@ def run(directory: Path, seed: int) -> int:
                 with mounted(directory / "cut.ext4", directory / "cut") as cut:
                     _holds(cut / "repo", known, done)
                 done += _holds(live / "repo", known, done)
+            wait = next_wait(wait, done > before)
     return cuts
 
 
