@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit import Oid, Repository, bodies, odb
+from simgit import Oid, Repository, Storage, bodies, odb
 from simgit.bodies import body_size
 from simgit.maintenance import autocollect
 from simgit.maintenance.autocollect import SLICE, AutoCollection
@@ -391,3 +391,21 @@ def test_large_arrays_that_stay_are_not_read(
     assert there(repo, oids) == 0 and upkeep.removed.objects["array"] == 1
     assert max(read, default=0) < 40_000
     assert repo.fsck().is_clean
+
+
+def test_ctrl_c_while_it_collects_at_the_end_closes_the_repository(
+    repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autocollect, "SLICE", -1.0)  # a step a slice
+    monkeypatch.setattr(AutoCollection, "_read", raise_interrupt)
+    commits(repo, 1)
+    clock.wait(2)
+    commits(repo, 8)
+    with pytest.raises(KeyboardInterrupt):
+        repo.close()
+    with pytest.raises(Storage, match="closed"):
+        repo.run("main")
+
+
+def raise_interrupt(upkeep: AutoCollection) -> bool:
+    raise KeyboardInterrupt

@@ -146,8 +146,10 @@ class RepositoryBase:
 
     def close(self) -> None:
         """Close the repository; closing it twice is fine."""
-        self._upkeep.close()
-        self._storage.close()
+        try:
+            self._upkeep.close()
+        finally:  # also if Ctrl-C ends that
+            self._storage.close()
 
     def __enter__(self) -> Self:
         return self

@@ -69,14 +69,17 @@ class Upkeep:
         return self._work is not None and self._work.ends_with_process
 
     def _slice(self) -> None:
-        with self._odb.read() as txn:
-            is_on = get_setting(txn, GC_AUTO) > 0
-        if not is_on:
-            self._work = None  # it was turned off meanwhile
-        elif self._work is None:
+        if self._work is None:
             self._work = self._due()
+        elif not self._is_on():
+            self._work = None
         if self._work is not None and not self._work.slice():
             self._work = None
+
+    def _is_on(self) -> bool:
+        """Return whether nobody has turned maintenance off meanwhile."""
+        with self._odb.read() as txn:
+            return bool(get_setting(txn, GC_AUTO))
 
     def _due(self) -> AutoMaintenance | AutoCollection | None:
         with self._odb.read() as txn:
