@@ -24,7 +24,7 @@ from simgit.kube.generate import generate
 from simgit.kube.trace_files import write_trace_file
 from simgit.kube.trace_format import load_trace
 from simgit.loose import encode_loose
-from simgit.objects import Binding, Blob, Entry, Run, Schema, Tree
+from simgit.objects import KIND_CODES, Binding, Blob, Entry, Run, Schema, Tree
 from simgit.segment.pack import compress
 from simgit.testing.failpoints import arm, disarm
 
@@ -481,6 +481,20 @@ def test_a_blob_of_other_bytes_than_its_name_says_is_refused() -> None:
     bomb = records.PIECE, struct.pack("<BI", 1, 3) + BOMB
     refused(crafted((records.BLOB, name + size), bomb), "not what its header says")
     assert imported(crafted((records.BLOB, name + size), piece)).odb
+
+
+@pytest.mark.parametrize("kind", ["blob", "tree", "schema", "spec", "run", "binding", "tag"])
+def test_an_object_whose_kind_is_damaged_goes_into_no_bundle(tmp_path: Path, kind: str) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit({"x": 1.0}, run="main", files={"a": b"a"})
+        repo.attach("main", "note", {"v": 1})
+        repo.tag("t", "main", message="annotated")
+        with repo.odb.storage.write() as txn:
+            found = ((k, v) for k, v in txn.scan("objects") if v[0] == KIND_CODES[kind])
+            oid, value = next(found)
+            txn.put("objects", oid, b"\x63" + value[1:])
+        with pytest.raises(Integrity, match=oid.hex()):
+            repo.create_bundle(tmp_path / "bundle", ["main", "t"])
 
 
 @pytest.mark.parametrize("size", [1 << 62, (1 << 64) - 1, 1 << 33, 100])

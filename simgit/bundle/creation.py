@@ -235,7 +235,7 @@ class _Creation:
         if value is None or (base is not None and base not in self._sent):
             value = encode_loose(*self.odb.get(txn, oid))
         check_sent(oid, value)
-        if is_counted(value):  # those of today are limited when they are written
+        if is_counted(oid, value):  # those of today are limited when they are written
             kind, payload = self.odb.get(txn, oid)
             limit_parts(payload, COUNTED[kind])
         self.out.put(records.OBJECT, oid, value)

@@ -53,8 +53,14 @@ def check_sent(oid: Oid, value: bytes) -> None:
         )
 
 
-def is_counted(value: bytes) -> bool:
-    """Return whether an object in its stored form is of a kind whose parts are limited."""
+def is_counted(oid: Oid, value: bytes) -> bool:
+    """Return whether an object in its stored form is of a kind whose parts are limited.
+
+    Raises:
+        Integrity: it is of no kind.
+    """
+    if value[0] not in KIND_NAMES:
+        raise Integrity(f"object '{oid.hex()}' is of an unknown kind")
     return KIND_NAMES[value[0]] in COUNTED
 
 
