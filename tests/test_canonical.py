@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -102,34 +101,6 @@ def test_the_depth_is_that_of_containers(wrap: Callable[[bytes], bytes], inner: 
     assert is_canonical(data)
     with pytest.raises(Integrity, match="deeper"):
         check_value(wrap(data))
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        b"\x80", b"\x90", b"\xd4\x02\x90", b"\x91" * 60 + b"\x90", b"\x82\x00\x00\x01\x00",
-        b"\x81\xa0\xa0", encode_value(np.uint8(1)), encode_value(1j), encode_value(2**70),
-        encode_value(((((1,),),),)),
-    ],
-)  # fmt: skip
-def test_a_byte_of_a_value_takes_little_whatever_it_is(part: bytes) -> None:
-    """Making the value and encoding it again takes thirty times what MessagePack takes."""
-    count = (1 << 19) // len(part)
-    data = msgpack.Packer().pack_array_header(count) + part * count
-    plain = msgpack.packb([{}] * (1 << 20))
-    unit = _seconds(msgpack.unpackb, plain) / 2
-    assert _seconds(check_value, data) < 15 * unit
-    assert _seconds(lambda data: check_parts(data, 1 << 21), data) < 15 * unit
-
-
-def _seconds(work: Callable[[bytes], object], data: bytes) -> float:
-    """Return the processor time of some work, the best of three."""
-    best = float("inf")
-    for _ in range(3):
-        began = time.process_time()
-        work(data)
-        best = min(best, time.process_time() - began)
-    return best
 
 
 @pytest.mark.parametrize("size", [4, 8, 12])
