@@ -14,8 +14,10 @@ from simgit.bodies import body_size
 from simgit.maintenance import autocollect
 from simgit.maintenance.autocollect import SLICE, AutoCollection
 from simgit.maintenance.plan import DAY
+from simgit.refrecords import decode_run
 from simgit.segment import cut
 from simgit.segment.groups import read_group
+from simgit.segment.lines import decode_line
 from simgit.sizes import COLLECTED
 from simgit.storage.base import ReadTxn
 
@@ -409,3 +411,15 @@ def test_ctrl_c_while_it_collects_at_the_end_closes_the_repository(
 
 def raise_interrupt(upkeep: AutoCollection) -> bool:
     raise KeyboardInterrupt
+
+
+def test_the_next_plan_decodes_no_run_and_no_line_once_more(repo: Repository, clock: Clock) -> None:
+    commits(repo, 1)
+    with repo.transaction():
+        for i in range(200):
+            repo.commit({"i": i}, run=f"run-{i}")
+    upkeep = collection(repo, clock)
+    assert upkeep._read()
+    before = decode_line.cache_info().misses, decode_run.cache_info().misses
+    assert upkeep._read()
+    assert (decode_line.cache_info().misses, decode_run.cache_info().misses) == before

@@ -66,7 +66,7 @@ def encode_line(line: Line) -> bytes:
     return body + checksum(body)
 
 
-@lru_cache(64)  # commits and branches look at the same few again and again
+@lru_cache(4096)  # commits, branches and marks look at the same ones again and again
 def decode_line(line: int, value: bytes) -> Line:
     """Return a line.
 
