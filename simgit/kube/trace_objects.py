@@ -22,6 +22,10 @@ def refused_objects(trace: Trace) -> list[InvalidInput]:
         for at, manifest in enumerate(event.applied):
             error = _refusal(cluster, manifest)
             if error is not None:
+                # perhaps only since it is full: here no time passes, and no pod ends
+                cluster = EmbeddedCluster(())
+                error = _refusal(cluster, manifest)
+            if error is not None:
                 found.append(_placed(error, manifest, f"events[{number}].applied_objs[{at}]"))
         cluster.delete(event.deleted)
     return found

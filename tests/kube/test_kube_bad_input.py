@@ -131,6 +131,24 @@ def test_what_the_cluster_takes_is_not_refused() -> None:
         assert refused_objects(read_trace(file)) == []
 
 
+def test_an_object_of_too_many_pods_does_not_count_against_others() -> None:
+    many = replace(broken(("spec", "replicas"), 20_000), ("metadata", "name"), "many")
+    (error,) = refused_objects(trace_of(many, WEB))
+    assert vars(error)["path"] == "events[1].applied_objs[0]"
+    assert "more than 10000 pods" in error.message
+
+
+def test_objects_that_are_never_there_all_at_once_are_not_refused() -> None:
+    """In a replay pods of jobs end, of which validation knows nothing."""
+    jobs = [
+        {**WEB, "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": f"job-{i}"},
+         "spec": {"parallelism": 4000, "completions": 4000, "ttlSecondsAfterFinished": 1,
+                  "template": WEB["spec"]["template"]}}
+        for i in range(4)
+    ]  # fmt: skip
+    assert refused_objects(trace_of(*jobs)) == []
+
+
 @pytest.mark.parametrize(("path", "value"), BROKEN)
 def test_the_loop_refuses_it_before_it_begins(path: Any, value: Any) -> None:
     data = {
