@@ -28,7 +28,7 @@ SEEDS: Final = 40
 """Sessions beyond these repeat their commands, with other faults."""
 ACTIONS: Final = ("exit", "kill", "raise", "delay")
 WRITERS: Final = 4
-MEAN: Final = 0.04
+MEAN: Final = 0.015
 """Seconds after which a writer is killed, on average: before a fast machine has done it all."""
 POINTS: Final = points(Path(simgit.__file__).parent)
 
@@ -186,10 +186,12 @@ def many(seed: int, directory: Path) -> Tally:
     done = dict.fromkeys(prefixes, 0)
     with place(directory) as path:
         Repository.init(path).close()
+        wait = MEAN
         while any(count < COMMANDS for count in done.values()) and not tally.failures:
+            before = dict(done)
             children = {p: _writer(path, seed % 8, directory, p, done[p]) for p in prefixes}
             for prefix in rng.sample(prefixes, WRITERS):
-                time.sleep(rng.uniform(0.0, 0.12))
+                time.sleep(rng.expovariate(1 / wait))
                 children[prefix].kill()
             for prefix, child in children.items():
                 tally.kills += child.wait() != 0
@@ -197,6 +199,7 @@ def many(seed: int, directory: Path) -> Tally:
             for prefix in prefixes:
                 if done[prefix] < COMMANDS:
                     done[prefix] = _judge_one(path, known, done, prefix, tally)
+            wait = next_wait(wait, done != before)
     return tally
 
 
