@@ -160,7 +160,8 @@ class ObjectDatabase:
 
     def loose_kinds(self, txn: ReadTxn) -> dict[bytes, str]:
         """Return the names of all loose objects with their kinds."""
-        return {oid: KIND_NAMES.get(value[0], "unknown") for oid, value in txn.scan("objects")}
+        kinds = {code.to_bytes(1): name for code, name in KIND_NAMES.items()}
+        return {oid: kinds.get(value[:1], "unknown") for oid, value in txn.scan("objects")}
 
     def rebase_array(self, txn: WriteTxn, oid: bytes, base: Oid | None) -> None:
         """Store a loose array anew, as its difference to ``base`` or by itself.

@@ -423,3 +423,17 @@ def test_the_next_plan_decodes_no_run_and_no_line_once_more(repo: Repository, cl
     before = decode_line.cache_info().misses, decode_run.cache_info().misses
     assert upkeep._read()
     assert (decode_line.cache_info().misses, decode_run.cache_info().misses) == before
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_object_of_which_nothing_is_left_keeps_nobody_from_recording(
+    repo: Repository, clock: Clock
+) -> None:
+    record(repo, "damaged", 10)
+    with repo.odb.storage.write() as txn:
+        key, _ = next(txn.scan("objects"))
+        txn.put("objects", key, b"")
+    lose(repo, clock, 30)
+    commits(repo, 20)
+    assert repo.run("main").step == 149
+    assert not repo.fsck().is_clean
