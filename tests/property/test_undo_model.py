@@ -147,7 +147,9 @@ class UndoMachine(RepositoryMachine):
             for info in repo.runs()
         }
         before = model.logs
-        for name in {*model.logs, *model.runs}:
+        with repo.odb.read() as txn:  # a rename that is taken back moves a log to a name of old
+            logged = {key[5:-9].decode() for key, _ in txn.scan("log", b"runs/", b"runs0")}
+        for name in {*model.logs, *model.runs, *logged}:
             try:
                 found = self.both(lambda r, n=name: [e.new for e in r.reflog("runs/" + n)])
             except NotFound:
