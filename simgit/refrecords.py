@@ -161,7 +161,7 @@ def decode_head(value: bytes) -> str | Oid:
     return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
 
 
-@lru_cache(4096)  # listings and marks read those of all runs
+@lru_cache(64)
 def decode_run(value: bytes) -> RunRef:
     """Return a run's ref; Integrity if it is damaged."""
     found: RunRef = decode_ref(value, RunRef)

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from simgit import pending
 from simgit.maintenance.mark import Marker, Marks
-from simgit.maintenance.roots import line_ends, root_oids, root_places
+from simgit.maintenance.roots import line_ends, root_oids, root_runs
 from simgit.odb import ObjectDatabase
 from simgit.oid import OID_SIZE
 from simgit.oplog import Read
 from simgit.pending import Since
+from simgit.refrecords import RunRef
 from simgit.refs import Refs
 from simgit.segment.cut import dead_arrays, line_groups
 from simgit.segment.header import Header, Location, decode_header, segment_key
@@ -106,12 +108,13 @@ class Planner:
         self.marker = Marker(odb)
         self.more_roots: list[bytes] = []
         self._logged: Read = {}
+        self._runs: dict[bytes, RunRef] = {}
         self._dead: dict[bytes, list[bytes]] = {}
 
     @property
     def read(self) -> int:
         """How much is kept from one plan to the next; it grows with what was read."""
-        return self.marker.read + len(self._logged) + len(self._dead)
+        return self.marker.read + len(self._logged) + len(self._runs) + len(self._dead)
 
     def plan(self, txn: ReadTxn, window: Window) -> Plan:
         """Return what goes.
@@ -147,9 +150,11 @@ class Planner:
     ) -> Marks:
         """Return what the roots lead to."""
         self.marker.ends = ends
-        places = root_places(self.refs, txn)
+        runs = root_runs(txn, self._runs)
+        places = [ref.place for ref in runs if ref.oid is not None]
         named = self.marker.in_time(root_oids(self.refs, txn, self._logged))
-        oids: list[bytes] = [*dict.fromkeys(named), *self.more_roots]
+        records = (ref.record for ref in runs)
+        oids: list[bytes] = [*dict.fromkeys(chain(records, named)), *self.more_roots]
         return self.marker.mark(txn, kinds, places, oids)
 
     def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:

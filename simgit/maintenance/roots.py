@@ -6,20 +6,30 @@ from collections.abc import Iterator
 
 from simgit.oid import Oid
 from simgit.oplog import OperationLog, Read
-from simgit.refrecords import decode_entry
+from simgit.refrecords import RunRef, decode_entry, decode_run
 from simgit.refs import Refs
-from simgit.segment.header import Location, last_header
+from simgit.segment.header import last_header
 from simgit.segment.lines import read_line
 from simgit.storage.base import ReadTxn
 
 
-def root_places(refs: Refs, txn: ReadTxn) -> list[Location]:
-    """Return the places of the states that runs point at."""
-    return [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
+def root_runs(txn: ReadTxn, read: dict[bytes, RunRef]) -> list[RunRef]:
+    """Return the refs of all runs.
+
+    Args:
+        txn: the transaction.
+        read: the refs that were read before, by what is stored; what is read now is added.
+
+    Raises:
+        Integrity: one of them cannot be read.
+    """
+    values = [value for _, value in txn.scan("refs", b"runs/", b"runs0")]
+    read |= {value: decode_run(value) for value in values if value not in read}
+    return [read[value] for value in values]
 
 
 def root_oids(refs: Refs, txn: ReadTxn, read: Read) -> Iterator[Oid]:
-    """Yield the oids that refs, reflogs and the operation log name.
+    """Yield the oids that tags, HEAD, reflogs and the operation log name.
 
     Args:
         refs: the refs.
@@ -29,8 +39,6 @@ def root_oids(refs: Refs, txn: ReadTxn, read: Read) -> Iterator[Oid]:
     Raises:
         Integrity: one of them cannot be read.
     """
-    for _, ref in refs.runs(txn):
-        yield ref.record
     for _, tag in refs.tags(txn):
         yield from (tag.oid, *([tag.tag] if tag.tag else []))
     head = refs.head_oid(txn)
