@@ -71,7 +71,8 @@ class CrashMachine(UndoMachine):
     @precondition(lambda self: self.model.states)
     @rule(data=st.data(), name=NAME, left=st.integers(1, 9), action=ACTIONS)
     def crash_naming(self, data: st.DataObject, name: str, left: int, action: str) -> None:
-        oid, other = self.some(data), data.draw(NAME)
+        # renamed to its own name a run gets an entry in its reflog and no operation
+        oid, other = self.some(data), data.draw(NAME.filter(lambda each: each != name))
         commands: list[Command] = [
             lambda repo: repo.branch(name, oid, overrides={"y": 1}),
             lambda repo: repo.delete_run(name),
