@@ -84,6 +84,15 @@ def forget(repo: Repository, clock: Clock, run: str) -> None:
     clock.wait(20)
 
 
+def lose_for_good(repo: Repository, clock: Clock, count: int) -> list[Oid]:
+    """Lose a run so that all of it can go, and nothing does by itself; return its states."""
+    repo.set_setting("gc.auto", 0)
+    oids = lose(repo, clock, count)
+    repo.gc()
+    clock.wait(20)
+    return oids
+
+
 def there(repo: Repository, oids: list[Oid]) -> int:
     with repo.odb.read() as txn:
         return sum(repo.odb.exists(txn, oid) for oid in oids)
@@ -154,10 +163,7 @@ def test_a_long_run_goes_in_pieces(
 
 @pytest.mark.usefixtures("patient")
 def test_what_is_brought_back_before_it_goes_stays(repo: Repository, clock: Clock) -> None:
-    repo.set_setting("gc.auto", 0)
-    oids = lose(repo, clock, 50)
-    repo.gc()
-    clock.wait(20)
+    oids = lose_for_good(repo, clock, 50)
     upkeep = collection(repo, clock)
     assert upkeep._read()  # it knows that they are lost
     repo.branch("back", oids[30])
@@ -261,10 +267,7 @@ def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_settings_that_are_changed_meanwhile_count(repo: Repository, clock: Clock) -> None:
-    repo.set_setting("gc.auto", 0)
-    oids = lose(repo, clock, 50)
-    repo.gc()
-    clock.wait(20)
+    oids = lose_for_good(repo, clock, 50)
     upkeep = collection(repo, clock)
     assert upkeep._begin()
     repo.set_setting("gc.grace", 100)
