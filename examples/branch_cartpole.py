@@ -12,8 +12,8 @@ import gymnasium
 
 import simgit
 import simgit.agents
+from simgit.analysis import learning_curves
 from simgit.gym import Recorder
-from simgit.pictures import learning_curves
 
 STEPS = 2200
 

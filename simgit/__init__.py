@@ -4,42 +4,43 @@ Every state of every run is an immutable object named by its hash; runs are refs
 state and go on exactly.
 """
 
+import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import (
     AlreadyExists,
-    Cluster,
+    ClusterError,
     Conflict,
     Divergence,
     EnvironmentChanged,
-    Format,
-    Full,
-    Integrity,
+    FormatError,
+    IntegrityError,
     InvalidInput,
     NotFound,
     SimgitError,
     SimgitWarning,
-    Storage,
+    StorageError,
+    StorageFullError,
     Unverified,
 )
-from simgit.import_hook import announce
 
 if TYPE_CHECKING:
-    from simgit.oid import Oid
+    from simgit.history.state import State
+    from simgit.history.trajectory import Trajectory
+    from simgit.objects.oid import Oid
     from simgit.repository import Repository
-    from simgit.state import State
-    from simgit.trajectory import Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
     "AlreadyExists",
-    "Cluster",
+    "ClusterError",
     "Conflict",
     "Divergence",
     "EnvironmentChanged",
-    "Format",
-    "Integrity",
+    "FormatError",
+    "IntegrityError",
     "InvalidInput",
     "NotFound",
     "Oid",
@@ -47,21 +48,34 @@ __all__ = [
     "SimgitError",
     "SimgitWarning",
     "State",
-    "Full",
-    "Storage",
+    "StorageFullError",
+    "StorageError",
     "Trajectory",
     "Unverified",
 ]
 
-
-_LAZY = {"Oid": "oid", "Repository": "repository", "State": "state", "Trajectory": "trajectory"}
+_LAZY = {
+    "Oid": "objects.oid",
+    "Repository": "repository",
+    "State": "history.state",
+    "Trajectory": "history.trajectory",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # imported when it is asked for: what stands beside the store does not need the store
-    if name in _LAZY:
-        return getattr(import_module(f"simgit.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'simgit' has no attribute '{name}'")
+    # imported when it is first asked for: what stands beside the store does not need the store
+    if name not in _LAZY:
+        raise AttributeError(f"module 'simgit' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(f"simgit.{_LAZY[name]}"), name)
+    return value
 
 
-announce()
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__"})
+
+
+if "gymnasium.envs.registration" in sys.modules:
+    # ``gymnasium.make("simgit:simgit/SimKube-v0")`` imports this package to find its environments.
+    # Where Gymnasium comes later, ``simgit.gym`` registers them: "simgit.gym:simgit/SimKube-v0".
+    with suppress(Exception):  # another package's fault must not keep simgit from being imported
+        import_module("simgit.gym")

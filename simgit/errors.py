@@ -64,19 +64,19 @@ class Conflict(SimgitError):
     """A ref moved since it was read, or local changes (``files``) would be overwritten."""
 
 
-class Integrity(SimgitError):
+class IntegrityError(SimgitError):
     """Bytes that were read do not match their checksum, their name or their format."""
 
 
-class Format(SimgitError):
+class FormatError(SimgitError):
     """The repository was written by a newer version of simgit."""
 
 
-class Storage(SimgitError):
+class StorageError(SimgitError):
     """The storage failed: full, locked, read-only, or an I/O error."""
 
 
-class Full(Storage):
+class StorageFullError(StorageError):
     """There is no space left; what was there can be read, and gc makes room."""
 
 
@@ -84,7 +84,7 @@ class Divergence(SimgitError):
     """A replay differs from what was recorded; ``step`` and ``field`` say where."""
 
 
-class Cluster(SimgitError):
+class ClusterError(SimgitError):
     """A cluster is unreachable, failed or timed out."""
 
 

@@ -16,8 +16,8 @@ from simgit import InvalidInput, NotFound, Repository, agents
 from simgit.agents.base import Agent, generator
 from simgit.agents.exploration import Exploration, ExplorationSettings
 from simgit.agents.replay import MultiStep, ReplayBuffer
-from simgit.codec import decode_value, encode_value
-from simgit.kube.actions import ACTIONS
+from simgit.kube.task.actions import ACTIONS
+from simgit.objects.codec import decode_value, encode_value
 
 Step = tuple[npt.NDArray[np.float32], int, float, npt.NDArray[np.float32], bool, bool]
 QUICK: dict[str, dict[str, Any]] = {

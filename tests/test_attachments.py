@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from simgit.attachments import attach, attachments, detach, find, latest
 from simgit.errors import InvalidInput, NotFound
-from simgit.objects import Blob, Value
-from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.objects.kinds import Blob, ValueObject
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.trees import store_data
+from simgit.recording.states import prepare, store
+from simgit.refs.attachments import attach, attachments, detach, find, latest
 from simgit.storage.memory import MemoryStorage
-from simgit.trees import store_data
-from simgit.writing import prepare, store
 
 
 def a_state(odb: ObjectDatabase) -> Oid:
@@ -21,7 +21,7 @@ def test_an_attachment_is_found_replaced_and_removed() -> None:
     odb = ObjectDatabase(MemoryStorage())
     state = a_state(odb)
     with odb.write() as txn:
-        one, two = odb.put(txn, Blob(b"1")), odb.put(txn, Value(2))
+        one, two = odb.put(txn, Blob(b"1")), odb.put(txn, ValueObject(2))
         assert attach(odb, txn, state, "note", "blob", one) is None
         assert attach(odb, txn, state, "note", "value", two) == ("blob", one)
         attach(odb, txn, state, "clock", "blob", one)

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit import Oid, Repository, Storage, bodies, odb
-from simgit.bodies import body_size
-from simgit.maintenance import autocollect
-from simgit.maintenance.autocollect import SLICE, AutoCollection
-from simgit.maintenance.plan import DAY
-from simgit.refrecords import decode_run
-from simgit.segment import cut
-from simgit.segment.groups import read_group
-from simgit.segment.lines import decode_line
-from simgit.sizes import COLLECTED
+from simgit import Oid, Repository, StorageError
+from simgit.maintenance.gc import background
+from simgit.maintenance.gc.background import SLICE, AutoCollection
+from simgit.maintenance.gc.plan import DAY
+from simgit.maintenance.size_log import COLLECTED
+from simgit.odb import database, overflow
+from simgit.odb.overflow import body_size
+from simgit.odb.segments import truncate
+from simgit.odb.segments.array_groups import read_group
+from simgit.odb.segments.lines import decode_line
+from simgit.refs.records import decode_run
 from simgit.storage.base import ReadTxn
 
 
@@ -52,7 +53,7 @@ def repo(tmp_path: Path, clock: Clock) -> Iterator[Repository]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let slices have the time that they need, however busy the machine is."""
-    monkeypatch.setattr(autocollect, "SLICE", 60.0)
+    monkeypatch.setattr(background, "SLICE", 60.0)
 
 
 def commits(repo: Repository, count: int) -> None:
@@ -152,7 +153,7 @@ def test_a_long_run_goes_in_pieces(
     oids = lose(repo, clock, 1000)
     collect(repo, clock)  # what was lost is pending from now on
     clock.wait(20)
-    monkeypatch.setattr(autocollect, "MOST", 300)
+    monkeypatch.setattr(background, "MOST", 300)
     counts = []
     for _ in range(4):
         collect(repo, clock)
@@ -195,7 +196,7 @@ def test_what_comes_back_and_is_lost_again_has_its_time_again(
 def test_what_does_not_fit_into_slices_is_left_to_gc(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autocollect, "SLICE", -1.0)
+    monkeypatch.setattr(background, "SLICE", -1.0)
     oids = lose(repo, clock, 50)
     upkeep, slices = collection(repo, clock), 1
     while upkeep.slice():
@@ -213,7 +214,7 @@ def test_what_does_not_fit_into_slices_is_left_to_gc(
 def test_where_there_is_too_much_nothing_is_tried(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autocollect, "MANY", 100)
+    monkeypatch.setattr(background, "MANY", 100)
     oids = lose(repo, clock, 50)
     upkeep = collection(repo, clock)
     assert not upkeep.slice()
@@ -283,7 +284,7 @@ def test_settings_that_are_changed_meanwhile_count(repo: Repository, clock: Cloc
 def test_what_is_turned_off_meanwhile_does_not_go_on(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autocollect, "SLICE", -1.0)  # a step a slice
+    monkeypatch.setattr(background, "SLICE", -1.0)  # a step a slice
     commits(repo, 1)
     clock.wait(2)
     commits(repo, 8)
@@ -306,7 +307,7 @@ def test_a_large_part_of_the_index_is_left_to_gc(
     oids = lose(repo, clock, 2000)
     repo.gc()
     clock.wait(20)
-    monkeypatch.setattr(autocollect, "PRUNED", 1000)
+    monkeypatch.setattr(background, "PRUNED", 1000)
     collect(repo, clock)
     assert there(repo, oids) == 0 and index_entries(repo) > 2000
     lose(repo, clock, 10, "little")
@@ -332,7 +333,7 @@ def test_a_large_segment_goes_whole(
         repo.branch("kept", oids[kept - 1])
     repo.gc()  # it becomes one segment
     clock.wait(20)
-    monkeypatch.setattr(autocollect, "MOST", 300)
+    monkeypatch.setattr(background, "MOST", 300)
     collect(repo, clock)
     # of what a run leads to in part, the rest stays: it would have to be written anew
     assert there(repo, oids) == (500 if kept else 0)
@@ -359,7 +360,7 @@ def test_many_arrays_go_though_reading_them_takes_several_slices(
         counts[-1] += 1
         return read_group(txn, key)
 
-    monkeypatch.setattr(cut, "read_group", read_slowly)
+    monkeypatch.setattr(truncate, "read_group", read_slowly)
     monkeypatch.setattr(time, "monotonic", lambda: passed)  # nothing else takes time
     upkeep, more = collection(repo, clock), True
     while more:
@@ -387,9 +388,9 @@ def test_large_arrays_that_stay_are_not_read(
 
     def get_body(txn: ReadTxn, place: bytes) -> bytes:
         read.append(body_size(place))
-        return bodies.get_body(txn, place)
+        return overflow.get_body(txn, place)
 
-    monkeypatch.setattr(odb, "get_body", get_body)
+    monkeypatch.setattr(database, "get_body", get_body)
     upkeep = collection(repo, clock)
     while upkeep.slice():
         pass
@@ -401,14 +402,14 @@ def test_large_arrays_that_stay_are_not_read(
 def test_ctrl_c_while_it_collects_at_the_end_closes_the_repository(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autocollect, "SLICE", -1.0)  # a step a slice
+    monkeypatch.setattr(background, "SLICE", -1.0)  # a step a slice
     monkeypatch.setattr(AutoCollection, "_read", raise_interrupt)
     commits(repo, 1)
     clock.wait(2)
     commits(repo, 8)
     with pytest.raises(KeyboardInterrupt):
         repo.close()
-    with pytest.raises(Storage, match="closed"):
+    with pytest.raises(StorageError, match="closed"):
         repo.run("main")
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.errors import Integrity
-from simgit.maintenance.auto import SLICE, AutoMaintenance
-from simgit.oid import OID_SIZE
-from simgit.segment.consolidate import headers
-from simgit.segment.header import Blocks, Header, encode_header, segment_key
-from simgit.segment.pack import checksum
+from simgit.errors import IntegrityError
+from simgit.maintenance.compaction_background import SLICE, AutoMaintenance
+from simgit.objects.compression import checksum
+from simgit.objects.oid import OID_SIZE
+from simgit.odb.segments.compact import headers
+from simgit.odb.segments.header import Blocks, Header, encode_header, segment_key
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_segments_whose_states_have_other_names_are_not_joined(
         forged = FORGERIES[forgery](found[2], strange)
         txn.put("segments", segment_key(0, forged.step), encode_header(forged))
     before = list_segments(repo)
-    with pytest.raises(Integrity, match="segment 0/4 have other names"):
+    with pytest.raises(IntegrityError, match="segment 0/4 have other names"):
         AutoMaintenance(repo.odb).slice()
     assert list_segments(repo) == before
 

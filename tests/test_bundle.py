@@ -16,16 +16,16 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgit import Format, Integrity, InvalidInput, NotFound, Oid, Repository
-from simgit.bundle import loading, read_manifest, records, verify
-from simgit.bundle.records import RecordReader, RecordWriter
+from simgit import FormatError, IntegrityError, InvalidInput, NotFound, Oid, Repository
 from simgit.errors import SimgitError
-from simgit.kube.generate import generate
-from simgit.kube.trace_files import write_trace_file
-from simgit.kube.trace_format import load_trace
-from simgit.loose import encode_loose
-from simgit.objects import KIND_CODES, Binding, Blob, Entry, Run, Schema, Tree
-from simgit.segment.pack import compress
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.files import write_trace_file
+from simgit.kube.trace.format import load_trace
+from simgit.objects.compression import compress
+from simgit.objects.kinds import KIND_CODES, Binding, Blob, Entry, Run, Schema, Tree
+from simgit.odb.loose import encode_loose
+from simgit.remotes.bundle import loading, read_manifest, records, verify
+from simgit.remotes.bundle.records import RecordReader, RecordWriter
 from simgit.testing.failpoints import arm, disarm
 
 
@@ -231,7 +231,7 @@ def test_an_interrupted_import_leaves_refs_alone_and_is_gone_on_with(
     with Repository.init(tmp_path) as repo:
         stored = []
         for cut in (len(whole) // 3, len(whole) // 2, len(whole) - 1):
-            with pytest.raises(Integrity, match="cut off"):
+            with pytest.raises(IntegrityError, match="cut off"):
                 imported(whole[:cut], repo)
             assert not repo.run_names()
             assert repo.fsck().is_clean
@@ -340,7 +340,7 @@ def small() -> bytes:
 
 def refused(data: bytes, match: str = ".") -> None:
     repo = Repository.init(":memory:")
-    with pytest.raises((Integrity, Format), match=match):
+    with pytest.raises((IntegrityError, FormatError), match=match):
         imported(data, repo)
     assert not repo.run_names()
     assert not repo.tags()
@@ -362,7 +362,7 @@ def test_every_flipped_bit_is_noticed(small: bytes) -> None:
         damaged = bytearray(small)
         damaged[at // 8] ^= 1 << at % 8
         refused(bytes(damaged))
-        with pytest.raises((Integrity, Format)):
+        with pytest.raises((IntegrityError, FormatError)):
             verify(io.BytesIO(damaged).read)
 
 
@@ -405,7 +405,7 @@ def contents_of(repo: Repository) -> Any:
 
 
 def crafted(*found: tuple[int, bytes], runs: dict[str, Any] | None = None) -> bytes:
-    from simgit.codec import encode_value
+    from simgit.objects.codec import encode_value
 
     manifest = {"prerequisites": [], "runs": runs or {}, "tags": {}, "attachments": None}
     return joined([(records.MANIFEST, encode_value(manifest)), *found])
@@ -493,7 +493,7 @@ def test_an_object_whose_kind_is_damaged_goes_into_no_bundle(tmp_path: Path, kin
             found = ((k, v) for k, v in txn.scan("objects") if v[0] == KIND_CODES[kind])
             oid, value = next(found)
             txn.put("objects", oid, b"\x63" + value[1:])
-        with pytest.raises(Integrity, match=oid.hex()):
+        with pytest.raises(IntegrityError, match=oid.hex()):
             repo.create_bundle(tmp_path / "bundle", ["main", "t"])
 
 
@@ -516,7 +516,7 @@ def test_objects_larger_than_what_is_allowed_are_refused_before_they_are_inflate
     data = crafted(bomb)
     assert len(data) < 1 << 14
     repo = Repository.init(":memory:")
-    with pytest.raises(Integrity, match="too much"):
+    with pytest.raises(IntegrityError, match="too much"):
         imported(data, repo, max_object=1 << 20)
 
 
@@ -546,7 +546,7 @@ def test_damaged_records_with_right_checksums_raise_our_errors_only(data: st.Dat
 def attempt(call: Callable[[bytes], Any], data: bytes) -> None:
     try:
         made = call(data)
-    except (Integrity, Format):
+    except (IntegrityError, FormatError):
         return
     if isinstance(made, Repository):
         assert made.fsck().is_clean

@@ -13,15 +13,15 @@ import msgpack
 import numpy as np
 import pytest
 
-from simgit import Integrity, InvalidInput, Repository, canonical
-from simgit.bundle import limits, records, verify
-from simgit.bundle.records import RecordReader, RecordWriter
-from simgit.bundle.states import decode_head
-from simgit.canonical import MAX_PARTS, check_parts
-from simgit.codec import encode_value
-from simgit.loose import encode_loose
-from simgit.oid import hash_object
-from simgit.segment import packing, rows
+from simgit import IntegrityError, InvalidInput, Repository
+from simgit.objects import canonical, row_encoder, rows
+from simgit.objects.canonical import MAX_PARTS, check_parts
+from simgit.objects.codec import encode_value
+from simgit.objects.oid import hash_object
+from simgit.odb.loose import encode_loose
+from simgit.remotes.bundle import limits, records, verify
+from simgit.remotes.bundle.records import RecordReader, RecordWriter
+from simgit.remotes.bundle.states import decode_head
 
 EMPTY = {"prerequisites": [], "runs": {}, "tags": {}, "attachments": None}
 
@@ -59,10 +59,10 @@ def within(megabytes: int, seconds: float) -> Iterator[None]:
 
 
 def refused(data: bytes) -> None:
-    with pytest.raises(Integrity, match=r"too much|more than \d+ parts|larger"):
+    with pytest.raises(IntegrityError, match=r"too much|more than \d+ parts|larger"):
         verify(io.BytesIO(data).read)
     repo = Repository.init(":memory:")
-    with pytest.raises(Integrity, match=r"too much|more than \d+ parts|larger"):
+    with pytest.raises(IntegrityError, match=r"too much|more than \d+ parts|larger"):
         repo.import_bundle(io.BytesIO(data))
 
 
@@ -110,7 +110,7 @@ def test_the_limit_of_objects_is_that_of_one_array(frames: tuple[Repository, byt
         repo = Repository.init(":memory:")
         assert repo.import_bundle(io.BytesIO(data), max_object=limit).states == 400
         assert repo.resolve("main") == source.resolve("main")
-    with pytest.raises(Integrity, match="larger"):
+    with pytest.raises(IntegrityError, match="larger"):
         Repository.init(":memory:").import_bundle(io.BytesIO(data), max_object=9_999)
 
 
@@ -170,7 +170,7 @@ def test_parts_are_counted(value: object, parts: int) -> None:
     encoded = encode_value(value)
     assert check_parts(encoded, parts) == parts
     if parts > 1:
-        with pytest.raises(Integrity, match=f"more than {parts - 1} parts"):
+        with pytest.raises(IntegrityError, match=f"more than {parts - 1} parts"):
             check_parts(encoded, parts - 1)
 
 
@@ -178,7 +178,7 @@ def test_parts_are_counted(value: object, parts: int) -> None:
     "data", [b"\xc1", b"\xd9\xff", b"\xc7\x05\x02ab", b"\xdb\xff\xff\xff\xffx"]
 )
 def test_what_is_no_encoding_is_not_counted(data: bytes) -> None:
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         check_parts(data, 10)
 
 
@@ -186,7 +186,7 @@ def forged(monkeypatch: pytest.MonkeyPatch, encoded: Callable[[int], bytes], cou
     """Return a bundle of states whose infos have what is encoded as a value each."""
     repo = Repository.init(":memory:")
     with monkeypatch.context() as patch, repo.recorder("main") as recorder:
-        patch.setattr(packing, "encode_value", lambda value: encoded(value[0]))
+        patch.setattr(row_encoder, "encode_value", lambda value: encoded(value[0]))
         for row in range(count):
             recorder.append(1.0, info={"value": [row]})
         recorder.flush()
@@ -217,9 +217,9 @@ def test_a_bundle_of_values_that_are_not_canonical_is_refused(
 ) -> None:
     values = {700: b"\x82\x01\xc0\x00\xc0"}
     data = forged(monkeypatch, lambda row: values.get(row, b"\x80"), 1000)
-    with pytest.raises(Integrity, match="canonical"):
+    with pytest.raises(IntegrityError, match="canonical"):
         verify(io.BytesIO(data).read)
-    with pytest.raises(Integrity, match="canonical"):
+    with pytest.raises(IntegrityError, match="canonical"):
         Repository.init(":memory:").import_bundle(io.BytesIO(data))
 
 

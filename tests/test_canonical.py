@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from simgit import Integrity, InvalidInput
-from simgit.canonical import MAX_DEPTH, check_parts, check_value
-from simgit.codec import encode_value, unpack_value
+from simgit import IntegrityError, InvalidInput
+from simgit.objects.canonical import MAX_DEPTH, check_parts, check_value
+from simgit.objects.codec import encode_value, unpack_value
 
 KEYS = st.one_of(st.text(max_size=3), st.binary(max_size=2), st.integers(-(1 << 63), (1 << 64) - 1))
 LEAVES = st.one_of(
@@ -36,14 +36,14 @@ def is_canonical(data: bytes) -> bool:
     """Return whether the value that bytes hold has just these bytes; by making it."""
     try:
         return encode_value(unpack_value(data)) == data
-    except (Integrity, InvalidInput):
+    except (IntegrityError, InvalidInput):
         return False
 
 
 def passes(data: bytes) -> bool:
     try:
         check_value(data)
-    except Integrity:
+    except IntegrityError:
         return False
     return True
 
@@ -99,7 +99,7 @@ def test_the_depth_is_that_of_containers(wrap: Callable[[bytes], bytes], inner: 
         data = wrap(data)
     check_value(data)
     assert is_canonical(data)
-    with pytest.raises(Integrity, match="deeper"):
+    with pytest.raises(IntegrityError, match="deeper"):
         check_value(wrap(data))
 
 
@@ -108,5 +108,5 @@ def test_a_timestamp_is_a_part_and_no_value(size: int) -> None:
     data = msgpack.packb(msgpack.ExtType(127, bytes(size)))
     data = data[: -size - 1] + b"\xff" + bytes(size)
     assert check_parts(data, 10) == 1
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         check_value(data)

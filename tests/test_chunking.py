@@ -11,8 +11,8 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgit import chunking
-from simgit.chunking import split
+from simgit.objects import chunking
+from simgit.objects.chunking import split
 
 VECTOR = [40178, 29539, 42853, 20269, 42434, 38221]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit import AlreadyExists, Integrity, NotFound, Repository
+from simgit import AlreadyExists, IntegrityError, NotFound, Repository
 from simgit.storage import datafile
 from simgit.storage.lmdb import files
 from simgit.testing.failpoints import ENDED, traced
@@ -215,12 +215,12 @@ def test_a_torn_copy_is_refused_and_the_error_names_clone(source: Path, tmp_path
     data = tmp_path / "copy" / ".simgit" / "data.mdb"
     whole = data.read_bytes()
     data.write_bytes(whole[: len(whole) // 2] + bytes(8192) + whole[len(whole) // 2 + 8192 :])
-    with pytest.raises(Integrity, match="'simgit clone'"):
+    with pytest.raises(IntegrityError, match="'simgit clone'"):
         Repository.open(tmp_path / "copy")
 
 
 def test_a_truncated_file_is_said_to_be_truncated(source: Path) -> None:
     data = source / ".simgit" / "data.mdb"
     os.truncate(data, data.stat().st_size - 8192)
-    with pytest.raises(Integrity, match="truncated"):
+    with pytest.raises(IntegrityError, match="truncated"):
         Repository.open(source)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit.clusters import recorded
+from simgit.analysis.recorded_clusters import recorded
 from simgit.errors import InvalidInput
-from simgit.gym.simkube import SimKubeEnv
-from simgit.kube.generate import generate
-from simgit.kube.trace_files import write_trace_file
-from simgit.kube.trace_format import canonical_bytes, dump_trace
+from simgit.gym.envs.simkube import SimKubeEnv
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.files import write_trace_file
+from simgit.kube.trace.format import canonical_bytes, dump_trace
 from simgit.repository import Repository
 
 

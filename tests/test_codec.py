@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from simgit import Integrity, InvalidInput, Repository
-from simgit.codec import decode_value, encode_value
+from simgit import IntegrityError, InvalidInput, Repository
+from simgit.objects.codec import decode_value, encode_value
 from simgit.testing.reference import value_bytes
 
 QUIET = struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000001))[0]
@@ -290,7 +290,7 @@ def test_keys_are_ordered_by_their_encodings_whatever_order_they_come_in() -> No
     ],
 )
 def test_bytes_that_are_not_the_canonical_encoding_are_refused(encoded: bytes) -> None:
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         decode_value(encoded)
 
 

@@ -10,10 +10,10 @@ from itertools import islice
 import pytest
 
 from simgit import Oid, Repository
-from simgit.refrecords import moved
-from simgit.revision import Resolved
-from simgit.segment.header import Location
-from simgit.writing import prepare, store
+from simgit.odb.location import Location
+from simgit.recording.states import prepare, store
+from simgit.refs.records import moved
+from simgit.refs.revision import Resolved
 
 DEPTH = 10_000
 

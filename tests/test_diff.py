@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgit.diff import diff_configs, diff_states, diff_values
-from simgit.objects import Blob, Entry, Tree
-from simgit.odb import ObjectDatabase
-from simgit.rundiff import diff_runs
-from simgit.segment.header import Location
-from simgit.segment.tips import Tip
+from simgit.history.diff.runs import diff_runs
+from simgit.history.diff.values import diff_configs, diff_states, diff_values
+from simgit.objects.kinds import Blob, Entry, Tree
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.append import Tip
 from simgit.testing.builders import memory_database, record, record_cartpole
 
 values = st.recursive(
@@ -195,7 +195,7 @@ def test_a_diff_without_counts_stops_at_the_first_difference(odb: ObjectDatabase
 
 
 def _rows(odb: ObjectDatabase, tip: Tip) -> list[Any]:
-    from simgit.stretch import Stretch
+    from simgit.history.step_range import StepRange
 
     with odb.read() as txn:
-        return list(Stretch(odb, tip.place, 3000, 8000).rows(txn))
+        return list(StepRange(odb, tip.place, 3000, 8000).rows(txn))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.fsck import FsckReport
+from simgit.maintenance.fsck import FsckReport
 from simgit.storage.base import TABLES
 from simgit.storage.lmdb import LmdbStorage
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from simgit import NotFound, Oid, Repository
-from simgit.failpoints import set_hook
-from simgit.maintenance.plan import DAY
+from simgit.maintenance.gc.plan import DAY
+from simgit.storage.failpoints import set_hook
 
 
 def fill(repo: Repository) -> Oid:

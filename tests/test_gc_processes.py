@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.maintenance.plan import DAY
+from simgit.maintenance.gc.plan import DAY
 from simgit.testing.failpoints import arm, disarm, traced
 
 WRITER = """
@@ -126,12 +126,12 @@ def test_the_points_at_which_gc_is_killed_are_passed(tmp_path: Path) -> None:
 def test_a_write_between_two_slices_makes_gc_decide_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simgit.maintenance.sweep.SLICE", 0.0)
+    monkeypatch.setattr("simgit.maintenance.gc.sweep.SLICE", 0.0)
     with Repository.init(tmp_path) as repo, Repository.open(tmp_path) as other:
         fill(repo)
         tip = repo.delete_run("gone", force=True)
         assert tip is not None
-        from simgit.maintenance import sweep
+        from simgit.maintenance.gc import sweep
 
         def back(name: str) -> None:
             if name == "gc.slice" and "back" not in other.run_names():

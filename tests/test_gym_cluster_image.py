@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import simgit  # noqa: F401  # its environments are known once it is imported
-from simgit.errors import Cluster
-from simgit.gym.cluster_image import cluster_image
+from simgit.errors import ClusterError
+from simgit.gym.envs.cluster_image import cluster_image
 from simgit.kube.embedded import virtual_nodes
-from simgit.kube.generate import generate
 from simgit.kube.simulation import simulate
-from simgit.kube.trace_edit import set_requests, workload
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.edit import set_requests, workload
 from simgit.plot.bins import NodeBox, PodBox, node_bins
 from simgit.plot.letters import text_mask, text_width
 
@@ -79,7 +79,7 @@ def test_a_cluster_that_was_not_seen_is_said_to_be_so() -> None:
     env = gymnasium.make(
         "simgit:simgit/SimKube-v0", render_mode="rgb_array", faults=faults
     ).unwrapped
-    with pytest.raises(Cluster, match="no observation"):
+    with pytest.raises(ClusterError, match="no observation"):
         env.reset(seed=1)
     unseen = env.render()
     assert isinstance(unseen, np.ndarray) and area(unseen, READY) == area(unseen, WAITING) == 0

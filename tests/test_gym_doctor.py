@@ -11,7 +11,7 @@ import gymnasium as gym
 import pytest
 
 from simgit import InvalidInput, NotFound
-from simgit.gym.doctor import examine
+from simgit.gym.tools.doctor import examine
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit import InvalidInput, Repository
-from simgit.codec import encode_value, unpack_value
 from simgit.gym import drivers
 from simgit.gym.drivers.plain import Encoder, NotPlain, decode
+from simgit.objects.codec import encode_value, unpack_value
 
 WRAPPERS = "gymnasium.wrappers:"
 RECIPES: list[dict[str, Any]] = [
@@ -328,7 +328,7 @@ def test_registered_engines_are_asked_first(cart: Any, monkeypatch: Any) -> None
         def accepts(self, core: Any) -> bool:
             return type(core).__name__ == "CartPoleEnv"
 
-    monkeypatch.setattr("simgit.gym.drivers.ladder._registered", [])
+    monkeypatch.setattr("simgit.gym.drivers.choose._registered", [])
     drivers.register(Mine())
     assert drivers.select(cart).name == "mine"
 

@@ -11,7 +11,7 @@ import pytest
 
 from simgit import Divergence, InvalidInput, Repository
 from simgit.gym import Recorder
-from simgit.gym.film import Film, picture
+from simgit.gym.tools.film import Film, picture
 
 
 @pytest.fixture(autouse=True)

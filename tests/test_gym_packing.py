@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgit import Integrity, Repository
+from simgit import IntegrityError, Repository
 from simgit.gym import drivers
-from simgit.gym.doctor import stored_bytes
-from simgit.gym.drivers import pack, twisters, unpack
-from simgit.gym.drivers.packing import APART, padded, unpadded
+from simgit.gym.drivers import mersenne_twister, pack, unpack
+from simgit.gym.drivers.stored_form import APART, padded, unpadded
+from simgit.gym.tools.doctor import stored_bytes
 
 large = st.sampled_from([
     np.arange(APART, dtype=np.float64), bytes(APART), np.zeros((APART, 2), np.uint8),
@@ -62,7 +62,7 @@ def test_padded_bytes_come_back_and_cut_ones_are_refused(data: bytes) -> None:
     body = padded(data)
     assert unpadded(body) == data and len(body) % 128 == 0
     if data:
-        with pytest.raises(Integrity, match="cut short"):
+        with pytest.raises(IntegrityError, match="cut short"):
             unpadded(body[: 7 + len(data)])
 
 
@@ -83,16 +83,18 @@ def test_a_twister_comes_back_whatever_was_drawn(drawn: list[int], seed: int, by
     for count in drawn:
         bits.random_raw(count)
         data = by + text(bits) + b"\0between " + text(bits) + b"\0"
-        rest, found = twisters.take_out(data, known)
+        rest, found = mersenne_twister.take_out(data, known)
         assert len(rest) < 40 and len(found) == 2
-        assert twisters.put_back(rest, found) == data
+        assert mersenne_twister.put_back(rest, found) == data
         firsts.add(found[0]["words"].tobytes())
     assert len(firsts) == 1
 
 
 def test_another_seed_is_another_first_twister() -> None:
-    known: list[twisters.Twister] = []
-    one, other = (twisters.take_out(text(np.random.MT19937(i)), known)[1][0] for i in (1, 2))
+    known: list[mersenne_twister.Twister] = []
+    one, other = (
+        mersenne_twister.take_out(text(np.random.MT19937(i)), known)[1][0] for i in (1, 2)
+    )
     assert not np.array_equal(one["words"], other["words"])
     assert one["at"].tolist() == other["at"].tolist() == [0, 0, 623]
 
@@ -104,7 +106,7 @@ def test_another_seed_is_another_first_twister() -> None:
 ])  # fmt: skip
 def test_what_is_no_twister_stays_where_it_is(change: Any) -> None:
     data = " ".join(change(text(np.random.MT19937(1)).decode().split())).encode()
-    assert twisters.take_out(b"=" + data + b"=", []) == (b"=" + data + b"=", [])
+    assert mersenne_twister.take_out(b"=" + data + b"=", []) == (b"=" + data + b"=", [])
 
 
 def test_a_snapshot_of_atari_takes_some_hundred_bytes(tmp_path: Path) -> None:

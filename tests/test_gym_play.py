@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from simgit import InvalidInput, NotFound, Repository
 from simgit.gym import Recorder, verify
-from simgit.gym.play import LEFT, RIGHT, controls, play
+from simgit.gym.tools.play import LEFT, RIGHT, controls, play
 
 ESCAPE = 27
 KEYS = {"a": 0, "d": 2}

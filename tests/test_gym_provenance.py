@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from simgit.gym import provenance
-from simgit.gym.masking import MASK, mask_arguments, mask_text
-from simgit.gym.provenance import Provenance, code_of, versions
+from simgit.gym.spec import provenance
+from simgit.gym.spec.masking import MASK, mask_arguments, mask_text
+from simgit.gym.spec.provenance import Provenance, code_of, versions
 
 SECRETS = [
     "password=hunter2",
@@ -138,7 +138,7 @@ def test_the_versions_of_what_is_loaded_are_kept() -> None:
 
 def test_the_threads_of_torch_are_kept_if_it_is_loaded() -> None:
     program = (
-        "from simgit.gym.provenance import Provenance, torch_threads\n"
+        "from simgit.gym.spec.provenance import Provenance, torch_threads\n"
         "assert 'threads' not in Provenance.collect().facts\n"
         "import sys; assert 'torch' not in sys.modules\n"
         "import torch; torch.set_num_threads(1)\n"

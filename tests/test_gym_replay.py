@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 import simgit
 from simgit.gym import Recorder
-from simgit.gym.replay import ReplayEnv
+from simgit.gym.envs.replay import ReplayEnv
 
 CHECKED = [
     "ignore:.*Box observation space m..imum value is.*infinity",

@@ -23,9 +23,9 @@ from simgit.gym import (
     step_batch,
     verify,
 )
-from simgit.gym.past import Past
-from simgit.gym.verdicts import BY_REPLAY, DIVERGES, EXACT
-from simgit.gym.verify import judge, note
+from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT
+from simgit.gym.restoring.verify import judge, note
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def never(step: int) -> bool:
 
 def goes_on(env: Any, repo: Repository, run: str, step: int) -> bool:
     """Whether a restored environment gives the recorded states that follow a step."""
-    from simgit.gym.reexecute import Reexecution
+    from simgit.gym.restoring.reexecute import Reexecution
 
     states = repo.trajectory(run)[step + 1 :]
     Reexecution(env).lead(states)
@@ -112,9 +112,9 @@ class Slow(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def drivers_plan(step: int, start: int) -> Any:
-    from simgit.gym import Plan
+    from simgit.gym import RestorePlan
 
-    return Plan(step, "snapshot", start, driver="generic")
+    return RestorePlan(step, "snapshot", start, driver="generic")
 
 
 def test_without_snapshots_all_is_executed_again(repo: Repository) -> None:

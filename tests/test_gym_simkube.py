@@ -15,14 +15,14 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgit.errors import Cluster, InvalidInput, NotFound
+from simgit.errors import ClusterError, InvalidInput, NotFound
 from simgit.gym.drivers import select
-from simgit.gym.simkube import SimKubeEnv
-from simgit.kube.generate import SCENARIOS, generate
-from simgit.kube.observe import VECTORS
-from simgit.kube.reward import REWARDS
-from simgit.kube.trace_edit import set_replicas, set_requests, workload
-from simgit.kube.trace_files import write_trace_file
+from simgit.gym.envs.simkube import SimKubeEnv
+from simgit.kube.task.reward import REWARDS
+from simgit.kube.task.scenarios import SCENARIOS, generate
+from simgit.kube.task.vectors import VECTORS
+from simgit.kube.trace.edit import set_replicas, set_requests, workload
+from simgit.kube.trace.files import write_trace_file
 
 ID = "simgit:simgit/SimKube-v0"
 WEB = workload("web")
@@ -42,8 +42,11 @@ def test_gymnasiums_checker_is_content_with_every_scenario(name: str) -> None:
     "lines",
     ["import gymnasium", "import simgit, gymnasium", "import gymnasium, simgit"],
 )
-def test_the_id_is_known_whatever_was_imported_first(lines: str) -> None:
-    code = f"{lines}; print(gymnasium.make('{ID}').unwrapped.task.target)"
+@pytest.mark.parametrize("package", ["simgit.gym", "simgit"])
+def test_the_id_is_known_whatever_was_imported_first(lines: str, package: str) -> None:
+    if package == "simgit" and lines == "import simgit, gymnasium":
+        lines += "; import simgit.gym"  # nothing that is imported later tells simgit
+    code = f"{lines}; print(gymnasium.make('{package}:simgit/SimKube-v0').unwrapped.task.target)"
     run = [sys.executable, "-c", code]
     assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "3\n"
 
@@ -134,7 +137,7 @@ def test_a_goal_that_nobody_saw_is_none() -> None:
 
 def test_a_cluster_that_never_answers_is_an_error_at_reset() -> None:
     env = SimKubeEnv("cpu-slight", faults={"timeouts": 1.0})
-    with pytest.raises(Cluster, match=r"no observation in 100 tries: .* timed out"):
+    with pytest.raises(ClusterError, match=r"no observation in 100 tries: .* timed out"):
         env.reset()
 
 

@@ -7,11 +7,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from simgit.clusters import recorded
+from simgit.analysis.recorded_clusters import recorded
 from simgit.gym import Recorder, restore
-from simgit.gym.vector import VectorRecorder
-from simgit.kube.generate import generate
-from simgit.kube.trace_files import write_trace_file
+from simgit.gym.recording.vector import VectorRecorder
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.files import write_trace_file
 from simgit.repository import Repository
 
 ID = "simgit:simgit/SimKube-v0"

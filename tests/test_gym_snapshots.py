@@ -13,14 +13,23 @@ import pytest
 from simgit import Repository
 from simgit.gym import Recorder
 from simgit.gym.drivers import layers, select
-from simgit.gym.schedule import COMPARING, KEPT, NEAR, NEVER, SAMPLES, SHARE, STORING, Schedule
-from simgit.gym.snapshots import Snapshots
-from simgit.gym.spec import make
+from simgit.gym.recording.snapshot_schedule import (
+    COMPARING,
+    KEPT,
+    NEAR,
+    NEVER,
+    SAMPLES,
+    SHARE,
+    STORING,
+    SnapshotSchedule,
+)
+from simgit.gym.recording.snapshots import Snapshots
+from simgit.gym.spec.spec import make
 
 
-def timed(step: float, snapshot: float, every: int | None = None) -> Schedule:
+def timed(step: float, snapshot: float, every: int | None = None) -> SnapshotSchedule:
     """Return a schedule after its first steps and snapshots took so many seconds."""
-    schedule = Schedule(every)
+    schedule = SnapshotSchedule(every)
     for _ in range(SAMPLES):
         schedule.stepped(step)
     schedule.took(0, 50 * snapshot)
@@ -40,7 +49,7 @@ def test_snapshots_cost_their_share_and_no_more(step: float, snapshot: float) ->
 
 
 def test_of_snapshots_in_pairs_there_are_half_as_many() -> None:
-    schedule, pairs = Schedule(None), Schedule(None)
+    schedule, pairs = SnapshotSchedule(None), SnapshotSchedule(None)
     pairs.together = 2
     for each in (schedule, pairs):
         for _ in range(SAMPLES):
@@ -51,7 +60,7 @@ def test_of_snapshots_in_pairs_there_are_half_as_many() -> None:
 
 
 def test_every_step_is_timed_at_first_and_then_none_until_a_snapshot_is_due() -> None:
-    schedule = Schedule(None)
+    schedule = SnapshotSchedule(None)
     schedule.took(0, 1e-4)
     for count in range(1, SAMPLES):
         schedule.stepped(1e-5)
@@ -117,7 +126,7 @@ def taken(choice: Any, episodes: list[int], every: int = 10, **triggers: Any) ->
     triggers = {"episode_trigger": None, "step_trigger": None, **triggers}
     snapshots = Snapshots(choice, **triggers)
     if not any(triggers.values()):
-        snapshots._schedule = Schedule(every)
+        snapshots._schedule = SnapshotSchedule(every)
     snapshots.start(-1, lambda facts: None)
     for number, length in enumerate(episodes, 1):
         snapshots.before_reset(None, target.count, number, target)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from simgit.codec import decode_value, encode_value
 from simgit.errors import InvalidInput
-from simgit.gym.spaces import decode, encode
+from simgit.gym.spec.spaces import decode, encode
+from simgit.objects.codec import decode_value, encode_value
 
 INTEGERS = st.sampled_from([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16])
 

@@ -12,9 +12,9 @@ from gymnasium import wrappers
 from gymnasium.utils import EzPickle
 
 from simgit import InvalidInput, NotFound, Repository
-from simgit.codec import decode_value, encode_value
 from simgit.gym import Recorder
-from simgit.gym.spec import compare_spaces, describe, describe_spaces, layers, make
+from simgit.gym.spec.spec import compare_spaces, describe, describe_spaces, layers, make
+from simgit.objects.codec import decode_value, encode_value
 
 
 def cartpole(**kwargs: Any) -> Any:
@@ -224,7 +224,7 @@ HOSTILE = [
         [
             {
                 "name": "Recorder",
-                "entry_point": "simgit.gym.recorder:Recorder",
+                "entry_point": "simgit.gym.recording.recorder:Recorder",
                 "kwargs": {"repo": "TARGET"},
             }
         ],

@@ -14,8 +14,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from simgit import InvalidInput, Repository, Unverified
 from simgit.gym import Recorder, VectorRecorder
-from simgit.gym.spec import describe
-from simgit.gym.specdiff import spec_difference
+from simgit.gym.spec.diff import spec_difference
+from simgit.gym.spec.spec import describe
 
 PLAIN: dict[str, Any] = {"provenance": False, "self_check": False, "snapshots": None}
 

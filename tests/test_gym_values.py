@@ -10,8 +10,8 @@ import torch
 from gymnasium import spaces
 
 from simgit.errors import InvalidInput
-from simgit.freeze import freeze
-from simgit.gym.values import cast_for, keeper, plain_info, thaw
+from simgit.gym.spec.values import cast_for, keeper, plain_info, thaw
+from simgit.objects.coerce import freeze
 
 DISCRETE = spaces.Discrete(3)
 

@@ -15,9 +15,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from gymnasium.wrappers import vector as vector_wrappers
 
 from simgit import Conflict, InvalidInput, Repository
-from simgit.errors import Storage
+from simgit.errors import StorageError
 from simgit.gym import Recorder, VectorRecorder
-from simgit.gym.spec import make
+from simgit.gym.spec.spec import make
 
 LANES = 3
 
@@ -382,9 +382,9 @@ def test_what_could_not_be_stored_of_lanes_is_kept(repo: Repository) -> None:
     )
     env.reset(seed=1)
     with repo.odb.write():  # nobody else may write
-        with pytest.raises(Storage):
+        with pytest.raises(StorageError):
             env.step(np.zeros(3, int))
-        with pytest.raises(Storage):
+        with pytest.raises(StorageError):
             env.close()
     env.step(np.zeros(3, int))
     env.close()

@@ -11,7 +11,7 @@ import pytest
 
 from simgit import InvalidInput, Repository
 from simgit.gym import Recorder, restore, step_batch, verify, what_if
-from simgit.gym.whatif import interval
+from simgit.gym.tools.whatif import interval
 
 
 def record(repo: Repository, name: str = "CartPole-v1", every: int = 10) -> None:

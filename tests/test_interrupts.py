@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from simgit import Repository
-from simgit.failpoints import set_hook
-from simgit.interrupts import interrupts_held_back
+from simgit.storage.failpoints import set_hook
+from simgit.storage.interrupts import interrupts_held_back
 from simgit.storage.lmdb.environment import Environment
 
 STATES = 15

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from simgit import Repository
-from simgit.segment.states import StateStore
+from simgit.odb.segments.state_store import StateStore
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from simgit import Repository, notebook
+from simgit import Repository
+from simgit.plot import notebook
 
 
 def decoded(data: bytes) -> np.ndarray:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Conflict, InvalidInput, NotFound, Repository, Storage
-from simgit.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journal, shortened
-from simgit.oplog import Change, Operation
-from simgit.refrecords import TagRef
-from simgit.writers import this_writer
+from simgit import Conflict, InvalidInput, NotFound, Repository, StorageError
+from simgit.refs.oplog.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journal, shortened
+from simgit.refs.oplog.log import KeyChange, Operation
+from simgit.refs.records import TagRef
+from simgit.storage.process import this_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -378,7 +378,9 @@ def test_every_operation_can_be_looked_at_and_restored(repo: Repository) -> None
 def test_the_past_cannot_be_written(repo: Repository) -> None:
     past = repo.at_operation(1)
     assert past.read_only
-    with pytest.raises(Storage, match="cannot write: the repository is shown as of operation 1"):
+    with pytest.raises(
+        StorageError, match="cannot write: the repository is shown as of operation 1"
+    ):
         past.commit(1)
     assert past.resolve("main") == repo.resolve("main@0")
     assert [line.oid for line in past.log()] == [repo.resolve("main@0")]
@@ -407,9 +409,9 @@ def test_what_cannot_be_written_leaves_the_files_alone(tmp_path: Path) -> None:
         repo.checkout("main~1")
         repo.checkout("main")
         for other in (Repository.open(tmp_path, read_only=True), repo.at_operation("@")):
-            with pytest.raises(Storage):
+            with pytest.raises(StorageError):
                 other.undo()
-            with pytest.raises(Storage):
+            with pytest.raises(StorageError):
                 other.checkout("main~1")
             assert (tmp_path / "file").read_bytes() == b"two"
 
@@ -667,7 +669,7 @@ def test_operations_say_who_did_what_when(repo: Repository) -> None:
     assert change.new is not None
     assert change.new["oid"] == repo.resolve("main@0")
     assert Operation.decode(operation.number, operation.encode()) == operation
-    assert Change.decode(change.encode()) == change
+    assert KeyChange.decode(change.encode()) == change
 
 
 def test_long_arguments_are_shortened() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simgit import InvalidInput, Repository
-from simgit.pictures import by_seed, curves, draw_tree, learning_curves, tree
+from simgit.analysis import by_seed, curves, draw_tree, learning_curves, tree
 from simgit.plot import Band, Curve
 
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from simgit import InvalidInput, NotFound, Repository, agents
+from simgit.analysis import draw_policy, draw_values, thoughts
 from simgit.cli import cli
 from simgit.gym import Recorder
-from simgit.kube.actions import ACTIONS
-from simgit.pictures import draw_policy, draw_values, thoughts
+from simgit.kube.task.actions import ACTIONS
 
 NAMES = list(ACTIONS.names())
 

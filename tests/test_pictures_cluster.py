@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from simgit import InvalidInput, Repository
+from simgit.analysis import loop_usage, pod_steps, pods, trace_usage
 from simgit.gym import Recorder
-from simgit.kube.actions import ACTIONS, act
 from simgit.kube.embedded import virtual_nodes
-from simgit.kube.generate import generate
-from simgit.kube.observe import at_goal
+from simgit.kube.observation import at_goal
 from simgit.kube.simulation import DEFAULT, simulate
-from simgit.kube.trace import Trace
-from simgit.kube.trace_edit import set_requests, workload
-from simgit.pictures import loop_usage, pod_steps, pods, trace_usage
+from simgit.kube.task.actions import ACTIONS, act
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.edit import set_requests, workload
+from simgit.kube.trace.model import Trace
 from simgit.plot import occupancy
 
 WEB = workload("web")

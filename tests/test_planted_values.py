@@ -1,4 +1,4 @@
-"""Values that no writer writes, each in its right form: an ``Integrity`` error, or no harm."""
+"""Values that no writer writes, each in its right form: an ``IntegrityError`` error, or no harm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simgit import Integrity, Repository, SimgitError
+from simgit import IntegrityError, Repository, SimgitError
 from simgit.storage.base import WriteTxn
 
 Plant = Callable[[WriteTxn], None]
@@ -77,6 +77,6 @@ def test_what_is_planted_is_damage(repo: Repository, plant: Plant, seen_by: set[
         with suppress(SimgitError):
             try:
                 read(repo)
-            except Integrity:
+            except IntegrityError:
                 seen.add(name)
     assert seen_by <= seen

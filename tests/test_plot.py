@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit import plot
-from simgit.errors import InvalidInput, NotFound, Storage
+from simgit.errors import InvalidInput, NotFound, StorageError
 from simgit.plot.curves import own_part, t_quantile
 from simgit.plot.drawing import PALETTE
 from simgit.plot.text import BLOCKS
@@ -222,7 +222,7 @@ def test_a_picture_that_cannot_be_saved_says_why(tmp_path: Path) -> None:
     drawing = plot.run_tree([plot.Branch("main", 0, 1)])
     with pytest.raises(InvalidInput, match=r"'a.jpg' is no picture"):
         drawing.save(tmp_path / "a.jpg")
-    with pytest.raises(Storage, match="no such file or directory"):
+    with pytest.raises(StorageError, match="no such file or directory"):
         drawing.save(tmp_path / "gone" / "a.png")
 
 
@@ -237,7 +237,7 @@ def test_the_users_own_style_is_left_alone() -> None:
 def test_text_needs_no_matplotlib_and_a_picture_says_what_is_missing() -> None:
     code = """
 import sys
-import simgit.plot as plot, simgit.pictures
+import simgit.plot as plot, simgit.analysis
 print(plot.sparkline([1, 2, 3]))
 assert "matplotlib" not in sys.modules
 sys.modules["matplotlib"] = None

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput
-from simgit.predicate import Predicate, where
+from simgit.history.trajectory import Trajectory
+from simgit.history.where import Predicate, where
 from simgit.testing.builders import memory_database, record
-from simgit.trajectory import Trajectory
 
 
 def build() -> Trajectory:

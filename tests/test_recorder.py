@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Conflict, InvalidInput, Repository, Storage
-from simgit.arrays import encode_array, to_array
-from simgit.refs import Refs
+from simgit import Conflict, InvalidInput, Repository, StorageError
+from simgit.objects.arrays import encode_array, to_array
+from simgit.refs.refs import Refs
 from simgit.storage.memory import MemoryStorage
 from simgit.testing.reference import array_bytes
 
@@ -393,7 +393,7 @@ class Faulty(MemoryStorage):
 
     def write(self) -> Any:
         if self.failing:
-            raise Storage("no space left")
+            raise StorageError("no space left")
         return super().write()
 
 
@@ -409,12 +409,12 @@ def test_a_flush_that_failed_is_tried_again(background: bool) -> None:
             rec.append(i)
             if background:
                 rec._writer._queue.join()
-        except Storage:
+        except StorageError:
             failures += 1
     assert failures
-    with pytest.raises(Storage):
+    with pytest.raises(StorageError):
         rec.flush()
-    with pytest.raises(Storage):
+    with pytest.raises(StorageError):
         rec.close()
     storage.failing = False
     rec.append(10)
@@ -429,12 +429,12 @@ def failed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> Any:
     rec.flush()
 
     def fail(*args: Any) -> None:
-        raise Storage("pulled out")
+        raise StorageError("pulled out")
 
     with monkeypatch.context() as patch:
         patch.setattr(Refs, "update_run", fail)
         rec.append(2)
-        with pytest.raises(Storage):
+        with pytest.raises(StorageError):
             rec.flush()
     return rec
 

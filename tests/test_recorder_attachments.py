@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simgit import Conflict, InvalidInput, Repository
-from simgit.failpoints import set_hook
+from simgit.storage.failpoints import set_hook
 from simgit.testing.failpoints import ENDED, arm, disarm, traced
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository
-from simgit.refnames import check_name, fold
-from simgit.writers import is_alive, this_writer
+from simgit.refs.names import check_name, fold
+from simgit.storage.process import is_alive, this_writer
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Integrity, Oid, Repository
-from simgit.segment.lines import NOWHERE, Line, encode_line, line_key, read_line
+from simgit import IntegrityError, Oid, Repository
+from simgit.odb.segments.lines import NOWHERE, Line, encode_line, line_key, read_line
 
 HOW = ["flipped", "short", "missing"]
 
@@ -109,7 +109,7 @@ def test_a_line_that_does_not_follow_from_its_parents_is_derived_again(
     merge = next(line for line in before.values() if len(line.parents) == 4)
     with repo.odb.storage.write() as txn:
         txn.put("lines", line_key(merge.id), encode_line(WRONG[what](merge)))
-    with suppress(Integrity):  # not for ever, and not something else
+    with suppress(IntegrityError):  # not for ever, and not something else
         assert repo.state("c@0").oid == repo.state("main@0").oid
     assert not repo.fsck().is_clean
     assert repo.repair().report.is_clean

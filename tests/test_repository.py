@@ -12,12 +12,12 @@ import pytest
 from simgit import (
     AlreadyExists,
     Conflict,
-    Format,
-    Integrity,
+    FormatError,
+    IntegrityError,
     InvalidInput,
     NotFound,
     Repository,
-    Storage,
+    StorageError,
 )
 
 
@@ -44,7 +44,9 @@ def test_a_repository_is_made_opened_and_found(tmp_path: Path) -> None:
             Repository.open(path)
 
 
-@pytest.mark.parametrize(("text", "error"), [("99\n", Format), ("x\n", Integrity), ("", Integrity)])
+@pytest.mark.parametrize(
+    ("text", "error"), [("99\n", FormatError), ("x\n", IntegrityError), ("", IntegrityError)]
+)
 def test_a_format_that_is_newer_or_unreadable_is_refused(
     tmp_path: Path, text: str, error: type[Exception]
 ) -> None:
@@ -58,7 +60,7 @@ def test_a_closed_repository_is_not_used(tmp_path: Path) -> None:
     repo = Repository.init(tmp_path)
     repo.close()
     repo.close()
-    with pytest.raises(Storage):
+    with pytest.raises(StorageError):
         repo.commit(1)
 
 
@@ -68,7 +70,7 @@ def test_one_that_is_opened_read_only_reads_only(tmp_path: Path) -> None:
     with Repository.open(tmp_path, read_only=True) as repo:
         assert repo.read_only
         assert repo.state().observation == 1
-        with pytest.raises(Storage):
+        with pytest.raises(StorageError):
             repo.commit(2)
 
 

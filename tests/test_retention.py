@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simgit import InvalidInput, Repository
-from simgit.maintenance.retention import Rule, parse_rules
+from simgit.maintenance.gc.retention import Rule, parse_rules
 
 EPISODE = 10
 

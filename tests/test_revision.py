@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from simgit import InvalidInput, NotFound, Oid, Repository
-from simgit.revision import split_revision
+from simgit.refs.revision import split_revision
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Integrity, Repository
-from simgit.schema import Schema, exact_cast
+from simgit import IntegrityError, Repository
+from simgit.objects.schema import Schema, exact_cast
 
 
 def shown(schema: Schema) -> dict[str, str]:
@@ -226,5 +226,5 @@ def test_a_schema_is_decoded_as_it_was_and_a_wrong_one_is_refused() -> None:
         schema.fields + schema.fields[-1:],
         tuple(field for field in schema.fields if field[0] != ("observation",)),
     ):
-        with pytest.raises(Integrity):
+        with pytest.raises(IntegrityError):
             Schema.decode(Schema(wrong).payload)

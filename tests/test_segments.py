@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import Integrity, Repository
-from simgit.segment.batches import ABSENT
-from simgit.segment.frames import decode_group, encode_group, group_header, unstack
-from simgit.segment.header import Location
-from simgit.segment.index import Page, decode_page, encode_pages, sort_entries
-from simgit.segment.lines import Line, decode_line, encode_line, fork_point, new_line
-from simgit.segment.pack import (
+from simgit import IntegrityError, Repository
+from simgit.objects.columns import ABSENT
+from simgit.objects.compression import compress, decompress
+from simgit.objects.rows import split_row, unpack_row
+from simgit.odb.location import Location
+from simgit.odb.segments.array_codec import decode_group, encode_group, group_header, unstack
+from simgit.odb.segments.block import (
     choose_layout,
-    compress,
     decode_block,
     decode_layout,
-    decompress,
     encode_block,
     encode_layout,
 )
-from simgit.segment.rows import split_row, unpack_row
+from simgit.odb.segments.index_page import Page, decode_page, encode_pages, sort_entries
+from simgit.odb.segments.lines import Line, decode_line, encode_line, fork_point, new_line
+from simgit.recording.states import prepare
 from simgit.storage.memory import MemoryStorage
-from simgit.writing import prepare
 
 # --- blocks ------------------------------------------------------------------------------------
 
@@ -65,11 +64,11 @@ def test_a_frame_that_claims_another_size_is_not_inflated() -> None:
     frame = compress(bytes(1000))
     assert decompress(frame, 1000) == bytes(1000)
     for size in (0, 999, 1001, 1 << 40):
-        with pytest.raises(Integrity):
+        with pytest.raises(IntegrityError):
             decompress(frame, size)
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         decompress(frame + b"\0", 1000)
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         decompress(frame + frame, 1000)
 
 
@@ -218,9 +217,9 @@ def test_a_line_is_decoded_as_it_was(line: Line) -> None:
     data = encode_line(line)
     assert decode_line(line.id, data) == line
     for i in range(0, len(data), 3):
-        with pytest.raises(Integrity):
+        with pytest.raises(IntegrityError):
             decode_line(line.id, data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :])
-        with pytest.raises(Integrity):
+        with pytest.raises(IntegrityError):
             decode_line(line.id, data[:i])
 
 

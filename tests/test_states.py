@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from simgit import Oid, Repository
-from simgit.objects import NO_ORIGIN
-from simgit.segment.packing import hash_array
-from simgit.writing import prepare, store
+from simgit.objects.kinds import NO_ORIGIN
+from simgit.objects.row_encoder import hash_array
+from simgit.recording.states import prepare, store
 
 
 @pytest.fixture

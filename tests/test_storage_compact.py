@@ -157,7 +157,7 @@ def test_a_compaction_that_fails_says_why_and_leaves_the_store_open(tmp_path: Pa
     fill(storage)
     for point in ("compact.begun=raise", "compact.copied=raise", "copy.moved=raise"):
         arm(point)
-        with pytest.raises(errors.Storage, match="injected"):
+        with pytest.raises(errors.StorageError, match="injected"):
             storage.compact()
         disarm()
         with storage.write() as txn:

@@ -91,7 +91,11 @@ def test_size_is_that_of_the_data_file(store: LmdbStorage) -> None:
 
 def test_two_handles_share_the_file_and_close_one_by_one(store: LmdbStorage) -> None:
     other = LmdbStorage.open(store.path)
-    with pytest.raises(errors.Storage, match="write transaction"), store.write(), other.write():
+    with (
+        pytest.raises(errors.StorageError, match="write transaction"),
+        store.write(),
+        other.write(),
+    ):
         pass
     put(other, b"other", b"x")
     assert get(store, b"other") == b"x"
@@ -117,7 +121,7 @@ def test_a_handle_that_is_dropped_lets_go(store: LmdbStorage) -> None:
 def test_a_read_only_handle_refuses_to_write(store: LmdbStorage) -> None:
     store.close()
     reader = LmdbStorage.open(store.path, read_only=True)
-    with pytest.raises(errors.Storage, match="read-only"), reader.write():
+    with pytest.raises(errors.StorageError, match="read-only"), reader.write():
         pass
     writer = LmdbStorage.open(store.path)
     put(writer, b"new", b"x")
@@ -164,7 +168,7 @@ def test_a_network_file_system_is_refused_for_writing(
     for module in (files, store_module):
         monkeypatch.setattr(module, "network_file_system", lambda path: "nfs4")
     for attempt in (LmdbStorage.open, LmdbStorage.create):
-        with pytest.raises(errors.Storage, match="nfs4"):
+        with pytest.raises(errors.StorageError, match="nfs4"):
             attempt(store.path)
     reader = LmdbStorage.open(store.path, read_only=True)
     assert get(reader, b"k") == b"v"
@@ -180,14 +184,14 @@ def test_a_truncated_file_is_refused_before_it_is_mapped(store: LmdbStorage, len
     store.close()
     data = store.path / "data.mdb"
     os.truncate(data, length if length >= 0 else data.stat().st_size + length)
-    with pytest.raises(errors.Integrity):
+    with pytest.raises(errors.IntegrityError):
         LmdbStorage.open(store.path)
 
 
 def test_a_file_of_something_else_is_refused(store: LmdbStorage) -> None:
     store.close()
     (store.path / "data.mdb").write_bytes(os.urandom(50_000))
-    with pytest.raises(errors.Integrity):
+    with pytest.raises(errors.IntegrityError):
         LmdbStorage.open(store.path)
 
 
@@ -201,7 +205,7 @@ def test_a_whole_copy_opens_and_a_torn_one_is_refused(store: LmdbStorage, tmp_pa
         (tmp_path / name / "data.mdb").write_bytes(content)
     with LmdbStorage.open(tmp_path / "whole").read() as read:
         assert read.count("objects") == 2001
-    with pytest.raises(errors.Integrity, match="copied"):
+    with pytest.raises(errors.IntegrityError, match="copied"):
         LmdbStorage.open(tmp_path / "torn")
 
 
@@ -317,7 +321,7 @@ def test_a_transaction_of_the_parent_has_ended_in_the_child(store: LmdbStorage) 
 
         def work() -> bool:
             for call in (read.get, write.get):
-                with pytest.raises(errors.Storage, match="ended"):
+                with pytest.raises(errors.StorageError, match="ended"):
                     call("objects", b"k")
             return True
 
@@ -332,7 +336,7 @@ def test_a_full_map_rolls_back_and_is_enlarged(
     monkeypatch.setattr(files, "MAP_SIZE", 1 << 20)
     store = LmdbStorage.create(tmp_path / "small")
     big = bytes(1_500_000)
-    with pytest.raises(errors.Storage, match="enlarged"):
+    with pytest.raises(errors.StorageError, match="enlarged"):
         put(store, b"big", big)
     assert get(store, b"big") is None
     put(store, b"big", big)
@@ -367,7 +371,7 @@ def test_too_many_readers_are_a_clear_error(
 ) -> None:
     monkeypatch.setattr(files, "_MAX_READERS", 2)
     store = LmdbStorage.create(tmp_path / "few")
-    with store.read(), store.read(), pytest.raises(errors.Storage, match="too many"):
+    with store.read(), store.read(), pytest.raises(errors.StorageError, match="too many"):
         store.read().__enter__()
     with store.read():
         pass
@@ -377,7 +381,7 @@ def test_too_many_readers_are_a_clear_error(
 def test_closing_in_a_transaction_ends_it(store: LmdbStorage) -> None:
     with store.read() as txn:
         store.close()
-        with pytest.raises(errors.Storage):
+        with pytest.raises(errors.StorageError):
             txn.get("objects", b"k")
 
 

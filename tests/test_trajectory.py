@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.maintenance.consolidation import consolidate
-from simgit.odb import ObjectDatabase
-from simgit.segment.header import Location
-from simgit.segment.tips import Tip
+from simgit.history.trajectory import Trajectory
+from simgit.maintenance.compaction import consolidate
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.append import Tip
 from simgit.testing.builders import frames, memory_database, record, record_cartpole
-from simgit.trajectory import Trajectory
 
 
 def whole(odb: ObjectDatabase, tip: Tip, **more: Any) -> Trajectory:
@@ -340,4 +340,4 @@ def test_the_summary_names_fields_episodes_and_the_return(odb: ObjectDatabase) -
 def test_the_summary_of_a_closed_store_does_not_raise(odb: ObjectDatabase) -> None:
     trajectory = whole(odb, record(odb, [reset()]))
     odb.storage.close()
-    assert "1 states" in repr(trajectory)
+    assert "1 state" in repr(trajectory)

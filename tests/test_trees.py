@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from simgit.errors import InvalidInput
-from simgit.objects import Tree
-from simgit.odb import ObjectDatabase
+from simgit.objects.kinds import Tree
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.trees import load_data, load_tree, store_data, walk
 from simgit.storage.memory import MemoryStorage
-from simgit.trees import load_data, load_tree, store_data, walk
 
 
 class Tensor:

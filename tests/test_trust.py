@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from simgit import InvalidInput, Storage
-from simgit.trust import TrustFile
+from simgit import InvalidInput, StorageError
+from simgit.cli.trust_store import TrustFile
 
 
 def test_what_is_added_is_trusted_until_it_is_removed(tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_a_damaged_or_unreadable_list_is_an_error_and_no_trust(tmp_path: Path) -
     damaged.write_text("/home/eve\n")
     with pytest.raises(InvalidInput, match="no list of directories"):
         TrustFile(damaged).has(tmp_path)
-    with pytest.raises(Storage, match="cannot read"):
+    with pytest.raises(StorageError, match="cannot read"):
         TrustFile(tmp_path).has(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(Storage, match="cannot"):
+    with pytest.raises(StorageError, match="cannot"):
         TrustFile(tmp_path / "file" / "trusted").add(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simgit import Repository, Storage
+from simgit import Repository, StorageError
 from simgit.storage.lmdb import LmdbStorage, files, lease, unseen
 from simgit.storage.lmdb.lease import Lease, LoneLease
 
@@ -88,7 +88,7 @@ def test_who_is_not_seen_is_refused_while_somebody_writes(
     monkeypatch.setattr(lease, "_PATIENCE", 0.05)
 
     def work() -> bool:
-        with pytest.raises(Storage, match="in use by a process that may write"):
+        with pytest.raises(StorageError, match="in use by a process that may write"):
             Repository.open(place / "source")
         return True
 
@@ -137,7 +137,7 @@ def test_a_copy_during_more_than_one_commit_is_made_again(
     unseen._copy(store.path / "data.mdb", tmp_path / "copy")
     assert not commits
     commits[:] = [2] * unseen._TRIES
-    with pytest.raises(Storage, match="too often"):
+    with pytest.raises(StorageError, match="too often"):
         unseen._copy(store.path / "data.mdb", tmp_path / "copy")
     assert files.audit(tmp_path / "copy") == []
     store.close()

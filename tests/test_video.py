@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit.errors import AlreadyExists, InvalidInput, NotFound, Storage
-from simgit.video import write_film
+from simgit.errors import AlreadyExists, InvalidInput, NotFound, StorageError
+from simgit.plot.video import write_film
 
 
 def frames(count: int = 5, shape: tuple[int, int] = (41, 60)) -> Iterator[np.ndarray]:
@@ -79,7 +79,7 @@ def test_what_is_there_is_not_mixed_with_new_frames(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for name in ("a.gif", "a.mp4"):
-        with pytest.raises(Storage, match=f"cannot write '.*{name}'"):
+        with pytest.raises(StorageError, match=f"cannot write '.*{name}'"):
             write_film(tmp_path / "gone" / name, frames(2), 10)
     with pytest.raises(InvalidInput, match="bad number of frames a second '0'"):
         write_film(tmp_path / "a.gif", frames(2), 0)

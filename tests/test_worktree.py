@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from simgit.errors import Conflict, Integrity, InvalidInput, NotFound
-from simgit.objects import Blob, Entry, Tree
-from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
+from simgit.errors import Conflict, IntegrityError, InvalidInput, NotFound
+from simgit.objects.kinds import Blob, Entry, Tree
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.repository.worktree.files import checkout, read_files, status, store_files
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.memory import MemoryStorage
-from simgit.worktree import checkout, read_files, status, store_files
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_hostile_tree_writes_nothing(odb: ObjectDatabase, root: Path, name: st
                  (("blob", blob), ("tree", inner))]  # fmt: skip
         trees.append(odb.put(txn, Tree((Entry("d", "tree", trees[0]),))))
     for tree in trees:
-        with pytest.raises(Integrity):
+        with pytest.raises(IntegrityError):
             checkout(odb, root, None, tree, force=True)
     assert not content(root.parent)
 
@@ -117,7 +117,7 @@ def test_a_hostile_tree_of_colliding_names_is_refused(odb: ObjectDatabase, root:
     with odb.write() as txn:
         blob = odb.put(txn, Blob(b"evil"))
         tree = odb.put(txn, Tree((Entry("a", "blob", blob), Entry("A", "blob", blob))))
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         checkout(odb, root, None, tree)
 
 
@@ -203,6 +203,6 @@ def test_a_damaged_blob_leaves_the_old_file(odb: ObjectDatabase, root: Path) -> 
         value = txn.get("objects", oid)
         assert value is not None
         txn.put("objects", oid, value[:-3])
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         checkout(odb, root, one, two)
     assert content(root) == {"f": b"old"}

@@ -31,7 +31,7 @@ from simgit.agents.base import (
     set_rng,
 )
 from simgit.agents.exploration import Exploration, ExplorationSettings
-from simgit.agents.replay import Batch, MultiStep, ReplayBuffer
+from simgit.agents.replay import MultiStep, ReplayBuffer, TransitionBatch
 from simgit.errors import InvalidInput
 
 KIND: Final = "dqn"
@@ -40,7 +40,7 @@ _MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(ExplorationSettings):
+class DQNSettings(ExplorationSettings):
     """All settings of a DQN; the defaults are those of the earlier loop where it had them."""
 
     lr: float = 0.001
@@ -73,6 +73,10 @@ class Settings(ExplorationSettings):
             raise InvalidInput(f"bad loss '{self.loss}', expected huber or mse", path="loss")
 
 
+SETTINGS: Final = DQNSettings
+"""What ``registry`` builds the settings of this agent from."""
+
+
 class Duelling(nn.Module):
     """Q(s, a) = V(s) + A(s, a) − mean A(s, ·) (Wang et al., ICML 2016)."""
 
@@ -88,7 +92,7 @@ class Duelling(nn.Module):
         return values
 
 
-def network(observation_size: int, actions: int, settings: Settings) -> nn.Sequential:
+def network(observation_size: int, actions: int, settings: DQNSettings) -> nn.Sequential:
     """Return an MLP with ReLU between its layers: (n, observation_size) to (n, actions)."""
     layers: list[nn.Module] = []
     size = observation_size
@@ -110,7 +114,7 @@ def initialise(net: nn.Module, random: torch.Generator) -> None:
 
 def make(observation_size: int, actions: int, seed: int, settings: Mapping[str, Any]) -> DQN:
     """Make an agent from settings by name."""
-    return DQN(observation_size, actions, seed, build(Settings, settings))
+    return DQN(observation_size, actions, seed, build(DQNSettings, settings))
 
 
 class DQN:
@@ -121,7 +125,7 @@ class DQN:
         observation_size: int,
         actions: int,
         seed: int = 0,
-        settings: Settings | None = None,
+        settings: DQNSettings | None = None,
     ) -> None:
         """Make an agent that has learned nothing.
 
@@ -134,7 +138,7 @@ class DQN:
         Raises:
             InvalidInput: a setting is out of range.
         """
-        self._settings = settings or Settings()
+        self._settings = settings or DQNSettings()
         self._settings.check()
         torch.set_num_threads(self._settings.threads)
         self._shape = {"observation_size": observation_size, "actions": actions}
@@ -214,7 +218,7 @@ class DQN:
         return loss.item(), values.detach().mean().item()
 
     @torch.no_grad()
-    def _targets(self, batch: Batch) -> Tensor:
+    def _targets(self, batch: TransitionBatch) -> Tensor:
         after = torch.from_numpy(batch.next_observations)
         values = self._target(after)
         if self._settings.double:  # van Hasselt et al., AAAI 2016: one chooses, the other judges

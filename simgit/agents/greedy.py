@@ -36,7 +36,7 @@ Cell = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(ExplorationSettings):
+class GreedySettings(ExplorationSettings):
     """All settings of the tables."""
 
     lr: float = 0.5
@@ -56,9 +56,13 @@ class Settings(ExplorationSettings):
         check("resolution", self.resolution, 1)
 
 
+SETTINGS: Final = GreedySettings
+"""What ``registry`` builds the settings of this agent from."""
+
+
 def make(observation_size: int, actions: int, seed: int, settings: Mapping[str, Any]) -> Greedy:
     """Make an agent from settings by name."""
-    return Greedy(observation_size, actions, seed, build(Settings, settings))
+    return Greedy(observation_size, actions, seed, build(GreedySettings, settings))
 
 
 class Greedy:
@@ -69,10 +73,10 @@ class Greedy:
         observation_size: int,
         actions: int,
         seed: int = 0,
-        settings: Settings | None = None,
+        settings: GreedySettings | None = None,
     ) -> None:
         """Make an agent that has learned nothing; see ``simgit.agents.make``."""
-        self._settings = settings or Settings()
+        self._settings = settings or GreedySettings()
         self._settings.check()
         self._shape = {"observation_size": observation_size, "actions": actions}
         self._exploration = Exploration(self._settings, actions, generator(seed, 1))

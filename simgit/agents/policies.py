@@ -110,7 +110,7 @@ class _Unlearning:
         return {}
 
 
-class Policy(_Unlearning):
+class RulePolicy(_Unlearning):
     """A rule as an agent."""
 
     def __init__(self, name: str, actions: Sequence[str]) -> None:

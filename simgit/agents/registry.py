@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from simgit.agents.base import Agent, build, plain
-from simgit.agents.policies import POLICIES, Policy, Random
+from simgit.agents.policies import POLICIES, Random, RulePolicy
 from simgit.errors import InvalidInput, NotFound
 
 LEARNERS: Final = ("dqn", "greedy")
@@ -47,7 +47,7 @@ def make(
     if name == "random":
         return Random(len(known), seed)
     if name in POLICIES:
-        return Policy(name, known)
+        return RulePolicy(name, known)
     raise NotFound(f"no agent '{name}' (there are: {', '.join(names())})", name=name)
 
 
@@ -61,7 +61,7 @@ def complete(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if name not in LEARNERS:
         make(name, 1, 1, **settings)
         return {}
-    found = build(_module(name).Settings, settings)
+    found = build(_module(name).SETTINGS, settings)
     found.check()
     return plain(found)
 

@@ -16,7 +16,7 @@ from simgit.agents.base import Vector
 from simgit.errors import InvalidInput
 
 
-class Batch(NamedTuple):
+class TransitionBatch(NamedTuple):
     """Steps drawn at random, n of them.
 
     ``discounts`` is what the value of the next observation counts: 0 after an episode that
@@ -34,7 +34,7 @@ class ReplayBuffer:
     """The last ``capacity`` steps."""
 
     def __init__(self, capacity: int, observation_size: int) -> None:
-        self._rows = Batch(
+        self._rows = TransitionBatch(
             np.zeros((capacity, observation_size), np.float32),
             np.zeros(capacity, np.int64),
             np.zeros(capacity, np.float32),
@@ -59,10 +59,10 @@ class ReplayBuffer:
         rows.discounts[row] = discount
         self._count += 1
 
-    def sample(self, size: int, rng: np.random.Generator) -> Batch:
+    def sample(self, size: int, rng: np.random.Generator) -> TransitionBatch:
         """Draw steps, each as likely as any other, with repetition."""
         drawn, rows = rng.integers(len(self), size=size), self._rows
-        return Batch(
+        return TransitionBatch(
             rows.observations[drawn],
             rows.actions[drawn],
             rows.rewards[drawn],

@@ -11,8 +11,8 @@ from simgit.cli.describe import flat, run_record
 from simgit.cli.output import STATUS_STYLES, plural
 from simgit.cli.show import state_record
 from simgit.cli.values import REVISION, RUN
+from simgit.history.state import State
 from simgit.repository import Repository
-from simgit.state import State
 
 
 @command("merge-base", example="simgit merge-base main try-1")

@@ -90,7 +90,7 @@ def _count(arg: str) -> tuple[str, ...]:
     return ("-n", arg[1:]) if arg[:1] == "-" and arg[1:].isdecimal() else (arg,)
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group whose help has the first sentence of each command, whole."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

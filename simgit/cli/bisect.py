@@ -12,7 +12,7 @@ from simgit.cli.output import Output, plural
 from simgit.cli.values import REVISION
 
 if TYPE_CHECKING:
-    from simgit.bisect import FirstDifference
+    from simgit.history.bisect import FirstDifference
 
 _CAUSES: Final = {
     "environment": "the runs are of different environments",

@@ -8,9 +8,9 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import run_record
 from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
 from simgit.cli.values import REVISION, branch_settings, fitting
-from simgit.oid import Oid
+from simgit.objects.oid import Oid
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
-from simgit.runs import RunInfo
 
 
 @command("branch", example="""\

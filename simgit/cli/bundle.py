@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from simgit.cli.app import App, Group, answer_no, command, one_of
+from simgit.cli.app import App, CommandGroup, answer_no, command, one_of
 from simgit.cli.output import Output, plural, progress, size
 from simgit.cli.values import REVISION, RUN
 from simgit.errors import NotFound
 
 if TYPE_CHECKING:
-    from simgit.bundle import Manifest
+    from simgit.remotes.bundle import Manifest
 
 STREAM = "-"
 FILE = click.argument("file", metavar="FILE")
 
 
-@click.group("bundle", cls=Group)
+@click.group("bundle", cls=CommandGroup)
 def bundle() -> None:
     """Carry runs and tags to another repository, in one file."""
 
@@ -80,8 +80,8 @@ def create(
 @FILE
 def list_(app: App, file: str, as_json: bool) -> None:
     """List the runs and tags of FILE, and what a repository must have to import it."""
-    from simgit.bundle import read_manifest
-    from simgit.bundle.files import reading
+    from simgit.remotes.bundle import read_manifest
+    from simgit.remotes.bundle.files import reading
 
     with reading(_source(app, file)) as read:
         manifest = read_manifest(read)
@@ -97,8 +97,8 @@ def verify(app: App, file: str, as_json: bool) -> None:
     Outside a repository only the file itself is checked. Exits with 1 if this repository lacks
     what the bundle goes on from.
     """
-    from simgit import bundle as bundles
-    from simgit.bundle.files import reading
+    from simgit.remotes import bundle as bundles
+    from simgit.remotes.bundle.files import reading
 
     with reading(_source(app, file)) as read, progress("verify", not as_json) as tell:
         found = bundles.verify(read, progress=lambda done: tell(done, None))

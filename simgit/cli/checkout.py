@@ -10,8 +10,8 @@ from simgit.cli.app import App, command
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
 from simgit.cli.values import REVISION, branch_settings
 from simgit.errors import NotFound
-from simgit.oid import Oid
-from simgit.refnames import HEAD
+from simgit.objects.oid import Oid
+from simgit.refs.names import HEAD
 from simgit.repository import Repository
 
 

@@ -7,9 +7,9 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.describe import write_settings
 from simgit.cli.values import RUN, qualified, settings
-from simgit.oid import Oid
+from simgit.objects.oid import Oid
+from simgit.refs.settings import DEFAULTS
 from simgit.repository import Repository
-from simgit.settings import DEFAULTS
 
 
 @command("config", example="""\

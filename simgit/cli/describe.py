@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, when
-from simgit.objects import Tag
-from simgit.oid import Oid
+from simgit.history.state import to_jsonable
+from simgit.objects.kinds import Tag
+from simgit.objects.oid import Oid
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
-from simgit.runs import RunInfo
-from simgit.state import to_jsonable
 
 
 def run_record(info: RunInfo) -> dict[str, Any]:

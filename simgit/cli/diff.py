@@ -14,12 +14,12 @@ from simgit.cli.describe import flat
 from simgit.cli.output import Output, clean, number, plural
 from simgit.cli.values import REVISION
 from simgit.errors import NotFound
+from simgit.history.state import shown
 from simgit.repository import Repository
-from simgit.state import shown
 
 if TYPE_CHECKING:
-    from simgit.diff import Change
-    from simgit.rundiff import RunDiff, Side
+    from simgit.history.diff.runs import RunDiff, Side
+    from simgit.history.diff.values import Change
 
 
 @command(

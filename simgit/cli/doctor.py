@@ -12,7 +12,7 @@ from simgit.cli.output import Output, progress, size
 from simgit.cli.values import settings
 
 if TYPE_CHECKING:
-    from simgit.gym.doctor import Examination
+    from simgit.gym.tools.doctor import Examination
 
 
 @command("doctor", example="""\
@@ -36,7 +36,7 @@ def doctor(
     are restored in another process, and gone on from. Exits with 1 unless all are exact.
     ENV is an id as gymnasium.make takes it: package:id imports a package first.
     """
-    from simgit.gym.doctor import examine
+    from simgit.gym.tools.doctor import examine
 
     with progress("doctor", not as_json) as tell:
         found = examine(

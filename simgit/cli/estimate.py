@@ -9,7 +9,7 @@ from simgit.cli.output import plural
 from simgit.errors import SimgitError
 
 if TYPE_CHECKING:
-    from simgit.gym.restore import Trust
+    from simgit.gym.restoring.restore import Trust
     from simgit.repository import Repository
 
 
@@ -37,7 +37,7 @@ def estimate(repo: Repository, revision: str, *, stretch: bool, trust: Trust) ->
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
     """
-    from simgit.gym.restore import plan, step_seconds
+    from simgit.gym.restoring.restore import plan, step_seconds
 
     states = repo.trajectory(revision)
     count, target = (len(states), states[0].parents[:1]) if stretch else (0, (states[-1].oid,))

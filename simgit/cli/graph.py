@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simgit.oid import Oid
+from simgit.objects.oid import Oid
 
 
 class Graph:

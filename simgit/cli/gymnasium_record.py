@@ -16,7 +16,7 @@ from simgit.cli.values import RUN, settings
 from simgit.repository import Repository
 
 if TYPE_CHECKING:
-    from simgit.gym.collect import Collected
+    from simgit.gym.tools.collect import Collected
 
 
 class _Snapshots(click.ParamType):  # type: ignore[type-arg]
@@ -64,7 +64,7 @@ def record(
     ENV is an id, after the module that registers it if it needs one: 'my_envs:Maze-v0'. The same
     seed gives the same states, and the same names.
     """
-    from simgit.gym.collect import collect, make_environment, make_policy
+    from simgit.gym.tools.collect import collect, make_environment, make_policy
 
     if steps is None and episodes is None:
         steps = 1000

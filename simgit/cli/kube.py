@@ -7,23 +7,23 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App, Group, command
+from simgit.analysis.recorded_clusters import Recorded, recorded
+from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.output import Output, clean
 from simgit.cli.traces import read, write, written
-from simgit.clusters import Recorded, recorded
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.quantity import parse_quantity
-from simgit.kube.setting import setting
-from simgit.kube.trace_diff import describe, diff_traces
-from simgit.kube.trace_format import trace_id
-from simgit.refnames import HEAD
+from simgit.kube.task.setting import setting
+from simgit.kube.trace.diff import describe, diff_traces
+from simgit.kube.trace.format import trace_id
+from simgit.refs.names import HEAD
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 
-@click.group("kube", cls=Group)
+@click.group("kube", cls=CommandGroup)
 def kube() -> None:
     """Show the cluster of any recorded state of SimKube, or of a trace file."""
 

@@ -11,11 +11,11 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.graph import Graph
 from simgit.cli.output import Output, clean, number
 from simgit.cli.values import REVISION
+from simgit.history.state import shown
 from simgit.repository import Repository
-from simgit.state import shown
 
 if TYPE_CHECKING:
-    from simgit.log import LogLine
+    from simgit.history.log import LogLine
 
 Render = Callable[["LogLine"], list[str]]
 

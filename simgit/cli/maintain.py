@@ -15,8 +15,10 @@ from simgit.errors import InvalidInput
 from simgit.repository import Repository
 
 if TYPE_CHECKING:
-    from simgit.fsck import FsckReport
-    from simgit.maintenance import GcReport, Lost, Removed
+    from simgit.maintenance.fsck import FsckReport
+    from simgit.maintenance.gc.run import GcReport
+    from simgit.maintenance.gc.sweep import Removed
+    from simgit.maintenance.gc.unreachable import Lost
 
 
 @command(

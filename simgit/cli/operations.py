@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import click
 
-from simgit.cli.app import App, Group, command
+from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.output import Output, clean, first_line, plural, when
-from simgit.oid import Oid
-from simgit.oplog import Change, Fields, Operation, standing
+from simgit.objects.oid import Oid
+from simgit.refs.oplog.log import Fields, KeyChange, Operation, standing
 from simgit.repository import Repository
 
 _SHOWN: Final = 10
@@ -17,7 +17,7 @@ _PLACES: Final = {"oid", "run", "binding"}
 _WORDS: Final = ("status", "parent")
 
 
-@click.group("op", cls=Group)
+@click.group("op", cls=CommandGroup)
 def op() -> None:
     """List, show and restore operations.
 
@@ -95,7 +95,7 @@ op.add_command(op_show)
 op.add_command(op_restore)
 
 
-def _done(repo: Repository, call: Any) -> list[Change]:
+def _done(repo: Repository, call: Any) -> list[KeyChange]:
     """Do something; return what it changed."""
     before = repo.operations(1)
     call()
@@ -123,7 +123,7 @@ def record(operation: Operation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def change_record(change: Change) -> dict[str, Any]:
+def change_record(change: KeyChange) -> dict[str, Any]:
     """Return a change as what ``--json`` prints: oids as hex."""
     sides = {"old": _jsonable(change.old), "new": _jsonable(change.new)}
     if change.binding is not None:
@@ -145,7 +145,7 @@ def _row(operation: Operation, stands: bool) -> list[Any]:
     return [(str(operation.number), "oid"), when(operation.until), shown]
 
 
-def _write(out: Output, repo: Repository, operation: Operation, changes: list[Change]) -> None:
+def _write(out: Output, repo: Repository, operation: Operation, changes: list[KeyChange]) -> None:
     out.line(out.paint(f"operation {operation.number}", "oid"))
     rows: list[tuple[str, str]] = [("command", first_line(operation.title))]
     rows.append(("began", when(operation.time)))
@@ -159,7 +159,7 @@ def _write(out: Output, repo: Repository, operation: Operation, changes: list[Ch
 
 
 def _write_changes(
-    out: Output, repo: Repository, changes: list[Change], most: int = _SHOWN
+    out: Output, repo: Repository, changes: list[KeyChange], most: int = _SHOWN
 ) -> None:
     digits = repo.abbreviation
     for change in sorted(changes, key=lambda change: (change.key[0] != "refs", change.key))[:most]:
@@ -168,7 +168,7 @@ def _write_changes(
         out.line(f"    … {plural(len(changes) - most, 'change')} more")
 
 
-def _name(out: Output, change: Change, digits: int) -> str:
+def _name(out: Output, change: KeyChange, digits: int) -> str:
     if change.binding is not None:
         state, name = change.binding
         return f"{out.paint(state.short(digits), 'oid')} attachment {clean(name)}:"
@@ -176,7 +176,7 @@ def _name(out: Output, change: Change, digits: int) -> str:
     return out.paint(f"{clean(str(change.ref))}:", style)
 
 
-def _what(change: Change, digits: int) -> str:
+def _what(change: KeyChange, digits: int) -> str:
     """Return what became of a ref or a binding, in words."""
     old, new = change.old, change.new
     if old is None:

@@ -55,7 +55,7 @@ class Output:
 
     def json(self, record: Any) -> None:
         """Print one JSON document on a line: oids as hex, NaN and infinities as strings."""
-        from simgit.state import to_jsonable
+        from simgit.history.state import to_jsonable
 
         escape = not self.is_unicode
         self.write(json.dumps(to_jsonable(record), ensure_ascii=escape, allow_nan=False) + "\n")

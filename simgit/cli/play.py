@@ -15,7 +15,7 @@ from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION, settings
 
 if TYPE_CHECKING:
-    from simgit.oid import Oid
+    from simgit.objects.oid import Oid
     from simgit.repository import Repository
 
 
@@ -47,7 +47,7 @@ def play(
     keys count, or else the digits, and a and d where there are two or three actions. Where
     nothing is known to do nothing, the game waits for a key.
     """
-    from simgit.gym.play import play as go_on
+    from simgit.gym.tools.play import play as go_on
 
     with app.repository() as repo:
         name = run or _free(repo, revision)

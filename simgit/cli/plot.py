@@ -87,7 +87,7 @@ def plot(
             }  # fmt: skip
             shown[kind](out, repo, plot_loop.one(runs, kind, repo), target, title, as_json)
         elif output is not None:
-            from simgit.pictures import learning_curves
+            from simgit.analysis import learning_curves
 
             drawing = learning_curves(
                 repo, runs, [kind], x=x, window=smooth, bands=bands, title=title
@@ -95,7 +95,7 @@ def plot(
             drawing.save(app.path(output))
             out.json({"file": output}) if as_json else out.line(f"wrote {output}")
         else:
-            from simgit.pictures import by_seed, curves
+            from simgit.analysis import by_seed, curves
 
             found: Sequence[Curve | Band] = curves(repo, runs, kind, x=x)
             if bands:

@@ -14,7 +14,7 @@ from simgit.cli.output import Output, clean, columns, number
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simgit.pictures import Thoughts
+    from simgit.analysis import Thoughts
     from simgit.plot.curves import Floats
     from simgit.repository import Repository
 
@@ -23,13 +23,13 @@ def values(
     out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
 ) -> None:
     """Draw values of actions in the states of an episode, or print them as a table."""
-    from simgit import pictures
+    from simgit import analysis
 
     if output is not None:
-        pictures.draw_values(repo, revision, title=title).save(output)
+        analysis.draw_values(repo, revision, title=title).save(output)
         out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
         return
-    found = pictures.thoughts(repo, revision)
+    found = analysis.thoughts(repo, revision)
     if as_json:
         for record in _records(found):
             out.json(record)
@@ -80,12 +80,12 @@ def policy(
     out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
 ) -> None:
     """Draw which action is preferred for which requests, or print their values as JSON."""
-    from simgit import pictures
+    from simgit import analysis
 
     if output is not None:
-        pictures.draw_policy(repo, revision, title=title).save(output)
+        analysis.draw_policy(repo, revision, title=title).save(output)
         out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
     elif as_json:
-        out.json(asdict(pictures.policy(repo, revision)))
+        out.json(asdict(analysis.policy(repo, revision)))
     else:
         raise click.UsageError("--kind policy is a picture: give --output, or --json")

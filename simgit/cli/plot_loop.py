@@ -26,13 +26,13 @@ def pods(
     out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
 ) -> None:
     """Draw one episode's pods and actions, or print them as a table."""
-    from simgit import pictures
+    from simgit import analysis
 
     if output is not None:
-        pictures.pods(repo, revision, title=title).save(output)
+        analysis.pods(repo, revision, title=title).save(output)
         out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
         return
-    trajectory, history = pictures.pod_steps(repo, revision)
+    trajectory, history = analysis.pod_steps(repo, revision)
     rewards = [
         float(reward) if there else None
         for reward, there in zip(trajectory.rewards, trajectory.present("reward"), strict=True)
@@ -41,7 +41,7 @@ def pods(
         for record in _records(history, rewards):
             out.json(record)
         return
-    out.line(f"{out.paint(clean(pictures.episode_title(trajectory)), 'run')}")
+    out.line(f"{out.paint(clean(analysis.episode_title(trajectory)), 'run')}")
     _write(out, history, rewards)
 
 
@@ -92,18 +92,18 @@ def occupancy(
     out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
 ) -> None:
     """Draw how full nodes are over the steps of an episode, or print it as lines."""
-    from simgit import pictures, plot
+    from simgit import analysis, plot
 
-    trajectory = pictures.one_episode(repo.trajectory(revision))
-    found = pictures.loop_usage(repo, trajectory)
+    trajectory = analysis.one_episode(repo.trajectory(revision))
+    found = analysis.loop_usage(repo, trajectory)
     if output is not None:
-        name = title or pictures.episode_title(trajectory)
+        name = title or analysis.episode_title(trajectory)
         plot.occupancy(found, title=name, x_label="step", steps=True).save(output)
         out.json({"file": str(output)}) if as_json else out.line(f"wrote {output}")
     elif as_json:
         out.json(asdict(found))
     else:
-        out.line(out.paint(clean(pictures.episode_title(trajectory)), "run"))
+        out.line(out.paint(clean(analysis.episode_title(trajectory)), "run"))
         write_usage(out, found, "step")
 
 

@@ -12,10 +12,10 @@ from simgit.cli.app import App, answer_no, command, one_of
 from simgit.cli.show import outline, write_state
 from simgit.cli.values import REVISION
 from simgit.errors import InvalidInput, NotFound
-from simgit.objects import Array, Blob, Tree
-from simgit.oid import Oid
+from simgit.objects.kinds import Array, Blob, Tree
+from simgit.objects.oid import Oid
+from simgit.objects.schema import Schema
 from simgit.repository import Repository
-from simgit.schema import Schema
 
 
 @command("rev-parse", example="simgit rev-parse --short main~3")

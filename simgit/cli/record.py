@@ -100,7 +100,7 @@ def _named(app: App, files: tuple[str, ...]) -> dict[str, Any]:
 def _stream(
     app: App, repo: Repository, run: str | None, form: str | None, every: int, as_json: bool
 ) -> None:
-    from simgit import stream
+    from simgit.recording import stream
 
     piped = not sys.stdin.isatty()  # a bar would mix with what is typed
     with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:

@@ -11,7 +11,7 @@ from simgit.cli.describe import tag_record
 from simgit.cli.output import Output, first_line, when
 from simgit.cli.values import REVISION, fitting
 from simgit.errors import NotFound
-from simgit.refnames import HEAD
+from simgit.refs.names import HEAD
 from simgit.repository import Repository
 
 

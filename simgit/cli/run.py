@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from simgit.cli.app import App, Group, command
+from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
 from simgit.cli.describe import run_record, write_run
 from simgit.cli.values import RUN, settings
-from simgit.refrecords import STATUSES
+from simgit.refs.records import STATUSES
 
 
-@click.group("run", cls=Group)
+@click.group("run", cls=CommandGroup)
 def run() -> None:
     """Show runs, and set how they stand: active, paused, completed, failed."""
 

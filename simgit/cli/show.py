@@ -12,9 +12,9 @@ from simgit.cli.describe import run_record, tag_record, write_run, write_tag
 from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number
 from simgit.cli.values import REVISION
-from simgit.objects import NO_ORIGIN
+from simgit.history.state import State, shown
+from simgit.objects.kinds import NO_ORIGIN
 from simgit.repository import Repository
-from simgit.state import State, shown
 
 _EDGE = 3
 _SHOWN = 64

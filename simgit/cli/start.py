@@ -9,8 +9,8 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import plural
 from simgit.errors import AlreadyExists
-from simgit.layout import DIRECTORY
 from simgit.repository import Repository
+from simgit.storage.directory import DIRECTORY
 
 
 @command("init", example="simgit init my-experiment", at_op=False)

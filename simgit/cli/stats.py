@@ -12,7 +12,7 @@ from simgit.cli.app import App, command
 from simgit.cli.output import Output, columns, shortened, size, when
 
 if TYPE_CHECKING:
-    from simgit.maintenance import Part, Stats
+    from simgit.maintenance.stats import Stats, StoredPart
 
 _HEAD: Final = ("", "count", "as it is", "stored once", "on disk", "ratio")
 _MOST: Final = 20
@@ -60,7 +60,7 @@ def _print(out: Output, found: Stats, most: int | None) -> None:
         _table(out, rows, 0, None, right=(1, 2, 3))
 
 
-def _parts(out: Output, title: str, parts: Mapping[str, Part], most: int | None) -> None:
+def _parts(out: Output, title: str, parts: Mapping[str, StoredPart], most: int | None) -> None:
     if not parts:
         return
     rows: list[Any] = [(title, *_HEAD[1:])]

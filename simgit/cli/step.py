@@ -9,18 +9,18 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, clean
 from simgit.cli.traces import PIPE, read, write, written
-from simgit.kube.actions import action_name
-from simgit.kube.catalogue import catalogue
 from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.loop import Loop, Step
-from simgit.kube.observe import VECTORS
-from simgit.kube.reward import REWARDS
-from simgit.kube.setting import setting
-from simgit.kube.task import Order, Task
-from simgit.kube.trace import Trace
-from simgit.kube.trace_diff import describe, diff_traces
-from simgit.kube.trace_files import SUFFIX
-from simgit.kube.trace_format import trace_id
+from simgit.kube.task.actions import action_name
+from simgit.kube.task.catalogue import catalogue
+from simgit.kube.task.loop import Loop, Step
+from simgit.kube.task.reward import REWARDS
+from simgit.kube.task.setting import setting
+from simgit.kube.task.task import Order, Task
+from simgit.kube.task.vectors import VECTORS
+from simgit.kube.trace.diff import describe, diff_traces
+from simgit.kube.trace.files import SUFFIX
+from simgit.kube.trace.format import trace_id
+from simgit.kube.trace.model import Trace
 
 
 @command(

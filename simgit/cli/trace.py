@@ -9,22 +9,22 @@ from typing import Any
 
 import click
 
-from simgit.cli.app import App, Group, answer_no, command
+from simgit.cli.app import App, CommandGroup, answer_no, command
 from simgit.cli.output import Output
 from simgit.cli.trace_change import trace_edit, trace_filter
 from simgit.cli.trace_view import trace_diff, trace_plot, trace_show
 from simgit.cli.traces import PIPE, read, write, written
 from simgit.errors import InvalidInput
-from simgit.kube.generate import SCENARIOS, TARGET, Scenario, generate
-from simgit.kube.resources import final_resources
-from simgit.kube.scenario_names import scenario_name
-from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_edit import workload
-from simgit.kube.trace_files import SUFFIX
-from simgit.kube.trace_format import trace_id
+from simgit.kube.task.resources import final_resources
+from simgit.kube.task.scenario_names import scenario_name
+from simgit.kube.task.scenarios import SCENARIOS, TARGET, Scenario, generate
+from simgit.kube.trace.check import trace_warnings
+from simgit.kube.trace.edit import workload
+from simgit.kube.trace.files import SUFFIX
+from simgit.kube.trace.format import trace_id
 
 
-@click.group("trace", cls=Group)
+@click.group("trace", cls=CommandGroup)
 def trace() -> None:
     """Generate, look at, change and check SimKube traces; no repository is needed."""
 
@@ -165,7 +165,7 @@ def trace_validate(app: App, files: tuple[str, ...], strict: bool, as_json: bool
 
 
 def _examine(app: App, file: str) -> dict[str, Any]:
-    from simgit.kube.trace_objects import refused_objects
+    from simgit.kube.dry_run import refused_objects
 
     try:
         found = read(app, file)

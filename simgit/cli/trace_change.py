@@ -10,9 +10,8 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import clean
 from simgit.cli.traces import FILE, PIPE, read, write, written
-from simgit.kube.trace import Trace
-from simgit.kube.trace_diff import describe, diff_traces
-from simgit.kube.trace_edit import (
+from simgit.kube.trace.diff import describe, diff_traces
+from simgit.kube.trace.edit import (
     cut,
     filter_objects,
     filter_time,
@@ -22,7 +21,8 @@ from simgit.kube.trace_edit import (
     set_requests,
     workload,
 )
-from simgit.kube.trace_table import workload_table
+from simgit.kube.trace.model import Trace
+from simgit.kube.trace.table import workload_table
 
 OUTPUT = click.option(
     "-o", "--output", required=True, metavar="FILE",

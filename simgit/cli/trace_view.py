@@ -12,11 +12,11 @@ from simgit.cli.app import App, answer_no, command
 from simgit.cli.output import Output, clean, plural
 from simgit.cli.plot_loop import write_usage
 from simgit.cli.traces import FILE, read, seconds
-from simgit.kube.trace import Trace
-from simgit.kube.trace_diff import describe, diff_traces
-from simgit.kube.trace_format import trace_id
-from simgit.kube.trace_table import WorkloadRow, workload_table
-from simgit.kube.trace_timeline import EventRow, timeline
+from simgit.kube.trace.diff import describe, diff_traces
+from simgit.kube.trace.format import trace_id
+from simgit.kube.trace.model import Trace
+from simgit.kube.trace.table import WorkloadRow, workload_table
+from simgit.kube.trace.timeline import EventRow, timeline
 from simgit.plot import occupancy
 from simgit.plot.drawing import check_format
 
@@ -143,8 +143,8 @@ def trace_plot(
 
     Full is what pods request of what a node has. Without --output, lines for a terminal.
     """
+    from simgit.analysis import trace_usage
     from simgit.kube.embedded import virtual_nodes
-    from simgit.pictures import trace_usage
 
     if output is not None:
         check_format(Path(output))

@@ -9,16 +9,16 @@ from typing import Any, Final
 import click
 
 from simgit.cli.app import App
-from simgit.errors import InvalidInput, Storage
-from simgit.kube.trace import Trace
-from simgit.kube.trace_files import (
+from simgit.errors import InvalidInput, StorageError
+from simgit.kube.trace.files import (
     JSON,
     encode_trace,
     parse_trace,
     read_trace_file,
     write_trace_file,
 )
-from simgit.kube.trace_format import trace_id
+from simgit.kube.trace.format import trace_id
+from simgit.kube.trace.model import Trace
 
 PIPE: Final = "-"
 FILE: Final = click.argument("file", metavar="FILE")
@@ -36,7 +36,7 @@ def write(app: App, file: str, trace: Trace, suffix: str | None = None) -> None:
 
     Raises:
         InvalidInput: standard output is a terminal, which bytes would upset.
-        Storage: the file cannot be written.
+        StorageError: the file cannot be written.
     """
     if file != PIPE:
         _write_file(app.path(file), trace)
@@ -52,7 +52,7 @@ def _write_file(path: Path, trace: Trace) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_trace_file(path, trace)
     except OSError as error:
-        raise Storage(f"cannot write '{path}': {(error.strerror or '').lower()}") from None
+        raise StorageError(f"cannot write '{path}': {(error.strerror or '').lower()}") from None
 
 
 def written(file: str, trace: Trace) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from simgit.errors import NotFound
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
-    from simgit.training import Config, Episode, Training
+    from simgit.training import Config, Training, TrainingEpisode
 
 _LAST: Final = 10
 
 
 @contextmanager
-def bar(training: Training) -> Iterator[Callable[[Episode], None]]:
+def bar(training: Training) -> Iterator[Callable[[TrainingEpisode], None]]:
     """Yield what shows each episode: as a bar in a terminal, else as a line now and then."""
     total = training.config.episodes
 
-    def described(done: Episode) -> str:
+    def described(done: TrainingEpisode) -> str:
         count = "" if done.trace is None else f"  solved {training.solved}"
         epsilon = done.metrics.get("epsilon")
         chance = "" if epsilon is None else f"  epsilon {epsilon:.2f}"
@@ -32,7 +32,7 @@ def bar(training: Training) -> Iterator[Callable[[Episode], None]]:
     if not sys.stderr.isatty():
         every = max(1, total // 6)
 
-        def line(done: Episode) -> None:
+        def line(done: TrainingEpisode) -> None:
             text = described(done)
             if done.number % every == 0 or done.number == total:
                 print(f"episode {done.number}/{total}  {text}", file=sys.stderr)
@@ -76,7 +76,7 @@ def summary(
 
 def learning_curve(app: App, repo: Repository, run: str, curve: str | None) -> str | None:
     """Write the learning curve; None if there is no matplotlib and nobody asked for it."""
-    from simgit.pictures import learning_curves
+    from simgit.analysis import learning_curves
 
     name = curve or run.replace("/", "-") + ".png"
     try:

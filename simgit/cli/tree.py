@@ -13,7 +13,7 @@ from simgit.cli.app import App, command
 from simgit.cli.output import STATUS_STYLES, Output, clean, number
 
 if TYPE_CHECKING:
-    from simgit.pictures import Node
+    from simgit.analysis import RunNode
 
 _ROLLOUTS: Final = "what-if"
 """The metadata that a rollout of ``simgit what-if`` has."""
@@ -34,8 +34,8 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
     A return is the sum of all rewards on the way to the run's newest state. Rollouts of what-if
     from one state are one line.
     """
-    from simgit.pictures import draw_tree
-    from simgit.pictures import tree as nodes_of
+    from simgit.analysis import draw_tree
+    from simgit.analysis import tree as nodes_of
 
     with app.repository() as repo, app.output(page=output is None) as out:
         if output is not None:
@@ -53,7 +53,7 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
         _write(out, nodes, repo.head)
 
 
-def _record(node: Node) -> dict[str, Any]:
+def _record(node: RunNode) -> dict[str, Any]:
     info = node.info
     return {
         "name": info.name, "parent": node.parent or info.parent, "branch_point": info.branch_point,
@@ -63,7 +63,7 @@ def _record(node: Node) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(out: Output, nodes: list[Node], head: object) -> None:
+def _write(out: Output, nodes: list[RunNode], head: object) -> None:
     heads = ["run", "from step", "to step", "episodes", "return", "status"]
     rows: list[list[Any]] = [[(text, "bold") for text in heads]]
     for group in _grouped(nodes):
@@ -71,7 +71,7 @@ def _write(out: Output, nodes: list[Node], head: object) -> None:
     out.table(rows if nodes else [], right=(1, 2, 3, 4))
 
 
-def _row(node: Node, head: object) -> list[Any]:
+def _row(node: RunNode, head: object) -> list[Any]:
     info = node.info
     name = branches(node.last) + clean(info.name) + (" (HEAD)" if info.name == head else "")
     return [
@@ -81,10 +81,10 @@ def _row(node: Node, head: object) -> list[Any]:
     ]  # fmt: skip
 
 
-def _grouped(nodes: list[Node]) -> Iterator[list[Node]]:
+def _grouped(nodes: list[RunNode]) -> Iterator[list[RunNode]]:
     """Yield nodes in their order, rollouts from the same state together."""
 
-    def rollouts_of(node: Node) -> object:
+    def rollouts_of(node: RunNode) -> object:
         name = node.info.name
         counted = _ROLLOUTS in node.info.metadata and name.rpartition("-")[2].isdigit()
         return node.info.branch_point if counted else name
@@ -93,7 +93,7 @@ def _grouped(nodes: list[Node]) -> Iterator[list[Node]]:
         yield list(group)
 
 
-def _folded(group: list[Node]) -> list[Any]:
+def _folded(group: list[RunNode]) -> list[Any]:
     """Return one row for many rollouts."""
     numbers = sorted(int(node.info.name.rpartition("-")[2]) for node in group)
     stem, steps = group[0].info.name.rpartition("-")[0], [node.info.step or 0 for node in group]

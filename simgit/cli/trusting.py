@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.output import without_progress
-from simgit.trust import TrustFile
+from simgit.cli.trust_store import TrustFile
 
 if TYPE_CHECKING:
     from simgit.repository import Repository

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simgit.repository import Repository
 
 
-class Value(click.ParamType):  # type: ignore[type-arg]
+class ValueParam(click.ParamType):  # type: ignore[type-arg]
     """A value as JSON, or as ``@file.npy``, ``@file.npz``, ``@file.json``."""
 
     name = "value"
@@ -33,7 +33,7 @@ class Value(click.ParamType):  # type: ignore[type-arg]
             load(app.path(value[1:])) if value.startswith("@") else self._json(value, param, ctx)
         )
         if param is not None and param.name in ("observation", "action"):
-            from simgit.stream import arrays_of
+            from simgit.recording.stream import arrays_of
 
             return arrays_of(found)
         return found
@@ -91,7 +91,7 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-class Map(Value):
+class Map(ValueParam):
     """A value that is a map."""
 
     name = "object"
@@ -175,7 +175,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return days
 
 
-class Part(click.ParamType):  # type: ignore[type-arg]
+class Fraction(click.ParamType):  # type: ignore[type-arg]
     """A part of a whole, ``2/7``."""
 
     name = "k/n"
@@ -193,7 +193,7 @@ class Part(click.ParamType):  # type: ignore[type-arg]
 RUN = _Names("run", runs=True, tags=False)
 TAG = _Names("tag", runs=False, tags=True)
 REVISION = _Names("revision", runs=True, tags=True)
-VALUE = Value()
+VALUE = ValueParam()
 MAPPING = Map()
 DURATION = Duration()
-SAMPLE = Part()
+SAMPLE = Fraction()

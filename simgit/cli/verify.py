@@ -13,7 +13,7 @@ from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION
 
 if TYPE_CHECKING:
-    from simgit.gym.verify import Verification
+    from simgit.gym.restoring.verify import Verification
 
 
 @command("verify", example="""\
@@ -28,8 +28,8 @@ def verify(app: App, revision: str, as_json: bool) -> None:
     noted with it as its verdict. Exits with 1 at the first state that differs, and names its step
     and field.
     """
-    from simgit.gym.verify import note
-    from simgit.gym.verify import verify as run_again
+    from simgit.gym.restoring.verify import note
+    from simgit.gym.restoring.verify import verify as run_again
 
     with app.repository() as repo, app.output() as out:
         trust = Asker(repo)

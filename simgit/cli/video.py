@@ -35,8 +35,8 @@ def video(
     with the recorded one. Without --fps a film is as fast as the environment says. A directory
     gets a PNG file for each frame.
     """
-    from simgit.gym.film import Film
-    from simgit.video import write_film, writer
+    from simgit.gym.tools.film import Film
+    from simgit.plot.video import write_film, writer
 
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames need no window, and no screen
     path = app.path(output)

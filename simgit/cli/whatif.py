@@ -14,7 +14,7 @@ from simgit.cli.trusting import Asker
 from simgit.cli.values import REVISION
 
 if TYPE_CHECKING:
-    from simgit.gym.whatif import Continuation
+    from simgit.gym.tools.whatif import Continuation
 
 
 @command("what-if", example="""\
@@ -52,7 +52,7 @@ def what_if(
     The n-th rollouts of all actions have the same random numbers. Every rollout is a run under
     what-if/; the table has the means of returns and lengths with 95 % intervals.
     """
-    from simgit.gym import whatif
+    from simgit.gym.tools import whatif
 
     actions = [action for text in texts for action in _actions(text)]
     with app.repository() as repo, app.output() as out:
@@ -83,7 +83,7 @@ def _actions(text: str) -> list[Any]:
 
 
 def _summary(found: list[Continuation]) -> dict[str, Any]:
-    from simgit.gym.whatif import interval
+    from simgit.gym.tools.whatif import interval
 
     return {
         "return": vars(interval([each.return_ for each in found])),

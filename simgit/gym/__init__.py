@@ -1,17 +1,37 @@
-"""Gymnasium: record any environment, go back to any state, and continue exactly."""
+"""Gymnasium: record any environment, go back to any state, and continue exactly.
 
-from simgit.gym.lane import Lane
-from simgit.gym.recorder import Recorder
-from simgit.gym.restore import EnvironmentChanged, Plan, Untrusted, plan, restore
-from simgit.gym.vector import VectorRecorder
-from simgit.gym.verify import judge, verify
-from simgit.gym.whatif import Continuation, step_batch, what_if
+- ``spec``: what an environment is made of, as data in a run's root state, and made again from it.
+- ``drivers``: snapshots of environments, one driver for each way to take them.
+- ``envs``: the environments that simgit brings, registered when this package is imported.
+- ``recording``: wrappers that record one environment or a vector of them.
+- ``restoring``: recorded states alive again, verified.
+- ``tools``: doctor, films, playing, what-if.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from simgit.gym.envs.registration import register
+
+if TYPE_CHECKING:
+    from simgit.gym.recording.recorder import Recorder
+    from simgit.gym.recording.sub_env import Lane
+    from simgit.gym.recording.vector import VectorRecorder
+    from simgit.gym.restoring.restore import (
+        EnvironmentChanged,
+        RestorePlan,
+        Untrusted,
+        plan,
+        restore,
+    )
+    from simgit.gym.restoring.verify import judge, verify
+    from simgit.gym.tools.whatif import Continuation, step_batch, what_if
 
 __all__ = [
     "Continuation",
     "EnvironmentChanged",
     "Lane",
-    "Plan",
+    "RestorePlan",
     "Recorder",
     "Untrusted",
     "VectorRecorder",
@@ -22,3 +42,32 @@ __all__ = [
     "verify",
     "what_if",
 ]
+_LAZY = {
+    "Continuation": "tools.whatif",
+    "EnvironmentChanged": "restoring.restore",
+    "Lane": "recording.sub_env",
+    "RestorePlan": "restoring.restore",
+    "Recorder": "recording.recorder",
+    "Untrusted": "restoring.restore",
+    "VectorRecorder": "recording.vector",
+    "judge": "restoring.verify",
+    "plan": "restoring.restore",
+    "restore": "restoring.restore",
+    "step_batch": "tools.whatif",
+    "verify": "restoring.verify",
+    "what_if": "tools.whatif",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'simgit.gym' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(f"simgit.gym.{_LAZY[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+register()

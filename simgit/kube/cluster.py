@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from simgit.kube.manifest import Manifest
-from simgit.kube.observe import Observation
+from simgit.kube.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class PodSelection:
     """Which pods to count: those of a namespace whose label has the value."""
 
     namespace: str
@@ -39,7 +39,7 @@ class KubeCluster(Protocol):
     def advance(self, seconds: float) -> None:
         """Let time pass until everything that happens meanwhile has happened."""
 
-    def observe(self, selection: Selection) -> Observation:
+    def observe(self, selection: PodSelection) -> Observation:
         """Count pods; a failure is an observation that says so, never one of zeros."""
 
     def pods(self) -> list[dict[str, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from simgit.kube.embedded.controller import Controller
-from simgit.kube.embedded.pods import Pod
+from simgit.kube.embedded.nodes import Owned, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.manifest import TEMPLATE_PATHS
-from simgit.kube.trace import Lifecycle, Trace
-from simgit.kube.trace_hash import pod_spec_hash
+from simgit.kube.trace.hash import pod_spec_hash
+from simgit.kube.trace.model import Lifecycle, Trace
 
 _GVK = {gvk.rpartition(".")[2]: gvk for gvk in TEMPLATE_PATHS}
 _NAMED = frozenset({"StatefulSet"})
@@ -58,7 +57,7 @@ class RecordedLifetimes:
         return pod.name if pod.owner.kind in _NAMED else pod.target
 
     def _owners(self, pod: Pod) -> Iterator[tuple[str, str]]:
-        owner: Controller | None = pod.owner
+        owner: Owned | None = pod.owner
         while owner is not None:
             namespace = owner.namespace.removeprefix(self._prefix)
             yield _GVK[owner.kind], f"{namespace}/{owner.name}"

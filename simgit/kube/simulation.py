@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.kube.cluster import KubeCluster, Selection
+from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.lifetimes import RecordedLifetimes
@@ -20,8 +20,8 @@ from simgit.kube.manifest import (
     namespace_of,
     replace,
 )
-from simgit.kube.trace import Event, Trace
-from simgit.kube.trace_edit import cut
+from simgit.kube.trace.edit import cut
+from simgit.kube.trace.model import Event, Trace
 
 VIRTUAL_LABEL = "simkube.io/virtual"
 SIMULATION_LABEL = "simkube.io/simulation"
@@ -56,9 +56,9 @@ class Simulation:
         """Return the namespace in which the objects of a recorded one live."""
         return f"{self.prefix}-{original}"
 
-    def selection(self, namespace: str, app: str) -> Selection:
+    def selection(self, namespace: str, app: str) -> PodSelection:
         """Select the pods labelled ``app`` of a recorded namespace."""
-        return Selection(self.namespace(namespace), app)
+        return PodSelection(self.namespace(namespace), app)
 
 
 DEFAULT = Simulation()

@@ -1,33 +1,7 @@
-"""Maintenance: removing what nothing needs, joining what is small, giving back the space."""
+"""Maintenance: removes what is unreachable, joins what is small, gives back the space, checks all.
 
-from __future__ import annotations
-
-from simgit.maintenance.collect import GcOptions, GcReport, collect, dry_run, gc, window
-from simgit.maintenance.consolidation import Progress
-from simgit.maintenance.lost import Lost, lost
-from simgit.maintenance.plan import Window
-from simgit.maintenance.retention import Rule, parse_rules
-from simgit.maintenance.stats import Part, Stats, stats
-from simgit.maintenance.sweep import Removed
-from simgit.sizes import Size
-
-__all__ = [
-    "DAY",
-    "GcOptions",
-    "GcReport",
-    "Lost",
-    "Progress",
-    "Removed",
-    "Part",
-    "Size",
-    "Stats",
-    "stats",
-    "Rule",
-    "parse_rules",
-    "Window",
-    "collect",
-    "dry_run",
-    "gc",
-    "lost",
-    "window",
-]
+- ``gc``: garbage collection in two phases with a grace period, retention of attachments.
+- ``compaction``: joins segments, array groups and index runs.
+- ``fsck``: derives every oid again, follows every link, repairs.
+- ``stats`` and ``size_log``: where the bytes are, and how the size went.
+"""

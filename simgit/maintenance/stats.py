@@ -8,24 +8,26 @@ from typing import Final
 
 import numpy as np
 
-from simgit import history, trees
-from simgit.codec import decode_name
-from simgit.errors import Integrity
-from simgit.objects import Binding
-from simgit.odb import ObjectDatabase
-from simgit.oid import OID_SIZE
-from simgit.refs import Refs
-from simgit.schema import ARRAY
-from simgit.segment import rows as rowlib
-from simgit.segment.consolidate import headers
-from simgit.segment.cut import line_groups
-from simgit.segment.frames import group_header
-from simgit.segment.groups import read_group
-from simgit.segment.header import Header, Location
-from simgit.segment.lines import read_line
-from simgit.segment.pack import compress
-from simgit.segment.rows import Rows
-from simgit.sizes import Size, sizes
+from simgit.errors import IntegrityError
+from simgit.maintenance.size_log import Size, sizes
+from simgit.objects import rows as rowlib
+from simgit.objects.codec import decode_name
+from simgit.objects.compression import compress
+from simgit.objects.kinds import Binding
+from simgit.objects.oid import OID_SIZE
+from simgit.objects.rows import Rows
+from simgit.objects.schema import ARRAY
+from simgit.odb import ancestry as history
+from simgit.odb import trees
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.array_codec import group_header
+from simgit.odb.segments.array_groups import read_group
+from simgit.odb.segments.compact import headers
+from simgit.odb.segments.header import Header
+from simgit.odb.segments.lines import read_line
+from simgit.odb.segments.truncate import line_groups
+from simgit.refs.refs import Refs
 from simgit.storage.base import TABLES, ReadTxn
 
 _SAMPLES: Final = 64
@@ -33,7 +35,7 @@ _SAMPLES: Final = 64
 
 
 @dataclass
-class Part:
+class StoredPart:
     """A part of what is stored.
 
     Attributes:
@@ -101,16 +103,16 @@ class Stats:
     size: int
     spare: int
     tables: dict[str, int]
-    kinds: dict[str, Part] = field(default_factory=dict)
+    kinds: dict[str, StoredPart] = field(default_factory=dict)
     runs: dict[str, RunPart] = field(default_factory=dict)
-    columns: dict[str, Part] = field(default_factory=dict)
-    attachments: dict[str, Part] = field(default_factory=dict)
+    columns: dict[str, StoredPart] = field(default_factory=dict)
+    attachments: dict[str, StoredPart] = field(default_factory=dict)
     history: list[Size] = field(default_factory=list)
 
     @property
-    def total(self) -> Part:
+    def total(self) -> StoredPart:
         """All kinds together."""
-        found = Part()
+        found = StoredPart()
         for part in self.kinds.values():
             for name in ("count", "logical", "raw", "stored"):
                 setattr(found, name, getattr(found, name) + getattr(part, name))
@@ -121,7 +123,7 @@ def stats(odb: ObjectDatabase, refs: Refs) -> Stats:
     """Return where the bytes of a store are.
 
     Raises:
-        Integrity: something is damaged.
+        IntegrityError: something is damaged.
     """
     with odb.read() as txn:
         found = Stats(odb.storage.size(), 0, {table: txn.count(table) for table in TABLES})
@@ -147,12 +149,12 @@ class _Survey:
         self._per_step: dict[int, list[tuple[int, int, float]]] = defaultdict(list)
         self._shares: Counter[str] = Counter()
         self._sampled = 0
-        self._columns: dict[str, Part] = defaultdict(Part)
+        self._columns: dict[str, StoredPart] = defaultdict(StoredPart)
         self._arrays: Counter[str] = Counter()
 
     def line(self, number: int) -> None:
         """Take in the states of a line and their arrays."""
-        states = self.found.kinds.setdefault("state", Part())
+        states = self.found.kinds.setdefault("state", StoredPart())
         for header in headers(self.txn, number):
             stored = _stored(header)
             raw = self._raw(header)
@@ -210,7 +212,7 @@ class _Survey:
         schema = self.odb.schema(self.txn, header.schema)
         name = ".".join(schema.fields[index][0])
         self._arrays[name] += count
-        for part in (self._columns[name], self.found.kinds.setdefault("state array", Part())):
+        for part in (self._columns[name], self.found.kinds.setdefault("state array", StoredPart())):
             part.raw += raw
             part.stored += len(data)
         end = int(first + group.steps[-1] + 1)
@@ -218,7 +220,7 @@ class _Survey:
 
     def share_columns(self) -> None:
         """Share the bytes of segments among the columns, as the sample says."""
-        stored = self.found.kinds.get("state", Part()).stored
+        stored = self.found.kinds.get("state", StoredPart()).stored
         total = sum(self._shares.values())
         for name, share in self._shares.items():
             self._columns[name].stored += stored * share // max(total, 1)
@@ -234,7 +236,7 @@ class _Survey:
     def loose(self) -> None:
         """Take in the loose objects."""
         for oid, kind in self.odb.loose_kinds(self.txn).items():
-            part = self.found.kinds.setdefault(kind, Part())
+            part = self.found.kinds.setdefault(kind, StoredPart())
             part.add(1, self.odb.payload_size(self.txn, oid))
             part.stored += self._stored_loose(oid)
 
@@ -247,17 +249,17 @@ class _Survey:
         """Take in the attachments."""
         seen: set[bytes] = set()
         for key, value in self.txn.scan("attachments"):
-            part = self.found.attachments.setdefault(decode_name(key[OID_SIZE:]), Part())
+            part = self.found.attachments.setdefault(decode_name(key[OID_SIZE:]), StoredPart())
             part.count += 1
             binding = self.odb.object(self.txn, value)
             if not isinstance(binding, Binding):
-                raise Integrity(f"an attachment leads to '{value.hex()}', which is no binding")
+                raise IntegrityError(f"an attachment leads to '{value.hex()}', which is no binding")
             for _, kind, oid in trees.walk(
                 self.odb, self.txn, binding.target_kind, binding.target, set()
             ):
                 self._attached(part, oid, kind, seen)
 
-    def _attached(self, part: Part, oid: bytes, kind: str, seen: set[bytes]) -> None:
+    def _attached(self, part: StoredPart, oid: bytes, kind: str, seen: set[bytes]) -> None:
         size = self.odb.payload_size(self.txn, oid)
         part.logical += size
         if oid not in seen:

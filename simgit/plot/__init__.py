@@ -1,7 +1,7 @@
 """Pictures of plain data: curves, pods, values, occupancy, trees; PNG, SVG, or text.
 
 Arrays come in, a ``Drawing`` goes out; nothing here knows of repositories, clusters or agents
-(``simgit.pictures`` brings them together). Importing this loads no matplotlib: the first picture
+(``simgit.analysis`` brings them together). Importing this loads no matplotlib: the first picture
 does, and text needs none.
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
-from simgit.errors import InvalidInput, NotFound, Storage
+from simgit.errors import InvalidInput, NotFound, StorageError
 
 P = ParamSpec("P")
 FORMATS: Final = (".png", ".svg")
@@ -62,7 +62,7 @@ class Drawing:
 
         Raises:
             InvalidInput: the name ends with neither ``.png`` nor ``.svg``.
-            Storage: the file cannot be written.
+            StorageError: the file cannot be written.
         """
         path = Path(path)
         check_format(path)
@@ -71,7 +71,7 @@ class Drawing:
             path.write_bytes(data)
         except OSError as error:
             why = (error.strerror or "").lower()
-            raise Storage(f"cannot write '{path}': {why}") from None
+            raise StorageError(f"cannot write '{path}': {why}") from None
         return path
 
     def render(self, kind: str = "png") -> bytes:

@@ -4,13 +4,14 @@ Its operations stand in modules by subject; modules that only some operations ne
 there, since a command that reads one state should not wait for all the others.
 """
 
+from simgit.objects.oid import Oid
 from simgit.repository.attachments import AttachmentOperations
-from simgit.repository.data import DataOperations
 from simgit.repository.history import HistoryOperations
+from simgit.repository.maintenance import UpkeepOperations
 from simgit.repository.operations import LogOperations
 from simgit.repository.recording import RecordingOperations
-from simgit.repository.transport import TransportOperations
-from simgit.repository.upkeep import UpkeepOperations
+from simgit.repository.remotes import TransportOperations
+from simgit.repository.trajectories import DataOperations
 
 __all__ = ["Repository"]
 
@@ -33,4 +34,7 @@ class Repository(
     def _repr_html_(self) -> str:
         from simgit.repository.display import to_html
 
-        return to_html(self)
+        head = self.head
+        where = f"detached at {head.short()}" if isinstance(head, Oid) else head
+        title = f"{self.directory or 'repository in memory'}, {self.size():,} bytes, HEAD {where}"
+        return to_html(title, self.runs())

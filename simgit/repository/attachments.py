@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.oid import Oid
-from simgit.refnames import HEAD
+from simgit.objects.oid import Oid
+from simgit.refs.names import HEAD
 from simgit.repository.base import RepositoryBase
 from simgit.storage.room import make_room
 
@@ -27,7 +27,8 @@ class AttachmentOperations(RepositoryBase):
             NotFound: there is no such state.
             InvalidInput: the name is not allowed, or some part of the data has no encoding.
         """
-        from simgit import attachments, trees
+        from simgit.odb import trees
+        from simgit.refs import attachments
 
         state = self.resolve(revision)
         blob = None
@@ -45,7 +46,7 @@ class AttachmentOperations(RepositoryBase):
 
     def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
         """Return a state's attachments: name to kind and oid."""
-        from simgit import attachments
+        from simgit.refs import attachments
 
         with self._read() as txn:
             state = self._resolve(txn, revision).oid
@@ -57,7 +58,8 @@ class AttachmentOperations(RepositoryBase):
         Raises:
             NotFound: the state has none of this name.
         """
-        from simgit import attachments, trees
+        from simgit.odb import trees
+        from simgit.refs import attachments
 
         with self._read() as txn:
             state = self._resolve(txn, revision).oid
@@ -68,7 +70,7 @@ class AttachmentOperations(RepositoryBase):
         return make_room(self._storage, lambda: self._detach(revision, name))
 
     def _detach(self, revision: str | Oid, name: str) -> Oid:
-        from simgit import attachments
+        from simgit.refs import attachments
 
         with self._write("detach", revision, name) as txn:
             state = self._resolve(txn, revision).oid
@@ -84,8 +86,8 @@ class AttachmentOperations(RepositoryBase):
             NotFound: there is no such object, or no longer.
             InvalidInput: it is no binding.
         """
-        from simgit import attachments
-        from simgit.objects import Binding
+        from simgit.objects.kinds import Binding
+        from simgit.refs import attachments
 
         with self.odb.write() as txn:
             found = self.odb.object(txn, binding)

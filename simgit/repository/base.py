@@ -10,10 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from simgit.errors import AlreadyExists, NotFound, Storage, reason
-from simgit.failpoints import fail_point
-from simgit.journal import Journal, JournalTxn
-from simgit.layout import (
+from simgit.errors import AlreadyExists, NotFound, StorageError, reason
+from simgit.objects.oid import SHORT, Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.refs.oplog.journal import Journal, JournalTxn
+from simgit.refs.oplog.log import OperationLog
+from simgit.refs.refs import Refs
+from simgit.refs.revision import Resolved, Revisions
+from simgit.refs.runs import Runs
+from simgit.repository.background import Upkeep
+from simgit.storage.base import ReadTxn, Storage
+from simgit.storage.directory import (
     DIRECTORY,
     check_format,
     find_repository,
@@ -21,17 +29,8 @@ from simgit.layout import (
     repository_directory,
     write_format,
 )
-from simgit.odb import ObjectDatabase
-from simgit.oid import SHORT, Oid
-from simgit.oplog import OperationLog
-from simgit.refs import Refs
-from simgit.repository.upkeeping import Upkeep
-from simgit.revision import Resolved, Revisions
-from simgit.runs import Runs
-from simgit.segment.header import Location
-from simgit.storage.base import ReadTxn
-from simgit.storage.base import Storage as Store
 from simgit.storage.durable import make_directories
+from simgit.storage.failpoints import fail_point
 from simgit.storage.memory import MemoryStorage
 
 MEMORY: Final = ":memory:"
@@ -40,7 +39,7 @@ MEMORY: Final = ":memory:"
 class RepositoryBase:
     """What every part of the facade stands on: opening, closing, finding states."""
 
-    def __init__(self, storage: Store, directory: Path | None) -> None:
+    def __init__(self, storage: Storage, directory: Path | None) -> None:
         self._storage = storage
         self.directory = directory
         self.odb = ObjectDatabase(storage)
@@ -61,7 +60,7 @@ class RepositoryBase:
 
         Raises:
             AlreadyExists: there is one already.
-            Storage: the directory cannot be written.
+            StorageError: the directory cannot be written.
         """
         if str(path) == MEMORY:
             return cls(MemoryStorage(), None)
@@ -73,7 +72,7 @@ class RepositoryBase:
         try:
             make_directories(directory)
         except OSError as error:
-            raise Storage(f"cannot create '{directory}': {reason(error)}") from None
+            raise StorageError(f"cannot create '{directory}': {reason(error)}") from None
         try:
             storage = LmdbStorage.create(directory)
         except AlreadyExists:
@@ -93,10 +92,10 @@ class RepositoryBase:
         Raises:
             NotFound: there is no repository at the source.
             AlreadyExists: there is one at the target.
-            Storage: the target cannot be written; or the source's ``lock.mdb`` cannot, and the
+            StorageError: the target cannot be written; or the source's ``lock.mdb`` cannot, and the
                 source is written too often to be copied without it.
         """
-        from simgit.clone import clone
+        from simgit.remotes.clone import clone
 
         found = repository_directory(Path(source).resolve())
         check_format(found)
@@ -113,9 +112,9 @@ class RepositoryBase:
 
         Raises:
             NotFound: there is none.
-            Storage: such a process has it open.
-            Format: it was written by a newer version of simgit.
-            Integrity: its file is damaged.
+            StorageError: such a process has it open.
+            FormatError: it was written by a newer version of simgit.
+            IntegrityError: its file is damaged.
         """
         from simgit.storage.lmdb import LmdbStorage
 

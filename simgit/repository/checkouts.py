@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simgit.errors import Integrity, NotFound
-from simgit.objects import Tag
-from simgit.oid import Oid
-from simgit.refnames import HEAD, RUNS
-from simgit.refrecords import LogEntry, TagRef
+from simgit.errors import IntegrityError, NotFound
+from simgit.objects.kinds import Tag
+from simgit.objects.oid import Oid
+from simgit.refs.names import HEAD, RUNS
+from simgit.refs.records import LogEntry, TagRef
 from simgit.repository.objects import ObjectOperations
 from simgit.storage.base import ReadTxn
+from simgit.storage.process import now
 from simgit.storage.room import make_room
-from simgit.writers import now
 
 if TYPE_CHECKING:
-    from simgit import worktree as files_on_disk
+    from simgit.repository.worktree import files as files_on_disk
 
 
 class CheckoutOperations(ObjectOperations):
@@ -53,7 +53,7 @@ class CheckoutOperations(ObjectOperations):
 
     def _switch_files(self, old: Oid | None, new: Oid | None, force: bool = False) -> None:
         """Turn the files of one state in the working directory into those of another."""
-        from simgit import worktree as files_on_disk
+        from simgit.repository.worktree import files as files_on_disk
 
         if self.read_only:
             with self._storage.write():  # which says why nothing can be written
@@ -77,7 +77,7 @@ class CheckoutOperations(ObjectOperations):
 
     def status(self) -> files_on_disk.Status:
         """Compare the working directory with the files of HEAD's state."""
-        from simgit import worktree as files_on_disk
+        from simgit.repository.worktree import files as files_on_disk
 
         if self.worktree is None:
             return files_on_disk.Status((), (), ())
@@ -88,7 +88,7 @@ class CheckoutOperations(ObjectOperations):
 
     def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
         """Return the paths of a state's files with the oids of their blobs."""
-        from simgit import worktree as files_on_disk
+        from simgit.repository.worktree import files as files_on_disk
 
         tree = self.state(revision).files
         if tree is None:
@@ -140,7 +140,7 @@ class CheckoutOperations(ObjectOperations):
 
         Raises:
             NotFound: there never was such a ref.
-            Integrity: an entry is damaged or missing.
+            IntegrityError: an entry is damaged or missing.
         """
         with self._read() as txn:
             for full in (ref, RUNS + ref, "tags/" + ref):
@@ -154,4 +154,4 @@ class CheckoutOperations(ObjectOperations):
         name = ref.removeprefix(RUNS)
         is_run = name != ref and self.refs.has_run(txn, name)
         if is_run and self.refs.run(txn, name).oid != newest.new:
-            raise Integrity(f"the reflog of '{ref}' lacks its end; see 'simgit fsck'")
+            raise IntegrityError(f"the reflog of '{ref}' lacks its end; see 'simgit fsck'")

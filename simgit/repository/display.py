@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
-from simgit import notebook
-from simgit.oid import Oid
-
-if TYPE_CHECKING:
-    from simgit.repository import Repository
+from simgit.plot import notebook
+from simgit.refs.runs import RunInfo
 
 _RUNS: Final = 20
 _HEADS: Final = ("run", "status", "step", "episodes", "return", "branched off")
 
 
-def to_html(repo: Repository) -> str:
-    """Return where a repository is, how large, and its newest runs."""
-    head = repo.head
-    where = f"detached at {head.short()}" if isinstance(head, Oid) else head
-    title = f"{repo.directory or 'repository in memory'}, {repo.size():,} bytes, HEAD {where}"
-    runs = sorted(repo.runs(), key=lambda run: -run.created)
+def to_html(title: str, runs: Iterable[RunInfo]) -> str:
+    """Return a repository as a title, and a table of its newest runs."""
+    runs = sorted(runs, key=lambda run: -run.created)
     rows = [
         (run.name, run.status, "" if run.step is None else run.step, run.episodes,
          f"{run.return_:.6g}", run.parent or "")

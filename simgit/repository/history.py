@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from simgit import history
-from simgit.oid import Oid
-from simgit.refnames import HEAD, RUNS, TAGS
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry
+from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.repository.base import RepositoryBase
 from simgit.storage.base import ReadTxn
 
 if TYPE_CHECKING:
-    from simgit import log as logs
+    from simgit.history import log as logs
 
 
 class HistoryOperations(RepositoryBase):
@@ -27,7 +27,7 @@ class HistoryOperations(RepositoryBase):
     def merge_bases(self, a: str | Oid, b: str | Oid) -> list[Oid]:
         """Return all best common ancestors of two states (several only after merges)."""
         with self._read() as txn:
-            places = history.merge_bases(
+            places = ancestry.merge_bases(
                 self.odb, txn, self._resolve(txn, a).place, self._resolve(txn, b).place
             )
             return [self.odb.states.state(txn, place)[0] for place in places]
@@ -55,7 +55,7 @@ class HistoryOperations(RepositoryBase):
             NotFound: see ``resolve``.
             InvalidInput: a revision or the condition cannot be read.
         """
-        from simgit import log as logs
+        from simgit.history import log as logs
 
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
@@ -72,18 +72,18 @@ class HistoryOperations(RepositoryBase):
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
     ) -> list[logs.LogLine]:
         """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
-        from simgit import log as logs
+        from simgit.history import log as logs
 
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
             cuts = tuple(self.odb.locate(txn, ref.oid) for _, ref in self.refs.tags(txn))
             cuts += tuple(self._tips(txn))
-            wanted = logs.Selection(wanted.tips, wanted.exclude, cuts)
+            wanted = logs.LogSelection(wanted.tips, wanted.exclude, cuts)
             return logs.outline(self.odb, txn, wanted, limit)
 
     def episodes(self, revision: str | Oid = HEAD) -> list[logs.EpisodeLine]:
         """Return the episodes of a state's history, the newest first."""
-        from simgit import log as logs
+        from simgit.history import log as logs
 
         with self._read() as txn:
             tip = self._resolve(txn, revision).place
@@ -104,14 +104,14 @@ class HistoryOperations(RepositoryBase):
             a, b = ends.start, ends.end
             if not ends.symmetric:
                 return [(b.oid, False), (a.oid, True)]
-            bases = history.merge_bases(self.odb, txn, a.place, b.place)
+            bases = ancestry.merge_bases(self.odb, txn, a.place, b.place)
             names = [self.odb.states.state(txn, place)[0] for place in bases]
             return [(a.oid, False), (b.oid, False), *((oid, True) for oid in names)]
 
     def _selection(
         self, txn: ReadTxn, revisions: Sequence[str | Oid], every: bool
-    ) -> logs.Selection:
-        from simgit import log as logs
+    ) -> logs.LogSelection:
+        from simgit.history import log as logs
 
         tips, exclude = [], []
         for revision in revisions or (() if every else (HEAD,)):
@@ -122,12 +122,12 @@ class HistoryOperations(RepositoryBase):
                 tips.append(self._resolve(txn, revision).place)
             elif ends.symmetric:
                 tips += [ends.start.place, ends.end.place]
-                exclude += history.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
+                exclude += ancestry.merge_bases(self.odb, txn, ends.start.place, ends.end.place)
             else:
                 tips.append(ends.end.place)
                 exclude.append(ends.start.place)
         tips += self._tips(txn) if every else []
-        return logs.Selection(tuple(dict.fromkeys(tips)), tuple(exclude))
+        return logs.LogSelection(tuple(dict.fromkeys(tips)), tuple(exclude))
 
     def decorations(self) -> dict[Oid, list[str]]:
         """Return which refs point at which states: ``HEAD``, full names of runs and tags.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simgit import history
 from simgit.errors import InvalidInput, NotFound
-from simgit.objects import Decodable
-from simgit.oid import Oid
-from simgit.refnames import HEAD
+from simgit.history.state import State, load_state
+from simgit.objects.kinds import Decodable
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry
+from simgit.refs.names import HEAD
 from simgit.repository.base import RepositoryBase
-from simgit.state import State, load_state
 
 
 class ObjectOperations(RepositoryBase):
@@ -21,7 +21,7 @@ class ObjectOperations(RepositoryBase):
 
         Raises:
             NotFound: see ``resolve``.
-            Integrity: its bytes do not have its name.
+            IntegrityError: its bytes do not have its name.
         """
         with self._read() as txn:
             if isinstance(revision, Oid):
@@ -34,7 +34,7 @@ class ObjectOperations(RepositoryBase):
         """Return a state's parents, first to last."""
         with self._read() as txn:
             place = self._resolve(txn, revision).place
-            places = history.parents_at(self.odb, txn, place)
+            places = ancestry.parents_at(self.odb, txn, place)
             return [load_state(self.odb, txn, each) for each in places]
 
     def children(self, revision: str | Oid = HEAD) -> list[State]:
@@ -46,14 +46,14 @@ class ObjectOperations(RepositoryBase):
     def leaves(self) -> list[State]:
         """Return the states that have no children."""
         with self._read() as txn:
-            return [load_state(self.odb, txn, place) for place in history.leaves(self.odb, txn)]
+            return [load_state(self.odb, txn, place) for place in ancestry.leaves(self.odb, txn)]
 
     def object(self, oid: Oid) -> Decodable:
         """Return any object, its name recomputed.
 
         Raises:
             NotFound: there is none of this name.
-            Integrity: its bytes do not have this name.
+            IntegrityError: its bytes do not have this name.
         """
         with self._read() as txn:
             return self.odb.object(txn, oid)
@@ -92,7 +92,7 @@ class ObjectOperations(RepositoryBase):
 
         Raises:
             NotFound: there is none of this name.
-            Integrity: its bytes do not have this name.
+            IntegrityError: its bytes do not have this name.
         """
         with self._read() as txn:
             kind = self.odb.kind(txn, oid)

@@ -8,13 +8,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import Conflict, InvalidInput, NotFound
-from simgit.oplog import Change, Operation
+from simgit.refs.oplog.log import KeyChange, Operation
+from simgit.refs.settings import DEFAULTS, GC_KEEP, get_setting, put_setting
 from simgit.repository.checkouts import CheckoutOperations
-from simgit.settings import DEFAULTS, GC_KEEP, get_setting, put_setting
 
 if TYPE_CHECKING:
+    from simgit.refs.oplog.undo import Undo, UndoPlan
     from simgit.storage.base import ReadTxn
-    from simgit.undo import Plan, Undo
 
 _NAME: Final = re.compile(r"(?P<number>\d{1,18})|@(?:~(?P<back>\d{1,18})|(?P<dash>-)?)")
 
@@ -24,7 +24,7 @@ class LogOperations(CheckoutOperations):
 
     @property
     def _undo(self) -> Undo:
-        from simgit.undo import Undo
+        from simgit.refs.oplog.undo import Undo
 
         return Undo(self.odb, self.refs, self.oplog)
 
@@ -43,7 +43,7 @@ class LogOperations(CheckoutOperations):
         with self._read() as txn:
             return self.oplog.operation(txn, self._number(txn, name))
 
-    def changes(self, operation: str | int = "@") -> list[Change]:
+    def changes(self, operation: str | int = "@") -> list[KeyChange]:
         """Return what an operation changed: refs and bindings before and after.
 
         Raises:
@@ -120,7 +120,7 @@ class LogOperations(CheckoutOperations):
         self,
         command: str,
         number: int,
-        plan: Callable[[ReadTxn], Plan],
+        plan: Callable[[ReadTxn], UndoPlan],
         reverts: int | None = None,
     ) -> None:
         with self._read() as txn:
@@ -143,7 +143,7 @@ class LogOperations(CheckoutOperations):
         Raises:
             NotFound: see ``operation``.
         """
-        from simgit.past import PastStorage
+        from simgit.refs.oplog.as_of import PastStorage
 
         with self._read() as txn:
             number = self._number(txn, operation)
@@ -163,7 +163,7 @@ class LogOperations(CheckoutOperations):
             InvalidInput: there is no such setting, or it cannot have this value.
         """
         if name == GC_KEEP and isinstance(value, str):
-            from simgit.maintenance import parse_rules
+            from simgit.maintenance.gc.retention import parse_rules
 
             parse_rules(value)
         with self._write("set", name, value) as txn:

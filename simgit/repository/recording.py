@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import InvalidInput
-from simgit.oid import Oid
-from simgit.refnames import HEAD
-from simgit.refrecords import RunRef, moved
+from simgit.objects.columns import Column
+from simgit.objects.oid import Oid
+from simgit.odb.segments.append import Tip
+from simgit.recording.states import freeze_fields, prepare, store
+from simgit.refs.names import HEAD
+from simgit.refs.records import RunRef, moved
 from simgit.repository.base import RepositoryBase
-from simgit.segment.batches import Column
-from simgit.segment.tips import Tip
 from simgit.storage.base import ReadTxn
-from simgit.writing import freeze_fields, prepare, store
 
 if TYPE_CHECKING:
-    from simgit.flushing import Lane
+    from simgit.recording.flush import RunWriter
 
 
 class RecordingOperations(RepositoryBase):
@@ -44,7 +44,7 @@ class RecordingOperations(RepositoryBase):
         Args:
             files: names (with "/" for directories) to paths or bytes, or the oid of a stored tree.
             parents: further parents, after the run's newest state (a merge of checkpoints, say).
-            spec: what a root state comes from; see ``simgit.objects.Spec``.
+            spec: what a root state comes from; see ``simgit.objects.kinds.Spec``.
 
         The other arguments are those of ``Recorder.append``.
 
@@ -52,7 +52,7 @@ class RecordingOperations(RepositoryBase):
             InvalidInput: a value has no encoding, or the run is completed.
         """
         if files is not None and not isinstance(files, Oid):
-            from simgit import worktree
+            from simgit.repository.worktree import files as worktree
 
             files = worktree.store_files(self.odb, files)
         value = freeze_fields(
@@ -128,9 +128,9 @@ class RecordingOperations(RepositoryBase):
         Raises:
             InvalidInput: a run is completed.
         """
-        from simgit.flushing import FlushPolicy
-        from simgit.lanes import LaneRecorder
-        from simgit.recorder import Recorder
+        from simgit.recording.flush import FlushPolicy
+        from simgit.recording.recorder import RunRecorder
+        from simgit.recording.vector_recorder import LaneRecorder
 
         if run is not None and not run:
             raise InvalidInput("a recorder needs one or more runs")
@@ -148,7 +148,7 @@ class RecordingOperations(RepositoryBase):
                 for name, each in zip(names, specs, strict=True)
             ]
         if isinstance(run, str) or run is None:
-            return Recorder(odb, lanes[0], policy, background)
+            return RunRecorder(odb, lanes[0], policy, background)
         return LaneRecorder(odb, lanes, policy, background)
 
     def _runs_to_record(self, run: str | Sequence[str] | None) -> list[str]:
@@ -165,10 +165,10 @@ class RecordingOperations(RepositoryBase):
 
     def _lane(
         self, txn: Any, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid
-    ) -> Lane:
-        from simgit.flushing import Lane
+    ) -> RunWriter:
+        from simgit.recording.flush import RunWriter
 
         ref = self.runs_.ensure(txn, name, config, seed)
-        lane = Lane(self.odb, self.refs, name, ref, self.runs_.tip(txn, ref), origin)
+        lane = RunWriter(self.odb, self.refs, name, ref, self.runs_.tip(txn, ref), origin)
         lane.claim(txn)
         return lane

@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simgit import configuration, history
 from simgit.errors import Unverified
-from simgit.oid import Oid
-from simgit.refnames import HEAD, RUNS
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry
+from simgit.refs import run_config
+from simgit.refs.names import HEAD, RUNS
+from simgit.refs.runs import RunInfo
 from simgit.repository.base import RepositoryBase
-from simgit.runs import RunInfo
 from simgit.storage.room import make_room
 
 
@@ -102,7 +103,7 @@ class RunOperations(RepositoryBase):
         """Return a run's resolved configuration."""
         with self._read() as txn:
             name = run if run is not None else self._head_run(txn)
-            return configuration.resolve(self.odb, txn, self.refs.run(txn, name).record)
+            return run_config.resolve(self.odb, txn, self.refs.run(txn, name).record)
 
     def configure(
         self,
@@ -123,7 +124,7 @@ class RunOperations(RepositoryBase):
             return [
                 name
                 for name, ref in self.refs.runs(txn)
-                if ref.oid is not None and history.is_ancestor(self.odb, txn, place, ref.place)
+                if ref.oid is not None and ancestry.is_ancestor(self.odb, txn, place, ref.place)
             ]
 
     def lineage(self, run: str | None = None) -> list[RunInfo]:

@@ -13,7 +13,7 @@ What every implementation guarantees, and what ``simgit.testing.storage_contract
   A thread that asks for a second write transaction while it holds one gets an error.
 - Keys have 1 to 511 bytes and are ordered bytewise.
   Keys and values are returned as ``bytes`` that outlive the transaction.
-- A transaction belongs to the thread that began it; once ended it raises ``Storage``.
+- A transaction belongs to the thread that began it; once ended it raises ``StorageError``.
 - A scan within a write transaction goes by key.
   A write behind the place that it has reached is not seen, one ahead of it is.
   Deleting the entry just yielded is therefore safe.
@@ -97,7 +97,7 @@ class WriteTxn(ReadTxn):
 
     @abstractmethod
     def append(self, table: str, key: bytes, value: bytes) -> None:
-        """Add a key greater than every key of the table, else raise ``Storage``.
+        """Add a key greater than every key of the table, else raise ``StorageError``.
 
         Much cheaper than ``put``, on disk too, where keys grow.
         """
@@ -157,7 +157,7 @@ class Storage(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything; a second call does nothing, any later use raises ``Storage``."""
+        """Release everything; a second call does nothing, any later use raises ``StorageError``."""
 
 
 def check_table(table: str) -> None:

@@ -67,7 +67,7 @@ class Meta(NamedTuple):
 
 
 def needed_size(data: Path) -> int:
-    """Return how many bytes the file must have, or raise ``Integrity`` if it is not a data file.
+    """Return how many bytes the file must have; raise ``IntegrityError`` if it is no data file.
 
     Zero on 32-bit machines, whose layout is another.
     """
@@ -79,7 +79,7 @@ def needed_size(data: Path) -> int:
 
 
 def newest_meta(data: Path, file: BinaryIO) -> Meta:
-    """Return the meta page that counts, or raise ``Integrity`` if it is not a data file."""
+    """Return the meta page that counts, or raise ``IntegrityError`` if it is not a data file."""
     file.seek(0)
     first = _parse(data, file.read(_META.size))
     file.seek(first.page_size)
@@ -88,7 +88,7 @@ def newest_meta(data: Path, file: BinaryIO) -> Meta:
 
 
 def is_short(data: Path) -> bool:
-    """Whether the file ends before its last page; raise ``Integrity`` if it is not a data file.
+    """Return whether the file ends before its last page; raise ``IntegrityError`` if it has none.
 
     The file only grows, and its length is taken last: a writer at work cannot make it look short.
     """
@@ -159,14 +159,14 @@ def _known(status: bytes) -> bool:
 
 def _parse(data: Path, page: bytes) -> Meta:
     if len(page) < _META.size:
-        raise errors.Integrity(f"store is truncated: '{data}' has no meta page", path=data)
+        raise errors.IntegrityError(f"store is truncated: '{data}' has no meta page", path=data)
     meta = Meta(*_META.unpack(page))
     if meta.magic != _MAGIC:
-        raise errors.Integrity(f"not a store of this kind of machine: '{data}'", path=data)
+        raise errors.IntegrityError(f"not a store of this kind of machine: '{data}'", path=data)
     if meta.version != _VERSION:
-        raise errors.Integrity(
+        raise errors.IntegrityError(
             f"unknown version {meta.version} of the store's file: '{data}'", path=data
         )
     if meta.page_size not in _PAGE_SIZES:
-        raise errors.Integrity(f"impossible page size {meta.page_size} in '{data}'", path=data)
+        raise errors.IntegrityError(f"impossible page size {meta.page_size} in '{data}'", path=data)
     return meta

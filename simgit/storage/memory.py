@@ -104,7 +104,7 @@ class MemoryStorage(Storage):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise errors.Storage("storage is closed")
+            raise errors.StorageError("storage is closed")
 
     def _current(self) -> _Snapshot:
         self._check_open()
@@ -112,7 +112,7 @@ class MemoryStorage(Storage):
 
     def _acquire(self) -> None:
         if self._writer == threading.get_ident():
-            raise errors.Storage("this thread already holds the write transaction")
+            raise errors.StorageError("this thread already holds the write transaction")
         self._writing.acquire()
         self._writer = threading.get_ident()
 
@@ -175,7 +175,7 @@ class _MemoryRead(ReadTxn):
 
     def _open_tables(self) -> dict[str, _Table]:
         if self._tables is None:
-            raise errors.Storage("transaction has ended")
+            raise errors.StorageError("transaction has ended")
         return self._tables
 
     def _table(self, table: str) -> _Table:
@@ -243,7 +243,9 @@ class _MemoryWrite(_MemoryRead, WriteTxn):
         check_key(key)
         newest = self.last(table)
         if newest is not None and key <= newest[0]:
-            raise errors.Storage(f"cannot append to '{table}': key is not the greatest", key=key)
+            raise errors.StorageError(
+                f"cannot append to '{table}': key is not the greatest", key=key
+            )
         self._changing(table).put(key, bytes(value))
 
     def delete(self, table: str, key: bytes) -> bool:

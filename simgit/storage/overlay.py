@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from operator import gt, lt
 
-from simgit.errors import Storage
+from simgit.errors import StorageError
 from simgit.storage.base import TABLES, ReadTxn, WriteTxn, check_key, check_start, check_table
 
 Entry = tuple[bytes, bytes]
@@ -82,7 +82,7 @@ class Overlay(WriteTxn):
         """Add a key greater than every other one."""
         newest = self.last(table)
         if newest is not None and key <= newest[0]:
-            raise Storage(f"cannot append to '{table}': key is not the greatest", key=key)
+            raise StorageError(f"cannot append to '{table}': key is not the greatest", key=key)
         self.put(table, key, value)
 
     def delete(self, table: str, key: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from simgit.errors import Full
+from simgit.errors import StorageFullError
 from simgit.storage.base import Storage
 
 Result = TypeVar("Result")
@@ -15,11 +15,11 @@ def make_room(storage: Storage, work: Callable[[], Result]) -> Result:
     """Do what makes room; if there is no space for it, do it again with what is kept back.
 
     Raises:
-        Full: that did not suffice; nothing of the last transaction was done.
+        StorageFullError: that did not suffice; nothing of the last transaction was done.
     """
     try:
         return work()
-    except Full:
+    except StorageFullError:
         if not storage.give_up_reserve():
             raise
     return work()

@@ -7,14 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.freeze import freeze
-from simgit.odb import ObjectDatabase
-from simgit.oid import Oid
-from simgit.segment.batches import ABSENT, Column, Columns, DenseColumn
-from simgit.segment.tips import Tip
-from simgit.storage.memory import MemoryStorage
-from simgit.writing import (
-    FIELDS,
+from simgit.objects.coerce import freeze
+from simgit.objects.columns import ABSENT, FIELDS, Column, Columns, DenseColumn
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.append import Tip
+from simgit.recording.states import (
     freeze_flag,
     freeze_message,
     freeze_reset,
@@ -22,6 +20,7 @@ from simgit.writing import (
     prepare,
     store,
 )
+from simgit.storage.memory import MemoryStorage
 
 _FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
     "reward": freeze_reward,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from simgit.errors import InvalidInput
-from simgit.kube.cluster import KubeCluster, Selection
+from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.simulation import Simulation, virtual_object
 
 SIMULATION = Simulation()
@@ -160,7 +160,7 @@ class ClusterContract:
     def test_pods_of_another_label_can_be_selected(self, cluster: KubeCluster) -> None:
         cluster.apply([deployment(), deployment("other")])
         cluster.advance(self.settle)
-        every = Selection(WEB.namespace, SIMULATION.name, "simkube.io/simulation")
+        every = PodSelection(WEB.namespace, SIMULATION.name, "simkube.io/simulation")
         assert cluster.observe(every).counts() == (6, 0, 6)
 
     def test_the_oldest_come_first(self, cluster: KubeCluster) -> None:

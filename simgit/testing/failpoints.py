@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from simgit.failpoints import set_hook
+from simgit.storage.failpoints import set_hook
 
 ENDED: Final = 97
 """The exit code of a process that ``exit`` ended."""

@@ -264,15 +264,15 @@ def fits(value: Any, kind: Kind) -> bool:
     return cast(value, kind) is not None
 
 
-class Schema:
+class ReferenceSchema:
     """The fields of a row, as they follow from the values so far."""
 
     def __init__(self, fields: Mapping[Path, Kind] | None = None) -> None:
         self.fields = dict(fields or {})
 
-    def next(self, state: Mapping[str, Any]) -> Schema:
+    def next(self, state: Mapping[str, Any]) -> ReferenceSchema:
         """Return the schema of a state with this value (§5.2)."""
-        after = Schema(self.fields)
+        after = ReferenceSchema(self.fields)
         for top, value in state.items():
             if top in STARTS:
                 after.fields[(top,)] = STARTS[top]
@@ -390,7 +390,7 @@ class Chain:
     """A run of states, each the only child of the one before (but see ``parents``)."""
 
     def __init__(self, origin: Mapping[str, Any] | None = None) -> None:
-        self.schema = Schema()
+        self.schema = ReferenceSchema()
         self.tip: bytes | None = None
         self.origin = name("spec", value_bytes(dict(origin or {})))
 

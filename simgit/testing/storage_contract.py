@@ -101,7 +101,7 @@ class StorageContract:
             for n in range(1000):
                 txn.append("blocks", n.to_bytes(8, "big"), b"x")
         for key in ((999).to_bytes(8, "big"), (0).to_bytes(8, "big"), b"\x00"):
-            with pytest.raises(errors.Storage, match="append"), storage.write() as txn:
+            with pytest.raises(errors.StorageError, match="append"), storage.write() as txn:
                 txn.append("blocks", key, b"y")
         with storage.read() as read:
             assert read.count("blocks") == 1000
@@ -155,7 +155,7 @@ class StorageContract:
     def test_a_nested_write_is_an_error_and_harms_nothing(self, storage: Storage) -> None:
         with storage.write() as txn:
             txn.put("meta", b"k", b"v")
-            with pytest.raises(errors.Storage, match="write transaction"), storage.write():
+            with pytest.raises(errors.StorageError, match="write transaction"), storage.write():
                 pass
             txn.put("meta", b"l", b"v")
         with storage.read() as read:
@@ -243,7 +243,7 @@ class StorageContract:
             lambda: write.delete("objects", b"a"),
         ]
         for call in calls:
-            with pytest.raises(errors.Storage):
+            with pytest.raises(errors.StorageError):
                 call()
 
     @pytest.mark.parametrize("reverse", [False, True])
@@ -274,7 +274,7 @@ class StorageContract:
             lambda: filled.size(),
         ]
         for call in calls:
-            with pytest.raises(errors.Storage, match="closed"):
+            with pytest.raises(errors.StorageError, match="closed"):
                 call()
 
 

@@ -6,10 +6,18 @@ the agents, the environments and the store come together; none of the three know
 
 from simgit.training.config import Config
 from simgit.training.evaluation import Evaluation, evaluate
-from simgit.training.loop import Episode, Transition, episode, step
+from simgit.training.loop import TrainingEpisode, Transition, episode, step
 from simgit.training.trainer import Training, resume, train
 
 __all__ = [
-    "Config", "Episode", "Evaluation", "Training", "Transition", "episode", "evaluate", "resume",
-    "step", "train",
-]  # fmt: skip
+    "Config",
+    "TrainingEpisode",
+    "Evaluation",
+    "Training",
+    "Transition",
+    "episode",
+    "evaluate",
+    "resume",
+    "step",
+    "train",
+]

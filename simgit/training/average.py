@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput
-from simgit.oid import Oid
+from simgit.objects.oid import Oid
 from simgit.repository import Repository
 from simgit.training.checkpoints import AGENT, load
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from simgit import attachments
 from simgit.agents import Agent
 from simgit.errors import InvalidInput, NotFound
-from simgit.gym.agentview import View
-from simgit.oid import Oid
+from simgit.gym.envs.agent_view import View
+from simgit.objects.oid import Oid
+from simgit.refs import attachments
 from simgit.repository import Repository
 from simgit.storage.base import ReadTxn
 from simgit.training.config import Config

@@ -14,16 +14,16 @@ from simgit import agents
 from simgit.agents import Agent
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
-from simgit.gym.agentview import View, make
-from simgit.kube.catalogue import Catalogue, catalogue
-from simgit.kube.scenario_names import parse_scenario
-from simgit.kube.trace import Trace
-from simgit.kube.trace_format import trace_id
-from simgit.oid import Oid
+from simgit.gym.envs.agent_view import View, make
+from simgit.kube.task.catalogue import Catalogue, catalogue
+from simgit.kube.task.scenario_names import parse_scenario
+from simgit.kube.trace.format import trace_id
+from simgit.kube.trace.model import Trace
+from simgit.objects.oid import Oid
 from simgit.plot.curves import t_quantile
 from simgit.repository import Repository
 from simgit.training import checkpoints
-from simgit.training.loop import Episode, Tell, episode
+from simgit.training.loop import Tell, TrainingEpisode, episode
 
 CONFIDENCE: Final = 0.95
 _Z: Final = 1.959963984540054
@@ -109,7 +109,7 @@ def mean(values: Sequence[float]) -> Estimate:
     return Estimate(average, average - half, average + half)
 
 
-def score(name: str, results: Sequence[Episode], fewest: Mapping[str, int]) -> Score:
+def score(name: str, results: Sequence[TrainingEpisode], fewest: Mapping[str, int]) -> Score:
     """Sum up episodes."""
     lengths = mean([each.length for each in results])
     returns = mean([each.return_ for each in results])
@@ -226,7 +226,7 @@ def evaluate(
         tell: called with each episode.
 
     Raises:
-        NotFound, InvalidInput: see ``agent_of`` and ``simgit.gym.agentview.make``.
+        NotFound, InvalidInput: see ``agent_of`` and ``simgit.gym.envs.agent_view.make``.
     """
     if episodes < 1:
         raise InvalidInput(f"bad number of episodes '{episodes}', expected 1 or more")
@@ -264,7 +264,7 @@ def play(
     resets: Iterable[dict[str, Any] | None],
     seed: int,
     tell: Tell | None = None,
-) -> list[Episode]:
+) -> list[TrainingEpisode]:
     """Let an agent act without exploring or learning, an episode for each reset; tell of each."""
     results = []
     for number, options in enumerate(resets, start=1):

@@ -11,11 +11,11 @@ from time import monotonic
 from typing import Any, Final, TextIO
 
 from simgit import agents
+from simgit.analysis import learning_curves
 from simgit.errors import NotFound
-from simgit.pictures import learning_curves
 from simgit.plot import state_values
 from simgit.repository import Repository
-from simgit.training.loop import Episode, Tell, Transition
+from simgit.training.loop import Tell, TrainingEpisode, Transition
 from simgit.training.trainer import Training
 
 _COLUMNS: Final = 40
@@ -83,16 +83,16 @@ class RunFolder:
     def _write(self, record: dict[str, Any]) -> None:
         self._steps.write(json.dumps(record) + "\n")
 
-    def telling(self, tell: Tell) -> Callable[[Episode], None]:
+    def telling(self, tell: Tell) -> Callable[[TrainingEpisode], None]:
         """Return what tells of an episode, and writes what belongs to it."""
 
-        def both(done: Episode) -> None:
+        def both(done: TrainingEpisode) -> None:
             tell(done)
             self.episode(done)
 
         return both
 
-    def episode(self, done: Episode) -> None:
+    def episode(self, done: TrainingEpisode) -> None:
         """Log an episode; write a checkpoint if the run has one there."""
         trace = f" trace {done.trace}" if done.trace else ""
         metrics = " ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
@@ -104,7 +104,7 @@ class RunFolder:
         if done.number % config.checkpoint == 0 or done.number == config.episodes:
             self._checkpoint(done)
 
-    def _checkpoint(self, done: Episode) -> None:
+    def _checkpoint(self, done: TrainingEpisode) -> None:
         data = self._training.agent.state()
         for name in (f"checkpoint_ep{done.number}", "checkpoint_latest"):
             self._replace(name, lambda path: agents.write_checkpoint(data, path))

@@ -27,7 +27,7 @@ class Env(Protocol):
 
 
 class Seen(Protocol):
-    """How an agent sees an environment; ``simgit.gym.agentview.View``."""
+    """How an agent sees an environment; ``simgit.gym.envs.agent_view.View``."""
 
     actions: tuple[str, ...]
 
@@ -59,7 +59,7 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class TrainingEpisode:
     """A whole episode. ``trace`` is the name of SimKube's trace, None elsewhere."""
 
     number: int
@@ -72,7 +72,7 @@ class Episode:
 
 
 Watch = Callable[[Transition], None]
-Tell = Callable[[Episode], None]
+Tell = Callable[[TrainingEpisode], None]
 
 
 def step(env: Env, agent: Agent, view: Seen, before: Vector, *, learn: bool) -> Transition:
@@ -99,7 +99,7 @@ def episode(
     learn: bool = True,
     options: dict[str, Any] | None = None,
     watch: Watch | None = None,
-) -> Episode:
+) -> TrainingEpisode:
     """Reset the environment with a seed and let the agent act until the episode is over."""
     observation, info = env.reset(seed=seed, options=options)
     seen, length, total = view.vector(observation), 0, 0.0
@@ -111,4 +111,6 @@ def episode(
         if done.ended:
             named = info.get("trace")
             trace = named if isinstance(named, str) else None
-            return Episode(number, seed, length, total, done.terminated, trace, done.metrics)
+            return TrainingEpisode(
+                number, seed, length, total, done.terminated, trace, done.metrics
+            )

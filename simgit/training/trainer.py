@@ -9,12 +9,12 @@ from typing import Any, Self
 from simgit.agents import Agent
 from simgit.errors import InvalidInput
 from simgit.gym import Recorder
-from simgit.gym.agentview import View, make
+from simgit.gym.envs.agent_view import View, make
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
-from simgit.runs import RunInfo
 from simgit.training.checkpoints import AGENT, TRIAL, StagedAgent, Stages, newest
 from simgit.training.config import Config
-from simgit.training.loop import Episode, Tell, Watch, episode
+from simgit.training.loop import Tell, TrainingEpisode, Watch, episode
 from simgit.training.trials import Trials
 
 SIMKUBE = "simgit/SimKube-v0"
@@ -64,7 +64,7 @@ class Training:
         name: str = self.env.run
         return name
 
-    def episode(self, watch: Watch | None = None) -> Episode:
+    def episode(self, watch: Watch | None = None) -> TrainingEpisode:
         """Train for one episode, and attach the agent if it is time to."""
         config, number = self.config, self.done + 1
         seed = config.episode_seed(number)

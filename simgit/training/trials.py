@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from simgit.agents import Agent
-from simgit.gym.agentview import View, make
-from simgit.kube.catalogue import Catalogue, catalogue
+from simgit.gym.envs.agent_view import View, make
+from simgit.kube.task.catalogue import Catalogue, catalogue
 from simgit.repository import Repository
 from simgit.training.evaluation import environment_of, play, score, tasks
 

@@ -58,7 +58,7 @@ def _(bench: Bench) -> float:
 @replay.side("simgit")
 def _(bench: Bench) -> float:
     from simgit.kube.simulation import simulate
-    from simgit.kube.trace_format import read_trace
+    from simgit.kube.trace.format import read_trace
 
     if not REAL.exists():
         raise NotBuilt
@@ -85,7 +85,7 @@ def _(bench: Bench) -> float:
 def _train(env: Any, episodes: int) -> int:
     """Train a table as the loop does; return how many steps that took."""
     from simgit import agents
-    from simgit.kube.actions import STANDARD
+    from simgit.kube.task.actions import STANDARD
 
     agent = agents.make("greedy", 5, STANDARD, 0)
     count = 0

@@ -59,7 +59,7 @@ def _(bench: Bench) -> float:
 
 @recorded.side("not recorded", repeat=3)
 def _(bench: Bench) -> float:
-    from simgit.gym.agentview import View, make
+    from simgit.gym.envs.agent_view import View, make
     from simgit.training import episode
 
     config = _config(bench.size(60, 4))

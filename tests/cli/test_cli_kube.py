@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit.gym.simkube import SimKubeEnv
-from simgit.kube.generate import generate
-from simgit.kube.trace_edit import set_replicas, set_requests, workload
-from simgit.kube.trace_files import write_trace_file
-from simgit.kube.trace_format import read_trace
+from simgit.gym.envs.simkube import SimKubeEnv
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.edit import set_replicas, set_requests, workload
+from simgit.kube.trace.files import write_trace_file
+from simgit.kube.trace.format import read_trace
 from simgit.repository import Repository
 
 

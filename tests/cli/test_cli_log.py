@@ -8,7 +8,7 @@ import pytest
 
 from simgit import Repository
 from simgit.cli.graph import Graph
-from simgit.oid import Oid
+from simgit.objects.oid import Oid
 
 
 def texts(found) -> list[str]:

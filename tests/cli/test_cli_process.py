@@ -269,7 +269,7 @@ def test_what_needs_gymnasium_says_so(words, long, environment) -> None:
 
 def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment) -> None:
     found = subprocess.run(
-        [sys.executable, "-c", BLOCKED.format("simgit.maintenance"), "gc"],
+        [sys.executable, "-c", BLOCKED.format("simgit.maintenance.gc"), "gc"],
         capture_output=True, text=True, env=environment, timeout=60, check=False,
     )  # fmt: skip
     assert found.returncode == 128 and "internal error: ModuleNotFoundError" in found.stderr

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from simgit.kube.generate import generate
-from simgit.kube.reward import REWARDS
-from simgit.kube.trace_format import dump_trace, trace_id
+from simgit.kube.task.reward import REWARDS
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.format import dump_trace, trace_id
 
 
 @pytest.fixture

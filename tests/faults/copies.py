@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simgit import Integrity, Repository
+from simgit import IntegrityError, Repository
 
 from .processes import in_child, start
 
@@ -51,7 +51,7 @@ def judge(copy: Path) -> str:
             actions = np.asarray(repo.trajectory("live").actions)
             assert np.array_equal(actions, np.arange(len(actions)))
             repo.commit(1, run="after")
-    except Integrity as error:
+    except IntegrityError as error:
         assert "simgit clone" in str(error), error
         return REFUSED
     return GOOD

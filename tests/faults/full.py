@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from simgit import Full, Oid, Repository
+from simgit import Oid, Repository, StorageFullError
 from simgit.storage.lmdb import files
 
 from .power import ROOT
@@ -45,7 +45,7 @@ def fill(repo: Repository, sizes: tuple[int, ...] = SIZES) -> dict[Oid, int]:
         while True:
             try:
                 made[repo.commit(value(size, len(made)), run="junk")] = size
-            except Full as error:
+            except StorageFullError as error:
                 assert "simgit gc" in str(error) or "try again" in str(error), error
                 if "try again" not in str(error):
                     break
@@ -84,7 +84,7 @@ def makes_room(directory: Path, with_reserve: bool) -> bool:
             (directory / ".simgit" / "reserve").unlink()
         _fill_disk(directory / "filler")
         removed = 0
-        with suppress(Full):
+        with suppress(StorageFullError):
             removed = repo.gc(grace=0, expire=0).removed.objects.total()
         assert repo.fsck().is_clean
         return removed >= SMALL

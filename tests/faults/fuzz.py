@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simgit.errors import Format, Integrity
+from simgit.errors import FormatError, IntegrityError
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -30,7 +30,7 @@ def targets() -> dict[str, tuple[list[bytes], Callable[[bytes], Any]]]:
     from test_decoders import DECODERS
 
     from simgit import Repository
-    from simgit.bundle import verify
+    from simgit.remotes.bundle import verify
 
     found: dict[str, tuple[list[bytes], Callable[[bytes], Any]]] = {
         name: ([seed], decode) for name, (seed, decode) in DECODERS.items()
@@ -63,7 +63,7 @@ def fuzz(name: str, seconds: int, corpus: Path) -> None:
         (corpus / f"seed{number}").write_bytes(seed)
 
     def one(data: bytes) -> None:
-        with contextlib.suppress(Integrity, Format):
+        with contextlib.suppress(IntegrityError, FormatError):
             decode(data)
 
     options = [f"-max_total_time={seconds}", "-rss_limit_mb=2048", "-timeout=20", "-max_len=4096"]

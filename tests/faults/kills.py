@@ -16,7 +16,7 @@ from typing import Final
 
 import simgit
 from simgit import Repository
-from simgit.failpoints import set_hook
+from simgit.storage.failpoints import set_hook
 from simgit.testing.failpoints import Fault, arm, points
 
 from .processes import Child, Say, in_child, start

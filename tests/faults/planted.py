@@ -49,7 +49,7 @@ def _unsynced(name: str, option: str) -> Planted:
 
 
 def _forgetful(root: str, line: str) -> Planted:
-    return Planted(f"gc forgets {root}", "maintenance/roots.py", line, "", ROOTS)
+    return Planted(f"gc forgets {root}", "maintenance/gc/roots.py", line, "", ROOTS)
 
 
 FAULTS = (
@@ -64,12 +64,12 @@ FAULTS = (
         '        sync(target / "data.mdb")\n', "", POWER,
     ),
     Planted(
-        "a transaction is committed in two halves", "segment/states.py",
+        "a transaction is committed in two halves", "odb/segments/state_store.py",
         '        fail_point("states.stored")', f'        {HALVES}\n        fail_point("states.stored")',
         KILLS,
     ),
     Planted(
-        "a ref is moved before its states", "flushing.py",
+        "a ref is moved before its states", "recording/flush.py",
         '        message = f"record: {sum(len(batch.oids) for batch in batches)} states"\n',
         '        message = f"record: {sum(len(batch.oids) for batch in batches)} states"\n'
         "        early = replace(self.ref, oid=Oid(batches[-1].oids[-1]))\n"
@@ -79,13 +79,13 @@ FAULTS = (
         KILLS,
     ),
     Planted(
-        "checksums of blocks are not compared", "segment/header.py",
+        "checksums of blocks are not compared", "odb/segments/header.py",
         "if len(data) != size or checksum(data) != check:", "if len(data) != size:", IN_PLACE,
     ),
     Planted(
-        "names of objects are not recomputed", "odb.py",
-        "        if hash_object(kind, payload) != oid:\n            raise Integrity(f\"object '{oid.hex()}' is damaged: its bytes",
-        "        if False:\n            raise Integrity(f\"object '{oid.hex()}' is damaged: its bytes",
+        "names of objects are not recomputed", "odb/database.py",
+        "        if hash_object(kind, payload) != oid:\n            raise IntegrityError(f\"object '{oid.hex()}' is damaged: its bytes",
+        "        if False:\n            raise IntegrityError(f\"object '{oid.hex()}' is damaged: its bytes",
         ("tests/test_fsck.py", "tests/faults/test_damage.py"),
     ),
     Planted(
@@ -121,15 +121,15 @@ FAULTS = (
     _forgetful("the operation log", "    yield from OperationLog().roots(txn, read)\n"),
     _forgetful("HEAD", "    yield from [head] if head is not None else []\n"),
     Planted(
-        "a bundle's objects are believed", "bundle/objects.py",
+        "a bundle's objects are believed", "remotes/bundle/objects.py",
         "    if hash_object(kind, payload) != oid:", "    if not oid:", BUNDLES,
     ),
     Planted(
-        "a bundle's links are not checked", "bundle/objects.py",
+        "a bundle's links are not checked", "remotes/bundle/objects.py",
         "        if not has(odb, txn, kind, link):", "        if not link:", BUNDLES,
     ),
     Planted(
-        "an import sets refs before the end was read", "bundle/loading.py",
+        "an import sets refs before the end was read", "remotes/bundle/loading.py",
         "        self._check_prerequisites(manifest)\n",
         "        self._check_prerequisites(manifest)\n        stream = itertools.islice(stream, 40)\n",
         BUNDLES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simgit import Integrity, Repository
+from simgit import IntegrityError, Repository
 from simgit.storage.datafile import record_origin
 
 from . import damage
@@ -15,7 +15,7 @@ def test_damage_anywhere_yields_what_was_stored_or_an_error_of_ours(tmp_path: Pa
     assert not failures, failures[0]
     assert sum(outcomes.values()) == 800
     assert sum(n for what, n in outcomes.items() if "found by fsck" in what) > 50
-    assert sum(n for what, n in outcomes.items() if "Integrity" in what) > 100
+    assert sum(n for what, n in outcomes.items() if "IntegrityError" in what) > 100
 
 
 def test_damage_in_place_never_yields_other_bytes(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_every_error_of_a_transaction_that_met_damage_is_the_first(tmp_path: Pat
 def _read_twice(path: Path) -> None:
     try:
         repo = Repository.open(path)
-    except Integrity:
+    except IntegrityError:
         return
     with repo, repo.odb.read() as txn:
         for _ in range(2):
@@ -66,5 +66,5 @@ def _read_twice(path: Path) -> None:
                     list(txn.scan(table))
                     txn.last(table)
                     txn.floor(table, b"\xff" * 8)
-                except Integrity:
+                except IntegrityError:
                     continue

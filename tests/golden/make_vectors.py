@@ -16,8 +16,20 @@ from typing import Any
 import numpy as np
 
 from simgit import Oid, Repository
-from simgit.objects import Array, Binding, Blob, Entry, Named, Run, Spec, State, Tag, Tree, Value
-from simgit.schema import TYPE_NAMES, FieldType, Schema
+from simgit.objects.kinds import (
+    Array,
+    Binding,
+    Blob,
+    Entry,
+    Named,
+    Run,
+    Spec,
+    StateObject,
+    Tag,
+    Tree,
+    ValueObject,
+)
+from simgit.objects.schema import TYPE_NAMES, FieldType, Schema
 
 FILE = Path(__file__).with_name("vectors.json")
 A, B, C = (Oid(bytes([n]) * 32) for n in (0xAA, 0xBB, 0xCC))
@@ -185,9 +197,9 @@ OBJECTS: dict[str, Named | Schema] = {
     ),
     "no fields at all": Spec({}),
     "an environment": Spec({"id": "CartPole-v1", "arguments": {"n": 3, "x": [1.5]}}),
-    "a root": State(A, (), B, b"row"),
-    "a state": State(A, (B,), None, b""),
-    "a merge": State(A, (C, B), None, b"row"),
+    "a root": StateObject(A, (), B, b"row"),
+    "a state": StateObject(A, (B,), None, b""),
+    "a merge": StateObject(A, (C, B), None, b"row"),
     "an empty record": Run(),
     "a record": Run({"lr": 0.1, "net": {"layers": (64, 64)}}, A, B, 2**70, {"host": "x"}),
     "an attachment": Binding(A, "blob", B, "video.mp4"),
@@ -338,7 +350,7 @@ def chain(description: str, states: list[dict[str, Any]]) -> dict[str, Any]:
 def make() -> list[dict[str, Any]]:
     """Return all vectors."""
     found = [
-        vector("value", name, neutral(v), Value(v).payload, Value(v).oid)
+        vector("value", name, neutral(v), ValueObject(v).payload, ValueObject(v).oid)
         for name, v in VALUES.items()
     ]
     found += [

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.codec import decode_value
-from simgit.objects import decode_object
-from simgit.oid import hash_object
+from simgit.objects.codec import decode_value
+from simgit.objects.kinds import decode_object
+from simgit.objects.oid import hash_object
 from simgit.testing import reference
 
 sys.path.insert(0, str(Path(__file__).parent))

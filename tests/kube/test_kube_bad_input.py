@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from simgit.errors import InvalidInput, SimgitError
+from simgit.kube.dry_run import refused_objects
 from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.loop import Loop
 from simgit.kube.manifest import replace
-from simgit.kube.setting import Setting
-from simgit.kube.task import Task
-from simgit.kube.trace import Trace
-from simgit.kube.trace_format import read_trace
-from simgit.kube.trace_json import trace_from_data, trace_from_json
-from simgit.kube.trace_objects import refused_objects
+from simgit.kube.task.loop import Loop
+from simgit.kube.task.setting import Setting
+from simgit.kube.task.task import Task
+from simgit.kube.trace.format import read_trace
+from simgit.kube.trace.json import trace_from_data, trace_from_json
+from simgit.kube.trace.model import Trace
 
 TRACES = Path(__file__).parents[2] / "traces"
 POD = ("spec", "template", "spec")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from simgit.errors import Cluster, InvalidInput
+from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, default_nodes, node_spec
-from simgit.kube.embedded.cron import parse_schedule
-from simgit.kube.embedded.template import same_template
+from simgit.kube.embedded.controllers.cron import parse_schedule
+from simgit.kube.embedded.controllers.template import same_template
 
 State = dict[tuple[str, bool], int]
 
@@ -579,7 +579,7 @@ def test_a_cronjob_that_is_resumed_makes_up_for_the_last_run_only() -> None:
 def test_a_world_without_end_is_given_up() -> None:
     cluster = EmbeddedCluster(lifetimes=Lives(1), max_steps=10_000)
     cluster.apply([deployment("1", 3)])
-    with pytest.raises(Cluster, match="more than 10000 steps"):
+    with pytest.raises(ClusterError, match="more than 10000 steps"):
         cluster.advance(2**39)
 
 

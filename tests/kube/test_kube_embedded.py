@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from simgit.errors import Cluster, InvalidInput
+from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, Faults, PodDelays, node_spec, virtual_nodes
-from simgit.kube.observe import at_goal
+from simgit.kube.observation import at_goal
 from simgit.testing.cluster_contract import WEB, ClusterContract, deployment
 
 
@@ -108,7 +108,7 @@ def test_a_failed_observation_says_so_and_has_no_counts(faults: Faults, validity
     seen = cluster.observe(WEB)
     assert (seen.validity, seen.ready, seen.pending, seen.total) == (validity, None, None, None)
     assert seen.error
-    with pytest.raises(Cluster):
+    with pytest.raises(ClusterError):
         cluster.apply([deployment()])
 
 

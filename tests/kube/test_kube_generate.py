@@ -3,15 +3,15 @@
 import pytest
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.kube.actions import ACTIONS, act
-from simgit.kube.generate import SCENARIOS, Scenario, default_severity, generate
-from simgit.kube.observe import at_goal
-from simgit.kube.resources import GIB, MIB, Resources, final_resources
+from simgit.kube.observation import at_goal
 from simgit.kube.simulation import DEFAULT, simulate
-from simgit.kube.trace import Trace
-from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_edit import set_replicas, set_requests, workload
-from simgit.kube.trace_format import canonical_bytes, load_trace, trace_id
+from simgit.kube.task.actions import ACTIONS, act
+from simgit.kube.task.resources import GIB, MIB, Resources, final_resources
+from simgit.kube.task.scenarios import SCENARIOS, Scenario, default_severity, generate
+from simgit.kube.trace.check import trace_warnings
+from simgit.kube.trace.edit import set_replicas, set_requests, workload
+from simgit.kube.trace.format import canonical_bytes, load_trace, trace_id
+from simgit.kube.trace.model import Trace
 
 WEB = workload("web", namespace="default")
 SELECTED = DEFAULT.selection("default", "web")

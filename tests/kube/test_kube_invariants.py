@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit.kube.embedded import EmbeddedCluster, node_spec
-from simgit.kube.embedded.filters import Cycle, refusal
 from simgit.kube.embedded.nodes import Node
+from simgit.kube.embedded.scheduler.filters import Cycle, refusal
 from simgit.kube.embedded.world import World
 
 HOST, ZONE = "kubernetes.io/hostname", "zone"

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgit.errors import AlreadyExists, Cluster, InvalidInput, NotFound
-from simgit.kube.actions import STANDARD, act
-from simgit.kube.observe import VECTORS, Observation, at_goal, failed
+from simgit.errors import AlreadyExists, ClusterError, InvalidInput, NotFound
+from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.quantity import byte_count, millicores
-from simgit.kube.registry import Registry
-from simgit.kube.resources import MIB, Resources, final_resources
-from simgit.kube.reward import REWARDS, Outcome, outcome
-from simgit.kube.trace import Event, Trace
-from simgit.kube.trace_edit import workload
+from simgit.kube.task.actions import STANDARD, act
+from simgit.kube.task.registry import Registry
+from simgit.kube.task.resources import MIB, Resources, final_resources
+from simgit.kube.task.reward import REWARDS, StepOutcome, outcome
+from simgit.kube.task.vectors import VECTORS
+from simgit.kube.trace.edit import workload
+from simgit.kube.trace.model import Event, Trace
 
 WEB = workload("web", gvk="apps/v1.Deployment")
 SEVEN = (
@@ -152,8 +153,8 @@ def test_the_golden_rewards(
 
 def test_a_blocked_action_costs_only_where_it_should() -> None:
     asked = resources("500m", "512Mi", 5)
-    free = Outcome(5, 0, 5, 3, asked)
-    blocked = Outcome(5, 0, 5, 3, asked, blocked=True, step_penalty=0.01)
+    free = StepOutcome(5, 0, 5, 3, asked)
+    blocked = StepOutcome(5, 0, 5, 3, asked, blocked=True, step_penalty=0.01)
     cost = REWARDS.get("cost_aware_v2")
     assert cost(free) - cost(blocked) == pytest.approx(0.13)
     assert REWARDS.get("shaped")(free) == REWARDS.get("shaped")(blocked)
@@ -169,7 +170,7 @@ def test_a_blocked_action_costs_only_where_it_should() -> None:
 def test_rewards_stay_in_their_range(
     counts: tuple[int, int, int], target: int, cpu: int, memory: int, blocked: bool
 ) -> None:
-    seen = Outcome(*counts, target, Resources(cpu, memory, counts[2]), blocked)
+    seen = StepOutcome(*counts, target, Resources(cpu, memory, counts[2]), blocked)
     for name in REWARDS:
         low, high = {"cost_aware_v2": (-1, 0), "max_punish": (-1.5, 1)}.get(name, (-1, 1))
         assert low <= REWARDS.get(name)(seen) <= high
@@ -187,9 +188,9 @@ def test_a_failed_observation_has_no_counts_to_mistake_for_zeros() -> None:
     lost = failed("timeout", "no answer in 30 s")
     assert lost.plain() == {"validity": "timeout", "error": "no answer in 30 s"}
     assert not at_goal(lost, 3)
-    with pytest.raises(Cluster, match="timeout"):
+    with pytest.raises(ClusterError, match="timeout"):
         VECTORS.get("base")(lost, Resources(), 3)
-    with pytest.raises(Cluster):
+    with pytest.raises(ClusterError):
         outcome(lost, Resources(), 3)
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, PodDelays, default_nodes, virtual_nodes
-from simgit.kube.generate import generate
 from simgit.kube.manifest import replace
 from simgit.kube.simulation import DEFAULT, Simulation, replay, simulate, virtual_object
-from simgit.kube.trace import Event, Lifecycle, Trace
-from simgit.kube.trace_format import load_trace
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.format import load_trace
+from simgit.kube.trace.model import Event, Lifecycle, Trace
 
 SHARED = Path(__file__).parents[3] / "shared" / "simkube" / "traces"
 needs_traces = pytest.mark.skipif(not SHARED.exists(), reason="real traces are absent")

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.kube.manifest import lookup
-from simgit.kube.trace import Event, Lifecycle, Trace
-from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_diff import diff_traces
-from simgit.kube.trace_edit import (
+from simgit.kube.trace.check import trace_warnings
+from simgit.kube.trace.diff import diff_traces
+from simgit.kube.trace.edit import (
     cut,
     filter_objects,
     filter_time,
@@ -24,10 +23,11 @@ from simgit.kube.trace_edit import (
     set_requests,
     workload,
 )
-from simgit.kube.trace_format import load_trace, trace_id
-from simgit.kube.trace_json import trace_from_json, trace_to_json
-from simgit.kube.trace_table import join_template, take_apart, workload_table
-from simgit.kube.trace_timeline import timeline
+from simgit.kube.trace.format import load_trace, trace_id
+from simgit.kube.trace.json import trace_from_json, trace_to_json
+from simgit.kube.trace.model import Event, Lifecycle, Trace
+from simgit.kube.trace.table import join_template, take_apart, workload_table
+from simgit.kube.trace.timeline import timeline
 
 SHARED = Path(__file__).parents[3] / "shared" / "simkube" / "traces"
 needs_traces = pytest.mark.skipif(not SHARED.exists(), reason="real traces are absent")

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.kube.trace import Event, Lifecycle, Trace
-from simgit.kube.trace_check import trace_warnings
-from simgit.kube.trace_format import canonical_bytes, dump_trace, load_trace, read_trace, trace_id
-from simgit.kube.trace_hash import hash_value, pod_spec_hash
+from simgit.kube.trace.check import trace_warnings
+from simgit.kube.trace.format import canonical_bytes, dump_trace, load_trace, read_trace, trace_id
+from simgit.kube.trace.hash import hash_value, pod_spec_hash
+from simgit.kube.trace.model import Event, Lifecycle, Trace
 
 SHARED = Path(__file__).parents[3] / "shared" / "simkube" / "traces"
 needs_traces = pytest.mark.skipif(not SHARED.exists(), reason="real traces are absent")

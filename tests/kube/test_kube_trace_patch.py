@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgit.codec import decode_value, encode_value
 from simgit.errors import InvalidInput
-from simgit.kube.actions import ACTIONS, act
-from simgit.kube.generate import generate
 from simgit.kube.manifest import freeze, replace
-from simgit.kube.trace import Event, Trace
-from simgit.kube.trace_edit import cut, edit, workload
-from simgit.kube.trace_format import canonical_bytes
-from simgit.kube.trace_patch import WHOLE, apply_patch, patch_of
+from simgit.kube.task.actions import ACTIONS, act
+from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.edit import cut, edit, workload
+from simgit.kube.trace.format import canonical_bytes
+from simgit.kube.trace.model import Event, Trace
+from simgit.kube.trace.patch import WHOLE, apply_patch, patch_of
+from simgit.objects.codec import decode_value, encode_value
 
 WEB = workload("web")
 BASE = generate("cpu-slight").trace

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simgit.kube.generate import generate
+from simgit.kube.task.scenarios import generate
 from simgit.plot import Band, Curve, band, learning_curve, smooth
 from tests.learning.budgets import (
     BUDGETS,

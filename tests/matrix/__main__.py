@@ -24,7 +24,7 @@ from cases import SMALL, Case, cases  # noqa: E402
 from table import put_into, tables  # noqa: E402
 from vectors import examine_vector  # noqa: E402
 
-from simgit.gym.doctor import examine  # noqa: E402
+from simgit.gym.tools.doctor import examine  # noqa: E402
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import continuation
 
 from simgit import Repository
-from simgit.gym import doctor, drivers
+from simgit.gym import drivers
+from simgit.gym.tools import doctor
 
 
 def examine_vector(

@@ -1,4 +1,4 @@
-"""Decoders given random and damaged bytes raise Integrity, soon and without taking much memory."""
+"""Decoders given random and damaged bytes raise IntegrityError, soon and without taking much memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from simgit import Integrity, Oid, Repository, pending
-from simgit.arrays import decode_array, encode_array
-from simgit.codec import decode_value, encode_value
-from simgit.objects import (
+from simgit import IntegrityError, Oid, Repository
+from simgit.objects.arrays import decode_array, encode_array
+from simgit.objects.codec import decode_value, encode_value
+from simgit.objects.compression import checksum, compress
+from simgit.objects.kinds import (
     KIND_CODES,
     Array,
     Binding,
@@ -25,14 +26,30 @@ from simgit.objects import (
     Entry,
     Run,
     Spec,
-    State,
+    StateObject,
     Tag,
     Tree,
-    Value,
+    ValueObject,
     decode_object,
 )
-from simgit.oplog import Change, Operation, parse
-from simgit.refrecords import (
+from simgit.objects.rows import split_row, unpack_row
+from simgit.odb import unreachable
+from simgit.odb.array_delta import decode_residual, encode_residual
+from simgit.odb.segments.array_codec import decode_group, encode_group
+from simgit.odb.segments.block import (
+    choose_layout,
+    decode_block,
+    decode_layout,
+    encode_block,
+    encode_layout,
+)
+from simgit.odb.segments.header import decode_header
+from simgit.odb.segments.index import _decode_meta
+from simgit.odb.segments.index_page import Page, decode_page, encode_pages, sort_entries
+from simgit.odb.segments.lines import Line, decode_line, encode_line
+from simgit.recording.states import prepare
+from simgit.refs.oplog.log import KeyChange, Operation, parse
+from simgit.refs.records import (
     LogEntry,
     RunRef,
     TagRef,
@@ -42,23 +59,6 @@ from simgit.refrecords import (
     pack_ref,
     ref_fields,
 )
-from simgit.residuals import decode_residual, encode_residual
-from simgit.segment.frames import decode_group, encode_group
-from simgit.segment.header import decode_header
-from simgit.segment.index import Page, decode_page, encode_pages, sort_entries
-from simgit.segment.lines import Line, decode_line, encode_line
-from simgit.segment.lookup import _decode_meta
-from simgit.segment.pack import (
-    checksum,
-    choose_layout,
-    compress,
-    decode_block,
-    decode_layout,
-    encode_block,
-    encode_layout,
-)
-from simgit.segment.rows import split_row, unpack_row
-from simgit.writing import prepare
 
 SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 OID = Oid(bytes(range(32)))
@@ -128,20 +128,22 @@ PAYLOADS = {
     "tree": TREE.payload,
     "schema": SCHEMA.payload,
     "spec": Spec({"env": "CartPole", "arguments": {"n": 1}}).payload,
-    "state": State(SCHEMA.oid, (OID,), None, ROWS.row_bytes()[0]).payload,
+    "state": StateObject(SCHEMA.oid, (OID,), None, ROWS.row_bytes()[0]).payload,
     "run": Run({"a": {"b": 1}}, OID, OID, 2**70, {"x": [1, (2,)]}).payload,
     "binding": Binding(OID, "blob", OID, "name").payload,
     "tag": Tag(OID, "v1", "message", "me", 123).payload,
-    "value": Value([1, (2, 3.5, None), {"a": np.ones(3), "b": 10**30, "c": 1j}, b"x", "é"]).payload,
+    "value": ValueObject(
+        [1, (2, 3.5, None), {"a": np.ones(3), "b": 10**30, "c": 1j}, b"x", "é"]
+    ).payload,
 }
 RUN_REF = ref_fields(RunRef(OID, 1, 2, OID, writer={"machine": "m", "pid": 3, "start": "4"}))
 RUN_KEY = ("refs", b"runs/main")
 CHANGES = [
-    Change(RUN_KEY, None, {k: v for k, v in RUN_REF.items() if k != "writer"}),
-    Change(RUN_KEY, {"step": 1, "returned": 0.5}, {"step": 2, "returned": 1.5}),
-    Change(("refs", b"HEAD"), {"run": "main"}, {"oid": bytes(OID)}),
-    Change(("refs", b"tags/v1"), {"oid": bytes(OID), "tag": None}, None),
-    Change(("attachments", bytes(OID) + b"agent"), None, {"binding": bytes(OID)}),
+    KeyChange(RUN_KEY, None, {k: v for k, v in RUN_REF.items() if k != "writer"}),
+    KeyChange(RUN_KEY, {"step": 1, "returned": 0.5}, {"step": 2, "returned": 1.5}),
+    KeyChange(("refs", b"HEAD"), {"run": "main"}, {"oid": bytes(OID)}),
+    KeyChange(("refs", b"tags/v1"), {"oid": bytes(OID), "tag": None}, None),
+    KeyChange(("attachments", bytes(OID) + b"agent"), None, {"binding": bytes(OID)}),
 ]
 OPERATION = Operation(
     7, "rename", ("a", "b"), 5, 6, {"machine": "m", "pid": 3, "start": "4"},
@@ -153,9 +155,9 @@ RECORDS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "log entry": (pack_ref(ref_fields(LogEntry(None, OID, 1, "m", 2))), decode_entry),
     "parsed ref": (pack_ref(RUN_REF), lambda data: parse(RUN_KEY, data)),
     "operation": (OPERATION.encode(), lambda data: Operation.decode(7, data)),
-    **{f"change {i}": (change.encode(), Change.decode) for i, change in enumerate(CHANGES)},
+    **{f"change {i}": (change.encode(), KeyChange.decode) for i, change in enumerate(CHANGES)},
 }
-PENDING = pending.OBJECT + OID
+PENDING = unreachable.OBJECT + OID
 """What is stored in tables, each with its checksum."""
 
 DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
@@ -173,7 +175,7 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "meta": (META[:-8], checked(lambda data: _decode_meta(1, data))),
     **{name: (value[:-8], checked(read)) for name, (value, read) in RECORDS.items()},
     **{f"raw {name}": each for name, each in RECORDS.items() if "change" not in name},
-    "pending": (bytes(9), checked(lambda data: pending.decode(PENDING, data))),
+    "pending": (bytes(9), checked(lambda data: unreachable.decode(PENDING, data))),
     "page": (PAGE, decode_page),
     "found": (PAGE, lambda data: Page(data).find(0, 2**32 - 1)),
     "layout": (encode_layout(LAYOUT), lambda data: decode_layout(data, SCHEMA)),
@@ -192,7 +194,7 @@ def decode(name: str, data: bytes) -> None:
     tracemalloc.start()
     try:
         DECODERS[name][1](data)
-    except Integrity:
+    except IntegrityError:
         pass
     finally:
         peak = tracemalloc.get_traced_memory()[1]
@@ -253,7 +255,7 @@ def test_a_payload_that_is_decoded_is_the_canonical_one(data: st.DataObject) -> 
     payload = data.draw(damaged(PAYLOADS[name]))
     try:
         found = decode_object(name, payload)
-    except Integrity:
+    except IntegrityError:
         return
     assert found.payload == payload
 
@@ -317,13 +319,13 @@ CRAFTED = [
 @pytest.mark.parametrize(("name", "data"), CRAFTED)
 def test_crafted_bytes_are_refused(name: str, data: bytes) -> None:
     decode(name, data)
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         DECODERS[name][1](data)
 
 
 def test_a_line_with_a_short_oid_is_refused() -> None:
     body = LINE[:-9]
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         decode_line(1, body + checksum(body))
 
 
@@ -332,12 +334,12 @@ def test_a_value_of_sixty_four_levels_is_decoded_and_one_of_sixty_five_is_not() 
     for i in range(64):
         value = ([value], (value,), {"a": value})[i % 3]
     assert decode_value(encode_value(value)) == value
-    with pytest.raises(Integrity):
+    with pytest.raises(IntegrityError):
         decode_value(b"\x91" + encode_value(value))
 
 
 def test_an_array_payload_claims_no_more_than_it_has() -> None:
     payload = encode_array(np.zeros((3, 4)))
     for i in range(5, 21):
-        with pytest.raises(Integrity):
+        with pytest.raises(IntegrityError):
             decode_array(payload[:i] + b"\x7f" + payload[i + 1 :])

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from simgit import Conflict, NotFound, Oid, Repository
-from simgit.maintenance import Removed, autocollect
-from simgit.maintenance.autocollect import AutoCollection
-from simgit.maintenance.mark import links_of
-from simgit.maintenance.plan import DAY
-from simgit.objects import Run, State
+from simgit.maintenance.gc import background
+from simgit.maintenance.gc.background import AutoCollection
+from simgit.maintenance.gc.mark import links_of
+from simgit.maintenance.gc.plan import DAY
+from simgit.maintenance.gc.sweep import Removed
+from simgit.objects.kinds import Run, StateObject
 
 RUNS = ["main", "a", "b", "c"]
 runs = st.sampled_from(RUNS)
@@ -54,7 +55,7 @@ def roots(repo: Repository) -> set[Oid]:
             if isinstance(thing, Run):
                 records.append(oid)
             else:
-                found |= {oid} if isinstance(thing, State) else set(links_of(thing))
+                found |= {oid} if isinstance(thing, StateObject) else set(links_of(thing))
         while records:
             record = repo.odb.object(txn, records.pop())
             assert isinstance(record, Run)
@@ -203,7 +204,7 @@ class GcMachine(RuleBasedStateMachine):
         """Maintenance removes in slices, without being asked, what ``gc`` would remove."""
         expected = self.repo.gc_preview()
         odb = self.repo.odb.on(self.repo.odb.storage)
-        with patch.object(autocollect, "SLICE", 60.0):
+        with patch.object(background, "SLICE", 60.0):
             upkeep = AutoCollection(odb, self.repo.refs, lambda: self.clock)
             while upkeep.slice():
                 pass
@@ -296,7 +297,7 @@ class GcMachine(RuleBasedStateMachine):
             assert states == len(self.reached())
 
     def arrays_of(self, oid: Oid) -> list[bytes]:
-        from simgit.segment import rows as rowlib
+        from simgit.objects import rows as rowlib
 
         with self.repo.odb.read() as txn:
             place = self.repo.odb.locate(txn, oid)
@@ -304,7 +305,7 @@ class GcMachine(RuleBasedStateMachine):
             return [found for _, _, found in rowlib.references(rows)]
 
     def headers(self, txn: Any) -> Any:
-        from simgit.segment.header import decode_header
+        from simgit.odb.segments.header import decode_header
 
         return [decode_header(key, value) for key, value in txn.scan("segments")]
 

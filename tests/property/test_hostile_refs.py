@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simgit import Repository, SimgitError
 from simgit.cli.output import when
-from simgit.refrecords import pack_ref
+from simgit.refs.records import pack_ref
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 scalars = (
@@ -24,7 +24,7 @@ values = st.recursive(
 
 def records() -> dict[tuple[str, bytes], dict[str, Any]]:
     """Return a good record of each kind by its table and key."""
-    from simgit.refrecords import unpack_ref
+    from simgit.refs.records import unpack_ref
 
     with repository() as repo, repo.odb.read() as txn:
         keys = [

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from simgit import Repository
-from simgit.codec import decode_value, encode_value
+from simgit.objects.codec import decode_value, encode_value
 from simgit.testing import reference
 from simgit.testing.reference import Chain
 

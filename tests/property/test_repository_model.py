@@ -39,7 +39,7 @@ class Known:
     parents: tuple[Oid, ...]
     step: int
     episode: int
-    schema: reference.Schema
+    schema: reference.ReferenceSchema
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Model:
 
     def add(self, value: dict[str, Any], parents: tuple[Oid, ...]) -> Oid:
         above = self.states[parents[0]] if parents else None
-        schema = (above.schema if above else reference.Schema()).next(value)
+        schema = (above.schema if above else reference.ReferenceSchema()).next(value)
         payload = reference.name("schema", schema.payload()) + bytes([len(parents)])
         payload += b"".join(parents) or reference.name("spec", reference.value_bytes({}))
         oid = Oid(reference.name("state", payload + schema.row(value)))

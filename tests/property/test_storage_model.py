@@ -144,7 +144,7 @@ class StorageMachine(RuleBasedStateMachine):
     def _appends(txn: WriteTxn, table: str, key: bytes, value: bytes) -> bool:
         try:
             txn.append(table, key, value)
-        except errors.Storage:
+        except errors.StorageError:
             return False
         return True
 

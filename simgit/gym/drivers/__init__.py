@@ -5,9 +5,9 @@ the state at which it was taken. ``select`` chooses a driver by what the environ
 """
 
 from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine, needs_trust
-from simgit.gym.drivers.ladder import check, register, select, serving
-from simgit.gym.drivers.layers import layers
-from simgit.gym.drivers.packing import pack, unpack
+from simgit.gym.drivers.choose import check, register, select, serving
+from simgit.gym.drivers.stored_form import pack, unpack
+from simgit.gym.drivers.wrappers import layers
 
 __all__ = [
     "CannotSnapshot",

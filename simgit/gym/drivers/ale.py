@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from simgit.gym.drivers.base import Engine
-from simgit.gym.drivers.twisters import Twister, put_back, take_out
+from simgit.gym.drivers.mersenne_twister import Twister, put_back, take_out
 
 _FRAMES: Final = 12
 """After so many frames the emulator has taken over an action, but for a chance of 0.25 ** 12."""

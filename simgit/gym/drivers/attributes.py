@@ -11,12 +11,12 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from simgit.codec import encode_value, unpack_value
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import pickles, randomness
-from simgit.gym.drivers.layers import put_state, state_of
-from simgit.gym.drivers.packing import padded, unpadded
 from simgit.gym.drivers.plain import Encoder, NotPlain, Parts, decode, parts_of
+from simgit.gym.drivers.stored_form import padded, unpadded
+from simgit.gym.drivers.wrappers import put_state, state_of
+from simgit.objects.codec import encode_value, unpack_value
 
 _LARGE: Final = 256
 """A container with so many containers and arrays in it is looked at as a whole."""
@@ -115,7 +115,7 @@ def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
 
     Raises:
         InvalidInput: the snapshot is of another stack of layers.
-        Integrity: it is damaged.
+        IntegrityError: it is damaged.
     """
     body = unpadded(data["body"])
     if data["form"] == "pickle":

@@ -17,7 +17,7 @@ from gymnasium import Env, Space
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle
 
-from simgit.errors import Integrity
+from simgit.errors import IntegrityError
 from simgit.gym.drivers import randomness
 from simgit.gym.drivers.base import CannotSnapshot
 
@@ -46,14 +46,14 @@ def load(data: bytes, stack: Sequence[Any]) -> Any:
     """Return the attributes of all layers, those of ``stack`` in them. Runs what the pickle says.
 
     Raises:
-        Integrity: it cannot be loaded.
+        IntegrityError: it cannot be loaded.
     """
     try:
         return _Unpickler(io.BytesIO(data), stack).load()
-    except Integrity:
+    except IntegrityError:
         raise
     except Exception as error:
-        raise Integrity(f"the pickle of a snapshot cannot be loaded: {error}") from error
+        raise IntegrityError(f"the pickle of a snapshot cannot be loaded: {error}") from error
 
 
 def _names(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
@@ -100,8 +100,10 @@ class _Unpickler(pickle.Unpickler):
         """Return the object of a name.
 
         Raises:
-            Integrity: the environment has none such.
+            IntegrityError: the environment has none such.
         """
         if pid not in self._named:
-            raise Integrity(f"a snapshot refers to '{pid}', which the environment does not have")
+            raise IntegrityError(
+                f"a snapshot refers to '{pid}', which the environment does not have"
+            )
         return self._named[pid]

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium.wrappers.utils import RunningMeanStd
 
-from simgit.errors import Integrity
+from simgit.errors import IntegrityError
 
 _ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 _HOLDING: Final = frozenset((tuple, list, dict, set, frozenset, deque))
@@ -145,7 +145,7 @@ def decode(plain: Any) -> Any:
     """Return the value of a plain form; arrays may be written to.
 
     Raises:
-        Integrity: it is no plain form.
+        IntegrityError: it is no plain form.
     """
     kind = type(plain)
     if kind is list:
@@ -156,7 +156,7 @@ def decode(plain: Any) -> Any:
         return plain
     ((tag, body),) = plain.items() if len(plain) == 1 else ((None, None),)
     if tag not in _DECODE:
-        raise Integrity(f"'{tag}' is no form of a value in a snapshot")
+        raise IntegrityError(f"'{tag}' is no form of a value in a snapshot")
     return _DECODE[tag](body)
 
 
@@ -174,11 +174,11 @@ def decode_generator(body: Any) -> np.random.Generator:
     """Return the generator of a plain form.
 
     Raises:
-        Integrity: its bit generator is none of NumPy's.
+        IntegrityError: its bit generator is none of NumPy's.
     """
     name, state = body
     if name not in _BITS:
-        raise Integrity(f"'{name}' is no bit generator")
+        raise IntegrityError(f"'{name}' is no bit generator")
     bits = getattr(np.random, name)(0)
     bits.state = {"bit_generator": name, **state}
     return np.random.Generator(bits)

@@ -105,7 +105,7 @@ def _inside(name: str, space: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 def reseed(env: Any, seed: int | None) -> None:
     """Give all generators of an environment new seeds, derived from one."""
-    from simgit.gym.drivers.layers import layers
+    from simgit.gym.drivers.wrappers import layers
 
     stack = layers(env)
     children = iter(np.random.SeedSequence(seed).generate_state(10_000).tolist())

@@ -8,9 +8,9 @@ from typing import Any
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import attributes, randomness
 from simgit.gym.drivers.base import VERSION, CannotSnapshot, Driver, Engine, Snapshot, Where
-from simgit.gym.drivers.layers import class_name, is_core, layers
-from simgit.gym.drivers.packing import unpack
 from simgit.gym.drivers.plain import NotPlain
+from simgit.gym.drivers.stored_form import unpack
+from simgit.gym.drivers.wrappers import class_name, is_core, layers
 
 Engines = Mapping[int, Engine]
 """The engines of the layers that are no wrappers, by their position."""

@@ -9,24 +9,23 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from simgit.errors import Cluster, InvalidInput
-from simgit.kube.cluster import Selection
-from simgit.kube.embedded.barepod import BarePod
-from simgit.kube.embedded.controller import Controller
-from simgit.kube.embedded.cronjob import CronJob
-from simgit.kube.embedded.daemonset import DaemonSet
-from simgit.kube.embedded.deployment import Deployment
+from simgit.errors import ClusterError, InvalidInput
+from simgit.kube.cluster import PodSelection
+from simgit.kube.embedded.controllers.barepod import BarePod
+from simgit.kube.embedded.controllers.controller import Controller
+from simgit.kube.embedded.controllers.cronjob import CronJob
+from simgit.kube.embedded.controllers.daemonset import DaemonSet
+from simgit.kube.embedded.controllers.deployment import Deployment
+from simgit.kube.embedded.controllers.job import Job
+from simgit.kube.embedded.controllers.replicaset import ReplicaSet
+from simgit.kube.embedded.controllers.statefulset import StatefulSet
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
-from simgit.kube.embedded.job import Job
 from simgit.kube.embedded.kwok import Lifetimes, PodDelays
-from simgit.kube.embedded.nodes import NodeSpec, default_nodes
-from simgit.kube.embedded.pods import PENDING, Pod
-from simgit.kube.embedded.replicaset import ReplicaSet
-from simgit.kube.embedded.statefulset import StatefulSet
+from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
 from simgit.kube.embedded.tables import event_row, node_row, pod_row
 from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import Manifest, check_identity, gvk_of, name_of, namespace_of
-from simgit.kube.observe import Observation, failed
+from simgit.kube.observation import Observation, failed
 
 _KINDS: dict[str, type[Controller]] = {
     "apps/v1.DaemonSet": DaemonSet,
@@ -138,7 +137,7 @@ class EmbeddedCluster:
             check_identity(manifest, f"manifests[{number}]")
             controller = self._objects.pop(_key(manifest), None)
             if controller is not None:
-                self._world.remove(controller)
+                controller.remove()
         self._world.settle()
 
     def advance(self, seconds: float) -> None:
@@ -147,15 +146,15 @@ class EmbeddedCluster:
             raise InvalidInput(f"cannot advance by {seconds} s", value=seconds)
         self._world.advance(round(1000 * seconds))
 
-    def observe(self, selection: Selection) -> Observation:
+    def observe(self, selection: PodSelection) -> Observation:
         """Count the selected pods, unless a fault strikes."""
         try:
             self._fail_by_chance("observe")
-        except Cluster as error:
+        except ClusterError as error:
             return failed("timeout" if error.__dict__.get("timeout") else "error", str(error))
         return self._count(selection)
 
-    def _count(self, selection: Selection) -> Observation:
+    def _count(self, selection: PodSelection) -> Observation:
         ready = pending = total = 0
         for pod in self._world.pods.values():
             if (
@@ -189,9 +188,9 @@ class EmbeddedCluster:
             return
         draw = self._rng().random()
         if draw < self._faults.timeouts:
-            raise Cluster(f"{what} timed out", timeout=True)
+            raise ClusterError(f"{what} timed out", timeout=True)
         if draw < self._faults.timeouts + self._faults.api_errors:
-            raise Cluster(f"{what} failed: the server answered 500")
+            raise ClusterError(f"{what} failed: the server answered 500")
 
     def _created(self, pod: Pod) -> None:
         if self._lifetimes is not None:

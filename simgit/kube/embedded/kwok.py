@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from simgit.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from simgit.kube.embedded.pods import Pod
+from simgit.kube.embedded.nodes import Pod
 
 
 class Lifetimes(Protocol):

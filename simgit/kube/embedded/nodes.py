@@ -1,17 +1,15 @@
-"""Nodes: what they offer, what is taken, and which pods they run."""
+"""Nodes and pods: what nodes offer, what is taken, and which pods they run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded.labels import Labels, Taint, parse_taints
+from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.quantity import byte_count, from_bytes, from_millicores, millicores
-
-if TYPE_CHECKING:
-    from simgit.kube.embedded.pods import Pod
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -19,6 +17,8 @@ VIRTUAL_TAINT = Taint("kwok-provider", "true", "NoSchedule")
 CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 HostPort = tuple[str, str, int]
 """(address, protocol, number)."""
+PENDING, RUNNING, SUCCEEDED, FAILED = "Pending", "Running", "Succeeded", "Failed"
+"""Phases of a pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,73 @@ def virtual_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
 def plain_taint(taint: Taint) -> dict[str, str]:
     """Return a taint as plain data."""
     return {"key": taint.key, "value": taint.value, "effect": taint.effect}
+
+
+class Owned(Protocol):
+    """An object of the cluster that another one may own."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def owner(self) -> Owned | None: ...
+
+
+class Owner(Owned, Protocol):
+    """Who owns a pod, and hears what happens to it; see ``controllers.controller.PodOwner``."""
+
+    spreads: bool
+
+    def pod_ready(self, pod: Pod) -> None: ...
+
+    def pod_unready(self, pod: Pod) -> None: ...
+
+    def pod_finished(self, pod: Pod) -> None: ...
+
+    def pod_gone(self, pod: Pod) -> None: ...
+
+
+class Pod:
+    """One pod: identity, what it asks for, and where it stands. Times are milliseconds."""
+
+    __slots__ = (
+        "bound_at", "created_at", "facts", "group", "message", "name", "namespace", "node",
+        "nominated", "ordinal", "overlooked", "owner", "parked_at", "phase", "queued", "ready",
+        "ready_at", "rejected_by", "removed", "revision", "target", "uid",
+    )  # fmt: skip
+
+    def __init__(
+        self, uid: int, name: str, namespace: str, facts: PodFacts, owner: Owner, now: int
+    ) -> None:
+        """Start pending and unbound; ``uid`` grows with age."""
+        self.uid = uid
+        self.name = name
+        self.namespace = namespace
+        self.facts = facts
+        self.owner = owner
+        self.group: object = owner
+        self.created_at = now
+        self.phase = PENDING
+        self.ready = False
+        self.ready_at = 0
+        self.bound_at = 0
+        self.node: Node | None = None
+        self.nominated: Node | None = None
+        self.message: str | None = None
+        self.rejected_by: frozenset[str] = frozenset()
+        self.queued = 0
+        self.parked_at = 0
+        self.overlooked = False
+        self.ordinal = 0
+        self.revision: object = None
+        self.target = ""
+        self.removed = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ran to its end."""
+        return self.phase in (SUCCEEDED, FAILED)
 
 
 class Node:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from simgit.kube.embedded.nodes import Node
-from simgit.kube.embedded.pods import Pod
+from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.world import ClusterEvent
 from simgit.kube.quantity import from_bytes, from_millicores
 

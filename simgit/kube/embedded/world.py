@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from simgit.errors import Cluster, InvalidInput
+from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded.clock import Clock
-from simgit.kube.embedded.controller import Controller, PodOwner
 from simgit.kube.embedded.labels import UNREACHABLE, Taint, patience
-from simgit.kube.embedded.nodes import Node, NodeSpec
-from simgit.kube.embedded.pods import RUNNING, SUCCEEDED, Pod
+from simgit.kube.embedded.nodes import RUNNING, SUCCEEDED, Node, NodeSpec, Owner, Pod
 from simgit.kube.embedded.podspec import PodFacts
-from simgit.kube.embedded.scheduler import Scheduler
+from simgit.kube.embedded.scheduler.scheduler import Scheduler
 
 MAX_PODS = 10_000
 MAX_STEPS = 5_000_000
@@ -55,6 +53,15 @@ class Rules:
     """Milliseconds from ready to done, None for a pod that runs for ever."""
 
 
+class Synced(Protocol):
+    """An object of the cluster that asks for its turn; see ``controllers.controller``."""
+
+    marked: bool
+    gone: bool
+
+    def sync(self) -> None: ...
+
+
 class World:
     """All state of the embedded cluster; the controllers and the scheduler move it."""
 
@@ -75,7 +82,7 @@ class World:
         self.max_steps = max_steps
         self._steps = 0
         self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
-        self.marked: deque[Controller] = deque()
+        self.marked: deque[Synced] = deque()
         self.pods: dict[int, Pod] = {}
         self.events: list[ClusterEvent] = []
         decisions = (self._bound, self._preempted, self._unschedulable)
@@ -94,11 +101,11 @@ class World:
         self.events.append(ClusterEvent(self.clock.now, kind, namespace, name, reason, message))
 
     def settle(self) -> None:
-        """Let everything happen that happens now; raises Cluster when the steps are used up."""
+        """Let everything happen that is due now; raise ClusterError when the steps are used up."""
         while self._step():
             self._steps += 1
             if self._steps > self.max_steps:
-                raise Cluster(f"simulation takes more than {self.max_steps} steps")
+                raise ClusterError(f"simulation takes more than {self.max_steps} steps")
 
     def _step(self) -> bool:
         if self.marked:
@@ -126,7 +133,7 @@ class World:
             self.settle()
         self.clock.now = end
 
-    def new_pod(self, name: str, namespace: str, facts: PodFacts, owner: PodOwner) -> Pod:
+    def new_pod(self, name: str, namespace: str, facts: PodFacts, owner: Owner) -> Pod:
         """Make a pod that nobody knows of yet; raises InvalidInput beyond the limit of pods."""
         if len(self.pods) >= self.max_pods:
             raise InvalidInput(f"more than {self.max_pods} pods in the cluster")
@@ -197,14 +204,6 @@ class World:
 
     def _unschedulable(self, pod: Pod, why: str) -> None:
         self.log("Pod", pod.namespace, pod.name, "FailedScheduling", why)
-
-    def remove(self, controller: Controller) -> None:
-        """Delete an object and everything it owns."""
-        if not controller.gone:
-            controller.log("Deleted", "object deleted")
-            controller.delete()
-            if controller.owner is not None:
-                controller.owner.mark()
 
     def lose_node(self, name: str) -> None:
         """Cut a node off: its pods are not ready at once, and evicted after what they tolerate."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import lmdb
 
 from simgit import errors
-from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.durable import sync
+from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import files, reserve
 from simgit.storage.lmdb.lease import Lease, LoneLease
 from simgit.storage.lmdb.transactions import ENDED
@@ -87,7 +87,7 @@ class Environment:
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
         if self._writer == threading.get_ident():
-            raise errors.Storage("this thread already holds the write transaction")
+            raise errors.StorageError("this thread already holds the write transaction")
         if self._forking:
             self._wait_for_fork()
         self._writing.acquire()
@@ -271,7 +271,7 @@ class Environment:
     def _reopen(self, *, enlarge: bool = False, writable: bool = False) -> None:
         """Open again with a larger map or for writing; only while no transaction is open."""
         if self.active:
-            raise errors.Storage("end every open transaction of this process and try again")
+            raise errors.StorageError("end every open transaction of this process and try again")
         self.env.close()
         if enlarge:  # beyond the file too, which another process may have enlarged
             length = (self.directory / "data.mdb").stat().st_size
@@ -322,7 +322,7 @@ class Environment:
         return self.fail(error)
 
 
-class Registry:
+class OpenEnvironments:
     """The environments that are open in this process, by device and inode of the directory.
 
     Not of the data file, for that is another after it was compacted.
@@ -379,7 +379,7 @@ def _file_key(directory: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-REGISTRY: Final = Registry()
+REGISTRY: Final = OpenEnvironments()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=REGISTRY.before_fork,

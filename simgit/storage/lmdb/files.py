@@ -16,10 +16,10 @@ import lmdb
 from lmdb import verify
 
 from simgit import errors
-from simgit.failpoints import fail_point
 from simgit.storage import datafile
 from simgit.storage.base import TABLES
 from simgit.storage.durable import sync
+from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import reserve
 from simgit.storage.mounts import network_file_system
 
@@ -108,7 +108,9 @@ def check(directory: Path, may_write: bool) -> None:
         return
     problems = audit(data)
     if problems and (not copied or datafile.is_copy(directory)):
-        raise errors.Integrity(_refusal(data, copied, problems[0]), path=data, problems=problems)
+        raise errors.IntegrityError(
+            _refusal(data, copied, problems[0]), path=data, problems=problems
+        )
     if copied and may_write:
         with suppress(OSError):  # it will be audited again
             datafile.record_origin(directory)
@@ -202,7 +204,7 @@ def may_register(directory: Path) -> bool:
 def refuse_network(directory: Path, allowed: bool) -> None:
     kind = None if allowed else network_file_system(directory)
     if kind is not None:
-        raise errors.Storage(
+        raise errors.StorageError(
             f"will not write a store on a network file system: '{directory}' is on {kind}",
             path=directory,
             kind=kind,
@@ -213,32 +215,34 @@ def translate(error: lmdb.Error, directory: Path, tight: bool = False) -> errors
     """Return our error for one of LMDB's; ``tight`` says that a map cannot be enlarged."""
     where = f"'{directory}': {error}"
     if isinstance(error, _DAMAGE):
-        return errors.Integrity(f"store is damaged: {where}", path=directory)
+        return errors.IntegrityError(f"store is damaged: {where}", path=directory)
     if isinstance(error, lmdb.NotFoundError):
-        return errors.Integrity(f"store lacks a table: {where}", path=directory)
+        return errors.IntegrityError(f"store lacks a table: {where}", path=directory)
     if isinstance(error, lmdb.BadValsizeError):
         return errors.InvalidInput(f"key or value has a size that cannot be stored: {where}")
     if isinstance(error, lmdb.MapFullError) and tight:
-        return errors.Full(f"address space is used up; {_ROOM}: {where}", path=directory)
+        return errors.StorageFullError(
+            f"address space is used up; {_ROOM}: {where}", path=directory
+        )
     if isinstance(error, (lmdb.MapFullError, lmdb.MapResizedError)):
-        return errors.Full(
+        return errors.StorageFullError(
             f"address space of the store is used up; it will be enlarged, try again: {where}",
             path=directory,
         )
     if is_full(error, directory):
-        return errors.Full(f"disk is full; {_ROOM}: {where}", path=directory)
+        return errors.StorageFullError(f"disk is full; {_ROOM}: {where}", path=directory)
     if isinstance(error, lmdb.ReadersFullError):
-        return errors.Storage(f"too many read transactions are open: {where}", path=directory)
+        return errors.StorageError(f"too many read transactions are open: {where}", path=directory)
     if "already open in this process" in str(error):
-        return errors.Storage(
+        return errors.StorageError(
             f"process was forked while a transaction was in use: {where}", path=directory
         )
-    return errors.Storage(f"storage failed: {where}", path=directory)
+    return errors.StorageError(f"storage failed: {where}", path=directory)
 
 
-def failed(error: OSError, what: str, directory: Path) -> errors.Storage:
+def failed(error: OSError, what: str, directory: Path) -> errors.StorageError:
     """Return our error for one of the operating system's."""
-    kind = errors.Full if error.errno in _NO_SPACE else errors.Storage
+    kind = errors.StorageFullError if error.errno in _NO_SPACE else errors.StorageError
     return kind(f"cannot {what} '{directory}': {errors.reason(error)}", path=directory)
 
 

@@ -86,7 +86,7 @@ class LoneLease(Lease):
         """Begin to read; return whether others may have written since the last time.
 
         Raises:
-            Storage: somebody who may write has the store open.
+            StorageError: somebody who may write has the store open.
         """
         with self._mutex:
             first = not self._readers
@@ -113,7 +113,7 @@ class LoneLease(Lease):
         while not self._is_taken():
             if time.monotonic() > until:
                 self.close()
-                raise errors.Storage(self._refusal(), path=self._directory)
+                raise errors.StorageError(self._refusal(), path=self._directory)
             time.sleep(0.005)
 
     def _refusal(self) -> str:

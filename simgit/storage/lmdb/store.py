@@ -48,11 +48,11 @@ class LmdbStorage(Storage):
     ) -> LmdbStorage:
         """Open the store of a directory, for reading only where it cannot be written.
 
-        Raise ``NotFound`` if there is none and ``Integrity`` if its file is damaged.
+        Raise ``NotFound`` if there is none and ``IntegrityError`` if its file is damaged.
         Opening for writing waits for a write that is going on, opening for reading does not.
         A copied store is audited on first use (some 20 MB/s), because a copy may be torn.
         Where even the lock file cannot be written, and over a network, it is read only while
-        nobody who may write has it open; reading raises ``Storage`` otherwise.
+        nobody who may write has it open; reading raises ``StorageError`` otherwise.
         """
         directory = Path(directory).absolute()
         if not (directory / "data.mdb").exists():
@@ -88,7 +88,9 @@ class LmdbStorage(Storage):
         """Begin the write transaction."""
         environment = self._environment()
         if self._read_only:
-            raise errors.Storage(f"store is read-only: '{self._directory}'", path=self._directory)
+            raise errors.StorageError(
+                f"store is read-only: '{self._directory}'", path=self._directory
+            )
         return LmdbWrite(self, environment)
 
     def spare(self) -> int:
@@ -168,7 +170,7 @@ class LmdbStorage(Storage):
 
     def _environment(self) -> Environment:
         if self._closed:
-            raise errors.Storage(f"store is closed: '{self._directory}'", path=self._directory)
+            raise errors.StorageError(f"store is closed: '{self._directory}'", path=self._directory)
         if self._shared.pid != os.getpid():
             self._reopen_in_child()
         return self._shared

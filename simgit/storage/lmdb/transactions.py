@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import lmdb
 
 from simgit import errors
-from simgit.failpoints import fail_point
-from simgit.interrupts import interrupts_held_back
 from simgit.storage.base import ReadTxn, Storage, WriteTxn, check_key, check_start, check_table
+from simgit.storage.failpoints import fail_point
+from simgit.storage.interrupts import interrupts_held_back
 
-if TYPE_CHECKING:
-    from simgit.storage.lmdb.environment import Environment
+
+class OpenFile(Protocol):
+    """The open file that transactions are on; see ``environment.Environment``."""
+
+    @property
+    def opened(self) -> int: ...
+
+    def begin_read(self, txn: LmdbRead) -> tuple[Any, dict[str, Any]]: ...
+
+    def end_read(self, txn: LmdbRead) -> None: ...
+
+    def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]: ...
+
+    def end_write(self, txn: LmdbWrite) -> None: ...
+
+    def fail(self, error: lmdb.Error) -> NoReturn: ...
 
 
 class Ended:
     """Stands for a transaction that is not open: whatever is asked of it raises."""
 
     def __getattr__(self, name: str) -> Any:
-        raise errors.Storage("transaction has ended")
+        raise errors.StorageError("transaction has ended")
 
 
 ENDED: Final[Any] = Ended()
 
 
 class LmdbRead(ReadTxn):
-    def __init__(self, storage: Storage, environment: Environment) -> None:
+    def __init__(self, storage: Storage, environment: OpenFile) -> None:
         self._storage: Final = storage  # which would close the environment if it were dropped
         self._environment = environment
         self._txn = ENDED
@@ -105,7 +119,7 @@ class LmdbRead(ReadTxn):
             return self._tables[table]
         except KeyError:
             check_table(table)
-            raise errors.Storage("transaction has ended") from None
+            raise errors.StorageError("transaction has ended") from None
 
     def _cursor(self, table: str) -> Any:
         try:
@@ -139,7 +153,7 @@ class LmdbRead(ReadTxn):
 
     def _fail(self, error: lmdb.Error) -> NoReturn:
         if self._txn is ENDED:
-            raise errors.Storage("transaction has ended") from error
+            raise errors.StorageError("transaction has ended") from error
         # after one error LMDB refuses everything else: what matters is the first
         self._cause = self._cause or error
         self._environment.fail(self._cause)
@@ -198,7 +212,9 @@ class LmdbWrite(LmdbRead, WriteTxn):
         except lmdb.Error as error:
             self._fail(error)
         if not added:
-            raise errors.Storage(f"cannot append to '{table}': key is not the greatest", key=key)
+            raise errors.StorageError(
+                f"cannot append to '{table}': key is not the greatest", key=key
+            )
 
     def delete(self, table: str, key: bytes) -> bool:
         check_key(key)

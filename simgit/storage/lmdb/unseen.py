@@ -31,7 +31,7 @@ def readable(directory: Path, target: Path) -> Iterator[Path]:
     inside ``target``, which is made if needed.
 
     Raises:
-        Storage: it cannot be copied, or is written too often.
+        StorageError: it cannot be copied, or is written too often.
     """
     if network_file_system(directory) is None and files.may_register(directory):
         yield directory
@@ -51,7 +51,7 @@ def _copy(data: Path, copy: Path) -> None:
             shutil.copyfileobj(source, made, _BLOCK)  # its meta pages first
             if _commits_between(data, source, made) <= 1:
                 return
-    raise errors.Storage(f"store is written too often to be copied: '{data}'", path=data)
+    raise errors.StorageError(f"store is written too often to be copied: '{data}'", path=data)
 
 
 def _commits_between(data: Path, source: BinaryIO, made: BinaryIO) -> int:

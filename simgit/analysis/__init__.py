@@ -1,0 +1,44 @@
+"""From what was recorded to pictures: which numbers, joined and grouped how.
+
+``simgit.plot`` draws; here is where the numbers come from: runs of a repository, and clusters.
+"""
+
+from simgit.analysis.agent import Thoughts, draw_policy, draw_values, policy, thoughts
+from simgit.analysis.cluster import ClusterSample, loop_usage, sample, trace_usage, usage
+from simgit.analysis.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
+from simgit.analysis.runs import (
+    MEASURES,
+    Episodes,
+    RunNode,
+    by_seed,
+    curves,
+    draw_tree,
+    learning_curves,
+    tree,
+)
+
+__all__ = [
+    "MEASURES",
+    "Episodes",
+    "RunNode",
+    "ClusterSample",
+    "Thoughts",
+    "by_seed",
+    "curves",
+    "draw_policy",
+    "draw_tree",
+    "draw_values",
+    "episode_title",
+    "learning_curves",
+    "loop_usage",
+    "one_episode",
+    "pod_history_of",
+    "pod_steps",
+    "pods",
+    "policy",
+    "sample",
+    "thoughts",
+    "trace_usage",
+    "tree",
+    "usage",
+]

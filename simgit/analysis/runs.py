@@ -1,0 +1,245 @@
+"""From the runs of a repository to pictures: which numbers, joined and grouped how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from simgit.errors import InvalidInput
+from simgit.history.trajectory import Trajectory
+from simgit.objects.oid import Oid
+from simgit.plot import Band, Branch, Curve, Drawing, band, learning_curve, run_tree, smooth
+from simgit.plot.curves import Floats
+from simgit.refs.runs import RunInfo
+from simgit.repository import Repository
+
+Axis = Literal["episodes", "steps"]
+Measure = Literal["returns", "lengths"]
+MEASURES: Final[dict[str, str]] = {"returns": "return", "lengths": "length (steps)"}
+_NAMES: Final = {"returns": "Return", "lengths": "Length"}
+_BETWEEN: Final = "-_/.= "
+_X: Final = {"episodes": "episode", "steps": "step"}
+
+
+def learning_curves(
+    repo: Repository,
+    runs: Sequence[str] = (),
+    measures: Sequence[Measure] = ("returns",),
+    *,
+    x: Axis = "episodes",
+    window: int = 1,
+    bands: bool = False,
+    title: str = "",
+) -> Drawing:
+    """Draw returns or lengths of runs (HEAD's, if none is named).
+
+    A run has the history that leads to it, so what was branched off another goes on where that
+    one was; with ``bands`` runs that differ only in their seeds become a mean with its interval.
+
+    Raises:
+        NotFound: there is no such run, or matplotlib is not installed.
+        InvalidInput: there is no episode to draw.
+    """
+    series: dict[str, Sequence[Curve | Band]] = {}
+    for measure in measures:
+        found = curves(repo, runs, measure, x=x)
+        series[MEASURES[measure]] = by_seed(repo, found, window) if bands else found
+    title = title or _title(series, measures)
+    return learning_curve(series, title=title, x_label=_X[x], window=window)
+
+
+def _title(series: Mapping[str, Sequence[Curve | Band]], measures: Sequence[Measure]) -> str:
+    """Return what is shown, and of which run if there is no legend to say it."""
+    shown = " and ".join(_NAMES[measure] for measure in measures) + " of episodes"
+    first, *others = next(iter(series.values()))
+    return shown if others or isinstance(first, Band) else f"{first.label}: {shown.lower()}"
+
+
+def curves(
+    repo: Repository,
+    runs: Sequence[str] = (),
+    measure: Measure = "returns",
+    *,
+    x: Axis = "episodes",
+) -> list[Curve]:
+    """Return a curve for each run or other revision, over its whole history."""
+    names = list(runs) or [repo.run().name]
+    known = set(repo.run_names())
+    found = []
+    for name in names:
+        episodes = Episodes.of(repo.trajectory(name))
+        curve = episodes.curve(name, measure, x)
+        parent, step = _left(repo, name, names) if name in known else (None, None)
+        if step is not None and len(curve.x):
+            curve = replace(curve, fork=episodes.place(step, x), parent=parent)
+        found.append(curve)
+    return found
+
+
+def _left(repo: Repository, name: str, names: Sequence[str]) -> tuple[str | None, int | None]:
+    """Return which of the named runs a run left (None: none of them), and at which step."""
+    first = None
+    step = None
+    for info in repo.lineage(name):
+        if info.name != name and info.name in names:
+            return info.name, step
+        if info.branch_point is not None:
+            at = repo.state(info.branch_point).step
+            step = at if step is None else min(step, at)
+            first = at if first is None else first
+    return None, first
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """The episodes of a trajectory that count: number, step of the last state, measures."""
+
+    numbers: Floats
+    ends: Floats
+    measures: dict[str, Floats]
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> Episodes:
+        """Return those that ended; where no end is recorded, all but the last."""
+        last = np.append(np.flatnonzero(trajectory.episode_starts[1:]), len(trajectory) - 1)
+        last = last[: len(trajectory.lengths)].astype(np.int64)
+        counts = (trajectory.terminations | trajectory.truncations)[last]
+        if not counts.any():
+            counts = np.arange(len(last)) < max(1, len(last) - 1)
+        kept = last[counts & (trajectory.lengths > 0)]
+        at = np.isin(last, kept)
+        return cls(
+            trajectory.episode_ids[kept].astype(np.float64),
+            trajectory.steps[kept].astype(np.float64),
+            {name: getattr(trajectory, name)[at].astype(np.float64) for name in MEASURES},
+        )
+
+    def curve(self, label: str, measure: Measure, x: Axis) -> Curve:
+        """Return a measure of each episode, against its number or the step at which it ended."""
+        return Curve(label, self.numbers if x == "episodes" else self.ends, self.measures[measure])
+
+    def place(self, step: int, x: Axis) -> float:
+        """Return where a step lies in x: in episodes, the last one that had ended by then."""
+        if x == "steps":
+            return float(step)
+        before = int(np.searchsorted(self.ends, step, side="right"))
+        return float(self.numbers[max(0, before - 1)])
+
+
+def by_seed(repo: Repository, found: Sequence[Curve], window: int = 1) -> list[Curve | Band]:
+    """Return curves with those of runs that differ only in their seeds joined to bands."""
+    groups: dict[str, list[Curve]] = {}
+    known = set(repo.run_names())
+    for curve in found:
+        key = _settings(repo.run(curve.label)) if curve.label in known else curve.label
+        groups.setdefault(key, []).append(replace(curve, y=smooth(curve.y, window)))
+    return [
+        band(_common_name([c.label for c in group]), group) if len(group) > 1 else group[0]
+        for group in groups.values()
+    ]
+
+
+def _settings(info: RunInfo) -> str:
+    return json.dumps(_without_seeds(dict(info.config)), sort_keys=True, default=repr)
+
+
+def _without_seeds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_seeds(v) for k, v in value.items() if k != "seed"}
+    return value
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """Return what the names of runs have in common, without a number at the end."""
+    pairs = zip(min(names), max(names), strict=False)
+    common = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    common = common.rstrip("0123456789").rstrip(_BETWEEN).removesuffix("seed")
+    return common.rstrip(_BETWEEN) or names[0]
+
+
+@dataclass(frozen=True)
+class RunNode:
+    """A run in the tree of runs: ``depth`` below its root, left at ``start`` (0: a root's own)."""
+
+    info: RunInfo
+    depth: int
+    start: int
+    last: tuple[bool, ...]
+    """For each level above and its own, whether it is the last child there."""
+    parent: str | None = None
+    """The run above it."""
+
+
+def tree(repo: Repository) -> list[RunNode]:
+    """Return the runs, each followed by those that were branched off it, by step and name.
+
+    A run that was branched from a state by its oid is below the run that recorded the state.
+    """
+    infos = {info.name: info for info in repo.runs()}
+    starts = {
+        name: repo.state(info.branch_point).step if info.branch_point else 0
+        for name, info in infos.items()
+    }
+    owners = {
+        point: _owner(repo, infos, starts, point)
+        for point in {info.branch_point for info in infos.values() if info.parent is None}
+        if point is not None
+    }
+
+    def above(name: str) -> str | None:
+        info = infos[name]
+        if info.parent is None and info.branch_point is not None:
+            return owners[info.branch_point]
+        return info.parent if info.parent in infos else None
+
+    children: dict[str | None, list[str]] = {}
+    for name in sorted(infos, key=lambda name: (starts[name], name)):
+        children.setdefault(above(name), []).append(name)
+    nodes: list[RunNode] = []
+
+    def visit(name: str, last: tuple[bool, ...]) -> None:
+        nodes.append(RunNode(infos[name], len(last), starts[name], last, above(name)))
+        below = children.get(name, [])
+        for child in below:
+            visit(child, (*last, child == below[-1]))
+
+    for root in children.get(None, []):
+        visit(root, ())
+    return nodes
+
+
+def _owner(
+    repo: Repository, infos: Mapping[str, RunInfo], starts: Mapping[str, int], point: Oid
+) -> str | None:
+    """Return the first run of those that have a state, but not from where they were branched."""
+    step = repo.state(point).step
+    found = [
+        infos[name] for name in repo.contains(point)
+        if infos[name].branch_point is None or starts[name] < step
+    ]  # fmt: skip
+    return min(found, key=lambda info: info.created).name if found else None
+
+
+def draw_tree(repo: Repository, *, title: str = "Runs") -> Drawing:
+    """Draw the runs as lines over steps, each from where it left its parent.
+
+    Raises:
+        InvalidInput: there are no runs with states.
+        NotFound: matplotlib is not installed.
+    """
+    nodes = [node for node in tree(repo) if node.info.step is not None]
+    if not nodes:
+        raise InvalidInput("there is no run to draw")
+    return run_tree(
+        [
+            Branch(n.info.name, n.start, n.info.step or 0, n.parent,
+                   f"return {n.info.return_:.6g}")
+            for n in nodes
+        ],
+        title=title,
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Which driver serves an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from simgit.errors import InvalidInput
+from simgit.gym.drivers.ale import Ale
+from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine
+from simgit.gym.drivers.engines import Functional, Generic, Methods, Retro
+from simgit.gym.drivers.mujoco import Mujoco
+from simgit.gym.drivers.snapshots import CreationReplay, EpisodeReplay, NoDriver, SnapshotDriver
+from simgit.gym.drivers.wrappers import class_name, is_core, layers
+
+GROUP: Final = "simgit.drivers"
+"""Entry points of this group are classes of engines, asked before those of simgit."""
+_LADDER: Final[tuple[Engine, ...]] = (Ale(), Mujoco(), Functional(), Retro(), Methods(), Generic())
+_REBUILT: Final = frozenset({"gymnasium.envs.box2d.lunar_lander.LunarLander"})
+"""Have parts that cannot be stored, and make all of them anew at every reset."""
+_UNSTEADY: Final = ("highway_env", "crafter")
+"""Packages whose environments are not deterministic."""
+_registered: Final[list[Engine]] = []
+
+
+def register(engine: Engine) -> None:
+    """Serve environments of one's own by an engine; the last one registered is asked first."""
+    _registered.insert(0, engine)
+
+
+def select(env: Any) -> Driver:
+    """Return the driver that serves an environment with its wrappers.
+
+    The environment is looked at once as for a snapshot: where that fails, replaying serves it.
+    """
+    cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]
+    if any(_is_unsteady(core) for _, core in cores):
+        return NoDriver()
+    try:
+        return SnapshotDriver(env, {i: _engine(core) for i, core in cores})
+    except CannotSnapshot:
+        if all(class_name(core) in _REBUILT for _, core in cores):
+            return EpisodeReplay()
+        return CreationReplay()
+
+
+def serving(env: Any, name: str) -> Driver:
+    """Return the driver that restores snapshots of a name; the environment may be just made.
+
+    Raises:
+        InvalidInput: there is none, or it does not serve this environment.
+    """
+    if name in _REPLAYS:
+        return _REPLAYS[name]()
+    cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]
+    driver = SnapshotDriver(env, {i: _engine(core) for i, core in cores}, look=False)
+    if driver.name != name:
+        raise InvalidInput(
+            f"the snapshot was made by driver '{name}', "
+            f"the environment is served by '{driver.name}'"
+        )
+    return driver
+
+
+_REPLAYS: Final[dict[str, type[Driver]]] = {
+    each.name: each for each in (EpisodeReplay, CreationReplay, NoDriver)
+}
+
+
+def check(env: Any) -> str | None:
+    """Return why an environment has no snapshots, None if it has."""
+    cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]
+    try:
+        SnapshotDriver(env, {i: _engine(core) for i, core in cores})
+    except CannotSnapshot as error:
+        return str(error)
+    return None
+
+
+def _engine(core: Any) -> Engine:
+    return next(engine for engine in _engines() if engine.accepts(core))
+
+
+def _engines() -> Iterator[Engine]:
+    yield from _registered
+    yield from _installed()
+    yield from _LADDER
+
+
+@cache
+def _installed() -> tuple[Engine, ...]:
+    """Return the engines of installed packages.
+
+    Raises:
+        InvalidInput: an entry point leads to something else.
+    """
+    found = []
+    for point in entry_points(group=GROUP):
+        engine = point.load()()
+        if not isinstance(engine, Engine):
+            raise InvalidInput(f"entry point '{point.value}' is no engine of snapshots")
+        found.append(engine)
+    return tuple(found)
+
+
+def _is_unsteady(core: Any) -> bool:
+    spec = getattr(core, "spec", None)
+    declared = spec is not None and getattr(spec, "nondeterministic", False)
+    return declared or type(core).__module__.partition(".")[0] in _UNSTEADY

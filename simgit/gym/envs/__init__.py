@@ -1,0 +1,1 @@
+"""The environments that simgit brings: SimKube, and recorded runs replayed."""

@@ -1,0 +1,181 @@
+"""An environment that steps through what was recorded, as if it happened again."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces as gym_spaces
+from gymnasium.utils.env_checker import data_equivalence
+
+from simgit.errors import Divergence, InvalidInput, NotFound
+from simgit.gym.spec import spaces
+from simgit.gym.spec.values import cast_for, thaw
+from simgit.history.state import State
+from simgit.history.trajectory import Trajectory
+from simgit.plot import notebook
+from simgit.repository import Repository
+
+
+class ReplayEnv(gymnasium.Env[Any, Any]):
+    """Returns recorded observations, rewards, flags and infos, whatever the action is.
+
+    ``info["recorded_action"]`` is what was done. An episode that was cut off in the recording ends
+    truncated. ``render_mode="rgb_array"`` shows observations that are images.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["rgb_array"],
+        "render_fps": 30,
+    }
+
+    def __init__(
+        self,
+        repository: str = ".",
+        revision: str = "main",
+        *,
+        strict: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        """Open a repository for reading.
+
+        Args:
+            repository: where it is.
+            revision: which states: those that lead to it, a range, or an episode.
+            strict: raise Divergence for an action that was not the recorded one.
+            render_mode: None or 'rgb_array'.
+
+        Raises:
+            NotFound: there is no such repository or revision, or it has no episode.
+            InvalidInput: its spaces are not known, or an observation is no image to render.
+        """
+        self.render_mode = render_mode
+        self.strict = strict
+        self._repo = Repository.open(repository, read_only=True)
+        trajectory = self._repo.trajectory(revision)
+        self._episodes = [each for each in trajectory.episodes if each.start == each.first]
+        if not self._episodes:
+            raise NotFound(f"'{revision}' has no episode from its reset on")
+        self.observation_space, self.action_space = recorded_spaces(self._repo, trajectory)
+        self._cast = cast_for(self.action_space)
+        self._next = 0
+        self._states: Any = iter(())
+        self._now: State | None = None
+        self._left = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Go to the next episode, from the last on to the first.
+
+        Args:
+            seed: go to the first episode that was reset with it, or else to the first of all.
+            options: ``{"episode": 5}`` goes to that one, as it is numbered in its run.
+
+        Raises:
+            NotFound: there is no such episode.
+        """
+        super().reset(seed=seed)
+        chosen = (options or {}).get("episode")
+        if chosen is not None:
+            self._next = self._numbered(int(chosen))
+        elif seed is not None:
+            self._next = self._seeded(seed)
+        episode = self._episodes[self._next]
+        self._next = (self._next + 1) % len(self._episodes)
+        self._states, self._left = iter(episode), len(episode)
+        return self._advance()
+
+    def _numbered(self, number: int) -> int:
+        for index, episode in enumerate(self._episodes):
+            if episode.number == number:
+                return index
+        raise NotFound(f"no episode {number} in what was recorded")
+
+    def _seeded(self, seed: int) -> int:
+        matches = (i for i, each in enumerate(self._episodes) if each.seed == seed)
+        return next(matches, 0)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Return what was recorded next.
+
+        Raises:
+            InvalidInput: the recorded episode is over, or was not begun.
+            Divergence: with ``strict``, another action was recorded.
+        """
+        if self._left == 0:
+            raise InvalidInput("the recorded episode is over: reset to go to the next one")
+        observation, info = self._advance()
+        state = self._now
+        assert state is not None
+        if self.strict:
+            self._compare(action, state)
+        terminated = bool(state.terminated)
+        truncated = bool(state.truncated) or (self._left == 0 and not terminated)
+        info["recorded_action"] = thaw(self.action_space, state.action)
+        return observation, float(state.reward or 0.0), terminated, truncated, info
+
+    def _advance(self) -> tuple[Any, dict[str, Any]]:
+        state = self._now = next(self._states)
+        self._left -= 1
+        info = dict(state.info) if isinstance(state.info, dict) else {}
+        return thaw(self.observation_space, state.observation), info
+
+    def _compare(self, action: Any, state: State) -> None:
+        if not data_equivalence(self._cast(action), state.action):
+            raise Divergence(
+                f"action {action} at step {state.step}, but {state.action} was recorded",
+                step=state.step, field="action",
+            )  # fmt: skip
+
+    def render(self) -> Any:
+        """Return the first image in the observation.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if self.render_mode is None or self._now is None:
+            return None
+        found = next(notebook.images(self._now.observation), None)
+        if found is None:
+            raise InvalidInput("what was recorded has no images: `simgit video` renders again")
+        pixels = found[1]
+        return np.repeat(pixels[:, :, :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[:, :, :3]
+
+    def close(self) -> None:
+        """Close the repository."""
+        self._repo.close()
+
+
+Space = gym_spaces.Space[Any]
+
+
+def recorded_spaces(repo: Repository, trajectory: Trajectory) -> tuple[Space, Space]:
+    """Return the spaces of observations and actions that a run's root names, or that fit.
+
+    Raises:
+        InvalidInput: none are named, and what was recorded is neither arrays nor whole numbers.
+    """
+    fields = repo.origin(trajectory[0].oid)
+    if "observation_space" in fields:
+        return spaces.decode(fields["observation_space"]), spaces.decode(fields["action_space"])
+    return _fitting("observation", trajectory), _fitting("action", trajectory)
+
+
+def _fitting(field: str, trajectory: Trajectory) -> Space:
+    """Return a space that holds all values of a column of arrays or whole numbers."""
+    values = np.asarray(trajectory.column(field)) if trajectory.has(field) else np.zeros(0, object)
+    if values.dtype.kind in "iu" and values.ndim == 1:
+        low = min(0, int(values.min()))
+        return gym_spaces.Discrete(int(values.max()) - low + 1, start=low)
+    if values.dtype.kind in "iuf":
+        shape: Any = values.shape[1:]
+        least, most = (-np.inf, np.inf) if values.dtype.kind == "f" else _limits(values.dtype)
+        return gym_spaces.Box(least, most, shape, values.dtype.type)
+    raise InvalidInput(f"the space of the {field}s was not recorded: use simgit.gym.Recorder")
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)

@@ -1,0 +1,258 @@
+"""SimKube as a Gymnasium environment: an agent repairs a workload whose pods do not get ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as evolve
+from typing import Any, ClassVar, Final
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils import seeding
+
+from simgit.errors import ClusterError, InvalidInput, NotFound
+from simgit.gym.envs.cluster_image import cluster_image
+from simgit.gym.envs.cluster_text import cluster_text
+from simgit.kube.task.catalogue import Catalogue, Source, catalogue, content
+from simgit.kube.task.loop import Loop
+from simgit.kube.task.setting import Nodes, setting
+from simgit.kube.task.task import Order, Task
+from simgit.kube.task.vectors import Vector, vector_bounds
+from simgit.kube.trace.format import dump_trace, load_trace
+from simgit.kube.trace.model import Trace
+from simgit.plot.bins import NodeBox, Pixels, node_bins
+
+ID: Final = "simgit/SimKube-v0"
+ENTRY_POINT: Final = "simgit.gym.envs.simkube:SimKubeEnv"
+MAX_STEPS: Final = 100
+STATE_VERSION: Final = 1
+_OPTIONS: Final = ("trace", "target")
+
+
+class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
+    """One episode is one trace: it terminates at the goal and is truncated at the step limit.
+
+    The observation is a float32 vector; counts, requests and validity are in info. After an
+    observation that failed (``info["validity"]`` says how) the vector shows the counts that were
+    last seen beside the requests of now, and the reward is theirs: never zeros that look real.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+    }
+
+    def __init__(
+        self,
+        trace: Source = "cpu-slight",
+        target: int = 3,
+        reward: str = "shaped",
+        *,
+        workload: str | None = None,
+        actions: Sequence[str] | None = None,
+        vector: str = "base",
+        max_steps: int = MAX_STEPS,
+        step_penalty: float = 0.0,
+        order: Order = "after",
+        nodes: Nodes = None,
+        simulation: Mapping[str, Any] | None = None,
+        faults: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
+        """Check everything before anything happens.
+
+        Args:
+            trace: what ``simgit.kube.task.catalogue`` reads: a scenario's name, a file, a
+                directory, content. With several traces each episode draws one, unless reset
+                names it.
+            target: how many pods are to exist, all ready.
+            reward: a name of ``simgit.kube.task.reward``.
+            workload: 'name', 'namespace/name' or 'kind/namespace/name'; None for the first
+                Deployment.
+            actions: names of ``simgit.kube.task.actions``, by index; None for all.
+            vector: a name of ``simgit.kube.task.vectors``.
+            max_steps: after so many steps an episode is truncated.
+            step_penalty: what cost_aware_v2 takes off at each step.
+            order: 'after' observes once the action took effect; 'before' as the earlier loop did.
+            nodes: how many nodes, or their fields; None for three of 16 CPU and 32Gi.
+            simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
+            faults: what goes wrong; see ``simgit.kube.embedded.faults``.
+            seed: of the environment until reset is given another.
+            render_mode: None, 'ansi', or 'rgb_array': nodes as bins filled by pods.
+
+        Raises:
+            NotFound: a trace, workload, container, or a name of a registry does not exist.
+            InvalidInput: a value is out of range, or the trace is malformed.
+        """
+        if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+            raise InvalidInput(f"bad step limit '{max_steps}', expected a whole number above 0")
+        self.render_mode = render_mode
+        self.max_steps = max_steps
+        self.task = Task(
+            target, reward, workload, tuple(actions or ()), vector, order, step_penalty
+        )
+        self.setting = setting(nodes, simulation, faults)
+        self._traces = catalogue(trace)
+        self._seed = seed
+        self._np_random, self._np_random_seed = seeding.np_random(seed)
+        for each in self._traces.values():
+            Loop(self.task, self.setting, each).check()
+        self._name = next(iter(self._traces))
+        self.loop = Loop(self.task, self.setting, self._traces[self._name])
+        self._steps = 0
+        self._spec: EnvSpec | None = EnvSpec(ID, ENTRY_POINT, kwargs=self._arguments())
+        low, high = vector_bounds(vector)
+        self.observation_space = spaces.Box(low, high, dtype=np.float32)
+        self.action_space = spaces.Discrete(len(self.task.actions))
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What re-creates this environment, even if every file that it was made from is gone."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            spec.kwargs = self._arguments()
+        self._spec = spec
+
+    def _arguments(self) -> dict[str, Any]:
+        shown = {} if self.render_mode is None else {"render_mode": self.render_mode}
+        return self.settings() | shown
+
+    def settings(self) -> dict[str, Any]:
+        """Return all arguments as data that JSON can hold: traces by their content."""
+        task = self.task
+        return {
+            "trace": content(self._traces),
+            "target": task.target,
+            "reward": task.reward,
+            "workload": task.workload,
+            "actions": list(task.actions),
+            "vector": task.vector,
+            "max_steps": self.max_steps,
+            "step_penalty": task.step_penalty,
+            "order": task.order,
+            "seed": self._seed,
+            **self.setting.plain(),
+        }
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Vector, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: of everything that is drawn from here on.
+            options: ``trace`` (a name among the environment's traces, or any source of one) and
+                ``target``, for this episode.
+
+        Raises:
+            ClusterError: the cluster could not be observed, whatever was tried.
+        """
+        super().reset(seed=seed)
+        traces, task = self._chosen(dict(options or {}))
+        self._name, trace = self._draw(traces)
+        self.loop = Loop(task, self.setting, trace, int(self.np_random.integers(2**62)))
+        self._steps = 0
+        step = self.loop.start()
+        return self.loop.vector(step), {**step.info(), **self._beginning()}
+
+    def _chosen(self, options: dict[str, Any]) -> tuple[Catalogue, Task]:
+        for key in options:
+            if key not in _OPTIONS:
+                raise InvalidInput(f"unknown option '{key}', expected {' or '.join(_OPTIONS)}")
+        trace, target = options.get("trace"), options.get("target")
+        task = self.task if target is None else evolve(self.task, target=target)
+        if trace is None:
+            return self._traces, task
+        if isinstance(trace, str) and trace in self._traces:
+            return {trace: self._traces[trace]}, task
+        return catalogue(trace), task
+
+    def _draw(self, traces: Catalogue) -> tuple[str, Trace]:
+        names = list(traces)
+        name = names[int(self.np_random.integers(len(names))) if len(names) > 1 else 0]
+        return name, traces[name]
+
+    def _beginning(self) -> dict[str, Any]:
+        """Return what an episode's record needs so that every cluster in it can be made again."""
+        found = {"trace": self._name, "seed": self.loop.seed, "replays": self.loop.replays}
+        if self.loop.task is not self.task:
+            found["target"] = self.loop.task.target
+        return found | ({} if self._is_own() else {"content": dump_trace(self.loop.base)})
+
+    def _is_own(self) -> bool:
+        """Tell whether the episode's trace is one that the environment was made with."""
+        return self._traces.get(self._name) is self.loop.base
+
+    def step(self, action: np.int64) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
+        """Do one action; the reward is computed from the observation that is returned."""
+        step = self.loop.step(self._action(action))
+        self._steps += 1
+        truncated = not step.goal and self._steps >= self.max_steps
+        assert step.reward is not None
+        return self.loop.vector(step), step.reward, step.goal, truncated, step.info()
+
+    def _action(self, action: Any) -> str:
+        if not self.action_space.contains(action):
+            raise InvalidInput(f"action '{action}' is not in {self.action_space}", value=action)
+        return self.task.actions[int(action)]
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the episode as plain data: its trace, the edit, and counters.
+
+        What is drawn at the next reset is in ``np_random``, which snapshots keep by themselves.
+        """
+        own = self._is_own()
+        return {
+            "version": STATE_VERSION,
+            "trace": self._name,
+            **({} if own else {"content": dump_trace(self.loop.base)}),
+            "target": self.loop.task.target,
+            "steps": self._steps,
+            **self.loop.state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that ``get_state`` returned, here or in another process.
+
+        Raises:
+            InvalidInput: it is no state of this version.
+            NotFound: the environment was made with other traces.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise InvalidInput(f"unknown version '{state.get('version')}' of a state of SimKube")
+        name, task = state["trace"], self.task
+        if "content" not in state and name not in self._traces:
+            raise NotFound(f"no trace '{name}' in the environment", name=name)
+        base = load_trace(state["content"]) if "content" in state else self._traces[name]
+        if state["target"] != task.target:
+            task = evolve(task, target=state["target"])
+        loop = Loop(task, self.setting, base)
+        loop.restore(state)
+        self.loop, self._name, self._steps = loop, name, state["steps"]
+
+    def render(self) -> Any:
+        """Return the cluster as the last observation found it, as the render mode says."""
+        if self.render_mode == "rgb_array":
+            return self._image()
+        return self._text() if self.render_mode == "ansi" else None
+
+    def _image(self) -> Pixels:
+        title = f"step {self._steps} of {self.max_steps}"
+        try:
+            return cluster_image(self.loop.cluster, title)
+        except ClusterError:
+            unseen = [NodeBox(node.name, ()) for node in self.setting.nodes]
+            return node_bins(unseen, (), f"{title}: not seen")
+
+    def _text(self) -> str:
+        try:
+            picture = cluster_text(self.loop.cluster)
+        except ClusterError as error:
+            picture = f"not seen: {error}"
+        return f"step {self._steps} of {self.max_steps}\n{picture}\n"

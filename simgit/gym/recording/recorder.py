@@ -1,0 +1,447 @@
+"""The recorder of one environment: a wrapper that only looks on, and writes a run.
+
+``env = simgit.gym.Recorder(env, repo)`` is all that a script needs. What the environment returns
+reaches the script as it is, object for object; what is kept is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter as _clock
+from typing import Any, Self
+
+import gymnasium
+from gymnasium.utils import RecordConstructorArgs
+
+from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
+from simgit.gym.recording.finalize import settle
+from simgit.gym.recording.resume_check import CatchUp, moved, state_of
+from simgit.gym.recording.selfcheck import SECONDS
+from simgit.gym.recording.session import (
+    Session,
+    check_open,
+    gap_after,
+    open_repository,
+    seed_in_use,
+)
+from simgit.gym.recording.snapshots import (
+    Snapshots,
+    SnapshotTaker,
+    Trigger,
+    load_trigger,
+    trigger_name,
+)
+from simgit.gym.restoring.reexecute import Progress
+from simgit.gym.restoring.restore import STEP_SECONDS, Trust, restore
+from simgit.gym.spec import spec as specs
+from simgit.gym.spec.values import (
+    BOOLS,
+    cast_for,
+    keep_reset,
+    keeper,
+    needs_cast,
+    plain_info,
+    plain_outcome,
+    plain_type,
+    thaw,
+)
+from simgit.objects.oid import Oid
+from simgit.repository import Repository
+
+
+class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Records an environment to a run of a repository, and changes nothing of what it does.
+
+    Every reset and every step is a state. They are stored every so many states and seconds, at
+    ``flush`` and ``close``, and when the process ends. An exception in the environment, or what has
+    no encoding, marks the run as failed, with everything before it stored; recording goes on with
+    the next reset, whose state has a message that says so.
+    """
+
+    is_observer = True
+    """Nothing of what the environment does depends on this wrapper; see ``simgit.gym.spec``."""
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        repo: Repository | str | Path,
+        run: str = "main",
+        *,
+        snapshots: str | int | SnapshotTaker | None = "auto",
+        episode_trigger: Trigger | str | None = None,
+        step_trigger: Trigger | str | None = None,
+        config: Mapping[str, Any] | None = None,
+        provenance: bool = True,
+        self_check: bool = True,
+        **flush: Any,
+    ) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: the environment, with all its other wrappers.
+            repo: a repository, or the path of one; it is created if there is none.
+            run: the run; created if there is none, gone on with if it has states.
+            snapshots: "auto" for as many as cost little, a number of steps, or None. What takes
+                them is chosen by what the environment is, unless it is given.
+            episode_trigger: called with the number of each episode, from 1 on; a snapshot is taken
+                at the start of those for which it returns True. A function, or "module:name".
+            step_trigger: called with the step of each state; likewise.
+            config: the run's configuration; keys may be dotted.
+            provenance: whether versions, machine, command line, and commit and diff of the
+                script's code are kept with the run.
+            self_check: whether the first episode of a new run, if it is a short one, is executed
+                again in another environment, to note with the run whether it is exact.
+            flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
+                ``background`` of ``Repository.recorder``.
+
+        Raises:
+            Conflict: the run is being recorded by somebody else.
+            InvalidInput: the run is completed, or of another environment; a trigger or the choice
+                of snapshots means nothing.
+        """
+        episodes, steps = load_trigger(episode_trigger), load_trigger(step_trigger)
+        self._snapshots = Snapshots(snapshots, episodes, steps)
+        saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
+        saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
+        triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
+        saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
+        saved |= {"config": dict(config)} if config else {}
+        RecordConstructorArgs.__init__(self, repo=_path(repo), **saved)
+        gymnasium.Wrapper.__init__(self, env)
+        self._repo = open_repository(repo)
+        self._session = Session(
+            self._repo, run, specs.describe(env), config=config, provenance=provenance,
+            options=flush,
+        )  # fmt: skip
+        self._keep_action = keeper(env.action_space, "action")
+        self._cast = cast_for(env.observation_space)
+        self._casts = needs_cast(env.observation_space)
+        self._action_type = plain_type(env.action_space)
+        self._begin()
+        self._unchecked = self_check and self._count < 0
+
+    def _begin(self) -> None:
+        info = self._repo.run(self._session.recorder.run)
+        self._count = -1 if info.step is None else info.step
+        self._episodes = info.episodes
+        self._first = True
+        self._append = self._session.recorder.append
+        self._snapshots.start(self._count, self._session.noter())
+        self._catch_up: CatchUp | None = None
+        self._next = -1  # the first step has more to do
+        self._gap: str | None = None
+
+    @classmethod
+    def resume(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        *,
+        at: str | int | Oid | None = None,
+        env: gymnasium.Env[Any, Any] | None = None,
+        trust: Trust = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return a live environment at a run's newest state, being recorded on from there.
+
+        With ``at`` it is live at an earlier state of the run and catches up first: until the
+        newest state is reached what happens is compared with what is recorded, then appended.
+
+        Args:
+            repo: the repository.
+            run: the run, or a branch that was just made.
+            at: an earlier state of the run: a step, a revision, an oid; -1 for before its first,
+                where a new environment begins.
+            env: an environment to use, made as the recorded one was; if not given, it is made.
+            trust: see ``restore``.
+            progress: see ``restore``.
+            options: further arguments of ``Recorder``.
+
+        Raises:
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
+            Conflict: the run is being recorded by somebody else.
+        """
+        repo = open_repository(repo)
+        step, start = -1, None
+        if at != -1:
+            start = repo.resolve(run) if at is None else state_of(repo, run, at)
+            step = repo.state(start).step
+        check_open(repo, run)
+        if start is not None:
+            reached = f"{run}@{repo.state(moved(repo, start)).step}"  # whose way is the run's
+            env = restore(repo, reached, env=env, trust=trust, progress=progress)
+        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
+        recorder._continue(repo, run, step)
+        return recorder
+
+    @classmethod
+    def branch(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        start: str | Oid,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Branch a run off a recorded state, and return an environment that goes on from there.
+
+        Args:
+            repo: the repository.
+            run: the new run.
+            start: the state.
+            overrides: see ``Repository.branch``.
+            metadata: likewise.
+            options: those of ``resume``.
+
+        Raises:
+            AlreadyExists: there is a run of this name.
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
+        """
+        repo = open_repository(repo)
+        repo.branch(run, start, overrides=overrides, metadata=metadata)
+        return cls.resume(repo, run, **options)
+
+    def _continue(self, repo: Repository, run: str, step: int) -> None:
+        """Go on from a recorded state with an environment that is not a new one."""
+        self._session.is_new = False
+        self._count = step
+        self._episodes = (
+            int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
+        )
+        self._snapshots.start(step, self._session.noter())
+        catch_up = CatchUp(repo, run, step)
+        if not catch_up.is_done:
+            self._catch_up = catch_up
+            self._append = catch_up.append
+
+    # --- what a script meets ---
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment and record the state that it led to; what it returns is passed on.
+
+        Raises:
+            InvalidInput: the action has no encoding, and the environment was not stepped; or what
+                came of it has none, and nothing is recorded until the next reset.
+            Conflict: another writer moved the run; what is recorded goes to a run of its own.
+            StorageError: it could not be stored; all of it is kept, and stored with the next flush.
+        """
+        kept = action if type(action) is self._action_type else self._keep_action(action)
+        count = self._count = self._count + 1
+        if count >= self._next:
+            return self._step_watched(action, kept)
+        try:
+            result = self.env.step(action)
+            observation, reward, terminated, truncated, info = result
+            if self._casts:
+                observation = self._cast(observation)
+            if (
+                type(truncated) is not bool
+                or type(terminated) is not bool
+                or (type(reward) is not float and type(reward) in BOOLS)
+            ):
+                reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
+            self._append(
+                observation, kept, reward, terminated, truncated,
+                plain_info(info) if info else info,
+            )  # fmt: skip
+        except BaseException as error:
+            self._fail(error, kept)
+            raise
+        return result
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment and record the state; the seed is passed on, never made up.
+
+        Raises:
+            InvalidInput: the options, or what came of them, have no encoding.
+            Conflict: see ``step``.
+        """
+        kept = keep_reset(seed, options)
+        self._reopen()
+        if self._unchecked and self._episodes:
+            self._check_itself()
+        if self._catch_up is None and self._gap is None:
+            self._snapshots.before_reset(
+                self.env, self._count, self._episodes + 1, self._session.recorder
+            )
+        self._count += 1
+        try:
+            result = self.env.reset(seed=seed, options=options)
+            observation, info = result
+            self._append(
+                self._cast(observation), info=plain_info(info), reset=kept,
+                attachments=self._attachments(), **self._after_gap(),
+            )  # fmt: skip
+        except BaseException as error:
+            self._fail(error, kept)
+            raise
+        self._episodes += 1
+        if self._catch_up is None:
+            target = self._session.recorder
+            self._snapshots.after_reset(self.env, self._count, self._episodes, target)
+            self._next = self._snapshots.next
+        else:
+            self._caught_up()
+        return result
+
+    def attach(self, name: str, data: Any) -> None:
+        """Bind data to the newest state, in the transaction that stores it; data are copied.
+
+        Raises:
+            InvalidInput: the name is not allowed, the data have no encoding, or the newest state
+                is not recorded, because of an error before it.
+        """
+        if self._gap is not None:
+            raise InvalidInput(f"there is no state to attach '{name}' to: {self._gap}", name=name)
+        self._reopen()
+        (self._catch_up or self._session.recorder).attach(name, data)
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: see ``step``.
+        """
+        self._session.flush()
+
+    def close(self) -> None:
+        """Store what is buffered, release the run, and close the environment."""
+        try:
+            if self._unchecked and self._session.is_open:
+                self._check_itself()
+            self._end()
+        finally:
+            super().close()
+
+    @property
+    def repo(self) -> Repository:
+        """The repository."""
+        return self._repo
+
+    @property
+    def run(self) -> str:
+        """The run that is written; another one than was asked for after a conflict."""
+        name: str = self._session.recorder.run
+        return name
+
+    @property
+    def step_count(self) -> int:
+        """The newest state's step in the run: ``f"{env.run}@{env.step_count}"`` names it."""
+        return self._count
+
+    @property
+    def observation(self) -> Any:
+        """The observation of the state at ``step_count``, read from the repository: a copy.
+
+        Raises:
+            NotFound: nothing is recorded yet.
+        """
+        self.flush()
+        state = self._repo.state(f"{self.run}@{self._count}")
+        return thaw(self.env.observation_space, state.observation)
+
+    @property
+    def tip(self) -> Oid | None:
+        """The newest state's oid; it is stored first, since storing names it."""
+        self.flush()
+        tip: Oid | None = self._session.recorder.tip
+        return tip
+
+    # --- beside the plain step ---
+
+    def _step_watched(self, action: Any, kept: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step where there is more to do: to go on after the end, to measure, to take snapshots."""
+        if self._gap is not None:
+            self._count -= 1
+            return self.env.step(action)
+        self._reopen()
+        try:
+            start = _clock()
+            result = self.env.step(action)
+            seconds = _clock() - start
+            observation, reward, terminated, truncated, info = result
+            self._append(
+                self._cast(observation), kept, *plain_outcome(reward, terminated, truncated),
+                plain_info(info) if info else info, attachments=self._attachments(),
+            )  # fmt: skip
+        except BaseException as error:
+            self._fail(error, kept)
+            raise
+        if self._catch_up is None:
+            ended = bool(terminated or truncated)
+            target = self._session.recorder
+            self._snapshots.after_step(self.env, self._count, seconds, ended, target)
+            self._next = self._snapshots.next
+        else:
+            self._caught_up()
+        return result
+
+    def _caught_up(self) -> None:
+        """Record from now on, if everything that is recorded has come again."""
+        assert self._catch_up is not None
+        if self._catch_up.is_done:
+            self._catch_up = None
+            self._append = self._session.recorder.append
+
+    def _attachments(self) -> dict[str, Any] | None:
+        """Return what belongs to the first state of a session."""
+        if not self._first or self._catch_up is not None:
+            return None
+        self._first = False
+        return self._session.first_attachments({"seed": seed_in_use(self.env)})
+
+    def _after_gap(self) -> dict[str, str]:
+        """Return what tells of states that were not recorded, and go on."""
+        gap, self._gap = self._gap, None
+        if gap is None or self._catch_up is not None:
+            return {}
+        self._snapshots.start_over()
+        return {"message": gap}
+
+    def _check_itself(self) -> None:
+        """Have the first episode executed again, if that takes no time to speak of."""
+        self._unchecked = False
+        steps = self._count + 1
+        if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
+            self._session.check()
+
+    # --- ends ---
+
+    def _end(self) -> None:
+        self._next = -1
+        seconds = self._snapshots.step_seconds
+        if self._session.is_open and self._session.is_new and seconds:
+            self._session.noter()({STEP_SECONDS: seconds})
+        self._session.end()
+
+    def _fail(self, error: BaseException, kept: Any) -> None:
+        if isinstance(error, (Conflict, StorageError)):
+            return  # of a flush: the state is kept
+        self._count -= 1
+        if isinstance(error, Divergence):
+            return  # nothing was to be written
+        self._next = -1
+        # where the environment is now follows from nothing that is recorded
+        self._gap = gap_after(error)
+        self._session.fail(error, self.run, {"after": self._count, "given": kept})
+
+    def _reopen(self) -> None:
+        settle()
+        if not self._session.is_open:
+            self._session.reopen()
+            self._append = (self._catch_up or self._session.recorder).append
+            if self._catch_up is None:
+                self._count = self._session.newest()
+
+
+def _path(repo: Repository | str | Path) -> str:
+    """Return how a repository is named in the arguments of a wrapper."""
+    if isinstance(repo, Repository):
+        return ":memory:" if repo.directory is None else str(repo.directory)
+    return str(repo)

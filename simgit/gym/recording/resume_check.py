@@ -1,0 +1,106 @@
+"""Catching up: what is recorded already is compared, not written again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simgit.errors import Divergence, InvalidInput, shown
+from simgit.gym.restoring.compare import difference
+from simgit.gym.restoring.rows import Row, rows
+from simgit.gym.spec.values import plain_info
+from simgit.history.trajectory import Trajectory
+from simgit.objects.oid import Oid
+from simgit.repository import Repository
+
+
+class CatchUp:
+    """Stands where a recorder's buffer stands, until the run's newest state is reached.
+
+    What it is given is compared with the recorded states that follow ``step``.
+    """
+
+    def __init__(self, repo: Repository, run: str, step: int) -> None:
+        self._repo = repo
+        self._states: Trajectory = repo.trajectory(run)
+        self._step = step
+        self._rows: Iterator[Row] = rows(self._states[step + 1 :])
+        self._failed: Divergence | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left that is recorded already."""
+        return self._step >= len(self._states) - 1
+
+    def append(
+        self,
+        observation: Any,
+        action: Any = None,
+        reward: Any = None,
+        terminated: Any = None,
+        truncated: Any = None,
+        info: Any = None,
+        *,
+        reset: Any = None,
+        attachments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Compare the next state with the recorded one; attachments are of no use here.
+
+        Raises:
+            Divergence: it is another one, or one before was.
+        """
+        if self._failed is not None:
+            raise self._failed
+        state = next(self._rows)
+        given = {
+            "reset": None if reset is None else dict(reset),
+            "action": action,
+            "reward": None if reward is None else float(reward),
+            "terminated": None if terminated is None else bool(terminated),
+            "truncated": None if truncated is None else bool(truncated),
+            "observation": observation,
+            "info": plain_info(info) if info else {},
+        }
+        for name, found in given.items():
+            recorded = getattr(state, name)
+            self._check(
+                state.step, name, {} if name == "info" and not recorded else recorded, found
+            )
+        self._step += 1
+
+    def _check(self, step: int, name: str, recorded: Any, found: Any) -> None:
+        differs = difference(name, recorded, found)
+        if differs is None:
+            return
+        self._failed = Divergence(
+            f"step {step} was recorded with another '{differs.field}': it is "
+            f"{shown(differs.found)}, recorded is {shown(differs.recorded)}; "
+            "branch off to record what is different",
+            step=step, field=differs.field, recorded=differs.recorded, found=differs.found,
+        )  # fmt: skip
+        raise self._failed
+
+    def attach(self, name: str, data: Any) -> None:
+        """Bind data to the recorded state that was reached."""
+        self._repo.attach(self._states[self._step].oid, name, data)
+
+
+def moved(repo: Repository, oid: Oid) -> Oid:
+    """Return the state itself, or the one before it in which the environment moved last."""
+    state = repo.state(oid)
+    while state.action is None and state.reset is None and state.parents:
+        state = repo.state(state.parents[0])  # a merge of agents does nothing to the environment
+    return state.oid
+
+
+def state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
+    """Return a state of a run's own history.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
+    step = len(repo.trajectory(oid)) - 1
+    if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
+        raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
+    return oid

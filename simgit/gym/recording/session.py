@@ -1,0 +1,307 @@
+"""A session: one environment, or a batch of them, being recorded to its run, from start to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
+from simgit.gym.recording.finalize import abandon, settle
+from simgit.gym.recording.selfcheck import self_check
+from simgit.gym.spec.diff import spec_difference, title
+from simgit.gym.spec.provenance import Provenance
+from simgit.gym.spec.spec import compare_spaces
+from simgit.history.state import State
+from simgit.objects.kinds import Spec
+from simgit.repository import Repository
+from simgit.storage.process import is_alive, this_writer
+
+SESSION: Final = "session"
+"""The attachment of the first state that a new environment gave: where it came into being."""
+DIFF: Final = "code.diff"
+_GAP: Final = "simgit: nothing is recorded until the next reset"
+
+
+class Session:
+    """Writes the runs of one environment; opened again if the environment goes on after its end.
+
+    ``is_new`` says whether the environment begins here, or went on from a recorded state.
+
+    A session that is never ended is ended when it goes out of use or the process ends, all that was
+    recorded being stored. What takes snapshots for it must not lead back to the recorder: only
+    without such a cycle is it ended where it goes out of use; see ``finalize``.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        runs: str | Sequence[str],
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        config: Mapping[str, Any] | None,
+        provenance: bool,
+        options: Mapping[str, Any],
+    ) -> None:
+        settle()
+        self._names = [runs] if isinstance(runs, str) else list(runs)
+        specs = [spec] if isinstance(spec, Mapping) else spec
+        for name, each in zip(self._names, specs, strict=True):
+            check_free(repo, name)
+            check_spec(repo, name, each)
+        self._given = repo
+        self._repo = self._handle()
+        self._arguments = {"run": runs, "config": config, "spec": spec, **options}
+        self.recorder: Any = self._repo.recorder(**self._arguments)
+        self.is_open = True
+        self.is_new = True
+        self._provenance = Provenance.collect() if provenance else None
+        if self._provenance is not None:
+            for name in self._names:
+                self.note(name, {"provenance": self._provenance.facts})
+        self._end_with_process()
+
+    def _handle(self) -> Repository:
+        """Return a handle of its own: what it has is stored even after the user closed theirs."""
+        return self._given.again()
+
+    def _close_handle(self) -> None:
+        if self._repo is not self._given:
+            self._repo.close()
+
+    def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is attached to the first state of the session."""
+        diff = self._provenance.diff if self._provenance else None
+        return {
+            **({SESSION: dict(facts)} if self.is_new else {}),
+            **({DIFF: diff} if diff else {}),
+        }
+
+    def note(self, run: str, metadata: Mapping[str, Any]) -> None:
+        """Add to what is known of a run."""
+        repo = self._repo if self.is_open else self._handle()
+        repo.configure(run, metadata=metadata)
+        if not self.is_open and repo is not self._given:
+            repo.close()
+
+    def noter(self, lane: int = 0) -> Callable[[Mapping[str, Any]], None]:
+        """Return what adds to what is known of the run of a lane."""
+        return partial(self._note_lane, lane)
+
+    def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
+        names = self._current()
+        self.note(names if isinstance(names, str) else names[lane], metadata)
+
+    def newest(self, lane: int = 0) -> int:
+        """Return the step of the newest stored state of a lane, -1 if there is none."""
+        names = self._current()
+        step = self._repo.run(names if isinstance(names, str) else names[lane]).step
+        return -1 if step is None else step
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: another writer moved a run; see ``Recorder.flush``.
+        """
+        settle()
+        if self.is_open:
+            self.recorder.flush()
+
+    def check(self) -> None:
+        """Store everything, and check the first episodes of the runs."""
+        self.recorder.flush()
+        names = self._current()
+        for name in [names] if isinstance(names, str) else names:
+            self_check(self._repo, name)
+
+    def reopen(self) -> None:
+        """Go on after the end."""
+        self._repo = self._handle()
+        self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        self.is_open = True
+        self._end_with_process()
+
+    def _current(self) -> str | list[str]:
+        """Return the runs that are written now: after a conflict others than were asked for."""
+        found: str | list[str] = getattr(self.recorder, "runs", None) or self.recorder.run
+        return found
+
+    def end(self, status: str = "active") -> None:
+        """Store everything and release the runs; ending twice is fine.
+
+        Raises:
+            Conflict: another writer moved a run; nothing is lost, see ``Recorder.flush``.
+            StorageError: it could not be stored; the session stays open, with all of it.
+        """
+        settle()
+        if not self.is_open:
+            return
+        try:
+            self.recorder.close(status)
+        except StorageError:
+            raise
+        except BaseException:
+            self._let_go()
+            raise
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.is_open = False
+        self._finalizer.detach()
+        self._close_handle()
+
+    def fail(self, error: BaseException, run: str, facts: Mapping[str, Any]) -> None:
+        """End because of an error, which is noted with the run; never raises another."""
+        status = "paused" if isinstance(error, KeyboardInterrupt) else "failed"
+        try:
+            self.end(status)
+            if status == "failed":
+                self.note(run, {"error": {**_described(error), **facts}})
+        except SimgitError as second:
+            error.add_note(f"simgit: {second}")
+
+    def _end_with_process(self) -> None:
+        own = None if self._repo is self._given else self._repo
+        end = partial(_finish, self.recorder, own)
+        self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
+
+
+def _finish(recorder: Any, repo: Repository | None) -> None:
+    """Store what a session has that nobody ended: it went out of use, or the process ends.
+
+    Raises:
+        StorageError: that is not possible now; it can be tried again.
+        Conflict: another writer moved a run; what was not stored is in a run of its own.
+    """
+    try:
+        recorder.close("crashed" if _is_crashing() else "active")
+    except StorageError:
+        raise  # with the repository open
+    except BaseException:
+        _close(repo)
+        raise
+    _close(repo)
+
+
+def _close(repo: Repository | None) -> None:
+    if repo is not None:
+        repo.close()
+
+
+def _is_crashing() -> bool:
+    """Return whether the interpreter ends because of an exception that nobody caught."""
+    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+
+
+def gap_after(error: BaseException) -> str:
+    """Return the message of the first state after one that an error kept from being recorded."""
+    if _GAP not in getattr(error, "__notes__", ()):
+        error.add_note(_GAP)
+    return f"what came right before is not recorded, because of {type(error).__name__}"
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    kind = type(error)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", "message": str(error)[:1000]}
+
+
+def open_repository(repo: Repository | str | Path) -> Repository:
+    """Return a repository that is given as such or by its path; a path without one gets one."""
+    if isinstance(repo, Repository):
+        return repo
+    if str(repo) == ":memory:":
+        return Repository.init(repo)
+    try:
+        return Repository.open(repo)
+    except NotFound:
+        return Repository.init(repo)
+
+
+def seed_in_use(env: Any) -> int | None:
+    """Return the seed of an environment's generator; asking for it properly would make one."""
+    seed = getattr(env.unwrapped, "_np_random_seed", None)
+    return seed if isinstance(seed, int) and seed >= 0 else None
+
+
+def check_free(repo: Repository, name: str) -> None:
+    """Check that nobody writes a run.
+
+    Raises:
+        Conflict: somebody does.
+    """
+    if name not in repo.run_names():
+        return
+    info = repo.run(name)
+    if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
+        return
+    mine = dict(info.writer) == this_writer()
+    who = "in this process" if mine else f"by process {info.writer['pid']}"
+    raise Conflict(
+        f"run '{name}' is being recorded {who}; close that recorder, or record to another run",
+        name=name,
+    )
+
+
+def check_open(repo: Repository, name: str) -> None:
+    """Check that a run can be gone on with, before work is done for it.
+
+    Raises:
+        InvalidInput: it is completed.
+        Conflict: somebody writes it.
+    """
+    if repo.run(name).status == "completed":
+        raise InvalidInput(
+            f"run '{name}' is completed and sealed; reopen it, or branch off it", name=name
+        )
+    check_free(repo, name)
+
+
+def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
+    """Check that a run that is gone on with is of the same environment.
+
+    Raises:
+        InvalidInput: it is of another one or of none at all, of other spaces, or made with other
+            arguments or wrappers.
+    """
+    recorded = recorded_spec(repo, name)
+    if recorded is None:
+        if _root(repo, name) is not None:
+            raise InvalidInput(
+                f"run '{name}' was not recorded from an environment: record to another run",
+                name=name,
+            )
+        return
+    was, now = (title(each["environment"]) for each in (recorded, spec))
+    if was != now:
+        raise InvalidInput(f"run '{name}' is of '{was}', not of '{now}': record to another run")
+    compare_spaces(spec, recorded)
+    differs = spec_difference(recorded, spec)
+    if differs is not None:
+        raise InvalidInput(
+            f"run '{name}' is of another environment: {differs.what} was "
+            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run",
+            name=name,
+        )
+
+
+def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
+    """Return the description of the environment that a history began with, None without one."""
+    root = _root(repo, revision)
+    found = repo.object(root.origin) if root is not None and root.origin is not None else None
+    fields = found.fields if isinstance(found, Spec) else {}
+    return fields if "environment" in fields else None
+
+
+def _root(repo: Repository, revision: str) -> State | None:
+    """Return the state that a history began with, None if there is none or it is not here."""
+    if revision in repo.run_names() and repo.run(revision).oid is None:
+        return None
+    try:
+        return repo.state(f"{revision}@0")
+    except NotFound:
+        return None

@@ -1,0 +1,103 @@
+"""One environment of a vector: what has to be done where it is, be that in another process.
+
+``gymnasium.make_vec(…, vectorization_mode="async", wrappers=[Lane])`` is what a user writes. The
+methods that begin with ``lane_`` are called through ``VectorEnv.call``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import gymnasium
+from gymnasium.utils import RecordConstructorArgs
+
+from simgit.gym import drivers
+from simgit.gym.recording.session import open_repository, seed_in_use
+from simgit.gym.restoring.restore import restore
+from simgit.repository import Repository
+
+MARK: Final = "simgit.lane"
+"""An entry of the metadata of environments that have this wrapper: also seen from outside."""
+
+
+class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Takes snapshots of an environment and restores it, in the process in which it lives.
+
+    A lane that was restored at an episode's end is reset at its next step, as NEXT_STEP has it:
+    the vector environment above is a new one, and does not know of the end.
+    """
+
+    is_observer = True
+    lane_number = -1
+    """Which lane it is, once it was told."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Wrap an environment, with all wrappers that change anything inside."""
+        RecordConstructorArgs.__init__(self)
+        gymnasium.Wrapper.__init__(self, env)
+        self.metadata = {**env.metadata, MARK: True}
+        self._driver: drivers.Driver | None = None
+        self._resets = False
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment, or reset it if it was restored at an episode's end."""
+        if not self._resets:
+            return self.env.step(action)
+        observation, info = self.reset()
+        return observation, 0, False, False, info
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment."""
+        self._resets = False
+        return self.env.reset(seed=seed, options=options)
+
+    def lane_driver(self) -> dict[str, Any]:
+        """Return what is to be known of the driver that serves the environment."""
+        self._driver = self._driver or drivers.select(self.env)
+        return {name: getattr(self._driver, name) for name in ("name", "where", "lead")}
+
+    def lane_seed(self) -> int | None:
+        """Return the seed of the environment's generator."""
+        return seed_in_use(self.env)
+
+    def lane_snapshot(self, number: int) -> dict[str, Any] | None:
+        """Return a snapshot as it is stored; None if another lane is meant.
+
+        Raises:
+            CannotSnapshot: see ``Driver``.
+        """
+        if number != self.lane_number:
+            return None
+        self._driver = self._driver or drivers.select(self.env)
+        taken = self._driver.snapshot(self.env)
+        return None if taken is None else drivers.pack(taken)
+
+    def lane_restore(
+        self,
+        repo: Repository | str | Path,
+        runs: Sequence[str],
+        resets: Sequence[bool],
+        trust: bool,
+    ) -> None:
+        """Put the environment into the newest state of this lane's run.
+
+        Args:
+            repo: the repository.
+            runs: the run of each lane.
+            resets: for each lane whether its next step is a reset.
+            trust: see ``restore``.
+
+        Raises:
+            NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
+        """
+        opened = open_repository(repo)
+        try:
+            restore(opened, runs[self.lane_number], env=self.env, trust=trust)
+        finally:
+            if opened is not repo:
+                opened.close()
+        self._resets = resets[self.lane_number]

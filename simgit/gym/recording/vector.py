@@ -1,0 +1,454 @@
+"""The recorder of vector environments: each lane is a run, as if it were recorded by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter as _clock
+from typing import Any, Final, Self
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
+
+from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
+from simgit.gym.recording.finalize import settle
+from simgit.gym.recording.resume_vector import VECTOR, Mode, batched, lanes_of, make_lanes, put_back
+from simgit.gym.recording.selfcheck import SECONDS
+from simgit.gym.recording.session import Session, gap_after, open_repository
+from simgit.gym.recording.snapshot_schedule import NEVER
+from simgit.gym.recording.snapshots import Snapshots, checked_choice
+from simgit.gym.recording.sub_env_proxy import RemoteLane, parts_of, seed_of
+from simgit.gym.recording.sub_env_spec import describe_lanes
+from simgit.gym.restoring.restore import STEP_SECONDS, Trust
+from simgit.gym.spec.values import cast_for, keep_reset, keeper, plain_info, plain_outcome
+from simgit.objects.coerce import freeze
+from simgit.objects.oid import Oid
+from simgit.recording.states import freeze_flag, freeze_reward
+from simgit.repository import Repository
+
+_FINAL: Final = ("final_obs", "final_info")
+
+
+class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Records a vector environment, lane by lane, and changes nothing of what it does.
+
+    Lane ``i`` is the run ``{run}/{i}``. Its states are those that the environment of that lane
+    went through: an episode's last observation is a state whatever the autoreset mode does with
+    it, and the row that NEXT_STEP fills with a reset is that reset's state.
+    """
+
+    is_observer = True
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        repo: Repository | str | Path,
+        run: str = "main",
+        *,
+        snapshots: str | int | None = "auto",
+        config: Mapping[str, Any] | None = None,
+        provenance: bool = True,
+        self_check: bool = True,
+        **flush: Any,
+    ) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: the vector environment, with all its other wrappers.
+            repo: a repository, or the path of one; it is created if there is none.
+            run: what the runs' names begin with.
+            snapshots: "auto", a number of steps, or None; there are none where the lanes are in
+                other processes without ``Lane``, or are no environments of their own.
+            config: the runs' configuration.
+            provenance: see ``Recorder``.
+            self_check: whether the first episodes are executed again when the recorder is closed,
+                if they are short and their lanes are environments of their own.
+            flush: options of ``Repository.recorder``.
+
+        Raises:
+            Conflict: a run is being recorded by somebody else.
+            InvalidInput: a run is completed, or of another environment.
+        """
+        super().__init__(env)
+        self._repo = open_repository(repo)
+        self._parts = parts_of(env)
+        self._is_native = not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
+        names = [f"{run}/{i}" for i in range(env.num_envs)]
+        self._keep_action = keeper(env.single_action_space, "action")
+        self._cast = cast_for(env.single_observation_space)
+        self._mode = _autoreset_mode(env)
+        self._start_snapshots(checked_choice(snapshots))
+        self._session = Session(
+            self._repo, names, describe_lanes(env), config=config, provenance=provenance,
+            options=flush,
+        )  # fmt: skip
+        self._dtype = _plain_dtype(env.single_observation_space)
+        self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
+        self._gaps: dict[int, str] = {}  # the lanes that are not recorded until their next reset
+        self._errors: list[SimgitError] = []
+        self._first = [True] * env.num_envs
+        infos = [self._repo.run(name) for name in self.runs]
+        self._counts = [-1 if info.step is None else info.step for info in infos]
+        self._episodes = [info.episodes for info in infos]
+        self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
+        for i, each in enumerate(self._snapshots):
+            each.start(self._counts[i], self._session.noter(i))
+        self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
+        if set(self._counts) == {-1}:
+            for name in self.runs:
+                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode.value}})
+
+    def _start_snapshots(self, choice: Any) -> None:
+        choice = choice if self._parts else None
+        drivers = [
+            part.driver() if choice is not None and isinstance(part, RemoteLane) else None
+            for part in self._parts or [None] * self.num_envs
+        ]
+        self._snapshots = [Snapshots(choice, None, None, driver) for driver in drivers]
+        self._next = [-1] * self.num_envs
+
+    @classmethod
+    def resume(
+        cls,
+        repo: Repository | str | Path,
+        run: str,
+        *,
+        env: VectorEnv[Any, Any, Any] | None = None,
+        vectorization_mode: Mode = "sync",
+        trust: Trust = None,
+        **options: Any,
+    ) -> Self:
+        """Return a live vector environment, each lane at its run's newest state.
+
+        It goes on as if there had been no break: a lane whose episode has ended is reset by the
+        next step, if the autoreset mode is NEXT_STEP.
+
+        Args:
+            repo: the repository.
+            run: what the runs' names begin with.
+            env: a new environment to use, made as the recorded one was, its lanes wrapped in
+                ``Lane``; if not given, one is made, of the autoreset mode that was recorded.
+            vectorization_mode: what is made: "sync", or "async" with a process for each lane.
+            trust: see ``restore``.
+            options: further arguments of ``VectorRecorder``.
+
+        Raises:
+            NotFound: there are no such runs, or an environment is not installed.
+            InvalidInput, Untrusted, Divergence: see ``restore``.
+            Conflict: a run is being recorded by somebody else.
+        """
+        repo = open_repository(repo)
+        names = lanes_of(repo, run)
+        made = make_lanes(repo, names, vectorization_mode) if env is None else env
+        try:
+            resets = put_back(repo, names, made, trust)
+            recorder = cls(made, repo, run, **options)
+        except BaseException:
+            made.close()
+            raise
+        recorder._session.is_new = False
+        recorder._resets[:] = resets
+        return recorder
+
+    # --- what a script meets ---
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all lanes and record the states that this led to; see ``Recorder.step``.
+
+        Of a step either all lanes' states are recorded or none: after an error each lane is
+        recorded again from its next reset on.
+        """
+        settle()
+        kept = list(map(self._keep_action, self._rows(self.action_space, actions)))
+        start = _clock()
+        try:
+            result = self.env.step(actions)
+            seconds = (_clock() - start) / self.num_envs
+            self._record(kept, result, seconds)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        return result
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all lanes, or those of ``options["reset_mask"]``; see ``Recorder.reset``."""
+        settle()
+        self._reopen()
+        mask = None
+        given = options
+        if options is not None and "reset_mask" in options:
+            # as the environment does it: the lanes get what is left of the options
+            mask = np.array(options["reset_mask"])
+            given = {key: value for key, value in options.items() if key != "reset_mask"}
+        lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
+        marks = {i: keep_reset(self._seed(seed, i), given) for i in lanes}
+        try:
+            result = self.env.reset(seed=seed, options=options)
+            observations, infos = result
+            rows = list(self._rows(self.observation_space, observations))
+            kept = [(self._keep(rows[i]), lane_info(infos, i)) for i in lanes]
+            for i, state in zip(lanes, kept, strict=True):
+                self._record_reset(i, *state, marks[i])
+            self._tell()
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self._resets[list(lanes)] = False
+        return result
+
+    def attach(self, lane: int, name: str, data: Any) -> None:
+        """Bind data to the newest state of a lane; see ``Recorder.attach``."""
+        if lane in self._gaps:
+            raise InvalidInput(f"there is no state to attach '{name}' to: {self._gaps[lane]}")
+        self._reopen()
+        self._session.recorder.attach(lane, name, data)
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: another writer moved a run; what is recorded goes to a run of its own.
+        """
+        self._session.flush()
+
+    def close(self, **kwargs: Any) -> None:
+        """Store what is buffered, release the runs, and close the environment."""
+        try:
+            if self._unchecked and self._session.is_open:
+                self._check_itself()
+            self._note_seconds()
+            self._session.end()
+        finally:
+            super().close(**kwargs)
+
+    def _note_seconds(self) -> None:
+        for i, each in enumerate(self._snapshots):
+            if self._session.is_open and self._session.is_new and each.step_seconds:
+                self._session.noter(i)({STEP_SECONDS: each.step_seconds})
+
+    def _check_itself(self) -> None:
+        self._unchecked = False
+        steps = [count + 1 for count in self._counts]
+        seconds = sum(n * each.step_seconds for n, each in zip(steps, self._snapshots, strict=True))
+        if min(steps) > 1 and seconds < SECONDS:
+            self._session.check()
+
+    @property
+    def repo(self) -> Repository:
+        """The repository."""
+        return self._repo
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that are written, in the order of the lanes."""
+        names: list[str] = self._session.recorder.runs
+        return names
+
+    @property
+    def step_counts(self) -> list[int]:
+        """The newest states' steps in their runs."""
+        return list(self._counts)
+
+    @property
+    def tips(self) -> list[Oid | None]:
+        """The newest states' oids; they are stored first, since storing names them."""
+        self.flush()
+        return [self._repo.run(name).oid for name in self.runs]
+
+    @property
+    def observations(self) -> Any:
+        """The newest observations of all lanes, as one batch, read from the repository."""
+        self.flush()
+        return batched(self, [self._repo.state(name) for name in self.runs])
+
+    # --- what is recorded ---
+
+    def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
+        observations, *outcomes, infos = result
+        ended = np.logical_or(*outcomes[1:])
+        rows = self._rows(self.observation_space, observations)
+        lists = [np.asarray(each).tolist() for each in outcomes]
+        # all of them before any is appended: none is without the others
+        lanes = [
+            self._states(i, row, (kept[i], *outcome), infos, ended[i])
+            for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
+        ]
+        for i, (step, reset) in enumerate(lanes):
+            if step is not None:
+                self._append(i, *step)
+                if self._counts[i] >= self._next[i] or ended[i]:
+                    self._look(i, seconds, bool(ended[i]), reset is not None)
+            if reset is not None:
+                self._record_reset(i, *reset, {})
+        self._resets = ended & (self._mode is AutoresetMode.NEXT_STEP)
+        self._tell()
+
+    def _states(
+        self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any
+    ) -> tuple[tuple[Any, ...] | None, tuple[Any, Any] | None]:
+        """Return what is recorded of a lane's step, and of the reset that came instead or after it.
+
+        Raises:
+            InvalidInput: something in it has no encoding.
+        """
+        if self._resets[i]:
+            return None, (self._keep(row), lane_info(infos, i))
+        is_followed = ended and self._mode is AutoresetMode.SAME_STEP
+        reset = (self._keep(row), lane_info(infos, i, _FINAL)) if is_followed else None
+        if i in self._gaps:
+            return None, reset
+        last = infos["final_obs"][i] if is_followed else row
+        info = lane_info(infos.get("final_info", {}) if is_followed else infos, i)
+        action, *outcome = fields
+        return (self._keep(last), action, *_outcome(*outcome), info), reset
+
+    def _keep(self, observation: Any) -> Any:
+        """Return what is recorded of an observation; InvalidInput if it has no encoding."""
+        value = self._cast(observation)
+        if type(value) is np.ndarray and value.dtype is self._dtype:
+            return value
+        return freeze(value, "observation")
+
+    def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
+        gap = self._gaps.pop(i, None)
+        if gap is not None:
+            self._snapshots[i].start_over()
+        self._append(i, row, info=info, reset=mark, message=gap)
+        self._episodes[i] += 1
+        if self._parts:
+            self._snapshots[i].after_reset(
+                self._parts[i], self._counts[i], self._episodes[i], self._targets[i]
+            )
+            self._next[i] = self._snapshots[i].next
+
+    def _look(self, i: int, seconds: float, ended: bool, is_reset: bool) -> None:
+        """Take a snapshot of a lane if it is time to, and the lane is still where it ended."""
+        if not self._parts:
+            self._next[i] = NEVER
+            return
+        snapshots, part, target = self._snapshots[i], self._parts[i], self._targets[i]
+        snapshots.after_step(part, self._counts[i], seconds, ended, target)
+        if ended and not is_reset:
+            snapshots.before_reset(part, self._counts[i], self._episodes[i] + 1, target)
+        self._next[i] = snapshots.next
+
+    def _append(self, i: int, *fields: Any, **more: Any) -> None:
+        if not self._session.is_open:
+            self._reopen()
+        attachments = None
+        if self._first[i]:
+            self._first[i] = False
+            seed = seed_of(self._parts[i]) if self._parts else None
+            attachments = self._session.first_attachments({"seed": seed})
+        self._counts[i] += 1
+        try:
+            self._session.recorder.append(i, *fields, attachments=attachments, **more)
+        except (Conflict, StorageError) as error:
+            self._errors.append(error)  # the state is kept; those of other lanes are to follow
+
+    def _rows(self, space: Any, items: Any) -> Iterator[Any]:
+        """Return what a batch holds for each lane."""
+        return iter(items) if isinstance(items, np.ndarray) else iterate(space, items)
+
+    def _seed(self, seed: Any, i: int) -> int | None:
+        """Return the seed that a lane gets, as Gymnasium's vector environments give them out."""
+        if seed is None or (isinstance(seed, int) and self._is_native):
+            return seed
+        return seed + i if isinstance(seed, int) else seed[i]
+
+    # --- ends ---
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, (Conflict, StorageError)):
+            self._gaps = dict.fromkeys(range(self.num_envs), gap_after(error))
+            self._session.fail(error, self.runs[0], {})
+
+    def _tell(self) -> None:
+        """Raise what a flush met, now that all lanes' states are kept."""
+        if self._errors:
+            error = self._errors[0]
+            self._errors.clear()
+            raise error
+
+    def _reopen(self) -> None:
+        if not self._session.is_open:
+            self._session.reopen()
+            self._counts = [self._session.newest(i) for i in range(self.num_envs)]
+
+
+class _LaneTarget:
+    """Where the snapshots of one lane go."""
+
+    __slots__ = ("_errors", "_lane", "_session")
+
+    def __init__(self, session: Session, lane: int, errors: list[SimgitError]) -> None:
+        self._session = session
+        self._lane = lane
+        self._errors = errors
+
+    def attach(self, name: str, data: Any) -> None:
+        try:
+            self._session.recorder.attach(self._lane, name, data)
+        except (Conflict, StorageError) as error:
+            self._errors.append(error)
+
+
+def _plain_dtype(space: Any) -> Any:
+    """Return the dtype of the arrays of a space, if those can be stored as they are."""
+    if not isinstance(space, (spaces.Box, spaces.MultiDiscrete)):
+        return None
+    dtype = space.dtype
+    return dtype if dtype is not None and dtype.isnative and dtype.itemsize <= 8 else None
+
+
+def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
+    """Return a step's reward and flags as they are stored; InvalidInput if they cannot be."""
+    if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
+        return reward, terminated, truncated
+    reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
+    return (
+        freeze_reward(reward),
+        freeze_flag(terminated, "terminated"),
+        freeze_flag(truncated, "truncated"),
+    )
+
+
+def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    """Return how an environment resets lanes that ended; NEXT_STEP where it does not say.
+
+    Raises:
+        InvalidInput: what it says is no mode.
+    """
+    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        raise InvalidInput(f"'{mode}' is no autoreset mode") from None
+
+
+def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the info of one lane: the entries whose masks say that it has them.
+
+    What has no mask is the lane's part of an array, or belongs to all lanes.
+    """
+    if not infos:
+        return {}
+    found = {}
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        is_mask = str(key).startswith("_") and str(key)[1:] in infos
+        if is_mask or key in leave_out or (mask is not None and not mask[i]):
+            continue
+        found[key] = _lane_value(values, i)
+    info: dict[str, Any] = plain_info(found)
+    return info
+
+
+def _lane_value(values: Any, i: int) -> Any:
+    if isinstance(values, Mapping):
+        return lane_info(values, i)
+    return values[i] if isinstance(values, np.ndarray) and values.ndim else values

@@ -1,0 +1,1 @@
+"""Recorded states alive again: the nearest snapshot, actions re-executed, states compared."""

@@ -1,0 +1,150 @@
+"""What lies behind a state: where the environment came into being, and where it can be put back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from simgit.errors import InvalidInput
+from simgit.gym.drivers import unpack
+from simgit.gym.restoring.reseeding import Seeds, reseeds
+from simgit.gym.restoring.run_notes import runs_of
+from simgit.history.trajectory import Trajectory
+from simgit.objects.kinds import Spec
+from simgit.objects.oid import Oid
+from simgit.refs import attachments
+from simgit.refs.runs import RunInfo
+from simgit.repository import Repository
+
+SNAPSHOT: Final = "snapshot"
+SESSION: Final = "session"
+"""The attachment of the first state that a new environment gave; it has the seed in use."""
+_FIRST, _MOST = 64, 16384
+
+
+class Past:
+    """The states that lead to a state, looked at from the newest back.
+
+    Attributes:
+        repo: where they lie.
+        oid: the state's name.
+        run: the run that the revision names, None if it names none.
+        trajectory: the states, the last being the state itself.
+        step: the state's step.
+    """
+
+    def __init__(self, repo: Repository, revision: str | Oid) -> None:
+        self.repo = repo
+        self.oid = repo.resolve(revision)
+        self.run = _run_of(repo, revision) if isinstance(revision, str) else None
+        self.trajectory: Trajectory = repo.trajectory(self.oid)
+        self.step = len(self.trajectory) - 1
+
+    @cached_property
+    def spec(self) -> Mapping[str, Any]:
+        """The description of the environment that the history began with.
+
+        Raises:
+            InvalidInput: it has none: its states were not recorded from an environment.
+        """
+        origin = self.trajectory[0].origin
+        found = self.repo.object(origin) if origin is not None else None
+        if not isinstance(found, Spec) or "environment" not in found.fields:
+            raise InvalidInput(
+                f"state '{self.oid.short()}' was not recorded from an environment: "
+                "there is nothing to restore",
+                oid=self.oid,
+            )
+        return found.fields
+
+    @cached_property
+    def reseeds(self) -> Seeds:
+        """Where random numbers began anew on the way to the state."""
+        return reseeds(self.repo, self.oid, self.run, self.runs)
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """The names of the runs that have the state."""
+        return self.repo.contains(self.oid)
+
+    @cached_property
+    def recorded_in(self) -> list[RunInfo]:
+        """The runs that recorded the state, and those they were branched off."""
+        return runs_of(self.repo, self.oid, self.runs)
+
+    def is_own(self, step: int) -> bool:
+        """Return whether what is attached to a state on the way belongs to this way.
+
+        With other random numbers another run may have come to the same state: what its recorder
+        attached holds its numbers.
+        """
+        before = {at: seed for at, seed in self.reseeds.items() if at < step}
+        return not before or before == reseeds(self.repo, self.trajectory[step].oid)
+
+    def name(self, step: int) -> str | Oid:
+        """Return a revision of a state on the way that names the run, too, if that is known."""
+        return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"
+
+    def bound(self, name: str, upto: int) -> Iterator[int]:
+        """Yield the steps up to one whose states have an attachment, the newest first."""
+        stop, size = upto + 1, _FIRST
+        while stop > 0:
+            start = max(0, stop - size)
+            oids = self.trajectory[start:stop].oids
+            with self.repo.odb.read() as txn:
+                has = [attachments.is_bound(txn, oid, name) for oid in oids]
+            yield from (start + i for i in range(len(has) - 1, -1, -1) if has[i])
+            stop, size = start, min(2 * size, _MOST)
+
+    def attachment(self, step: int, name: str) -> Any:
+        """Return an attachment of a state."""
+        return self.repo.attachment(self.trajectory[step].oid, name)
+
+    def snapshot(self, step: int) -> Any:
+        """Return the snapshot that is attached to a state, as its driver made it."""
+        return unpack(self.attachment(step, SNAPSHOT))
+
+    def is_reset(self, step: int) -> bool:
+        """Return whether a state is that of a reset."""
+        return step <= self.step and self.trajectory[step].reset is not None
+
+    def seeded_resets(self, after: int) -> list[int]:
+        """Return the steps, after a step, of the resets that were given a seed."""
+        if not self.trajectory.has("reset.seed"):
+            return []
+        steps = self.trajectory.present("reset.seed").nonzero()[0]
+        found: list[int] = steps[steps > after].tolist()
+        return found
+
+    def creation(self) -> tuple[int, int | None]:
+        """Return where the environment was made: a reset's step, and its seed.
+
+        Of an environment that went on from a restored state, that is where the earlier one was
+        made. The seed is None where none was given and none was noted.
+        """
+        for step in self.bound(SESSION, self.step):
+            if self.is_reset(step):
+                return step, self._seed(step, self.attachment(step, SESSION))
+        return 0, self._seed(0, {})
+
+    def _seed(self, step: int, session: Any) -> int | None:
+        reset = self.trajectory[step].reset or {}
+        given = reset.get("seed")
+        noted = session.get("seed") if isinstance(session, dict) else None
+        return given if given is not None else noted
+
+
+def end_of(repo: Repository, states: Trajectory, revision: str) -> Past:
+    """Return the past of the newest of some states, and the run in the range that named them."""
+    past = Past(repo, states[len(states) - 1].oid)
+    past.run = next(
+        filter(None, (_run_of(repo, each) for each in revision.split("..")[::-1])), None
+    )
+    return past
+
+
+def _run_of(repo: Repository, revision: str) -> str | None:
+    name = re.split("[@~^:]", revision, maxsplit=1)[0]
+    return name if name in repo.run_names() else None

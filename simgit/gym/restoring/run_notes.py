@@ -1,0 +1,99 @@
+"""What is noted with runs about taking them up again: verdicts, and other facts by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from simgit.objects.oid import Oid
+from simgit.refs.runs import RunInfo
+from simgit.repository import Repository
+
+EXACT: Final = "exact"
+BY_REPLAY: Final = "exact by replay"
+DIVERGES: Final = "not deterministic"
+_VERDICT: Final = "verdict"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a run can be taken up again: noted with the run as ``verdict``.
+
+    Attributes:
+        result: "exact" (from a snapshot to the end), "exact by replay", "not deterministic".
+        driver: that makes the snapshots, None if none were looked at.
+        details: the step and the field that differed first, or why snapshots or a replay do not
+            serve.
+    """
+
+    result: str
+    driver: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as what is noted."""
+        return {"result": self.result, "driver": self.driver, **self.details}
+
+
+def note(repo: Repository, run: str, verdict: Verdict) -> None:
+    """Note a verdict with a run."""
+    repo.configure(run, metadata={_VERDICT: verdict.to_data()})
+
+
+def noted(runs: Iterable[RunInfo], key: str) -> Any:
+    """Return what the first of some runs that has it has under a key, None if none has."""
+    return next((run.metadata[key] for run in runs if run.metadata.get(key) is not None), None)
+
+
+def snapshots_fail(runs: Iterable[RunInfo]) -> bool:
+    """Return whether it is known of one of some runs that its snapshots do not serve.
+
+    A verdict tells what differed after a snapshot, or why it could not be put back, if one was
+    tried; without that, "exact by replay" only says that there was none to try.
+    """
+    found = (run.metadata.get(_VERDICT) or {} for run in runs)
+    return any(
+        each.get("result") == BY_REPLAY and ("step" in each or "reason" in each) for each in found
+    )
+
+
+def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) -> list[RunInfo]:
+    """Return the runs that recorded a state, and those they were branched off.
+
+    (Not the many that begin after it, if there are others.)
+
+    Args:
+        repo: the repository.
+        state: the state.
+        names: the runs in whose history it lies, if they are known already.
+    """
+    found: dict[str, RunInfo] = {}
+    points = {state}
+    waiting = [(state, repo.contains(state) if names is None else names)]
+    while waiting:
+        at, known = waiting.pop()
+        for name in _recorders(repo, at, known) or known:
+            for run in repo.lineage(name):
+                if run.name in found:
+                    break
+                found[run.name] = run
+                point = run.branch_point
+                if point is not None and run.parent is None and point not in points:
+                    points.add(point)  # branched off a state that was named by its oid
+                    waiting.append((point, repo.contains(point)))
+    return list(found.values())
+
+
+def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
+    """Return those of the runs with a state in their history that do not begin at it, or after."""
+    step = repo.state(state).step
+    starts: dict[Oid | None, int] = {None: -1}
+    found = []
+    for name in names:
+        point = repo.run(name).branch_point
+        if point not in starts and point is not None:
+            starts[point] = repo.state(point).step
+        if starts[point] < step:
+            found.append(name)
+    return found

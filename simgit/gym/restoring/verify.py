@@ -1,0 +1,217 @@
+"""Whether recorded states come again when their actions are executed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+from typing import Any
+
+from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError
+from simgit.gym.restoring.lineage import SESSION, Past, end_of
+from simgit.gym.restoring.reexecute import Progress, Reexecution
+from simgit.gym.restoring.restore import RestorePlan, Trust, execute, from_snapshot, restore
+from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, Verdict
+from simgit.gym.restoring.run_notes import note as note_verdict
+from simgit.gym.spec import spec as specs
+from simgit.history.trajectory import Trajectory
+from simgit.repository import Repository
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of a verification.
+
+    Attributes:
+        start: the first step that was compared.
+        stop: the step after the last that agreed.
+        seconds: how long it took.
+        divergence: what differs at ``stop``, None if nothing does.
+    """
+
+    start: int
+    stop: int
+    seconds: float
+    divergence: Divergence | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        found: dict[str, Any] = {
+            "start": self.start, "stop": self.stop, "seconds": self.seconds,
+            "exact": self.divergence is None,
+        }  # fmt: skip
+        if self.divergence is not None:
+            names = ("step", "field", "recorded", "found")
+            found |= {name: getattr(self.divergence, name) for name in names}
+        return found
+
+
+def verify(
+    repo: Repository,
+    revision: str,
+    *,
+    trust: Trust = None,
+    progress: Progress | None = None,
+    make: Callable[[Any], Any] | None = None,
+) -> Verification:
+    """Execute a stretch of a run again and compare state for state.
+
+    Args:
+        repo: the repository.
+        revision: a run, a range, an episode: what ``Repository.trajectory`` takes. What does not
+            begin at a root begins with a restore of the state before.
+        trust: see ``restore``.
+        progress: called with how many states are compared, and of how many.
+        make: makes an environment of its description.
+
+    Raises:
+        NotFound, InvalidInput, Untrusted: see ``restore``.
+    """
+    states = repo.trajectory(revision)
+    if not len(states):
+        raise InvalidInput(f"'{revision}' has no states to execute again")
+    end = end_of(repo, states, revision)
+    begun, done = perf_counter(), 0
+    failed: Divergence | None = None
+    for start, stop in sessions(end, states):
+        part = states[start - states.start : stop - states.start]
+        try:
+            _verify(end, part, trust, _shifted(progress, done, len(states)), make)
+        except Divergence as error:
+            failed = error
+            break
+        done += len(part)
+    agreed = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
+    return Verification(states.start, agreed, perf_counter() - begun, failed)
+
+
+def sessions(end: Past, states: Trajectory) -> list[tuple[int, int]]:
+    """Return the stretches that one environment each has given, of states up to an end."""
+    borders = [
+        step
+        for step in end.bound(SESSION, states.stop - 1)
+        if step > states.start and end.is_reset(step)
+    ]
+    edges = [states.start, *reversed(borders), states.stop]
+    return list(pairwise(edges))
+
+
+def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
+    return None if progress is None else lambda here, _: progress(done + here, total)
+
+
+def _verify(
+    end: Past,
+    part: Trajectory,
+    trust: Trust,
+    progress: Progress | None,
+    make: Callable[[Any], Any] | None,
+) -> None:
+    env, seed = standing_before(end, part, trust, make)
+    going = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
+    going.lead(part, seed=seed)
+
+
+def standing_before(
+    end: Past, part: Trajectory, trust: Trust, make: Callable[[Any], Any] | None = None
+) -> tuple[Any, int | None]:
+    """Return an environment that the first of some states follows; the seed its reset needs.
+
+    Args:
+        end: of all the states that are executed again.
+        part: states that one environment gave, see ``sessions``.
+        trust: see ``restore``.
+        make: makes an environment of its description.
+    """
+    past = Past(end.repo, part[0].oid)
+    made_at, seed = past.creation()
+    if made_at == past.step and (seed is not None or past.step == 0):
+        return (make or specs.make)(past.spec), seed
+    env = None if make is None else make(past.spec)
+    return restore(end.repo, end.name(past.step - 1), trust=trust, env=env), None
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
+    """Check the first episode of a run, and note the verdict with the run.
+
+    Its actions are executed again from the newest snapshot that has states after it, and from
+    the making of the environment up to that snapshot; to the end if the snapshot does not serve.
+
+    Args:
+        repo: the repository.
+        run: the run's name.
+        trust: see ``restore``; who has just recorded the run may well trust it.
+
+    Raises:
+        NotFound: there is no such run, or its environment is not installed.
+        InvalidInput: the run was not recorded from an environment.
+    """
+    verdict = _judged(repo, run, trust)
+    note_verdict(repo, run, verdict)
+    return verdict
+
+
+def note(repo: Repository, run: str, found: Verification) -> None:
+    """Note with a run what came of verifying all of it, unless that is known already."""
+    known = repo.run(run).metadata.get("verdict", {})
+    if found.divergence is not None:
+        verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
+    elif known.get("result") in (EXACT, BY_REPLAY):
+        return
+    else:
+        verdict = Verdict(BY_REPLAY, known.get("driver"))
+    note_verdict(repo, run, verdict)
+
+
+def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
+    whole = repo.trajectory(run)
+    first = whole[: _first_episode(whole)]
+    end = Past(repo, first[len(first) - 1].oid)
+    found = _tried_snapshot(end, trust)
+    plan, failed = found if found is not None else (None, None)
+    is_exact = plan is not None and failed is None
+    left = first[: plan.start + 1] if plan is not None and is_exact else first
+    replayed = _outcome(lambda: _verify(end, left, trust, None, None))
+    driver = plan.driver if plan is not None else None
+    if is_exact:
+        return Verdict(EXACT, driver, {} if replayed is None else {"replay": _details(replayed)})
+    if replayed is None:
+        return Verdict(BY_REPLAY, driver, _details(failed))
+    return Verdict(DIVERGES, driver, _details(replayed))
+
+
+def _first_episode(states: Trajectory) -> int:
+    """Return how many states the first episode has."""
+    resets = states.episode_starts[1:].nonzero()[0]
+    return int(resets[0]) + 1 if len(resets) else len(states)
+
+
+def _tried_snapshot(past: Past, trust: Trust) -> tuple[RestorePlan, SimgitError | None] | None:
+    """Return how a state is reached from a snapshot before it, and what went wrong with that."""
+    plan = from_snapshot(past, trust, past.step - 1)
+    if plan is None:
+        return None
+    env = specs.make(past.spec)
+    return plan, _outcome(lambda: execute(past, env, plan))
+
+
+def _outcome(check: Callable[[], Any]) -> SimgitError | None:
+    try:
+        check()
+    except NotFound:
+        raise
+    except SimgitError as error:
+        return error
+    return None
+
+
+def _details(error: SimgitError | None) -> dict[str, Any]:
+    if error is None:
+        return {}
+    if isinstance(error, Divergence):
+        return {"step": error.step, "field": error.field}  # type: ignore[attr-defined]
+    return {"reason": str(error)}

@@ -1,0 +1,169 @@
+"""Where a run comes from: versions, machine, command line, commit and diff of the user's code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from blake3 import blake3
+
+from simgit.gym.spec.masking import mask_arguments, mask_text
+
+PACKAGES: Final = {
+    "simgit": "simgit", "gymnasium": "gymnasium", "numpy": "numpy", "torch": "torch", "jax": "jax",
+    "jaxlib": "jaxlib", "mujoco": "mujoco", "ale_py": "ale-py", "Box2D": "box2d",
+    "minigrid": "minigrid", "stable_baselines3": "stable-baselines3", "scipy": "scipy",
+}  # fmt: skip
+"""Modules on whose version the numbers of a run may depend, and what provides them."""
+MAX_DIFF: Final = 256 << 10
+"""Bytes of a diff that are kept."""
+MAX_COMMAND: Final = 8 << 10
+_GIT_SECONDS: Final = 5
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run comes from: plain facts, and the diff of the user's code to its commit."""
+
+    facts: dict[str, Any]
+    diff: str | None
+
+    @classmethod
+    def collect(cls, *modules: str) -> Provenance:
+        """Look at this process and machine; what cannot be learnt is left out.
+
+        Args:
+            modules: further top-level modules whose versions matter, such as the environment's.
+        """
+        code = code_of(_script_folder())
+        facts = {
+            "versions": versions(*modules),
+            "machine": machine(),
+            "command": command(),
+            **({"threads": threads} if (threads := torch_threads()) else {}),
+            **({"code": code.facts} if code else {}),
+        }
+        return cls(facts, code.diff if code else None)
+
+
+@dataclass(frozen=True)
+class Code:
+    """The commit of the user's code, and how the files differ from it."""
+
+    facts: dict[str, Any]
+    diff: str | None
+
+
+def versions(*modules: str) -> dict[str, str]:
+    """Return the versions of Python and of the packages that are loaded and matter."""
+    found = {"python": platform.python_version()}
+    for module in (*PACKAGES, *modules):
+        if module in sys.modules and (version := _version(module)):
+            found[PACKAGES.get(module, module)] = version
+    return found
+
+
+@cache
+def _version(module: str) -> str | None:
+    try:
+        return metadata.version(PACKAGES.get(module, module))
+    except metadata.PackageNotFoundError:
+        version = getattr(sys.modules[module], "__version__", None)
+        return None if version is None else str(version)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the bits of floating-point results may depend on."""
+    cpu = _cpu()
+    flags = " ".join(sorted(cpu.get("flags", "").split()))
+    return {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+        "cpu": cpu.get("model name") or platform.processor(),
+        "cpus": os.cpu_count(),
+        "features": blake3(flags.encode()).hexdigest(8),
+    }
+
+
+def _cpu() -> dict[str, str]:
+    """Return the first processor's entry of /proc/cpuinfo, empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def torch_threads() -> dict[str, Any] | None:
+    """Return what torch's results depend on, None if it is not loaded."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return {
+        "torch": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def command() -> list[str]:
+    """Return the command line of this process, its secrets masked."""
+    masked = mask_arguments(sys.orig_argv)
+    kept: list[str] = []
+    size = 0
+    for argument in masked:
+        size += len(argument)
+        if size > MAX_COMMAND:
+            return [*kept, "…"]
+        kept.append(argument)
+    return kept
+
+
+def _script_folder() -> Path:
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+    return script.resolve().parent if script.is_file() else Path.cwd()
+
+
+def code_of(folder: Path) -> Code | None:
+    """Return commit and diff of the git work tree that a folder lies in, None if it lies in none.
+
+    The diff is against the commit, secrets masked, cut at ``MAX_DIFF`` bytes.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv")
+    untracked = _git(folder, "ls-files", "--others", "--exclude-standard", "--", "*.py")
+    facts: dict[str, Any] = {"commit": commit.strip(), "changed": bool(diff)}
+    if untracked:
+        facts["untracked"] = untracked.splitlines()[:100]
+    return Code(facts, _cut(mask_text(diff)) if diff else None)
+
+
+def _cut(diff: str) -> str:
+    raw = diff.encode(errors="replace")
+    if len(raw) <= MAX_DIFF:
+        return raw.decode()
+    kept = raw[:MAX_DIFF].decode(errors="ignore")
+    return f"{kept}\n… {len(raw) - MAX_DIFF} more bytes are left out\n"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what a git command prints, None if there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],
+            cwd=folder, capture_output=True, timeout=_GIT_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -1,0 +1,333 @@
+"""What an environment is made of, as canonical data in a run's root state, and back.
+
+Described is what leads to the states: the environment, its arguments, its wrappers and spaces.
+What only looks on is left out (the recorder, videos, a window): with or without it, a run's
+states have the same names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils import EzPickle, RecordConstructorArgs
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.gym.spec import spaces
+from simgit.objects.codec import encode_value
+from simgit.objects.coerce import freeze
+
+Data = dict[str, Any]
+OBSERVERS: Final = frozenset(
+    {
+        "gymnasium.wrappers.rendering:RecordVideo",
+        "gymnasium.wrappers.rendering:HumanRendering",
+        "gymnasium.wrappers.rendering:RenderCollection",
+        "simgit.gym.recording.sub_env:Lane",
+    }
+)
+"""Wrappers that change nothing of what an environment returns."""
+_MADE: Final = tuple(
+    f"gymnasium.wrappers.common:{name}"
+    for name in ("PassiveEnvChecker", "OrderEnforcing", "TimeLimit")
+)
+"""Wrappers that ``gymnasium.make`` adds because the environment's own spec says so, in order."""
+_ALWAYS_REGISTERED: Final = ("gymnasium", "simgit")
+"""Packages whose environments need only their ids: they are registered wherever this runs."""
+_RECORDED_AS: Final = {
+    "simgit.gym.envs.replay:ReplayEnv": "simgit.gym.replay:ReplayEnv",
+    "simgit.gym.envs.simkube:SimKubeEnv": "simgit.gym.simkube:SimKubeEnv",
+}
+"""Environments that have moved since the format was frozen, and the names that oids contain."""
+_FLAGS: Final = {"max_episode_steps": None, "order_enforce": True, "disable_env_checker": False}
+"""Parts of an EnvSpec that are described where they are not the usual ones."""
+
+
+def describe(env: gymnasium.Env[Any, Any]) -> Data:
+    """Return what an environment is made of, in canonical data; the environment is not touched.
+
+    An argument without an encoding (a function, say) is described by its text under ``opaque``;
+    where the arguments are not known at all, ``kwargs`` is None. ``make`` refuses both.
+    """
+    *wrappers, base = layers(env)
+    wrappers = wrappers[::-1]
+    if base.spec is not None:
+        base, wrappers = _made(base, wrappers)
+    return {
+        "environment": _constructed(base) if base.spec is None else registered(base.spec),
+        "wrappers": [_wrapper(each) for each in wrappers],
+        **describe_spaces(env),
+    }
+
+
+def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
+    """Return a new environment as ``describe`` described it.
+
+    Args:
+        data: the description.
+        changes: arguments of the environment that are to be others, such as ``render_mode``.
+
+    Raises:
+        NotFound: the environment, or a wrapper, is not installed.
+        InvalidInput: some of its arguments are not known, or its spaces are others now.
+    """
+    described = data["environment"]
+    name = described.get("id") or described["entry_point"]
+    if "lane" in described or "vector_wrappers" in data:
+        raise InvalidInput(f"a lane of '{name}' cannot be made by itself", name=name)
+    kwargs = {**_arguments(described, name), **changes}
+    try:
+        env = _base(described, kwargs)
+        for each in data["wrappers"]:
+            wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
+            env = wrap(env, **_arguments(each, each["name"]))
+    except (ImportError, AttributeError, gymnasium.error.Error) as error:
+        raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
+    compare_spaces(describe_spaces(env), data)
+    return env
+
+
+def describe_spaces(env: Any) -> Data:
+    """Return the two spaces of an environment as canonical data."""
+    return {
+        "observation_space": spaces.encode(env.observation_space),
+        "action_space": spaces.encode(env.action_space),
+    }
+
+
+def compare_spaces(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+    """Check that an environment has the spaces that were recorded.
+
+    Raises:
+        InvalidInput: it has others.
+    """
+    for name in ("observation_space", "action_space"):
+        if encode_value(found[name]) != encode_value(recorded[name]):
+            raise InvalidInput(
+                f"the {name.replace('_', ' ')} is {spaces.shown(found[name])}, "
+                f"but {spaces.shown(recorded[name])} in what was recorded",
+                path=name,
+            )
+
+
+def layers(env: Any) -> list[Any]:
+    """Return the wrappers of an environment that do something, outermost first, and last itself.
+
+    Left out are observers, and wrappers that only put others together.
+    """
+    found = []
+    while isinstance(env, gymnasium.Wrapper):
+        if not only_looks_on(env):
+            found.append(env)
+        env = env.env
+    return [*found, env]
+
+
+# --- describing --------------------------------------------------------------------------------
+
+
+def only_looks_on(layer: Any) -> bool:
+    """Return whether a wrapper changes nothing: an observer, or one that only joins others.
+
+    An observer's class says so by ``is_observer``, or is one of Gymnasium's.
+    """
+    kind = type(layer)
+    if _observes(kind):
+        return True
+    changes = kind.step is not gymnasium.Wrapper.step or kind.reset is not gymnasium.Wrapper.reset
+    has_space = layer._observation_space is not None or layer._action_space is not None
+    return not (changes or has_space)
+
+
+def _observes(kind: type) -> bool:
+    return getattr(kind, "is_observer", False) or _class_name(kind) in OBSERVERS
+
+
+def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
+    """Return the environment as ``gymnasium.make`` makes it, and the wrappers on top of that."""
+    rest, missing = list(wrappers), list(_MADE)
+    while rest and class_path(rest[0]) in missing:
+        base = rest.pop(0)
+        missing = missing[missing.index(class_path(base)) + 1 :]
+    return base, rest
+
+
+def class_path(layer: Any) -> str:
+    """Return the class of a layer as "module:name"."""
+    return _class_name(type(layer))
+
+
+def _class_name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def registered(spec: EnvSpec) -> Data:
+    """Describe an environment that is known by its id."""
+    entry = _entry_text(spec.entry_point)
+    kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
+    flags = {name: getattr(spec, name) for name in _FLAGS}
+    known = (entry or "").partition(".")[0] in _ALWAYS_REGISTERED
+    return {
+        "id": spec.id,
+        **({} if known or entry is None else {"entry_point": entry}),
+        **encodable(kwargs),
+        **{name: value for name, value in flags.items() if value != _FLAGS[name]},
+    }
+
+
+def _entry_text(entry: Any) -> str | None:
+    """Return how an entry point is written: "module:name"."""
+    if entry is None:
+        return None
+    if not isinstance(entry, str):
+        name = getattr(entry, "__qualname__", type(entry).__qualname__)
+        entry = f"{entry.__module__}:{name}"
+    return public_path(entry)
+
+
+def public_path(entry: str) -> str:
+    """Return an entry point by the shortest module that offers it: others move between versions."""
+    module, _, name = entry.partition(":")
+    thing = getattr(sys.modules.get(module), name, None)
+    parts = module.split(".")
+    for end in range(1, len(parts)):
+        shorter = ".".join(parts[:end])
+        if thing is not None and getattr(sys.modules.get(shorter), name, None) is thing:
+            return f"{shorter}:{name}"
+    return _RECORDED_AS.get(entry, entry)
+
+
+def _only_shows(name: str, value: Any) -> bool:
+    return name == "render_mode" and value in (None, "human")
+
+
+def _constructed(env: Any) -> Data:
+    """Describe an environment that was not made by ``gymnasium.make``."""
+    return {"id": None, "entry_point": public_path(class_path(env)), **_known_arguments(env)}
+
+
+def _wrapper(layer: Any) -> Data:
+    entry = public_path(class_path(layer))
+    return {"name": type(layer).__name__, "entry_point": entry, **_known_arguments(layer)}
+
+
+def _known_arguments(thing: Any) -> Data:
+    """Return the arguments that a layer was constructed with, as far as they can be known."""
+    if isinstance(thing, RecordConstructorArgs) and hasattr(thing, "_saved_kwargs"):
+        return encodable({k: v for k, v in thing._saved_kwargs.items() if k != "env"})
+    if isinstance(thing, EzPickle):
+        names = _parameters(type(thing))
+        given = dict(zip(names, thing._ezpickle_args, strict=False)) | thing._ezpickle_kwargs
+        return encodable(given)
+    return _inferred(thing)
+
+
+def _inferred(thing: Any) -> Data:
+    """Guess arguments from attributes of the same names, or say that they are not known."""
+    found = {}
+    for name, parameter in _parameters(type(thing)).items():
+        if name in vars(thing) or f"_{name}" in vars(thing):
+            found[name] = vars(thing).get(name, vars(thing).get(f"_{name}"))
+        elif parameter.default is parameter.empty:
+            return {"kwargs": None}
+    return {**encodable(found), **({"inferred": True} if found else {})}
+
+
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor, without self and the wrapped environment."""
+    try:
+        found = dict(inspect.signature(kind).parameters)
+    except (TypeError, ValueError):
+        return {}
+    if issubclass(kind, gymnasium.Wrapper):
+        found.pop(next(iter(found), ""), None)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: each for name, each in found.items() if each.kind not in several}
+
+
+def encodable(kwargs: Mapping[str, Any]) -> Data:
+    """Return arguments as canonical data; those without an encoding apart, as text."""
+    plain, opaque = {}, {}
+    for name, value in kwargs.items():
+        try:
+            plain[name] = freeze(value, name)
+        except InvalidInput:
+            opaque[name] = f"{type(value).__module__}.{type(value).__qualname__}"
+    return {"kwargs": plain, **({"opaque": opaque} if opaque else {})}
+
+
+# --- making ------------------------------------------------------------------------------------
+
+
+def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if described["kwargs"] is None:
+        raise InvalidInput(
+            f"with which arguments '{name}' was made is not known: give the environment", name=name
+        )
+    if opaque := described.get("opaque"):
+        listed = ", ".join(f"'{each}'" for each in sorted(opaque))
+        raise InvalidInput(
+            f"'{name}' was made with {listed}, which could not be recorded: give the environment",
+            name=name,
+        )
+    return dict(described["kwargs"])
+
+
+def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    name, entry = described.get("id"), described.get("entry_point")
+    if name is None:
+        assert entry is not None
+        env: gymnasium.Env[Any, Any] = _constructor(entry, gymnasium.Env)(**kwargs)
+        return env
+    flags = {flag: described.get(flag, usual) for flag, usual in _FLAGS.items()}
+    if entry is None or "<" in entry or entry.startswith("__main__:"):
+        entry = gymnasium.spec(name).entry_point
+    elif not _is_registered(name, entry):
+        _constructor(entry, gymnasium.Env)
+    return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
+
+
+def _is_registered(name: str, entry: str) -> bool:
+    """Return whether an installed package registered this environment with this entry point."""
+    known = gymnasium.registry.get(name)
+    return known is not None and _entry_text(known.entry_point) == entry
+
+
+def _constructor(entry: str, kind: type) -> Any:
+    """Return a class that a description names; anything else is not called.
+
+    A repository may come from anybody: its description must not make this process call what is
+    no environment, or construct an observer, which writes files where its arguments say.
+
+    Raises:
+        InvalidInput: it is no environment or wrapper.
+    """
+    found = _importable(entry)
+    if isinstance(found, type) and issubclass(found, kind) and not _observes(found):
+        return found
+    raise InvalidInput(f"'{entry}' is not {_KINDS[kind]}: it is not called", name=entry)
+
+
+_KINDS: Final = {
+    gymnasium.Env: "an environment",
+    gymnasium.Wrapper: "a wrapper that changes an environment",
+}
+
+
+def _importable(entry: str) -> Any:
+    entry = next((now for now, then in _RECORDED_AS.items() if then == entry), entry)
+    module, _, name = entry.partition(":")
+    if module == "__main__" or "<locals>" in name:
+        raise InvalidInput(
+            f"environment '{entry}' cannot be made from outside its script: give the environment",
+            name=entry,
+        )
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,246 @@
+"""What of actions, observations and infos is recorded: one form for each value.
+
+An ``int`` and an ``np.int64`` are the same action, and the same entry of an info. Arrays of floats
+stay as they are, whatever the space says: a float64 action leads to other numbers than a float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from gymnasium import spaces
+
+from simgit.objects.arrays import is_arraylike
+from simgit.objects.coerce import freeze, freeze_key
+
+Cast = Callable[[Any], Any]
+"""Returns what is recorded of a value of a space; arrays of the right dtype are not copied."""
+
+
+def cast_for(space: spaces.Space[Any]) -> Cast:
+    """Return the function that makes recorded values from the values of a space.
+
+    A value that is none of the space is recorded as it is.
+    """
+    maker = _CASTS.get(type(space))
+    return maker(space) if maker is not None else _as_it_is
+
+
+def needs_cast(space: spaces.Space[Any]) -> bool:
+    """Return whether ``cast_for`` gives a function that changes anything."""
+    return cast_for(space) is not _as_it_is
+
+
+def plain_type(space: spaces.Space[Any]) -> type | None:
+    """Return the type of which a space's values are recorded just as they are, None if of none."""
+    return space.dtype.type if type(space) is spaces.Discrete else None
+
+
+def keeper(space: spaces.Space[Any], path: str) -> Cast:
+    """Return the same function for values that may change afterwards: it returns copies.
+
+    Raises (the function):
+        InvalidInput: the value has no encoding; the message names its place below ``path``.
+    """
+    cast = cast_for(space)
+    if type(space) is not spaces.Discrete:
+        return lambda value: freeze(cast(value), path)
+    kind: Any = space.dtype.type
+    return lambda value: value if type(value) is kind else freeze(cast(value), path)
+
+
+def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
+    """Return what is recorded of the arguments of a reset.
+
+    Raises:
+        InvalidInput: the options have no encoding.
+    """
+    given = {"seed": seed, "options": options}
+    kept: dict[str, Any] = freeze({k: v for k, v in given.items() if v is not None}, "reset")
+    return kept
+
+
+def thaw(space: spaces.Space[Any], value: Any) -> Any:
+    """Return a recorded value of a space as the environment takes it: a copy, writeable."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(space, spaces.Dict) and isinstance(value, dict):
+        return {key: thaw(space.spaces[key], each) for key, each in value.items()}
+    if isinstance(space, spaces.Tuple) and isinstance(value, (tuple, list)):
+        pairs = zip(space.spaces, value, strict=True)
+        return type(value)(thaw(each, item) for each, item in pairs)
+    if isinstance(space, spaces.OneOf) and isinstance(value, tuple):
+        return value[0], thaw(space.spaces[int(value[0])], value[1])
+    if isinstance(space, spaces.Graph) and isinstance(value, tuple):
+        return spaces.GraphInstance(*(thaw(space, each) for each in value))
+    if isinstance(space, spaces.Sequence) and isinstance(value, (tuple, list)):
+        return type(value)(thaw(space.feature_space, each) for each in value)
+    return value
+
+
+def plain_info(info: Any) -> Any:
+    """Return a copy of an info in which NumPy's bool, int64 and float64 scalars are Python's.
+
+    Raises:
+        InvalidInput: something in it has no encoding; the message names its place.
+    """
+    if type(info) is not dict:
+        return _plain(info, "info", 0)
+    return {
+        key if type(key) is str and key.isascii() else freeze_key(key, "info"): (
+            value if type(value) in _PLAIN else _plain(value, f"info.{key}", 1)
+        )
+        for key, value in info.items()
+    }
+
+
+def plain_outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[Any, Any, Any]:
+    """Return what a step led to with flags that are bools, and a reward that is none.
+
+    Gymnasium lets numbers, arrays of one element and None pass as flags, and a bool as a reward.
+    What is nothing of the kind is returned as it is.
+    """
+    reward = float(reward) if isinstance(reward, (bool, np.bool_)) else reward
+    return reward, _flag(terminated), _flag(truncated)
+
+
+def _flag(value: Any) -> Any:
+    if type(value) is bool:
+        return value
+    if is_arraylike(value):
+        array = np.asarray(value)
+        value = array.item() if array.size == 1 else value
+    return bool(value) if value is None or isinstance(value, (int, float)) else value
+
+
+BOOLS: Final = frozenset((bool, np.bool_))
+_PLAIN: Final = frozenset((int, float, bool, type(None)))
+_SCALARS: Final = (np.float64, np.int64, np.bool_)
+
+
+def _plain(value: Any, path: str, depth: int) -> Any:
+    if isinstance(value, _SCALARS):
+        return value.item()
+    if isinstance(value, Mapping) and depth < _DEEP:
+        return {
+            freeze_key(key, path): _plain(each, f"{path}.{key}", depth + 1)
+            for key, each in value.items()
+        }
+    if type(value) in (list, tuple) and depth < _DEEP:
+        items = [_plain(each, f"{path}[{i}]", depth + 1) for i, each in enumerate(value)]
+        return items if type(value) is list else tuple(items)
+    return freeze(value, path, depth)
+
+
+_DEEP: Final = 64
+"""Deeper than this ``freeze`` says what is wrong."""
+
+
+# --- each kind of space ------------------------------------------------------------------------
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _integer(space: spaces.Space[Any]) -> Cast:
+    assert space.dtype is not None
+    kind: Any = space.dtype.type
+
+    def cast(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if is_arraylike(value) and not isinstance(value, np.generic):
+            array = np.asarray(value)
+            value = array[()] if array.ndim == 0 else value
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+            return value
+        limits = np.iinfo(kind)
+        return kind(value) if limits.min <= value <= limits.max else value
+
+    return cast
+
+
+def _integers(space: spaces.Space[Any]) -> Cast:
+    """Lists of integers, and arrays of other dtypes, become arrays of the space's dtype."""
+    dtype, shape = space.dtype, space.shape
+    assert dtype is not None
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype == dtype:
+            return value
+        if not isinstance(value, (list, tuple)) and not is_arraylike(value):
+            return value
+        try:
+            array = np.asarray(value)
+        except ValueError:  # ragged
+            return value
+        if array.shape != shape or array.dtype.kind not in "iub":
+            return value
+        same = array.astype(dtype)
+        return same if (same == array).all() else value
+
+    return cast
+
+
+def _box(space: spaces.Space[Any]) -> Cast:
+    assert space.dtype is not None
+    return _integers(space) if space.dtype.kind in "iu" else _as_it_is
+
+
+def _dict(space: Any) -> Cast:
+    casts = {key: cast_for(each) for key, each in space.spaces.items()}
+
+    def cast(value: Any) -> Any:
+        if not isinstance(value, Mapping) or value.keys() != casts.keys():
+            return value
+        return {key: casts[key](each) for key, each in value.items()}
+
+    return cast
+
+
+def _tuple(space: Any) -> Cast:
+    casts = [cast_for(each) for each in space.spaces]
+
+    def cast(value: Any) -> Any:
+        if not isinstance(value, (tuple, list)) or len(value) != len(casts):
+            return value
+        return tuple(one(each) for one, each in zip(casts, value, strict=True))
+
+    return cast
+
+
+def _one_of(space: Any) -> Cast:
+    casts = [cast_for(each) for each in space.spaces]
+
+    def cast(value: Any) -> Any:
+        if not (isinstance(value, tuple) and len(value) == 2 and value[0] in range(len(casts))):
+            return value
+        return np.int64(value[0]), casts[int(value[0])](value[1])
+
+    return cast
+
+
+def _sequence(space: Any) -> Cast:
+    if space.stack:
+        return _as_it_is
+    one = cast_for(space.feature_space)
+
+    def cast(value: Any) -> Any:
+        return tuple(map(one, value)) if isinstance(value, (tuple, list)) else value
+
+    return cast
+
+
+_CASTS: Final[dict[type, Callable[[Any], Cast]]] = {
+    spaces.Discrete: _integer,
+    spaces.Box: _box,
+    spaces.MultiBinary: _integers,
+    spaces.MultiDiscrete: _integers,
+    spaces.Dict: _dict,
+    spaces.Tuple: _tuple,
+    spaces.OneOf: _one_of,
+    spaces.Sequence: _sequence,
+}

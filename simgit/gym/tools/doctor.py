@@ -1,0 +1,340 @@
+"""Examining an environment: is it deterministic, which driver serves it, is a restore exact, what
+does it cost. Everything is measured on the spot, in a repository that is thrown away."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+
+from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError, shown
+from simgit.gym import drivers
+from simgit.gym.recording.recorder import Recorder
+from simgit.gym.restoring.compare import difference
+from simgit.gym.restoring.lineage import SNAPSHOT, Past
+from simgit.gym.restoring.reexecute import Progress, Reexecution
+from simgit.gym.restoring.restore import plans, restore
+from simgit.gym.spec import spec as specs
+from simgit.gym.spec.values import plain_info
+from simgit.repository import Repository
+
+_RUN: Final = "main"
+_SAMPLES: Final = 8
+_TABLES: Final = ("objects", "bodies")
+"""Where objects lie."""
+_ENOUGH: Final = 0.5
+_MOST: Final = 20_000
+"""Seconds and steps of stepping to measure what recording adds."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One restore in another process.
+
+    Attributes:
+        step: of the state.
+        seconds: what the restore took, the environment being made before.
+        cost: how many actions were executed again for it.
+        how: see ``Plan``.
+        differs: what differed afterwards and when, None if nothing did.
+    """
+
+    step: int
+    seconds: float
+    cost: int
+    how: str
+    differs: str | None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found out about an environment. Times are in seconds, sizes in bytes.
+
+    Attributes:
+        environment: its id.
+        driver: the snapshot driver's name.
+        why: why it has no snapshots, None if it has.
+        needs_trust: whether its snapshots hold pickles.
+        repeats: whether two of them did the same in this process, or what differed first.
+        points: restores in another process, each followed by ``horizon`` recorded actions.
+        horizon: how many.
+        make: time to make one.
+        step: time of a bare step, resets in it.
+        recorded_step: the same, recorded with snapshots, to the end on disk.
+        snapshot: median time of a snapshot.
+        put_back: median time to put one back.
+        raw: size of a snapshot's data.
+        stored: what a snapshot adds to the store after the one before it.
+    """
+
+    environment: str
+    driver: str
+    why: str | None
+    needs_trust: bool
+    repeats: str | None
+    points: tuple[Point, ...]
+    horizon: int
+    make: float
+    step: float
+    recorded_step: float
+    snapshot: float | None
+    put_back: float | None
+    raw: int | None
+    stored: int | None
+
+    @property
+    def exact(self) -> int:
+        """How many of the points were exact."""
+        return sum(point.differs is None for point in self.points)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {**asdict(self), "exact": self.exact}
+
+
+def examine(
+    name: str,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    make: Callable[[], Any] | None = None,
+    steps: int = 600,
+    points: int = 20,
+    horizon: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Examination:
+    """Examine an environment with random actions.
+
+    Args:
+        name: its id.
+        kwargs: arguments of ``gymnasium.make``.
+        make: makes it, if it has wrappers of its own.
+        steps: of the recorded run; points lie so that ``horizon`` recorded steps follow them.
+        points: at how many random states it is restored.
+        horizon: how many further actions are compared at each.
+        seed: of the run and of the points.
+        progress: called with how many parts are done, and how many there are.
+
+    Raises:
+        NotFound: there is no such environment, or it cannot be made.
+        InvalidInput: it raises something.
+    """
+    create = make or (lambda: _make(name, kwargs or {}))
+    tell = progress or (lambda done, total: None)
+    total = points + 4
+    with _named(name), warnings.catch_warnings(), tempfile.TemporaryDirectory() as directory:
+        warnings.simplefilter("ignore")
+        begun = perf_counter()
+        env = create()
+        seconds = perf_counter() - begun
+        actions = _actions(env, steps, seed)
+        tell(1, total)
+        bare = _run(env, actions, seed)
+        repeats = _first_difference(bare[0], _run(create(), actions, seed)[0])
+        tell(2, total)
+        _record(create(), Path(directory), actions, seed)
+        step, recorded = _overhead(create, bare[1], seed)
+        tell(3, total)
+        facts = _snapshot_facts(create(), actions[:50], seed)
+        tell(4, total)
+        rng = np.random.default_rng(seed)
+        chosen = sorted(rng.integers(0, max(1, steps - horizon), points).tolist())
+        checked = _elsewhere(directory, chosen, horizon, lambda done: tell(4 + done, total))
+    return Examination(
+        environment=name, repeats=repeats, points=tuple(checked), horizon=horizon, make=seconds,
+        step=step, recorded_step=recorded, **facts,
+    )  # fmt: skip
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let what an environment raises be an error that says which one it was."""
+    try:
+        yield
+    except SimgitError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"environment '{name}' raises {shown(why)}", name=name) from error
+
+
+def _make(name: str, kwargs: Mapping[str, Any]) -> Any:
+    try:
+        return gymnasium.make(name, **kwargs)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
+
+
+def _actions(env: Any, steps: int, seed: int) -> list[Any]:
+    env.action_space.seed(seed)
+    return [env.action_space.sample() for _ in range(steps)]
+
+
+def _run(env: Any, actions: Sequence[Any], seed: int) -> tuple[list[Any], float]:
+    """Return what an environment returned, and the median time of a step."""
+    returned: list[Any] = [env.reset(seed=seed)]
+    times = []
+    for action in actions:
+        begun = perf_counter()
+        step = env.step(action)
+        times.append(perf_counter() - begun)
+        returned.append(step)
+        if step[2] or step[3]:
+            returned.append(env.reset())
+    return returned, statistics.median(times)
+
+
+def _first_difference(one: Sequence[Any], two: Sequence[Any]) -> str | None:
+    for i, (a, b) in enumerate(zip(one, two, strict=False)):
+        names = ("observation", "info") if len(a) == 2 else _STEP
+        for name, one_value, other in zip(names, a, b, strict=True):
+            found = difference(name, *map(_comparable, (one_value, other)))
+            if found is not None:
+                return f"step {i}, {found.field}"
+    return None
+
+
+_STEP: Final = ("observation", "reward", "terminated", "truncated", "info")
+
+
+def _comparable(value: Any) -> Any:
+    return plain_info(value) if isinstance(value, dict) else value
+
+
+def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> None:
+    with Repository.init(directory) as repo:
+        recorder = Recorder(env, repo, _RUN, provenance=False)
+        _run(recorder, actions, seed)
+        recorder.close()
+
+
+def _overhead(create: Callable[[], Any], step: float, seed: int) -> tuple[float, float]:
+    """Return what a step takes, bare and recorded: all that it takes, to the end on disk."""
+    count = min(max(int(_ENOUGH / step), 100), _MOST)
+    actions = _actions(create(), count, seed)
+    bare = _timed(create(), actions, seed)
+    with tempfile.TemporaryDirectory() as directory, Repository.init(directory) as repo:
+        recorder = Recorder(create(), repo, _RUN, provenance=False)
+        recorded = _timed(recorder, actions, seed)
+    return bare / count, recorded / count
+
+
+def _timed(env: Any, actions: Sequence[Any], seed: int) -> float:
+    env.reset(seed=seed)
+    begun = perf_counter()
+    for action in actions:
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+    env.close()
+    return perf_counter() - begun
+
+
+def _snapshot_facts(env: Any, actions: Sequence[Any], seed: int) -> dict[str, Any]:
+    """Return what there is to say of an environment's snapshots."""
+    _run(env, actions, seed)
+    driver = drivers.select(env)
+    facts: dict[str, Any] = {
+        "driver": driver.name, "needs_trust": driver.needs_trust, "why": drivers.check(env),
+        "snapshot": None, "put_back": None, "raw": None, "stored": None,
+    }  # fmt: skip
+    if driver.where != "any":
+        return facts
+    taking: list[float] = []
+    putting: list[float] = []
+    with Repository.init(":memory:") as repo:
+        stored = [_stored(repo, data) for data in _snapshots(env, driver, actions, taking)]
+    data = driver.snapshot(env)
+    for _ in range(_SAMPLES):
+        begun = perf_counter()
+        driver.restore(env, data or {})
+        putting.append(perf_counter() - begun)
+    return facts | {
+        "snapshot": statistics.median(taking), "put_back": statistics.median(putting),
+        "raw": raw_size(data), "stored": int(statistics.median(stored[1:])),
+    }  # fmt: skip
+
+
+def _snapshots(env: Any, driver: Any, actions: Sequence[Any], taking: list[float]) -> Any:
+    for i in range(_SAMPLES):
+        begun = perf_counter()
+        data = driver.snapshot(env)
+        taking.append(perf_counter() - begun)
+        yield data
+        for action in actions[i * 4 : i * 4 + 4]:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+
+
+def _stored(repo: Repository, data: Any) -> int:
+    """Attach a snapshot; return how many bytes of objects the store has more."""
+    state = repo.commit({"state": "before"}, run=_RUN)
+    before = stored_bytes(repo)
+    repo.attach(state, SNAPSHOT, drivers.pack(data))
+    return stored_bytes(repo) - before
+
+
+def stored_bytes(repo: Repository) -> int:
+    """Return the bytes of all objects of a repository that lie by themselves."""
+    with repo.odb.read() as txn:
+        return sum(len(value) for table in _TABLES for _, value in txn.scan(table))
+
+
+def raw_size(data: Any) -> int:
+    """Return the bytes of nested data: those of arrays and bytes, and eight for each number."""
+    if isinstance(data, Mapping):
+        return sum(map(raw_size, data.values()))
+    if isinstance(data, (list, tuple)):
+        return sum(map(raw_size, data))
+    if isinstance(data, np.ndarray):
+        return data.nbytes
+    return len(data) if isinstance(data, (bytes, str)) else 8
+
+
+# --- in another process --------------------------------------------------------------------------
+
+
+def _elsewhere(
+    directory: str, steps: Sequence[int], horizon: int, tell: Callable[[int], None]
+) -> list[Point]:
+    """Restore states in a new process, and go on from each."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        waiting = [pool.submit(check_point, directory, step, horizon) for step in steps]
+        found = []
+        for each in waiting:
+            found.append(each.result())
+            tell(len(found))
+    return found
+
+
+def check_point(directory: str, step: int, horizon: int) -> Point:
+    """Restore one state of a recorded run and execute the recorded actions that follow."""
+    warnings.simplefilter("ignore")
+    with Repository.open(directory, read_only=True) as repo:
+        past = Past(repo, f"{_RUN}@{step}")
+        env = specs.make(past.spec)
+        begun = perf_counter()
+        try:
+            restore(repo, past.oid, env=env, trust=True)
+            seconds = perf_counter() - begun
+            plan = next(plans(past, env, True))
+            Reexecution(env).lead(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
+        except Divergence as error:
+            text = f"step {error.step}, {error.field}"  # type: ignore[attr-defined]
+            return Point(step, perf_counter() - begun, 0, "", text)
+        except SimgitError as error:
+            return Point(step, perf_counter() - begun, 0, "", str(error))
+    return Point(step, seconds, plan.cost, plan.how, None)

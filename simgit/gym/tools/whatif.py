@@ -1,0 +1,344 @@
+"""Many continuations from recorded states, in worker processes, each recorded as a run."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Tuple
+
+from simgit.errors import EnvironmentChanged, InvalidInput
+from simgit.gym import drivers
+from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.reexecute import Progress
+from simgit.gym.restoring.reseeding import WHAT_IF
+from simgit.gym.restoring.restore import Trust, loads_pickle, restore, warn_of_changes
+from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
+from simgit.gym.spec import spaces
+from simgit.gym.spec.values import cast_for, keeper, plain_info
+from simgit.objects.oid import Oid
+from simgit.repository import Repository
+
+PREFIX: Final = "what-if"
+_CHUNKS: Final = 4
+"""Parts of the work that each worker gets, so that progress shows and none is idle at the end."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One continuation to be made.
+
+    Attributes:
+        state: where it starts.
+        run: the run that it is recorded as.
+        actions: what is done; after them random ones, up to ``horizon``.
+        horizon: how many actions at most; an episode's end ends it.
+        seed: of other random numbers than those of the recorded run, and of random actions; None
+            to go on with the recorded ones.
+    """
+
+    state: Oid
+    run: str
+    actions: tuple[Any, ...]
+    horizon: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What came of one.
+
+    Attributes:
+        run: its name.
+        tip: its newest state.
+        return_: the sum of the rewards since the start.
+        length: how many actions were taken.
+        terminated: Gymnasium's flag of the last one.
+        truncated: likewise.
+    """
+
+    run: str
+    tip: Oid
+    return_: float
+    length: int
+    terminated: bool
+    truncated: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {**vars(self), "tip": self.tip.hex()}
+
+
+def step_batch(
+    repo: Repository,
+    states: Sequence[str | Oid],
+    actions: Sequence[Any],
+    *,
+    prefix: str = PREFIX,
+    workers: int | None = None,
+    trust: Trust = None,
+    progress: Progress | None = None,
+) -> list[Continuation]:
+    """Take actions from recorded states, each from its state, and record what comes of them.
+
+    Args:
+        repo: the repository; of one in memory the work is done in this process.
+        states: where to start; a state may occur several times.
+        actions: for each state a list (or tuple) of actions, or one action.
+        prefix: the runs are named ``prefix/STATE-1`` and so on.
+        workers: how many processes; one for each processor if not given.
+        trust: see ``restore``.
+        progress: called with how many are done, and how many there are.
+
+    Returns:
+        One continuation a state, in their order. Random numbers go on as they were recorded.
+
+    Raises:
+        InvalidInput: there are not as many actions as states, an action is none of the space, or a
+            state ended its episode.
+        NotFound, Untrusted, Divergence: see ``restore``.
+    """
+    if len(states) != len(actions):
+        raise InvalidInput(f"there are {len(states)} states but {len(actions)} lists of actions")
+    names = _names(repo, prefix)
+    jobs = []
+    for state, given in zip(map(repo.resolve, states), actions, strict=True):
+        sequence = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+        sequence = _checked(repo, state, sequence)
+        jobs.append(Rollout(state, next(names(state)), sequence, len(sequence)))
+    return execute(repo, jobs, workers=workers, trust=trust, progress=progress)
+
+
+def what_if(
+    repo: Repository,
+    state: str | Oid,
+    actions: Sequence[Any],
+    *,
+    horizon: int,
+    rollouts: int = 1,
+    seed: int = 0,
+    prefix: str = PREFIX,
+    workers: int | None = None,
+    trust: Trust = None,
+    progress: Progress | None = None,
+) -> list[list[Continuation]]:
+    """Try each of some actions from a state, several times, each time followed by random ones.
+
+    The n-th rollouts of all actions have the same random numbers, so that the actions are compared
+    and not their luck.
+
+    Args:
+        repo: the repository.
+        state: where to start.
+        actions: what is tried first.
+        horizon: how many actions in all.
+        rollouts: how often each is tried.
+        seed: of the random numbers.
+        prefix, workers, trust, progress: see ``step_batch``.
+
+    Returns:
+        For each action its continuations.
+
+    Raises:
+        see ``step_batch``
+    """
+    oid = repo.resolve(state)
+    actions = _checked(repo, oid, actions)
+    names = _names(repo, prefix)(oid)
+    seeds = np.random.SeedSequence(seed).generate_state(rollouts).tolist()
+    jobs = [
+        Rollout(oid, next(names), (action,), horizon, seed) for action in actions for seed in seeds
+    ]
+    found = execute(repo, jobs, workers=workers, trust=trust, progress=progress)
+    return [found[i * rollouts : (i + 1) * rollouts] for i in range(len(actions))]
+
+
+def _names(repo: Repository, prefix: str) -> Callable[[Oid], Iterator[str]]:
+    """Return what gives names of runs that do not exist, for a state one after another."""
+    taken = set(repo.run_names())
+    counters: dict[Oid, Iterator[int]] = {}
+
+    def names(state: Oid) -> Iterator[str]:
+        for i in counters.setdefault(state, itertools.count(1)):
+            name = f"{prefix}/{state.short()}-{i}"
+            if name not in taken:
+                yield name
+
+    return names
+
+
+# --- doing it ------------------------------------------------------------------------------------
+
+
+def execute(
+    repo: Repository,
+    jobs: Sequence[Rollout],
+    *,
+    workers: int | None = None,
+    trust: Trust = None,
+    progress: Progress | None = None,
+) -> list[Continuation]:
+    """Make continuations, in worker processes if there are several; return them in order."""
+    tell = progress or (lambda done, total: None)
+    pasts = [Past(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
+    trusted = any(loads_pickle(past, trust) for past in pasts)
+    tell(0, len(jobs))
+    for past in pasts:
+        warn_of_changes(repo, past)  # once, and not in each worker
+    count = min(workers or os.cpu_count() or 1, len(jobs))
+    if repo.directory is None or count <= 1:
+        return list(_told(_in_turn(repo, jobs, trusted), len(jobs), tell))
+    size = -(-len(jobs) // (count * _CHUNKS))
+    parts = [jobs[i : i + size] for i in range(0, len(jobs), size)]
+    found: dict[int, list[Continuation]] = {}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=spawn) as pool:
+        waiting = {
+            pool.submit(_in_worker, repo.directory, part, trusted): i
+            for i, part in enumerate(parts)
+        }
+        for done in as_completed(waiting):
+            found[waiting[done]] = done.result()
+            tell(sum(map(len, found.values())), len(jobs))
+    return [each for i in range(len(parts)) for each in found[i]]
+
+
+def _told(found: Iterable[Continuation], total: int, tell: Progress) -> Iterator[Continuation]:
+    for done, each in enumerate(found, 1):
+        tell(done, total)
+        yield each
+
+
+def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: bool) -> list[Continuation]:
+    warnings.simplefilter("ignore", EnvironmentChanged)
+    with Repository.open(directory) as repo:
+        return list(_in_turn(repo, jobs, trusted))
+
+
+def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterator[Continuation]:
+    """Make continuations one after another; a state that comes again is not sought again."""
+    env: Any = None
+    start: tuple[Oid, Any] | None = None
+    for job in jobs:
+        if start is None or start[0] != job.state:
+            env = restore(repo, job.state, trust=trusted)
+            driver = drivers.select(env)
+            # without snapshots the environment cannot come back: the state is sought each time
+            serves = driver.where == "any" and not snapshots_fail(runs_of(repo, job.state))
+            start = (job.state, driver.snapshot(env)) if serves else None
+        else:
+            driver.restore(env, start[1])
+        if job.seed is not None:
+            driver.reseed(env, job.seed)
+        yield _recorded(repo, env, job)
+
+
+def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
+    facts = {"from": job.state.hex(), "seed": job.seed, "horizon": job.horizon}
+    repo.branch(job.run, job.state, metadata={WHAT_IF: facts})  # by oid: what led here is compared
+    cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
+    total, length = 0.0, 0
+    terminated = truncated = False
+    with repo.recorder(job.run) as recorder:
+        for action in _actions(env, job):
+            kept = keep(action)
+            observation, reward, terminated, truncated, info = env.step(action)
+            recorder.append(
+                cast(observation), kept, reward, bool(terminated), bool(truncated),
+                plain_info(info),
+            )  # fmt: skip
+            total, length = total + float(reward), length + 1
+            if terminated or truncated:
+                break
+    return Continuation(
+        job.run, repo.resolve(job.run), total, length, bool(terminated), bool(truncated)
+    )
+
+
+def _actions(env: Any, job: Rollout) -> Iterator[Any]:
+    """Yield the given actions, then random ones."""
+    yield from job.actions[: job.horizon]
+    left = job.horizon - len(job.actions)
+    if left > 0:
+        env.action_space.seed(job.seed)
+        yield from (env.action_space.sample() for _ in range(left))
+
+
+def _checked(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any, ...]:
+    """Return actions in the form of the recorded action space.
+
+    Raises:
+        InvalidInput: one is none of the space, or the state ended its episode.
+    """
+    spec = Past(repo, state).spec
+    if _is_over(repo, state, spec):
+        raise InvalidInput(
+            f"state '{state.short()}' ends an episode: there is nothing to go on with", oid=state
+        )
+    space = spaces.decode(spec["action_space"])
+    taken = tuple(_of_space(space, action) for action in actions)
+    for given, action in zip(actions, taken, strict=True):
+        if not space.contains(_cast(space, action)):
+            raise InvalidInput(f"'{given}' is no action of {space}", path="action")
+    return taken
+
+
+def _is_over(repo: Repository, oid: Oid, spec: Mapping[str, Any]) -> bool:
+    """Return whether only a reset can follow a state."""
+    state = repo.state(oid)
+    resets_itself = any(each["name"] == "Autoreset" for each in spec["wrappers"])
+    return bool(state.terminated or state.truncated) and not resets_itself
+
+
+def _of_space(space: Any, action: Any) -> Any:
+    """Return a plain number or list in the dtype of the space, if that holds it exactly."""
+    if isinstance(action, (int, float, list)) and space.dtype is not None:
+        array = np.asarray(action)
+        if array.dtype.kind in "biuf" and np.array_equal(array.astype(space.dtype), array):
+            array = array.astype(space.dtype)
+        return array[()] if array.ndim == 0 else array
+    return action
+
+
+def _cast(space: Any, action: Any) -> Any:
+    """Return a copy that is of the space if only the dtype of its numbers says otherwise.
+
+    (Scripts give float64 where float32 is asked for, and environments take it.)
+    """
+    if isinstance(space, Dict) and isinstance(action, Mapping):
+        return {k: _cast(space.spaces.get(k), each) for k, each in action.items()}
+    if isinstance(space, Tuple) and isinstance(action, tuple):
+        return tuple(map(_cast, space.spaces, action))
+    if isinstance(space, Box) and space.dtype.kind == "f":
+        array = np.asarray(action)
+        return array.astype(space.dtype) if array.dtype.kind in "iuf" else array
+    return action
+
+
+# --- what came of it -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The mean of some numbers, and where it lies with 95 percent confidence (bootstrap)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: Sequence[float], *, resamples: int = 2000) -> Interval:
+    """Return the mean of at least one value and its interval; the same values give the same one."""
+    numbers = np.asarray(values, np.float64)
+    rng = np.random.default_rng(0)
+    means = numbers[rng.integers(0, len(numbers), (resamples, len(numbers)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(numbers.mean()), float(low), float(high))

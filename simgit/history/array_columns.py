@@ -1,0 +1,165 @@
+"""The large arrays of a stretch, each group of them decoded once, straight into the column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.objects.arrays import AnyArray
+from simgit.objects.rows import Rows, column, presence
+from simgit.objects.schema import ARRAY, Path
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.array_codec import decode_group, group_header
+from simgit.odb.segments.array_groups import group_before, groups_between, read_group
+from simgit.storage.base import ReadTxn
+
+Places = npt.NDArray[np.intp]
+
+
+class _Part(NamedTuple):
+    """Consecutive rows on one line whose arrays are in the same field."""
+
+    line: int
+    field: int
+    start: int
+    stop: int
+    at: int  # of the first in the column
+
+
+class Stack:
+    """A column of arrays: one array as long as dtype and shape agree, else a list."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.dense: AnyArray | None = None
+        self.items: list[Any] | None = None
+        self.filled = np.zeros(count, bool)
+
+    def put(self, places: Places, arrays: AnyArray) -> None:
+        """Set some entries; ``arrays`` has a leading axis for them."""
+        if not len(places):
+            return
+        if self.items is None and not self._alike(arrays):
+            self._to_list()
+        if self.items is not None:
+            for place, array in zip(places.tolist(), arrays, strict=True):
+                self.items[place] = np.array(array)
+        else:
+            assert self.dense is not None
+            first, last = int(places[0]), int(places[-1])
+            if last - first + 1 == len(places):
+                self.dense[first : last + 1] = arrays
+            else:
+                self.dense[places] = arrays
+        self.filled[places] = True
+
+    def _alike(self, arrays: AnyArray) -> bool:
+        if self.dense is None:
+            self.dense = np.zeros((self.count, *arrays.shape[1:]), arrays.dtype)
+        return self.dense.dtype == arrays.dtype and self.dense.shape[1:] == arrays.shape[1:]
+
+    def _to_list(self) -> None:
+        assert self.dense is not None
+        self.items = [None] * self.count
+        for place in np.flatnonzero(self.filled).tolist():
+            self.items[place] = self.dense[place].copy()
+        self.dense = None
+
+    def result(self) -> Any:
+        """Return the column: zeros, or None in a list, where nothing was set."""
+        if self.dense is not None:
+            return self.dense
+        return [None] * self.count if self.items is None else self.items
+
+
+class ArrayReader:
+    """Collects where the arrays of a field lie, then reads them."""
+
+    def __init__(self, odb: ObjectDatabase, txn: ReadTxn, path: Path, count: int) -> None:
+        self.odb = odb
+        self.txn = txn
+        self.path = path
+        self.stack = Stack(count)
+        self.parts: list[_Part] = []
+        self.oids: dict[int, bytes] = {}
+        self._blocks: list[tuple[Places, npt.NDArray[np.uint8]]] = []
+
+    def add(self, at: int, rows: Rows, line: int, step: int) -> None:
+        """Take note of a block's arrays; small ones stand in the rows themselves."""
+        index = rows.schema.index.get(self.path)
+        if index is None:
+            return
+        here = np.flatnonzero(presence(rows, index))
+        if rows.schema.fields[index][1].code != ARRAY:
+            self.stack.put(at + here, column(rows, index)[here])
+            return
+        self._blocks.append((at + here, column(rows, index)[here]))
+        self._extend(_Part(line, index, step, step + rows.count, at))
+
+    def _extend(self, part: _Part) -> None:
+        last = self.parts[-1] if self.parts else None
+        if last and (last.line, last.field, last.stop) == (part.line, part.field, part.start):
+            self.parts[-1] = last._replace(stop=part.stop)
+        else:
+            self.parts.append(part)
+
+    def result(self) -> Any:
+        """Read the arrays; return their column."""
+        for part in self.parts:
+            for first, key in groups_between(
+                self.txn, part.line, part.field, part.start, part.stop
+            ):
+                self._put_group(part, first, read_group(self.txn, key))
+        self._put_elsewhere(self._missing())
+        return self.stack.result()
+
+    def _put_group(self, part: _Part, first: int, data: bytes) -> None:
+        steps = group_header(data).steps + first
+        inside = np.flatnonzero((steps >= part.start) & (steps < part.stop))
+        if len(inside):
+            a, b = int(inside[0]), int(inside[-1]) + 1
+            arrays = decode_group(data, b - 1)[a:b]
+            self.stack.put(steps[a:b] - part.start + part.at, arrays)
+
+    def _missing(self) -> dict[bytes, list[int]]:
+        """Return oid -> places of the arrays that are not stored with their own state."""
+        wanted: dict[bytes, list[int]] = {}
+        for places, oids in self._blocks:
+            for i in np.flatnonzero(~self.stack.filled[places]).tolist():
+                wanted.setdefault(oids[i].tobytes(), []).append(int(places[i]))
+        return wanted
+
+    def _put_elsewhere(self, wanted: dict[bytes, list[int]]) -> None:
+        """Set the arrays that other states brought along, or that are loose objects."""
+        states = self.odb.states
+        while wanted:
+            oid = next(iter(wanted))
+            found = states.find_array(self.txn, oid)
+            before = None if found is None else group_before(self.txn, *found)
+            if found is None or before is None:
+                self._put_one(wanted.pop(oid), self.odb.array(self.txn, oid))
+                continue
+            data = read_group(self.txn, before[1])
+            steps = group_header(data).steps + before[0]
+            oids = states.field_oids(self.txn, found[0], found[1], steps)
+            self._put_known(wanted, oids, decode_group(data))
+            if oid in wanted:
+                self._put_one(wanted.pop(oid), self.odb.array(self.txn, oid))
+
+    def _put_known(
+        self, wanted: dict[bytes, list[int]], oids: Sequence[bytes], arrays: AnyArray
+    ) -> None:
+        rows, places = [], []
+        for row, oid in enumerate(oids):
+            for place in wanted.pop(oid, ()):
+                rows.append(row)
+                places.append(place)
+        order = np.argsort(places)
+        self.stack.put(np.array(places, np.intp)[order], arrays[np.array(rows, np.intp)[order]])
+
+    def _put_one(self, places: list[int], array: AnyArray) -> None:
+        for place in places:
+            self.stack.put(np.array([place], np.intp), array[None])

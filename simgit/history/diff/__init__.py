@@ -1,0 +1,1 @@
+"""Differences between values, arrays, rows and runs, as plain data."""

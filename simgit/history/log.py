@@ -1,0 +1,327 @@
+"""The log: what leads to some states, as plain lines, read in columns block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from simgit.objects.oid import Oid
+from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
+from simgit.objects.schema import MAP, NONE, TREE, TUPLE
+from simgit.odb import ancestry
+from simgit.odb.ancestry import LineRange
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.block import BLOCK_ROWS
+from simgit.odb.segments.lines import Line, read_line
+from simgit.odb.segments.totals import episode_starts, total
+from simgit.storage.base import ReadTxn
+
+
+class LogLine(NamedTuple):
+    """One state of a log.
+
+    ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
+    and its first parent in the listing were left out (see ``outline``).
+    """
+
+    oid: Oid
+    parents: tuple[Oid, ...]
+    step: int
+    episode: int
+    episode_step: int
+    reset: bool
+    action: Any
+    reward: float | None
+    terminated: bool | None
+    truncated: bool | None
+    message: str | None
+    skipped: int = 0
+
+
+# --- which states, in which order --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LogSelection:
+    """What a log is asked for: what is reachable from the tips, less what is from ``exclude``."""
+
+    tips: tuple[Location, ...]
+    exclude: tuple[Location, ...] = ()
+    cuts: tuple[Location, ...] = ()
+
+
+def ordered(odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection) -> Iterator[LineRange]:
+    """Yield stretches, children before parents, no two histories mixed; read each from its end.
+
+    One history without merges comes as it is walked; otherwise the lines are sorted first, which
+    costs time with the forks, not with the states.
+    """
+    merged = any(read_line(txn, tip.line).merged for tip in wanted.tips)
+    if len(wanted.tips) == 1 and not (merged or wanted.exclude or wanted.cuts):
+        return ancestry.stretches(txn, wanted.tips[0])
+    return _Sorting(odb, txn, wanted).stretches()
+
+
+class _Sorting:
+    """A topological sort of pieces of lines, cut where other lines fork off."""
+
+    def __init__(self, odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection) -> None:
+        self.tips = wanted.tips
+        self.hidden = ancestry.reach(odb, txn, wanted.exclude)
+        reach = ancestry.reach(odb, txn, wanted.tips)
+        self.lines: dict[int, Line] = {line: read_line(txn, line) for line in reach}
+        self.parents = {
+            line.id: ancestry.parents_of(odb, txn, line) for line in self.lines.values()
+        }
+        ends = {line: {step} for line, step in reach.items()}
+        self.waiting: dict[Location, int] = {}
+        for place in (*wanted.tips, *wanted.cuts):
+            if place.step <= reach.get(place.line, -1):
+                ends[place.line].add(place.step)
+        for parents in self.parents.values():
+            for place in parents:
+                ends[place.line].add(place.step)
+                self.waiting[place] = self.waiting.get(place, 0) + 1
+        for found in self.lines.values():
+            if wanted.cuts and len(found.parents) != 1:
+                ends[found.id].add(found.step)
+        self.below: dict[Location, int] = {}
+        for line, steps in ends.items():
+            self._cut(self.lines[line], sorted(steps))
+
+    def _cut(self, line: Line, steps: list[int]) -> None:
+        for before, end in zip([line.step - 1, *steps], steps, strict=False):
+            self.below[Location(line.id, end)] = before
+            if before >= line.step:
+                place = Location(line.id, before)
+                self.waiting[place] = self.waiting.get(place, 0) + 1
+
+    def stretches(self) -> Iterator[LineRange]:
+        """Yield the pieces; a line is gone on with before another is begun."""
+        ready = [tip for tip in reversed(self.tips) if not self.waiting.get(tip)]
+        done = set()
+        while ready:
+            place = ready.pop()
+            if place in done:
+                continue
+            done.add(place)
+            below = self.below[place]
+            start = max(below, self.hidden.get(place.line, -1)) + 1
+            if start <= place.step:
+                yield LineRange(place.line, start, place.step + 1)
+            goes_on = below >= self.lines[place.line].step
+            for parent in [Location(place.line, below)] if goes_on else self.parents[place.line]:
+                self.waiting[parent] -= 1
+                if not self.waiting[parent]:
+                    ready.append(parent)
+
+
+def limited(stretches: Iterator[LineRange], limit: int | None) -> list[LineRange]:
+    """Return stretches, the last one cut, so that they hold no more than ``limit`` states."""
+    if limit is None:
+        return list(stretches)
+    kept = []
+    for stretch in stretches if limit else ():
+        start = max(stretch.start, stretch.stop - limit)
+        kept.append(LineRange(stretch.line, start, stretch.stop))
+        limit -= stretch.stop - start
+        if not limit:
+            break
+    return kept
+
+
+def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, stretch: LineRange) -> Iterator[LineRange]:
+    """Cut a stretch into parts of one block each, from its end."""
+    stop = stretch.stop
+    while stop > stretch.start:
+        start = max(stretch.start, _block(odb, txn, stretch.line, stop - 1)[0])
+        yield LineRange(stretch.line, start, stop)
+        stop = start
+
+
+def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
+    """Return first and last step, plus one, of the block where a state lies."""
+    header = odb.states.header(txn, Location(line, step))
+    start = step - (step - header.step) % BLOCK_ROWS
+    return start, min(start + BLOCK_ROWS, header.end)
+
+
+_VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
+
+# --- reading them ------------------------------------------------------------------------------
+
+
+def pages(
+    odb: ObjectDatabase, stretches: Sequence[LineRange], reverse: bool = False
+) -> Iterator[list[LogLine]]:
+    """Yield the lines of some stretches, newest first, a block at a time.
+
+    Each block is found and read in a transaction of its own: a slow consumer pins no pages, and
+    blocks may be joined in between.
+    """
+    for stretch in reversed(stretches) if reverse else stretches:
+        line, start, stop = stretch.line, stretch.start, stretch.stop
+        while start < stop:
+            with odb.read() as txn:
+                first, end = _block(odb, txn, line, start if reverse else stop - 1)
+                part = LineRange(line, max(first, start), min(end, stop))
+                found = lines(odb, txn, part)
+            start, stop = (part.stop, stop) if reverse else (start, part.start)
+            yield found[::-1] if reverse else found
+
+
+def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
+    """Return the lines of the states of one block, newest first."""
+    _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
+    oids, parents = _names(odb, txn, part)
+    episodes, within, starts = _episodes(odb, txn, part, rows)
+    steps = range(part.start, part.stop)
+    columns: list[Sequence[Any]] = [oids, parents, steps, episodes, within, starts]
+    columns += [values(rows, name) for name in _VALUES]
+    found = [LogLine(*row) for row in zip(*columns, strict=True)]
+    found.reverse()
+    return found
+
+
+def matching(
+    odb: ObjectDatabase, stretches: Sequence[LineRange], condition: str
+) -> Iterator[LogLine]:
+    """Yield the lines of the states in some stretches that fulfil a condition.
+
+    Raises:
+        InvalidInput: it is none, or does not apply to the values that a field has.
+    """
+    from simgit.history.trajectory import Trajectory
+    from simgit.history.where import Predicate
+
+    holds = Predicate(condition)
+    for stretch in stretches:
+        stop = stretch.stop
+        while stop > stretch.start:
+            with odb.read() as txn:
+                part = next(newest_blocks(odb, txn, LineRange(stretch.line, stretch.start, stop)))
+            mask = holds(Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop))
+            if mask.any():
+                found = chain.from_iterable(pages(odb, [part]))
+                yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
+            stop = part.start
+
+
+def _names(
+    odb: ObjectDatabase, txn: ReadTxn, part: LineRange
+) -> tuple[list[Oid], list[tuple[Oid, ...]]]:
+    line = read_line(txn, part.line)
+    first = max(line.step, part.start - 1)
+    oids = list(map(Oid, odb.states.all_oids(txn, part.line, first, part.stop)))
+    if first < part.start:
+        return oids[1:], [(oid,) for oid in oids[:-1]]
+    above = tuple(Oid(oid) for oid in line.parents)
+    return oids, [above, *((oid,) for oid in oids[:-1])]
+
+
+def _episodes(
+    odb: ObjectDatabase, txn: ReadTxn, part: LineRange, rows: Rows
+) -> tuple[list[int], list[int], list[bool]]:
+    """Return for each row its episode, its number in it, and whether it is marked as a reset."""
+    header = odb.states.header(txn, Location(part.line, part.start))
+    number, began, _ = odb.states.standing(txn, header, part.start)
+    starts = episode_starts(rows, part.start == 0)
+    steps = np.arange(part.start, part.stop)
+    episodes = number + np.cumsum(starts) - int(starts[0])
+    began_at = np.maximum.accumulate(np.where(starts, steps, began))
+    # a root starts an episode, but need not be a reset
+    return episodes.tolist(), (steps - began_at).tolist(), episode_starts(rows, False).tolist()
+
+
+def values(rows: Rows, name: str) -> list[Any]:
+    """Return a top-level field of all rows as Python values, None where it is absent."""
+    index = rows.schema.index.get((name,))
+    if index is None:
+        return [None] * rows.count
+    here = presence(rows, index)
+    code = rows.schema.fields[index][1].code
+    if code in (MAP, TUPLE):
+        return [unpack_row(rows, i).get(name) for i in range(rows.count)]
+    if code == NONE or not here.any():
+        return [None] * rows.count
+    found = column(rows, index)
+    if rows.schema.fields[index][1].storage_dtype is None and isinstance(found, np.ndarray):
+        kind = "tree" if code == TREE else "array"
+        found = [Reference(kind, Oid(oid.tobytes())) for oid in found]
+    listed: list[Any] = found.tolist() if isinstance(found, np.ndarray) else found
+    if here.all():
+        return listed
+    return [value if there else None for value, there in zip(listed, here.tolist(), strict=True)]
+
+
+def outline(
+    odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection, limit: int | None = None
+) -> list[LogLine]:
+    """Return only the states where something happens: tips, forks, merges, roots and the cuts.
+
+    The parents of a line are those in the outline; ``skipped`` says how many states lie between.
+    """
+    found = []
+    for piece in islice(ordered(odb, txn, wanted), limit):
+        end = LineRange(piece.line, piece.stop - 1, piece.stop)
+        (line,) = lines(odb, txn, end)
+        if piece.stop - piece.start > 1:
+            first = LineRange(piece.line, piece.start, piece.start + 1)
+            above = _names(odb, txn, first)[1][0]
+            line = line._replace(parents=above, skipped=piece.stop - piece.start - 1)
+        found.append(line)
+    return found
+
+
+# --- episodes ----------------------------------------------------------------------------------
+
+
+class EpisodeLine(NamedTuple):
+    """One episode of a history, from the step of its reset to the one after its last state.
+
+    ``steps`` is the number of actions in it; ``end`` is how it ended: ``terminated``,
+    ``truncated``, both, or ``open``.
+    """
+
+    number: int
+    start: int
+    stop: int
+    steps: int
+    return_: float
+    end: str
+
+
+def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:
+    """Yield the episodes of a state's first-parent history, the newest first."""
+    number = ancestry.episode_of(odb, txn, tip)[0]
+    stop, rewards, end = tip.step + 1, 0.0, ""
+    stretches = ancestry.stretches(txn, tip)
+    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in stretches):
+        _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
+        flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
+        reward = _column(rows, "reward", float)
+        high = rows.count
+        for start in reversed(np.flatnonzero(episode_starts(rows, part.start == 0)).tolist()):
+            at = part.start + start
+            rewards += total(reward[start:high])
+            end = _ended(flags, high - 1) if part.start + high == stop else end
+            yield EpisodeLine(number, at, stop, stop - at - 1, rewards, end)
+            number, stop, rewards, high = number - 1, at, 0.0, start
+        if high:
+            rewards += total(reward[:high])
+            end = _ended(flags, high - 1) if part.start + high == stop else end
+
+
+def _ended(flags: Sequence[Any], row: int) -> str:
+    names = [n for n, flag in zip(("terminated", "truncated"), flags, strict=True) if flag[row]]
+    return "+".join(names) or "open"
+
+
+def _column(rows: Rows, name: str, kind: type) -> Any:
+    index = rows.schema.index.get((name,))
+    return np.zeros(rows.count, kind) if index is None else column(rows, index)

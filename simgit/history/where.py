@@ -1,0 +1,270 @@
+"""Conditions on states: ``reward > 0 and terminated``, evaluated over whole columns.
+
+A small language in Python's syntax: fields and paths into them (``info.lives``,
+``observation[2]``), ``step`` and ``episode``, numbers, strings, True, False, None, comparisons,
+``and``, ``or``, ``not``, ``+ - * / // %``, ``in``, and the functions abs, min, max and len.
+Text is parsed into a tree of which only these nodes are accepted; nothing is ever executed.
+A comparison with a value that a state does not have is False.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import InvalidInput
+from simgit.history import where_values
+from simgit.history.where_values import Operand
+from simgit.objects.columns import FIELDS
+
+if TYPE_CHECKING:
+    from simgit.history.trajectory import Trajectory
+
+Mask = npt.NDArray[np.bool_]
+MAX_LENGTH: Final = 4096
+MAX_DEPTH: Final = 60
+NAMES: Final = (*FIELDS, "step", "episode")
+FUNCTIONS: Final = ("abs", "min", "max", "len")
+_BINARY: Final[dict[type, str]] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
+}  # fmt: skip
+_COMPARE: Final[dict[type, str]] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "==", ast.IsNot: "!=", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+_CONSTANTS: Final = (bool, int, float, str, type(None))
+
+
+class Predicate:
+    """A parsed condition; call it with a trajectory."""
+
+    def __init__(self, text: str) -> None:
+        """Parse a condition.
+
+        Raises:
+            InvalidInput: it is none; the message says what is wrong and where.
+        """
+        self.text = text
+        self._tree = _parse(text)
+        _check_depth(self._tree)
+        _check(self._tree)
+
+    def __call__(self, trajectory: Trajectory) -> Mask:
+        """Return for each state whether the condition holds, shape (n,).
+
+        Raises:
+            InvalidInput: an operation does not apply to the values that the field has.
+        """
+        return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
+
+    def __repr__(self) -> str:
+        return f"Predicate({self.text!r})"
+
+
+def where(text: str, trajectory: Trajectory) -> Mask:
+    """Return for which states of a trajectory a condition holds; see ``Predicate``."""
+    return Predicate(text)(trajectory)
+
+
+def _parse(text: str) -> ast.expr:
+    if len(text) > MAX_LENGTH:
+        raise InvalidInput(f"a condition of {len(text)} characters, more than {MAX_LENGTH}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        at = f" at column {error.offset}" if error.offset else ""
+        raise InvalidInput(f"the condition cannot be read{at}: {error.msg}", text=text) from None
+    except (ValueError, MemoryError, RecursionError) as error:
+        raise InvalidInput(f"the condition cannot be read: {error}", text=text) from None
+
+
+def _check_depth(tree: ast.expr) -> None:
+    """Refuse what is nested so deeply that evaluating it would run out of stack."""
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise InvalidInput(f"the condition is nested deeper than {MAX_DEPTH}")
+
+
+def _refuse(node: ast.AST, what: str) -> InvalidInput:
+    column = getattr(node, "col_offset", 0) + 1
+    return InvalidInput(f"the condition has {what} at column {column}", column=column)
+
+
+def _check(node: ast.expr) -> None:
+    """Refuse every node that the language does not have."""
+    match node:
+        case ast.Name():
+            if node.id not in NAMES:
+                known = ", ".join(NAMES)
+                raise _refuse(node, f"the unknown name '{node.id}' (there are {known})")
+        case ast.Constant():
+            if type(node.value) not in _CONSTANTS:
+                raise _refuse(node, f"a {type(node.value).__name__}")
+        case ast.Attribute(value=value):
+            _check_path(node, value)
+        case ast.Subscript(value=value, slice=index):
+            _check_path(node, value)
+            _index(index)
+        case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
+            _check_all(parts)
+        case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd(), operand=operand):
+            _check(operand)
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
+            _check_all([left, right])
+        case ast.Compare(left=left, comparators=others):
+            _check_all([left, *others])
+        case ast.Call():
+            _check_call(node)
+        case _:
+            raise _refuse(node, f"{_describe(node)}, which is not part of the language")
+
+
+def _check_all(nodes: list[ast.expr]) -> None:
+    for node in nodes:
+        _check(node)
+
+
+def _check_path(node: ast.expr, value: ast.expr) -> None:
+    if not isinstance(value, (ast.Name, ast.Attribute, ast.Subscript)):
+        raise _refuse(node, "a path into something that is no field")
+    _check(value)
+
+
+def _check_call(node: ast.Call) -> None:
+    if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
+        raise _refuse(node, f"a call of something else than {', '.join(FUNCTIONS)}")
+    count = len(node.args)
+    if count < 1 or (count > 1 and node.func.id in ("abs", "len")):
+        raise _refuse(node, f"{count} arguments for '{node.func.id}'")
+    _check_all(node.args)
+
+
+def _describe(node: ast.expr) -> str:
+    inner = getattr(node, "op", None)
+    return f"the operator '{type(inner).__name__}'" if inner else f"a '{type(node).__name__}'"
+
+
+def _index(node: ast.expr) -> Any:
+    """Return a constant index: an integer, several, or a string."""
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    found = []
+    for part in parts:
+        sign, inner = 1, part
+        if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub):
+            sign, inner = -1, part.operand
+        value = inner.value if isinstance(inner, ast.Constant) else None
+        if type(value) is int and value < 1 << 62:
+            found.append(sign * value)
+        elif type(value) is str and inner is node:
+            return value
+        else:
+            raise _refuse(part, "an index that is neither an integer nor a string")
+    if not found:
+        raise _refuse(node, "an empty index")
+    return tuple(found)
+
+
+class _Evaluation:
+    """The evaluation of a checked tree over the columns of one trajectory."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.trajectory = trajectory
+        self.count = len(trajectory)
+
+    def value(self, node: ast.expr) -> Operand:
+        """Return what a node stands for, one value a state."""
+        match node:
+            case ast.Constant(value=constant):
+                return where_values.constant(constant, self.count)
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                return self._field(node)
+            case ast.BoolOp(op=op, values=parts):
+                masks = [where_values.truth(self.value(part), self._text(part)) for part in parts]
+                every = np.logical_and if isinstance(op, ast.And) else np.logical_or
+                return where_values.flags(every.reduce(masks))
+            case ast.UnaryOp(op=ast.Not(), operand=inner):
+                return where_values.flags(~where_values.truth(self.value(inner), self._text(inner)))
+            case ast.UnaryOp(op=op, operand=inner):
+                zero = where_values.constant(0, self.count)
+                sign = "-" if isinstance(op, ast.USub) else "+"
+                return where_values.arithmetic(sign, zero, self.value(inner), self._text(node))
+            case ast.BinOp(op=op, left=left, right=right):
+                pair = self.value(left), self.value(right)
+                return where_values.arithmetic(_BINARY[type(op)], *pair, self._text(node))
+            case ast.Compare():
+                return self._compare(node)
+            case ast.Call(func=ast.Name(id=name), args=args):
+                return where_values.call(name, [self.value(arg) for arg in args], self._text(node))
+            case _:
+                raise _refuse(node, f"{_describe(node)} where it has no meaning")
+
+    def _text(self, node: ast.expr) -> str:
+        return ast.unparse(node)
+
+    def _compare(self, node: ast.Compare) -> Operand:
+        mask = np.ones(self.count, bool)
+        left = node.left
+        for op, right in zip(node.ops, node.comparators, strict=True):
+            mask &= self._compare_one(_COMPARE[type(op)], left, right, self._text(node))
+            left = right
+        return where_values.flags(mask)
+
+    def _compare_one(self, name: str, left: ast.expr, right: ast.expr, text: str) -> Mask:
+        if name not in ("in", "not in"):
+            return where_values.compare(name, self.value(left), self.value(right), text)
+        if isinstance(right, (ast.Tuple, ast.List)):
+            one = self.value(left)
+            found = np.zeros(self.count, bool)
+            for item in right.elts:
+                found |= where_values.compare("==", one, self.value(item), text)
+            return found if name == "in" else one.present & ~found
+        return self._contains(name, left, right, text)
+
+    def _contains(self, name: str, left: ast.expr, right: ast.expr, text: str) -> Mask:
+        """Evaluate ``'text' in message`` and ``'key' in info``."""
+        if isinstance(left, ast.Constant) and isinstance(right, (ast.Name, ast.Attribute)):
+            path = self._path(right)
+            if path and isinstance(left.value, str) and self.trajectory.has((*path, left.value)):
+                found = self.trajectory.present((*path, left.value))
+                return found if name == "in" else self.trajectory.present(path) & ~found
+        return where_values.contains(name, self.value(left), self.value(right), text)
+
+    def _path(self, node: ast.expr) -> tuple[str, ...]:
+        """Return the path that a node names, as far as it is one."""
+        match node:
+            case ast.Name(id=name):
+                return (name,)
+            case ast.Attribute(value=value, attr=name):
+                above = self._path(value)
+                return (*above, name) if above else ()
+            case ast.Subscript(value=value, slice=index):
+                above, key = self._path(value), _index(index)
+                names = (key,) if isinstance(key, str) else tuple(map(str, key))
+                return (*above, *names) if above else ()
+        return ()
+
+    def _field(self, node: ast.expr) -> Operand:
+        """Return a field's values; what lies deeper than the schema is looked for in them."""
+        path = self._path(node)
+        if path == ("step",):
+            return where_values.numbers(self.trajectory.steps)
+        if path == ("episode",):
+            return where_values.numbers(self.trajectory.episode_ids)
+        if self.trajectory.has(path):
+            present = self.trajectory.present(path)
+            return where_values.column(self.trajectory.column(path), present)
+        if isinstance(node, ast.Attribute):
+            return where_values.item(self._field(node.value), node.attr, self._text(node))
+        if isinstance(node, ast.Subscript):
+            inner = self._field(node.value)
+            return where_values.item(inner, _index(node.slice), self._text(node))
+        return where_values.nothing(self.count)

@@ -1,0 +1,144 @@
+"""What every controller has: a place in the cluster, its pods, and a sync that moves one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simgit.kube.embedded.labels import items_of
+from simgit.kube.embedded.nodes import Pod
+from simgit.kube.embedded.podspec import PodFacts, read_pod
+from simgit.kube.embedded.world import World
+from simgit.kube.manifest import Manifest, name_of, namespace_of
+
+
+class Controller:
+    """An object in the cluster. ``sync`` compares wish and state and takes a step.
+
+    It is called when the object was marked, and must mark itself if it has more to do.
+    """
+
+    kind = ""
+
+    def __init__(self, world: World, namespace: str, name: str) -> None:
+        """Join a world; nothing happens before the first sync."""
+        self.world = world
+        self.namespace = namespace
+        self.name = name
+        self.marked = False
+        self.gone = False
+        self.owner: Controller | None = None
+        self.original: Manifest = {}
+
+    def mark(self) -> None:
+        """Ask to be synced."""
+        if not self.marked and not self.gone:
+            self.marked = True
+            self.world.marked.append(self)
+
+    def update(self, manifest: Manifest) -> None:
+        """Take a new manifest; raises InvalidInput and changes nothing if it is bad."""
+        raise NotImplementedError
+
+    def sync(self) -> None:
+        """Take a step."""
+        raise NotImplementedError
+
+    def delete(self) -> None:
+        """Go, and take everything owned along."""
+        self.gone = True
+
+    def remove(self) -> None:
+        """Delete it and everything that it owns, and let its owner know."""
+        if not self.gone:
+            self.log("Deleted", "object deleted")
+            self.delete()
+            if self.owner is not None:
+                self.owner.mark()
+
+    def log(self, reason: str, message: str) -> None:
+        """Add an event about this object."""
+        self.world.log(self.kind, self.namespace, self.name, reason, message)
+
+
+class PodOwner(Controller):
+    """A controller that makes pods. ``available`` holds those ready for long enough."""
+
+    spreads = False
+    """Whether the scheduler spreads its pods over nodes and zones by itself."""
+
+    def __init__(self, world: World, namespace: str, name: str) -> None:
+        """Start without pods."""
+        super().__init__(world, namespace, name)
+        self.pods: dict[int, Pod] = {}
+        self.ended: list[Pod] = []
+        self.available: set[int] = set()
+        self.min_ready = 0
+
+    def pod_ready(self, pod: Pod) -> None:
+        """Hear that a pod became ready; it counts once it was so for min_ready milliseconds."""
+        if not self.min_ready:
+            self._count_available(pod)
+        else:
+            due = pod.ready_at + self.min_ready
+            self.world.clock.at(due, lambda: self._count_available(pod))
+
+    def _count_available(self, pod: Pod) -> None:
+        long_enough = self.world.clock.now - pod.ready_at >= self.min_ready
+        if pod.uid in self.pods and pod.ready and long_enough:
+            self.available.add(pod.uid)
+            self.mark()
+
+    def pod_unready(self, pod: Pod) -> None:
+        """Hear that a pod is no longer ready."""
+        self.available.discard(pod.uid)
+        self.mark()
+
+    def pod_finished(self, pod: Pod) -> None:
+        """Hear that a pod ran to its end."""
+        self.pod_unready(pod)
+
+    def pod_gone(self, pod: Pod) -> None:
+        """Hear that a pod was deleted."""
+        self.pods.pop(pod.uid, None)
+        self.pod_unready(pod)
+
+    def create_pod(
+        self,
+        name: str,
+        facts: PodFacts,
+        *,
+        revision: object = None,
+        ordinal: int = 0,
+        target: str = "",
+    ) -> Pod | None:
+        """Create a pod; None, with an event, if admission refuses it."""
+        if facts.error is not None:
+            self.log("FailedCreate", facts.error)
+            return None
+        pod = self.world.new_pod(name, self.namespace, facts, self)
+        pod.revision, pod.ordinal, pod.target = revision, ordinal, target
+        self.pods[pod.uid] = pod
+        self.world.admit(pod)
+        return pod
+
+    def delete(self) -> None:
+        """Go, with all pods."""
+        super().delete()
+        for pod in [*self.pods.values(), *self.ended]:
+            self.world.delete_pod(pod, "Killing", "owner deleted")
+
+    def read_template(
+        self, template: Mapping[str, Any], extra: Mapping[str, str] | None = None
+    ) -> PodFacts:
+        """Read a pod template of this object, with labels that the controller adds."""
+        labels = None
+        if extra:
+            own = items_of((template.get("metadata") or {}).get("labels"))
+            labels = {**{key: str(value) for key, value in own}, **extra}
+        return read_pod(template, self.namespace, self.world.priorities, labels)
+
+
+def identity(manifest: Manifest) -> tuple[str, str]:
+    """Return (namespace, name)."""
+    return namespace_of(manifest), name_of(manifest)

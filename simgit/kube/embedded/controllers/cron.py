@@ -1,0 +1,210 @@
+"""Schedules of CronJobs: five fields, names, steps, macros; the next time after a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from simgit.errors import InvalidInput
+
+_MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MONTHS = {
+    name: i + 1
+    for i, name in enumerate(
+        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+    )
+}
+_DAYS = {name: i for i, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
+_FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
+    (0, 59, {}),
+    (0, 23, {}),
+    (1, 31, {}),
+    (1, 12, _MONTHS),
+    (0, 6, _DAYS),
+)
+_EVERY = "@every "
+_UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:h|ms|m|s|us|µs|ns)"
+_WINDOWS = (90, 5400, 2 * 86400, 62 * 86400, 10 * 366 * 86400)
+"""Seconds to look back, a little more each time, so that frequent schedules are found soon."""
+_YEARS = 5
+"""A schedule that does not come round in this many years never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronSchedule:
+    """A parsed schedule. Day of month and of week are joined by 'or' if both are restricted."""
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    any_day: bool
+    zone: tzinfo
+
+    def following(self, second: int, last: int) -> int | None:
+        """Return the first time after the given one, wherever the last run was."""
+        return self.next_after(second)
+
+    def next_after(self, second: int) -> int | None:
+        """Return the first time, in Unix seconds, after the given one; None if there is none."""
+        try:
+            return self._search(second)
+        except (ValueError, OverflowError, OSError):
+            return None  # beyond the years that a calendar has
+
+    def last_until(self, second: int, after: int) -> int | None:
+        """Return the last time up to the given one, but later than ``after``; None if none is."""
+        for window in _WINDOWS:
+            begin = max(after, second - window)
+            found = self._last_between(begin, second)
+            if found is not None or begin == after:
+                return found
+        return None
+
+    def _last_between(self, begin: int, end: int) -> int | None:
+        found, following = None, self.next_after(begin)
+        while following is not None and following <= end:
+            found, following = following, self.next_after(following)
+        return found
+
+    def _search(self, second: int) -> int | None:
+        day = datetime.fromtimestamp(second, self.zone)
+        for _ in range(366 * _YEARS):
+            if self._is_day(day):
+                found = self._first_in(day, second)
+                if found is not None:
+                    return found
+            day = (day + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        return None
+
+    def _is_day(self, day: datetime) -> bool:
+        if day.month not in self.months:
+            return False
+        of_month = day.day in self.days
+        of_week = day.isoweekday() % 7 in self.weekdays
+        return of_month and of_week if self.any_day else of_month or of_week
+
+    def _first_in(self, day: datetime, after: int) -> int | None:
+        found = (second for second in self._times_of(day) if second > after)
+        return min(found, default=None) if _is_uneven(day) else next(found, None)
+
+    def _times_of(self, day: datetime) -> Iterator[int]:
+        """Yield the times of a day; one that the clock shows twice comes twice."""
+        for hour in sorted(self.hours):
+            for minute in sorted(self.minutes):
+                found = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
+                for fold in (0, 1) if _is_uneven(day) else (0,):
+                    second = int(found.replace(fold=fold).timestamp())
+                    if _is_real(found, second):
+                        yield second
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """A schedule that knows no calendar: so many seconds after the last run, or the start."""
+
+    seconds: int
+
+    def following(self, second: int, last: int) -> int:
+        """Return the first time after the given one, counted from the last run."""
+        return last + ((second - last) // self.seconds + 1) * self.seconds
+
+    def last_until(self, second: int, after: int) -> int | None:
+        """Return the last time up to the given one, counted from ``after``; None if none is."""
+        found = self.following(second, after) - self.seconds
+        return found if found > after else None
+
+
+def _is_uneven(day: datetime) -> bool:
+    """Tell whether the clock is put forward or back on this day."""
+    midnight = day.replace(hour=0, minute=0, fold=0)
+    return midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
+
+
+def _is_real(local: datetime, second: int) -> bool:
+    """Tell whether the clock shows this time: when it goes forward an hour is left out."""
+    return datetime.fromtimestamp(second, local.tzinfo).hour == local.hour
+
+
+def parse_schedule(text: str, zone: str = "") -> CronSchedule | Every:
+    """Parse a CronJob's schedule in a time zone (UTC if none); raises InvalidInput."""
+    if text.startswith(_EVERY):
+        return Every(_duration(text))
+    fields = _MACROS.get(text.strip().lower(), text).split()
+    if len(fields) != 5 or len(text) > 500:
+        raise _bad(text, "expected five fields")
+    sets = [_parse_field(f, *rule, text) for f, rule in zip(fields, _FIELDS, strict=True)]
+    minutes, hours, days, months, weekdays = sets
+    stars = any(_has_star(field) for field in (fields[2], fields[4]))
+    return CronSchedule(minutes, hours, days, months, weekdays, stars, _zone(zone))
+
+
+def _has_star(field: str) -> bool:
+    """Tell whether a field restricts nothing; with a step of two or more it does."""
+    return any(re.fullmatch(r"[*?](/0*1)?", part) for part in field.split(","))
+
+
+def _duration(text: str) -> int:
+    """Read '@every 1h30m' as whole seconds, one at least."""
+    parts = re.fullmatch(rf"\+?((?:{_PART})+)", text[len(_EVERY) :])
+    if parts is None or len(text) > 60:
+        raise _bad(text, "expected a duration like 1h30m")
+    found = re.findall(r"([0-9.]+)([a-zµ]+)", parts[1])
+    return max(1, int(sum(float(number) * _UNITS[unit] for number, unit in found)))
+
+
+def _zone(name: str) -> tzinfo:
+    if not name:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:
+        raise InvalidInput(f"unknown time zone '{name[:40]}'") from error
+
+
+def _parse_field(
+    field: str, low: int, high: int, names: dict[str, int], text: str
+) -> frozenset[int]:
+    values: set[int] = set()
+    for part in field.split(","):
+        values.update(_parse_part(part, low, high, names, text))
+    return frozenset(value % 7 if names is _DAYS else value for value in values)
+
+
+def _parse_part(part: str, low: int, high: int, names: dict[str, int], text: str) -> range:
+    span, slash, step_text = part.partition("/")
+    step = _number(step_text, {}, text) if slash else 1
+    if span in ("*", "?"):
+        first, last = low, high
+    else:
+        head, dash, tail = span.partition("-")
+        first = _number(head, names, text)
+        last = _number(tail, names, text) if dash else (high if slash else first)
+    if not low <= first <= last <= high or step < 1:
+        raise _bad(text, f"'{part[:20]}' is out of range")
+    return range(first, last + 1, step)
+
+
+def _number(text: str, names: dict[str, int], whole: str) -> int:
+    if text.lower() in names:
+        return names[text.lower()]
+    if not (text.isascii() and text.isdigit() and len(text) < 5):
+        raise _bad(whole, f"'{text[:20]}' is no number")
+    return int(text)
+
+
+def _bad(text: str, why: str) -> InvalidInput:
+    return InvalidInput(f"bad schedule '{text[:60]}': {why}", value=text)

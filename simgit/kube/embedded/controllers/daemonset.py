@@ -1,0 +1,171 @@
+"""DaemonSets: one pod on every node that will have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from simgit.kube.embedded.controllers.controller import PodOwner
+from simgit.kube.embedded.controllers.template import same_template
+from simgit.kube.embedded.fields import pod_template, share, text, whole
+from simgit.kube.embedded.labels import HARD_EFFECTS, NodeTerm, Toleration
+from simgit.kube.embedded.nodes import Node, Pod
+from simgit.kube.embedded.podspec import PodFacts
+from simgit.kube.embedded.scheduler.spread import selects_node
+from simgit.kube.embedded.world import World
+from simgit.kube.manifest import Manifest
+
+_ROLLING = ("spec", "updateStrategy", "rollingUpdate")
+_TOLERATED = tuple(
+    Toleration(f"node.kubernetes.io/{name}", "Exists", "", effect)
+    for name, effect in (
+        ("not-ready", "NoExecute"),
+        ("unreachable", "NoExecute"),
+        ("disk-pressure", "NoSchedule"),
+        ("memory-pressure", "NoSchedule"),
+        ("pid-pressure", "NoSchedule"),
+        ("unschedulable", "NoSchedule"),
+    )
+)
+_NETWORK = (Toleration("node.kubernetes.io/network-unavailable", "Exists", "", "NoSchedule"),)
+
+
+class DaemonSet(PodOwner):
+    """A DaemonSet. Each pod's required affinity names the node that it is for."""
+
+    kind = "DaemonSet"
+
+    def __init__(self, world: World, namespace: str, name: str) -> None:
+        """Start without a template."""
+        super().__init__(world, namespace, name)
+        self.template: Mapping[str, Any] = {}
+        self.facts: PodFacts | None = None
+        self.revision = 0
+        self.rolls = True
+        self._manifest: Manifest = {}
+        self._by_node: dict[str, PodFacts] = {}
+        self._made = 0
+
+    def update(self, manifest: Manifest) -> None:
+        """Take a manifest; a new template starts a new revision."""
+        template = pod_template(manifest, "spec", "template")
+        min_ready = 1000 * whole(manifest, "spec", "minReadySeconds")
+        self._limits(manifest, 1)
+        if self.facts is None or not same_template(template, self.template):
+            facts = self.read_template(template)
+            more = (*_TOLERATED, *_NETWORK) if facts.spec.get("hostNetwork") else _TOLERATED
+            self.facts = replace(facts, tolerations=facts.tolerations + more)
+            self.template = template
+            self.revision += 1
+            self._by_node = {}
+        self.rolls = text(manifest, "spec", "updateStrategy", "type") != "OnDelete"
+        self.min_ready, self._manifest = min_ready, manifest
+        self.mark()
+
+    def sync(self) -> None:
+        """Give each node its pod, take away what does not belong, then update."""
+        by_node = self._pods_by_node()
+        wanted = [node for node in self.world.nodes if self._runs_on(node)]
+        for node in self.world.nodes:
+            pods = by_node.get(node.name, [])
+            if not self._stays_on(node):
+                self._drop_all(pods)
+            elif not pods and node in wanted:
+                self._create(node)
+        if self.rolls:
+            self._update(wanted, by_node)
+
+    def _pods_by_node(self) -> dict[str, list[Pod]]:
+        by_node: dict[str, list[Pod]] = {}
+        for pod in self.pods.values():
+            by_node.setdefault(pod.target, []).append(pod)
+        return by_node
+
+    def _runs_on(self, node: Node) -> bool:
+        return self._suits(node) and self._tolerates(node, HARD_EFFECTS)
+
+    def _stays_on(self, node: Node) -> bool:
+        return self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))
+
+    def _suits(self, node: Node) -> bool:
+        assert self.facts is not None
+        named = self.facts.node_name
+        return selects_node(self.facts, node) and named in ("", node.name)
+
+    def _tolerates(self, node: Node, effects: frozenset[str]) -> bool:
+        assert self.facts is not None
+        return all(
+            taint.effect not in effects or any(t.tolerates(taint) for t in self.facts.tolerations)
+            for taint in node.taints
+        )
+
+    def _create(self, node: Node) -> None:
+        name, facts = f"{self.name}-{self._made}", self._facts_for(node)
+        if self.create_pod(name, facts, revision=self.revision, target=node.name) is not None:
+            self._made += 1
+
+    def _facts_for(self, node: Node) -> PodFacts:
+        """Return the facts of the pod for one node: its affinity names nothing but the node."""
+        assert self.facts is not None
+        if node.name not in self._by_node:
+            term = NodeTerm((), (("metadata.name", "In", (node.name,)),))
+            self._by_node[node.name] = replace(self.facts, node_terms=(term,))
+        return self._by_node[node.name]
+
+    def _limits(self, manifest: Manifest, nodes: int) -> tuple[int, int]:
+        """Return (surge, unavailable); one of them is above zero."""
+        surge = share(manifest, (*_ROLLING, "maxSurge"), nodes, up=True, default=0)
+        limit = (*_ROLLING, "maxUnavailable")
+        unavailable = share(manifest, limit, nodes, up=True, default=0 if surge else 1)
+        return surge, unavailable if surge or unavailable else 1
+
+    def _update(self, wanted: list[Node], by_node: dict[str, list[Pod]]) -> None:
+        surge, unavailable = self._limits(self._manifest, len(wanted))
+        if surge:
+            self._update_with_surge(wanted, by_node, surge)
+        else:
+            self._update_in_place(wanted, by_node, unavailable)
+
+    def _update_in_place(
+        self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int
+    ) -> None:
+        """Delete old pods that are not available at once, others while few enough are missing."""
+        missing, candidates = 0, []
+        for node in wanted:
+            pods = by_node.get(node.name, [])
+            new = [pod for pod in pods if pod.revision == self.revision]
+            old = [pod for pod in pods if pod.revision != self.revision]
+            if len(new) == len(old) or (new and new[0].uid not in self.available):
+                missing += 1
+            elif old and old[0].uid not in self.available:
+                self._drop_all(old)
+                missing += 1
+            elif old:
+                candidates.append(old[0])
+        self._drop_all(candidates[: max(0, most - missing)])
+
+    def _update_with_surge(
+        self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int
+    ) -> None:
+        """Make a new pod beside the old one, and delete the old one once the new is available."""
+        surging = 0
+        for node in wanted:
+            pods = by_node.get(node.name, [])
+            new = [pod for pod in pods if pod.revision == self.revision]
+            old = [pod for pod in pods if pod.revision != self.revision]
+            if new and old and new[0].uid in self.available:
+                self._drop_all(old)
+            elif new and old:
+                surging += 1
+            elif old and (old[0].uid not in self.available or surging < most):
+                surging += old[0].uid in self.available
+                self._create(node)
+
+    def _drop_all(self, pods: list[Pod]) -> None:
+        for pod in pods:
+            self.world.delete_pod(pod, "SuccessfulDelete", f"deleted by DaemonSet {self.name}")
+
+    def pod_finished(self, pod: Pod) -> None:
+        """Delete a pod that ended, so that the node gets another."""
+        self._drop_all([pod])

@@ -1,0 +1,103 @@
+"""Preemption: which less important pods would have to go so that a pod fits, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from simgit.kube.embedded.nodes import Node, Pod
+from simgit.kube.embedded.scheduler.filters import Cycle, Refusal, refusal_with_nominated
+from simgit.kube.embedded.scheduler.messages import NO_VICTIMS, NOT_HELPFUL
+
+_PRIORITY_BASE = 2**31
+
+
+class PreemptionCandidate(NamedTuple):
+    """A node that fits once its victims, the most important first, are gone."""
+
+    node: Node
+    victims: tuple[Pod, ...]
+
+
+class Preemption(NamedTuple):
+    """The best candidate, or else the reasons, counted, why no node would do."""
+
+    candidate: PreemptionCandidate | None
+    histogram: dict[str, int]
+
+
+def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption:
+    """Try every node where it could help; ``refused`` holds the filters' answer by node index."""
+    candidates: list[PreemptionCandidate] = []
+    histogram: dict[str, int] = {}
+    for node in cycle.nodes:
+        answer = refused.get(node.index)
+        if answer is None or answer.hopeless:
+            continue
+        found = _dry_run(cycle, node)
+        if isinstance(found, PreemptionCandidate):
+            candidates.append(found)
+        else:
+            for reason in found:
+                histogram[reason] = histogram.get(reason, 0) + 1
+    hopeless = count - sum(not r.hopeless for r in refused.values())
+    if hopeless:
+        histogram[NOT_HELPFUL] = hopeless
+    return Preemption(_best(candidates) if candidates else None, histogram)
+
+
+def _dry_run(cycle: Cycle, node: Node) -> PreemptionCandidate | tuple[str, ...]:
+    """Take out all less important pods, then put back, most important first, all that fit."""
+    priority = cycle.pod.facts.priority
+    lesser = [pod for pod in node.pods.values() if pod.facts.priority < priority]
+    if not lesser:
+        return (NO_VICTIMS,)
+    for pod in lesser:
+        node.remove(pod)
+    cycle.refresh()
+    refused = refusal_with_nominated(cycle, node)
+    if refused is not None:
+        _put_back(cycle, node, lesser)
+        return refused.reasons
+    victims = [pod for pod in sorted(lesser, key=_importance) if not _reprieve(cycle, node, pod)]
+    _put_back(cycle, node, victims)
+    return PreemptionCandidate(node, tuple(victims)) if victims else ()
+
+
+def _importance(pod: Pod) -> tuple[int, int, int]:
+    """Sort the most important first: by priority, then by how long it has run."""
+    started = pod.ready_at if pod.ready else pod.bound_at
+    return -pod.facts.priority, started, pod.uid
+
+
+def _reprieve(cycle: Cycle, node: Node, pod: Pod) -> bool:
+    node.add(pod)
+    cycle.refresh()
+    if refusal_with_nominated(cycle, node) is None:
+        return True
+    node.remove(pod)
+    cycle.refresh()
+    return False
+
+
+def _put_back(cycle: Cycle, node: Node, pods: Sequence[Pod]) -> None:
+    for pod in pods:
+        node.add(pod)
+    cycle.refresh()
+
+
+def _best(candidates: Sequence[PreemptionCandidate]) -> PreemptionCandidate:
+    """Choose the least harm: lowest highest priority, lowest sum, fewest, youngest, first."""
+    return min(candidates, key=_harm)
+
+
+def _harm(candidate: PreemptionCandidate) -> tuple[int, int, int, int]:
+    priorities = [pod.facts.priority for pod in candidate.victims]
+    first = max(priorities)
+    earliest = min(
+        pod.ready_at if pod.ready else pod.bound_at
+        for pod in candidate.victims
+        if pod.facts.priority == first
+    )
+    total = sum(priority + _PRIORITY_BASE for priority in priorities)
+    return first, total, len(candidate.victims), -earliest

@@ -1,0 +1,94 @@
+"""The scheduler's scores: which of the nodes that would do is best.
+
+Whole numbers of 0..100 from each scorer, weighted as in the scheduler's default profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simgit.kube.embedded.nodes import Node, Pod
+from simgit.kube.embedded.podspec import PodFacts
+from simgit.kube.embedded.scheduler.affinity import preference_scores
+from simgit.kube.embedded.scheduler.spread import spread_scores
+
+_TAINTS, _NODE_AFFINITY, _SPREAD, _POD_AFFINITY = 3, 2, 2, 2
+
+
+def score(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int]:
+    """Return the weighted sum for each feasible node, in their order."""
+    facts = pod.facts
+    totals = [_least_allocated(facts, node) + _balance(facts, node) for node in feasible]
+    spread = spread_scores(pod, nodes, feasible)
+    if spread is not None:
+        _add(totals, spread, _SPREAD)
+    if any(node.taints for node in feasible):
+        _add(totals, _taint_scores(facts, feasible), _TAINTS)
+    if facts.node_preferences:
+        _add(totals, _scaled([_preferred(facts, node) for node in feasible]), _NODE_AFFINITY)
+    if facts.pod_preferences or any(node.terms for node in nodes):
+        _add(totals, _stretched(preference_scores(pod, nodes, feasible)), _POD_AFFINITY)
+    return totals
+
+
+def _add(totals: list[int], scores: list[int], weight: int) -> None:
+    for i, value in enumerate(scores):
+        totals[i] += weight * value
+
+
+def _least_allocated(facts: PodFacts, node: Node) -> int:
+    """Average over CPU and memory of the share that stays free."""
+    spec = node.spec
+    total = count = 0
+    for capacity, used in (
+        (spec.cpu, node.score_cpu + facts.coming_cpu),
+        (spec.memory, node.score_memory + facts.coming_memory),
+    ):
+        if capacity:
+            count += 1
+            total += (capacity - used) * 100 // capacity if used <= capacity else 0
+    return total // count if count else 0
+
+
+def _balance(facts: PodFacts, node: Node) -> int:
+    """Prefer nodes on which CPU and memory are used to like shares, if the pod asks for any."""
+    spec = node.spec
+    if not (facts.cpu or facts.memory):
+        return 0
+    if not spec.cpu or not spec.memory:
+        return 100
+    cpu = min(1.0, (node.cpu + facts.cpu) / spec.cpu)
+    memory = min(1.0, (node.memory + facts.memory) / spec.memory)
+    return int((1 - abs(cpu - memory) / 2) * 100)
+
+
+def _taint_scores(facts: PodFacts, feasible: Sequence[Node]) -> list[int]:
+    counts = [
+        sum(
+            taint.effect == "PreferNoSchedule"
+            and not any(t.tolerates(taint) for t in facts.tolerations)
+            for taint in node.taints
+        )
+        for node in feasible
+    ]
+    return [100 - value for value in _scaled(counts)] if any(counts) else [100] * len(counts)
+
+
+def _preferred(facts: PodFacts, node: Node) -> int:
+    return sum(
+        weight for weight, term in facts.node_preferences if term.matches(node.name, node.labels)
+    )
+
+
+def _scaled(values: list[int]) -> list[int]:
+    """Scale so that the largest is 100."""
+    most = max(values)
+    return [100 * value // most for value in values] if most else values
+
+
+def _stretched(values: list[int]) -> list[int]:
+    """Stretch so that the least is 0 and the largest 100; in floats, as the scheduler does."""
+    low, high = min(values), max(values)
+    if high == low:
+        return [0] * len(values)
+    return [int(100.0 * ((value - low) / (high - low))) for value in values]

@@ -1,0 +1,101 @@
+"""Where traces come from: a scenario's name, a file, a directory, or their own content.
+
+A catalogue maps names to traces. ``content`` turns it into plain data that leads to the same
+traces when every file is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from simgit.errors import AlreadyExists, InvalidInput
+from simgit.kube.task.scenario_names import parse_scenario
+from simgit.kube.trace.files import JSON, SUFFIX, parse_trace, read_trace_file, trace_paths
+from simgit.kube.trace.json import trace_data, trace_from_data
+from simgit.kube.trace.model import Trace
+
+UNNAMED: Final = "trace"
+"""What a trace that is given by its content alone is called."""
+
+Source = str | Path | bytes | Trace | Mapping[str, Any] | Sequence[Any]
+Catalogue = dict[str, Trace]
+
+
+def catalogue(source: Source) -> Catalogue:
+    """Return the traces that a source stands for, by name, in its order.
+
+    Args:
+        source: the name of a scenario ('cpu-slight-severity4-seed7'), a file, a directory of
+            files, a Trace, its bytes, its content as ``content`` gives it, a map of names to any
+            of these, or a sequence of them.
+
+    Raises:
+        NotFound: there is no such scenario or file.
+        InvalidInput: it is no trace, or no source at all.
+        AlreadyExists: two traces have the same name.
+    """
+    found: Catalogue = {}
+    for name, trace in _traces(source):
+        if name in found:
+            raise AlreadyExists(f"two traces are called '{name}'")
+        found[name] = trace
+    if not found:
+        raise InvalidInput("no trace is given")
+    return found
+
+
+def content(traces: Catalogue) -> dict[str, Any]:
+    """Return the traces as plain data that JSON can hold and ``catalogue`` reads back."""
+    return {name: _lists(trace_data(trace)) for name, trace in traces.items()}
+
+
+def _traces(source: Any) -> Iterator[tuple[str, Trace]]:
+    if isinstance(source, Trace):
+        yield UNNAMED, source
+    elif isinstance(source, bytes):
+        yield UNNAMED, parse_trace(source, "bytes")
+    elif isinstance(source, (str, Path)):
+        yield from _named(os.fspath(source))
+    elif isinstance(source, Mapping):
+        yield from _mapped(source)
+    elif isinstance(source, (list, tuple)):
+        for item in source:
+            yield from _traces(item)
+    else:
+        raise InvalidInput(f"a {type(source).__name__} is no trace")
+
+
+def _named(text: str) -> Iterator[tuple[str, Trace]]:
+    path = Path(text)
+    if path.is_dir():
+        yield from ((found.stem, read_trace_file(found)) for found in trace_paths(path))
+    elif _is_file(path):
+        yield path.stem, read_trace_file(path)
+    else:
+        yield text, parse_scenario(text).trace
+
+
+def _is_file(path: Path) -> bool:
+    """Tell files from scenarios: by what is there, else by how the name looks."""
+    return path.is_file() or path.suffix in (SUFFIX, JSON) or len(path.parts) > 1
+
+
+def _mapped(source: Mapping[str, Any]) -> Iterator[tuple[str, Trace]]:
+    if "events" in source or "version" in source:
+        yield UNNAMED, trace_from_data(source)
+        return
+    for name, item in source.items():
+        for _, trace in _traces(item):
+            yield str(name), trace
+
+
+def _lists(value: Any) -> Any:
+    """Copy with lists for tuples, so that JSON gives back an equal value."""
+    if isinstance(value, Mapping):
+        return {key: _lists(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_lists(item) for item in value]
+    return value

@@ -1,0 +1,86 @@
+"""What a workload asks for: requests of its first container, and its replicas, as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simgit.errors import InvalidInput
+from simgit.kube.manifest import Manifest, containers_of, full_name, lookup
+from simgit.kube.quantity import Quantity, from_bytes, from_millicores, parse_quantity
+from simgit.kube.trace.edit import Match, container_index, no_workload, with_replicas, with_request
+from simgit.kube.trace.model import Trace
+
+MIB = 2**20
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """CPU in millicores, memory in bytes, number of replicas; what is not written is 0 (1)."""
+
+    cpu_m: int = 0
+    memory: int = 0
+    replicas: int = 1
+
+    def plain(self) -> dict[str, str | int]:
+        """Return canonical quantities, as a record of a step holds them."""
+        return {
+            "cpu": from_millicores(self.cpu_m),
+            "memory": from_bytes(self.memory),
+            "replicas": self.replicas,
+        }
+
+
+def read_resources(manifest: Manifest) -> Resources:
+    """Read a workload; NotFound if it has no container, InvalidInput for a bad quantity."""
+    container = containers_of(manifest)[container_index(manifest)]
+    requests = requests_of(container)
+    return Resources(
+        parse_quantity(requests.get("cpu", 0)).milli,
+        parse_quantity(requests.get("memory", 0)).units,
+        _replicas(manifest),
+    )
+
+
+def final_resources(trace: Trace, match: Match) -> Resources:
+    """Read the matching workload as it is last applied; NotFound if the trace has none."""
+    found = None
+    for manifest in trace.applied():
+        if match(manifest):
+            found = manifest
+    if found is None:
+        raise no_workload(trace, match)
+    return read_resources(found)
+
+
+def requests_of(container: Manifest) -> Mapping[str, Any]:
+    """Return a container's requests, none if it has none; InvalidInput if they are not a map."""
+    found = lookup(container, ("resources", "requests"))
+    if found is not None and not isinstance(found, Mapping):
+        raise InvalidInput(f"expected a map of requests, found '{str(found)[:40]}'", value=found)
+    return found or {}
+
+
+def add_request(manifest: Manifest, resource: str, amount: str) -> Manifest:
+    """Return the workload with an amount (negative: '-500m') added to its first container."""
+    index = container_index(manifest)
+    container = containers_of(manifest)[index]
+    present = lookup(container, ("resources", "requests", resource))
+    before = Quantity(0) if present is None else parse_quantity(present)
+    return with_request(manifest, index, resource, str(before + parse_quantity(amount)))
+
+
+def add_replicas(manifest: Manifest, count: int) -> Manifest:
+    """Return the workload with more (or fewer) replicas; what results is not checked here."""
+    return with_replicas(manifest, _replicas(manifest) + count)
+
+
+def _replicas(manifest: Manifest) -> int:
+    value = lookup(manifest, ("spec", "replicas"))
+    if value is None:
+        return 1
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(f"bad number of replicas in '{full_name(manifest)}'", value=value)
+    return value

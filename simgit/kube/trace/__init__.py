@@ -1,0 +1,1 @@
+"""Traces of SimKube: read, written, edited, compared, validated; see docs/simkube.md."""

@@ -1,0 +1,173 @@
+"""Trace files: bytes to a Trace and back, safely for bytes that somebody else made.
+
+A file is first skipped through without building anything: a length that the bytes do not back
+is found there, so that nothing is allocated for it. Then its maps are counted while they are
+built, and the result is checked place by place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.kube.trace.check import check_trace
+from simgit.kube.trace.model import VERSION, Event, Lifecycle, Trace
+
+MAX_BYTES = 16 * 2**20
+MAX_MAPS = 2_000_000
+
+_V1 = "version 1 is readable only by SimKube 1.1.1 and before: record the trace again"
+_KEYS = ("version", "config", "events", "index", "pod_lifecycles")
+
+
+def load_trace(data: bytes, *, max_bytes: int = MAX_BYTES, max_maps: int = MAX_MAPS) -> Trace:
+    """Read a version 2 trace file and keep its bytes for an export that is verbatim.
+
+    Raises InvalidInput for anything else; ``path`` on the error names the place.
+    """
+    if len(data) > max_bytes:
+        raise _bad(f"{len(data)} bytes are more than the limit of {max_bytes}")
+    _check_complete(data)
+    return trace_from_plain(_unpack(data, max_maps), source=bytes(data))
+
+
+def read_trace(path: Path, *, max_bytes: int = MAX_BYTES) -> Trace:
+    """Read a trace file; the size is looked at before the content.
+
+    Raises NotFound if there is no such file, InvalidInput if it is no trace.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > max_bytes:
+            what = f"{size} bytes are more than the limit of {max_bytes}"
+            raise _bad(what if path.is_file() else f"'{path}' is not a file")
+        return load_trace(path.read_bytes(), max_bytes=max_bytes)
+    except FileNotFoundError as error:
+        raise NotFound(f"no such file '{path}'") from error
+    except OSError as error:
+        raise InvalidInput(f"cannot read '{path}': {error.strerror}") from error
+
+
+def trace_from_plain(plain: Any, *, source: bytes | None = None) -> Trace:
+    """Build a Trace from decoded data in the layout of the file; raises InvalidInput."""
+    _check_version(plain)
+    missing = [key for key in _KEYS if key not in plain]
+    if missing:
+        raise _bad(f"missing key '{missing[0]}'", missing[0])
+    return check_trace(plain, source)
+
+
+def dump_trace(trace: Trace) -> bytes:
+    """Return the file: the very bytes it was read from, or the canonical form of an edit."""
+    return canonical_bytes(trace) if trace.source is None else trace.source
+
+
+def canonical_bytes(trace: Trace) -> bytes:
+    """Return the one encoding of the content: map keys sorted, everything known and no more.
+
+    It is itself a valid trace file.
+    """
+    packed: bytes = msgpack.packb(plain_trace(trace), use_bin_type=True)
+    return packed
+
+
+def trace_id(trace: Trace) -> str:
+    """Return the identity of the content, whatever its encoding: 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_bytes(trace)).hexdigest()
+
+
+def plain_trace(trace: Trace) -> dict[str, Any]:
+    """Return the content in the layout of the file, with sorted maps."""
+    return {
+        "version": VERSION,
+        "config": sort_keys(trace.config),
+        "events": [_plain_event(event) for event in trace.events],
+        "index": sort_keys(trace.index),
+        "pod_lifecycles": {
+            key: {spec: _plain_lives(by_spec[spec]) for spec in sorted(by_spec)}
+            for key, by_spec in sorted(trace.lifecycles.items())
+        },
+    }
+
+
+def plain_lifecycle(life: Lifecycle) -> Any:
+    """Return one lifecycle in the layout of the file."""
+    if life.start is None:
+        return "Empty"
+    return {"Running": life.start} if life.end is None else {"Finished": (life.start, life.end)}
+
+
+def sort_keys(value: Any) -> Any:
+    """Copy JSON-like data with the keys of every map in order."""
+    if isinstance(value, Mapping):
+        return {key: sort_keys(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return tuple(sort_keys(item) for item in value)
+    return value
+
+
+def _plain_event(event: Event) -> dict[str, Any]:
+    return {
+        "ts": event.ts,
+        "applied_objs": sort_keys(event.applied),
+        "deleted_objs": sort_keys(event.deleted),
+    }
+
+
+def _plain_lives(lives: tuple[Lifecycle, ...]) -> tuple[Any, ...]:
+    return tuple(plain_lifecycle(life) for life in lives)
+
+
+def _check_complete(data: bytes) -> None:
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1))
+    try:
+        unpacker.feed(data)
+        unpacker.skip()
+    except Exception as error:
+        raise _bad(f"truncated or not msgpack, after {len(data)} bytes") from error
+    if unpacker.tell() != len(data):
+        raise _bad(f"{len(data) - unpacker.tell()} bytes follow the end at {unpacker.tell()}")
+
+
+def _unpack(data: bytes, max_maps: int) -> Any:
+    count = 0
+
+    def build(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        nonlocal count
+        count += 1
+        if count > max_maps:
+            raise _bad(f"more than {max_maps} maps")
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            raise _bad("a map has the same key twice")
+        return built
+
+    try:
+        return msgpack.unpackb(data, strict_map_key=False, use_list=False, object_pairs_hook=build)
+    except InvalidInput:
+        raise
+    except UnicodeDecodeError as error:
+        raise _bad("a string is not UTF-8") from error
+    except Exception as error:
+        raise _bad(f"not a trace: {type(error).__name__}") from error
+
+
+def _check_version(plain: Any) -> None:
+    if isinstance(plain, (list, tuple)):
+        raise _bad(f"an array, which was {_V1}" if len(plain) == 4 else "not a map")
+    if not isinstance(plain, Mapping):
+        raise _bad("not a map")
+    version = plain.get("version")
+    if version == 1 and not isinstance(version, bool):
+        raise _bad(_V1, "version")
+    if version != VERSION or isinstance(version, (bool, float)):
+        raise _bad(f"unsupported version {str(version)[:40]!r}, expected {VERSION}", "version")
+
+
+def _bad(why: str, path: str = "") -> InvalidInput:
+    return InvalidInput(f"bad trace: {why}", path=path)

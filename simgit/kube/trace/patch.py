@@ -1,0 +1,101 @@
+"""What an edit changed, as places and values: small enough to be recorded with every step.
+
+A patch maps places ('events/0/applied_objs/2/spec/replicas', parts escaped as in a JSON pointer)
+to what stands there now. It needs no code of the action that made the edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace as evolve
+from typing import Any, Final
+
+from simgit.errors import InvalidInput
+from simgit.kube.manifest import Path, freeze, replace
+from simgit.kube.trace.format import canonical_bytes, load_trace
+from simgit.kube.trace.model import Trace
+
+Patch = Mapping[str, Any]
+WHOLE: Final = "whole"
+"""The place of a trace that differs in more than its applied objects: its canonical bytes."""
+
+
+def patch_of(base: Trace, trace: Trace) -> dict[str, Any]:
+    """Return what makes ``trace`` of ``base``; parts that both share are not looked into."""
+    if trace is base:
+        return {}
+    if not _alike(base, trace):
+        return {WHOLE: canonical_bytes(trace)}
+    found: dict[str, Any] = {}
+    for i, (old, new) in enumerate(zip(base.events, trace.events, strict=True)):
+        if old is not new:
+            _compare(f"events/{i}/applied_objs", old.applied, new.applied, found)
+    return found
+
+
+def _alike(base: Trace, trace: Trace) -> bool:
+    """Tell whether two traces differ in their applied objects at most."""
+    return _around(base) == _around(trace)
+
+
+def _around(trace: Trace) -> tuple[object, ...]:
+    """Return everything but the applied objects; parts that are the same compare at once."""
+    events = [(event.ts, event.deleted) for event in trace.events]
+    return trace.config, trace.index, trace.lifecycles, events
+
+
+def _compare(place: str, old: Any, new: Any, found: dict[str, Any]) -> None:
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() <= new.keys():
+        for key, value in new.items():
+            if (before := old.get(key, _ABSENT)) is not value:
+                _compare(f"{place}/{_escape(key)}", before, value, found)
+    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        for i, (left, right) in enumerate(zip(old, new, strict=True)):
+            if left is not right:
+                _compare(f"{place}/{i}", left, right, found)
+    elif type(old) is not type(new) or repr(old) != repr(new):  # 0.0 is not -0.0
+        found[place] = new
+
+
+_ABSENT: Final = object()
+
+
+def apply_patch(base: Trace, patch: Patch) -> Trace:
+    """Return the trace that ``patch_of`` compared with the base.
+
+    Raises:
+        InvalidInput: a place is not in the base, or the whole is no trace.
+    """
+    if WHOLE in patch:
+        return load_trace(patch[WHOLE])
+    events = list(base.events)
+    for place, value in patch.items():
+        number, path = _parse(place)
+        try:
+            applied = replace(events[number].applied, path, freeze(value))
+            events[number] = evolve(events[number], applied=applied)
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise InvalidInput(f"no place '{place}' in the trace", path=place) from None
+    return evolve(base, events=tuple(events), source=None) if patch else base
+
+
+def _parse(place: str) -> tuple[int, Path]:
+    parts = place.split("/")
+    if len(parts) < 4 or parts[0] != "events" or parts[2] != "applied_objs":
+        raise InvalidInput(f"bad place '{place}' of a patch", path=place)
+    try:
+        return int(parts[1]), (int(parts[3]), *map(_part, parts[4:]))
+    except ValueError:
+        raise InvalidInput(f"bad place '{place}' of a patch", path=place) from None
+
+
+def _escape(key: str) -> str:
+    """Escape a key; one that looks like a number is marked, so that it is not taken for one."""
+    text = key.replace("~", "~0").replace("/", "~1")
+    return f"~2{text}" if text.isdigit() else text
+
+
+def _part(text: str) -> str | int:
+    if text.isdigit():
+        return int(text)
+    return text.removeprefix("~2").replace("~1", "/").replace("~0", "~")

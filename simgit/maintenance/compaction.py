@@ -1,0 +1,62 @@
+"""Compaction: joins segments, array groups and index runs that were written in small pieces.
+
+No oid and no location changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.compact import headers, join_groups, join_index, join_segments, joinable
+from simgit.odb.segments.index import ARRAYS, STATES
+
+Progress = Callable[[int, int], None]
+"""Told how many lines of how many are done."""
+
+
+def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
+    """Join small segments, groups and index runs; return how many groups were joined.
+
+    One transaction a stretch, so that writers wait only shortly.
+    """
+    joined = 0
+    lines = _lines(odb)
+    for done, line in enumerate(lines):
+        joined += consolidate_line(odb, line)
+        if progress is not None:
+            progress(done + 1, len(lines))
+    for kind in (STATES, ARRAYS):
+        with odb.write() as txn:
+            join_index(odb.states.index, txn, kind)
+    return joined
+
+
+def count_segments(odb: ObjectDatabase) -> int:
+    """Return the number of segments."""
+    with odb.read() as txn:
+        return txn.count("segments")
+
+
+def _lines(odb: ObjectDatabase) -> list[int]:
+    with odb.read() as txn:
+        return [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
+
+
+def consolidate_line(odb: ObjectDatabase, line: int) -> int:
+    """Join the segments and groups of a line; return how many groups were joined."""
+    with odb.read() as txn:
+        work = joinable(list(headers(txn, line)))
+    for stretch in work:
+        with odb.write() as txn:
+            # somebody may have joined or continued them meanwhile: look again
+            current = [h for h in headers(txn, line) if stretch[0].step <= h.step < stretch[-1].end]
+            if [h.step for h in current] == [h.step for h in stretch]:
+                join_segments(odb.states, txn, current)
+    joined = 0
+    with odb.read() as txn:
+        found = [h for h in headers(txn, line) if odb.schema(txn, h.schema).arrays]
+    for header in found:
+        with odb.write() as txn:
+            joined += join_groups(odb.states, txn, header)
+    return joined

@@ -1,0 +1,9 @@
+"""Checking a store, and repairing what can be repaired."""
+
+from __future__ import annotations
+
+from simgit.maintenance.fsck.check import Fsck, Progress
+from simgit.maintenance.fsck.problems import FsckReport, Problem, Sample
+from simgit.maintenance.fsck.repair import Repaired, repair
+
+__all__ = ["Repaired", "repair", "Fsck", "FsckReport", "Problem", "Progress", "Sample"]

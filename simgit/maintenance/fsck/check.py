@@ -1,0 +1,65 @@
+"""Checking a store: every name is derived again from the bytes, every link is followed.
+
+A problem says what is damaged and what it costs: the runs in whose history it lies, and which
+steps of them.
+"""
+
+from __future__ import annotations
+
+from simgit.errors import SimgitError
+from simgit.maintenance.fsck.findings import ALL, Progress, TimeOverError
+from simgit.maintenance.fsck.problems import OBJECT, FsckReport
+from simgit.maintenance.fsck.states import StateChecks
+from simgit.maintenance.fsck.tables import TableChecks
+from simgit.objects.kinds import decode_object, links_of
+from simgit.storage.base import ReadTxn
+
+__all__ = ["ALL", "Fsck", "Progress"]
+
+
+class Fsck(StateChecks, TableChecks):
+    """One check of a store, in one consistent snapshot."""
+
+    def run(self) -> FsckReport:
+        """Check everything; return what was found.
+
+        The file's structure comes first: where that is damaged, nothing is read through it.
+        """
+        self._check_pages()
+        if not self.report.is_clean:
+            self.report.is_complete = False
+            return self.report
+        with self.odb.read() as txn:
+            try:  # what is short comes first
+                self._check_tables(txn)
+                self._check_objects(txn)
+                for key, _ in txn.scan("lines"):
+                    self._check_line(txn, int.from_bytes(key, "big"))
+            except TimeOverError:
+                self.report.is_complete = False
+        return self.report
+
+    def _check_pages(self) -> None:
+        storage = self.odb.storage
+        if self._sample.parts == 1 and not storage.read_only:  # a writer may be at work otherwise
+            for what in storage.audit():
+                self._problem(
+                    f"the file of the store is damaged: {what}; 'simgit clone' saves the rest"
+                )
+
+    def _check_objects(self, txn: ReadTxn) -> None:
+        for oid, _ in txn.scan("objects"):
+            if not self._sample.has(oid[0]):
+                continue
+            self._check_time()
+            self.report.objects += 1
+            try:
+                kind, payload = self.odb.get(txn, oid)
+                for link in links_of(decode_object(kind, payload)):
+                    if not self.odb.exists(txn, link):
+                        self._problem(
+                            f"{kind} {oid.hex()} refers to {link.hex()}, which is missing",
+                            kind=OBJECT, where=bytes(link),
+                        )  # fmt: skip
+            except SimgitError as error:
+                self._problem(str(error), kind=OBJECT, where=oid)

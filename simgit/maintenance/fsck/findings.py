@@ -1,0 +1,114 @@
+"""What a check has found so far, and what a damage costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from simgit.errors import SimgitError
+from simgit.maintenance.fsck.problems import FsckReport, Problem, Sample
+from simgit.odb import ancestry
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.lines import read_line
+from simgit.refs.names import RUNS
+from simgit.refs.records import RunRef
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn
+
+Progress = Callable[[int], None]
+"""Told how many states have been checked."""
+ALL: Final = Sample()
+END: Final = 1 << 62
+"""A step behind every other."""
+
+
+class TimeOverError(Exception):
+    """What was to be checked took too long."""
+
+
+class Findings:
+    """What every part of a check stands on."""
+
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        refs: Refs,
+        progress: Progress | None = None,
+        sample: Sample = ALL,
+        seconds: float | None = None,
+    ) -> None:
+        """Check nothing yet.
+
+        Args:
+            odb: what is checked.
+            refs: its refs.
+            progress: told how many states have been checked.
+            sample: which part of the segments and loose objects.
+            seconds: stop after so many.
+        """
+        self.odb = odb
+        self._sample = sample
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self.refs = refs
+        self.report = FsckReport()
+        self._progress = progress or (lambda _: None)
+        self._checked_arrays: set[bytes] = set()
+        self._ends: dict[int, int] | None = None
+
+    def _check_time(self) -> None:
+        if self._until is not None and time.monotonic() > self._until:
+            raise TimeOverError
+
+    def _problem(
+        self,
+        what: str,
+        runs: dict[str, tuple[int, int]] | None = None,
+        kind: str = "",
+        where: tuple[int, int] | bytes | None = None,
+    ) -> None:
+        self.report.problems.append(Problem(what, runs or {}, kind, where))
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Make an error of the block a problem."""
+        try:
+            yield
+        except SimgitError as error:
+            self._problem(str(error))
+
+    def _runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
+        """Yield the runs whose refs can be read."""
+        for key, _ in txn.scan("refs", RUNS.encode(), RUNS.encode() + b"\xff"):
+            with suppress(SimgitError):
+                name = key.decode(errors="replace")[len(RUNS) :]
+                yield name, self.refs.run(txn, name)
+
+    def _needed(self, txn: ReadTxn) -> dict[int, int]:
+        """Return for each line that a run leads through the step up to which it is needed."""
+        if self._ends is None:
+            self._ends = {}
+            for _, ref in self._runs(txn):
+                with suppress(SimgitError):
+                    for part in ancestry.stretches(txn, ref.place) if ref.oid else ():
+                        if self._ends.get(part.line, 0) >= part.stop:
+                            break  # so are the lines below
+                        self._ends[part.line] = part.stop
+        return self._ends
+
+    def _cost(self, txn: ReadTxn, line: int, start: int, stop: int) -> dict[str, tuple[int, int]]:
+        """Return the runs whose history leads through steps of a line, and which steps."""
+        cost = {}
+        for name, ref in self._runs(txn):
+            at = ref.line if ref.oid else -1
+            try:
+                for part in ancestry.stretches(txn, ref.place) if ref.oid else ():
+                    at = read_line(txn, part.line).parent_line
+                    first, last = max(part.start, start), min(part.stop - 1, stop)
+                    if part.line == line and first <= last:
+                        cost[name] = (first, ref.step)
+            except SimgitError:
+                if at == line:  # the line itself cannot be read: where it begins is not known
+                    cost[name] = (0, ref.step)
+        return cost

@@ -1,0 +1,318 @@
+"""Repairing a store: from what else it has, from another repository, or by going back.
+
+Nothing is deleted: what is replaced goes to a quarantine file. What can be derived (the index,
+counters, names, records of lines) is derived again. Refs that cannot be read are taken back from
+the logs. States and objects that are damaged are fetched from another repository, if one is given.
+Runs whose states cannot be had back go on from the last good one; what they pointed at stays in
+their reflog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from simgit.errors import NotFound, SimgitError
+from simgit.maintenance.fsck.check import Fsck
+from simgit.maintenance.fsck.copies import Copies
+from simgit.maintenance.fsck.lines import repair_line
+from simgit.maintenance.fsck.problems import (
+    ARRAYS,
+    CHILDREN,
+    COUNTERS,
+    INDEX,
+    LINES,
+    LOGS,
+    NAMES,
+    OBJECT,
+    REFS,
+    STATES,
+    FsckReport,
+    Problem,
+)
+from simgit.maintenance.fsck.quarantine import Quarantine
+from simgit.maintenance.fsck.recover import recover_ref
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.array_codec import group_header
+from simgit.odb.segments.array_groups import index_groups, read_group
+from simgit.odb.segments.block import CHECKPOINT_ROWS
+from simgit.odb.segments.compact import headers
+from simgit.odb.segments.lines import read_line
+from simgit.odb.segments.truncate import line_groups
+from simgit.refs.names import RUNS, fold
+from simgit.refs.records import RunRef, moved
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.failpoints import fail_point
+
+_ROUNDS: Final = 4
+
+
+@dataclass
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        actions: what was done, in words.
+        report: what a check says afterwards.
+        quarantine: the file with what was replaced, None if there was nothing.
+    """
+
+    actions: list[str] = field(default_factory=list)
+    report: FsckReport = field(default_factory=FsckReport)
+    quarantine: Path | None = None
+
+
+def repair(
+    odb: ObjectDatabase, refs: Refs, directory: Path | None, source: ObjectDatabase | None = None
+) -> Repaired:
+    """Repair what can be repaired; see the module.
+
+    Args:
+        odb: the store.
+        refs: its refs.
+        directory: where the quarantine file goes, None for a store in memory.
+        source: a store with good copies.
+    """
+    repairer = _Repairer(odb, refs, Quarantine(directory), source)
+    done = Repaired()
+    for _ in range(_ROUNDS):  # what is repaired lets a check see further
+        done.report = Fsck(odb, refs).run()
+        actions = repairer.round(done.report.problems)
+        done.actions += actions
+        if not actions:
+            break
+    done.quarantine = repairer.kept.path
+    return done
+
+
+class _Repairer:
+    def __init__(
+        self, odb: ObjectDatabase, refs: Refs, kept: Quarantine, source: ObjectDatabase | None
+    ) -> None:
+        self.odb = odb
+        self.refs = refs
+        self.kept = kept
+        self.source = source
+        self._tried: set[object] = set()
+
+    def round(self, problems: list[Problem]) -> list[str]:
+        """Repair what problems say, all in one transaction; return what was done."""
+        kinds = {problem.kind for problem in problems}
+        simple: dict[str, Callable[[WriteTxn], str]] = {
+            COUNTERS: self._counters, CHILDREN: self._children, INDEX: self._index,
+            NAMES: self._names, LOGS: self._logs,
+        }  # fmt: skip
+        actions = self._copy(problems) if self.source is not None else []
+        with self.odb.write() as txn:
+            actions += self._lines(txn, problems) + self._refs(txn, problems)
+            if kinds & {INDEX, CHILDREN} and not kinds & {COUNTERS}:
+                simple[COUNTERS](txn)  # numbers are given out below
+            actions += [call(txn) for kind, call in simple.items() if kind in kinds]
+            if not actions:
+                actions += self._drop(txn, problems)
+            self.kept.save()
+            fail_point("repair.saved")
+        return actions
+
+    # --- what is derived ---
+
+    def _lines(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
+        """Derive the records of lines again, those that others lead from first."""
+        done = []
+        for number in sorted({p.where[0] for p in problems if p.kind == LINES and p.where}):
+            with suppress(SimgitError):
+                repair_line(self.odb, txn, self.kept, int(number))
+                done.append(f"derived the record of line {number} again")
+        return done
+
+    def _refs(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
+        """Take back refs that cannot be read; HEAD last, for it may name one of them."""
+        names = [p.where for p in problems if p.kind == REFS and isinstance(p.where, bytes)]
+        texts = sorted({name.decode(errors="replace") for name in names}, reverse=True)
+        return [recover_ref(self.odb, self.refs, txn, self.kept, name) for name in texts]
+
+    def _counters(self, txn: WriteTxn) -> str:
+        runs = txn.floor("index", b"\0" + b"\xff" * 8)
+        for name, last in ((b"next-line", txn.last("lines")), (b"next-index", runs)):
+            value = int.from_bytes((txn.get("meta", name) or b"")[:8], "big")
+            newest = int.from_bytes(last[0][-8:], "big") + 1 if last else 0
+            self.kept.take(txn, "meta", name)
+            # a counter that was damaged upwards would do no harm, but might run over
+            sound = newest <= value < newest + (1 << 32)
+            txn.put("meta", name, (value if sound else newest).to_bytes(8, "big"))
+        return "set the counters"
+
+    def _children(self, txn: WriteTxn) -> str:
+        for key, _ in list(txn.scan("lines")):
+            with suppress(SimgitError):
+                line = read_line(txn, int.from_bytes(key, "big"))
+                for place in ancestry.parents_of(self.odb, txn, line):
+                    child = b"".join(number.to_bytes(8, "big") for number in (*place, line.id))
+                    txn.put("children", child, b"")
+        return "entered missing children"
+
+    def _index(self, txn: WriteTxn) -> str:
+        """Build the index anew from segments and groups that can be read."""
+        for table in ("index", "oids"):
+            for key, _ in list(txn.scan(table)):
+                self.kept.take(txn, table, key)
+        self.odb.states.index.forget()
+        for key, _ in list(txn.scan("lines")):
+            number = int.from_bytes(key, "big")
+            for header in headers(txn, number):
+                with suppress(SimgitError):
+                    oids = self.odb.states.oids(txn, number, header.step, header.end)
+                    if oids[-1] == header.last:
+                        self.odb.states.enter(txn, number, header.step, oids)
+            self._index_groups(txn, number)
+        return "rebuilt the index"
+
+    def _index_groups(self, txn: WriteTxn, line: int) -> None:
+        found = []
+        for index, first, key in line_groups(txn, line):
+            with suppress(SimgitError):
+                steps = group_header(read_group(txn, key)).steps + first
+                oids = self.odb.states.field_oids(txn, line, index, steps)
+                found.append((index, first, oids))
+        if found:
+            index_groups(txn, self.odb.states.index, line, found)
+
+    def _names(self, txn: WriteTxn) -> str:
+        for key, _ in list(txn.scan("meta", b"fold\0", b"fold\1")):
+            self.kept.take(txn, "meta", key)
+        for key, _ in txn.scan("refs"):
+            space, slash, name = key.decode(errors="replace").partition("/")
+            if slash:
+                txn.put("meta", b"fold\0" + (space + slash + fold(name)).encode(), name.encode())
+        return "reserved the names of runs and tags"
+
+    def _logs(self, txn: WriteTxn) -> str:
+        """Let each reflog end where its run does."""
+        for name, ref in list(self._runs(txn)):
+            entry = next(self.refs.log(txn, RUNS + name), None)
+            if entry is None or entry.new != ref.oid:
+                newest = entry.new if entry else None
+                self.refs.log_entry(txn, RUNS + name, newest, ref.oid, "fsck: where the run is")
+        if txn.get("refs", b"HEAD") is not None and next(self.refs.log(txn, "HEAD"), None) is None:
+            oid = self.refs.head_oid(txn)
+            self.refs.log_entry(txn, "HEAD", None, oid, "fsck: where HEAD is")
+        return "added what was missing at the end of reflogs"
+
+    def _runs(self, txn: ReadTxn) -> list[tuple[str, RunRef]]:
+        found = []
+        for key, _ in txn.scan("refs", RUNS.encode(), RUNS.encode() + b"\xff"):
+            with suppress(SimgitError):
+                name = key.decode(errors="replace")[len(RUNS) :]
+                found.append((name, self.refs.run(txn, name)))
+        return found
+
+    # --- copies ---
+
+    def _copy(self, problems: list[Problem]) -> list[str]:
+        """Fetch good copies, each in a transaction of its own; return what was done."""
+        done = []
+        for problem in problems:
+            if problem.where is None or problem.where in self._tried:
+                continue
+            self._tried.add(problem.where)
+            with suppress(SimgitError):
+                self._copy_alone(problem)
+                done.append(f"fetched a good copy: {problem.what}")
+        return done
+
+    def _copy_alone(self, problem: Problem) -> None:
+        """Fetch a copy.
+
+        Raises:
+            SimgitError: there is none, and nothing was changed.
+        """
+        assert self.source is not None
+        try:
+            with self.odb.write() as txn, self.source.read() as other:
+                copies = Copies(self.odb, self.source, other, self.kept)
+                if not self._copy_one(txn, copies, problem):
+                    raise NotFound(f"there is no good copy: {problem.what}")
+                self.kept.save()
+                fail_point("repair.saved")
+        except BaseException:
+            self.kept.forget()
+            raise
+
+    def _copy_one(self, txn: WriteTxn, copies: Copies, problem: Problem) -> bool:
+        if problem.kind == OBJECT and isinstance(problem.where, bytes):
+            return copies.fetch(txn, problem.where)
+        if problem.kind == ARRAYS and isinstance(problem.where, bytes):
+            return copies.arrays(txn, problem.where)
+        if problem.kind != STATES or not isinstance(problem.where, tuple):
+            return False
+        line, step = problem.where
+        start = max(step, read_line(txn, line).step)
+        return any(
+            copies.states(txn, line, start, stop, tip)
+            for stop, tip in self._leading_through(txn, line, problem)
+        )
+
+    def _leading_through(self, txn: ReadTxn, line: int, problem: Problem) -> list[tuple[int, Oid]]:
+        """Return how far up runs lead through a line, and their states, the furthest first."""
+        found = []
+        for name in problem.runs:
+            ref = self.refs.run(txn, name)
+            for part in ancestry.stretches(txn, ref.place) if ref.oid is not None else ():
+                if part.line == line and ref.oid is not None:
+                    found.append((part.stop, ref.oid))
+        return sorted(found, reverse=True)
+
+    # --- going back ---
+
+    def _drop(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
+        """Move runs whose states are damaged back to the last good one."""
+        done = []
+        broken = {
+            name for problem in problems if problem.kind in (STATES, LINES) for name in problem.runs
+        }
+        for name in sorted(broken):
+            ref = self.refs.run(txn, name)
+            place = self._last_good(txn, ref.place)
+            if place == ref.place:
+                continue
+            if place is None:
+                new = replace(ref, oid=None, line=0, step=0, episodes=0, returned=0.0)
+                where = "the beginning: it has no good state"
+            else:
+                new, where = moved(ref, self.odb.states.tip(txn, place)), f"step {place.step}"
+            self.refs.update_run(txn, name, ref, new, "fsck: back to the last good state")
+            done.append(f"moved run '{name}' from step {ref.step} back to {where}")
+        return done
+
+    def _last_good(self, txn: ReadTxn, tip: Location) -> Location | None:
+        """Return the newest state of a history before which nothing is damaged."""
+        good: Location | None = None
+        try:
+            parts = list(ancestry.stretches(txn, tip))
+        except SimgitError:
+            return None  # a line on the way cannot be read
+        for part in reversed(parts):
+            step = part.start
+            while step < part.stop:
+                stop = min(part.stop, step - step % CHECKPOINT_ROWS + CHECKPOINT_ROWS)
+                if not self._is_good(txn, part.line, step, stop):
+                    while self._is_good(txn, part.line, step, step + 1):
+                        good, step = Location(part.line, step), step + 1
+                    return good
+                good, step = Location(part.line, stop - 1), stop
+        return good
+
+    def _is_good(self, txn: ReadTxn, line: int, start: int, stop: int) -> bool:
+        try:
+            for _ in self.odb.states.rows(txn, line, start, stop):
+                pass
+            return len(self.odb.states.oids(txn, line, start, stop)) == stop - start
+        except SimgitError:
+            return False

@@ -1,0 +1,207 @@
+"""Checking states: names, links, sums, index and arrays of every line, segment by segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from simgit.errors import IntegrityError, SimgitError
+from simgit.maintenance.fsck.findings import END, Findings
+from simgit.maintenance.fsck.problems import ARRAYS as ARRAYS_DAMAGED
+from simgit.maintenance.fsck.problems import CHILDREN, INDEX, LINES
+from simgit.maintenance.fsck.problems import STATES as STATES_DAMAGED
+from simgit.objects import rows as rowlib
+from simgit.objects.row_encoder import hash_array
+from simgit.odb import ancestry
+from simgit.odb.location import Location
+from simgit.odb.segments.append import SEGMENT_ROWS
+from simgit.odb.segments.array_codec import decode_group, group_header, unstack
+from simgit.odb.segments.array_groups import groups_between, read_group
+from simgit.odb.segments.block import BLOCK_ROWS
+from simgit.odb.segments.header import Header, decode_header, segment_key
+from simgit.odb.segments.index import ARRAYS, STATES, find_loose
+from simgit.odb.segments.lines import Line, derived_line, read_line
+from simgit.odb.segments.totals import episode_starts, rewards, total
+from simgit.storage.base import ReadTxn
+
+
+class _IndexDamageError(IntegrityError):
+    """The index is damaged: not the states that it leads to."""
+
+
+class StateChecks(Findings):
+    """The checks of lines, segments and the arrays of their states."""
+
+    def _check_line(self, txn: ReadTxn, number: int) -> None:
+        try:
+            line = read_line(txn, number)
+        except SimgitError as error:
+            cost = self._cost(txn, number, 0, END)
+            self._problem(str(error), cost, LINES, (number, 0))
+            return
+        try:
+            self._check_parents(txn, line)
+        except SimgitError as error:
+            self._problem(str(error), self._cost(txn, number, 0, END))
+            return
+        step, parent = line.step, None
+        for key, value in txn.scan("segments", segment_key(number, 0), segment_key(number + 1, 0)):
+            at = int.from_bytes(key[8:], "big")
+            if at != step:
+                self._lacks(txn, number, step, at)
+                parent = None
+            try:
+                header = decode_header(key, value)
+            except SimgitError as error:
+                cost = self._cost(txn, number, at, END)
+                self._problem(str(error), cost, STATES_DAMAGED, (number, at))
+                # where it ends is not known
+                step, parent = self._next_step(txn, key, number), None
+                continue
+            if self._sample.has(number + at // SEGMENT_ROWS):
+                self._check_segment(txn, line, header, parent)
+            step, parent = header.end, header.last
+        needed = self._needed(txn).get(number, 0)
+        if step < needed:
+            self._lacks(txn, number, step, needed)
+
+    def _next_step(self, txn: ReadTxn, key: bytes, line: int) -> int:
+        after = next(txn.scan("segments", key + b"\0", segment_key(line + 1, 0)), None)
+        return END if after is None else int.from_bytes(after[0][8:], "big")
+
+    def _lacks(self, txn: ReadTxn, line: int, start: int, stop: int) -> None:
+        self._problem(
+            f"line {line} lacks the steps {start} to {stop - 1}",
+            self._cost(txn, line, start, stop - 1), STATES_DAMAGED, (line, start),
+        )  # fmt: skip
+
+    def _check_parents(self, txn: ReadTxn, line: Line) -> None:
+        places = () if line.is_root else tuple(ancestry.parents_of(self.odb, txn, line))
+        derived = derived_line(txn, line.id, line.parents, places, line.origin)
+        if replace(line, cut=False) != derived:
+            self._problem(
+                f"line {line.id} does not follow from its parents",
+                self._cost(txn, line.id, 0, END), LINES, (line.id, 0),
+            )  # fmt: skip
+        if line.is_root:
+            if not self.odb.exists(txn, line.origin):
+                raise IntegrityError(f"the origin {line.origin.hex()} of line {line.id} is missing")
+            return
+        above = Location(line.parent_line, line.parent_step)
+        for place in places:
+            key = b"".join(n.to_bytes(8, "big") for n in (*place, line.id))
+            if txn.get("children", key) is None:
+                self._problem(
+                    f"line {line.id} is missing among the children of its parent",
+                    self._cost(txn, line.id, 0, END),
+                    CHILDREN,
+                )
+        if self.odb.states.row(txn, above)[0] != line.parents[0]:
+            raise IntegrityError(f"line {line.id} does not begin where it says")
+
+    def _check_segment(
+        self, txn: ReadTxn, line: Line, header: Header, parent: bytes | None
+    ) -> None:
+        """Check one segment, which follows a state of an oid."""
+        self._check_time()
+        try:
+            oids = self.odb.states.oids(txn, line.id, header.step, header.end)
+            if oids[-1] != header.last or (parent is not None and header.parent != parent):
+                raise IntegrityError(
+                    f"the states of segment {line.id}/{header.step} do not have their names"
+                )
+            self._check_sums(txn, header)
+            with _of_the_index():
+                self._check_index(txn, header, oids)
+            self._check_arrays(txn, header)
+            self.report.states += header.count
+            self._progress(self.report.states)
+        except _IndexDamageError as error:
+            self._problem(str(error), self._cost(txn, line.id, header.step, header.end - 1), INDEX)
+        except SimgitError as error:
+            self._problem(
+                str(error), self._cost(txn, line.id, header.step, header.end - 1),
+                STATES_DAMAGED, (line.id, header.step),
+            )  # fmt: skip
+
+    def _check_sums(self, txn: ReadTxn, header: Header) -> None:
+        for number, info in enumerate(header.blocks):
+            rows = self.odb.states.block(txn, header, number).rows
+            root = header.step == 0 and number == 0
+            resets = int(episode_starts(rows, root).sum())
+            # the order of a sum, and so its last bits, differ from one machine to another
+            near = np.isclose(total(rewards(rows)), info.rewards, equal_nan=True)
+            if resets != info.resets or not near:
+                step = header.step + number * BLOCK_ROWS
+                raise IntegrityError(f"the sums of the block at {header.line}/{step} are wrong")
+
+    def _check_index(self, txn: ReadTxn, header: Header, oids: list[bytes]) -> None:
+        known = self.odb.states.index.maybe_known(txn, STATES, oids)
+        if not known.all():
+            first = header.step + int(np.flatnonzero(~known)[0])
+            raise IntegrityError(f"the index lacks the state at {header.line}/{first}")
+        for step, oid in enumerate(oids, header.step):
+            if txn.get("oids", oid) is None:
+                continue
+            if find_loose(txn, STATES, oid) != (header.line, step):
+                raise IntegrityError(
+                    f"the index has a wrong place for the state at {header.line}/{step}"
+                )
+
+    def _check_arrays(self, txn: ReadTxn, header: Header) -> None:
+        for index in self.odb.schema(txn, header.schema).arrays:
+            for first, key in groups_between(txn, header.line, index, header.step, header.end):
+                if first >= header.step:
+                    self._check_group_of(txn, header, index, first, key)
+        for step, rows in self.odb.states.rows(txn, header.line, header.step, header.end, False):
+            for row, kind, oid in rowlib.references(rows):
+                self._check_reference(txn, step + row, kind, oid)
+
+    def _check_group_of(
+        self, txn: ReadTxn, header: Header, index: int, first: int, key: bytes
+    ) -> None:
+        try:
+            self._check_group(txn, header.line, index, first, key)
+        except _IndexDamageError:
+            raise
+        except SimgitError as error:
+            cost = self._cost(txn, header.line, first, header.end - 1)
+            self._problem(str(error), cost, ARRAYS_DAMAGED, key)
+
+    def _check_group(self, txn: ReadTxn, line: int, index: int, first: int, key: bytes) -> None:
+        data = read_group(txn, key)
+        steps = group_header(data).steps + first
+        oids = self.odb.states.field_oids(txn, line, index, steps)
+        for step, oid, array in zip(steps.tolist(), oids, unstack(decode_group(data)), strict=True):
+            if hash_array(array) != oid:
+                raise IntegrityError(
+                    f"the array {oid.hex()} of the state at {line}/{step} is damaged"
+                )
+            self.report.arrays += 1
+        with _of_the_index():
+            if not self.odb.states.index.maybe_known(txn, ARRAYS, oids).all():
+                raise IntegrityError(f"the index lacks arrays of the group at {line}/{first}")
+            for oid in oids:
+                alone = txn.get("oids", oid) is not None
+                if alone and self.odb.states.find_array(txn, oid) is None:
+                    raise IntegrityError(f"the index has a wrong place for the array {oid.hex()}")
+        self._checked_arrays |= set(oids)
+
+    def _check_reference(self, txn: ReadTxn, step: int, kind: str, oid: bytes) -> None:
+        if oid in self._checked_arrays:
+            return
+        if not self.odb.exists(txn, oid):
+            raise IntegrityError(f"{kind} {oid.hex()} of the state at step {step} is missing")
+        self._checked_arrays.add(oid)
+
+
+@contextmanager
+def _of_the_index() -> Iterator[None]:
+    """Tell damage of the index from other damage."""
+    try:
+        yield
+    except SimgitError as error:
+        raise _IndexDamageError(str(error)) from error

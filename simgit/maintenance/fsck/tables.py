@@ -1,0 +1,183 @@
+"""Checking what is short: refs, logs, names, attachments, counters, settings."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from simgit.errors import IntegrityError, NotFound, SimgitError
+from simgit.maintenance.fsck.findings import END, Findings
+from simgit.maintenance.fsck.oplog import check_operations
+from simgit.maintenance.fsck.problems import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
+from simgit.maintenance.size_log import sizes
+from simgit.objects.kinds import Binding
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.odb import unreachable
+from simgit.odb.segments.index import STATES, find_loose
+from simgit.refs.names import HEAD, RUNS, fold
+from simgit.refs.oplog.log import parse
+from simgit.refs.records import decode_entry
+from simgit.refs.settings import DEFAULTS, get_setting
+from simgit.storage.base import ReadTxn
+
+_MISSING: Final = re.compile(r"names '([0-9a-f]{64})', which is missing")
+
+
+class TableChecks(Findings):
+    """The checks of everything but states and objects themselves."""
+
+    def _check_tables(self, txn: ReadTxn) -> None:
+        """Check everything but states and objects themselves."""
+        self._check_stray_segments(txn)
+        self._check_numbers(txn)
+        self._check_loose(txn)
+        self._check_refs(txn)
+        self._check_names(txn)
+        self._check_logs(txn)
+        self._check_attachments(txn)
+        self._check_pending(txn)
+        self._check_settings(txn)
+        for what in check_operations(self.odb, txn):
+            missing = _MISSING.search(what)
+            where = bytes.fromhex(missing[1]) if missing else None
+            self._problem(what, kind=OBJECT if missing else "", where=where)
+
+    def _check_stray_segments(self, txn: ReadTxn) -> None:
+        lines = {key for key, _ in txn.scan("lines")}
+        for line in sorted({key[:8] for key, _ in txn.scan("segments")} - lines):
+            number = int.from_bytes(line, "big")
+            self._problem(
+                f"line {number} is missing, but has segments", self._cost(txn, number, 0, END),
+                LINES, (number, 0),
+            )  # fmt: skip
+
+    def _check_numbers(self, txn: ReadTxn) -> None:
+        """Check that no number of a line or a run of the index would be given out again."""
+        runs = txn.floor("index", b"\0" + b"\xff" * 8)
+        for name, last in ((b"next-line", txn.last("lines")), (b"next-index", runs)):
+            value = txn.get("meta", name)
+            newest = int.from_bytes(last[0][-8:], "big") if last else -1
+            if value is None and last is None:
+                continue
+            if value is None or len(value) != 8 or int.from_bytes(value, "big") <= newest:
+                self._problem(
+                    f"the counter {name.decode()} is missing or too small: do not write",
+                    kind=COUNTERS,
+                )
+
+    def _check_loose(self, txn: ReadTxn) -> None:
+        for oid, _ in txn.scan("oids"):
+            try:
+                find_loose(txn, STATES, oid)
+            except SimgitError as error:
+                self._problem(str(error), kind=INDEX)
+
+    # --- refs ---
+
+    def _check_refs(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan("refs"):
+            name = key.decode(errors="replace")
+            try:
+                parse(("refs", key), value)
+            except SimgitError as error:
+                self._problem(f"ref '{name}': {error}", kind=REFS, where=key)
+                continue
+            try:
+                self._check_ref(txn, name)
+            except SimgitError as error:
+                self._problem(f"ref '{name}': {error}")
+
+    def _check_ref(self, txn: ReadTxn, name: str) -> None:
+        if name == HEAD:
+            head = self.refs.head(txn)
+            if not isinstance(head, str):
+                self.odb.locate(txn, head)
+        elif name.startswith(RUNS):
+            run = self.refs.run(txn, name[len(RUNS) :])
+            if run.oid is not None:
+                self.odb.states.row(txn, run.place, run.oid)
+            if not self.odb.exists(txn, run.record):
+                what = f"ref '{name}': the run's record is missing"
+                self._problem(what, kind=OBJECT, where=bytes(run.record))
+        else:
+            tag = self.refs.tag(txn, name.partition("/")[2])
+            self.odb.locate(txn, tag.oid)
+            if tag.tag is not None and not self.odb.exists(txn, tag.tag):
+                what = f"ref '{name}': the tag's annotation is missing"
+                self._problem(what, kind=OBJECT, where=bytes(tag.tag))
+
+    def _check_names(self, txn: ReadTxn) -> None:
+        """Check that each run and tag has its name to itself, and that no other name is taken."""
+        taken = {key[5:]: value for key, value in txn.scan("meta", b"fold\0", b"fold\1")}
+        for key, _ in txn.scan("refs"):
+            space, slash, name = key.decode(errors="replace").partition("/")
+            if slash and taken.pop((space + slash + fold(name)).encode(), None) != name.encode():
+                self._problem(
+                    f"the name of {key.decode(errors='replace')} is not reserved", kind=NAMES
+                )
+        for key in taken:
+            self._problem(
+                f"the name {key.decode(errors='replace')} is reserved, but not in use", kind=NAMES
+            )
+
+    def _check_logs(self, txn: ReadTxn) -> None:
+        newest: dict[bytes, tuple[int, Oid | None]] = {}
+        for key, value in txn.scan("log"):
+            ref, number = key[:-9], int.from_bytes(key[-8:], "big")
+            name = ref.decode(errors="replace")
+            before = newest[ref][0] if ref in newest else self.refs.first_entry(txn, name) - 1
+            newest[ref] = number, None
+            try:
+                if number != before + 1:
+                    self._problem(
+                        f"the reflog of '{name}': entries {before + 1} to {number - 1} are missing"
+                    )
+                entry = decode_entry(value)
+                newest[ref] = number, entry.new
+                for oid in (entry.old, entry.new):
+                    if oid is not None and self.odb.states.locate(txn, oid) is None:
+                        raise NotFound(f"it names '{oid.hex()}', which is missing")
+            except SimgitError as error:
+                self._problem(f"the reflog of '{name}': {error}")
+        for key, _ in txn.scan("refs"):
+            if key not in newest:
+                name = key.decode(errors="replace")
+                self._problem(f"the reflog of '{name}' is missing", kind=LOGS)
+        runs = dict(self._runs(txn))
+        for ref, (_, oid) in newest.items():
+            name = ref.decode(errors="replace")
+            run = runs.get(name[len(RUNS) :]) if name.startswith(RUNS) else None
+            if run is not None and run.oid != oid:
+                self._problem(f"the reflog of '{name}' does not end where the run does", kind=LOGS)
+            elif oid is not None and name != HEAD and txn.get("refs", ref) is None:
+                what = f"ref '{name}' is missing: its reflog ends at '{oid.hex()}'"
+                self._problem(what, kind=REFS, where=ref)
+
+    def _check_attachments(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan("attachments"):
+            state, name = key[:OID_SIZE], key[OID_SIZE:].decode(errors="replace")
+            try:
+                binding = self.odb.object(txn, value)
+                if not isinstance(binding, Binding) or (binding.state, binding.name) != (
+                    state,
+                    name,
+                ):
+                    raise IntegrityError("the binding is of another state or name")
+                self.odb.locate(txn, state)
+            except SimgitError as error:
+                what = f"attachment '{name}' of state {state.hex()}: {error}"
+                self._problem(what, kind=OBJECT, where=value)
+
+    def _check_settings(self, txn: ReadTxn) -> None:
+        for name in DEFAULTS:
+            with self._noting():
+                get_setting(txn, name)
+        with self._noting():
+            sizes(txn)
+
+    def _check_pending(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan(unreachable.TABLE):
+            try:
+                unreachable.decode(key, value)
+            except SimgitError as error:
+                self._problem(str(error))

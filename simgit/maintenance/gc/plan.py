@@ -1,0 +1,385 @@
+"""What a gc would remove, decided in one snapshot.
+
+Two marks decide: the first from refs, reflogs and whatever else is a root says what is pending,
+and since when. The second starts from what is pending but not long enough, too: what one thing
+that stays refers to stays with it, whatever the clock has said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from simgit.maintenance.gc.mark import Marker, Marks
+from simgit.maintenance.gc.roots import line_ends, root_oids, root_runs
+from simgit.objects.oid import OID_SIZE
+from simgit.odb import unreachable as pending
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.header import Header, decode_header, segment_key
+from simgit.odb.segments.truncate import dead_arrays, line_groups
+from simgit.odb.unreachable import Since
+from simgit.refs.oplog.log import Read
+from simgit.refs.records import RunRef
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn, WriteTxn
+
+DAY: Final = 24 * 3600 * 10**9
+REWRITTEN: Final = 8
+"""Of so many states that may go of a line, segments of one are rewritten."""
+KEPT_GROUPS: Final = 1024
+"""Of so many groups of arrays that go it is kept what they hold: some 100 000 arrays."""
+IN_FLIGHT: Final = DAY
+"""So long gc leaves what was written ahead of what refers to it, however short its grace is."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What time it is, and for how long what is pending stays, in nanoseconds.
+
+    A segment of which less than ``rewrite`` percent of the states could go keeps them: it is not
+    rewritten. Of each line at most about ``most`` states go at once, whole segments of them if
+    they are large.
+    """
+
+    now: int
+    grace: int
+    rewrite: int = 0
+    most: int | None = None
+
+    def is_over(self, since: Since) -> bool:
+        """Return whether something was pending for long enough."""
+        return not since.in_flight and self.now - since.time >= self.grace
+
+    def end(self, since: Since) -> int:
+        """Return when it will have been, at the earliest."""
+        return since.time + self.grace + (IN_FLIGHT if since.in_flight else 0)
+
+    def seen(self, since: Since) -> Since:
+        """Return since when something is pending that is found so now."""
+        if since.in_flight and self.now - since.time >= IN_FLIGHT:
+            return Since(self.now)  # till now something may have referred to it
+        # a time in the future is that of a clock that was wrong
+        return since._replace(time=min(since.time, self.now))
+
+
+@dataclass
+class GcPlan:
+    """What goes.
+
+    Attributes:
+        pending: what is unreachable, by its key in the table.
+        cuts: lines with the step from which on their states go, and the step after their last.
+        attachments: for each of these lines the attachments of those states.
+        objects: loose objects with their kinds, what refers to others before those.
+        chunks: chunks that only those objects need.
+        moved: arrays that states which stay need, and that are stored with states that go.
+        rebased: arrays that stay, stored as differences to arrays that go.
+        arrays: for each of these lines how many arrays go with those states.
+    """
+
+    pending: dict[bytes, Since] = field(default_factory=dict)
+    cuts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    attachments: dict[int, list[bytes]] = field(default_factory=dict)
+    objects: dict[bytes, str] = field(default_factory=dict)
+    chunks: list[bytes] = field(default_factory=list)
+    moved: list[bytes] = field(default_factory=list)
+    rebased: list[bytes] = field(default_factory=list)
+    arrays: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing goes."""
+        return not (self.cuts or self.objects or self.chunks)
+
+
+class Planner:
+    """Makes plans for one store; what it has read of it, it need not read again.
+
+    Attributes:
+        more_roots: objects that stay besides what the roots lead to.
+    """
+
+    def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
+        self.odb = odb
+        self.refs = refs
+        self.marker = Marker(odb)
+        self.more_roots: list[bytes] = []
+        self._logged: Read = {}
+        self._runs: dict[bytes, RunRef] = {}
+        self._dead: dict[bytes, list[bytes]] = {}
+
+    @property
+    def read(self) -> int:
+        """How much is kept from one plan to the next; it grows with what was read."""
+        return self.marker.read + len(self._logged) + len(self._runs) + len(self._dead)
+
+    def plan(self, txn: ReadTxn, window: Window) -> GcPlan:
+        """Return what goes.
+
+        Raises:
+            NotFound: something that is needed is missing: nothing may be removed then.
+            IntegrityError: something that is needed is damaged.
+            OutOfTime: the marker has a time, and it is over.
+        """
+        kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
+        live = self._live(txn, kinds, ends)
+        plan = GcPlan(self._pending(txn, live, kinds, ends, window))
+        places = _staying(plan.pending, window, ends)
+        waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
+        oids = (key[1:] for key in waiting if key[:1] == pending.OBJECT)
+        kept = self.marker.mark(txn, kinds, places, oids, live)
+        while spared := list(_spared(txn, _cuts(kept, ends), window)):
+            kept = self.marker.mark(txn, kinds, spared, (), kept)
+        plan.cuts = _cuts(kept, ends)
+        self._plan_attachments(txn, plan, kept)
+        needed = kept.objects | self._plan_arrays(txn, plan, kept, kinds)
+        self._plan_objects(txn, plan, kinds, needed)
+        self._plan_chunks(txn, plan, kinds, needed, window)
+        return plan
+
+    def pending(self, txn: ReadTxn, window: Window) -> dict[bytes, Since]:
+        """Return what is unreachable, by its key in the table."""
+        kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
+        return self._pending(txn, self._live(txn, kinds, ends), kinds, ends, window)
+
+    def _live(
+        self, txn: ReadTxn, kinds: dict[bytes, str], ends: dict[int, tuple[int, int]]
+    ) -> Marks:
+        """Return what the roots lead to."""
+        self.marker.ends = ends
+        runs = root_runs(txn, self._runs)
+        places = [ref.place for ref in runs if ref.oid is not None]
+        named = self.marker.in_time(root_oids(self.refs, txn, self._logged))
+        records = (ref.record for ref in runs)
+        oids: list[bytes] = [*dict.fromkeys(chain(records, named)), *self.more_roots]
+        return self.marker.mark(txn, kinds, places, oids)
+
+    def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:
+        """Return the bytes of what some bindings lead to, and no attachment that is there does."""
+        gone = list(bindings)
+        if not gone:
+            return 0
+        kinds = self.odb.loose_kinds(txn)
+        shared = self._closure(txn, kinds, (value for _, value in txn.scan("attachments")))
+        only = self._closure(txn, kinds, gone) - shared
+        chunks = self._chunks_of(txn, kinds, only) - self._chunks_of(txn, kinds, shared)
+        sizes = (self.odb.stored_size(txn, oid) for oid in only)
+        return sum(sizes) + sum(len(txn.get("chunks", name) or b"") for name in chunks)
+
+    def _closure(self, txn: ReadTxn, kinds: dict[bytes, str], todo: Iterable[bytes]) -> set[bytes]:
+        """Return the loose objects that objects lead to, themselves included."""
+        found: set[bytes] = set()
+        waiting = list(todo)
+        while waiting:
+            oid = bytes(waiting.pop())
+            if oid in kinds and oid not in found:
+                found.add(oid)
+                waiting += self.marker.links(txn, oid, kinds[oid])
+        return found
+
+    def _pending(
+        self,
+        txn: ReadTxn,
+        live: Marks,
+        kinds: dict[bytes, str],
+        ends: dict[int, tuple[int, int]],
+        window: Window,
+    ) -> dict[bytes, Since]:
+        """Return what is unreachable; what was so before keeps its time."""
+        found: dict[bytes, Since] = {}
+        now = window.now
+        before = pending.entries(txn, pending.STATES)
+        for line, (first, end) in ends.items():
+            cut = live.reach.get(line, first - 1) + 1
+            if cut < end:
+                found |= _dead_part(before, line, cut, end, now)
+        known = pending.entries(txn, pending.OBJECT)
+        for oid in kinds:
+            if oid not in live.objects:
+                found[pending.OBJECT + oid] = known.get(oid, Since(now))
+        needed = self._chunks_of(txn, kinds, live.objects)
+        for name, since in pending.entries(txn, pending.CHUNK).items():
+            if name not in needed:
+                found[pending.CHUNK + name] = since
+        return {key: window.seen(since) for key, since in found.items()}
+
+    def _chunks_of(
+        self, txn: ReadTxn, kinds: dict[bytes, str], oids: Iterable[bytes]
+    ) -> set[bytes]:
+        blobs = (oid for oid in oids if kinds.get(oid) == "blob")
+        return {name for oid in blobs for name in self.odb.chunks(txn, oid)}
+
+    def _plan_attachments(self, txn: ReadTxn, plan: GcPlan, kept: Marks) -> None:
+        for key, _ in self.marker.in_time(txn.scan("attachments")) if plan.cuts else ():
+            place = self.marker.place(txn, key[:OID_SIZE])
+            if not kept.holds(place):
+                plan.attachments.setdefault(place.line, []).append(key)
+
+    def _plan_arrays(
+        self, txn: ReadTxn, plan: GcPlan, kept: Marks, kinds: dict[bytes, str]
+    ) -> set[bytes]:
+        """Plan which arrays move; return the loose ones that rows need."""
+        stored: dict[bytes, int] = {}
+        for line, (cut, _) in plan.cuts.items():
+            stored |= dict.fromkeys(self._dead_arrays(txn, line, cut), line)
+        loose = {oid for oid, kind in kinds.items() if kind == "array"} - kept.objects
+        wanted = self.marker.arrays_named(txn, kept, loose | stored.keys()) | kept.arrays
+        plan.moved = [oid for oid in stored if oid in wanted and oid not in kinds]
+        plan.arrays = Counter(line for oid, line in stored.items() if oid not in wanted)
+        for oid in wanted & loose:
+            plan.pending.pop(pending.OBJECT + oid, None)
+        return wanted & loose
+
+    def _dead_arrays(self, txn: ReadTxn, line: int, cut: int) -> Iterator[bytes]:
+        """Yield the arrays that are stored with a line's states from a step on."""
+        for group in self.marker.in_time(line_groups(txn, line, cut)):
+            key = group[2]
+            ident = key + cut.to_bytes(8, "big") + (txn.get("groups", key) or b"")
+            found = self._dead.get(ident)
+            if found is None:
+                found = dead_arrays(self.odb.states, txn, line, group, cut)
+                if len(self._dead) < KEPT_GROUPS:
+                    self._dead[ident] = found
+            yield from found
+
+    def _plan_objects(
+        self, txn: ReadTxn, plan: GcPlan, kinds: dict[bytes, str], needed: set[bytes]
+    ) -> None:
+        dead = {oid: kind for oid, kind in kinds.items() if oid not in needed}
+        bases: dict[bytes, bytes | None] = {}
+        if "array" in dead.values():
+            arrays = self.marker.in_time(oid for oid, kind in kinds.items() if kind == "array")
+            bases = {oid: self.odb.delta_base(txn, oid) for oid in arrays}
+        rebased = [oid for oid, base in bases.items() if oid in needed and base in dead]
+        plan.rebased = sorted(rebased, key=lambda oid: (self.odb.delta_depth(txn, oid), oid))
+        links = {
+            oid: [each for each in (*self.marker.links(txn, oid, kind), bases.get(oid)) if each]
+            for oid, kind in dead.items()
+        }
+        plan.objects = {oid: dead[oid] for oid in _referring_first(links)}
+
+    def _plan_chunks(
+        self,
+        txn: ReadTxn,
+        plan: GcPlan,
+        kinds: dict[bytes, str],
+        needed: set[bytes],
+        window: Window,
+    ) -> None:
+        waiting = {k[1:]: s for k, s in plan.pending.items() if k[:1] == pending.CHUNK}
+        dead = self._chunks_of(txn, kinds, plan.objects)
+        dead |= {name for name, since in waiting.items() if window.is_over(since)}
+        if dead:
+            dead -= self._chunks_of(txn, kinds, needed)
+            dead -= {name for name, since in waiting.items() if not window.is_over(since)}
+        plan.chunks = sorted(dead)
+
+
+def _cuts(kept: Marks, ends: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """Return the lines of which states go, with the step from which on and that after the last."""
+    cuts = {line: (kept.reach.get(line, first - 1) + 1, end) for line, (first, end) in ends.items()}
+    return {line: (cut, end) for line, (cut, end) in cuts.items() if cut < end}
+
+
+def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> Iterator[Location]:
+    """Yield the last states that stay of lines of which not all goes that could go."""
+    for line, (start, end) in cuts.items() if window.rewrite or window.most is not None else ():
+        cut = start if window.most is None else max(start, end - window.most)
+        found = txn.floor("segments", segment_key(line, cut))
+        header = decode_header(*found) if found else None
+        if header is None or header.line != line:
+            continue
+        if header.step < cut < header.end and _stays(header, cut, window):
+            # what goes is the line's end: its last segment goes whole, or nothing ever would
+            goes = header.end == end and header.step >= start
+            cut = header.step if goes else header.end
+        if cut > start:
+            yield Location(line, cut - 1)
+
+
+def _stays(header: Header, cut: int, window: Window) -> bool:
+    """Return whether a segment stays whole, rather than that it is rewritten without its end."""
+    is_large = window.most is not None and header.count > window.most // REWRITTEN
+    return is_large or (header.end - cut) * 100 < window.rewrite * header.count
+
+
+def _dead_part(
+    before: dict[bytes, Since], line: int, cut: int, end: int, now: int
+) -> dict[bytes, Since]:
+    """Return the entries of a line's unreachable end."""
+    first, last = pending.states_key(line, 0)[1:], pending.states_key(line, end)[1:]
+    known = {
+        int.from_bytes(key[8:], "big"): since
+        for key, since in before.items() if first <= key < last
+    }  # fmt: skip
+    earlier = [step for step in known if step <= cut]
+    found = {cut: known[max(earlier)] if earlier else Since(now)}
+    found |= {step: since for step, since in known.items() if step > cut}
+    return {pending.states_key(line, step): since for step, since in found.items()}
+
+
+def _staying(
+    found: dict[bytes, Since], window: Window, ends: dict[int, tuple[int, int]]
+) -> Iterable[Location]:
+    """Yield for each line the last state that has not been pending for long enough."""
+    parts: dict[int, list[tuple[int, Since]]] = {}
+    for key, since in found.items():
+        if key[:1] == pending.STATES:
+            line, step = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+            parts.setdefault(line, []).append((step, since))
+    for line, entries in parts.items():
+        first, end = ends[line]
+        for step, since in sorted(entries, reverse=True):
+            if not window.is_over(since):
+                break
+            end = step
+        if end > first:
+            yield Location(line, end - 1)
+
+
+def _referring_first(links: dict[bytes, list[bytes]]) -> list[bytes]:
+    """Return objects in an order in which each comes before those that it refers to."""
+    order: list[bytes] = []
+    done: set[bytes] = set()
+    for start in sorted(links):
+        todo = [(start, False)]
+        while todo:
+            oid, visited = todo.pop()
+            if visited:
+                order.append(oid)
+            elif oid not in done:
+                done.add(oid)
+                todo.append((oid, True))
+                todo += [(each, False) for each in links[oid] if each in links]
+    return order[::-1]
+
+
+def forget_found(txn: WriteTxn, known: dict[bytes, bytes], found: dict[bytes, Since]) -> None:
+    """Take out of the table what is reachable again.
+
+    Args:
+        txn: a write transaction.
+        known: what the table said in the snapshot in which it was decided.
+        found: what was unreachable in it.
+    """
+    for key, value in known.items():
+        if key not in found and txn.get(pending.TABLE, key) == value:
+            txn.delete(pending.TABLE, key)
+    for key in found.keys() - known.keys():  # the rest of a line that is reachable in part
+        if key[:1] == pending.STATES and txn.get(pending.TABLE, key) is None:
+            pending.note(txn, key, found[key])
+
+
+def write_pending(txn: WriteTxn, found: dict[bytes, Since]) -> None:
+    """Replace what the table says by what was found."""
+    for key, value in txn.scan(pending.TABLE):
+        if key not in found:
+            txn.delete(pending.TABLE, key)
+        elif pending.decode(key, value) == found[key]:
+            found.pop(key)
+    for key, since in found.items():
+        pending.note(txn, key, since)

@@ -1,0 +1,164 @@
+"""Retention rules: which of the attachments of a name stay when they are thinned out.
+
+``agent: last 5, every 100, best 3 by return; video: last 1`` keeps, of each run's attachments
+``agent``, the newest five, the first in every hundred steps, and the three in the episodes of the
+highest return. What one of a rule's clauses, or one of the runs, keeps stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from simgit.errors import InvalidInput
+from simgit.maintenance.gc.mark import Marker
+from simgit.objects import rows as rowlib
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.odb import ancestry
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.refs.names import check_name
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn
+
+SNAPSHOT: Final = "snapshot"
+"""The attachment from which states are restored; rules leave what that needs."""
+_CLAUSE: Final = re.compile(r"(last|every|best) (\d+)( by return)?")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What stays of the attachments of a name; see the module.
+
+    Attributes:
+        name: of the attachments.
+        last: so many of the newest of each run.
+        every: the first in every so many steps; 0 for none.
+        best: so many, in the episodes of the highest return.
+    """
+
+    name: str
+    last: int = 0
+    every: int = 0
+    best: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """Return the rule that is written ``NAME: last N, every N, best N by return``.
+
+        Raises:
+            InvalidInput: it is not written so.
+        """
+        name, colon, rest = (part.strip() for part in text.partition(":"))
+        numbers: dict[str, int] = {}
+        for clause in rest.split(","):
+            match = _CLAUSE.fullmatch(" ".join(clause.split()))
+            if not colon or match is None or (match[1] == "best") != bool(match[3]):
+                raise InvalidInput(
+                    f"'{text.strip()}' is no retention rule: 'agent: last 5, every 100, best 3 by "
+                    "return' is one"
+                )
+            if match[1] in numbers:
+                raise InvalidInput(f"'{match[1]}' occurs twice in the rule '{text.strip()}'")
+            numbers[match[1]] = int(match[2])
+        return cls(check_name(name, "attachment"), **numbers)
+
+
+def parse_rules(text: str) -> tuple[Rule, ...]:
+    """Return the rules of a text, with ``;`` or line breaks between them.
+
+    Raises:
+        InvalidInput: one cannot be read, or two are for the same name.
+    """
+    rules = tuple(Rule.parse(part) for part in re.split(r"[;\n]", text) if part.strip())
+    if len({rule.name for rule in rules}) != len(rules):
+        raise InvalidInput("there are two retention rules for the same name")
+    return rules
+
+
+class RetentionCandidate(NamedTuple):
+    """An attachment of a rule's name."""
+
+    key: bytes
+    state: Oid
+    place: Location
+
+
+def thinned(
+    odb: ObjectDatabase, refs: Refs, txn: ReadTxn, marker: Marker, rules: Sequence[Rule]
+) -> list[bytes]:
+    """Return the keys of the attachments that no rule keeps, in order.
+
+    Attachments of tagged states, and of states in the history of no run, stay.
+    """
+    tagged = {tag.oid for _, tag in refs.tags(txn)}
+    tips = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
+    found: list[bytes] = []
+    for rule in rules:
+        there = list(_candidates(txn, marker, rule.name))
+        seen: set[bytes] = set()
+        kept: set[bytes] = {each.key for each in there if each.state in tagged}
+        for tip in tips:
+            mine = sorted(_in_history(txn, there, tip), key=lambda each: each.place.step)
+            seen |= {each.key for each in mine}
+            kept |= {each.key for each in _kept(odb, txn, rule, mine, tip)}
+        found += seen - kept
+    return sorted(found)
+
+
+def _candidates(txn: ReadTxn, marker: Marker, name: str) -> Iterable[RetentionCandidate]:
+    wanted = name.encode()
+    for key, _ in txn.scan("attachments"):
+        if key[OID_SIZE:] == wanted:
+            yield RetentionCandidate(key, Oid(key[:OID_SIZE]), marker.place(txn, key[:OID_SIZE]))
+
+
+def _in_history(
+    txn: ReadTxn, there: list[RetentionCandidate], tip: Location
+) -> list[RetentionCandidate]:
+    parts = {part.line: part for part in ancestry.stretches(txn, tip)}
+    return [
+        each for each in there
+        if (part := parts.get(each.place.line)) and part.start <= each.place.step < part.stop
+    ]  # fmt: skip
+
+
+def _kept(
+    odb: ObjectDatabase, txn: ReadTxn, rule: Rule, mine: list[RetentionCandidate], tip: Location
+) -> list[RetentionCandidate]:
+    """Return what stays of a run's attachments, which are ordered by step."""
+    kept = mine[len(mine) - min(rule.last, len(mine)) :]
+    if rule.every:
+        firsts: dict[int, RetentionCandidate] = {}
+        for each in mine:
+            firsts.setdefault(each.place.step // rule.every, each)
+        kept = [*kept, *firsts.values()]
+    if rule.best:
+        by_return = sorted(mine, key=lambda each: (_return(odb, txn, each.place, tip), each.place))
+        kept = [*kept, *by_return[-rule.best :]]
+    if rule.name == SNAPSHOT:
+        kept = [*kept, *mine[:1], *(each for each in mine if _is_reset(odb, txn, each.place))]
+    return kept
+
+
+def _return(odb: ObjectDatabase, txn: ReadTxn, place: Location, tip: Location) -> float:
+    """Return the sum of rewards of the episode that a state lies in, as far as a run has it."""
+    number, _ = ancestry.episode_of(odb, txn, place)
+    start = ancestry.episode_start(odb, txn, tip, number)
+    end = ancestry.episode_end(odb, txn, tip, number)
+    total = _returned(odb, txn, tip, end) - _returned(odb, txn, tip, start)
+    return total if total == total else float("-inf")  # NaN is the best of nothing
+
+
+def _returned(odb: ObjectDatabase, txn: ReadTxn, tip: Location, step: int) -> float:
+    place = ancestry.ancestor(txn, tip, step)
+    return odb.states.standing(txn, odb.states.header(txn, place), place.step)[2]
+
+
+def _is_reset(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> bool:
+    """Return whether an episode begins at a state: it may not be possible to reset alike again."""
+    rows = odb.states.row(txn, place)[2]
+    index = rows.schema.index.get(("reset",))
+    return place.step == 0 or (index is not None and bool(rowlib.presence(rows, index)[0]))

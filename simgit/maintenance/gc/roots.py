@@ -1,0 +1,63 @@
+"""Where what must be kept begins: refs, HEAD, tags, reflogs, and what the operation log names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simgit.objects.oid import Oid
+from simgit.odb.segments.header import last_header
+from simgit.odb.segments.lines import read_line
+from simgit.refs.oplog.log import OperationLog, Read
+from simgit.refs.records import RunRef, decode_entry, decode_run
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn
+
+
+def root_runs(txn: ReadTxn, read: dict[bytes, RunRef]) -> list[RunRef]:
+    """Return the refs of all runs.
+
+    Args:
+        txn: the transaction.
+        read: the refs that were read before, by what is stored; what is read now is added.
+
+    Raises:
+        IntegrityError: one of them cannot be read.
+    """
+    values = [value for _, value in txn.scan("refs", b"runs/", b"runs0")]
+    read |= {value: decode_run(value) for value in values if value not in read}
+    return [read[value] for value in values]
+
+
+def root_oids(refs: Refs, txn: ReadTxn, read: Read) -> Iterator[Oid]:
+    """Yield the oids that tags, HEAD, reflogs and the operation log name.
+
+    Args:
+        refs: the refs.
+        txn: the transaction.
+        read: what was read of the logs before; what is read now is added.
+
+    Raises:
+        IntegrityError: one of them cannot be read.
+    """
+    for _, tag in refs.tags(txn):
+        yield from (tag.oid, *([tag.tag] if tag.tag else []))
+    head = refs.head_oid(txn)
+    yield from [head] if head is not None else []
+    yield from _logged(txn, read)
+    yield from OperationLog().roots(txn, read)
+
+
+def _logged(txn: ReadTxn, read: Read) -> Iterator[Oid]:
+    """Yield the states that the entries of all reflogs name."""
+    for _, value in txn.scan("log"):
+        if value not in read:
+            entry = decode_entry(value)
+            read[value] = tuple(oid for oid in (entry.old, entry.new) if oid is not None)
+        yield from read[value]
+
+
+def line_ends(txn: ReadTxn) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield for each line its first step and the step after its last."""
+    for key, _ in txn.scan("lines"):
+        number = int.from_bytes(key, "big")
+        yield number, (read_line(txn, number).step, last_header(txn, number).end)

@@ -1,0 +1,204 @@
+"""gc: reflogs expire, what nothing leads to goes after a time, small pieces are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from simgit.errors import StorageFullError
+from simgit.maintenance.compaction import Progress, consolidate, count_segments
+from simgit.maintenance.gc.plan import DAY, Planner, Window, forget_found
+from simgit.maintenance.gc.retention import Rule, parse_rules, thinned
+from simgit.maintenance.gc.sweep import Removed, Sweeper
+from simgit.maintenance.size_log import COLLECTED, SETTLED, note_size
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.unreachable import TABLE, Since
+from simgit.refs.oplog.journal import expire
+from simgit.refs.oplog.log import OperationLog
+from simgit.refs.reflog_expiry import expire_logs, expire_operations
+from simgit.refs.refs import Refs
+from simgit.refs.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
+from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.overlay import Overlay
+from simgit.storage.process import now
+from simgit.storage.room import make_room
+
+_LEAST: Final = 64 << 10
+_SHARE: Final = 8
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What a gc did. Sizes are bytes on disk.
+
+    ``held_open`` says that the space would have been given back, had nobody else had the file open.
+    """
+
+    segments_before: int
+    segments_after: int
+    groups_joined: int
+    size_before: int
+    size_after: int
+    compacted: bool
+    held_open: bool
+    removed: Removed
+
+
+@dataclass(frozen=True)
+class GcOptions:
+    """How long what is not needed stays, in days; None for what the repository's settings say.
+
+    Attributes:
+        grace: what nothing leads to.
+        expire: entries of reflogs and of the operation log; until they go, they lead to states.
+        keep: retention rules, by which attachments are thinned out before.
+    """
+
+    grace: float | None = None
+    expire: float | None = None
+    keep: str | None = None
+
+
+def gc(
+    odb: ObjectDatabase,
+    refs: Refs,
+    options: GcOptions = GcOptions(),
+    progress: Progress | None = None,
+    clock: Clock = now,
+    logged: ObjectDatabase | None = None,
+) -> GcReport:
+    """Remove what has expired, join what is small, and give back the space where that is worth it.
+
+    No oid and no place changes. Nothing goes that refs, reflogs or the operation log lead to.
+
+    Args:
+        odb: the store. What is removed here for good must not be logged as an operation.
+        refs: its refs.
+        options: how long what is not needed stays.
+        progress: told how many lines of how many are joined.
+        clock: returns the time in nanoseconds since 1970.
+        logged: the store as the operation log sees it, for what can be undone: thinning out.
+
+    Raises:
+        NotFound: something that is needed is missing; nothing more was removed.
+        IntegrityError: something that is needed is damaged; nothing more was removed.
+        StorageFullError: there is no space left, and what is kept back for this does not suffice.
+    """
+    before, size = count_segments(odb), odb.storage.size()
+    removed = make_room(odb.storage, lambda: collect(odb, refs, options, clock, logged or odb))
+    joined, compacted, held_open = 0, False, False
+    with suppress(StorageFullError):  # what was removed has made room for others at least
+        joined = make_room(odb.storage, lambda: consolidate(odb, progress))
+        worth = is_worth_it(odb)
+        compacted = worth and make_room(odb.storage, odb.storage.compact)
+        held_open = worth and not compacted
+    make_room(odb.storage, lambda: _note(odb, clock))
+    odb.storage.keep_reserve()
+    return GcReport(
+        before, count_segments(odb), joined, size, odb.storage.size(), compacted, held_open, removed
+    )
+
+
+def _note(odb: ObjectDatabase, clock: Clock) -> None:
+    with odb.write() as txn:
+        note_size(odb, txn, clock())
+        txn.put("meta", SETTLED, txn.count("segments").to_bytes(8, "big"))
+        txn.put("meta", COLLECTED, clock().to_bytes(8, "big"))
+
+
+def collect(
+    odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock, logged: ObjectDatabase
+) -> Removed:
+    """Remove what has expired; see ``gc``."""
+    with odb.read() as snapshot:
+        sweeper = Sweeper(odb, Planner(odb, refs), window(snapshot, options, clock))
+        thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
+    with odb.read() as snapshot:
+        known, found = lost_before(sweeper, snapshot)
+    if known:
+        with odb.write() as txn:
+            forget_found(txn, known, found)
+    with logged.write() as raw:
+        _thin(sweeper, raw, refs, options)
+        _expire(sweeper, raw, options, clock)
+    with odb.read() as snapshot:  # what it reads, the plan within the write need not read again
+        sweeper.planner.plan(snapshot, sweeper.window)
+    sweeper.sweep()
+    return sweeper.removed
+
+
+def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
+    """Return exactly what ``collect`` would remove: it is done, over a snapshot, and forgotten.
+
+    Nobody waits for it.
+    """
+    apart = ObjectDatabase(odb.storage)  # with caches of its own, for what it reads never was
+    with odb.read() as snapshot:
+        sweeper = Sweeper(apart, Planner(apart, refs), window(snapshot, options, clock))
+        raw = Overlay(snapshot)
+        forget_found(raw, *lost_before(sweeper, raw))
+        _thin(sweeper, raw, refs, options)
+        _expire(sweeper, raw, options, clock)
+        txn = sweeper.tally(raw)
+        for action in sweeper.begin(txn):
+            action(txn)
+        sweeper.finish(txn)
+    return sweeper.removed
+
+
+def window(txn: ReadTxn, options: GcOptions, clock: Clock) -> Window:
+    """Return what time it is, and how long what is pending stays."""
+    days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
+    return Window(clock(), int(days * DAY), get_setting(txn, GC_REWRITE))
+
+
+def lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
+    """Return what is known to be pending, and what is so before the logs expire.
+
+    What was brought back and is lost once more has its grace period once more: till now the logs
+    led to it.
+    """
+    known = dict(txn.scan(TABLE))
+    return known, sweeper.planner.pending(txn, sweeper.window) if known else {}
+
+
+def _rules(txn: ReadTxn, options: GcOptions) -> tuple[Rule, ...]:
+    return parse_rules(get_setting(txn, GC_KEEP) if options.keep is None else options.keep)
+
+
+def _thin(sweeper: Sweeper, raw: WriteTxn, refs: Refs, options: GcOptions) -> None:
+    """Take away the bindings that no retention rule keeps."""
+    txn = sweeper.tally(raw)
+    keys = thinned(sweeper.odb, refs, txn, sweeper.planner.marker, _rules(txn, options))
+    bindings = [txn.get("attachments", key) or b"" for key in keys]
+    for key in keys:
+        txn.delete("attachments", key)
+    sweeper.planner.more_roots = bindings  # the operation that this becomes will lead to them
+    sweeper.removed.thinned = len(keys)
+    sweeper.removed.thinned_bytes = sweeper.planner.exclusive(txn, bindings)
+
+
+def _expire(sweeper: Sweeper, raw: WriteTxn, options: GcOptions, clock: Clock) -> None:
+    """Let the logs forget what is too old."""
+    txn = sweeper.tally(raw)
+    if options.expire is None:
+        expire(OperationLog(), txn)
+        days = get_setting(txn, GC_REFLOG)
+    else:
+        days = options.expire
+        expire_operations(txn, cutoff(days, clock))
+    sweeper.removed.log_entries = expire_logs(txn, cutoff(days, clock))
+
+
+def cutoff(days: float, clock: Clock) -> int:
+    # at 0 days also what was written in this very nanosecond
+    return clock() - int(days * DAY) + (days == 0)
+
+
+def is_worth_it(odb: ObjectDatabase) -> bool:
+    """Return whether a compact copy gives back enough for what it costs: it writes all bytes."""
+    spare = odb.storage.spare()
+    return spare >= max(_LEAST, odb.storage.size() // _SHARE)

@@ -1,0 +1,199 @@
+"""Removing what a plan says, in short transactions that each leave a whole store.
+
+What refers to something goes before it: states before what their attachments name, lines before
+those that they begin at, differences before their bases. So a process that is killed between two
+transactions leaves nothing that names what is not there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from simgit.maintenance.gc.plan import GcPlan, Planner, Window, write_pending
+from simgit.objects.oid import Oid
+from simgit.odb import unreachable
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.truncate import cut_line, entries_to_prune, prune_index
+from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.failpoints import fail_point
+from simgit.storage.watched import WatchedWrite
+
+SLICE: Final = 0.2
+"""Seconds after which a transaction ends, so that writers can go on."""
+Action = Callable[[WriteTxn], None]
+
+
+@dataclass
+class Removed:
+    """What a gc removed.
+
+    Attributes:
+        states: how many states went.
+        attachments: how many attachments of those states.
+        thinned: how many other attachments were taken away by retention rules.
+        thinned_bytes: what their data takes that no other attachment shares; it goes when the
+            operation log has forgotten them, and the grace period has passed.
+        objects: how many loose objects of each kind.
+        arrays: arrays that were stored with those states.
+        chunks: pieces of large blobs.
+        log_entries: entries of reflogs.
+        tables: for each table how many bytes of keys and values it has fewer.
+    """
+
+    states: int = 0
+    attachments: int = 0
+    thinned: int = 0
+    thinned_bytes: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+    arrays: int = 0
+    chunks: int = 0
+    log_entries: int = 0
+    tables: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_something(self) -> bool:
+        """Whether anything went."""
+        counts = (self.states, self.attachments, self.thinned, self.objects.total(), self.chunks)
+        return any(counts) or self.log_entries > 0
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of keys and values that went, less those that had to be written anew."""
+        return sum(size for table, size in self.tables.items() if table not in ("pending", "meta"))
+
+
+class Sweeper:
+    """Carries out plans; counts what has gone in ``removed``."""
+
+    def __init__(self, odb: ObjectDatabase, planner: Planner, window: Window) -> None:
+        self.odb = odb
+        self.planner = planner
+        self.window = window
+        self.removed = Removed()
+        self._entries: Counter[str] = Counter()
+        self._cut: set[int] = set()
+        self._siblings: dict[bytes, bytes] = {}
+        self._last_moved: Oid | None = None
+
+    def tally(self, txn: WriteTxn) -> Tally:
+        """Return a transaction whose changes are counted."""
+        return Tally(txn, self._entries, self.removed.tables)
+
+    def sweep(self) -> None:
+        """Remove what has to go, a slice at a time; plan again when somebody has written."""
+        actions: Iterator[Action] = iter(())
+        written, done = -1, False
+        while not done:
+            with self.odb.write() as raw:
+                txn = self.tally(raw)
+                if txn.txn_id != written + 1:
+                    actions = self.begin(txn)
+                until = time.monotonic() + SLICE
+                done = self._work(txn, actions, until)
+                written = txn.txn_id
+            fail_point("gc.slice")
+        with self.odb.write() as raw:
+            self.finish(self.tally(raw))
+
+    def _work(self, txn: WriteTxn, actions: Iterator[Action], until: float) -> bool:
+        """Do what is to be done until a time; return whether that was all."""
+        for action in actions:
+            action(txn)
+            fail_point("gc.removed")
+            if time.monotonic() > until:
+                return False
+        return True
+
+    def begin(self, txn: WriteTxn) -> Iterator[Action]:
+        """Plan in the snapshot of a transaction; return what is to be done."""
+        plan = self.planner.plan(txn, self.window)
+        self._siblings, self._last_moved = {}, None
+        write_pending(txn, dict(plan.pending))
+        return self._actions(plan)
+
+    def finish(self, txn: WriteTxn) -> None:
+        """Remove what the index still says of what has gone, now or before."""
+        prune_index(self.odb.states, txn, self._cut)
+
+    def index_entries(self, txn: ReadTxn) -> int:
+        """Return how much of the index ``finish`` has to go through, 0 if no states have gone."""
+        return entries_to_prune(self.odb.states, txn, self._cut) if self._cut else 0
+
+    def _actions(self, plan: GcPlan) -> Iterator[Action]:
+        for oid in plan.moved:
+            yield lambda txn, oid=oid: self._move(txn, oid)  # type: ignore[misc]
+        for oid in plan.rebased:
+            yield lambda txn, oid=oid: self._rebase(txn, oid, plan)  # type: ignore[misc]
+        for line in sorted(plan.cuts, reverse=True):  # a line's number is above its parents'
+            yield lambda txn, line=line: self._cut_line(txn, line, plan)  # type: ignore[misc]
+        for oid, kind in plan.objects.items():
+            yield lambda txn, oid=oid, kind=kind: self._drop(txn, oid, kind)  # type: ignore[misc]
+        for name in plan.chunks:
+            yield lambda txn, name=name: self._drop_chunk(txn, name)  # type: ignore[misc]
+
+    def _move(self, txn: WriteTxn, oid: bytes) -> None:
+        self.odb.move_array(txn, oid, self._last_moved)
+        self._last_moved = Oid(oid)
+
+    def _rebase(self, txn: WriteTxn, oid: bytes, plan: GcPlan) -> None:
+        """Store an array as its difference to one that stays, or by itself."""
+        depth = self.odb.delta_depth(txn, oid) or 0
+        base = root = self.odb.delta_base(txn, oid)
+        while base is not None and bytes(base) in plan.objects:
+            root, base = base, self.odb.delta_base(txn, base)
+        if base is None and root is not None:
+            sibling = self._siblings.setdefault(bytes(root), bytes(oid))
+            above = self.odb.delta_depth(txn, sibling) or 0
+            # others may be differences to this one: it must not come to lie deeper
+            base = Oid(sibling) if sibling != oid and above < depth else None
+        self.odb.rebase_array(txn, oid, base)
+
+    def _cut_line(self, txn: WriteTxn, line: int, plan: GcPlan) -> None:
+        cut, end = plan.cuts[line]
+        for key in plan.attachments.get(line, ()):
+            txn.delete("attachments", key)
+            self.removed.attachments += 1
+        cut_line(self.odb.states, txn, line, cut)
+        self._cut.add(line)
+        self.removed.states += end - cut
+        self.removed.arrays += plan.arrays.get(line, 0)
+        start, stop = unreachable.states_key(line, cut), unreachable.states_key(line + 1, 0)
+        for key, _ in txn.scan(unreachable.TABLE, start, stop):
+            txn.delete(unreachable.TABLE, key)
+
+    def _drop(self, txn: WriteTxn, oid: bytes, kind: str) -> None:
+        self.odb.drop(txn, oid)
+        txn.delete(unreachable.TABLE, unreachable.OBJECT + oid)
+        self.removed.objects[kind] += 1
+
+    def _drop_chunk(self, txn: WriteTxn, name: bytes) -> None:
+        if self.odb.drop_chunk(txn, name):
+            self.removed.chunks += 1
+        txn.delete(unreachable.TABLE, unreachable.CHUNK + name)
+
+
+class Tally(WatchedWrite):
+    """Passes everything on to a transaction.
+
+    Attributes:
+        entries: for each table how many entries it has fewer.
+        bytes: for each table how many bytes of keys and values it has fewer.
+    """
+
+    def __init__(self, txn: WriteTxn, entries: Counter[str], size: Counter[str]) -> None:
+        self._txn = txn
+        self.entries = entries
+        self.bytes = size
+
+    def _watch(self, table: str, key: bytes, value: bytes | None) -> None:
+        old = self._txn.get(table, key)
+        self.entries[table] += (old is not None) - (value is not None)
+        self.bytes[table] += _size(key, old) - _size(key, value)
+
+
+def _size(key: bytes, value: bytes | None) -> int:
+    return 0 if value is None else len(key) + len(value)

@@ -1,0 +1,107 @@
+"""What nothing leads to any more but is still there, and until when it can be brought back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simgit.maintenance.gc.plan import Planner, Window
+from simgit.objects.kinds import Binding, Tag
+from simgit.objects.oid import Oid
+from simgit.odb import unreachable
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.unreachable import Since
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Something that nothing leads to.
+
+    Attributes:
+        kind: of the object.
+        oid: its name. Of states it is that of the newest of a line: those before it come with it.
+        states: how many states of the line are lost; 0 for other kinds.
+        step: of that newest state.
+        name: of an attachment or a tag.
+        state: the state that it is, or that an attachment or a tag belongs to.
+        since: when it was first found to be lost, in nanoseconds since 1970.
+        until: when a gc may remove it.
+    """
+
+    kind: str
+    oid: Oid
+    states: int
+    step: int | None
+    name: str | None
+    state: Oid | None
+    since: int
+    until: int
+
+
+def lost(odb: ObjectDatabase, refs: Refs, window: Window, every: bool = False) -> list[Lost]:
+    """Return what is lost: ends of lines, attachments and tags.
+
+    Args:
+        odb: where.
+        refs: what is not lost is what these lead to.
+        window: what time it is, and how long what is lost stays.
+        every: also objects of the other kinds, which those lead to.
+    """
+    planner = Planner(odb, refs)
+    with odb.read() as txn:
+        plan = planner.plan(txn, window)
+        kinds = odb.loose_kinds(txn)
+        ends = {line: end for line, (_, end) in planner.marker.ends.items()}
+        found = list(_lines(odb, txn, plan.pending, ends, window))
+        for key, since in plan.pending.items():
+            kind = kinds.get(key[1:], "") if key[:1] == unreachable.OBJECT else ""
+            if kind in ("binding", "tag") or (every and kind):
+                found.append(_object(odb, txn, kind, Oid(key[1:]), since, window))
+    return found
+
+
+def _lines(
+    odb: ObjectDatabase,
+    txn: ReadTxn,
+    entries: dict[bytes, Since],
+    ends: dict[int, int],
+    window: Window,
+) -> list[Lost]:
+    """Return the lost ends of lines, one for each line."""
+    found: dict[int, tuple[int, Since]] = {}
+    for key, since in entries.items():
+        if key[:1] == unreachable.STATES:
+            line, step = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+            known = found.get(line, (step, since))
+            # the newest states are those that were lost first
+            found[line] = min(known[0], step), min(known[1], since)
+    return [
+        _end(odb, txn, line, step, ends[line] - 1, since, window)
+        for line, (step, since) in sorted(found.items())
+    ]
+
+
+def _end(
+    odb: ObjectDatabase,
+    txn: ReadTxn,
+    line: int,
+    first: int,
+    last: int,
+    since: Since,
+    window: Window,
+) -> Lost:
+    oid = odb.states.state(txn, Location(line, last))[0]
+    count = last - first + 1
+    return Lost("state", oid, count, last, None, oid, since.time, window.end(since))
+
+
+def _object(
+    odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, since: Since, window: Window
+) -> Lost:
+    thing = odb.object(txn, oid) if kind in ("binding", "tag") else None
+    name = thing.name if isinstance(thing, Binding | Tag) else None
+    state = thing.state if isinstance(thing, Binding) else None
+    state = thing.target if isinstance(thing, Tag) else state
+    return Lost(kind, oid, 0, None, name, state, since.time, window.end(since))

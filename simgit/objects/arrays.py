@@ -1,0 +1,164 @@
+"""NumPy arrays as bytes: what has a dtype, a shape and elements. See docs/object-format.md §3."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import IntegrityError, InvalidInput
+
+MAX_NDIM: Final = 32
+_DTYPE: Final = re.compile(
+    r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(?:8|16)|<[mM]8(?:\[[0-9]*[A-Za-zμ]+\])?|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,8}"
+)
+
+AnyArray = npt.NDArray[Any]
+
+
+def is_arraylike(value: object) -> bool:
+    """Return whether ``value`` is an array, a NumPy scalar, or offers itself as one."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return not isinstance(value, (np.str_, np.bytes_))
+    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+
+
+def to_array(value: Any, path: str = "value") -> AnyArray:
+    """Return ``value`` as an array of a storable dtype: native order converted, C order.
+
+    Accepts anything with ``__array__`` or DLPack (torch, JAX); tensors are detached first.
+
+    Raises:
+        InvalidInput: its dtype has no encoding.
+    """
+    array = value if isinstance(value, np.ndarray) else _import_array(value, path)
+    dtype = storable_dtype(array.dtype, path)
+    if array.ndim > MAX_NDIM:
+        raise InvalidInput(
+            f"{path}: an array of {array.ndim} dimensions, more than {MAX_NDIM}", path=path
+        )
+    if isinstance(array, np.ma.MaskedArray):
+        raise InvalidInput(f"{path}: a masked array has no encoding; fill it first", path=path)
+    # order="C" and not ascontiguousarray, which makes 0-d arrays 1-d
+    array = np.asarray(array, dtype=dtype, order="C")
+    return _plain_bools(array) if dtype.kind == "b" else array
+
+
+def _plain_bools(array: AnyArray) -> AnyArray:
+    """Return booleans whose bytes are 0 or 1: a view of other bytes holds whatever they were."""
+    raw = array.view(np.uint8)
+    return array if not raw.size or raw.max() <= 1 else raw != 0
+
+
+def as_scalar(array: AnyArray) -> Any:
+    """Return an array of shape () as the NumPy scalar that is written in the same way.
+
+    Strings remain arrays: NumPy's scalars of them are Python's own strings and bytes.
+    """
+    return array if array.ndim or array.dtype.kind in "SU" else array[()]
+
+
+def _import_array(value: Any, path: str) -> AnyArray:
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach()
+        if hasattr(value, "cpu"):
+            value = value.cpu()
+        if hasattr(value, "__array__"):
+            return np.asarray(value)
+        return np.from_dlpack(value)
+    except Exception as error:  # whatever the code of another library raises
+        raise InvalidInput(f"{path}: cannot be read as an array: {error}", path=path) from None
+
+
+def storable_dtype(dtype: np.dtype[Any], path: str = "value") -> np.dtype[Any]:
+    """Return the little-endian form of ``dtype``.
+
+    Raises:
+        InvalidInput: the dtype has no encoding (object, structured, longdouble, empty strings).
+    """
+    little = dtype.newbyteorder("<")
+    if dtype.hasobject or dtype.names or not _DTYPE.fullmatch(little.str):
+        raise InvalidInput(f"{path}: dtype '{dtype}' has no encoding", path=path)
+    return little
+
+
+@lru_cache(maxsize=256)
+def dtype_from_text(text: str) -> np.dtype[Any]:
+    """Parse a canonical dtype string.
+
+    Raises:
+        IntegrityError: it is not one, or not in its canonical form.
+    """
+    if not _DTYPE.fullmatch(text):
+        raise IntegrityError(f"'{text}' is not the name of a dtype")
+    try:
+        dtype = np.dtype(text)
+    except (TypeError, ValueError):
+        raise IntegrityError(f"'{text}' is not the name of a dtype") from None
+    if dtype.str != text:
+        raise IntegrityError(f"dtype '{text}' is not in its canonical form")
+    return dtype
+
+
+def array_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return what precedes the elements in an array's payload."""
+    name = dtype.str.encode()
+    return struct.pack(f"<B{len(name)}sB{len(shape)}Q", len(name), name, len(shape), *shape)
+
+
+def encode_array(array: AnyArray) -> bytes:
+    """Return the payload of an array that ``to_array`` returned."""
+    return array_header(array.dtype, array.shape) + array.tobytes()
+
+
+def split_array(
+    payload: bytes, length: int | None = None
+) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Return dtype, shape and the offset of the elements.
+
+    Args:
+        payload: an array's, or only what precedes its elements.
+        length: of the whole payload, if ``payload`` is not all of it.
+
+    Raises:
+        IntegrityError: the payload is not an array's, or its length is not what its header says.
+    """
+    length = len(payload) if length is None else length
+    try:
+        (size,) = struct.unpack_from("<B", payload)
+        dtype = dtype_from_text(payload[1 : 1 + size].decode())
+        (ndim,) = struct.unpack_from("<B", payload, 1 + size)
+        if ndim > MAX_NDIM:
+            raise IntegrityError(f"an array of {ndim} dimensions")
+        shape = struct.unpack_from(f"<{ndim}Q", payload, 2 + size)
+    except (struct.error, UnicodeDecodeError):
+        raise IntegrityError("the header of an array is damaged") from None
+    offset = 2 + size + 8 * ndim
+    if math.prod(shape) * dtype.itemsize != length - offset or max(shape, default=0) > 1 << 62:
+        raise IntegrityError(
+            f"an array of {dtype} {list(shape)} does not have {length - offset} bytes"
+        )
+    return dtype, shape, offset
+
+
+def decode_array(payload: bytes) -> AnyArray:
+    """Return the array; it is read-only, since it shares the payload's memory.
+
+    Raises:
+        IntegrityError: see ``split_array``.
+    """
+    dtype, shape, offset = split_array(payload)
+    count = math.prod(shape)
+    try:
+        if count == 0:
+            return np.zeros(shape, dtype)
+        flat = np.frombuffer(payload, dtype, count, offset)
+        return flat.reshape(shape)
+    except ValueError as error:
+        raise IntegrityError(f"an array of {dtype} {list(shape)} cannot be made: {error}") from None

@@ -1,0 +1,90 @@
+"""Frozen values: copies of what a user passed, made of exact types only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.errors import InvalidInput, shown
+from simgit.objects.arrays import is_arraylike, storable_dtype, to_array
+from simgit.objects.canonical import MAX_DEPTH
+from simgit.objects.codec import too_deep
+
+_IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
+
+
+def freeze(value: Any, path: str, depth: int = 0) -> Any:
+    """Return a copy of ``value`` made of exact types: what a row can be made from.
+
+    Python's own types, dicts, lists, tuples, NumPy scalars and C-order arrays of storable dtypes
+    remain; subclasses become their base, and whatever offers itself as an array becomes one.
+
+    Raises:
+        InvalidInput: some part has no encoding; the message names its path.
+    """
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if kind is np.ndarray:
+        return to_array(value, path).copy()
+    if isinstance(value, str):
+        return _freeze_text(value, path)
+    if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
+        raise too_deep(path)
+    if isinstance(value, dict):
+        return {freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [freeze(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    return _freeze_other(value, path)
+
+
+def _freeze_text(value: str, path: str) -> str:
+    text = str.__str__(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(
+                f"{path}: a string with a lone surrogate has no encoding", path=path
+            ) from None
+    return text
+
+
+def freeze_key(key: Any, path: str) -> Any:
+    """Return the key of a dict as a plain string, bytes or integer.
+
+    Raises:
+        InvalidInput: it is none of them.
+    """
+    if type(key) is str and key.isascii():
+        return key
+    if isinstance(key, str):
+        return _freeze_text(key, path)
+    if isinstance(key, bytes):
+        return bytes(key)
+    if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
+        return int(key)
+    raise InvalidInput(f"{path}: the key {shown(key)} has no encoding", path=path)
+
+
+def _freeze_other(value: Any, path: str) -> Any:
+    if isinstance(value, np.generic):
+        if isinstance(value, np.bytes_):
+            return bytes(value)
+        dtype = storable_dtype(value.dtype, path)
+        return value if value.dtype == dtype else np.asarray(value, dtype)[()]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if is_arraylike(value):
+        return to_array(value, path).copy()
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, complex):
+        return complex(value)
+    raise InvalidInput(
+        f"{path}: a value of type '{type(value).__name__}' has no encoding", path=path
+    )

@@ -1,0 +1,387 @@
+"""The objects: frozen, each with its kind, payload and oid. See docs/object-format.md."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.arrays import AnyArray, decode_array, encode_array, to_array
+from simgit.objects.codec import decode_value, encode_value
+from simgit.objects.oid import OID_SIZE, Oid, hash_object
+from simgit.objects.schema import Schema
+
+KIND_CODES: Final = {
+    "blob": 1, "array": 2, "tree": 3, "schema": 4, "spec": 5,
+    "state": 6, "run": 7, "binding": 8, "tag": 9, "value": 10,
+}  # fmt: skip
+KIND_NAMES: Final = {code: kind for kind, code in KIND_CODES.items()}
+
+
+class Named:
+    """What every object has: a kind, a payload and therefore a name."""
+
+    kind: ClassVar[str]
+
+    @property
+    def payload(self) -> bytes:
+        """The canonical encoding."""
+        raise NotImplementedError
+
+    @cached_property
+    def oid(self) -> Oid:
+        """The object's name."""
+        return hash_object(self.kind, self.payload)
+
+
+@dataclass(frozen=True)
+class Blob(Named):
+    """Bytes."""
+
+    kind: ClassVar[str] = "blob"
+    data: bytes
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes themselves."""
+        return self.data
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Blob:
+        """Return the blob of these bytes."""
+        return cls(payload)
+
+
+@dataclass(frozen=True, eq=False)
+class Array(Named):
+    """A dtype, a shape and elements; two arrays are equal if their oids are."""
+
+    kind: ClassVar[str] = "array"
+    data: AnyArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", to_array(self.data))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Array) and self.oid == other.oid
+
+    def __hash__(self) -> int:
+        return hash(self.oid)
+
+    @cached_property
+    def payload(self) -> bytes:
+        """Header and elements."""
+        return encode_array(self.data)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Array:
+        """Return the array; raise IntegrityError if ``payload`` is none's."""
+        return cls(decode_array(payload))
+
+
+@dataclass(frozen=True)
+class ValueObject(Named):
+    """A canonical value."""
+
+    kind: ClassVar[str] = "value"
+    value: Any
+
+    @property
+    def payload(self) -> bytes:
+        """Its canonical encoding."""
+        return encode_value(self.value)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> ValueObject:
+        """Return the value; raise IntegrityError if ``payload`` is not canonical."""
+        return cls(decode_value(payload))
+
+
+TREE_FORMS: Final = ("map", "intmap", "list", "tuple")
+_TREE_KINDS: Final = ("blob", "array", "tree", "value")
+_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a tree."""
+
+    name: str
+    kind: str
+    oid: Oid
+
+
+@dataclass(frozen=True)
+class Tree(Named):
+    """Names with the objects that they stand for, in the order of the names' bytes."""
+
+    kind: ClassVar[str] = "tree"
+    entries: tuple[Entry, ...]
+    form: str = "map"
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.entries, key=lambda entry: entry.name.encode())
+        object.__setattr__(self, "entries", tuple(ordered))
+        if len({entry.name for entry in ordered}) != len(ordered):
+            raise InvalidInput("a name occurs twice in a tree")
+
+    @property
+    def payload(self) -> bytes:
+        """Form, count and entries."""
+        parts = [struct.pack("<BI", TREE_FORMS.index(self.form), len(self.entries))]
+        for entry in self.entries:
+            name = entry.name.encode()
+            if len(name) > 0xFFFF:
+                raise InvalidInput(f"the name of a tree's entry has {len(name)} bytes")
+            parts.append(struct.pack("<BH", KIND_CODES[entry.kind], len(name)) + name + entry.oid)
+        return b"".join(parts)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Tree:
+        """Return the tree; raise IntegrityError if ``payload`` is none's."""
+        try:
+            form, count = struct.unpack_from("<BI", payload)
+            entries, at = [], 5
+            for _ in range(min(count, len(payload))):
+                code, size = struct.unpack_from("<BH", payload, at)
+                name = payload[at + 3 : at + 3 + size].decode()
+                at += 3 + size + OID_SIZE
+                entries.append(_entry(name, code, payload[at - OID_SIZE : at]))
+            tree = cls(tuple(entries), TREE_FORMS[form])
+        except (struct.error, UnicodeDecodeError, IndexError, InvalidInput):
+            raise IntegrityError("a tree is damaged") from None
+        if len(entries) != count or tree.payload != payload:
+            raise IntegrityError("a tree is not in its canonical form")
+        tree._check_names()
+        return tree
+
+    def _check_names(self) -> None:
+        names = [entry.name for entry in self.entries]
+        if self.form == "map":
+            good = all(name and "\0" not in name for name in names)
+        elif self.form == "intmap":
+            good = all(_DECIMAL.fullmatch(name) for name in names)
+        else:
+            good = set(names) == {str(i) for i in range(len(names))}
+        if not good:
+            raise IntegrityError(f"a tree of form '{self.form}' has a name that it cannot have")
+
+    def __getitem__(self, name: str) -> Entry:
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+
+def _entry(name: str, code: int, raw: bytes) -> Entry:
+    kind = KIND_NAMES.get(code, "")
+    if kind not in _TREE_KINDS or len(raw) != OID_SIZE:
+        raise IntegrityError(f"an entry of a tree is of kind {code}")
+    return Entry(name, kind, Oid(raw))
+
+
+def _map_payload(payload: bytes, kind: str) -> dict[str, Any]:
+    value = decode_value(payload)
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise IntegrityError(f"a {kind} is not a map with names as keys")
+    return value
+
+
+@dataclass(frozen=True)
+class Spec(Named):
+    """What a root state comes from: canonical fields that can re-create its environment."""
+
+    kind: ClassVar[str] = "spec"
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def payload(self) -> bytes:
+        """The fields as a canonical map."""
+        return encode_value(dict(self.fields), "spec")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Spec:
+        """Return the spec; raise IntegrityError if ``payload`` is none's."""
+        return cls(_map_payload(payload, "spec"))
+
+
+@dataclass(frozen=True)
+class StateObject(Named):
+    """One moment of a simulation, linked to the states that it came from."""
+
+    kind: ClassVar[str] = "state"
+    schema: Oid
+    parents: tuple[Oid, ...]
+    origin: Oid | None
+    row: bytes
+
+    @property
+    def payload(self) -> bytes:
+        """Schema, parents, origin, row."""
+        origin = b"" if self.parents else (self.origin or b"")
+        return b"".join((self.schema, bytes([len(self.parents)]), *self.parents, origin, self.row))
+
+    @classmethod
+    def decode(cls, payload: bytes) -> StateObject:
+        """Return the state without decoding its row; raise IntegrityError if it is malformed."""
+        if len(payload) < OID_SIZE + 1:
+            raise IntegrityError("a state is damaged")
+        count = payload[OID_SIZE]
+        start = OID_SIZE + 1
+        end = start + OID_SIZE * max(count, 1)
+        if end > len(payload):
+            raise IntegrityError("a state is damaged")
+        oids = tuple(Oid(payload[i : i + OID_SIZE]) for i in range(start, end, OID_SIZE))
+        if len(set(oids)) != len(oids):
+            raise IntegrityError("a parent of a state occurs twice")
+        parents, origin = (oids, None) if count else ((), oids[0])
+        return cls(Oid(payload[:OID_SIZE]), parents, origin, payload[end:])
+
+
+def _optional_oid(value: Any, what: str) -> Oid | None:
+    if value is None:
+        return None
+    if not isinstance(value, bytes) or len(value) != OID_SIZE:
+        raise IntegrityError(f"{what} is no oid")
+    return Oid(value)
+
+
+@dataclass(frozen=True)
+class Run(Named):
+    """A run's configuration record: what it changes of its parent's, and where it branched off."""
+
+    kind: ClassVar[str] = "run"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    parent: Oid | None = None
+    branch_point: Oid | None = None
+    seed: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def payload(self) -> bytes:
+        """The record as a canonical map."""
+        record = {
+            "overrides": dict(self.overrides),
+            "parent": self.parent,
+            "branch_point": self.branch_point,
+            "seed": self.seed,
+            "metadata": dict(self.metadata),
+        }
+        return encode_value(record, "run")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Run:
+        """Return the record; raise IntegrityError if ``payload`` is none's."""
+        record = _map_payload(payload, "run")
+        if set(record) != {"overrides", "parent", "branch_point", "seed", "metadata"}:
+            raise IntegrityError("a run's record does not have its five fields")
+        if not isinstance(record["overrides"], dict) or not isinstance(record["metadata"], dict):
+            raise IntegrityError("a run's overrides or metadata are no map")
+        record["parent"] = _optional_oid(record["parent"], "a run's parent")
+        record["branch_point"] = _optional_oid(record["branch_point"], "a run's branch point")
+        return cls(**record)
+
+
+@dataclass(frozen=True)
+class Binding(Named):
+    """An attachment: a name, at a state, for an object that is not part of the state's name."""
+
+    kind: ClassVar[str] = "binding"
+    state: Oid
+    target_kind: str
+    target: Oid
+    name: str
+
+    @property
+    def payload(self) -> bytes:
+        """State, target, name."""
+        return b"".join(
+            (self.state, bytes([KIND_CODES[self.target_kind]]), self.target, self.name.encode())
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Binding:
+        """Return the binding; raise IntegrityError if ``payload`` is none's."""
+        try:
+            kind = KIND_NAMES[payload[OID_SIZE]]
+            name = payload[2 * OID_SIZE + 1 :].decode()
+            target = Oid(payload[OID_SIZE + 1 : 2 * OID_SIZE + 1])
+            state = Oid(payload[:OID_SIZE])
+        except (IndexError, KeyError, UnicodeDecodeError, InvalidInput):
+            raise IntegrityError("a binding is damaged") from None
+        if kind not in _TREE_KINDS or not name:
+            raise IntegrityError("a binding has no name or a target that it cannot have")
+        return cls(state, kind, target, name)
+
+
+@dataclass(frozen=True)
+class Tag(Named):
+    """An annotated tag."""
+
+    kind: ClassVar[str] = "tag"
+    target: Oid
+    name: str
+    message: str
+    tagger: str
+    time: int
+
+    @property
+    def payload(self) -> bytes:
+        """The tag as a canonical map."""
+        record = {
+            "target": self.target, "kind": "state", "name": self.name,
+            "message": self.message, "tagger": self.tagger, "time": self.time,
+        }  # fmt: skip
+        return encode_value(record, "tag")
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Tag:
+        """Return the tag; raise IntegrityError if ``payload`` is none's."""
+        record = _map_payload(payload, "tag")
+        texts = [record.get(key) for key in ("name", "message", "tagger", "kind")]
+        if len(record) != 6 or not all(isinstance(text, str) for text in texts):
+            raise IntegrityError("a tag does not have its six fields")
+        if record.pop("kind") != "state" or type(record.get("time")) is not int:
+            raise IntegrityError("a tag's kind or time cannot be read")
+        record["target"] = _optional_oid(record.get("target") or b"", "a tag's target")
+        return cls(**record)
+
+
+Decodable = Blob | Array | Tree | Spec | StateObject | Run | Binding | Tag | ValueObject | Schema
+_DECODERS: Final[dict[str, type[Decodable]]] = {
+    kind.kind: kind
+    for kind in (Blob, Array, Tree, Spec, StateObject, Run, Binding, Tag, ValueObject)
+} | {"schema": Schema}
+
+
+def decode_object(kind: str, payload: bytes) -> Decodable:
+    """Return the object of a kind that a payload encodes.
+
+    Raises:
+        IntegrityError: it encodes none, or not in the canonical form.
+    """
+    if kind not in _DECODERS:
+        raise IntegrityError(f"an object of kind '{kind}' is unknown")
+    return _DECODERS[kind].decode(payload)
+
+
+NO_ORIGIN: Final = Spec({})
+COUNTED: Final = {"spec": "the spec of a state", "run": "the record of a run"}
+"""Kinds that are one value of any shape, whose parts are limited; and what they are called."""
+EMPTY_SCHEMA: Final = Schema()
+
+
+def links_of(thing: Decodable) -> Iterator[bytes]:
+    """Yield the oids that an object refers to."""
+    if isinstance(thing, Tree):
+        yield from (entry.oid for entry in thing.entries)
+    elif isinstance(thing, Binding):
+        yield from (thing.state, thing.target)
+    elif isinstance(thing, Tag):
+        yield thing.target
+    elif isinstance(thing, Run):
+        yield from (oid for oid in (thing.parent, thing.branch_point) if oid is not None)

@@ -1,0 +1,8 @@
+"""The object database: where objects lie. The specification is docs/store-layout.md.
+
+- ``database``: one door to all objects: write, read (verified), exists, resolve a prefix.
+- ``segments``: states and their large arrays, in columns.
+- ``loose``, ``overflow``, ``array_delta``, ``trees``: single objects.
+- ``location``, ``ancestry``: where a state lies; walks over states.
+- ``unreachable``: objects that nothing refers to, and since when.
+"""

@@ -1,0 +1,256 @@
+"""Walks over states: ancestors, episodes, merge bases, what is reachable. Cost goes with forks."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgit.errors import NotFound
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.block import BLOCK_ROWS
+from simgit.odb.segments.header import Header, header_at, last_header
+from simgit.odb.segments.lines import Line, fork_point, line_of_step, read_line
+from simgit.odb.segments.totals import episode_starts
+from simgit.storage.base import ReadTxn
+
+
+@dataclass(frozen=True, slots=True)
+class LineRange:
+    """Consecutive states of one line: start <= step < stop."""
+
+    line: int
+    start: int
+    stop: int
+
+
+def parents_of(odb: ObjectDatabase, txn: ReadTxn, line: Line) -> list[Location]:
+    """Return the places of the parents of a line's first state."""
+    if line.is_root:
+        return []
+    first = Location(line.parent_line, line.parent_step)
+    return [first, *(odb.locate(txn, oid) for oid in line.parents[1:])]
+
+
+def parents_at(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> list[Location]:
+    """Return the places of a state's parents."""
+    line = read_line(txn, place.line)
+    if place.step > line.step:
+        return [Location(place.line, place.step - 1)]
+    return parents_of(odb, txn, line)
+
+
+def stretches(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRange]:
+    """Yield the stretches of a state's first-parent history, newest first, down to a step."""
+    line = read_line(txn, place.line)
+    stop = place.step + 1
+    while stop > start:
+        yield LineRange(line.id, max(start, line.step), stop)
+        if line.is_root or line.step <= start:
+            return
+        stop = line.parent_step + 1
+        line = read_line(txn, line.parent_line)
+
+
+def generation(txn: ReadTxn, place: Location) -> int:
+    """Return a state's generation: more than that of each of its parents."""
+    line = read_line(txn, place.line)
+    return line.generation + place.step - line.step
+
+
+# --- episodes ----------------------------------------------------------------------------------
+
+
+def episode_start(odb: ObjectDatabase, txn: ReadTxn, tip: Location, number: int) -> int:
+    """Return the step at which an episode of a state's history begins.
+
+    Raises:
+        NotFound: the history does not have so many episodes.
+    """
+    last = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
+    if not 1 <= number <= last:
+        raise NotFound(
+            f"episode {number} not found: there are episodes 1 to {last}", episode=number
+        )
+    line = read_line(txn, tip.line)
+    while _first_header(txn, line).episode >= number:
+        jump = read_line(txn, line.jump)
+        above = _first_header(txn, jump).episode >= number
+        line = jump if above else read_line(txn, line.parent_line)
+    return _episode_in_line(odb, txn, line, number)
+
+
+def _first_header(txn: ReadTxn, line: Line) -> Header:
+    header = header_at(txn, line.id, line.step)
+    if header is None:
+        raise NotFound(f"line {line.id} has no first segment")
+    return header
+
+
+def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int) -> int:
+    """Find the segment by bisection on steps, then the block by its sums, then the row."""
+    low, high = line.step, last_header(txn, line.id).end
+    header = _first_header(txn, line)
+    while low < high:
+        middle = (low + high) // 2
+        found = odb.states.header(txn, Location(line.id, middle))
+        if found.episode < number:
+            header, low = found, found.end
+        else:
+            high = found.step
+    before = header.episode
+    for i, info in enumerate(header.blocks):
+        if before + info.resets >= number:
+            rows = odb.states.block(txn, header, i).rows
+            starts = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
+            return header.step + i * BLOCK_ROWS + int(starts[number - before - 1])
+        before += info.resets
+    raise NotFound(f"episode {number} not found")
+
+
+def episode_of(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[int, int]:
+    """Return a state's episode, and its number in it (0 is the reset)."""
+    header = odb.states.header(txn, place)
+    episode, start, _ = odb.states.standing(txn, header, place.step)
+    return episode, place.step - start
+
+
+def episode_end(odb: ObjectDatabase, txn: ReadTxn, tip: Location, number: int) -> int:
+    """Return the last step of an episode within a state's history."""
+    try:
+        return episode_start(odb, txn, tip, number + 1) - 1
+    except NotFound:
+        return tip.step
+
+
+# --- merge base --------------------------------------------------------------------------------
+
+_A, _B, _STALE = 1, 2, 4
+
+
+def merge_bases(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
+    """Return the best common ancestors of two states, the one of highest generation first."""
+    if not (read_line(txn, a.line).merged or read_line(txn, b.line).merged):
+        fork = fork_point(txn, a, b)
+        return [] if fork is None else [fork]
+    return _painted(odb, txn, a, b)
+
+
+class _Painting:
+    """What a walk towards the roots still has to look at, newest first.
+
+    That is places that were reached, and exits: the first states of lines that were reached
+    further up, so that a line costs one step however many states it has. An exit's marks are
+    those of everything that reached its line so far.
+    """
+
+    def __init__(self, txn: ReadTxn) -> None:
+        self.txn = txn
+        self._marks: dict[tuple[bool, Location], int] = {}
+        self._heap: list[tuple[int, bool, Location]] = []
+        self._fresh = {_A: 0, _B: 0, _A | _B: 0}
+
+    def add(self, place: Location, marks: int, exits: bool = False) -> None:
+        """Add marks to a place, or to the exit of its line."""
+        key = exits, place
+        old = self._marks.get(key)
+        if old is None:
+            heapq.heappush(self._heap, (-generation(self.txn, place), exits, place))
+        self._set(key, (old or 0) | marks)
+
+    def _set(self, key: tuple[bool, Location], marks: int) -> None:
+        old = self._marks.get(key, _STALE)
+        for each, change in ((old, -1), (marks, 1)):
+            if each in self._fresh:
+                self._fresh[each] += change
+        self._marks[key] = marks
+
+    def pop(self) -> tuple[bool, Location, int]:
+        """Return the newest: whether it is an exit, the place, and its marks."""
+        _, exits, place = heapq.heappop(self._heap)
+        self._set((exits, place), (marks := self._marks[exits, place]) | _STALE)
+        del self._marks[exits, place]
+        return exits, place, marks
+
+    def on_line(self, line: Line) -> int:
+        """Return the marks of what reached a line further up."""
+        return self._marks.get((True, Location(line.id, line.step)), 0)
+
+    def is_live(self) -> bool:
+        """Return whether what has one mark only can still meet what has the other."""
+        return bool(self._fresh[_A | _B] or (self._fresh[_A] and self._fresh[_B]))
+
+
+def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> list[Location]:
+    """Paint the ancestors of both from the newest down, as git does, a line at a time."""
+    painting = _Painting(txn)
+    painting.add(a, _A)
+    painting.add(b, _B)
+    bases = []
+    while painting.is_live():
+        exits, place, marks = painting.pop()
+        line = read_line(txn, place.line)
+        if exits:
+            for parent in parents_of(odb, txn, line):
+                painting.add(parent, marks)
+            continue
+        marks |= painting.on_line(line)
+        if marks == _A | _B:
+            bases.append(place)
+            marks |= _STALE
+        painting.add(Location(line.id, line.step), marks, exits=True)
+    return bases
+
+
+def is_ancestor(odb: ObjectDatabase, txn: ReadTxn, old: Location, new: Location) -> bool:
+    """Return whether a state is another or one of its ancestors."""
+    return old in merge_bases(odb, txn, old, new)
+
+
+# --- what is reachable ----------------------------------------------------------------------------
+
+
+def reach(odb: ObjectDatabase, txn: ReadTxn, places: Sequence[Location]) -> dict[int, int]:
+    """Return for each line the newest step that is reachable from some states."""
+    found: dict[int, int] = {}
+    todo = list(places)
+    while todo:
+        place = todo.pop()
+        known = found.get(place.line)
+        if known is not None and known >= place.step:
+            continue
+        found[place.line] = place.step
+        if known is None:
+            todo += parents_of(odb, txn, read_line(txn, place.line))
+    return found
+
+
+def leaves(odb: ObjectDatabase, txn: ReadTxn) -> Iterator[Location]:
+    """Yield the states without children."""
+    for key, _ in txn.scan("lines"):
+        header = last_header(txn, int.from_bytes(key, "big"))
+        place = Location(header.line, header.end - 1)
+        if next(odb.states.children(txn, place), None) is None:
+            yield place
+
+
+def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
+    """Return the first-parent ancestor with a step.
+
+    Raises:
+        NotFound: the state's own step is smaller.
+    """
+    if step < 0:
+        raise NotFound(f"there are only {place.step} states before it", step=step)
+    if step > place.step:
+        raise NotFound(f"step {step} not found: the history has steps 0 to {place.step}", step=step)
+    return line_of_step(txn, place, step)
+
+
+def oids_of(odb: ObjectDatabase, txn: ReadTxn, stretch: LineRange) -> list[Oid]:
+    """Return the recomputed oids of a stretch."""
+    return [Oid(oid) for oid in odb.states.all_oids(txn, stretch.line, stretch.start, stretch.stop)]

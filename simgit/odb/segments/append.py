@@ -1,0 +1,121 @@
+"""Ends of chains, and what is added to them: batches of named rows, stored as segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from simgit.objects.chain import chain_oids, first_head
+from simgit.objects.compression import checksum
+from simgit.objects.oid import Oid
+from simgit.objects.rows import Rows
+from simgit.objects.schema import Schema
+from simgit.odb.location import Location
+from simgit.odb.segments.block import BLOCK_ROWS, Layout, choose_layout, encode_block, encode_layout
+from simgit.odb.segments.header import INLINE_SIZE, BlockInfo, Blocks, Header, write_segment
+from simgit.odb.segments.totals import episode_starts, rewards, total
+from simgit.storage.base import WriteTxn
+
+SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """A state as the place where a chain can go on."""
+
+    oid: Oid
+    place: Location
+    schema: Schema
+    episode: int
+    episode_start: int
+    returned: float
+
+
+@dataclass
+class StateBatch:
+    """Consecutive new states of one schema: rows, oids, and what they come from."""
+
+    rows: Rows
+    oids: list[bytes]
+    parents: tuple[Tip, ...]
+    origin: bytes
+
+    def without(self, count: int, tip: Tip) -> StateBatch:
+        """Return the batch without its first states, which exist already and end at ``tip``."""
+        rows = self.rows.slice(count, self.rows.count)
+        return StateBatch(rows, self.oids[count:], (tip,), b"")
+
+
+def batch_head(schema: Schema, parents: Sequence[Tip], origin: bytes) -> bytes:
+    """Return what precedes the row in the payload of a batch's first state."""
+    return first_head(schema.oid, [tip.oid for tip in parents], origin)
+
+
+def new_batch(rows: Rows, parents: tuple[Tip, ...], origin: bytes) -> StateBatch:
+    """Name the states of packed rows and return them as a batch."""
+    return StateBatch(
+        rows, chain_oids(rows, batch_head(rows.schema, parents, origin)), parents, origin
+    )
+
+
+def write_rows(
+    txn: WriteTxn,
+    place: Location,
+    rows: Rows,
+    before: list[bytes],
+    oids: list[bytes],
+    tip: Tip | None,
+    level: int,
+) -> Tip:
+    """Store rows as one segment; return the tip of the last.
+
+    Args:
+        place: of the first row.
+        before: for each row the oid of the state before it.
+        oids: for each row its own.
+        tip: the state before the first row, None for a root.
+        level: zstd's.
+    """
+    layout = choose_layout(rows)
+    parts: list[bytes] = []
+    blocks: list[BlockInfo] = []
+    for at in range(0, rows.count, BLOCK_ROWS):
+        part = rows.slice(at, min(at + BLOCK_ROWS, rows.count))
+        info = _write_block(
+            parts, part, before[at : at + part.count], layout, level, tip is None and at == 0
+        )
+        blocks.append(info)
+    body = b"".join(parts)
+    header = Header(
+        place.line, place.step, rows.count, rows.schema.oid, before[0], oids[-1],
+        tip.episode if tip else 0, tip.episode_start if tip else 0, tip.returned if tip else 0.0,
+        encode_layout(layout), Blocks.pack(blocks),
+        body if len(body) <= INLINE_SIZE else b"",
+    )  # fmt: skip
+    write_segment(txn, header, body)
+    return _tip_after(header, rows, Oid(oids[-1]))
+
+
+def _write_block(
+    parts: list[bytes], rows: Rows, before: list[bytes], layout: Layout, level: int, root: bool
+) -> BlockInfo:
+    fixed, variable = encode_block(rows, before, layout, level)
+    offset = sum(map(len, parts))
+    parts += [fixed, variable]
+    return BlockInfo(
+        offset, len(fixed), len(variable), int(np.count_nonzero(episode_starts(rows, root))),
+        total(rewards(rows)), checksum(fixed), checksum(variable),
+    )  # fmt: skip
+
+
+def _tip_after(header: Header, rows: Rows, oid: Oid) -> Tip:
+    resets = sum(info.resets for info in header.blocks)
+    start = header.episode_start
+    if resets:
+        start = header.step + int(np.flatnonzero(episode_starts(rows, header.step == 0))[-1])
+    returned = header.returned + sum(info.rewards for info in header.blocks)
+    place = Location(header.line, header.end - 1)
+    return Tip(oid, place, rows.schema, header.episode + resets, start, returned)

@@ -1,0 +1,298 @@
+"""From an oid to the places where it can be: index runs, and the merging of small ones.
+
+A run belongs to one kind of place: ``states`` (stretches of 64 rows) or ``arrays`` (groups).
+Runs are never changed; eight of a level are merged into one of the next, so that their number
+grows with the logarithm of the store. What few states there are in a small write is entered oid
+by oid in the table ``oids`` instead.
+
+    index: 00 ‖ u64 run              -> kind, level, entries, places, firsts, checksum
+           01 ‖ u64 run ‖ u32 prefix -> page, checksum
+    oids:  32-byte oid               -> u8 kind ‖ place
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import IntegrityError
+from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
+from simgit.odb.segments.block import CHECKPOINT_ROWS
+from simgit.odb.segments.index_page import (
+    Entries,
+    Page,
+    decode_page,
+    encode_pages,
+    prefixes,
+    sort_entries,
+)
+from simgit.odb.segments.lines import next_number
+from simgit.storage.base import ReadTxn, WriteTxn
+
+STATES: Final = 0
+ARRAYS: Final = 1
+LOOSE: Final = 64
+"""Fewer entries than this are entered one by one."""
+FAN_IN: Final = 8
+MAX_MERGE: Final = 1 << 21
+"""Runs are merged while writing up to so many entries; larger ones are left to gc."""
+CACHED_ENTRIES: Final = 1 << 22
+CACHED_PAGES: Final = 6144
+"""Parsed pages that are kept (of some 14 million states); each takes some 17 KB."""
+_META: Final = struct.Struct("<BBQII")
+_LOOSE: Final = struct.Struct("<BQQ")
+_PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
+
+Places = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class IndexRun:
+    """What is known of a run without its pages."""
+
+    id: int
+    kind: int
+    level: int
+    entries: int
+    places: Places
+    ends: npt.NDArray[np.int64]  # cumulative numbers of the places' slots
+    firsts: list[int]  # the first prefix of each page
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return a slot's place: (line, step) of states, (line, field and step) of arrays."""
+        if number >= int(self.ends[-1]):
+            raise IntegrityError("the index names a place that it does not have")
+        i = int(np.searchsorted(self.ends, number, "right"))
+        within = number - (int(self.ends[i - 1]) if i else 0)
+        a, b, _ = self.places[i].item()
+        return (a, b + CHECKPOINT_ROWS * within) if self.kind == STATES else (a, b)
+
+
+def _meta_key(run: int) -> bytes:
+    return b"\0" + run.to_bytes(8, "big")
+
+
+def _page_key(run: int, prefix: int) -> bytes:
+    return b"\1" + run.to_bytes(8, "big") + prefix.to_bytes(4, "big")
+
+
+def _decode_meta(run: int, value: bytes) -> IndexRun:
+    body = value[:-CHECKSUM_SIZE]
+    if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _META.size:
+        raise IntegrityError(f"run {run} of the index is damaged")
+    kind, level, entries, count, pages = _META.unpack_from(body)
+    size = count * _PLACE.itemsize
+    raw = decompress(body[_META.size :], size + 4 * pages)
+    places = np.frombuffer(raw, _PLACE, count)
+    firsts = np.frombuffer(raw, "<u4", pages, size).tolist()
+    ends = np.cumsum(places["n"], dtype=np.int64)
+    return IndexRun(run, kind, level, entries, places, ends, firsts)
+
+
+class Index:
+    """The index of one store. Runs never change, so what was read of them is kept."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, IndexRun] = {}
+        self._listed: tuple[int, list[IndexRun]] = (-1, [])
+        self._entries: OrderedDict[int, Entries] = OrderedDict()
+        self._parsed: dict[bytes, Page] = {}
+        self._mutex = threading.Lock()
+
+    def forget(self) -> None:
+        """Forget what was read, since a transaction was rolled back that may have written it."""
+        self._runs, self._listed, self._entries = {}, (-1, []), OrderedDict()
+        self._parsed = {}
+
+    def runs(self, txn: ReadTxn) -> list[IndexRun]:
+        """Return all runs, the newest first."""
+        listed = self._listed
+        writing = isinstance(txn, WriteTxn)
+        if listed[0] == txn.txn_id and not writing:
+            return listed[1]
+        found = []
+        for key, value in txn.scan("index", b"\0", b"\1"):
+            run = int.from_bytes(key[1:], "big")
+            found.append(self._runs.get(run) or _decode_meta(run, value))
+        # a number that was committed is never given out again; for others see ``forget``
+        self._runs = {run.id: run for run in found}
+        found.reverse()
+        if not writing:
+            self._listed = (txn.txn_id, found)
+        return found
+
+    def candidates(
+        self, txn: ReadTxn, kind: int, low: int, high: int
+    ) -> list[tuple[int, tuple[int, int]]]:
+        """Return (prefix, place) of all entries of a kind with low <= prefix <= high."""
+        found = []
+        for run in self.runs(txn):
+            if run.kind != kind:
+                continue
+            start = max(bisect_right(run.firsts, low) - 1, 0)
+            stop = bisect_right(run.firsts, high, start)
+            for first in run.firsts[start:stop]:
+                page = self._page(txn, _page_key(run.id, first))
+                found += [(prefix, run.place(slot)) for prefix, slot in page.find(low, high)]
+        return found
+
+    def _page(self, txn: ReadTxn, key: bytes) -> Page:
+        """Return a page, checked when it is read first."""
+        page = self._parsed.get(key)
+        if page is None:
+            value = txn.get("index", key)
+            if value is None:
+                raise IntegrityError("a page of the index is missing")
+            page = Page(_checked_page(value))
+            if len(self._parsed) >= CACHED_PAGES:
+                self._parsed.clear()  # rare, and cheaper than keeping an order
+            self._parsed[key] = page
+        return page
+
+    def maybe_known(self, txn: ReadTxn, kind: int, oids: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """Return for each oid whether the index has an entry of its prefix."""
+        wanted = prefixes(oids)
+        known = np.fromiter((txn.get("oids", oid) is not None for oid in oids), bool, len(oids))
+        for run in self.runs(txn):
+            if run.kind == kind and run.entries:
+                have = self._cached_entries(txn, run)[0]
+                at = np.searchsorted(have, wanted).clip(max=len(have) - 1)
+                known |= have[at] == wanted
+        return known
+
+    def _cached_entries(self, txn: ReadTxn, run: IndexRun) -> Entries:
+        with self._mutex:
+            if run.id in self._entries:
+                self._entries.move_to_end(run.id)
+                return self._entries[run.id]
+        entries = read_entries(txn, run)
+        with self._mutex:
+            self._entries[run.id] = entries
+            total = sum(len(prefix) for prefix, _ in self._entries.values())
+            while total > CACHED_ENTRIES and len(self._entries) > 1:
+                total -= len(self._entries.popitem(last=False)[1][0])
+        return entries
+
+    def add(
+        self,
+        txn: WriteTxn,
+        kind: int,
+        oids: Sequence[bytes],
+        slots: Sequence[int] | npt.NDArray[Any],
+        places: Places,
+    ) -> None:
+        """Add a run: for each oid the number of its slot among the places."""
+        entries = sort_entries(prefixes(oids), np.asarray(slots, np.uint32))
+        write_run(txn, kind, 0, entries, places)
+        self._merge(txn, kind, 0)
+
+    def _merge(self, txn: WriteTxn, kind: int, level: int) -> None:
+        """Merge a level that has become full, and then perhaps the next one."""
+        runs = [run for run in self.runs(txn) if (run.kind, run.level) == (kind, level)]
+        total = sum(run.entries for run in runs)
+        if len(runs) < FAN_IN or total > MAX_MERGE:
+            return
+        runs.reverse()
+        entries = [read_entries(txn, run) for run in runs]
+        merge_runs(txn, kind, level + 1, runs, entries)
+        self._merge(txn, kind, level + 1)
+
+
+def _checked_page(value: bytes) -> bytes:
+    page = value[:-CHECKSUM_SIZE]
+    if checksum(page) != value[-CHECKSUM_SIZE:]:
+        raise IntegrityError("a page of the index is damaged")
+    return page
+
+
+def write_run(txn: WriteTxn, kind: int, level: int, entries: Entries, places: Places) -> None:
+    """Store a run of sorted entries."""
+    run = next_number(txn, b"next-index")
+    firsts = []
+    for prefix, page in encode_pages(entries):
+        txn.put("index", _page_key(run, prefix), page + checksum(page))
+        firsts.append(prefix)
+    raw = places.tobytes() + np.array(firsts, "<u4").tobytes()
+    head = _META.pack(kind, level, len(entries[0]), len(places), len(firsts))
+    body = head + compress(raw)
+    txn.put("index", _meta_key(run), body + checksum(body))
+
+
+def read_entries(txn: ReadTxn, run: IndexRun) -> Entries:
+    """Return all entries of a run, sorted.
+
+    Raises:
+        IntegrityError: a page is damaged or missing.
+    """
+    start = _page_key(run.id, 0)
+    pages = [
+        decode_page(_checked_page(value))
+        for _, value in txn.scan("index", start, start[:9] + b"\xff" * 5)
+    ]
+    if sum(len(prefix) for prefix, _ in pages) != run.entries:
+        raise IntegrityError(f"pages of run {run.id} of the index are missing")
+    if not pages:
+        return np.zeros(0, np.uint32), np.zeros(0, np.uint32)
+    return np.concatenate([p for p, _ in pages]), np.concatenate([s for _, s in pages])
+
+
+def merge_runs(
+    txn: WriteTxn, kind: int, level: int, runs: list[IndexRun], entries: list[Entries]
+) -> None:
+    """Replace runs by one that has all their entries."""
+    shift, slots = 0, []
+    for run, (_, slot) in zip(runs, entries, strict=True):
+        slots.append(slot + np.uint32(shift))
+        shift += int(run.ends[-1]) if len(run.ends) else 0
+    places = np.concatenate([run.places for run in runs])
+    merged = sort_entries(np.concatenate([p for p, _ in entries]), np.concatenate(slots))
+    for run in runs:
+        delete_run(txn, run.id)
+    write_run(txn, kind, level, merged, places)
+
+
+def delete_run(txn: WriteTxn, run: int) -> None:
+    """Remove a run and its pages."""
+    txn.delete("index", _meta_key(run))
+    start = _page_key(run, 0)
+    for key, _ in list(txn.scan("index", start, start[:9] + b"\xff" * 5)):
+        txn.delete("index", key)
+
+
+def state_places(stretches: Sequence[tuple[int, int, int]]) -> Places:
+    """Return the places of stretches of states, given as (line, first step, rows)."""
+    slots = [(line, step, -(-rows // CHECKPOINT_ROWS)) for line, step, rows in stretches]
+    return np.array(slots, _PLACE)
+
+
+def array_places(groups: Sequence[tuple[int, int]]) -> Places:
+    """Return the places of groups of arrays, given as (line, field and step)."""
+    return np.array([(line, where, 1) for line, where in groups], _PLACE)
+
+
+def add_loose(txn: WriteTxn, kind: int, oid: bytes, a: int, b: int) -> None:
+    """Enter one oid with its place."""
+    txn.put("oids", oid, _LOOSE.pack(kind, a, b))
+
+
+def find_loose(txn: ReadTxn, kind: int, oid: bytes) -> tuple[int, int] | None:
+    """Return the place of an oid that was entered by itself, or None.
+
+    Raises:
+        IntegrityError: the entry is damaged.
+    """
+    value = txn.get("oids", oid)
+    if value is None:
+        return None
+    if len(value) != _LOOSE.size or value[0] not in (STATES, ARRAYS):
+        raise IntegrityError(f"the place of '{oid.hex()}' is damaged")
+    found, a, b = _LOOSE.unpack(value)
+    return (a, b) if found == kind else None

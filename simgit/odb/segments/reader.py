@@ -1,0 +1,337 @@
+"""Reading states: found by oid or by place, one by one or in columns.
+
+Names are checked on the way out: a single state's oid is recomputed from its row and the nearest
+checkpoint; column reads rely on the checksums of the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import IntegrityError
+from simgit.objects import rows as rowlib
+from simgit.objects.arrays import AnyArray
+from simgit.objects.chain import chain_oids, first_head, linear_head
+from simgit.objects.kinds import StateObject
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.objects.row_encoder import hash_array
+from simgit.objects.rows import Rows
+from simgit.objects.schema import Schema
+from simgit.odb.location import Location
+from simgit.odb.segments.append import Tip
+from simgit.odb.segments.array_groups import array_here, find_array, group_oids
+from simgit.odb.segments.block import (
+    BLOCK_ROWS,
+    CHECKPOINT_ROWS,
+    Block,
+    Layout,
+    decode_block,
+    decode_layout,
+)
+from simgit.odb.segments.header import Header, header_at, read_part
+from simgit.odb.segments.index import ARRAYS, STATES, Index, find_loose
+from simgit.odb.segments.index_page import prefix_of
+from simgit.odb.segments.lines import line_of_step, read_line
+from simgit.odb.segments.totals import episode_starts, rewards, total
+from simgit.storage.base import ReadTxn
+
+SchemaReader = Callable[[ReadTxn, bytes], Schema]
+Key = tuple[bytes, int, int, int]
+"""Last state and rows of a segment, number of a block, and what of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Consecutive rows of a block with their names, and what precedes the first in its payload."""
+
+    key: Key
+    head: bytes
+    oids: list[bytes]
+    rows: Rows
+
+
+class StateReader:
+    """Reads the states of one store; schemas are read through ``read_schema``."""
+
+    def __init__(self, read_schema: SchemaReader) -> None:
+        self.index = Index()
+        self.read_schema = read_schema
+        self._layouts: dict[bytes, Layout] = {}
+        self._tip: Tip | None = None
+        self._last_named: _Named | None = None
+        self._block: tuple[Key, Block] | None = None
+
+    def locate(self, txn: ReadTxn, oid: bytes) -> Location | None:
+        """Return where a state lies, its name recomputed; None if there is no such state."""
+        loose = find_loose(txn, STATES, oid)
+        if loose is not None and self.oids(txn, *loose, loose[1] + 1) == [oid]:
+            return Location(*loose)
+        prefix = prefix_of(oid)
+        for _, (line, step) in self.index.candidates(txn, STATES, prefix, prefix):
+            oids = self.oids(txn, line, step, step + CHECKPOINT_ROWS)
+            if oid in oids:
+                return Location(line, step + oids.index(oid))
+        return None
+
+    def with_prefix(
+        self, txn: ReadTxn, low: bytes, high: bytes
+    ) -> Iterator[tuple[bytes, Location]]:
+        """Yield (oid, place) of the states whose oids lie between two, both included."""
+        for oid, _ in txn.scan("oids", low, high + b"\0"):
+            place = find_loose(txn, STATES, oid)
+            if place is not None:
+                yield oid, Location(*place)
+        found = self.index.candidates(txn, STATES, prefix_of(low), prefix_of(high))
+        for line, step in dict.fromkeys(place for _, place in found):
+            for i, oid in enumerate(self.oids(txn, line, step, step + CHECKPOINT_ROWS)):
+                if low <= oid <= high:
+                    yield oid, Location(line, step + i)
+
+    def header(self, txn: ReadTxn, place: Location) -> Header:
+        """Return the header of the segment that holds a state.
+
+        Raises:
+            IntegrityError: there is none.
+        """
+        header = header_at(txn, place.line, place.step)
+        if header is None:
+            raise IntegrityError(f"there is no segment with step {place.step} of line {place.line}")
+        return header
+
+    def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
+        """Return a block of a segment, checked against its checksums."""
+        info = header.blocks[number]
+        key = (header.last, header.count, number, variable)
+        cached = self._block  # read once: another thread may replace it
+        if cached is not None and cached[0] == key:
+            return cached[1]
+        schema = self.read_schema(txn, header.schema)
+        layout = self._layout(header, schema)
+        fixed = read_part(txn, header, info.offset, info.fixed_size, info.fixed_check)
+        rest = None
+        if variable and schema.variable:
+            offset = info.offset + info.fixed_size
+            rest = read_part(txn, header, offset, info.variable_size, info.variable_check)
+        block = decode_block(schema, layout, header.block_rows(number), fixed, rest)
+        self._block = (key, block)
+        return block
+
+    def _layout(self, header: Header, schema: Schema) -> Layout:
+        key = header.schema + header.layout
+        if key not in self._layouts:
+            if len(self._layouts) > 1000:
+                self._layouts.clear()
+            self._layouts[key] = decode_layout(header.layout, schema)
+        return self._layouts[key]
+
+    def head(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
+        """Return what precedes the first row of a group of 64 in its state's payload.
+
+        Args:
+            group: the group's number in its block.
+            row: the first row's number in the segment.
+        """
+        if row == 0:
+            line = read_line(txn, header.line)
+            if line.step == header.step:
+                return first_head(header.schema, line.parents, line.origin)
+        checkpoint = block.checkpoints[group * OID_SIZE : (group + 1) * OID_SIZE]
+        return linear_head(header.schema, checkpoint)
+
+    def oids(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[bytes]:
+        """Return the recomputed oids of the states of a line from a step to another.
+
+        The list ends early where the line does.
+        """
+        out: list[bytes] = []
+        while start < stop:
+            header = header_at(txn, line, start)
+            if header is None:
+                return out
+            found = self._segment_oids(txn, header, start - header.step, stop - header.step)
+            out += found
+            start += len(found)
+        return out
+
+    def all_oids(self, txn: ReadTxn, line: int, start: int, stop: int) -> list[bytes]:
+        """Return the recomputed oids of states that must be there.
+
+        Raises:
+            IntegrityError: one of them is missing or damaged.
+        """
+        found = self.oids(txn, line, start, stop)
+        if len(found) != stop - start:
+            raise IntegrityError(f"the state at {line}/{start + len(found)} is missing")
+        return found
+
+    def _segment_oids(self, txn: ReadTxn, header: Header, start: int, stop: int) -> list[bytes]:
+        """Return oids of rows of one block, the one with row ``start``."""
+        number, within = divmod(start, BLOCK_ROWS)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        last = min(stop - number * BLOCK_ROWS, header.block_rows(number))
+        return self._named(txn, header, number, first, last).oids[within - first : last - first]
+
+    def _named(self, txn: ReadTxn, header: Header, number: int, first: int, stop: int) -> _Named:
+        """Return rows of a block with their oids, from a 64th one on (perhaps beyond ``stop``)."""
+        key = (header.last, header.count, number, first)
+        named = self._last_named  # read once: another thread may replace it
+        if named is None or named.key != key or len(named.oids) < stop - first:
+            block = self.block(txn, header, number)
+            group = first // CHECKPOINT_ROWS
+            head = self.head(txn, header, block, group, number * BLOCK_ROWS + first)
+            lazy = block.rows.slice(first, stop)
+            rows = Rows(lazy.schema, lazy.fixed, lazy.variable)
+            named = _Named(key, head, chain_oids(rows, head), rows)
+            self._check_chain(block, named.oids, group)
+            self._last_named = named
+        return named
+
+    def _check_chain(self, block: Block, oids: list[bytes], group: int) -> None:
+        for i in range(CHECKPOINT_ROWS, len(oids), CHECKPOINT_ROWS):
+            at = (group + i // CHECKPOINT_ROWS) * OID_SIZE
+            if block.checkpoints[at : at + OID_SIZE] != oids[i - 1]:
+                raise IntegrityError(
+                    "the names of states do not match the checkpoints of their block"
+                )
+
+    def row(
+        self, txn: ReadTxn, place: Location, oid: bytes | None = None
+    ) -> tuple[Oid, bytes, Rows]:
+        """Return a state's recomputed oid, what precedes its row in its payload, and its row.
+
+        Raises:
+            IntegrityError: it does not have the oid that it is asked for by.
+        """
+        header = self.header(txn, place)
+        number, within = divmod(place.step - header.step, BLOCK_ROWS)
+        first = within // CHECKPOINT_ROWS * CHECKPOINT_ROWS
+        named = self._named(txn, header, number, first, within + 1)
+        i = within - first
+        found = named.oids[i]
+        if oid is not None and found != oid:
+            raise IntegrityError(f"the state at step {place.step} is not '{oid.hex()}'")
+        head = linear_head(header.schema, named.oids[i - 1]) if i else named.head
+        return Oid(found), head, named.rows.slice(i, i + 1)
+
+    def state(
+        self, txn: ReadTxn, place: Location, oid: bytes | None = None
+    ) -> tuple[Oid, StateObject]:
+        """Return a state and its recomputed oid; see ``row``."""
+        found, head, rows = self.row(txn, place, oid)
+        return found, StateObject.decode(head + rows.row_bytes()[0])
+
+    def rows(
+        self, txn: ReadTxn, line: int, start: int, stop: int, variable: bool = True
+    ) -> Iterator[tuple[int, Rows]]:
+        """Yield (first step, rows) of the states start <= step < stop of a line, block by block."""
+        while start < stop:
+            header = self.header(txn, Location(line, start))
+            number, within = divmod(start - header.step, BLOCK_ROWS)
+            for i in range(number, len(header.blocks)):
+                block = self.block(txn, header, i, variable)
+                end = min(stop - start + within, block.rows.count)
+                yield start, block.rows.slice(within, end)
+                start += end - within
+                within = 0
+                if start >= stop:
+                    break
+
+    def tip(self, txn: ReadTxn, place: Location) -> Tip:
+        """Return a state as the place where a chain can go on."""
+        header = self.header(txn, place)
+        known = self._tip
+        if known is not None and known.place == place and known.oid == header.last:
+            return known  # what this process wrote last: the name says that it is the same
+        schema = self.read_schema(txn, header.schema)
+        if place.step == header.end - 1:
+            oid = Oid(header.last)
+        else:
+            oid, _ = self.state(txn, place)
+        episode, start, returned = self.standing(txn, header, place.step)
+        return Tip(oid, place, schema, episode, start, returned)
+
+    def standing(self, txn: ReadTxn, header: Header, step: int) -> tuple[int, int, float]:
+        """Return episode, the episode's first step, and the return so far of a segment's state."""
+        episode, start, returned = header.episode, header.episode_start, header.returned
+        number = (step - header.step) // BLOCK_ROWS
+        for info in header.blocks[:number]:
+            episode += info.resets
+            returned += info.rewards
+        # the episode's start lies in the newest block with a reset
+        for i in range(number, -1, -1):
+            first = header.step + i * BLOCK_ROWS
+            if i < number and not header.blocks[i].resets:
+                continue
+            rows = self.block(txn, header, i).rows
+            if i == number:
+                rows = rows.slice(0, step - first + 1)
+                returned += total(rewards(rows))
+            found = np.flatnonzero(episode_starts(rows, header.step == 0 and i == 0))
+            episode += len(found) if i == number else 0
+            if len(found):
+                return episode, first + int(found[-1]), returned
+        return episode, start, returned
+
+    def children(self, txn: ReadTxn, place: Location) -> Iterator[Location]:
+        """Yield the places of the states that have a state among their parents."""
+        if header_at(txn, place.line, place.step + 1) is not None:
+            yield Location(place.line, place.step + 1)
+        key = place.line.to_bytes(8, "big") + place.step.to_bytes(8, "big")
+        for found, _ in txn.scan("children", key, key + b"\xff" * 9):
+            line = read_line(txn, int.from_bytes(found[16:], "big"))
+            yield Location(line.id, line.step)
+
+    # --- arrays ---
+
+    def find_array(self, txn: ReadTxn, oid: bytes) -> tuple[int, int, int] | None:
+        """Return (line, field, step) of the state with which an array is stored, or None."""
+        return find_array(txn, self.index, oid, self.field_oids)
+
+    def field_oids(
+        self, txn: ReadTxn, line: int, field: int, steps: npt.NDArray[np.int64]
+    ) -> list[bytes]:
+        """Return the oids that an array field has at some steps of a line, ascending."""
+        out: list[bytes] = []
+        for start, rows in self.rows(txn, line, int(steps[0]), int(steps[-1]) + 1, False):
+            here = steps[(steps >= start) & (steps < start + rows.count)] - start
+            oids = rowlib.column(rows, field)
+            out += [oids[row].tobytes() for row in here.tolist()]
+        return out
+
+    def array(
+        self, txn: ReadTxn, oid: bytes, hint: tuple[int, int, int] | None = None
+    ) -> AnyArray | None:
+        """Return an array, its name recomputed, or None if no state has stored it.
+
+        Args:
+            hint: (line, field, step) of a state that has it, where it is probably stored.
+        """
+        if hint is not None:
+            array = array_here(txn, *hint)
+            if array is not None and hash_array(array) == oid:
+                return array
+        place = self.find_array(txn, oid)
+        if place is None:
+            return None
+        array = array_here(txn, *place)
+        if array is None or hash_array(array) != oid:
+            raise IntegrityError(f"array '{oid.hex()}' is damaged")
+        return array
+
+    def arrays_with_prefix(self, txn: ReadTxn, low: bytes, high: bytes) -> Iterator[bytes]:
+        """Yield the oids between two, both included, of the arrays stored with states."""
+        loose = [oid for oid, _ in txn.scan("oids", low, high + b"\0")]
+        yield from (oid for oid in loose if find_loose(txn, ARRAYS, oid) is not None)
+        found = self.index.candidates(txn, ARRAYS, prefix_of(low), prefix_of(high))
+        for line, where in dict.fromkeys(place for _, place in found):
+            for oid in group_oids(txn, line, where, self.field_oids):
+                if low <= oid <= high:
+                    yield oid
+
+    def ancestor(self, txn: ReadTxn, place: Location, step: int) -> Location:
+        """Return the place of the first-parent ancestor with a step."""
+        return line_of_step(txn, place, step)

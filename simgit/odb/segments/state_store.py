@@ -1,0 +1,154 @@
+"""The states of a store: appended to lines in segments, entered into the index, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from simgit.objects import rows as rowlib
+from simgit.objects.rows import Rows
+from simgit.odb.location import Location
+from simgit.odb.segments.append import SEGMENT_ROWS, StateBatch, Tip, write_rows
+from simgit.odb.segments.array_groups import Member, index_groups, write_groups
+from simgit.odb.segments.block import CHECKPOINT_ROWS
+from simgit.odb.segments.header import NO_PARENT, last_header
+from simgit.odb.segments.index import ARRAYS, LOOSE, STATES, add_loose, state_places
+from simgit.odb.segments.lines import Line, new_line, read_line
+from simgit.odb.segments.reader import SchemaReader, StateReader
+from simgit.storage.base import WriteTxn
+from simgit.storage.failpoints import fail_point
+
+Stretch = tuple[int, int, list[bytes]]
+"""New states of a line: its number, the first step, the oids."""
+
+
+class StateStore(StateReader):
+    """Reads and writes the states of one store; schemas are read through ``read_schema``."""
+
+    def __init__(self, read_schema: SchemaReader) -> None:
+        super().__init__(read_schema)
+        self._waiting: list[Stretch] | None = None
+
+    def append(self, txn: WriteTxn, batch: StateBatch, level: int = 3) -> Tip:
+        """Store what is new of a batch; return the tip of its last state."""
+        known = self._known(txn, batch)
+        if known:
+            place = self.locate(txn, batch.oids[known - 1])
+            assert place is not None
+            tip = self.tip(txn, place)
+            if known == len(batch.oids):
+                return tip
+            batch = batch.without(known, tip)
+        return self._write(txn, batch, level)
+
+    def _known(self, txn: WriteTxn, batch: StateBatch) -> int:
+        """Return how many of a batch's first states exist already."""
+        if not self._may_exist(txn, batch.parents):
+            return 0
+        self._enter_waiting(txn, batch.oids[0])
+        low, high = 0, len(batch.oids)  # a state exists only if all before it do
+        if self.locate(txn, batch.oids[0]) is None:
+            return 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.locate(txn, batch.oids[middle]) is None:
+                high = middle
+            else:
+                low = middle
+        return low + 1
+
+    def _may_exist(self, txn: WriteTxn, parents: tuple[Tip, ...]) -> bool:
+        """Return False if the first parent has no children, so that none can be found."""
+        if not parents:
+            return True
+        return next(self.children(txn, parents[0].place), None) is not None
+
+    def _write(self, txn: WriteTxn, batch: StateBatch, level: int) -> Tip:
+        line = self._line_for(txn, batch)
+        start = batch.parents[0].place.step + 1 if batch.parents else 0
+        tip = batch.parents[0] if batch.parents else None
+        before = [bytes(tip.oid) if tip else NO_PARENT, *batch.oids[:-1]]
+        for at in range(0, batch.rows.count, SEGMENT_ROWS):
+            part = batch.rows.slice(at, min(at + SEGMENT_ROWS, batch.rows.count))
+            oids = batch.oids[at : at + part.count]
+            self._write_arrays(txn, line.id, start + at, part)
+            place = Location(line.id, start + at)
+            tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
+        fail_point("states.stored")
+        self.enter(txn, line.id, start, batch.oids)
+        assert tip is not None
+        self._tip = tip
+        return tip
+
+    def _line_for(self, txn: WriteTxn, batch: StateBatch) -> Line:
+        """Return the line that the batch continues, or begin one."""
+        parents = batch.parents
+        if len(parents) == 1:
+            line = read_line(txn, parents[0].place.line)
+            if not line.cut and last_header(txn, line.id).end == parents[0].place.step + 1:
+                return line
+        oids = tuple(bytes(tip.oid) for tip in parents)
+        return new_line(txn, oids, tuple(tip.place for tip in parents), batch.origin)
+
+    def enter(self, txn: WriteTxn, line: int, start: int, oids: list[bytes]) -> None:
+        """Enter new states into the index, now or at the end of ``together``."""
+        if self._waiting is None:
+            self._enter_all(txn, [(line, start, oids)])
+        else:
+            self._waiting.append((line, start, oids))
+
+    @contextmanager
+    def together(self, txn: WriteTxn) -> Iterator[None]:
+        """Enter what is appended in the block into one run of the index, not one for each line."""
+        self._waiting = []
+        try:
+            yield
+            self._enter_all(txn, self._waiting)
+        finally:
+            self._waiting = None
+
+    def _enter_all(self, txn: WriteTxn, stretches: list[Stretch]) -> None:
+        if sum(len(oids) for _, _, oids in stretches) < LOOSE:
+            for line, start, oids in stretches:
+                for i, oid in enumerate(oids):
+                    add_loose(txn, STATES, oid, line, start + i)
+            return
+        slots, shift = [], 0
+        for _, _, oids in stretches:
+            slots.append(np.arange(len(oids)) // CHECKPOINT_ROWS + shift)
+            shift += -(-len(oids) // CHECKPOINT_ROWS)
+        places = state_places([(line, start, len(oids)) for line, start, oids in stretches])
+        names = [oid for _, _, oids in stretches for oid in oids]
+        self.index.add(txn, STATES, names, np.concatenate(slots), places)
+
+    def _enter_waiting(self, txn: WriteTxn, oid: bytes) -> None:
+        """Enter what waits, if it begins with a state that is looked for."""
+        # a new state can only equal the first of another stretch: its parent existed before
+        if self._waiting and any(oids[0] == oid for _, _, oids in self._waiting):
+            waiting, self._waiting = self._waiting, []
+            self._enter_all(txn, waiting)
+
+    def _write_arrays(self, txn: WriteTxn, line: int, start: int, rows: Rows) -> None:
+        groups = []
+        for field, found in rows.arrays.items():
+            oids = rowlib.column(rows, field)
+            members = [(start + row, oids[row].tobytes(), array) for row, array in found]
+            new = self._new_arrays(txn, members)
+            groups += [(field, *each) for each in write_groups(txn, line, field, new)]
+        if groups:
+            index_groups(txn, self.index, line, groups)
+
+    def _new_arrays(self, txn: WriteTxn, members: list[Member]) -> list[Member]:
+        """Return the members whose arrays are not stored yet, each array once."""
+        fresh = {oid: member for member in reversed(members) for oid in [member[1]]}
+        if not fresh:
+            return []
+        oids = [member[1] for member in members if fresh.get(member[1]) is member]
+        maybe = self.index.maybe_known(txn, ARRAYS, oids)
+        return [
+            fresh[oid]
+            for oid, known in zip(oids, maybe.tolist(), strict=True)
+            if not known or self.find_array(txn, oid) is None
+        ]

@@ -1,0 +1,33 @@
+"""What is summed up of rows: rewards, and where episodes start."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.objects import rows as rowlib
+from simgit.objects.rows import Rows
+
+
+def rewards(rows: Rows) -> npt.NDArray[np.float64]:
+    """Return the rewards of rows, 0 where there is none."""
+    index = rows.schema.index.get(("reward",))
+    if index is None:
+        return np.zeros(rows.count)
+    values: npt.NDArray[np.float64] = rowlib.column(rows, index)
+    return values
+
+
+def total(values: npt.NDArray[np.float64]) -> float:
+    """Return the sum of rewards."""
+    with np.errstate(all="ignore"):  # infinities of both signs
+        return float(values.sum())
+
+
+def episode_starts(rows: Rows, root: bool) -> npt.NDArray[np.bool_]:
+    """Return for each row whether an episode starts there; a root starts one in any case."""
+    index = rows.schema.index.get(("reset",))
+    found = np.zeros(rows.count, bool) if index is None else rowlib.presence(rows, index)
+    if root and rows.count:
+        found[0] = True
+    return found

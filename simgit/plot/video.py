@@ -1,0 +1,139 @@
+"""Films from frames: MP4, GIF, or a directory of PNG files (which needs no package)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.errors import AlreadyExists, InvalidInput, NotFound, StorageError
+from simgit.plot.notebook import Pixels, png
+
+MISSING: Final = "films need imageio and Pillow: pip install 'simgit[video]'"
+Write = Callable[[Path, Iterator[Pixels], float], None]
+
+
+def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
+    """Write frames as the name says: ``.mp4``, ``.gif``, or else a directory; return how many.
+
+    Frames have shape (height, width, 3), the same for all. The film appears whole or not at all.
+
+    Raises:
+        InvalidInput: there are no frames, or ``fps`` is not above 0.
+        AlreadyExists: the directory is there and not empty.
+        NotFound: a package is not installed.
+        StorageError: the film cannot be written.
+    """
+    if fps <= 0:
+        raise InvalidInput(f"bad number of frames a second '{fps:g}'")
+    write = writer(path)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    count = 0
+
+    def counted() -> Iterator[Pixels]:
+        nonlocal count
+        for frame in frames:
+            count += 1
+            yield frame
+
+    try:
+        write(partial, counted(), fps)
+        if count:
+            _settle(partial, path)
+            return count
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise StorageError(f"cannot write '{path}': {why}") from None
+    finally:
+        _remove(partial)
+    raise InvalidInput("there are no frames to write")
+
+
+def writer(path: Path) -> Write:
+    """Return what writes films of a name, to be asked before work is done for one.
+
+    Raises:
+        AlreadyExists: it is a directory that is not empty.
+        NotFound: a package is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".mp4":
+        _imageio()
+        return _write_mp4
+    if suffix == ".gif":
+        _pillow()
+        return _write_gif
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise AlreadyExists(f"'{path}' exists; name an empty directory, or a .mp4 or .gif file")
+    return _write_pngs
+
+
+def _settle(partial: Path, path: Path) -> None:
+    if partial.is_dir() and path.is_dir():
+        path.rmdir()
+    partial.replace(path)
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    else:
+        partial.unlink(missing_ok=True)
+
+
+def _write_pngs(path: Path, frames: Iterator[Pixels], fps: float) -> None:
+    path.mkdir(parents=True)
+    for number, frame in enumerate(frames, start=1):
+        (path / f"{number:06}.png").write_bytes(png(frame))
+
+
+def _write_gif(path: Path, frames: Iterator[Pixels], fps: float) -> None:
+    image = _pillow()
+    pictures = map(image.fromarray, frames)
+    first = next(pictures, None)
+    if first is not None:
+        duration = max(20, round(1000 / fps))  # players slow down what is faster
+        with path.open("wb") as file:
+            first.save(
+                file, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0
+            )
+
+
+def _write_mp4(path: Path, frames: Iterator[Pixels], fps: float) -> None:
+    imageio = _imageio()
+    first = next(frames, None)
+    if first is None:
+        return
+    # the player decides from the pixels' format whether it shows anything: this one all show
+    look = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 1}
+    with imageio.get_writer(path, format="FFMPEG", mode="I", fps=fps, **look) as film:
+        for frame in itertools.chain([first], frames):
+            film.append_data(_even(frame))
+
+
+def _even(frame: Pixels) -> Pixels:
+    """Repeat the last row or column where there is an odd number, which the codec refuses."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _imageio() -> Any:
+    try:
+        import imageio.v2
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise NotFound(MISSING) from None
+    return imageio.v2
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise NotFound(MISSING) from None
+    return Image

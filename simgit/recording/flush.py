@@ -1,0 +1,359 @@
+"""What recorders have in common: the runs that they write, when they flush, and how they end.
+
+A flush is one transaction with the runs' refs. It happens every so many states, every so many
+seconds, past so many bytes, at an episode's end if asked for, and at close; in a background
+thread if asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import monotonic as _clock
+from types import TracebackType
+from typing import Any, Final
+
+from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
+from simgit.objects.coerce import freeze
+from simgit.objects.columns import Columns
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.append import StateBatch, Tip
+from simgit.odb.trees import Data, plan
+from simgit.recording.states import pending_tip, prepare, store
+from simgit.refs.attachments import attach_data, check_attachment
+from simgit.refs.names import conflict_names
+from simgit.refs.records import RunRef, moved
+from simgit.refs.refs import Refs
+from simgit.storage.base import WriteTxn
+from simgit.storage.failpoints import fail_point
+from simgit.storage.interrupts import interrupts_held_back
+from simgit.storage.process import now, this_writer
+
+_QUEUE: Final = 16
+"""Flushes that may wait for the background thread before ``append`` waits for it."""
+
+
+@dataclass(frozen=True)
+class FlushPolicy:
+    """When a recorder flushes by itself."""
+
+    every: int = 16384
+    seconds: float | None = 10.0
+    bytes: int = 64 << 20
+    episodes: bool = False
+
+
+Attached = tuple[int, str, Data]
+"""Data to bind, under a name, to the state of a row; row -1 is the state before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a flush stores of one lane: states, which may be none, and data bound to them."""
+
+    lane: RunWriter
+    columns: Columns
+    attached: Sequence[Attached] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The same with the states named; ``state`` is the one before them, if there is one."""
+
+    lane: RunWriter
+    state: Oid | None
+    batches: list[StateBatch]
+    attached: Sequence[Attached]
+
+    def bind(self, odb: ObjectDatabase, txn: WriteTxn) -> None:
+        """Store what is attached, once the states are."""
+        if not self.attached:
+            return
+        names = [oid for batch in self.batches for oid in batch.oids]
+        for row, name, data in self.attached:
+            state = Oid(names[row]) if row >= 0 else self.state
+            assert state is not None
+            attach_data(odb, txn, state, name, data)
+
+
+class RunWriter:
+    """One run that is being written: where it stands, and how its ref moves."""
+
+    def __init__(
+        self, odb: ObjectDatabase, refs: Refs, name: str, ref: RunRef, tip: Tip | None, origin: Oid
+    ) -> None:
+        self.odb = odb
+        self.refs = refs
+        self.base = self.name = name
+        self.ref = ref
+        self.tip = tip
+        self.origin = origin
+
+    def write(self, txn: WriteTxn, batches: list[StateBatch]) -> Conflict | None:
+        """Store prepared states and move the run's ref.
+
+        If the ref was moved by somebody else, the states go to a new run, and the conflict that
+        says so is returned: raised, it would take them back.
+        """
+        message = f"record: {sum(len(batch.oids) for batch in batches)} states"
+        self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())
+        fail_point("flush.stored")
+        current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None
+        if current is not None and current.oid == self.ref.oid and current.status != "completed":
+            # its configuration or status may have been changed meanwhile
+            new = moved(current, self.tip)
+            self.refs.update_run(txn, self.name, current, new, message)
+            self.ref = new
+            return None
+        if current is not None and self._has_stored(current):
+            self.ref = current
+            return None
+        return self._divert(txn, message)
+
+    def _has_stored(self, current: RunRef) -> bool:
+        """Return whether this very flush moved the run, and was interrupted before it knew."""
+        assert self.tip is not None
+        return current.oid == self.tip.oid and current.writer == self.ref.writer
+
+    def _divert(self, txn: WriteTxn, message: str) -> Conflict:
+        assert self.tip is not None
+        old = self.name
+        ref = replace(self.ref, status="active", created=now(), ended=None, writer=this_writer())
+        self.ref = moved(ref, self.tip)
+        for name in conflict_names(self.base):
+            try:
+                self.refs.create_run(txn, name, self.ref, f"{message} (conflict with '{old}')")
+            except AlreadyExists:
+                continue
+            self.name = name
+            break
+        return Conflict(
+            f"run '{old}' was moved by another writer; what was not flushed is in '{self.name}'",
+            name=old,
+            diverted=self.name,
+        )
+
+    def claim(self, txn: WriteTxn) -> None:
+        """Note in the run's ref that this process writes it."""
+        new = replace(self.ref, status="active", ended=None, writer=this_writer())
+        self.refs.update_run(txn, self.name, self.ref, new, None)
+        self.ref = new
+
+    def release(self, txn: WriteTxn, status: str) -> None:
+        """Note in the run's ref that it is no longer written, and how it ended."""
+        if not self.refs.has_run(txn, self.name):
+            return
+        current = self.refs.run(txn, self.name)
+        if current.oid != self.ref.oid or current.writer != self.ref.writer:
+            return  # somebody else goes on with it
+        ended = now() if status in ("completed", "failed", "crashed") else None
+        self.refs.update_run(
+            txn, self.name, current, replace(current, status=status, ended=ended, writer=None), None
+        )
+
+
+class FlushWriter:
+    """Flushes columns of lanes, here or in a background thread."""
+
+    def __init__(self, odb: ObjectDatabase, background: bool) -> None:
+        self.odb = odb
+        self.error: BaseException | None = None
+        self._queue: queue.Queue[list[Work] | None] = queue.Queue(_QUEUE)
+        self._backlog: list[list[Work]] = []
+        self._thread: threading.Thread | None = None
+        if background:
+            self._thread = threading.Thread(target=self._work, name="simgit-flush", daemon=True)
+            self._thread.start()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something that could not be stored waits to be tried again."""
+        return bool(self._backlog)
+
+    def submit(self, work: list[Work]) -> None:
+        """Store the columns of lanes in one transaction, now or soon."""
+        if self._thread is None:
+            self._store(work)
+        else:
+            self._queue.put(work)  # first: what was taken from the buffer must not be lost
+            self.check()
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, once."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def drain(self) -> None:
+        """Wait until everything that was submitted is stored."""
+        if self._thread is not None:
+            self._queue.join()
+        self.check()
+
+    def stop(self) -> None:
+        """End the background thread."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            try:
+                self._store(work)
+            except BaseException as error:
+                self.error = self.error or error
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _store(self, work: list[Work]) -> None:
+        """Store what waits, oldest first; what cannot be stored now is kept for the next flush."""
+        if work:
+            self._backlog.append(work)
+        conflict = None
+        while self._backlog:  # to its end: after a conflict a recorder may be closed
+            conflict = self._store_one(self._backlog[0]) or conflict
+        if conflict is not None:
+            raise conflict
+
+    def _store_one(self, work: list[Work]) -> Conflict | None:
+        saved = [(w.lane, w.lane.name, w.lane.ref, w.lane.tip) for w in work]
+        conflict = None
+        try:
+            prepared = prepare_all(work)  # before the transaction: others can write meanwhile
+            with self.odb.write() as txn:
+                with self.odb.states.together(txn):
+                    for each in prepared:
+                        if each.batches:
+                            conflict = each.lane.write(txn, each.batches) or conflict
+                for each in prepared:
+                    each.bind(self.odb, txn)
+        except BaseException:
+            for lane, name, ref, tip in saved:
+                lane.name, lane.ref, lane.tip = name, ref, tip
+            raise
+        self._backlog.pop(0)
+        return conflict
+
+
+def prepare_all(works: list[Work]) -> list[Prepared]:
+    """Name the states of all lanes; a lane may come several times."""
+    tips: dict[int, Tip | None] = {}
+    prepared = []
+    for work in works:
+        tip = tips.get(id(work.lane), work.lane.tip)
+        parents = (tip,) if tip else ()
+        batches = prepare(work.columns, parents, work.lane.origin) if work.columns else []
+        if batches:
+            tips[id(work.lane)] = pending_tip(batches[-1])
+        prepared.append(Prepared(work.lane, tip.oid if tip else None, batches, work.attached))
+    return prepared
+
+
+def freeze_data(name: str, data: Any) -> Data:
+    """Return a copy of what is to be attached under a name, in the form that is stored.
+
+    Raises:
+        InvalidInput: the name is not allowed, or some part of the data has no encoding.
+    """
+    check_attachment(name)
+    return plan(freeze(data, name))
+
+
+class RecorderBase:
+    """What recorders of one run and of many have in common: when to flush, and how they end."""
+
+    def __init__(
+        self, odb: ObjectDatabase, lanes: list[RunWriter], policy: FlushPolicy, background: bool
+    ):
+        self._odb = odb
+        self._lanes = lanes
+        self._policy = policy
+        self._writer = FlushWriter(odb, background)
+        self._set_due()
+        self._closed = False
+
+    def _take(self) -> list[Work]:
+        """Return what is buffered, and forget it."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Store what is buffered, durably.
+
+        Raises:
+            Conflict: another writer moved the run; the states are in a run named after it.
+        """
+        self._start_flush()
+        self._writer.drain()
+
+    def _set_due(self) -> None:
+        seconds = self._policy.seconds
+        self._due_at = math.inf if seconds is None else _clock() + seconds
+
+    def _start_flush(self) -> None:
+        with interrupts_held_back():  # what was taken is stored, and that is known, or neither
+            self._set_due()
+            work = self._take()
+            if work or self._writer.waiting:
+                self._writer.submit(work)
+
+    def close(self, status: str = "active") -> None:
+        """Flush, and release the run; ``status`` says how it stands then. Closing twice is fine.
+
+        Ctrl-C takes effect when that is done.
+
+        Raises:
+            Conflict: see ``flush``.
+            StorageError: the states could not be stored; the recorder stays open, with all of them.
+        """
+        with interrupts_held_back():
+            self._close(status)
+
+    def _close(self, status: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.flush()
+        except Conflict:
+            self._end(status)
+            raise
+        except BaseException:
+            self._closed = not self._writer.waiting  # what could not be stored can be tried again
+            if self._closed:
+                self._end(status)
+            raise
+        self._end(status)
+
+    def _end(self, status: str) -> None:
+        self._closed = False  # if this fails, it can be tried again
+        self._writer.stop()
+        with self._odb.write() as txn:
+            for lane in self._lanes:
+                lane.release(txn, status)
+        self._closed = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        try:
+            self.close("paused" if issubclass(kind, KeyboardInterrupt) else "failed")
+        except SimgitError as second:
+            # the block's own error is the one to see; what the flush says is added to it
+            assert error is not None
+            error.add_note(f"simgit: {second}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidInput("the recorder is closed")

@@ -1,0 +1,304 @@
+"""The recorder of one run: ``append`` only keeps a copy, a flush names and stores the states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic as _clock
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.errors import InvalidInput
+from simgit.objects.arrays import MAX_NDIM, storable_dtype
+from simgit.objects.coerce import freeze
+from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, freeze_data
+from simgit.recording.states import (
+    freeze_files,
+    freeze_flag,
+    freeze_info,
+    freeze_message,
+    freeze_reset,
+    freeze_reward,
+)
+
+_PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
+
+_EMPTY: Final[dict[str, Any]] = {}
+"""The info of states that have an empty one."""
+
+
+class RunRecorder(RecorderBase):
+    """Writes one run. ``append`` buffers; see the module for when states are stored.
+
+    Use it as a context manager: an exception in the block marks the run failed, with everything
+    that was appended stored.
+    """
+
+    def __init__(
+        self, odb: ObjectDatabase, lane: RunWriter, policy: FlushPolicy, background: bool
+    ) -> None:
+        super().__init__(odb, [lane], policy, background)
+        self._begin()
+        self._attached: list[Attached] = []
+        self._has_states = lane.tip is not None
+        self._dtype: np.dtype[Any] | None = None
+        self._shape: tuple[int, ...] = ()
+        self._every, self._most = policy.every, policy.bytes
+
+    def _begin(self) -> None:
+        """Begin to buffer: a list for each field that most states have, the others by row."""
+        self._observations: list[Any] = []
+        self._actions: list[Any] = []
+        self._rewards: list[Any] = []
+        self._terminated: list[Any] = []
+        self._truncated: list[Any] = []
+        self._infos: list[Any] = []
+        self._rare: dict[str, dict[int, Any]] = {}
+        self._bytes = 0
+
+    def __enter__(self) -> RunRecorder:
+        return self
+
+    @property
+    def run(self) -> str:
+        """The name of the run that is written (another one after a conflict)."""
+        return self._lanes[0].name
+
+    @property
+    def tip(self) -> Oid | None:
+        """The oid of the newest flushed state."""
+        tip = self._lanes[0].tip
+        return tip.oid if tip else None
+
+    @property
+    def pending(self) -> int:
+        """How many states are buffered."""
+        return len(self._observations)
+
+    def append(
+        self,
+        observation: Any = None,
+        action: Any = None,
+        reward: Any = None,
+        terminated: Any = None,
+        truncated: Any = None,
+        info: Any = None,
+        *,
+        reset: Any = None,
+        files: Oid | None = None,
+        message: str | None = None,
+        attachments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Buffer one state. What is passed is copied; None means that the state has no such field.
+
+        Args:
+            observation: what the environment returned: an array, a scalar, nested dicts, tuples,
+                lists; anything with ``__array__`` or DLPack counts as an array.
+            action: the action that led here.
+            reward: the reward that it earned, a real number.
+            terminated: Gymnasium's flag.
+            truncated: Gymnasium's flag.
+            info: the environment's info, a mapping.
+            reset: True, or a map with ``seed`` and ``options``, if this is a reset's state.
+            files: the oid of a stored tree of files.
+            message: a remark.
+            attachments: data to bind to the state, by name; see ``attach``.
+
+        Raises:
+            InvalidInput: some value has no encoding; nothing was buffered.
+            Conflict: an automatic flush met another writer; see ``flush``.
+        """
+        if self._closed:
+            self._check_open()
+        if type(observation) is np.ndarray:
+            if observation.dtype is self._dtype and observation.shape == self._shape:
+                observation = observation.tobytes()
+                self._bytes += len(observation)
+            else:
+                observation = self._other_array(observation)
+        elif observation is not None:
+            observation = self._other(observation)
+        if action is not None and type(action) not in _PLAIN:
+            action = freeze(action, "action")
+        if type(reward) is not float and reward is not None:
+            reward = freeze_reward(reward)
+        if type(terminated) is not bool and terminated is not None:
+            terminated = freeze_flag(terminated, "terminated")
+        if type(truncated) is not bool and truncated is not None:
+            truncated = freeze_flag(truncated, "truncated")
+        if info is not None:
+            info = _EMPTY if type(info) is dict and not info else freeze_info(info)
+        rare = None
+        if reset is not None or files is not None or message is not None:
+            rare = _freeze_rare(reset, files, message)
+        if (
+            observation is None
+            and not rare
+            and _are_none(action, reward, terminated, truncated, info)
+        ):
+            raise InvalidInput("a state without any field cannot be recorded")
+        try:
+            if rare or attachments:
+                self._keep_rare(rare, attachments)
+            self._observations.append(observation)
+            self._actions.append(action)
+            self._rewards.append(reward)
+            self._terminated.append(terminated)
+            self._truncated.append(truncated)
+            self._infos.append(info)
+        except BaseException:
+            self._even_out()  # Ctrl-C comes between any two of them
+            raise
+        if (
+            len(self._observations) >= self._every
+            or _clock() >= self._due_at
+            or self._bytes > self._most
+            or ((terminated or truncated) and self._policy.episodes)
+        ):
+            self._start_flush()
+
+    def attach(self, name: str, data: Any) -> None:
+        """Bind data to the newest state without changing its name. What is passed is copied.
+
+        It is stored in the transaction that stores the state, or, if that was flushed already,
+        with the next flush.
+
+        Args:
+            name: what ``Repository.attachment`` finds it by; the last one of a name counts.
+            data: bytes, an array, a plain value, or nested dicts, lists and tuples of these (a
+                checkpoint: stored as its difference to the last one of this name).
+
+        Raises:
+            InvalidInput: the name is not allowed, some part of the data has no encoding, or there
+                is no state yet.
+        """
+        self._check_open()
+        if not self._observations and not self._has_states:
+            raise InvalidInput(f"there is no state yet to attach '{name}' to", name=name)
+        self._attach(len(self._observations) - 1, {name: data})
+        if self._bytes > self._most:
+            self._start_flush()
+
+    def _keep_rare(
+        self, fields: Mapping[str, Any] | None, attachments: Mapping[str, Any] | None
+    ) -> None:
+        """Keep what few states have, for the state that is appended next."""
+        row = len(self._observations)
+        if attachments:
+            self._attach(row, attachments)
+        for name, value in (fields or {}).items():
+            self._rare.setdefault(name, {})[row] = value
+
+    def _even_out(self) -> None:
+        """Forget what was kept of a state that was not appended as a whole."""
+        lists = self._lists()
+        count = min(map(len, lists))
+        for each in lists:
+            del each[count:]
+        for found in self._rare.values():
+            found.pop(count, None)
+        self._attached = [each for each in self._attached if each[0] < count]
+
+    def _lists(self) -> list[list[Any]]:
+        """Return the buffers of the first six fields."""
+        return [
+            self._observations, self._actions, self._rewards, self._terminated, self._truncated,
+            self._infos,
+        ]  # fmt: skip
+
+    def _attach(self, row: int, data: Mapping[str, Any]) -> None:
+        planned = [(row, name, freeze_data(name, each)) for name, each in data.items()]
+        self._attached += planned
+        self._bytes += sum(each.size for _, _, each in planned)
+
+    def _other_array(self, observation: Any) -> Any:
+        """Begin a stretch of arrays of one form, or leave the one that was begun."""
+        dtype = storable_dtype(observation.dtype, "observation")
+        plain = dtype == observation.dtype and dtype.kind != "b"
+        if self._observations or not plain or observation.ndim > MAX_NDIM:
+            return self._other(observation)
+        self._dtype, self._shape = observation.dtype, observation.shape
+        self._bytes += observation.nbytes
+        return observation.tobytes()
+
+    def _other(self, observation: Any) -> Any:
+        frozen = freeze(observation, "observation")
+        if self._dtype is not None:
+            self._observations = list(map(self._array, self._observations))
+            self._dtype = None
+        self._bytes += _size(frozen)
+        return frozen
+
+    def _array(self, raw: Any) -> Any:
+        if raw is None:
+            return None
+        return np.frombuffer(raw, self._dtype).reshape(self._shape)
+
+    def _take(self) -> list[Work]:
+        count = len(self._observations)
+        columns = self._columns()
+        attached, self._attached = self._attached, []
+        self._begin()
+        if not count and not attached:
+            return []
+        self._has_states = True
+        return [Work(self._lanes[0], columns, attached)]
+
+    def _columns(self) -> Columns:
+        """Return what is buffered as columns, those left out that no state has."""
+        count = len(self._observations)
+        found = zip(FIELDS, self._lists(), strict=False)
+        columns: dict[str, Column] = {
+            name: values for name, values in found if any(each is not None for each in values)
+        }
+        for name in FIELDS:
+            if name in self._rare:
+                columns[name] = _spread(self._rare[name], count)
+        if self._dtype is not None:
+            self._take_arrays(columns)
+        return columns
+
+    def _take_arrays(self, columns: dict[str, Column]) -> None:
+        """Make one column of arrays of one form, if every state has one."""
+        raw = columns.get("observation")
+        if not isinstance(raw, list):
+            return
+        assert self._dtype is not None
+        if set(map(type, raw)) != {bytes}:
+            columns["observation"] = list(map(self._array, raw))
+        else:
+            columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
+
+
+def _freeze_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
+    """Return the fields that few states have, without those that this one has not."""
+    given = {
+        "reset": freeze_reset(reset),
+        "files": None if files is None else Oid(freeze_files(files)),
+        "message": None if message is None else freeze_message(message),
+    }
+    return {name: each for name, each in given.items() if each is not None and each is not ABSENT}
+
+
+def _are_none(*values: Any) -> bool:
+    return all(each is None for each in values)
+
+
+def _spread(found: Mapping[int, Any], count: int) -> list[Any]:
+    """Return a column of some rows' values."""
+    column: list[Any] = [None] * count
+    for row, value in found.items():
+        column[row] = value
+    return column
+
+
+def _size(frozen: Any) -> int:
+    """Return about how many bytes a frozen value takes."""
+    if isinstance(frozen, dict):
+        return 64 + sum(map(_size, frozen.values()))
+    if isinstance(frozen, (list, tuple)):
+        return 64 + sum(map(_size, frozen))
+    return len(frozen) if isinstance(frozen, (bytes, str)) else getattr(frozen, "nbytes", 64)

@@ -1,0 +1,195 @@
+"""States as a stream of JSON lines or msgpack maps, from a program in any language.
+
+A record is a map of the fields of ``Recorder.append``; ``seed`` stands for a reset with a seed. In
+``observation`` and ``action`` a list of numbers, or of equally long lists of them, is an array:
+of bools, of int64 or of float64. ``{"dtype": "<f4", "shape": [84, 84], "data": …}`` is an array as
+well; its data are bytes, in JSON as base64.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Final
+
+import numpy as np
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.arrays import dtype_from_text
+from simgit.recording.recorder import RunRecorder
+
+FORMATS: Final = ("json", "msgpack")
+_FIELDS: Final = frozenset(
+    ("observation", "action", "reward", "terminated", "truncated", "info", "reset", "message")
+)
+_ARRAY_KEYS: Final = {"dtype", "shape", "data"}
+_NUMBERS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
+_MAX_DEPTH: Final = 32
+
+
+def arrays_of(value: Any, depth: int = 0) -> Any:
+    """Return a decoded value with its lists of numbers as arrays.
+
+    Raises:
+        InvalidInput: it nests too deep, or describes an array that cannot be.
+    """
+    if depth > _MAX_DEPTH:
+        raise InvalidInput(f"nested deeper than {_MAX_DEPTH}")
+    if isinstance(value, dict):
+        if set(value) == _ARRAY_KEYS:
+            return _described(value)
+        return {key: arrays_of(item, depth + 1) for key, item in value.items()}
+    if not isinstance(value, list) or not value:
+        return value
+    array = _numeric(value)
+    return array if array is not None else [arrays_of(item, depth + 1) for item in value]
+
+
+def _numeric(value: list[Any]) -> Any:
+    """Return an array if the list holds numbers of one kind in a regular shape, else None."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):
+        return None
+    if array.dtype.kind not in "bif":
+        return None
+    if array.dtype.kind != "b" and _has_bool(value):
+        return None
+    return array.astype(f"<{array.dtype.str[1:]}", copy=False)
+
+
+def _has_bool(value: Any) -> bool:
+    return any(map(_has_bool, value)) if isinstance(value, list) else isinstance(value, bool)
+
+
+def _described(value: dict[str, Any]) -> Any:
+    data = value["data"]
+    try:
+        if isinstance(data, str):
+            import base64
+
+            data = base64.b64decode(data, validate=True)
+        dtype = dtype_from_text(value["dtype"])
+        return np.frombuffer(data, dtype).reshape(value["shape"])
+    except (ValueError, TypeError, AttributeError, IntegrityError) as error:
+        raise InvalidInput(f"an array's dtype, shape and data do not fit: {error}") from None
+
+
+def fields_of(record: Any) -> dict[str, Any]:
+    """Return a decoded record as the arguments of ``Recorder.append``.
+
+    Raises:
+        InvalidInput: it is no map, or has a field that no state has.
+    """
+    if not isinstance(record, dict):
+        raise InvalidInput(f"a map of fields is needed, not {_kind(record)}")
+    fields = {name: value for name, value in record.items() if value is not None}
+    if "seed" in fields:
+        given = fields.get("reset")
+        fields["reset"] = {
+            **(given if isinstance(given, dict) else {}), "seed": fields.pop("seed"),
+        }  # fmt: skip
+    unknown = sorted(map(str, fields.keys() - _FIELDS))
+    if unknown:
+        raise InvalidInput(f"no field '{unknown[0]}'; there are {', '.join(sorted(_FIELDS))}, seed")
+    for name in ("observation", "action"):
+        if type(fields.get(name)) in (list, dict):
+            fields[name] = arrays_of(fields[name])
+    if isinstance(fields.get("reward"), str):
+        fields["reward"] = _NUMBERS.get(fields["reward"], fields["reward"])
+    return fields
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a bool"}
+    return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
+
+
+def read_records(stream: IO[bytes], form: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield (``line 1`` or ``record 1``, decoded record); what the first byte says decides.
+
+    Raises:
+        InvalidInput: a record cannot be decoded; the message begins with its place.
+    """
+    first = b""
+    while form is None and (first := stream.read(1)) in (b" ", b"\n", b"\r", b"\t"):
+        pass
+    if form == "msgpack" or (first and first[0] & 0x80 and first != b"\xef"):
+        return _msgpack(stream, first)
+    return _json(stream, first)
+
+
+def _json(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
+    line = first + stream.readline()
+    number = 1
+    while line:
+        if line.strip():
+            yield f"line {number}", _parse(line, number)
+        line = stream.readline()
+        number += 1
+
+
+def _parse(line: bytes, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError:
+        raise InvalidInput(f"line {number}: it is not UTF-8", line=number) from None
+    except json.JSONDecodeError as error:
+        why = f"{error.msg} at column {error.colno}".lower()
+        raise InvalidInput(f"line {number}: it is not JSON: {why}", line=number) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"line {number}: it cannot be read: {error}", line=number) from None
+
+
+def _msgpack(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
+    import msgpack
+
+    unpacker = msgpack.Unpacker(strict_map_key=False)
+    number, consumed = 1, 0
+    read = getattr(stream, "read1", stream.read)
+    data = first + read(1 << 16)
+    while data:
+        unpacker.feed(data)
+        consumed += len(data)
+        try:
+            for record in unpacker:
+                yield f"record {number}", record
+                number += 1
+        except (ValueError, msgpack.UnpackException) as error:
+            reason = str(error) or "it is damaged"
+            raise InvalidInput(f"record {number}: it is not msgpack: {reason}") from None
+        data = read(1 << 16)
+    if unpacker.tell() != consumed:
+        raise InvalidInput(f"record {number}: the stream ends within it")
+
+
+def record(
+    recorder: RunRecorder,
+    stream: IO[bytes],
+    form: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Append every record of a stream to a recorder; return how many there were.
+
+    Args:
+        recorder: where they go.
+        stream: where they come from.
+        form: ``json`` or ``msgpack``; None to find out from the first byte.
+        progress: told now and then how many were appended.
+
+    Raises:
+        InvalidInput: one cannot be read or recorded; its place is named. Those before it remain.
+    """
+    count = 0
+    try:
+        for place, item in read_records(stream, form):
+            try:
+                recorder.append(**fields_of(item))
+            except InvalidInput as error:
+                raise InvalidInput(f"{place}: {error}") from None
+            count += 1
+            if progress is not None and not count % 1024:
+                progress(count)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error} (recorded before it: {count})", recorded=count) from None
+    return count

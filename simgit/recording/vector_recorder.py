@@ -1,0 +1,245 @@
+"""The recorder of many runs at once, for batches of parallel environments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic as _clock
+from typing import Any
+
+import numpy as np
+
+from simgit.errors import InvalidInput, shown
+from simgit.objects.coerce import freeze, freeze_key
+from simgit.objects.columns import ABSENT, Column, Columns, DenseColumn
+from simgit.objects.schema import exact_cast
+from simgit.odb.database import ObjectDatabase
+from simgit.recording.flush import FlushPolicy, RecorderBase, RunWriter, Work
+from simgit.recording.recorder import RunRecorder
+
+
+class _Member(RunRecorder):
+    """What is buffered of one lane, state by state; it is flushed together with all others."""
+
+    def __init__(self, group: LaneRecorder, lane: RunWriter, policy: FlushPolicy) -> None:
+        super().__init__(group._odb, lane, policy, False)
+        self._group = group
+
+    def _start_flush(self) -> None:
+        self._group._start_flush()
+
+    def start_over(self, has_states: bool) -> None:
+        """Note that the group was flushed, perhaps with states of this lane in batches."""
+        self._set_due()
+        self._has_states = self._has_states or has_states
+
+
+class LaneRecorder(RecorderBase):
+    """Writes many runs at once, from batches of parallel environments or state by state."""
+
+    def __init__(
+        self, odb: ObjectDatabase, lanes: list[RunWriter], policy: FlushPolicy, background: bool
+    ) -> None:
+        super().__init__(odb, lanes, policy, background)
+        self._batches: list[dict[str, Any]] = []
+        self._states = 0
+        self._bytes = 0
+        share = replace(
+            policy,
+            every=max(policy.every // len(lanes), 1),
+            bytes=policy.bytes // len(lanes),
+        )
+        self._members = [_Member(self, lane, share) for lane in lanes]
+
+    def __enter__(self) -> LaneRecorder:
+        return self
+
+    @property
+    def runs(self) -> list[str]:
+        """The names of the runs that are written, in the order of the lanes."""
+        return [lane.name for lane in self._lanes]
+
+    def append(self, lane: int, *fields: Any, **more: Any) -> None:
+        """Buffer one state of one lane; the other arguments are those of ``Recorder.append``.
+
+        All lanes are flushed when one of them has its share of states or bytes.
+        """
+        self._check_open()
+        if self._batches:
+            self._start_flush()  # the states of a lane stay in order
+        self._members[lane].append(*fields, **more)
+
+    def attach(self, lane: int, name: str, data: Any) -> None:
+        """Bind data to the newest state of a lane; see ``Recorder.attach``."""
+        self._check_open()
+        if self._batches:
+            self._start_flush()
+        self._members[lane].attach(name, data)
+
+    def append_batch(
+        self,
+        observation: Any = None,
+        action: Any = None,
+        reward: Any = None,
+        terminated: Any = None,
+        truncated: Any = None,
+        info: Any = None,
+        *,
+        reset: Any = None,
+    ) -> None:
+        """Buffer T states of each lane. What is passed is copied.
+
+        Args:
+            observation: an array of shape (lanes, T, …), or a dict of such arrays.
+            action: an array of shape (lanes, T, …).
+            reward: (lanes, T), real numbers.
+            terminated: (lanes, T), bool.
+            truncated: (lanes, T), bool.
+            info: a dict of arrays of shape (lanes, T, …); an empty dict is recorded as such.
+            reset: (lanes, T), bool: which states are a reset's. They have no action, reward or
+                flags, whatever the other arrays hold there.
+
+        Raises:
+            InvalidInput: shapes do not agree, or a dtype has no encoding; nothing was buffered.
+        """
+        self._check_open()
+        if any(member.pending for member in self._members):
+            self._start_flush()
+        given = {
+            "observation": observation, "action": action, "reward": reward,
+            "terminated": terminated, "truncated": truncated, "info": info, "reset": reset,
+        }  # fmt: skip
+        if info is not None and not isinstance(info, dict):
+            raise InvalidInput(f"info: {shown(info)} is not a mapping", path="info")
+        batch = {
+            name: _lane_arrays(value, name) for name, value in given.items() if value is not None
+        }
+        steps = self._check_shapes(batch)
+        if not steps:
+            return
+        self._batches.append(batch)
+        self._states += steps * len(self._lanes)
+        due = _clock() >= self._due_at
+        if due or self._states >= self._policy.every or self._bytes > self._policy.bytes:
+            self._start_flush()
+
+    def _check_shapes(self, batch: dict[str, Any]) -> int:
+        shapes = set()
+        for name, value in batch.items():
+            for array in _leaves(value):
+                if array.ndim < 2 or array.shape[0] != len(self._lanes):
+                    raise InvalidInput(
+                        f"{name}: an array of shape ({len(self._lanes)}, T, …) is needed, "
+                        f"not {array.shape}",
+                        path=name,
+                    )
+                shapes.add(array.shape[1])
+                self._bytes += array.nbytes
+        if len(shapes) != 1:
+            raise InvalidInput(f"arrays of different numbers of steps: {sorted(shapes)}")
+        return int(shapes.pop())
+
+    def _take(self) -> list[Work]:
+        batches, self._batches, self._states, self._bytes = self._batches, [], 0, 0
+        work = []
+        for stretch in _alike(batches):
+            joined = {name: _join([b[name] for b in stretch]) for name in stretch[0]}
+            for number, lane in enumerate(self._lanes):
+                work.append(Work(lane, _lane_columns(joined, number)))
+        work += [each for member in self._members for each in member._take()]
+        for member in self._members:
+            member.start_over(bool(batches))
+        return work
+
+
+def _lane_arrays(value: Any, name: str) -> Any:
+    """Return a copy of arrays, or of a dict of arrays."""
+    if isinstance(value, dict):
+        return {
+            freeze_key(key, name): _lane_arrays(item, f"{name}.{key}")
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise InvalidInput(f"{name}: cannot be read as an array: {error}", path=name) from None
+    array = freeze(value, name)
+    if not isinstance(array, np.ndarray):
+        kind = type(value).__name__
+        raise InvalidInput(f"{name}: an array is needed, not a value of type '{kind}'", path=name)
+    if name == "reward":
+        exact = None if array.dtype.kind not in "iuf" else exact_cast(array, np.dtype("<f8"))
+        if exact is None:
+            raise InvalidInput("reward: there are values without an exact float64", path=name)
+        return exact
+    if name in ("terminated", "truncated", "reset") and array.dtype != np.bool_:
+        raise InvalidInput(f"{name}: an array of bools is needed, not of {array.dtype}", path=name)
+    return array
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    return [value]
+
+
+def _form(value: Any) -> Any:
+    """Return what has to agree for batches to be joined."""
+    if isinstance(value, dict):
+        return {name: _form(item) for name, item in value.items()}
+    return value.dtype, value.shape[2:]
+
+
+def _alike(batches: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Group consecutive batches of the same fields, dtypes and shapes."""
+    groups: list[list[dict[str, Any]]] = []
+    for batch in batches:
+        if groups and _form(groups[-1][0]) == _form(batch):
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+    return groups
+
+
+def _join(values: list[Any]) -> Any:
+    if isinstance(values[0], dict):
+        return {name: _join([value[name] for value in values]) for name in values[0]}
+    return values[0] if len(values) == 1 else np.concatenate(values, axis=1)
+
+
+def _lane_columns(joined: dict[str, Any], number: int) -> Columns:
+    """Return the columns of one lane."""
+    reset = joined["reset"][number] if "reset" in joined else None
+    stepped = None if reset is None or not reset.any() else np.flatnonzero(~reset)
+    columns: dict[str, Column] = {}
+    for name, value in joined.items():
+        if name == "reset":
+            if reset is not None and stepped is not None:
+                columns["reset"] = [{} if mark else ABSENT for mark in reset.tolist()]
+            continue
+        only = stepped if name in ("action", "reward", "terminated", "truncated") else None
+        if isinstance(value, dict) or value.dtype.kind in "SU":
+            columns[name] = _value_column(value, number, _steps(joined))
+            if only is not None and reset is not None:
+                pairs = zip(columns[name], reset.tolist(), strict=True)  # type: ignore[arg-type]
+                columns[name] = [ABSENT if mark else each for each, mark in pairs]
+        else:
+            columns[name] = DenseColumn(value[number], only)
+    return columns
+
+
+def _steps(joined: dict[str, Any]) -> int:
+    return next(int(leaf.shape[1]) for value in joined.values() for leaf in _leaves(value))
+
+
+def _value_column(value: Any, number: int, steps: int) -> list[Any]:
+    """Return a column of one value a state: dicts, strings, NumPy scalars or arrays."""
+    if not isinstance(value, dict):
+        each = value[number]
+        # a single string is Python's own, as it is where states are appended one by one
+        return each.tolist() if each.ndim == 1 and each.dtype.kind in "SU" else list(each)
+    if not value:
+        return [{} for _ in range(steps)]
+    columns = {key: _value_column(item, number, steps) for key, item in value.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

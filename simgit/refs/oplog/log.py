@@ -1,0 +1,445 @@
+"""The operation log: what each command changed among refs and bindings, one after another.
+
+operations: u64 operation ‖ u32 0       -> what was done
+            u64 operation ‖ u32 number  -> one change
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from shlex import quote
+from types import NoneType
+from typing import Any, Final
+
+from simgit.errors import IntegrityError, NotFound
+from simgit.objects.codec import decode_name
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.refs.names import HEAD, RUNS
+from simgit.refs.records import (
+    BYTES,
+    FLAG,
+    HEAD_TYPES,
+    INT,
+    MAYBE_INT,
+    RUN_TYPES,
+    TAG_TYPES,
+    TEXT,
+    WRITER_TYPES,
+    Types,
+    check_fields,
+    decode_oid,
+    pack_ref,
+    unpack_ref,
+)
+from simgit.storage.base import ReadTxn, WriteTxn
+
+TABLE: Final = "operations"
+WATCHED: Final = ("refs", "attachments")
+"""The tables whose changes are logged."""
+WHOLE: Final = b"whole"
+_END: Final = b"\xff" * 4
+_IMPOSSIBLE: Final = 1 << 63
+_LATER: Final = 16
+"""So many later sessions may be there, and a session still goes on with its operation."""
+
+Fields = dict[str, Any]
+Read = dict[bytes, tuple[Oid, ...]]
+"""The oids that entries of a log name, by what is stored."""
+Key = tuple[str, bytes]
+"""A table and a key in it."""
+HEAD_KEY: Final = ("refs", HEAD.encode())
+
+
+# --- what was there ----------------------------------------------------------------------------
+
+
+def parse(key: Key, value: bytes | None, is_new: bool = False) -> Fields | None:
+    """Return what a ref or a binding says, as the log keeps it; HEAD always says something.
+
+    Args:
+        key: its key.
+        value: what is stored.
+        is_new: whether this transaction has written it: then its fields need no check.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    if value is None:
+        return {"run": "main"} if key == HEAD_KEY else None
+    if key[0] == "attachments":
+        return {"binding": value}
+    record = unpack_ref(value)
+    if not is_new:
+        types = RUN_TYPES if is_run(key) else _side_types(key)
+        check_fields(record, types, "a ref", key != HEAD_KEY)
+    record.pop("writer", None)  # who writes a run is true now or not at all
+    return record
+
+
+def unparse(key: Key, record: Fields) -> bytes:
+    """Return what is stored for a ref or a binding, a run without a writer."""
+    if key[0] == "attachments":
+        return bytes(record["binding"])
+    return pack_ref({**record, "writer": None} if is_run(key) else record)
+
+
+def is_run(key: Key) -> bool:
+    """Return whether a key is that of a run's ref."""
+    return key[0] == "refs" and key[1].startswith(RUNS.encode())
+
+
+def same(a: Any, b: Any) -> bool:
+    """Return whether two fields are equal, a NaN to itself."""
+    return bool(a == b or (a != a and b != b))
+
+
+_WHAT: Final = "a change in the operation log"
+_SIDE: Final = (dict, NoneType)
+_OF_REF: Final = {"ref": TEXT, "old": _SIDE, "new": _SIDE}
+_OF_BINDING: Final = {"state": BYTES, "name": TEXT, "old": _SIDE, "new": _SIDE}
+_RUN: Final = {name: types for name, types in RUN_TYPES.items() if name != "writer"}
+
+
+def _side_types(key: Key) -> Types:
+    """Return the types of what can be at a key."""
+    if key[0] == "attachments":
+        return {"binding": BYTES}
+    if key == HEAD_KEY:
+        return HEAD_TYPES
+    return _RUN if is_run(key) else TAG_TYPES
+
+
+@dataclass(frozen=True)
+class KeyChange:
+    """What was at a key before and after; None if nothing was there.
+
+    Of a run that was there before and after only the fields that differ are kept, so that taking
+    back a change of its configuration does not touch what was recorded since.
+    """
+
+    key: Key
+    old: Fields | None
+    new: Fields | None
+
+    @classmethod
+    def between(cls, key: Key, old: Fields | None, new: Fields | None) -> KeyChange:
+        """Return the change from one record of a key to another."""
+        if is_run(key) and old is not None and new is not None:
+            names = [name for name, value in new.items() if not same(old.get(name), value)]
+            old, new = {name: old.get(name) for name in names}, {name: new[name] for name in names}
+        return cls(key, old, new)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing differs."""
+        return self.old == self.new
+
+    @property
+    def inverse(self) -> KeyChange:
+        """The change that takes this one back."""
+        return KeyChange(self.key, self.new, self.old)
+
+    def fits(self, current: Fields | None) -> bool:
+        """Return whether a key is as it was before the change, as far as the change goes."""
+        if self.old is None or current is None:
+            return self.old is current
+        return all(same(current.get(name), value) for name, value in self.old.items())
+
+    def apply(self, current: Fields | None) -> Fields | None:
+        """Return what a key is after the change."""
+        if self.new is None or self.old is None or current is None or not is_run(self.key):
+            return self.new
+        return {**current, **self.new}
+
+    @property
+    def ref(self) -> str | None:
+        """The full name of the ref that was changed, None for a binding."""
+        return decode_name(self.key[1]) if self.key[0] == "refs" else None
+
+    @property
+    def binding(self) -> tuple[Oid, str] | None:
+        """State and name of the binding that was changed, None for a ref."""
+        if self.key[0] == "refs":
+            return None
+        return Oid(self.key[1][:OID_SIZE]), decode_name(self.key[1][OID_SIZE:])
+
+    @property
+    def oids(self) -> Iterator[Oid]:
+        """The objects that the change names."""
+        return (Oid(raw) for _, raw in self._named())
+
+    def _named(self) -> Iterator[tuple[str, bytes]]:
+        for record in (self.old, self.new):
+            for name in ("oid", "record", "tag", "binding"):
+                if record is not None and record.get(name) is not None:
+                    yield name, record[name]
+
+    def encode(self) -> bytes:
+        """Return the change as it is stored."""
+        record: Fields = {"old": self.old, "new": self.new}
+        if self.key[0] == "refs":
+            record["ref"] = decode_name(self.key[1])
+        else:
+            record["state"], record["name"] = (
+                self.key[1][:OID_SIZE],
+                decode_name(self.key[1][OID_SIZE:]),
+            )
+        return pack_ref(record)
+
+    @classmethod
+    def decode(cls, value: bytes) -> KeyChange:
+        """Return a change from what is stored.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        record = unpack_ref(value)
+        check_fields(record, _OF_REF if "ref" in record else _OF_BINDING, _WHAT)
+        if "ref" in record:
+            key = ("refs", record["ref"].encode(errors="replace"))
+        else:
+            state = decode_oid(record["state"], _WHAT)
+            key = ("attachments", state + record["name"].encode(errors="replace"))
+        change = cls(key, record["old"], record["new"])
+        change._check()
+        return change
+
+    def _check(self) -> None:
+        types = _side_types(self.key)
+        part = is_run(self.key) and self.old is not None and self.new is not None
+        every = not part and self.key != HEAD_KEY
+        for record in (self.old, self.new):
+            if record is not None:
+                check_fields(record, types, _WHAT, every)
+                if self.key == HEAD_KEY and len(record) != 1:
+                    raise IntegrityError(f"{_WHAT} is damaged")
+        for name, raw in self._named():
+            decode_oid(raw, f"{_WHAT}, in its {name},")
+
+
+def shown_key(key: Key) -> str:
+    """Return a ref or a binding as a message names it."""
+    change = KeyChange(key, None, None)
+    if change.binding is None:
+        return f"'{change.ref}'"
+    return f"attachment '{change.binding[1]}' of '{change.binding[0].short()}'"
+
+
+# --- what was done -----------------------------------------------------------------------------
+
+
+_MOVE: Final = (str, int, str, int)
+_OPERATION: Final = {
+    "command": TEXT, "arguments": (list,), "time": INT, "until": INT, "process": (dict,),
+    "session": FLAG, "reverts": MAYBE_INT, "files": FLAG, "moves": (list,), "changes": INT,
+    "program": FLAG,
+}  # fmt: skip
+Move = tuple[str, int, str, int]
+"""The entries of one reflog from a number on became those of another from a number on."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What one command, one call or one recorder did.
+
+    Times are in nanoseconds since 1970 (UTC); only ``number`` says what came first. ``session``
+    is a recorder's. ``reverts`` is the operation that an undo or a redo took back. ``changes`` is
+    how many there are. ``program`` says that a program called the API, and nobody a command.
+    """
+
+    number: int
+    command: str
+    arguments: tuple[str, ...]
+    time: int
+    until: int
+    process: Fields = field(repr=False)
+    session: bool = False
+    reverts: int | None = None
+    files: bool = False
+    moves: tuple[Move, ...] = ()
+    changes: int = 0
+    program: bool = False
+
+    @property
+    def title(self) -> str:
+        """The command with its arguments, as a shell would read it."""
+        return " ".join((self.command, *map(quote, self.arguments)))
+
+    def encode(self) -> bytes:
+        """Return the operation as it is stored."""
+        record = self.__dict__.copy()
+        del record["number"]
+        return pack_ref(record)
+
+    @classmethod
+    def decode(cls, number: int, value: bytes) -> Operation:
+        """Return an operation from what is stored.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        # the first repositories of format 1 do not say whether it was a program
+        record = {"program": False, **unpack_ref(value)}
+        what = f"operation {number}"
+        check_fields(record, _OPERATION, what)
+        check_fields(record["process"], WRITER_TYPES, what)
+        moves = record["moves"]
+        if not all(type(each) is list and tuple(map(type, each)) == _MOVE for each in moves):
+            raise IntegrityError(f"{what} is damaged: its moves are none")
+        if not all(type(each) is str for each in record["arguments"]):
+            raise IntegrityError(f"{what} is damaged: its arguments are none")
+        arguments, moved = tuple(record["arguments"]), tuple(map(tuple, moves))
+        return cls(number, **{**record, "arguments": arguments, "moves": moved})
+
+
+def standing(operations: Iterable[Operation]) -> Iterator[tuple[Operation, bool]]:
+    """Yield operations, given from the newest on, with whether nothing has taken them back."""
+    reverted = set()
+    for operation in operations:
+        stands = operation.number not in reverted
+        if stands and operation.reverts is not None:
+            reverted.add(operation.reverts)
+        yield operation, stands
+
+
+class OperationLog:
+    """The operations of one store, read and written in the caller's transaction."""
+
+    # --- reading ---
+
+    def newest(self, txn: ReadTxn) -> int:
+        """Return the number of the newest operation, 0 if there is none.
+
+        Raises:
+            IntegrityError: there cannot be so many.
+        """
+        last = txn.last(TABLE)
+        newest = int.from_bytes(last[0][:8], "big") if last else 0
+        if newest >= _IMPOSSIBLE:
+            raise IntegrityError(f"the operation log has an impossible number {newest}")
+        return newest
+
+    def whole(self, txn: ReadTxn) -> int:
+        """Return the number from which on the changes of operations are kept."""
+        return int.from_bytes(txn.get("meta", WHOLE) or b"", "big")
+
+    def oldest(self, txn: ReadTxn) -> int:
+        """Return the number of the oldest operation that is kept, 1 if there is none yet."""
+        for key, _ in txn.scan(TABLE):
+            if key[8:] == bytes(4):
+                return int.from_bytes(key[:8], "big")
+        return 1
+
+    def find(self, txn: ReadTxn, number: int) -> Operation | None:
+        """Return an operation, None if there is none of this number."""
+        value = txn.get(TABLE, _key(number, 0)) if 0 < number < 1 << 64 else None
+        return None if value is None else Operation.decode(number, value)
+
+    def operation(self, txn: ReadTxn, number: int) -> Operation:
+        """Return an operation.
+
+        Raises:
+            NotFound: there is none of this number, or no longer.
+        """
+        found = self.find(txn, number)
+        if found is None:
+            oldest, newest = self.oldest(txn), self.newest(txn)
+            kept = f"those from {oldest} to {newest} are kept" if newest else "there are none"
+            raise NotFound(f"operation {number} not found: {kept}", number=number)
+        return found
+
+    def operations(self, txn: ReadTxn, down_to: int = 1) -> Iterator[Operation]:
+        """Yield the operations, the newest first, down to a number."""
+        number = self.newest(txn)
+        while number >= down_to:
+            found = self.find(txn, number)
+            if found is None:
+                return  # what is older was removed
+            yield found
+            before = txn.floor(TABLE, (number - 1).to_bytes(8, "big") + _END)
+            number = int.from_bytes(before[0][:8], "big") if before else 0
+
+    def changes(self, txn: ReadTxn, number: int) -> list[KeyChange]:
+        """Return what an operation changed, in the order in which it did."""
+        rows = txn.scan(TABLE, _key(number, 1), _key(number + 1, 0))
+        return [KeyChange.decode(value) for _, value in rows]
+
+    def roots(self, txn: ReadTxn, read: Read | None = None) -> Iterator[Oid]:
+        """Yield every oid that the log names: states, runs' records, tags' notes, bindings.
+
+        What they lead to must be kept as long as the operation is, or it could not be undone.
+
+        Args:
+            txn: the transaction.
+            read: what was read before; what is read now is added.
+        """
+        read = {} if read is None else read
+        for key, value in txn.scan(TABLE):
+            if key[8:] != bytes(4):
+                if value not in read:
+                    read[value] = tuple(KeyChange.decode(value).oids)
+                yield from read[value]
+
+    # --- writing ---
+
+    def add(self, txn: WriteTxn, operation: Operation, changes: Iterable[KeyChange]) -> bytes:
+        """Store a new operation with its changes; return what is stored of it without them.
+
+        In the order of their keys, behind everything else: so pages are filled.
+        """
+        value = operation.encode()
+        txn.append(TABLE, _key(operation.number, 0), value)
+        for row, change in enumerate(changes, 1):
+            txn.append(TABLE, _key(operation.number, row), change.encode())
+        return value
+
+    def put(self, txn: WriteTxn, operation: Operation) -> bytes:
+        """Store what was done further; return what is stored."""
+        value = operation.encode()
+        txn.put(TABLE, _key(operation.number, 0), value)
+        return value
+
+    def stored(self, txn: ReadTxn, number: int) -> bytes | None:
+        """Return what is stored of an operation, without its changes."""
+        return txn.get(TABLE, _key(number, 0))
+
+    def put_change(self, txn: WriteTxn, number: int, row: int, change: KeyChange) -> None:
+        """Store a change of an operation under a number from 1 on."""
+        txn.put(TABLE, _key(number, row), change.encode())
+
+    def only_sessions_since(self, txn: ReadTxn, number: int) -> bool:
+        """Return whether an operation is there, and what came later are few sessions."""
+        for count, later in enumerate(self.operations(txn, number)):
+            if later.number == number:
+                return True
+            if not later.session or count == _LATER:
+                return False
+        return False
+
+    def expire(self, txn: WriteTxn, before: int, keep: int, least: int, most: int) -> int:
+        """Remove the oldest operations; return how many.
+
+        Args:
+            txn: a write transaction.
+            before: those that last wrote before this time go, ...
+            keep: ... and those that are not among so many of the newest.
+            least: so many of the newest stay, whatever the clock says.
+            most: so many rows at most are removed, so that nobody waits long.
+        """
+        removed = 0
+        newest = self.newest(txn)
+        for row, (key, value) in enumerate(txn.scan(TABLE)):
+            number = int.from_bytes(key[:8], "big")
+            if row == most or number > newest - least:
+                break
+            if key[8:] == bytes(4):
+                if number > newest - keep and Operation.decode(number, value).until >= before:
+                    break
+                removed += 1
+            txn.delete(TABLE, key)
+        return removed
+
+
+def _key(number: int, row: int) -> bytes:
+    return number.to_bytes(8, "big") + row.to_bytes(4, "big")

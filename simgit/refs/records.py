@@ -1,0 +1,206 @@
+"""What refs and the entries of reflogs say, and how that is stored; see docs/store-layout.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import NoneType
+from typing import Any, Final
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.codec import pack_record, unpack_value
+from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.odb.location import Location
+from simgit.odb.segments.append import Tip
+from simgit.storage.process import is_alive
+
+Types = Mapping[str, tuple[type, ...]]
+INT: Final = (int,)
+TEXT: Final = (str,)
+FLAG: Final = (bool,)
+BYTES: Final = (bytes,)
+MAYBE_INT: Final = (int, NoneType)
+MAYBE_TEXT: Final = (str, NoneType)
+MAYBE_BYTES: Final = (bytes, NoneType)
+
+
+def check_fields(record: Any, types: Types, what: str, every: bool = True) -> None:
+    """Check that a record is a map of the fields that it may have, each of its type.
+
+    Args:
+        record: what was decoded.
+        types: name to types; bool is no int.
+        what: what an error calls the record.
+        every: whether no field may be missing.
+
+    Raises:
+        IntegrityError: it is anything else.
+    """
+    if type(record) is not dict or (every and len(record) != len(types)):
+        raise IntegrityError(f"{what} is damaged")
+    for name, value in record.items():
+        if type(value) not in types.get(name, ()):
+            raise IntegrityError(f"{what} is damaged: its {name} is none")
+
+
+STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """What a run's ref says: its newest state, where that lies, and how the run stands."""
+
+    oid: Oid | None
+    line: int
+    step: int
+    record: Oid
+    status: str = "active"
+    created: int = 0
+    ended: int | None = None
+    writer: dict[str, Any] | None = None
+    parent: str | None = None  # the name of the run that it was branched off
+    episodes: int = 0  # of the newest state's history
+    returned: float = 0.0  # the sum of its rewards
+
+    @property
+    def place(self) -> Location:
+        """Where the newest state lies."""
+        return Location(self.line, self.step)
+
+    @property
+    def shown_status(self) -> str:
+        """The status, ``crashed`` if the run's writer is gone without having ended it."""
+        gone = self.status == "active" and self.writer is not None and not is_alive(self.writer)
+        return "crashed" if gone else self.status
+
+
+@dataclass(frozen=True)
+class TagRef:
+    """What a tag's ref says: a state, and the annotation if it has one."""
+
+    oid: Oid
+    tag: Oid | None = None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One change of a ref."""
+
+    old: Oid | None
+    new: Oid | None
+    time: int
+    message: str
+    pid: int = field(default_factory=os.getpid)
+
+
+WRITER_TYPES: Final = {"machine": TEXT, "pid": INT, "start": TEXT}
+HEAD_TYPES: Final = {"oid": BYTES, "run": TEXT}
+RUN_TYPES: Final = {
+    "oid": MAYBE_BYTES, "line": INT, "step": INT, "record": BYTES, "status": TEXT,
+    "created": INT, "ended": MAYBE_INT, "writer": (dict, NoneType), "parent": MAYBE_TEXT,
+    "episodes": INT, "returned": (float, int),
+}  # fmt: skip
+TAG_TYPES: Final = {"oid": BYTES, "tag": MAYBE_BYTES}
+LOG_TYPES: Final = {
+    "old": MAYBE_BYTES, "new": MAYBE_BYTES, "time": INT, "message": TEXT, "pid": INT,
+}  # fmt: skip
+_TYPES: Final[dict[type, Types]] = {RunRef: RUN_TYPES, TagRef: TAG_TYPES, LogEntry: LOG_TYPES}
+
+
+def pack_ref(record: dict[str, Any]) -> bytes:
+    """Return the fields of a ref, or of an entry of a log, as they are stored."""
+    body = pack_record(record)
+    return body + checksum(body)
+
+
+def ref_fields(record: Any) -> dict[str, Any]:
+    """Return a record's fields; unlike ``asdict`` without copying what is in them."""
+    return dict(vars(record))
+
+
+def unpack_ref(value: bytes) -> dict[str, Any]:
+    """Return the fields of a ref, or of an entry of a log.
+
+    Raises:
+        IntegrityError: they are damaged.
+    """
+    return dict(_unpacked(value))
+
+
+@lru_cache(64)  # a commit reads the ref that it moves several times
+def _unpacked(value: bytes) -> dict[str, Any]:
+    body = value[:-CHECKSUM_SIZE]
+    if checksum(body) != value[-CHECKSUM_SIZE:]:
+        raise IntegrityError("a ref is damaged")
+    record = unpack_value(body)
+    if not isinstance(record, dict):
+        raise IntegrityError("a ref is damaged")
+    return record
+
+
+def decode_ref(value: bytes, kind: type[Any]) -> Any:
+    """Return a ref, or an entry of a log, of one of the classes above.
+
+    Raises:
+        IntegrityError: it is damaged, or none of this class.
+    """
+    record = unpack_ref(value)
+    check_fields(record, _TYPES[kind], "a ref")
+    if record.get("writer") is not None:
+        check_fields(record["writer"], WRITER_TYPES, "a ref")
+    try:
+        for name in ("oid", "record", "tag", "old", "new"):
+            if record.get(name) is not None:
+                record[name] = Oid(record[name])
+        return kind(**record)
+    except (TypeError, AttributeError, InvalidInput):
+        raise IntegrityError("a ref is damaged") from None
+
+
+def decode_oid(raw: bytes, what: str) -> Oid:
+    """Return an oid that was stored.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    if len(raw) != OID_SIZE:
+        raise IntegrityError(f"{what} is damaged: it names no object")
+    return Oid(raw)
+
+
+@lru_cache(64)
+def decode_head(value: bytes) -> str | Oid:
+    """Return the run that HEAD points at, or the state; Integrity if it is damaged."""
+    record = unpack_ref(value)
+    check_fields(record, HEAD_TYPES, "HEAD", every=False)
+    if len(record) != 1:
+        raise IntegrityError("HEAD is damaged")
+    return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
+
+
+@lru_cache(64)
+def decode_run(value: bytes) -> RunRef:
+    """Return a run's ref; Integrity if it is damaged."""
+    found: RunRef = decode_ref(value, RunRef)
+    return found
+
+
+def decode_entry(value: bytes) -> LogEntry:
+    """Return an entry of a reflog.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    entry: LogEntry = decode_ref(value, LogEntry)
+    return entry
+
+
+def moved(ref: RunRef, tip: Tip) -> RunRef:
+    """Return a run's ref after it went on to another state."""
+    place = tip.place
+    state = {"oid": tip.oid, "line": place.line, "step": place.step, "episodes": tip.episode,
+             "returned": tip.returned}  # fmt: skip
+    return RunRef(**(vars(ref) | state))

@@ -1,0 +1,253 @@
+"""Revisions: what people write for a state, or for a range of states.
+
+HEAD  main  runs/main  tags/v1  3f9a2c41        a ref, a tag, the beginning of an oid
+main~3  main^2  main@{2}                        ancestors, parents, what the ref was before
+main@200  main@ep5  main@ep5.10                 step; episode (from 1), state in it (from 0)
+a..b  a...b  main@100..200                      in b but not in a; in one of them only
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.odb import ancestry
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.refs.names import HEAD, RUNS, TAGS
+from simgit.refs.refs import Refs
+from simgit.storage.base import ReadTxn
+
+MIN_PREFIX: Final = 4
+"""An abbreviated oid needs this many digits at least, as in git."""
+MAX_CANDIDATES: Final = 10
+_SUFFIX: Final = re.compile(
+    r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[0-9]{1,18})\}"
+    r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18}))$"
+)
+_HEX: Final = re.compile(r"[0-9a-fA-F]+")
+_TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")
+_SHORT_TAIL: Final = re.compile(r"(?:ep)?\d+(?:\.\d+)?$")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A state that a revision names; ``run`` is the run that it was reached through, if any."""
+
+    oid: Oid
+    place: Location
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a state lies, and its oid if that was learnt on the way."""
+
+    place: Location
+    run: str | None
+    oid: Oid | None = None
+
+
+@dataclass(frozen=True)
+class Range:
+    """The two ends of a range; ``symmetric`` for three dots."""
+
+    start: Resolved
+    end: Resolved
+    symmetric: bool = False
+
+
+class Revisions:
+    """Resolves revisions against one store."""
+
+    def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
+        self.odb = odb
+        self.refs = refs
+
+    def resolve(self, txn: ReadTxn, text: str) -> Resolved:
+        """Return the state that a revision names.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: the text is no revision, or several objects fit it.
+        """
+        found = self.find(txn, text)
+        if found.oid is not None:
+            return Resolved(found.oid, found.place, found.run)
+        return Resolved(self.odb.states.row(txn, found.place)[0], found.place, found.run)
+
+    def find(self, txn: ReadTxn, text: str) -> Found:
+        """Return where the state of a revision lies; its oid only if that costs nothing."""
+        base, suffixes = split_revision(text)
+        state = self._base(txn, text, base, suffixes)
+        found = Found(state.place, state.run, state.oid)
+        for suffix in suffixes:
+            found = self._apply(txn, text, found, suffix)
+        return found
+
+    def resolve_range(self, txn: ReadTxn, text: str) -> Range | None:
+        """Return the ends of ``a..b`` or ``a...b``, None if ``text`` is no range."""
+        left, dots, right = text.partition("...") if "..." in text else text.partition("..")
+        if not dots:
+            return None
+        if _SHORT_TAIL.match(right) and (match := _TAIL.match(left)):
+            right = match["base"] + right  # main@100..200
+        start, end = self.resolve(txn, left or HEAD), self.resolve(txn, right or HEAD)
+        return Range(start, end, dots == "...")
+
+    # --- the base ---
+
+    def _base(self, txn: ReadTxn, text: str, base: str, suffixes: list[re.Match[str]]) -> Resolved:
+        if suffixes and suffixes[0]["log"] is not None:
+            return self._from_log(txn, text, base, int(suffixes.pop(0)["log"]))
+        if base in (HEAD, "@", ""):
+            return self._head(txn)
+        refs = self._refs_named(txn, base)
+        if len(refs) > 1:
+            raise InvalidInput(
+                f"revision '{text}' is ambiguous: {' or '.join(refs)}", candidates=refs
+            )
+        if refs:
+            return self._ref(txn, refs[0])
+        return self._oid(txn, text, base)
+
+    def _refs_named(self, txn: ReadTxn, name: str) -> list[str]:
+        """Return the full names of the refs that a name can stand for."""
+        if name.startswith(RUNS) and self.refs.has_run(txn, name[len(RUNS) :]):
+            return [name]
+        if name.startswith(TAGS) and self.refs.has_tag(txn, name[len(TAGS) :]):
+            return [name]
+        found = [RUNS + name] if self.refs.has_run(txn, name) else []
+        return found + ([TAGS + name] if self.refs.has_tag(txn, name) else [])
+
+    def _ref(self, txn: ReadTxn, ref: str) -> Resolved:
+        if ref.startswith(TAGS):
+            oid = self.refs.tag(txn, ref[len(TAGS) :]).oid
+            return Resolved(oid, self.odb.locate(txn, oid))
+        name = ref[len(RUNS) :]
+        run = self.refs.run(txn, name)
+        if run.oid is None:
+            raise NotFound(f"run '{name}' has no states yet", name=name)
+        return Resolved(run.oid, run.place, name)
+
+    def _head(self, txn: ReadTxn) -> Resolved:
+        head = self.refs.head(txn)
+        if isinstance(head, Oid):
+            return Resolved(head, self.odb.locate(txn, head))
+        if not self.refs.has_run(txn, head):
+            raise NotFound(f"HEAD points at run '{head}', which has no states yet", name=head)
+        return self._ref(txn, RUNS + head)
+
+    def _from_log(self, txn: ReadTxn, text: str, base: str, number: int) -> Resolved:
+        ref = HEAD
+        if base not in (HEAD, "@", ""):
+            # a deleted ref's log is kept: what it was can still be named
+            names = self._refs_named(txn, base) or self._logs_named(txn, base)
+            if not names:
+                raise NotFound(f"revision '{text}': there never was a ref '{base}'")
+            if len(names) > 1:
+                raise InvalidInput(
+                    f"revision '{text}' is ambiguous: {' or '.join(names)}", candidates=names
+                )
+            ref = names[0]
+        oid, entries = None, 0
+        for entry in self.refs.log(txn, ref):
+            oid = entry.new if entries == number else entry.old
+            entries += 1
+            if entries > number:
+                break
+        if oid is None or entries < number:
+            raise NotFound(f"revision '{text}' not found: the reflog of '{ref}' is shorter")
+        run = ref[len(RUNS) :] if ref.startswith(RUNS) else None
+        known = run is not None and self.refs.has_run(txn, run)
+        return Resolved(oid, self.odb.locate(txn, oid), run if known else None)
+
+    def _logs_named(self, txn: ReadTxn, name: str) -> list[str]:
+        """Return the full names of the refs that a name once stood for."""
+        candidates = (name, RUNS + name, TAGS + name)
+        return [ref for ref in candidates if next(self.refs.log(txn, ref), None) is not None]
+
+    def _oid(self, txn: ReadTxn, text: str, digits: str) -> Resolved:
+        if not _HEX.fullmatch(digits) or not MIN_PREFIX <= len(digits) <= 2 * OID_SIZE:
+            raise NotFound(f"revision '{text}' not found", revision=text)
+        found = [oid for kind, oid in self.odb.with_prefix(txn, digits.lower()) if kind == "state"]
+        if not found:
+            raise NotFound(f"revision '{text}' not found", revision=text)
+        if len(found) > 1:
+            shown = ", ".join(oid.short(12) for oid in found[:MAX_CANDIDATES])
+            more = ", …" if len(found) > MAX_CANDIDATES else ""
+            raise InvalidInput(
+                f"revision '{text}' is ambiguous: it can be {shown}{more}", candidates=found
+            )
+        return Resolved(found[0], self.odb.locate(txn, found[0]))
+
+    # --- the suffixes ---
+
+    def _apply(self, txn: ReadTxn, text: str, found: Found, suffix: re.Match[str]) -> Found:
+        try:
+            place = self._place(txn, found.place, suffix)
+        except NotFound as error:
+            raise NotFound(f"revision '{text}': {error}", revision=text) from None
+        return found if place == found.place else Found(place, found.run)
+
+    def _place(self, txn: ReadTxn, place: Location, suffix: re.Match[str]) -> Location:
+        if suffix["step"] is not None:
+            return ancestry.ancestor(txn, place, int(suffix["step"]))
+        if suffix["episode"] is not None:
+            return self._episode(txn, place, int(suffix["episode"]), int(suffix["within"] or 0))
+        if suffix["tilde"] is not None:
+            return ancestry.ancestor(txn, place, place.step - int(suffix["tilde"] or 1))
+        if suffix["caret"] is not None:
+            return self._parent(txn, place, int(suffix["caret"] or 1))
+        raise NotFound("'@{n}' has to follow the name of a ref")
+
+    def _parent(self, txn: ReadTxn, place: Location, number: int) -> Location:
+        if number == 0:
+            return place
+        parents = ancestry.parents_at(self.odb, txn, place)
+        if number > len(parents):
+            raise NotFound(f"the state at step {place.step} has {len(parents)} parents")
+        return parents[number - 1]
+
+    def _episode(self, txn: ReadTxn, tip: Location, number: int, within: int) -> Location:
+        start = ancestry.episode_start(self.odb, txn, tip, number)
+        end = ancestry.episode_end(self.odb, txn, tip, number)
+        if within > end - start:
+            raise NotFound(f"episode {number} has states 0 to {end - start}")
+        return ancestry.ancestor(txn, tip, start + within)
+
+
+def split_revision(text: str) -> tuple[str, list[re.Match[str]]]:
+    """Return the base of a revision and its suffixes, first to last.
+
+    Raises:
+        InvalidInput: the text cannot be a revision.
+    """
+    suffixes: list[re.Match[str]] = []
+    base = text
+    while (match := _SUFFIX.search(base)) is not None:
+        suffixes.append(match)
+        base = base[: match.start()]
+    if re.search(r"[~^:?*\[\\\s\x00-\x1f]|@\{", base) or (not base and not suffixes):
+        raise InvalidInput(f"'{text}' is not a revision", revision=text)
+    suffixes.reverse()
+    return base, suffixes
+
+
+@dataclass(frozen=True)
+class EpisodeOf:
+    """A revision that names an episode: of which revision's history, and its number."""
+
+    base: str
+    number: int
+
+
+def whole_episode(text: str) -> EpisodeOf | None:
+    """Return what ``base@ep5`` names as an episode; None if ``text`` ends otherwise."""
+    match = _SUFFIX.search(text)
+    if match is None or match["episode"] is None or match["within"] is not None:
+        return None
+    return EpisodeOf(text[: match.start()] or HEAD, int(match["episode"]))

@@ -1,0 +1,72 @@
+"""Configurations of runs: what a run inherits, and what it overrides."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.kinds import Run
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.storage.base import ReadTxn
+
+
+def run_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> Run:
+    """Return a run's record.
+
+    Raises:
+        IntegrityError: the object is no run.
+    """
+    record = odb.object(txn, oid)
+    if not isinstance(record, Run):
+        raise IntegrityError(f"object '{oid.hex()}' is not a run")
+    return record
+
+
+def ancestors(odb: ObjectDatabase, txn: ReadTxn, oid: Oid | None) -> list[Run]:
+    """Return a run's record and those that it inherits from, nearest first; any depth."""
+    records = []
+    while oid is not None:
+        records.append(run_record(odb, txn, oid))
+        oid = records[-1].parent
+    return records
+
+
+def resolve(odb: ObjectDatabase, txn: ReadTxn, oid: Oid) -> dict[str, Any]:
+    """Return a run's configuration: its parents', with its own overrides merged over them."""
+    config: dict[str, Any] = {}
+    for record in reversed(ancestors(odb, txn, oid)):
+        merge(config, record.overrides)
+    return config
+
+
+def merge(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Merge overrides into a configuration: maps key by key, everything else replaced."""
+    for key, value in overrides.items():
+        old = config.get(key)
+        if isinstance(value, Mapping) and isinstance(old, dict):
+            merge(old, value)
+        else:
+            config[key] = copy.deepcopy(value)
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings whose keys may be dotted paths as nested maps.
+
+    Raises:
+        InvalidInput: a path leads through something that is no map.
+    """
+    config: dict[str, Any] = {}
+    for path, value in settings.items():
+        *above, last = path.split(".")
+        level = config
+        for key in above:
+            level = level.setdefault(key, {})
+            if not isinstance(level, dict):
+                raise InvalidInput(f"setting '{path}' leads through a value that is no map")
+        if not last or "" in above:
+            raise InvalidInput(f"'{path}' is not the path of a setting")
+        level[last] = dict(value) if isinstance(value, Mapping) else value
+    return config

@@ -1,0 +1,79 @@
+"""Settings of a repository: few numbers and texts that say how it is looked after.
+
+meta: "setting" ‖ 00 ‖ name -> value ‖ check
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.codec import pack_record, unpack_value
+from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.storage.base import ReadTxn, WriteTxn
+
+OPLOG_KEEP: Final = "oplog.keep"
+OPLOG_DAYS: Final = "oplog.days"
+GC_GRACE: Final = "gc.grace"
+GC_REFLOG: Final = "gc.reflog"
+GC_KEEP: Final = "gc.keep"
+GC_AUTO: Final = "gc.auto"
+GC_REWRITE: Final = "gc.rewrite"
+DEFAULTS: Final[dict[str, Any]] = {
+    OPLOG_KEEP: 10_000, OPLOG_DAYS: 90, GC_GRACE: 14.0, GC_REFLOG: 90.0, GC_KEEP: "",
+    GC_AUTO: 256, GC_REWRITE: 0,
+}  # fmt: skip
+"""Name to default. A value is of its default's type always; no number may be negative."""
+MAX_TEXT: Final = 1000
+_PREFIX: Final = b"setting\0"
+
+
+def get_setting(txn: ReadTxn, name: str) -> Any:
+    """Return a setting, or its default.
+
+    Raises:
+        InvalidInput: there is no such setting.
+        IntegrityError: it is damaged.
+    """
+    _check_name(name)
+    value = txn.get("meta", _PREFIX + name.encode())
+    if value is None:
+        return DEFAULTS[name]
+    if checksum(value[:-CHECKSUM_SIZE]) != value[-CHECKSUM_SIZE:]:
+        raise IntegrityError(f"the setting '{name}' is damaged")
+    found = unpack_value(value[:-CHECKSUM_SIZE]).get("value")
+    kind = type(DEFAULTS[name])
+    if type(found) not in ((str,) if kind is str else (int, float)):
+        raise IntegrityError(f"the setting '{name}' is damaged")
+    return kind(found)
+
+
+def put_setting(txn: WriteTxn, name: str, value: float | str | None) -> None:
+    """Change a setting; None brings its default back.
+
+    Raises:
+        InvalidInput: there is no such setting, or the value is none that it can have.
+    """
+    _check_name(name)
+    if value is None:
+        txn.delete("meta", _PREFIX + name.encode())
+        return
+    _check_value(name, value)
+    body = pack_record({"value": value})
+    txn.put("meta", _PREFIX + name.encode(), body + checksum(body))
+
+
+def _check_value(name: str, value: Any) -> None:
+    if type(DEFAULTS[name]) is str:
+        if type(value) is not str or len(value) > MAX_TEXT:
+            raise InvalidInput(f"{name}: a text is needed", name=name)
+        return
+    if type(value) not in (int, float) or not 0 <= value < 1e15:
+        raise InvalidInput(f"{name}: a number that is not negative is needed", name=name)
+    if type(DEFAULTS[name]) is int and value != int(value):
+        raise InvalidInput(f"{name}: a whole number is needed, not {value}", name=name)
+
+
+def _check_name(name: str) -> None:
+    if name not in DEFAULTS:
+        raise InvalidInput(f"'{name}' is not a setting: {', '.join(DEFAULTS)}", name=name)

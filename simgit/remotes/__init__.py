@@ -1,0 +1,1 @@
+"""Copies of a repository, and parts of it that travel: clones and bundles."""

@@ -1,0 +1,291 @@
+"""Writing a bundle, state by state and object by object, in short transactions."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgit.errors import IntegrityError
+from simgit.objects import rows as rowlib
+from simgit.objects.canonical import limit_parts
+from simgit.objects.codec import decode_name
+from simgit.objects.kinds import COUNTED, Binding
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.objects.rows import Rows
+from simgit.odb import ancestry, trees
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.loose import encode_loose, loose_base, loose_chunks
+from simgit.odb.segments.array_codec import decode_group, group_header, unstack
+from simgit.odb.segments.array_groups import Member, groups_between, read_group
+from simgit.odb.segments.header import NO_PARENT
+from simgit.odb.segments.lines import read_line
+from simgit.refs import run_config
+from simgit.refs.refs import Refs
+from simgit.remotes.bundle import records
+from simgit.remotes.bundle.limits import check_sent, check_sent_values, is_counted, parts_of
+from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
+from simgit.remotes.bundle.pieces import encode_piece
+from simgit.remotes.bundle.records import RecordWriter, Write
+from simgit.remotes.bundle.select import BundleSelection, select
+from simgit.remotes.bundle.states import encode_head, encode_rows
+from simgit.storage.base import ReadTxn
+
+_MAX_TREES = 64
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle has become: how many states and objects, in how many bytes."""
+
+    states: int
+    objects: int
+    bytes: int
+    refs: dict[str, Oid | None]
+    prerequisites: tuple[Oid, ...]
+
+
+def create(
+    odb: ObjectDatabase,
+    refs: Refs,
+    write: Write,
+    names: Sequence[str],
+    exclude: Sequence[str] = (),
+    attachments: Sequence[str] | None = None,
+) -> BundleInfo:
+    """Write a bundle of some runs and tags; return what it has become.
+
+    Args:
+        odb: where from.
+        refs: its refs.
+        write: takes the bytes, in order.
+        names: the runs and tags.
+        exclude: revisions that the receiver has, with all that leads to them.
+        attachments: the names of those to take along, None for all.
+
+    Raises:
+        NotFound: a name or revision is not found.
+    """
+    with odb.read() as txn:
+        chosen = select(odb, refs, txn, names, exclude)
+    return _Creation(odb, chosen, RecordWriter(write), attachments).run()
+
+
+class _Creation:
+    """One bundle while it is written."""
+
+    def __init__(
+        self,
+        odb: ObjectDatabase,
+        chosen: BundleSelection,
+        out: RecordWriter,
+        attachments: Sequence[str] | None,
+    ) -> None:
+        self.odb = odb
+        self.chosen = chosen
+        self.out = out
+        self.names = None if attachments is None else tuple(attachments)
+        self.states = 0
+        self._sent: set[bytes] = set()
+        self._done: dict[int, int] = {}  # of each line the newest step that was sent
+        self._bindings: dict[Location, list[tuple[bytes, Oid]]] = {}
+
+    def run(self) -> BundleInfo:
+        """Write everything."""
+        manifest = self._manifest()
+        self.out.put(records.MANIFEST, manifest.encode())
+        with self.odb.read() as txn:
+            self._assume_known_files(txn)
+            self._find_bindings(txn)
+        for piece in self.chosen.pieces:
+            self._send_piece(piece)
+        self._send_records()
+        self.out.finish()
+        return BundleInfo(
+            self.states, len(self._sent), self.out.bytes, manifest.refs, manifest.prerequisites
+        )
+
+    def _manifest(self) -> Manifest:
+        runs = {
+            name: RunEntry(ref.oid, ref.record, ref.status, ref.created, ref.ended, ref.parent)
+            for name, ref in self.chosen.runs.items()
+        }
+        tags = {name: TagEntry(ref.oid, ref.tag) for name, ref in self.chosen.tags.items()}
+        return Manifest(self.chosen.bases, runs, tags, self.names)
+
+    def _assume_known_files(self, txn: ReadTxn) -> None:
+        """Take the files of the states that the receiver has newest as sent."""
+        for oid in self.chosen.bases:
+            place = self.odb.locate(txn, oid)
+            for _, _, rows in self._rows(
+                txn, ancestry.LineRange(place.line, place.step, place.step + 1)
+            ):
+                for _, kind, tree in rowlib.references(rows):
+                    if kind == "tree":
+                        self._sent |= {
+                            each for _, _, each in trees.walk(self.odb, txn, kind, Oid(tree))
+                        }
+
+    def _find_bindings(self, txn: ReadTxn) -> None:
+        """Find the attachments to take along, by the places of their states."""
+        for key, oid in txn.scan("attachments"):
+            name = decode_name(key[OID_SIZE:])
+            if self.names is not None and name not in self.names:
+                continue
+            place = self.odb.states.locate(txn, key[:OID_SIZE])
+            if place and self.chosen.has(place) and not self.chosen.receiver_has(place):
+                self._bindings.setdefault(place, []).append((key, Oid(oid)))
+
+    # --- states ---
+
+    def _rows(self, txn: ReadTxn, piece: ancestry.LineRange) -> list[tuple[int, int, Rows]]:
+        """Return (line, step, rows) of the first block of a piece."""
+        for step, rows in self.odb.states.rows(txn, piece.line, piece.start, piece.stop):
+            return [(piece.line, step, Rows(rows.schema, rows.fixed, rows.variable))]
+        raise IntegrityError(f"there is no state at {piece.line}/{piece.start}")
+
+    def _send_piece(self, piece: ancestry.LineRange) -> None:
+        step = piece.start
+        while step < piece.stop:
+            with self.odb.read() as txn:
+                rest = ancestry.LineRange(piece.line, step, piece.stop)
+                for line, first, rows in self._rows(txn, rest):
+                    for start, stop in parts_of(txn, Location(line, first), rows):
+                        part = rows.slice(start, stop)
+                        self._send_rows(txn, Location(line, first + start), part)
+                    step += rows.count
+
+    def _send_rows(self, txn: ReadTxn, place: Location, rows: Rows) -> None:
+        check_sent_values(rows)
+        parents, origin = self._above(txn, place)
+        if origin:
+            self._send(txn, Oid(origin))
+        self._send(txn, Oid(rows.schema.oid))
+        self._done[place.line] = place.step + rows.count - 1
+        arrays = self._arrays(txn, place, rows)
+        for _, kind, oid in rowlib.references(rows):
+            if kind == "tree":
+                self._send_tree(txn, Oid(oid))
+        oids = self.odb.states.all_oids(txn, place.line, place.step, place.step + rows.count)
+        before = [parents[0] if parents else NO_PARENT, *oids[:-1]]
+        head = encode_head(parents, origin, rows.schema.oid, oids[-1], rows.count)
+        self.out.put(records.STATES, head, *encode_rows(rows, before, arrays))
+        self.states += rows.count
+        self._send_bindings(txn, place, rows.count)
+
+    def _above(self, txn: ReadTxn, place: Location) -> tuple[list[bytes], bytes]:
+        """Return parents and origin of a state."""
+        line = read_line(txn, place.line)
+        if place.step == line.step:
+            return list(line.parents), line.origin
+        return [bytes(self.odb.states.row(txn, Location(place.line, place.step - 1))[0])], b""
+
+    def _arrays(self, txn: ReadTxn, place: Location, rows: Rows) -> dict[int, list[Member]]:
+        """Return the arrays that the rows bring along, by field; those elsewhere are sent."""
+        found: dict[int, list[Member]] = {}
+        for field in rows.schema.arrays:
+            oids = rowlib.column(rows, field)
+            members = self._members(txn, place, rows.count, field, oids)
+            here = {row for row, _, _ in members}
+            for row in np.flatnonzero(rowlib.presence(rows, field)).tolist():
+                if row not in here:
+                    self._send_array(txn, Oid(oids[row].tobytes()))
+            if members:
+                found[field] = members
+        return found
+
+    def _members(
+        self, txn: ReadTxn, place: Location, count: int, field: int, oids: np.ndarray
+    ) -> list[Member]:
+        """Return the arrays of a field that are stored with their own state."""
+        members: list[Member] = []
+        line, start = place
+        for first, key in groups_between(txn, line, field, start, start + count):
+            data = read_group(txn, key)
+            steps = group_header(data).steps + first - start
+            inside = np.flatnonzero((steps >= 0) & (steps < count)).tolist()
+            if inside:
+                arrays = unstack(decode_group(data, inside[-1]))
+                members += [(int(steps[i]), oids[steps[i]].tobytes(), arrays[i]) for i in inside]
+        return members
+
+    def _send_array(self, txn: ReadTxn, oid: Oid) -> None:
+        """Send an array that another state has brought along, unless the receiver has that."""
+        where = self.odb.states.find_array(txn, oid)
+        if where is None or not self._is_there(Location(where[0], where[2])):
+            self._send(txn, oid)
+
+    def _is_there(self, place: Location) -> bool:
+        """Return whether the receiver has a state by now."""
+        return self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step
+
+    # --- objects ---
+
+    def _send(self, txn: ReadTxn, oid: Oid) -> None:
+        """Send an object, once, without what it refers to."""
+        if oid in self._sent:
+            return
+        self._sent.add(oid)
+        value = self.odb.loose(txn, oid)
+        if value is not None and (chunks := loose_chunks(value)) is not None:
+            self._send_blob(txn, oid, chunks)
+            return
+        base = None if value is None else loose_base(value)
+        if value is None or (base is not None and base not in self._sent):
+            value = encode_loose(*self.odb.get(txn, oid))
+        check_sent(oid, value)
+        if is_counted(oid, value):  # those of today are limited when they are written
+            kind, payload = self.odb.get(txn, oid)
+            limit_parts(payload, COUNTED[kind])
+        self.out.put(records.OBJECT, oid, value)
+
+    def _send_blob(self, txn: ReadTxn, oid: Oid, chunks: list[bytes]) -> None:
+        self.out.put(records.BLOB, oid, struct.pack("<Q", self.odb.blob_size(txn, oid)))
+        for item in chunks:
+            self.out.put(records.PIECE, encode_piece(self.odb.chunk(txn, item)))
+
+    def _send_tree(self, txn: ReadTxn, oid: Oid, depth: int = 0) -> None:
+        """Send a tree after what is in it."""
+        if oid in self._sent:
+            return
+        if depth > _MAX_TREES:
+            raise IntegrityError(f"trees are nested deeper than {_MAX_TREES}", oid=oid)
+        for entry in trees.load_tree(self.odb, txn, oid).entries:
+            if entry.kind == "tree":
+                self._send_tree(txn, entry.oid, depth + 1)
+            elif entry.kind == "array":
+                self._send_array(txn, entry.oid)
+            else:
+                self._send(txn, entry.oid)
+        self._send(txn, oid)
+
+    def _send_bindings(self, txn: ReadTxn, place: Location, count: int) -> None:
+        """Send the attachments of some states."""
+        if not self._bindings:
+            return
+        for step in range(place.step, place.step + count):
+            for _, oid in self._bindings.pop(Location(place.line, step), ()):
+                binding = self.odb.object(txn, oid)
+                if not isinstance(binding, Binding):
+                    raise IntegrityError(f"object '{oid.hex()}' is not a binding")
+                if binding.target_kind == "tree":
+                    self._send_tree(txn, binding.target)
+                elif binding.target_kind == "array":
+                    self._send_array(txn, binding.target)
+                else:
+                    self._send(txn, binding.target)
+                self._send(txn, oid)
+
+    def _send_records(self) -> None:
+        """Send the records of runs, parents first, and the annotations of tags."""
+        with self.odb.read() as txn:
+            for run in self.chosen.runs.values():
+                chain = run_config.ancestors(self.odb, txn, run.record)
+                for record in reversed(chain):
+                    self._send(txn, record.oid)
+            for tag in self.chosen.tags.values():
+                if tag.tag is not None:
+                    self._send(txn, tag.tag)

@@ -1,0 +1,145 @@
+"""How much a bundle may make of its bytes, and how its writer keeps to that.
+
+A frame of some KB can hold millions of empty maps, each of which takes a hundred times its byte. So
+values are counted before they are made, and sizes are compared before anything is inflated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.canonical import MAX_PARTS, check_parts
+from simgit.objects.kinds import COUNTED, KIND_CODES, KIND_NAMES
+from simgit.objects.oid import Oid
+from simgit.objects.rows import Rows
+from simgit.objects.schema import VALUE, Schema
+from simgit.odb.location import Location
+from simgit.odb.loose import loose_size
+from simgit.odb.segments.array_codec import group_header
+from simgit.odb.segments.array_groups import groups_between, read_group
+from simgit.storage.base import ReadTxn
+
+MAX_STRUCTURED: Final = 16 << 20
+"""Objects that are not plain bytes or an array have at most so many bytes."""
+MAX_STATES: Final = 256 << 20
+"""Of a record of several states the fixed part, and each group, have at most so many bytes when
+inflated."""
+MAX_VARIABLE: Final = 32 << 20
+"""Their variable part has at most so many."""
+SPLIT: Final = 16 << 20
+"""A writer begins another record of states after so many bytes."""
+_PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
+
+
+def is_too_large(value: bytes) -> bool:
+    """Return whether an object in its stored form is larger than its kind may be in a bundle."""
+    return value[0] not in _PLAIN and loose_size(value) > MAX_STRUCTURED
+
+
+def check_sent(oid: Oid, value: bytes) -> None:
+    """Check an object that is to be written.
+
+    Raises:
+        InvalidInput: no reader would take it.
+    """
+    if is_too_large(value):
+        raise InvalidInput(
+            f"object '{oid.short()}' has {loose_size(value)} bytes, which is too much for a bundle",
+            oid=oid,
+        )
+
+
+def is_counted(oid: Oid, value: bytes) -> bool:
+    """Return whether an object in its stored form is of a kind whose parts are limited.
+
+    Raises:
+        IntegrityError: it is of no kind.
+    """
+    if value[0] not in KIND_NAMES:
+        raise IntegrityError(f"object '{oid.hex()}' is of an unknown kind")
+    return KIND_NAMES[value[0]] in COUNTED
+
+
+def check_object(kind: str, payload: bytes) -> None:
+    """Check the payload of an object that is a value.
+
+    Raises:
+        IntegrityError: it has too many parts.
+    """
+    if kind in COUNTED:
+        check_parts(payload, MAX_PARTS)
+
+
+def check_manifest(body: bytes) -> None:
+    """Check what stands first in a bundle, before it is decoded.
+
+    Raises:
+        IntegrityError: it has too many parts.
+    """
+    check_parts(body, MAX_PARTS)
+
+
+def check_block(schema: Schema, rows: int, variable: bytes) -> None:
+    """Check what a block of states claims before it is decoded.
+
+    Raises:
+        IntegrityError: it is too much.
+    """
+    claimed = int.from_bytes(variable[:8], "little")
+    if rows > 1 and (schema.fixed_size * rows > MAX_STATES or claimed > MAX_VARIABLE):
+        raise IntegrityError("states of the bundle are larger than what is allowed")
+
+
+def check_values(rows: Rows) -> None:
+    """Check the values of rows before they are decoded.
+
+    Raises:
+        IntegrityError: they have too many parts.
+    """
+    for index, encoded in zip(rows.schema.variable, rows.variable, strict=True):
+        if rows.schema.fields[index][1].code == VALUE:
+            # what is shorter has no more parts than that
+            for data in {item for item in encoded if len(item) > MAX_PARTS}:
+                check_parts(data, MAX_PARTS)
+
+
+def check_sent_values(rows: Rows) -> None:
+    """Check rows that are to be written.
+
+    Raises:
+        InvalidInput: no reader would take one of their values.
+    """
+    try:
+        check_values(rows)
+    except IntegrityError as error:
+        raise InvalidInput(f"a state has too many parts for a bundle: {error}") from None
+
+
+def parts_of(txn: ReadTxn, place: Location, rows: Rows) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of a block's rows that go into a record each: from, and up to."""
+    sizes = _sizes(txn, place, rows)
+    start, size = 0, 0
+    for row, more in enumerate(sizes.tolist()):
+        if row > start and size + more > SPLIT:
+            yield start, row
+            start, size = row, 0
+        size += more
+    yield start, rows.count
+
+
+def _sizes(txn: ReadTxn, place: Location, rows: Rows) -> np.ndarray:
+    """Return the bytes of each row, with the arrays that are stored with it."""
+    sizes = np.full(rows.count, rows.schema.fixed_size, np.int64)
+    for column in rows.variable:
+        sizes += np.fromiter(map(len, column), np.int64, rows.count)
+    line, step = place
+    for field in rows.schema.arrays:
+        for first, key in groups_between(txn, line, field, step, step + rows.count):
+            header = group_header(read_group(txn, key))
+            steps = header.steps + first - step
+            sizes[steps[(steps >= 0) & (steps < rows.count)]] += header.nbytes
+    return sizes

@@ -1,0 +1,232 @@
+"""Reading a bundle into a repository. Nothing in it is believed: see docs/bundle-format.md §4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.objects import rows as rowlib
+from simgit.objects.oid import OID_SIZE
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.segments.append import Tip, new_batch
+from simgit.odb.unreachable import note_states_in_flight
+from simgit.refs.refs import Refs
+from simgit.remotes.bundle import objects, records
+from simgit.remotes.bundle.manifest import Manifest
+from simgit.remotes.bundle.names import ImportedRef, set_refs
+from simgit.remotes.bundle.pieces import pieces_of, reader_of
+from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
+from simgit.remotes.bundle.states import decode_head, decode_rows
+from simgit.storage.base import WriteTxn
+from simgit.storage.failpoints import fail_point
+
+__all__ = ["Imported", "ImportedRef", "load"]
+
+BATCH: Final = 8 << 20
+"""So many bytes of records go into a transaction."""
+Record = tuple[int, bytes]
+
+
+@dataclass
+class Imported:
+    """What an import has done.
+
+    Attributes:
+        states, objects: how many were stored; those that were there are not counted.
+        refs: what became of each ref, by its full name in the bundle.
+        attachments: names under which attachments were kept aside.
+    """
+
+    states: int = 0
+    objects: int = 0
+    refs: dict[str, ImportedRef] = field(default_factory=dict)
+    attachments: list[str] = field(default_factory=list)
+
+
+def load(
+    odb: ObjectDatabase,
+    refs: Refs,
+    read: Read,
+    *,
+    prefix: str = "",
+    rename: str | None = None,
+    max_object: int = MAX_OBJECT,
+    progress: Progress | None = None,
+) -> Imported:
+    """Import a bundle; return what that did.
+
+    Args:
+        odb: where to.
+        refs: its refs.
+        read: returns at most so many bytes, none at the end.
+        prefix: put before the names of runs and tags.
+        rename: the name for the bundle's only run.
+        max_object: the largest object, in bytes, that is accepted.
+        progress: told how many states have been read.
+
+    Raises:
+        IntegrityError: the bundle is damaged, cut off or lies; refs are as they were.
+        NotFound: the repository lacks what the bundle was made against.
+        InvalidInput: ``rename`` was given, and there is not one run.
+    """
+    return _Loading(odb, max_object, progress).run(read, refs, prefix, rename)
+
+
+class _Loading:
+    """One import while it goes on."""
+
+    def __init__(self, odb: ObjectDatabase, max_object: int, progress: Progress | None) -> None:
+        self.odb = odb
+        self.max_object = max_object
+        self.progress = progress
+        self._read = 0
+        self.done = Imported()
+        self._tip: Tip | None = None
+
+    def run(self, read: Read, refs: Refs, prefix: str, rename: str | None) -> Imported:
+        """Import everything."""
+        reader = RecordReader(read, self.max_object)
+        stream = iter(reader)
+        manifest = read_first(stream)
+        if rename is not None and len(manifest.runs) != 1:
+            raise InvalidInput(f"the bundle has {len(manifest.runs)} runs, not one")
+        self._check_prerequisites(manifest)
+        for batch in _batches(stream):
+            if batch[0][0] == records.BLOB:
+                self._store_blob(batch[0][1], stream)
+            else:
+                self._store(batch)
+        with self.odb.write() as txn:
+            self.done.refs = set_refs(self.odb, refs, txn, manifest, prefix, rename)
+            fail_point("import.refs")
+        return self.done
+
+    def _check_prerequisites(self, manifest: Manifest) -> None:
+        if not manifest.prerequisites:
+            return
+        with self.odb.write() as txn:
+            missing = [oid for oid in manifest.prerequisites if not self._expect(txn, oid)]
+        if missing:
+            raise NotFound(
+                f"the bundle goes on from state '{missing[0].short(12)}', which is not here; "
+                "import what it was made against first",
+                oids=missing,
+            )
+
+    def _store(self, batch: list[Record]) -> None:
+        with self.odb.write() as txn:
+            for kind, body in batch:
+                if kind == records.OBJECT:
+                    self._store_object(txn, body)
+                elif kind == records.STATES:
+                    self._store_states(txn, body)
+                    self._tell(body)
+                else:
+                    raise IntegrityError(f"a record of type {kind} has no place there")
+        fail_point("import.batch")
+
+    def _store_object(self, txn: WriteTxn, body: bytes) -> None:
+        oid, value = objects.split_object(body, self.max_object)
+        before = txn.get("objects", oid)
+        aside = objects.store(self.odb, txn, oid, value)
+        self.odb.expect(txn, oid)
+        self.done.objects += before is None
+        if aside is not None:
+            self.done.attachments.append(aside)
+
+    # --- states ---
+
+    def _tell(self, body: bytes) -> None:
+        self._read += decode_head(body).rows
+        if self.progress is not None:
+            self.progress(self._read)
+
+    def _expect(self, txn: WriteTxn, oid: bytes) -> bool:
+        """Return whether a state is there; then gc leaves it till refs lead to it."""
+        place = self.odb.states.locate(txn, oid)
+        if place is not None:
+            note_states_in_flight(txn, *place)
+        return place is not None
+
+    def _store_states(self, txn: WriteTxn, body: bytes) -> None:
+        head = decode_head(body)
+        if self._expect(txn, head.last):
+            return  # with all that it comes from
+        parents = tuple(self._parent(txn, oid) for oid in head.parents)
+        if not parents and not objects.has(self.odb, txn, "spec", head.origin):
+            raise IntegrityError(f"the origin '{head.origin.hex()}' of a state is missing")
+        if not objects.has(self.odb, txn, "schema", head.schema):
+            raise IntegrityError(f"the schema '{head.schema.hex()}' of a state is missing")
+        schema = self.odb.schema(txn, head.schema)
+        rows = decode_rows(body, head, schema, self.max_object)
+        self._check_references(txn, rows)
+        batch = new_batch(rows, parents, head.origin)
+        if batch.oids[-1] != head.last:
+            raise IntegrityError("states of the bundle do not have their names")
+        self._tip = self.odb.states.append(txn, batch)
+        note_states_in_flight(txn, *self._tip.place)
+        self.done.states += head.rows
+
+    def _parent(self, txn: WriteTxn, oid: bytes) -> Tip:
+        if self._tip is not None and self._tip.oid == oid:
+            return self._tip
+        place = self.odb.states.locate(txn, oid)
+        if place is None:
+            raise IntegrityError(f"the state '{oid.hex()}' that others come from is missing")
+        return self.odb.states.tip(txn, place)
+
+    def _check_references(self, txn: WriteTxn, rows: rowlib.Rows) -> None:
+        """Check that the arrays and files of rows came before or with them."""
+        here = {(field, row) for field, found in rows.arrays.items() for row, _ in found}
+        carried = {rowlib.column(rows, field)[row].tobytes() for field, row in here}
+        for _, kind, oid in rowlib.references(rows):
+            if oid not in carried and not objects.has(self.odb, txn, kind, oid):
+                raise IntegrityError(f"{kind} '{oid.hex()}' of a state is missing")
+
+    # --- blobs ---
+
+    def _store_blob(self, body: bytes, stream: Iterator[Record]) -> None:
+        oid, size = body[:OID_SIZE], int.from_bytes(body[OID_SIZE:], "little")
+        pieces = pieces_of(stream, size)
+        with self.odb.write() as txn:
+            known = objects.has(self.odb, txn, "blob", oid)
+            if known:
+                self.odb.expect(txn, oid)
+        if known:
+            for _ in pieces:
+                pass
+            return
+        if self.odb.put_blob(reader_of(pieces), size) != oid:
+            raise IntegrityError(f"blob '{oid.hex()}' of the bundle does not have its name")
+        self.done.objects += 1
+
+
+def read_first(stream: Iterator[Record]) -> Manifest:
+    """Return the manifest, the first record.
+
+    Raises:
+        IntegrityError: the bundle begins with something else.
+    """
+    kind, body = next(stream, (records.END, b""))
+    if kind != records.MANIFEST:
+        raise IntegrityError("the bundle does not begin with its manifest")
+    return Manifest.decode(body)
+
+
+def _batches(stream: Iterator[Record]) -> Iterator[list[Record]]:
+    """Yield records together that fit into a transaction; the beginning of a blob alone."""
+    batch: list[Record] = []
+    size = 0
+    for record in stream:
+        if batch and (record[0] == records.BLOB or size + len(record[1]) > BATCH):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record[1])
+        if record[0] == records.BLOB:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,125 @@
+"""The manifest of a bundle: its refs, and what a receiver must have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.objects.canonical import limit_parts
+from simgit.objects.codec import decode_value, encode_value
+from simgit.objects.oid import Oid
+from simgit.refs.names import check_name
+from simgit.refs.records import STATUSES
+from simgit.remotes.bundle import limits
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A run of a bundle: what its ref says, but for what follows from its newest state."""
+
+    oid: Oid | None
+    record: Oid
+    status: str
+    created: int
+    ended: int | None
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class TagEntry:
+    """A tag of a bundle: a state, and the annotation if it has one."""
+
+    oid: Oid
+    tag: Oid | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says first.
+
+    Attributes:
+        prerequisites: states that the receiver must have, with all before them.
+        runs: by name.
+        tags: by name.
+        attachments: the names of those that are in it; None for all.
+    """
+
+    prerequisites: tuple[Oid, ...]
+    runs: dict[str, RunEntry]
+    tags: dict[str, TagEntry]
+    attachments: tuple[str, ...] | None
+
+    @property
+    def refs(self) -> dict[str, Oid | None]:
+        """Full names of runs and tags, with their states."""
+        found = {f"runs/{name}": run.oid for name, run in self.runs.items()}
+        return found | {f"tags/{name}": tag.oid for name, tag in self.tags.items()}
+
+    def encode(self) -> bytes:
+        """Return the body of its record.
+
+        Raises:
+            InvalidInput: it names more runs and tags than a reader would take.
+        """
+        record = {
+            "prerequisites": [bytes(oid) for oid in self.prerequisites],
+            "runs": {name: _plain(run) for name, run in self.runs.items()},
+            "tags": {name: _plain(tag) for name, tag in self.tags.items()},
+            "attachments": None if self.attachments is None else list(self.attachments),
+        }
+        body = encode_value(record, "manifest")
+        limit_parts(body, "the manifest of the bundle")
+        return body
+
+    @classmethod
+    def decode(cls, body: bytes) -> Manifest:
+        """Return what a record says.
+
+        Raises:
+            IntegrityError: it is no manifest, or has a name that no ref may have.
+        """
+        limits.check_manifest(body)
+        record = decode_value(body)
+        try:
+            return cls(
+                tuple(Oid(oid) for oid in record["prerequisites"]),
+                {check_name(name): _run(entry) for name, entry in record["runs"].items()},
+                {check_name(name, "tag"): _tag(entry) for name, entry in record["tags"].items()},
+                None if record["attachments"] is None else tuple(map(_text, record["attachments"])),
+            )
+        except InvalidInput as error:
+            raise IntegrityError(f"the manifest of the bundle is damaged: {error}") from None
+        except (KeyError, TypeError, AttributeError):
+            raise IntegrityError("the manifest of the bundle is damaged") from None
+
+
+def _plain(entry: RunEntry | TagEntry) -> dict[str, Any]:
+    fields = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+    return {k: bytes(v) if isinstance(v, Oid) else v for k, v in fields.items()}
+
+
+def _run(entry: dict[str, Any]) -> RunEntry:
+    oid = None if entry["oid"] is None else Oid(entry["oid"])
+    times = _integer(entry["created"]), None if entry["ended"] is None else _integer(entry["ended"])
+    parent = None if entry["parent"] is None else check_name(_text(entry["parent"]))
+    status = entry["status"]
+    if status not in STATUSES:
+        raise TypeError(f"'{status}' is not a status")
+    return RunEntry(oid, Oid(entry["record"]), status, *times, parent)
+
+
+def _tag(entry: dict[str, Any]) -> TagEntry:
+    return TagEntry(Oid(entry["oid"]), None if entry["tag"] is None else Oid(entry["tag"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a name is needed")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("a time is needed")
+    return value

@@ -1,0 +1,158 @@
+"""The refs of an imported bundle: new, moved forward, or kept aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from simgit.errors import AlreadyExists, IntegrityError, NotFound
+from simgit.objects.kinds import Tag
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry
+from simgit.odb.database import ObjectDatabase
+from simgit.refs import run_config
+from simgit.refs.names import RUNS, TAGS, check_name, conflict_names
+from simgit.refs.records import RunRef, TagRef, moved
+from simgit.refs.refs import Refs
+from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
+from simgit.storage.base import WriteTxn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ImportedRef:
+    """What became of a ref of a bundle.
+
+    Attributes:
+        name: its name here.
+        what: ``new``, ``forward`` (moved forward), ``unchanged`` or ``aside`` (kept beside what
+            was there).
+    """
+
+    name: str
+    what: str
+
+
+def set_refs(
+    odb: ObjectDatabase,
+    refs: Refs,
+    txn: WriteTxn,
+    manifest: Manifest,
+    prefix: str,
+    rename: str | None,
+) -> dict[str, ImportedRef]:
+    """Set the refs of a bundle whose objects are there; return what became of each.
+
+    Raises:
+        IntegrityError: what a ref names is missing.
+        InvalidInput: a name with its prefix is none that a ref may have.
+    """
+    names = {name: check_name(rename or prefix + name) for name in manifest.runs}
+    setting = _Setting(odb, refs, txn)
+    found = {}
+    for name, run in manifest.runs.items():
+        parent = names.get(run.parent or "")
+        found[RUNS + name] = setting.run(names[name], run, parent)
+    for name, tag in manifest.tags.items():
+        found[TAGS + name] = setting.tag(check_name(prefix + name, "tag"), tag)
+    return found
+
+
+class _Setting:
+    """Sets refs in one transaction."""
+
+    def __init__(self, odb: ObjectDatabase, refs: Refs, txn: WriteTxn) -> None:
+        self.odb = odb
+        self.refs = refs
+        self.txn = txn
+
+    def run(self, name: str, entry: RunEntry, parent: str | None) -> ImportedRef:
+        """Set a run."""
+        new = self._run_ref(entry, parent)
+        if not self.refs.has_run(self.txn, name):
+            return self._new_run(name, new)
+        old = self.refs.run(self.txn, name)
+        if self._contains(old, new):
+            return ImportedRef(RUNS + name, "unchanged")
+        idle = old.writer is None or old.shown_status == "crashed"
+        if old.status != "completed" and idle and self._contains(new, old):
+            forward = moved(old, self.odb.states.tip(self.txn, new.place))
+            self.refs.update_run(self.txn, name, old, forward, "import: fast-forward")
+            return ImportedRef(RUNS + name, "forward")
+        return self._new_run(name, new)
+
+    def _new_run(self, name: str, ref: RunRef) -> ImportedRef:
+        found = self._first_free(name, lambda n: self._create_run(n, ref), ref.oid)
+        return replace(found, name=RUNS + found.name)
+
+    def _run_ref(self, entry: RunEntry, parent: str | None) -> RunRef:
+        self._checked(lambda: run_config.ancestors(self.odb, self.txn, entry.record))
+        ref = RunRef(
+            None, 0, 0, entry.record, entry.status, entry.created, entry.ended, parent=parent
+        )
+        if entry.oid is None:
+            return ref
+        oid = entry.oid
+        return self._checked(
+            lambda: moved(ref, self.odb.states.tip(self.txn, self.odb.locate(self.txn, oid)))
+        )
+
+    def _checked(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except NotFound as error:
+            raise IntegrityError(f"the bundle lacks what one of its refs names: {error}") from None
+
+    def _contains(self, new: RunRef, old: RunRef) -> bool:
+        """Return whether a run has the newest state of another among its own."""
+        if old.oid is None or new.oid is None:
+            return old.oid is None
+        return ancestry.is_ancestor(self.odb, self.txn, old.place, new.place)
+
+    def _create_run(self, name: str, ref: RunRef) -> Oid | None:
+        """Create a run; return the state of the one that there is instead."""
+        if self.refs.has_run(self.txn, name):
+            return self.refs.run(self.txn, name).oid
+        self.refs.create_run(self.txn, name, replace(ref, writer=None), "import: created")
+        return ref.oid
+
+    def _first_free(
+        self, name: str, create: Callable[[str], Oid | None], oid: Oid | None
+    ) -> ImportedRef:
+        """Create a ref under its name or the first beside it that is free or has the same state."""
+        for each in _beside(name):
+            try:
+                if create(each) == oid:
+                    return ImportedRef(each, "new" if each == name else "aside")
+            except AlreadyExists:  # a name that differs in case only
+                continue
+        raise AssertionError
+
+    def tag(self, name: str, entry: TagEntry) -> ImportedRef:
+        """Set a tag."""
+        self._check_tag(entry)
+        if self.refs.has_tag(self.txn, name) and self.refs.tag(self.txn, name).oid == entry.oid:
+            return ImportedRef(TAGS + name, "unchanged")
+        found = self._first_free(name, lambda n: self._create_tag(n, entry), entry.oid)
+        return replace(found, name=TAGS + found.name)
+
+    def _check_tag(self, entry: TagEntry) -> None:
+        self._checked(lambda: self.odb.locate(self.txn, entry.oid))
+        if entry.tag is not None:
+            tag = entry.tag
+            thing = self._checked(lambda: self.odb.object(self.txn, tag))
+            if not isinstance(thing, Tag) or thing.target != entry.oid:
+                raise IntegrityError("a tag of the bundle is of another state than its annotation")
+
+    def _create_tag(self, name: str, entry: TagEntry) -> Oid:
+        if self.refs.has_tag(self.txn, name):
+            return self.refs.tag(self.txn, name).oid
+        self.refs.create_tag(self.txn, name, TagRef(entry.oid, entry.tag))
+        return entry.oid
+
+
+def _beside(name: str) -> Iterable[str]:
+    yield name
+    yield from conflict_names(name)

@@ -1,0 +1,125 @@
+"""Objects of a bundle on their way in: named again, and with all that they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.objects.arrays import decode_array
+from simgit.objects.kinds import KIND_CODES, Binding, Decodable, Run, Tag, Tree, decode_object
+from simgit.objects.oid import OID_SIZE, Oid, hash_object
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.loose import loose_base, loose_chunks, loose_size
+from simgit.refs import attachments
+from simgit.remotes.bundle import limits
+from simgit.storage.base import ReadTxn, WriteTxn
+
+
+def split_object(body: bytes, max_object: int) -> tuple[Oid, bytes]:
+    """Return name and stored form of a record's object.
+
+    Raises:
+        IntegrityError: it is damaged, or claims to be larger than what is allowed.
+    """
+    oid, value = body[:OID_SIZE], body[OID_SIZE:]
+    size = loose_size(value)
+    if size > max_object or limits.is_too_large(value):
+        raise IntegrityError(f"object '{oid.hex()}' claims {size} bytes, which is too much")
+    if loose_chunks(value) is not None:
+        raise IntegrityError(f"object '{oid.hex()}' has an encoding that a bundle cannot have")
+    return Oid(oid), value
+
+
+def decode(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> tuple[str, bytes]:
+    """Return kind and payload of an object, its name recomputed.
+
+    Raises:
+        IntegrityError: it has another name, is damaged, or its base is missing.
+    """
+    base = loose_base(value)
+    if base is not None and odb.loose(txn, base) is None:
+        raise IntegrityError(f"object '{oid.hex()}' is a difference to one that is missing")
+    kind, payload = odb.decode_loose(txn, oid, value)
+    if hash_object(kind, payload) != oid:
+        raise IntegrityError(f"object '{oid.hex()}' of the bundle does not have its name")
+    limits.check_object(kind, payload)
+    return kind, payload
+
+
+def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | None:
+    """Store an object that is not there yet; return the name of an attachment kept aside.
+
+    Raises:
+        IntegrityError: it is damaged, or refers to what is missing.
+    """
+    if _is_there(odb, txn, oid, value):
+        return None
+    kind, payload = decode(odb, txn, oid, value)
+    thing = decode_object(kind, payload)
+    check_links(odb, txn, oid, thing)
+    if isinstance(thing, Binding):
+        return _bind(odb, txn, thing)
+    if kind == "array":
+        odb.put_array(txn, decode_array(payload), loose_base(value))
+    else:
+        odb.put_payload(txn, kind, payload)
+    return None
+
+
+def _is_there(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> bool:
+    """Return whether an object need not be stored; a binding may exist without being bound."""
+    return value[0] != KIND_CODES["binding"] and odb.exists(txn, oid)
+
+
+def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding) -> str | None:
+    """Bind an attachment; return the name under which it is kept aside, if it is."""
+    target = binding.target_kind, binding.target
+    try:
+        bound = attachments.attachments(odb, txn, binding.state)
+        for name in attachments.names_aside(binding.name):
+            if bound.get(name) == target:
+                return None
+            if name not in bound:
+                attachments.attach(odb, txn, binding.state, name, *target)
+                return name if name != binding.name else None
+    except (InvalidInput, NotFound) as error:
+        raise IntegrityError(f"an attachment of the bundle is refused: {error}") from None
+    raise AssertionError
+
+
+def check_links(odb: ObjectDatabase, txn: ReadTxn, oid: bytes, thing: Decodable) -> None:
+    """Check that all that an object refers to is there, and of the right kind.
+
+    Raises:
+        IntegrityError: something is not.
+    """
+    for kind, link in _links(thing):
+        if not has(odb, txn, kind, link):
+            raise IntegrityError(
+                f"object '{oid.hex()}' refers to {kind} '{link.hex()}', which is missing"
+            )
+
+
+def has(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: bytes) -> bool:
+    """Return whether there is an object of a kind and name."""
+    value = txn.get("objects", oid)
+    if value is not None:
+        return value[0] == KIND_CODES[kind]
+    if kind == "state":
+        return odb.states.locate(txn, oid) is not None
+    return kind == "array" and odb.states.find_array(txn, oid) is not None
+
+
+def _links(thing: Decodable) -> Iterator[tuple[str, bytes]]:
+    """Yield kind and oid of all that an object refers to."""
+    if isinstance(thing, Tree):
+        yield from ((entry.kind, entry.oid) for entry in thing.entries)
+    elif isinstance(thing, Binding):
+        yield from (("state", thing.state), (thing.target_kind, thing.target))
+    elif isinstance(thing, Tag):
+        yield "state", thing.target
+    elif isinstance(thing, Run):
+        if thing.parent is not None:
+            yield "run", thing.parent
+        if thing.branch_point is not None:
+            yield "state", thing.branch_point

@@ -1,0 +1,126 @@
+"""What goes into a bundle: the refs asked for, and the states that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.objects.oid import Oid
+from simgit.odb import ancestry
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
+from simgit.odb.segments.lines import read_line
+from simgit.refs import run_config
+from simgit.refs.names import HEAD, RUNS, TAGS
+from simgit.refs.records import RunRef, TagRef
+from simgit.refs.refs import Refs
+from simgit.refs.revision import Revisions
+from simgit.storage.base import ReadTxn
+
+
+@dataclass(frozen=True)
+class BundleSelection:
+    """What goes into a bundle.
+
+    Attributes:
+        runs, tags: by name.
+        bases: the states that the receiver has, with all before them.
+        pieces: the states that it lacks, parents before children.
+        known: for each line the newest step that the receiver has.
+        sent: likewise the newest that is in the bundle.
+    """
+
+    runs: dict[str, RunRef]
+    tags: dict[str, TagRef]
+    bases: tuple[Oid, ...]
+    pieces: list[ancestry.LineRange]
+    known: dict[int, int]
+    sent: dict[int, int]
+
+    def receiver_has(self, place: Location) -> bool:
+        """Return whether the receiver has a state without this bundle."""
+        return self.known.get(place.line, -1) >= place.step
+
+    def has(self, place: Location) -> bool:
+        """Return whether the receiver has a state once it has the bundle."""
+        return self.receiver_has(place) or self.sent.get(place.line, -1) >= place.step
+
+
+def select(
+    odb: ObjectDatabase,
+    refs: Refs,
+    txn: ReadTxn,
+    names: Sequence[str],
+    exclude: Sequence[str],
+) -> BundleSelection:
+    """Return what a bundle of some runs and tags needs, less what leads to ``exclude``.
+
+    Raises:
+        NotFound: a name or revision is not found.
+        InvalidInput: a name is a state's, and not a run's or tag's.
+    """
+    runs, tags = _refs_named(refs, txn, names)
+    revisions = Revisions(odb, refs)
+    bases = [revisions.resolve(txn, revision) for revision in exclude]
+    known = ancestry.reach(odb, txn, [base.place for base in bases])
+    sent = ancestry.reach(odb, txn, list(_tips(odb, txn, runs, tags)))
+    pieces = [piece for line in sorted(sent) for piece in _piece(txn, line, sent[line], known)]
+    unique = tuple(dict.fromkeys(base.oid for base in bases))
+    return BundleSelection(runs, tags, unique, pieces, known, sent)
+
+
+def _piece(
+    txn: ReadTxn, line: int, last: int, known: dict[int, int]
+) -> Iterator[ancestry.LineRange]:
+    """Yield the states of a line up to a step that the receiver lacks.
+
+    A line is numbered when it is begun, after its parents: ascending numbers are an order.
+    """
+    start = max(read_line(txn, line).step, known.get(line, -1) + 1)
+    if start <= last:
+        yield ancestry.LineRange(line, start, last + 1)
+
+
+def _tips(
+    odb: ObjectDatabase, txn: ReadTxn, runs: dict[str, RunRef], tags: dict[str, TagRef]
+) -> Iterator[Location]:
+    """Yield the places of all states that refs and the records of runs name."""
+    for tag in tags.values():
+        yield odb.locate(txn, tag.oid)
+    for run in runs.values():
+        if run.oid is not None:
+            yield run.place
+        for record in run_config.ancestors(odb, txn, run.record):
+            if record.branch_point is not None:
+                yield odb.locate(txn, record.branch_point)
+
+
+def _refs_named(
+    refs: Refs, txn: ReadTxn, names: Sequence[str]
+) -> tuple[dict[str, RunRef], dict[str, TagRef]]:
+    runs: dict[str, RunRef] = {}
+    tags: dict[str, TagRef] = {}
+    for name in names:
+        run, tag = _ref_named(refs, txn, name)
+        if run is not None:
+            runs[run] = refs.run(txn, run)
+        if tag is not None:
+            tags[tag] = refs.tag(txn, tag)
+    return runs, tags
+
+
+def _ref_named(refs: Refs, txn: ReadTxn, name: str) -> tuple[str | None, str | None]:
+    """Return the run or the tag that a name stands for."""
+    if name in (HEAD, "@"):
+        head = refs.head(txn)
+        if isinstance(head, Oid):
+            raise InvalidInput("HEAD is detached: name the runs and tags to put into the bundle")
+        name = RUNS + head
+    short = name.removeprefix(RUNS)
+    if not name.startswith(TAGS) and refs.has_run(txn, short):
+        return short, None
+    short = name.removeprefix(TAGS)
+    if not name.startswith(RUNS) and refs.has_tag(txn, short):
+        return None, short
+    raise NotFound(f"'{name}' is neither a run nor a tag: a bundle is made of those", name=name)

@@ -1,0 +1,185 @@
+"""Records of consecutive states: their rows as a block of a segment, their arrays in groups."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from simgit.errors import IntegrityError
+from simgit.objects import rows as rowlib
+from simgit.objects.oid import OID_SIZE
+from simgit.objects.row_encoder import hash_array
+from simgit.objects.rows import Arrays, Rows
+from simgit.objects.schema import BOOL, Schema
+from simgit.odb.segments.array_codec import decode_group, encode_group, group_header, unstack
+from simgit.odb.segments.array_groups import Member, stretches
+from simgit.odb.segments.block import (
+    BLOCK_ROWS,
+    choose_layout,
+    decode_block,
+    decode_layout,
+    encode_block,
+    encode_layout,
+)
+from simgit.remotes.bundle.limits import MAX_STATES, check_block, check_values
+
+_SIZES: Final = struct.Struct("<32s32sI")
+_GROUP: Final = struct.Struct("<HIQ")
+_LEVEL: Final = 3
+
+
+@dataclass(frozen=True)
+class StatesHead:
+    """What a record of states says before their rows."""
+
+    parents: tuple[bytes, ...]
+    origin: bytes
+    schema: bytes
+    last: bytes
+    rows: int
+    size: int
+
+
+def encode_head(
+    parents: Sequence[bytes], origin: bytes, schema: bytes, last: bytes, count: int
+) -> bytes:
+    """Return what stands before the rows."""
+    above = bytes([len(parents)]) + b"".join(parents or (origin,))
+    return above + _SIZES.pack(schema, last, count)
+
+
+def decode_head(body: bytes) -> StatesHead:
+    """Return what a record says before its rows.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    count = body[0] if body else 0
+    at = 1 + OID_SIZE * max(count, 1)
+    if len(body) < at + _SIZES.size:
+        raise IntegrityError("a record of states is damaged")
+    oids = tuple(body[i : i + OID_SIZE] for i in range(1, at, OID_SIZE))
+    schema, last, rows = _SIZES.unpack_from(body, at)
+    if not 0 < rows <= BLOCK_ROWS or len(set(oids)) != len(oids):
+        raise IntegrityError("a record of states is damaged")
+    parents, origin = (oids, b"") if count else ((), oids[0])
+    return StatesHead(parents, origin, schema, last, rows, at + _SIZES.size)
+
+
+def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]) -> list[bytes]:
+    """Return the parts of a record after its head.
+
+    Args:
+        rows: the states' rows.
+        before: for each the oid of the state before it.
+        arrays: by field the arrays to carry, each with its row and oid.
+    """
+    layout = choose_layout(rows)
+    fixed, variable = encode_block(rows, before, layout, _LEVEL)
+    coded = encode_layout(layout)
+    parts = [struct.pack("<H", len(coded)), coded]
+    parts += [struct.pack("<I", len(fixed)), fixed, struct.pack("<I", len(variable)), variable]
+    groups = [
+        (field, [step for step, _, _ in stretch], [array for _, _, array in stretch])
+        for field, members in arrays.items()
+        for stretch in stretches(members)
+    ]
+    parts.append(struct.pack("<H", len(groups)))
+    for field, steps, found in groups:
+        data = encode_group(found, steps, _LEVEL)
+        parts += [_GROUP.pack(field, steps[0], len(data)), data]
+    return parts
+
+
+def decode_rows(body: bytes, head: StatesHead, schema: Schema, max_object: int) -> Rows:
+    """Return the rows of a record, with the arrays that it carries.
+
+    Raises:
+        IntegrityError: the record is damaged, or an array does not have the name that its row says.
+    """
+    reader = _Parts(body, head.size)
+    layout = decode_layout(reader.part("<H"), schema)
+    fixed, variable = reader.part("<I"), reader.part("<I")
+    check_block(schema, head.rows, variable)
+    block = decode_block(schema, layout, head.rows, fixed, variable if schema.variable else None)
+    rows = Rows(schema, block.rows.fixed, block.rows.variable)
+    check_rows(rows)
+    rows.arrays = _arrays(reader, rows, max_object)
+    return rows
+
+
+class _Parts:
+    """Takes the parts of a body one after another."""
+
+    def __init__(self, body: bytes, at: int) -> None:
+        self._body = body
+        self._at = at
+
+    def take(self, size: int) -> bytes:
+        data = self._body[self._at : self._at + size]
+        if len(data) != size:
+            raise IntegrityError("a record of states is shorter than it says")
+        self._at += size
+        return data
+
+    def number(self, form: str) -> int:
+        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
+
+    def part(self, form: str) -> bytes:
+        return self.take(self.number(form))
+
+    def end(self) -> None:
+        if self._at != len(self._body):
+            raise IntegrityError("a record of states is longer than it says")
+
+
+def _arrays(reader: _Parts, rows: Rows, max_object: int) -> Arrays:
+    found: Arrays = {}
+    for _ in range(reader.number("<H")):
+        field, first, size = _GROUP.unpack(reader.take(_GROUP.size))
+        group = reader.take(size)
+        if field not in rows.schema.arrays:
+            raise IntegrityError("a group of arrays is of no field of its states")
+        header = group_header(group)
+        several = len(header.steps) > 1 and header.nbytes * len(header.steps) > MAX_STATES
+        if header.nbytes > max_object or several:
+            raise IntegrityError("arrays of the bundle are larger than what is allowed")
+        members = found.setdefault(field, [])
+        steps = (header.steps + first).tolist()
+        ordered = [members[-1][0] if members else -1, *steps, rows.count]
+        if any(a >= b for a, b in itertools.pairwise(ordered)):
+            raise IntegrityError("a group of arrays does not fit its states")
+        oids = rowlib.column(rows, field)
+        for row, array in zip(steps, unstack(decode_group(group)), strict=True):
+            if hash_array(array) != oids[row].tobytes():
+                raise IntegrityError("an array of the bundle does not have its name")
+            members.append((row, array))
+    reader.end()
+    return found
+
+
+def check_rows(rows: Rows) -> None:
+    """Check what a name does not say of rows that somebody else made.
+
+    Raises:
+        IntegrityError: a bool is not 0 or 1, a string or value is malformed or has too many
+            parts, or an absent field has a value.
+    """
+    check_values(rows)
+    for index, (_, kind) in enumerate(rows.schema.fields):
+        absent = ~rowlib.presence(rows, index)
+        if kind.variable:
+            rowlib.check_column(rows, index)
+            encoded = rows.variable[rows.schema.variable.index(index)]
+            filled = any(encoded[row] for row in np.flatnonzero(absent).tolist())
+        else:
+            filled = bool(np.any(rows.field(index)[absent]))
+        if filled:
+            raise IntegrityError("an absent field of a row is not empty")
+        if kind.code == BOOL and rows.field(index).max(initial=0) > 1:
+            raise IntegrityError("a bool in a row is neither true nor false")

@@ -1,0 +1,123 @@
+"""Looking at a bundle without a repository: what is in it, and whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from simgit.errors import IntegrityError
+from simgit.objects.chain import chain_oids, first_head
+from simgit.objects.kinds import EMPTY_SCHEMA, decode_object
+from simgit.objects.oid import OID_SIZE, object_header
+from simgit.objects.schema import Schema
+from simgit.odb.database import ObjectDatabase
+from simgit.odb.loose import loose_base
+from simgit.remotes.bundle import objects, records
+from simgit.remotes.bundle.loading import read_first
+from simgit.remotes.bundle.manifest import Manifest
+from simgit.remotes.bundle.pieces import pieces_of
+from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
+from simgit.remotes.bundle.states import decode_head, decode_rows
+from simgit.storage.memory import MemoryStorage
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a bundle holds."""
+
+    manifest: Manifest
+    states: int
+    objects: int
+    bytes: int
+
+
+def read_manifest(read: Read) -> Manifest:
+    """Return the manifest of a bundle, of which only the beginning is read.
+
+    Raises:
+        IntegrityError: it is no bundle, or damaged.
+    """
+    return read_first(iter(RecordReader(read)))
+
+
+def verify(read: Read, max_object: int = MAX_OBJECT, progress: Progress | None = None) -> Verified:
+    """Read a bundle to its end; every name is derived again from the bytes.
+
+    Only arrays that are stored as differences to others are not (their records' checksums are
+    compared); an import checks them too, and every link.
+
+    Args:
+        read: returns at most so many bytes, none at the end.
+        max_object: the largest object, in bytes, that is accepted.
+        progress: told how many states have been looked at.
+
+    Raises:
+        IntegrityError: it is damaged, cut off, or lies.
+    """
+    return _Verification(max_object, progress).run(read)
+
+
+class _Verification:
+    """One bundle while it is looked at; of what was read only schemas are kept."""
+
+    def __init__(self, max_object: int, progress: Progress | None) -> None:
+        self.max_object = max_object
+        self.progress = progress
+        self.states = 0
+        self.objects = 0
+        self._odb = ObjectDatabase(MemoryStorage())
+        self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
+
+    def run(self, read: Read) -> Verified:
+        """Look at everything."""
+        reader = RecordReader(read, self.max_object)
+        stream = iter(reader)
+        manifest = read_first(stream)
+        for kind, body in stream:
+            self._look(kind, body, stream)
+        return Verified(manifest, self.states, self.objects, reader.bytes)
+
+    def _look(self, kind: int, body: bytes, stream: Iterator[tuple[int, bytes]]) -> None:
+        if kind == records.STATES:
+            self._states(body)
+        elif kind == records.BLOB:
+            self._blob(body, stream)
+        elif kind == records.OBJECT:
+            self._object(body)
+        else:
+            raise IntegrityError(f"a record of type {kind} has no place there")
+
+    def _object(self, body: bytes) -> None:
+        oid, value = objects.split_object(body, self.max_object)
+        self.objects += 1
+        if loose_base(value) is not None:
+            return
+        with self._odb.read() as txn:
+            thing = decode_object(*objects.decode(self._odb, txn, oid, value))
+        if isinstance(thing, Schema):
+            self._schemas[oid] = thing
+
+    def _states(self, body: bytes) -> None:
+        head = decode_head(body)
+        if head.schema not in self._schemas:
+            raise IntegrityError(f"the schema '{head.schema.hex()}' of a state is missing")
+        rows = decode_rows(body, head, self._schemas[head.schema], self.max_object)
+        names = chain_oids(rows, first_head(head.schema, head.parents, head.origin))
+        if names[-1] != head.last:
+            raise IntegrityError("states of the bundle do not have their names")
+        self.states += head.rows
+        if self.progress is not None:
+            self.progress(self.states)
+
+    def _blob(self, body: bytes, stream: Iterator[tuple[int, bytes]]) -> None:
+        size = int.from_bytes(body[OID_SIZE:], "little")
+        hasher = blake3(object_header("blob", size))
+        for piece in pieces_of(stream, size):
+            hasher.update(piece)
+        if hasher.digest() != body[:OID_SIZE]:
+            raise IntegrityError(
+                f"blob '{body[:OID_SIZE].hex()}' of the bundle does not have its name"
+            )
+        self.objects += 1

@@ -1,0 +1,53 @@
+"""Clones: a compact copy of a whole repository, consistent also while others write to it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from simgit.errors import AlreadyExists
+from simgit.odb.database import ObjectDatabase
+from simgit.refs.refs import Refs
+from simgit.storage.base import WriteTxn
+from simgit.storage.directory import is_repository, write_format
+from simgit.storage.failpoints import fail_point
+from simgit.storage.lmdb import LmdbStorage
+from simgit.storage.lmdb.unseen import readable
+
+
+def clone(source: Path, target: Path) -> None:
+    """Make ``target``, a ``.simgit``, a repository with all that another one holds now.
+
+    What an interrupted clone has left at the target is removed. The clone is no repository until
+    it is whole and synced: its format is noted last.
+
+    Raises:
+        AlreadyExists: there is a repository at the target.
+        StorageError: it cannot be written, or is full.
+    """
+    if is_repository(target):
+        raise AlreadyExists(f"repository '{target}' already exists", path=target)
+    LmdbStorage.discard(target)
+    with (
+        readable(source, target) as place,
+        closing(LmdbStorage.open(place, read_only=True, allow_network=True)) as storage,
+    ):
+        storage.copy_to(target, _release_runs)
+    fail_point("clone.copied")
+    write_format(target)
+
+
+def _release_runs(made: LmdbStorage) -> None:
+    """Note that nobody writes the runs of the copy."""
+    odb = ObjectDatabase(made)
+    refs = Refs()
+    with odb.write() as txn:
+        for name, ref in list(refs.runs(txn)):
+            if ref.writer is not None:
+                _release(refs, txn, name)
+
+
+def _release(refs: Refs, txn: WriteTxn, name: str) -> None:
+    ref = refs.run(txn, name)
+    refs.update_run(txn, name, ref, replace(ref, writer=None), None)

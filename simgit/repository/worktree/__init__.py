@@ -1,0 +1,1 @@
+"""The files of a state: read from the working directory, and written back safely."""

@@ -1,1 +1,0 @@
-"""How consecutive states of a chain lie on disk: in columns."""
