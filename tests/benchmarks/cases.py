@@ -9,6 +9,7 @@ from . import (
     cases_kube,
     cases_read,
     cases_record,
+    cases_start,
     cases_train,
     cases_upkeep,
 )
@@ -22,6 +23,7 @@ def every_case() -> list[Case]:
         *cases_read.CASES,
         *cases_arrays.CASES,
         *cases_history.CASES,
+        *cases_start.CASES,
         *cases_gym.CASES,
         *cases_kube.CASES,
         *cases_train.CASES,

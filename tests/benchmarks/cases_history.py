@@ -1,10 +1,8 @@
-"""History: refs, merge base, diff, log, verification, and the start of the program."""
+"""History: refs, merge base, diff, log, verification."""
 
 from __future__ import annotations
 
-import statistics
 import subprocess
-import sys
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -63,14 +61,7 @@ fsck = Case(
     at_most(5),
     "git: `fsck --full` of 100 000 states, 300 000 objects",
 )
-start = Case(
-    "start",
-    "log -n 10, whole process",
-    "ms",
-    at_most(250),
-    "'python' starts and ends, 'numpy' also imports it",
-)
-CASES = [*refs.values(), copied, merge_base, diff, log, log_inside, fsck, start]
+CASES = [*refs.values(), copied, merge_base, diff, log, log_inside, fsck]
 
 
 def _path(bench: Bench, size: str) -> Any:
@@ -237,29 +228,3 @@ def _(bench: Bench) -> float:
 def _(bench: Bench) -> float:
     git = recording.git_repo(bench)
     return seconds(lambda: git("fsck", "--full"))
-
-
-def _process(command: list[str]) -> float:
-    times = [seconds(lambda: run(command, env=subject.environment())) for _ in range(10)]
-    return statistics.median(times) * 1e3
-
-
-@start.side("simgit")
-def _(bench: Bench) -> float:
-    path = subject.recorded(bench, logged(bench))
-    return _process(subject.program("-C", str(path), "log", "-n", "10"))
-
-
-@start.side("git")
-def _(bench: Bench) -> float:
-    return _process(["git", "-C", str(recording.git_repo(bench).path), "log", "-n", "10"])
-
-
-@start.side("python")
-def _(bench: Bench) -> float:
-    return _process([sys.executable, "-c", "pass"])
-
-
-@start.side("numpy")
-def _(bench: Bench) -> float:
-    return _process([sys.executable, "-c", "import numpy"])
