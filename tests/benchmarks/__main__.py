@@ -6,9 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import cases_record, curves, table
+from tests.benchmarks import cases_record, curves, table
 
 
 def main(arguments: list[str]) -> int:

@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from simgit.cli import cli
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 class Result:

@@ -24,13 +24,10 @@ SECONDS = 60
 
 def targets() -> dict[str, tuple[list[bytes], Callable[[bytes], Any]]]:
     """Return the decoders by name, each with seeds."""
-    sys.path.insert(0, str(ROOT / "tests" / "property"))
-    sys.path.insert(0, str(ROOT / "tests"))
-    import test_bundle
-    from test_decoders import DECODERS
-
     from simgit import Repository
     from simgit.remotes.bundle import verify
+    from tests.objects.test_damaged_bytes import DECODERS
+    from tests.remotes import test_bundle
 
     found: dict[str, tuple[list[bytes], Callable[[bytes], Any]]] = {
         name: ([seed], decode) for name, (seed, decode) in DECODERS.items()

@@ -37,8 +37,8 @@ HALVES = "txn._txn.commit(); txn._txn = txn._environment.env.begin(write=True)  
 KILLS = "for n in range(12): check(kills.session(n, d).failures)"
 POWER = "check(power.sweep(d, 0)[1])"
 IN_PLACE = "check(damage.sweep(d, 400, in_place=True)[1])"
-ROOTS = ("tests/test_gc_roots.py",)
-BUNDLES = ("tests/test_bundle.py",)
+ROOTS = ("tests/maintenance/gc/test_roots.py",)
+BUNDLES = ("tests/remotes/test_bundle.py",)
 FILES = "storage/lmdb/files.py"
 ENVIRONMENT = "storage/lmdb/environment.py"
 
@@ -86,30 +86,30 @@ FAULTS = (
         "names of objects are not recomputed", "odb/database.py",
         "        if hash_object(kind, payload) != oid:\n            raise IntegrityError(f\"object '{oid.hex()}' is damaged: its bytes",
         "        if False:\n            raise IntegrityError(f\"object '{oid.hex()}' is damaged: its bytes",
-        ("tests/test_fsck.py", "tests/faults/test_damage.py"),
+        ("tests/maintenance/fsck/test_fsck.py", "tests/faults/test_damage.py"),
     ),
     Planted(
         "a copy is not recognised", "storage/datafile.py",
         "        return not _same(Origin.parse(recorded), identity(directory))",
         "        return Origin.parse(recorded) is None",
-        ("tests/test_clone.py", "-k", "cop"),
+        ("tests/remotes/test_clone.py", "-k", "cop"),
     ),
     Planted(
         "a truncated file is mapped", "storage/datafile.py",
         "    return needed_size(data) > data.stat().st_size", "    return needed_size(data) < 0",
-        ("tests/test_clone.py", "-k", "truncated"),
+        ("tests/remotes/test_clone.py", "-k", "truncated"),
     ),
     Planted(
         "a clone copies the file as it is", ENVIRONMENT,
         "            self.env.copy(str(target), compact=True)",
         '            import shutil; shutil.copyfile(self.directory / "data.mdb", target / "data.mdb")',
-        ("tests/test_clone.py", "-k", "free or records"),
+        ("tests/remotes/test_clone.py", "-k", "free or records"),
     ),
     Planted(
         "the file is replaced while others have it open", "storage/lmdb/lease.py",
         "            return False\n        try:\n            fcntl.flock(self._handle, fcntl.LOCK_EX | ",
         "            return False\n        try:\n            fcntl.flock(self._handle, fcntl.LOCK_UN | ",
-        ("tests/test_storage_compact.py",),
+        ("tests/storage/test_lmdb_compaction.py",),
     ),
     Planted(
         "a store is not opened again after a commit that failed", ENVIRONMENT,

@@ -18,8 +18,8 @@ from hypothesis.stateful import precondition, rule
 
 from simgit import Repository, SimgitError
 from simgit.testing.failpoints import Fault, arm, traced
-from tests.property.test_repository_model import NAMES
-from tests.property.test_undo_model import UndoMachine, seen
+from tests.refs.oplog.test_undo_model import UndoMachine, seen
+from tests.repository.test_repository_model import NAMES
 
 from .processes import start
 

@@ -19,9 +19,9 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from simgit import NotFound, Repository, SimgitError
 from simgit.testing.failpoints import Fault, arm, disarm
-from tests.property.test_gc_model import roots
-from tests.property.test_repository_model import passed, values
-from tests.property.test_undo_model import seen
+from tests.maintenance.gc.test_gc_model import roots
+from tests.refs.oplog.test_undo_model import seen
+from tests.repository.test_repository_model import passed, values
 
 from .test_crash_model import ACTIONS, NAME, CrashMachine, cut_off
 

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
-
-from cases import SMALL, Case, cases  # noqa: E402
-from table import put_into, tables  # noqa: E402
-from vectors import examine_vector  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1]))
 
 from simgit.gym.tools.doctor import examine  # noqa: E402
+from tests.matrix.cases import SMALL, Case, cases  # noqa: E402
+from tests.matrix.table import put_into, tables  # noqa: E402
+from tests.matrix.vectors import examine_vector  # noqa: E402
 
 
 def main() -> None:

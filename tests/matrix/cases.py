@@ -35,7 +35,7 @@ class Case:
     name: str
     make: Callable[[], Any] | None = None
     vector: dict[str, Any] | None = None
-    """For vector forms the recipe of ``tests/continuation.py``."""
+    """For vector forms the recipe of ``tests/support/continuation.py``."""
 
 
 def cases() -> Iterator[Case]:

@@ -15,14 +15,14 @@ from typing import Any
 from unittest.mock import patch
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parents[1]))
 
 import gymnasium  # noqa: E402
-from cases import cases  # noqa: E402
 
 from simgit import Repository  # noqa: E402
 from simgit.gym import Recorder  # noqa: E402
-from tests.test_gym_recorder import drive  # noqa: E402
+from tests.gym.recording.test_recorder import drive  # noqa: E402
+from tests.matrix.cases import cases  # noqa: E402
 
 STEPS = 100
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import continuation
-
 from simgit import Repository
 from simgit.gym import drivers
 from simgit.gym.tools import doctor
+from tests.support import continuation
 
 
 def examine_vector(

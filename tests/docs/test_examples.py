@@ -1,0 +1,35 @@
+"""Every script in examples/ runs in an empty directory, and leaves a sound repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import simgit
+from tests.support.paths import ROOT
+
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_an_example_runs_and_says_something(script: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script, "here"], cwd=tmp_path, capture_output=True,
+        text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.startswith("episode ")]
+    assert done.stdout and not said  # a training says how far it is
+    with simgit.Repository.open(tmp_path / "here") as repo:
+        assert repo.fsck().is_clean
+
+
+@pytest.mark.parametrize(
+    "script", [s for s in SCRIPTS if s.stem != "demo"], ids=lambda script: script.stem
+)
+def test_an_example_is_short(script: Path) -> None:
+    assert len(script.read_text().splitlines()) <= 80

@@ -1,0 +1,235 @@
+"""The pages do what they show: their commands and Python run, and their links lead somewhere.
+
+``python -m tests.docs.test_pages README.md`` puts what the commands print now into a page, and the
+pictures that its commands draw into its images.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import simgit
+from simgit.kube.task.actions import ACTIONS
+from simgit.kube.task.reward import REWARDS
+from simgit.kube.task.scenarios import SCENARIOS
+from simgit.kube.task.vectors import VECTORS
+from simgit.recording.recorder import RunRecorder
+from simgit.recording.vector_recorder import LaneRecorder
+from tests.support.paths import ROOT
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+RUNNING = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/trajectories.md",
+    "docs/python-api.md",
+    "docs/simkube.md",
+    "docs/pictures.md",
+    "docs/recording.md",
+    "docs/agents/dqn.md",
+    "docs/environments.md",
+)
+VARYING = (
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
+    (re.compile(r"[\d.]+ (bytes|KiB|MiB)"), "SIZE"),
+    (re.compile(r"(?<=steps, )[\d.]+ s$", re.MULTILINE), "SECONDS"),
+    (re.compile(r"\S*/\.simgit"), "DIRECTORY/.simgit"),
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: its language, its text, and where the text begins."""
+
+    language: str
+    text: str
+    start: int
+
+
+def blocks(page: str) -> Iterator[Block]:
+    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        yield Block(match[1], match[2], match.start(2))
+
+
+class Shell:
+    """Runs a page's blocks in a directory, as a reader would who types them one after another."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "home"
+        self.directory.mkdir()
+        shim = directory / "bin" / "simgit"
+        shim.parent.mkdir()
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m simgit "$@"\n')
+        shim.chmod(0o755)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SIMGIT")}
+        self.environment = kept | {
+            "PATH": f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8",
+        }  # fmt: skip
+        self.names: dict[str, Any] = {"__name__": "page"}
+
+    def run(self, command: str) -> str:
+        """Return what a command prints; a failure is one of the page."""
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.directory, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        refused = done.returncode == 128 and done.stdout.startswith("fatal: ")
+        assert done.returncode == 0 or refused, f"$ {command}\n{done.stdout}"
+        # `cd` lasts: the page's next command begins where this one ended
+        where = re.match(r"cd (\S+)$", command)
+        if where:
+            self.directory = (self.directory / where[1]).resolve()
+        return done.stdout
+
+    def python(self, text: str) -> str:
+        """Return what Python prints; names stay from block to block."""
+        out = io.StringIO()
+        with contextlib.chdir(self.directory), contextlib.redirect_stdout(out):
+            exec(compile(text, "page", "exec"), self.names)
+        return out.getvalue()
+
+    def console(self, text: str) -> str:
+        """Return a console block with what its commands print now; ``…`` lines stay."""
+        shown = []
+        for command, output in commands(text):
+            printed = self.run(command.replace("\n> ", "\n")).rstrip("\n")
+            agrees = matches(output, printed)
+            shown.append(f"$ {command}\n" + (output if agrees else printed + "\n" * bool(printed)))
+        return "".join(shown)
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Return the commands of a console block, each with the output that is shown below it."""
+    found: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        elif line.startswith("> ") and found and not found[-1][1]:
+            found[-1] = (f"{found[-1][0]}\n{line}", "")
+        else:
+            found[-1] = (found[-1][0], f"{found[-1][1]}{line}\n")
+    return found
+
+
+def masked(text: str) -> str:
+    for pattern, name in VARYING:
+        text = pattern.sub(name, text)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether an output is what the page shows; a line of ``…`` stands for any lines."""
+    parts = [re.escape(part) for part in re.split(r"^…$", masked(shown), flags=re.MULTILINE)]
+    return re.fullmatch(".*".join(parts), masked(printed), re.DOTALL) is not None
+
+
+def renewed(page: str, directory: Path) -> str:
+    """Return a page with the outputs that its commands have now."""
+    shell = Shell(directory)
+    out, at = [], 0
+    for block in blocks(page):
+        out.append(page[at : block.start])
+        at = block.start + len(block.text)
+        if block.language == "console":
+            out.append(shell.console(block.text))
+        else:
+            out.append(block.text)
+            if block.language == "python":
+                above = page.count(
+                    "\n", 0, block.start
+                )  # so that a traceback names the page's line
+                shell.python("\n" * above + block.text)
+    return "".join([*out, page[at:]])
+
+
+@pytest.fixture(autouse=True)
+def registries_as_they_were() -> Iterator[None]:
+    """Forget the actions and rewards that a page adds: other tests count what there is."""
+    kept = [(each, dict(each._functions)) for each in (ACTIONS, REWARDS, VECTORS, SCENARIOS)]
+    yield
+    for registry, functions in kept:
+        registry._functions = functions
+
+
+@pytest.mark.parametrize("name", [name for name in RUNNING if (ROOT / name).exists()])
+def test_the_blocks_of_a_page_print_what_it_shows(name: str, tmp_path: Path) -> None:
+    page = (ROOT / name).read_text()
+    assert renewed(page, tmp_path) == page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        found = page.parent / path if path else page
+        assert found.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(found), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as they are made from their text."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", head.lower()) for head in heads)
+    return {head.replace(" ", "-") for head in plain}
+
+
+def public(kind: type) -> list[str]:
+    return [name for name, _ in inspect.getmembers(kind) if not name.startswith("_")]
+
+
+@pytest.mark.skipif(not (ROOT / "docs/python-api.md").exists(), reason="not written yet")
+@pytest.mark.parametrize(
+    "kind", [simgit.Repository, RunRecorder, LaneRecorder, simgit.Trajectory, simgit.State]
+)
+def test_every_public_name_of_a_class_is_on_the_page_of_the_api(kind: type) -> None:
+    page = (ROOT / "docs/python-api.md").read_text()
+    missing = [name for name in public(kind) if not re.search(rf"\b{name}\b", page)]
+    assert not missing
+
+
+def test_the_page_of_the_architecture_shows_the_layers_and_every_package() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    page = (ROOT / "docs/architecture.md").read_text()
+    picture = page.split("```text\n")[1].split("```")[0]
+    shown = [re.split(r"\s{3,}", line.strip())[0] for line in picture.splitlines()]
+    assert [line for line in shown if line in layers] == layers
+    packages = {each.stem for each in (ROOT / "simgit").iterdir() if not each.stem.startswith("_")}
+    table = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert table == packages - {"py"}
+
+
+def test_every_package_says_what_is_in_it() -> None:
+    for path in (ROOT / "simgit").rglob("__init__.py"):
+        said = ast.get_docstring(ast.parse(path.read_text()))
+        assert said and "TODO" not in said, path
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as scratch:
+            written = renewed(Path(argument).read_text(), Path(scratch))
+            for image in re.findall(r"\]\((images/[^)]+)\)", written):
+                for made in Path(scratch).rglob(Path(image).name):
+                    shutil.copy(made, Path(argument).parent / image)
+        Path(argument).write_text(written)
