@@ -3,8 +3,8 @@
 - ``repository``: the class ``Repository``, what users call. It documents every operation, owns the
   parts below, and hands each call on to one of them.
 - ``store``: what the parts have in common: the layers below, and transactions.
-- ``states``, ``history``, ``runs``, ``references``, ``attachments``, ``recording``,
-  ``operations``, ``maintenance``: the parts, by subject.
+- ``states``, ``history``, ``comparisons``, ``runs``, ``references``, ``attachments``,
+  ``recording``, ``operations``, ``maintenance``: the parts, by subject.
 - ``worktree``: HEAD, and the files of the working directory.
 - ``display``: how a repository shows itself in a notebook.
 """

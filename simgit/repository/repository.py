@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from simgit.errors import InvalidInput, NotFound
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
-from simgit.repository.history import Comparisons, History
+from simgit.repository.history import History
 from simgit.repository.maintenance import Maintenance
 from simgit.repository.references import References
 from simgit.repository.runs import RunEditor, RunsView
-from simgit.repository.states import States
 from simgit.repository.store import Store
 from simgit.repository.worktree.checkout import Checkout
 from simgit.storage.directory import find_repository
@@ -39,13 +38,15 @@ if TYPE_CHECKING:
     from simgit.maintenance.gc.unreachable import Lost
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
-    from simgit.refs.oplog.log import KeyChange, Operation
+    from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
     from simgit.refs.runs import RunInfo
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
+    from simgit.repository.comparisons import Comparisons
     from simgit.repository.operations import OperationHistory
     from simgit.repository.recording import Recording
+    from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
 
 MEMORY: Final = ":memory:"
@@ -63,7 +64,6 @@ class Repository:
         runs: the runs by name, a read-only mapping to what is known of each.
         odb: the object database; it, ``refs`` and ``oplog`` are internal to simgit.
         refs: the refs.
-        oplog: the operation log.
     """
 
     def __init__(self, store: Store) -> None:
@@ -71,17 +71,31 @@ class Repository:
         self.directory = store.directory
         self.odb = store.odb
         self.refs = store.refs
-        self.oplog = store.oplog
         self.runs = RunsView(store)
         self._maintenance = Maintenance(store)
-        self._states = States(store)
         self._history = History(store)
-        self._comparisons = Comparisons(store)
         self._runs = RunEditor(store)
         self._checkout = Checkout(store)
         self._references = References(store)
 
-    # these parts are imported when they are first needed: reading starts faster without them
+    # what comes next is imported when it is first needed: other commands start faster without it
+
+    @property
+    def oplog(self) -> OperationLog:
+        """The operation log."""
+        return self._store.oplog
+
+    @cached_property
+    def _states(self) -> States:
+        from simgit.repository.states import States
+
+        return States(self._store)
+
+    @cached_property
+    def _comparisons(self) -> Comparisons:
+        from simgit.repository.comparisons import Comparisons
+
+        return Comparisons(self._store)
 
     @cached_property
     def _recording(self) -> Recording:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 from simgit.errors import AlreadyExists, NotFound, StorageError, reason
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.refs.oplog.journal import Journal, JournalTxn
-from simgit.refs.oplog.log import OperationLog
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved, Revisions
 from simgit.refs.runs import Runs
@@ -27,6 +26,12 @@ from simgit.storage.directory import (
     repository_directory,
     write_format,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simgit.refs.oplog.journal import Journal, JournalTxn
+    from simgit.refs.oplog.log import OperationLog
 
 
 class Store:
@@ -43,7 +48,6 @@ class Store:
         self.refs = Refs()
         self.runs = Runs(self.odb, self.refs)
         self.revisions = Revisions(self.odb, self.refs)
-        self.oplog = OperationLog()
         self._command: Journal | None = None
         self._joined = threading.local()
 
@@ -87,6 +91,13 @@ class Store:
             other._command = self._command.on(other.storage)
         return other
 
+    @cached_property
+    def oplog(self) -> OperationLog:
+        """The operation log; its code is not imported before, which only writing needs."""
+        from simgit.refs.oplog.log import OperationLog
+
+        return OperationLog()
+
     # --- transactions ---
 
     def read(self) -> AbstractContextManager[ReadTxn]:
@@ -117,10 +128,9 @@ class Store:
             return
         odb = self.journaled(command, *arguments, files=files, reverts=reverts)
         with odb.write() as begun:
-            assert isinstance(begun, JournalTxn)
-            self._joined.txn = begun
+            self._joined.txn = txn = cast("JournalTxn", begun)  # the journal's, which wraps it
             try:
-                yield begun
+                yield txn
             finally:
                 self._joined.txn = None
 
@@ -134,14 +144,16 @@ class Store:
         always: bool = False,
     ) -> ObjectDatabase:
         """Return the object database for the writes of a command, which become one operation."""
-        journal = self._command
-        if journal is None:
-            journal = Journal(self.storage, self.oplog, command, arguments)
+        from simgit.refs.oplog.journal import Journal
+
+        journal = self._command or Journal(self.storage, self.oplog, command, arguments)
         journal.mark(session=session, files=files, reverts=reverts, always=always)
         return self.odb.on(journal)
 
     def name_command(self, command: str, *arguments: object) -> None:
         """Log all later writes as one operation under this name."""
+        from simgit.refs.oplog.journal import Journal
+
         self._command = Journal(self.storage, self.oplog, command, arguments, program=False)
 
     # --- names ---
