@@ -33,9 +33,9 @@ def main() -> None:
             repo.branch(name, "main@10", overrides={"throttle": throttle})
             drive(repo, name, throttle)
 
-        for run in repo.runs():
+        for run in repo.runs.values():
             print(f"{run.name:13} {run.step:4} steps  return {run.return_:8.2f}  {run.config}")
-        best = max(repo.runs(), key=lambda run: run.return_ / (run.step or 1))
+        best = max(repo.runs.values(), key=lambda run: run.return_ / (run.step or 1))
         repo.tag("best", best.name, message=f"throttle {best.config.get('throttle')}")
         print(f"best: {best.name}; it left main at step {repo.state(best.branch_point).step}")
 

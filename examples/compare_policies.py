@@ -45,9 +45,9 @@ def main() -> None:
         for name, policy in POLICIES.items():
             with Recorder.branch(repo, name, start.oid) as env:
                 follow(env, policy, 470)
-            steps, fell = repo.run(name).step - start.step, repo.state(name).terminated
+            steps, fell = repo.runs[name].step - start.step, repo.state(name).terminated
             print(f"  {name:18} {steps:3} steps, {'fell' if fell else 'stood'}")
-        best = max(POLICIES, key=lambda name: repo.run(name).step)
+        best = max(POLICIES, key=lambda name: repo.runs[name].step)
         difference = repo.diff("left", best)
         print(f"'left' and '{best}' part at step {difference.first_step}")
 

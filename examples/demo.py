@@ -63,7 +63,7 @@ def main() -> None:
 def report(repo: simgit.Repository) -> None:
     """Print both runs, and where they part."""
     print("run       steps   return  ending")
-    for run in repo.runs():
+    for run in repo.runs.values():
         ending = "fell" if repo.state(run.name).terminated else "still stands"
         print(f"{run.name:8} {run.step:6} {run.return_:8.2f}  {ending}")
 

@@ -49,7 +49,7 @@ def main() -> None:
         with Recorder(gymnasium.make("CartPole-v1"), repo) as env:
             env.reset(seed=11)
             act(env, careless, 500)
-        fall = repo.run("main").step
+        fall = repo.runs["main"].step
         print(f"the careless policy falls at step {fall}")
 
         good, bad = 0, fall  # at the beginning all can be saved, after the fall nothing
@@ -58,7 +58,7 @@ def main() -> None:
             good, bad = (middle, bad) if survives(repo, middle) else (good, middle)
         repo.tag("last-chance", f"main@{good}", message="from here on it could be saved")
         print(f"taken over at step {good} it stands, at step {bad} it falls all the same")
-        print(f"{len(repo.runs()) - 1} runs were branched off to find that; see 'simgit tree'")
+        print(f"{len(repo.runs) - 1} runs were branched off to find that; see 'simgit tree'")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
 
         returns = {name: repo[name].returns[0] for name in names}
         best, worst = max(returns, key=returns.__getitem__), min(returns, key=returns.__getitem__)
-        states = sum(run.step + 1 for run in repo.runs())
+        states = sum(run.step + 1 for run in repo.runs.values())
         print(f"{LANES} lanes, {states} states")
         print(f"nearest to home  {best}  return {returns[best]:.0f}")
         print(f"farthest away    {worst}  return {returns[worst]:.0f}")

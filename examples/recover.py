@@ -35,7 +35,7 @@ def main() -> None:
         except simgit.Conflict as conflict:
             print(f"conflict: {conflict}")
 
-        for name in repo.run_names():
+        for name in repo.runs:
             state = repo.state(name)
             print(f"{name:17} step {state.step}  action {state.action}  reward {state.reward}")
 

@@ -59,7 +59,7 @@ def main() -> None:
     print(f"the process was ended by {signal.Signals(status).name}")
 
     with simgit.Repository.open(directory) as repo:
-        info = repo.run("killed")
+        info = repo.runs["killed"]
         print(f"the run is {info.status}, with {info.step} of 180 steps stored")
         simulate(Recorder.resume(repo, "killed"))
         assert repo.resolve("killed") == repo.resolve("undisturbed")

@@ -12,7 +12,7 @@ import simgit
 
 def walk(repo: simgit.Repository, run: str, steps: int, stride: int) -> None:
     """Record a walk along a line."""
-    start = repo.state(run).observation if run in repo.run_names() else 0
+    start = repo.state(run).observation if run in repo.runs else 0
     with repo.recorder(run) as recorder:
         if start == 0:
             recorder.append(0, reset={"seed": 1})
@@ -31,7 +31,7 @@ def main() -> None:
         with theirs:
             shared = ours.resolve("main@500")
             assert theirs.resolve("main@500") == shared, "a state's name depends on content alone"
-            print(f"main@500 is {shared.short()} in both; {theirs.run('main').step} steps copied")
+            print(f"main@500 is {shared.short()} in both; {theirs.runs['main'].step} steps copied")
 
             for name, repo in (("ours", ours), ("theirs", theirs)):
                 repo.branch("long-strides", shared)

@@ -68,8 +68,8 @@ def curves(
     x: Axis = "episodes",
 ) -> list[Curve]:
     """Return a curve for each run or other revision, over its whole history."""
-    names = list(runs) or [repo.run().name]
-    known = set(repo.run_names())
+    names = list(runs) or [repo.head_run.name]
+    known = set(repo.runs)
     found = []
     for name in names:
         episodes = Episodes.of(repo.trajectory(name))
@@ -134,9 +134,9 @@ class Episodes:
 def by_seed(repo: Repository, found: Sequence[Curve], window: int = 1) -> list[Curve | Band]:
     """Return curves with those of runs that differ only in their seeds joined to bands."""
     groups: dict[str, list[Curve]] = {}
-    known = set(repo.run_names())
+    known = set(repo.runs)
     for curve in found:
-        key = _settings(repo.run(curve.label)) if curve.label in known else curve.label
+        key = _settings(repo.runs[curve.label]) if curve.label in known else curve.label
         groups.setdefault(key, []).append(replace(curve, y=smooth(curve.y, window)))
     return [
         band(_common_name([c.label for c in group]), group) if len(group) > 1 else group[0]
@@ -180,7 +180,7 @@ def tree(repo: Repository) -> list[RunNode]:
 
     A run that was branched from a state by its oid is below the run that recorded the state.
     """
-    infos = {info.name: info for info in repo.runs()}
+    infos = dict(repo.runs.items())
     starts = {
         name: repo.state(info.branch_point).step if info.branch_point else 0
         for name, info in infos.items()

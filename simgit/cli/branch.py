@@ -108,7 +108,7 @@ def _list(
 ) -> None:
     wanted = repo.contains(contains) if contains is not None else None
     infos = [
-        info for info in repo.runs()
+        info for info in repo.runs.values()
         if (wanted is None or info.name in wanted) and fitting(info.name, patterns)
     ]  # fmt: skip
     if as_json:

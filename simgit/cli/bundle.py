@@ -59,7 +59,7 @@ def create(
     wanted = () if no_attachments else names or None
     with app.repository() as repo:
         if everything:
-            refs = (*(f"runs/{n}" for n in repo.run_names()), *(f"tags/{n}" for n in repo.tags()))
+            refs = (*(f"runs/{n}" for n in repo.runs), *(f"tags/{n}" for n in repo.tags()))
         target: Path | BinaryIO = sys.stdout.buffer if file == STREAM else app.path(file)
         info = repo.create_bundle(target, refs, exclude=exclude, attachments=wanted)
     if file == STREAM:

@@ -108,7 +108,7 @@ def _head(repo: Repository) -> dict[str, Any]:
     if isinstance(head, Oid):
         step = repo.state(head).step
         return {"head": head, "detached": True, "oid": head, "step": step, "status": None}
-    info = repo.run(head) if head in repo.run_names() else None
+    info = repo.runs.get(head)
     return {
         "head": head, "detached": False, "oid": info.oid if info else None,
         "step": info.step if info else None, "status": info.status if info else None,
@@ -123,7 +123,7 @@ def _write_head(repo: Repository, out: Output) -> None:
         out.line(f"step {state.step}, episode {state.episode}")
         return
     out.line(f"on run {out.paint(head, 'run')}")
-    info = repo.run(head) if head in repo.run_names() else None
+    info = repo.runs.get(head)
     if info is None or info.oid is None:
         out.line("no states yet")
         return

@@ -49,7 +49,7 @@ def config(
             repo.configure(run, given, unset=unset)
             if not as_json:
                 return
-        info = repo.run(run)
+        info = repo.runs[run]
         shown = dict(info.overrides if own else info.config)
         if as_json:
             out.json(shown)
@@ -74,4 +74,4 @@ def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_jso
 def _head(repo: Repository) -> str:
     if isinstance(repo.head, Oid):
         raise click.UsageError("HEAD is detached: name a run")
-    return repo.run().name
+    return repo.head_run.name

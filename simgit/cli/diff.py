@@ -56,7 +56,7 @@ def diff(
             if not revisions:
                 a, b = _parent_of_head(repo), "HEAD"
             different = _configs(repo, out, a, b, as_json)
-        elif runs or (not states and {a, b} <= {*repo.run_names(), "HEAD"} and a != b):
+        elif runs or (not states and {a, b} <= {*repo.runs, "HEAD"} and a != b):
             different = _runs(repo, out, a, b, as_json)
         else:
             different = _states(repo, out, a, b, as_json)
@@ -65,7 +65,7 @@ def diff(
 
 
 def _parent_of_head(repo: Repository) -> str:
-    run = repo.run()
+    run = repo.head_run
     if run.parent is None:
         raise NotFound(f"run '{run.name}' was branched off no other; name two runs to compare")
     return run.parent
@@ -85,7 +85,7 @@ def _pair(revisions: Sequence[str]) -> tuple[str, str]:
 
 
 def _configs(repo: Repository, out: Output, a: str, b: str, as_json: bool) -> bool:
-    names = [repo.run(None if name == "HEAD" else name).name for name in (a, b)]
+    names = [repo.head_run.name if name == "HEAD" else repo.runs[name].name for name in (a, b)]
     changes = repo.diff_configs(*names)
     if as_json:
         out.json({"a": names[0], "b": names[1], "changes": [c.to_json() for c in changes]})
@@ -165,7 +165,7 @@ def _text(value: Any) -> str:
 
 def _runs(repo: Repository, out: Output, a: str, b: str, as_json: bool) -> bool:
     found = repo.diff_runs(a, b)
-    names = set(repo.run_names())
+    names = set(repo.runs)
     config = repo.diff_configs(a, b) if {a, b} <= names else ()
     if as_json:
         out.json({**found.to_json(), "config": [change.to_json() for change in config]})

@@ -94,7 +94,7 @@ def record(
 
 def _states(repo: Repository, run: str) -> int:
     """Return how many states the history of a run has."""
-    step = repo.run(run).step if run in repo.run_names() else None
+    step = repo.runs[run].step if run in repo.runs else None
     return 0 if step is None else step + 1
 
 

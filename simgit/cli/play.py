@@ -89,6 +89,6 @@ def _json(text: str) -> Any:
 
 def _free(repo: Repository, revision: str) -> str:
     """Return a name for a run that nobody has."""
-    known = set(repo.run_names())
+    known = set(repo.runs)
     base = f"play/{repo.state(revision).run or 'state'}"
     return next(name for i in count(1) if (name := f"{base}-{i}") not in known)

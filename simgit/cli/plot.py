@@ -116,7 +116,7 @@ def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
         if not any(c in text for c in "*?["):
             found.append(text.removeprefix("runs/"))
             continue
-        fitting = [name for name in repo.run_names() if fnmatchcase(name, text)]
+        fitting = [name for name in repo.runs if fnmatchcase(name, text)]
         if not fitting:
             raise InvalidInput(f"no run fits '{text}'")
         found += fitting

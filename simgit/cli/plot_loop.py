@@ -85,7 +85,7 @@ def one(revisions: list[str], kind: str, repo: Repository) -> str:
     """Return the only revision that a kind of picture can show, HEAD's run by default."""
     if len(revisions) > 1:
         raise InvalidInput(f"{kind} can be shown of one run at a time, not {len(revisions)}")
-    return revisions[0] if revisions else repo.run().name
+    return revisions[0] if revisions else repo.head_run.name
 
 
 def occupancy(

@@ -23,7 +23,7 @@ def run() -> None:
 def run_list(app: App, status: str | None, as_json: bool) -> None:
     """List the runs with their returns and settings."""
     with app.repository() as repo, app.output(page=True) as out:
-        infos = [info for info in repo.runs() if status in (None, info.status)]
+        infos = [info for info in repo.runs.values() if status in (None, info.status)]
         if as_json:
             for info in infos:
                 out.json(run_record(info))
@@ -36,7 +36,7 @@ def run_list(app: App, status: str | None, as_json: bool) -> None:
 def run_show(app: App, name: str | None, as_json: bool) -> None:
     """Show the record of a run (HEAD's by default)."""
     with app.repository() as repo, app.output() as out:
-        info = repo.run(name)
+        info = repo.head_run if name is None else repo.runs[name]
         out.json(run_record(info)) if as_json else write_run(out, repo, info)
 
 
@@ -48,7 +48,7 @@ def run_set(app: App, name: str, pairs: tuple[str, ...], as_json: bool) -> None:
     with app.repository() as repo, app.output() as out:
         repo.configure(name, metadata=settings(pairs))
         if as_json:
-            out.json(run_record(repo.run(name)))
+            out.json(run_record(repo.runs[name]))
 
 
 run.add_command(run_list)
@@ -61,7 +61,7 @@ def _standing(verb: str, status: str, text: str) -> None:
     @click.argument("names", nargs=-1, type=RUN, metavar="[RUN]…")
     def change(app: App, names: tuple[str, ...], as_json: bool) -> None:
         with app.repository() as repo, app.output() as out:
-            runs = names or (repo.run().name,)
+            runs = names or (repo.head_run.name,)
             with repo.transaction(f"run {verb}", *runs):
                 for name in runs:
                     repo.set_status(name, status)

@@ -37,7 +37,9 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
     """
     with app.repository() as repo, app.output(page=True) as out:
         if as_run:
-            info = repo.run(None if revision == "HEAD" else revision.removeprefix("runs/"))
+            info = (
+                repo.head_run if revision == "HEAD" else repo.runs[revision.removeprefix("runs/")]
+            )
             out.json(run_record(info)) if as_json else write_run(out, repo, info)
             return
         name = revision.removeprefix("tags/")

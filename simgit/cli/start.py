@@ -38,6 +38,6 @@ def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None
         raise AlreadyExists(f"destination '{target}' already exists and is not empty", path=target)
     with Repository.clone(app.path(source), target) as repo, app.output() as out:
         if as_json:
-            out.json({"directory": str(repo.directory), "runs": repo.run_names()})
+            out.json({"directory": str(repo.directory), "runs": list(repo.runs)})
         else:
-            out.line(f"cloned {plural(len(repo.run_names()), 'run')} into {repo.directory}")
+            out.line(f"cloned {plural(len(repo.runs), 'run')} into {repo.directory}")

@@ -151,7 +151,7 @@ def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
     from simgit.training.checkpoints import newest
 
     trust = Asker(repo)
-    start = newest(repo, run) if repo.run(run).oid is not None else None
+    start = newest(repo, run) if repo.runs[run].oid is not None else None
     if start is not None:
         announce(repo, str(start), trust=trust)
     with progress("restore") as tell:
@@ -165,7 +165,7 @@ def _label(where: str, arguments: dict[str, Any]) -> str:
 
 def free_name(repo: Repository, stem: str) -> str:
     """Return the stem with the first number that no run has."""
-    taken = set(repo.run_names())
+    taken = set(repo.runs)
     return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
 
 
@@ -175,7 +175,9 @@ def newest_training(repo: Repository) -> str:
     Raises:
         NotFound: there is none.
     """
-    found = [info for info in repo.runs() if info.oid is not None and "training" in info.config]
+    found = [
+        info for info in repo.runs.values() if info.oid is not None and "training" in info.config
+    ]
     if not found:
         raise NotFound("no training to resume: begin one with 'simgit train'")
     return max(found, key=lambda info: (info.status != "completed", info.created)).name

@@ -151,7 +151,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
     def _all(self, ctx: click.Context) -> list[str]:
         root = ctx.find_root().params.get("directories") or ()
         with App(Path(*root)).repository() as repo:
-            names = repo.run_names() if self.runs else []
+            names = list(repo.runs) if self.runs else []
             return names + (list(repo.tags()) + ["HEAD"] * self.runs if self.tags else [])
 
 

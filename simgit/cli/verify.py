@@ -37,7 +37,7 @@ def verify(app: App, revision: str, as_json: bool) -> None:
             announce(repo, revision, stretch=True, trust=trust)
         with progress("verify", not as_json) as tell:
             found = run_again(repo, revision, trust=trust, progress=tell)
-        if revision in repo.run_names() and not repo.read_only:
+        if revision in repo.runs and not repo.read_only:
             note(repo, revision, found)
         if as_json:
             out.json(found.to_json())

@@ -12,18 +12,19 @@ from simgit.odb.segments.compact import headers, join_groups, join_index, join_s
 from simgit.odb.segments.index import ARRAYS, STATES
 
 Progress = Callable[[int, int], None]
-"""Told how many lines of how many are done."""
+"""Called with the number of lines that are done, and of all lines."""
 
 
 def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
-    """Join small segments, groups and index runs; return how many groups were joined.
+    """Join small segments, array groups and index runs; return how many groups were joined.
 
-    One transaction a stretch, so that writers wait only shortly.
+    Each join is a transaction of its own, so that writers wait only shortly.
     """
     joined = 0
-    lines = _lines(odb)
+    with odb.read() as txn:
+        lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
     for done, line in enumerate(lines):
-        joined += consolidate_line(odb, line)
+        joined += _consolidate_line(odb, line)
         if progress is not None:
             progress(done + 1, len(lines))
     for kind in (STATES, ARRAYS):
@@ -38,20 +39,16 @@ def count_segments(odb: ObjectDatabase) -> int:
         return txn.count("segments")
 
 
-def _lines(odb: ObjectDatabase) -> list[int]:
-    with odb.read() as txn:
-        return [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
-
-
-def consolidate_line(odb: ObjectDatabase, line: int) -> int:
-    """Join the segments and groups of a line; return how many groups were joined."""
+def _consolidate_line(odb: ObjectDatabase, line: int) -> int:
+    """Join the segments and array groups of a line; return how many groups were joined."""
     with odb.read() as txn:
         work = joinable(list(headers(txn, line)))
-    for stretch in work:
+    for segments in work:
         with odb.write() as txn:
             # somebody may have joined or continued them meanwhile: look again
-            current = [h for h in headers(txn, line) if stretch[0].step <= h.step < stretch[-1].end]
-            if [h.step for h in current] == [h.step for h in stretch]:
+            first, end = segments[0].step, segments[-1].end
+            current = [h for h in headers(txn, line) if first <= h.step < end]
+            if [h.step for h in current] == [h.step for h in segments]:
                 join_segments(odb.states, txn, current)
     joined = 0
     with odb.read() as txn:

@@ -1,19 +1,18 @@
-"""How the size of a repository went: gc notes it each time.
+"""Notes of maintenance: the size after each gc, how far the background is, and what is due.
 
-meta: "size" ‖ 00 ‖ u64 time -> what it was then
-      "settled"              -> u64 how many segments the last maintenance has left
-      "upkeep"               -> the key of the segment at which maintenance goes on
-      "collected"            -> u64 time at which maintenance last removed what can go
+meta: "size" ‖ 00 ‖ u64 time -> the size at that time
+      "settled"              -> u64 number of segments after the last compaction
+      "upkeep"               -> the key of the segment at which compaction resumes
+      "collected"            -> u64 time at which the last collection began
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from simgit.errors import IntegrityError
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.compact import headers
-from simgit.odb.segments.header import decode_header
+from simgit.odb.segments.header import decode_header, segment_key
 from simgit.odb.segments.lines import line_key
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.records import pack_ref, unpack_ref
@@ -22,18 +21,18 @@ from simgit.storage.base import ReadTxn, WriteTxn
 
 PREFIX: Final = b"size\0"
 SETTLED: Final = b"settled"
-"""The key of how many segments the last maintenance has left."""
+"""The key of the number of segments after the last compaction."""
 UPKEEP_AT: Final = b"upkeep"
-"""The key of the segment at which the next slice of maintenance goes on."""
+"""The key of the segment at which the next slice of compaction resumes."""
 COLLECTED: Final = b"collected"
-"""The key of when maintenance has last removed what can go, in nanoseconds since 1970."""
+"""The key of the time at which the last collection began, in nanoseconds since 1970."""
 COLLECT_EVERY: Final = 24 * 3600 * 10**9
-"""Maintenance by itself removes something once in so many nanoseconds."""
+"""Nanoseconds from one collection in the background to the next."""
 _KEPT: Final = 1000
 
 
 class Size(NamedTuple):
-    """What a gc left: when, the bytes of the file, how many states and loose objects."""
+    """The size after a gc: when, the bytes of the file, how many states and loose objects."""
 
     time: int
     bytes: int
@@ -42,18 +41,26 @@ class Size(NamedTuple):
 
 
 def note_size(odb: ObjectDatabase, txn: WriteTxn, time: int) -> None:
-    """Note what there is; the oldest notes go."""
-    record = {
-        "bytes": odb.storage.size(), "states": count_states(txn), "objects": txn.count("objects"),
-    }  # fmt: skip
+    """Note the size of the repository; remove the oldest notes."""
+    lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
+    states = sum(_states_of_line(txn, line) for line in lines)
+    record = {"bytes": odb.storage.size(), "states": states, "objects": txn.count("objects")}
     txn.put("meta", PREFIX + time.to_bytes(8, "big"), pack_ref(record))
     keys = [key for key, _ in txn.scan("meta", PREFIX, PREFIX + b"\xff" * 9)]
     for key in keys[:-_KEPT]:
         txn.delete("meta", key)
 
 
+def _states_of_line(txn: ReadTxn, line: int) -> int:
+    first = next(txn.scan("segments", segment_key(line, 0), segment_key(line + 1, 0)), None)
+    last = txn.floor("segments", line_key(line) + b"\xff" * 8)
+    if first is None or last is None:
+        return 0
+    return decode_header(*last).end - decode_header(*first).step
+
+
 def sizes(txn: ReadTxn) -> list[Size]:
-    """Return what the gcs so far have left, the oldest first.
+    """Return the sizes that were noted, the oldest first.
 
     Raises:
         IntegrityError: a note is damaged.
@@ -67,47 +74,29 @@ def sizes(txn: ReadTxn) -> list[Size]:
     return found
 
 
-def upkeep_due(txn: ReadTxn) -> bool:
-    """Return whether maintenance has begun, or so many segments have come since that it should.
+def due(txn: ReadTxn, now: int) -> Literal["collection", "compaction"] | None:
+    """Return which maintenance in the background is due, None if none is or it is turned off.
+
+    A collection is due once a day; a compaction if one has begun, or if many segments were written
+    since the last one. This is cheap: it is asked after writes.
 
     Raises:
-        IntegrityError: the setting that says how many is damaged.
+        IntegrityError: the setting that says how many segments are many is damaged.
     """
-    most: int = get_setting(txn, GC_AUTO)
+    many: int = get_setting(txn, GC_AUTO)
+    if not many:
+        return None
+    value = txn.get("meta", COLLECTED)
+    last = _first_operation(txn, now) if value is None else int.from_bytes(value, "big")
+    if abs(now - last) >= COLLECT_EVERY:  # a clock may have been wrong
+        return "collection"
     settled = int.from_bytes(txn.get("meta", SETTLED) or b"", "big")
     begun = txn.get("meta", UPKEEP_AT) is not None
-    return most > 0 and (begun or most < txn.count("segments") - settled)
+    return "compaction" if begun or many < txn.count("segments") - settled else None
 
 
-def collection_due(txn: ReadTxn, now: int) -> bool:
-    """Return whether it is time to see whether something can be removed.
-
-    Raises:
-        IntegrityError: the setting that says whether that is done is damaged.
-    """
-    if not get_setting(txn, GC_AUTO):
-        return False
-    value = txn.get("meta", COLLECTED)
-    last = _begun(txn, now) if value is None else int.from_bytes(value, "big")
-    return abs(now - last) >= COLLECT_EVERY  # a clock may have been wrong
-
-
-def _begun(txn: ReadTxn, now: int) -> int:
+def _first_operation(txn: ReadTxn, now: int) -> int:
     """Return when the oldest operation was that is known; now, if there is none."""
     log = OperationLog()
     first = log.find(txn, log.oldest(txn))
     return now if first is None else first.time
-
-
-def count_states(txn: ReadTxn) -> int:
-    """Return how many states there are."""
-    lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
-    return sum(_length(txn, line) for line in lines)
-
-
-def _length(txn: ReadTxn, line: int) -> int:
-    first = next(headers(txn, line), None)
-    last = txn.floor("segments", line_key(line) + b"\xff" * 8)
-    if first is None or last is None:
-        return 0
-    return decode_header(*last).end - first.step

@@ -12,8 +12,8 @@ _RUNS: Final = 20
 _HEADS: Final = ("run", "status", "step", "episodes", "return", "branched off")
 
 
-def to_html(title: str, runs: Iterable[RunInfo]) -> str:
-    """Return a repository as a title, and a table of its newest runs."""
+def runs_table(runs: Iterable[RunInfo]) -> str:
+    """Return a table of the newest runs as HTML."""
     runs = sorted(runs, key=lambda run: -run.created)
     rows = [
         (run.name, run.status, "" if run.step is None else run.step, run.episodes,
@@ -21,4 +21,9 @@ def to_html(title: str, runs: Iterable[RunInfo]) -> str:
         for run in runs[:_RUNS]
     ]  # fmt: skip
     more = notebook.paragraph(f"and {len(runs) - _RUNS} more runs") if len(runs) > _RUNS else ""
-    return notebook.paragraph(title) + notebook.table(rows, _HEADS) + more
+    return notebook.table(rows, _HEADS) + more
+
+
+def repository_overview(title: str, runs: Iterable[RunInfo]) -> str:
+    """Return a repository's title and the table of its newest runs as HTML."""
+    return notebook.paragraph(title) + runs_table(runs)

@@ -1,138 +1,142 @@
-"""Maintenance and checks."""
+"""Maintenance: garbage collection, checks and repair, and its turns in the background."""
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
-from simgit.errors import InvalidInput
-from simgit.repository.base import RepositoryBase
+from simgit.errors import InvalidInput, SimgitError
 from simgit.storage.process import now
 
 if TYPE_CHECKING:
-    from simgit.maintenance import fsck
+    from simgit.maintenance.background import BackgroundMaintenance
     from simgit.maintenance.compaction import Progress
-    from simgit.maintenance.fsck import Repaired
+    from simgit.maintenance.fsck import FsckReport, Repaired
+    from simgit.maintenance.fsck import Progress as FsckProgress
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
     from simgit.maintenance.gc.unreachable import Lost
     from simgit.maintenance.stats import Stats
+    from simgit.repository.store import Store
+
+_EVERY: Final = 8
+"""After so many transactions, maintenance in the background has a turn."""
 
 
-class UpkeepOperations(RepositoryBase):
-    """Maintenance and checks."""
+class Maintenance:
+    """Maintains a store when it is asked to, and a little after writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._busy = threading.Lock()  # held while maintenance is at work, asked for or not
+        self._writes = 0
+        self._background: BackgroundMaintenance | None = None
+        # a copy, made before it is watched: maintenance gives itself no turns
+        self._unwatched = store.odb.on(store.storage)
+        # weak, so that a repository is closed with the last reference to it
+        mine = weakref.WeakMethod(self._after_write)
+        store.odb.after_write = lambda: (found := mine()) and found()
+
+    # --- in the background ---
+
+    def _after_write(self) -> None:
+        """Give maintenance in the background a turn, if it is time for one and anything is due.
+
+        Its code is not imported before.
+        """
+        self._writes += 1
+        if self._writes % _EVERY != 1 or not self._busy.acquire(blocking=False):
+            return
+        try:
+            with suppress(SimgitError):  # what was written is safe, and fsck says what is wrong
+                if self._background is None and self._is_due():
+                    from simgit.maintenance.background import BackgroundMaintenance
+
+                    self._background = BackgroundMaintenance(self._unwatched, self._store.refs)
+                if self._background is not None:
+                    self._background.turn()
+        finally:
+            self._busy.release()
+
+    def _is_due(self) -> bool:
+        from simgit.maintenance.size_log import due
+
+        with self._unwatched.read() as txn:
+            return due(txn, now()) is not None
+
+    def close(self) -> None:
+        """Let a collection in the background finish, if that is soon."""
+        if self._background is None or not self._busy.acquire(blocking=False):
+            return
+        try:
+            with suppress(SimgitError):
+                self._background.finish()
+        finally:
+            self._background = None
+            self._busy.release()
+
+    # --- asked for ---
 
     def gc(
         self,
-        progress: Progress | None = None,
-        *,
-        grace: float | None = None,
-        expire: float | None = None,
-        keep: str | None = None,
-        clock: Callable[[], int] = now,
+        progress: Progress | None,
+        grace: float | None,
+        expire: float | None,
+        keep: str | None,
+        clock: Callable[[], int],
     ) -> GcReport:
-        """Remove what has expired, join what is small, give back the space; no oid changes.
-
-        Args:
-            progress: told how many lines of how many are joined.
-            grace: so many days after nothing leads to something any more it is removed; 14 if not
-                given.
-            expire: entries of reflogs and of the operation log are removed after so many days;
-                90 if not given.
-            keep: retention rules by which attachments are thinned out, for instance
-                ``agent: last 5, every 100, best 3 by return``; those of the settings if not given.
-            clock: returns the time in nanoseconds since 1970.
-
-        Raises:
-            NotFound: something that is needed is missing; nothing more was removed.
-            IntegrityError: something that is needed is damaged; nothing more was removed.
-        """
         from simgit.maintenance.gc.run import GcOptions, gc
 
-        logged = self._journaled("gc", always=True)
+        logged = self._store.journaled("gc", always=True)
         options = GcOptions(grace, expire, keep)
-        with self._upkeep.resting:  # it need not come by itself meanwhile
-            return gc(self.odb, self.refs, options, progress, clock, logged)
+        with self._busy:
+            return gc(self._store.odb, self._store.refs, options, progress, clock, logged)
 
     def gc_preview(
         self,
-        *,
-        grace: float | None = None,
-        expire: float | None = None,
-        keep: str | None = None,
-        clock: Callable[[], int] = now,
+        grace: float | None,
+        expire: float | None,
+        keep: str | None,
+        clock: Callable[[], int],
     ) -> Removed:
-        """Return exactly what ``gc`` would remove now; see there."""
         from simgit.maintenance.gc.run import GcOptions, dry_run
 
-        return dry_run(self.odb, self.refs, GcOptions(grace, expire, keep), clock)
+        options = GcOptions(grace, expire, keep)
+        return dry_run(self._store.odb, self._store.refs, options, clock)
 
-    def unreachable(
-        self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
-    ) -> list[Lost]:
-        """Return what nothing leads to any more, and until when it can be brought back.
-
-        A state comes back by ``branch(name, oid)``, an attachment by ``reattach(oid)``.
-
-        Args:
-            every: also objects that only what is lost refers to.
-            grace: as ``gc``'s.
-            clock: as ``gc``'s.
-        """
+    def unreachable(self, every: bool, grace: float | None, clock: Callable[[], int]) -> list[Lost]:
         from simgit.maintenance.gc.run import GcOptions, window
         from simgit.maintenance.gc.unreachable import lost
 
-        with self.odb.read() as txn:
+        with self._store.odb.read() as txn:
             counted = window(txn, GcOptions(grace), clock)
-        return lost(self.odb, self.refs, counted, every)
+        return lost(self._store.odb, self._store.refs, counted, every)
 
     def stats(self) -> Stats:
-        """Return where the bytes of the repository are, and how its size went."""
         from simgit.maintenance.stats import stats
 
-        return stats(self.odb, self.refs)
+        return stats(self._store.odb, self._store.refs)
 
     def fsck(
-        self,
-        progress: fsck.Progress | None = None,
-        *,
-        sample: tuple[int, int] = (1, 1),
-        seconds: float | None = None,
-    ) -> fsck.FsckReport:
-        """Derive every name again from the bytes, and follow every link.
-
-        Args:
-            progress: told how many states have been checked.
-            sample: (k, n) checks the k-th of n parts of the states and objects; what is short
-                (refs, logs, links) is checked in any case.
-            seconds: stop after so many; ``is_complete`` of the report is False then.
-
-        Raises:
-            InvalidInput: there is no such part.
-        """
-        from simgit.maintenance import fsck
+        self, progress: FsckProgress | None, sample: tuple[int, int], seconds: float | None
+    ) -> FsckReport:
+        from simgit.maintenance.fsck import Fsck, Sample
 
         number, parts = sample
         if not 1 <= number <= parts <= 256:
-            raise InvalidInput(f"there is no part {number} of {parts}; at most 256 are possible")
-        return fsck.Fsck(self.odb, self.refs, progress, fsck.Sample(number, parts), seconds).run()
+            raise InvalidInput(
+                f"sample {number}/{parts}: the part must be 1 to {parts}, of at most 256 parts"
+            )
+        chosen = Sample(number, parts)
+        return Fsck(self._store.odb, self._store.refs, progress, chosen, seconds).run()
 
-    def repair(self, source: RepositoryBase | None = None) -> Repaired:
-        """Repair what can be repaired; nothing is deleted.
+    def repair(self, source: Store | None) -> Repaired:
+        from simgit.maintenance.fsck import repair
 
-        The index, counters, names and records of lines are derived again. Refs that cannot be read
-        are taken back from the operation log or their reflogs. What is damaged is fetched from
-        ``source``, if that has it. Runs whose states cannot be had back go on from the last good
-        one; what they pointed at stays in their reflog.
-
-        Args:
-            source: a repository with good copies: a clone, or where bundles came from.
-
-        Raises:
-            StorageError: the repository cannot be written.
-        """
-        from simgit.maintenance import fsck
-
-        odb = self._journaled("fsck --repair")
-        with self._upkeep.resting:
-            return fsck.repair(odb, self.refs, self.directory, source.odb if source else None)
+        odb = self._store.journaled("fsck --repair")
+        copies = source.odb if source else None
+        with self._busy:
+            return repair(odb, self._store.refs, self._store.directory, copies)

@@ -1,138 +1,158 @@
-"""Runs: branching, renaming, sealing, configuration."""
+"""Runs: what is known of them, and what changes them."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from typing import TYPE_CHECKING, Any
 
 from simgit.errors import Unverified
-from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.refs import run_config
-from simgit.refs.names import HEAD, RUNS
+from simgit.refs.names import RUNS
 from simgit.refs.runs import RunInfo
-from simgit.repository.base import RepositoryBase
 from simgit.storage.room import make_room
 
+if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
+    from simgit.repository.store import Store
 
-class RunOperations(RepositoryBase):
-    """Runs: branching, renaming, sealing, configuration."""
 
-    def runs(self) -> list[RunInfo]:
-        """Return what is known of all runs, ordered by name."""
-        with self._read() as txn:
-            return [self.runs_.info(txn, name) for name, _ in self.refs.runs(txn)]
+class RunsView(Mapping[str, RunInfo]):
+    """The runs of a repository by name, in the order of their names.
 
-    def run_names(self) -> list[str]:
-        """Return the names of all runs."""
-        with self._read() as txn:
-            return [name for name, _ in self.refs.runs(txn)]
+    Nothing is kept: each call reads, in one snapshot, what is there at that moment. A loop goes
+    over the runs that there were when it began.
+    """
 
-    def run(self, name: str | None = None) -> RunInfo:
-        """Return what is known of a run (HEAD's, if none is named).
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getitem__(self, name: str) -> RunInfo:
+        """Return what is known of a run.
 
         Raises:
-            NotFound: there is no such run.
+            NotFound: there is no such run. It is a ``KeyError``.
         """
-        with self._read() as txn:
-            return self.runs_.info(txn, name if name is not None else self._head_run(txn))
+        with self._store.read() as txn:
+            return self._store.runs.info(txn, name)
+
+    def __contains__(self, name: object) -> bool:
+        with self._store.read() as txn:
+            return isinstance(name, str) and self._store.refs.has_run(txn, name)
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def keys(self) -> KeysView[str]:
+        """Return the names."""
+        return dict.fromkeys(self._names()).keys()
+
+    def values(self) -> ValuesView[RunInfo]:
+        """Return what is known of all runs."""
+        return self._snapshot().values()
+
+    def items(self) -> ItemsView[str, RunInfo]:
+        """Return the names, each with what is known of the run."""
+        return self._snapshot().items()
+
+    def _names(self) -> list[str]:
+        with self._store.read() as txn:
+            return [name for name, _ in self._store.refs.runs(txn)]
+
+    def _snapshot(self) -> dict[str, RunInfo]:
+        with self._store.read() as txn:
+            names = [name for name, _ in self._store.refs.runs(txn)]
+            return {name: self._store.runs.info(txn, name) for name in names}
+
+    def __repr__(self) -> str:
+        return f"<{len(names := self._names())} runs: {', '.join(names)}>"
+
+    def _repr_html_(self) -> str:
+        from simgit.repository.display import runs_table
+
+        return runs_table(self.values())
+
+
+class RunEditor:
+    """Creates, changes and removes runs, and follows where they were branched off."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def branch(
         self,
         name: str,
-        start: str | Oid = HEAD,
-        *,
-        overrides: Mapping[str, Any] | None = None,
-        seed: Any = None,
-        metadata: Mapping[str, Any] | None = None,
+        start: str | Oid,
+        overrides: Mapping[str, Any],
+        seed: Any,
+        metadata: Mapping[str, Any],
     ) -> Oid:
-        """Create a run at a state; return the state's oid. Nothing is copied.
-
-        The run inherits the configuration of the run that ``start`` was named through.
-
-        Args:
-            overrides: settings that differ from the parent's; keys may be dotted paths.
-
-        Raises:
-            AlreadyExists: there is a run of this name (or one that differs only in case).
-            NotFound: there is no such state.
-            InvalidInput: the name is not allowed.
-
-        Warns:
-            Unverified: the states are an environment's, and it was not found that it does the
-                same thing twice.
-        """
         shown = start if isinstance(start, str) else start.short()
-        with self._write("branch", name, shown) as txn:
-            found = self._resolve(txn, start)
-            self.runs_.create(
-                txn, name, found, overrides or {}, seed, metadata or {},
-                f"branch: created from {shown}",
-            )  # fmt: skip
-            doubt = self.runs_.doubt(txn, found)
+        message = f"branch: created from {shown}"
+        with self._store.write("branch", name, shown) as txn:
+            found = self._store.resolve(txn, start)
+            self._store.runs.create(txn, name, found, overrides, seed, metadata, message)
+            doubt = self._store.runs.doubt(txn, found)
         if doubt is not None:
-            warnings.warn(doubt, Unverified, stacklevel=2)
+            warnings.warn(doubt, Unverified, stacklevel=3)  # at the caller of Repository.branch
         return found.oid
 
-    def rename_run(self, old: str, new: str) -> None:
-        """Rename a run, its reflog with it."""
-        with self._write("rename", old, new) as txn:
-            first = self.refs.rename_run(txn, old, new)
+    def rename(self, old: str, new: str) -> None:
+        with self._store.write("rename", old, new) as txn:
+            first = self._store.refs.rename_run(txn, old, new)
             if old != new:
                 txn.moves.append((RUNS + old, 0, RUNS + new, first))
 
-    def delete_run(self, name: str, *, force: bool = False) -> Oid | None:
-        """Delete a run's ref; return what it pointed at. Its states and its reflog stay.
+    def delete(self, name: str, force: bool) -> Oid | None:
+        def delete() -> Oid | None:
+            with self._store.write("delete", name) as txn:
+                return self._store.runs.delete(txn, name, force).oid
 
-        Raises:
-            Conflict: HEAD points at it, or it is being written.
-        """
-        return make_room(self._storage, lambda: self._delete_run(name, force))
-
-    def _delete_run(self, name: str, force: bool) -> Oid | None:
-        with self._write("delete", name) as txn:
-            return self.runs_.delete(txn, name, force).oid
+        return make_room(self._store.storage, delete)
 
     def set_status(self, name: str, status: str) -> None:
-        """Set how a run stands: ``completed`` seals it, ``active`` reopens it."""
-        with self._write("set-status", name, status) as txn:
-            self.runs_.set_status(txn, name, status)
+        with self._store.write("set-status", name, status) as txn:
+            self._store.runs.set_status(txn, name, status)
 
-    def config(self, run: str | None = None) -> dict[str, Any]:
-        """Return a run's resolved configuration."""
-        with self._read() as txn:
-            name = run if run is not None else self._head_run(txn)
-            return run_config.resolve(self.odb, txn, self.refs.run(txn, name).record)
+    def config(self, run: str | None) -> dict[str, Any]:
+        with self._store.read() as txn:
+            name = run if run is not None else self._store.head_run(txn)
+            record = self._store.refs.run(txn, name).record
+            return run_config.resolve(self._store.odb, txn, record)
 
     def configure(
         self,
         run: str,
-        overrides: Mapping[str, Any] | None = None,
-        *,
-        unset: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any],
+        unset: Sequence[str],
+        metadata: Mapping[str, Any],
     ) -> None:
-        """Change a run's own settings and metadata; keys may be dotted paths."""
-        with self._write("configure", run) as txn:
-            self.runs_.configure(txn, run, overrides or {}, tuple(unset), metadata or {})
+        with self._store.write("configure", run) as txn:
+            self._store.runs.configure(txn, run, overrides, tuple(unset), metadata)
 
-    def contains(self, revision: str | Oid) -> list[str]:
-        """Return the names of the runs in whose history a state lies."""
-        with self._read() as txn:
-            place = self._resolve(txn, revision).place
+    def head(self) -> RunInfo:
+        with self._store.read() as txn:
+            return self._store.runs.info(txn, self._store.head_run(txn))
+
+    def containing(self, revision: str | Oid) -> list[str]:
+        with self._store.read() as txn:
+            place = self._store.resolve(txn, revision).place
             return [
                 name
-                for name, ref in self.refs.runs(txn)
-                if ref.oid is not None and ancestry.is_ancestor(self.odb, txn, place, ref.place)
+                for name, ref in self._store.refs.runs(txn)
+                if ref.oid is not None
+                and ancestry.is_ancestor(self._store.odb, txn, place, ref.place)
             ]
 
-    def lineage(self, run: str | None = None) -> list[RunInfo]:
-        """Return a run and the runs that it was branched off, nearest first."""
-        with self._read() as txn:
-            name: str | None = run if run is not None else self._head_run(txn)
+    def lineage(self, run: str | None) -> list[RunInfo]:
+        with self._store.read() as txn:
+            name: str | None = run if run is not None else self._store.head_run(txn)
             found: list[RunInfo] = []
-            while name is not None and self.refs.has_run(txn, name):
-                found.append(self.runs_.info(txn, name))
+            while name is not None and self._store.refs.has_run(txn, name):
+                found.append(self._store.runs.info(txn, name))
                 name = found[-1].parent
             return found

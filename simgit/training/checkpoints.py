@@ -50,7 +50,7 @@ def rank(trial: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def _left(repo: Repository, run: str) -> int:
-    point = repo.run(run).branch_point
+    point = repo.runs[run].branch_point
     return -1 if point is None else repo.state(point).step
 
 
@@ -70,7 +70,7 @@ def of(repo: Repository, revision: str) -> Oid:
     Raises:
         NotFound: there is none.
     """
-    is_run = revision in repo.run_names()
+    is_run = revision in repo.runs
     return _there(best(repo, revision) if is_run else newest(repo, revision), revision)
 
 

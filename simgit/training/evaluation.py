@@ -149,7 +149,7 @@ def meant(repo: Repository | None, subject: str) -> Oid | None:
     Raises:
         NotFound: it is none of these, or there is no checkpoint.
     """
-    known = repo is not None and subject in repo.run_names()
+    known = repo is not None and subject in repo.runs
     if not known and (subject in agents.names() or Path(subject).is_file()):
         return None
     if repo is None:

@@ -133,7 +133,7 @@ def train(
         InvalidInput: the run has states, or a setting or argument has no meaning.
         NotFound: the environment, the agent or a trace is not there.
     """
-    if run in repo.run_names() and repo.run(run).oid is not None:
+    if run in repo.runs and repo.runs[run].oid is not None:
         raise InvalidInput(f"run '{run}' has states already: resume it, or name another", name=run)
     env = make(environment, **dict(arguments or {}))
     view = View(env)
@@ -159,7 +159,7 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
         InvalidInput: it is not of a training, or a setting has no meaning.
         Divergence: what is done again is not what was recorded.
     """
-    info = repo.run(run)
+    info = repo.runs[run]
     if info.oid is None:
         raise InvalidInput(f"run '{run}' has no states: there is nothing to resume", name=run)
     _ask_for(repo, info, episodes)

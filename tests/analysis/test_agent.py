@@ -57,7 +57,7 @@ def test_values_are_the_agents_own(repo: Repository, trained) -> None:
     assert found.steps == episode.steps.tolist() and list(found.actions) == NAMES
     assert np.array_equal(found.values, trained[1].values(episode.observations))
     assert found.taken == [*episode.actions[1:].tolist(), None]
-    assert found.checkpoint == repo.run("main").step
+    assert found.checkpoint == repo.runs["main"].step
 
 
 def test_the_checkpoint_is_the_newest_one_before(repo: Repository) -> None:

@@ -78,7 +78,7 @@ def test_runs_that_differ_in_their_seeds_only_become_a_band(repo: Repository) ->
     for lr in (0.1, 0.2):
         for seed in (1, 2, 3):
             record(repo, f"lr{lr}/seed-{seed}", [seed, 2 * seed], seed, lr=lr, agent={"seed": seed})
-    names = [name for name in repo.run_names() if name.startswith("lr")]
+    names = [name for name in repo.runs if name.startswith("lr")]
     one, two = by_seed(repo, curves(repo, names))
     assert isinstance(one, Band) and isinstance(two, Band)
     assert (one.label, two.label, one.count) == ("lr0.1", "lr0.2", 3)

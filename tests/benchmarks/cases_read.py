@@ -105,7 +105,7 @@ def _after_gc(case: Case, count: int) -> None:
         with subject.store().open(copy) as repo:
             repo.gc()
         with subject.store().open(copy) as repo:
-            last = repo.run("main").step
+            last = repo.runs["main"].step
             oids = [repo.state(f"main@{step}").oid for step in sample(last, salt=1)]
         with subject.store().open(copy) as repo:
             taken = median_of_each(repo.state, oids) * 1e6

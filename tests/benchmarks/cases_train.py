@@ -49,7 +49,7 @@ def _(bench: Bench) -> float:
     from simgit.training import train
 
     repo = bench.keep("train", lambda: Repository.init(bench.folder("train")))
-    name = f"run{len(repo.run_names())}"
+    name = f"run{len(repo.runs)}"
     with train(repo, name, _config(bench.size(60, 4)), arguments=TRACE) as training:
         start = time.process_time()
         training.finish()

@@ -53,7 +53,7 @@ def _lose(repo: Any, runs: int) -> None:
         with repo.recorder(f"lost/{number}") as recorder:
             for step in range(5000):
                 recorder.append(_observation(step, False), 0, 1.0, info={"lost": number})
-        repo.attach(repo.run(f"lost/{number}").oid, "agent", {"w": np.arange(1000.0) + number})
+        repo.attach(repo.runs[f"lost/{number}"].oid, "agent", {"w": np.arange(1000.0) + number})
         repo.delete_run(f"lost/{number}", force=True)
     for number in range(150):  # the newest operations stay, however old they are
         repo.commit(_observation(number, False), run="other")

@@ -95,7 +95,7 @@ def test_parts_of_a_check_and_their_errors(repo: Call) -> None:
     assert repo("fsck", "--sample", "1/7", "--max-seconds", 60).out.endswith("all good\n")
     assert "time was over" in repo("fsck", "--max-seconds", 1e-9).out
     for text in ("8/7", "0/7"):
-        assert "there is no part" in repo("fsck", "--sample", text, code=128).err
+        assert "the part must be 1 to 7" in repo("fsck", "--sample", text, code=128).err
     assert "is no part of a whole" in repo("fsck", "--sample", "third", code=2).err
     assert "--from needs --repair" in repo("fsck", "--from", ".", code=2).err
     for text in ("0", "-1", "nan"):

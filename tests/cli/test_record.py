@@ -104,7 +104,7 @@ def test_a_stream_of_json_lines_is_recorded(repo, directory: Path) -> None:
         assert found.state("other").oid.hex() == made["oid"]
         assert found.state("other~2").reset == {"seed": 3}
         assert np.isnan(found.state("other~1").reward)
-        assert found.state("other").truncated and found.run("other").status == "active"
+        assert found.state("other").truncated and found.runs["other"].status == "active"
 
 
 def test_json_and_msgpack_name_the_same_states(repo) -> None:

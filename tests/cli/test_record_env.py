@@ -29,8 +29,8 @@ def test_the_same_seed_gives_the_same_names(repo: Path, run: Call) -> None:
     assert found[0]["tip"] == found[1]["tip"] != found[2]["tip"]
     assert (found[0]["steps"], found[0]["run"]) == (300, "a")
     with Repository.open(repo) as opened:
-        assert opened.run("a").step == 300 + found[0]["episodes"]
-        assert opened.run("a").episodes == found[0]["episodes"] + 1
+        assert opened.runs["a"].step == 300 + found[0]["episodes"]
+        assert opened.runs["a"].episodes == found[0]["episodes"] + 1
         ended = opened["a"].returns[: found[0]["episodes"]]
         assert found[0]["returned"] == ended.mean()
         assert verify(opened, "a").divergence is None
@@ -43,8 +43,8 @@ def test_a_recording_says_what_it_did(repo: Path, run: Call) -> None:
     assert "mean return" in out
     assert out.endswith("first episode executed again: exact\n")
     with Repository.open(repo) as opened:
-        assert opened.run("main").episodes == 3
-        assert opened.run("main").metadata["provenance"]["versions"]["gymnasium"]
+        assert opened.runs["main"].episodes == 3
+        assert opened.runs["main"].metadata["provenance"]["versions"]["gymnasium"]
 
 
 def test_arguments_snapshots_and_policies_can_be_chosen(
@@ -60,7 +60,7 @@ def test_arguments_snapshots_and_policies_can_be_chosen(
         trajectory = opened["main"]
         assert not trajectory.actions[trajectory.present("action")].any()
         assert set(trajectory.rewards[trajectory.terminations].tolist()) == {-1.0}
-        assert "provenance" not in opened.run("main").metadata
+        assert "provenance" not in opened.runs["main"].metadata
         taken = [i for i in range(30) if "snapshot" in opened.attachments(f"main@{i}")]
         assert len(taken) >= 2
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_recorded_is_said(
     result = run("record", *arguments, code=code)
     assert message in result.err
     with Repository.open(repo) as opened:
-        assert opened.run_names() == [] or opened.run("main").step is None
+        assert list(opened.runs) == [] or opened.runs["main"].step is None
 
 
 def test_a_run_of_another_environment_is_left_alone(repo: Path, run: Call) -> None:

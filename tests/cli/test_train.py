@@ -170,7 +170,7 @@ def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
     assert process.returncode == 130
     assert "interrupted; go on with: simgit train --resume --run a" in err
     with Repository.open(directory) as repo:
-        assert repo.run("a").status == "paused"
+        assert repo.runs["a"].status == "paused"
     done, other = start(directory, "--resume", "--json"), start(expected, *arguments, "--json")
     found, wanted = (json.loads(each.communicate()[0]) for each in (done, other))
     assert found["oid"] == wanted["oid"] and found["trained"] < wanted["trained"] == 300

@@ -49,7 +49,7 @@ def test_a_bundle_goes_through_a_pipe(repo, environment: dict[str, str], directo
     line = f"{simgit} bundle create - main | {simgit} -C other import - --json"
     subprocess.run(line, shell=True, check=True, env=environment, stdout=subprocess.DEVNULL)
     with Repository.open(directory / "other") as other:
-        assert other.run("main").step == 2
+        assert other.runs["main"].step == 2
 
 
 def test_wrong_usage_is_said(repo, run, directory: Path) -> None:

@@ -81,7 +81,7 @@ def contents(repo: Repository) -> dict[str, Any]:
     """Return what can be read of a repository, piece by piece; an error where there is one."""
     found: dict[str, Any] = {}
     for name in ("main", "b"):
-        found |= _tried(f"run {name}", lambda name=name: repo.run(name).config)
+        found |= _tried(f"run {name}", lambda name=name: repo.runs[name].config)
         found |= _tried(f"tip {name}", lambda name=name: bytes(repo.resolve(name)))
         found |= _tried(f"columns {name}", lambda name=name: _columns(repo, name))
         found |= _tried(f"log {name}", lambda name=name: [e.new for e in repo.reflog(name)])

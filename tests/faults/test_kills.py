@@ -86,7 +86,7 @@ def test_an_error_at_a_point_reaches_the_caller_and_the_next_command_works(tmp_p
             repo.commit(1)
         disarm()
         repo.commit(2)
-        assert repo.run().step == 0
+        assert repo.head_run.step == 0
         assert repo.state().observation == 2
 
 

@@ -136,10 +136,10 @@ class StoreMachine(CrashMachine):
             for _ in range(2 if twice else 1):
                 packed.seek(0)
                 other.import_bundle(packed)
-            assert {n: other.run(n).oid for n in other.run_names()} == {
+            assert {n: other.runs[n].oid for n in other.runs} == {
                 n: model.runs[n].oid for n in names
             }
-            assert {n: dict(other.run(n).config) for n in names} == {
+            assert {n: dict(other.runs[n].config) for n in names} == {
                 n: {**model.runs[n].inherited, **model.runs[n].own} for n in names
             }
             assert {n: oid for n, (oid, _) in other.tags().items()} == model.tags

@@ -70,7 +70,7 @@ class Workload:
         return [name for name, weight in weights.items() for _ in range(weight)]
 
     def _tip(self, repo: Repository, run: str) -> Oid | None:
-        return repo.run(run).oid if run in repo.run_names() else None
+        return repo.runs[run].oid if run in repo.runs else None
 
     def _flush(self, repo: Repository, rng: random.Random, run: str, i: int) -> None:
         with repo.recorder(run) as rec:
@@ -90,11 +90,11 @@ class Workload:
 
     def _branch(self, repo: Repository, rng: random.Random, run: str, i: int) -> None:
         if self._tip(repo, run):
-            back = rng.randrange(repo.run(run).step + 1)
+            back = rng.randrange(repo.runs[run].step + 1)
             repo.branch(f"{self.prefix}branch{i}", f"{run}~{back}", overrides={"lr": i})
 
     def _others(self, repo: Repository) -> list[str]:
-        return [name for name in repo.run_names() if name.startswith(f"{self.prefix}branch")]
+        return [name for name in repo.runs if name.startswith(f"{self.prefix}branch")]
 
     def _delete(self, repo: Repository, rng: random.Random, run: str, i: int) -> None:
         others = self._others(repo)
@@ -133,11 +133,11 @@ class Workload:
         )
 
     def _configure(self, repo: Repository, rng: random.Random, run: str, i: int) -> None:
-        if run in repo.run_names():
+        if run in repo.runs:
             repo.configure(run, {"optimizer.lr": i})
 
     def _checkout(self, repo: Repository, rng: random.Random, run: str, i: int) -> None:
-        if run in repo.run_names():
+        if run in repo.runs:
             repo.checkout(run)
 
     def _gc(self, repo: Repository, rng: random.Random, run: str, i: int) -> None:

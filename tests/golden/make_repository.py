@@ -121,7 +121,7 @@ SPACES = [f"spaces/{kind}@{step}" for kind in golden_env.KINDS for step in (0, 5
 
 def found(repo: Repository) -> dict[str, Any]:
     """Return what is in the repository, as JSON can hold it."""
-    samples = SAMPLES + (SPACES if "spaces/box" in repo.run_names() else [])
+    samples = SAMPLES + (SPACES if "spaces/box" in repo.runs else [])
     everything = {
         "head": str(repo.head),
         "runs": {
@@ -134,7 +134,7 @@ def found(repo: Repository) -> dict[str, Any]:
                 neutral(dict(info.config)),
                 info.parent,
             ]
-            for info in repo.runs()
+            for info in repo.runs.values()
         },
         "tags": {name: str(oid) for name, (oid, _) in repo.tags().items()},
         "states": {

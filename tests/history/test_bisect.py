@@ -55,7 +55,7 @@ def test_another_outcome_with_other_settings_is_no_nondeterminism() -> None:
             repo.branch("b", "a@10", overrides={"agent.lr": 0.2})
         repo.commit(99, 1, 1.0, False, False, run="b")
         found = repo.bisect("a", "b")
-        other = repo.bisect("a", str(repo.run("b").oid))
+        other = repo.bisect("a", str(repo.runs["b"].oid))
     assert (found.step, found.cause) == (11, "settings")
     assert [(c.name, c.before, c.after) for c in found.settings] == [("agent.lr", 0.1, 0.2)]
     assert (other.cause, other.settings) == ("outcome", ())  # an oid has no settings

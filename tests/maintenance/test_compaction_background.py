@@ -12,7 +12,7 @@ import pytest
 
 from simgit import Repository
 from simgit.errors import IntegrityError
-from simgit.maintenance.compaction_background import SLICE, AutoMaintenance
+from simgit.maintenance.background import COMPACTION_SLICE, BackgroundCompaction
 from simgit.objects.compression import checksum
 from simgit.objects.oid import OID_SIZE
 from simgit.odb.segments.compact import headers
@@ -92,13 +92,13 @@ def test_damage_does_not_keep_anybody_from_recording(repo: Repository) -> None:
 def test_a_slice_is_short(repo: Repository) -> None:
     repo.set_setting("gc.auto", 0)
     record(repo, 2000, every=10)
-    upkeep, longest, more = AutoMaintenance(repo.odb), 0.0, True
+    upkeep, longest, more = BackgroundCompaction(repo.odb), 0.0, True
     while more:
         start = time.thread_time()  # not by the clock: other processes have the machine too
         more = upkeep.slice()
         longest = max(longest, time.thread_time() - start)
     assert segments(repo) <= 10
-    assert longest < SLICE + 0.035
+    assert longest < COMPACTION_SLICE + 0.035
 
 
 FORGERIES: dict[str, Callable[[Header, Header], Header]] = {
@@ -133,7 +133,7 @@ def test_segments_whose_states_have_other_names_are_not_joined(
         txn.put("segments", segment_key(0, forged.step), encode_header(forged))
     before = list_segments(repo)
     with pytest.raises(IntegrityError, match="segment 0/4 have other names"):
-        AutoMaintenance(repo.odb).slice()
+        BackgroundCompaction(repo.odb).slice()
     assert list_segments(repo) == before
 
 

@@ -264,7 +264,7 @@ def test_a_value_without_an_encoding_is_refused_by_its_path(value: Any) -> None:
                 repo.commit(**{name: {"a": [0, value]}})
             with repo.recorder("r") as rec, pytest.raises(InvalidInput, match=rf"^{name}\b"):
                 rec.append(**{name: value})
-        assert repo.run("r").step is None
+        assert repo.runs["r"].step is None
 
 
 def test_keys_are_ordered_by_their_encodings_whatever_order_they_come_in() -> None:

@@ -50,7 +50,7 @@ READS: dict[str, Callable[[Repository], object]] = {
     "attachments": lambda repo: repo.attachments("main"),
     "operations": lambda repo: repo.operations(),
     "changes": lambda repo: repo.changes("@"),
-    "at-op": lambda repo: repo.at_operation(1).run_names(),
+    "at-op": lambda repo: list(repo.at_operation(1).runs),
     "preview": lambda repo: repo.gc_preview(),
     "gc": lambda repo: repo.gc(),
     "undo": lambda repo: repo.undo(),
@@ -69,7 +69,7 @@ READS: dict[str, Callable[[Repository], object]] = {
     ],
 )
 def test_what_is_planted_is_damage(repo: Repository, plant: Plant, seen_by: set[str]) -> None:
-    with repo._storage.write() as txn:
+    with repo.odb.storage.write() as txn:
         plant(txn)
     assert not repo.fsck().is_clean
     seen = set()

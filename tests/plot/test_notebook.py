@@ -108,9 +108,9 @@ def test_a_trajectory_without_images_shows_its_fields_only(repo: Repository) -> 
 
 def test_a_run_shows_how_it_stands(repo: Repository) -> None:
     repo.branch("try", "main@3", overrides={"lr": "<0.1>"})
-    cells = [cell.text for cell in well_formed(repo.run("try")._repr_html_()).iter("td")]
+    cells = [cell.text for cell in well_formed(repo.runs["try"]._repr_html_()).iter("td")]
     assert cells[:4] == ["run", "try", "status", "active"] and "main" in cells
-    assert "&lt;0.1&gt;" in repo.run("try")._repr_html_()
+    assert "&lt;0.1&gt;" in repo.runs["try"]._repr_html_()
 
 
 def test_a_repository_lists_its_newest_runs(repo: Repository) -> None:
@@ -125,7 +125,7 @@ def test_a_repository_lists_its_newest_runs(repo: Repository) -> None:
 def test_showing_loads_nothing_heavy() -> None:
     program = (
         "import sys, simgit; r = simgit.Repository.init(':memory:'); r.commit([1.0]);"
-        "r._repr_html_(), r.run()._repr_html_(), r.state()._repr_html_(), r['main']._repr_html_();"
+        "r._repr_html_(), r.head_run._repr_html_(), r.state()._repr_html_(), r['main']._repr_html_();"
         "print([m for m in ('matplotlib', 'PIL', 'gymnasium', 'torch') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -56,8 +56,8 @@ def test_an_interrupt_at_any_point_of_a_flush_loses_nothing(tmp_path: Path) -> N
     for number in range(1, len(points) + 1):
         with Repository.init(tmp_path / str(number)) as repo:
             appended, passed = record(repo, number, runs)
-            assert repo.run_names() == runs, passed
-            for run in repo.runs():
+            assert list(repo.runs) == runs, passed
+            for run in repo.runs.values():
                 assert run.step == appended - 1, passed
                 assert run.writer is None
                 assert run.status in ("paused", "active")
@@ -71,13 +71,13 @@ def test_an_interrupt_at_any_point_of_a_commit_leaves_no_transaction_open(tmp_pa
         interrupted, number = True, 0
         while interrupted:
             number += 1
-            step = repo.run().step or 0
+            step = repo.head_run.step or 0
             set_hook(interrupted_at(number)[0])
             try:
                 repo.commit({"x": float(number)})
                 interrupted = False  # there are no more points
             except KeyboardInterrupt:
-                assert repo.run().step in (step, step + 1)
+                assert repo.head_run.step in (step, step + 1)
             finally:
                 set_hook(None)
         assert number > 5
@@ -101,7 +101,7 @@ def test_an_interrupt_as_a_transaction_begins_ends_it(
             with pytest.raises(KeyboardInterrupt):
                 repo.commit({"x": 1.0})
         repo.commit({"x": 2.0})
-        assert repo.run().step == 0
+        assert repo.head_run.step == 0
 
 
 def test_a_flush_that_was_stored_is_known_again(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_a_flush_that_was_stored_is_known_again(tmp_path: Path) -> None:
         recorder._writer.submit(work)
         recorder.append(2.0)
         recorder.flush()
-        assert repo.run_names() == ["main"]
-        assert repo.run("main").step == 1
+        assert list(repo.runs) == ["main"]
+        assert repo.runs["main"].step == 1
 
 
 def test_an_interrupt_takes_effect_after_the_outermost_block() -> None:

@@ -16,6 +16,7 @@ import pytest
 from simgit import Conflict, InvalidInput, Repository, StorageError
 from simgit.objects.arrays import encode_array, to_array
 from simgit.refs.refs import Refs
+from simgit.repository.store import Store
 from simgit.storage.memory import MemoryStorage
 from simgit.testing.reference import array_bytes
 
@@ -26,7 +27,7 @@ def repo() -> Repository:
 
 
 def steps(repo: Repository, run: str = "main") -> int | None:
-    found = repo.run(run)
+    found = repo.runs[run]
     return found.step
 
 
@@ -224,7 +225,7 @@ def test_resets_carry_seed_and_options(repo: Repository) -> None:
         rec.append(5, reset={})
     found = [repo.state(f"main@{i}").reset for i in range(6)]
     assert found == [{"seed": seed, "options": {"low": -0.5}}, {}, {"seed": 7}, None, {}, {}]
-    assert repo.run().episodes == 5
+    assert repo.head_run.episodes == 5
 
 
 def test_many_new_fields_do_not_take_long(repo: Repository) -> None:
@@ -261,7 +262,7 @@ def test_lanes_are_runs_of_their_own(repo: Repository) -> None:
         {},
     )
     assert second.terminated is None
-    assert [repo.run(run).episodes for run in "ab"] == [2, 3]
+    assert [repo.runs[run].episodes for run in "ab"] == [2, 3]
 
 
 def test_dict_actions_are_left_out_at_resets(repo: Repository) -> None:
@@ -316,7 +317,7 @@ def test_what_a_second_writer_had_goes_to_a_run_named_after_it(repo: Repository)
             rec.close()
         assert caught.value.diverted == name  # type: ignore[attr-defined]
         assert rec.run == name
-    assert [repo.state(run).observation for run in repo.run_names()] == [1, 2, 3]
+    assert [repo.state(run).observation for run in repo.runs] == [1, 2, 3]
     assert repo.merge_base("main", "main.conflict-2") == repo.resolve("main@0")
 
 
@@ -328,7 +329,7 @@ def test_a_diverted_recorder_goes_on_in_its_new_run(repo: Repository) -> None:
         rec.append(2)
     rec.append(3)
     rec.flush()
-    assert repo.run("main.conflict-1").status == "active"
+    assert repo.runs["main.conflict-1"].status == "active"
     repo.commit(6, run="main.conflict-1")
     rec.append(4)
     with pytest.raises(Conflict, match="conflict-2"):
@@ -380,7 +381,7 @@ def test_a_configuration_changed_while_recording_is_kept(repo: Repository) -> No
         repo.configure("main", {"lr": 2}, metadata={"who": "me"})
         rec.append(2)
     assert repo.config("main") == {"lr": 2}
-    assert repo.run().metadata == {"who": "me"}
+    assert repo.head_run.metadata == {"who": "me"}
 
 
 # --- failures ----------------------------------------------------------------------------------
@@ -400,7 +401,7 @@ class Faulty(MemoryStorage):
 @pytest.mark.parametrize("background", [False, True])
 def test_a_flush_that_failed_is_tried_again(background: bool) -> None:
     storage = Faulty()
-    repo = Repository(storage, None)
+    repo = Repository(Store(storage))
     rec = repo.recorder(flush_every=2, background=background)
     storage.failing = True
     failures = 0
@@ -467,11 +468,11 @@ def test_an_exception_in_the_block_stores_what_there_was_and_marks_the_run(
     with pytest.raises(RuntimeError), repo.recorder("a") as rec:
         rec.append(1)
         raise RuntimeError
-    assert (steps(repo, "a"), repo.run("a").status) == (0, "failed")
+    assert (steps(repo, "a"), repo.runs["a"].status) == (0, "failed")
     with pytest.raises(KeyboardInterrupt), repo.recorder("b") as rec:
         rec.append(1)
         raise KeyboardInterrupt
-    assert (steps(repo, "b"), repo.run("b").status) == (0, "paused")
+    assert (steps(repo, "b"), repo.runs["b"].status) == (0, "paused")
 
 
 def test_the_blocks_own_error_is_the_one_to_see(repo: Repository) -> None:
@@ -557,10 +558,10 @@ def test_two_processes_on_one_run_lose_nothing(tmp_path: Path) -> None:
         for writer in writers:
             writer.join(30)
         assert sorted(writer.exitcode or 0 for writer in writers) == [0, 7]
-        assert repo.run_names() == ["main", "main.conflict-1"]
-        last = {repo.state(run).observation for run in repo.run_names()}
+        assert list(repo.runs) == ["main", "main.conflict-1"]
+        last = {repo.state(run).observation for run in repo.runs}
         assert last == {99, 1099}
-        assert [steps(repo, run) for run in repo.run_names()] == [100, 100]
+        assert [steps(repo, run) for run in repo.runs] == [100, 100]
 
 
 def _hang(path: str, started: Any) -> None:
@@ -577,15 +578,15 @@ def test_a_run_whose_writer_was_killed_is_shown_as_crashed(tmp_path: Path) -> No
         child = SPAWN.Process(target=_hang, args=(str(tmp_path), started))
         child.start()
         assert started.wait(30)
-        assert repo.run("main").status == "active"
+        assert repo.runs["main"].status == "active"
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join(30)
-        assert repo.run("main").status == "crashed"
+        assert repo.runs["main"].status == "crashed"
         assert steps(repo) == 3
         with repo.recorder("main") as rec:
             rec.append(5)
-        assert repo.run("main").status == "active"
+        assert repo.runs["main"].status == "active"
         assert steps(repo) == 4
 
 
@@ -628,4 +629,4 @@ def test_an_info_is_a_mapping(info: object) -> None:
             recorder.append(1, info=info)
         with repo.recorder(["a", "b"]) as lanes, refused:
             lanes.append_batch(np.zeros((2, 1)), info=info)
-        assert repo.run("main").oid is None
+        assert repo.runs["main"].oid is None

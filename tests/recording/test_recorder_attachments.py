@@ -121,9 +121,9 @@ def test_attachments_count_for_the_bytes_that_make_a_flush(repo: Repository) -> 
     with repo.recorder(flush_bytes=100_000) as rec:
         rec.append(0)
         rec.attach("agent", {"weights": np.zeros(20_000)})
-        assert repo.run().step == 0
+        assert repo.head_run.step == 0
         rec.append(1, attachments={"blob": bytes(100_001)})
-        assert repo.run().step == 1
+        assert repo.head_run.step == 1
         assert list(repo.attachments("main")) == ["blob"]
 
 
@@ -164,7 +164,7 @@ def test_what_could_not_be_stored_is_tried_again(repo: Repository) -> None:
     with pytest.raises(OSError, match="injected"):
         rec.flush()
     disarm()
-    assert repo.run().step is None
+    assert repo.head_run.step is None
     rec.close()
     assert repo.attachment("main@0", "note") == 1
 
@@ -199,7 +199,7 @@ def test_a_process_that_ends_leaves_the_states_with_what_is_attached_or_neither(
         assert process.exitcode == ENDED
         with Repository.open(path) as repo:
             assert repo.fsck().is_clean
-            if repo.run_names() and repo.run("main").step is not None:
+            if list(repo.runs) and repo.runs["main"].step is not None:
                 found = [repo.attachment(f"main@{i}", "agent") for i in range(3)]
                 assert all(same(data, checkpoint(i)) for i, data in enumerate(found))
                 stored += 1
@@ -223,7 +223,7 @@ def test_what_cannot_be_attached_is_refused_at_once(repo: Repository, name: str,
             rec.append(1, attachments={name: data})
         assert rec.pending == 1
         rec.append(1, attachments={"good": 1})
-    assert repo.run().step == 1
+    assert repo.head_run.step == 1
     assert list(repo.attachments("main@1")) == ["good"]
 
 
@@ -258,9 +258,9 @@ def test_lanes_are_written_state_by_state_in_one_transaction(repo: Repository) -
             rec.append(0, np.float32([i]), i, reward=1.0)
             if i % 2:
                 rec.append(1, np.float32([i]), i, reward=1.0, attachments={"odd": i})
-        assert [repo.run(run).step for run in "ab"] == [3, 0]  # the fourth of lane a was its share
+        assert [repo.runs[run].step for run in "ab"] == [3, 0]  # the fourth of lane a was its share
         rec.attach(0, "note", "last")
-    assert [repo.run(run).step for run in "ab"] == [5, 2]
+    assert [repo.runs[run].step for run in "ab"] == [5, 2]
     assert [repo.attachment(f"b@{i}", "odd") for i in range(3)] == [1, 3, 5]
     assert repo.attachment("a@5", "note") == "last"
 
@@ -272,7 +272,7 @@ def test_lanes_have_the_names_of_single_runs(repo: Repository) -> None:
             rec.append(1, *fields)
             single.append(*fields)
     assert repo.resolve("b") == repo.resolve("single")
-    assert repo.run("a").step is None
+    assert repo.runs["a"].step is None
 
 
 def test_batches_and_single_states_of_a_lane_stay_in_order(repo: Repository) -> None:

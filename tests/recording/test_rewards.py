@@ -19,7 +19,7 @@ def test_rewards_that_are_infinite_or_not_a_number_are_kept_and_pass_a_check() -
         assert str(found.rewards.tolist()) == str(rewards)
         assert len(found.returns) == 10
         assert not repo.fsck().problems
-        assert math.isnan(repo.run("main").return_)
+        assert math.isnan(repo.runs["main"].return_)
         assert [state.reward for state in (repo.state("main@0"), repo.state("main@1"))] == [
             math.inf,
             -math.inf,

@@ -57,7 +57,7 @@ def look(repo: Repository) -> None:
         lambda: repo.head, lambda: repo.reflog("main"), lambda: repo.resolve("main@{1}"),
         lambda: [repo.changes(number) for number in range(1, 6)],
         lambda: [when(each.time) for each in repo.operations()],
-        lambda: repo.at_operation(1).runs(), lambda: list(repo.log(every=True)),
+        lambda: list(repo.at_operation(1).runs.values()), lambda: list(repo.log(every=True)),
         lambda: repo.undo(3), lambda: repo.undo(4), repo.undo, repo.redo,
         lambda: repo.restore_operation(2), lambda: repo.commit(2, run="main"),
         lambda: repo.checkout("main"), lambda: repo.rename_run("main", "x"),

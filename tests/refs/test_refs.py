@@ -55,7 +55,7 @@ def test_names_that_differ_only_in_case_or_form_cannot_coexist(
     with pytest.raises(AlreadyExists):
         repo.tag(a, "x")
     repo.rename_run(a, b)
-    assert repo.run_names() == sorted([b, "x"])
+    assert list(repo.runs) == sorted([b, "x"])
     repo.delete_run(b)
     repo.branch(a, "x")
 
@@ -99,16 +99,16 @@ def test_renaming_onto_another_run_is_refused_and_changes_nothing(repo: Reposito
     repo.commit(2, run="b")
     with pytest.raises(AlreadyExists):
         repo.rename_run("a", "b")
-    assert repo.run_names() == ["a", "b"]
+    assert list(repo.runs) == ["a", "b"]
     assert len(repo.reflog("a")) == 2
 
 
 def test_a_deleted_run_is_nobodys_parent(repo: Repository) -> None:
     repo.commit(1, run="b")
     repo.branch("a", "b")
-    assert repo.run("a").parent == "b"
+    assert repo.runs["a"].parent == "b"
     repo.rename_run("b", "c")
-    assert repo.run("a").parent == "c"
+    assert repo.runs["a"].parent == "c"
     repo.delete_run("c")
     repo.branch("c", "a")
     assert [info.name for info in repo.lineage("c")] == ["c", "a"]

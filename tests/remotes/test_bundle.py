@@ -91,7 +91,7 @@ def imported(data: bytes, into: Repository | None = None, **options: Any) -> Rep
 
 def contents(repo: Repository) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for info in repo.runs():
+    for info in repo.runs.values():
         found[info.name] = (info.oid, info.config, info.episodes, info.return_, info.parent)
         found[info.name] += (info.seed, info.branch_point, info.status, info.created)
     for name, (oid, tag) in repo.tags().items():
@@ -127,7 +127,7 @@ def test_what_is_imported_is_what_was_exported(
 
 def test_a_bundle_of_one_run_has_its_history_only(source: Repository) -> None:
     repo = imported(bundled(source, "child"))
-    assert repo.run_names() == ["child"]
+    assert list(repo.runs) == ["child"]
     assert repo.resolve("child") == source.resolve("child")
     assert repo.config("child") == source.config("child")
     assert repo.fsck().is_clean
@@ -180,10 +180,10 @@ def test_attachments_are_taken_along_as_asked(source: Repository) -> None:
 
 def test_names_get_a_prefix_or_another_name(source: Repository) -> None:
     repo = imported(bundled(source, "try", "main", "light"), prefix="ada/")
-    assert repo.run_names() == ["ada/main", "ada/try"]
-    assert repo.run("ada/try").parent == "ada/main"
+    assert list(repo.runs) == ["ada/main", "ada/try"]
+    assert repo.runs["ada/try"].parent == "ada/main"
     assert list(repo.tags()) == ["ada/light"]
-    assert imported(bundled(source, "try"), rename="mine").run_names() == ["mine"]
+    assert list(imported(bundled(source, "try"), rename="mine").runs) == ["mine"]
     with pytest.raises(InvalidInput, match="2 runs"):
         imported(bundled(source, "try", "main"), rename="mine")
     with pytest.raises(InvalidInput, match="not a valid name"):
@@ -198,10 +198,10 @@ def test_what_differs_is_kept_aside(source: Repository, whole: bytes) -> None:
     done = repo.import_bundle(io.BytesIO(whole))
     assert done.refs["runs/main"].name == "runs/main.conflict-1"
     assert done.refs["tags/v1"].what == "aside"
-    assert repo.run("main").step == 0
+    assert repo.runs["main"].step == 0
     again = repo.import_bundle(io.BytesIO(whole))
     assert again.refs["runs/main"].name == "runs/main.conflict-1"
-    assert "main.conflict-2" not in repo.run_names()
+    assert "main.conflict-2" not in repo.runs
     state = str(repo.resolve("frames@10"))
     repo.attach(state, "same", b"other")
     third = repo.import_bundle(io.BytesIO(whole))
@@ -221,7 +221,7 @@ def test_a_run_that_is_written_or_completed_is_not_moved(source: Repository) -> 
     short.delete_run("main.conflict-1")
     short.set_status("main", "completed")
     assert short.import_bundle(io.BytesIO(data)).refs["runs/main"].what == "aside"
-    assert short.run("main").step == 2
+    assert short.runs["main"].step == 2
 
 
 def test_an_interrupted_import_leaves_refs_alone_and_is_gone_on_with(
@@ -233,13 +233,13 @@ def test_an_interrupted_import_leaves_refs_alone_and_is_gone_on_with(
         for cut in (len(whole) // 3, len(whole) // 2, len(whole) - 1):
             with pytest.raises(IntegrityError, match="cut off"):
                 imported(whole[:cut], repo)
-            assert not repo.run_names()
+            assert not repo.runs
             assert repo.fsck().is_clean
             stored.append(repo.fsck().states)
         assert 0 < stored[0] <= stored[1] <= stored[2]
         done = repo.import_bundle(io.BytesIO(whole))
         assert done.states < 100
-        assert repo.run("main").step == 2499
+        assert repo.runs["main"].step == 2499
 
 
 def test_an_import_that_is_ended_anywhere_can_be_repeated(
@@ -252,12 +252,12 @@ def test_an_import_that_is_ended_anywhere_can_be_repeated(
             with pytest.raises(OSError, match="injected"):
                 imported(whole, repo)
             disarm()
-            assert not repo.run_names()
+            assert not repo.runs
         arm("import.refs=raise")
         with pytest.raises(OSError, match="injected"):
             imported(whole, repo)
         disarm()
-        assert not repo.run_names()
+        assert not repo.runs
         imported(whole, repo)
         assert repo.fsck().is_clean
 
@@ -271,7 +271,7 @@ def test_a_bundle_is_read_from_a_pipe_in_small_pieces(whole: bytes) -> None:
 
     repo = Repository.init(":memory:")
     repo.import_bundle(Pipe())  # type: ignore[arg-type]
-    assert repo.run("main").step == 2499
+    assert repo.runs["main"].step == 2499
 
 
 def test_a_device_or_pipe_is_written_to_and_never_replaced(
@@ -313,7 +313,7 @@ def test_an_empty_run_is_carried_too() -> None:
     repo = Repository.init(":memory:")
     repo.recorder("empty", config={"a": 1}).close()
     other = imported(bundled(repo, "empty"))
-    assert other.run("empty").oid is None
+    assert other.runs["empty"].oid is None
     assert other.config("empty") == {"a": 1}
 
 
@@ -342,7 +342,7 @@ def refused(data: bytes, match: str = ".") -> None:
     repo = Repository.init(":memory:")
     with pytest.raises((IntegrityError, FormatError), match=match):
         imported(data, repo)
-    assert not repo.run_names()
+    assert not repo.runs
     assert not repo.tags()
 
 
@@ -577,20 +577,20 @@ def test_any_history_comes_through_a_bundle_under_the_same_names(data: st.DataOb
         what = data.draw(
             st.sampled_from(["commit", "commit", "array", "branch", "merge", "attach"])
         )
-        if what == "branch" and run in repo.run_names():
+        if what == "branch" and run in repo.runs:
             runs.append(f"r{len(runs)}")
-            back = data.draw(st.integers(0, repo.run(run).step or 0))
+            back = data.draw(st.integers(0, repo.runs[run].step or 0))
             repo.branch(runs[-1], f"{run}~{back}", overrides={"i": i})
-        elif what == "attach" and run in repo.run_names():
+        elif what == "attach" and run in repo.runs:
             repo.attach(run, data.draw(st.sampled_from("ab")), {"w": np.arange(50.0) + i % 3})
-        elif what == "merge" and len(runs) > 1 and run in repo.run_names():
+        elif what == "merge" and len(runs) > 1 and run in repo.runs:
             other = data.draw(st.sampled_from(runs))
-            if other in repo.run_names() and repo.resolve(other) != repo.resolve(run):
+            if other in repo.runs and repo.resolve(other) != repo.resolve(run):
                 repo.commit({"m": i}, run=run, parents=[other])
         else:
             value: Any = np.full((20, 20), i % 3, np.uint8) if what == "array" else i % 4
             repo.commit({"v": value} if i % 2 else value, i % 3, float(i), run=run)
-    names = repo.run_names()
+    names = list(repo.runs)
     made = imported(bundled(repo, *names))
     assert {n: made.resolve(n) for n in names} == {n: repo.resolve(n) for n in names}
     assert {n: made.config(n) for n in names} == {n: repo.config(n) for n in names}

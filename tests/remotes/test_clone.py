@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def tips(repo: Repository) -> dict[str, object]:
-    return {run.name: (run.oid, run.config) for run in repo.runs()} | dict(repo.tags())
+    return {run.name: (run.oid, run.config) for run in repo.runs.values()} | dict(repo.tags())
 
 
 def test_a_clone_has_everything_and_is_compact(source: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_clone_has_everything_and_is_compact(source: Path, tmp_path: Path) -> 
             assert made.fsck().is_clean
             assert made.size() <= repo.size()
             made.commit(2)
-            assert repo.run().step == 299
+            assert repo.head_run.step == 299
 
 
 def test_a_clone_has_none_of_the_pages_that_are_free(source: Path, tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_no_run_of_a_clone_is_being_written(source: Path, tmp_path: Path) -> Non
     with Repository.open(source) as repo, repo.recorder("main") as rec:
         rec.append(1)
         with Repository.clone(source, tmp_path / "clone") as made:
-            assert repo.run("main").writer is not None
-            assert made.run("main").writer is None
+            assert repo.runs["main"].writer is not None
+            assert made.runs["main"].writer is None
 
 
 def test_a_clone_does_not_overwrite_a_repository(source: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_clones_made_while_another_process_records_are_whole(source: Path, tmp_p
             writer.stdout.readline()
             with Repository.clone(source, tmp_path / str(n)) as made:
                 assert made.fsck().is_clean
-                assert (made.run("live").step or 0) >= 100 * n
+                assert (made.runs["live"].step or 0) >= 100 * n
     finally:
         writer.kill()
         writer.communicate()
@@ -164,7 +164,7 @@ def test_a_copy_of_an_idle_repository_is_audited_once(
     monkeypatch.setattr(files, "audit", lambda data: audits.append(data) or audit(data))
     for _ in range(2):
         with Repository.open(tmp_path / "copy") as repo:
-            assert repo.run_names()
+            assert repo.runs
     assert len(audits) == 1
     with Repository.open(tmp_path / "copy") as repo:
         assert repo.fsck().is_clean

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from simgit import NotFound, Repository
+from simgit.refs.revision import Revisions
 
 SPAWN = multiprocessing.get_context("spawn")
 FORK = multiprocessing.get_context("fork")
@@ -56,7 +57,7 @@ def test_threads_read_while_others_record(repo: Repository) -> None:
             while not done.is_set():
                 run = f"run{rng.integers(3)}"
                 try:
-                    last = repo.run(run).step
+                    last = repo.runs[run].step
                 except NotFound:
                     continue
                 if last is not None:
@@ -75,7 +76,7 @@ def test_threads_read_while_others_record(repo: Repository) -> None:
     for thread in readers:
         thread.join(60)
     assert not failures, failures[0]
-    assert [repo.run(f"run{i}").step for i in range(3)] == [1499] * 3
+    assert [repo.runs[f"run{i}"].step for i in range(3)] == [1499] * 3
     assert not repo.fsck().problems
 
 
@@ -90,8 +91,8 @@ def test_processes_record_runs_of_their_own(repo: Repository, tmp_path: Path) ->
         writer.start()
     seen = 0
     while any(writer.is_alive() for writer in writers):
-        for run in repo.run_names():
-            step = repo.run(run).step
+        for run in repo.runs:
+            step = repo.runs[run].step
             if step is not None:
                 check(repo, run, step)
                 seen += 1
@@ -144,8 +145,9 @@ def test_a_child_that_dies_leaves_the_parents_repository_usable(repo: Repository
 
 def test_a_snapshot_does_not_move_while_many_writes_happen(repo: Repository) -> None:
     record(repo, "main", 100)
+    revisions = Revisions(repo.odb, repo.refs)
     with repo.odb.read() as txn:
-        before = repo.revisions.resolve(txn, "main")
+        before = revisions.resolve(txn, "main")
         for i in range(20):
             thread = threading.Thread(target=record, args=(repo, f"r{i}", 30, 10))
             thread.start()
@@ -153,9 +155,9 @@ def test_a_snapshot_does_not_move_while_many_writes_happen(repo: Repository) -> 
         thread = threading.Thread(target=repo.commit, args=(1,))
         thread.start()
         thread.join()
-        assert repo.revisions.resolve(txn, "main") == before
+        assert revisions.resolve(txn, "main") == before
         assert [name for name, _ in repo.refs.runs(txn)] == ["main"]
-    assert repo.run("main").step == 100
+    assert repo.runs["main"].step == 100
 
 
 PROGRAM = """

@@ -69,7 +69,7 @@ def _read(path: str, _: str, end: float) -> None:
         while time.time() < end:
             for run in ("one", "three"):
                 try:
-                    last = repo.run(run).step
+                    last = repo.runs[run].step
                 except NotFound:
                     continue
                 if last is not None:
@@ -89,7 +89,7 @@ def _branch(path: str, _: str, end: float) -> None:
     rng, number = random.Random(0), 0
     with Repository.open(path) as repo:
         while time.time() < end:
-            last = repo.run("one").step if "one" in repo.run_names() else None
+            last = repo.runs["one"].step if "one" in repo.runs else None
             if not last:
                 continue
             step, run = rng.randrange(last), f"branch{number}"
@@ -203,10 +203,10 @@ def test_killed_writers_lose_nothing_that_was_flushed(tmp_path: Path, seconds: f
         with Repository.open(tmp_path) as repo:
             assert not repo.fsck().problems
             for run in runs:
-                if run not in repo.run_names():
+                if run not in repo.runs:
                     assert not said[run]
                     continue
-                info = repo.run(run)
+                info = repo.runs[run]
                 assert info.status == "crashed"
                 count = 0 if info.step is None else info.step + 1
                 assert count >= (int(said[run][-1]) if said[run] else counts[run])

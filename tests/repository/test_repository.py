@@ -123,7 +123,7 @@ def test_a_commit_that_failed_leaves_nothing(repo: Repository) -> None:
     ):
         with pytest.raises((InvalidInput, NotFound)):
             repo.commit(**bad)  # type: ignore[arg-type]
-    assert repo.run_names() == []
+    assert list(repo.runs) == []
     with pytest.raises(NotFound):
         repo.resolve("HEAD")
 
@@ -143,7 +143,7 @@ def test_head_is_a_run_or_a_state(repo: Repository) -> None:
     assert repo.head == first
     third = repo.commit(3)
     assert repo.head == third
-    assert repo.run("main").oid == second
+    assert repo.runs["main"].oid == second
     assert repo.state().parents == (first,)
     repo.checkout("main", detach=True)
     assert repo.head == second
@@ -179,7 +179,7 @@ def test_a_branch_by_oid_inherits_nothing(repo: Repository) -> None:
         rec.append(1)
     repo.branch("b", repo.resolve("a"))
     assert repo.config("b") == {}
-    assert repo.run("b").branch_point == repo.resolve("a")
+    assert repo.runs["b"].branch_point == repo.resolve("a")
 
 
 @pytest.mark.parametrize(

@@ -319,11 +319,11 @@ class RepositoryMachine(RuleBasedStateMachine):
     def refs_are_what_they_should_be(self) -> None:
         model = self.model
         assert self.both(lambda repo: repo.head) == model.head
-        assert self.both(lambda repo: repo.run_names()) == sorted(model.runs)
+        assert self.both(lambda repo: list(repo.runs)) == sorted(model.runs)
         assert self.both(lambda repo: {n: oid for n, (oid, _) in repo.tags().items()}) == model.tags
         for name, run in model.runs.items():
             for repo in self.repos:
-                info = repo.run(name)
+                info = repo.runs[name]
                 assert info.oid == run.oid
                 assert dict(info.config) == {**run.inherited, **run.own}
                 assert [entry.new for entry in repo.reflog(name)] == model.logs[name]

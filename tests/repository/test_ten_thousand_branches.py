@@ -14,6 +14,7 @@ from simgit.odb.location import Location
 from simgit.recording.states import prepare, store
 from simgit.refs.records import moved
 from simgit.refs.revision import Resolved
+from simgit.refs.runs import Runs
 
 DEPTH = 10_000
 
@@ -32,12 +33,13 @@ def deep() -> tuple[Repository, list[Oid]]:
     repo = Repository.init(":memory:")
     oids = []
     tip = above = None
+    runs = Runs(repo.odb, repo.refs)
     with repo.odb.write() as txn:  # one transaction for all, since thirty thousand take long
         for i in range(DEPTH):
             if tip is not None and i % 2:
                 tip = repo.odb.states.tip(txn, Location(tip.place.line, tip.place.step - 1))
             start = Resolved(tip.oid, tip.place, above) if tip else None
-            ref = repo.runs_.create(txn, f"r{i}", start, {"depth": i}, None, {}, "created")
+            ref = runs.create(txn, f"r{i}", start, {"depth": i}, None, {}, "created")
             parents = (tip,) if tip else ()
             batches = prepare({"observation": [i, i], "action": [1, 2]}, parents)
             tip = store(repo.odb, txn, batches, parents)
@@ -92,7 +94,7 @@ def test_lineage_and_runs_are_listed(deep: Deep) -> None:
             f"r{i}" for i in range(DEPTH - 1, -1, -1)
         ]
     with within(10):
-        assert len(repo.runs()) == DEPTH
+        assert len(repo.runs) == DEPTH
 
 
 def test_the_first_page_of_a_log_comes_at_once(deep: Deep) -> None:

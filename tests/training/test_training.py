@@ -66,7 +66,7 @@ def test_every_step_is_a_state_with_what_led_to_it() -> None:
     assert states[0].reset == {"seed": 1000}
     assert [each.seed for each in states.episodes] == [1000 * n for n in range(1, 7)]
     assert states.infos["ready"].shape == (len(states),)
-    info = repo.run("a")
+    info = repo.runs["a"]
     assert info.status == "completed"
     assert info.config["agent"]["name"] == "greedy" and info.config["agent"]["lr"] == 0.5
     assert info.config["training"] == {
@@ -154,7 +154,7 @@ def test_a_training_goes_on_for_more_episodes_as_if_they_had_been_asked_for_at_f
     with resume(repo, "a", episodes=6) as training:
         training.finish()
     assert repo.resolve("a") == whole(episodes=6).resolve("a")
-    assert repo.run("a").status == "completed"
+    assert repo.runs["a"].status == "completed"
 
 
 def test_a_branch_goes_on_from_its_state_with_its_own_settings() -> None:
@@ -179,7 +179,7 @@ def test_settings_of_a_branch_that_there_are_not_are_refused() -> None:
         ({"lr": -1}, "bad lr"),
         ({"environment.reward": "base"}, "a history has one environment"),
     ):
-        name = f"b{len(repo.run_names())}"
+        name = f"b{len(repo.runs)}"
         repo.branch(name, "a@ep3", overrides=settings)
         with pytest.raises(InvalidInput, match=message):
             resume(repo, name)
@@ -236,8 +236,8 @@ def test_episodes_that_are_refused_are_not_kept() -> None:
     for episodes, message in ((0, "bad episodes '0'"), (5, "has had all its 6 episodes")):
         with pytest.raises(InvalidInput, match=message):
             resume(repo, "a", episodes=episodes)
-        assert repo.run("a").config["training"]["episodes"] == 6
-        assert repo.run("a").status == "completed"
+        assert repo.runs["a"].config["training"]["episodes"] == 6
+        assert repo.runs["a"].status == "completed"
 
 
 def test_a_run_with_states_is_not_begun_again() -> None:
@@ -262,7 +262,7 @@ def test_bad_input_is_refused_before_anything_is_recorded() -> None:
         train(repo, "a", config(), "NoSuch-v0")
     with pytest.raises(InvalidInput, match="numbered actions"):
         train(repo, "a", config(), "Pendulum-v1")
-    assert not repo.run_names()
+    assert not repo.runs
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ directory, agent, resuming = sys.argv[1:]
 settings = {"batch": 8, "updates": 1, "epsilon_steps": 100} if agent == "dqn" else {}
 config = Config(agent, settings, episodes=EPISODES, checkpoint=2)
 with Repository.open(directory) as repo:
-    begun = "a" in repo.run_names() and repo.run("a").oid is not None
+    begun = "a" in repo.runs and repo.runs["a"].oid is not None
     options = {"flush_every": 7, "provenance": False}
     arguments = {"trace": "cpu-slight", "target": 3}
     with (resume(repo, "a", **options) if begun else
@@ -331,7 +331,7 @@ def test_a_training_that_is_killed_again_and_again_is_the_same_in_the_end(
         process.send_signal(signal.SIGKILL)
         process.communicate()
     with Repository.open(tmp_path) as repo:
-        complete = repo.run("a").status == "completed"
+        complete = repo.runs["a"].status == "completed"
     if not complete:
         last = child(tmp_path, agent, episodes)
         last.communicate()
@@ -433,7 +433,7 @@ def test_the_mean_of_agents_is_a_state_with_several_parents_and_goes_on() -> Non
     with resume(repo, "mean", episodes=4) as training:
         assert training.done == 2
         training.finish()
-    assert repo.run("mean").episodes == 4
+    assert repo.runs["mean"].episodes == 4
 
 
 def test_the_mean_of_tables_has_the_cells_of_all() -> None:

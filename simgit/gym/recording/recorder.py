@@ -122,7 +122,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._unchecked = self_check and self._count < 0
 
     def _begin(self) -> None:
-        info = self._repo.run(self._session.recorder.run)
+        info = self._repo.runs[self._session.recorder.run]
         self._count = -1 if info.step is None else info.step
         self._episodes = info.episodes
         self._first = True

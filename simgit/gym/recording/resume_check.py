@@ -101,6 +101,6 @@ def state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
     """
     oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
     step = len(repo.trajectory(oid)) - 1
-    if step > (repo.run(run).step or 0) or repo.resolve(f"{run}@{step}") != oid:
+    if step > (repo.runs[run].step or 0) or repo.resolve(f"{run}@{step}") != oid:
         raise InvalidInput(f"state '{oid.short()}' is not in the history of run '{run}'", oid=oid)
     return oid

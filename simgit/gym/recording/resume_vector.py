@@ -32,7 +32,7 @@ def lanes_of(repo: Repository, run: str) -> list[str]:
         InvalidInput: one has no states, or is completed.
         Conflict: somebody writes one.
     """
-    known = set(repo.run_names())
+    known = set(repo.runs)
     names: list[str] = []
     while f"{run}/{len(names)}" in known:
         names.append(f"{run}/{len(names)}")
@@ -50,7 +50,7 @@ def make_lanes(repo: Repository, names: Sequence[str], mode: Mode) -> VectorEnv[
         NotFound: one is not installed.
         InvalidInput: there is no such mode, or one is no environment of its own.
     """
-    facts = repo.run(names[0]).metadata.get(VECTOR, {})
+    facts = repo.runs[names[0]].metadata.get(VECTOR, {})
     reset_mode = AutoresetMode(facts.get("autoreset_mode", AutoresetMode.NEXT_STEP.value))
     made: list[Callable[[], Any]] = [partial(_make, repo.origin(name)) for name in names]
     if mode == "sync":

@@ -99,7 +99,7 @@ class Session:
     def newest(self, lane: int = 0) -> int:
         """Return the step of the newest stored state of a lane, -1 if there is none."""
         names = self._current()
-        step = self._repo.run(names if isinstance(names, str) else names[lane]).step
+        step = self._repo.runs[names if isinstance(names, str) else names[lane]].step
         return -1 if step is None else step
 
     def flush(self) -> None:
@@ -234,9 +234,9 @@ def check_free(repo: Repository, name: str) -> None:
     Raises:
         Conflict: somebody does.
     """
-    if name not in repo.run_names():
+    if name not in repo.runs:
         return
-    info = repo.run(name)
+    info = repo.runs[name]
     if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
         return
     mine = dict(info.writer) == this_writer()
@@ -254,7 +254,7 @@ def check_open(repo: Repository, name: str) -> None:
         InvalidInput: it is completed.
         Conflict: somebody writes it.
     """
-    if repo.run(name).status == "completed":
+    if repo.runs[name].status == "completed":
         raise InvalidInput(
             f"run '{name}' is completed and sealed; reopen it, or branch off it", name=name
         )
@@ -299,7 +299,7 @@ def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
 
 def _root(repo: Repository, revision: str) -> State | None:
     """Return the state that a history began with, None if there is none or it is not here."""
-    if revision in repo.run_names() and repo.run(revision).oid is None:
+    if revision in repo.runs and repo.runs[revision].oid is None:
         return None
     try:
         return repo.state(f"{revision}@0")

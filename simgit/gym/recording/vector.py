@@ -89,7 +89,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._gaps: dict[int, str] = {}  # the lanes that are not recorded until their next reset
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
-        infos = [self._repo.run(name) for name in self.runs]
+        infos = [self._repo.runs[name] for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
@@ -257,7 +257,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
     def tips(self) -> list[Oid | None]:
         """The newest states' oids; they are stored first, since storing names them."""
         self.flush()
-        return [self._repo.run(name).oid for name in self.runs]
+        return [self._repo.runs[name].oid for name in self.runs]
 
     @property
     def observations(self) -> Any:

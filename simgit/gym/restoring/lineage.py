@@ -147,4 +147,4 @@ def end_of(repo: Repository, states: Trajectory, revision: str) -> Past:
 
 def _run_of(repo: Repository, revision: str) -> str | None:
     name = re.split("[@~^:]", revision, maxsplit=1)[0]
-    return name if name in repo.run_names() else None
+    return name if name in repo.runs else None

@@ -46,14 +46,14 @@ def reseeds(
 
 def _of_run(repo: Repository, name: str, state: Oid) -> Seeds | None:
     """Return those of a run up to a state in its history, None if another run recorded that."""
-    run = repo.run(name)
+    run = repo.runs[name]
     if run.branch_point is None:
         return {}
     start, step = _step(repo, run.branch_point), _step(repo, state)
     if start is None or step is None:
         return {}
     if step <= start:
-        known = run.parent is not None and run.parent in repo.run_names()
+        known = run.parent is not None and run.parent in repo.runs
         return _of_run(repo, str(run.parent), state) if known else None
     seed = run.metadata.get(WHAT_IF, {}).get("seed")
     before = reseeds(repo, run.branch_point, run.parent)

@@ -91,7 +91,7 @@ def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
     starts: dict[Oid | None, int] = {None: -1}
     found = []
     for name in names:
-        point = repo.run(name).branch_point
+        point = repo.runs[name].branch_point
         if point not in starts and point is not None:
             starts[point] = repo.state(point).step
         if starts[point] < step:

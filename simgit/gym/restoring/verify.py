@@ -157,7 +157,7 @@ def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
 
 def note(repo: Repository, run: str, found: Verification) -> None:
     """Note with a run what came of verifying all of it, unless that is known already."""
-    known = repo.run(run).metadata.get("verdict", {})
+    known = repo.runs[run].metadata.get("verdict", {})
     if found.divergence is not None:
         verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
     elif known.get("result") in (EXACT, BY_REPLAY):

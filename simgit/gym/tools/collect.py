@@ -120,7 +120,7 @@ def collect(
         recorder.close()
     seconds = perf_counter() - start
     mean = sum(returns) / len(returns) if returns else None
-    verdict = repo.run(recorder.run).metadata.get("verdict")
+    verdict = repo.runs[recorder.run].metadata.get("verdict")
     return Collected(recorder.run, tip, done, len(returns), mean, seconds, verdict)
 
 

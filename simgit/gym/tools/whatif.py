@@ -163,7 +163,7 @@ def what_if(
 
 def _names(repo: Repository, prefix: str) -> Callable[[Oid], Iterator[str]]:
     """Return what gives names of runs that do not exist, for a state one after another."""
-    taken = set(repo.run_names())
+    taken = set(repo.runs)
     counters: dict[Oid, Iterator[int]] = {}
 
     def names(state: Oid) -> Iterator[str]:

@@ -48,7 +48,7 @@ def in_a_cycle(env: Any) -> Any:
 
 
 def standing(repo: Repository, run: str = "lost") -> tuple[int | None, str, Any]:
-    info = repo.run(run)
+    info = repo.runs[run]
     return info.step, info.status, info.writer
 
 
@@ -91,7 +91,7 @@ def test_a_recorder_that_goes_out_of_use_in_a_transaction_is_stored_after_it(
     with repo.odb.write():
         del env
     recorded(repo)  # to the same run, which would be taken
-    assert repo.run("lost").step == 11
+    assert repo.runs["lost"].step == 11
 
 
 @pytest.mark.usefixtures("only_counting")
@@ -124,7 +124,7 @@ def test_a_conflict_of_a_recorder_that_nobody_closed_is_a_warning(repo: Reposito
     gc.collect()
     with pytest.warns(UserWarning, match="was not closed: run 'lost' was moved"):
         other = recorded(repo, "next")
-    assert repo.run("lost.conflict-1").step == 5
+    assert repo.runs["lost.conflict-1"].step == 5
     try:
         other.close()
     except Conflict:

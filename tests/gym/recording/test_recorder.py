@@ -133,8 +133,8 @@ def compare(id: str, repo: Repository, steps: int = 150) -> None:
         env = Recorder(make(id), repo, provenance=False)
         assert drive(env, steps) == bare
         env.close()
-    assert repo.run().step == len(bare) - 1
-    assert repo.run().status == "active"
+    assert repo.head_run.step == len(bare) - 1
+    assert repo.head_run.status == "active"
 
 
 @pytest.mark.parametrize("id", LIGHT)
@@ -235,7 +235,7 @@ def test_an_environment_can_be_made_with_the_recorder_from_its_spec(tmp_path: Pa
     again.reset(seed=1)
     again.close()
     with Repository.open(tmp_path) as repo:
-        assert repo.run("one").step == 0
+        assert repo.runs["one"].step == 0
         assert repo.config("one") == {"lr": 0.1}
 
 
@@ -266,7 +266,7 @@ def test_every_reset_and_step_is_a_state(repo: Repository) -> None:
     assert (state.action, state.reward, state.terminated, state.truncated) == (2, 1.0, False, False)
     assert state.info == {"lives": 3}
     assert [type(repo.state(f"main@{i}").action) for i in (1, 2)] == [np.int64, np.int64]
-    assert repo.run().episodes == 2
+    assert repo.head_run.episodes == 2
 
 
 def test_a_run_has_the_same_names_each_time_and_whatever_the_integers_are(repo: Repository) -> None:
@@ -384,11 +384,11 @@ def test_where_a_run_comes_from_is_kept_unless_it_is_switched_off(repo: Reposito
         env.close()
         if not wanted:  # both runs have the same state, and so its attachments
             assert "code.diff" not in repo.attachments("without@0")
-    facts = repo.run("with").metadata["provenance"]
+    facts = repo.runs["with"].metadata["provenance"]
     assert facts["versions"]["gymnasium"] == gymnasium.__version__
     assert facts["machine"]["architecture"]
     assert facts["command"] == list(facts["command"])
-    assert "provenance" not in repo.run("without").metadata
+    assert "provenance" not in repo.runs["without"].metadata
     assert repo.resolve("with@0") == repo.resolve("without@0")
 
 
@@ -401,7 +401,7 @@ def test_an_exception_in_the_environment_marks_the_run_as_failed(repo: Repositor
     env.step(1)
     with pytest.raises(ZeroDivisionError):
         env.step(2)
-    info = repo.run()
+    info = repo.head_run
     assert (info.status, info.step) == ("failed", 1)
     assert info.metadata["error"] == {
         "type": "builtins.ZeroDivisionError", "message": "by zero", "after": 1, "given": 2,
@@ -430,13 +430,13 @@ def test_nothing_is_recorded_between_an_error_and_the_next_reset(
         env.step(1)
     assert failed.value.__notes__ == ["simgit: nothing is recorded until the next reset"]
     assert [env.step(i)[1] for i in range(2)] == [2.0, 3.0]
-    assert (repo.run().status, repo.run().step, env.step_count) == ("failed", 1, 1)
+    assert (repo.head_run.status, repo.head_run.step, env.step_count) == ("failed", 1, 1)
     with pytest.raises(InvalidInput, match="no state to attach 'x' to: what came right before"):
         env.attach("x", 1)
     env.reset()
     env.step(2)
     env.close()
-    assert (repo.run().status, repo.run().step, env.step_count) == ("active", 3, 3)
+    assert (repo.head_run.status, repo.head_run.step, env.step_count) == ("active", 3, 3)
     assert [repo.state(f"main@{i}").reward for i in range(4)] == [None, 1, None, 4]
     name = type(failed.value).__name__
     told = [repo.state(f"main@{i}").message for i in range(4)]
@@ -480,7 +480,7 @@ def test_after_an_error_the_next_episode_can_be_restored(repo: Repository) -> No
     env.reset()
     last = [env.step(1)[0] for _ in range(3)][-1]
     env.close()
-    assert repo.run().step == 8
+    assert repo.head_run.step == 8
     assert np.array_equal(restore(repo, "main@7").step(1)[0], last)
 
 
@@ -515,7 +515,7 @@ def test_ctrl_c_pauses_a_run(repo: Repository) -> None:
     env.reset()
     with pytest.raises(KeyboardInterrupt):
         env.step(0)
-    assert repo.run().status == "paused"
+    assert repo.head_run.status == "paused"
 
 
 def test_an_action_that_cannot_be_recorded_is_refused_before_it_is_taken(repo: Repository) -> None:
@@ -527,8 +527,8 @@ def test_an_action_that_cannot_be_recorded_is_refused_before_it_is_taken(repo: R
         env.reset(options={"x": object()})
     env.step(1)
     env.close()
-    assert repo.run().step == 1
-    assert repo.run().status == "active"
+    assert repo.head_run.step == 1
+    assert repo.head_run.status == "active"
 
 
 def test_what_cannot_be_recorded_is_an_error_that_names_its_place(repo: Repository) -> None:
@@ -536,7 +536,7 @@ def test_what_cannot_be_recorded_is_an_error_that_names_its_place(repo: Reposito
     env.reset()
     with pytest.raises(InvalidInput, match=r"info\.bad\.worse"):
         env.step(0)
-    assert repo.run().metadata["error"]["type"] == "simgit.errors.InvalidInput"
+    assert repo.head_run.metadata["error"]["type"] == "simgit.errors.InvalidInput"
 
 
 def test_closing_in_the_middle_of_an_episode_loses_nothing(repo: Repository) -> None:
@@ -545,7 +545,7 @@ def test_closing_in_the_middle_of_an_episode_loses_nothing(repo: Repository) -> 
     env.step(0)
     env.close()
     env.close()
-    assert (repo.run().step, repo.run().status, repo.run().writer) == (1, "active", None)
+    assert (repo.head_run.step, repo.head_run.status, repo.head_run.writer) == (1, "active", None)
 
 
 def test_a_second_recorder_of_a_run_is_refused_while_the_first_is_open(tmp_path: Path) -> None:
@@ -559,7 +559,7 @@ def test_a_second_recorder_of_a_run_is_refused_while_the_first_is_open(tmp_path:
     second = Recorder(cartpole(), repo)
     second.reset()
     second.close()
-    assert repo.run().step == 2
+    assert repo.head_run.step == 2
     assert "session" in repo.attachments("main@2")
 
 
@@ -591,8 +591,8 @@ def test_a_conflict_in_a_step_is_no_failure_and_the_state_is_kept(repo: Reposito
         env.step(1)
     assert env.step_count == 2
     env.close()
-    assert repo.run("main.conflict-1").step == 2
-    assert repo.run("main.conflict-1").status == "active"
+    assert repo.runs["main.conflict-1"].step == 2
+    assert repo.runs["main.conflict-1"].status == "active"
 
 
 def test_what_could_not_be_stored_is_kept(repo: Repository) -> None:
@@ -605,11 +605,11 @@ def test_what_could_not_be_stored_is_kept(repo: Repository) -> None:
         with pytest.raises(StorageError):
             env.close()
     env.step(0)
-    assert (repo.run().step, repo.run().status, env.step_count) == (3, "active", 3)
+    assert (repo.head_run.step, repo.head_run.status, env.step_count) == (3, "active", 3)
     env.step(0)
     env.close()
     assert [repo.state(f"main@{i}").reward for i in range(5)] == [None, 1, 2, 3, 4]
-    assert repo.run().writer is None
+    assert repo.head_run.writer is None
 
 
 def test_a_sealed_run_is_refused(repo: Repository) -> None:
@@ -646,7 +646,7 @@ def test_wrong_options_are_refused_and_leave_nothing(repo: Repository, options: 
     with pytest.raises(InvalidInput, match=r"snapshots|trigger|flush_every") as refused:
         Recorder(cartpole(), repo, provenance=False, **options)
     assert "\n" not in str(refused.value)
-    assert "main" not in repo.run_names()
+    assert "main" not in repo.runs
     drive(Recorder(cartpole(), repo, provenance=False), 2)  # with the error still there
 
 
@@ -677,7 +677,7 @@ def run_script(path: Path, end: str) -> tuple[Any, subprocess.CompletedProcess[s
         [sys.executable, "-c", SCRIPT.format(end=end), str(path)], capture_output=True, text=True
     )
     with Repository.open(path) as repo:
-        return repo.run(), done
+        return repo.head_run, done
 
 
 def test_a_script_that_forgets_to_close_loses_nothing(tmp_path: Path) -> None:
@@ -724,7 +724,7 @@ class Positions:
 
 
 def snapshot_steps(repo: Repository) -> list[int]:
-    last = repo.run().step
+    last = repo.head_run.step
     assert last is not None
     return [i for i in range(last + 1) if "snapshot" in repo.attachments(f"main@{i}")]
 
@@ -773,7 +773,7 @@ def test_a_snapshot_that_cannot_be_taken_stops_no_script(repo: Repository) -> No
     with pytest.warns(UserWarning, match="no snapshots are taken any more: RuntimeError: no more"):
         play(env, 2, 9)
     assert snapshot_steps(repo) == [0, 1, 2]
-    assert repo.run().metadata["snapshots"]["failed"] == "RuntimeError: no more"
+    assert repo.head_run.metadata["snapshots"]["failed"] == "RuntimeError: no more"
 
 
 def test_a_run_that_is_of_no_environment_is_not_gone_on_with(repo: Repository) -> None:
@@ -781,7 +781,7 @@ def test_a_run_that_is_of_no_environment_is_not_gone_on_with(repo: Repository) -
     repo.recorder("empty").close()
     with pytest.raises(InvalidInput, match="run 'by-hand' was not recorded from an environment"):
         Recorder(cartpole(), repo, "by-hand")
-    assert repo.run("by-hand").step == 0
+    assert repo.runs["by-hand"].step == 0
     drive(Recorder(cartpole(), repo, "empty"), steps=3)  # nothing is in it yet
 
 
@@ -793,7 +793,7 @@ def test_a_snapshot_without_an_encoding_stops_no_script(repo: Repository) -> Non
     env = scripted(repo, long(1, 9), snapshots=Sets())
     with pytest.warns(UserWarning, match="no snapshots are taken any more: InvalidInput: snapshot"):
         play(env, 1, 9)
-    assert (repo.run().step, snapshot_steps(repo)) == (9, [])
+    assert (repo.head_run.step, snapshot_steps(repo)) == (9, [])
 
 
 def test_an_environment_that_no_driver_can_be_chosen_for_stops_no_script(repo: Repository) -> None:
@@ -808,4 +808,4 @@ def test_an_environment_that_no_driver_can_be_chosen_for_stops_no_script(repo: R
     env = Recorder(Strange(long(1, 9)), repo, provenance=False)
     with pytest.warns(UserWarning, match="no snapshots are taken any more: ZeroDivisionError"):
         play(env, 1, 9)
-    assert (repo.run().step, snapshot_steps(repo)) == (9, [])
+    assert (repo.head_run.step, snapshot_steps(repo)) == (9, [])

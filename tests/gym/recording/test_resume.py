@@ -107,7 +107,7 @@ def test_going_another_way_is_a_divergence_and_changes_nothing(repo: Repository)
         env.step(1 - other)
     env.close()
     assert repo.resolve("main") == tip
-    assert repo.run().status == "active"
+    assert repo.head_run.status == "active"
 
 
 def test_what_is_attached_on_the_way_belongs_to_the_recorded_states(repo: Repository) -> None:
@@ -128,7 +128,7 @@ def test_a_branch_is_made_and_gone_on_with_in_one(repo: Repository) -> None:
     env.step(repo.state("main@26").action)
     env.close()
     assert repo.resolve("other") == repo.resolve("main@26")
-    assert repo.run("other").config["lr"] == 0.1
+    assert repo.runs["other"].config["lr"] == 0.1
 
 
 def test_a_branch_goes_on_from_where_it_was_made(repo: Repository) -> None:

@@ -234,7 +234,7 @@ def verdict(repo: Repository, env: Any, steps: int = 5, **options: Any) -> Any:
     for _ in range(steps):
         recorder.step(0)
     recorder.close()
-    return repo.run().metadata.get("verdict")
+    return repo.head_run.metadata.get("verdict")
 
 
 def test_a_run_says_whether_it_is_exact() -> None:
@@ -259,13 +259,13 @@ def test_the_check_comes_after_the_first_episode_and_once() -> None:
     env = Recorder(gymnasium.make("CartPole-v1"), repo, provenance=False)
     env.reset(seed=1)
     env.step(0)
-    assert "verdict" not in repo.run().metadata
+    assert "verdict" not in repo.head_run.metadata
     random.seed(5)
     before = random.getstate()
     env.reset()
     assert random.getstate() == before
-    assert repo.run().metadata["verdict"]["result"] == "exact"
+    assert repo.head_run.metadata["verdict"]["result"] == "exact"
     repo.configure("main", metadata={"verdict": "mine"})
     env.reset()
     env.close()
-    assert repo.run().metadata["verdict"] == "mine"
+    assert repo.head_run.metadata["verdict"] == "mine"

@@ -125,7 +125,7 @@ def test_a_lane_has_the_names_of_the_same_environment_by_itself(
     record_lanes(env, mode, actions)
     for lane in range(LANES):
         single = record_single(repo, build, lane, mode, actions)
-        lane_run, single_run = repo.run(f"lanes/{lane}"), repo.run(single)
+        lane_run, single_run = repo.runs[f"lanes/{lane}"], repo.runs[single]
         assert single_run.episodes >= 3
         last = min(lane_run.step or 0, single_run.step or 0)
         assert last >= 55
@@ -246,7 +246,7 @@ def test_lanes_have_snapshots_of_their_own(repo: Repository) -> None:
         found = [i for i in range(61) if "snapshot" in repo.attachments(f"main/{lane}@{i}")]
         assert found[0] == 0
         assert len(found) >= 3
-        assert repo.run(f"main/{lane}").metadata["verdict"]["result"] == "exact"
+        assert repo.runs[f"main/{lane}"].metadata["verdict"]["result"] == "exact"
         session = repo.attachment(f"main/{lane}@0", "session")
         assert session == {"seed": 1 + lane}
 
@@ -274,8 +274,8 @@ def test_a_lane_that_fails_fails_the_runs_with_everything_in_them(repo: Reposito
     env.step(action)
     with pytest.raises(ZeroDivisionError):
         env.step(action)
-    assert [repo.run(f"main/{i}").status for i in range(2)] == ["failed", "failed"]
-    assert [repo.run(f"main/{i}").step for i in range(2)] == [1, 1]
+    assert [repo.runs[f"main/{i}"].status for i in range(2)] == ["failed", "failed"]
+    assert [repo.runs[f"main/{i}"].step for i in range(2)] == [1, 1]
 
 
 class Numbered(gymnasium.Env[Any, Any]):
@@ -327,7 +327,7 @@ def test_of_a_step_with_an_error_no_lane_has_a_state(
         else:
             env.step(np.zeros(3, int))
     assert (seen(repo, 3), env.step_counts) == ([[0, 1, 2]] * 3, [2] * 3)
-    assert {repo.run(name).status for name in env.runs} == {"failed"}
+    assert {repo.runs[name].status for name in env.runs} == {"failed"}
     with pytest.raises(InvalidInput, match="no state to attach 'x' to"):
         env.attach(2, "x", 1)
     env.reset(seed=2)
@@ -337,7 +337,7 @@ def test_of_a_step_with_an_error_no_lane_has_a_state(
     assert [[s.message is not None for s in repo[name]] for name in env.runs] == [
         [False] * 3 + [True, False]
     ] * 3
-    assert {repo.run(name).status for name in env.runs} == {"active"}
+    assert {repo.runs[name].status for name in env.runs} == {"active"}
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])

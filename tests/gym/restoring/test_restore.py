@@ -99,7 +99,7 @@ def test_the_seconds_of_a_restore_are_told_beforehand(repo: Repository, snapshot
     env.flush()
     assert plan(repo, "main@50").seconds is None
     env.close()
-    found, step = plan(repo, "main@50"), repo.run("main").metadata["step_seconds"]
+    found, step = plan(repo, "main@50"), repo.runs["main"].metadata["step_seconds"]
     assert step >= 0.002
     assert found.seconds == found.cost * step
     assert (found.cost == 0) == (found.start == 50)
@@ -348,7 +348,7 @@ def fragile(repo: Repository) -> Iterator[str]:
 
 
 def test_after_an_exception_the_next_way_is_tried(repo: Repository, fragile: str) -> None:
-    assert repo.run(fragile).metadata["verdict"]["result"] == BY_REPLAY
+    assert repo.runs[fragile].metadata["verdict"]["result"] == BY_REPLAY
     repo.configure(fragile, metadata={"verdict": {}})
     for step in (25, 65):  # from a step, and from its own method
         assert plan(repo, f"main@{step}").how == "snapshot"
@@ -419,7 +419,7 @@ def _with_more_actions() -> Any:
 
 def test_other_versions_are_warned_of(repo: Repository) -> None:
     record(repo, gym.make("CartPole-v1"), steps=5)
-    facts = dict(repo.run("main").metadata["provenance"])
+    facts = dict(repo.runs["main"].metadata["provenance"])
     repo.configure("main", metadata={"provenance": facts | {"versions": {"gymnasium": "0.1"}}})
     with pytest.warns(EnvironmentChanged, match=r"gymnasium 0\.1 \(now "):
         restore(repo, "main@3")
@@ -509,13 +509,13 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
     record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
     for run, result in (("good", EXACT), ("slow", BY_REPLAY), ("bad", DIVERGES)):
         assert judge(repo, run).result == result
-        assert repo.run(run).metadata["verdict"]["result"] == result
-    assert repo.run("bad").metadata["verdict"]["field"] == "observation"
+        assert repo.runs[run].metadata["verdict"]["result"] == result
+    assert repo.runs["bad"].metadata["verdict"]["field"] == "observation"
 
 
 def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsewhere: str) -> None:
     assert next(Past(repo, elsewhere).bound("snapshot", 40)) == 40, "nothing follows this one"
-    verdict = repo.run(elsewhere).metadata["verdict"]
+    verdict = repo.runs[elsewhere].metadata["verdict"]
     assert (verdict["result"], verdict["step"]) == (BY_REPLAY, 21)
 
 
@@ -588,7 +588,7 @@ def test_verifying_a_whole_run_can_be_noted(repo: Repository, odd: Any) -> None:
     for run, result in (("bad", DIVERGES), ("good", BY_REPLAY)):
         repo.configure(run, metadata={"verdict": {}})
         note(repo, run, verify(repo, run))
-        assert repo.run(run).metadata["verdict"]["result"] == result
+        assert repo.runs[run].metadata["verdict"]["result"] == result
     judge(repo, "good")
     note(repo, "good", verify(repo, "good"))
-    assert repo.run("good").metadata["verdict"]["result"] == EXACT, "replay says less"
+    assert repo.runs["good"].metadata["verdict"]["result"] == EXACT, "replay says less"

@@ -82,7 +82,7 @@ def test_a_run_of_an_environment_made_otherwise_is_refused(
     record(repo, first())
     with pytest.raises(InvalidInput, match=f"run 'main' is of another environment: {message};"):
         Recorder(second(), repo, **PLAIN)
-    assert repo.run().step == 1
+    assert repo.head_run.step == 1
 
 
 SAME = [
@@ -104,7 +104,7 @@ def test_what_leads_to_the_same_states_is_the_same_environment(
 ) -> None:
     record(repo, first())
     record(repo, second())
-    assert repo.run().step == 3
+    assert repo.head_run.step == 3
 
 
 def test_other_versions_and_places_are_the_same_environment() -> None:
@@ -123,7 +123,7 @@ def test_a_changed_wrapper_can_be_resumed_with_the_environment_given(repo: Repos
     env = Recorder.resume(repo, "main", env=Growing(lake()), **PLAIN)
     env.step(1)
     env.close()
-    assert repo.run().step == 2
+    assert repo.head_run.step == 2
 
 
 @pytest.mark.parametrize("second", [SyncVectorEnv, AsyncVectorEnv])
@@ -133,7 +133,7 @@ def test_lanes_are_the_same_wherever_they_run(repo: Repository, second: Any) -> 
         env = VectorRecorder(kind(makers), repo, **PLAIN)
         env.reset(seed=1)
         env.close()
-    assert repo.run("main/1").step == 1
+    assert repo.runs["main/1"].step == 1
     with pytest.raises(InvalidInput, match="'is_slippery' of 'FrozenLake-v1' was None, is False"):
         VectorRecorder(SyncVectorEnv([lambda: lake(is_slippery=False)] * 2), repo, **PLAIN)
 
@@ -144,7 +144,7 @@ def test_a_run_of_an_earlier_version_goes_on(
     monkeypatch.syspath_prepend(GOLDEN)
     shutil.copytree(GOLDEN / "repository-1" / "simgit", tmp_path / "golden")
     with Repository.open(tmp_path / "golden") as repo:
-        runs = [name for name in repo.run_names() if repo.run(name).oid is not None]
+        runs = [name for name in repo.runs if repo.runs[name].oid is not None]
         described = [name for name in runs if _is_of_an_environment(repo, name)]
         assert described
         for name in described:

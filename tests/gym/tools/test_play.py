@@ -64,7 +64,7 @@ def test_what_a_person_does_is_recorded_as_a_branch(repo: Repository) -> None:
     steps = play(repo, "by-hand", keys=KEYS, fps=50)
     person.join()
     states = repo["by-hand"]
-    assert steps == len(states) - 11 > 4 and repo.run("main").step == 20
+    assert steps == len(states) - 11 > 4 and repo.runs["main"].step == 20
     actions = states.actions[11:].tolist()
     assert set(actions) == {0, 2} and actions == sorted(actions)
     assert states.lengths.tolist() == [10 + steps], "it went on: there was no reset"
@@ -154,4 +154,4 @@ def test_what_cannot_be_played_says_why(repo: Repository) -> None:
         play(repo, "nope")
     with pytest.raises(InvalidInput, match="key 'q': 7 is no action"):
         play(repo, "main", keys={"q": 7})
-    assert repo.run("main").step == 20
+    assert repo.runs["main"].step == 20

@@ -66,7 +66,7 @@ def test_rollouts_of_all_actions_have_the_same_luck(repo: Repository) -> None:
 
 def test_what_is_recorded_can_be_restored_and_verified(repo: Repository) -> None:
     ((found, *_),) = what_if(repo, "main@5", [1], horizon=8, rollouts=2, workers=1)
-    assert repo.run(found.run).metadata["what-if"]["from"] == repo.resolve("main@5").hex()
+    assert repo.runs[found.run].metadata["what-if"]["from"] == repo.resolve("main@5").hex()
     assert verify(repo, f"{found.run}@6..{found.run}").divergence is None
     env = restore(repo, found.run)
     state = repo.state(found.run).observation
@@ -144,7 +144,7 @@ def test_nothing_is_recorded_if_an_action_is_none_of_the_space(repo: Repository)
             step_batch(repo, ["main@3"], [action])
     with pytest.raises(InvalidInput, match="2 states but 1 lists"):
         step_batch(repo, ["main@3", "main@4"], [0])
-    assert repo.run_names() == ["main"]
+    assert list(repo.runs) == ["main"]
 
 
 def test_an_episode_that_has_ended_is_not_gone_on_with(repo: Repository) -> None:
@@ -154,7 +154,7 @@ def test_an_episode_that_has_ended_is_not_gone_on_with(repo: Repository) -> None
         what_if(repo, ended, [0, 1], horizon=5)
     with pytest.raises(InvalidInput, match="ends an episode"):
         step_batch(repo, [ended], [0])
-    assert repo.run_names() == ["main"]
+    assert list(repo.runs) == ["main"]
 
 
 def test_an_environment_that_resets_itself_goes_on_after_an_end() -> None:

@@ -54,7 +54,7 @@ def repo(original: Path, tmp_path: Path) -> Iterator[Repository]:
 def held(repo: Repository) -> dict[str, Any]:
     """Everything that runs and tags lead to."""
     found: dict[str, Any] = {name: oid for name, (oid, _) in repo.tags().items()}
-    for run in repo.run_names():
+    for run in repo.runs:
         trajectory = repo.trajectory(run)
         columns = trajectory.observations
         found[run] = trajectory.oids
@@ -140,18 +140,18 @@ def test_runs_go_back_to_the_last_good_state_and_the_reflog_knows(repo: Reposito
         txn.put(table, key, value[:-9] + bytes([value[-9] ^ 1]) + value[-8:])
     line, step = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:16], "big")
     assert (line, step) == (0, 70)
-    before = {name: repo.run(name).oid for name in repo.run_names()}
+    before = {name: repo.runs[name].oid for name in repo.runs}
     problem = next(p for p in repo.fsck().problems if p.runs)
     assert problem.runs == {"main": (70, 249), "b": (70, 290)}
     done = repo.repair()
     assert "moved run 'main' from step 249 back to step 69" in done.actions
     for name in ("main", "b"):
-        assert repo.run(name).step == 69
+        assert repo.runs[name].step == 69
         assert repo.reflog(name)[0].old == before[name]
         assert len(repo.trajectory(name).rewards) == 70
     assert not any(p.runs for p in repo.fsck().problems)
     repo.commit({"x": np.zeros(1)}, run="main")
-    assert repo.run("main").step == 70
+    assert repo.runs["main"].step == 70
 
 
 def test_a_run_without_a_good_state_becomes_empty(repo: Repository) -> None:
@@ -159,7 +159,7 @@ def test_a_run_without_a_good_state_becomes_empty(repo: Repository) -> None:
         key, _ = next(txn.scan("blocks"))
         txn.put("blocks", key, b"")
     repo.repair()
-    assert repo.run("main").oid is None
+    assert repo.runs["main"].oid is None
 
 
 def test_nothing_is_deleted(repo: Repository, original: Path) -> None:

@@ -54,7 +54,7 @@ def lines(repo: Repository) -> dict[int, Line]:
 def held(repo: Repository) -> dict[str, Any]:
     """Return everything that can be seen of runs, tags and HEAD, but who writes them."""
     found: dict[str, Any] = {"head": repo.head, "tags": repo.tags()}
-    for run in repo.runs():
+    for run in repo.runs.values():
         found[run.name] = replace(run, writer=None), [line.oid for line in repo.log(run.name)]
     return found
 
@@ -133,7 +133,7 @@ def test_a_line_whose_parents_are_unknown_costs_its_runs(repo: Repository) -> No
                 txn.delete("children", key)
         txn.delete("lines", merge.id.to_bytes(8, "big"))
     repo.repair()
-    assert repo.run("c").oid is None
+    assert repo.runs["c"].oid is None
     assert repo.reflog("c")[0].message.startswith("fsck")
     assert len(repo.trajectory("main").rewards) == 150
 
@@ -180,16 +180,16 @@ def test_without_an_operation_log_the_reflog_says_where_a_ref_was(
     repo: Repository, ref: str
 ) -> None:
     repo.checkout("b")
-    tips: dict[str, Oid | None] = {run.name: run.oid for run in repo.runs()}
+    tips: dict[str, Oid | None] = {run.name: run.oid for run in repo.runs.values()}
     tags = {name: oid for name, (oid, _) in repo.tags().items()}
-    steps = {run.name: (run.step, run.episodes) for run in repo.runs()}
+    steps = {run.name: (run.step, run.episodes) for run in repo.runs.values()}
     forget_operations(repo)
     damage(repo, "refs", ref.encode(), "flipped")
     done = repo.repair()
     assert done.report.is_clean, (done.actions, done.report.problems)
     assert repo.head == "b"
-    assert {run.name: run.oid for run in repo.runs()} == tips
-    assert {run.name: (run.step, run.episodes) for run in repo.runs()} == steps
+    assert {run.name: run.oid for run in repo.runs.values()} == tips
+    assert {run.name: (run.step, run.episodes) for run in repo.runs.values()} == steps
     assert {name: oid for name, (oid, _) in repo.tags().items()} == tags
 
 
@@ -203,7 +203,7 @@ def test_a_ref_of_which_nothing_is_known_is_given_up(repo: Repository) -> None:
     assert done.report.is_clean, (done.actions, done.report.problems)
     assert any("gave up ref 'runs/c'" in action for action in done.actions)
     assert done.quarantine is not None
-    assert "c" not in repo.run_names()
+    assert "c" not in repo.runs
     repo.branch("c", "b")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from simgit import Oid, Repository, StorageError
-from simgit.maintenance.gc import background
-from simgit.maintenance.gc.background import SLICE, AutoCollection
+from simgit.maintenance import background
+from simgit.maintenance.background import COLLECTION_SLICE, BackgroundCollection
 from simgit.maintenance.gc.plan import DAY
 from simgit.maintenance.size_log import COLLECTED
 from simgit.odb import database, overflow
@@ -53,7 +53,7 @@ def repo(tmp_path: Path, clock: Clock) -> Iterator[Repository]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let slices have the time that they need, however busy the machine is."""
-    monkeypatch.setattr(background, "SLICE", 60.0)
+    monkeypatch.setattr(background, "COLLECTION_SLICE", 60.0)
 
 
 def commits(repo: Repository, count: int) -> None:
@@ -99,8 +99,13 @@ def there(repo: Repository, oids: list[Oid]) -> int:
         return sum(repo.odb.exists(txn, oid) for oid in oids)
 
 
-def collection(repo: Repository, clock: Clock) -> AutoCollection:
-    return AutoCollection(repo.odb.on(repo.odb.storage), repo.refs, clock)
+def collection(repo: Repository, clock: Clock) -> BackgroundCollection:
+    return BackgroundCollection(repo.odb.on(repo.odb.storage), repo.refs, clock)
+
+
+def is_collecting(repo: Repository) -> bool:
+    found = repo._maintenance._background
+    return found is not None and found.is_collecting
 
 
 def collect(repo: Repository, clock: Clock) -> None:
@@ -132,8 +137,8 @@ def test_it_comes_once_a_day(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = []
-    begin = AutoCollection._begin
-    monkeypatch.setattr(AutoCollection, "_begin", lambda self: begun.append(1) or begin(self))
+    begin = BackgroundCollection._begin
+    monkeypatch.setattr(BackgroundCollection, "_begin", lambda self: begun.append(1) or begin(self))
     commits(repo, 30)
     assert not begun
     for _ in range(3):
@@ -153,7 +158,7 @@ def test_a_long_run_goes_in_pieces(
     oids = lose(repo, clock, 1000)
     collect(repo, clock)  # what was lost is pending from now on
     clock.wait(20)
-    monkeypatch.setattr(background, "MOST", 300)
+    monkeypatch.setattr(background, "MAX_STATES", 300)
     counts = []
     for _ in range(4):
         collect(repo, clock)
@@ -196,7 +201,7 @@ def test_what_comes_back_and_is_lost_again_has_its_time_again(
 def test_what_does_not_fit_into_slices_is_left_to_gc(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "SLICE", -1.0)
+    monkeypatch.setattr(background, "COLLECTION_SLICE", -1.0)
     oids = lose(repo, clock, 50)
     upkeep, slices = collection(repo, clock), 1
     while upkeep.slice():
@@ -214,7 +219,7 @@ def test_what_does_not_fit_into_slices_is_left_to_gc(
 def test_where_there_is_too_much_nothing_is_tried(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "MANY", 100)
+    monkeypatch.setattr(background, "MAX_FOLLOWED", 100)
     oids = lose(repo, clock, 50)
     upkeep = collection(repo, clock)
     assert not upkeep.slice()
@@ -243,7 +248,7 @@ def test_damage_keeps_nobody_from_recording_and_nothing_goes(
     oids = lose(repo, clock, 30)
     commits(repo, 20)
     assert there(repo, oids) == 30
-    assert repo.run("main").step == 149
+    assert repo.runs["main"].step == 149
 
 
 def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
@@ -263,7 +268,7 @@ def test_a_slice_is_short(repo: Repository, clock: Clock) -> None:
         start = time.thread_time()  # not by the clock: other processes have the machine too
         more = upkeep.slice()
         longest = max(longest, time.thread_time() - start)
-    assert longest < SLICE + 0.035
+    assert longest < COLLECTION_SLICE + 0.035
 
 
 @pytest.mark.usefixtures("patient")
@@ -284,14 +289,14 @@ def test_settings_that_are_changed_meanwhile_count(repo: Repository, clock: Cloc
 def test_what_is_turned_off_meanwhile_does_not_go_on(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "SLICE", -1.0)  # a step a slice
+    monkeypatch.setattr(background, "COLLECTION_SLICE", -1.0)  # a step a slice
     commits(repo, 1)
     clock.wait(2)
     commits(repo, 8)
-    assert repo._upkeep._is_collecting()
+    assert is_collecting(repo)
     repo.set_setting("gc.auto", 0)
     commits(repo, 8)
-    assert not repo._upkeep._is_collecting()
+    assert not is_collecting(repo)
 
 
 def index_entries(repo: Repository) -> int:
@@ -307,7 +312,7 @@ def test_a_large_part_of_the_index_is_left_to_gc(
     oids = lose(repo, clock, 2000)
     repo.gc()
     clock.wait(20)
-    monkeypatch.setattr(background, "PRUNED", 1000)
+    monkeypatch.setattr(background, "MAX_INDEX_ENTRIES", 1000)
     collect(repo, clock)
     assert there(repo, oids) == 0 and index_entries(repo) > 2000
     lose(repo, clock, 10, "little")
@@ -333,7 +338,7 @@ def test_a_large_segment_goes_whole(
         repo.branch("kept", oids[kept - 1])
     repo.gc()  # it becomes one segment
     clock.wait(20)
-    monkeypatch.setattr(background, "MOST", 300)
+    monkeypatch.setattr(background, "MAX_STATES", 300)
     collect(repo, clock)
     # of what a run leads to in part, the rest stays: it would have to be written anew
     assert there(repo, oids) == (500 if kept else 0)
@@ -402,18 +407,18 @@ def test_large_arrays_that_stay_are_not_read(
 def test_ctrl_c_while_it_collects_at_the_end_closes_the_repository(
     repo: Repository, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "SLICE", -1.0)  # a step a slice
-    monkeypatch.setattr(AutoCollection, "_read", raise_interrupt)
+    monkeypatch.setattr(background, "COLLECTION_SLICE", -1.0)  # a step a slice
+    monkeypatch.setattr(BackgroundCollection, "_read", raise_interrupt)
     commits(repo, 1)
     clock.wait(2)
     commits(repo, 8)
     with pytest.raises(KeyboardInterrupt):
         repo.close()
     with pytest.raises(StorageError, match="closed"):
-        repo.run("main")
+        repo.runs["main"]
 
 
-def raise_interrupt(upkeep: AutoCollection) -> bool:
+def raise_interrupt(upkeep: BackgroundCollection) -> bool:
     raise KeyboardInterrupt
 
 
@@ -439,5 +444,5 @@ def test_an_object_of_which_nothing_is_left_keeps_nobody_from_recording(
         txn.put("objects", key, b"")
     lose(repo, clock, 30)
     commits(repo, 20)
-    assert repo.run("main").step == 149
+    assert repo.runs["main"].step == 149
     assert not repo.fsck().is_clean

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from simgit import Conflict, NotFound, Oid, Repository
-from simgit.maintenance.gc import background
-from simgit.maintenance.gc.background import AutoCollection
+from simgit.maintenance import background
+from simgit.maintenance.background import BackgroundCollection
 from simgit.maintenance.gc.mark import links_of
 from simgit.maintenance.gc.plan import DAY
 from simgit.maintenance.gc.sweep import Removed
@@ -107,7 +107,7 @@ class GcMachine(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
     def tip(self, run: str) -> Oid | None:
-        return self.repo.run(run).oid if run in self.repo.run_names() else None
+        return self.repo.runs[run].oid if run in self.repo.runs else None
 
     def added(self, oid: Oid, parents: tuple[Oid, ...], number: int, note: Any) -> None:
         self.gone.discard(oid)
@@ -147,7 +147,7 @@ class GcMachine(RuleBasedStateMachine):
     @rule(name=runs, data=st.data())
     def branch(self, name: str, data: st.DataObject) -> None:
         there = sorted(set(self.states) - self.gone)
-        if there and name not in self.repo.run_names():
+        if there and name not in self.repo.runs:
             self.repo.branch(name, data.draw(st.sampled_from(there)))
 
     @rule(name=runs)
@@ -204,8 +204,8 @@ class GcMachine(RuleBasedStateMachine):
         """Maintenance removes in slices, without being asked, what ``gc`` would remove."""
         expected = self.repo.gc_preview()
         odb = self.repo.odb.on(self.repo.odb.storage)
-        with patch.object(background, "SLICE", 60.0):
-            upkeep = AutoCollection(odb, self.repo.refs, lambda: self.clock)
+        with patch.object(background, "COLLECTION_SLICE", 60.0):
+            upkeep = BackgroundCollection(odb, self.repo.refs, lambda: self.clock)
             while upkeep.slice():
                 pass
         assert replace(upkeep.removed, tables=expected.tables) == expected
@@ -258,7 +258,7 @@ class GcMachine(RuleBasedStateMachine):
                 data = self.repo.attachment(oid, name)
                 assert (data["w"] == weights(number)).all()
                 assert (data["f"] == frame(number % 7)).all()
-        for run in self.repo.run_names():
+        for run in self.repo.runs:
             if self.tip(run):
                 self.repo.trajectory(run).observations  # noqa: B018
         problems = self.repo.fsck().problems

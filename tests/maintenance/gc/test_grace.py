@@ -52,7 +52,7 @@ def test_what_is_lost_after_long_stays_for_the_grace_period(
     with Repository.init(tmp_path / "here") as repo:
         repo.commit({"x": 9.0}, run="main")
         come(repo, bundle)
-        oid = repo.run("try").oid
+        oid = repo.runs["try"].oid
         assert oid is not None
         repo.delete_run("try", force=True)
         later = time.time_ns() + 100 * DAY  # there was no gc in all this time
@@ -99,5 +99,5 @@ def test_what_an_import_finds_lost_stays_till_refs_lead_to_it(
         here.delete_run("try", force=True)
         assert not here.gc(expire=0).removed.states  # they are pending now
         importing(here, tmp_path / "new")
-        assert here.run("try").oid == oids[-1]
+        assert here.runs["try"].oid == oids[-1]
         assert here.fsck().is_clean

@@ -134,7 +134,7 @@ def test_a_write_between_two_slices_makes_gc_decide_again(
         from simgit.maintenance.gc import sweep
 
         def back(name: str) -> None:
-            if name == "gc.slice" and "back" not in other.run_names():
+            if name == "gc.slice" and "back" not in other.runs:
                 other.branch("back", tip)
 
         monkeypatch.setattr(sweep, "fail_point", back)

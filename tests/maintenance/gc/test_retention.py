@@ -35,7 +35,7 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
 
 
 def steps(repo: Repository, name: str, run: str = "main") -> list[int]:
-    newest = repo.run(run).step
+    newest = repo.runs[run].step
     assert newest is not None
     return [i for i in range(newest + 1) if name in repo.attachments(f"{run}@{i}")]
 

@@ -77,7 +77,7 @@ def test_the_same_chain_again_stores_nothing(repo: Repository) -> None:
     record("b")
     with repo.odb.read() as txn:
         assert before == {t: txn.count(t) for t in before}
-    assert repo.run("a").oid == repo.run("b").oid
+    assert repo.runs["a"].oid == repo.runs["b"].oid
 
 
 def test_a_chain_that_exists_in_part_is_gone_on_with(repo: Repository) -> None:
@@ -85,7 +85,7 @@ def test_a_chain_that_exists_in_part_is_gone_on_with(repo: Repository) -> None:
         with repo.recorder(run, flush_every=every) as rec:
             for i in range(count):
                 rec.append(i)
-    a, b, c = (repo.run(name) for name in "abc")
+    a, b, c = (repo.runs[name] for name in "abc")
     assert (a.step, b.step, c.step) == (99, 249, 179)
     assert repo.state("b@99").oid == a.oid
     assert repo.state("b@179").oid == c.oid

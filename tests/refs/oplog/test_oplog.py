@@ -34,7 +34,7 @@ def seen(repo: Repository) -> dict[str, Any]:
     """Return everything that an undo has to bring back."""
     runs = {
         info.name: (info.oid, info.status, dict(info.config), info.parent, info.ended, info.created)
-        for info in repo.runs()
+        for info in repo.runs.values()
     }
     bound = {
         (line.oid, name): target
@@ -154,7 +154,7 @@ def test_everything_can_be_undone_to_the_empty_repository_and_no_further(repo: R
     full = seen(repo)
     repo.undo()
     repo.undo()
-    assert repo.run_names() == []
+    assert list(repo.runs) == []
     assert repo.head == "main"
     with pytest.raises(NotFound, match="nothing to undo"):
         repo.undo()
@@ -178,7 +178,7 @@ def test_undoing_an_undo_by_its_number_redoes(repo: Repository) -> None:
     repo.branch("x")
     repo.undo()
     repo.undo("@")
-    assert repo.run_names() == ["main", "x"]
+    assert list(repo.runs) == ["main", "x"]
     assert repo.undo().command == "branch"
 
 
@@ -190,7 +190,7 @@ def test_an_older_operation_is_undone_where_nothing_of_it_was_changed_since(
     newest = repo.commit(2)
     repo.set_status("main", "completed")
     repo.undo(number)
-    info = repo.run("main")
+    info = repo.runs["main"]
     assert dict(info.config) == {}
     assert (info.oid, info.status) == (newest, "completed")
 
@@ -227,7 +227,7 @@ def test_the_run_that_was_checked_out_since_is_not_undone(repo: Repository) -> N
         repo.undo(number)
     repo.checkout("main")
     repo.undo(number)
-    assert repo.run_names() == ["main"]
+    assert list(repo.runs) == ["main"]
 
 
 def test_undoing_a_branch_leaves_its_children_without_a_parent(repo: Repository) -> None:
@@ -235,16 +235,16 @@ def test_undoing_a_branch_leaves_its_children_without_a_parent(repo: Repository)
     number = repo.operation().number
     repo.branch("child", "parent")
     repo.undo(number)
-    assert repo.run("child").parent is None
+    assert repo.runs["child"].parent is None
     repo.redo()
-    assert repo.run("child").parent == "parent"
+    assert repo.runs["child"].parent == "parent"
 
 
 def test_a_transaction_is_one_operation_or_nothing(repo: Repository) -> None:
     before = seen(repo), titles(repo)
     with pytest.raises(NotFound), repo.transaction("tidy", "up"):
         repo.branch("x")
-        assert repo.run_names() == ["main", "x"]  # the block sees what it did
+        assert list(repo.runs) == ["main", "x"]  # the block sees what it did
         repo.delete_run("none")
     assert (seen(repo), titles(repo)) == before
     with repo.transaction("tidy", "up"):
@@ -271,7 +271,7 @@ def test_a_recording_session_is_one_operation(repo: Repository) -> None:
     repo.undo()
     assert seen(repo) == before
     repo.redo()
-    assert repo.run("long").step == 499
+    assert repo.runs["long"].step == 499
 
 
 def test_sessions_at_once_are_an_operation_each_however_often_they_flush(repo: Repository) -> None:
@@ -289,8 +289,8 @@ def test_sessions_at_once_are_an_operation_each_however_often_they_flush(repo: R
         rec.close()
     assert len(repo.operations()) == count + 1 + 4
     then = repo.at_operation(count + 1)  # what was when the tag was made, exactly
-    assert [then.run(name).step for name in names] == [19] * 4
-    assert [repo.run(name).step for name in names] == [21] * 4
+    assert [then.runs[name].step for name in names] == [19] * 4
+    assert [repo.runs[name].step for name in names] == [21] * 4
 
 
 def test_a_run_that_is_being_written_is_not_undone(repo: Repository) -> None:
@@ -304,7 +304,7 @@ def test_a_run_that_is_being_written_is_not_undone(repo: Repository) -> None:
         assert repo.undo().command == "commit"  # without a number the session is passed over
         assert repo.redo().command == "commit"
     repo.undo(number)
-    assert repo.run_names() == ["main"]
+    assert list(repo.runs) == ["main"]
 
 
 def test_changing_a_run_that_is_being_written_can_be_undone(repo: Repository) -> None:
@@ -313,10 +313,10 @@ def test_changing_a_run_that_is_being_written_can_be_undone(repo: Repository) ->
         repo.configure("live", {"lr": 1})
         rec.append(2)
         repo.undo()
-        assert dict(repo.run("live").config) == {}
-        assert repo.run("live").writer is not None
+        assert dict(repo.runs["live"].config) == {}
+        assert repo.runs["live"].writer is not None
         rec.append(3)
-    assert repo.run("live").step == 2
+    assert repo.runs["live"].step == 2
 
 
 CRASHES = """
@@ -338,13 +338,13 @@ def test_what_another_program_recorded_is_undone_only_by_its_number(tmp_path: Pa
     )
     assert done.returncode == 9
     with Repository.open(tmp_path) as repo:
-        assert repo.run("main").status == "crashed"
+        assert repo.runs["main"].status == "crashed"
         session = repo.operation()
         assert session.title == "recorder main"
         with pytest.raises(Conflict, match="'runs/main' changed since"):
             repo.undo()  # of the commit, since a command may be undone by anybody
         repo.undo(session.number)
-        info = repo.run("main")
+        info = repo.runs["main"]
         assert (info.oid, info.status, info.writer) == (first, "active", None)
 
 
@@ -355,7 +355,7 @@ def test_every_operation_can_be_looked_at_and_restored(repo: Repository) -> None
     known = history(repo)
     for number, was in known.items():
         assert seen(repo.at_operation(number)) == was
-    assert repo.at_operation(0).run_names() == []
+    assert list(repo.at_operation(0).runs) == []
     for number in (3, 17, 9, 12, 2, 20, 6, 0, 11):
         repo.restore_operation(number)
         assert not repo.fsck().problems
@@ -365,11 +365,11 @@ def test_every_operation_can_be_looked_at_and_restored(repo: Repository) -> None
             assert seen(repo) == {"runs": {}, "tags": {}, "head": "main", "attachments": {}}
     assert titles(repo)[0] == "op restore 11"
     repo.undo()
-    assert repo.run_names() == []
+    assert list(repo.runs) == []
     repo.undo()
     assert seen(repo) == known[6]
     repo.redo()
-    assert repo.run_names() == []
+    assert list(repo.runs) == []
     for number, was in known.items():
         assert seen(repo.at_operation(number)) == was
 
@@ -397,7 +397,7 @@ def test_a_reflog_whose_beginning_has_expired_moves_with_its_run(tmp_path: Path)
         assert not repo.fsck().problems
         repo.undo()
         repo.undo()
-        assert repo.run_names() == ["main"]
+        assert list(repo.runs) == ["main"]
         assert not repo.fsck().problems
 
 
@@ -462,7 +462,7 @@ def test_what_gc_has_forgotten_is_not_shown_and_not_restored(tmp_path: Path) -> 
 
 
 def test_what_changed_nothing_cannot_be_undone(repo: Repository) -> None:
-    with Journal(repo._storage, repo.oplog, "nothing").write() as txn:
+    with Journal(repo.odb.storage, repo.oplog, "nothing").write() as txn:
         txn._journal.mark(always=True)
     with pytest.raises(NotFound, match="it changed nothing"):
         repo.undo(repo.operation().number)

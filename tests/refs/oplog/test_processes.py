@@ -32,7 +32,7 @@ def record(path: str, number: int) -> None:
 def meddle(repo: Repository, rng: random.Random) -> None:
     """Change, undo or redo something of one's own, on the runs that are being written too."""
     name = f"writer{rng.randrange(WRITERS)}"
-    tip = repo.run(name).oid if name in repo.run_names() else None
+    tip = repo.runs[name].oid if name in repo.runs else None
     choice = rng.randrange(8)
     if choice == 0 and tip:
         repo.tag(f"tag{rng.randrange(5)}", tip, force=True)
@@ -45,7 +45,7 @@ def meddle(repo: Repository, rng: random.Random) -> None:
     elif choice == 4:
         repo.redo()
     elif choice == 5:
-        repo.at_operation(f"@~{rng.randrange(8)}").runs()
+        list(repo.at_operation(f"@~{rng.randrange(8)}").runs.values())
     elif choice == 6:
         repo.operations(20)
     else:
@@ -66,7 +66,7 @@ def test_writers_lose_nothing_to_one_who_undoes(tmp_path: Path) -> None:
             writer.start()
         done = 0
         while any(writer.is_alive() for writer in writers):
-            if any(name.startswith("writer") for name in repo.run_names()):
+            if any(name.startswith("writer") for name in repo.runs):
                 done += attempt(repo, rng)
         for writer in writers:
             writer.join()
@@ -88,8 +88,8 @@ def attempt(repo: Repository, rng: random.Random) -> bool:
 
 def check_writer(repo: Repository, number: int) -> None:
     name = f"writer{number}"
-    assert not [each for each in repo.run_names() if "conflict" in each]
-    assert repo.run(name).step == SESSIONS * STATES - 1
+    assert not [each for each in repo.runs if "conflict" in each]
+    assert repo.runs[name].step == SESSIONS * STATES - 1
     actions = [line.action for line in repo.log(name, reverse=True)]
     assert actions == [*range(STATES - 1), None] * SESSIONS
     for session in range(SESSIONS):

@@ -144,7 +144,7 @@ class UndoMachine(RepositoryMachine):
             info.name: Run(
                 info.oid, dict(info.overrides), dict(info.config), info.status == "completed"
             )
-            for info in repo.runs()
+            for info in repo.runs.values()
         }
         before = model.logs
         with repo.odb.read() as txn:  # a rename that is taken back moves a log to a name of old

@@ -1,0 +1,76 @@
+"""Tags, reflogs, and which refs point at which states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simgit.errors import IntegrityError, NotFound
+from simgit.objects.kinds import Tag
+from simgit.objects.oid import Oid
+from simgit.refs.names import HEAD, RUNS, TAGS
+from simgit.refs.records import LogEntry, TagRef
+from simgit.storage.process import now
+from simgit.storage.room import make_room
+
+if TYPE_CHECKING:
+    from simgit.repository.store import Store
+
+
+class References:
+    """Reads and changes tags; reads reflogs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._refs = store.refs
+
+    def tag(
+        self, name: str, revision: str | Oid, message: str | None, tagger: str, force: bool
+    ) -> Oid:
+        with self._store.write("tag", name, revision) as txn:
+            state = self._store.resolve(txn, revision).oid
+            note = None
+            if message is not None:
+                note = self._store.odb.put(txn, Tag(state, name, message, tagger, now()))
+            self._refs.create_tag(txn, name, TagRef(state, note), force)
+        return state
+
+    def tags(self) -> dict[str, tuple[Oid, Tag | None]]:
+        with self._store.read() as txn:
+            found = {}
+            for name, ref in self._refs.tags(txn):
+                note = self._store.odb.object(txn, ref.tag) if ref.tag else None
+                found[name] = (ref.oid, note if isinstance(note, Tag) else None)
+            return found
+
+    def delete_tag(self, name: str) -> Oid:
+        def delete() -> Oid:
+            with self._store.write("delete-tag", name) as txn:
+                return self._refs.delete_tag(txn, name).oid
+
+        return make_room(self._store.storage, delete)
+
+    def reflog(self, ref: str) -> list[LogEntry]:
+        with self._store.read() as txn:
+            for full in (ref, RUNS + ref, TAGS + ref):
+                entries = list(self._refs.log(txn, full))
+                if not entries:
+                    continue
+                name = full.removeprefix(RUNS)
+                is_run = name != full and self._refs.has_run(txn, name)
+                if is_run and self._refs.run(txn, name).oid != entries[0].new:
+                    raise IntegrityError(f"the reflog of '{full}' lacks its end; see 'simgit fsck'")
+                return entries
+        raise NotFound(f"reflog of '{ref}' not found")
+
+    def decorations(self) -> dict[Oid, list[str]]:
+        with self._store.read() as txn:
+            head = self._refs.head(txn)
+            found: dict[Oid, list[str]] = {head: [HEAD]} if isinstance(head, Oid) else {}
+            for name, ref in self._refs.runs(txn):
+                if ref.oid is not None and name == head:
+                    found.setdefault(ref.oid, []).insert(0, f"{HEAD} -> {RUNS}{name}")
+                elif ref.oid is not None:
+                    found.setdefault(ref.oid, []).append(RUNS + name)
+            for name, tag in self._refs.tags(txn):
+                found.setdefault(tag.oid, []).append(TAGS + name)
+            return found

@@ -1,0 +1,944 @@
+"""The class ``Repository``: what every operation does; the code is in the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from simgit.errors import InvalidInput, NotFound
+from simgit.objects.oid import SHORT, Oid
+from simgit.refs.names import HEAD
+from simgit.repository.history import History
+from simgit.repository.maintenance import Maintenance
+from simgit.repository.references import References
+from simgit.repository.runs import RunEditor, RunsView
+from simgit.repository.store import Store
+from simgit.repository.worktree.checkout import Checkout
+from simgit.storage.directory import find_repository
+from simgit.storage.process import now
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from simgit.history.bisect import FirstDifference
+    from simgit.history.diff.runs import RunDiff
+    from simgit.history.diff.values import Change, StateDiff
+    from simgit.history.log import EpisodeLine, LogLine
+    from simgit.history.state import State
+    from simgit.history.trajectory import Trajectory
+    from simgit.maintenance.compaction import Progress
+    from simgit.maintenance.fsck import FsckReport, Repaired
+    from simgit.maintenance.fsck import Progress as FsckProgress
+    from simgit.maintenance.gc.run import GcReport
+    from simgit.maintenance.gc.sweep import Removed
+    from simgit.maintenance.gc.unreachable import Lost
+    from simgit.maintenance.stats import Stats
+    from simgit.objects.kinds import Decodable, Tag
+    from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
+    from simgit.refs.records import LogEntry
+    from simgit.refs.runs import RunInfo
+    from simgit.remotes import bundle
+    from simgit.repository.attachments import Attachments
+    from simgit.repository.comparisons import Comparisons
+    from simgit.repository.operations import OperationHistory
+    from simgit.repository.recording import Recording
+    from simgit.repository.states import States
+    from simgit.repository.worktree.files import Status
+
+MEMORY: Final = ":memory:"
+
+
+class Repository:
+    """A store of simulation states with its runs, tags and HEAD.
+
+    Use ``init`` or ``open``. It is a context manager, is safe with threads, and can be used after
+    a fork and by many processes at once. A *revision* is text, for instance ``main@200``, or an
+    ``Oid``; see ``simgit.refs.revision``.
+
+    Attributes:
+        directory: the ``.simgit``, None in memory.
+        runs: the runs by name, a read-only mapping to what is known of each.
+        odb: the object database; it, ``refs`` and ``oplog`` are internal to simgit.
+        refs: the refs.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.directory = store.directory
+        self.odb = store.odb
+        self.refs = store.refs
+        self.runs = RunsView(store)
+        self._maintenance = Maintenance(store)
+        self._history = History(store)
+        self._runs = RunEditor(store)
+        self._checkout = Checkout(store)
+        self._references = References(store)
+
+    # what comes next is imported when it is first needed: other commands start faster without it
+
+    @property
+    def oplog(self) -> OperationLog:
+        """The operation log."""
+        return self._store.oplog
+
+    @cached_property
+    def _states(self) -> States:
+        from simgit.repository.states import States
+
+        return States(self._store)
+
+    @cached_property
+    def _comparisons(self) -> Comparisons:
+        from simgit.repository.comparisons import Comparisons
+
+        return Comparisons(self._store)
+
+    @cached_property
+    def _recording(self) -> Recording:
+        from simgit.repository.recording import Recording
+
+        return Recording(self._store)
+
+    @cached_property
+    def _attachments(self) -> Attachments:
+        from simgit.repository.attachments import Attachments
+
+        return Attachments(self._store)
+
+    @cached_property
+    def _operations(self) -> OperationHistory:
+        from simgit.repository.operations import OperationHistory
+
+        return OperationHistory(self._store, self._checkout)
+
+    # --- opening and closing ---
+
+    @classmethod
+    def init(cls, path: str | Path = ".") -> Self:
+        """Create ``path/.simgit`` and return the repository; ``":memory:"`` makes one in memory.
+
+        Raises:
+            AlreadyExists: there is one already.
+            StorageError: the directory cannot be written.
+        """
+        if str(path) == MEMORY:
+            from simgit.storage.memory import MemoryStorage
+
+            return cls(Store(MemoryStorage()))
+        return cls(Store.create(Path(path)))
+
+    @classmethod
+    def open(cls, path: str | Path = ".", *, read_only: bool = False) -> Self:
+        """Open the repository that ``path`` is, or has as its ``.simgit``.
+
+        A directory that cannot be written is opened read-only. If even its ``lock.mdb`` cannot be
+        written, it is read only while no process that may write has it open.
+
+        Raises:
+            NotFound: there is none.
+            StorageError: such a process has it open.
+            FormatError: it was written by a newer version of simgit.
+            IntegrityError: its file is damaged.
+        """
+        return cls(Store.open(Path(path), read_only=read_only))
+
+    @classmethod
+    def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
+        """Open the repository of a directory or of the nearest one above it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return cls.open(find_repository(Path(start).resolve()), read_only=read_only)
+
+    @classmethod
+    def clone(cls, source: str | Path, target: str | Path) -> Self:
+        """Make ``target/.simgit`` a compact copy of a repository and return it.
+
+        It is a copy of one moment, even while other processes record into the source. The source
+        may lie on read-only media. No run of the copy is marked as being written.
+
+        Raises:
+            NotFound: there is no repository at the source.
+            AlreadyExists: there is one at the target.
+            StorageError: the target cannot be written; or the source's ``lock.mdb`` cannot, and the
+                source is written too often to be copied without it.
+        """
+        from simgit.remotes.clone import clone
+        from simgit.storage.directory import DIRECTORY, check_format, repository_directory
+
+        found = repository_directory(Path(source).resolve())
+        check_format(found)
+        directory = Path(target).resolve() / DIRECTORY
+        clone(found, directory)
+        return cls.open(directory)
+
+    def again(self) -> Self:
+        """Open the repository once more; what both write under a named command is one operation.
+
+        The other handle stays open when this one is closed. In memory it is the same object.
+        """
+        return self if self.directory is None else type(self)(self._store.again())
+
+    def close(self) -> None:
+        """Close the repository; closing it twice is fine."""
+        try:
+            self._maintenance.close()
+        finally:  # also if Ctrl-C ends that
+            self._store.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def read_only(self) -> bool:
+        """Return whether nothing can be written."""
+        return self._store.storage.read_only
+
+    @property
+    def worktree(self) -> Path | None:
+        """Return the working directory, whose ``.simgit`` this is; None in memory."""
+        return self._checkout.directory
+
+    def size(self) -> int:
+        """Return the bytes that the store takes on disk."""
+        return self._store.storage.size()
+
+    @property
+    def abbreviation(self) -> int:
+        """Return the number of hex digits of an oid that listings show.
+
+        They are enough to tell apart as many states as there can be.
+        """
+        most = self.size() // 12  # no state takes less on disk
+        return max(SHORT, most.bit_length() // 2 + 1)
+
+    def __repr__(self) -> str:
+        return f"<Repository {self.directory or 'in memory'}>"
+
+    def _repr_html_(self) -> str:
+        from simgit.repository.display import repository_overview
+
+        head = self.head
+        where = f"detached at {head.short()}" if isinstance(head, Oid) else head
+        title = f"{self.directory or 'repository in memory'}, {self.size():,} bytes, HEAD {where}"
+        return repository_overview(title, self.runs.values())
+
+    # --- recording ---
+
+    def commit(
+        self,
+        observation: Any = None,
+        action: Any = None,
+        reward: Any = None,
+        terminated: Any = None,
+        truncated: Any = None,
+        info: Any = None,
+        *,
+        reset: Any = None,
+        files: Oid | Mapping[str, Path | bytes] | None = None,
+        message: str | None = None,
+        run: str | None = None,
+        parents: Sequence[str | Oid] = (),
+        spec: Mapping[str, Any] | None = None,
+    ) -> Oid:
+        """Record one state on a run (HEAD's, if none is named), durably; return its oid.
+
+        Args:
+            files: names (with "/" for directories) to paths or bytes, or the oid of a stored tree.
+            parents: further parents, after the run's newest state (a merge of checkpoints, say).
+            spec: what a root state comes from; see ``simgit.objects.kinds.Spec``.
+
+        The other arguments are those of ``Recorder.append``.
+
+        Raises:
+            InvalidInput: a value has no encoding, or the run is completed.
+        """
+        fields = {
+            "observation": observation, "action": action, "reward": reward,
+            "terminated": terminated, "truncated": truncated, "info": info, "reset": reset,
+            "message": message,
+        }  # fmt: skip
+        return self._recording.commit(fields, files, run, parents, spec)
+
+    def recorder(
+        self,
+        run: str | Sequence[str] | None = None,
+        *,
+        flush_every: int | None = None,
+        flush_seconds: float | None = 10.0,
+        flush_bytes: int = 64 << 20,
+        flush_episodes: bool = False,
+        background: bool = False,
+        config: Mapping[str, Any] | None = None,
+        seed: Any = None,
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> Any:
+        """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
+
+        A run that does not exist is created; one that has states is resumed.
+
+        Args:
+            run: a run's name, or a sequence of names for batches of parallel environments.
+            flush_every: flush when so many states are buffered, of all lanes together (default
+                16384 for one run, 4096 for each lane).
+            flush_seconds: flush at the first append after so many seconds; None for never.
+            flush_bytes: flush when so many bytes of observations are buffered.
+            flush_episodes: flush at each episode's end.
+            background: flush in a thread, so that no append waits for the disk.
+            config: the run's configuration (overrides on what it inherits); keys may be dotted.
+            seed: the run's seed, if it is created.
+            spec: what a root state comes from; for lanes there may be one for each.
+
+        Raises:
+            InvalidInput: a run is completed.
+        """
+        from simgit.recording.flush import FlushPolicy
+
+        if run is not None and not run:
+            raise InvalidInput("a recorder needs one or more runs")
+        if flush_every is None:
+            flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
+        if flush_every < 1:
+            raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
+        policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
+        return self._recording.recorder(run, policy, background, config, seed, spec)
+
+    @contextmanager
+    def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
+        """Do what this thread does in the block in one transaction, and log it as one operation.
+
+        If the block raises, nothing was done. Recorders cannot flush in it.
+        """
+        with self._store.write(command, *arguments):
+            yield
+
+    def name_command(self, command: str, *arguments: object) -> None:
+        """Log whatever this object writes from now on as one operation, under this name."""
+        self._store.name_command(command, *arguments)
+
+    # --- reading states ---
+
+    def resolve(self, revision: str | Oid) -> Oid:
+        """Return the oid of the state that a revision names.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: the text is no revision, or is ambiguous (``candidates`` lists what fits).
+        """
+        with self._store.read() as txn:
+            return self._store.resolve(txn, revision).oid
+
+    def __contains__(self, revision: object) -> bool:
+        """Return whether a revision names a state."""
+        try:
+            self.resolve(revision if isinstance(revision, Oid) else str(revision))
+        except (NotFound, InvalidInput):
+            return False
+        return True
+
+    __iter__ = None  # else Python would try repo[0], repo[1], …
+
+    def rev_parse(self, text: str) -> list[tuple[Oid, bool]]:
+        """Return the states that a revision or a range names, each with whether it is excluded.
+
+        Raises:
+            NotFound: see ``resolve``.
+            InvalidInput: see ``resolve``.
+        """
+        return self._history.rev_parse(text)
+
+    def state(self, revision: str | Oid = HEAD) -> State:
+        """Return a state.
+
+        Raises:
+            NotFound: see ``resolve``.
+            IntegrityError: its bytes do not match its oid.
+        """
+        return self._states.state(revision)
+
+    def parents(self, revision: str | Oid = HEAD) -> list[State]:
+        """Return a state's parents, first to last."""
+        return self._states.parents(revision)
+
+    def children(self, revision: str | Oid = HEAD) -> list[State]:
+        """Return the states that have a state among their parents."""
+        return self._states.children(revision)
+
+    def leaves(self) -> list[State]:
+        """Return the states that have no children."""
+        return self._states.leaves()
+
+    def origin(self, revision: str | Oid = HEAD) -> dict[str, Any]:
+        """Return what the history that leads to a state began with, {} if that was not recorded.
+
+        What a Gymnasium environment was made of is under ``environment``, ``wrappers``,
+        ``observation_space`` and ``action_space``.
+        """
+        return self._states.origin(revision)
+
+    def trajectory(self, revision: str | Oid = HEAD) -> Trajectory:
+        """Return states as columns: all that lead to a state, a range, or an episode.
+
+        ``main`` is the whole history of a run's newest state; ``a..b`` what is in b's first-parent
+        history after a; ``main@ep5`` the states of episode 5.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the range is symmetric, or its start is no ancestor of its end.
+        """
+        return self._states.trajectory(revision)
+
+    def __getitem__(self, revision: str) -> Trajectory:
+        return self.trajectory(revision)
+
+    def object(self, oid: Oid) -> Decodable:
+        """Return any object, its oid recomputed.
+
+        Raises:
+            NotFound: there is no object with this oid.
+            IntegrityError: its bytes do not match its oid.
+        """
+        return self._states.object(oid)
+
+    def find_object(self, digits: str) -> tuple[str, Oid]:
+        """Return kind and oid of the one object whose oid begins with ``digits``.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: there are several.
+        """
+        return self._states.find_object(digits)
+
+    def object_size(self, oid: Oid) -> int:
+        """Return the number of bytes of an object's content.
+
+        Raises:
+            NotFound: there is no object with this oid.
+        """
+        return self._states.object_size(oid)
+
+    def stream(self, oid: Oid) -> Iterator[bytes]:
+        """Yield an object's content piece by piece; the last piece only if the oid matches.
+
+        Raises:
+            NotFound: there is no object with this oid.
+            IntegrityError: its bytes do not match its oid.
+        """
+        return self._states.stream(oid)
+
+    def read_blob(self, oid: Oid) -> Iterator[bytes]:
+        """Yield a blob's bytes piece by piece."""
+        return self.odb.stream_blob(oid)
+
+    # --- history and differences ---
+
+    def log(
+        self,
+        *revisions: str | Oid,
+        every: bool = False,
+        limit: int | None = None,
+        reverse: bool = False,
+        where: str | None = None,
+    ) -> Iterator[LogLine]:
+        """Yield what leads to states, newest first and children before parents, as plain lines.
+
+        Args:
+            revisions: states, ranges (``a..b``, ``a...b``) and ``^a`` for what to exclude; HEAD
+                if there are none.
+            every: begin at all runs, tags and HEAD.
+            limit: so many lines at most, the newest.
+            reverse: the oldest of them first.
+            where: only the states that fulfil a condition, for instance
+                ``reward > 0 and terminated``; see ``simgit.history.where``.
+
+        Raises:
+            NotFound: see ``resolve``.
+            InvalidInput: a revision or the condition is malformed.
+        """
+        return self._history.log(revisions, every, limit, reverse, where)
+
+    def outline(
+        self, *revisions: str | Oid, every: bool = False, limit: int | None = None
+    ) -> list[LogLine]:
+        """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        return self._history.outline(revisions, every, limit)
+
+    def episodes(self, revision: str | Oid = HEAD) -> list[EpisodeLine]:
+        """Return the episodes of a state's history, the newest first."""
+        return self._history.episodes(revision)
+
+    def merge_base(self, a: str | Oid, b: str | Oid) -> Oid | None:
+        """Return the best common ancestor of two states, None if they have none."""
+        return next(iter(self.merge_bases(a, b)), None)
+
+    def merge_bases(self, a: str | Oid, b: str | Oid) -> list[Oid]:
+        """Return all best common ancestors of two states (several only after merges)."""
+        return self._history.merge_bases(a, b)
+
+    def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
+        """Compare two runs, or two states.
+
+        Two names of runs are compared as runs: common ancestor, first difference, return and
+        length on each side (and, if ``whole``, how many aligned states are equal after it).
+        Everything else is compared as states, field by field.
+        """
+        return self._comparisons.diff(a, b, whole)
+
+    def diff_states(self, a: str | Oid, b: str | Oid = HEAD) -> StateDiff:
+        """Compare two states field by field."""
+        return self._comparisons.states(a, b)
+
+    def diff_runs(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> RunDiff:
+        """Compare the histories that lead to two states."""
+        return self._comparisons.runs(a, b, whole)
+
+    def diff_configs(self, a: str, b: str) -> tuple[Change, ...]:
+        """Return the settings in which the resolved configurations of two runs differ."""
+        return self._comparisons.configs(a, b)
+
+    def bisect(self, a: str | Oid, b: str | Oid = HEAD) -> FirstDifference:
+        """Return the first state in which two histories differ, and what made them differ.
+
+        Only oids are compared, as many as the logarithm of the shorter history.
+        """
+        return self._comparisons.bisect(a, b)
+
+    # --- runs and their configuration ---
+
+    @property
+    def head_run(self) -> RunInfo:
+        """Return what is known of the run that HEAD points at.
+
+        Raises:
+            NotFound: HEAD is detached, or its run does not exist yet.
+        """
+        return self._runs.head()
+
+    def branch(
+        self,
+        name: str,
+        start: str | Oid = HEAD,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        seed: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Oid:
+        """Create a run at a state; return the state's oid. Nothing is copied.
+
+        The run inherits the configuration of the run that ``start`` was named through.
+
+        Args:
+            overrides: settings that differ from the parent's; keys may be dotted paths.
+
+        Raises:
+            AlreadyExists: there is a run of this name (or one that differs only in case).
+            NotFound: there is no such state.
+            InvalidInput: the name is not allowed.
+
+        Warns:
+            Unverified: the states are an environment's that was not found to be deterministic.
+        """
+        return self._runs.branch(name, start, overrides or {}, seed, metadata or {})
+
+    def rename_run(self, old: str, new: str) -> None:
+        """Rename a run, its reflog with it."""
+        self._runs.rename(old, new)
+
+    def delete_run(self, name: str, *, force: bool = False) -> Oid | None:
+        """Delete a run's ref; return what it pointed at. Its states and its reflog are kept.
+
+        Raises:
+            Conflict: HEAD points at it; or it is being written, and no ``force``.
+        """
+        return self._runs.delete(name, force)
+
+    def set_status(self, name: str, status: str) -> None:
+        """Set the status of a run: ``completed`` seals it, ``active`` reopens it."""
+        self._runs.set_status(name, status)
+
+    def config(self, run: str | None = None) -> dict[str, Any]:
+        """Return the resolved configuration of a run (HEAD's, if none is named)."""
+        return self._runs.config(run)
+
+    def configure(
+        self,
+        run: str,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        unset: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change a run's own settings and metadata; keys may be dotted paths."""
+        self._runs.configure(run, overrides or {}, unset, metadata or {})
+
+    def contains(self, revision: str | Oid) -> list[str]:
+        """Return the names of the runs in whose history a state lies."""
+        return self._runs.containing(revision)
+
+    def lineage(self, run: str | None = None) -> list[RunInfo]:
+        """Return a run (HEAD's, if none is named) and those it was branched off, nearest first."""
+        return self._runs.lineage(run)
+
+    # --- HEAD, files, tags ---
+
+    @property
+    def head(self) -> str | Oid:
+        """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""
+        return self._checkout.head()
+
+    def checkout(
+        self, target: str | Oid = HEAD, *, detach: bool = False, force: bool = False
+    ) -> Oid | None:
+        """Point HEAD at a run, or detach it at a state; return the state's oid.
+
+        The state's files replace those of the state before in the working directory.
+
+        Raises:
+            Conflict: files were changed there, and no ``force``; nothing was done.
+        """
+        return self._checkout.checkout(target, detach, force)
+
+    def status(self) -> Status:
+        """Compare the working directory with the files of HEAD's state."""
+        return self._checkout.status()
+
+    def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
+        """Return the paths of a state's files with the oids of their blobs."""
+        return self._checkout.files(revision)
+
+    def tag(
+        self,
+        name: str,
+        revision: str | Oid = HEAD,
+        *,
+        message: str | None = None,
+        tagger: str = "",
+        force: bool = False,
+    ) -> Oid:
+        """Tag a state, with an annotation if there is a message; return the state's oid.
+
+        Raises:
+            AlreadyExists: there is a tag of this name, and no ``force``.
+        """
+        return self._references.tag(name, revision, message, tagger, force)
+
+    def tags(self) -> dict[str, tuple[Oid, Tag | None]]:
+        """Return all tags: name to the state's oid, and the annotation if there is one."""
+        return self._references.tags()
+
+    def delete_tag(self, name: str) -> Oid:
+        """Delete a tag; return the state's oid."""
+        return self._references.delete_tag(name)
+
+    def reflog(self, ref: str = HEAD) -> list[LogEntry]:
+        """Return the changes of a ref, the newest first.
+
+        Raises:
+            NotFound: there never was such a ref.
+            IntegrityError: an entry is damaged or missing.
+        """
+        return self._references.reflog(ref)
+
+    def decorations(self) -> dict[Oid, list[str]]:
+        """Return which refs point at which states: ``HEAD``, full names of runs and tags.
+
+        The run that HEAD points at comes first, as ``HEAD -> runs/main``.
+        """
+        return self._references.decorations()
+
+    # --- attachments ---
+
+    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
+        """Bind data to a state without changing its oid; return the data's oid.
+
+        Args:
+            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
+                arrays and plain values (a checkpoint: stored as its difference to the last one of
+                this name), or any plain value.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the name is not allowed, or some part of the data has no encoding.
+        """
+        return self._attachments.attach(revision, name, data)
+
+    def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
+        """Return a state's attachments: name to kind and oid."""
+        return self._attachments.all_of(revision)
+
+    def attachment(self, revision: str | Oid, name: str) -> Any:
+        """Return the data of an attachment; arrays are read-only.
+
+        Raises:
+            NotFound: the state has none of this name.
+        """
+        return self._attachments.load(revision, name)
+
+    def detach(self, revision: str | Oid, name: str) -> Oid:
+        """Remove an attachment; return the oid of its data."""
+        return self._attachments.detach(revision, name)
+
+    def reattach(self, binding: Oid) -> Oid:
+        """Bind again what was detached or thinned out; return the state's oid.
+
+        Args:
+            binding: the oid of the binding, as ``unreachable`` lists it.
+
+        Raises:
+            NotFound: there is no such object, or no longer.
+            InvalidInput: it is not a binding.
+        """
+        return self._attachments.reattach(binding)
+
+    # --- operations ---
+
+    def operations(self, limit: int | None = None) -> list[Operation]:
+        """Return the operations, the newest first."""
+        return self._operations.operations(limit)
+
+    def operation(self, name: str | int = "@") -> Operation:
+        """Return an operation by its number, or ``@`` (the newest), ``@~2`` (two before it).
+
+        Raises:
+            NotFound: there is none, or no longer.
+            InvalidInput: the text is none of these.
+        """
+        return self._operations.operation(name)
+
+    def changes(self, operation: str | int = "@") -> list[KeyChange]:
+        """Return what an operation changed: refs and bindings before and after.
+
+        Raises:
+            NotFound: see ``operation``.
+        """
+        return self._operations.changes(operation)
+
+    def undo(self, operation: str | int | None = None) -> Operation:
+        """Undo an operation; return it.
+
+        Without a number it is the newest that is not undone yet, was given as a command or made by
+        this process, and is not being written. What others did since is kept: if something that
+        the operation changed was changed again, nothing is done.
+
+        Raises:
+            Conflict: what it changed was changed since (``refs`` lists what), a process writes a
+                run that would change, or files of the working directory have local changes.
+            NotFound: there is nothing to undo; the operation is not kept any more; or what it
+                replaced was removed by gc, after its grace period.
+        """
+        return self._operations.undo(operation)
+
+    def redo(self) -> Operation:
+        """Redo what was undone last; return it. A command given since ends redoing.
+
+        Raises:
+            Conflict: see ``undo``.
+            NotFound: there is nothing to redo; see ``undo``.
+        """
+        return self._operations.redo()
+
+    def restore_operation(self, operation: str | int) -> None:
+        """Make refs, HEAD and bindings what they were after an operation (0: before all).
+
+        This is a new operation, which can be undone.
+
+        Raises:
+            Conflict: a process writes a run that would change, or files have local changes.
+            NotFound: see ``undo``.
+        """
+        self._operations.restore(operation)
+
+    def at_operation(self, operation: str | int) -> Self:
+        """Return the repository as it was after an operation (0: before all), to be read only.
+
+        Runs, tags, HEAD and attachments are those of then; reflogs are shown as they are now.
+
+        Raises:
+            NotFound: see ``operation``.
+        """
+        return type(self)(self._operations.store_at(operation))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the repository; docs/reliability.md says what they mean."""
+        return self._operations.settings()
+
+    def set_setting(self, name: str, value: float | str | None) -> None:
+        """Change a setting of the repository; None restores its default.
+
+        Raises:
+            InvalidInput: there is no such setting, or it cannot have this value.
+        """
+        self._operations.set_setting(name, value)
+
+    # --- bundles ---
+
+    def create_bundle(
+        self,
+        file: str | Path | BinaryIO,
+        refs: Sequence[str],
+        *,
+        exclude: Sequence[str] = (),
+        attachments: Sequence[str] | None = None,
+    ) -> bundle.BundleInfo:
+        """Write runs and tags, with all that leads to them, into a file or a binary stream.
+
+        A file is there whole and synced, or not at all.
+
+        Args:
+            file: a path, or what has ``write``.
+            refs: names of runs and tags.
+            exclude: revisions that the receiver has, with all that leads to them.
+            attachments: names of the attachments to include; None for all, () for none.
+
+        Raises:
+            NotFound: a ref or revision is not found.
+            StorageError: the file cannot be written.
+        """
+        from simgit.remotes import bundle
+        from simgit.remotes.bundle.files import writing
+
+        with writing(file) as write:
+            return bundle.create(self.odb, self.refs, write, refs, exclude, attachments)
+
+    def import_bundle(
+        self,
+        file: str | Path | BinaryIO,
+        *,
+        prefix: str = "",
+        rename: str | None = None,
+        max_object: int | None = None,
+        progress: bundle.Progress | None = None,
+    ) -> bundle.Imported:
+        """Import a bundle from a file or a binary stream; everything in it is verified.
+
+        Call it again to resume an interrupted import. A run or tag that differs from the one that
+        is there is imported as ``NAME.conflict-1``.
+
+        Args:
+            file: a path, or what has ``read``.
+            prefix: put before the names of runs and tags.
+            rename: the name for the bundle's only run.
+            max_object: the largest object in bytes that is accepted (default 2 GiB).
+            progress: called with the number of states that were read.
+
+        Raises:
+            IntegrityError: the bundle is damaged, truncated or forged; refs are as they were.
+            NotFound: the file, or the states that the bundle continues, are not there.
+            InvalidInput: a run or tag cannot have the name with this prefix.
+        """
+        from simgit.remotes import bundle
+        from simgit.remotes.bundle.files import reading
+
+        limit = bundle.MAX_OBJECT if max_object is None else max_object
+        odb = self._store.journaled("import", file if isinstance(file, (str, Path)) else "-")
+        with reading(file) as read:
+            return bundle.load(
+                odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit,
+                progress=progress,
+            )  # fmt: skip
+
+    # --- maintenance ---
+
+    def gc(
+        self,
+        progress: Progress | None = None,
+        *,
+        grace: float | None = None,
+        expire: float | None = None,
+        keep: str | None = None,
+        clock: Callable[[], int] = now,
+    ) -> GcReport:
+        """Remove what has expired, join small pieces, give back space; no oid changes.
+
+        Args:
+            progress: called with the number of lines that are joined, and of all lines.
+            grace: days for which unreachable objects are kept (default 14).
+            expire: days for which entries of reflogs and of the operation log are kept
+                (default 90).
+            keep: retention rules by which attachments are thinned out, for instance
+                ``agent: last 5, every 100, best 3 by return`` (default: those of the settings).
+            clock: returns the time in nanoseconds since 1970.
+
+        Raises:
+            NotFound: something that is needed is missing; nothing more was removed.
+            IntegrityError: something that is needed is damaged; nothing more was removed.
+        """
+        return self._maintenance.gc(progress, grace, expire, keep, clock)
+
+    def gc_preview(
+        self,
+        *,
+        grace: float | None = None,
+        expire: float | None = None,
+        keep: str | None = None,
+        clock: Callable[[], int] = now,
+    ) -> Removed:
+        """Return exactly what ``gc`` would remove now; see there."""
+        return self._maintenance.gc_preview(grace, expire, keep, clock)
+
+    def unreachable(
+        self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
+    ) -> list[Lost]:
+        """Return the unreachable objects, and until when each can be brought back.
+
+        A state comes back by ``branch(name, oid)``, an attachment by ``reattach(oid)``.
+
+        Args:
+            every: also objects that only unreachable objects refer to.
+            grace: as ``gc``'s.
+            clock: as ``gc``'s.
+        """
+        return self._maintenance.unreachable(every, grace, clock)
+
+    def stats(self) -> Stats:
+        """Return where the bytes of the repository are, and how its size went."""
+        return self._maintenance.stats()
+
+    def fsck(
+        self,
+        progress: FsckProgress | None = None,
+        *,
+        sample: tuple[int, int] = (1, 1),
+        seconds: float | None = None,
+    ) -> FsckReport:
+        """Derive every oid again from the bytes, and follow every link.
+
+        Args:
+            progress: called with the number of states that were checked.
+            sample: (k, n) checks the k-th of n parts of the states and objects; what is short
+                (refs, logs, links) is checked in any case.
+            seconds: stop after so many; ``is_complete`` of the report is False then.
+
+        Raises:
+            InvalidInput: there is no such part.
+        """
+        return self._maintenance.fsck(progress, sample, seconds)
+
+    def repair(self, source: Repository | None = None) -> Repaired:
+        """Repair what can be repaired; nothing is deleted.
+
+        The index, counters, oids and records of lines are derived again. Refs that are damaged are
+        restored from the operation log or their reflogs. Damaged objects are fetched from
+        ``source``, if that has them. Runs whose states cannot be restored continue from the last
+        good one; what they pointed at is kept in their reflog.
+
+        Args:
+            source: a repository with good copies: a clone, or where bundles came from.
+
+        Raises:
+            StorageError: the repository cannot be written.
+        """
+        return self._maintenance.repair(source._store if source else None)

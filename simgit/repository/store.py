@@ -1,0 +1,183 @@
+"""An open store: its objects and refs, and the transactions that read and write them.
+
+The parts of the repository all work on one ``Store``. Its methods take the transaction that they
+read in; a write transaction becomes one operation of the operation log.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+from simgit.errors import AlreadyExists, NotFound, StorageError, reason
+from simgit.objects.oid import Oid
+from simgit.odb.database import ObjectDatabase
+from simgit.refs.refs import Refs
+from simgit.refs.revision import Resolved, Revisions
+from simgit.refs.runs import Runs
+from simgit.storage.base import ReadTxn, Storage
+from simgit.storage.directory import (
+    DIRECTORY,
+    check_format,
+    is_repository,
+    repository_directory,
+    write_format,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simgit.refs.oplog.journal import Journal, JournalTxn
+    from simgit.refs.oplog.log import OperationLog
+
+
+class Store:
+    """The layers below the repository, for one storage.
+
+    Attributes:
+        directory: the ``.simgit``, None in memory.
+    """
+
+    def __init__(self, storage: Storage, directory: Path | None = None) -> None:
+        self.storage = storage
+        self.directory = directory
+        self.odb = ObjectDatabase(storage)
+        self.refs = Refs()
+        self.runs = Runs(self.odb, self.refs)
+        self.revisions = Revisions(self.odb, self.refs)
+        self._command: Journal | None = None
+        self._joined = threading.local()
+
+    @classmethod
+    def create(cls, path: Path) -> Store:
+        """Create ``path/.simgit``; see ``Repository.init``."""
+        from simgit.storage.durable import make_directories
+        from simgit.storage.failpoints import fail_point
+        from simgit.storage.lmdb import LmdbStorage
+
+        directory = path.resolve() / DIRECTORY
+        if is_repository(directory):
+            raise AlreadyExists(f"repository '{directory}' already exists")
+        try:
+            make_directories(directory)
+        except OSError as error:
+            raise StorageError(f"cannot create '{directory}': {reason(error)}") from None
+        try:
+            storage = LmdbStorage.create(directory)
+        except AlreadyExists:
+            # an earlier init was interrupted before it wrote the format, which it does last
+            storage = LmdbStorage.open(directory)
+        fail_point("init.format")
+        write_format(directory)
+        return cls(storage, directory)
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> Store:
+        """Open the ``.simgit`` that ``path`` is or has; see ``Repository.open``."""
+        from simgit.storage.lmdb import LmdbStorage
+
+        directory = repository_directory(path.resolve())
+        check_format(directory)
+        return cls(LmdbStorage.open(directory, read_only=read_only), directory)
+
+    def again(self) -> Store:
+        """Open the same directory once more; a named command is shared."""
+        assert self.directory is not None
+        other = Store.open(self.directory)
+        if self._command is not None:
+            other._command = self._command.on(other.storage)
+        return other
+
+    @cached_property
+    def oplog(self) -> OperationLog:
+        """The operation log; its code is not imported before, which only writing needs."""
+        from simgit.refs.oplog.log import OperationLog
+
+        return OperationLog()
+
+    # --- transactions ---
+
+    def read(self) -> AbstractContextManager[ReadTxn]:
+        """Begin a snapshot, or join the write transaction that this thread is in."""
+        txn: ReadTxn | None = getattr(self._joined, "txn", None)
+        return self.odb.read() if txn is None else nullcontext(txn)
+
+    @contextmanager
+    def write(
+        self,
+        command: str,
+        *arguments: object,
+        files: bool = False,
+        reverts: int | None = None,
+    ) -> Iterator[JournalTxn]:
+        """Begin the write transaction of a command, or join the one that this thread is in.
+
+        Args:
+            command: the operation is logged under this name.
+            arguments: what the command was given.
+            files: the command changes files of the working directory.
+            reverts: the number of the operation that this one undoes or redoes.
+        """
+        txn: JournalTxn | None = getattr(self._joined, "txn", None)
+        if txn is not None:
+            txn.mark(files)
+            yield txn
+            return
+        odb = self.journaled(command, *arguments, files=files, reverts=reverts)
+        with odb.write() as begun:
+            self._joined.txn = txn = cast("JournalTxn", begun)  # the journal's, which wraps it
+            try:
+                yield txn
+            finally:
+                self._joined.txn = None
+
+    def journaled(
+        self,
+        command: str,
+        *arguments: object,
+        session: bool = False,
+        files: bool = False,
+        reverts: int | None = None,
+        always: bool = False,
+    ) -> ObjectDatabase:
+        """Return the object database for the writes of a command, which become one operation."""
+        from simgit.refs.oplog.journal import Journal
+
+        journal = self._command or Journal(self.storage, self.oplog, command, arguments)
+        journal.mark(session=session, files=files, reverts=reverts, always=always)
+        return self.odb.on(journal)
+
+    def name_command(self, command: str, *arguments: object) -> None:
+        """Log all later writes as one operation under this name."""
+        from simgit.refs.oplog.journal import Journal
+
+        self._command = Journal(self.storage, self.oplog, command, arguments, program=False)
+
+    # --- names ---
+
+    def resolve(self, txn: ReadTxn, revision: str | Oid) -> Resolved:
+        """Return the state that a revision or an oid names, and where it lies.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: the text is no revision, or is ambiguous.
+        """
+        if isinstance(revision, Oid):
+            return Resolved(revision, self.odb.locate(txn, revision))
+        return self.revisions.resolve(txn, revision)
+
+    def head_run(self, txn: ReadTxn) -> str:
+        """Return the name of HEAD's run.
+
+        Raises:
+            NotFound: HEAD is detached, or the run does not exist yet.
+        """
+        head = self.refs.head(txn)
+        if isinstance(head, Oid):
+            raise NotFound("HEAD is detached: name a run")
+        if not self.refs.has_run(txn, head):
+            raise NotFound(f"HEAD points at run '{head}', which has no states yet", name=head)
+        return head

@@ -1,0 +1,105 @@
+"""HEAD and the working directory: checking out a state's files, and comparing with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simgit.objects.oid import Oid
+from simgit.refs.names import HEAD, RUNS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simgit.repository.store import Store
+    from simgit.repository.worktree.files import Status
+
+
+class Checkout:
+    """Moves HEAD, and keeps the files of the working directory with it.
+
+    Attributes:
+        directory: the working directory, None for a repository in memory.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.directory: Path | None = store.directory.parent if store.directory else None
+
+    def head(self) -> str | Oid:
+        with self._store.read() as txn:
+            return self._store.refs.head(txn)
+
+    def checkout(self, target: str | Oid, detach: bool, force: bool) -> Oid | None:
+        run = self._run_named(target) if not detach else None
+        with self._store.read() as txn:
+            refs = self._store.refs
+            old, new = refs.head_oid(txn), None
+            if run is None:
+                new = self._store.resolve(txn, target).oid
+            elif refs.has_run(txn, run):
+                new = refs.run(txn, run).oid
+        self.switch(old, new, force)
+        with self._store.write("checkout", target, files=True) as txn:
+            where: str | Oid | None = run if run is not None else new
+            assert where is not None
+            self._store.refs.set_head(txn, where, f"checkout: moving to {target}")
+        return new
+
+    def _run_named(self, target: str | Oid) -> str | None:
+        """Return the run that a target of a checkout names, None if it is another revision."""
+        if isinstance(target, Oid):
+            return None
+        with self._store.read() as txn:
+            if target == HEAD:
+                head = self._store.refs.head(txn)
+                return head if isinstance(head, str) else None
+            name = target.removeprefix(RUNS)
+            return name if self._store.refs.has_run(txn, name) else None
+
+    def switch(self, old: Oid | None, new: Oid | None, force: bool = False) -> None:
+        """Replace the files of one state in the working directory by those of another.
+
+        Raises:
+            Conflict: files were changed there, and no ``force``; nothing was done.
+            StorageError: the repository is read-only.
+        """
+        if self._store.storage.read_only:
+            with self._store.storage.write():  # raises what says why
+                pass
+        if self.directory is None:
+            return
+        before, after = self._tree(old), self._tree(new)
+        if before is not None or after is not None:
+            from simgit.repository.worktree import files
+
+            files.checkout(self._store.odb, self.directory, before, after, force)
+
+    def status(self) -> Status:
+        from simgit.repository.worktree import files
+
+        if self.directory is None:
+            return files.Status((), (), ())
+        with self._store.read() as txn:
+            head = self._store.refs.head_oid(txn)
+        return files.status(self._store.odb, self.directory, self._tree(head))
+
+    def files(self, revision: str | Oid) -> dict[str, Oid]:
+        from simgit.repository.worktree.files import read_files
+
+        with self._store.read() as txn:
+            state = self._store.resolve(txn, revision).oid
+        if (tree := self._tree(state)) is None:
+            return {}
+        with self._store.read() as txn:
+            return dict(read_files(self._store.odb, txn, tree))
+
+    def _tree(self, state: Oid | None) -> Oid | None:
+        """Return the oid of the tree of a state's files, None if it has none."""
+        if state is None:
+            return None
+        from simgit.history.state import load_state
+
+        with self._store.read() as txn:
+            odb = self._store.odb
+            loaded = load_state(odb, txn, odb.locate(txn, state), None, state)
+        return loaded.files
