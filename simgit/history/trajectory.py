@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
-from simgit.history.columns import Column, Mask, read_columns, read_presence
+from simgit.history.column_reader import Column, Mask, read_columns, read_presence
 from simgit.history.step_range import StepRange
 from simgit.history.summary import to_html, to_text
 from simgit.history.windows import Windows, make_transitions, make_windows, map_column

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from simgit.errors import InvalidInput
-from simgit.history.columns import Column
+from simgit.history.column_reader import Column
 
 Places = npt.NDArray[np.intp]
 

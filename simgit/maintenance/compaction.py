@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.compact import headers, join_groups, join_index, join_segments, joinable
 from simgit.odb.segments.index import ARRAYS, STATES
+from simgit.odb.segments.join import headers, join_groups, join_index, join_segments, joinable
 
 Progress = Callable[[int, int], None]
 """Told how many lines of how many are done."""
@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
     """Join small segments, groups and index runs; return how many groups were joined.
 
-    One transaction a stretch, so that writers wait only shortly.
+    One transaction a segments, so that writers wait only shortly.
     """
     joined = 0
     lines = _lines(odb)
@@ -47,11 +47,13 @@ def consolidate_line(odb: ObjectDatabase, line: int) -> int:
     """Join the segments and groups of a line; return how many groups were joined."""
     with odb.read() as txn:
         work = joinable(list(headers(txn, line)))
-    for stretch in work:
+    for segments in work:
         with odb.write() as txn:
             # somebody may have joined or continued them meanwhile: look again
-            current = [h for h in headers(txn, line) if stretch[0].step <= h.step < stretch[-1].end]
-            if [h.step for h in current] == [h.step for h in stretch]:
+            current = [
+                h for h in headers(txn, line) if segments[0].step <= h.step < segments[-1].end
+            ]
+            if [h.step for h in current] == [h.step for h in segments]:
                 join_segments(odb.states, txn, current)
     joined = 0
     with odb.read() as txn:

@@ -13,9 +13,9 @@ from typing import Final
 
 from simgit.maintenance.size_log import SETTLED, UPKEEP_AT
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.compact import join_segments, pack_loose
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import ARRAYS, STATES
+from simgit.odb.segments.join import join_segments, pack_loose
 from simgit.storage.base import ReadTxn, WriteTxn
 
 SLICE: Final = 0.008

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from simgit.errors import IntegrityError
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import decode_header
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import line_key
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.records import pack_ref, unpack_ref

@@ -23,8 +23,8 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import read_group
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Header
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.refs import Refs
@@ -271,7 +271,7 @@ class _Survey:
         """Take in what is in the histories of the runs."""
         stops: dict[str, dict[int, int]] = {}
         for name, ref in refs.runs(self.txn):
-            parts = history.stretches(self.txn, ref.place) if ref.oid is not None else ()
+            parts = history.line_ranges(self.txn, ref.place) if ref.oid is not None else ()
             stops[name] = {part.line: part.stop for part in parts}
         for name, mine in stops.items():
             part = self.found.runs.setdefault(name, RunPart())

@@ -14,7 +14,7 @@ from simgit.objects.codec import too_deep
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
 
 
-def freeze(value: Any, path: str, depth: int = 0) -> Any:
+def coerce(value: Any, path: str, depth: int = 0) -> Any:
     """Return a copy of ``value`` made of exact types: what a row can be made from.
 
     Python's own types, dicts, lists, tuples, NumPy scalars and C-order arrays of storable dtypes
@@ -29,18 +29,18 @@ def freeze(value: Any, path: str, depth: int = 0) -> Any:
     if kind is np.ndarray:
         return to_array(value, path).copy()
     if isinstance(value, str):
-        return _freeze_text(value, path)
+        return _coerce_text(value, path)
     if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
         raise too_deep(path)
     if isinstance(value, dict):
-        return {freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+        return {coerce_key(k, path): coerce(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [freeze(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        items = [coerce(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
-    return _freeze_other(value, path)
+    return _coerce_other(value, path)
 
 
-def _freeze_text(value: str, path: str) -> str:
+def _coerce_text(value: str, path: str) -> str:
     text = str.__str__(value)
     if not text.isascii():
         try:
@@ -52,7 +52,7 @@ def _freeze_text(value: str, path: str) -> str:
     return text
 
 
-def freeze_key(key: Any, path: str) -> Any:
+def coerce_key(key: Any, path: str) -> Any:
     """Return the key of a dict as a plain string, bytes or integer.
 
     Raises:
@@ -61,7 +61,7 @@ def freeze_key(key: Any, path: str) -> Any:
     if type(key) is str and key.isascii():
         return key
     if isinstance(key, str):
-        return _freeze_text(key, path)
+        return _coerce_text(key, path)
     if isinstance(key, bytes):
         return bytes(key)
     if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
@@ -69,7 +69,7 @@ def freeze_key(key: Any, path: str) -> Any:
     raise InvalidInput(f"{path}: the key {shown(key)} has no encoding", path=path)
 
 
-def _freeze_other(value: Any, path: str) -> Any:
+def _coerce_other(value: Any, path: str) -> Any:
     if isinstance(value, np.generic):
         if isinstance(value, np.bytes_):
             return bytes(value)

@@ -55,7 +55,7 @@ class ArrayColumn:
         return np.frombuffer(self.chunks[i], self.dtype).reshape(self.shape)
 
     def slice(self, start: int, stop: int) -> ArrayColumn:
-        """Return a stretch of the column."""
+        """Return a slice of the column."""
         return ArrayColumn(self.dtype, self.shape, self.chunks[start:stop])
 
     def values(self) -> list[AnyArray]:
@@ -87,7 +87,7 @@ class DenseColumn:
         return ABSENT if self.rows is not None and i not in self.rows else self.data[i]
 
     def slice(self, start: int, stop: int) -> DenseColumn:
-        """Return a stretch of the column."""
+        """Return a slice of the column."""
         rows = self.rows
         if rows is not None:
             rows = rows[(rows >= start) & (rows < stop)] - start
@@ -126,8 +126,8 @@ def row_value(columns: Columns, i: int) -> dict[str, Any]:
     }
 
 
-def stretch_of(columns: Columns, start: int, stop: int) -> Columns:
-    """Return a stretch of the columns."""
+def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
+    """Return a slice of the columns."""
     return {
         name: column[start:stop] if isinstance(column, list) else column.slice(start, stop)
         for name, column in columns.items()

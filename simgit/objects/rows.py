@@ -74,7 +74,7 @@ class Rows:
         return self.fixed[:, number]
 
     def slice(self, start: int, stop: int) -> Rows:
-        """Return a stretch of the rows."""
+        """Return a slice of the rows."""
         arrays = {
             index: [(row - start, array) for row, array in found if start <= row < stop]
             for index, found in self.arrays.items()

@@ -1,6 +1,6 @@
 """Schemas: the named, typed fields of a state's row, and how they follow from values.
 
-Everything here works on frozen values (see simgit/freeze.py). Source: docs/object-format.md §5.
+Everything here works on frozen values (see simgit/coerce.py). Source: docs/object-format.md §5.
 """
 
 from __future__ import annotations

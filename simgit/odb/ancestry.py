@@ -44,8 +44,8 @@ def parents_at(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> list[Locat
     return parents_of(odb, txn, line)
 
 
-def stretches(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRange]:
-    """Yield the stretches of a state's first-parent history, newest first, down to a step."""
+def line_ranges(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRange]:
+    """Yield the ranges of a state's first-parent history, newest first, down to a step."""
     line = read_line(txn, place.line)
     stop = place.step + 1
     while stop > start:
@@ -251,6 +251,9 @@ def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
     return line_of_step(txn, place, step)
 
 
-def oids_of(odb: ObjectDatabase, txn: ReadTxn, stretch: LineRange) -> list[Oid]:
+def oids_of(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> list[Oid]:
     """Return the recomputed oids of a stretch."""
-    return [Oid(oid) for oid in odb.states.all_oids(txn, stretch.line, stretch.start, stretch.stop)]
+    return [
+        Oid(oid)
+        for oid in odb.states.all_oids(txn, line_range.line, line_range.start, line_range.stop)
+    ]

@@ -37,7 +37,7 @@ def word_size(dtype: np.dtype[Any]) -> int:
     return {"U": 4, "S": 1}.get(dtype.kind, dtype.itemsize)
 
 
-def encode_residual(data: memoryview, size: int, before: memoryview | None = None) -> bytes:
+def encode_elements(data: memoryview, size: int, before: memoryview | None = None) -> bytes:
     """Return the coded form of the elements ``data``, made of words of ``size`` bytes.
 
     Args:
@@ -67,7 +67,7 @@ def _encode_plane(plane: Words) -> bytes:
     return bytes([_RAW]) + raw
 
 
-def decode_residual(
+def decode_elements(
     coded: memoryview, length: int, size: int, before: memoryview | None = None
 ) -> bytes:
     """Return the ``length`` bytes of elements that were coded.

@@ -18,7 +18,7 @@ from simgit.objects.arrays import split_array
 from simgit.objects.compression import compress
 from simgit.objects.kinds import KIND_CODES
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.odb.array_delta import decode_residual, encode_residual, word_size
+from simgit.odb.array_delta import decode_elements, encode_elements, word_size
 
 HEAD: Final = struct.Struct("<BBQ")
 CHUNK_ITEM: Final = struct.Struct("<32sI")
@@ -82,7 +82,7 @@ def chunk_items(body: bytes) -> list[bytes]:
 def encode_full(payload: bytes) -> bytes:
     """Return an array's payload: u16 size ‖ header ‖ coded elements."""
     dtype, _, offset = split_array(payload)
-    coded = encode_residual(memoryview(payload)[offset:], word_size(dtype))
+    coded = encode_elements(memoryview(payload)[offset:], word_size(dtype))
     return struct.pack("<H", offset) + payload[:offset] + coded
 
 
@@ -95,20 +95,20 @@ def decode_full(body: bytes, size: int) -> bytes:
     if start != offset:
         raise IntegrityError("an array is damaged")
     coded = memoryview(body)[2 + offset :]
-    return head + decode_residual(coded, size - offset, word_size(dtype))
+    return head + decode_elements(coded, size - offset, word_size(dtype))
 
 
 def encode_delta(payload: bytes, before: bytes) -> bytes:
     """Return the coded difference to an array of the same header."""
     dtype, _, offset = split_array(payload)
     elements = memoryview(payload)[offset:]
-    return encode_residual(elements, word_size(dtype), memoryview(before)[offset:])
+    return encode_elements(elements, word_size(dtype), memoryview(before)[offset:])
 
 
 def decode_delta(coded: memoryview, before: bytes) -> bytes:
     dtype, _, offset = split_array(before)
     elements = memoryview(before)[offset:]
-    return before[:offset] + decode_residual(coded, len(elements), word_size(dtype), elements)
+    return before[:offset] + decode_elements(coded, len(elements), word_size(dtype), elements)
 
 
 LIMIT: Final = 64 << 20

@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 from simgit.objects.columns import Columns
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import StateBatch, Tip
+from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.trees import Data, plan
 from simgit.recording.states import pending_tip, prepare, store
 from simgit.refs.attachments import attach_data, check_attachment
@@ -255,14 +255,14 @@ def prepare_all(works: list[Work]) -> list[Prepared]:
     return prepared
 
 
-def freeze_data(name: str, data: Any) -> Data:
+def coerce_data(name: str, data: Any) -> Data:
     """Return a copy of what is to be attached under a name, in the form that is stored.
 
     Raises:
         InvalidInput: the name is not allowed, or some part of the data has no encoding.
     """
     check_attachment(name)
-    return plan(freeze(data, name))
+    return plan(coerce(data, name))
 
 
 class RecorderBase:

@@ -10,18 +10,18 @@ import numpy as np
 
 from simgit.errors import InvalidInput
 from simgit.objects.arrays import MAX_NDIM, storable_dtype
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, freeze_data
+from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, coerce_data
 from simgit.recording.states import (
-    freeze_files,
-    freeze_flag,
-    freeze_info,
-    freeze_message,
-    freeze_reset,
-    freeze_reward,
+    coerce_files,
+    coerce_flag,
+    coerce_info,
+    coerce_message,
+    coerce_reset,
+    coerce_reward,
 )
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
@@ -122,18 +122,18 @@ class RunRecorder(RecorderBase):
         elif observation is not None:
             observation = self._other(observation)
         if action is not None and type(action) not in _PLAIN:
-            action = freeze(action, "action")
+            action = coerce(action, "action")
         if type(reward) is not float and reward is not None:
-            reward = freeze_reward(reward)
+            reward = coerce_reward(reward)
         if type(terminated) is not bool and terminated is not None:
-            terminated = freeze_flag(terminated, "terminated")
+            terminated = coerce_flag(terminated, "terminated")
         if type(truncated) is not bool and truncated is not None:
-            truncated = freeze_flag(truncated, "truncated")
+            truncated = coerce_flag(truncated, "truncated")
         if info is not None:
-            info = _EMPTY if type(info) is dict and not info else freeze_info(info)
+            info = _EMPTY if type(info) is dict and not info else coerce_info(info)
         rare = None
         if reset is not None or files is not None or message is not None:
-            rare = _freeze_rare(reset, files, message)
+            rare = _coerce_rare(reset, files, message)
         if (
             observation is None
             and not rare
@@ -210,7 +210,7 @@ class RunRecorder(RecorderBase):
         ]  # fmt: skip
 
     def _attach(self, row: int, data: Mapping[str, Any]) -> None:
-        planned = [(row, name, freeze_data(name, each)) for name, each in data.items()]
+        planned = [(row, name, coerce_data(name, each)) for name, each in data.items()]
         self._attached += planned
         self._bytes += sum(each.size for _, _, each in planned)
 
@@ -225,7 +225,7 @@ class RunRecorder(RecorderBase):
         return observation.tobytes()
 
     def _other(self, observation: Any) -> Any:
-        frozen = freeze(observation, "observation")
+        frozen = coerce(observation, "observation")
         if self._dtype is not None:
             self._observations = list(map(self._array, self._observations))
             self._dtype = None
@@ -273,12 +273,12 @@ class RunRecorder(RecorderBase):
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
 
 
-def _freeze_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
+def _coerce_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
     """Return the fields that few states have, without those that this one has not."""
     given = {
-        "reset": freeze_reset(reset),
-        "files": None if files is None else Oid(freeze_files(files)),
-        "message": None if message is None else freeze_message(message),
+        "reset": coerce_reset(reset),
+        "files": None if files is None else Oid(coerce_files(files)),
+        "message": None if message is None else coerce_message(message),
     }
     return {name: each for name, each in given.items() if each is not None and each is not ABSENT}
 

@@ -9,21 +9,21 @@ import numpy as np
 
 from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import to_array
-from simgit.objects.coerce import freeze
-from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, stretch_of
+from simgit.objects.coerce import coerce
+from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, slice_columns
 from simgit.objects.kinds import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.row_encoder import pack
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.append import StateBatch, Tip, new_batch
+from simgit.odb.segments.batch import StateBatch, Tip, new_batch
 from simgit.storage.base import WriteTxn
 
 MIN_WINDOW: Final = 16
 """So many states at least are packed at once, however often the schema changes."""
 
 
-def freeze_reward(value: Any) -> float:
+def coerce_reward(value: Any) -> float:
     """Return a reward as the float64 that is stored.
 
     Raises:
@@ -46,7 +46,7 @@ def freeze_reward(value: Any) -> float:
     return reward
 
 
-def freeze_flag(value: Any, name: str) -> bool:
+def coerce_flag(value: Any, name: str) -> bool:
     """Return a flag as a bool.
 
     Raises:
@@ -71,7 +71,7 @@ def _scalar(value: Any, name: str) -> Any:
     return array.reshape(-1)[0]
 
 
-def freeze_reset(value: Any) -> Any:
+def coerce_reset(value: Any) -> Any:
     """Return a reset mark: a map of the seed and options that were given, or ABSENT.
 
     Raises:
@@ -85,10 +85,10 @@ def freeze_reset(value: Any) -> Any:
         raise InvalidInput(
             "reset: a bool or a map with 'seed' and 'options' is needed", path="reset"
         )
-    return freeze({key: item for key, item in value.items() if item is not None}, "reset")
+    return coerce({key: item for key, item in value.items() if item is not None}, "reset")
 
 
-def freeze_files(value: Any) -> Oid:
+def coerce_files(value: Any) -> Oid:
     """Return the oid of a tree of files.
 
     Raises:
@@ -99,7 +99,7 @@ def freeze_files(value: Any) -> Oid:
     return Oid(value)
 
 
-def freeze_message(value: Any) -> str:
+def coerce_message(value: Any) -> str:
     """Return a message.
 
     Raises:
@@ -107,11 +107,11 @@ def freeze_message(value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"message: {shown(value)} is not a string", path="message")
-    text: str = freeze(value, "message")
+    text: str = coerce(value, "message")
     return text
 
 
-def freeze_info(value: Any) -> dict[Any, Any]:
+def coerce_info(value: Any) -> dict[Any, Any]:
     """Return an info.
 
     Raises:
@@ -119,33 +119,33 @@ def freeze_info(value: Any) -> dict[Any, Any]:
     """
     if not isinstance(value, dict):
         raise InvalidInput(f"info: {shown(value)} is not a mapping", path="info")
-    found: dict[Any, Any] = freeze(value, "info")
+    found: dict[Any, Any] = coerce(value, "info")
     return found
 
 
-def freeze_fields(**given: Any) -> dict[str, Any]:
+def coerce_fields(**given: Any) -> dict[str, Any]:
     """Return the frozen top-level fields of a state; None means that it has no such field.
 
     Raises:
         InvalidInput: a value has no encoding, or there is none at all.
     """
-    frozen = {name: _FREEZERS[name](value) for name, value in given.items() if value is not None}
+    frozen = {name: _COERCE[name](value) for name, value in given.items() if value is not None}
     fields = {name: value for name, value in frozen.items() if value is not ABSENT}
     if not fields:
         raise InvalidInput("a state without any field cannot be recorded")
     return fields
 
 
-_FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "observation": lambda value: freeze(value, "observation"),
-    "action": lambda value: freeze(value, "action"),
-    "reward": freeze_reward,
-    "terminated": lambda value: freeze_flag(value, "terminated"),
-    "truncated": lambda value: freeze_flag(value, "truncated"),
-    "info": freeze_info,
-    "reset": freeze_reset,
-    "files": freeze_files,
-    "message": freeze_message,
+_COERCE: Final[dict[str, Callable[[Any], Any]]] = {
+    "observation": lambda value: coerce(value, "observation"),
+    "action": lambda value: coerce(value, "action"),
+    "reward": coerce_reward,
+    "terminated": lambda value: coerce_flag(value, "terminated"),
+    "truncated": lambda value: coerce_flag(value, "truncated"),
+    "info": coerce_info,
+    "reset": coerce_reset,
+    "files": coerce_files,
+    "message": coerce_message,
 }
 
 
@@ -163,7 +163,7 @@ def prepare(
     while start < count:
         # where the schema changes often, trying all of the rest each time would take for ever
         size = min(window, count - start)
-        part = columns if size == count else stretch_of(columns, start, start + size)
+        part = columns if size == count else slice_columns(columns, start, start + size)
         rows = pack(schema, part, size) if schema.fields else None
         if rows is None or rows.count == 0:
             schema = schema.extended(row_value(part, 0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simgit.errors import InvalidInput, shown
-from simgit.objects.coerce import freeze, freeze_key
+from simgit.objects.coerce import coerce, coerce_key
 from simgit.objects.columns import ABSENT, Column, Columns, DenseColumn
 from simgit.objects.schema import exact_cast
 from simgit.odb.database import ObjectDatabase
@@ -142,8 +142,8 @@ class LaneRecorder(RecorderBase):
     def _take(self) -> list[Work]:
         batches, self._batches, self._states, self._bytes = self._batches, [], 0, 0
         work = []
-        for stretch in _alike(batches):
-            joined = {name: _join([b[name] for b in stretch]) for name in stretch[0]}
+        for alike in _alike(batches):
+            joined = {name: _join([b[name] for b in alike]) for name in alike[0]}
             for number, lane in enumerate(self._lanes):
                 work.append(Work(lane, _lane_columns(joined, number)))
         work += [each for member in self._members for each in member._take()]
@@ -156,7 +156,7 @@ def _lane_arrays(value: Any, name: str) -> Any:
     """Return a copy of arrays, or of a dict of arrays."""
     if isinstance(value, dict):
         return {
-            freeze_key(key, name): _lane_arrays(item, f"{name}.{key}")
+            coerce_key(key, name): _lane_arrays(item, f"{name}.{key}")
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -164,7 +164,7 @@ def _lane_arrays(value: Any, name: str) -> Any:
             value = np.asarray(value)
         except ValueError as error:
             raise InvalidInput(f"{name}: cannot be read as an array: {error}", path=name) from None
-    array = freeze(value, name)
+    array = coerce(value, name)
     if not isinstance(array, np.ndarray):
         kind = type(value).__name__
         raise InvalidInput(f"{name}: an array is needed, not a value of type '{kind}'", path=name)

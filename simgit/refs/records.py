@@ -14,7 +14,7 @@ from simgit.objects.codec import pack_record, unpack_value
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.storage.process import is_alive
 
 Types = Mapping[str, tuple[type, ...]]

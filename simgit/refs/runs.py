@@ -11,7 +11,7 @@ from simgit.errors import Conflict, InvalidInput, NotFound
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
 from simgit.plot import notebook
 from simgit.refs import run_config

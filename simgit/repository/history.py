@@ -60,12 +60,12 @@ class HistoryOperations(RepositoryBase):
         with self._read() as txn:
             wanted = self._selection(txn, revisions, every)
             most = limit if where is None else None
-            stretches = logs.limited(logs.ordered(self.odb, txn, wanted), most)
+            ranges = logs.limited(logs.ordered(self.odb, txn, wanted), most)
         if where is not None:
-            matching = islice(logs.matching(self.odb, stretches, where), limit)
+            matching = islice(logs.matching(self.odb, ranges, where), limit)
             yield from reversed(list(matching)) if reverse else matching
             return
-        for page in logs.pages(self.odb, stretches, reverse):
+        for page in logs.pages(self.odb, ranges, reverse):
             yield from page
 
     def outline(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.fsck import Repaired
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
-    from simgit.maintenance.gc.unreachable import Lost
+    from simgit.maintenance.gc.unreachable import UnreachableObject
     from simgit.maintenance.stats import Stats
 
 
@@ -69,7 +69,7 @@ class UpkeepOperations(RepositoryBase):
 
     def unreachable(
         self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
-    ) -> list[Lost]:
+    ) -> list[UnreachableObject]:
         """Return what nothing leads to any more, and until when it can be brought back.
 
         A state comes back by ``branch(name, oid)``, an attachment by ``reattach(oid)``.
@@ -80,11 +80,11 @@ class UpkeepOperations(RepositoryBase):
             clock: as ``gc``'s.
         """
         from simgit.maintenance.gc.run import GcOptions, window
-        from simgit.maintenance.gc.unreachable import lost
+        from simgit.maintenance.gc.unreachable import unreachable_objects
 
         with self.odb.read() as txn:
             counted = window(txn, GcOptions(grace), clock)
-        return lost(self.odb, self.refs, counted, every)
+        return unreachable_objects(self.odb, self.refs, counted, every)
 
     def stats(self) -> Stats:
         """Return where the bytes of the repository are, and how its size went."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from simgit.errors import InvalidInput
 from simgit.objects.columns import Column
 from simgit.objects.oid import Oid
-from simgit.odb.segments.append import Tip
-from simgit.recording.states import freeze_fields, prepare, store
+from simgit.odb.segments.batch import Tip
+from simgit.recording.states import coerce_fields, prepare, store
 from simgit.refs.names import HEAD
 from simgit.refs.records import RunRef, moved
 from simgit.repository.base import RepositoryBase
@@ -55,7 +55,7 @@ class RecordingOperations(RepositoryBase):
             from simgit.repository.worktree import files as worktree
 
             files = worktree.store_files(self.odb, files)
-        value = freeze_fields(
+        value = coerce_fields(
             observation=observation, action=action, reward=reward, terminated=terminated,
             truncated=truncated, info=info, reset=reset, files=files, message=message,
         )  # fmt: skip

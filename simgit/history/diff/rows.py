@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simgit.history.columns import values
+from simgit.history.column_reader import values
 from simgit.history.diff.values import diff_values
 from simgit.objects.oid import Oid
 from simgit.objects.row_encoder import hash_array

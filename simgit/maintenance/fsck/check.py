@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from simgit.errors import SimgitError
 from simgit.maintenance.fsck.findings import ALL, Progress, TimeOverError
-from simgit.maintenance.fsck.problems import OBJECT, FsckReport
+from simgit.maintenance.fsck.report import OBJECT, FsckReport
 from simgit.maintenance.fsck.states import StateChecks
 from simgit.maintenance.fsck.tables import TableChecks
 from simgit.objects.kinds import decode_object, links_of

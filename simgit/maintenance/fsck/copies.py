@@ -15,8 +15,8 @@ from simgit.objects.rows import Rows
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip, write_rows
 from simgit.odb.segments.array_groups import group_key
+from simgit.odb.segments.batch import Tip, write_rows
 from simgit.odb.segments.header import header_at, segment_key
 from simgit.odb.segments.lines import line_key
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -105,7 +105,7 @@ class Copies:
         self, place: Location, start: int, stop: int
     ) -> Iterator[tuple[int, Rows, list[bytes]]]:
         """Yield first step, rows and oids of a stretch of the source's history, block by block."""
-        parts = [p for p in ancestry.stretches(self.source_txn, place, start) if p.start < stop]
+        parts = [p for p in ancestry.line_ranges(self.source_txn, place, start) if p.start < stop]
         states = self.source.states
         for part in reversed(parts):
             end = min(part.stop, stop)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from simgit.errors import SimgitError
-from simgit.maintenance.fsck.problems import FsckReport, Problem, Sample
+from simgit.maintenance.fsck.report import FsckReport, Problem, Sample
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.lines import read_line
@@ -91,7 +91,7 @@ class Findings:
             self._ends = {}
             for _, ref in self._runs(txn):
                 with suppress(SimgitError):
-                    for part in ancestry.stretches(txn, ref.place) if ref.oid else ():
+                    for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
                         if self._ends.get(part.line, 0) >= part.stop:
                             break  # so are the lines below
                         self._ends[part.line] = part.stop
@@ -103,7 +103,7 @@ class Findings:
         for name, ref in self._runs(txn):
             at = ref.line if ref.oid else -1
             try:
-                for part in ancestry.stretches(txn, ref.place) if ref.oid else ():
+                for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
                     at = read_line(txn, part.line).parent_line
                     first, last = max(part.start, start), min(part.stop - 1, stop)
                     if part.line == line and first <= last:

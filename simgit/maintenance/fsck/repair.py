@@ -18,8 +18,10 @@ from typing import Final
 from simgit.errors import NotFound, SimgitError
 from simgit.maintenance.fsck.check import Fsck
 from simgit.maintenance.fsck.copies import Copies
-from simgit.maintenance.fsck.lines import repair_line
-from simgit.maintenance.fsck.problems import (
+from simgit.maintenance.fsck.quarantine import Quarantine
+from simgit.maintenance.fsck.repair_lines import repair_line
+from simgit.maintenance.fsck.repair_refs import recover_ref
+from simgit.maintenance.fsck.report import (
     ARRAYS,
     CHILDREN,
     COUNTERS,
@@ -33,8 +35,6 @@ from simgit.maintenance.fsck.problems import (
     FsckReport,
     Problem,
 )
-from simgit.maintenance.fsck.quarantine import Quarantine
-from simgit.maintenance.fsck.recover import recover_ref
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
@@ -42,7 +42,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.compact import headers
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.names import RUNS, fold
@@ -264,7 +264,7 @@ class _Repairer:
         found = []
         for name in problem.runs:
             ref = self.refs.run(txn, name)
-            for part in ancestry.stretches(txn, ref.place) if ref.oid is not None else ():
+            for part in ancestry.line_ranges(txn, ref.place) if ref.oid is not None else ():
                 if part.line == line and ref.oid is not None:
                     found.append((part.stop, ref.oid))
         return sorted(found, reverse=True)
@@ -295,7 +295,7 @@ class _Repairer:
         """Return the newest state of a history before which nothing is damaged."""
         good: Location | None = None
         try:
-            parts = list(ancestry.stretches(txn, tip))
+            parts = list(ancestry.line_ranges(txn, tip))
         except SimgitError:
             return None  # a line on the way cannot be read
         for part in reversed(parts):

@@ -10,16 +10,16 @@ import numpy as np
 
 from simgit.errors import IntegrityError, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
-from simgit.maintenance.fsck.problems import ARRAYS as ARRAYS_DAMAGED
-from simgit.maintenance.fsck.problems import CHILDREN, INDEX, LINES
-from simgit.maintenance.fsck.problems import STATES as STATES_DAMAGED
+from simgit.maintenance.fsck.report import ARRAYS as ARRAYS_DAMAGED
+from simgit.maintenance.fsck.report import CHILDREN, INDEX, LINES
+from simgit.maintenance.fsck.report import STATES as STATES_DAMAGED
 from simgit.objects import rows as rowlib
 from simgit.objects.row_encoder import hash_array
 from simgit.odb import ancestry
 from simgit.odb.location import Location
-from simgit.odb.segments.append import SEGMENT_ROWS
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import groups_between, read_group
+from simgit.odb.segments.batch import SEGMENT_ROWS
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import ARRAYS, STATES, find_loose

@@ -8,7 +8,7 @@ from typing import Final
 from simgit.errors import IntegrityError, NotFound, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
 from simgit.maintenance.fsck.oplog import check_operations
-from simgit.maintenance.fsck.problems import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
+from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
 from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid

@@ -17,7 +17,7 @@ from typing import Final
 from simgit.errors import SimgitError
 from simgit.maintenance.gc.mark import OutOfTime
 from simgit.maintenance.gc.plan import Planner, Window, forget_found
-from simgit.maintenance.gc.run import GcOptions, cutoff, lost_before, window
+from simgit.maintenance.gc.run import GcOptions, cutoff, pending_before, window
 from simgit.maintenance.gc.sweep import Removed, Sweeper
 from simgit.maintenance.size_log import COLLECTED
 from simgit.odb.database import ObjectDatabase
@@ -139,7 +139,7 @@ class AutoCollection:
         with self.odb.write() as txn:
             self._sweeper.window = self._window(txn)
             # what was brought back and is lost once more has its grace period once more
-            forget_found(txn, *lost_before(self._sweeper, txn))
+            forget_found(txn, *pending_before(self._sweeper, txn))
             yield txn
 
     def _next_old(self, txn: ReadTxn, before: int) -> bytes | None:

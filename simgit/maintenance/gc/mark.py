@@ -25,8 +25,8 @@ from simgit.objects.schema import TREE
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Header, segment_key
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.storage.base import ReadTxn
 

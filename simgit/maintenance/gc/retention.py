@@ -118,7 +118,7 @@ def _candidates(txn: ReadTxn, marker: Marker, name: str) -> Iterable[RetentionCa
 def _in_history(
     txn: ReadTxn, there: list[RetentionCandidate], tip: Location
 ) -> list[RetentionCandidate]:
-    parts = {part.line: part for part in ancestry.stretches(txn, tip)}
+    parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
     return [
         each for each in there
         if (part := parts.get(each.place.line)) and part.start <= each.place.step < part.stop

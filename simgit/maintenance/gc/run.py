@@ -117,7 +117,7 @@ def collect(
         sweeper = Sweeper(odb, Planner(odb, refs), window(snapshot, options, clock))
         thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
     with odb.read() as snapshot:
-        known, found = lost_before(sweeper, snapshot)
+        known, found = pending_before(sweeper, snapshot)
     if known:
         with odb.write() as txn:
             forget_found(txn, known, found)
@@ -139,7 +139,7 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
     with odb.read() as snapshot:
         sweeper = Sweeper(apart, Planner(apart, refs), window(snapshot, options, clock))
         raw = Overlay(snapshot)
-        forget_found(raw, *lost_before(sweeper, raw))
+        forget_found(raw, *pending_before(sweeper, raw))
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
         txn = sweeper.tally(raw)
@@ -155,7 +155,7 @@ def window(txn: ReadTxn, options: GcOptions, clock: Clock) -> Window:
     return Window(clock(), int(days * DAY), get_setting(txn, GC_REWRITE))
 
 
-def lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
+def pending_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
     """Return what is known to be pending, and what is so before the logs expire.
 
     What was brought back and is lost once more has its grace period once more: till now the logs

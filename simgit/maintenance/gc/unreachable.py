@@ -16,7 +16,7 @@ from simgit.storage.base import ReadTxn
 
 
 @dataclass(frozen=True)
-class Lost:
+class UnreachableObject:
     """Something that nothing leads to.
 
     Attributes:
@@ -40,7 +40,9 @@ class Lost:
     until: int
 
 
-def lost(odb: ObjectDatabase, refs: Refs, window: Window, every: bool = False) -> list[Lost]:
+def unreachable_objects(
+    odb: ObjectDatabase, refs: Refs, window: Window, every: bool = False
+) -> list[UnreachableObject]:
     """Return what is lost: ends of lines, attachments and tags.
 
     Args:
@@ -68,7 +70,7 @@ def _lines(
     entries: dict[bytes, Since],
     ends: dict[int, int],
     window: Window,
-) -> list[Lost]:
+) -> list[UnreachableObject]:
     """Return the lost ends of lines, one for each line."""
     found: dict[int, tuple[int, Since]] = {}
     for key, since in entries.items():
@@ -91,17 +93,17 @@ def _end(
     last: int,
     since: Since,
     window: Window,
-) -> Lost:
+) -> UnreachableObject:
     oid = odb.states.state(txn, Location(line, last))[0]
     count = last - first + 1
-    return Lost("state", oid, count, last, None, oid, since.time, window.end(since))
+    return UnreachableObject("state", oid, count, last, None, oid, since.time, window.end(since))
 
 
 def _object(
     odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, since: Since, window: Window
-) -> Lost:
+) -> UnreachableObject:
     thing = odb.object(txn, oid) if kind in ("binding", "tag") else None
     name = thing.name if isinstance(thing, Binding | Tag) else None
     state = thing.state if isinstance(thing, Binding) else None
     state = thing.target if isinstance(thing, Tag) else state
-    return Lost(kind, oid, 0, None, name, state, since.time, window.end(since))
+    return UnreachableObject(kind, oid, 0, None, name, state, since.time, window.end(since))

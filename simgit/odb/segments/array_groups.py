@@ -26,8 +26,8 @@ from simgit.odb.segments.array_codec import (
     group_header,
     group_size,
 )
+from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.index import ARRAYS, LOOSE, Index, add_loose, array_places, find_loose
-from simgit.odb.segments.index_page import prefix_of
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _STEP_BITS: Final = 48
@@ -47,11 +47,11 @@ def write_groups(
 ) -> list[tuple[int, list[bytes]]]:
     """Store arrays in groups; return for each group its first step and its members' oids."""
     written = []
-    for stretch in stretches(members):
-        steps = [step for step, _, _ in stretch]
-        data = encode_group([array for _, _, array in stretch], steps, level)
+    for group in cut_groups(members):
+        steps = [step for step, _, _ in group]
+        data = encode_group([array for _, _, array in group], steps, level)
         _put_group(txn, group_key(line, field, steps[0]), data)
-        written.append((steps[0], [oid for _, oid, _ in stretch]))
+        written.append((steps[0], [oid for _, oid, _ in group]))
     return written
 
 
@@ -59,20 +59,20 @@ def _put_group(txn: WriteTxn, key: bytes, data: bytes) -> None:
     txn.put("groups", key, put_body(txn, data) + checksum(data))
 
 
-def stretches(members: Sequence[Member]) -> Iterator[list[Member]]:
+def cut_groups(members: Sequence[Member]) -> Iterator[list[Member]]:
     """Cut members where dtype or shape change, and where a group is full."""
-    stretch: list[Member] = []
+    group: list[Member] = []
     for member in members:
         array = member[2]
-        if stretch:
-            first = stretch[0][2]
+        if group:
+            first = group[0][2]
             alike = array.dtype == first.dtype and array.shape == first.shape
-            if not alike or len(stretch) >= group_size(first.nbytes):
-                yield stretch
-                stretch = []
-        stretch.append(member)
-    if stretch:
-        yield stretch
+            if not alike or len(group) >= group_size(first.nbytes):
+                yield group
+                group = []
+        group.append(member)
+    if group:
+        yield group
 
 
 def index_groups(

@@ -285,7 +285,7 @@ class PlaneRows(Rows):
         return plane
 
     def slice(self, start: int, stop: int) -> Rows:
-        """Return a stretch of the rows."""
+        """Return a slice of the rows."""
         variable = [column[start:stop] for column in self.variable]
         first, stop = self._start, min(stop, self.count)
         return PlaneRows(

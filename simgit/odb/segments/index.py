@@ -1,6 +1,6 @@
 """From an oid to the places where it can be: index runs, and the merging of small ones.
 
-A run belongs to one kind of place: ``states`` (stretches of 64 rows) or ``arrays`` (groups).
+A run belongs to one kind of place: ``states`` (ranges of 64 rows) or ``arrays`` (groups).
 Runs are never changed; eight of a level are merged into one of the next, so that their number
 grows with the logarithm of the store. What few states there are in a small write is entered oid
 by oid in the table ``oids`` instead.
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.index_page import (
+from simgit.odb.segments.elias_fano import (
     Entries,
     Page,
     decode_page,
@@ -267,9 +267,9 @@ def delete_run(txn: WriteTxn, run: int) -> None:
         txn.delete("index", key)
 
 
-def state_places(stretches: Sequence[tuple[int, int, int]]) -> Places:
-    """Return the places of stretches of states, given as (line, first step, rows)."""
-    slots = [(line, step, -(-rows // CHECKPOINT_ROWS)) for line, step, rows in stretches]
+def state_places(ranges: Sequence[tuple[int, int, int]]) -> Places:
+    """Return the places of ranges of states, given as (line, first step, rows)."""
+    slots = [(line, step, -(-rows // CHECKPOINT_ROWS)) for line, step, rows in ranges]
     return np.array(slots, _PLACE)
 
 

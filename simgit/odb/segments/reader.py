@@ -22,8 +22,8 @@ from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip
 from simgit.odb.segments.array_groups import array_here, find_array, group_oids
+from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.block import (
     BLOCK_ROWS,
     CHECKPOINT_ROWS,
@@ -32,9 +32,9 @@ from simgit.odb.segments.block import (
     decode_block,
     decode_layout,
 )
+from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.header import Header, header_at, read_part
 from simgit.odb.segments.index import ARRAYS, STATES, Index, find_loose
-from simgit.odb.segments.index_page import prefix_of
 from simgit.odb.segments.lines import line_of_step, read_line
 from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.odb.location import Location
-from simgit.odb.segments.append import write_rows
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import (
     Member,
@@ -26,8 +25,9 @@ from simgit.odb.segments.array_groups import (
     read_group,
     write_groups,
 )
+from simgit.odb.segments.batch import write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.compact import LEVEL, concatenate, headers, tip_before
+from simgit.odb.segments.elias_fano import prefixes, sort_entries
 from simgit.odb.segments.header import Header, delete_pieces, last_header, segment_key
 from simgit.odb.segments.index import (
     ARRAYS,
@@ -38,7 +38,7 @@ from simgit.odb.segments.index import (
     read_entries,
     write_run,
 )
-from simgit.odb.segments.index_page import prefixes, sort_entries
+from simgit.odb.segments.join import LEVEL, concatenate, headers, tip_before
 from simgit.odb.segments.lines import Line, encode_line, line_key, read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn

@@ -10,12 +10,12 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects import rows as rowlib
 from simgit.objects.oid import OID_SIZE
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import Tip, new_batch
+from simgit.odb.segments.batch import Tip, new_batch
 from simgit.odb.unreachable import note_states_in_flight
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import objects, records
+from simgit.remotes.bundle.import_refs import ImportedRef, set_refs
 from simgit.remotes.bundle.manifest import Manifest
-from simgit.remotes.bundle.names import ImportedRef, set_refs
 from simgit.remotes.bundle.pieces import pieces_of, reader_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
 from simgit.remotes.bundle.states import decode_head, decode_rows

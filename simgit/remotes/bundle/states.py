@@ -17,7 +17,7 @@ from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Arrays, Rows
 from simgit.objects.schema import BOOL, Schema
 from simgit.odb.segments.array_codec import decode_group, encode_group, group_header, unstack
-from simgit.odb.segments.array_groups import Member, stretches
+from simgit.odb.segments.array_groups import Member, cut_groups
 from simgit.odb.segments.block import (
     BLOCK_ROWS,
     choose_layout,
@@ -85,9 +85,9 @@ def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]
     parts = [struct.pack("<H", len(coded)), coded]
     parts += [struct.pack("<I", len(fixed)), fixed, struct.pack("<I", len(variable)), variable]
     groups = [
-        (field, [step for step, _, _ in stretch], [array for _, _, array in stretch])
+        (field, [step for step, _, _ in group], [array for _, _, array in group])
         for field, members in arrays.items()
-        for stretch in stretches(members)
+        for group in cut_groups(members)
     ]
     parts.append(struct.pack("<H", len(groups)))
     for field, steps, found in groups:

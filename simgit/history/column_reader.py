@@ -1,4 +1,4 @@
-"""Columns of a stretch: one field of many states as an array, whatever schemas the states have.
+"""Columns of a range of steps: one field of many states as an array, whatever schemas the states have.
 
 The same field can have another type in each schema. Numbers of one shape are brought to the dtype
 that holds all of them, if no value is changed by it; large arrays are decoded group by group (see
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import NotFound
-from simgit.history.array_columns import ArrayReader
+from simgit.history.array_reader import ArrayReader
 from simgit.history.step_range import StepRange
 from simgit.objects.arrays import AnyArray
 from simgit.objects.oid import Oid
@@ -232,54 +232,54 @@ def _referred(
     return found
 
 
-def read_columns(stretch: StepRange, txn: ReadTxn, paths: Sequence[Path]) -> dict[Path, Column]:
-    """Read fields of a stretch in one go.
+def read_columns(steps: StepRange, txn: ReadTxn, paths: Sequence[Path]) -> dict[Path, Column]:
+    """Read fields of a range of steps in one go.
 
     Raises:
-        NotFound: no state of the stretch can have one of the fields.
+        NotFound: no state of the steps can have one of the fields.
         IntegrityError: stored bytes are damaged.
     """
-    schemas = stretch.schemas(txn)
+    schemas = steps.schemas(txn)
     plans = [make_plan(schemas, path) for path in paths]
     leaves = {leaf.path: leaf for plan in plans for leaf in plan.leaves()}
-    done = _read_leaves(stretch, txn, list(leaves.values()))
+    done = _read_leaves(steps, txn, list(leaves.values()))
     return {plan.path: plan.assemble(done) for plan in plans}
 
 
 def _read_leaves(
-    stretch: StepRange, txn: ReadTxn, leaves: Sequence[ColumnPlan]
+    steps: StepRange, txn: ReadTxn, leaves: Sequence[ColumnPlan]
 ) -> dict[Path, Column]:
-    sinks = {leaf.path: _sink(stretch, txn, leaf) for leaf in leaves}
+    sinks = {leaf.path: _sink(steps, txn, leaf) for leaf in leaves}
     variable = any(leaf.variable for leaf in leaves)
     inexact: dict[Path, ColumnPlan] = {}
     by_path = {leaf.path: leaf for leaf in leaves}
-    for line, step, rows in stretch.rows(txn, variable) if sinks else ():
+    for line, step, rows in steps.rows(txn, variable) if sinks else ():
         for path in list(sinks):
             try:
-                sinks[path].add(step - stretch.start, rows, line, step)
+                sinks[path].add(step - steps.start, rows, line, step)
             except _Inexact:
                 del sinks[path]
                 inexact[path] = by_path[path].as_object()
     done = {path: sink.result() for path, sink in sinks.items()}
     if inexact:
-        done |= _read_leaves(stretch, txn, list(inexact.values()))
+        done |= _read_leaves(steps, txn, list(inexact.values()))
     return done
 
 
-def _sink(stretch: StepRange, txn: ReadTxn, leaf: ColumnPlan) -> _Sink:
+def _sink(steps: StepRange, txn: ReadTxn, leaf: ColumnPlan) -> _Sink:
     if leaf.kind == "dense":
-        return _Dense(leaf, stretch.count)
+        return _Dense(leaf, steps.count)
     if leaf.kind == "array":
-        return ArrayReader(stretch.odb, txn, leaf.path, stretch.count)
-    return _Objects(leaf, stretch.count, lambda oid, hint: stretch.odb.array(txn, oid, hint))
+        return ArrayReader(steps.odb, txn, leaf.path, steps.count)
+    return _Objects(leaf, steps.count, lambda oid, hint: steps.odb.array(txn, oid, hint))
 
 
-def read_presence(stretch: StepRange, txn: ReadTxn, path: Path) -> Mask:
+def read_presence(steps: StepRange, txn: ReadTxn, path: Path) -> Mask:
     """Return for each state whether it has a field (False if none can have it)."""
-    out = np.zeros(stretch.count, bool)
-    for _, step, rows in stretch.rows(txn, variable=False):
+    out = np.zeros(steps.count, bool)
+    for _, step, rows in steps.rows(txn, variable=False):
         index = rows.schema.index.get(path)
         if index is not None:
-            at = step - stretch.start
+            at = step - steps.start
             out[at : at + rows.count] = presence(rows, index)
     return out

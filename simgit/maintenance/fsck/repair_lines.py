@@ -18,8 +18,8 @@ from simgit.objects.oid import OID_SIZE
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Header
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import Line, derived_line, encode_line, line_key
 from simgit.storage.base import ReadTxn, WriteTxn
 
