@@ -1,4 +1,4 @@
-"""The log: what leads to some states, as plain lines, read in columns block by block."""
+"""The log: the histories of some states as plain lines, read in columns block by block."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LogLine(NamedTuple):
 
 @dataclass(frozen=True)
 class LogSelection:
-    """What a log is asked for: what is reachable from the tips, less what is from ``exclude``."""
+    """The states of a log: those reachable from the tips, without those from ``exclude``."""
 
     tips: tuple[Location, ...]
     exclude: tuple[Location, ...] = ()
@@ -56,7 +56,7 @@ class LogSelection:
 
 
 def ordered(odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection) -> Iterator[LineRange]:
-    """Yield ranges, children before parents, no two histories mixed; read each from its end.
+    """Yield line ranges, children before parents and histories not mixed; read each from its end.
 
     One history without merges comes as it is walked; otherwise the lines are sorted first, which
     costs time with the forks, not with the states.
@@ -102,7 +102,7 @@ class _Sorting:
                 self.waiting[place] = self.waiting.get(place, 0) + 1
 
     def ranges(self) -> Iterator[LineRange]:
-        """Yield the pieces; a line is gone on with before another is begun."""
+        """Yield the pieces; a line is finished, as far as possible, before another is begun."""
         ready = [tip for tip in reversed(self.tips) if not self.waiting.get(tip)]
         done = set()
         while ready:
@@ -122,7 +122,7 @@ class _Sorting:
 
 
 def limited(ranges: Iterator[LineRange], limit: int | None) -> list[LineRange]:
-    """Return ranges, the last one cut, so that they hold no more than ``limit`` states."""
+    """Return the first ranges, the last one cut, with at most ``limit`` states together."""
     if limit is None:
         return list(ranges)
     kept = []
@@ -136,7 +136,7 @@ def limited(ranges: Iterator[LineRange], limit: int | None) -> list[LineRange]:
 
 
 def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
-    """Cut a stretch into parts of one block each, from its end."""
+    """Cut a range into parts of one block each, from its end."""
     stop = line_range.stop
     while stop > line_range.start:
         start = max(line_range.start, _block(odb, txn, line_range.line, stop - 1)[0])
@@ -145,7 +145,7 @@ def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> I
 
 
 def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
-    """Return first and last step, plus one, of the block where a state lies."""
+    """Return the first step of a state's block, and the step after its last."""
     header = odb.states.header(txn, Location(line, step))
     start = step - (step - header.step) % BLOCK_ROWS
     return start, min(start + BLOCK_ROWS, header.end)
@@ -192,7 +192,7 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
     """Yield the lines of the states in some ranges that fulfil a condition.
 
     Raises:
-        InvalidInput: it is none, or does not apply to the values that a field has.
+        InvalidInput: the condition is malformed, or does not apply to the values of a field.
     """
     from simgit.history.trajectory import Trajectory
     from simgit.history.where import Predicate
@@ -227,7 +227,7 @@ def _names(
 def _episodes(
     odb: ObjectDatabase, txn: ReadTxn, part: LineRange, rows: Rows
 ) -> tuple[list[int], list[int], list[bool]]:
-    """Return for each row its episode, its number in it, and whether it is marked as a reset."""
+    """Return for each row its episode, its number in it, and True if it is marked as a reset."""
     header = odb.states.header(txn, Location(part.line, part.start))
     number, began, _ = odb.states.standing(txn, header, part.start)
     starts = episode_starts(rows, part.start == 0)
@@ -262,9 +262,9 @@ def values(rows: Rows, name: str) -> list[Any]:
 def outline(
     odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection, limit: int | None = None
 ) -> list[LogLine]:
-    """Return only the states where something happens: tips, forks, merges, roots and the cuts.
+    """Return the log in outline: tips, forks, merges, roots and the ends of the selection.
 
-    The parents of a line are those in the outline; ``skipped`` says how many states lie between.
+    The parents of a line are those in the outline; ``skipped`` is the number of states between.
     """
     found = []
     for piece in islice(ordered(odb, txn, wanted), limit):

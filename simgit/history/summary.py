@@ -1,4 +1,4 @@
-"""How a trajectory shows itself: from segment headers and schemas, without decoding columns."""
+"""Summaries of a trajectory, from segment headers and schemas, without decoding columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FRAMES = 6
 
 
 def describe(title: str, steps: StepRange) -> tuple[str, list[tuple[str, str]]]:
-    """Return a line about states, which begins with a title, and their fields with their types."""
+    """Return a line that begins with a title, and the states' fields with their types."""
     title += f"  steps {steps.start} to {steps.stop - 1}" if steps.count else "  empty"
     with steps.odb.read() as txn:
         schemas = steps.schemas(txn)
