@@ -1,7 +1,7 @@
-"""Maintenance: removes what is unreachable, joins what is small, gives back the space, checks all.
+"""Maintenance: remove unreachable objects, join small pieces, give space back, check everything.
 
 - ``gc``: garbage collection in two phases with a grace period, retention of attachments.
 - ``compaction``: joins segments, array groups and index runs.
-- ``fsck``: derives every oid again, follows every link, repairs.
-- ``stats`` and ``size_log``: where the bytes are, and how the size went.
+- ``fsck``: recomputes every hash, follows every link, repairs.
+- ``stats``, ``size_log``: the bytes by kind, run and column; the size over time.
 """

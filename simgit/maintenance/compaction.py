@@ -1,4 +1,4 @@
-"""Compaction: joins segments, array groups and index runs that were written in small pieces.
+"""Compaction: join segments, array groups and index runs that were written in small pieces.
 
 No oid and no location changes.
 """
@@ -12,13 +12,13 @@ from simgit.odb.segments.index import ARRAYS, STATES
 from simgit.odb.segments.join import headers, join_groups, join_index, join_segments, joinable
 
 Progress = Callable[[int, int], None]
-"""Told how many lines of how many are done."""
+"""A function called with the number of finished lines, and the number of all."""
 
 
 def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
-    """Join small segments, groups and index runs; return how many groups were joined.
+    """Join small segments, groups and index runs; return the number of joined groups.
 
-    One transaction a segments, so that writers wait only shortly.
+    Each join is a transaction of its own, so that writers wait only shortly.
     """
     joined = 0
     lines = _lines(odb)
@@ -44,12 +44,12 @@ def _lines(odb: ObjectDatabase) -> list[int]:
 
 
 def consolidate_line(odb: ObjectDatabase, line: int) -> int:
-    """Join the segments and groups of a line; return how many groups were joined."""
+    """Join the segments and groups of a line; return the number of joined groups."""
     with odb.read() as txn:
         work = joinable(list(headers(txn, line)))
     for segments in work:
         with odb.write() as txn:
-            # somebody may have joined or continued them meanwhile: look again
+            # another process may have joined or continued them meanwhile: read again
             current = [
                 h for h in headers(txn, line) if segments[0].step <= h.step < segments[-1].end
             ]

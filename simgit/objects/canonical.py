@@ -264,7 +264,7 @@ def limit_parts(data: bytes, what: str) -> None:
         check_parts(data, MAX_PARTS)
     except IntegrityError:
         raise InvalidInput(
-            f"{what} must have at most {MAX_PARTS} parts; store large data as arrays or attachments"
+            f"{what} must have at most {MAX_PARTS} parts; store large data as arrays"
         ) from None
 
 

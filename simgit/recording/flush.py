@@ -16,7 +16,7 @@ from time import monotonic as _clock
 from types import TracebackType
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
+from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError, plural
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import Columns
 from simgit.objects.oid import Oid
@@ -99,8 +99,7 @@ class RunWriter:
         If another writer moved the ref, the states go to a new run, and the conflict that says
         so is returned: raised, it would roll them back.
         """
-        count = sum(len(batch.oids) for batch in batches)
-        message = f"record: {count} state{'' if count == 1 else 's'}"
+        message = f"record: {plural(sum(len(batch.oids) for batch in batches), 'state')}"
         self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())
         fail_point("flush.stored")
         current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None

@@ -1,4 +1,10 @@
-"""Checking a store, and repairing what can be repaired."""
+"""Check of a store, and its repair.
+
+- ``check``: the whole check; ``states``, ``tables``, ``oplog``, ``findings``: its parts.
+- ``report``: problems, and the commands that repair them.
+- ``repair``: the whole repair; ``repair_lines``, ``repair_refs``, ``copies``: its parts.
+- ``quarantine``: the file that keeps replaced entries.
+"""
 
 from __future__ import annotations
 

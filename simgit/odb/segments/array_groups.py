@@ -1,8 +1,8 @@
-"""Where the arrays of states lie: groups keyed by line, field and the step of the first.
+"""The arrays of states, in groups keyed by line, field and the step of the first one.
 
     groups: u64 line ‖ u16 field ‖ u64 step -> place of the group's bytes ‖ checksum
 
-The bytes lie in appended pieces (see simgit/bodies.py): a group of 64 frames takes some KiB, and
+The bytes lie in overflow pages (see ``odb.overflow``): a group of 64 frames takes some KiB, and
 values of that size would leave much of their pages empty.
 """
 
@@ -34,7 +34,7 @@ _STEP_BITS: Final = 48
 Member = tuple[int, bytes, AnyArray]
 """A step, the oid of its array, and the array."""
 OidsOf = Callable[[ReadTxn, int, int, npt.NDArray[np.int64]], list[bytes]]
-"""Returns the oids that a field has at some steps of a line."""
+"""A function that returns the oids of a field at some steps of a line."""
 
 
 def group_key(line: int, field: int, step: int) -> bytes:
@@ -93,17 +93,17 @@ def index_groups(
 
 
 def read_group(txn: ReadTxn, key: bytes) -> bytes:
-    """Return a group's checked bytes.
+    """Return a group's bytes, their checksum compared.
 
     Raises:
         IntegrityError: it is missing or damaged.
     """
     record = txn.get("groups", key)
     if record is None:
-        raise IntegrityError("a group of arrays is missing")
+        raise IntegrityError("a group of arrays is missing; see 'simgit fsck'")
     data = get_body(txn, record[:-CHECKSUM_SIZE])
     if checksum(data) != record[-CHECKSUM_SIZE:]:
-        raise IntegrityError("a group of arrays is damaged")
+        raise IntegrityError("a group of arrays is damaged; see 'simgit fsck'")
     return data
 
 
@@ -134,7 +134,7 @@ def delete_group(txn: WriteTxn, key: bytes) -> None:
 
 
 def array_here(txn: ReadTxn, line: int, field: int, step: int) -> AnyArray | None:
-    """Return the array that is stored for one state's field, or None if it lies elsewhere."""
+    """Return the array that is stored with one state's field, or None if it is not stored there."""
     before = group_before(txn, line, field, step)
     if before is None:
         return None

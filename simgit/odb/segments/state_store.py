@@ -1,4 +1,4 @@
-"""The states of a store: appended to lines in segments, entered into the index, and read."""
+"""The states of a store: append to lines in segments, enter into the index, read."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NewStates = tuple[int, int, list[bytes]]
 
 
 class StateStore(StateReader):
-    """Reads and writes the states of one store; schemas are read through ``read_schema``."""
+    """The states of one store, to write and read; schemas are read through ``read_schema``."""
 
     def __init__(self, read_schema: SchemaReader) -> None:
         super().__init__(read_schema)
         self._waiting: list[NewStates] | None = None
 
     def append(self, txn: WriteTxn, batch: StateBatch, level: int = 3) -> Tip:
-        """Store what is new of a batch; return the tip of its last state."""
+        """Store the new states of a batch; return the tip of its last state."""
         known = self._known(txn, batch)
         if known:
             place = self.locate(txn, batch.oids[known - 1])
@@ -44,7 +44,7 @@ class StateStore(StateReader):
         return self._write(txn, batch, level)
 
     def _known(self, txn: WriteTxn, batch: StateBatch) -> int:
-        """Return how many of a batch's first states exist already."""
+        """Return the number of a batch's first states that exist already."""
         if not self._may_exist(txn, batch.parents):
             return 0
         self._enter_waiting(txn, batch.oids[0])
@@ -101,7 +101,7 @@ class StateStore(StateReader):
 
     @contextmanager
     def together(self, txn: WriteTxn) -> Iterator[None]:
-        """Enter what is appended in the block into one run of the index, not one for each line."""
+        """Enter all states that the block appends into one run of the index, not one a line."""
         self._waiting = []
         try:
             yield
@@ -124,7 +124,7 @@ class StateStore(StateReader):
         self.index.add(txn, STATES, names, np.concatenate(slots), places)
 
     def _enter_waiting(self, txn: WriteTxn, oid: bytes) -> None:
-        """Enter what waits, if it begins with a state that is looked for."""
+        """Enter the waiting states now if one of them is looked for."""
         # a new state can only equal the first of other new states: its parent existed before
         if self._waiting and any(oids[0] == oid for _, _, oids in self._waiting):
             waiting, self._waiting = self._waiting, []
