@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.fsck import FsckReport
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
-    from simgit.maintenance.gc.unreachable import Lost
+    from simgit.maintenance.gc.unreachable import UnreachableObject
 
 
 @command(
@@ -128,7 +128,7 @@ def _counted(removed: Removed) -> str:
     return f"{', '.join(parts)}: {size(removed.bytes)}{more}"
 
 
-def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
+def _print_lost(app: App, lost: list[UnreachableObject], as_json: bool) -> None:
     with app.output(page=True) as out:
         if as_json:
             for each in lost:
@@ -142,7 +142,7 @@ def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
             out.line("nothing is lost")
 
 
-def _about(lost: Lost) -> str:
+def _about(lost: UnreachableObject) -> str:
     if lost.kind == "state":
         return f"{plural(lost.states, 'state')}, up to step {lost.step}"
     if lost.state is not None:

@@ -1,8 +1,9 @@
 """Reading: states, trajectories, columns, logs, conditions, differences.
 
 - ``state``, ``trajectory``: one recorded moment; states of a run as NumPy columns.
-- ``columns``, ``array_columns``, ``step_range``: how columns are read.
-- ``windows``, ``summary``: windows and transitions for training; how a trajectory is shown.
+- ``column_reader``, ``array_reader``: fields of many states as NumPy columns.
+- ``step_range``: where the states of a range of steps lie.
+- ``windows``, ``summary``: windows and transitions for training; summaries for display.
 - ``log``, ``where``, ``where_values``: the log, and conditions such as ``reward > 0``.
-- ``diff``, ``bisect``: how values and runs differ; the first state that does.
+- ``diff``, ``bisect``: differences of values and runs; the first state in which two runs differ.
 """

@@ -1,7 +1,7 @@
-"""The first state in which two runs differ, found by comparing names.
+"""The first state in which two runs differ, found by comparing hashes.
 
-A state's name has that of the state before in it: once two runs differ, they differ for good. So
-the first difference is found by bisection, whatever the runs' lengths.
+A state's hash covers that of the state before it: once two runs differ, they differ for good. So
+bisection finds the first difference, whatever the runs' lengths.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Cause = Literal["environment", "reset", "action", "settings", "outcome"]
 
 @dataclass(frozen=True)
 class FirstDifference:
-    """Where two runs part.
+    """The first difference of two runs.
 
     Attributes:
         step: of the first states that differ; None if one run begins with all of the other.
-        compared: how many pairs of names were looked at.
-        cause: what made them differ: they are of other environments, were reset in another way,
-            got another action, or the same action had another outcome: because their settings
-            differ, or else by nondeterminism (``outcome``).
+        compared: the number of pairs of hashes that were compared.
+        cause: why they differ: another environment, another reset, another action, or another
+            outcome of the same action: because of other settings, or else by nondeterminism
+            (``outcome``).
         changes: the fields in which the two states differ.
-        settings: what differs in the configurations of the two runs, whatever the cause is.
+        settings: the differences of the two runs' configurations, whatever the cause is.
     """
 
     step: int | None
@@ -38,7 +38,7 @@ class FirstDifference:
     settings: tuple[Change, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return it as JSON types."""
         return {
             "step": self.step, "compared": self.compared, "cause": self.cause,
             "changes": [change.to_json() for change in self.changes],
@@ -49,13 +49,13 @@ class FirstDifference:
 def bisect(
     odb: ObjectDatabase, a: Location, b: Location, settings: tuple[Change, ...] = ()
 ) -> FirstDifference:
-    """Return where the histories of two states part.
+    """Return the first difference between the histories of two states.
 
     Args:
-        odb: where they lie.
-        a: the place of one state.
-        b: the place of the other.
-        settings: what differs in the configurations of their runs.
+        odb: the database of both.
+        a: the location of one state.
+        b: the location of the other.
+        settings: the differences of their runs' configurations.
 
     Raises:
         IntegrityError: stored bytes are damaged.
@@ -84,7 +84,7 @@ def _name(odb: ObjectDatabase, txn: ReadTxn, tip: Location, step: int) -> bytes:
 
 
 def _cause(changes: tuple[Change, ...]) -> Cause:
-    """Return what differs first in the order in which things happen: given, then returned."""
+    """Return the earliest cause: what was given to the environment, then what it returned."""
     if not changes:
         return "environment"  # the values are the same: the origins are not
     fields = {change.path[0] for change in changes}

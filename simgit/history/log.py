@@ -1,4 +1,4 @@
-"""The log: what leads to some states, as plain lines, read in columns block by block."""
+"""The log: the histories of some states as plain lines, read in columns block by block."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LogLine(NamedTuple):
 
 @dataclass(frozen=True)
 class LogSelection:
-    """What a log is asked for: what is reachable from the tips, less what is from ``exclude``."""
+    """The states of a log: those reachable from the tips, without those from ``exclude``."""
 
     tips: tuple[Location, ...]
     exclude: tuple[Location, ...] = ()
@@ -56,15 +56,15 @@ class LogSelection:
 
 
 def ordered(odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection) -> Iterator[LineRange]:
-    """Yield stretches, children before parents, no two histories mixed; read each from its end.
+    """Yield line ranges, children before parents and histories not mixed; read each from its end.
 
     One history without merges comes as it is walked; otherwise the lines are sorted first, which
     costs time with the forks, not with the states.
     """
     merged = any(read_line(txn, tip.line).merged for tip in wanted.tips)
     if len(wanted.tips) == 1 and not (merged or wanted.exclude or wanted.cuts):
-        return ancestry.stretches(txn, wanted.tips[0])
-    return _Sorting(odb, txn, wanted).stretches()
+        return ancestry.line_ranges(txn, wanted.tips[0])
+    return _Sorting(odb, txn, wanted).ranges()
 
 
 class _Sorting:
@@ -101,8 +101,8 @@ class _Sorting:
                 place = Location(line.id, before)
                 self.waiting[place] = self.waiting.get(place, 0) + 1
 
-    def stretches(self) -> Iterator[LineRange]:
-        """Yield the pieces; a line is gone on with before another is begun."""
+    def ranges(self) -> Iterator[LineRange]:
+        """Yield the pieces; a line is finished, as far as possible, before another is begun."""
         ready = [tip for tip in reversed(self.tips) if not self.waiting.get(tip)]
         done = set()
         while ready:
@@ -121,31 +121,31 @@ class _Sorting:
                     ready.append(parent)
 
 
-def limited(stretches: Iterator[LineRange], limit: int | None) -> list[LineRange]:
-    """Return stretches, the last one cut, so that they hold no more than ``limit`` states."""
+def limited(ranges: Iterator[LineRange], limit: int | None) -> list[LineRange]:
+    """Return the first ranges, the last one cut, with at most ``limit`` states together."""
     if limit is None:
-        return list(stretches)
+        return list(ranges)
     kept = []
-    for stretch in stretches if limit else ():
-        start = max(stretch.start, stretch.stop - limit)
-        kept.append(LineRange(stretch.line, start, stretch.stop))
-        limit -= stretch.stop - start
+    for line_range in ranges if limit else ():
+        start = max(line_range.start, line_range.stop - limit)
+        kept.append(LineRange(line_range.line, start, line_range.stop))
+        limit -= line_range.stop - start
         if not limit:
             break
     return kept
 
 
-def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, stretch: LineRange) -> Iterator[LineRange]:
-    """Cut a stretch into parts of one block each, from its end."""
-    stop = stretch.stop
-    while stop > stretch.start:
-        start = max(stretch.start, _block(odb, txn, stretch.line, stop - 1)[0])
-        yield LineRange(stretch.line, start, stop)
+def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
+    """Cut a range into parts of one block each, from its end."""
+    stop = line_range.stop
+    while stop > line_range.start:
+        start = max(line_range.start, _block(odb, txn, line_range.line, stop - 1)[0])
+        yield LineRange(line_range.line, start, stop)
         stop = start
 
 
 def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
-    """Return first and last step, plus one, of the block where a state lies."""
+    """Return the first step of a state's block, and the step after its last."""
     header = odb.states.header(txn, Location(line, step))
     start = step - (step - header.step) % BLOCK_ROWS
     return start, min(start + BLOCK_ROWS, header.end)
@@ -157,15 +157,15 @@ _VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
 
 
 def pages(
-    odb: ObjectDatabase, stretches: Sequence[LineRange], reverse: bool = False
+    odb: ObjectDatabase, ranges: Sequence[LineRange], reverse: bool = False
 ) -> Iterator[list[LogLine]]:
-    """Yield the lines of some stretches, newest first, a block at a time.
+    """Yield the lines of some ranges, newest first, a block at a time.
 
     Each block is found and read in a transaction of its own: a slow consumer pins no pages, and
     blocks may be joined in between.
     """
-    for stretch in reversed(stretches) if reverse else stretches:
-        line, start, stop = stretch.line, stretch.start, stretch.stop
+    for line_range in reversed(ranges) if reverse else ranges:
+        line, start, stop = line_range.line, line_range.start, line_range.stop
         while start < stop:
             with odb.read() as txn:
                 first, end = _block(odb, txn, line, start if reverse else stop - 1)
@@ -188,23 +188,23 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     return found
 
 
-def matching(
-    odb: ObjectDatabase, stretches: Sequence[LineRange], condition: str
-) -> Iterator[LogLine]:
-    """Yield the lines of the states in some stretches that fulfil a condition.
+def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -> Iterator[LogLine]:
+    """Yield the lines of the states in some ranges that fulfil a condition.
 
     Raises:
-        InvalidInput: it is none, or does not apply to the values that a field has.
+        InvalidInput: the condition is malformed, or does not apply to the values of a field.
     """
     from simgit.history.trajectory import Trajectory
     from simgit.history.where import Predicate
 
     holds = Predicate(condition)
-    for stretch in stretches:
-        stop = stretch.stop
-        while stop > stretch.start:
+    for line_range in ranges:
+        stop = line_range.stop
+        while stop > line_range.start:
             with odb.read() as txn:
-                part = next(newest_blocks(odb, txn, LineRange(stretch.line, stretch.start, stop)))
+                part = next(
+                    newest_blocks(odb, txn, LineRange(line_range.line, line_range.start, stop))
+                )
             mask = holds(Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop))
             if mask.any():
                 found = chain.from_iterable(pages(odb, [part]))
@@ -227,7 +227,7 @@ def _names(
 def _episodes(
     odb: ObjectDatabase, txn: ReadTxn, part: LineRange, rows: Rows
 ) -> tuple[list[int], list[int], list[bool]]:
-    """Return for each row its episode, its number in it, and whether it is marked as a reset."""
+    """Return for each row its episode, its number in it, and True if it is marked as a reset."""
     header = odb.states.header(txn, Location(part.line, part.start))
     number, began, _ = odb.states.standing(txn, header, part.start)
     starts = episode_starts(rows, part.start == 0)
@@ -262,9 +262,9 @@ def values(rows: Rows, name: str) -> list[Any]:
 def outline(
     odb: ObjectDatabase, txn: ReadTxn, wanted: LogSelection, limit: int | None = None
 ) -> list[LogLine]:
-    """Return only the states where something happens: tips, forks, merges, roots and the cuts.
+    """Return the log in outline: tips, forks, merges, roots and the ends of the selection.
 
-    The parents of a line are those in the outline; ``skipped`` says how many states lie between.
+    The parents of a line are those in the outline; ``skipped`` is the number of states between.
     """
     found = []
     for piece in islice(ordered(odb, txn, wanted), limit):
@@ -300,8 +300,8 @@ def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[Episo
     """Yield the episodes of a state's first-parent history, the newest first."""
     number = ancestry.episode_of(odb, txn, tip)[0]
     stop, rewards, end = tip.step + 1, 0.0, ""
-    stretches = ancestry.stretches(txn, tip)
-    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in stretches):
+    ranges = ancestry.line_ranges(txn, tip)
+    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in ranges):
         _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
         flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
         reward = _column(rows, "reward", float)

@@ -1,4 +1,4 @@
-"""A state as users meet it: its place in history, and its values, read when they are asked for."""
+"""A state as users see it: its position in history, and its values, read on first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class State:
     """One recorded moment. Immutable; large arrays are read on first use.
 
     Attributes:
-        oid: its name.
+        oid: its hash.
         parents: the oids of the states that it came from.
         origin: the oid of the spec that a root came from, else None.
         step: the first-parent distance from the root.
@@ -60,7 +60,7 @@ class State:
 
     @property
     def observation(self) -> Any:
-        """What the environment returned, None if nothing was recorded."""
+        """The observation, None if none was recorded."""
         return self._get("observation")
 
     @property
@@ -70,19 +70,19 @@ class State:
 
     @property
     def reward(self) -> float | None:
-        """The reward that the action earned."""
+        """The reward of the action, None at a reset."""
         reward: float | None = self._get("reward")
         return reward
 
     @property
     def terminated(self) -> bool | None:
-        """Gymnasium's flag."""
+        """Gymnasium's flag, None at a reset."""
         flag: bool | None = self._get("terminated")
         return flag
 
     @property
     def truncated(self) -> bool | None:
-        """Gymnasium's flag."""
+        """Gymnasium's flag, None at a reset."""
         flag: bool | None = self._get("truncated")
         return flag
 
@@ -93,13 +93,13 @@ class State:
 
     @property
     def reset(self) -> dict[str, Any] | None:
-        """The seed and options that were given, if this is a reset's state, else None."""
+        """The seed and options of a reset, None if this is not a reset's state."""
         reset: dict[str, Any] | None = self._get("reset")
         return reset
 
     @property
     def message(self) -> str | None:
-        """The remark."""
+        """The message of a commit, None if it has none."""
         message: str | None = self._get("message")
         return message
 
@@ -111,7 +111,7 @@ class State:
 
     @property
     def value(self) -> dict[str, Any]:
-        """All fields that there are; ``files`` as the oid of their tree."""
+        """All fields that the state has; ``files`` as the oid of their tree."""
         found = {name: self._get(name) for name in self._values if name != "files"}
         return found | ({"files": self.files} if self.files else {})
 
@@ -203,7 +203,7 @@ def load_state(
     run: str | None = None,
     oid: bytes | None = None,
 ) -> State:
-    """Return the state at a place, its name recomputed (and compared with ``oid``, if given)."""
+    """Return the state at a location, its hash recomputed (and compared with ``oid``, if given)."""
     name, head, rows = odb.states.row(txn, place, oid)
     oids = [Oid(head[i : i + OID_SIZE]) for i in range(OID_SIZE + 1, len(head), OID_SIZE)]
     origin = None if head[OID_SIZE] else oids.pop()
@@ -211,7 +211,7 @@ def load_state(
 
 
 def to_jsonable(value: Any) -> Any:
-    """Return a value as what JSON can hold: arrays as lists, bytes as hex, others as they are."""
+    """Return a value as JSON types: arrays as lists, bytes as hex, others as they are."""
     if isinstance(value, Oid):
         return value.hex()
     if isinstance(value, bytes):

@@ -1,7 +1,7 @@
-"""A stretch of a chain: where its states lie, over the borders of lines and segments.
+"""A range of steps of a chain: where its states lie, across lines and segments.
 
-A place (line, step) stays valid when segments are joined, so a stretch keeps nothing else: what
-segments there are is looked up in each transaction anew.
+A location (line, step) stays valid when segments are joined, so a range keeps nothing else: the
+segments are looked up in each transaction anew.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a stretch that lies in one segment."""
+    """A part of a range that lies in one segment."""
 
     line: int
     start: int
@@ -38,18 +38,18 @@ class Span:
 
 
 class StepRange:
-    """The states start <= step < stop of the chain along first parents that ends at a place."""
+    """The states start <= step < stop of the first-parent history of a state."""
 
     def __init__(self, odb: ObjectDatabase, place: Location, start: int, stop: int) -> None:
-        """Note what the stretch is; nothing is read yet.
+        """Note the range; nothing is read yet.
 
         Raises:
-            InvalidInput: ``start`` is negative, or ``stop`` lies behind the place or before
+            InvalidInput: ``start`` is negative, or ``stop`` lies after the last state or before
                 ``start``.
         """
         if not 0 <= start <= stop <= place.step + 1:
             raise InvalidInput(
-                f"steps {start} to {stop} are no part of a chain of {place.step + 1} states"
+                f"steps {start}..{stop} are not within the history, which has steps 0..{place.step}"
             )
         self.odb = odb
         self.place = place
@@ -64,13 +64,13 @@ class StepRange:
         return self.stop - self.start
 
     def pieces(self, txn: ReadTxn) -> list[Piece]:
-        """Return the stretch line by line, oldest first."""
+        """Return the range line by line, oldest first."""
         if self._pieces is None:
             self._pieces = find_pieces(txn, self.place, self.start, self.stop)
         return self._pieces
 
     def spans(self, txn: ReadTxn) -> list[Span]:
-        """Return the stretch segment by segment, oldest first."""
+        """Return the range segment by segment, oldest first."""
         if self._spans is None or self._spans[0] != txn.txn_id:
             self._spans = txn.txn_id, list(self._find_spans(txn))
         return self._spans[1]
@@ -85,7 +85,7 @@ class StepRange:
                 step = end
 
     def schemas(self, txn: ReadTxn) -> list[Schema]:
-        """Return the schemas that occur; of an empty stretch, the schema of the place."""
+        """Return the schemas that occur; of an empty range, the schema of the last state."""
         found = {span.schema.oid: span.schema for span in self.spans(txn)}
         if not found:
             header = self.odb.states.header(txn, self.place)
@@ -99,7 +99,7 @@ class StepRange:
                 yield line, step, rows
 
     def chunks(self) -> Iterator[tuple[int, int, Rows]]:
-        """Yield what ``rows`` does, each block read in a transaction of its own."""
+        """Yield the same as ``rows``, each block read in a transaction of its own."""
         with self.odb.read() as txn:
             pieces = self.pieces(txn)
         for line, step, stop in pieces:
@@ -110,13 +110,13 @@ class StepRange:
                 step += rows.count
 
     def location(self, step: int) -> Location:
-        """Return the place of the state with a step."""
+        """Return the location of the state with a step."""
         with self.odb.read() as txn:
             return line_of_step(txn, self.place, step)
 
 
 def find_pieces(txn: ReadTxn, place: Location, start: int, stop: int) -> list[Piece]:
-    """Return the lines on which the steps of a chain lie, oldest first.
+    """Return the pieces of lines that hold the steps of a chain, oldest first.
 
     Raises:
         IntegrityError: a line is missing.

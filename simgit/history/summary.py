@@ -1,4 +1,4 @@
-"""How a trajectory shows itself: from segment headers and schemas, without decoding columns."""
+"""Summaries of a trajectory, from segment headers and schemas, without decoding columns."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _SHOWN = 16
 _FRAMES = 6
 
 
-def describe(title: str, stretch: StepRange) -> tuple[str, list[tuple[str, str]]]:
-    """Return a line about states, which begins with a title, and their fields with their types."""
-    title += f"  steps {stretch.start} to {stretch.stop - 1}" if stretch.count else "  empty"
-    with stretch.odb.read() as txn:
-        schemas = stretch.schemas(txn)
-        if stretch.count:
-            title += f", {_count(stretch.count, 'state')}"
-            states = stretch.odb.states
+def describe(title: str, steps: StepRange) -> tuple[str, list[tuple[str, str]]]:
+    """Return a line that begins with a title, and the states' fields with their types."""
+    title += f"  steps {steps.start} to {steps.stop - 1}" if steps.count else "  empty"
+    with steps.odb.read() as txn:
+        schemas = steps.schemas(txn)
+        if steps.count:
+            title += f", {_count(steps.count, 'state')}"
+            states = steps.odb.states
             ends = []
-            for step in (stretch.start, stretch.stop - 1):
-                place: Location = states.ancestor(txn, stretch.place, step)
+            for step in (steps.start, steps.stop - 1):
+                place: Location = states.ancestor(txn, steps.place, step)
                 ends.append(states.standing(txn, states.header(txn, place), step))
             (first, _, before), (last, _, after) = ends
             title += f", {_count(last - first + 1, 'episode')}, return {after - before:.6g}"
@@ -50,32 +50,32 @@ def _fields(schemas: list[Schema]) -> list[tuple[str, str]]:
     return rows
 
 
-def to_text(title: str, stretch: StepRange) -> str:
+def to_text(title: str, steps: StepRange) -> str:
     """Return a summary for a terminal."""
     try:
-        line, fields = describe(title, stretch)
+        line, fields = describe(title, steps)
     except SimgitError as error:
-        return f"<{title} of {_count(stretch.count, 'state')}: {error}>"
+        return f"<{title} of {_count(steps.count, 'state')}: {error}>"
     width = max((len(name) for name, _ in fields), default=0)
     return "\n".join([line, *(f"  {name:<{width}}  {kind}" for name, kind in fields)])
 
 
-def to_html(title: str, stretch: StepRange, state: Callable[[int], Any]) -> str:
+def to_html(title: str, steps: StepRange, state: Callable[[int], Any]) -> str:
     """Return a summary for a notebook, with some of the images if the observations are images."""
     try:
-        line, fields = describe(title, stretch)
-        frames = "".join(_frames(stretch, state))
+        line, fields = describe(title, steps)
+        frames = "".join(_frames(steps, state))
     except SimgitError:
-        return f"<pre>{notebook.escaped(to_text(title, stretch))}</pre>"
+        return f"<pre>{notebook.escaped(to_text(title, steps))}</pre>"
     return notebook.paragraph(line) + notebook.table(fields, ("field", "type")) + frames
 
 
-def _frames(stretch: StepRange, state: Callable[[int], Any]) -> Iterator[str]:
+def _frames(steps: StepRange, state: Callable[[int], Any]) -> Iterator[str]:
     """Yield some states' images, evenly spaced; only the first one's kind is looked for."""
-    count = min(_FRAMES, stretch.count)
+    count = min(_FRAMES, steps.count)
     for i in range(count):
-        at = i * (stretch.count - 1) // max(1, count - 1)
+        at = i * (steps.count - 1) // max(1, count - 1)
         found = next(notebook.images(getattr(state(at), "observation", None)), None)
         if found is None:
             return
-        yield notebook.image(found[1], f"step {stretch.start + at}")
+        yield notebook.image(found[1], f"step {steps.start + at}")

@@ -1,8 +1,7 @@
-"""A stretch of a run as NumPy columns, episodes, windows and states.
+"""A range of a run's steps as NumPy columns, episodes, windows and states.
 
-Nothing is read before it is asked for, and each column is read in one transaction and kept.
-Columns are shared between a trajectory and its slices and therefore read-only: copy what is to be
-changed.
+Columns are read on first use, each in one transaction, and kept. They are shared between a
+trajectory and its slices and therefore read-only: copy a column before changing it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
-from simgit.history.columns import Column, Mask, read_columns, read_presence
+from simgit.history.column_reader import Column, Mask, read_columns, read_presence
 from simgit.history.step_range import StepRange
 from simgit.history.summary import to_html, to_text
 from simgit.history.windows import Windows, make_transitions, make_windows, map_column
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
     from simgit.plot import Drawing
 
 StateFactory = Callable[[Location, dict[str, Any] | None], Any]
-"""Makes a state from its place, and from its unpacked row if that is at hand."""
+"""A function that makes a state from its location, and from its unpacked row if given."""
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
 class Trajectory:
-    """The states start <= step < stop of the chain along first parents that ends at a place.
+    """The states start <= step < stop of a first-parent history.
 
-    Numbers read as zeros where a state has none (see ``present``), other values as None.
+    Where a state does not have a field, numbers read as zeros (see ``present``), others as None.
     """
 
     def __init__(
@@ -51,19 +50,19 @@ class Trajectory:
         name: str = "",
         state_factory: StateFactory | None = None,
     ) -> None:
-        """Note which states these are; nothing is read yet.
+        """Note the range of states; nothing is read yet.
 
         Args:
-            odb: where they lie.
-            place: of a state of the chain, at or behind the last.
-            start: first step.
+            odb: the database.
+            place: the location of the last state, or of one after it.
+            start: the first step.
             stop: the step after the last.
-            name: of the run, for display.
+            name: the run's name, for display.
             state_factory: makes the states that indexing and iteration return; without it they
                 are dicts of their fields.
 
         Raises:
-            InvalidInput: the chain does not have these steps.
+            InvalidInput: the history does not have these steps.
         """
         self._stretch = StepRange(odb, place, start, stop)
         self._factory = state_factory
@@ -76,7 +75,7 @@ class Trajectory:
 
     @property
     def place(self) -> Location:
-        """The place that the chain was given by, at or behind the last state."""
+        """The location that the history was given by, that of the last state or of a later one."""
         return self._stretch.place
 
     @property
@@ -99,7 +98,7 @@ class Trajectory:
 
     @cached_property
     def oids(self) -> list[Oid]:
-        """The name of each state, recomputed from its content."""
+        """The oid of each state, recomputed from its content."""
         found: list[Oid] = []
         odb = self._stretch.odb
         with odb.read() as txn:
@@ -110,7 +109,7 @@ class Trajectory:
     # --- columns ---
 
     def column(self, path: str | Sequence[str]) -> Column:
-        """Return one field of all states, for instance ``"info.lives"``.
+        """Return the column of one field, for instance ``"info.lives"``.
 
         Args:
             path: components joined by dots, or as a tuple.
@@ -142,11 +141,11 @@ class Trajectory:
                 schemas = list(self._stretch.schemas(txn))
                 if not all(any(path in schema.index for schema in schemas) for path in paths):
                     raise
-                # not a field is missing, but what a state names
+                # not a field is missing, but an object that a state names
                 raise IntegrityError(f"{error}; see 'simgit fsck'") from error
 
     def _cached(self, path: Path) -> Column | None:
-        """Return a column that was read already, here or by what this is a part of."""
+        """Return a column that this trajectory, or the one it is a slice of, has read already."""
         if path in self._columns:
             return self._columns[path]
         above = self._source._cached(path) if self._source else None
@@ -156,13 +155,13 @@ class Trajectory:
         return map_column(above, lambda leaf: leaf[first : first + len(self)])
 
     def has(self, path: str | Sequence[str]) -> bool:
-        """Return whether the states have a place for a field (which may be empty in all)."""
+        """Return True if a schema of the states has a field (it may be absent in all of them)."""
         key = as_path(path)
         with self._stretch.odb.read() as txn:
             return any(key in schema.index for schema in self._stretch.schemas(txn))
 
     def present(self, path: str | Sequence[str]) -> Mask:
-        """Return for each state whether it has a field, shape (n,)."""
+        """Return a mask of the states that have a field, shape (n,)."""
         key = as_path(path)
         if key not in self._masks:
             with self._stretch.odb.read() as txn:
@@ -170,9 +169,9 @@ class Trajectory:
         return self._masks[key]
 
     def dtypes(self, path: str | Sequence[str]) -> set[np.dtype[Any] | None]:
-        """Return the dtypes of the values that a field has, None for Python's own numbers.
+        """Return the dtypes of a field's values, None for Python's own numbers.
 
-        A column has them in one dtype; a state has each as it was given.
+        A column holds all of them in one dtype; a state returns each as it was recorded.
         """
         key = as_path(path)
         with self._stretch.odb.read() as txn:
@@ -183,7 +182,7 @@ class Trajectory:
 
     def _column_or(self, path: str, default: Callable[[], Column]) -> Column:
         try:
-            if path in self._usual:  # whoever asks for one asks for the others soon
+            if path in self._usual:  # the others are likely to be read soon
                 self.columns(*self._usual)
             return self.column(path)
         except NotFound:
@@ -198,46 +197,46 @@ class Trajectory:
 
     @property
     def observations(self) -> Column:
-        """What the environment returned, as columns."""
+        """The observations: an array of shape (n, …), a list, or a dict or tuple of columns."""
         return self._column_or("observation", self._nothing)
 
     @property
     def actions(self) -> Column:
-        """The action that led to each state, as columns."""
+        """The action that led to each state: an array of shape (n, …), or as observations."""
         return self._column_or("action", self._nothing)
 
     @property
     def rewards(self) -> Floats:
-        """The reward that each state's action earned, 0 where there is none, shape (n,)."""
+        """The reward of each state's action, 0 at resets, float64 of shape (n,)."""
         found: Floats = self._column_or("reward", lambda: np.zeros(len(self)))
         return found
 
     @property
     def terminations(self) -> Mask:
-        """Where an episode reached its end, shape (n,)."""
+        """A mask of the states at which an episode terminated, shape (n,)."""
         found: Mask = self._column_or("terminated", lambda: np.zeros(len(self), bool))
         return found
 
     @property
     def truncations(self) -> Mask:
-        """Where an episode was cut off, shape (n,)."""
+        """A mask of the states at which an episode was truncated, shape (n,)."""
         found: Mask = self._column_or("truncated", lambda: np.zeros(len(self), bool))
         return found
 
     @property
     def infos(self) -> Column:
-        """The environment's infos, as a dict of columns (or a list, if some are no maps)."""
+        """The infos as a dict of columns (or a list, if some are not dicts)."""
         return self._column_or("info", dict)
 
     @property
     def messages(self) -> list[str | None]:
-        """The remarks."""
+        """The message of each state, None where there is none."""
         found: list[str | None] = self._column_or("message", self._nothing)
         return found
 
     @property
     def files(self) -> list[Oid | None]:
-        """The oids of the trees of files."""
+        """The oid of each state's tree of files, None where there is none."""
         found: list[Oid | None] = self._column_or("files", self._nothing)
         return found
 
@@ -248,7 +247,7 @@ class Trajectory:
 
     @cached_property
     def episode_starts(self) -> Mask:
-        """Where an episode starts: at a reset and at a root, shape (n,)."""
+        """A mask of the states that start an episode (resets and roots), shape (n,)."""
         found = self.present("reset").copy()
         if self.start == 0 and len(self):
             found[0] = True
@@ -256,7 +255,7 @@ class Trajectory:
 
     @cached_property
     def _standing(self) -> tuple[int, int]:
-        """Number and first step of the episode that the first state belongs to."""
+        """The number and first step of the first state's episode."""
         states = self._stretch.odb.states
         with self._stretch.odb.read() as txn:
             place = states.ancestor(txn, self.place, self.start)
@@ -274,7 +273,7 @@ class Trajectory:
 
     @cached_property
     def _borders(self) -> npt.NDArray[np.intp]:
-        """Where the parts that belong to one episode begin, and the end of the last."""
+        """The positions where the episodes begin, and the end of the last."""
         if not len(self):
             return np.zeros(1, np.intp)
         inner = np.flatnonzero(self.episode_starts[1:]) + 1
@@ -282,14 +281,14 @@ class Trajectory:
 
     @property
     def returns(self) -> Floats:
-        """The sum of rewards of each episode (of the part that lies in here), shape (episodes,)."""
+        """The sum of rewards of each episode within the trajectory, shape (episodes,)."""
         starts = self._borders[:-1]
         with np.errstate(all="ignore"):  # infinities of both signs
             return np.add.reduceat(self.rewards, starts) if len(starts) else np.zeros(0)
 
     @property
     def lengths(self) -> Ints:
-        """The number of actions in each episode (of the part that lies in here)."""
+        """The number of actions of each episode within the trajectory, shape (episodes,)."""
         borders = self._borders
         resets = self.episode_starts[borders[:-1]]
         return (np.diff(borders) - resets).astype(np.int64)
@@ -313,7 +312,7 @@ class Trajectory:
     @overload
     def __getitem__(self, key: slice) -> Trajectory: ...
     def __getitem__(self, key: int | slice) -> Any:
-        """Return a state, or a part; both are counted from the first state here, not by step.
+        """Return a state, or a slice; positions count from the first state here, not by step.
 
         Raises:
             IndexError: there is no such state.
@@ -322,10 +321,13 @@ class Trajectory:
         if isinstance(key, slice):
             first, last, stride = key.indices(len(self))
             if stride != 1:
-                raise InvalidInput("a trajectory has no slices with a stride: states are a chain")
+                raise InvalidInput(
+                    f"cannot slice a trajectory with a stride of {key.step}: states are a chain; "
+                    "slice its columns"
+                )
             return self._part(self.start + first, self.start + max(first, last))
         if not -len(self) <= key < len(self):
-            raise IndexError(f"state {key} of a trajectory of {len(self)}")
+            raise IndexError(f"state {key} is out of range: the trajectory has {len(self)}")
         place = self._stretch.location(self.start + key % len(self))
         return self._make(place, None)
 
@@ -354,12 +356,12 @@ class Trajectory:
     # --- for training ---
 
     def windows(self, length: int, stride: int = 1, *, across: bool = False) -> Windows:
-        """Return the stretches of ``length`` states, every ``stride``-th.
+        """Return the windows of ``length`` states that begin at every ``stride``-th.
 
         Args:
-            length: states in each.
-            stride: from the start of one to the start of the next.
-            across: whether they may reach over the border of an episode.
+            length: states in each window.
+            stride: states from the start of one window to the start of the next.
+            across: True to allow windows across the border of an episode.
 
         Raises:
             InvalidInput: length or stride is less than 1.
@@ -367,7 +369,7 @@ class Trajectory:
         return make_windows(self, length, stride, across)
 
     def transitions(self) -> dict[str, Column]:
-        """Return what happened between successive states of an episode.
+        """Return the transitions between successive states of each episode.
 
         Returns:
             Columns of equal length: ``observations``, ``actions``, ``rewards``,
@@ -410,13 +412,13 @@ class Trajectory:
 
 
 class Episode(Trajectory):
-    """The part of a trajectory that belongs to one episode."""
+    """The states of a trajectory that belong to one episode."""
 
     def __init__(self, whole: Trajectory, start: int, stop: int, number: int, first: int) -> None:
         super().__init__(whole._stretch.odb, whole.place, start, stop, whole.name, whole._factory)
         self._source = whole
         self.number = number
-        """Counted from 1 in the run."""
+        """The episode's number in the run, from 1."""
         self.first = first
         """The step of its reset, which may lie before ``start`` if the trajectory cuts it."""
 
@@ -432,12 +434,12 @@ class Episode(Trajectory):
 
     @property
     def terminated(self) -> bool:
-        """Whether it reached its end."""
+        """True if it terminated."""
         return bool(self.terminations.any())
 
     @property
     def truncated(self) -> bool:
-        """Whether it was cut off by the environment."""
+        """True if it was truncated."""
         return bool(self.truncations.any())
 
     @property
@@ -454,7 +456,7 @@ _USUAL: Final = ("observation", "action", "reward", "terminated", "truncated")
 
 
 def _is_small(schemas: Sequence[Schema], name: str) -> bool:
-    """Return whether a top-level field exists, and is nothing but numbers in the row."""
+    """Return True if a top-level field exists and consists of numbers in the row only."""
     kinds = {s.fields[s.index[(name,)]][1].code for s in schemas if (name,) in s.index}
     return bool(kinds) and kinds <= {BOOL, INT, FLOAT, COMPLEX, FIXED}
 

@@ -10,13 +10,14 @@ A comparison with a value that a state does not have is False.
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, did_you_mean
 from simgit.history import where_values
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
@@ -37,6 +38,8 @@ _COMPARE: Final[dict[type, str]] = {
     ast.Is: "==", ast.IsNot: "!=", ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
 _CONSTANTS: Final = (bool, int, float, str, type(None))
+_STRING: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
+_ASSIGNMENT: Final = re.compile(r"(?<![=!<>:])=(?!=)")
 
 
 class Predicate:
@@ -46,7 +49,7 @@ class Predicate:
         """Parse a condition.
 
         Raises:
-            InvalidInput: it is none; the message says what is wrong and where.
+            InvalidInput: the text is not a condition; the message says what is wrong and where.
         """
         self.text = text
         self._tree = _parse(text)
@@ -57,7 +60,7 @@ class Predicate:
         """Return for each state whether the condition holds, shape (n,).
 
         Raises:
-            InvalidInput: an operation does not apply to the values that the field has.
+            InvalidInput: an operation does not apply to the values of a field.
         """
         return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
 
@@ -66,37 +69,40 @@ class Predicate:
 
 
 def where(text: str, trajectory: Trajectory) -> Mask:
-    """Return for which states of a trajectory a condition holds; see ``Predicate``."""
+    """Return a mask of the states for which a condition holds, shape (n,); see ``Predicate``."""
     return Predicate(text)(trajectory)
 
 
 def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
-        raise InvalidInput(f"a condition of {len(text)} characters, more than {MAX_LENGTH}")
+        raise InvalidInput(f"condition must have at most {MAX_LENGTH} characters, got {len(text)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        at = f" at column {error.offset}" if error.offset else ""
-        raise InvalidInput(f"the condition cannot be read{at}: {error.msg}", text=text) from None
+        column, why = error.offset or 1, error.msg.lower()
+        if single := _ASSIGNMENT.search(_STRING.sub(lambda found: " " * len(found[0]), text)):
+            column, why = single.start() + 1, "did you mean '=='?"
+        message = f"condition, column {column}: {why}"
+        raise InvalidInput(message, text=text, column=column) from None
     except (ValueError, MemoryError, RecursionError) as error:
-        raise InvalidInput(f"the condition cannot be read: {error}", text=text) from None
+        raise InvalidInput(f"condition is malformed: {error}", text=text) from None
 
 
 def _check_depth(tree: ast.expr) -> None:
-    """Refuse what is nested so deeply that evaluating it would run out of stack."""
+    """Refuse a condition that nests too deep to be evaluated on the stack."""
     level: list[ast.AST] = [tree]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         if not level:
             return
-    raise InvalidInput(f"the condition is nested deeper than {MAX_DEPTH}")
+    raise InvalidInput(f"condition is nested deeper than {MAX_DEPTH} levels")
 
 
 def _refuse(node: ast.AST, what: str) -> InvalidInput:
     column = getattr(node, "col_offset", 0) + 1
-    return InvalidInput(f"the condition has {what} at column {column}", column=column)
+    return InvalidInput(f"condition, column {column}: {what}", column=column)
 
 
 def _check(node: ast.expr) -> None:
@@ -104,11 +110,11 @@ def _check(node: ast.expr) -> None:
     match node:
         case ast.Name():
             if node.id not in NAMES:
-                known = ", ".join(NAMES)
-                raise _refuse(node, f"the unknown name '{node.id}' (there are {known})")
+                near = did_you_mean(node.id, NAMES) or f" (known: {', '.join(NAMES)})"
+                raise _refuse(node, f"unknown field '{node.id}'{near}")
         case ast.Constant():
             if type(node.value) not in _CONSTANTS:
-                raise _refuse(node, f"a {type(node.value).__name__}")
+                raise _refuse(node, f"a constant of type '{type(node.value).__name__}' is unknown")
         case ast.Attribute(value=value):
             _check_path(node, value)
         case ast.Subscript(value=value, slice=index):
@@ -125,7 +131,7 @@ def _check(node: ast.expr) -> None:
         case ast.Call():
             _check_call(node)
         case _:
-            raise _refuse(node, f"{_describe(node)}, which is not part of the language")
+            raise _refuse(node, f"{_describe(node)} is not part of the language")
 
 
 def _check_all(nodes: list[ast.expr]) -> None:
@@ -135,16 +141,16 @@ def _check_all(nodes: list[ast.expr]) -> None:
 
 def _check_path(node: ast.expr, value: ast.expr) -> None:
     if not isinstance(value, (ast.Name, ast.Attribute, ast.Subscript)):
-        raise _refuse(node, "a path into something that is no field")
+        raise _refuse(node, "'.' and '[…]' apply to fields only")
     _check(value)
 
 
 def _check_call(node: ast.Call) -> None:
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
-        raise _refuse(node, f"a call of something else than {', '.join(FUNCTIONS)}")
+        raise _refuse(node, f"only {', '.join(FUNCTIONS)} can be called")
     count = len(node.args)
     if count < 1 or (count > 1 and node.func.id in ("abs", "len")):
-        raise _refuse(node, f"{count} arguments for '{node.func.id}'")
+        raise _refuse(node, f"'{node.func.id}' cannot take {count} arguments")
     _check_all(node.args)
 
 
@@ -167,21 +173,21 @@ def _index(node: ast.expr) -> Any:
         elif type(value) is str and inner is node:
             return value
         else:
-            raise _refuse(part, "an index that is neither an integer nor a string")
+            raise _refuse(part, "an index must be an integer or a string")
     if not found:
-        raise _refuse(node, "an empty index")
+        raise _refuse(node, "the index is empty")
     return tuple(found)
 
 
 class _Evaluation:
-    """The evaluation of a checked tree over the columns of one trajectory."""
+    """The evaluation of a checked condition over the columns of one trajectory."""
 
     def __init__(self, trajectory: Trajectory) -> None:
         self.trajectory = trajectory
         self.count = len(trajectory)
 
     def value(self, node: ast.expr) -> Operand:
-        """Return what a node stands for, one value a state."""
+        """Return the value of a node for each state."""
         match node:
             case ast.Constant(value=constant):
                 return where_values.constant(constant, self.count)
@@ -205,7 +211,7 @@ class _Evaluation:
             case ast.Call(func=ast.Name(id=name), args=args):
                 return where_values.call(name, [self.value(arg) for arg in args], self._text(node))
             case _:
-                raise _refuse(node, f"{_describe(node)} where it has no meaning")
+                raise _refuse(node, f"{_describe(node)} does not stand for a value here")
 
     def _text(self, node: ast.expr) -> str:
         return ast.unparse(node)
@@ -253,7 +259,7 @@ class _Evaluation:
         return ()
 
     def _field(self, node: ast.expr) -> Operand:
-        """Return a field's values; what lies deeper than the schema is looked for in them."""
+        """Return a field's values; a path that goes deeper than the schema is followed in them."""
         path = self._path(node)
         if path == ("step",):
             return where_values.numbers(self.trajectory.steps)

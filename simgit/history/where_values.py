@@ -1,4 +1,4 @@
-"""What conditions are computed with: one value a state, and whether the state has it."""
+"""Operands of conditions: one value a state, and a mask of the states that have it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Operand:
     values: npt.NDArray[Any]
     present: Mask
     is_none: bool = False
-    """Whether this is the constant None."""
+    """True for the constant None."""
 
     @property
     def numeric(self) -> bool:
-        """Whether the values are numbers."""
+        """True if the values are numbers."""
         return self.values.dtype.kind in "biufc"
 
 
@@ -47,7 +47,7 @@ def constant(value: Any, count: int) -> Operand:
         try:
             value = float(value)
         except OverflowError:
-            raise InvalidInput("the condition has an integer that is too large") from None
+            raise InvalidInput(f"an integer of the condition is too large: {value}") from None
     if isinstance(value, str):
         return Operand(objects([value] * count), np.ones(count, bool))
     return Operand(np.broadcast_to(np.asarray(value), (count,)), np.ones(count, bool))
@@ -64,7 +64,7 @@ def flags(mask: Mask) -> Operand:
 
 
 def nothing(count: int) -> Operand:
-    """Return what no state has."""
+    """Return an operand that no state has."""
     return Operand(objects([None] * count), np.zeros(count, bool))
 
 
@@ -86,10 +86,10 @@ def column(values: Any, present: Mask) -> Operand:
 
 
 def item(one: Operand, key: Any, text: str) -> Operand:
-    """Return an element of each value: of an array's trailing axes, or of a Python value."""
+    """Return one element of each value: of an array's trailing axes, or of a Python value."""
     if one.values.dtype != object:
         if isinstance(key, str) or one.values.ndim <= len(key):
-            raise InvalidInput(f"'{text}': the values have no such element", text=text)
+            raise InvalidInput(f"'{text}': the values do not have this element", text=text)
         try:
             return Operand(one.values[(slice(None), *key)], one.present)
         except IndexError:
@@ -109,7 +109,7 @@ def _element(value: Any, key: Any) -> Any:
 
 
 def truth(one: Operand, text: str) -> Mask:
-    """Return where a value is there and true: numbers other than 0, values that are not empty.
+    """Return a mask of the states whose value is true: not 0, not empty, not absent.
 
     Raises:
         InvalidInput: the states have arrays of several elements.
@@ -131,12 +131,17 @@ def _check_scalar(one: Operand, text: str) -> None:
     if one.values.ndim > 1:
         shape = one.values.shape[1:]
         raise InvalidInput(
-            f"'{text}': each state has an array of shape {shape}; name an element", text=text
+            f"'{text}': each state has an array of shape {shape}; name an element, or use min or "
+            "max",
+            text=text,
         )
 
 
 def compare(name: str, a: Operand, b: Operand, text: str) -> Mask:
-    """Return where a comparison holds; False where a value is missing (but ``== None`` asks)."""
+    """Return a mask of the states for which a comparison holds.
+
+    It does not hold where a value is absent, except in ``== None``.
+    """
     if a.is_none or b.is_none:
         return _compare_none(name, b if a.is_none else a, a.is_none and b.is_none, text)
     _check_scalar(a, text)
@@ -155,7 +160,7 @@ def compare(name: str, a: Operand, b: Operand, text: str) -> Mask:
 
 def _compare_none(name: str, one: Operand, both: bool, text: str) -> Mask:
     if name not in ("==", "!="):
-        raise InvalidInput(f"'{text}': None has no order", text=text)
+        raise InvalidInput(f"'{text}': None cannot be ordered; use == or !=", text=text)
     missing = np.ones(len(one.present), bool) if both else ~one.present
     return missing if name == "==" else ~missing
 
@@ -168,10 +173,10 @@ def _compare_objects(name: str, a: Any, b: Any) -> bool:
 
 
 def contains(name: str, a: Operand, b: Operand, text: str) -> Mask:
-    """Return where a value is in a string, list or dict, or one of an array's elements."""
+    """Return a mask of the states whose string, list, dict or array contains a value."""
     both = a.present & b.present
     if b.values.dtype != object and b.values.ndim == 1:
-        raise InvalidInput(f"'{text}': a number has no elements", text=text)
+        raise InvalidInput(f"'{text}': a number contains nothing; use ==", text=text)
     found = np.zeros(len(both), bool)
     for i in np.flatnonzero(both).tolist():
         try:
@@ -185,7 +190,7 @@ def arithmetic(name: str, a: Operand, b: Operand, text: str) -> Operand:
     """Return a sum, difference, product, quotient or remainder; division by 0 gives no value.
 
     Raises:
-        InvalidInput: a value is no number.
+        InvalidInput: a value is not a number.
     """
     left, right = _aligned(_as_numbers(a, text), _as_numbers(b, text))
     present = left.present & right.present
@@ -195,11 +200,11 @@ def arithmetic(name: str, a: Operand, b: Operand, text: str) -> Operand:
         try:
             out = _ARITHMETIC[name](_widened(left.values), _widened(right.values))
         except (TypeError, ValueError):
-            raise InvalidInput(f"'{text}': the values do not fit together", text=text) from None
+            raise InvalidInput(f"'{text}': the shapes do not agree", text=text) from None
         if out.dtype == np.int64:
             rough = _ARITHMETIC[name](left.values.astype(float), right.values.astype(float))
             if (abs(rough) > _EXACT).any():
-                out = rough  # the integers would have overflown
+                out = rough  # the integers would have overflowed
     return Operand(out, present)
 
 
@@ -227,24 +232,24 @@ def _as_numbers(one: Operand, text: str) -> Operand:
     if one.numeric:
         return one
     if one.values.dtype != object or one.is_none:
-        raise InvalidInput(f"'{text}': a value is no number", text=text)
+        raise InvalidInput(f"'{text}': a value is not a number", text=text)
     good = [isinstance(v, (bool, int, float, np.number, np.bool_)) for v in one.values]
     if any(p and not g for p, g in zip(one.present.tolist(), good, strict=True)):
-        raise InvalidInput(f"'{text}': a value is no number", text=text)
+        raise InvalidInput(f"'{text}': a value is not a number", text=text)
     try:
         found = [float(v) if g else 0.0 for v, g in zip(one.values, good, strict=True)]
     except (TypeError, OverflowError):
-        raise InvalidInput(f"'{text}': a value is no number in range", text=text) from None
+        raise InvalidInput(f"'{text}': a number is out of range", text=text) from None
     return Operand(np.array(found, float), one.present & np.array(good, bool))
 
 
 def call(name: str, args: Sequence[Operand], text: str) -> Operand:
-    """Return abs, min, max or len of operands; see the language in simgit/predicate.py."""
+    """Return abs, min, max or len of operands; the language is described in ``where``."""
     if name == "len":
         return _length(args[0], text)
     one = _as_numbers(args[0], text)
     if one.values.dtype.kind == "c" and name != "abs":
-        raise InvalidInput(f"'{text}': complex numbers have no order", text=text)
+        raise InvalidInput(f"'{text}': complex numbers cannot be ordered", text=text)
     if name == "abs":
         return Operand(np.abs(_widened(one.values)), one.present)
     if len(args) == 1:

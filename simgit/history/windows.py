@@ -1,4 +1,4 @@
-"""What training takes from a trajectory: windows of states, and transitions between them."""
+"""Windows of states and transitions between them, for training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from simgit.errors import InvalidInput
-from simgit.history.columns import Column
+from simgit.history.column_reader import Column
 
 Places = npt.NDArray[np.intp]
 
@@ -26,7 +26,7 @@ def map_column(column: Column, change: Callable[[Any], Any]) -> Column:
 
 
 class Columns(Protocol):
-    """What windows are cut from; see ``Trajectory``, which has all of it."""
+    """The columns that windows are cut from; a ``Trajectory`` has them."""
 
     @property
     def episode_starts(self) -> npt.NDArray[np.bool_]: ...
@@ -55,15 +55,15 @@ class Columns(Protocol):
 
 
 class Windows:
-    """Stretches of equal length; their columns have shape (windows, length, …).
+    """Windows of equal length; their columns have shape (windows, length, …).
 
-    Where the windows lie evenly their columns are views, which take no memory. Index it
-    (``windows[batch]``) to get the columns of some windows only.
+    Columns of evenly spaced windows are views, which take no memory. Index the windows
+    (``windows[batch]``) to get the columns of some of them only.
     """
 
     def __init__(self, source: Columns, starts: Places, length: int) -> None:
         self.starts = starts
-        """Where each begins, counted from the trajectory's first state."""
+        """The position of each window's first state in the trajectory, shape (windows,)."""
         self.length = length
         self._source = source
 
@@ -111,17 +111,18 @@ class Windows:
         return self._cut(self._source.truncations)
 
     def __getitem__(self, key: Any) -> dict[str, Column]:
-        """Return the columns of some windows: a slice, an array of numbers or a mask of them."""
+        """Return the columns of some windows, given as a slice, an array of numbers or a mask."""
         chosen = Windows(self._source, np.atleast_1d(self.starts[key]), self.length)
         names = ("observations", "actions", "rewards", "terminations", "truncations")
         return {name: getattr(chosen, name) for name in names}
 
     def __repr__(self) -> str:
-        return f"<{len(self)} windows of {self.length} states>"
+        count, length = len(self), self.length
+        return f"<{count} window{'s' * (count != 1)} of {length} state{'s' * (length != 1)}>"
 
 
 def _as_slice(starts: Places) -> Any:
-    """Return evenly spaced places as a slice (which makes a view), others as they are."""
+    """Return evenly spaced positions as a slice (which makes a view), others as they are."""
     if len(starts) == 1:
         return slice(int(starts[0]), int(starts[0]) + 1)
     gaps = np.diff(starts)
@@ -133,7 +134,7 @@ def _as_slice(starts: Places) -> Any:
 def make_windows(source: Columns, length: int, stride: int, across: bool) -> Windows:
     """Return the windows of a trajectory; see ``Trajectory.windows``."""
     if length < 1 or stride < 1:
-        raise InvalidInput("windows need a length and a stride of at least 1")
+        raise InvalidInput(f"length and stride must be at least 1, got {length} and {stride}")
     borders = [0, len(source)] if across else source._borders.tolist()
     parts = [
         np.arange(a, b - length + 1, stride, dtype=np.intp) for a, b in itertools.pairwise(borders)

@@ -20,13 +20,13 @@ from typing import Final
 from simgit.errors import SimgitError
 from simgit.maintenance.gc.mark import OutOfTime
 from simgit.maintenance.gc.plan import Planner, Window, forget_found
-from simgit.maintenance.gc.run import GcOptions, cutoff, lost_before, window
+from simgit.maintenance.gc.run import GcOptions, cutoff, pending_before, window
 from simgit.maintenance.gc.sweep import Removed, Sweeper
 from simgit.maintenance.size_log import COLLECTED, SETTLED, UPKEEP_AT, due
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.compact import join_segments, pack_loose
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import ARRAYS, STATES
+from simgit.odb.segments.join import join_segments, pack_loose
 from simgit.refs.oplog.journal import expire
 from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_log, logged_refs, old_entries
@@ -293,7 +293,7 @@ class BackgroundCollection:
         with self.odb.write() as txn:
             self._sweeper.window = self._window(txn)
             # what was brought back and is unreachable once more has a new grace period
-            forget_found(txn, *lost_before(self._sweeper, txn))
+            forget_found(txn, *pending_before(self._sweeper, txn))
             yield txn
 
     def _remove(self) -> bool:

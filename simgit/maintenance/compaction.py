@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.compact import headers, join_groups, join_index, join_segments, joinable
 from simgit.odb.segments.index import ARRAYS, STATES
+from simgit.odb.segments.join import headers, join_groups, join_index, join_segments, joinable
 
 Progress = Callable[[int, int], None]
 """Called with the number of lines that are done, and of all lines."""

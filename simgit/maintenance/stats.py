@@ -1,4 +1,4 @@
-"""Where the bytes of a repository are: by kind, run, column and attachment."""
+"""Statistics of a repository's bytes: by kind, run, column and attachment."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import read_group
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Header
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.refs import Refs
 from simgit.storage.base import TABLES, ReadTxn
 
 _SAMPLES: Final = 64
-"""Blocks whose columns are compressed one by one, to see how they share their block's bytes."""
+"""Blocks whose columns are compressed one by one, to estimate their shares of a block's bytes."""
 
 
 @dataclass
 class StoredPart:
-    """A part of what is stored.
+    """A part of the stored data.
 
     Attributes:
-        count: how many states, objects, values or attachments.
-        logical: bytes as if each were stored by itself, as it is.
-        raw: bytes of what is stored, before compression: less where several are the same.
-        stored: bytes of what is stored.
+        count: the number of states, objects, values or attachments.
+        logical: the bytes without deduplication and compression.
+        raw: the bytes after deduplication, before compression.
+        stored: the bytes in the store.
     """
 
     count: int = 0
@@ -51,31 +51,31 @@ class StoredPart:
     stored: int = 0
 
     def add(self, count: int, size: int) -> None:
-        """Take in values that are all stored."""
+        """Add values that are all stored."""
         self.count += count
         self.logical += size
         self.raw += size
 
     @property
     def deduplication(self) -> float:
-        """How many times smaller it is since nothing is stored twice."""
+        """The ratio of logical to raw bytes."""
         return self.logical / self.raw if self.raw else 1.0
 
     @property
     def compression(self) -> float:
-        """How many times smaller it is since it is compressed, or stored as differences."""
+        """The ratio of raw to stored bytes."""
         return self.raw / self.stored if self.stored else 1.0
 
 
 @dataclass
 class RunPart:
-    """What a run takes.
+    """The space of a run.
 
     Attributes:
-        states: in its history.
-        own: of these, in the history of no other run.
-        stored: bytes of the states of its history, with their arrays.
-        own_stored: bytes of its own states.
+        states: the number of states in its history.
+        own: the number of these that are in no other run's history.
+        stored: the bytes of the states of its history, with their arrays.
+        own_stored: the bytes of its own states.
     """
 
     states: int = 0
@@ -86,18 +86,19 @@ class RunPart:
 
 @dataclass
 class Stats:
-    """Where the bytes of a repository are.
+    """The statistics of a repository.
 
     Attributes:
-        size: of the file.
-        spare: how many of these bytes a compact copy would give back.
-        tables: for each table how many entries it has.
-        kinds: the states, arrays that are stored with them (``state arrays``), and loose objects.
-        runs: by name.
-        columns: by path. ``stored`` is exact for arrays; other columns are compressed together,
-            and shown by their share in a sample of blocks.
-        attachments: by name; what several have in common counts for the first.
-        history: the sizes that each gc has left.
+        size: the bytes of the file.
+        spare: the bytes that a compact copy would give back.
+        tables: the number of entries of each table.
+        kinds: the states, the arrays that are stored with them (``state array``), and the loose
+            objects, by kind.
+        runs: the space of each run, by name.
+        columns: the data of each column, by path. ``stored`` is exact for arrays; other columns
+            are compressed together and estimated by their share in a sample of blocks.
+        attachments: the data of attachments, by name; shared objects count for the first.
+        history: the sizes after each gc.
     """
 
     size: int
@@ -120,10 +121,10 @@ class Stats:
 
 
 def stats(odb: ObjectDatabase, refs: Refs) -> Stats:
-    """Return where the bytes of a store are.
+    """Return the statistics of a store.
 
     Raises:
-        IntegrityError: something is damaged.
+        IntegrityError: stored bytes are damaged.
     """
     with odb.read() as txn:
         found = Stats(odb.storage.size(), 0, {table: txn.count(table) for table in TABLES})
@@ -153,7 +154,7 @@ class _Survey:
         self._arrays: Counter[str] = Counter()
 
     def line(self, number: int) -> None:
-        """Take in the states of a line and their arrays."""
+        """Count the states of a line and their arrays."""
         states = self.found.kinds.setdefault("state", StoredPart())
         for header in headers(self.txn, number):
             stored = _stored(header)
@@ -192,7 +193,7 @@ class _Survey:
         return raw
 
     def _sample(self, rows: Rows) -> None:
-        """See how much each column of a block takes if it is compressed by itself."""
+        """Compress each column of a block by itself, to estimate its share."""
         self._sampled += 1
         for index, (path, kind) in enumerate(rows.schema.fields):
             data = b""
@@ -203,7 +204,7 @@ class _Survey:
             self._shares[".".join(path)] += len(compress(data)) if data else 0
 
     def _group(self, line: int, index: int, first: int, key: bytes) -> None:
-        """Take in a group of arrays."""
+        """Count a group of arrays."""
         data = read_group(self.txn, key)
         group = group_header(data)
         count = len(group.steps)
@@ -219,7 +220,7 @@ class _Survey:
         self._per_step[line].append((first, end, len(data) / (end - first)))
 
     def share_columns(self) -> None:
-        """Share the bytes of segments among the columns, as the sample says."""
+        """Share the bytes of segments among the columns, by the sample."""
         stored = self.found.kinds.get("state", StoredPart()).stored
         total = sum(self._shares.values())
         for name, share in self._shares.items():
@@ -234,7 +235,7 @@ class _Survey:
         self.found.columns = {name: c for name, c in sorted(self._columns.items()) if c.raw}
 
     def loose(self) -> None:
-        """Take in the loose objects."""
+        """Count the loose objects."""
         for oid, kind in self.odb.loose_kinds(self.txn).items():
             part = self.found.kinds.setdefault(kind, StoredPart())
             part.add(1, self.odb.payload_size(self.txn, oid))
@@ -246,14 +247,14 @@ class _Survey:
         return self.odb.stored_size(self.txn, oid) + own
 
     def attached(self) -> None:
-        """Take in the attachments."""
+        """Count the attachments."""
         seen: set[bytes] = set()
         for key, value in self.txn.scan("attachments"):
             part = self.found.attachments.setdefault(decode_name(key[OID_SIZE:]), StoredPart())
             part.count += 1
             binding = self.odb.object(self.txn, value)
             if not isinstance(binding, Binding):
-                raise IntegrityError(f"an attachment leads to '{value.hex()}', which is no binding")
+                raise IntegrityError(f"object '{value.hex()}' must be a binding")
             for _, kind, oid in trees.walk(
                 self.odb, self.txn, binding.target_kind, binding.target, set()
             ):
@@ -268,10 +269,10 @@ class _Survey:
             part.stored += self._stored_loose(oid)
 
     def count_runs(self, refs: Refs) -> None:
-        """Take in what is in the histories of the runs."""
+        """Count the states in the histories of the runs."""
         stops: dict[str, dict[int, int]] = {}
         for name, ref in refs.runs(self.txn):
-            parts = history.stretches(self.txn, ref.place) if ref.oid is not None else ()
+            parts = history.line_ranges(self.txn, ref.place) if ref.oid is not None else ()
             stops[name] = {part.line: part.stop for part in parts}
         for name, mine in stops.items():
             part = self.found.runs.setdefault(name, RunPart())

@@ -1,4 +1,4 @@
-"""NumPy arrays as bytes: what has a dtype, a shape and elements. See docs/object-format.md §3."""
+"""NumPy arrays as bytes: dtype, shape and elements. See docs/object-format.md §3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AnyArray = npt.NDArray[Any]
 
 
 def is_arraylike(value: object) -> bool:
-    """Return whether ``value`` is an array, a NumPy scalar, or offers itself as one."""
+    """Return True for an array, a NumPy scalar, or an object with ``__array__`` or DLPack."""
     if isinstance(value, (np.ndarray, np.generic)):
         return not isinstance(value, (np.str_, np.bytes_))
     return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
@@ -34,23 +34,25 @@ def to_array(value: Any, path: str = "value") -> AnyArray:
     Accepts anything with ``__array__`` or DLPack (torch, JAX); tensors are detached first.
 
     Raises:
-        InvalidInput: its dtype has no encoding.
+        InvalidInput: its dtype cannot be stored.
     """
     array = value if isinstance(value, np.ndarray) else _import_array(value, path)
     dtype = storable_dtype(array.dtype, path)
     if array.ndim > MAX_NDIM:
         raise InvalidInput(
-            f"{path}: an array of {array.ndim} dimensions, more than {MAX_NDIM}", path=path
+            f"{path}: an array can have {MAX_NDIM} dimensions at most, got {array.ndim}", path=path
         )
     if isinstance(array, np.ma.MaskedArray):
-        raise InvalidInput(f"{path}: a masked array has no encoding; fill it first", path=path)
+        raise InvalidInput(
+            f"{path}: a masked array cannot be stored; fill it first with array.filled()", path=path
+        )
     # order="C" and not ascontiguousarray, which makes 0-d arrays 1-d
     array = np.asarray(array, dtype=dtype, order="C")
     return _plain_bools(array) if dtype.kind == "b" else array
 
 
 def _plain_bools(array: AnyArray) -> AnyArray:
-    """Return booleans whose bytes are 0 or 1: a view of other bytes holds whatever they were."""
+    """Return booleans whose bytes are 0 or 1, which a view of other bytes need not have."""
     raw = array.view(np.uint8)
     return array if not raw.size or raw.max() <= 1 else raw != 0
 
@@ -72,19 +74,19 @@ def _import_array(value: Any, path: str) -> AnyArray:
         if hasattr(value, "__array__"):
             return np.asarray(value)
         return np.from_dlpack(value)
-    except Exception as error:  # whatever the code of another library raises
-        raise InvalidInput(f"{path}: cannot be read as an array: {error}", path=path) from None
+    except Exception as error:  # another library's code can raise anything
+        raise InvalidInput(f"{path}: cannot convert to an array: {error}", path=path) from None
 
 
 def storable_dtype(dtype: np.dtype[Any], path: str = "value") -> np.dtype[Any]:
     """Return the little-endian form of ``dtype``.
 
     Raises:
-        InvalidInput: the dtype has no encoding (object, structured, longdouble, empty strings).
+        InvalidInput: the dtype cannot be stored (object, structured, longdouble, empty strings).
     """
     little = dtype.newbyteorder("<")
     if dtype.hasobject or dtype.names or not _DTYPE.fullmatch(little.str):
-        raise InvalidInput(f"{path}: dtype '{dtype}' has no encoding", path=path)
+        raise InvalidInput(f"{path}: dtype '{dtype}' cannot be stored", path=path)
     return little
 
 
@@ -93,21 +95,21 @@ def dtype_from_text(text: str) -> np.dtype[Any]:
     """Parse a canonical dtype string.
 
     Raises:
-        IntegrityError: it is not one, or not in its canonical form.
+        IntegrityError: it is not a dtype, or not in canonical form.
     """
     if not _DTYPE.fullmatch(text):
-        raise IntegrityError(f"'{text}' is not the name of a dtype")
+        raise IntegrityError(f"unknown dtype '{text}'")
     try:
         dtype = np.dtype(text)
     except (TypeError, ValueError):
-        raise IntegrityError(f"'{text}' is not the name of a dtype") from None
+        raise IntegrityError(f"unknown dtype '{text}'") from None
     if dtype.str != text:
-        raise IntegrityError(f"dtype '{text}' is not in its canonical form")
+        raise IntegrityError(f"dtype '{text}' is not in canonical form")
     return dtype
 
 
 def array_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Return what precedes the elements in an array's payload."""
+    """Return the bytes before the elements in an array's payload: dtype and shape."""
     name = dtype.str.encode()
     return struct.pack(f"<B{len(name)}sB{len(shape)}Q", len(name), name, len(shape), *shape)
 
@@ -123,11 +125,11 @@ def split_array(
     """Return dtype, shape and the offset of the elements.
 
     Args:
-        payload: an array's, or only what precedes its elements.
-        length: of the whole payload, if ``payload`` is not all of it.
+        payload: an array's payload, or only the bytes before its elements.
+        length: the length of the whole payload, if ``payload`` is not all of it.
 
     Raises:
-        IntegrityError: the payload is not an array's, or its length is not what its header says.
+        IntegrityError: the payload is malformed, or its length disagrees with its header.
     """
     length = len(payload) if length is None else length
     try:
@@ -135,14 +137,14 @@ def split_array(
         dtype = dtype_from_text(payload[1 : 1 + size].decode())
         (ndim,) = struct.unpack_from("<B", payload, 1 + size)
         if ndim > MAX_NDIM:
-            raise IntegrityError(f"an array of {ndim} dimensions")
+            raise IntegrityError(f"malformed array: {ndim} dimensions, but {MAX_NDIM} are the most")
         shape = struct.unpack_from(f"<{ndim}Q", payload, 2 + size)
     except (struct.error, UnicodeDecodeError):
-        raise IntegrityError("the header of an array is damaged") from None
+        raise IntegrityError("malformed array: its header is truncated") from None
     offset = 2 + size + 8 * ndim
     if math.prod(shape) * dtype.itemsize != length - offset or max(shape, default=0) > 1 << 62:
         raise IntegrityError(
-            f"an array of {dtype} {list(shape)} does not have {length - offset} bytes"
+            f"malformed array: {dtype} {list(shape)} cannot have {length - offset} bytes"
         )
     return dtype, shape, offset
 
@@ -161,4 +163,4 @@ def decode_array(payload: bytes) -> AnyArray:
         flat = np.frombuffer(payload, dtype, count, offset)
         return flat.reshape(shape)
     except ValueError as error:
-        raise IntegrityError(f"an array of {dtype} {list(shape)} cannot be made: {error}") from None
+        raise IntegrityError(f"malformed array: {dtype} {list(shape)}: {error}") from None

@@ -1,8 +1,8 @@
-"""Whether bytes are a canonical encoding, told without making the value (object-format.md §2).
+"""Checks that bytes are a canonical encoding, without making the value (object-format.md §2).
 
-Bytes that somebody else made may hold millions of parts in a few KB, so they are looked at by
-MessagePack's own unpacker and packer: what these give back unchanged has its shortest form. What
-they let pass is looked at here: the kinds and the order of keys, extensions, and the depth.
+Untrusted bytes may hold millions of parts in a few KB, so MessagePack's own unpacker and packer
+check them: bytes that these give back unchanged have the shortest form. The rest is checked here:
+the kinds and the order of keys, extensions, and the depth.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from simgit.objects.arrays import as_scalar, decode_array, encode_array, to_arra
 
 MAX_DEPTH: Final = 64
 MAX_PARTS: Final = 1 << 20
-"""A spec, a run's record and each value that a bundle carries have at most so many parts."""
+"""The most parts of a spec, of a run's record, and of each value in a bundle."""
 BIG, TUPLE, ARRAY, COMPLEX = 1, 2, 3, 5
 """The codes of extensions."""
 INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
-"""Integers that are no extension."""
+"""The integers that need no extension."""
 _REMEMBERED: Final = 64
-"""What is known of extensions of at most so many bytes is kept: they may come by the million."""
+"""The longest extensions, in bytes, whose check is remembered: they may come by the million."""
 _SMALL: Final = 1 << 12
 _ALONE: Final = re.compile(rb"[\x00-\xa0\xc0\xc2\xc3\xe0-\xff]+")
 """Bytes each of which is a part: small integers, None, booleans, the heads of short containers."""
 
 
 def unpack(data: bytes, extension: Callable[[int, bytes], Any]) -> Any:
-    """Return what MessagePack makes of bytes; no length in them is believed before it is there.
+    """Return the object that MessagePack bytes encode; lengths in them are not trusted.
 
     Args:
-        extension: returns what stands for an extension of a code and payload.
+        extension: returns the object for an extension of a code and payload.
 
     Raises:
-        IntegrityError: it is no encoding.
+        IntegrityError: the bytes are malformed.
     """
     try:
         return msgpack.unpackb(
@@ -54,17 +54,17 @@ def unpack(data: bytes, extension: Callable[[int, bytes], Any]) -> Any:
     except IntegrityError:
         raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise IntegrityError(f"not a value: {error or type(error).__name__}") from None
+        raise IntegrityError(f"malformed value: {error or type(error).__name__}") from None
 
 
 def pack(prepared: Any) -> bytes:
-    """Return the encoding of what is made of the types that MessagePack knows."""
+    """Return the encoding of an object made of MessagePack's own types."""
     packed: bytes = msgpack.packb(prepared, use_bin_type=True)
     return packed
 
 
 def _packer() -> Callable[[Any], bytes]:
-    """Return what packs many small things, without a large buffer for each."""
+    """Return a function that packs many small objects without a large buffer for each."""
     pack_one: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, buf_size=_SMALL).pack
     return pack_one
 
@@ -73,18 +73,18 @@ def check_value(data: bytes) -> None:
     """Check that bytes are the canonical encoding of a value.
 
     Raises:
-        IntegrityError: they are not.
+        IntegrityError: they are malformed, or not in canonical form.
     """
     _Check().value(data)
 
 
 def checked_value(data: bytes) -> tuple[Any, bool]:
-    """Return what ``check_value`` has made of bytes, and whether it is their value.
+    """Return the checked and unpacked value, and True if it has no extensions.
 
-    (It is not where there are extensions: those stay packed.)
+    Extensions stay packed.
 
     Raises:
-        IntegrityError: they are not the canonical encoding of a value.
+        IntegrityError: the bytes are not the canonical encoding of a value.
     """
     check = _Check()
     return check.value(data), check.is_plain
@@ -92,11 +92,11 @@ def checked_value(data: bytes) -> tuple[Any, bool]:
 
 def too_deep() -> IntegrityError:
     """Return the error for a value whose containers nest too deep."""
-    return IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
+    return IntegrityError(f"malformed value: nested deeper than {MAX_DEPTH} levels")
 
 
 def _not_canonical() -> IntegrityError:
-    return IntegrityError("a value is not in its canonical form")
+    return IntegrityError("malformed value: not in canonical form")
 
 
 class _Tuple(msgpack.ExtType):  # type: ignore[misc]
@@ -110,10 +110,10 @@ _KEYS: Final = frozenset((str, bytes, int))
 
 
 class _Check:
-    """One value while it is looked at.
+    """The check of one value.
 
     Attributes:
-        is_plain: whether it has no extensions; in its tree they stay packed.
+        is_plain: True if it has no extensions; in its tree they stay packed.
     """
 
     def __init__(self) -> None:
@@ -122,20 +122,20 @@ class _Check:
         self._tuples: dict[bytes, _Tuple] = {}
 
     def value(self, data: bytes) -> Any:
-        """Return the tree of a value that is checked."""
+        """Return the tree of a value once it is checked."""
         tree = self._unpacked(data, 0)
         self._containers(tree)
         self._compare(tree, data)
         return tree
 
     def _unpacked(self, data: bytes, depth: int) -> Any:
-        """Return what MessagePack makes of bytes that lie in so many tuples."""
+        """Return the unpacked form of bytes that are nested in ``depth`` tuples."""
         if depth > MAX_DEPTH:
             raise too_deep()
         return unpack(data, partial(self._extension, depth + 1))
 
     def _compare(self, tree: Any, data: bytes) -> None:
-        """Check that a tree is packed as it was; a small one by what has a small buffer."""
+        """Check that a tree packs to the bytes that it came from."""
         if (self._packed if len(data) < _SMALL else pack)(tree) != data:
             raise _not_canonical()
 
@@ -158,7 +158,7 @@ class _Check:
 
     def _keys(self, maps: list[dict[Any, Any]]) -> None:
         if not {*map(type, itertools.chain.from_iterable(maps))} <= _KEYS:
-            raise IntegrityError("a key of a map is neither a string, nor bytes, nor an integer")
+            raise IntegrityError("malformed value: a key must be a string, bytes or an integer")
         for each in maps:
             if len(each) > 1:
                 packed = [*map(self._packed, each)]
@@ -177,7 +177,7 @@ class _Check:
     def _tuple(self, depth: int, payload: bytes) -> _Tuple:
         items = self._unpacked(payload, depth)
         if not isinstance(items, list):
-            raise IntegrityError("a tuple of a value is damaged")
+            raise IntegrityError("malformed value: a tuple must hold an array")
         self._compare(items, payload)
         packed = _Tuple(TUPLE, payload)
         packed.items = items
@@ -185,11 +185,11 @@ class _Check:
 
 
 def _plain(code: int, payload: bytes) -> msgpack.ExtType:
-    """Return an extension that is no tuple as it was packed, its payload checked."""
+    """Return an extension other than a tuple as it was packed, its payload checked."""
     try:
         canonical = _canonical(code, payload)
     except InvalidInput as error:
-        raise IntegrityError(f"not a canonical value: {error}") from None
+        raise IntegrityError(f"malformed value: {error}") from None
     if canonical != payload:
         raise _not_canonical()
     return msgpack.ExtType(code, payload)
@@ -199,7 +199,7 @@ _known = lru_cache(maxsize=4096)(_plain)
 
 
 def _canonical(code: int, payload: bytes) -> bytes:
-    """Return the canonical payload of an extension that is no tuple."""
+    """Return the canonical payload of an extension other than a tuple."""
     value = plain_extension(code, payload)
     if code == ARRAY:
         return encode_array(to_array(value))
@@ -209,10 +209,10 @@ def _canonical(code: int, payload: bytes) -> bytes:
 
 
 def plain_extension(code: int, payload: bytes) -> Any:
-    """Return the value of an extension that is no tuple.
+    """Return the value of an extension other than a tuple.
 
     Raises:
-        IntegrityError: there is none of this code, or its payload is damaged.
+        IntegrityError: its code is unknown, or its payload malformed.
     """
     if code == ARRAY:
         return as_scalar(decode_array(payload))
@@ -221,7 +221,7 @@ def plain_extension(code: int, payload: bytes) -> Any:
         return -magnitude if payload[0] else magnitude
     if code == COMPLEX and len(payload) == 16:
         return complex(*struct.unpack("<dd", payload))
-    raise IntegrityError(f"extension {code} of a value is unknown or damaged")
+    raise IntegrityError(f"malformed value: extension {code} is unknown or has a wrong payload")
 
 
 def encode_complex(value: complex) -> bytes:
@@ -236,34 +236,36 @@ def encode_big(value: int) -> bytes:
 
 
 def check_parts(data: bytes, most: int) -> int:
-    """Count the parts of an encoded value, a container and each of its items, without making them.
+    """Return the number of parts of an encoded value, containers and items, without making them.
 
     A part can take a hundred times the bytes of its encoding: for bytes that are not trusted.
 
     Raises:
-        IntegrityError: there are more than ``most``, or it is no encoding.
+        IntegrityError: there are more than ``most``, or the bytes are malformed.
     """
     try:
         return _count(data, most, 0)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise IntegrityError(f"not a value: {str(error) or type(error).__name__}") from None
+        raise IntegrityError(f"malformed value: {str(error) or type(error).__name__}") from None
 
 
 def limit_parts(data: bytes, what: str) -> None:
-    """Check an encoded value that is to be written.
+    """Check the number of parts of an encoded value that is to be written.
 
     Args:
-        what: it is, for the message.
+        what: the name of the value in the message.
 
     Raises:
-        InvalidInput: it has more than ``MAX_PARTS`` parts, so that no bundle could carry it.
+        InvalidInput: it has more than ``MAX_PARTS`` parts, which no bundle can carry.
     """
     if len(data) <= MAX_PARTS:  # a part has a byte
         return
     try:
         check_parts(data, MAX_PARTS)
     except IntegrityError:
-        raise InvalidInput(f"{what} has more than {MAX_PARTS} parts") from None
+        raise InvalidInput(
+            f"{what} must have at most {MAX_PARTS} parts; store large data as arrays"
+        ) from None
 
 
 def _count(data: bytes, most: int, depth: int) -> int:
@@ -276,7 +278,7 @@ def _count(data: bytes, most: int, depth: int) -> int:
             small = len(inner) <= _REMEMBERED  # few tuples can be in one another there
             count += _known_count(inner, most, 0) if small else _count(inner, most, depth + 1)
         if count > most:
-            raise IntegrityError(f"a value has more than {most} parts")
+            raise IntegrityError(f"a value has more than {most} parts, the most that is accepted")
     return count
 
 
@@ -284,7 +286,7 @@ _known_count = lru_cache(maxsize=4096)(_count)
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Yield how many parts follow in an encoded value, and for a tuple the encoding in it."""
+    """Yield the number of parts that follow in an encoded value, and for a tuple its payload."""
     unpacker = msgpack.Unpacker(ext_hook=msgpack.ExtType, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
     while (at := unpacker.tell()) < len(data):
@@ -292,7 +294,7 @@ def _parts(data: bytes) -> Iterator[tuple[int, bytes | None]]:
         if alone := _ALONE.match(data, at):
             yield len(unpacker.read_bytes(alone.end() - at)), None
         elif 0xC7 <= first <= 0xC9 or 0xD4 <= first <= 0xD8:
-            extension = unpacker.unpack()  # or a timestamp, which is none of ours
+            extension = unpacker.unpack()  # or a timestamp, which is not one of ours
             ours = isinstance(extension, msgpack.ExtType)
             yield 1, extension.data if ours and extension.code == TUPLE else None
         else:
@@ -301,7 +303,7 @@ def _parts(data: bytes) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _pass_over(unpacker: msgpack.Unpacker, first: int) -> None:
-    """Go on behind a part that begins with a byte; of a container that is its head."""
+    """Skip a part that begins with a given byte; of a container only its head."""
     if first in (0xDC, 0xDD):
         unpacker.read_array_header()
     elif first in (0xDE, 0xDF):

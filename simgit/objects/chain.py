@@ -1,4 +1,4 @@
-"""Names of consecutive states: each row is hashed together with the oid of the one before."""
+"""Hashes of consecutive states: each row is hashed together with the oid of the one before."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LINEAR_SIZE = OID_SIZE + 1 + OID_SIZE
 
 
 def first_head(schema: bytes, parents: Sequence[bytes], origin: bytes) -> bytes:
-    """Return what precedes the row in the payload of a state with any number of parents."""
+    """Return the bytes before the row in the payload of a state with any number of parents."""
     return b"".join((schema, bytes([len(parents)]), *(parents or (origin,))))
 
 
 def linear_head(schema: bytes, parent: bytes) -> bytes:
-    """Return what precedes the row in the payload of a state with one parent."""
+    """Return the bytes before the row in the payload of a state with one parent."""
     return schema + b"\x01" + parent
 
 
@@ -29,7 +29,7 @@ def chain_oids(rows: Rows, head: bytes) -> list[bytes]:
 
     Args:
         rows: their rows, at least one.
-        head: what precedes the first row in the first state's payload.
+        head: the bytes before the first row in the first state's payload.
     """
     schema = rows.schema.oid
     if not rows.variable:
@@ -44,7 +44,7 @@ def chain_oids(rows: Rows, head: bytes) -> list[bytes]:
 
 
 def _fixed(rows: Rows, head: bytes, schema: bytes) -> list[bytes]:
-    """Hash rows of one width: what is alike in all payloads is joined once."""
+    """Return the oids of rows of one width; the common parts of the payloads are joined once."""
     width = rows.schema.fixed_size
     data = rows.fixed.tobytes()
     first = head + data[:width]

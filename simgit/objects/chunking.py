@@ -36,7 +36,7 @@ GEAR: Final[NDArray[np.uint32]] = np.frombuffer(
 _WINDOW: Final = 32
 _BUFFER: Final = 2 << 20
 _BLOCK: Final = 32 << 10
-"""How many bytes are hashed at once: the arrays then stay in the processor's cache."""
+"""Bytes that are hashed at once, few enough for the processor's cache."""
 
 
 def split(read: Callable[[int], bytes]) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ def _cut(place: int, loose: list[int], strict: list[int]) -> int:
 
 
 def _candidates(data: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
-    """Return the places after which the hash is below ``LOOSE``, and those below ``STRICT``.
+    """Return the positions after which the hash is below ``LOOSE``, and those below ``STRICT``.
 
     The hash of the buffer's first 31 bytes lacks what came before; no chunk ends there.
     """

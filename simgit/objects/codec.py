@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgpack
 
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.arrays import encode_array, is_arraylike, to_array
 from simgit.objects.canonical import (
     ARRAY,
@@ -26,29 +26,29 @@ from simgit.objects.canonical import (
 )
 
 _SHORT: Final = 32
-"""A string of fewer bytes has its length in the first byte of its encoding."""
+"""Strings of fewer bytes have their length in the first byte of the encoding."""
 
 
 def encode_value(value: Any, path: str = "value") -> bytes:
     """Return the canonical encoding of ``value``.
 
     Raises:
-        InvalidInput: some part of it has no encoding; the message names the path of that part.
+        InvalidInput: some part of it cannot be stored; the message names the path of that part.
     """
     return pack(_prepare(value, path, 0))
 
 
 def pack_record(record: dict[str, Any]) -> bytes:
-    """Return a record of plain values as MessagePack, in whatever order its keys have.
+    """Return a record of plain values as MessagePack, its keys in their given order.
 
-    For what is covered by a checksum and has no name; ``unpack_value`` reads it.
+    For bytes that have a checksum and no hash; ``unpack_value`` reads them.
     """
     packed: bytes = msgpack.packb(record, use_bin_type=True)
     return packed
 
 
 def _prepare(value: Any, path: str, depth: int) -> Any:
-    """Return ``value`` made of the exact types that msgpack encodes in one way only."""
+    """Return ``value`` in types that msgpack encodes in exactly one way."""
     kind = type(value)
     if value is None or kind is bool or kind is float or (kind is str and value.isascii()):
         return value
@@ -69,8 +69,35 @@ def _prepare(value: Any, path: str, depth: int) -> Any:
 
 def too_deep(path: str) -> InvalidInput:
     """Return the error for a value whose containers nest too deep."""
-    shown = path if len(path) <= 80 else path[:77] + "..."
-    return InvalidInput(f"{shown}: nested deeper than {MAX_DEPTH}", path=path)
+    text = path if len(path) <= 80 else path[:77] + "..."
+    return InvalidInput(f"{text}: nested deeper than {MAX_DEPTH} levels", path=path)
+
+
+def unknown_type(value: Any, path: str) -> InvalidInput:
+    """Return the error for a value of a type that cannot be stored."""
+    return InvalidInput(
+        f"{path}: cannot store a value of type '{type(value).__name__}'; "
+        "convert it to numbers, strings, arrays, dicts, lists or tuples",
+        path=path,
+    )
+
+
+def bad_key(key: Any, path: str) -> InvalidInput:
+    """Return the error for a key that is not a string, bytes or an integer of 64 bits."""
+    if isinstance(key, int) and not isinstance(key, bool):
+        return InvalidInput(f"{path}: key {shown(key)} must fit 64 bits", path=path)
+    kind = type(key)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    way = "int(key)" if hasattr(key, "__index__") else "str(key)"
+    return InvalidInput(
+        f"{path}: key {shown(key)} must be str, bytes or int, got {name}; convert it with {way}",
+        path=path,
+    )
+
+
+def lone_surrogate(path: str) -> InvalidInput:
+    """Return the error for a string that UTF-8 cannot encode."""
+    return InvalidInput(f"{path}: cannot store a string with a lone surrogate", path=path)
 
 
 def _number_or_array(value: Any, path: str) -> Any:
@@ -81,9 +108,7 @@ def _number_or_array(value: Any, path: str) -> Any:
         return float(value)
     if isinstance(value, complex):
         return msgpack.ExtType(COMPLEX, encode_complex(value))
-    raise InvalidInput(
-        f"{path}: a value of type '{type(value).__name__}' has no encoding", path=path
-    )
+    raise unknown_type(value, path)
 
 
 def _text(value: str, path: str) -> str:
@@ -91,9 +116,7 @@ def _text(value: str, path: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidInput(
-            f"{path}: a string with a lone surrogate has no encoding", path=path
-        ) from None
+        raise lone_surrogate(path) from None
     return text
 
 
@@ -110,12 +133,10 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
     entries = []
     for key, item in value.items():
         if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
-            raise InvalidInput(
-                f"{path}: a key of type '{type(key).__name__}' has no encoding", path=path
-            )
+            raise bad_key(key, path)
         plain = _prepare(key, path, depth)
         if isinstance(plain, msgpack.ExtType):
-            raise InvalidInput(f"{path}: the key {plain!r} is larger than 64 bits", path=path)
+            raise bad_key(key, path)
         entries.append((pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))
     entries.sort(key=lambda entry: entry[0])
     return {plain: item for _, plain, item in entries}
@@ -139,33 +160,33 @@ def decode_name(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise IntegrityError("a name in a key is damaged") from None
+        raise IntegrityError("malformed key: a name is not UTF-8") from None
 
 
 def decode_value(data: bytes) -> Any:
     """Return the value that ``data`` is the canonical encoding of.
 
     Raises:
-        IntegrityError: it is no encoding, or not the canonical one.
+        IntegrityError: the bytes are malformed, or not in canonical form.
     """
     value, is_plain = checked_value(data)
     return value if is_plain else unpack_value(data)
 
 
 def unpack_value(data: bytes) -> Any:
-    """Return a value without checking that its encoding is the canonical one.
+    """Return a value without checking that its encoding is canonical.
 
-    For bytes that are covered by a checksum of our own.
+    For bytes that have a checksum of our own.
 
     Raises:
-        IntegrityError: it is no encoding.
+        IntegrityError: the bytes are malformed.
     """
     return _unpack(data, 0)
 
 
 def _unpack(data: bytes, depth: int) -> Any:
     if depth > MAX_DEPTH:
-        raise IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
+        raise IntegrityError(f"malformed value: nested deeper than {MAX_DEPTH} levels")
     return unpack(data, partial(_extension, depth + 1))
 
 
@@ -175,4 +196,4 @@ def _extension(depth: int, code: int, payload: bytes) -> Any:
     items = _unpack(payload, depth)
     if isinstance(items, list):
         return tuple(items)
-    raise IntegrityError("a tuple of a value is damaged")
+    raise IntegrityError("malformed value: a tuple must hold an array")

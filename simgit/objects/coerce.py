@@ -1,4 +1,4 @@
-"""Frozen values: copies of what a user passed, made of exact types only."""
+"""Coerced values: copies of a user's values, made of exact types only."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import is_arraylike, storable_dtype, to_array
 from simgit.objects.canonical import MAX_DEPTH
-from simgit.objects.codec import too_deep
+from simgit.objects.codec import bad_key, lone_surrogate, too_deep, unknown_type
 
 _IMMUTABLE: Final = frozenset((int, float, bool, type(None), bytes, complex))
 
 
-def freeze(value: Any, path: str, depth: int = 0) -> Any:
-    """Return a copy of ``value`` made of exact types: what a row can be made from.
+def coerce(value: Any, path: str, depth: int = 0) -> Any:
+    """Return a copy of ``value`` made of exact types, from which a row can be packed.
 
     Python's own types, dicts, lists, tuples, NumPy scalars and C-order arrays of storable dtypes
-    remain; subclasses become their base, and whatever offers itself as an array becomes one.
+    remain; subclasses become their base, and objects with ``__array__`` or DLPack become arrays.
 
     Raises:
-        InvalidInput: some part has no encoding; the message names its path.
+        InvalidInput: some part cannot be stored; the message names its path.
     """
     kind = type(value)
     if kind in _IMMUTABLE:
@@ -29,47 +28,45 @@ def freeze(value: Any, path: str, depth: int = 0) -> Any:
     if kind is np.ndarray:
         return to_array(value, path).copy()
     if isinstance(value, str):
-        return _freeze_text(value, path)
+        return _coerce_text(value, path)
     if isinstance(value, (dict, list, tuple)) and depth >= MAX_DEPTH:
         raise too_deep(path)
     if isinstance(value, dict):
-        return {freeze_key(k, path): freeze(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+        return {coerce_key(k, path): coerce(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [freeze(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        items = [coerce(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
-    return _freeze_other(value, path)
+    return _coerce_other(value, path)
 
 
-def _freeze_text(value: str, path: str) -> str:
+def _coerce_text(value: str, path: str) -> str:
     text = str.__str__(value)
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidInput(
-                f"{path}: a string with a lone surrogate has no encoding", path=path
-            ) from None
+            raise lone_surrogate(path) from None
     return text
 
 
-def freeze_key(key: Any, path: str) -> Any:
+def coerce_key(key: Any, path: str) -> Any:
     """Return the key of a dict as a plain string, bytes or integer.
 
     Raises:
-        InvalidInput: it is none of them.
+        InvalidInput: it is of another type, or an integer of more than 64 bits.
     """
     if type(key) is str and key.isascii():
         return key
     if isinstance(key, str):
-        return _freeze_text(key, path)
+        return _coerce_text(key, path)
     if isinstance(key, bytes):
         return bytes(key)
     if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
         return int(key)
-    raise InvalidInput(f"{path}: the key {shown(key)} has no encoding", path=path)
+    raise bad_key(key, path)
 
 
-def _freeze_other(value: Any, path: str) -> Any:
+def _coerce_other(value: Any, path: str) -> Any:
     if isinstance(value, np.generic):
         if isinstance(value, np.bytes_):
             return bytes(value)
@@ -85,6 +82,4 @@ def _freeze_other(value: Any, path: str) -> Any:
         return float(value)
     if isinstance(value, complex):
         return complex(value)
-    raise InvalidInput(
-        f"{path}: a value of type '{type(value).__name__}' has no encoding", path=path
-    )
+    raise unknown_type(value, path)

@@ -1,6 +1,6 @@
-"""Batches of states on their way in, as columns.
+"""Batches of new states, as columns of coerced values.
 
-For each top-level field there is a list of frozen values, one a state, with None or ``ABSENT``
+For each top-level field there is a list of coerced values, one a state, with None or ``ABSENT``
 where the state has none (or an ``ArrayColumn`` or ``DenseColumn``, where all are arrays of one
 dtype and shape): everything is then done column by column, since a Python call a state and field
 would cost more than the hashing.
@@ -55,7 +55,7 @@ class ArrayColumn:
         return np.frombuffer(self.chunks[i], self.dtype).reshape(self.shape)
 
     def slice(self, start: int, stop: int) -> ArrayColumn:
-        """Return a stretch of the column."""
+        """Return a slice of the column."""
         return ArrayColumn(self.dtype, self.shape, self.chunks[start:stop])
 
     def values(self) -> list[AnyArray]:
@@ -87,7 +87,7 @@ class DenseColumn:
         return ABSENT if self.rows is not None and i not in self.rows else self.data[i]
 
     def slice(self, start: int, stop: int) -> DenseColumn:
-        """Return a stretch of the column."""
+        """Return a slice of the column."""
         rows = self.rows
         if rows is not None:
             rows = rows[(rows >= start) & (rows < stop)] - start
@@ -103,7 +103,7 @@ class DenseColumn:
         return values
 
     def present(self) -> AnyArray:
-        """Return the values that there are."""
+        """Return the values of the states that have one."""
         return self.data if self.rows is None else self.data[self.rows]
 
 
@@ -117,7 +117,7 @@ _RESERVED: Final = {"reward": float, "terminated": bool, "truncated": bool}
 
 
 def row_value(columns: Columns, i: int) -> dict[str, Any]:
-    """Return the value of one state: its top-level fields that are present."""
+    """Return the value of one state: a dict of the top-level fields that it has."""
     found = {name: column[i] for name, column in columns.items()}
     return {
         name: _RESERVED[name](value) if name in _RESERVED else value
@@ -126,8 +126,8 @@ def row_value(columns: Columns, i: int) -> dict[str, Any]:
     }
 
 
-def stretch_of(columns: Columns, start: int, stop: int) -> Columns:
-    """Return a stretch of the columns."""
+def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
+    """Return a slice of the columns."""
     return {
         name: column[start:stop] if isinstance(column, list) else column.slice(start, stop)
         for name, column in columns.items()
@@ -142,5 +142,5 @@ def check_columns(columns: Columns) -> int:
     """
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
-        raise InvalidInput(f"columns of different lengths: {sorted(lengths)}")
+        raise InvalidInput(f"columns must be equally long, got {sorted(lengths)}")
     return lengths.pop() if lengths else 0

@@ -1,4 +1,4 @@
-"""Checksums and zstd frames: how stored bytes are compressed, and checked when they are read."""
+"""Checksums and zstd frames: stored bytes, compressed, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from blake3 import blake3
 from simgit.errors import IntegrityError
 
 CHECKSUM_SIZE: Final = 8
-"""Bytes of a checksum."""
+"""The length of a checksum in bytes."""
 MAX_RAW: Final = 1 << 31
-"""Bytes that a frame may inflate to."""
+"""The most bytes that a frame may inflate to."""
 MAX_RATIO: Final = 40_000
-"""No zstd frame inflates more: a block of at most 128 KiB takes 4 bytes at least."""
+"""The most that a zstd frame can inflate: a block of at most 128 KiB takes at least 4 bytes."""
 _local = threading.local()
 
 
@@ -38,19 +38,19 @@ def decompress(frame: bytes, size: int) -> bytes:
     """Return the content of a frame, which has to be ``size`` bytes.
 
     Raises:
-        IntegrityError: the frame is damaged, or declares another size (it is not inflated then).
+        IntegrityError: the frame is damaged, or declares another size (it is then not inflated).
     """
     if size > MAX_RAW or size > MAX_RATIO * len(frame):
-        raise IntegrityError(f"a frame claims {size} bytes")
+        raise IntegrityError(f"a compressed frame claims {size} bytes, which is too much")
     decompressor = _local.__dict__.get("decompressor")
     if decompressor is None:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
     try:
         if zstandard.frame_content_size(frame) != size:
-            raise IntegrityError("a frame's size is not what its header says")
+            raise IntegrityError(f"a compressed frame does not declare {size} bytes")
         data: bytes = decompressor.decompress(frame, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise IntegrityError(f"a compressed frame is damaged: {error}") from None
     if len(data) != size:
-        raise IntegrityError("a frame's size is not what its header says")
+        raise IntegrityError(f"a compressed frame does not hold {size} bytes")
     return data

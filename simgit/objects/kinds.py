@@ -1,4 +1,4 @@
-"""The objects: frozen, each with its kind, payload and oid. See docs/object-format.md."""
+"""The kinds of objects: immutable, each with a payload and an oid. See docs/object-format.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KIND_NAMES: Final = {code: kind for kind, code in KIND_CODES.items()}
 
 
 class Named:
-    """What every object has: a kind, a payload and therefore a name."""
+    """The base of all objects: a kind and a payload, and therefore an oid."""
 
     kind: ClassVar[str]
 
@@ -34,7 +34,7 @@ class Named:
 
     @cached_property
     def oid(self) -> Oid:
-        """The object's name."""
+        """The object's hash."""
         return hash_object(self.kind, self.payload)
 
 
@@ -79,7 +79,7 @@ class Array(Named):
 
     @classmethod
     def decode(cls, payload: bytes) -> Array:
-        """Return the array; raise IntegrityError if ``payload`` is none's."""
+        """Return the array; raise IntegrityError if ``payload`` is malformed."""
         return cls(decode_array(payload))
 
 
@@ -117,7 +117,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tree(Named):
-    """Names with the objects that they stand for, in the order of the names' bytes."""
+    """Named objects, in the order of the names' bytes."""
 
     kind: ClassVar[str] = "tree"
     entries: tuple[Entry, ...]
@@ -127,7 +127,7 @@ class Tree(Named):
         ordered = sorted(self.entries, key=lambda entry: entry.name.encode())
         object.__setattr__(self, "entries", tuple(ordered))
         if len({entry.name for entry in ordered}) != len(ordered):
-            raise InvalidInput("a name occurs twice in a tree")
+            raise InvalidInput("a tree cannot have two entries of one name")
 
     @property
     def payload(self) -> bytes:
@@ -136,13 +136,13 @@ class Tree(Named):
         for entry in self.entries:
             name = entry.name.encode()
             if len(name) > 0xFFFF:
-                raise InvalidInput(f"the name of a tree's entry has {len(name)} bytes")
+                raise InvalidInput(f"a name in a tree must be shorter, got {len(name)} bytes")
             parts.append(struct.pack("<BH", KIND_CODES[entry.kind], len(name)) + name + entry.oid)
         return b"".join(parts)
 
     @classmethod
     def decode(cls, payload: bytes) -> Tree:
-        """Return the tree; raise IntegrityError if ``payload`` is none's."""
+        """Return the tree; raise IntegrityError if ``payload`` is malformed."""
         try:
             form, count = struct.unpack_from("<BI", payload)
             entries, at = [], 5
@@ -153,9 +153,9 @@ class Tree(Named):
                 entries.append(_entry(name, code, payload[at - OID_SIZE : at]))
             tree = cls(tuple(entries), TREE_FORMS[form])
         except (struct.error, UnicodeDecodeError, IndexError, InvalidInput):
-            raise IntegrityError("a tree is damaged") from None
+            raise IntegrityError("malformed tree: truncated or not UTF-8") from None
         if len(entries) != count or tree.payload != payload:
-            raise IntegrityError("a tree is not in its canonical form")
+            raise IntegrityError("malformed tree: not in canonical form")
         tree._check_names()
         return tree
 
@@ -168,7 +168,7 @@ class Tree(Named):
         else:
             good = set(names) == {str(i) for i in range(len(names))}
         if not good:
-            raise IntegrityError(f"a tree of form '{self.form}' has a name that it cannot have")
+            raise IntegrityError(f"malformed tree: a name does not fit the form '{self.form}'")
 
     def __getitem__(self, name: str) -> Entry:
         for entry in self.entries:
@@ -180,20 +180,20 @@ class Tree(Named):
 def _entry(name: str, code: int, raw: bytes) -> Entry:
     kind = KIND_NAMES.get(code, "")
     if kind not in _TREE_KINDS or len(raw) != OID_SIZE:
-        raise IntegrityError(f"an entry of a tree is of kind {code}")
+        raise IntegrityError(f"malformed tree: an entry is of unknown kind {code}")
     return Entry(name, kind, Oid(raw))
 
 
 def _map_payload(payload: bytes, kind: str) -> dict[str, Any]:
     value = decode_value(payload)
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise IntegrityError(f"a {kind} is not a map with names as keys")
+        raise IntegrityError(f"malformed {kind}: it must be a map with strings as keys")
     return value
 
 
 @dataclass(frozen=True)
 class Spec(Named):
-    """What a root state comes from: canonical fields that can re-create its environment."""
+    """The origin of root states: canonical fields that can re-create an environment."""
 
     kind: ClassVar[str] = "spec"
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -205,13 +205,13 @@ class Spec(Named):
 
     @classmethod
     def decode(cls, payload: bytes) -> Spec:
-        """Return the spec; raise IntegrityError if ``payload`` is none's."""
+        """Return the spec; raise IntegrityError if ``payload`` is malformed."""
         return cls(_map_payload(payload, "spec"))
 
 
 @dataclass(frozen=True)
 class StateObject(Named):
-    """One moment of a simulation, linked to the states that it came from."""
+    """One moment of a simulation, linked to its parent states."""
 
     kind: ClassVar[str] = "state"
     schema: Oid
@@ -229,15 +229,15 @@ class StateObject(Named):
     def decode(cls, payload: bytes) -> StateObject:
         """Return the state without decoding its row; raise IntegrityError if it is malformed."""
         if len(payload) < OID_SIZE + 1:
-            raise IntegrityError("a state is damaged")
+            raise IntegrityError("malformed state: truncated")
         count = payload[OID_SIZE]
         start = OID_SIZE + 1
         end = start + OID_SIZE * max(count, 1)
         if end > len(payload):
-            raise IntegrityError("a state is damaged")
+            raise IntegrityError("malformed state: truncated")
         oids = tuple(Oid(payload[i : i + OID_SIZE]) for i in range(start, end, OID_SIZE))
         if len(set(oids)) != len(oids):
-            raise IntegrityError("a parent of a state occurs twice")
+            raise IntegrityError("malformed state: a parent occurs twice")
         parents, origin = (oids, None) if count else ((), oids[0])
         return cls(Oid(payload[:OID_SIZE]), parents, origin, payload[end:])
 
@@ -246,13 +246,13 @@ def _optional_oid(value: Any, what: str) -> Oid | None:
     if value is None:
         return None
     if not isinstance(value, bytes) or len(value) != OID_SIZE:
-        raise IntegrityError(f"{what} is no oid")
+        raise IntegrityError(f"malformed oid: {what} must have {OID_SIZE} bytes")
     return Oid(value)
 
 
 @dataclass(frozen=True)
 class Run(Named):
-    """A run's configuration record: what it changes of its parent's, and where it branched off."""
+    """A run's configuration record: overrides of its parent's settings, and its branch point."""
 
     kind: ClassVar[str] = "run"
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -275,12 +275,12 @@ class Run(Named):
 
     @classmethod
     def decode(cls, payload: bytes) -> Run:
-        """Return the record; raise IntegrityError if ``payload`` is none's."""
+        """Return the record; raise IntegrityError if ``payload`` is malformed."""
         record = _map_payload(payload, "run")
         if set(record) != {"overrides", "parent", "branch_point", "seed", "metadata"}:
-            raise IntegrityError("a run's record does not have its five fields")
+            raise IntegrityError("malformed run: it must have exactly its five fields")
         if not isinstance(record["overrides"], dict) or not isinstance(record["metadata"], dict):
-            raise IntegrityError("a run's overrides or metadata are no map")
+            raise IntegrityError("malformed run: overrides and metadata must be maps")
         record["parent"] = _optional_oid(record["parent"], "a run's parent")
         record["branch_point"] = _optional_oid(record["branch_point"], "a run's branch point")
         return cls(**record)
@@ -288,7 +288,7 @@ class Run(Named):
 
 @dataclass(frozen=True)
 class Binding(Named):
-    """An attachment: a name, at a state, for an object that is not part of the state's name."""
+    """An attachment: an object that is bound to a state by a name, outside the state's hash."""
 
     kind: ClassVar[str] = "binding"
     state: Oid
@@ -305,16 +305,16 @@ class Binding(Named):
 
     @classmethod
     def decode(cls, payload: bytes) -> Binding:
-        """Return the binding; raise IntegrityError if ``payload`` is none's."""
+        """Return the binding; raise IntegrityError if ``payload`` is malformed."""
         try:
             kind = KIND_NAMES[payload[OID_SIZE]]
             name = payload[2 * OID_SIZE + 1 :].decode()
             target = Oid(payload[OID_SIZE + 1 : 2 * OID_SIZE + 1])
             state = Oid(payload[:OID_SIZE])
         except (IndexError, KeyError, UnicodeDecodeError, InvalidInput):
-            raise IntegrityError("a binding is damaged") from None
+            raise IntegrityError("malformed binding: truncated or not UTF-8") from None
         if kind not in _TREE_KINDS or not name:
-            raise IntegrityError("a binding has no name or a target that it cannot have")
+            raise IntegrityError("malformed binding: it must have a name and an attachable target")
         return cls(state, kind, target, name)
 
 
@@ -340,13 +340,13 @@ class Tag(Named):
 
     @classmethod
     def decode(cls, payload: bytes) -> Tag:
-        """Return the tag; raise IntegrityError if ``payload`` is none's."""
+        """Return the tag; raise IntegrityError if ``payload`` is malformed."""
         record = _map_payload(payload, "tag")
         texts = [record.get(key) for key in ("name", "message", "tagger", "kind")]
         if len(record) != 6 or not all(isinstance(text, str) for text in texts):
-            raise IntegrityError("a tag does not have its six fields")
+            raise IntegrityError("malformed tag: it must have exactly its six fields")
         if record.pop("kind") != "state" or type(record.get("time")) is not int:
-            raise IntegrityError("a tag's kind or time cannot be read")
+            raise IntegrityError("malformed tag: unknown kind or malformed time")
         record["target"] = _optional_oid(record.get("target") or b"", "a tag's target")
         return cls(**record)
 
@@ -362,16 +362,16 @@ def decode_object(kind: str, payload: bytes) -> Decodable:
     """Return the object of a kind that a payload encodes.
 
     Raises:
-        IntegrityError: it encodes none, or not in the canonical form.
+        IntegrityError: the kind is unknown, or the payload malformed or not in canonical form.
     """
     if kind not in _DECODERS:
-        raise IntegrityError(f"an object of kind '{kind}' is unknown")
+        raise IntegrityError(f"unknown kind of object '{kind}'")
     return _DECODERS[kind].decode(payload)
 
 
 NO_ORIGIN: Final = Spec({})
 COUNTED: Final = {"spec": "the spec of a state", "run": "the record of a run"}
-"""Kinds that are one value of any shape, whose parts are limited; and what they are called."""
+"""Kinds that are one value of any shape, whose parts are limited, with their names in messages."""
 EMPTY_SCHEMA: Final = Schema()
 
 

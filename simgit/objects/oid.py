@@ -10,11 +10,11 @@ from simgit.errors import InvalidInput
 
 OID_SIZE: Final = 32
 SHORT: Final = 8
-"""Hex digits of an abbreviated oid, at least."""
+"""The fewest hex digits of an abbreviated oid."""
 
 
 class Oid(bytes):
-    """The name of an object: 32 bytes that show themselves as hex."""
+    """The hash that names an object: 32 bytes, shown as hex."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class Oid(bytes):
             InvalidInput: ``raw`` has another length.
         """
         if len(raw) != OID_SIZE:
-            raise InvalidInput(f"an oid has {OID_SIZE} bytes, not {len(raw)}")
+            raise InvalidInput(f"an oid must have {OID_SIZE} bytes, got {len(raw)}")
         return super().__new__(cls, raw)
 
     @classmethod
@@ -33,14 +33,14 @@ class Oid(bytes):
         """Parse 64 hex digits.
 
         Raises:
-            InvalidInput: ``text`` is anything else.
+            InvalidInput: ``text`` is not 64 hex digits.
         """
         try:
             raw = bytes.fromhex(text)
         except ValueError:
             raw = b""
         if len(raw) != OID_SIZE or len(text) != 2 * OID_SIZE:
-            raise InvalidInput(f"'{text}' is not an oid")
+            raise InvalidInput(f"'{text}' is not an oid: it must have {2 * OID_SIZE} hex digits")
         return cls(raw)
 
     def short(self, digits: int = SHORT) -> str:
@@ -55,7 +55,7 @@ class Oid(bytes):
 
 
 def object_header(kind: str, length: int) -> bytes:
-    """Return what is hashed before an object's payload."""
+    """Return the bytes that are hashed before an object's payload."""
     return b"%s %d\0" % (kind.encode(), length)
 
 

@@ -1,4 +1,4 @@
-"""From columns of values to packed rows of one schema. Source: docs/object-format.md §6."""
+"""Packing of columns of values into rows of one schema. Source: docs/object-format.md §6."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from simgit.objects.schema import (  # fmt: skip
 
 
 def pack(schema: Schema, columns: Columns, count: int) -> Rows:
-    """Pack the longest stretch of leading states that fit ``schema`` as it is.
+    """Return the packed rows of the leading states that fit ``schema`` as it is.
 
     The result has as many rows as fit, perhaps none. ``schema`` may lack fields of later states.
     """
@@ -78,7 +78,7 @@ class _Packer:
                 self.stop_at_first(column)
 
     def stop_at_first(self, column: Column) -> None:
-        """A field that the schema lacks: the rows before its first value still fit."""
+        """Stop at the first value of a field that the schema lacks; the rows before it fit."""
         if not isinstance(column, list):
             first = [0] if column.rows is None else column.rows[:1].tolist()
             self.good = min([self.good, *first])
@@ -97,10 +97,10 @@ class _Packer:
         kinds = set(map(type, column))
         rows = None
         # below the top, None is a value
-        gone = {_Absent, type(None)} if len(path) == 1 else {_Absent}
-        if kinds & gone:
-            rows, column = _only_present(column, kinds & gone)
-            kinds -= gone
+        absent = {_Absent, type(None)} if len(path) == 1 else {_Absent}
+        if kinds & absent:
+            rows, column = _only_present(column, kinds & absent)
+            kinds -= absent
         fitting = self.fill_present(index, node, column, kinds, rows, path)
         if fitting < len(column):
             self.good = min(self.good, fitting if rows is None else int(rows[fitting]))
@@ -216,7 +216,7 @@ class _Packer:
         return fitting
 
     def spread(self, values: list[Any], rows: npt.NDArray[np.intp] | None) -> list[Any]:
-        """Return the values of a stretch of present rows as a column of all rows."""
+        """Return the values of the rows that have one as a column of all rows."""
         if rows is None:
             return values
         column: list[Any] = [ABSENT] * self.count
@@ -225,11 +225,11 @@ class _Packer:
         return column
 
 
-def _only_present(column: list[Any], gone: set[type]) -> tuple[npt.NDArray[np.intp], list[Any]]:
-    """Return the rows that have a value, and the values; ``gone`` are types of having none."""
-    if gone == {_Absent}:
+def _only_present(column: list[Any], absent: set[type]) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """Return the rows that have a value, and the values; ``absent`` are the types of no value."""
+    if absent == {_Absent}:
         there = list(map(operator.is_not, column, itertools.repeat(ABSENT)))
-    elif gone == {type(None)}:
+    elif absent == {type(None)}:
         there = list(map(operator.is_not, column, itertools.repeat(None)))
     else:
         there = [v is not None and v is not ABSENT for v in column]

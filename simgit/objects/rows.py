@@ -74,7 +74,7 @@ class Rows:
         return self.fixed[:, number]
 
     def slice(self, start: int, stop: int) -> Rows:
-        """Return a stretch of the rows."""
+        """Return a slice of the rows."""
         arrays = {
             index: [(row - start, array) for row, array in found if start <= row < stop]
             for index, found in self.arrays.items()
@@ -97,7 +97,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Stands in an unpacked row for an object that lies elsewhere."""
+    """The kind and oid of an object that an unpacked row refers to."""
 
     kind: str
     oid: Oid
@@ -107,24 +107,24 @@ def split_row(schema: Schema, row: bytes) -> Rows:
     """Return one row, given as its encoding.
 
     Raises:
-        IntegrityError: its length is not what its schema and its parts say.
+        IntegrityError: its length disagrees with its schema or its parts.
     """
     at = schema.fixed_size
     if len(row) < at:
-        raise IntegrityError("a row is shorter than its schema says")
+        raise IntegrityError("malformed row: shorter than its schema says")
     variable = []
     for _ in schema.variable:
         size = int.from_bytes(row[at : at + 4], "little")
         variable.append([row[at + 4 : at + 4 + size]])
         at += 4 + size
     if at != len(row):
-        raise IntegrityError("a row's length is not what its schema says")
+        raise IntegrityError("malformed row: its length disagrees with its schema")
     fixed = np.frombuffer(row, np.uint8, schema.fixed_size).reshape(1, -1)
     return Rows(schema, fixed, variable)
 
 
 def presence(rows: Rows, index: int) -> npt.NDArray[np.bool_]:
-    """Return for each row whether it has the field."""
+    """Return a mask of the rows that have a field."""
     byte, bit = divmod(index, 8)
     return (rows.presence_byte(byte) >> bit & 1).astype(bool)
 
@@ -145,10 +145,10 @@ def column(rows: Rows, index: int) -> Any:
 
 
 def check_column(rows: Rows, index: int) -> None:
-    """Check the items of a field of variable width, each only once, and keep nothing.
+    """Check the items of a field of variable width, each distinct one once.
 
     Raises:
-        IntegrityError: a value or string cannot be read.
+        IntegrityError: a value or string is malformed.
     """
     encoded = rows.variable[rows.schema.variable.index(index)]
     kind = rows.schema.fields[index][1]
@@ -171,7 +171,7 @@ def _decode_item(kind: FieldType, data: bytes) -> Any:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise IntegrityError("a string in a row is not UTF-8") from None
+        raise IntegrityError("malformed row: a string is not UTF-8") from None
 
 
 def unpack_row(rows: Rows, i: int) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _container(root: dict[str, Any], path: Path) -> dict[str, Any]:
         root = root.get(component)  # type: ignore[assignment]
         if type(root) is not dict:
             raise IntegrityError(
-                f"the field '{'.'.join(path)}' is present, but not what it lies in"
+                f"malformed row: field '{'.'.join(path)}' is present, but its container is not"
             )
     return root
 
@@ -240,7 +240,7 @@ def _as_tuple(items: dict[str, Any], kind: FieldType) -> tuple[Any, ...]:
     try:
         return tuple(items[str(i)] for i in range(kind.length))
     except KeyError:
-        raise IntegrityError("a tuple in a row lacks elements") from None
+        raise IntegrityError("malformed row: a tuple lacks elements") from None
 
 
 def references(rows: Rows) -> Iterator[tuple[int, str, bytes]]:

@@ -1,6 +1,6 @@
 """Schemas: the named, typed fields of a state's row, and how they follow from values.
 
-Everything here works on frozen values (see simgit/freeze.py). Source: docs/object-format.md §5.
+Everything here works on coerced values (see ``coerce``). Source: docs/object-format.md §5.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ NONE, BOOL, INT, FLOAT, COMPLEX, FIXED, ARRAY, TREE, MAP, TUPLE, STR, BYTES, VAL
 _NAMES = "none bool int float complex fixed array tree map tuple str bytes value"
 TYPE_NAMES: Final = tuple(_NAMES.split(" "))
 FIXED_LIMIT: Final = 256
-"""An array of this many bytes or more stands in the row as its oid."""
+"""The size in bytes from which on an array stands in the row as its oid."""
 MAX_FIELDS: Final = 1024
 MAX_NESTING: Final = 16
 MAX_KEY: Final = 1000
-"""A dict with a key of more bytes is a value, not a map of fields."""
+"""The longest key, in bytes, of a map of fields; a dict with a longer one is a value."""
 MAX_EXTENT: Final = 1 << 31
-"""The product of a fixed field's dimensions, zeros left out, is less."""
+"""The bound of the product of a fixed field's dimensions, zeros left out."""
 RESERVED: Final = {
     "reward": FLOAT,
     "terminated": BOOL,
@@ -50,7 +50,7 @@ _KIND_RANKS: Final = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """The type of one field: a code, and what it takes to read the bytes."""
+    """The type of one field: a code, and the dtype, shape or length that it needs."""
 
     code: int
     dtype: np.dtype[Any] | None = None
@@ -59,7 +59,7 @@ class FieldType:
 
     @property
     def width(self) -> int:
-        """Bytes in the fixed part of a row."""
+        """The field's bytes in the fixed part of a row."""
         if self.code == FIXED:
             assert self.dtype is not None
             return math.prod(self.shape) * self.dtype.itemsize
@@ -67,7 +67,7 @@ class FieldType:
 
     @property
     def variable(self) -> bool:
-        """Whether the field lies in the variable part of a row."""
+        """True if the field lies in the variable part of a row."""
         return self.code >= STR
 
     @property
@@ -76,7 +76,7 @@ class FieldType:
         return self.dtype if self.code == FIXED else _PYTHON_DTYPES.get(self.code)
 
     def rank(self) -> tuple[int, int] | None:
-        """The place among numeric types, None for others."""
+        """The order among numeric types, None for others."""
         dtype = self.storage_dtype
         if dtype is None or dtype.kind not in _KIND_RANKS:
             return None
@@ -90,7 +90,7 @@ class FieldType:
 
 @dataclass(slots=True)
 class FieldNode:
-    """A field with those below it, while a schema is being worked out."""
+    """A field with those below it, while a schema is derived."""
 
     type: FieldType
     children: dict[str, FieldNode] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Schema:
 
     @cached_property
     def oid(self) -> Oid:
-        """The schema's name."""
+        """The schema's hash."""
         return hash_object("schema", self.payload)
 
     @cached_property
@@ -136,12 +136,12 @@ class Schema:
 
     @cached_property
     def presence_size(self) -> int:
-        """Bytes of the presence bits."""
+        """The number of bytes of the presence bits."""
         return (len(self.fields) + 7) // 8
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each field's fixed bytes start in the row."""
+        """The offset of each field's fixed bytes in the row."""
         offsets, at = [], self.presence_size
         for _, kind in self.fields:
             offsets.append(at)
@@ -150,7 +150,7 @@ class Schema:
 
     @cached_property
     def fixed_size(self) -> int:
-        """Bytes of presence and fixed part together."""
+        """The number of bytes of presence bits and fixed part together."""
         return self.presence_size + sum(kind.width for _, kind in self.fields)
 
     @cached_property
@@ -169,7 +169,7 @@ class Schema:
         return {path: i for i, (path, _) in enumerate(self.fields)}
 
     def extended(self, value: dict[str, Any]) -> Schema:
-        """Return the schema of a state with this frozen value whose parent has this schema."""
+        """Return the schema of a state with this coerced value whose parent has this schema."""
         children = dict(self.root.children)
         if "files" in value:
             children["files"] = FieldNode(FieldType(TREE))  # an oid, not just bytes
@@ -185,16 +185,16 @@ class Schema:
         """Return the schema that ``payload`` encodes.
 
         Raises:
-            IntegrityError: it encodes none.
+            IntegrityError: it is malformed, or not in canonical form.
         """
         try:
             fields = tuple(_decode_fields(payload))
         except (struct.error, UnicodeDecodeError, IndexError):
-            raise IntegrityError("a schema is damaged") from None
+            raise IntegrityError("malformed schema: truncated or not UTF-8") from None
         schema = cls(fields)
         _check_fields(fields)
         if schema.payload != payload:
-            raise IntegrityError("a schema is not in its canonical form")
+            raise IntegrityError("malformed schema: not in canonical form")
         return schema
 
 
@@ -242,7 +242,7 @@ def _decode_type(payload: bytes, at: int) -> tuple[FieldType, int]:
         return FieldType(TUPLE, length=payload[at]), at + 1
     if code != FIXED:
         if code > VALUE:
-            raise IntegrityError(f"a field of type {code} is unknown")
+            raise IntegrityError(f"malformed schema: unknown type {code} of a field")
         return FieldType(code), at
     size = payload[at]
     dtype = dtype_from_text(payload[at + 1 : at + 1 + size].decode())
@@ -251,7 +251,7 @@ def _decode_type(payload: bytes, at: int) -> tuple[FieldType, int]:
     shape = struct.unpack_from(f"<{ndim}I", payload, at + 1)
     kind = FieldType(FIXED, dtype, shape)
     if ndim > MAX_NDIM or kind.width >= FIXED_LIMIT or _extent(shape) >= MAX_EXTENT:
-        raise IntegrityError("a fixed field is too wide")
+        raise IntegrityError("malformed schema: a fixed field is too wide")
     return kind, at + 1 + 4 * ndim
 
 
@@ -259,30 +259,30 @@ def _check_fields(fields: tuple[tuple[Path, FieldType], ...]) -> None:
     """Check order, uniqueness, and that every field's parent can have it."""
     keys = [_path_key(path) for path, _ in fields]
     if any(a >= b for a, b in itertools.pairwise(keys)):
-        raise IntegrityError("the fields of a schema are out of order")
+        raise IntegrityError("malformed schema: its fields are out of order")
     types: dict[Path, FieldType] = dict(fields)
     for path, _ in fields:
         if not path:
-            raise IntegrityError("a field of a schema has no name")
+            raise IntegrityError("malformed schema: a field has no name")
         above = types.get(path[:-1]) if len(path) > 1 else FieldType(MAP)
         if above is None or above.code not in (MAP, TUPLE):
             raise IntegrityError(
-                f"the field '{'.'.join(path)}' of a schema lies in no map or tuple"
+                f"malformed schema: field '{'.'.join(path)}' lies in no map or tuple"
             )
         if above.code == TUPLE and path[-1] not in {str(i) for i in range(above.length)}:
             raise IntegrityError(
-                f"the field '{'.'.join(path)}' of a schema is no element of its tuple"
+                f"malformed schema: field '{'.'.join(path)}' is not an element of its tuple"
             )
 
 
 def natural(value: Any) -> FieldNode:
-    """Return the natural type of a frozen value, with the fields below it (§5.1)."""
+    """Return the natural type of a coerced value, with the fields below it (§5.1)."""
     node = _natural(value, 0, [MAX_FIELDS])
     return FieldNode(FieldType(VALUE)) if node is None else node
 
 
 def _natural(value: Any, depth: int, room: list[int]) -> FieldNode | None:
-    """Return None where the value would make too many fields or nest too deep."""
+    """Return the natural type; None where it would have too many fields or nest too deep."""
     room[0] -= 1
     if room[0] < -1 or depth > MAX_NESTING:
         return None
@@ -295,7 +295,7 @@ def _natural(value: Any, depth: int, room: list[int]) -> FieldNode | None:
 
 
 def _is_map(value: Any) -> bool:
-    """Return whether a frozen value is a dict whose entries are fields."""
+    """Return True for a dict whose entries are fields."""
     return type(value) is dict and all(
         type(key) is str and len(key) <= MAX_KEY and len(key.encode()) <= MAX_KEY for key in value
     )
@@ -328,7 +328,7 @@ _LEAVES: Final = {
 
 
 def leaf_type(value: Any) -> FieldType:
-    """Return the natural type of a frozen value that is not flattened."""
+    """Return the natural type of a coerced value that is not flattened."""
     kind = type(value)
     if kind in _LEAVES:
         return FieldType(_LEAVES[kind])
@@ -363,7 +363,7 @@ def exact_cast(array: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
 
 
 def as_numeric(value: Any) -> AnyArray | None:
-    """Return a frozen number, NumPy scalar or array as an array, None for anything else."""
+    """Return a number, NumPy scalar or array as an array, None for anything else."""
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value)
     code = _LEAVES.get(type(value))
@@ -373,7 +373,7 @@ def as_numeric(value: Any) -> AnyArray | None:
 
 
 def fits(kind: FieldType, value: Any) -> bool:
-    """Return whether a frozen value fits a field (§5.2)."""
+    """Return True if a coerced value fits a field (§5.2)."""
     code = kind.code
     if code == VALUE:
         return True
@@ -399,7 +399,7 @@ def _fits_number(kind: FieldType, value: Any) -> bool:
 
 
 def _join(node: FieldNode | None, value: Any) -> FieldNode:
-    """Return what a field becomes that meets a frozen value (§5.2)."""
+    """Return the type of a field after it meets a coerced value (§5.2)."""
     if node is None:
         return natural(value)
     if fits(node.type, value):

@@ -4,5 +4,5 @@
 - ``segments``: states and their large arrays, in columns.
 - ``loose``, ``overflow``, ``array_delta``, ``trees``: single objects.
 - ``location``, ``ancestry``: where a state lies; walks over states.
-- ``unreachable``: objects that nothing refers to, and since when.
+- ``unreachable``: the objects that gc found to be unreachable, and since when.
 """

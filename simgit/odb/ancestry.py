@@ -1,4 +1,4 @@
-"""Walks over states: ancestors, episodes, merge bases, what is reachable. Cost goes with forks."""
+"""Walks over states: ancestors, episodes, merge bases, reachability. Cost grows with forks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simgit.errors import NotFound
+from simgit.errors import NotFound, plural
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
@@ -29,7 +29,7 @@ class LineRange:
 
 
 def parents_of(odb: ObjectDatabase, txn: ReadTxn, line: Line) -> list[Location]:
-    """Return the places of the parents of a line's first state."""
+    """Return the locations of the parents of a line's first state."""
     if line.is_root:
         return []
     first = Location(line.parent_line, line.parent_step)
@@ -37,15 +37,15 @@ def parents_of(odb: ObjectDatabase, txn: ReadTxn, line: Line) -> list[Location]:
 
 
 def parents_at(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> list[Location]:
-    """Return the places of a state's parents."""
+    """Return the locations of a state's parents."""
     line = read_line(txn, place.line)
     if place.step > line.step:
         return [Location(place.line, place.step - 1)]
     return parents_of(odb, txn, line)
 
 
-def stretches(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRange]:
-    """Yield the stretches of a state's first-parent history, newest first, down to a step."""
+def line_ranges(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRange]:
+    """Yield the line ranges of a state's first-parent history, newest first, down to a step."""
     line = read_line(txn, place.line)
     stop = place.step + 1
     while stop > start:
@@ -57,7 +57,7 @@ def stretches(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineRan
 
 
 def generation(txn: ReadTxn, place: Location) -> int:
-    """Return a state's generation: more than that of each of its parents."""
+    """Return a state's generation, which is greater than that of each of its parents."""
     line = read_line(txn, place.line)
     return line.generation + place.step - line.step
 
@@ -69,12 +69,12 @@ def episode_start(odb: ObjectDatabase, txn: ReadTxn, tip: Location, number: int)
     """Return the step at which an episode of a state's history begins.
 
     Raises:
-        NotFound: the history does not have so many episodes.
+        NotFound: the history does not have this episode.
     """
     last = odb.states.standing(txn, odb.states.header(txn, tip), tip.step)[0]
     if not 1 <= number <= last:
         raise NotFound(
-            f"episode {number} not found: there are episodes 1 to {last}", episode=number
+            f"episode {number} not found: the history has episodes 1 to {last}", episode=number
         )
     line = read_line(txn, tip.line)
     while _first_header(txn, line).episode >= number:
@@ -92,7 +92,7 @@ def _first_header(txn: ReadTxn, line: Line) -> Header:
 
 
 def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int) -> int:
-    """Find the segment by bisection on steps, then the block by its sums, then the row."""
+    """Return the step of an episode's start: bisect over segments, then blocks, then rows."""
     low, high = line.step, last_header(txn, line.id).end
     header = _first_header(txn, line)
     while low < high:
@@ -113,7 +113,7 @@ def _episode_in_line(odb: ObjectDatabase, txn: ReadTxn, line: Line, number: int)
 
 
 def episode_of(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[int, int]:
-    """Return a state's episode, and its number in it (0 is the reset)."""
+    """Return a state's episode (from 1), and its number in the episode (0 is the reset)."""
     header = odb.states.header(txn, place)
     episode, start, _ = odb.states.standing(txn, header, place.step)
     return episode, place.step - start
@@ -141,11 +141,11 @@ def merge_bases(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> 
 
 
 class _Painting:
-    """What a walk towards the roots still has to look at, newest first.
+    """The queue of a walk towards the roots, newest first.
 
-    That is places that were reached, and exits: the first states of lines that were reached
+    It holds locations that were reached, and exits: the first states of lines that were reached
     further up, so that a line costs one step however many states it has. An exit's marks are
-    those of everything that reached its line so far.
+    those of all locations that have reached its line so far.
     """
 
     def __init__(self, txn: ReadTxn) -> None:
@@ -155,7 +155,7 @@ class _Painting:
         self._fresh = {_A: 0, _B: 0, _A | _B: 0}
 
     def add(self, place: Location, marks: int, exits: bool = False) -> None:
-        """Add marks to a place, or to the exit of its line."""
+        """Add marks to a location, or to the exit of its line."""
         key = exits, place
         old = self._marks.get(key)
         if old is None:
@@ -170,18 +170,18 @@ class _Painting:
         self._marks[key] = marks
 
     def pop(self) -> tuple[bool, Location, int]:
-        """Return the newest: whether it is an exit, the place, and its marks."""
+        """Return the newest: True for an exit, the location, and its marks."""
         _, exits, place = heapq.heappop(self._heap)
         self._set((exits, place), (marks := self._marks[exits, place]) | _STALE)
         del self._marks[exits, place]
         return exits, place, marks
 
     def on_line(self, line: Line) -> int:
-        """Return the marks of what reached a line further up."""
+        """Return the marks of the locations that reached a line further up."""
         return self._marks.get((True, Location(line.id, line.step)), 0)
 
     def is_live(self) -> bool:
-        """Return whether what has one mark only can still meet what has the other."""
+        """Return True if entries with only one of the marks can still meet the other."""
         return bool(self._fresh[_A | _B] or (self._fresh[_A] and self._fresh[_B]))
 
 
@@ -207,11 +207,11 @@ def _painted(odb: ObjectDatabase, txn: ReadTxn, a: Location, b: Location) -> lis
 
 
 def is_ancestor(odb: ObjectDatabase, txn: ReadTxn, old: Location, new: Location) -> bool:
-    """Return whether a state is another or one of its ancestors."""
+    """Return True if ``old`` is ``new`` or one of its ancestors."""
     return old in merge_bases(odb, txn, old, new)
 
 
-# --- what is reachable ----------------------------------------------------------------------------
+# --- reachability ---------------------------------------------------------------------------------
 
 
 def reach(odb: ObjectDatabase, txn: ReadTxn, places: Sequence[Location]) -> dict[int, int]:
@@ -242,15 +242,18 @@ def ancestor(txn: ReadTxn, place: Location, step: int) -> Location:
     """Return the first-parent ancestor with a step.
 
     Raises:
-        NotFound: the state's own step is smaller.
+        NotFound: the step is negative, or greater than the state's own.
     """
     if step < 0:
-        raise NotFound(f"there are only {place.step} states before it", step=step)
+        raise NotFound(f"only {plural(place.step, 'state')} before it", step=step)
     if step > place.step:
         raise NotFound(f"step {step} not found: the history has steps 0 to {place.step}", step=step)
     return line_of_step(txn, place, step)
 
 
-def oids_of(odb: ObjectDatabase, txn: ReadTxn, stretch: LineRange) -> list[Oid]:
-    """Return the recomputed oids of a stretch."""
-    return [Oid(oid) for oid in odb.states.all_oids(txn, stretch.line, stretch.start, stretch.stop)]
+def oids_of(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> list[Oid]:
+    """Return the recomputed oids of a line range."""
+    return [
+        Oid(oid)
+        for oid in odb.states.all_oids(txn, line_range.line, line_range.start, line_range.stop)
+    ]

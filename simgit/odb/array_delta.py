@@ -25,23 +25,23 @@ from simgit.objects.compression import compress, decompress
 _RAW, _ZSTD, _ZERO = range(3)
 _LEVEL: Final = 3
 _MASK_SHARE: Final = 0.03
-"""The share of zero words from which on a mask pays."""
+"""The least share of zero words for which a mask is worth its bytes."""
 _SIZE: Final = struct.Struct("<I")
 Words = npt.NDArray[Any]
 
 
 def word_size(dtype: np.dtype[Any]) -> int:
-    """Return the bytes of the words that elements of a dtype are made of."""
+    """Return the size in bytes of the words that elements of a dtype consist of."""
     if dtype.kind == "c":
         return dtype.itemsize // 2
     return {"U": 4, "S": 1}.get(dtype.kind, dtype.itemsize)
 
 
-def encode_residual(data: memoryview, size: int, before: memoryview | None = None) -> bytes:
+def encode_elements(data: memoryview, size: int, before: memoryview | None = None) -> bytes:
     """Return the coded form of the elements ``data``, made of words of ``size`` bytes.
 
     Args:
-        before: as many bytes, to which the difference is stored; None for none.
+        before: the elements to take the difference to, as many bytes; None for none.
     """
     words = np.frombuffer(data, f"<u{size}")
     if before is not None:
@@ -67,7 +67,7 @@ def _encode_plane(plane: Words) -> bytes:
     return bytes([_RAW]) + raw
 
 
-def decode_residual(
+def decode_elements(
     coded: memoryview, length: int, size: int, before: memoryview | None = None
 ) -> bytes:
     """Return the ``length`` bytes of elements that were coded.
@@ -78,14 +78,14 @@ def decode_residual(
     reader = _Reader(coded)
     count = length // size
     if length % size or (before is not None and len(before) != length):
-        raise IntegrityError("an array's elements do not fit its length")
+        raise IntegrityError("malformed array: its elements do not fit its length")
     changed = _read_mask(reader, count) if reader.byte() else None
     present = count if changed is None else int(changed.sum())
     planes = np.zeros((size, present), np.uint8)
     for plane in planes:
         _read_plane(reader, plane)
     if len(reader.rest):
-        raise IntegrityError("an array's elements have bytes left over")
+        raise IntegrityError("malformed array: bytes are left over after its elements")
     words = np.ascontiguousarray(planes.T).view(f"<u{size}").reshape(-1)
     if changed is not None:
         sparse, words = words, np.zeros(count, f"<u{size}")
@@ -107,18 +107,18 @@ def _read_plane(reader: _Reader, plane: Words) -> None:
     elif how == _RAW:
         plane[:] = np.frombuffer(reader.take(len(plane)), np.uint8)
     elif how != _ZERO:
-        raise IntegrityError("a plane of an array's elements is of an unknown kind")
+        raise IntegrityError("malformed array: a plane is of an unknown kind")
 
 
 class _Reader:
-    """Takes bytes off the front, and raises IntegrityError where there are too few."""
+    """A reader of consecutive bytes that raises IntegrityError at a premature end."""
 
     def __init__(self, data: memoryview) -> None:
         self.rest = data
 
     def take(self, size: int) -> bytes:
         if size > len(self.rest):
-            raise IntegrityError("an array's elements end too early")
+            raise IntegrityError("malformed array: its elements are truncated")
         taken, self.rest = self.rest[:size], self.rest[size:]
         return bytes(taken)
 

@@ -1,11 +1,11 @@
 """The object database: write, read (verified), exists, resolve a prefix.
 
-Objects lie loose, one value each, or (states and their large arrays) in segments; whoever asks
-here need not know which. Every object that is read has its name recomputed.
+Objects lie loose, one value each, or (states and their large arrays) in segments; callers need
+not know which. The hash of every object that is read is recomputed.
 
     objects: 32-byte oid -> u8 kind ‖ u8 encoding ‖ u64 payload size ‖ body
 
-The encoding's highest bit says that the body lies elsewhere (see ``bodies``).
+The encoding's highest bit says that the body lies in overflow pages (see ``overflow``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from simgit.odb.loose import (
     HEAD,
     LEVEL,
     Encoding,
-    Recent,
+    PayloadCache,
     chunk_items,
     decode_delta,
     decode_full,
@@ -57,7 +57,7 @@ from simgit.storage.failpoints import fail_point
 _ELSEWHERE: Final = 0x80
 MAX_DELTA_DEPTH: Final = 32
 CHUNKED_SIZE: Final = 64 << 10
-"""A blob of this many bytes or more is cut into chunks."""
+"""The size in bytes from which on a blob is cut into chunks."""
 _FLUSH_BYTES: Final = 8 << 20
 
 
@@ -65,18 +65,18 @@ class ObjectDatabase:
     """All objects of one store.
 
     Attributes:
-        after_write: is called after each transaction that was committed.
+        after_write: called after each committed transaction.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.states = StateStore(self.schema)
-        self._recent = Recent()
+        self._cache = PayloadCache()
         self.after_write: Callable[[], None] = _nothing
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
 
     def on(self, storage: Storage) -> ObjectDatabase:
-        """Return the same database, what it has cached included, on a wrapper of its storage."""
+        """Return the same database, its caches included, on a wrapper of its storage."""
         other = ObjectDatabase.__new__(ObjectDatabase)
         other.__dict__.update(self.__dict__, storage=storage)
         return other
@@ -88,7 +88,7 @@ class ObjectDatabase:
     @contextmanager
     def write(self) -> Iterator[WriteTxn]:
         """Begin a write transaction."""
-        # what is rolled back was numbered, and the numbers will be given out again
+        # a rolled-back transaction gave out numbers that will be given out again
         forget = self.states.index.forget
         try:
             with self.storage.write() as txn:
@@ -108,7 +108,7 @@ class ObjectDatabase:
         """Store an object other than a state; return its oid. Storing it again costs nothing.
 
         Raises:
-            InvalidInput: it has more parts than a bundle can carry.
+            InvalidInput: it has more parts than are allowed.
         """
         kind = "schema" if isinstance(thing, Schema) else thing.kind
         payload = thing.payload
@@ -133,25 +133,25 @@ class ObjectDatabase:
         txn.put("objects", oid, HEAD.pack(KIND_CODES[kind], encoding, size) + body)
 
     def drop(self, txn: WriteTxn, oid: bytes) -> bool:
-        """Remove a loose object; return whether it was there. Nothing may need it any more."""
+        """Remove a loose object that nothing refers to; return True if it was there."""
         value = txn.get("objects", oid)
         if value is not None and value[1] & _ELSEWHERE:
             delete_body(txn, value[HEAD.size :])
         return txn.delete("objects", oid)
 
     def drop_chunk(self, txn: WriteTxn, name: bytes) -> bool:
-        """Remove a chunk; return whether it was there. No blob may need it any more."""
+        """Remove a chunk that no blob refers to; return True if it was there."""
         return txn.delete("chunks", name)
 
     def chunks(self, txn: ReadTxn, oid: bytes) -> list[bytes]:
-        """Return the names of the chunks that a loose object is stored in, none if it is not."""
+        """Return the hashes of the chunks of a loose object, an empty list if it has none."""
         value = txn.get("objects", oid)
         if value is None or value[1] != Encoding.CHUNKS:
             return []
         return [CHUNK_ITEM.unpack(item)[0] for item in chunk_items(value[HEAD.size :])]
 
     def stored_size(self, txn: ReadTxn, oid: bytes) -> int:
-        """Return the bytes that a loose object takes in the tables, its chunks not included."""
+        """Return the bytes of a loose object in the tables, without its chunks."""
         value = txn.get("objects", oid)
         if value is None:
             return 0
@@ -159,7 +159,7 @@ class ObjectDatabase:
         return OID_SIZE + len(value) + elsewhere
 
     def loose_kinds(self, txn: ReadTxn) -> dict[bytes, str]:
-        """Return the names of all loose objects with their kinds."""
+        """Return the oids of all loose objects with their kinds."""
         kinds = {code.to_bytes(1): name for code, name in KIND_NAMES.items()}
         return {oid: kinds.get(value[:1], "unknown") for oid, value in txn.scan("objects")}
 
@@ -167,14 +167,14 @@ class ObjectDatabase:
         """Store a loose array anew, as its difference to ``base`` or by itself.
 
         Raises:
-            IntegrityError: its bytes do not have its name.
+            IntegrityError: it is damaged.
         """
         array = decode_array(self.get(txn, oid)[1])
         self.drop(txn, oid)
         self.put_loose(txn, Oid(oid), array, base)
 
     def move_array(self, txn: WriteTxn, oid: bytes, base: Oid | None) -> None:
-        """Store an array loose that is stored with a state that will go.
+        """Store an array loose that lies with a state about to be removed.
 
         Raises:
             IntegrityError: it is damaged.
@@ -185,15 +185,15 @@ class ObjectDatabase:
         self.put_loose(txn, Oid(oid), array, base)
 
     def loose(self, txn: ReadTxn, oid: bytes) -> bytes | None:
-        """Return what is stored of a loose object, its body included; None if there is none.
+        """Return the stored form of a loose object, its body included; None if there is none.
 
-        The bytes are those of docs/store-layout.md §3, with the body never elsewhere.
+        The bytes are those of docs/store-layout.md §3, with the body in place.
         """
         value = txn.get("objects", oid)
         if value is None:
             return None
         if len(value) < HEAD.size:
-            raise IntegrityError(f"object '{oid.hex()}' is damaged")
+            raise IntegrityError(f"malformed object '{oid.hex()}': truncated")
         code, encoding, size = HEAD.unpack_from(value)
         if not encoding & _ELSEWHERE:
             return value
@@ -201,14 +201,14 @@ class ObjectDatabase:
         return HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
 
     def put_array(self, txn: WriteTxn, array: AnyArray, base: Oid | None = None) -> Oid:
-        """Store an array, as its difference to ``base`` if that is a loose array of equal form."""
+        """Store an array, as a delta to ``base`` if that is a loose array of equal form."""
         oid = Oid(hash_array(array))
         if txn.get("objects", oid) is None and self.states.find_array(txn, oid) is None:
             self.put_loose(txn, oid, array, base)
         return oid
 
     def put_loose(self, txn: WriteTxn, oid: Oid, array: AnyArray, base: Oid | None = None) -> None:
-        """Store an array loose, whether or not it is stored with a state too."""
+        """Store an array loose, even if it is also stored with a state."""
         payload = encode_array(array)
         best, body = Encoding.FULL, encode_full(payload)
         if base is not None and base != oid:
@@ -221,19 +221,19 @@ class ObjectDatabase:
         if len(body) >= len(payload):
             best, body = Encoding.RAW, payload
         self._store(txn, oid, "array", best, len(payload), body)
-        self._recent.keep(oid, payload)
+        self._cache.keep(oid, payload)
 
     def _delta_base(self, txn: ReadTxn, base: Oid, payload: bytes) -> tuple[int, bytes] | None:
-        """Return depth and payload of a base, if it can be one for ``payload``."""
+        """Return depth and payload of a base, None if ``payload`` cannot be a delta to it."""
         try:
             depth = self.delta_depth(txn, base)
             if depth is None or depth >= MAX_DELTA_DEPTH:
                 return None
-            kind, before = "array", self._recent.get(base)
+            kind, before = "array", self._cache.get(base)
             if before is None:
                 kind, before = self.get(txn, base)
         except IntegrityError:
-            return None  # a damaged base must not be in the way of what is new
+            return None  # a damaged base must not keep a new array from being stored
         if kind != "array" or len(before) != len(payload):
             return None
         offset = split_array(payload)[2]
@@ -243,8 +243,8 @@ class ObjectDatabase:
         """Store a blob that is read piece by piece, in transactions of its own.
 
         Args:
-            read: returns at most so many bytes, none at the end.
-            size: the number of bytes, if known: else the chunks are read a second time.
+            read: returns at most ``n`` bytes, none at the end.
+            size: the number of bytes, if known; else the chunks are read a second time.
 
         Raises:
             InvalidInput: there were more or fewer bytes than ``size``.
@@ -263,7 +263,7 @@ class ObjectDatabase:
             if len(pending) * 32768 > _FLUSH_BYTES:
                 self._put_chunks(pending)
         if size is not None and total != size:
-            raise InvalidInput(f"{size} bytes were announced, but {total} came")
+            raise InvalidInput(f"a blob must have the announced {size} bytes, got {total}")
         return self._finish_blob(chunks, pending, total, hasher)
 
     def _finish_blob(
@@ -282,7 +282,7 @@ class ObjectDatabase:
         return oid
 
     def expect(self, txn: WriteTxn, *oids: bytes) -> None:
-        """Note that a later transaction will refer to objects, so that gc leaves them till then."""
+        """Note that a later transaction will refer to objects, so that gc keeps them until then."""
         for oid in oids:
             note_in_flight(txn, OBJECT + oid)
 
@@ -303,19 +303,19 @@ class ObjectDatabase:
     # --- reading ---
 
     def delta_base(self, txn: ReadTxn, oid: bytes) -> Oid | None:
-        """Return the array that a loose one is stored as the difference to, None if it is not."""
+        """Return the base of a loose array that is stored as a delta, None if it is not."""
         value = self._loose_start(txn, oid)
         return None if value is None else loose_base(value)
 
     def delta_depth(self, txn: ReadTxn, oid: bytes) -> int | None:
-        """Return how many differences lead to a loose object, None if there is no such object."""
+        """Return the length of a loose object's delta chain, None if there is no such object."""
         value = self._loose_start(txn, oid)
         if value is None:
             return None
         return value[HEAD.size + OID_SIZE] if HEAD.unpack_from(value)[1] == Encoding.DELTA else 0
 
     def _loose_start(self, txn: ReadTxn, oid: bytes) -> bytes | None:
-        """Return what ``loose`` does, of a long one no more than what says what its base is."""
+        """Return at least the beginning of a loose object, up to the oid of its base."""
         value = txn.get("objects", oid)
         if value is None or len(value) < HEAD.size or not value[1] & _ELSEWHERE:
             return self.loose(txn, oid)
@@ -324,7 +324,7 @@ class ObjectDatabase:
         return HEAD.pack(code, encoding & ~_ELSEWHERE, size) + body
 
     def exists(self, txn: ReadTxn, oid: bytes) -> bool:
-        """Return whether there is an object of this name."""
+        """Return True if there is an object of this hash."""
         if txn.get("objects", oid) is not None or self.states.locate(txn, oid) is not None:
             return True
         return self.states.find_array(txn, oid) is not None
@@ -333,15 +333,15 @@ class ObjectDatabase:
         """Return an object's kind and payload.
 
         Raises:
-            NotFound: there is none of this name.
-            IntegrityError: its bytes do not have this name.
+            NotFound: there is no such object.
+            IntegrityError: its bytes are malformed or have another hash.
         """
         value = self.loose(txn, oid)
         if value is None:
             return self._get_packed(txn, oid)
         kind, payload = self.decode_loose(txn, oid, value)
-        if hash_object(kind, payload) != oid:
-            raise IntegrityError(f"object '{oid.hex()}' is damaged: its bytes have another name")
+        if (found := hash_object(kind, payload)) != oid:
+            raise IntegrityError(f"hash mismatch: object '{oid.hex()}' has hash '{found.hex()}'")
         return kind, payload
 
     def _get_packed(self, txn: ReadTxn, oid: bytes) -> tuple[str, bytes]:
@@ -356,18 +356,18 @@ class ObjectDatabase:
     def decode_loose(
         self, txn: ReadTxn, oid: bytes, value: bytes, depth: int = MAX_DELTA_DEPTH
     ) -> tuple[str, bytes]:
-        """Return kind and payload of what ``loose`` returns; the name is not checked.
+        """Return kind and payload of a stored form; the hash is not checked.
 
         Raises:
-            IntegrityError: it is damaged, or needs what is missing.
+            IntegrityError: it is malformed, or its base or a chunk is missing.
         """
         if len(value) < HEAD.size:
-            raise IntegrityError(f"object '{oid.hex()}' is damaged")
+            raise IntegrityError(f"malformed object '{oid.hex()}': truncated")
         code, encoding, size = HEAD.unpack_from(value)
         body = value[HEAD.size :]
         kind = KIND_NAMES.get(code)
         if kind is None or encoding not in ENCODINGS:
-            raise IntegrityError(f"object '{oid.hex()}' is of an unknown kind or encoding")
+            raise IntegrityError(f"malformed object '{oid.hex()}': unknown kind or encoding")
         if encoding == Encoding.CHUNKS:
             payload = b"".join(self.chunk(txn, item) for item in chunk_items(body))
         elif encoding == Encoding.DELTA:
@@ -377,16 +377,16 @@ class ObjectDatabase:
         else:
             payload = decompress(body, size) if encoding == Encoding.ZSTD else body
         if len(payload) != size:
-            raise IntegrityError(f"object '{oid.hex()}' is damaged: its length is wrong")
+            raise IntegrityError(f"malformed object '{oid.hex()}': its length is wrong")
         return kind, payload
 
     def _decode_delta(self, txn: ReadTxn, oid: bytes, body: bytes, size: int, depth: int) -> bytes:
         value = self.loose(txn, body[:OID_SIZE])
         if value is None or depth == 0:
-            raise IntegrityError(f"object '{oid.hex()}' is a difference to one that is missing")
+            raise IntegrityError(f"object '{oid.hex()}' is a delta to a missing object")
         _, before = self.decode_loose(txn, body[:OID_SIZE], value, depth - 1)
         if len(before) != size:
-            raise IntegrityError(f"object '{oid.hex()}' is a difference to one of another size")
+            raise IntegrityError(f"object '{oid.hex()}' is a delta to an object of another size")
         return decode_delta(memoryview(body)[OID_SIZE + 1 :], before)
 
     def chunk(self, txn: ReadTxn, item: bytes) -> bytes:
@@ -395,12 +395,12 @@ class ObjectDatabase:
         if value is None:
             raise IntegrityError(f"chunk '{name.hex()}' is missing")
         chunk = decompress(value[1:], size) if value[:1] == b"\1" else value[1:]
-        if blake3(chunk).digest() != name:
-            raise IntegrityError(f"chunk '{name.hex()}' is damaged")
+        if (found := blake3(chunk).digest()) != name:
+            raise IntegrityError(f"hash mismatch: chunk '{name.hex()}' has hash '{found.hex()}'")
         return chunk
 
     def payload_size(self, txn: ReadTxn, oid: bytes) -> int:
-        """Return the bytes of an object's payload; of a loose one without reading it."""
+        """Return the size in bytes of an object's payload; of a loose one without reading it."""
         value = txn.get("objects", oid)
         return int(HEAD.unpack_from(value)[2]) if value else len(self.get(txn, oid)[1])
 
@@ -412,11 +412,11 @@ class ObjectDatabase:
         return int(HEAD.unpack_from(value)[2])
 
     def stream_blob(self, oid: bytes) -> Iterator[bytes]:
-        """Yield a blob's bytes piece by piece; the last piece comes only if the name matches.
+        """Yield a blob's bytes piece by piece; the last piece comes only if the hash matches.
 
         Raises:
             NotFound: there is no such blob.
-            IntegrityError: its bytes do not have this name.
+            IntegrityError: its bytes have another hash.
         """
         with self.read() as txn:
             size = self.blob_size(txn, oid)
@@ -432,8 +432,8 @@ class ObjectDatabase:
             with self.read() as txn:  # short transactions: a slow consumer must not pin pages
                 held = self.chunk(txn, item)
             hasher.update(held)
-        if hasher.digest() != oid:
-            raise IntegrityError(f"blob '{oid.hex()}' is damaged")
+        if (found := hasher.digest()) != oid:
+            raise IntegrityError(f"hash mismatch: blob '{oid.hex()}' has hash '{found.hex()}'")
         if held:
             yield held
 
@@ -455,7 +455,7 @@ class ObjectDatabase:
         """Return a schema.
 
         Raises:
-            IntegrityError: it is missing or damaged; nobody asks for one that nothing names.
+            IntegrityError: it is missing or damaged (states name all schemas that are read).
         """
         found = self._schemas.get(oid)
         if found is None:
@@ -463,7 +463,7 @@ class ObjectDatabase:
                 decoded = self.object(txn, oid)
             except NotFound as error:
                 raise IntegrityError(
-                    f"the schema '{oid.hex()}' is missing; see 'simgit fsck'"
+                    f"schema '{oid.hex()}' is missing; see 'simgit fsck'"
                 ) from error
             if not isinstance(decoded, Schema):
                 raise IntegrityError(f"object '{oid.hex()}' is not a schema")
@@ -478,7 +478,7 @@ class ObjectDatabase:
         return self.get(txn, oid)[0]
 
     def with_prefix(self, txn: ReadTxn, digits: str) -> list[tuple[str, Oid]]:
-        """Return (kind, oid) of the objects whose hex names begin with ``digits``, sorted."""
+        """Return (kind, oid) of the objects whose oids begin with hex ``digits``, sorted."""
         low = bytes.fromhex(digits.ljust(2 * OID_SIZE, "0"))
         high = bytes.fromhex(digits.ljust(2 * OID_SIZE, "f"))
         found = {
@@ -490,7 +490,7 @@ class ObjectDatabase:
         return sorted((kind, Oid(oid)) for oid, kind in found.items())
 
     def locate(self, txn: ReadTxn, oid: bytes) -> Location:
-        """Return where a state lies.
+        """Return the location of a state.
 
         Raises:
             NotFound: there is no such state.

@@ -1,4 +1,4 @@
-"""Where a state lies."""
+"""Locations of states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Location(NamedTuple):
-    """Where a state lies: its line, and its step."""
+    """The location of a state: its line, and its step."""
 
     line: int
     step: int

@@ -1,4 +1,4 @@
-"""Bodies of objects that are too long to lie beside their names: pieces under sequential keys.
+"""Overflow pages: bodies too long to lie beside their oids, as pieces under sequential keys.
 
     bodies: u64 number, big-endian -> a piece; the pieces of a body have consecutive numbers
 
@@ -16,7 +16,7 @@ from simgit.errors import IntegrityError
 from simgit.storage.base import ReadTxn, WriteTxn
 
 INLINE: Final = 200
-"""Bytes that lie beside the name."""
+"""The longest body, in bytes, that lies beside its oid."""
 _TABLE: Final = "bodies"
 _SMALL: Final = 1002  # four of them, with their keys and LMDB's 10 bytes each, fill a page
 _LARGE: Final = 16 * 4096 - 16  # fills 16 pages of its own
@@ -25,7 +25,7 @@ _PLACE: Final = struct.Struct("<QQ")
 
 
 def put_body(txn: WriteTxn, body: bytes) -> bytes:
-    """Store a body; return what stands for it."""
+    """Store a body; return the bytes that refer to it."""
     last = txn.last(_TABLE)
     first = int.from_bytes(last[0], "big") + 1 if last else 0
     size = _SMALL if len(body) < _MANY else _LARGE
@@ -35,10 +35,10 @@ def put_body(txn: WriteTxn, body: bytes) -> bytes:
 
 
 def get_body(txn: ReadTxn, place: bytes) -> bytes:
-    """Return the body that ``place`` stands for.
+    """Return the body that ``place`` refers to.
 
     Raises:
-        IntegrityError: there is none.
+        IntegrityError: it is missing.
     """
     pieces: list[bytes] = []
     missing = body_size(place)
@@ -49,12 +49,12 @@ def get_body(txn: ReadTxn, place: bytes) -> bytes:
         pieces.append(piece)
         missing -= len(piece)
     if missing:
-        raise IntegrityError("the body of an object is missing")
+        raise IntegrityError("the body of an object is missing; see 'simgit fsck'")
     return b"".join(pieces)
 
 
 def body_start(txn: ReadTxn, place: bytes, size: int) -> bytes:
-    """Return the first bytes of the body that ``place`` stands for, no more than a piece has.
+    """Return the first bytes of the body that ``place`` refers to, within its first piece.
 
     Raises:
         IntegrityError: it is shorter, or missing.
@@ -63,7 +63,7 @@ def body_start(txn: ReadTxn, place: bytes, size: int) -> bytes:
         piece = txn.get(_TABLE, _PLACE.unpack(place)[0].to_bytes(8, "big"))
         if piece is not None and len(piece) >= size:
             return piece[:size]
-    raise IntegrityError("the body of an object is missing")
+    raise IntegrityError("the body of an object is missing; see 'simgit fsck'")
 
 
 def delete_body(txn: WriteTxn, place: bytes) -> None:
@@ -78,14 +78,14 @@ def delete_body(txn: WriteTxn, place: bytes) -> None:
 
 
 def body_size(place: bytes) -> int:
-    """Return the length of the body that ``place`` stands for.
+    """Return the length in bytes of the body that ``place`` refers to.
 
     Raises:
-        IntegrityError: it stands for none.
+        IntegrityError: the reference is malformed.
     """
     if len(place) != _PLACE.size:
-        raise IntegrityError("the place of an object's body is damaged")
+        raise IntegrityError("malformed object: the reference to its body is damaged")
     first, length = _PLACE.unpack(place)
     if first + length >= 1 << 64:
-        raise IntegrityError("the place of an object's body is damaged")
+        raise IntegrityError("malformed object: the reference to its body is damaged")
     return int(length)

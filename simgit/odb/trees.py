@@ -22,7 +22,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.storage.base import ReadTxn, WriteTxn
 
 LARGE: Final = 256
-"""A container with an array or bytes of so many bytes is a tree; bytes so long are a blob."""
+"""The size in bytes of an array or bytes that makes its container a tree; such bytes are a blob."""
 Target = tuple[str, Oid]
 """The kind and the oid of an object."""
 
@@ -31,17 +31,17 @@ Target = tuple[str, Oid]
 
 
 def store_data(odb: ObjectDatabase, txn: WriteTxn, data: Any, base: Target | None = None) -> Target:
-    """Store nested data; return the kind and the oid of what stands for all of it.
+    """Store nested data; return the kind and the oid of the object for all of it.
 
     Args:
-        odb: where to.
+        odb: the database to store in.
         txn: the transaction.
         data: dicts, lists, tuples, arrays of any library, bytes and plain values.
-        base: an earlier object of the same form; arrays are stored as differences to those at the
-            same places in it. It may be gone.
+        base: an earlier object of the same form; arrays are stored as deltas to those at the same
+            paths in it. It may be missing.
 
     Raises:
-        InvalidInput: a part has no encoding; ``path`` names it.
+        InvalidInput: a part cannot be stored; ``path`` names it.
     """
     return store(odb, txn, plan(data), base)
 
@@ -59,7 +59,7 @@ class Data:
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes."""
+        """The approximate size in bytes."""
         if isinstance(self.data, np.ndarray):
             return 64 + self.data.nbytes
         own = len(self.data) if isinstance(self.data, (bytes, str)) else 0
@@ -70,7 +70,7 @@ def plan(data: Any) -> Data:
     """Return nested data in the form that ``store`` takes; arrays are not copied.
 
     Raises:
-        InvalidInput: see ``store_data``; plain values are not looked into.
+        InvalidInput: see ``store_data``; plain values are checked when they are stored.
     """
     node = _plan(data, "value", 0)
     node.is_tree = node.children is not None and node.form is not None
@@ -81,10 +81,10 @@ def _plan(data: Any, path: str, depth: int) -> Data:
     """Return the nodes of nested data.
 
     Raises:
-        InvalidInput: it is nested too deeply, or something large lies where no tree can be.
+        InvalidInput: it nests too deep, or a dict with large parts has keys that no tree can have.
     """
     if depth > MAX_DEPTH:
-        raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH}", path=path)
+        raise InvalidInput(f"{path}: nested deeper than {MAX_DEPTH} levels", path=path)
     if isinstance(data, (bytes, bytearray, memoryview)):
         content = bytes(data)
         return Data(path, content, len(content) >= LARGE)
@@ -117,7 +117,7 @@ def _plan_container(data: Any, path: str, depth: int) -> Data:
 
 
 def _form(data: Any) -> str | None:
-    """Return the form of the tree for a container, None if its keys are none that a tree has."""
+    """Return the form of the tree for a container, None if a tree cannot have its keys."""
     if not isinstance(data, dict):
         return "list" if isinstance(data, list) else "tuple"
     if all(isinstance(key, str) and _is_name(key) for key in data):
@@ -153,7 +153,7 @@ def store(odb: ObjectDatabase, txn: WriteTxn, node: Data, base: Target | None = 
 
 
 def _earlier(odb: ObjectDatabase, txn: ReadTxn, base: Target | None) -> dict[str, Target]:
-    """Return what lies at each name of an earlier tree; nothing if that is gone or damaged."""
+    """Return the entries of an earlier tree by name; none if it is missing or damaged."""
     if base is None or base[0] != "tree":
         return {}
     try:
@@ -171,7 +171,7 @@ def load_tree(odb: ObjectDatabase, txn: ReadTxn, oid: Oid) -> Tree:
 
     Raises:
         NotFound: there is no such object.
-        IntegrityError: it is damaged, or no tree.
+        IntegrityError: it is damaged, or not a tree.
     """
     kind, payload = odb.get(txn, oid)
     if kind != "tree":
@@ -191,7 +191,7 @@ def load_data(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid) -> Any:
 
 def _load(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, depth: int) -> Any:
     if depth > MAX_DEPTH:
-        raise IntegrityError(f"trees are nested deeper than {MAX_DEPTH}", oid=oid)
+        raise IntegrityError(f"trees are nested deeper than {MAX_DEPTH} levels", oid=oid)
     if kind == "array":
         array = odb.array(txn, oid).view()
         array.flags.writeable = False
@@ -211,22 +211,20 @@ def _load(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, depth: int) ->
 def _leaf(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid) -> Any:
     found, payload = odb.get(txn, oid)
     if found != kind or kind not in ("value", "blob"):
-        raise IntegrityError(
-            f"object '{oid.hex()}' is a {found}, where a {kind} should be", oid=oid
-        )
+        raise IntegrityError(f"object '{oid.hex()}' must be a {kind}, got a {found}", oid=oid)
     return payload if kind == "blob" else decode_value(payload)
 
 
 def walk(
     odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, seen: set[Oid] | None = None
 ) -> Iterator[tuple[tuple[str, ...], str, Oid]]:
-    """Yield path, kind and oid of an object and of all that it leads to; only trees are read.
+    """Yield path, kind and oid of an object and of all objects below it; only trees are read.
 
     Args:
-        odb: where from.
+        odb: the database.
         txn: the transaction.
         kind: the object's.
-        oid: its name; it comes first, with the path ().
+        oid: the object's hash; it comes first, with the path ().
         seen: objects to leave out; those yielded are added. Without it an object comes once for
             each of its paths, which can be many more than there are objects.
 
@@ -243,7 +241,7 @@ def walk(
             seen.add(oid)
         yield path, kind, oid
         if len(path) > MAX_DEPTH:
-            raise IntegrityError(f"trees are nested deeper than {MAX_DEPTH}", oid=oid)
+            raise IntegrityError(f"trees are nested deeper than {MAX_DEPTH} levels", oid=oid)
         if kind == "tree":
             entries = load_tree(odb, txn, oid).entries
             waiting += [((*path, e.name), e.kind, e.oid) for e in reversed(entries)]

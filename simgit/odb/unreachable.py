@@ -1,11 +1,12 @@
-"""What nothing refers to, and since when: gc removes it when its grace period is over.
+"""The table of unreachable objects, with times: gc removes them after their grace period.
 
     pending: "s" ‖ u64 line ‖ u64 step -> the line's states from this step on
              "o" ‖ 32-byte oid         -> a loose object
              "c" ‖ 32-byte name        -> a chunk
 
-with the value u64 time (big-endian, nanoseconds since 1970) ‖ u8 in flight ‖ check. What is *in
-flight* was written ahead of what will refer to it: a file's chunks, its blob, a recorder's spec.
+with the value u64 time (big-endian, nanoseconds since 1970) ‖ u8 in flight ‖ check. Objects *in
+flight* were written ahead of those that will refer to them: a file's chunks, its blob, a
+recorder's spec.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SIZES: Final = {STATES: 17, OBJECT: 33, CHUNK: 33}
 
 
 class Since(NamedTuple):
-    """Since when nothing refers to something, in nanoseconds since 1970."""
+    """The time since which an object is unreachable, in nanoseconds since 1970."""
 
     time: int
     in_flight: bool = False
@@ -39,20 +40,20 @@ def states_key(line: int, step: int) -> bytes:
 
 
 def note(txn: WriteTxn, key: bytes, since: Since) -> None:
-    """Enter something that nothing refers to."""
+    """Enter an unreachable object."""
     body = _VALUE.pack(*since)
     txn.put(TABLE, key, body + checksum(body))
 
 
 def note_in_flight(txn: WriteTxn, key: bytes) -> None:
-    """Enter something that will be referred to by a later transaction."""
+    """Enter an object that a later transaction will refer to."""
     note(txn, key, Since(time.time_ns(), True))
 
 
 def note_states_in_flight(txn: WriteTxn, line: int, step: int) -> None:
-    """Enter the states of a line up to a step, and with them those that they come from.
+    """Enter the states of a line up to a step, and with them their ancestors.
 
-    What was known of them goes: since when nothing refers to them counts no more.
+    Earlier entries of them are removed, so that their grace period begins anew.
     """
     for key, _ in txn.scan(TABLE, states_key(line, 0), states_key(line, step + 1)):
         txn.delete(TABLE, key)
@@ -60,7 +61,7 @@ def note_states_in_flight(txn: WriteTxn, line: int, step: int) -> None:
 
 
 def since(txn: ReadTxn, key: bytes) -> Since | None:
-    """Return since when nothing refers to something, None if it is not pending.
+    """Return the time since which an object is unreachable, None if it has no entry.
 
     Raises:
         IntegrityError: the entry is damaged.
@@ -70,7 +71,7 @@ def since(txn: ReadTxn, key: bytes) -> Since | None:
 
 
 def decode(key: bytes, value: bytes) -> Since:
-    """Return what an entry says.
+    """Return the content of an entry.
 
     Raises:
         IntegrityError: it is damaged.
@@ -81,7 +82,7 @@ def decode(key: bytes, value: bytes) -> Since:
         or checksum(body) != value[-CHECKSUM_SIZE:]
         or _SIZES.get(key[:1]) != len(key)
     ):
-        raise IntegrityError(f"the entry '{key.hex()}' of what is pending is damaged")
+        raise IntegrityError(f"entry '{key.hex()}' of the unreachable objects is damaged")
     moment, flying = _VALUE.unpack(body)
     return Since(moment, bool(flying))
 

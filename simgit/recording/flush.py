@@ -1,4 +1,4 @@
-"""What recorders have in common: the runs that they write, when they flush, and how they end.
+"""Flushing: when buffered states are stored, how a run's ref moves, and how recorders end.
 
 A flush is one transaction with the runs' refs. It happens every so many states, every so many
 seconds, past so many bytes, at an episode's end if asked for, and at close; in a background
@@ -16,12 +16,12 @@ from time import monotonic as _clock
 from types import TracebackType
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError
-from simgit.objects.coerce import freeze
+from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError, plural
+from simgit.objects.coerce import coerce
 from simgit.objects.columns import Columns
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import StateBatch, Tip
+from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.trees import Data, plan
 from simgit.recording.states import pending_tip, prepare, store
 from simgit.refs.attachments import attach_data, check_attachment
@@ -34,12 +34,12 @@ from simgit.storage.interrupts import interrupts_held_back
 from simgit.storage.process import now, this_writer
 
 _QUEUE: Final = 16
-"""Flushes that may wait for the background thread before ``append`` waits for it."""
+"""Flushes that the background thread may have waiting before ``append`` blocks."""
 
 
 @dataclass(frozen=True)
 class FlushPolicy:
-    """When a recorder flushes by itself."""
+    """The conditions under which a recorder flushes by itself."""
 
     every: int = 16384
     seconds: float | None = 10.0
@@ -53,7 +53,7 @@ Attached = tuple[int, str, Data]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a flush stores of one lane: states, which may be none, and data bound to them."""
+    """The share of one lane in a flush: states, possibly none, and data bound to them."""
 
     lane: RunWriter
     columns: Columns
@@ -62,7 +62,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The same with the states named; ``state`` is the one before them, if there is one."""
+    """Work whose states are hashed; ``state`` is the one before them, if there is one."""
 
     lane: RunWriter
     state: Oid | None
@@ -70,7 +70,7 @@ class Prepared:
     attached: Sequence[Attached]
 
     def bind(self, odb: ObjectDatabase, txn: WriteTxn) -> None:
-        """Store what is attached, once the states are."""
+        """Store the attachments, once the states are stored."""
         if not self.attached:
             return
         names = [oid for batch in self.batches for oid in batch.oids]
@@ -81,7 +81,7 @@ class Prepared:
 
 
 class RunWriter:
-    """One run that is being written: where it stands, and how its ref moves."""
+    """One run that is being written: its tip, and the moves of its ref."""
 
     def __init__(
         self, odb: ObjectDatabase, refs: Refs, name: str, ref: RunRef, tip: Tip | None, origin: Oid
@@ -96,10 +96,10 @@ class RunWriter:
     def write(self, txn: WriteTxn, batches: list[StateBatch]) -> Conflict | None:
         """Store prepared states and move the run's ref.
 
-        If the ref was moved by somebody else, the states go to a new run, and the conflict that
-        says so is returned: raised, it would take them back.
+        If another writer moved the ref, the states go to a new run, and the conflict that says
+        so is returned: raised, it would roll them back.
         """
-        message = f"record: {sum(len(batch.oids) for batch in batches)} states"
+        message = f"record: {plural(sum(len(batch.oids) for batch in batches), 'state')}"
         self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())
         fail_point("flush.stored")
         current = self.refs.run(txn, self.name) if self.refs.has_run(txn, self.name) else None
@@ -115,7 +115,7 @@ class RunWriter:
         return self._divert(txn, message)
 
     def _has_stored(self, current: RunRef) -> bool:
-        """Return whether this very flush moved the run, and was interrupted before it knew."""
+        """Return whether this flush moved the run, but was interrupted before it could note it."""
         assert self.tip is not None
         return current.oid == self.tip.oid and current.writer == self.ref.writer
 
@@ -132,7 +132,8 @@ class RunWriter:
             self.name = name
             break
         return Conflict(
-            f"run '{old}' was moved by another writer; what was not flushed is in '{self.name}'",
+            f"run '{old}' was moved by another writer; the states not yet flushed are in run "
+            f"'{self.name}'",
             name=old,
             diverted=self.name,
         )
@@ -144,12 +145,12 @@ class RunWriter:
         self.ref = new
 
     def release(self, txn: WriteTxn, status: str) -> None:
-        """Note in the run's ref that it is no longer written, and how it ended."""
+        """Note in the run's ref that no process writes it, and how it ended."""
         if not self.refs.has_run(txn, self.name):
             return
         current = self.refs.run(txn, self.name)
         if current.oid != self.ref.oid or current.writer != self.ref.writer:
-            return  # somebody else goes on with it
+            return  # another process writes it now
         ended = now() if status in ("completed", "failed", "crashed") else None
         self.refs.update_run(
             txn, self.name, current, replace(current, status=status, ended=ended, writer=None), None
@@ -157,7 +158,7 @@ class RunWriter:
 
 
 class FlushWriter:
-    """Flushes columns of lanes, here or in a background thread."""
+    """A writer of flushes, in the caller's thread or in the background."""
 
     def __init__(self, odb: ObjectDatabase, background: bool) -> None:
         self.odb = odb
@@ -171,7 +172,7 @@ class FlushWriter:
 
     @property
     def waiting(self) -> bool:
-        """Whether something that could not be stored waits to be tried again."""
+        """True if a failed flush waits to be tried again."""
         return bool(self._backlog)
 
     def submit(self, work: list[Work]) -> None:
@@ -183,13 +184,13 @@ class FlushWriter:
             self.check()
 
     def check(self) -> None:
-        """Raise what went wrong in the background, once."""
+        """Raise the error of a background flush, once."""
         if self.error is not None:
             error, self.error = self.error, None
             raise error
 
     def drain(self) -> None:
-        """Wait until everything that was submitted is stored."""
+        """Wait until all submitted work is stored."""
         if self._thread is not None:
             self._queue.join()
         self.check()
@@ -212,7 +213,7 @@ class FlushWriter:
         self._queue.task_done()
 
     def _store(self, work: list[Work]) -> None:
-        """Store what waits, oldest first; what cannot be stored now is kept for the next flush."""
+        """Store the waiting work, oldest first; what fails is kept for the next flush."""
         if work:
             self._backlog.append(work)
         conflict = None
@@ -242,7 +243,7 @@ class FlushWriter:
 
 
 def prepare_all(works: list[Work]) -> list[Prepared]:
-    """Name the states of all lanes; a lane may come several times."""
+    """Pack and hash the states of all lanes; a lane may occur several times."""
     tips: dict[int, Tip | None] = {}
     prepared = []
     for work in works:
@@ -255,18 +256,18 @@ def prepare_all(works: list[Work]) -> list[Prepared]:
     return prepared
 
 
-def freeze_data(name: str, data: Any) -> Data:
-    """Return a copy of what is to be attached under a name, in the form that is stored.
+def coerce_data(name: str, data: Any) -> Data:
+    """Return a copy of data to attach under a name, in the form in which it is stored.
 
     Raises:
-        InvalidInput: the name is not allowed, or some part of the data has no encoding.
+        InvalidInput: the name is not allowed, or some part of the data cannot be stored.
     """
     check_attachment(name)
-    return plan(freeze(data, name))
+    return plan(coerce(data, name))
 
 
 class RecorderBase:
-    """What recorders of one run and of many have in common: when to flush, and how they end."""
+    """The common part of recorders of one run and of many: flushing and closing."""
 
     def __init__(
         self, odb: ObjectDatabase, lanes: list[RunWriter], policy: FlushPolicy, background: bool
@@ -279,11 +280,11 @@ class RecorderBase:
         self._closed = False
 
     def _take(self) -> list[Work]:
-        """Return what is buffered, and forget it."""
+        """Return the buffered states, and empty the buffer."""
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Store what is buffered, durably.
+        """Store the buffered states durably.
 
         Raises:
             Conflict: another writer moved the run; the states are in a run named after it.
@@ -356,4 +357,4 @@ class RecorderBase:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise InvalidInput("the recorder is closed")
+            raise InvalidInput("the recorder is closed; open another one to continue the run")

@@ -1,4 +1,4 @@
-"""The recorder of one run: ``append`` only keeps a copy, a flush names and stores the states."""
+"""The recorder of one run: ``append`` only keeps a copy, a flush hashes and stores the states."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from simgit.errors import InvalidInput
 from simgit.objects.arrays import MAX_NDIM, storable_dtype
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, freeze_data
+from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, coerce_data
 from simgit.recording.states import (
-    freeze_files,
-    freeze_flag,
-    freeze_info,
-    freeze_message,
-    freeze_reset,
-    freeze_reward,
+    coerce_files,
+    coerce_flag,
+    coerce_info,
+    coerce_message,
+    coerce_reset,
+    coerce_reward,
 )
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
@@ -31,7 +31,7 @@ _EMPTY: Final[dict[str, Any]] = {}
 
 
 class RunRecorder(RecorderBase):
-    """Writes one run. ``append`` buffers; see the module for when states are stored.
+    """A writer of one run: ``append`` buffers, a flush stores (see ``simgit.recording.flush``).
 
     Use it as a context manager: an exception in the block marks the run failed, with everything
     that was appended stored.
@@ -75,7 +75,7 @@ class RunRecorder(RecorderBase):
 
     @property
     def pending(self) -> int:
-        """How many states are buffered."""
+        """The number of buffered states."""
         return len(self._observations)
 
     def append(
@@ -98,7 +98,7 @@ class RunRecorder(RecorderBase):
             observation: what the environment returned: an array, a scalar, nested dicts, tuples,
                 lists; anything with ``__array__`` or DLPack counts as an array.
             action: the action that led here.
-            reward: the reward that it earned, a real number.
+            reward: the reward that it earned, a real number or an array of one.
             terminated: Gymnasium's flag.
             truncated: Gymnasium's flag.
             info: the environment's info, a mapping.
@@ -108,7 +108,7 @@ class RunRecorder(RecorderBase):
             attachments: data to bind to the state, by name; see ``attach``.
 
         Raises:
-            InvalidInput: some value has no encoding; nothing was buffered.
+            InvalidInput: some value cannot be recorded; nothing was buffered.
             Conflict: an automatic flush met another writer; see ``flush``.
         """
         if self._closed:
@@ -122,24 +122,26 @@ class RunRecorder(RecorderBase):
         elif observation is not None:
             observation = self._other(observation)
         if action is not None and type(action) not in _PLAIN:
-            action = freeze(action, "action")
+            action = coerce(action, "action")
         if type(reward) is not float and reward is not None:
-            reward = freeze_reward(reward)
+            reward = coerce_reward(reward)
         if type(terminated) is not bool and terminated is not None:
-            terminated = freeze_flag(terminated, "terminated")
+            terminated = coerce_flag(terminated, "terminated")
         if type(truncated) is not bool and truncated is not None:
-            truncated = freeze_flag(truncated, "truncated")
+            truncated = coerce_flag(truncated, "truncated")
         if info is not None:
-            info = _EMPTY if type(info) is dict and not info else freeze_info(info)
+            info = _EMPTY if type(info) is dict and not info else coerce_info(info)
         rare = None
         if reset is not None or files is not None or message is not None:
-            rare = _freeze_rare(reset, files, message)
+            rare = _coerce_rare(reset, files, message)
         if (
             observation is None
             and not rare
             and _are_none(action, reward, terminated, truncated, info)
         ):
-            raise InvalidInput("a state without any field cannot be recorded")
+            raise InvalidInput(
+                "cannot record a state without fields; pass an observation, for instance"
+            )
         try:
             if rare or attachments:
                 self._keep_rare(rare, attachments)
@@ -172,12 +174,14 @@ class RunRecorder(RecorderBase):
                 checkpoint: stored as its difference to the last one of this name).
 
         Raises:
-            InvalidInput: the name is not allowed, some part of the data has no encoding, or there
+            InvalidInput: the name is not allowed, some part of the data cannot be stored, or there
                 is no state yet.
         """
         self._check_open()
         if not self._observations and not self._has_states:
-            raise InvalidInput(f"there is no state yet to attach '{name}' to", name=name)
+            raise InvalidInput(
+                f"cannot attach '{name}': the run has no state yet; append one first", name=name
+            )
         self._attach(len(self._observations) - 1, {name: data})
         if self._bytes > self._most:
             self._start_flush()
@@ -185,7 +189,7 @@ class RunRecorder(RecorderBase):
     def _keep_rare(
         self, fields: Mapping[str, Any] | None, attachments: Mapping[str, Any] | None
     ) -> None:
-        """Keep what few states have, for the state that is appended next."""
+        """Keep the fields that few states have, for the state that is appended next."""
         row = len(self._observations)
         if attachments:
             self._attach(row, attachments)
@@ -193,7 +197,7 @@ class RunRecorder(RecorderBase):
             self._rare.setdefault(name, {})[row] = value
 
     def _even_out(self) -> None:
-        """Forget what was kept of a state that was not appended as a whole."""
+        """Drop the fields of a state that was not appended as a whole."""
         lists = self._lists()
         count = min(map(len, lists))
         for each in lists:
@@ -210,12 +214,12 @@ class RunRecorder(RecorderBase):
         ]  # fmt: skip
 
     def _attach(self, row: int, data: Mapping[str, Any]) -> None:
-        planned = [(row, name, freeze_data(name, each)) for name, each in data.items()]
+        planned = [(row, name, coerce_data(name, each)) for name, each in data.items()]
         self._attached += planned
         self._bytes += sum(each.size for _, _, each in planned)
 
     def _other_array(self, observation: Any) -> Any:
-        """Begin a stretch of arrays of one form, or leave the one that was begun."""
+        """Begin a run of arrays of one form, or end the one that was begun."""
         dtype = storable_dtype(observation.dtype, "observation")
         plain = dtype == observation.dtype and dtype.kind != "b"
         if self._observations or not plain or observation.ndim > MAX_NDIM:
@@ -225,12 +229,12 @@ class RunRecorder(RecorderBase):
         return observation.tobytes()
 
     def _other(self, observation: Any) -> Any:
-        frozen = freeze(observation, "observation")
+        coerced = coerce(observation, "observation")
         if self._dtype is not None:
             self._observations = list(map(self._array, self._observations))
             self._dtype = None
-        self._bytes += _size(frozen)
-        return frozen
+        self._bytes += _size(coerced)
+        return coerced
 
     def _array(self, raw: Any) -> Any:
         if raw is None:
@@ -248,7 +252,7 @@ class RunRecorder(RecorderBase):
         return [Work(self._lanes[0], columns, attached)]
 
     def _columns(self) -> Columns:
-        """Return what is buffered as columns, those left out that no state has."""
+        """Return the buffered states as columns, without those that no state has."""
         count = len(self._observations)
         found = zip(FIELDS, self._lists(), strict=False)
         columns: dict[str, Column] = {
@@ -262,7 +266,7 @@ class RunRecorder(RecorderBase):
         return columns
 
     def _take_arrays(self, columns: dict[str, Column]) -> None:
-        """Make one column of arrays of one form, if every state has one."""
+        """Join arrays of one form into one column, if every state has one."""
         raw = columns.get("observation")
         if not isinstance(raw, list):
             return
@@ -273,12 +277,12 @@ class RunRecorder(RecorderBase):
             columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
 
 
-def _freeze_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
-    """Return the fields that few states have, without those that this one has not."""
+def _coerce_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
+    """Return those of the rare fields that this state has."""
     given = {
-        "reset": freeze_reset(reset),
-        "files": None if files is None else Oid(freeze_files(files)),
-        "message": None if message is None else freeze_message(message),
+        "reset": coerce_reset(reset),
+        "files": None if files is None else Oid(coerce_files(files)),
+        "message": None if message is None else coerce_message(message),
     }
     return {name: each for name, each in given.items() if each is not None and each is not ABSENT}
 
@@ -288,17 +292,17 @@ def _are_none(*values: Any) -> bool:
 
 
 def _spread(found: Mapping[int, Any], count: int) -> list[Any]:
-    """Return a column of some rows' values."""
+    """Return a column of ``count`` rows with the values that some of them have."""
     column: list[Any] = [None] * count
     for row, value in found.items():
         column[row] = value
     return column
 
 
-def _size(frozen: Any) -> int:
-    """Return about how many bytes a frozen value takes."""
-    if isinstance(frozen, dict):
-        return 64 + sum(map(_size, frozen.values()))
-    if isinstance(frozen, (list, tuple)):
-        return 64 + sum(map(_size, frozen))
-    return len(frozen) if isinstance(frozen, (bytes, str)) else getattr(frozen, "nbytes", 64)
+def _size(coerced: Any) -> int:
+    """Return about how many bytes a coerced value takes."""
+    if isinstance(coerced, dict):
+        return 64 + sum(map(_size, coerced.values()))
+    if isinstance(coerced, (list, tuple)):
+        return 64 + sum(map(_size, coerced))
+    return len(coerced) if isinstance(coerced, (bytes, str)) else getattr(coerced, "nbytes", 64)

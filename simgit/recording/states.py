@@ -1,4 +1,4 @@
-"""From what a user passes for a state to named, stored states."""
+"""User values to hashed, stored states: check, coerce, pack, hash, store."""
 
 from __future__ import annotations
 
@@ -9,73 +9,78 @@ import numpy as np
 
 from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import to_array
-from simgit.objects.coerce import freeze
-from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, stretch_of
+from simgit.objects.coerce import coerce
+from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, slice_columns
 from simgit.objects.kinds import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.row_encoder import pack
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.append import StateBatch, Tip, new_batch
+from simgit.odb.segments.batch import StateBatch, Tip, new_batch
 from simgit.storage.base import WriteTxn
 
 MIN_WINDOW: Final = 16
-"""So many states at least are packed at once, however often the schema changes."""
+"""States that are packed at once at least, however often the schema changes."""
 
 
-def freeze_reward(value: Any) -> float:
+def coerce_reward(value: Any) -> float:
     """Return a reward as the float64 that is stored.
 
     Raises:
-        InvalidInput: it is no real number, or float64 cannot hold it exactly.
+        InvalidInput: it is not a real number or an array of one, or has no exact float64.
     """
     if type(value) is float:
         return value
     if not isinstance(value, (bool, int, float, complex, str, bytes)):
-        value = _scalar(value, "reward")
+        value = _scalar(value, "reward", "a number")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise InvalidInput(f"reward: {shown(value)} is not a number", path="reward")
+        raise InvalidInput(f"reward must be a number, got {shown(value)}", path="reward")
     if isinstance(value, np.complexfloating):
-        raise InvalidInput(f"reward: {shown(value)} is not a real number", path="reward")
+        raise InvalidInput(f"reward must be a real number, got {shown(value)}", path="reward")
     try:
         reward = float(value)
     except OverflowError:
         reward = float("inf")
     if reward != value and value == value:
-        raise InvalidInput(f"reward: {shown(value)} has no exact float64", path="reward")
+        raise InvalidInput(
+            f"reward must fit a float64 exactly, got {shown(value)}; convert it with float(reward)",
+            path="reward",
+        )
     return reward
 
 
-def freeze_flag(value: Any, name: str) -> bool:
+def coerce_flag(value: Any, name: str) -> bool:
     """Return a flag as a bool.
 
     Raises:
-        InvalidInput: it is anything else.
+        InvalidInput: it is not a bool or an array of one.
     """
     if type(value) is bool:
         return value
     if not isinstance(value, (bool, np.bool_)):
-        value = _scalar(value, name)
+        value = _scalar(value, name, "a bool")
     if not isinstance(value, (bool, np.bool_)):
-        raise InvalidInput(f"{name}: {shown(value)} is not a bool", path=name)
+        raise InvalidInput(f"{name} must be a bool, got {shown(value)}", path=name)
     return bool(value)
 
 
-def _scalar(value: Any, name: str) -> Any:
-    """Return the element of an array of one element, anything else as it is."""
+def _scalar(value: Any, name: str, wanted: str) -> Any:
+    """Return the element of an array of one element, anything else that is no array as it is."""
     if isinstance(value, np.generic) or not hasattr(value, "__array__"):
         return value
     array = to_array(value, name)
     if array.size != 1:
-        raise InvalidInput(f"{name}: an array of {array.size} elements is not a scalar", path=name)
+        raise InvalidInput(
+            f"{name} must be {wanted}, got an array of shape {array.shape}", path=name
+        )
     return array.reshape(-1)[0]
 
 
-def freeze_reset(value: Any) -> Any:
-    """Return a reset mark: a map of the seed and options that were given, or ABSENT.
+def coerce_reset(value: Any) -> Any:
+    """Return a reset mark: a dict of the seed and options that were given, or ABSENT.
 
     Raises:
-        InvalidInput: it is neither a bool nor a map with these keys.
+        InvalidInput: it is neither a bool nor a dict of these keys.
     """
     if value is None or value is False:
         return ABSENT
@@ -83,78 +88,83 @@ def freeze_reset(value: Any) -> Any:
         return {} if value else ABSENT
     if not isinstance(value, Mapping) or not set(value) <= {"seed", "options"}:
         raise InvalidInput(
-            "reset: a bool or a map with 'seed' and 'options' is needed", path="reset"
+            f"reset must be a bool or a dict of 'seed' and 'options', got {shown(value)}",
+            path="reset",
         )
-    return freeze({key: item for key, item in value.items() if item is not None}, "reset")
+    return coerce({key: item for key, item in value.items() if item is not None}, "reset")
 
 
-def freeze_files(value: Any) -> Oid:
-    """Return the oid of a tree of files.
+def coerce_files(value: Any) -> Oid:
+    """Return the oid of a tree of files as an ``Oid``.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it does not have 32 bytes.
     """
     if not isinstance(value, bytes) or len(value) != OID_SIZE:
-        raise InvalidInput("files: the oid of a stored tree is needed", path="files")
+        raise InvalidInput(
+            f"files must be the oid of a stored tree, got {shown(value)}", path="files"
+        )
     return Oid(value)
 
 
-def freeze_message(value: Any) -> str:
-    """Return a message.
+def coerce_message(value: Any) -> str:
+    """Return a message as a plain string.
 
     Raises:
-        InvalidInput: it is no string.
+        InvalidInput: it is not a string.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"message: {shown(value)} is not a string", path="message")
-    text: str = freeze(value, "message")
+        raise InvalidInput(f"message must be a string, got {shown(value)}", path="message")
+    text: str = coerce(value, "message")
     return text
 
 
-def freeze_info(value: Any) -> dict[Any, Any]:
-    """Return an info.
+def coerce_info(value: Any) -> dict[Any, Any]:
+    """Return an info as a dict of coerced values.
 
     Raises:
-        InvalidInput: it is no mapping, or some value in it has no encoding.
+        InvalidInput: it is not a dict, or a value in it cannot be recorded.
     """
     if not isinstance(value, dict):
-        raise InvalidInput(f"info: {shown(value)} is not a mapping", path="info")
-    found: dict[Any, Any] = freeze(value, "info")
+        raise InvalidInput(f"info must be a dict, got {shown(value)}", path="info")
+    found: dict[Any, Any] = coerce(value, "info")
     return found
 
 
-def freeze_fields(**given: Any) -> dict[str, Any]:
-    """Return the frozen top-level fields of a state; None means that it has no such field.
+def coerce_fields(**given: Any) -> dict[str, Any]:
+    """Return the coerced top-level fields of a state; None means that it has no such field.
 
     Raises:
-        InvalidInput: a value has no encoding, or there is none at all.
+        InvalidInput: a value cannot be recorded, or there is no field at all.
     """
-    frozen = {name: _FREEZERS[name](value) for name, value in given.items() if value is not None}
-    fields = {name: value for name, value in frozen.items() if value is not ABSENT}
+    coerced = {name: _COERCE[name](value) for name, value in given.items() if value is not None}
+    fields = {name: value for name, value in coerced.items() if value is not ABSENT}
     if not fields:
-        raise InvalidInput("a state without any field cannot be recorded")
+        raise InvalidInput(
+            "cannot record a state without fields; pass an observation, for instance"
+        )
     return fields
 
 
-_FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "observation": lambda value: freeze(value, "observation"),
-    "action": lambda value: freeze(value, "action"),
-    "reward": freeze_reward,
-    "terminated": lambda value: freeze_flag(value, "terminated"),
-    "truncated": lambda value: freeze_flag(value, "truncated"),
-    "info": freeze_info,
-    "reset": freeze_reset,
-    "files": freeze_files,
-    "message": freeze_message,
+_COERCE: Final[dict[str, Callable[[Any], Any]]] = {
+    "observation": lambda value: coerce(value, "observation"),
+    "action": lambda value: coerce(value, "action"),
+    "reward": coerce_reward,
+    "terminated": lambda value: coerce_flag(value, "terminated"),
+    "truncated": lambda value: coerce_flag(value, "truncated"),
+    "info": coerce_info,
+    "reset": coerce_reset,
+    "files": coerce_files,
+    "message": coerce_message,
 }
 
 
 def prepare(
     columns: Columns, parents: tuple[Tip, ...], origin: bytes | None = None
 ) -> list[StateBatch]:
-    """Pack and name the states of columns of frozen values; cut where the schema changes.
+    """Pack and hash the states of coerced columns; return a batch for each schema.
 
-    The batches after the first name their parent by its oid only: ``store`` puts its place in.
+    The batches after the first know their parent by its oid only: ``store`` adds its location.
     """
     count = check_columns(columns)
     batches: list[StateBatch] = []
@@ -163,7 +173,7 @@ def prepare(
     while start < count:
         # where the schema changes often, trying all of the rest each time would take for ever
         size = min(window, count - start)
-        part = columns if size == count else stretch_of(columns, start, start + size)
+        part = columns if size == count else slice_columns(columns, start, start + size)
         rows = pack(schema, part, size) if schema.fields else None
         if rows is None or rows.count == 0:
             schema = schema.extended(row_value(part, 0))
@@ -178,7 +188,7 @@ def prepare(
 
 
 def pending_tip(batch: StateBatch) -> Tip:
-    """Return the tip after a prepared batch: its oid and schema, but not yet its place."""
+    """Return the tip after a prepared batch: its oid and schema, but not yet its location."""
     return Tip(Oid(batch.oids[-1]), Location(0, 0), batch.rows.schema, 0, 0, 0.0)
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, did_you_mean
 from simgit.objects.arrays import dtype_from_text
 from simgit.recording.recorder import RunRecorder
 
@@ -28,13 +28,13 @@ _MAX_DEPTH: Final = 32
 
 
 def arrays_of(value: Any, depth: int = 0) -> Any:
-    """Return a decoded value with its lists of numbers as arrays.
+    """Return a decoded value whose lists of numbers became arrays.
 
     Raises:
-        InvalidInput: it nests too deep, or describes an array that cannot be.
+        InvalidInput: it nests too deep, or its dtype, shape and data do not agree.
     """
     if depth > _MAX_DEPTH:
-        raise InvalidInput(f"nested deeper than {_MAX_DEPTH}")
+        raise InvalidInput(f"nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
         if set(value) == _ARRAY_KEYS:
             return _described(value)
@@ -72,17 +72,17 @@ def _described(value: dict[str, Any]) -> Any:
         dtype = dtype_from_text(value["dtype"])
         return np.frombuffer(data, dtype).reshape(value["shape"])
     except (ValueError, TypeError, AttributeError, IntegrityError) as error:
-        raise InvalidInput(f"an array's dtype, shape and data do not fit: {error}") from None
+        raise InvalidInput(f"dtype, shape and data of an array do not agree: {error}") from None
 
 
 def fields_of(record: Any) -> dict[str, Any]:
     """Return a decoded record as the arguments of ``Recorder.append``.
 
     Raises:
-        InvalidInput: it is no map, or has a field that no state has.
+        InvalidInput: it is not a map, or has an unknown field.
     """
     if not isinstance(record, dict):
-        raise InvalidInput(f"a map of fields is needed, not {_kind(record)}")
+        raise InvalidInput(f"a record must be a map of fields, got {_kind(record)}")
     fields = {name: value for name, value in record.items() if value is not None}
     if "seed" in fields:
         given = fields.get("reset")
@@ -91,7 +91,9 @@ def fields_of(record: Any) -> dict[str, Any]:
         }  # fmt: skip
     unknown = sorted(map(str, fields.keys() - _FIELDS))
     if unknown:
-        raise InvalidInput(f"no field '{unknown[0]}'; there are {', '.join(sorted(_FIELDS))}, seed")
+        known = sorted({*_FIELDS, "seed"})
+        near = did_you_mean(unknown[0], known) or f" (known: {', '.join(known)})"
+        raise InvalidInput(f"unknown field '{unknown[0]}'{near}")
     for name in ("observation", "action"):
         if type(fields.get(name)) in (list, dict):
             fields[name] = arrays_of(fields[name])
@@ -106,7 +108,7 @@ def _kind(value: Any) -> str:
 
 
 def read_records(stream: IO[bytes], form: str | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield (``line 1`` or ``record 1``, decoded record); what the first byte says decides.
+    """Yield (``line 1`` or ``record 1``, decoded record); the first byte tells the format.
 
     Raises:
         InvalidInput: a record cannot be decoded; the message begins with its place.
@@ -133,12 +135,12 @@ def _parse(line: bytes, number: int) -> Any:
     try:
         return json.loads(line)
     except UnicodeDecodeError:
-        raise InvalidInput(f"line {number}: it is not UTF-8", line=number) from None
+        raise InvalidInput(f"line {number}: not UTF-8", line=number) from None
     except json.JSONDecodeError as error:
         why = f"{error.msg} at column {error.colno}".lower()
-        raise InvalidInput(f"line {number}: it is not JSON: {why}", line=number) from None
+        raise InvalidInput(f"line {number}: not JSON: {why}", line=number) from None
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"line {number}: it cannot be read: {error}", line=number) from None
+        raise InvalidInput(f"line {number}: malformed: {error}", line=number) from None
 
 
 def _msgpack(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
@@ -156,11 +158,11 @@ def _msgpack(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
                 yield f"record {number}", record
                 number += 1
         except (ValueError, msgpack.UnpackException) as error:
-            reason = str(error) or "it is damaged"
-            raise InvalidInput(f"record {number}: it is not msgpack: {reason}") from None
+            why = str(error) or "malformed"
+            raise InvalidInput(f"record {number}: not msgpack: {why}") from None
         data = read(1 << 16)
     if unpacker.tell() != consumed:
-        raise InvalidInput(f"record {number}: the stream ends within it")
+        raise InvalidInput(f"record {number}: truncated: the stream ends within it")
 
 
 def record(
@@ -172,13 +174,14 @@ def record(
     """Append every record of a stream to a recorder; return how many there were.
 
     Args:
-        recorder: where they go.
-        stream: where they come from.
-        form: ``json`` or ``msgpack``; None to find out from the first byte.
-        progress: told now and then how many were appended.
+        recorder: the recorder to append to.
+        stream: the bytes to read.
+        form: ``json`` or ``msgpack``; None to tell from the first byte.
+        progress: called now and then with the number of records so far.
 
     Raises:
-        InvalidInput: one cannot be read or recorded; its place is named. Those before it remain.
+        InvalidInput: a record is malformed or cannot be recorded; the message names its line, and
+            ``recorded`` is the number of records before it, which remain.
     """
     count = 0
     try:

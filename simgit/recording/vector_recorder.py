@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simgit.errors import InvalidInput, shown
-from simgit.objects.coerce import freeze, freeze_key
+from simgit.objects.coerce import coerce, coerce_key
 from simgit.objects.columns import ABSENT, Column, Columns, DenseColumn
 from simgit.objects.schema import exact_cast
 from simgit.odb.database import ObjectDatabase
@@ -19,7 +19,7 @@ from simgit.recording.recorder import RunRecorder
 
 
 class _Member(RunRecorder):
-    """What is buffered of one lane, state by state; it is flushed together with all others."""
+    """The buffer of one lane, filled state by state and flushed together with all others."""
 
     def __init__(self, group: LaneRecorder, lane: RunWriter, policy: FlushPolicy) -> None:
         super().__init__(group._odb, lane, policy, False)
@@ -35,7 +35,7 @@ class _Member(RunRecorder):
 
 
 class LaneRecorder(RecorderBase):
-    """Writes many runs at once, from batches of parallel environments or state by state."""
+    """A writer of many runs at once, from batches of parallel environments or state by state."""
 
     def __init__(
         self, odb: ObjectDatabase, lanes: list[RunWriter], policy: FlushPolicy, background: bool
@@ -96,11 +96,11 @@ class LaneRecorder(RecorderBase):
             terminated: (lanes, T), bool.
             truncated: (lanes, T), bool.
             info: a dict of arrays of shape (lanes, T, …); an empty dict is recorded as such.
-            reset: (lanes, T), bool: which states are a reset's. They have no action, reward or
-                flags, whatever the other arrays hold there.
+            reset: (lanes, T), bool: True for a reset's state. Such a state has no action, reward
+                or flags, whatever the other arrays hold there.
 
         Raises:
-            InvalidInput: shapes do not agree, or a dtype has no encoding; nothing was buffered.
+            InvalidInput: shapes do not agree, or a dtype cannot be recorded; nothing was buffered.
         """
         self._check_open()
         if any(member.pending for member in self._members):
@@ -110,7 +110,7 @@ class LaneRecorder(RecorderBase):
             "terminated": terminated, "truncated": truncated, "info": info, "reset": reset,
         }  # fmt: skip
         if info is not None and not isinstance(info, dict):
-            raise InvalidInput(f"info: {shown(info)} is not a mapping", path="info")
+            raise InvalidInput(f"info must be a dict, got {shown(info)}", path="info")
         batch = {
             name: _lane_arrays(value, name) for name, value in given.items() if value is not None
         }
@@ -129,21 +129,20 @@ class LaneRecorder(RecorderBase):
             for array in _leaves(value):
                 if array.ndim < 2 or array.shape[0] != len(self._lanes):
                     raise InvalidInput(
-                        f"{name}: an array of shape ({len(self._lanes)}, T, …) is needed, "
-                        f"not {array.shape}",
+                        f"{name} must have shape ({len(self._lanes)}, T, …), got {array.shape}",
                         path=name,
                     )
                 shapes.add(array.shape[1])
                 self._bytes += array.nbytes
         if len(shapes) != 1:
-            raise InvalidInput(f"arrays of different numbers of steps: {sorted(shapes)}")
+            raise InvalidInput(f"arrays must have equally many steps, got {sorted(shapes)}")
         return int(shapes.pop())
 
     def _take(self) -> list[Work]:
         batches, self._batches, self._states, self._bytes = self._batches, [], 0, 0
         work = []
-        for stretch in _alike(batches):
-            joined = {name: _join([b[name] for b in stretch]) for name in stretch[0]}
+        for alike in _alike(batches):
+            joined = {name: _join([b[name] for b in alike]) for name in alike[0]}
             for number, lane in enumerate(self._lanes):
                 work.append(Work(lane, _lane_columns(joined, number)))
         work += [each for member in self._members for each in member._take()]
@@ -156,25 +155,25 @@ def _lane_arrays(value: Any, name: str) -> Any:
     """Return a copy of arrays, or of a dict of arrays."""
     if isinstance(value, dict):
         return {
-            freeze_key(key, name): _lane_arrays(item, f"{name}.{key}")
+            coerce_key(key, name): _lane_arrays(item, f"{name}.{key}")
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
         try:
             value = np.asarray(value)
         except ValueError as error:
-            raise InvalidInput(f"{name}: cannot be read as an array: {error}", path=name) from None
-    array = freeze(value, name)
+            raise InvalidInput(f"{name} must be an array: {error}", path=name) from None
+    array = coerce(value, name)
     if not isinstance(array, np.ndarray):
         kind = type(value).__name__
-        raise InvalidInput(f"{name}: an array is needed, not a value of type '{kind}'", path=name)
+        raise InvalidInput(f"{name} must be an array, got a value of type '{kind}'", path=name)
     if name == "reward":
         exact = None if array.dtype.kind not in "iuf" else exact_cast(array, np.dtype("<f8"))
         if exact is None:
-            raise InvalidInput("reward: there are values without an exact float64", path=name)
+            raise InvalidInput("reward must fit float64 exactly; convert it first", path=name)
         return exact
     if name in ("terminated", "truncated", "reset") and array.dtype != np.bool_:
-        raise InvalidInput(f"{name}: an array of bools is needed, not of {array.dtype}", path=name)
+        raise InvalidInput(f"{name} must be an array of bool, got dtype {array.dtype}", path=name)
     return array
 
 
@@ -185,7 +184,7 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def _form(value: Any) -> Any:
-    """Return what has to agree for batches to be joined."""
+    """Return the dtypes and shapes that must agree for batches to be joined."""
     if isinstance(value, dict):
         return {name: _form(item) for name, item in value.items()}
     return value.dtype, value.shape[2:]

@@ -1,9 +1,9 @@
 """Refs: runs, tags and HEAD, and what is kept beside the objects.
 
-- ``refs``, ``records``, ``names``: refs with their reflogs, as they are stored, and named.
+- ``refs``, ``records``, ``names``: refs with their reflogs, their stored form, and their names.
 - ``runs``, ``run_config``: runs and their configuration.
 - ``attachments``, ``settings``: objects bound to states; settings of the repository.
-- ``revision``: what people write for a state or a range of states.
-- ``oplog``: the operation log, undo, and the repository as it was.
-- ``reflog_expiry``: the oldest entries of reflogs expire.
+- ``revision``: names of a state or a range of states, such as ``main~3`` or ``main@200``.
+- ``oplog``: the operation log, undo, and the repository as of an earlier operation.
+- ``reflog_expiry``: removal of the oldest entries of reflogs.
 """

@@ -1,4 +1,4 @@
-"""Attachments: objects bound to states by a name, without being part of the states' names.
+"""Attachments: objects bound to states by a name, without being part of the states' hashes.
 
 attachments: 32-byte state oid ‖ name in UTF-8 -> oid of the binding
 meta:        "latest" ‖ 00 ‖ name in UTF-8    -> oid of the last tree attached under a name
@@ -30,10 +30,10 @@ Target = tuple[str, Oid]
 def attach(
     odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, kind: str, oid: Oid
 ) -> Target | None:
-    """Bind an object to a state; return what was bound there by this name before.
+    """Bind an object to a state; return the object that this name had there before, if any.
 
     Raises:
-        InvalidInput: the name or the kind is none that an attachment may have.
+        InvalidInput: the name or the kind is not allowed for an attachment.
         NotFound: there is no such state or object.
     """
     check_attachment(name, kind)
@@ -46,7 +46,7 @@ def attach(
 
 
 def attach_data(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, data: Data) -> None:
-    """Store data and bind it to a state that is known to be there, under a name that was checked.
+    """Store data and bind it to an existing state, under a name that was checked.
 
     A tree is stored as its difference to the last one of this name.
     """
@@ -61,7 +61,7 @@ def _bind(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, kind: str, 
 
 
 def detach(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str) -> Target:
-    """Remove a binding; return what was bound.
+    """Remove a binding; return the kind and oid of the object that was bound.
 
     Raises:
         NotFound: the state has no attachment of this name.
@@ -87,7 +87,7 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
     """Return kind and oid of one attachment.
 
     Raises:
-        NotFound: the state has none of this name.
+        NotFound: the state has no attachment of this name.
     """
     target = _target(odb, txn, _key(state, name)) if _is_name(name) else None
     if target is None:
@@ -107,20 +107,20 @@ def names_aside(name: str) -> Iterator[str]:
 
 
 def latest(txn: ReadTxn, name: str) -> Target | None:
-    """Return the last tree attached under a name to any state; it may be gone or damaged by now."""
+    """Return the last tree attached under a name to any state; it may be removed or damaged."""
     oid = txn.get("meta", _LATEST + name.encode())
     return ("tree", Oid(oid)) if oid is not None and len(oid) == OID_SIZE else None
 
 
 def check_attachment(name: str, kind: str = "value") -> None:
-    """Check that something may be attached.
+    """Check a name and kind of an attachment.
 
     Raises:
-        InvalidInput: the name or the kind is none that an attachment may have.
+        InvalidInput: the name or the kind is not allowed for an attachment.
     """
     check_name(name, "attachment")
     if "/" in name:
-        raise InvalidInput(f"'{name}' is not a valid name for an attachment: it has a '/'")
+        raise InvalidInput(f"'{name}' is not a valid name for an attachment: it contains '/'")
     if kind not in KINDS:
         raise InvalidInput(f"a {kind} cannot be attached", kind=kind)
 
@@ -138,10 +138,10 @@ def _key(state: Oid, name: str) -> bytes:
 
 
 def _target(odb: ObjectDatabase, txn: ReadTxn, key: bytes) -> Target | None:
-    """Return what the binding of a key says.
+    """Return the kind and oid that the binding of a key names.
 
     Raises:
-        IntegrityError: the binding is another's, or missing.
+        IntegrityError: the binding is missing, malformed, or that of another state or name.
     """
     oid = txn.get(_TABLE, key)
     if oid is None:
@@ -149,10 +149,10 @@ def _target(odb: ObjectDatabase, txn: ReadTxn, key: bytes) -> Target | None:
     try:
         kind, payload = odb.get(txn, oid)
     except NotFound:
-        raise IntegrityError(f"the binding '{oid.hex()}' is missing") from None
+        raise IntegrityError(f"binding '{oid.hex()}' is missing") from None
     if kind != "binding":
         raise IntegrityError(f"object '{oid.hex()}' is a {kind}, not a binding")
     binding = Binding.decode(payload)
     if _key(binding.state, binding.name) != key:
-        raise IntegrityError(f"the binding '{oid.hex()}' is of another state or name")
+        raise IntegrityError(f"binding '{oid.hex()}' belongs to another state or name")
     return binding.target_kind, binding.target

@@ -1,4 +1,4 @@
-"""Names of runs and tags: which there may be, and which are alike."""
+"""Names of runs and tags: the rules for them, and when two count as the same."""
 
 from __future__ import annotations
 
@@ -19,38 +19,43 @@ _REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?)$")
 
 
 def check_name(name: str, what: str = "run") -> str:
-    """Return ``name`` if a run or tag may have it: git's check-ref-format, and no revision.
+    """Return ``name`` if a run or tag may have it: git's check-ref-format, and not a revision.
 
     Raises:
-        InvalidInput: it may not; the message says why.
+        InvalidInput: it may not; the message names the rule that it breaks.
     """
     reason = None
     components = name.split("/")
-    if not name or name in ("@", HEAD):
-        reason = "the name is empty or reserved"
-    elif _FORBIDDEN.search(name):
-        reason = "it contains a character or sequence that revisions need"
-    elif any(part.startswith(".") or part.endswith(".lock") or not part for part in components):
-        reason = "a component is empty, begins with '.' or ends with '.lock'"
+    if not name:
+        reason = "it is empty"
+    elif name in ("@", HEAD):
+        reason = "it is reserved"
+    elif found := _FORBIDDEN.search(name):
+        reason = f"it contains {found[0]!r}"
+    elif not all(components):
+        reason = "a part between slashes is empty"
+    elif any(part.startswith(".") or part.endswith(".lock") for part in components):
+        reason = "a part between slashes begins with '.' or ends with '.lock'"
     elif name.endswith(".") or name.startswith("-"):
         reason = "it ends with '.' or begins with '-'"
-    elif _REVISION_LIKE.search(name):
-        reason = "it reads as a step or an episode of another run"
+    elif found := _REVISION_LIKE.search(name):
+        reason = f"it ends with '{found[0]}', which means a step or an episode of a run"
     elif len(name.encode(errors="replace")) > MAX_NAME:
         reason = f"it is longer than {MAX_NAME} bytes"
     elif not name.isprintable():
-        reason = "it contains characters that cannot be shown"
+        unprintable = next(each for each in name if not each.isprintable())
+        reason = f"it contains {unprintable!r}, which cannot be printed"
     if reason is not None:
         raise InvalidInput(f"'{name}' is not a valid name for a {what}: {reason}", name=name)
     return name
 
 
 def fold(name: str) -> str:
-    """Return what two names that differ only in case or Unicode form have in common."""
+    """Return the form that names share which differ only in case or Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def conflict_names(name: str) -> Iterator[str]:
-    """Yield the names for what could not be written to a run, the first that is free is taken."""
+    """Yield the names for states that could not be written to a run; the first free one is used."""
     base = name.encode()[: MAX_NAME - 24].decode(errors="ignore").rstrip("./")
     return (f"{base}.conflict-{number}" for number in itertools.count(1))

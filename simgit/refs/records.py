@@ -1,4 +1,4 @@
-"""What refs and the entries of reflogs say, and how that is stored; see docs/store-layout.md."""
+"""Records of refs and of reflog entries, and their stored form; see docs/store-layout.md."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
 
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.codec import pack_record, unpack_value
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.storage.process import is_alive
 
 Types = Mapping[str, tuple[type, ...]]
@@ -28,22 +28,27 @@ MAYBE_BYTES: Final = (bytes, NoneType)
 
 
 def check_fields(record: Any, types: Types, what: str, every: bool = True) -> None:
-    """Check that a record is a map of the fields that it may have, each of its type.
+    """Check that a record is a map of its known fields, each of its type.
 
     Args:
-        record: what was decoded.
-        types: name to types; bool is no int.
-        what: what an error calls the record.
-        every: whether no field may be missing.
+        record: the decoded record.
+        types: the allowed types by name; a bool does not count as an int.
+        what: the subject of the error message.
+        every: True if no field may be missing.
 
     Raises:
-        IntegrityError: it is anything else.
+        IntegrityError: it is malformed.
     """
     if type(record) is not dict or (every and len(record) != len(types)):
-        raise IntegrityError(f"{what} is damaged")
+        raise IntegrityError(f"{what} is malformed: it must have the fields {', '.join(types)}")
     for name, value in record.items():
-        if type(value) not in types.get(name, ()):
-            raise IntegrityError(f"{what} is damaged: its {name} is none")
+        if name not in types:
+            raise IntegrityError(f"{what} is malformed: unknown field {shown(name)}")
+        if type(value) not in types[name]:
+            wanted = " or ".join(each.__name__.replace("NoneType", "None") for each in types[name])
+            raise IntegrityError(
+                f"{what} is malformed: field '{name}' must be {wanted}, got {shown(value)}"
+            )
 
 
 STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
@@ -51,7 +56,7 @@ STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
 
 @dataclass(frozen=True)
 class RunRef:
-    """What a run's ref says: its newest state, where that lies, and how the run stands."""
+    """The ref of a run: its newest state, the state's location, and the run's status."""
 
     oid: Oid | None
     line: int
@@ -62,24 +67,24 @@ class RunRef:
     ended: int | None = None
     writer: dict[str, Any] | None = None
     parent: str | None = None  # the name of the run that it was branched off
-    episodes: int = 0  # of the newest state's history
+    episodes: int = 0  # in the newest state's history
     returned: float = 0.0  # the sum of its rewards
 
     @property
     def place(self) -> Location:
-        """Where the newest state lies."""
+        """The location of the newest state."""
         return Location(self.line, self.step)
 
     @property
     def shown_status(self) -> str:
-        """The status, ``crashed`` if the run's writer is gone without having ended it."""
+        """The status; ``crashed`` if the run's writer died without ending it."""
         gone = self.status == "active" and self.writer is not None and not is_alive(self.writer)
         return "crashed" if gone else self.status
 
 
 @dataclass(frozen=True)
 class TagRef:
-    """What a tag's ref says: a state, and the annotation if it has one."""
+    """The ref of a tag: a state, and the annotation if it has one."""
 
     oid: Oid
     tag: Oid | None = None
@@ -111,13 +116,13 @@ _TYPES: Final[dict[type, Types]] = {RunRef: RUN_TYPES, TagRef: TAG_TYPES, LogEnt
 
 
 def pack_ref(record: dict[str, Any]) -> bytes:
-    """Return the fields of a ref, or of an entry of a log, as they are stored."""
+    """Return the stored form of the fields of a ref or of an entry of a log."""
     body = pack_record(record)
     return body + checksum(body)
 
 
 def ref_fields(record: Any) -> dict[str, Any]:
-    """Return a record's fields; unlike ``asdict`` without copying what is in them."""
+    """Return a record's fields, uncopied, unlike ``asdict``."""
     return dict(vars(record))
 
 
@@ -145,7 +150,7 @@ def decode_ref(value: bytes, kind: type[Any]) -> Any:
     """Return a ref, or an entry of a log, of one of the classes above.
 
     Raises:
-        IntegrityError: it is damaged, or none of this class.
+        IntegrityError: it is malformed.
     """
     record = unpack_ref(value)
     check_fields(record, _TYPES[kind], "a ref")
@@ -161,29 +166,29 @@ def decode_ref(value: bytes, kind: type[Any]) -> Any:
 
 
 def decode_oid(raw: bytes, what: str) -> Oid:
-    """Return an oid that was stored.
+    """Return a stored oid.
 
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: it does not have 32 bytes.
     """
     if len(raw) != OID_SIZE:
-        raise IntegrityError(f"{what} is damaged: it names no object")
+        raise IntegrityError(f"{what} is malformed: an oid must have {OID_SIZE} bytes")
     return Oid(raw)
 
 
 @lru_cache(64)
 def decode_head(value: bytes) -> str | Oid:
-    """Return the run that HEAD points at, or the state; Integrity if it is damaged."""
+    """Return the run that HEAD points at, or the state; IntegrityError if it is malformed."""
     record = unpack_ref(value)
     check_fields(record, HEAD_TYPES, "HEAD", every=False)
     if len(record) != 1:
-        raise IntegrityError("HEAD is damaged")
+        raise IntegrityError("HEAD is malformed: it must name a run or a state")
     return decode_oid(record["oid"], "HEAD") if "oid" in record else str(record["run"])
 
 
 @lru_cache(64)
 def decode_run(value: bytes) -> RunRef:
-    """Return a run's ref; Integrity if it is damaged."""
+    """Return a run's ref; IntegrityError if it is malformed."""
     found: RunRef = decode_ref(value, RunRef)
     return found
 
@@ -199,7 +204,7 @@ def decode_entry(value: bytes) -> LogEntry:
 
 
 def moved(ref: RunRef, tip: Tip) -> RunRef:
-    """Return a run's ref after it went on to another state."""
+    """Return a run's ref moved to another state."""
     place = tip.place
     state = {"oid": tip.oid, "line": place.line, "step": place.step, "episodes": tip.episode,
              "returned": tip.returned}  # fmt: skip

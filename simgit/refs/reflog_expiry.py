@@ -1,4 +1,4 @@
-"""Reflogs are kept for a time: their oldest entries go, and with them what only they named."""
+"""Expiry of reflogs and of the operation log: removal of their oldest entries."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MANY: Final = 1 << 62
 
 
 def expire_logs(txn: WriteTxn, before: int) -> int:
-    """Remove the entries of reflogs that are older than a time; return how many.
+    """Remove the entries of reflogs that are older than a time; return the number of them.
 
-    The newest entry of a ref that exists stays. So does what follows an entry that is not old:
-    a clock may have been wrong.
+    The newest entry of an existing ref is kept, and so are entries after one that is not old: a
+    clock may have been wrong.
     """
     return sum(expire_log(txn, ref, before) for ref in list(logged_refs(txn)))
 
@@ -35,7 +35,7 @@ def logged_refs(txn: ReadTxn, start: bytes = b"") -> Iterator[bytes]:
 
 
 def expire_log(txn: WriteTxn, ref: bytes, before: int, most: int | None = None) -> int:
-    """Remove at most so many old entries of one reflog, the oldest; return how many."""
+    """Remove the oldest entries of one reflog, at most ``most``; return the number of them."""
     keys = [key for key, _ in islice(old_entries(txn, ref, before), most)]
     for key in keys:
         txn.delete("log", key)
@@ -48,7 +48,7 @@ def expire_log(txn: WriteTxn, ref: bytes, before: int, most: int | None = None) 
 
 
 def old_entries(txn: ReadTxn, ref: bytes, before: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the entries of a reflog that can go, as they are stored; see ``expire_logs``."""
+    """Yield the expired entries of a reflog in stored form; see ``expire_logs``."""
     lives = ref == HEAD.encode() or txn.get("refs", ref) is not None
     newest = next(txn.scan("log", *_span(ref), reverse=True), None) if lives else None
     for key, value in txn.scan("log", *_span(ref)):
@@ -62,9 +62,9 @@ def _span(ref: bytes) -> tuple[bytes, bytes]:
 
 
 def expire_operations(txn: WriteTxn, before: int) -> int:
-    """Remove the operations that last wrote before a time; return how many.
+    """Remove the operations that last wrote before a time; return the number of them.
 
-    The newest stays, without its changes: its number must not be given out again.
+    The newest is kept, without its changes: its number must not be given out again.
     """
     log = OperationLog()
     newest = log.newest(txn)

@@ -32,7 +32,7 @@ from simgit.storage.failpoints import fail_point
 from simgit.storage.process import now
 
 TRIMMED: Final = b"trimmed\0"
-"""With a ref's name behind it: where in ``meta`` the number of its reflog's oldest entry stands."""
+"""Followed by a ref's name: the key in ``meta`` of the number of its reflog's oldest entry."""
 
 
 class Refs:
@@ -52,7 +52,7 @@ class Refs:
         return decode_run(value)
 
     def has_run(self, txn: ReadTxn, name: str) -> bool:
-        """Return whether there is a run of this name."""
+        """Return True if there is a run of this name."""
         return txn.get("refs", (RUNS + name).encode(errors="replace")) is not None
 
     def tag(self, txn: ReadTxn, name: str) -> TagRef:
@@ -68,7 +68,7 @@ class Refs:
         return found
 
     def has_tag(self, txn: ReadTxn, name: str) -> bool:
-        """Return whether there is a tag of this name."""
+        """Return True if there is a tag of this name."""
         return txn.get("refs", (TAGS + name).encode(errors="replace")) is not None
 
     def runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
@@ -113,7 +113,9 @@ class Refs:
         """
         value = txn.get("meta", TRIMMED + ref.encode(errors="replace"))
         if value is not None and len(value) != 8:
-            raise IntegrityError(f"the first entry of the reflog of '{ref}' is lost")
+            raise IntegrityError(
+                f"the reflog of '{ref}' lacks the number of its first entry; see 'simgit fsck'"
+            )
         return 0 if value is None else int.from_bytes(value, "big")
 
     # --- writing ---
@@ -122,7 +124,7 @@ class Refs:
         """Create a run.
 
         Raises:
-            AlreadyExists: there is one of this name, or one that differs in case or Unicode form.
+            AlreadyExists: the name is taken, or differs from a taken one in case only.
         """
         check_name(name)
         self._claim(txn, RUNS, name, "run")
@@ -132,21 +134,21 @@ class Refs:
     def update_run(
         self, txn: WriteTxn, name: str, old: RunRef, new: RunRef, message: str | None
     ) -> None:
-        """Replace a run's ref if it still is ``old``'s state; ``message`` None logs nothing.
+        """Replace a run's ref if its state is still ``old``'s; ``message`` None logs nothing.
 
         Raises:
             Conflict: it moved.
         """
         current = self.run(txn, name)
         if current.oid != old.oid:
-            raise Conflict(f"run '{name}' moved since it was read", name=name)
+            raise Conflict(f"run '{name}' moved since it was read; try again", name=name)
         self._put(txn, RUNS + name, ref_fields(new))
         if message is not None:
             refs = [RUNS + name, HEAD] if self.head(txn) == name else [RUNS + name]
             self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message))
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
-        """Remove a run; its reflog stays."""
+        """Remove a run; its reflog is kept."""
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
@@ -163,7 +165,7 @@ class Refs:
         """Rename a run together with its reflog, and HEAD if it points there.
 
         Returns:
-            Which entry of the new name's reflog was the old one's first.
+            The number in the new name's reflog of the old one's first entry.
         """
         check_name(new)
         ref = self.run(txn, old)
@@ -182,7 +184,7 @@ class Refs:
         """Create a tag, or move it with ``force``.
 
         Raises:
-            AlreadyExists: there is one of this name, or one that differs in case or Unicode form.
+            AlreadyExists: the name is taken, or differs from a taken one in case only.
         """
         check_name(name, "tag")
         old = None
@@ -194,7 +196,7 @@ class Refs:
         self.log_entry(txn, TAGS + name, old, ref.oid, f"tag: {name}")
 
     def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
-        """Remove a tag; its reflog stays."""
+        """Remove a tag; its reflog is kept."""
         ref = self.tag(txn, name)
         txn.delete("refs", (TAGS + name).encode())
         self._release(txn, TAGS, name)
@@ -213,7 +215,7 @@ class Refs:
         self.set_head(txn, oid, message)
 
     def head_oid(self, txn: ReadTxn) -> Oid | None:
-        """Return the state that HEAD leads to, None if there is none yet."""
+        """Return the state that HEAD points at, None if its run has no states yet."""
         head = self.head(txn)
         if isinstance(head, Oid):
             return head
@@ -228,7 +230,7 @@ class Refs:
         taken = txn.get("meta", key)
         if taken is not None:
             other = decode_name(taken)
-            why = "" if other == name else f" as '{other}' (names that differ only in case or form)"
+            why = "" if other == name else f" as '{other}' (names must differ in more than case)"
             raise AlreadyExists(f"{what} '{name}' already exists{why}", name=other)
         txn.put("meta", key, name.encode())
 
@@ -260,7 +262,7 @@ class Refs:
         for key, _ in entries:
             txn.delete("log", key)
         if next(self.log(txn, old), None) is None:
-            txn.delete("meta", TRIMMED + old.encode())  # the next entry will be its first
+            txn.delete("meta", TRIMMED + old.encode())  # its next entry will be the first
         # a deleted run of the new name has left its own entries, which remain the older ones
         at = self._next_entry(txn, new)
         for number, (_, value) in enumerate(entries, at):
@@ -270,12 +272,12 @@ class Refs:
     def put_back(
         self, txn: WriteTxn, refs: Mapping[str, dict[str, Any] | None], message: str
     ) -> None:
-        """Make refs what they were: full names to fields, None for a ref that was not there.
+        """Restore refs, given as full name to fields, None for a ref that did not exist.
 
-        A run keeps its writer if its newest state stays. The reflogs say what happened.
+        A run keeps its writer if its newest state is the same. The reflogs note the change.
 
         Raises:
-            AlreadyExists: another ref has taken a name that differs only in case or Unicode form.
+            AlreadyExists: another ref has taken the name, or one that differs in case only.
         """
         head = self.head_oid(txn)
         before = {ref: self._fields_of(txn, ref) for ref in refs}
@@ -292,7 +294,7 @@ class Refs:
             self.log_entry(txn, HEAD, head, self.head_oid(txn), message)
 
     def recover(self, txn: WriteTxn, ref: str, fields: dict[str, Any], message: str) -> None:
-        """Store a ref whose record could not be read; the reflog says so."""
+        """Store a ref in place of an unreadable record, and note it in the reflog."""
         self._put(txn, ref, fields)
         old = None
         with suppress(IntegrityError):
@@ -301,7 +303,7 @@ class Refs:
         self.log_entry(txn, ref, old, oid, message)
 
     def end_log(self, txn: WriteTxn, ref: str, message: str) -> None:
-        """Let the reflog of a run end where the run is, after entries were moved to it."""
+        """Add the run's state to its reflog, after entries were moved to it."""
         newest = next(self.log(txn, ref), None)
         oid = _oid_in(self._fields_of(txn, ref))
         if newest is not None and newest.new != oid:

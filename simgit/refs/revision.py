@@ -1,7 +1,7 @@
-"""Revisions: what people write for a state, or for a range of states.
+"""Revisions: names of a state, or of a range of states.
 
 HEAD  main  runs/main  tags/v1  3f9a2c41        a ref, a tag, the beginning of an oid
-main~3  main^2  main@{2}                        ancestors, parents, what the ref was before
+main~3  main^2  main@{2}                        ancestors, parents, earlier values of the ref
 main@200  main@ep5  main@ep5.10                 step; episode (from 1), state in it (from 0)
 a..b  a...b  main@100..200                      in b but not in a; in one of them only
 """
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, plural
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
@@ -22,7 +22,7 @@ from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
 
 MIN_PREFIX: Final = 4
-"""An abbreviated oid needs this many digits at least, as in git."""
+"""The fewest digits of an abbreviated oid, as in git."""
 MAX_CANDIDATES: Final = 10
 _SUFFIX: Final = re.compile(
     r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[0-9]{1,18})\}"
@@ -44,7 +44,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Found:
-    """Where a state lies, and its oid if that was learnt on the way."""
+    """The location of a state, and its oid if that is known."""
 
     place: Location
     run: str | None
@@ -61,7 +61,7 @@ class Range:
 
 
 class Revisions:
-    """Resolves revisions against one store."""
+    """The resolution of revisions in one store."""
 
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
         self.odb = odb
@@ -72,7 +72,7 @@ class Revisions:
 
         Raises:
             NotFound: there is none.
-            InvalidInput: the text is no revision, or several objects fit it.
+            InvalidInput: the text is not a revision, or is ambiguous (``candidates``).
         """
         found = self.find(txn, text)
         if found.oid is not None:
@@ -80,7 +80,7 @@ class Revisions:
         return Resolved(self.odb.states.row(txn, found.place)[0], found.place, found.run)
 
     def find(self, txn: ReadTxn, text: str) -> Found:
-        """Return where the state of a revision lies; its oid only if that costs nothing."""
+        """Return the location of a revision's state, and its oid if that costs nothing."""
         base, suffixes = split_revision(text)
         state = self._base(txn, text, base, suffixes)
         found = Found(state.place, state.run, state.oid)
@@ -89,7 +89,7 @@ class Revisions:
         return found
 
     def resolve_range(self, txn: ReadTxn, text: str) -> Range | None:
-        """Return the ends of ``a..b`` or ``a...b``, None if ``text`` is no range."""
+        """Return the ends of ``a..b`` or ``a...b``, None if ``text`` is not a range."""
         left, dots, right = text.partition("...") if "..." in text else text.partition("..")
         if not dots:
             return None
@@ -144,10 +144,12 @@ class Revisions:
     def _from_log(self, txn: ReadTxn, text: str, base: str, number: int) -> Resolved:
         ref = HEAD
         if base not in (HEAD, "@", ""):
-            # a deleted ref's log is kept: what it was can still be named
+            # a deleted ref's log is kept, so that its former states can be named
             names = self._refs_named(txn, base) or self._logs_named(txn, base)
             if not names:
-                raise NotFound(f"revision '{text}': there never was a ref '{base}'")
+                raise NotFound(
+                    f"revision '{text}' not found: '{base}' has no reflog", revision=text
+                )
             if len(names) > 1:
                 raise InvalidInput(
                     f"revision '{text}' is ambiguous: {' or '.join(names)}", candidates=names
@@ -166,7 +168,7 @@ class Revisions:
         return Resolved(oid, self.odb.locate(txn, oid), run if known else None)
 
     def _logs_named(self, txn: ReadTxn, name: str) -> list[str]:
-        """Return the full names of the refs that a name once stood for."""
+        """Return the full names of the refs, deleted ones included, that a name can stand for."""
         candidates = (name, RUNS + name, TAGS + name)
         return [ref for ref in candidates if next(self.refs.log(txn, ref), None) is not None]
 
@@ -202,14 +204,14 @@ class Revisions:
             return ancestry.ancestor(txn, place, place.step - int(suffix["tilde"] or 1))
         if suffix["caret"] is not None:
             return self._parent(txn, place, int(suffix["caret"] or 1))
-        raise NotFound("'@{n}' has to follow the name of a ref")
+        raise NotFound("'@{n}' must follow the name of a ref, as in 'main@{1}'")
 
     def _parent(self, txn: ReadTxn, place: Location, number: int) -> Location:
         if number == 0:
             return place
         parents = ancestry.parents_at(self.odb, txn, place)
         if number > len(parents):
-            raise NotFound(f"the state at step {place.step} has {len(parents)} parents")
+            raise NotFound(f"the state at step {place.step} has {plural(len(parents), 'parent')}")
         return parents[number - 1]
 
     def _episode(self, txn: ReadTxn, tip: Location, number: int, within: int) -> Location:
@@ -232,21 +234,24 @@ def split_revision(text: str) -> tuple[str, list[re.Match[str]]]:
         suffixes.append(match)
         base = base[: match.start()]
     if re.search(r"[~^:?*\[\\\s\x00-\x1f]|@\{", base) or (not base and not suffixes):
-        raise InvalidInput(f"'{text}' is not a revision", revision=text)
+        raise InvalidInput(
+            f"'{text}' is not a revision; write 'main', 'main~3', 'main@200' or an oid",
+            revision=text,
+        )
     suffixes.reverse()
     return base, suffixes
 
 
 @dataclass(frozen=True)
 class EpisodeOf:
-    """A revision that names an episode: of which revision's history, and its number."""
+    """An episode that a revision names: the base revision, and the episode's number."""
 
     base: str
     number: int
 
 
 def whole_episode(text: str) -> EpisodeOf | None:
-    """Return what ``base@ep5`` names as an episode; None if ``text`` ends otherwise."""
+    """Return the episode that ``base@ep5`` names, None if ``text`` ends otherwise."""
     match = _SUFFIX.search(text)
     if match is None or match["episode"] is None or match["within"] is not None:
         return None

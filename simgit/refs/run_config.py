@@ -1,4 +1,4 @@
-"""Configurations of runs: what a run inherits, and what it overrides."""
+"""Configurations of runs: inherited settings, and overrides."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def run_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> Run:
     """Return a run's record.
 
     Raises:
-        IntegrityError: the object is no run.
+        IntegrityError: the object is not a run.
     """
     record = odb.object(txn, oid)
     if not isinstance(record, Run):
-        raise IntegrityError(f"object '{oid.hex()}' is not a run")
+        raise IntegrityError(f"object '{oid.hex()}' must be a run's record")
     return record
 
 
@@ -56,7 +56,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings whose keys may be dotted paths as nested maps.
 
     Raises:
-        InvalidInput: a path leads through something that is no map.
+        InvalidInput: a path leads through a value that is not a map, or is malformed.
     """
     config: dict[str, Any] = {}
     for path, value in settings.items():
@@ -65,8 +65,8 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
         for key in above:
             level = level.setdefault(key, {})
             if not isinstance(level, dict):
-                raise InvalidInput(f"setting '{path}' leads through a value that is no map")
+                raise InvalidInput(f"setting '{path}' leads through a value that is not a map")
         if not last or "" in above:
-            raise InvalidInput(f"'{path}' is not the path of a setting")
+            raise InvalidInput(f"malformed setting '{path}': write it as 'agent.lr'")
         level[last] = dict(value) if isinstance(value, Mapping) else value
     return config

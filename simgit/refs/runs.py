@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound
+from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
 from simgit.refs.records import STATUSES, RunRef, moved
@@ -21,12 +21,12 @@ from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.process import now
 
 _EXACT: Final = ("exact", "exact by replay")
-"""The verdicts with which an environment can be taken up again."""
+"""The verdicts with which an environment can be resumed."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What is known of a run.
+    """The facts about a run.
 
     ``step`` is the newest state's (None if there is none), ``return_`` the sum of all rewards on
     the way to it, times are in nanoseconds since 1970 (UTC).
@@ -50,7 +50,7 @@ class RunInfo:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The resolved configuration, read when it is asked for: it may be inherited from afar."""
+        """The resolved configuration, read on first use: it may be inherited over many runs."""
         return self.resolve()
 
     def _repr_html_(self) -> str:
@@ -71,14 +71,14 @@ def _or_none(value: object) -> object:
 
 
 class Runs:
-    """Creates, changes and describes the runs of one store."""
+    """The runs of one store: created, changed and described."""
 
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
         self.odb = odb
         self.refs = refs
 
     def info(self, txn: ReadTxn, name: str) -> RunInfo:
-        """Return what is known of a run.
+        """Return the facts about a run.
 
         Raises:
             NotFound: there is no such run.
@@ -92,7 +92,7 @@ class Runs:
         )  # fmt: skip
 
     def config(self, record: Oid) -> dict[str, Any]:
-        """Return the configuration that a run's record resolves to."""
+        """Return the resolved configuration of a run's record."""
         with self.odb.read() as txn:
             return run_config.resolve(self.odb, txn, record)
 
@@ -106,7 +106,7 @@ class Runs:
         metadata: Mapping[str, Any],
         message: str,
     ) -> RunRef:
-        """Create a run, empty or at a state; it inherits the configuration of the state's run."""
+        """Create a run, empty or at a state, whose run's configuration it inherits."""
         parent = start.run if start else None
         above = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
@@ -131,7 +131,9 @@ class Runs:
         ref = self.refs.run(txn, name)
         if ref.status == "completed":
             raise InvalidInput(
-                f"run '{name}' is completed and sealed; reopen it, or branch off it", name=name
+                f"run '{name}' is completed; reopen it with 'simgit reopen {name}', "
+                f"or branch off it",
+                name=name,
             )
         if config:
             self.configure(txn, name, config)
@@ -160,13 +162,14 @@ class Runs:
         )
 
     def set_status(self, txn: WriteTxn, name: str, status: str) -> None:
-        """Set how a run stands; ``active`` reopens a completed one.
+        """Set the status of a run; ``active`` reopens a completed one.
 
         Raises:
             InvalidInput: there is no such status.
         """
         if status not in STATUSES:
-            raise InvalidInput(f"'{status}' is not a status: {', '.join(STATUSES)}")
+            near = did_you_mean(status, STATUSES) or f" (known: {', '.join(STATUSES)})"
+            raise InvalidInput(f"unknown status '{status}'{near}", status=status)
         ref = self.refs.run(txn, name)
         ended = now() if status in ("completed", "failed", "crashed") else None
         new = replace(ref, status=status, ended=ended, writer=None)
@@ -179,17 +182,23 @@ class Runs:
             Conflict: HEAD points at it, or it is being written.
         """
         if self.refs.head(txn) == name:
-            raise Conflict(f"run '{name}' is checked out; check out another one first", name=name)
+            raise Conflict(f"run '{name}' is checked out; check out another run first", name=name)
         ref = self.refs.run(txn, name)
         if ref.writer is not None and ref.shown_status == "active" and not force:
-            raise Conflict(f"run '{name}' is being written; use force to delete it", name=name)
+            pid = ref.writer["pid"]
+            raise Conflict(
+                f"run '{name}' is being written by process {pid}; delete it anyway with -D "
+                "(force=True)",
+                name=name,
+                pid=pid,
+            )
         return self.refs.delete_run(txn, name, f"branch: deleted {name}")
 
     def doubt(self, txn: ReadTxn, start: Resolved) -> str | None:
-        """Return why going on from a state may not be exact, None if nothing speaks against it.
+        """Return why resuming from a state may not be exact, None if there is no reason.
 
-        That is asked of states of an environment: a run or one that it was branched off has a
-        verdict. See ``simgit.gym.restoring.verify``.
+        Only states of an environment are in question: the verdict is that of the run or of one
+        that it was branched off. See ``simgit.gym.restoring.verify``.
         """
         if start.run is None:
             return None
@@ -200,10 +209,10 @@ class Runs:
         if verdict in _EXACT or not self._is_of_environment(txn, origin):
             return None
         if verdict == "not deterministic":
-            return f"run '{start.run}' is not deterministic: it cannot be gone on with exactly"
+            return f"run '{start.run}' is not deterministic and cannot be resumed exactly"
         return (
-            f"run '{start.run}' was not checked for determinism: "
-            f"'simgit verify {start.run}' does so"
+            f"run '{start.run}' was not checked for determinism; "
+            f"check it with 'simgit verify {start.run}'"
         )
 
     def _verdict(self, txn: ReadTxn, record: Oid) -> Any:
@@ -217,7 +226,7 @@ class Runs:
         return isinstance(spec, Spec) and "environment" in spec.fields
 
     def tip(self, txn: ReadTxn, ref: RunRef) -> Tip | None:
-        """Return where a run goes on, None if it has no states."""
+        """Return the newest state of a run, None if it has no states."""
         return None if ref.oid is None else self.odb.states.tip(txn, ref.place)
 
     def origin(self, txn: WriteTxn, spec: Mapping[str, Any] | None) -> Oid:
@@ -233,5 +242,5 @@ def _remove(config: dict[str, Any], path: str) -> None:
     for key in above:
         level = level.get(key) if isinstance(level, dict) else None
     if not isinstance(level, dict) or last not in level:
-        raise NotFound(f"setting '{path}' not found among the run's own overrides")
+        raise NotFound(f"setting '{path}' is not among the run's own overrides", name=path)
     del level[last]

@@ -1,1 +1,1 @@
-"""Copies of a repository, and parts of it that travel: clones and bundles."""
+"""Copies of a repository, and parts of it as one file: clones and bundles."""

@@ -17,10 +17,10 @@ from simgit.storage.lmdb.unseen import readable
 
 
 def clone(source: Path, target: Path) -> None:
-    """Make ``target``, a ``.simgit``, a repository with all that another one holds now.
+    """Create ``target``, a ``.simgit``, as a copy of a repository at this moment.
 
-    What an interrupted clone has left at the target is removed. The clone is no repository until
-    it is whole and synced: its format is noted last.
+    Files that an interrupted clone left at the target are removed. The clone does not count as a
+    repository until it is complete and synced: its format file is written last.
 
     Raises:
         AlreadyExists: there is a repository at the target.
@@ -39,7 +39,7 @@ def clone(source: Path, target: Path) -> None:
 
 
 def _release_runs(made: LmdbStorage) -> None:
-    """Note that nobody writes the runs of the copy."""
+    """Note that no process writes the runs of the copy."""
     odb = ObjectDatabase(made)
     refs = Refs()
     with odb.write() as txn:

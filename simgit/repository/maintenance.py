@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.fsck import Progress as FsckProgress
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
-    from simgit.maintenance.gc.unreachable import Lost
+    from simgit.maintenance.gc.unreachable import UnreachableObject
     from simgit.maintenance.stats import Stats
     from simgit.repository.store import Store
 
@@ -107,13 +107,15 @@ class Maintenance:
         options = GcOptions(grace, expire, keep)
         return dry_run(self._store.odb, self._store.refs, options, clock)
 
-    def unreachable(self, every: bool, grace: float | None, clock: Callable[[], int]) -> list[Lost]:
+    def unreachable(
+        self, every: bool, grace: float | None, clock: Callable[[], int]
+    ) -> list[UnreachableObject]:
         from simgit.maintenance.gc.run import GcOptions, window
-        from simgit.maintenance.gc.unreachable import lost
+        from simgit.maintenance.gc.unreachable import unreachable_objects
 
         with self._store.odb.read() as txn:
             counted = window(txn, GcOptions(grace), clock)
-        return lost(self._store.odb, self._store.refs, counted, every)
+        return unreachable_objects(self._store.odb, self._store.refs, counted, every)
 
     def stats(self) -> Stats:
         from simgit.maintenance.stats import stats

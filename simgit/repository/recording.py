@@ -9,7 +9,7 @@ from simgit.errors import InvalidInput
 from simgit.objects.oid import Oid
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
-from simgit.recording.states import freeze_fields, prepare, store
+from simgit.recording.states import coerce_fields, prepare, store
 from simgit.recording.vector_recorder import LaneRecorder
 from simgit.refs.names import HEAD
 from simgit.refs.records import RunRef, moved
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simgit.objects.columns import Column
-    from simgit.odb.segments.append import Tip
+    from simgit.odb.segments.batch import Tip
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -42,7 +42,7 @@ class Recording:
     ) -> Oid:
         if files is not None and not isinstance(files, Oid):
             files = store_files(self._odb, files)
-        value = freeze_fields(**fields, files=files)
+        value = coerce_fields(**fields, files=files)
         columns: dict[str, Column] = {name: [item] for name, item in value.items()}
         message = fields["message"]
         shown = f"commit: {message}" if message else "commit"

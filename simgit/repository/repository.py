@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.fsck import Progress as FsckProgress
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
-    from simgit.maintenance.gc.unreachable import Lost
+    from simgit.maintenance.gc.unreachable import UnreachableObject
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
@@ -891,7 +891,7 @@ class Repository:
 
     def unreachable(
         self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now
-    ) -> list[Lost]:
+    ) -> list[UnreachableObject]:
         """Return the unreachable objects, and until when each can be brought back.
 
         A state comes back by ``branch(name, oid)``, an attachment by ``reattach(oid)``.

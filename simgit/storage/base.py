@@ -104,7 +104,7 @@ class WriteTxn(ReadTxn):
 
     @abstractmethod
     def delete(self, table: str, key: bytes) -> bool:
-        """Remove a key; return whether it was there."""
+        """Remove a key; return True if it existed."""
 
 
 class Storage(ABC):
@@ -118,7 +118,7 @@ class Storage(ABC):
     @property
     @abstractmethod
     def read_only(self) -> bool:
-        """Whether ``write`` is refused."""
+        """True if ``write`` is refused."""
 
     @abstractmethod
     def read(self) -> AbstractContextManager[ReadTxn]:
@@ -129,15 +129,15 @@ class Storage(ABC):
         """Begin the write transaction, waiting for the writer before; commit at the block's end."""
 
     def compact(self) -> bool:
-        """Give unused space back, if that can be done now; return whether it was."""
+        """Give unused space back, if that is possible now; return True if it was."""
         return False
 
     def give_up_reserve(self) -> bool:
-        """Give up the space that is kept back for making room; return whether there is more now."""
+        """Give up the space reserved for gc on a full disk; return True if that freed some."""
         return False
 
     def keep_reserve(self) -> None:
-        """Keep space back again, if there is enough."""
+        """Reserve space again, if there is enough."""
         return
 
     @abstractmethod
@@ -145,9 +145,9 @@ class Storage(ABC):
         """Return how many of the bytes on disk ``compact`` would give back (0 in memory)."""
 
     def audit(self) -> list[str]:
-        """Return what is wrong with the structure of the file, which is not mapped for that.
+        """Return the faults in the structure of the file, which is not mapped for that.
 
-        A transaction that meets such damage cannot be used any further.
+        A transaction that meets such damage cannot be used further.
         """
         return []
 
@@ -163,13 +163,13 @@ class Storage(ABC):
 def check_table(table: str) -> None:
     """Refuse a table that the store does not have."""
     if table not in TABLES:
-        raise InvalidInput(f"no table named '{table}'", table=table)
+        raise InvalidInput(f"unknown table '{table}'", table=table)
 
 
 def check_key(key: bytes) -> None:
     """Refuse a key that cannot be stored."""
     if not 1 <= len(key) <= MAX_KEY:
-        raise InvalidInput(f"key must have 1 to {MAX_KEY} bytes, not {len(key)}", key=key)
+        raise InvalidInput(f"key must have 1 to {MAX_KEY} bytes, got {len(key)}", key=key)
 
 
 def check_start(start: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What can be learnt of an LMDB data file by reading its first pages, before it is mapped.
+"""Checks of an LMDB data file by its first pages, before it is mapped.
 
 A mapped file that is shorter than its own meta page says kills the process with SIGBUS, which
 Python cannot catch; so the length is compared first.
@@ -32,10 +32,10 @@ _STATX_BORN_AT: Final = 80
 
 
 class Origin(NamedTuple):
-    """What tells a store's file from every copy of it.
+    """The identity of a store's file, which no copy of it shares.
 
     ``directory`` and ``data`` are inodes, ``device`` is the number of the file's device, which can
-    change from one boot to the next, and ``born`` the time at which the file was created.
+    change from one boot to the next, and ``born`` is the time at which the file was created.
     """
 
     directory: int
@@ -45,19 +45,19 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Origin:
-        """Return what was recorded.
+        """Return the recorded identity.
 
         Raises:
-            ValueError: that is something else.
+            ValueError: the text is malformed.
         """
         numbers = [int(part) for part in text.split()]
         if len(numbers) != len(cls._fields):
-            raise ValueError(f"'{text}' is no origin")
+            raise ValueError(f"malformed origin '{text}'")
         return cls(*numbers)
 
 
 class Meta(NamedTuple):
-    """One of the two meta pages; that of the higher transaction counts."""
+    """One of the two meta pages; the one of the higher transaction is valid."""
 
     magic: int
     version: int
@@ -67,9 +67,11 @@ class Meta(NamedTuple):
 
 
 def needed_size(data: Path) -> int:
-    """Return how many bytes the file must have; raise ``IntegrityError`` if it is no data file.
+    """Return the size in bytes that the file must have.
 
-    Zero on 32-bit machines, whose layout is another.
+    Zero on 32-bit machines, whose layout differs.
+
+    Raise ``IntegrityError`` if it is not a data file.
     """
     if sys.maxsize < 2**32:
         return 0
@@ -79,7 +81,7 @@ def needed_size(data: Path) -> int:
 
 
 def newest_meta(data: Path, file: BinaryIO) -> Meta:
-    """Return the meta page that counts, or raise ``IntegrityError`` if it is not a data file."""
+    """Return the valid meta page, or raise ``IntegrityError`` if it is not a data file."""
     file.seek(0)
     first = _parse(data, file.read(_META.size))
     file.seek(first.page_size)
@@ -88,7 +90,7 @@ def newest_meta(data: Path, file: BinaryIO) -> Meta:
 
 
 def is_short(data: Path) -> bool:
-    """Return whether the file ends before its last page; raise ``IntegrityError`` if it has none.
+    """Return True if the file ends before its last page.
 
     The file only grows, and its length is taken last: a writer at work cannot make it look short.
     """
@@ -96,7 +98,7 @@ def is_short(data: Path) -> bool:
 
 
 def is_copy(directory: Path) -> bool:
-    """Whether the store was copied here (with ``cp`` or the like) since it was last recorded.
+    """Return True if the store was copied here (with ``cp`` or the like) since it was recorded.
 
     A copy made while a writer was at work is torn, and reading it can abort the process.
     """
@@ -108,27 +110,27 @@ def is_copy(directory: Path) -> bool:
 
 
 def record_origin(directory: Path) -> None:
-    """Remember that the file in this place was created or checked here."""
+    """Record that the file at this path was created or checked here."""
     scratch = directory / f"{_ORIGIN}.{os.getpid()}"
     scratch.write_text(" ".join(map(str, identity(directory))) + "\n", "ascii")
     scratch.replace(directory / _ORIGIN)
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a process left that ended while it recorded the origin."""
+    """Remove the files of a process that died while it recorded the origin."""
     for scratch in directory.glob(f"{_ORIGIN}.*"):
         scratch.unlink(missing_ok=True)
 
 
 def identity(directory: Path) -> Origin:
-    """Return what tells a store's file from every copy of it."""
+    """Return the identity of a store's file, which no copy of it shares."""
     data = directory / "data.mdb"
     status = data.stat()
     return Origin(directory.stat().st_ino, status.st_ino, status.st_dev, birth_time(data))
 
 
 def _same(recorded: Origin, found: Origin) -> bool:
-    """Whether two identities are of one file.
+    """Return True if two identities are of one file.
 
     A copy has another time of birth, also where a new file system numbers it like the original;
     a remount changes the device only.
@@ -139,7 +141,7 @@ def _same(recorded: Origin, found: Origin) -> bool:
 
 
 def birth_time(path: Path) -> int:
-    """Return when a file was created, in nanoseconds since 1970; 0 where that is not known."""
+    """Return the creation time of a file in nanoseconds since 1970; 0 where it is not known."""
     if sys.platform != "linux":
         return int(getattr(path.stat(), "st_birthtime", 0) * 1_000_000_000)
     try:
@@ -162,10 +164,12 @@ def _parse(data: Path, page: bytes) -> Meta:
         raise errors.IntegrityError(f"store is truncated: '{data}' has no meta page", path=data)
     meta = Meta(*_META.unpack(page))
     if meta.magic != _MAGIC:
-        raise errors.IntegrityError(f"not a store of this kind of machine: '{data}'", path=data)
+        raise errors.IntegrityError(
+            f"'{data}' is not a store, or one of another kind of machine", path=data
+        )
     if meta.version != _VERSION:
         raise errors.IntegrityError(
-            f"unknown version {meta.version} of the store's file: '{data}'", path=data
+            f"store has an unknown file version {meta.version}: '{data}'", path=data
         )
     if meta.page_size not in _PAGE_SIZES:
         raise errors.IntegrityError(f"impossible page size {meta.page_size} in '{data}'", path=data)

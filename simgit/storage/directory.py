@@ -1,4 +1,4 @@
-"""Where a repository lies, and which version of the format it has."""
+"""Repository directories: how one is found, and the version of its format."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from simgit.errors import FormatError, IntegrityError, NotFound, StorageError, r
 from simgit.storage import durable
 
 FORMAT: Final = 1
-"""The version of what is stored; see docs/object-format.md and docs/store-layout.md."""
+"""The version of the stored format; see docs/object-format.md and docs/store-layout.md."""
 DIRECTORY: Final = ".simgit"
 _FILE: Final = "format"
 
 
 def is_repository(directory: Path) -> bool:
-    """Return whether ``directory`` is a repository itself (a ``.simgit``)."""
+    """Return True if ``directory`` is a repository itself (a ``.simgit``)."""
     return (directory / _FILE).is_file()
 
 
@@ -48,7 +48,7 @@ def find_repository(start: Path) -> Path:
 
 
 def write_format(directory: Path) -> None:
-    """Note the format's version in a new repository, durably: from then on it is one.
+    """Write the format's version into a new repository, durably, which completes it.
 
     Raises:
         StorageError: it cannot be written.
@@ -66,14 +66,14 @@ def check_format(directory: Path) -> None:
 
     Raises:
         FormatError: it was written by a newer version.
-        IntegrityError: its version cannot be read.
+        IntegrityError: its version is malformed.
     """
     text = (directory / _FILE).read_bytes()[:32].strip()
     if not text.isdigit():
-        raise IntegrityError(f"the format of repository '{directory}' cannot be read")
+        raise IntegrityError(f"repository '{directory}' has a malformed format version")
     if int(text) > FORMAT:
         raise FormatError(
-            f"repository '{directory}' has format {int(text)}, this simgit knows up to {FORMAT}; "
-            "use a newer simgit",
+            f"repository '{directory}' has format {int(text)}, this simgit reads up to {FORMAT}; "
+            "install a newer simgit",
             found=int(text),
         )

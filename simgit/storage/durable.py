@@ -1,4 +1,4 @@
-"""Files and directories that are there after a power cut, once these functions have returned."""
+"""Durable files and directories: they survive a power cut once these functions have returned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's bytes, or the names in a directory, are on the disk."""
+    """Wait until a file's bytes, or the entries of a directory, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -17,13 +17,13 @@ def sync(path: Path) -> None:
 
 
 def sync_names(directory: Path) -> None:
-    """``sync`` of a directory, where its file system can do that."""
+    """Sync a directory, where its file system can do that."""
     with contextlib.suppress(OSError):
         sync(directory)
 
 
 def is_special(path: Path) -> bool:
-    """Return whether a name is that of a device, a pipe or a socket: never to be replaced."""
+    """Return True for a device, a pipe or a socket, which must never be replaced."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 

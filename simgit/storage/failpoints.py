@@ -1,8 +1,8 @@
-"""Named places at which a test can end, fail or delay the process; ``simgit.testing.failpoints``
-arms them.
+"""Named points at which a test can end, fail or delay the process.
 
-They stand in every path that changes something, once a transaction, ref, segment or file, and
-never once a state. Passing one that is not armed is a call and a comparison.
+``simgit.testing.failpoints`` arms them. Every path that changes something has one for each
+transaction, ref, segment or file, never for each state. Passing one that is not armed costs a call
+and a comparison.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _hook: Callable[[str], None] | None = None
 
 
 def fail_point(name: str) -> None:
-    """Do nothing, unless a test wants to know or to interfere."""
+    """Call the hook of a test, if one is set."""
     if _hook is not None:
         _hook(name)
 
 
 def set_hook(hook: Callable[[str], None] | None) -> None:
-    """Have a function called with the name of every point that is passed; None ends it."""
+    """Set the function to call with the name of every point that is passed; None for none."""
     global _hook
     _hook = hook

@@ -1,4 +1,4 @@
-"""Holding Ctrl-C back while what is in memory must follow what was stored."""
+"""Delaying Ctrl-C while memory and storage must change together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from types import FrameType
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Let SIGINT take effect only when the block has ended, if it came in the main thread.
+    """Delay SIGINT to the end of the block, in the main thread.
 
-    Without this ``KeyboardInterrupt`` can be raised between any two steps: when a transaction has
-    been committed, and before that is noted. Blocks may be nested.
+    Without this ``KeyboardInterrupt`` can be raised between any two steps, for instance after a
+    transaction was committed and before memory notes that. Blocks may be nested.
     """
     usual = _signal.getsignal(SIGINT)
     if not callable(usual) or threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Storage in memory: the model of the others, and the store of tests and of throw-away work."""
+"""Storage in memory: the model of the other one, and the store of tests and throw-away work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On which kind of file system a path lies; LMDB must not write on a network file system."""
+"""Detection of network file systems, on which LMDB must not write."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FUSE: Final = frozenset(
 
 
 def network_file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
-    """Return the type of the network file system on which a path lies, or None if it is local.
+    """Return the type of the network file system that a path lies on, or None if it is local.
 
-    None also where that cannot be told (the table exists on Linux only).
+    None also where that is unknown (the table of mounts exists on Linux only).
     """
     try:
         table = mounts.read_text("utf-8", "surrogateescape")

@@ -1,6 +1,6 @@
 """A write transaction that writes nothing: changes lie in memory over a snapshot.
 
-For finding out what a change would do, without keeping writers waiting.
+For finding out the effect of a change without keeping writers waiting.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Entry = tuple[bytes, bytes]
 
 
 class Overlay(WriteTxn):
-    """Changes over a snapshot; they are gone with this object."""
+    """Changes over a snapshot, dropped with this object."""
 
     def __init__(self, txn: ReadTxn) -> None:
-        """Change nothing yet of what a read transaction sees, which must stay open."""
+        """Wrap a read transaction, which must stay open."""
         self._txn = txn
         self._keys: dict[str, list[bytes]] = {table: [] for table in TABLES}
         self._values: dict[str, dict[bytes, bytes | None]] = {table: {} for table in TABLES}
@@ -86,12 +86,12 @@ class Overlay(WriteTxn):
         self.put(table, key, value)
 
     def delete(self, table: str, key: bytes) -> bool:
-        """Remove a key; return whether it was there."""
+        """Remove a key; return True if it existed."""
         check_key(key)
         return self._set(table, key, None)
 
     def _set(self, table: str, key: bytes, value: bytes | None) -> bool:
-        """Change a key; return whether it was there."""
+        """Change a key; return True if it existed."""
         was = self.get(table, key) is not None
         if key not in self._values[table]:
             insort(self._keys[table], key)
@@ -109,7 +109,7 @@ class Overlay(WriteTxn):
         following: Callable[[bytes | None], bytes | None],
         before: Callable[[bytes, bytes], bool],
     ) -> Iterator[Entry]:
-        """Yield what is below, as it was changed up to the moment at which it is reached."""
+        """Yield the entries below with the changes up to the moment at which each is reached."""
         under, over = next(below, None), following(None)
         while under is not None or over is not None:
             key, value = self._nearer(table, under, over, before)

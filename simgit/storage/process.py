@@ -1,4 +1,4 @@
-"""Who writes, and when: what tells this process from others, and whether another one still runs."""
+"""Identity of writing processes: machine, number and start; whether one is still alive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def now() -> int:
 
 @cache
 def machine() -> str:
-    """Return what tells this machine, since its last start, from others."""
+    """Return an identity of this machine since its last boot."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -26,7 +26,7 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str:
-    """Return when a process started, in a form that tells it from a later one with its number."""
+    """Return the start time of a process, which differs from that of a later one of its number."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -36,15 +36,15 @@ def process_start(pid: int) -> str:
 
 
 def this_writer() -> dict[str, Any]:
-    """Return a description of this process."""
+    """Return the identity of this process."""
     pid = os.getpid()
     return {"machine": machine(), "pid": pid, "start": process_start(pid)}
 
 
 def is_alive(writer: dict[str, Any]) -> bool:
-    """Return whether a writer still runs; those on other machines are taken to."""
+    """Return True if a writer still runs; those on other machines are assumed to."""
     if writer["machine"] != machine():
-        # after a restart of this machine none of its old processes runs
+        # after a reboot of this machine none of its old processes runs
         return str(writer["machine"]).split(" ")[0] != machine().split(" ")[0]
     try:
         os.kill(writer["pid"], 0)

@@ -1,4 +1,4 @@
-"""A write transaction around another one, told of every change before it is made."""
+"""A write transaction around another one that observes every change before it is made."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from simgit.storage.base import WriteTxn
 
 
 class WatchedWrite(WriteTxn):
-    """Passes everything on to ``_txn``; a subclass looks on."""
+    """A wrapper of ``_txn`` whose subclass observes the changes."""
 
     _txn: WriteTxn
 
     @abstractmethod
     def _watch(self, table: str, key: bytes, value: bytes | None) -> None:
-        """Look at a change that is about to be made; None stands for a deletion."""
+        """Observe a change that is about to be made; None stands for a deletion."""
 
     @property
     def txn_id(self) -> int:
@@ -55,6 +55,6 @@ class WatchedWrite(WriteTxn):
         self._txn.append(table, key, value)
 
     def delete(self, table: str, key: bytes) -> bool:
-        """Remove a key; return whether it was there."""
+        """Remove a key; return True if it existed."""
         self._watch(table, key, None)
         return self._txn.delete(table, key)

@@ -7,27 +7,27 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, Column, Columns, DenseColumn
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.recording.states import (
-    freeze_flag,
-    freeze_message,
-    freeze_reset,
-    freeze_reward,
+    coerce_flag,
+    coerce_message,
+    coerce_reset,
+    coerce_reward,
     prepare,
     store,
 )
 from simgit.storage.memory import MemoryStorage
 
-_FREEZERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "reward": freeze_reward,
-    "terminated": lambda value: freeze_flag(value, "terminated"),
-    "truncated": lambda value: freeze_flag(value, "truncated"),
-    "reset": freeze_reset,
-    "message": freeze_message,
+_COERCE: Final[dict[str, Callable[[Any], Any]]] = {
+    "reward": coerce_reward,
+    "terminated": lambda value: coerce_flag(value, "terminated"),
+    "truncated": lambda value: coerce_flag(value, "truncated"),
+    "reset": coerce_reset,
+    "message": coerce_message,
     "files": lambda value: value,
 }
 
@@ -48,8 +48,8 @@ def state_columns(states: Sequence[dict[str, Any]]) -> Columns:
 
 
 def _frozen(name: str, value: Any) -> Any:
-    freezer = _FREEZERS.get(name)
-    return freeze(value, name) if freezer is None else freezer(value)
+    convert = _COERCE.get(name)
+    return coerce(value, name) if convert is None else convert(value)
 
 
 def record(

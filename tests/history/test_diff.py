@@ -15,7 +15,7 @@ from simgit.history.diff.values import diff_configs, diff_states, diff_values
 from simgit.objects.kinds import Blob, Entry, Tree
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.testing.builders import memory_database, record, record_cartpole
 
 values = st.recursive(

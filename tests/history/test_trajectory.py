@@ -12,7 +12,7 @@ from simgit.history.trajectory import Trajectory
 from simgit.maintenance.compaction import consolidate
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip
+from simgit.odb.segments.batch import Tip
 from simgit.testing.builders import frames, memory_database, record, record_cartpole
 
 

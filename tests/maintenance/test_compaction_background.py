@@ -15,8 +15,8 @@ from simgit.errors import IntegrityError
 from simgit.maintenance.background import COMPACTION_SLICE, BackgroundCompaction
 from simgit.objects.compression import checksum
 from simgit.objects.oid import OID_SIZE
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Blocks, Header, encode_header, segment_key
+from simgit.odb.segments.join import headers
 
 
 @pytest.fixture

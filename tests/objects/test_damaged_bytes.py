@@ -34,7 +34,7 @@ from simgit.objects.kinds import (
 )
 from simgit.objects.rows import split_row, unpack_row
 from simgit.odb import unreachable
-from simgit.odb.array_delta import decode_residual, encode_residual
+from simgit.odb.array_delta import decode_elements, encode_elements
 from simgit.odb.segments.array_codec import decode_group, encode_group
 from simgit.odb.segments.block import (
     choose_layout,
@@ -43,9 +43,9 @@ from simgit.odb.segments.block import (
     encode_block,
     encode_layout,
 )
+from simgit.odb.segments.elias_fano import Page, decode_page, encode_pages, sort_entries
 from simgit.odb.segments.header import decode_header
 from simgit.odb.segments.index import _decode_meta
-from simgit.odb.segments.index_page import Page, decode_page, encode_pages, sort_entries
 from simgit.odb.segments.lines import Line, decode_line, encode_line
 from simgit.recording.states import prepare
 from simgit.refs.oplog.log import KeyChange, Operation, parse
@@ -183,8 +183,8 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "variable": (BLOCK[1], variable_of),
     **{f"group {i}": (group, decode_group) for i, group in enumerate(GROUPS)},
     "residual": (
-        encode_residual(memoryview(WORDS.tobytes()), 4),
-        lambda data: decode_residual(memoryview(data), 400, 4),
+        encode_elements(memoryview(WORDS.tobytes()), 4),
+        lambda data: decode_elements(memoryview(data), 400, 4),
     ),
 }
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit.errors import IntegrityError
-from simgit.odb.array_delta import decode_residual, encode_residual
+from simgit.odb.array_delta import decode_elements, encode_elements
 
 SIZES = st.sampled_from([1, 2, 4, 8])
 
@@ -24,14 +24,14 @@ def test_elements_come_back(
         if before:
             before[at] ^= 0x81
     view = None if before is None else memoryview(bytes(before))
-    coded = encode_residual(memoryview(raw), size, view)
-    assert decode_residual(memoryview(coded), len(raw), size, view) == raw
+    coded = encode_elements(memoryview(raw), size, view)
+    assert decode_elements(memoryview(coded), len(raw), size, view) == raw
 
 
 @given(st.binary(max_size=60), SIZES, st.integers(0, 40))
 def test_random_bytes_raise_integrity_only(coded: bytes, size: int, length: int) -> None:
     with suppress(IntegrityError):
-        assert len(decode_residual(memoryview(coded), length, size)) == length
+        assert len(decode_elements(memoryview(coded), length, size)) == length
 
 
 def test_words_that_did_not_change_cost_next_to_nothing() -> None:
@@ -39,7 +39,7 @@ def test_words_that_did_not_change_cost_next_to_nothing() -> None:
     before = rng.normal(size=10_000)
     after = before.copy()
     after[5000:] += 1e-6
-    coded = encode_residual(memoryview(after.tobytes()), 8, memoryview(before.tobytes()))
+    coded = encode_elements(memoryview(after.tobytes()), 8, memoryview(before.tobytes()))
     assert len(coded) < 5000 * 8 * 0.75
     with pytest.raises(IntegrityError):
-        decode_residual(memoryview(coded[:-1]), 80_000, 8, memoryview(before.tobytes()))
+        decode_elements(memoryview(coded[:-1]), 80_000, 8, memoryview(before.tobytes()))

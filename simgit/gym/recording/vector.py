@@ -23,9 +23,9 @@ from simgit.gym.recording.sub_env_proxy import RemoteLane, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
 from simgit.gym.restoring.restore import STEP_SECONDS, Trust
 from simgit.gym.spec.values import cast_for, keep_reset, keeper, plain_info, plain_outcome
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 from simgit.objects.oid import Oid
-from simgit.recording.states import freeze_flag, freeze_reward
+from simgit.recording.states import coerce_flag, coerce_reward
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
@@ -311,7 +311,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         value = self._cast(observation)
         if type(value) is np.ndarray and value.dtype is self._dtype:
             return value
-        return freeze(value, "observation")
+        return coerce(value, "observation")
 
     def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
         gap = self._gaps.pop(i, None)
@@ -411,9 +411,9 @@ def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool,
         return reward, terminated, truncated
     reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
     return (
-        freeze_reward(reward),
-        freeze_flag(terminated, "terminated"),
-        freeze_flag(truncated, "truncated"),
+        coerce_reward(reward),
+        coerce_flag(terminated, "terminated"),
+        coerce_flag(truncated, "truncated"),
     )
 
 

@@ -20,7 +20,7 @@ from gymnasium.utils import EzPickle, RecordConstructorArgs
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.spec import spaces
 from simgit.objects.codec import encode_value
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 
 Data = dict[str, Any]
 OBSERVERS: Final = frozenset(
@@ -255,7 +255,7 @@ def encodable(kwargs: Mapping[str, Any]) -> Data:
     plain, opaque = {}, {}
     for name, value in kwargs.items():
         try:
-            plain[name] = freeze(value, name)
+            plain[name] = coerce(value, name)
         except InvalidInput:
             opaque[name] = f"{type(value).__module__}.{type(value).__qualname__}"
     return {"kwargs": plain, **({"opaque": opaque} if opaque else {})}

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from simgit.objects.arrays import is_arraylike
-from simgit.objects.coerce import freeze, freeze_key
+from simgit.objects.coerce import coerce, coerce_key
 
 Cast = Callable[[Any], Any]
 """Returns what is recorded of a value of a space; arrays of the right dtype are not copied."""
@@ -46,9 +46,9 @@ def keeper(space: spaces.Space[Any], path: str) -> Cast:
     """
     cast = cast_for(space)
     if type(space) is not spaces.Discrete:
-        return lambda value: freeze(cast(value), path)
+        return lambda value: coerce(cast(value), path)
     kind: Any = space.dtype.type
-    return lambda value: value if type(value) is kind else freeze(cast(value), path)
+    return lambda value: value if type(value) is kind else coerce(cast(value), path)
 
 
 def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
         InvalidInput: the options have no encoding.
     """
     given = {"seed": seed, "options": options}
-    kept: dict[str, Any] = freeze({k: v for k, v in given.items() if v is not None}, "reset")
+    kept: dict[str, Any] = coerce({k: v for k, v in given.items() if v is not None}, "reset")
     return kept
 
 
@@ -89,7 +89,7 @@ def plain_info(info: Any) -> Any:
     if type(info) is not dict:
         return _plain(info, "info", 0)
     return {
-        key if type(key) is str and key.isascii() else freeze_key(key, "info"): (
+        key if type(key) is str and key.isascii() else coerce_key(key, "info"): (
             value if type(value) in _PLAIN else _plain(value, f"info.{key}", 1)
         )
         for key, value in info.items()
@@ -125,17 +125,17 @@ def _plain(value: Any, path: str, depth: int) -> Any:
         return value.item()
     if isinstance(value, Mapping) and depth < _DEEP:
         return {
-            freeze_key(key, path): _plain(each, f"{path}.{key}", depth + 1)
+            coerce_key(key, path): _plain(each, f"{path}.{key}", depth + 1)
             for key, each in value.items()
         }
     if type(value) in (list, tuple) and depth < _DEEP:
         items = [_plain(each, f"{path}[{i}]", depth + 1) for i, each in enumerate(value)]
         return items if type(value) is list else tuple(items)
-    return freeze(value, path, depth)
+    return coerce(value, path, depth)
 
 
 _DEEP: Final = 64
-"""Deeper than this ``freeze`` says what is wrong."""
+"""Deeper than this ``coerce`` says what is wrong."""
 
 
 # --- each kind of space ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How two arrays differ, element by element."""
+"""Differences of two arrays, element by element."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class ArrayChange:
-    """How two arrays differ; the counts are None where their shapes or dtypes have no match."""
+    """The difference of two arrays; counts are None where shapes or dtypes do not match."""
 
     dtypes: tuple[str, str]
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
     different: int | None = None
-    """How many elements differ."""
+    """The number of elements that differ."""
     max_abs: float | None = None
     """The greatest absolute difference between numbers."""
     mean_abs: float | None = None
@@ -29,7 +29,7 @@ class ArrayChange:
     """The indices of the first few elements that differ."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary as what JSON can hold."""
+        """Return the summary as JSON types."""
         return {
             "dtypes": list(self.dtypes),
             "shapes": [list(shape) for shape in self.shapes],
@@ -41,12 +41,12 @@ class ArrayChange:
 
 
 def same_bits(a: AnyArray, b: AnyArray) -> bool:
-    """Return whether dtype, shape and all bits are equal."""
+    """Return True if dtype, shape and all bits are equal."""
     return a.dtype == b.dtype and a.shape == b.shape and not bool(bits_differ(a, b).any())
 
 
 def bits_differ(a: AnyArray, b: AnyArray) -> npt.NDArray[np.bool_]:
-    """Return which elements of two arrays of one dtype and shape have other bits."""
+    """Return a mask of the elements whose bits differ, for arrays of one dtype and shape."""
     if not a.size:
         return np.zeros(a.shape, bool)
     if a.dtype.kind in "biuSU":
@@ -60,7 +60,7 @@ def bits_differ(a: AnyArray, b: AnyArray) -> npt.NDArray[np.bool_]:
 
 
 def compare_arrays(a: AnyArray, b: AnyArray) -> ArrayChange | None:
-    """Return how two arrays differ, None if they do not."""
+    """Return the difference of two arrays, None if there is none."""
     forms = ((str(a.dtype), str(b.dtype)), (a.shape, b.shape))
     numeric = a.dtype.kind in "biufc" and b.dtype.kind in "biufc"
     if a.shape != b.shape or (a.dtype != b.dtype and not numeric):

@@ -1,4 +1,4 @@
-"""Which of two equally many rows are equal, field by field, whatever their schemas are."""
+"""Field-by-field comparison of equally many rows, whatever their schemas are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simgit.history.columns import values
+from simgit.history.column_reader import values
 from simgit.history.diff.values import diff_values
 from simgit.objects.oid import Oid
 from simgit.objects.row_encoder import hash_array
@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def top_level_equal(a: Rows, b: Rows) -> dict[str, Mask]:
-    """Return for each top-level field in which rows the two are equal by value.
+    """Return for each top-level field a mask of the rows in which both are equal by value.
 
     A field that neither side can have is left out.
     """
@@ -45,7 +45,7 @@ def _same_schema(a: Rows, b: Rows, name: str) -> Mask:
 
 
 def _same_bytes(a: Matrix, b: Matrix) -> Mask:
-    """Return which rows of two matrices are equal, whichever way these lie in memory."""
+    """Return a mask of the equal rows of two matrices, whatever their order in memory."""
     if not a.shape[1]:
         return np.ones(len(a), bool)
     different: Mask = np.logical_or.reduce([a[:, i] != b[:, i] for i in range(a.shape[1])])
@@ -61,7 +61,7 @@ def _same_items(a: list[bytes], b: list[bytes]) -> Mask:
 def _other_schema(a: Rows, b: Rows, name: str) -> Mask:
     """Compare a top-level field of rows whose schemas differ: path by path."""
     equal = np.ones(a.count, bool)
-    whole: list[Path] = []  # paths whose values were compared with all that lies below
+    whole: list[Path] = []  # paths that were compared together with all paths below
     paths = {p for rows in (a, b) for p, _ in rows.schema.fields if p[0] == name}
     for path in sorted(paths):
         if any(path[: len(above)] == above for above in whole):

@@ -1,4 +1,4 @@
-"""How two runs differ: where they part, what each has of its own, and which steps still agree.
+"""Differences of two runs: their fork, what each has of its own, and the steps that still agree.
 
 Sums come from the headers of segments. Only the states after the fork are ever decoded, and only
 as far as both runs reach.
@@ -43,30 +43,30 @@ class Side:
     """The sum of the rewards after the fork."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the side as what JSON can hold."""
+        """Return the side as JSON types."""
         return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class RunDiff:
-    """How two runs differ."""
+    """The differences of two runs."""
 
     ancestor: Location | None
-    """The newest state that both have, if there is one."""
+    """The newest common state, None if there is none."""
     a: Side
     b: Side
     aligned: int
     """Steps after the fork that both have."""
     first_step: int | None
-    """The first step at which both have a state, but not of the same content."""
+    """The first step at which the two states differ in content."""
     changes: tuple[Change, ...]
     """The fields in which these two states differ."""
     equal: dict[str, int] = field(default_factory=dict)
-    """For each top-level field, and for all together as ``state``, at how many aligned steps it is
-    equal; empty if that was not asked for."""
+    """The number of aligned steps at which a top-level field is equal, by name, and ``state`` for
+    all fields together; empty if that was not asked for."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the difference as what JSON can hold."""
+        """Return the difference as JSON types."""
         return {
             "ancestor_step": None if self.ancestor is None else self.ancestor.step,
             "a": self.a.to_json(),
@@ -79,13 +79,14 @@ class RunDiff:
 
 
 def diff_runs(odb: ObjectDatabase, a: Location, b: Location, *, whole: bool = True) -> RunDiff:
-    """Return how the runs that end at two places differ.
+    """Return the differences of the runs that end at two states.
 
     Args:
-        odb: where they lie.
-        a: the newest state of the one.
+        odb: the database of both.
+        a: the newest state of one.
         b: the newest state of the other.
-        whole: compare all aligned steps (memory speed), not only up to the first difference.
+        whole: compare all aligned steps (at the speed of memory), not only up to the first
+            difference.
 
     Raises:
         IntegrityError: stored bytes are damaged.
@@ -119,7 +120,7 @@ def _standing(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[int, 
 def _compare(
     txn: ReadTxn, a: StepRange, b: StepRange, whole: bool
 ) -> tuple[int | None, dict[str, int]]:
-    """Return the first step at which the states' content differs, and the counts of equal ones."""
+    """Return the first step of different content, and the number of equal steps by field."""
     first = None
     counts = {"state": 0}
     done = 0
@@ -127,7 +128,7 @@ def _compare(
         masks = top_level_equal(left, right)
         masks["state"] = np.logical_and.reduce(list(masks.values())) | np.zeros(left.count, bool)
         for name in counts.keys() | masks.keys():
-            # where neither side has a place for a field, it is equal
+            # a field that neither schema has is equal
             equal = int(masks[name].sum()) if name in masks else left.count
             counts[name] = counts.get(name, done) + equal
         if first is None and not masks["state"].all():
@@ -139,7 +140,7 @@ def _compare(
 
 
 def _pairs(txn: ReadTxn, a: StepRange, b: StepRange) -> Iterator[tuple[int, Rows, Rows]]:
-    """Yield (first step, rows, rows) of the steps that two stretches share."""
+    """Yield (first step, rows, rows) of the steps that two ranges share."""
     left, right = a.rows(txn), b.rows(txn)
     one, two = next(left, None), next(right, None)
     while one is not None and two is not None:

@@ -1,7 +1,7 @@
 """Differences between values, states and configurations, as plain data.
 
 Values are equal if their bits are: NaN equals the same NaN, 0.0 does not equal −0.0, and 1, 1.0
-and True are three values. Two runs are compared in simgit/rundiff.py.
+and True are three values. ``diff.runs`` compares two runs.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-"""Stands for a value that there is not on one side."""
+"""The value on the side that has none."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One place at which two values differ."""
+    """One path at which two values differ."""
 
     path: ValuePath
     kind: str  # "added", "removed" or "changed"
     before: Any = MISSING
     after: Any = MISSING
     array: ArrayChange | None = None
-    """For two arrays, in how many elements they differ and by how much."""
+    """The element-wise difference, if both are arrays."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class Change:
         return path_text(self.path)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the change as what JSON can hold."""
+        """Return the change as JSON types."""
         out: dict[str, Any] = {"path": self.name, "kind": self.kind}
         if self.before is not MISSING:
             out["before"] = jsonable(self.before)
@@ -75,7 +75,7 @@ class StateDiff:
     changes: tuple[Change, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the difference as what JSON can hold."""
+        """Return the difference as JSON types."""
         return {
             "a": {"oid": self.a.hex(), "step": self.steps[0]},
             "b": {"oid": self.b.hex(), "step": self.steps[1]},
@@ -90,7 +90,7 @@ def path_text(path: ValuePath) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """Return a value as what JSON can hold: large arrays by their form, bytes as hex."""
+    """Return a value as JSON types: large arrays by dtype and shape, bytes as hex."""
     if isinstance(value, np.ndarray):
         if value.size <= 64:
             return jsonable(value.tolist())
@@ -121,7 +121,7 @@ def _json_leaf(value: Any) -> Any:
 
 
 def diff_values(a: Any, b: Any, path: ValuePath = ()) -> tuple[Change, ...]:
-    """Return the places at which two nested values differ, in the order of their paths."""
+    """Return the differences of two nested values, in the order of their paths."""
     if a is MISSING or b is MISSING:
         if a is b:
             return ()
@@ -153,7 +153,7 @@ def _diff_leaves(a: Any, b: Any, path: ValuePath) -> tuple[Change, ...]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Return whether two values that are no containers are equal by type and bits."""
+    """Return True if two leaves are equal by type and bits."""
     if type(a) is not type(b):
         return False
     if isinstance(a, float):
@@ -171,7 +171,7 @@ def diff_configs(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Change, ..
 
 
 def diff_states(odb: ObjectDatabase, a: Location, b: Location) -> StateDiff:
-    """Return how two states differ: every field, arrays by element, attached files by name.
+    """Return the differences of two states: fields, elements of arrays, files by name.
 
     Raises:
         IntegrityError: stored bytes are damaged.
@@ -191,7 +191,7 @@ def _load(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> tuple[Oid, dict
 
 
 def _resolve(odb: ObjectDatabase, txn: ReadTxn, change: Change) -> tuple[Change, ...]:
-    """Replace what a change only refers to by what it stands for."""
+    """Return a change with references replaced by the objects that they name."""
     sides = (change.before, change.after)
     if not any(isinstance(side, Reference) for side in sides):
         return (change,)
@@ -202,7 +202,7 @@ def _resolve(odb: ObjectDatabase, txn: ReadTxn, change: Change) -> tuple[Change,
 
 
 def _fetch(odb: ObjectDatabase, txn: ReadTxn, value: Any) -> Any:
-    """Return the array or the directory that a reference stands for."""
+    """Return the array or the directory that a reference names."""
     if not isinstance(value, Reference):
         return value
     return _directory(odb, txn, value.oid) if value.kind == "tree" else odb.array(txn, value.oid)

@@ -1,14 +1,13 @@
-"""Checking a store: every name is derived again from the bytes, every link is followed.
+"""The check of a store: recompute every hash, follow every link.
 
-A problem says what is damaged and what it costs: the runs in whose history it lies, and which
-steps of them.
+A problem names the damage and its cost: the runs whose history contains it, and which steps.
 """
 
 from __future__ import annotations
 
 from simgit.errors import SimgitError
 from simgit.maintenance.fsck.findings import ALL, Progress, TimeOverError
-from simgit.maintenance.fsck.problems import OBJECT, FsckReport
+from simgit.maintenance.fsck.report import OBJECT, FsckReport
 from simgit.maintenance.fsck.states import StateChecks
 from simgit.maintenance.fsck.tables import TableChecks
 from simgit.objects.kinds import decode_object, links_of
@@ -21,16 +20,16 @@ class Fsck(StateChecks, TableChecks):
     """One check of a store, in one consistent snapshot."""
 
     def run(self) -> FsckReport:
-        """Check everything; return what was found.
+        """Check everything; return the report.
 
-        The file's structure comes first: where that is damaged, nothing is read through it.
+        The file's structure comes first: if that is damaged, nothing is read through it.
         """
         self._check_pages()
         if not self.report.is_clean:
             self.report.is_complete = False
             return self.report
         with self.odb.read() as txn:
-            try:  # what is short comes first
+            try:  # the quick checks come first
                 self._check_tables(txn)
                 self._check_objects(txn)
                 for key, _ in txn.scan("lines"):
@@ -41,7 +40,7 @@ class Fsck(StateChecks, TableChecks):
 
     def _check_pages(self) -> None:
         storage = self.odb.storage
-        if self._sample.parts == 1 and not storage.read_only:  # a writer may be at work otherwise
+        if self._sample.parts == 1 and not storage.read_only:  # else a writer may be active
             for what in storage.audit():
                 self._problem(
                     f"the file of the store is damaged: {what}; 'simgit clone' saves the rest"

@@ -1,4 +1,4 @@
-"""Good copies of what is damaged, out of another repository. An oid says that they are the same."""
+"""Good copies of damaged states and objects, from another repository; equal oids, equal content."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from simgit.objects.rows import Rows
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip, write_rows
 from simgit.odb.segments.array_groups import group_key
+from simgit.odb.segments.batch import Tip, write_rows
 from simgit.odb.segments.header import header_at, segment_key
 from simgit.odb.segments.lines import line_key
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -25,7 +25,7 @@ _LEVEL: Final = 3
 
 
 class Copies:
-    """Fetches from one store what another lacks."""
+    """A fetcher of states and objects that one store lacks from another."""
 
     def __init__(
         self, odb: ObjectDatabase, source: ObjectDatabase, source_txn: ReadTxn, kept: Quarantine
@@ -36,7 +36,7 @@ class Copies:
         self.kept = kept
 
     def fetch(self, txn: WriteTxn, oid: bytes) -> bool:
-        """Store an object anew, with all that it names; return whether the source has it."""
+        """Store an object anew, with all that it names; return True if the source has it."""
         try:
             kind, payload = self.source.get(self.source_txn, oid)
         except SimgitError:
@@ -53,24 +53,24 @@ class Copies:
         return True
 
     def ensure(self, txn: WriteTxn, oid: bytes) -> None:
-        """Fetch an object if it cannot be read here."""
+        """Fetch an object if it is unreadable here."""
         try:
             self.odb.get(txn, oid)
         except SimgitError:
             self.fetch(txn, oid)
 
     def states(self, txn: WriteTxn, line: int, start: int, most: int, tip: Oid) -> bool:
-        """Store the states of a line from a step on anew, as the history of a state has them.
+        """Store the states of a line anew, from a step on, from the history of a state.
 
         Args:
             txn: the transaction.
-            line: here.
-            start: the first step of a segment, or of a stretch that is missing.
-            most: the step up to which the history of ``tip`` lies on the line.
+            line: the line in this store.
+            start: the first step of a segment, or of missing states.
+            most: the last step of the line that is in the history of ``tip``.
             tip: a state that the source may have.
 
         Raises:
-            IntegrityError: they are not those that were here.
+            IntegrityError: the source has other states there.
         """
         place = self.source.states.locate(self.source_txn, tip)
         if place is None:
@@ -86,11 +86,13 @@ class Copies:
             self.ensure(txn, oid)
         after = header_at(txn, line, stop)
         if after is not None and after.parent != last:
-            raise IntegrityError(f"the states from step {start} of line {line} on are others there")
+            raise IntegrityError(
+                f"the other repository has other states from step {start} of line {line} on"
+            )
         return True
 
     def _end(self, txn: ReadTxn, line: int, start: int, stop: int) -> int:
-        """Return where the next segment begins, ``stop`` if there is none."""
+        """Return the first step of the next segment, ``stop`` if there is none."""
         after = segment_key(line, start) + b"\0"
         found = next(txn.scan("segments", after, line_key(line + 1)), None)
         return stop if found is None else min(stop, int.from_bytes(found[0][8:], "big"))
@@ -104,8 +106,8 @@ class Copies:
     def _rows(
         self, place: Location, start: int, stop: int
     ) -> Iterator[tuple[int, Rows, list[bytes]]]:
-        """Yield first step, rows and oids of a stretch of the source's history, block by block."""
-        parts = [p for p in ancestry.stretches(self.source_txn, place, start) if p.start < stop]
+        """Yield first step, rows and oids of a range of the source's history, block by block."""
+        parts = [p for p in ancestry.line_ranges(self.source_txn, place, start) if p.start < stop]
         states = self.source.states
         for part in reversed(parts):
             end = min(part.stop, stop)
@@ -129,7 +131,7 @@ class Copies:
         write_rows(txn, Location(line, step), rows, heads, oids, before, _LEVEL)
 
     def arrays(self, txn: WriteTxn, key: bytes) -> bool:
-        """Store the arrays of a damaged group loose; return whether the source has them all."""
+        """Store the arrays of a damaged group loose; return True if the source has them all."""
         line, field = int.from_bytes(key[:8], "big"), int.from_bytes(key[8:10], "big")
         first = int.from_bytes(key[10:], "big")
         after = group_key(line, field, first) + b"\0"

@@ -1,4 +1,4 @@
-"""What a check has found so far, and what a damage costs."""
+"""The base of all checks: problems found so far, and the runs that a damage costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from simgit.errors import SimgitError
-from simgit.maintenance.fsck.problems import FsckReport, Problem, Sample
+from simgit.maintenance.fsck.report import FsckReport, Problem, Sample
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.lines import read_line
@@ -18,18 +18,18 @@ from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
 
 Progress = Callable[[int], None]
-"""Told how many states have been checked."""
+"""A function called with the number of states checked so far."""
 ALL: Final = Sample()
 END: Final = 1 << 62
-"""A step behind every other."""
+"""A step after every other."""
 
 
 class TimeOverError(Exception):
-    """What was to be checked took too long."""
+    """The time for a check is over."""
 
 
 class Findings:
-    """What every part of a check stands on."""
+    """The common part of all checks: the store, the report, the sample, the time."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Findings:
         sample: Sample = ALL,
         seconds: float | None = None,
     ) -> None:
-        """Check nothing yet.
+        """Prepare a check.
 
         Args:
-            odb: what is checked.
+            odb: the database to check.
             refs: its refs.
-            progress: told how many states have been checked.
-            sample: which part of the segments and loose objects.
-            seconds: stop after so many.
+            progress: called with the number of states checked so far.
+            sample: the part of the segments and loose objects to check.
+            seconds: the time after which to stop, None for no limit.
         """
         self.odb = odb
         self._sample = sample
@@ -72,43 +72,43 @@ class Findings:
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
-        """Make an error of the block a problem."""
+        """Turn an error of the block into a problem."""
         try:
             yield
         except SimgitError as error:
             self._problem(str(error))
 
     def _runs(self, txn: ReadTxn) -> Iterator[tuple[str, RunRef]]:
-        """Yield the runs whose refs can be read."""
+        """Yield the runs with readable refs."""
         for key, _ in txn.scan("refs", RUNS.encode(), RUNS.encode() + b"\xff"):
             with suppress(SimgitError):
                 name = key.decode(errors="replace")[len(RUNS) :]
                 yield name, self.refs.run(txn, name)
 
     def _needed(self, txn: ReadTxn) -> dict[int, int]:
-        """Return for each line that a run leads through the step up to which it is needed."""
+        """Return for each line in a run's history the newest step in it."""
         if self._ends is None:
             self._ends = {}
             for _, ref in self._runs(txn):
                 with suppress(SimgitError):
-                    for part in ancestry.stretches(txn, ref.place) if ref.oid else ():
+                    for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
                         if self._ends.get(part.line, 0) >= part.stop:
                             break  # so are the lines below
                         self._ends[part.line] = part.stop
         return self._ends
 
     def _cost(self, txn: ReadTxn, line: int, start: int, stop: int) -> dict[str, tuple[int, int]]:
-        """Return the runs whose history leads through steps of a line, and which steps."""
+        """Return the runs whose history contains steps of a line, and which steps."""
         cost = {}
         for name, ref in self._runs(txn):
             at = ref.line if ref.oid else -1
             try:
-                for part in ancestry.stretches(txn, ref.place) if ref.oid else ():
+                for part in ancestry.line_ranges(txn, ref.place) if ref.oid else ():
                     at = read_line(txn, part.line).parent_line
                     first, last = max(part.start, start), min(part.stop - 1, stop)
                     if part.line == line and first <= last:
                         cost[name] = (first, ref.step)
             except SimgitError:
-                if at == line:  # the line itself cannot be read: where it begins is not known
+                if at == line:  # the line is unreadable: its first step is unknown
                     cost[name] = (0, ref.step)
         return cost

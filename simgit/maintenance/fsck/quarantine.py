@@ -1,7 +1,7 @@
-"""Where a repair puts what it replaces: nothing is deleted.
+"""The quarantine file, which keeps the entries that a repair replaces: nothing is deleted.
 
-A file ``quarantine-TIME`` beside the data file: MessagePack arrays [table, key, value], one after
-another, as they lay in the tables.
+The file ``quarantine-TIME`` beside the data file has a MessagePack array [table, key, value] for
+each entry.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from simgit.storage.base import WriteTxn
 
 
 class Quarantine:
-    """Takes entries out of the tables and keeps them.
+    """A keeper of entries that are taken out of the tables.
 
     Attributes:
-        path: the file, None if there was nothing to keep, or the store is in memory.
-        count: how many entries were kept.
+        path: the file, None if nothing was kept, or the store is in memory.
+        count: the number of kept entries.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -30,18 +30,18 @@ class Quarantine:
         self.count = 0
 
     def take(self, txn: WriteTxn, table: str, key: bytes) -> None:
-        """Remove an entry from its table; it is kept once ``save`` was called."""
+        """Remove an entry from its table; ``save`` keeps it."""
         value = txn.get(table, key)
         if value is not None:
             self._kept.append(msgpack.packb([table, key, value]))
             txn.delete(table, key)
 
     def forget(self) -> None:
-        """Keep nothing of what was taken since the last ``save``: it was put back."""
+        """Drop the entries taken since the last ``save``: they were put back."""
         self._kept.clear()
 
     def save(self) -> None:
-        """Write what was taken, durably. Call this before the transaction is committed."""
+        """Write the taken entries durably; call this before the transaction is committed."""
         self.count += len(self._kept)
         if self._kept and self._directory is not None:
             if self.path is None:

@@ -1,10 +1,9 @@
-"""Repairing a store: from what else it has, from another repository, or by going back.
+"""The repair of a store: from its other data, from another repository, or by moving runs back.
 
-Nothing is deleted: what is replaced goes to a quarantine file. What can be derived (the index,
-counters, names, records of lines) is derived again. Refs that cannot be read are taken back from
-the logs. States and objects that are damaged are fetched from another repository, if one is given.
-Runs whose states cannot be had back go on from the last good one; what they pointed at stays in
-their reflog.
+Nothing is deleted: replaced entries go to a quarantine file. Derived data (the index, counters,
+reserved names, records of lines) is derived again. Unreadable refs are restored from the logs.
+Damaged states and objects are fetched from another repository, if one is given. Runs whose states
+remain damaged move back to the last good one; their reflogs keep the state that they pointed at.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from typing import Final
 from simgit.errors import NotFound, SimgitError
 from simgit.maintenance.fsck.check import Fsck
 from simgit.maintenance.fsck.copies import Copies
-from simgit.maintenance.fsck.lines import repair_line
-from simgit.maintenance.fsck.problems import (
+from simgit.maintenance.fsck.quarantine import Quarantine
+from simgit.maintenance.fsck.repair_lines import repair_line
+from simgit.maintenance.fsck.repair_refs import recover_ref
+from simgit.maintenance.fsck.report import (
     ARRAYS,
     CHILDREN,
     COUNTERS,
@@ -33,8 +34,6 @@ from simgit.maintenance.fsck.problems import (
     FsckReport,
     Problem,
 )
-from simgit.maintenance.fsck.quarantine import Quarantine
-from simgit.maintenance.fsck.recover import recover_ref
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
@@ -42,7 +41,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.compact import headers
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.names import RUNS, fold
@@ -56,12 +55,12 @@ _ROUNDS: Final = 4
 
 @dataclass
 class Repaired:
-    """What a repair did.
+    """The result of a repair.
 
     Attributes:
-        actions: what was done, in words.
-        report: what a check says afterwards.
-        quarantine: the file with what was replaced, None if there was nothing.
+        actions: descriptions of the single repairs.
+        report: the report of the check afterwards.
+        quarantine: the file with the replaced entries, None if there were none.
     """
 
     actions: list[str] = field(default_factory=list)
@@ -72,17 +71,17 @@ class Repaired:
 def repair(
     odb: ObjectDatabase, refs: Refs, directory: Path | None, source: ObjectDatabase | None = None
 ) -> Repaired:
-    """Repair what can be repaired; see the module.
+    """Repair a store as far as possible; return the result.
 
     Args:
-        odb: the store.
+        odb: the database to repair.
         refs: its refs.
-        directory: where the quarantine file goes, None for a store in memory.
-        source: a store with good copies.
+        directory: the directory for the quarantine file, None for a store in memory.
+        source: a database with good copies, None if there is none.
     """
     repairer = _Repairer(odb, refs, Quarantine(directory), source)
     done = Repaired()
-    for _ in range(_ROUNDS):  # what is repaired lets a check see further
+    for _ in range(_ROUNDS):  # after a repair the check sees further
         done.report = Fsck(odb, refs).run()
         actions = repairer.round(done.report.problems)
         done.actions += actions
@@ -103,7 +102,7 @@ class _Repairer:
         self._tried: set[object] = set()
 
     def round(self, problems: list[Problem]) -> list[str]:
-        """Repair what problems say, all in one transaction; return what was done."""
+        """Repair problems, all in one transaction; return descriptions of the repairs."""
         kinds = {problem.kind for problem in problems}
         simple: dict[str, Callable[[WriteTxn], str]] = {
             COUNTERS: self._counters, CHILDREN: self._children, INDEX: self._index,
@@ -121,19 +120,19 @@ class _Repairer:
             fail_point("repair.saved")
         return actions
 
-    # --- what is derived ---
+    # --- derived data ---
 
     def _lines(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
-        """Derive the records of lines again, those that others lead from first."""
+        """Derive the records of lines again, parents before children."""
         done = []
         for number in sorted({p.where[0] for p in problems if p.kind == LINES and p.where}):
             with suppress(SimgitError):
                 repair_line(self.odb, txn, self.kept, int(number))
-                done.append(f"derived the record of line {number} again")
+                done.append(f"rebuilt the record of line {number}")
         return done
 
     def _refs(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
-        """Take back refs that cannot be read; HEAD last, for it may name one of them."""
+        """Restore unreadable refs; HEAD last, since it may name one of them."""
         names = [p.where for p in problems if p.kind == REFS and isinstance(p.where, bytes)]
         texts = sorted({name.decode(errors="replace") for name in names}, reverse=True)
         return [recover_ref(self.odb, self.refs, txn, self.kept, name) for name in texts]
@@ -144,10 +143,10 @@ class _Repairer:
             value = int.from_bytes((txn.get("meta", name) or b"")[:8], "big")
             newest = int.from_bytes(last[0][-8:], "big") + 1 if last else 0
             self.kept.take(txn, "meta", name)
-            # a counter that was damaged upwards would do no harm, but might run over
+            # a counter that is too large does no harm, but might overflow
             sound = newest <= value < newest + (1 << 32)
             txn.put("meta", name, (value if sound else newest).to_bytes(8, "big"))
-        return "set the counters"
+        return "rebuilt the counters"
 
     def _children(self, txn: WriteTxn) -> str:
         for key, _ in list(txn.scan("lines")):
@@ -159,7 +158,7 @@ class _Repairer:
         return "entered missing children"
 
     def _index(self, txn: WriteTxn) -> str:
-        """Build the index anew from segments and groups that can be read."""
+        """Rebuild the index from the readable segments and groups."""
         for table in ("index", "oids"):
             for key, _ in list(txn.scan(table)):
                 self.kept.take(txn, table, key)
@@ -194,16 +193,16 @@ class _Repairer:
         return "reserved the names of runs and tags"
 
     def _logs(self, txn: WriteTxn) -> str:
-        """Let each reflog end where its run does."""
+        """Add the state of each run to its reflog where it is missing."""
         for name, ref in list(self._runs(txn)):
             entry = next(self.refs.log(txn, RUNS + name), None)
             if entry is None or entry.new != ref.oid:
                 newest = entry.new if entry else None
-                self.refs.log_entry(txn, RUNS + name, newest, ref.oid, "fsck: where the run is")
+                self.refs.log_entry(txn, RUNS + name, newest, ref.oid, "fsck: state of the run")
         if txn.get("refs", b"HEAD") is not None and next(self.refs.log(txn, "HEAD"), None) is None:
             oid = self.refs.head_oid(txn)
-            self.refs.log_entry(txn, "HEAD", None, oid, "fsck: where HEAD is")
-        return "added what was missing at the end of reflogs"
+            self.refs.log_entry(txn, "HEAD", None, oid, "fsck: state of HEAD")
+        return "completed the reflogs"
 
     def _runs(self, txn: ReadTxn) -> list[tuple[str, RunRef]]:
         found = []
@@ -216,7 +215,7 @@ class _Repairer:
     # --- copies ---
 
     def _copy(self, problems: list[Problem]) -> list[str]:
-        """Fetch good copies, each in a transaction of its own; return what was done."""
+        """Fetch good copies, each in a transaction of its own; return descriptions of them."""
         done = []
         for problem in problems:
             if problem.where is None or problem.where in self._tried:
@@ -231,14 +230,14 @@ class _Repairer:
         """Fetch a copy.
 
         Raises:
-            SimgitError: there is none, and nothing was changed.
+            SimgitError: there is no good copy; nothing was changed.
         """
         assert self.source is not None
         try:
             with self.odb.write() as txn, self.source.read() as other:
                 copies = Copies(self.odb, self.source, other, self.kept)
                 if not self._copy_one(txn, copies, problem):
-                    raise NotFound(f"there is no good copy: {problem.what}")
+                    raise NotFound(f"no good copy found: {problem.what}")
                 self.kept.save()
                 fail_point("repair.saved")
         except BaseException:
@@ -260,16 +259,16 @@ class _Repairer:
         )
 
     def _leading_through(self, txn: ReadTxn, line: int, problem: Problem) -> list[tuple[int, Oid]]:
-        """Return how far up runs lead through a line, and their states, the furthest first."""
+        """Return the newest step of a line in each run's history, with the run's state."""
         found = []
         for name in problem.runs:
             ref = self.refs.run(txn, name)
-            for part in ancestry.stretches(txn, ref.place) if ref.oid is not None else ():
+            for part in ancestry.line_ranges(txn, ref.place) if ref.oid is not None else ():
                 if part.line == line and ref.oid is not None:
                     found.append((part.stop, ref.oid))
         return sorted(found, reverse=True)
 
-    # --- going back ---
+    # --- moving runs back ---
 
     def _drop(self, txn: WriteTxn, problems: list[Problem]) -> list[str]:
         """Move runs whose states are damaged back to the last good one."""
@@ -284,7 +283,7 @@ class _Repairer:
                 continue
             if place is None:
                 new = replace(ref, oid=None, line=0, step=0, episodes=0, returned=0.0)
-                where = "the beginning: it has no good state"
+                where = "the beginning, since it has no good state"
             else:
                 new, where = moved(ref, self.odb.states.tip(txn, place)), f"step {place.step}"
             self.refs.update_run(txn, name, ref, new, "fsck: back to the last good state")
@@ -292,12 +291,12 @@ class _Repairer:
         return done
 
     def _last_good(self, txn: ReadTxn, tip: Location) -> Location | None:
-        """Return the newest state of a history before which nothing is damaged."""
+        """Return the newest state whose whole history is undamaged, None if there is none."""
         good: Location | None = None
         try:
-            parts = list(ancestry.stretches(txn, tip))
+            parts = list(ancestry.line_ranges(txn, tip))
         except SimgitError:
-            return None  # a line on the way cannot be read
+            return None  # a line on the way is unreadable
         for part in reversed(parts):
             step = part.start
             while step < part.stop:

@@ -1,4 +1,4 @@
-"""Checking states: names, links, sums, index and arrays of every line, segment by segment."""
+"""The check of states: hashes, links, totals, index and arrays of every line, by segment."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from simgit.errors import IntegrityError, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
-from simgit.maintenance.fsck.problems import ARRAYS as ARRAYS_DAMAGED
-from simgit.maintenance.fsck.problems import CHILDREN, INDEX, LINES
-from simgit.maintenance.fsck.problems import STATES as STATES_DAMAGED
+from simgit.maintenance.fsck.report import ARRAYS as ARRAYS_DAMAGED
+from simgit.maintenance.fsck.report import CHILDREN, INDEX, LINES
+from simgit.maintenance.fsck.report import STATES as STATES_DAMAGED
 from simgit.objects import rows as rowlib
 from simgit.objects.row_encoder import hash_array
 from simgit.odb import ancestry
 from simgit.odb.location import Location
-from simgit.odb.segments.append import SEGMENT_ROWS
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import groups_between, read_group
+from simgit.odb.segments.batch import SEGMENT_ROWS
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import ARRAYS, STATES, find_loose
@@ -29,11 +29,11 @@ from simgit.storage.base import ReadTxn
 
 
 class _IndexDamageError(IntegrityError):
-    """The index is damaged: not the states that it leads to."""
+    """Damage of the index, not of the states that it leads to."""
 
 
 class StateChecks(Findings):
-    """The checks of lines, segments and the arrays of their states."""
+    """The check of lines, segments and the arrays of their states."""
 
     def _check_line(self, txn: ReadTxn, number: int) -> None:
         try:
@@ -58,7 +58,7 @@ class StateChecks(Findings):
             except SimgitError as error:
                 cost = self._cost(txn, number, at, END)
                 self._problem(str(error), cost, STATES_DAMAGED, (number, at))
-                # where it ends is not known
+                # its last step is unknown
                 step, parent = self._next_step(txn, key, number), None
                 continue
             if self._sample.has(number + at // SEGMENT_ROWS):
@@ -74,7 +74,7 @@ class StateChecks(Findings):
 
     def _lacks(self, txn: ReadTxn, line: int, start: int, stop: int) -> None:
         self._problem(
-            f"line {line} lacks the steps {start} to {stop - 1}",
+            f"line {line} lacks steps {start} to {stop - 1}",
             self._cost(txn, line, start, stop - 1), STATES_DAMAGED, (line, start),
         )  # fmt: skip
 
@@ -88,7 +88,7 @@ class StateChecks(Findings):
             )  # fmt: skip
         if line.is_root:
             if not self.odb.exists(txn, line.origin):
-                raise IntegrityError(f"the origin {line.origin.hex()} of line {line.id} is missing")
+                raise IntegrityError(f"origin '{line.origin.hex()}' of line {line.id} is missing")
             return
         above = Location(line.parent_line, line.parent_step)
         for place in places:
@@ -100,7 +100,7 @@ class StateChecks(Findings):
                     CHILDREN,
                 )
         if self.odb.states.row(txn, above)[0] != line.parents[0]:
-            raise IntegrityError(f"line {line.id} does not begin where it says")
+            raise IntegrityError(f"line {line.id} does not begin at its parent")
 
     def _check_segment(
         self, txn: ReadTxn, line: Line, header: Header, parent: bytes | None
@@ -111,7 +111,7 @@ class StateChecks(Findings):
             oids = self.odb.states.oids(txn, line.id, header.step, header.end)
             if oids[-1] != header.last or (parent is not None and header.parent != parent):
                 raise IntegrityError(
-                    f"the states of segment {line.id}/{header.step} do not have their names"
+                    f"hash mismatch: the states of segment {line.id}/{header.step}"
                 )
             self._check_sums(txn, header)
             with _of_the_index():
@@ -136,7 +136,7 @@ class StateChecks(Findings):
             near = np.isclose(total(rewards(rows)), info.rewards, equal_nan=True)
             if resets != info.resets or not near:
                 step = header.step + number * BLOCK_ROWS
-                raise IntegrityError(f"the sums of the block at {header.line}/{step} are wrong")
+                raise IntegrityError(f"the totals of the block at {header.line}/{step} are wrong")
 
     def _check_index(self, txn: ReadTxn, header: Header, oids: list[bytes]) -> None:
         known = self.odb.states.index.maybe_known(txn, STATES, oids)
@@ -178,7 +178,7 @@ class StateChecks(Findings):
         for step, oid, array in zip(steps.tolist(), oids, unstack(decode_group(data)), strict=True):
             if hash_array(array) != oid:
                 raise IntegrityError(
-                    f"the array {oid.hex()} of the state at {line}/{step} is damaged"
+                    f"hash mismatch: array '{oid.hex()}' of the state at {line}/{step}"
                 )
             self.report.arrays += 1
         with _of_the_index():
@@ -187,20 +187,20 @@ class StateChecks(Findings):
             for oid in oids:
                 alone = txn.get("oids", oid) is not None
                 if alone and self.odb.states.find_array(txn, oid) is None:
-                    raise IntegrityError(f"the index has a wrong place for the array {oid.hex()}")
+                    raise IntegrityError(f"the index has a wrong place for array '{oid.hex()}'")
         self._checked_arrays |= set(oids)
 
     def _check_reference(self, txn: ReadTxn, step: int, kind: str, oid: bytes) -> None:
         if oid in self._checked_arrays:
             return
         if not self.odb.exists(txn, oid):
-            raise IntegrityError(f"{kind} {oid.hex()} of the state at step {step} is missing")
+            raise IntegrityError(f"{kind} '{oid.hex()}' of the state at step {step} is missing")
         self._checked_arrays.add(oid)
 
 
 @contextmanager
 def _of_the_index() -> Iterator[None]:
-    """Tell damage of the index from other damage."""
+    """Mark the errors of a block as damage of the index."""
     try:
         yield
     except SimgitError as error:

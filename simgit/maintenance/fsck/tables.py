@@ -1,14 +1,11 @@
-"""Checking what is short: refs, logs, names, attachments, counters, settings."""
+"""The check of the small tables: refs, logs, names, attachments, counters, settings."""
 
 from __future__ import annotations
-
-import re
-from typing import Final
 
 from simgit.errors import IntegrityError, NotFound, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
 from simgit.maintenance.fsck.oplog import check_operations
-from simgit.maintenance.fsck.problems import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
+from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
 from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
@@ -20,11 +17,9 @@ from simgit.refs.records import decode_entry
 from simgit.refs.settings import DEFAULTS, get_setting
 from simgit.storage.base import ReadTxn
 
-_MISSING: Final = re.compile(r"names '([0-9a-f]{64})', which is missing")
-
 
 class TableChecks(Findings):
-    """The checks of everything but states and objects themselves."""
+    """The check of everything but states and objects themselves."""
 
     def _check_tables(self, txn: ReadTxn) -> None:
         """Check everything but states and objects themselves."""
@@ -37,10 +32,8 @@ class TableChecks(Findings):
         self._check_attachments(txn)
         self._check_pending(txn)
         self._check_settings(txn)
-        for what in check_operations(self.odb, txn):
-            missing = _MISSING.search(what)
-            where = bytes.fromhex(missing[1]) if missing else None
-            self._problem(what, kind=OBJECT if missing else "", where=where)
+        for what, missing in check_operations(self.odb, txn):
+            self._problem(what, kind=OBJECT if missing else "", where=missing)
 
     def _check_stray_segments(self, txn: ReadTxn) -> None:
         lines = {key for key, _ in txn.scan("lines")}
@@ -52,7 +45,7 @@ class TableChecks(Findings):
             )  # fmt: skip
 
     def _check_numbers(self, txn: ReadTxn) -> None:
-        """Check that no number of a line or a run of the index would be given out again."""
+        """Check that the counters are above all used numbers."""
         runs = txn.floor("index", b"\0" + b"\xff" * 8)
         for name, last in ((b"next-line", txn.last("lines")), (b"next-index", runs)):
             value = txn.get("meta", name)
@@ -61,7 +54,8 @@ class TableChecks(Findings):
                 continue
             if value is None or len(value) != 8 or int.from_bytes(value, "big") <= newest:
                 self._problem(
-                    f"the counter {name.decode()} is missing or too small: do not write",
+                    f"the counter '{name.decode()}' is missing or too small; do not write before "
+                    "it is repaired",
                     kind=COUNTERS,
                 )
 
@@ -107,17 +101,17 @@ class TableChecks(Findings):
                 self._problem(what, kind=OBJECT, where=bytes(tag.tag))
 
     def _check_names(self, txn: ReadTxn) -> None:
-        """Check that each run and tag has its name to itself, and that no other name is taken."""
+        """Check that the reserved names are those of the runs and tags."""
         taken = {key[5:]: value for key, value in txn.scan("meta", b"fold\0", b"fold\1")}
         for key, _ in txn.scan("refs"):
             space, slash, name = key.decode(errors="replace").partition("/")
             if slash and taken.pop((space + slash + fold(name)).encode(), None) != name.encode():
                 self._problem(
-                    f"the name of {key.decode(errors='replace')} is not reserved", kind=NAMES
+                    f"the name '{key.decode(errors='replace')}' is not reserved", kind=NAMES
                 )
         for key in taken:
             self._problem(
-                f"the name {key.decode(errors='replace')} is reserved, but not in use", kind=NAMES
+                f"the name '{key.decode(errors='replace')}' is reserved, but not in use", kind=NAMES
             )
 
     def _check_logs(self, txn: ReadTxn) -> None:
@@ -148,7 +142,7 @@ class TableChecks(Findings):
             name = ref.decode(errors="replace")
             run = runs.get(name[len(RUNS) :]) if name.startswith(RUNS) else None
             if run is not None and run.oid != oid:
-                self._problem(f"the reflog of '{name}' does not end where the run does", kind=LOGS)
+                self._problem(f"the reflog of '{name}' does not end at its state", kind=LOGS)
             elif oid is not None and name != HEAD and txn.get("refs", ref) is None:
                 what = f"ref '{name}' is missing: its reflog ends at '{oid.hex()}'"
                 self._problem(what, kind=REFS, where=ref)
@@ -162,7 +156,7 @@ class TableChecks(Findings):
                     state,
                     name,
                 ):
-                    raise IntegrityError("the binding is of another state or name")
+                    raise IntegrityError("the binding belongs to another state or name")
                 self.odb.locate(txn, state)
             except SimgitError as error:
                 what = f"attachment '{name}' of state {state.hex()}: {error}"

@@ -1,7 +1,7 @@
-"""Garbage collection: expires logs, removes unreachable objects, compacts the store.
+"""Garbage collection: expire logs, remove unreachable objects, compact the store.
 
-- ``roots``, ``mark``: where reachability begins, and what is reachable.
-- ``plan``, ``sweep``, ``run``: what is to be removed, removing it, and both as one command.
+- ``roots``, ``mark``: the roots of reachability, and all objects reachable from them.
+- ``plan``, ``sweep``, ``run``: the objects to remove, their removal, and both as one command.
 - ``retention``: rules that thin out attachments.
-- ``unreachable``: what can still be brought back, and until when.
+- ``unreachable``: the objects that can still be restored, and until when.
 """

@@ -1,9 +1,8 @@
-"""What can be reached: how far each line, and which loose objects and arrays.
+"""Marking of reachable objects: the newest reachable step of each line, loose objects, arrays.
 
-A mark goes by what there is to find, not by states: lines, segment headers, loose objects and
-attachments. Rows are decoded only where a schema has files, or arrays that gc asks for. What is
-named by its content is kept from one mark to the next, so that the second, which runs while
-writers wait, is short.
+A mark visits lines, segment headers, loose objects and attachments, not states. Rows are decoded
+only where a schema has files, or arrays that gc asks for. The links of immutable objects are cached
+from one mark to the next, so that the second, which runs while writers wait, is short.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from simgit.objects.schema import TREE
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Header, segment_key
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
 from simgit.storage.base import ReadTxn
 
@@ -36,17 +35,17 @@ _T = TypeVar("_T")
 
 
 class OutOfTime(Exception):
-    """A mark has not come to its end in time; the next one finds more of it read already."""
+    """The time for a mark is over; the next one finds more of it cached."""
 
 
 @dataclass
 class Marks:
-    """What was reached.
+    """The reached states and objects.
 
     Attributes:
-        reach: for each line the newest step.
-        objects: the loose objects.
-        arrays: arrays that reached trees name and that do not lie loose.
+        reach: for each line the newest reached step.
+        objects: the oids of the loose objects.
+        arrays: the oids of arrays that reached trees name and that do not lie loose.
     """
 
     reach: dict[int, int] = field(default_factory=dict)
@@ -54,16 +53,16 @@ class Marks:
     arrays: set[bytes] = field(default_factory=set)
 
     def holds(self, place: Location) -> bool:
-        """Return whether a state was reached."""
+        """Return True if a state was reached."""
         return self.reach.get(place.line, -1) >= place.step
 
 
 class Marker:
-    """Marks what some states and objects lead to; remembers what cannot change.
+    """A marker of everything reachable from states and objects, with a cache of immutable links.
 
     Attributes:
-        ends: first step and the step after the last of each line, in the snapshot that is marked.
-        until: when marking has to be at its end, by the monotonic clock, in seconds.
+        ends: first step and the step after the last of each line, in the marked snapshot.
+        until: the deadline, in seconds of the monotonic clock.
     """
 
     def __init__(self, odb: ObjectDatabase) -> None:
@@ -78,21 +77,21 @@ class Marker:
 
     @property
     def read(self) -> int:
-        """How much is kept from one mark to the next; it grows with what was read."""
+        """The size of the cache, which grows with every object read."""
         return len(self._links) + len(self._places) + len(self._segments) + len(self._wanted)
 
     def in_time(self, items: Iterable[_T]) -> Iterator[_T]:
-        """Yield items as long as there is time.
+        """Yield items until the deadline.
 
         Raises:
-            OutOfTime: there is none left.
+            OutOfTime: the deadline is over.
         """
         for item in items:
             self.check_time()
             yield item
 
     def check_time(self) -> None:
-        """Raise ``OutOfTime`` if there is none left."""
+        """Raise ``OutOfTime`` if the deadline is over."""
         if time.monotonic() > self.until:
             raise OutOfTime
 
@@ -104,18 +103,18 @@ class Marker:
         oids: Iterable[bytes],
         marks: Marks | None = None,
     ) -> Marks:
-        """Return what states and objects lead to.
+        """Return everything reachable from states and objects.
 
         Args:
             txn: the transaction.
-            kinds: of all loose objects.
-            places: of the states.
-            oids: of objects of any kind.
-            marks: what was reached in this snapshot already; it is added to.
+            kinds: the kinds of all loose objects.
+            places: the locations of the states.
+            oids: the oids of objects of any kind.
+            marks: the marks of this snapshot so far; they are added to.
 
         Raises:
-            NotFound: something that is needed is missing.
-            IntegrityError: something that is needed is damaged.
+            NotFound: a reachable object is missing.
+            IntegrityError: a reachable object is damaged.
         """
         marks = Marks() if marks is None else marks
         todo = self._follow(txn, kinds, marks, list(places), list(oids))
@@ -131,7 +130,7 @@ class Marker:
         places: list[Location],
         oids: list[bytes],
     ) -> list[Location]:
-        """Mark what places and objects lead to; return the states that objects name."""
+        """Mark states and objects with their links; return the states that objects name."""
         grown = self._climb(txn, marks, places)
         for line, start, stop in self.in_time(grown):
             if start == read_line(txn, line).step and read_line(txn, line).is_root:
@@ -143,7 +142,7 @@ class Marker:
     def _climb(
         self, txn: ReadTxn, marks: Marks, places: list[Location]
     ) -> list[tuple[int, int, int]]:
-        """Extend the reach to states and their ancestors; return what is new of each line."""
+        """Extend the reach to states and their ancestors; return the new steps of each line."""
         grown: dict[int, tuple[int, int]] = {}
         while places:
             place = places.pop()
@@ -190,7 +189,7 @@ class Marker:
         ]  # fmt: skip
 
     def place(self, txn: ReadTxn, oid: bytes) -> Location:
-        """Return where a state lies; as long as it is there, that does not change.
+        """Return the location of a state, which does not change while the state exists.
 
         Raises:
             NotFound: there is no such state.

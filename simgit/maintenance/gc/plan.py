@@ -1,8 +1,8 @@
-"""What a gc would remove, decided in one snapshot.
+"""The plan of a gc: the objects to remove, decided in one snapshot.
 
-Two marks decide: the first from refs, reflogs and whatever else is a root says what is pending,
-and since when. The second starts from what is pending but not long enough, too: what one thing
-that stays refers to stays with it, whatever the clock has said.
+Two marks decide. The first starts from the roots (refs, reflogs and others) and finds the
+unreachable objects, and since when they are. The second starts also from those whose grace period
+is not over: what a kept object refers to is kept with it, whatever the clock says.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from simgit.storage.base import ReadTxn, WriteTxn
 
 DAY: Final = 24 * 3600 * 10**9
 REWRITTEN: Final = 8
-"""Of so many states that may go of a line, segments of one are rewritten."""
+"""The number of removable states of a line from which on one segment is rewritten."""
 KEPT_GROUPS: Final = 1024
-"""Of so many groups of arrays that go it is kept what they hold: some 100 000 arrays."""
+"""The number of removable array groups whose oids are cached: some 100 000 arrays."""
 IN_FLIGHT: Final = DAY
-"""So long gc leaves what was written ahead of what refers to it, however short its grace is."""
+"""The least grace period, in nanoseconds, of objects written ahead of those that refer to them."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What time it is, and for how long what is pending stays, in nanoseconds.
+    """The current time, and the grace period of unreachable objects, in nanoseconds.
 
-    A segment of which less than ``rewrite`` percent of the states could go keeps them: it is not
-    rewritten. Of each line at most about ``most`` states go at once, whole segments of them if
-    they are large.
+    A segment of which less than ``rewrite`` percent could be removed is kept as it is. Of each
+    line at most about ``most`` states are removed at once, whole segments of them if they are
+    large.
     """
 
     now: int
@@ -51,34 +51,34 @@ class Window:
     most: int | None = None
 
     def is_over(self, since: Since) -> bool:
-        """Return whether something was pending for long enough."""
+        """Return True if a grace period is over."""
         return not since.in_flight and self.now - since.time >= self.grace
 
     def end(self, since: Since) -> int:
-        """Return when it will have been, at the earliest."""
+        """Return the earliest end of a grace period, in nanoseconds since 1970."""
         return since.time + self.grace + (IN_FLIGHT if since.in_flight else 0)
 
     def seen(self, since: Since) -> Since:
-        """Return since when something is pending that is found so now."""
+        """Return the time since which an object that is unreachable now has been so."""
         if since.in_flight and self.now - since.time >= IN_FLIGHT:
-            return Since(self.now)  # till now something may have referred to it
-        # a time in the future is that of a clock that was wrong
+            return Since(self.now)  # until now an object may have referred to it
+        # a time in the future comes from a clock that was wrong
         return since._replace(time=min(since.time, self.now))
 
 
 @dataclass
 class GcPlan:
-    """What goes.
+    """The objects to remove.
 
     Attributes:
-        pending: what is unreachable, by its key in the table.
-        cuts: lines with the step from which on their states go, and the step after their last.
+        pending: all unreachable objects, by their key in the table, with times.
+        cuts: lines with the step from which on states are removed, and the step after the last.
         attachments: for each of these lines the attachments of those states.
-        objects: loose objects with their kinds, what refers to others before those.
+        objects: loose objects with their kinds, referring ones before those that they refer to.
         chunks: chunks that only those objects need.
-        moved: arrays that states which stay need, and that are stored with states that go.
-        rebased: arrays that stay, stored as differences to arrays that go.
-        arrays: for each of these lines how many arrays go with those states.
+        moved: arrays that kept states need, but that are stored with removed states.
+        rebased: kept arrays that are stored as deltas to removed arrays.
+        arrays: for each of these lines the number of arrays that are removed with those states.
     """
 
     pending: dict[bytes, Since] = field(default_factory=dict)
@@ -92,15 +92,15 @@ class GcPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing goes."""
+        """True if there is nothing to remove."""
         return not (self.cuts or self.objects or self.chunks)
 
 
 class Planner:
-    """Makes plans for one store; what it has read of it, it need not read again.
+    """A maker of plans for one store, with a cache of the links that it has read.
 
     Attributes:
-        more_roots: objects that stay besides what the roots lead to.
+        more_roots: objects to keep besides those reachable from the roots.
     """
 
     def __init__(self, odb: ObjectDatabase, refs: Refs) -> None:
@@ -114,16 +114,16 @@ class Planner:
 
     @property
     def read(self) -> int:
-        """How much is kept from one plan to the next; it grows with what was read."""
+        """The size of the cache, which grows with every object read."""
         return self.marker.read + len(self._logged) + len(self._runs) + len(self._dead)
 
     def plan(self, txn: ReadTxn, window: Window) -> GcPlan:
-        """Return what goes.
+        """Return the plan.
 
         Raises:
-            NotFound: something that is needed is missing: nothing may be removed then.
-            IntegrityError: something that is needed is damaged.
-            OutOfTime: the marker has a time, and it is over.
+            NotFound: a reachable object is missing: nothing may be removed then.
+            IntegrityError: a reachable object is damaged.
+            OutOfTime: the marker's deadline is over.
         """
         kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
         live = self._live(txn, kinds, ends)
@@ -142,14 +142,14 @@ class Planner:
         return plan
 
     def pending(self, txn: ReadTxn, window: Window) -> dict[bytes, Since]:
-        """Return what is unreachable, by its key in the table."""
+        """Return the unreachable objects by their key in the table, with times."""
         kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
         return self._pending(txn, self._live(txn, kinds, ends), kinds, ends, window)
 
     def _live(
         self, txn: ReadTxn, kinds: dict[bytes, str], ends: dict[int, tuple[int, int]]
     ) -> Marks:
-        """Return what the roots lead to."""
+        """Return everything reachable from the roots."""
         self.marker.ends = ends
         runs = root_runs(txn, self._runs)
         places = [ref.place for ref in runs if ref.oid is not None]
@@ -159,7 +159,7 @@ class Planner:
         return self.marker.mark(txn, kinds, places, oids)
 
     def exclusive(self, txn: ReadTxn, bindings: Iterable[bytes]) -> int:
-        """Return the bytes of what some bindings lead to, and no attachment that is there does."""
+        """Return the bytes of objects reachable from some bindings but from no attachment."""
         gone = list(bindings)
         if not gone:
             return 0
@@ -171,7 +171,7 @@ class Planner:
         return sum(sizes) + sum(len(txn.get("chunks", name) or b"") for name in chunks)
 
     def _closure(self, txn: ReadTxn, kinds: dict[bytes, str], todo: Iterable[bytes]) -> set[bytes]:
-        """Return the loose objects that objects lead to, themselves included."""
+        """Return the loose objects reachable from objects, themselves included."""
         found: set[bytes] = set()
         waiting = list(todo)
         while waiting:
@@ -189,7 +189,7 @@ class Planner:
         ends: dict[int, tuple[int, int]],
         window: Window,
     ) -> dict[bytes, Since]:
-        """Return what is unreachable; what was so before keeps its time."""
+        """Return the unreachable objects; those that were so before keep their time."""
         found: dict[bytes, Since] = {}
         now = window.now
         before = pending.entries(txn, pending.STATES)
@@ -222,7 +222,7 @@ class Planner:
     def _plan_arrays(
         self, txn: ReadTxn, plan: GcPlan, kept: Marks, kinds: dict[bytes, str]
     ) -> set[bytes]:
-        """Plan which arrays move; return the loose ones that rows need."""
+        """Plan the moves of arrays; return the loose ones that rows need."""
         stored: dict[bytes, int] = {}
         for line, (cut, _) in plan.cuts.items():
             stored |= dict.fromkeys(self._dead_arrays(txn, line, cut), line)
@@ -280,13 +280,13 @@ class Planner:
 
 
 def _cuts(kept: Marks, ends: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-    """Return the lines of which states go, with the step from which on and that after the last."""
+    """Return the lines with removable states: the first such step, and the step after the last."""
     cuts = {line: (kept.reach.get(line, first - 1) + 1, end) for line, (first, end) in ends.items()}
     return {line: (cut, end) for line, (cut, end) in cuts.items() if cut < end}
 
 
 def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> Iterator[Location]:
-    """Yield the last states that stay of lines of which not all goes that could go."""
+    """Yield the last kept states of lines whose removable states are not all removed."""
     for line, (start, end) in cuts.items() if window.rewrite or window.most is not None else ():
         cut = start if window.most is None else max(start, end - window.most)
         found = txn.floor("segments", segment_key(line, cut))
@@ -294,7 +294,7 @@ def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> I
         if header is None or header.line != line:
             continue
         if header.step < cut < header.end and _stays(header, cut, window):
-            # what goes is the line's end: its last segment goes whole, or nothing ever would
+            # the line's last segment is removed whole, or nothing ever would be
             goes = header.end == end and header.step >= start
             cut = header.step if goes else header.end
         if cut > start:
@@ -302,7 +302,7 @@ def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> I
 
 
 def _stays(header: Header, cut: int, window: Window) -> bool:
-    """Return whether a segment stays whole, rather than that it is rewritten without its end."""
+    """Return True if a segment is kept whole, rather than rewritten without its end."""
     is_large = window.most is not None and header.count > window.most // REWRITTEN
     return is_large or (header.end - cut) * 100 < window.rewrite * header.count
 
@@ -325,7 +325,7 @@ def _dead_part(
 def _staying(
     found: dict[bytes, Since], window: Window, ends: dict[int, tuple[int, int]]
 ) -> Iterable[Location]:
-    """Yield for each line the last state that has not been pending for long enough."""
+    """Yield for each line the last state whose grace period is not over."""
     parts: dict[int, list[tuple[int, Since]]] = {}
     for key, since in found.items():
         if key[:1] == pending.STATES:
@@ -342,7 +342,7 @@ def _staying(
 
 
 def _referring_first(links: dict[bytes, list[bytes]]) -> list[bytes]:
-    """Return objects in an order in which each comes before those that it refers to."""
+    """Return objects in an order in which each precedes those that it refers to."""
     order: list[bytes] = []
     done: set[bytes] = set()
     for start in sorted(links):
@@ -359,12 +359,12 @@ def _referring_first(links: dict[bytes, list[bytes]]) -> list[bytes]:
 
 
 def forget_found(txn: WriteTxn, known: dict[bytes, bytes], found: dict[bytes, Since]) -> None:
-    """Take out of the table what is reachable again.
+    """Remove from the table the objects that are reachable again.
 
     Args:
         txn: a write transaction.
-        known: what the table said in the snapshot in which it was decided.
-        found: what was unreachable in it.
+        known: the entries of the table in the snapshot of the plan.
+        found: the unreachable objects in that snapshot.
     """
     for key, value in known.items():
         if key not in found and txn.get(pending.TABLE, key) == value:
@@ -375,7 +375,7 @@ def forget_found(txn: WriteTxn, known: dict[bytes, bytes], found: dict[bytes, Si
 
 
 def write_pending(txn: WriteTxn, found: dict[bytes, Since]) -> None:
-    """Replace what the table says by what was found."""
+    """Replace the entries of the table."""
     for key, value in txn.scan(pending.TABLE):
         if key not in found:
             txn.delete(pending.TABLE, key)

@@ -1,8 +1,8 @@
-"""Retention rules: which of the attachments of a name stay when they are thinned out.
+"""Retention rules: which attachments of a name are kept when they are thinned out.
 
 ``agent: last 5, every 100, best 3 by return; video: last 1`` keeps, of each run's attachments
 ``agent``, the newest five, the first in every hundred steps, and the three in the episodes of the
-highest return. What one of a rule's clauses, or one of the runs, keeps stays.
+highest return. An attachment is kept if one clause of a rule keeps it, for one of the runs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
 
 SNAPSHOT: Final = "snapshot"
-"""The attachment from which states are restored; rules leave what that needs."""
+"""The attachment from which states are restored; rules keep those that other snapshots need."""
 _CLAUSE: Final = re.compile(r"(last|every|best) (\d+)( by return)?")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What stays of the attachments of a name; see the module.
+    """A retention rule for the attachments of a name; see the module.
 
     Attributes:
-        name: of the attachments.
-        last: so many of the newest of each run.
-        every: the first in every so many steps; 0 for none.
-        best: so many, in the episodes of the highest return.
+        name: the name of the attachments.
+        last: the number of newest ones to keep of each run.
+        every: the number of steps of each of which the first one is kept; 0 for none.
+        best: the number to keep, in the episodes of the highest return.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Rule:
         """Return the rule that is written ``NAME: last N, every N, best N by return``.
 
         Raises:
-            InvalidInput: it is not written so.
+            InvalidInput: the text is malformed.
         """
         name, colon, rest = (part.strip() for part in text.partition(":"))
         numbers: dict[str, int] = {}
@@ -57,11 +57,11 @@ class Rule:
             match = _CLAUSE.fullmatch(" ".join(clause.split()))
             if not colon or match is None or (match[1] == "best") != bool(match[3]):
                 raise InvalidInput(
-                    f"'{text.strip()}' is no retention rule: 'agent: last 5, every 100, best 3 by "
-                    "return' is one"
+                    f"malformed retention rule '{text.strip()}': write it as "
+                    "'agent: last 5, every 100, best 3 by return'"
                 )
             if match[1] in numbers:
-                raise InvalidInput(f"'{match[1]}' occurs twice in the rule '{text.strip()}'")
+                raise InvalidInput(f"retention rule '{text.strip()}' has '{match[1]}' twice")
             numbers[match[1]] = int(match[2])
         return cls(check_name(name, "attachment"), **numbers)
 
@@ -70,11 +70,11 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     """Return the rules of a text, with ``;`` or line breaks between them.
 
     Raises:
-        InvalidInput: one cannot be read, or two are for the same name.
+        InvalidInput: one is malformed, or two are for the same name.
     """
     rules = tuple(Rule.parse(part) for part in re.split(r"[;\n]", text) if part.strip())
     if len({rule.name for rule in rules}) != len(rules):
-        raise InvalidInput("there are two retention rules for the same name")
+        raise InvalidInput("retention rules must be for different names; join their clauses")
     return rules
 
 
@@ -91,7 +91,7 @@ def thinned(
 ) -> list[bytes]:
     """Return the keys of the attachments that no rule keeps, in order.
 
-    Attachments of tagged states, and of states in the history of no run, stay.
+    Attachments of tagged states, and of states that are in no run's history, are kept.
     """
     tagged = {tag.oid for _, tag in refs.tags(txn)}
     tips = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
@@ -118,7 +118,7 @@ def _candidates(txn: ReadTxn, marker: Marker, name: str) -> Iterable[RetentionCa
 def _in_history(
     txn: ReadTxn, there: list[RetentionCandidate], tip: Location
 ) -> list[RetentionCandidate]:
-    parts = {part.line: part for part in ancestry.stretches(txn, tip)}
+    parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
     return [
         each for each in there
         if (part := parts.get(each.place.line)) and part.start <= each.place.step < part.stop
@@ -128,7 +128,7 @@ def _in_history(
 def _kept(
     odb: ObjectDatabase, txn: ReadTxn, rule: Rule, mine: list[RetentionCandidate], tip: Location
 ) -> list[RetentionCandidate]:
-    """Return what stays of a run's attachments, which are ordered by step."""
+    """Return the attachments of a run that a rule keeps; they are given in order of steps."""
     kept = mine[len(mine) - min(rule.last, len(mine)) :]
     if rule.every:
         firsts: dict[int, RetentionCandidate] = {}
@@ -144,12 +144,12 @@ def _kept(
 
 
 def _return(odb: ObjectDatabase, txn: ReadTxn, place: Location, tip: Location) -> float:
-    """Return the sum of rewards of the episode that a state lies in, as far as a run has it."""
+    """Return the sum of rewards of a state's episode, as far as a run has it."""
     number, _ = ancestry.episode_of(odb, txn, place)
     start = ancestry.episode_start(odb, txn, tip, number)
     end = ancestry.episode_end(odb, txn, tip, number)
     total = _returned(odb, txn, tip, end) - _returned(odb, txn, tip, start)
-    return total if total == total else float("-inf")  # NaN is the best of nothing
+    return total if total == total else float("-inf")  # NaN ranks last
 
 
 def _returned(odb: ObjectDatabase, txn: ReadTxn, tip: Location, step: int) -> float:
@@ -158,7 +158,7 @@ def _returned(odb: ObjectDatabase, txn: ReadTxn, tip: Location, step: int) -> fl
 
 
 def _is_reset(odb: ObjectDatabase, txn: ReadTxn, place: Location) -> bool:
-    """Return whether an episode begins at a state: it may not be possible to reset alike again."""
+    """Return True for the state of a reset, which may be impossible to repeat exactly."""
     rows = odb.states.row(txn, place)[2]
     index = rows.schema.index.get(("reset",))
     return place.step == 0 or (index is not None and bool(rowlib.presence(rows, index)[0]))

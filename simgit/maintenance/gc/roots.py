@@ -1,4 +1,4 @@
-"""Where what must be kept begins: refs, HEAD, tags, reflogs, and what the operation log names."""
+"""The roots of reachability: refs, HEAD, tags, reflogs, and oids in the operation log."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def root_runs(txn: ReadTxn, read: dict[bytes, RunRef]) -> list[RunRef]:
 
     Args:
         txn: the transaction.
-        read: the refs that were read before, by what is stored; what is read now is added.
+        read: a cache of refs by their stored form; it is added to.
 
     Raises:
-        IntegrityError: one of them cannot be read.
+        IntegrityError: one of them is unreadable.
     """
     values = [value for _, value in txn.scan("refs", b"runs/", b"runs0")]
     read |= {value: decode_run(value) for value in values if value not in read}
@@ -34,10 +34,10 @@ def root_oids(refs: Refs, txn: ReadTxn, read: Read) -> Iterator[Oid]:
     Args:
         refs: the refs.
         txn: the transaction.
-        read: what was read of the logs before; what is read now is added.
+        read: a cache of oids by the stored form of log entries; it is added to.
 
     Raises:
-        IntegrityError: one of them cannot be read.
+        IntegrityError: one of them is unreadable.
     """
     for _, tag in refs.tags(txn):
         yield from (tag.oid, *([tag.tag] if tag.tag else []))

@@ -1,4 +1,4 @@
-"""gc: reflogs expire, what nothing leads to goes after a time, small pieces are joined."""
+"""gc: expire reflogs, remove unreachable objects after their grace period, join small pieces."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class GcReport:
-    """What a gc did. Sizes are bytes on disk.
+    """The result of a gc. Sizes are bytes on disk.
 
-    ``held_open`` says that the space would have been given back, had nobody else had the file open.
+    ``held_open``: the space was not given back because another process has the file open.
     """
 
     segments_before: int
@@ -49,12 +49,13 @@ class GcReport:
 
 @dataclass(frozen=True)
 class GcOptions:
-    """How long what is not needed stays, in days; None for what the repository's settings say.
+    """Periods in days, None for the repository's settings; and retention rules.
 
     Attributes:
-        grace: what nothing leads to.
-        expire: entries of reflogs and of the operation log; until they go, they lead to states.
-        keep: retention rules, by which attachments are thinned out before.
+        grace: how long unreachable objects are kept.
+        expire: how long entries of reflogs and of the operation log are kept, and with them the
+            states that they name.
+        keep: retention rules, by which attachments are thinned out first.
     """
 
     grace: float | None = None
@@ -70,27 +71,28 @@ def gc(
     clock: Clock = now,
     logged: ObjectDatabase | None = None,
 ) -> GcReport:
-    """Remove what has expired, join what is small, and give back the space where that is worth it.
+    """Remove expired objects, join small pieces, and give space back where that is worth it.
 
-    No oid and no place changes. Nothing goes that refs, reflogs or the operation log lead to.
+    No oid and no location changes. Objects reachable from refs, reflogs or the operation log are
+    kept.
 
     Args:
-        odb: the store. What is removed here for good must not be logged as an operation.
+        odb: the database; its storage must not log operations, since removal is final.
         refs: its refs.
-        options: how long what is not needed stays.
-        progress: told how many lines of how many are joined.
+        options: the periods and rules.
+        progress: called with the number of joined lines, and the number of all.
         clock: returns the time in nanoseconds since 1970.
-        logged: the store as the operation log sees it, for what can be undone: thinning out.
+        logged: the database with the operation log, for thinning out, which can be undone.
 
     Raises:
-        NotFound: something that is needed is missing; nothing more was removed.
-        IntegrityError: something that is needed is damaged; nothing more was removed.
-        StorageFullError: there is no space left, and what is kept back for this does not suffice.
+        NotFound: a reachable object is missing; nothing more was removed.
+        IntegrityError: a reachable object is damaged; nothing more was removed.
+        StorageFullError: the disk is full, and the reserved space does not suffice.
     """
     before, size = count_segments(odb), odb.storage.size()
     removed = make_room(odb.storage, lambda: collect(odb, refs, options, clock, logged or odb))
     joined, compacted, held_open = 0, False, False
-    with suppress(StorageFullError):  # what was removed has made room for others at least
+    with suppress(StorageFullError):  # the removal has at least made room for others
         joined = make_room(odb.storage, lambda: consolidate(odb, progress))
         worth = is_worth_it(odb)
         compacted = worth and make_room(odb.storage, odb.storage.compact)
@@ -112,34 +114,34 @@ def _note(odb: ObjectDatabase, clock: Clock) -> None:
 def collect(
     odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock, logged: ObjectDatabase
 ) -> Removed:
-    """Remove what has expired; see ``gc``."""
+    """Remove expired objects and return a count of them; see ``gc``."""
     with odb.read() as snapshot:
         sweeper = Sweeper(odb, Planner(odb, refs), window(snapshot, options, clock))
         thinned(odb, refs, snapshot, sweeper.planner.marker, _rules(snapshot, options))
     with odb.read() as snapshot:
-        known, found = lost_before(sweeper, snapshot)
+        known, found = pending_before(sweeper, snapshot)
     if known:
         with odb.write() as txn:
             forget_found(txn, known, found)
     with logged.write() as raw:
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
-    with odb.read() as snapshot:  # what it reads, the plan within the write need not read again
+    with odb.read() as snapshot:  # fills the cache for the plan within the write
         sweeper.planner.plan(snapshot, sweeper.window)
     sweeper.sweep()
     return sweeper.removed
 
 
 def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = now) -> Removed:
-    """Return exactly what ``collect`` would remove: it is done, over a snapshot, and forgotten.
+    """Return exactly what ``collect`` would remove, by running it over a snapshot in memory.
 
-    Nobody waits for it.
+    Writers do not wait for it.
     """
-    apart = ObjectDatabase(odb.storage)  # with caches of its own, for what it reads never was
+    apart = ObjectDatabase(odb.storage)  # with caches of its own, for the overlay is not real
     with odb.read() as snapshot:
         sweeper = Sweeper(apart, Planner(apart, refs), window(snapshot, options, clock))
         raw = Overlay(snapshot)
-        forget_found(raw, *lost_before(sweeper, raw))
+        forget_found(raw, *pending_before(sweeper, raw))
         _thin(sweeper, raw, refs, options)
         _expire(sweeper, raw, options, clock)
         txn = sweeper.tally(raw)
@@ -150,16 +152,16 @@ def dry_run(odb: ObjectDatabase, refs: Refs, options: GcOptions, clock: Clock = 
 
 
 def window(txn: ReadTxn, options: GcOptions, clock: Clock) -> Window:
-    """Return what time it is, and how long what is pending stays."""
+    """Return the current time with the grace period."""
     days = get_setting(txn, GC_GRACE) if options.grace is None else options.grace
     return Window(clock(), int(days * DAY), get_setting(txn, GC_REWRITE))
 
 
-def lost_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
-    """Return what is known to be pending, and what is so before the logs expire.
+def pending_before(sweeper: Sweeper, txn: ReadTxn) -> tuple[dict[bytes, bytes], dict[bytes, Since]]:
+    """Return the entries of unreachable objects, and the objects found so before logs expire.
 
-    What was brought back and is lost once more has its grace period once more: till now the logs
-    led to it.
+    An object that was restored and is unreachable again gets a new grace period: until now the logs
+    named it.
     """
     known = dict(txn.scan(TABLE))
     return known, sweeper.planner.pending(txn, sweeper.window) if known else {}
@@ -170,19 +172,19 @@ def _rules(txn: ReadTxn, options: GcOptions) -> tuple[Rule, ...]:
 
 
 def _thin(sweeper: Sweeper, raw: WriteTxn, refs: Refs, options: GcOptions) -> None:
-    """Take away the bindings that no retention rule keeps."""
+    """Remove the bindings that no retention rule keeps."""
     txn = sweeper.tally(raw)
     keys = thinned(sweeper.odb, refs, txn, sweeper.planner.marker, _rules(txn, options))
     bindings = [txn.get("attachments", key) or b"" for key in keys]
     for key in keys:
         txn.delete("attachments", key)
-    sweeper.planner.more_roots = bindings  # the operation that this becomes will lead to them
+    sweeper.planner.more_roots = bindings  # the operation log will name them
     sweeper.removed.thinned = len(keys)
     sweeper.removed.thinned_bytes = sweeper.planner.exclusive(txn, bindings)
 
 
 def _expire(sweeper: Sweeper, raw: WriteTxn, options: GcOptions, clock: Clock) -> None:
-    """Let the logs forget what is too old."""
+    """Remove the expired entries of the logs."""
     txn = sweeper.tally(raw)
     if options.expire is None:
         expire(OperationLog(), txn)
@@ -199,6 +201,6 @@ def cutoff(days: float, clock: Clock) -> int:
 
 
 def is_worth_it(odb: ObjectDatabase) -> bool:
-    """Return whether a compact copy gives back enough for what it costs: it writes all bytes."""
+    """Return True if a compact copy, which rewrites all bytes, gives back enough space."""
     spare = odb.storage.spare()
     return spare >= max(_LEAST, odb.storage.size() // _SHARE)

@@ -1,8 +1,8 @@
-"""Removing what a plan says, in short transactions that each leave a whole store.
+"""Carrying out a plan in short transactions, each of which leaves a consistent store.
 
-What refers to something goes before it: states before what their attachments name, lines before
-those that they begin at, differences before their bases. So a process that is killed between two
-transactions leaves nothing that names what is not there.
+Referring objects are removed first: states before the objects of their attachments, lines before
+those that they begin at, deltas before their bases. So a process that is killed between two
+transactions leaves no dangling reference.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from simgit.storage.failpoints import fail_point
 from simgit.storage.watched import WatchedWrite
 
 SLICE: Final = 0.2
-"""Seconds after which a transaction ends, so that writers can go on."""
+"""Seconds after which a transaction ends, so that writers can continue."""
 Action = Callable[[WriteTxn], None]
 
 
 @dataclass
 class Removed:
-    """What a gc removed.
+    """The objects that a gc removed.
 
     Attributes:
-        states: how many states went.
-        attachments: how many attachments of those states.
-        thinned: how many other attachments were taken away by retention rules.
-        thinned_bytes: what their data takes that no other attachment shares; it goes when the
-            operation log has forgotten them, and the grace period has passed.
-        objects: how many loose objects of each kind.
-        arrays: arrays that were stored with those states.
-        chunks: pieces of large blobs.
-        log_entries: entries of reflogs.
-        tables: for each table how many bytes of keys and values it has fewer.
+        states: the number of states.
+        attachments: the number of attachments of those states.
+        thinned: the number of other attachments, removed by retention rules.
+        thinned_bytes: the bytes of their data that no other attachment shares; they are freed
+            when the operation log has expired and the grace period is over.
+        objects: the number of loose objects of each kind.
+        arrays: the number of arrays that were stored with those states.
+        chunks: the number of pieces of large blobs.
+        log_entries: the number of entries of reflogs.
+        tables: for each table the bytes of keys and values that it has fewer.
     """
 
     states: int = 0
@@ -56,18 +56,18 @@ class Removed:
 
     @property
     def is_something(self) -> bool:
-        """Whether anything went."""
+        """True if anything was removed."""
         counts = (self.states, self.attachments, self.thinned, self.objects.total(), self.chunks)
         return any(counts) or self.log_entries > 0
 
     @property
     def bytes(self) -> int:
-        """The bytes of keys and values that went, less those that had to be written anew."""
+        """The removed bytes of keys and values, less those that had to be written anew."""
         return sum(size for table, size in self.tables.items() if table not in ("pending", "meta"))
 
 
 class Sweeper:
-    """Carries out plans; counts what has gone in ``removed``."""
+    """An executor of plans, which counts the removed objects in ``removed``."""
 
     def __init__(self, odb: ObjectDatabase, planner: Planner, window: Window) -> None:
         self.odb = odb
@@ -84,7 +84,7 @@ class Sweeper:
         return Tally(txn, self._entries, self.removed.tables)
 
     def sweep(self) -> None:
-        """Remove what has to go, a slice at a time; plan again when somebody has written."""
+        """Carry out a plan, a slice at a time; plan again when another process has written."""
         actions: Iterator[Action] = iter(())
         written, done = -1, False
         while not done:
@@ -100,7 +100,7 @@ class Sweeper:
             self.finish(self.tally(raw))
 
     def _work(self, txn: WriteTxn, actions: Iterator[Action], until: float) -> bool:
-        """Do what is to be done until a time; return whether that was all."""
+        """Run actions until a deadline; return True if they are all done."""
         for action in actions:
             action(txn)
             fail_point("gc.removed")
@@ -109,18 +109,18 @@ class Sweeper:
         return True
 
     def begin(self, txn: WriteTxn) -> Iterator[Action]:
-        """Plan in the snapshot of a transaction; return what is to be done."""
+        """Plan in the snapshot of a transaction; return the actions."""
         plan = self.planner.plan(txn, self.window)
         self._siblings, self._last_moved = {}, None
         write_pending(txn, dict(plan.pending))
         return self._actions(plan)
 
     def finish(self, txn: WriteTxn) -> None:
-        """Remove what the index still says of what has gone, now or before."""
+        """Remove the index entries of removed states, also of earlier runs."""
         prune_index(self.odb.states, txn, self._cut)
 
     def index_entries(self, txn: ReadTxn) -> int:
-        """Return how much of the index ``finish`` has to go through, 0 if no states have gone."""
+        """Return the number of index entries that ``finish`` rewrites."""
         return entries_to_prune(self.odb.states, txn, self._cut) if self._cut else 0
 
     def _actions(self, plan: GcPlan) -> Iterator[Action]:
@@ -140,7 +140,7 @@ class Sweeper:
         self._last_moved = Oid(oid)
 
     def _rebase(self, txn: WriteTxn, oid: bytes, plan: GcPlan) -> None:
-        """Store an array as its difference to one that stays, or by itself."""
+        """Store an array as a delta to a kept one, or by itself."""
         depth = self.odb.delta_depth(txn, oid) or 0
         base = root = self.odb.delta_base(txn, oid)
         while base is not None and bytes(base) in plan.objects:
@@ -148,7 +148,7 @@ class Sweeper:
         if base is None and root is not None:
             sibling = self._siblings.setdefault(bytes(root), bytes(oid))
             above = self.odb.delta_depth(txn, sibling) or 0
-            # others may be differences to this one: it must not come to lie deeper
+            # others may be deltas to this one: its chain must not become longer
             base = Oid(sibling) if sibling != oid and above < depth else None
         self.odb.rebase_array(txn, oid, base)
 
@@ -177,11 +177,11 @@ class Sweeper:
 
 
 class Tally(WatchedWrite):
-    """Passes everything on to a transaction.
+    """A wrapper of a transaction that counts its changes.
 
     Attributes:
-        entries: for each table how many entries it has fewer.
-        bytes: for each table how many bytes of keys and values it has fewer.
+        entries: for each table the number of entries that it has fewer.
+        bytes: for each table the bytes of keys and values that it has fewer.
     """
 
     def __init__(self, txn: WriteTxn, entries: Counter[str], size: Counter[str]) -> None:

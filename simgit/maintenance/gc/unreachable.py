@@ -1,4 +1,4 @@
-"""What nothing leads to any more but is still there, and until when it can be brought back."""
+"""The unreachable objects that still exist, and until when they can be restored."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from simgit.storage.base import ReadTxn
 
 
 @dataclass(frozen=True)
-class Lost:
-    """Something that nothing leads to.
+class UnreachableObject:
+    """An unreachable object.
 
     Attributes:
-        kind: of the object.
-        oid: its name. Of states it is that of the newest of a line: those before it come with it.
-        states: how many states of the line are lost; 0 for other kinds.
-        step: of that newest state.
-        name: of an attachment or a tag.
-        state: the state that it is, or that an attachment or a tag belongs to.
-        since: when it was first found to be lost, in nanoseconds since 1970.
-        until: when a gc may remove it.
+        kind: its kind.
+        oid: its hash. For states, that of the newest of a line: those before it come with it.
+        states: the number of unreachable states of the line; 0 for other kinds.
+        step: the step of that newest state.
+        name: the name of an attachment or a tag.
+        state: the state itself, or the state of an attachment or a tag.
+        since: when it was first found to be unreachable, in nanoseconds since 1970.
+        until: when a gc may remove it, in nanoseconds since 1970.
     """
 
     kind: str
@@ -40,14 +40,16 @@ class Lost:
     until: int
 
 
-def lost(odb: ObjectDatabase, refs: Refs, window: Window, every: bool = False) -> list[Lost]:
-    """Return what is lost: ends of lines, attachments and tags.
+def unreachable_objects(
+    odb: ObjectDatabase, refs: Refs, window: Window, every: bool = False
+) -> list[UnreachableObject]:
+    """Return the unreachable ends of lines, attachments and tags.
 
     Args:
-        odb: where.
-        refs: what is not lost is what these lead to.
-        window: what time it is, and how long what is lost stays.
-        every: also objects of the other kinds, which those lead to.
+        odb: the database.
+        refs: its refs, from which objects are reachable.
+        window: the current time with the grace period.
+        every: True to return also the other objects, which are reachable from those.
     """
     planner = Planner(odb, refs)
     with odb.read() as txn:
@@ -68,14 +70,14 @@ def _lines(
     entries: dict[bytes, Since],
     ends: dict[int, int],
     window: Window,
-) -> list[Lost]:
-    """Return the lost ends of lines, one for each line."""
+) -> list[UnreachableObject]:
+    """Return the unreachable ends of lines, one for each line."""
     found: dict[int, tuple[int, Since]] = {}
     for key, since in entries.items():
         if key[:1] == unreachable.STATES:
             line, step = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
             known = found.get(line, (step, since))
-            # the newest states are those that were lost first
+            # the newest states became unreachable first
             found[line] = min(known[0], step), min(known[1], since)
     return [
         _end(odb, txn, line, step, ends[line] - 1, since, window)
@@ -91,17 +93,17 @@ def _end(
     last: int,
     since: Since,
     window: Window,
-) -> Lost:
+) -> UnreachableObject:
     oid = odb.states.state(txn, Location(line, last))[0]
     count = last - first + 1
-    return Lost("state", oid, count, last, None, oid, since.time, window.end(since))
+    return UnreachableObject("state", oid, count, last, None, oid, since.time, window.end(since))
 
 
 def _object(
     odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, since: Since, window: Window
-) -> Lost:
+) -> UnreachableObject:
     thing = odb.object(txn, oid) if kind in ("binding", "tag") else None
     name = thing.name if isinstance(thing, Binding | Tag) else None
     state = thing.state if isinstance(thing, Binding) else None
     state = thing.target if isinstance(thing, Tag) else state
-    return Lost(kind, oid, 0, None, name, state, since.time, window.end(since))
+    return UnreachableObject(kind, oid, 0, None, name, state, since.time, window.end(since))

@@ -2,7 +2,7 @@
 
 - ``lines``, ``header``: chains without a fork, and the segments along them.
 - ``block``: rows as compressed planes; ``array_groups``, ``array_codec``: their large arrays.
-- ``index``, ``index_page``: from an oid to its candidates.
-- ``append``, ``state_store``, ``reader``: writing states, and reading them verified.
-- ``compact``, ``truncate``, ``totals``: joining, removing, and sums of what is stored.
+- ``index``, ``elias_fano``: from an oid to its candidates; the coding of the index's pages.
+- ``batch``, ``state_store``, ``reader``: writing states, and reading them verified.
+- ``join``, ``truncate``, ``totals``: joining small segments, removing states; sums of rows.
 """

@@ -24,9 +24,9 @@ from simgit.objects.compression import compress, decompress
 
 GROUP_ARRAYS: Final = 128
 GROUP_BYTES: Final = 16 << 20
-"""A group holds at most so many raw bytes (but one array in any case)."""
+"""The most raw bytes of a group (which holds one array in any case)."""
 LEVEL: Final = 6
-"""zstd's level: of frames that differ little, half the bytes of level 3 in a quarter more time."""
+"""zstd's level: for frames that differ little, half the bytes of level 3 in a quarter more time."""
 _PLAIN, _PREVIOUS, _FIRST_AXIS, _LAST_AXIS = range(4)
 _HEAD: Final = struct.Struct("<HBBQ")  # arrays, predictor, contiguous steps, raw bytes of one
 Bytes = npt.NDArray[np.uint8]
@@ -35,7 +35,7 @@ Bytes2D = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ArrayGroup:
-    """What a group's header says."""
+    """The header of a group."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -45,12 +45,12 @@ class ArrayGroup:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of one array."""
+        """The size of one array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def group_size(nbytes: int) -> int:
-    """Return how many arrays of so many bytes a group holds."""
+    """Return the number of arrays of ``nbytes`` bytes that a group holds."""
     return max(1, min(GROUP_ARRAYS, GROUP_BYTES // max(nbytes, 1)))
 
 
@@ -60,7 +60,7 @@ def encode_group(arrays: list[AnyArray], steps: list[int], level: int = LEVEL) -
     Args:
         arrays: at most ``GROUP_ARRAYS``, at least one.
         steps: for each the step that has it, ascending.
-        level: zstd's.
+        level: zstd's level.
     """
     dtype, shape = arrays[0].dtype, arrays[0].shape
     flat = [array.reshape(-1).view(np.uint8) for array in arrays]
@@ -121,19 +121,19 @@ def _predict(before: Any, predictor: int, dtype: np.dtype[Any], shape: tuple[int
 def _differences(
     flat: list[Bytes], predictor: int, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> Bytes2D:
-    """Return the first array, and of the others the difference to what is predicted."""
+    """Return the first array, and for each other one its difference to the prediction."""
     if predictor == _PLAIN:
         return np.stack(flat)
     stack = np.empty((len(flat), len(flat[0])), np.uint8)
     stack[0] = flat[0]
     for i in range(1, len(flat)):
-        # one pass: large frames come from memory and go back to it
+        # one pass, since large frames do not fit the processor's cache
         np.bitwise_xor(flat[i], _predict(flat[i - 1], predictor, dtype, shape), out=stack[i])
     return stack
 
 
 def group_header(data: bytes) -> ArrayGroup:
-    """Return what a group's header says.
+    """Return the header of a group.
 
     Raises:
         IntegrityError: it is damaged.
@@ -147,20 +147,20 @@ def group_header(data: bytes) -> ArrayGroup:
         at += 2 + size
         shape = struct.unpack_from(f"<{min(ndim, MAX_NDIM)}Q", data, at)
     except (struct.error, IndexError, UnicodeDecodeError):
-        raise IntegrityError("a group of arrays is damaged") from None
+        raise IntegrityError("malformed group of arrays: truncated") from None
     at += 8 * len(shape)
     if (
         ndim > MAX_NDIM
         or not 0 < count <= GROUP_ARRAYS
         or math.prod(shape) * dtype.itemsize != nbytes
     ):
-        raise IntegrityError("a group of arrays is damaged")
+        raise IntegrityError("malformed group of arrays")
     if predictor > _LAST_AXIS or (predictor > _PREVIOUS and (len(shape) < 3 or not nbytes)):
-        raise IntegrityError("a group of arrays has an unknown predictor")
+        raise IntegrityError("malformed group of arrays: unknown predictor")
     steps = np.arange(count)
     if not contiguous:
         if len(data) < at + 4 * count:
-            raise IntegrityError("a group of arrays is damaged")
+            raise IntegrityError("malformed group of arrays")
         steps = np.frombuffer(data, "<u4", count, at).astype(np.int64)
         at += 4 * count
     return ArrayGroup(dtype, shape, predictor, steps, at)
@@ -187,7 +187,7 @@ def decode_group(data: bytes, upto: int | None = None) -> AnyArray:
 
 
 def unstack(stack: AnyArray) -> list[AnyArray]:
-    """Return the arrays of a stack; those of shape () too, for scalars of strings lose NULs."""
+    """Return the arrays of a stack, as arrays also where their shape is ()."""
     return [stack[i, ...] for i in range(len(stack))]
 
 

@@ -1,8 +1,8 @@
-"""Where the arrays of states lie: groups keyed by line, field and the step of the first.
+"""The arrays of states, in groups keyed by line, field and the step of the first one.
 
     groups: u64 line ‖ u16 field ‖ u64 step -> place of the group's bytes ‖ checksum
 
-The bytes lie in appended pieces (see simgit/bodies.py): a group of 64 frames takes some KiB, and
+The bytes lie in overflow pages (see ``odb.overflow``): a group of 64 frames takes some KiB, and
 values of that size would leave much of their pages empty.
 """
 
@@ -26,15 +26,15 @@ from simgit.odb.segments.array_codec import (
     group_header,
     group_size,
 )
+from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.index import ARRAYS, LOOSE, Index, add_loose, array_places, find_loose
-from simgit.odb.segments.index_page import prefix_of
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _STEP_BITS: Final = 48
 Member = tuple[int, bytes, AnyArray]
 """A step, the oid of its array, and the array."""
 OidsOf = Callable[[ReadTxn, int, int, npt.NDArray[np.int64]], list[bytes]]
-"""Returns the oids that a field has at some steps of a line."""
+"""A function that returns the oids of a field at some steps of a line."""
 
 
 def group_key(line: int, field: int, step: int) -> bytes:
@@ -47,11 +47,11 @@ def write_groups(
 ) -> list[tuple[int, list[bytes]]]:
     """Store arrays in groups; return for each group its first step and its members' oids."""
     written = []
-    for stretch in stretches(members):
-        steps = [step for step, _, _ in stretch]
-        data = encode_group([array for _, _, array in stretch], steps, level)
+    for group in cut_groups(members):
+        steps = [step for step, _, _ in group]
+        data = encode_group([array for _, _, array in group], steps, level)
         _put_group(txn, group_key(line, field, steps[0]), data)
-        written.append((steps[0], [oid for _, oid, _ in stretch]))
+        written.append((steps[0], [oid for _, oid, _ in group]))
     return written
 
 
@@ -59,20 +59,20 @@ def _put_group(txn: WriteTxn, key: bytes, data: bytes) -> None:
     txn.put("groups", key, put_body(txn, data) + checksum(data))
 
 
-def stretches(members: Sequence[Member]) -> Iterator[list[Member]]:
+def cut_groups(members: Sequence[Member]) -> Iterator[list[Member]]:
     """Cut members where dtype or shape change, and where a group is full."""
-    stretch: list[Member] = []
+    group: list[Member] = []
     for member in members:
         array = member[2]
-        if stretch:
-            first = stretch[0][2]
+        if group:
+            first = group[0][2]
             alike = array.dtype == first.dtype and array.shape == first.shape
-            if not alike or len(stretch) >= group_size(first.nbytes):
-                yield stretch
-                stretch = []
-        stretch.append(member)
-    if stretch:
-        yield stretch
+            if not alike or len(group) >= group_size(first.nbytes):
+                yield group
+                group = []
+        group.append(member)
+    if group:
+        yield group
 
 
 def index_groups(
@@ -93,17 +93,17 @@ def index_groups(
 
 
 def read_group(txn: ReadTxn, key: bytes) -> bytes:
-    """Return a group's checked bytes.
+    """Return a group's bytes, their checksum compared.
 
     Raises:
         IntegrityError: it is missing or damaged.
     """
     record = txn.get("groups", key)
     if record is None:
-        raise IntegrityError("a group of arrays is missing")
+        raise IntegrityError("a group of arrays is missing; see 'simgit fsck'")
     data = get_body(txn, record[:-CHECKSUM_SIZE])
     if checksum(data) != record[-CHECKSUM_SIZE:]:
-        raise IntegrityError("a group of arrays is damaged")
+        raise IntegrityError("a group of arrays is damaged; see 'simgit fsck'")
     return data
 
 
@@ -134,7 +134,7 @@ def delete_group(txn: WriteTxn, key: bytes) -> None:
 
 
 def array_here(txn: ReadTxn, line: int, field: int, step: int) -> AnyArray | None:
-    """Return the array that is stored for one state's field, or None if it lies elsewhere."""
+    """Return the array that is stored with one state's field, or None if it is not stored there."""
     before = group_before(txn, line, field, step)
     if before is None:
         return None

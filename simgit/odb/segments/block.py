@@ -32,7 +32,7 @@ from simgit.objects.schema import FIXED, FLOAT, INT, Schema
 
 BLOCK_ROWS: Final = 2048
 CHECKPOINT_ROWS: Final = 64
-"""Every so many rows the name of the state before is stored: it bounds the work for one state."""
+"""Rows between two stored oids, which bound the work for reading one state."""
 _RANDOM: Final = 0.94  # entropy, as a share of 8 bits, above which a plane is stored raw
 _SAMPLE: Final = 512
 
@@ -42,7 +42,7 @@ _SAMPLE: Final = 512
 
 @dataclass(frozen=True)
 class Layout:
-    """How the planes of a block are stored: a filter for each word, a class for each plane."""
+    """The layout of a segment's blocks: a filter for each word, a class for each plane."""
 
     filters: tuple[tuple[int, int, int], ...]  # offset in the row, word size, number of words
     raw: Matrix  # for each plane 1 if it is stored as it is
@@ -63,7 +63,7 @@ def words(schema: Schema) -> list[tuple[int, int, int]]:
 def delta(matrix: Matrix, offset: int, size: int, count: int) -> Matrix:
     """Return the words' zigzag differences to the row before, as bytes.
 
-    Every 64th row keeps its words, so that a stretch can be read without all that is before it.
+    Every 64th row keeps its words, so that rows can be read without all rows before them.
     """
     data = np.ascontiguousarray(matrix[:, offset : offset + size * count]).view(f"<u{size}")
     diff = data.copy()
@@ -155,20 +155,20 @@ def encode_layout(layout: Layout) -> bytes:
 
 
 def decode_layout(data: bytes, schema: Schema) -> Layout:
-    """Return the layout that ``data`` encodes.
+    """Return the decoded layout.
 
     Raises:
-        IntegrityError: it does not fit the schema.
+        IntegrityError: it is truncated, or does not fit the schema.
     """
     try:
         (count,) = struct.unpack_from("<H", data)
         filters = tuple(struct.unpack_from("<IBI", data, 2 + 9 * i) for i in range(count))
     except struct.error:
-        raise IntegrityError("the layout of a segment is damaged") from None
+        raise IntegrityError("malformed segment: its layout is truncated") from None
     rest = data[2 + 9 * count :]
     width = schema.fixed_size
     if len(rest) != (width + 7) // 8 or not set(filters) <= set(words(schema)):
-        raise IntegrityError("the layout of a segment does not fit its schema")
+        raise IntegrityError("malformed segment: its layout does not fit its schema")
     raw = np.unpackbits(np.frombuffer(rest, np.uint8), bitorder="little")[:width]
     return Layout(filters, raw)
 
@@ -181,7 +181,7 @@ _PACKED, _RAW, _CONSTANT = range(3)
 
 @dataclass(frozen=True)
 class PlaneKinds:
-    """Which planes of a block are packed, raw, or of one value."""
+    """The kinds of a block's planes: packed, raw, or of one value."""
 
     kinds: Matrix
     counts: tuple[int, int, int]
@@ -229,7 +229,7 @@ class Planes:
 
 
 class PlaneRows(Rows):
-    """Rows that are still planes: a field is put together when it is asked for."""
+    """Rows that are still planes: a field is assembled on first use."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class PlaneRows(Rows):
         return plane
 
     def slice(self, start: int, stop: int) -> Rows:
-        """Return a stretch of the rows."""
+        """Return a slice of the rows."""
         variable = [column[start:stop] for column in self.variable]
         first, stop = self._start, min(stop, self.count)
         return PlaneRows(
@@ -308,7 +308,7 @@ def encode_block(rows: Rows, oids: list[bytes], layout: Layout, level: int) -> t
         rows: at most ``BLOCK_ROWS`` rows.
         oids: for each row the oid of the state before it.
         layout: the segment's.
-        level: zstd's.
+        level: zstd's level.
     """
     matrix = rows.fixed.copy() if layout.filters else rows.fixed
     for offset, size, count in layout.filters:
@@ -353,12 +353,12 @@ def decode_block(
     at = 32 * -(-count // CHECKPOINT_ROWS)
     first = at + (width + 7) // 8
     if len(fixed) < first:
-        raise IntegrityError("a block is shorter than its header says")
+        raise IntegrityError("malformed block: shorter than its header says")
     kinds = plane_kinds(layout.raw.tobytes(), fixed[at:first])
     packed, raw, constants = kinds.counts
     start = first + constants + raw * count
     if len(fixed) < start:
-        raise IntegrityError("a block is shorter than its header says")
+        raise IntegrityError("malformed block: shorter than its header says")
     unpacked = decompress(fixed[start:], packed * count)
     planes = Planes(
         kinds,
@@ -374,23 +374,23 @@ def _decode_variable(schema: Schema, count: int, data: bytes | None) -> list[lis
     if data is None or not schema.variable:
         return [[b""] * count for _ in schema.variable]
     if len(data) < 8:
-        raise IntegrityError("the variable part of a block is damaged")
+        raise IntegrityError("malformed block: its variable part does not fit its rows")
     raw = decompress(data[8:], int.from_bytes(data[:8], "little"))
     columns, at = [], 0
     for _ in schema.variable:
         bounds = list(accumulate(_lengths(raw, at, count), initial=at + 4 * count))
         at = bounds[-1]
         if at > len(raw):
-            raise IntegrityError("the variable part of a block is damaged")
+            raise IntegrityError("malformed block: its variable part does not fit its rows")
         columns.append([raw[a:b] for a, b in pairwise(bounds)])
     if at != len(raw):
-        raise IntegrityError("the variable part of a block is damaged")
+        raise IntegrityError("malformed block: its variable part does not fit its rows")
     return columns
 
 
 def _lengths(raw: bytes, at: int, count: int) -> list[int]:
     if at + 4 * count > len(raw):
-        raise IntegrityError("the variable part of a block is damaged")
+        raise IntegrityError("malformed block: its variable part does not fit its rows")
     planes = np.frombuffer(raw, np.uint8, 4 * count, at).reshape(4, count)
     lengths: list[int] = np.ascontiguousarray(planes.T).view("<u4").reshape(count).tolist()
     return lengths

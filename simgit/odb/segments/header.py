@@ -1,7 +1,7 @@
 """Segment headers, and how a segment's bytes are cut into database values.
 
-A segment is keyed by the line that it lies on and the step of its first row, so that a place
-(line, step) stays valid when segments are joined. See docs/store-layout.md §3.
+A segment is keyed by its line and the step of its first row, so that a location (line, step)
+stays valid when segments are joined. See docs/store-layout.md §3.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.storage.base import ReadTxn, WriteTxn
 
 PIECE_SIZE: Final = 65520
-"""Bytes of one database value: 16 of LMDB's pages less their header."""
+"""The size in bytes of one database value: 16 of LMDB's pages less their header."""
 INLINE_SIZE: Final = 1024
-"""A segment whose blocks take no more lies within its header's value."""
+"""The most bytes of blocks that lie within the header's value."""
 _VERSION: Final = 1
 _FIXED: Final = struct.Struct("<BI32s32s32sQQdHH")
 _BLOCK: Final = struct.Struct("<IIIId8s8s")
@@ -29,7 +29,7 @@ _KEY: Final = struct.Struct(">QQ")
 
 
 class BlockInfo(NamedTuple):
-    """Where a block's two parts lie in the segment, their checksums, and sums of its rows."""
+    """The offsets, sizes and checksums of a block's two parts, and sums of its rows."""
 
     offset: int
     fixed_size: int
@@ -41,7 +41,7 @@ class BlockInfo(NamedTuple):
 
 
 class Blocks(Sequence[BlockInfo]):
-    """A segment's blocks, each unpacked when it is asked for."""
+    """A segment's blocks, each unpacked on use."""
 
     __slots__ = ("data",)
 
@@ -60,7 +60,7 @@ class Blocks(Sequence[BlockInfo]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         if not 0 <= i < len(self):
-            raise IndexError(i)
+            raise IndexError(f"block {i} is out of range: the segment has {len(self)}")
         return BlockInfo(*_BLOCK.unpack_from(self.data, i * _BLOCK.size))
 
     def __iter__(self) -> Iterator[BlockInfo]:
@@ -68,13 +68,13 @@ class Blocks(Sequence[BlockInfo]):
 
     @staticmethod
     def pack(blocks: Sequence[BlockInfo]) -> Blocks:
-        """Return blocks as they are stored."""
+        """Return blocks in stored form."""
         return Blocks(b"".join(_BLOCK.pack(*block) for block in blocks))
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a segment's header says.
+    """The header of a segment.
 
     ``parent`` is the oid of the state before the first row (zeros for a root), ``last`` that of the
     last state; ``episode`` and ``episode_start`` are the episode of the state before the first row
@@ -100,7 +100,7 @@ class Header:
         return self.step + self.count
 
     def block_rows(self, number: int) -> int:
-        """Return how many rows a block has."""
+        """Return the number of rows of a block."""
         return min(BLOCK_ROWS, self.count - number * BLOCK_ROWS)
 
 
@@ -123,15 +123,15 @@ def encode_header(header: Header) -> bytes:
     return body + checksum(body)
 
 
-@lru_cache(64)  # a commit looks at the one that it follows several times
+@lru_cache(64)  # a commit reads the header that it follows several times
 def decode_header(key: bytes, value: bytes) -> Header:
     """Return the header of a segment.
 
     Raises:
-        IntegrityError: its checksum does not match, or it is no header.
+        IntegrityError: its checksum does not match, or it is malformed.
     """
     if len(key) != _KEY.size:
-        raise IntegrityError("a segment has a damaged key")
+        raise IntegrityError("malformed key of a segment")
     line, step = _KEY.unpack(key)
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
@@ -151,7 +151,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
 
 
 def write_segment(txn: WriteTxn, header: Header, body: bytes) -> None:
-    """Store a segment; its blocks lie elsewhere if they are not in the header."""
+    """Store a segment: the blocks with the header if they are small, else in pieces."""
     key = segment_key(header.line, header.step)
     txn.put("segments", key, encode_header(header))
     if not header.inline:
@@ -159,7 +159,7 @@ def write_segment(txn: WriteTxn, header: Header, body: bytes) -> None:
 
 
 def read_part(txn: ReadTxn, header: Header, offset: int, size: int, check: bytes) -> bytes:
-    """Return checked bytes of a segment.
+    """Return bytes of a segment, their checksum compared.
 
     Raises:
         IntegrityError: they are missing, or do not match their checksum.

@@ -1,9 +1,9 @@
-"""From an oid to the places where it can be: index runs, and the merging of small ones.
+"""The index from oids to places: index runs, and the merging of small ones.
 
-A run belongs to one kind of place: ``states`` (stretches of 64 rows) or ``arrays`` (groups).
+A run belongs to one kind of place: ``states`` (ranges of 64 rows) or ``arrays`` (groups).
 Runs are never changed; eight of a level are merged into one of the next, so that their number
-grows with the logarithm of the store. What few states there are in a small write is entered oid
-by oid in the table ``oids`` instead.
+grows with the logarithm of the store. The few states of a small write are entered oid by oid in
+the table ``oids`` instead.
 
     index: 00 ‖ u64 run              -> kind, level, entries, places, firsts, checksum
            01 ‖ u64 run ‖ u32 prefix -> page, checksum
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.index_page import (
+from simgit.odb.segments.elias_fano import (
     Entries,
     Page,
     decode_page,
@@ -40,13 +40,13 @@ from simgit.storage.base import ReadTxn, WriteTxn
 STATES: Final = 0
 ARRAYS: Final = 1
 LOOSE: Final = 64
-"""Fewer entries than this are entered one by one."""
+"""The number of entries from which on a write makes a run of them."""
 FAN_IN: Final = 8
 MAX_MERGE: Final = 1 << 21
-"""Runs are merged while writing up to so many entries; larger ones are left to gc."""
+"""The most entries of a run that is merged while writing; larger ones are left to gc."""
 CACHED_ENTRIES: Final = 1 << 22
 CACHED_PAGES: Final = 6144
-"""Parsed pages that are kept (of some 14 million states); each takes some 17 KB."""
+"""The number of cached pages (of some 14 million states); each takes some 17 KB."""
 _META: Final = struct.Struct("<BBQII")
 _LOOSE: Final = struct.Struct("<BQQ")
 _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
@@ -56,7 +56,7 @@ Places = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class IndexRun:
-    """What is known of a run without its pages."""
+    """The header of a run: all but its pages."""
 
     id: int
     kind: int
@@ -69,7 +69,7 @@ class IndexRun:
     def place(self, number: int) -> tuple[int, int]:
         """Return a slot's place: (line, step) of states, (line, field and step) of arrays."""
         if number >= int(self.ends[-1]):
-            raise IntegrityError("the index names a place that it does not have")
+            raise IntegrityError("the index is damaged: unknown place; see 'simgit fsck'")
         i = int(np.searchsorted(self.ends, number, "right"))
         within = number - (int(self.ends[i - 1]) if i else 0)
         a, b, _ = self.places[i].item()
@@ -87,7 +87,7 @@ def _page_key(run: int, prefix: int) -> bytes:
 def _decode_meta(run: int, value: bytes) -> IndexRun:
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _META.size:
-        raise IntegrityError(f"run {run} of the index is damaged")
+        raise IntegrityError(f"run {run} of the index is damaged; see 'simgit fsck'")
     kind, level, entries, count, pages = _META.unpack_from(body)
     size = count * _PLACE.itemsize
     raw = decompress(body[_META.size :], size + 4 * pages)
@@ -98,7 +98,7 @@ def _decode_meta(run: int, value: bytes) -> IndexRun:
 
 
 class Index:
-    """The index of one store. Runs never change, so what was read of them is kept."""
+    """The index of one store. Runs never change, so their pages are cached."""
 
     def __init__(self) -> None:
         self._runs: dict[int, IndexRun] = {}
@@ -108,7 +108,7 @@ class Index:
         self._mutex = threading.Lock()
 
     def forget(self) -> None:
-        """Forget what was read, since a transaction was rolled back that may have written it."""
+        """Drop the cache, since a transaction that may have written parts of it was rolled back."""
         self._runs, self._listed, self._entries = {}, (-1, []), OrderedDict()
         self._parsed = {}
 
@@ -145,12 +145,12 @@ class Index:
         return found
 
     def _page(self, txn: ReadTxn, key: bytes) -> Page:
-        """Return a page, checked when it is read first."""
+        """Return a page, its checksum compared at the first read."""
         page = self._parsed.get(key)
         if page is None:
             value = txn.get("index", key)
             if value is None:
-                raise IntegrityError("a page of the index is missing")
+                raise IntegrityError("a page of the index is missing; see 'simgit fsck'")
             page = Page(_checked_page(value))
             if len(self._parsed) >= CACHED_PAGES:
                 self._parsed.clear()  # rare, and cheaper than keeping an order
@@ -158,7 +158,7 @@ class Index:
         return page
 
     def maybe_known(self, txn: ReadTxn, kind: int, oids: Sequence[bytes]) -> npt.NDArray[np.bool_]:
-        """Return for each oid whether the index has an entry of its prefix."""
+        """Return a mask of the oids whose prefix has an entry."""
         wanted = prefixes(oids)
         known = np.fromiter((txn.get("oids", oid) is not None for oid in oids), bool, len(oids))
         for run in self.runs(txn):
@@ -209,7 +209,7 @@ class Index:
 def _checked_page(value: bytes) -> bytes:
     page = value[:-CHECKSUM_SIZE]
     if checksum(page) != value[-CHECKSUM_SIZE:]:
-        raise IntegrityError("a page of the index is damaged")
+        raise IntegrityError("a page of the index is damaged; see 'simgit fsck'")
     return page
 
 
@@ -238,7 +238,7 @@ def read_entries(txn: ReadTxn, run: IndexRun) -> Entries:
         for _, value in txn.scan("index", start, start[:9] + b"\xff" * 5)
     ]
     if sum(len(prefix) for prefix, _ in pages) != run.entries:
-        raise IntegrityError(f"pages of run {run.id} of the index are missing")
+        raise IntegrityError(f"pages of run {run.id} of the index are missing; see 'simgit fsck'")
     if not pages:
         return np.zeros(0, np.uint32), np.zeros(0, np.uint32)
     return np.concatenate([p for p, _ in pages]), np.concatenate([s for _, s in pages])
@@ -267,9 +267,9 @@ def delete_run(txn: WriteTxn, run: int) -> None:
         txn.delete("index", key)
 
 
-def state_places(stretches: Sequence[tuple[int, int, int]]) -> Places:
-    """Return the places of stretches of states, given as (line, first step, rows)."""
-    slots = [(line, step, -(-rows // CHECKPOINT_ROWS)) for line, step, rows in stretches]
+def state_places(ranges: Sequence[tuple[int, int, int]]) -> Places:
+    """Return the places of ranges of states, given as (line, first step, rows)."""
+    slots = [(line, step, -(-rows // CHECKPOINT_ROWS)) for line, step, rows in ranges]
     return np.array(slots, _PLACE)
 
 
@@ -293,6 +293,6 @@ def find_loose(txn: ReadTxn, kind: int, oid: bytes) -> tuple[int, int] | None:
     if value is None:
         return None
     if len(value) != _LOOSE.size or value[0] not in (STATES, ARRAYS):
-        raise IntegrityError(f"the place of '{oid.hex()}' is damaged")
+        raise IntegrityError(f"the index entry of '{oid.hex()}' is damaged; see 'simgit fsck'")
     found, a, b = _LOOSE.unpack(value)
     return (a, b) if found == kind else None

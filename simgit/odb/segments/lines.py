@@ -25,7 +25,7 @@ _FIXED: Final = struct.Struct("<QQQQQIQBB")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line: its first state's step, generation and parents, and its place in the tree."""
+    """A line: its first state's step, generation and parents, and its position in the tree."""
 
     id: int
     step: int
@@ -35,14 +35,14 @@ class Line:
     jump: int
     depth: int
     record: int  # the number of the line's creation, for listings
-    merged: bool  # whether a state with several parents lies on the way to the root
+    merged: bool  # True if a state on the way to the root has several parents
     parents: tuple[bytes, ...]
     origin: bytes
-    cut: bool = False  # whether its last states were removed; it is never continued then
+    cut: bool = False  # True if its last states were removed: it is never continued then
 
     @property
     def is_root(self) -> bool:
-        """Whether the first state has no parent."""
+        """True if the first state has no parent."""
         return self.parent_line == NOWHERE
 
 
@@ -53,7 +53,7 @@ def line_key(line: int) -> bytes:
         IntegrityError: no line has this number; it was taken from a damaged key.
     """
     if line > NOWHERE:
-        raise IntegrityError(f"there is no line {line}")
+        raise IntegrityError(f"malformed key: no line can have number {line}")
     return line.to_bytes(8, "big")
 
 
@@ -66,12 +66,12 @@ def encode_line(line: Line) -> bytes:
     return body + checksum(body)
 
 
-@lru_cache(4096)  # commits, branches and marks look at the same ones again and again
+@lru_cache(4096)  # commits, branches and marks read the same lines again and again
 def decode_line(line: int, value: bytes) -> Line:
     """Return a line.
 
     Raises:
-        IntegrityError: its checksum does not match, or it does not lead to older lines only.
+        IntegrityError: its checksum does not match, or its parent lines are not older.
     """
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
@@ -81,10 +81,10 @@ def decode_line(line: int, value: bytes) -> Line:
     if len(oids) != max(count, 1) or len(oids[-1]) != OID_SIZE or flags > 3:
         raise IntegrityError(f"line {line} is damaged")
     if (above == NOWHERE) != (count == 0):
-        raise IntegrityError(f"line {line} is damaged: it has a parent or an origin, not both")
+        raise IntegrityError(f"malformed line {line}: it must have either parents or an origin")
     # so that every walk ends
     if any(number >= line and number != NOWHERE for number in (above, jump)):
-        raise IntegrityError(f"line {line} is damaged: it leads to one that is not older")
+        raise IntegrityError(f"malformed line {line}: its parent lines must be older")
     parents, origin = (tuple(oids), b"") if count else ((), oids[0])
     return Line(
         line, step, generation, above, fork, jump, depth, record, bool(flags & 1), parents, origin,
@@ -96,7 +96,7 @@ def read_line(txn: ReadTxn, line: int) -> Line:
     """Return a line.
 
     Raises:
-        IntegrityError: it is not there, or damaged.
+        IntegrityError: it is missing or damaged.
     """
     value = txn.get("lines", line_key(line))
     if value is None:
@@ -117,7 +117,7 @@ def new_line(
     places: tuple[Location, ...],
     origin: bytes,
 ) -> Line:
-    """Create the line of a state with these parents, which lie at these places."""
+    """Create the line of a state with these parents, which lie at these locations."""
     number = next_number(txn, b"next-line")
     line = derived_line(txn, number, parents, places, origin)
     txn.put("lines", line_key(number), encode_line(line))
@@ -133,7 +133,7 @@ def derived_line(
     places: tuple[Location, ...],
     origin: bytes,
 ) -> Line:
-    """Return the line of a state with these parents: all of it follows from them."""
+    """Return the line of a state with these parents, from which all of it follows."""
     if not places:
         return Line(number, 0, 0, NOWHERE, 0, NOWHERE, 0, number, False, (), origin)
     return _branch_line(txn, number, parents, places)
@@ -155,7 +155,7 @@ def _branch_line(
 
 
 def _jump(txn: ReadTxn, parent: Line) -> int:
-    """Return where a child of ``parent`` jumps to: Myers' rule, on depths."""
+    """Return the line that a child of ``parent`` jumps to: Myers' rule, on depths."""
     if parent.jump == NOWHERE:
         return parent.id
     near = read_line(txn, parent.jump)
@@ -167,7 +167,7 @@ def _jump(txn: ReadTxn, parent: Line) -> int:
 
 
 def line_of_step(txn: ReadTxn, place: Location, step: int) -> Location:
-    """Return the place of the first-parent ancestor with a step, starting from a place.
+    """Return the location of the first-parent ancestor with a step.
 
     Raises:
         IntegrityError: a line is missing.
@@ -183,7 +183,7 @@ def line_of_step(txn: ReadTxn, place: Location, step: int) -> Location:
 
 
 def fork_point(txn: ReadTxn, a: Location, b: Location) -> Location | None:
-    """Return the newest state that two places have in common along first parents, or None."""
+    """Return the newest common first-parent ancestor of two states, or None."""
     left, right = read_line(txn, a.line), read_line(txn, b.line)
     step_a, step_b = a.step, b.step
     left, step_a = _rise(txn, left, step_a, right.depth)

@@ -1,7 +1,7 @@
-"""Reading states: found by oid or by place, one by one or in columns.
+"""Reading states: found by oid or by location, one by one or in columns.
 
-Names are checked on the way out: a single state's oid is recomputed from its row and the nearest
-checkpoint; column reads rely on the checksums of the blocks.
+Reads are verified: a single state's oid is recomputed from its row and the nearest checkpoint;
+column reads rely on the checksums of the blocks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Rows
 from simgit.objects.schema import Schema
 from simgit.odb.location import Location
-from simgit.odb.segments.append import Tip
 from simgit.odb.segments.array_groups import array_here, find_array, group_oids
+from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.block import (
     BLOCK_ROWS,
     CHECKPOINT_ROWS,
@@ -32,21 +32,21 @@ from simgit.odb.segments.block import (
     decode_block,
     decode_layout,
 )
+from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.header import Header, header_at, read_part
 from simgit.odb.segments.index import ARRAYS, STATES, Index, find_loose
-from simgit.odb.segments.index_page import prefix_of
 from simgit.odb.segments.lines import line_of_step, read_line
 from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn
 
 SchemaReader = Callable[[ReadTxn, bytes], Schema]
 Key = tuple[bytes, int, int, int]
-"""Last state and rows of a segment, number of a block, and what of it."""
+"""A cache key: last state and rows of a segment, number of a block, and which part of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """Consecutive rows of a block with their names, and what precedes the first in its payload."""
+    """Consecutive rows of a block, their oids, and the bytes before the first in its payload."""
 
     key: Key
     head: bytes
@@ -55,7 +55,7 @@ class _Named:
 
 
 class StateReader:
-    """Reads the states of one store; schemas are read through ``read_schema``."""
+    """A reader of the states of one store; schemas are read through ``read_schema``."""
 
     def __init__(self, read_schema: SchemaReader) -> None:
         self.index = Index()
@@ -66,7 +66,7 @@ class StateReader:
         self._block: tuple[Key, Block] | None = None
 
     def locate(self, txn: ReadTxn, oid: bytes) -> Location | None:
-        """Return where a state lies, its name recomputed; None if there is no such state."""
+        """Return the location of a state, its hash recomputed; None if there is no such state."""
         loose = find_loose(txn, STATES, oid)
         if loose is not None and self.oids(txn, *loose, loose[1] + 1) == [oid]:
             return Location(*loose)
@@ -95,15 +95,15 @@ class StateReader:
         """Return the header of the segment that holds a state.
 
         Raises:
-            IntegrityError: there is none.
+            IntegrityError: it is missing.
         """
         header = header_at(txn, place.line, place.step)
         if header is None:
-            raise IntegrityError(f"there is no segment with step {place.step} of line {place.line}")
+            raise IntegrityError(f"step {place.step} of line {place.line} lies in no segment")
         return header
 
     def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
-        """Return a block of a segment, checked against its checksums."""
+        """Return a block of a segment, its checksums compared."""
         info = header.blocks[number]
         key = (header.last, header.count, number, variable)
         cached = self._block  # read once: another thread may replace it
@@ -129,7 +129,7 @@ class StateReader:
         return self._layouts[key]
 
     def head(self, txn: ReadTxn, header: Header, block: Block, group: int, row: int) -> bytes:
-        """Return what precedes the first row of a group of 64 in its state's payload.
+        """Return the bytes before the first row of a group of 64 in its state's payload.
 
         Args:
             group: the group's number in its block.
@@ -194,17 +194,15 @@ class StateReader:
         for i in range(CHECKPOINT_ROWS, len(oids), CHECKPOINT_ROWS):
             at = (group + i // CHECKPOINT_ROWS) * OID_SIZE
             if block.checkpoints[at : at + OID_SIZE] != oids[i - 1]:
-                raise IntegrityError(
-                    "the names of states do not match the checkpoints of their block"
-                )
+                raise IntegrityError("hash mismatch: the states of a block; see 'simgit fsck'")
 
     def row(
         self, txn: ReadTxn, place: Location, oid: bytes | None = None
     ) -> tuple[Oid, bytes, Rows]:
-        """Return a state's recomputed oid, what precedes its row in its payload, and its row.
+        """Return a state's recomputed oid, the bytes before its row in its payload, and its row.
 
         Raises:
-            IntegrityError: it does not have the oid that it is asked for by.
+            IntegrityError: its hash is not ``oid``.
         """
         header = self.header(txn, place)
         number, within = divmod(place.step - header.step, BLOCK_ROWS)
@@ -213,7 +211,9 @@ class StateReader:
         i = within - first
         found = named.oids[i]
         if oid is not None and found != oid:
-            raise IntegrityError(f"the state at step {place.step} is not '{oid.hex()}'")
+            raise IntegrityError(
+                f"hash mismatch: state '{oid.hex()}' at step {place.step} has hash '{found.hex()}'"
+            )
         head = linear_head(header.schema, named.oids[i - 1]) if i else named.head
         return Oid(found), head, named.rows.slice(i, i + 1)
 
@@ -241,11 +241,11 @@ class StateReader:
                     break
 
     def tip(self, txn: ReadTxn, place: Location) -> Tip:
-        """Return a state as the place where a chain can go on."""
+        """Return a state as a tip that a chain can continue."""
         header = self.header(txn, place)
         known = self._tip
         if known is not None and known.place == place and known.oid == header.last:
-            return known  # what this process wrote last: the name says that it is the same
+            return known  # written last by this process: equal oids are equal states
         schema = self.read_schema(txn, header.schema)
         if place.step == header.end - 1:
             oid = Oid(header.last)
@@ -255,7 +255,7 @@ class StateReader:
         return Tip(oid, place, schema, episode, start, returned)
 
     def standing(self, txn: ReadTxn, header: Header, step: int) -> tuple[int, int, float]:
-        """Return episode, the episode's first step, and the return so far of a segment's state."""
+        """Return a state's episode, the episode's first step, and the return up to the state."""
         episode, start, returned = header.episode, header.episode_start, header.returned
         number = (step - header.step) // BLOCK_ROWS
         for info in header.blocks[:number]:
@@ -277,7 +277,7 @@ class StateReader:
         return episode, start, returned
 
     def children(self, txn: ReadTxn, place: Location) -> Iterator[Location]:
-        """Yield the places of the states that have a state among their parents."""
+        """Yield the locations of the children of a state."""
         if header_at(txn, place.line, place.step + 1) is not None:
             yield Location(place.line, place.step + 1)
         key = place.line.to_bytes(8, "big") + place.step.to_bytes(8, "big")
@@ -305,7 +305,7 @@ class StateReader:
     def array(
         self, txn: ReadTxn, oid: bytes, hint: tuple[int, int, int] | None = None
     ) -> AnyArray | None:
-        """Return an array, its name recomputed, or None if no state has stored it.
+        """Return an array, its hash recomputed, or None if it is not stored with a state.
 
         Args:
             hint: (line, field, step) of a state that has it, where it is probably stored.
@@ -319,7 +319,7 @@ class StateReader:
             return None
         array = array_here(txn, *place)
         if array is None or hash_array(array) != oid:
-            raise IntegrityError(f"array '{oid.hex()}' is damaged")
+            raise IntegrityError(f"hash mismatch: array '{oid.hex()}'; see 'simgit fsck'")
         return array
 
     def arrays_with_prefix(self, txn: ReadTxn, low: bytes, high: bytes) -> Iterator[bytes]:
@@ -333,5 +333,5 @@ class StateReader:
                     yield oid
 
     def ancestor(self, txn: ReadTxn, place: Location, step: int) -> Location:
-        """Return the place of the first-parent ancestor with a step."""
+        """Return the location of the first-parent ancestor with a step."""
         return line_of_step(txn, place, step)

@@ -1,4 +1,4 @@
-"""The states of a store: appended to lines in segments, entered into the index, and read."""
+"""The states of a store: append to lines in segments, enter into the index, read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from simgit.objects import rows as rowlib
 from simgit.objects.rows import Rows
 from simgit.odb.location import Location
-from simgit.odb.segments.append import SEGMENT_ROWS, StateBatch, Tip, write_rows
 from simgit.odb.segments.array_groups import Member, index_groups, write_groups
+from simgit.odb.segments.batch import SEGMENT_ROWS, StateBatch, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.header import NO_PARENT, last_header
 from simgit.odb.segments.index import ARRAYS, LOOSE, STATES, add_loose, state_places
@@ -20,19 +20,19 @@ from simgit.odb.segments.reader import SchemaReader, StateReader
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 
-Stretch = tuple[int, int, list[bytes]]
+NewStates = tuple[int, int, list[bytes]]
 """New states of a line: its number, the first step, the oids."""
 
 
 class StateStore(StateReader):
-    """Reads and writes the states of one store; schemas are read through ``read_schema``."""
+    """The states of one store, to write and read; schemas are read through ``read_schema``."""
 
     def __init__(self, read_schema: SchemaReader) -> None:
         super().__init__(read_schema)
-        self._waiting: list[Stretch] | None = None
+        self._waiting: list[NewStates] | None = None
 
     def append(self, txn: WriteTxn, batch: StateBatch, level: int = 3) -> Tip:
-        """Store what is new of a batch; return the tip of its last state."""
+        """Store the new states of a batch; return the tip of its last state."""
         known = self._known(txn, batch)
         if known:
             place = self.locate(txn, batch.oids[known - 1])
@@ -44,7 +44,7 @@ class StateStore(StateReader):
         return self._write(txn, batch, level)
 
     def _known(self, txn: WriteTxn, batch: StateBatch) -> int:
-        """Return how many of a batch's first states exist already."""
+        """Return the number of a batch's first states that exist already."""
         if not self._may_exist(txn, batch.parents):
             return 0
         self._enter_waiting(txn, batch.oids[0])
@@ -101,7 +101,7 @@ class StateStore(StateReader):
 
     @contextmanager
     def together(self, txn: WriteTxn) -> Iterator[None]:
-        """Enter what is appended in the block into one run of the index, not one for each line."""
+        """Enter all states that the block appends into one run of the index, not one a line."""
         self._waiting = []
         try:
             yield
@@ -109,23 +109,23 @@ class StateStore(StateReader):
         finally:
             self._waiting = None
 
-    def _enter_all(self, txn: WriteTxn, stretches: list[Stretch]) -> None:
-        if sum(len(oids) for _, _, oids in stretches) < LOOSE:
-            for line, start, oids in stretches:
+    def _enter_all(self, txn: WriteTxn, new: list[NewStates]) -> None:
+        if sum(len(oids) for _, _, oids in new) < LOOSE:
+            for line, start, oids in new:
                 for i, oid in enumerate(oids):
                     add_loose(txn, STATES, oid, line, start + i)
             return
         slots, shift = [], 0
-        for _, _, oids in stretches:
+        for _, _, oids in new:
             slots.append(np.arange(len(oids)) // CHECKPOINT_ROWS + shift)
             shift += -(-len(oids) // CHECKPOINT_ROWS)
-        places = state_places([(line, start, len(oids)) for line, start, oids in stretches])
-        names = [oid for _, _, oids in stretches for oid in oids]
+        places = state_places([(line, start, len(oids)) for line, start, oids in new])
+        names = [oid for _, _, oids in new for oid in oids]
         self.index.add(txn, STATES, names, np.concatenate(slots), places)
 
     def _enter_waiting(self, txn: WriteTxn, oid: bytes) -> None:
-        """Enter what waits, if it begins with a state that is looked for."""
-        # a new state can only equal the first of another stretch: its parent existed before
+        """Enter the waiting states now if one of them is looked for."""
+        # a new state can only equal the first of other new states: its parent existed before
         if self._waiting and any(oids[0] == oid for _, _, oids in self._waiting):
             waiting, self._waiting = self._waiting, []
             self._enter_all(txn, waiting)

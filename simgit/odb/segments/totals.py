@@ -1,4 +1,4 @@
-"""What is summed up of rows: rewards, and where episodes start."""
+"""Totals over rows: sums of rewards, and starts of episodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def total(values: npt.NDArray[np.float64]) -> float:
 
 
 def episode_starts(rows: Rows, root: bool) -> npt.NDArray[np.bool_]:
-    """Return for each row whether an episode starts there; a root starts one in any case."""
+    """Return a mask of the rows that start an episode; a root always does."""
     index = rows.schema.index.get(("reset",))
     found = np.zeros(rows.count, bool) if index is None else rowlib.presence(rows, index)
     if root and rows.count:

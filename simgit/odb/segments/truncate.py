@@ -1,6 +1,6 @@
-"""Removing the last states of lines, or whole lines. No place that is left changes or comes back.
+"""Removing the last states of lines, or whole lines. Remaining locations stay; none is reused.
 
-A line that was cut is marked so, and never continued: a place (line, step) that named a state
+A line that was cut is marked so and never continued: a location (line, step) that named a state
 never names another one.
 """
 
@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.odb.location import Location
-from simgit.odb.segments.append import write_rows
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import (
     Member,
@@ -26,8 +25,9 @@ from simgit.odb.segments.array_groups import (
     read_group,
     write_groups,
 )
+from simgit.odb.segments.batch import write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.compact import LEVEL, concatenate, headers, tip_before
+from simgit.odb.segments.elias_fano import prefixes, sort_entries
 from simgit.odb.segments.header import Header, delete_pieces, last_header, segment_key
 from simgit.odb.segments.index import (
     ARRAYS,
@@ -38,7 +38,7 @@ from simgit.odb.segments.index import (
     read_entries,
     write_run,
 )
-from simgit.odb.segments.index_page import prefixes, sort_entries
+from simgit.odb.segments.join import LEVEL, concatenate, headers, tip_before
 from simgit.odb.segments.lines import Line, encode_line, line_key, read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -46,16 +46,16 @@ from simgit.storage.base import ReadTxn, WriteTxn
 _GROUP: Final = struct.Struct(">QHQ")
 _STEP_SIZE: Final = 8
 _END: Final = (1 << 64) - 1
-"""A step behind every state of a line."""
+"""A step after every state of a line."""
 _STEP_MASK: Final = (1 << 48) - 1  # of the place of an array; no line has so many steps
 GroupKey = tuple[int, int, bytes]
 """Field and first step of a group of a line, and its key."""
 
 
 def cut_line(states: StateStore, txn: WriteTxn, number: int, stop: int) -> None:
-    """Remove the states of a line from a step on; nothing may lead to them any more.
+    """Remove the unreachable states of a line from a step on.
 
-    Lines that begin at them must be gone already.
+    Lines that begin at them must be removed before.
     """
     line = read_line(txn, number)
     for field, first, key in list(line_groups(txn, number, stop)):
@@ -84,7 +84,9 @@ def _cut_segment(states: StateStore, txn: WriteTxn, line: Line, header: Header, 
         rows = concatenate([r for _, r in states.rows(txn, line.id, header.step, stop)])
         oids = states.oids(txn, line.id, header.step, header.end)
         if oids[-1] != header.last:
-            raise IntegrityError(f"the states of segment {line.id}/{header.step} have other names")
+            raise IntegrityError(
+                f"hash mismatch: the states of segment {line.id}/{header.step}; see 'simgit fsck'"
+            )
         kept = rows, oids[: stop - header.step]
     txn.delete("segments", segment_key(line.id, header.step))
     if not header.inline:
@@ -119,7 +121,7 @@ def dead_arrays(
 def _cut_group(
     states: StateStore, txn: WriteTxn, line: int, field: int, first: int, key: bytes, stop: int
 ) -> None:
-    if first >= stop:  # it goes whole
+    if first >= stop:  # it is removed whole
         delete_group(txn, key)
         return
     data = read_group(txn, key)
@@ -139,14 +141,14 @@ def _cut_group(
 
 
 def prune_index(states: StateStore, txn: WriteTxn, cut: Collection[int]) -> None:
-    """Remove the entries of states and arrays that are gone.
+    """Remove the index entries of removed states and arrays.
 
     Args:
-        states: where they were.
+        states: the store that had them.
         txn: the transaction.
-        cut: lines that lost states since the last call. What else has gone, before a crash, is
-            found all the same where it fills slots: an entry tells by its place that its line has
-            gone or ends before it.
+        cut: the lines that lost states since the last call. States removed before a crash are
+            found too where they fill slots: an entry's place tells that its line was removed or
+            ends before it.
     """
     ends = dict(_ends(txn))
     for oid, _ in txn.scan("oids"):
@@ -159,7 +161,7 @@ def prune_index(states: StateStore, txn: WriteTxn, cut: Collection[int]) -> None
 
 
 def entries_to_prune(states: StateStore, txn: ReadTxn, cut: Collection[int]) -> int:
-    """Return how many entries ``prune_index`` reads and writes."""
+    """Return the number of entries that ``prune_index`` reads and writes."""
     runs = [run for run, _, _ in _to_rewrite(states, txn, cut, dict(_ends(txn)))]
     return txn.count("oids") + sum(run.entries for run in runs)
 
@@ -167,7 +169,7 @@ def entries_to_prune(states: StateStore, txn: ReadTxn, cut: Collection[int]) -> 
 def _to_rewrite(
     states: StateStore, txn: ReadTxn, cut: Collection[int], ends: Mapping[int, int]
 ) -> Iterator[tuple[IndexRun, npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-    """Yield runs with entries of what is gone, how much of each place is left, and what was cut."""
+    """Yield runs with entries of removed states, the slots left of each place, and the cut ones."""
     for run in states.index.runs(txn):
         left = _slots_left(run, ends)
         touched = np.isin(run.places["a"], list(cut))
@@ -183,7 +185,7 @@ def _ends(txn: ReadTxn) -> Iterator[tuple[int, int]]:
 
 
 def _slots_left(run: IndexRun, ends: Mapping[int, int]) -> npt.NDArray[np.int64]:
-    """Return for each place of a run how many of its slots still have something."""
+    """Return for each place of a run the number of its slots that are still in use."""
     size = np.fromiter((ends.get(a, 0) for a in run.places["a"].tolist()), np.int64, len(run.ends))
     first = (run.places["b"] & np.uint64(_STEP_MASK)).astype(np.int64)
     width = CHECKPOINT_ROWS if run.kind == STATES else 1
@@ -199,7 +201,7 @@ def _rewrite(
     left: npt.NDArray[np.int64],
     touched: npt.NDArray[np.bool_],
 ) -> None:
-    """Replace a run by one without the entries of what is gone."""
+    """Replace a run by one without the entries of removed states."""
     prefix, slot = read_entries(txn, run)
     owner = np.searchsorted(run.ends, slot, "right")
     within = slot - (run.ends - run.places["n"])[owner]
@@ -219,7 +221,7 @@ def _rewrite(
 def _last_prefixes(
     states: StateStore, txn: ReadTxn, run: IndexRun, i: int, left: int
 ) -> npt.NDArray[np.uint32]:
-    """Return the prefixes of what a place's last slot has."""
+    """Return the prefixes of the entries in a place's last slot."""
     line, b, _ = run.places[i].tolist()
     if run.kind == STATES:
         step = b + CHECKPOINT_ROWS * (left - 1)

@@ -1,4 +1,4 @@
-"""The past: a storage whose refs and bindings are what they were after an operation."""
+"""The past: a storage that shows refs and bindings as of an operation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Table = dict[bytes, bytes | None]
 
 
 class PastTxn(ReadTxn):
-    """A snapshot with some keys as they were; None where nothing was."""
+    """A snapshot with earlier values of some keys; None where a key did not exist."""
 
     def __init__(self, txn: ReadTxn, was: Was, number: int) -> None:
         self._txn = txn
-        self._end = (number + 1).to_bytes(8, "big")  # of the operations that there were
+        self._end = (number + 1).to_bytes(8, "big")  # of the operations of that moment
         self._was: dict[str, Table] = {}
         for key, record in was.items():
             value = None if record is None else unparse(key, record)
@@ -42,7 +42,7 @@ class PastTxn(ReadTxn):
     def scan(
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the entries that there were, in the order of their keys."""
+        """Yield the entries of that moment, in the order of their keys."""
         was = self._was.get(table)
         if table == TABLE:
             stop = self._end if stop is None else min(stop, self._end)
@@ -73,23 +73,23 @@ class PastTxn(ReadTxn):
         return next(self.scan(table, reverse=True), None)
 
     def count(self, table: str) -> int:
-        """Return the number of entries that there were."""
+        """Return the number of entries of that moment."""
         if table != TABLE and table not in self._was:
             return self._txn.count(table)
         return sum(1 for _ in self.scan(table))
 
 
 class PastStorage(Storage):
-    """A storage that is read as it was after an operation, and never written.
+    """A read-only view of a storage as of an operation.
 
     Everything but refs and bindings is as it is now: states are immutable, and reflogs only grow.
     """
 
     def __init__(self, storage: Storage, undo: Undo, number: int) -> None:
-        """Look at a storage as it was.
+        """View a storage as of an operation.
 
         Raises:
-            NotFound: the operation is not kept any more.
+            NotFound: the operation is no longer kept.
         """
         self._storage = storage
         self._undo = undo
@@ -133,5 +133,5 @@ class PastStorage(Storage):
         return self._storage.size()
 
     def close(self) -> None:
-        """Let go of the storage."""
+        """Release the storage."""
         self._storage.close()

@@ -30,14 +30,14 @@ from simgit.storage.watched import WatchedWrite
 MAX_ARGUMENT: Final = 80
 MAX_ARGUMENTS: Final = 32
 LEAST: Final = 100
-"""So many operations stay whatever the clock says: it may have jumped."""
+"""The newest operations that are kept whatever the clock says, which may have jumped."""
 _EXPIRE_EVERY: Final = 32
 _EXPIRE_ROWS: Final = 2000
 _DAY: Final = 24 * 3600 * 10**9
 
 
 class JournalTxn(WatchedWrite):
-    """A write transaction that remembers what the watched tables held before, and logs it.
+    """A write transaction that logs its changes of the watched tables.
 
     A context manager: the operation is written last, before the block's end commits.
     """
@@ -70,7 +70,7 @@ class JournalTxn(WatchedWrite):
         return None
 
     def mark(self, files: bool) -> None:
-        """Note whether files of the working directory are changed too."""
+        """Note that files of the working directory are changed too, if so."""
         self._journal.mark(files=files)
 
     def _watch(self, table: str, key: bytes, value: bytes | None) -> None:
@@ -78,7 +78,7 @@ class JournalTxn(WatchedWrite):
             self.before[table, key] = self._txn.get(table, key)
 
     def changes(self) -> list[KeyChange]:
-        """Return what the transaction has changed, whole records on both sides."""
+        """Return the changes of the transaction, with whole records on both sides."""
         found = []
         for key, before in self.before.items():
             after = self._txn.get(*key)
@@ -90,7 +90,7 @@ class JournalTxn(WatchedWrite):
 
 
 def _parsed(key: Key, value: bytes | None) -> Fields | None:
-    """Return what was at a key; what was damaged and is repaired now counts as not there."""
+    """Return the record at a key; a damaged one, which is now being repaired, counts as absent."""
     try:
         return parse(key, value)
     except IntegrityError:
@@ -99,7 +99,7 @@ def _parsed(key: Key, value: bytes | None) -> Fields | None:
 
 @dataclass(frozen=True)
 class _Written:
-    """The operation that a journal goes on with, as it is stored, and its changes of refs."""
+    """The operation that a journal continues, in stored form, and its changes of refs."""
 
     operation: Operation
     stored: bytes
@@ -108,7 +108,7 @@ class _Written:
 
 
 def _continues(written: _Written, change: KeyChange, is_newest: bool) -> bool:
-    """Return whether a key is as the journal has left it, or nobody else has changed it."""
+    """Return True if a change continues what the journal wrote, without another in between."""
     if change.key not in written.rows:
         return is_newest or change.old is None
     return written.rows[change.key][1].inverse.fits(change.old)
@@ -116,7 +116,7 @@ def _continues(written: _Written, change: KeyChange, is_newest: bool) -> bool:
 
 @dataclass
 class _Progress:
-    """What kind of operation it is, and what was written of it; handles of one command share it."""
+    """The progress of an operation, which all handles of one command share."""
 
     session: bool = False
     files: bool = False
@@ -126,7 +126,7 @@ class _Progress:
 
 
 class Journal(Storage):
-    """What one command, one call or one recorder writes: one operation, as far as that can be.
+    """A storage whose writes become one operation, that of a command, a call or a recorder.
 
     Everything but ``write`` is the storage's own. Safe with threads, as transactions exclude each
     other; a forked child begins an operation of its own.
@@ -140,14 +140,14 @@ class Journal(Storage):
         arguments: tuple[object, ...] = (),
         program: bool = True,
     ) -> None:
-        """Begin nothing yet: the first transaction that changes a ref begins the operation.
+        """Wrap a storage; the first transaction that changes a ref begins the operation.
 
         Args:
-            storage: where to.
+            storage: the storage to write to.
             log: the operation log.
-            command: what the operation is called.
-            arguments: of the command; they are shortened where they are long.
-            program: whether a program called the API, and nobody gave a command.
+            command: the name of the operation.
+            arguments: the command's arguments; long ones are shortened.
+            program: True for a call of the Python API, False for a command.
         """
         self._storage = storage
         self._log = log
@@ -170,13 +170,13 @@ class Journal(Storage):
         reverts: int | None = None,
         always: bool = False,
     ) -> None:
-        """Note what kind of operation it is.
+        """Note the kind of the operation.
 
         Args:
-            session: a recorder's, which comes back at each flush.
-            files: one that changes files of the working directory.
-            reverts: the operation that is taken back.
-            always: one to be logged also if it changes no ref (gc's, for instance).
+            session: True for a recorder's, which continues at each flush.
+            files: True if it changes files of the working directory.
+            reverts: the operation that it undoes.
+            always: True to log it even if it changes no ref (gc, for instance).
         """
         self._progress.session |= session
         self._progress.files |= files
@@ -186,17 +186,17 @@ class Journal(Storage):
 
     @property
     def number(self) -> int | None:
-        """The operation that was last written to, None if nothing was changed."""
+        """The number of the operation last written, None if nothing was changed."""
         written = self._progress.written
         return written.operation.number if written else None
 
     @property
     def written(self) -> _Written | None:
-        """What was written of the operation."""
+        """The operation as far as it was written."""
         return self._progress.written
 
     def wrote(self, written: _Written | None) -> None:
-        """Note what was committed."""
+        """Note the committed operation."""
         self._progress.written = written
 
     def write(self) -> JournalTxn:
@@ -204,14 +204,14 @@ class Journal(Storage):
         return JournalTxn(self, self._storage.write())
 
     def record(self, txn: WriteTxn, recorded: JournalTxn) -> _Written | None:
-        """Write the operation, or go on with it; return what has to be kept of it afterwards."""
+        """Write or continue the operation; return it in stored form."""
         changes = recorded.changes()
         progress = self._progress
         is_due = progress.always and progress.written is None
         if not changes and not recorded.moves and not is_due:
             return progress.written
-        if self._goes_on(txn, changes):
-            return self._go_on(txn, changes, recorded)
+        if self._continues_last(txn, changes):
+            return self._continue(txn, changes, recorded)
         return self._begin(txn, changes, recorded)
 
     def _begin(self, txn: WriteTxn, changes: list[KeyChange], recorded: JournalTxn) -> _Written:
@@ -228,13 +228,13 @@ class Journal(Storage):
             expire(self._log, txn)
         return _Written(operation, stored, pid, rows)
 
-    def _goes_on(self, txn: ReadTxn, changes: list[KeyChange]) -> bool:
-        """Return whether the changes can belong to the operation that was written last."""
+    def _continues_last(self, txn: ReadTxn, changes: list[KeyChange]) -> bool:
+        """Return True if the changes can be part of the operation that was written last."""
         written = self._progress.written
         if written is None or written.pid != os.getpid():
             return False
         number = written.operation.number
-        # another thread may have gone on with it and not said so yet
+        # another thread may have continued it and not noted it yet
         if self._log.stored(txn, number) != written.stored:
             return False
         is_newest = number == self._log.newest(txn)
@@ -242,7 +242,7 @@ class Journal(Storage):
             _continues(written, change, is_newest) for change in changes
         )
 
-    def _go_on(self, txn: WriteTxn, changes: list[KeyChange], recorded: JournalTxn) -> _Written:
+    def _continue(self, txn: WriteTxn, changes: list[KeyChange], recorded: JournalTxn) -> _Written:
         written = self._progress.written
         assert written is not None
         number, count = written.operation.number, written.operation.changes
@@ -274,7 +274,7 @@ class Journal(Storage):
 
     @property
     def read_only(self) -> bool:
-        """Whether ``write`` is refused."""
+        """True if ``write`` is refused."""
         return self._storage.read_only
 
     def read(self) -> Any:
@@ -282,19 +282,19 @@ class Journal(Storage):
         return self._storage.read()
 
     def audit(self) -> list[str]:
-        """Return what is wrong with the structure of the file."""
+        """Return the faults in the structure of the file, as messages."""
         return self._storage.audit()
 
     def compact(self) -> bool:
-        """Give unused space back, if that can be done now."""
+        """Give unused space back, if that is possible now."""
         return self._storage.compact()
 
     def give_up_reserve(self) -> bool:
-        """Give up the space that is kept back."""
+        """Give up the reserved space."""
         return self._storage.give_up_reserve()
 
     def keep_reserve(self) -> None:
-        """Keep space back again."""
+        """Reserve space again."""
         self._storage.keep_reserve()
 
     def spare(self) -> int:
@@ -306,24 +306,24 @@ class Journal(Storage):
         return self._storage.size()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self._storage.close()
 
 
 def expire(log: OperationLog, txn: WriteTxn) -> int:
-    """Remove operations that are too old or too many, a bounded number; return how many."""
+    """Remove a bounded number of operations that are too old or too many; return the number."""
     before = now() - int(get_setting(txn, OPLOG_DAYS) * _DAY)
     return log.expire(txn, before, int(get_setting(txn, OPLOG_KEEP)), LEAST, _EXPIRE_ROWS)
 
 
 @cache
 def _process(pid: int) -> dict[str, Any]:
-    """Return what tells this process from others; ``pid`` is its number, and differs in a child."""
+    """Return the identity of this process; ``pid``, its number, differs in a forked child."""
     return this_writer()
 
 
 def shortened(arguments: tuple[object, ...]) -> tuple[str, ...]:
-    """Return arguments as the log keeps them: printable, none long, not very many."""
+    """Return arguments in the form that the log keeps: printable, short, and few."""
     found = [text if len(text) <= MAX_ARGUMENT else text[: MAX_ARGUMENT - 1] + "…"
              for text in map(str, arguments[:MAX_ARGUMENTS])]  # fmt: skip
     safe = [text.encode(errors="replace").decode() for text in found]

@@ -1,6 +1,6 @@
-"""The operation log: what each command changed among refs and bindings, one after another.
+"""The operation log: the changes of refs and bindings by each command, in order.
 
-operations: u64 operation ‖ u32 0       -> what was done
+operations: u64 operation ‖ u32 0       -> the operation
             u64 operation ‖ u32 number  -> one change
 """
 
@@ -41,26 +41,26 @@ WHOLE: Final = b"whole"
 _END: Final = b"\xff" * 4
 _IMPOSSIBLE: Final = 1 << 63
 _LATER: Final = 16
-"""So many later sessions may be there, and a session still goes on with its operation."""
+"""The most later sessions after which a session still continues its operation."""
 
 Fields = dict[str, Any]
 Read = dict[bytes, tuple[Oid, ...]]
-"""The oids that entries of a log name, by what is stored."""
+"""A cache: the oids that entries of a log name, by their stored form."""
 Key = tuple[str, bytes]
 """A table and a key in it."""
 HEAD_KEY: Final = ("refs", HEAD.encode())
 
 
-# --- what was there ----------------------------------------------------------------------------
+# --- changes ------------------------------------------------------------------------------------
 
 
 def parse(key: Key, value: bytes | None, is_new: bool = False) -> Fields | None:
-    """Return what a ref or a binding says, as the log keeps it; HEAD always says something.
+    """Return the fields of a ref or a binding in the form that the log keeps.
 
     Args:
         key: its key.
-        value: what is stored.
-        is_new: whether this transaction has written it: then its fields need no check.
+        value: its stored form; None for HEAD stands for the first one.
+        is_new: True if this transaction has written it: then its fields need no check.
 
     Raises:
         IntegrityError: it is damaged.
@@ -73,24 +73,24 @@ def parse(key: Key, value: bytes | None, is_new: bool = False) -> Fields | None:
     if not is_new:
         types = RUN_TYPES if is_run(key) else _side_types(key)
         check_fields(record, types, "a ref", key != HEAD_KEY)
-    record.pop("writer", None)  # who writes a run is true now or not at all
+    record.pop("writer", None)  # a writer is true at this moment only
     return record
 
 
 def unparse(key: Key, record: Fields) -> bytes:
-    """Return what is stored for a ref or a binding, a run without a writer."""
+    """Return the stored form of a ref or a binding; a run has no writer in it."""
     if key[0] == "attachments":
         return bytes(record["binding"])
     return pack_ref({**record, "writer": None} if is_run(key) else record)
 
 
 def is_run(key: Key) -> bool:
-    """Return whether a key is that of a run's ref."""
+    """Return True for the key of a run's ref."""
     return key[0] == "refs" and key[1].startswith(RUNS.encode())
 
 
 def same(a: Any, b: Any) -> bool:
-    """Return whether two fields are equal, a NaN to itself."""
+    """Return True if two fields are equal, NaN to NaN included."""
     return bool(a == b or (a != a and b != b))
 
 
@@ -102,7 +102,7 @@ _RUN: Final = {name: types for name, types in RUN_TYPES.items() if name != "writ
 
 
 def _side_types(key: Key) -> Types:
-    """Return the types of what can be at a key."""
+    """Return the types of the fields that a record at a key can have."""
     if key[0] == "attachments":
         return {"binding": BYTES}
     if key == HEAD_KEY:
@@ -112,7 +112,7 @@ def _side_types(key: Key) -> Types:
 
 @dataclass(frozen=True)
 class KeyChange:
-    """What was at a key before and after; None if nothing was there.
+    """The record at a key before and after an operation; None where there is none.
 
     Of a run that was there before and after only the fields that differ are kept, so that taking
     back a change of its configuration does not touch what was recorded since.
@@ -132,22 +132,22 @@ class KeyChange:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing differs."""
+        """True if nothing differs."""
         return self.old == self.new
 
     @property
     def inverse(self) -> KeyChange:
-        """The change that takes this one back."""
+        """The change that reverts this one."""
         return KeyChange(self.key, self.new, self.old)
 
     def fits(self, current: Fields | None) -> bool:
-        """Return whether a key is as it was before the change, as far as the change goes."""
+        """Return True if a key is as it was before the change, in the fields that it touches."""
         if self.old is None or current is None:
             return self.old is current
         return all(same(current.get(name), value) for name, value in self.old.items())
 
     def apply(self, current: Fields | None) -> Fields | None:
-        """Return what a key is after the change."""
+        """Return the record at a key after the change."""
         if self.new is None or self.old is None or current is None or not is_run(self.key):
             return self.new
         return {**current, **self.new}
@@ -166,7 +166,7 @@ class KeyChange:
 
     @property
     def oids(self) -> Iterator[Oid]:
-        """The objects that the change names."""
+        """The oids of the objects that the change names."""
         return (Oid(raw) for _, raw in self._named())
 
     def _named(self) -> Iterator[tuple[str, bytes]]:
@@ -176,7 +176,7 @@ class KeyChange:
                     yield name, record[name]
 
     def encode(self) -> bytes:
-        """Return the change as it is stored."""
+        """Return the stored form of the change."""
         record: Fields = {"old": self.old, "new": self.new}
         if self.key[0] == "refs":
             record["ref"] = decode_name(self.key[1])
@@ -189,7 +189,7 @@ class KeyChange:
 
     @classmethod
     def decode(cls, value: bytes) -> KeyChange:
-        """Return a change from what is stored.
+        """Return the change of a stored form.
 
         Raises:
             IntegrityError: it is damaged.
@@ -213,20 +213,20 @@ class KeyChange:
             if record is not None:
                 check_fields(record, types, _WHAT, every)
                 if self.key == HEAD_KEY and len(record) != 1:
-                    raise IntegrityError(f"{_WHAT} is damaged")
+                    raise IntegrityError(f"malformed: {_WHAT}")
         for name, raw in self._named():
             decode_oid(raw, f"{_WHAT}, in its {name},")
 
 
 def shown_key(key: Key) -> str:
-    """Return a ref or a binding as a message names it."""
+    """Return the name of a ref or a binding in a message."""
     change = KeyChange(key, None, None)
     if change.binding is None:
         return f"'{change.ref}'"
     return f"attachment '{change.binding[1]}' of '{change.binding[0].short()}'"
 
 
-# --- what was done -----------------------------------------------------------------------------
+# --- operations ---------------------------------------------------------------------------------
 
 
 _MOVE: Final = (str, int, str, int)
@@ -236,16 +236,16 @@ _OPERATION: Final = {
     "program": FLAG,
 }  # fmt: skip
 Move = tuple[str, int, str, int]
-"""The entries of one reflog from a number on became those of another from a number on."""
+"""A move of reflog entries: from one log and number on, to another log and number on."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What one command, one call or one recorder did.
+    """An operation: the work of one command, one call or one recorder.
 
-    Times are in nanoseconds since 1970 (UTC); only ``number`` says what came first. ``session``
-    is a recorder's. ``reverts`` is the operation that an undo or a redo took back. ``changes`` is
-    how many there are. ``program`` says that a program called the API, and nobody a command.
+    Times are in nanoseconds since 1970 (UTC); ``number`` alone gives the order. ``session`` marks
+    a recorder's. ``reverts`` is the operation that an undo or a redo reverted. ``changes`` is the
+    number of changes. ``program`` marks a call of the Python API.
     """
 
     number: int
@@ -263,38 +263,38 @@ class Operation:
 
     @property
     def title(self) -> str:
-        """The command with its arguments, as a shell would read it."""
+        """The command with its arguments, quoted for a shell."""
         return " ".join((self.command, *map(quote, self.arguments)))
 
     def encode(self) -> bytes:
-        """Return the operation as it is stored."""
+        """Return the stored form of the operation."""
         record = self.__dict__.copy()
         del record["number"]
         return pack_ref(record)
 
     @classmethod
     def decode(cls, number: int, value: bytes) -> Operation:
-        """Return an operation from what is stored.
+        """Return the operation of a stored form.
 
         Raises:
             IntegrityError: it is damaged.
         """
-        # the first repositories of format 1 do not say whether it was a program
+        # the first repositories of format 1 do not have the field 'program'
         record = {"program": False, **unpack_ref(value)}
         what = f"operation {number}"
         check_fields(record, _OPERATION, what)
         check_fields(record["process"], WRITER_TYPES, what)
         moves = record["moves"]
         if not all(type(each) is list and tuple(map(type, each)) == _MOVE for each in moves):
-            raise IntegrityError(f"{what} is damaged: its moves are none")
+            raise IntegrityError(f"{what} is malformed: field 'moved' must be a list of moves")
         if not all(type(each) is str for each in record["arguments"]):
-            raise IntegrityError(f"{what} is damaged: its arguments are none")
+            raise IntegrityError(f"{what} is malformed: field 'arguments' must be strings")
         arguments, moved = tuple(record["arguments"]), tuple(map(tuple, moves))
         return cls(number, **{**record, "arguments": arguments, "moves": moved})
 
 
 def standing(operations: Iterable[Operation]) -> Iterator[tuple[Operation, bool]]:
-    """Yield operations, given from the newest on, with whether nothing has taken them back."""
+    """Yield operations, given newest first, with True for those that were not reverted."""
     reverted = set()
     for operation in operations:
         stands = operation.number not in reverted
@@ -312,16 +312,16 @@ class OperationLog:
         """Return the number of the newest operation, 0 if there is none.
 
         Raises:
-            IntegrityError: there cannot be so many.
+            IntegrityError: the number is impossible.
         """
         last = txn.last(TABLE)
         newest = int.from_bytes(last[0][:8], "big") if last else 0
         if newest >= _IMPOSSIBLE:
-            raise IntegrityError(f"the operation log has an impossible number {newest}")
+            raise IntegrityError(f"the operation log is damaged: impossible number {newest}")
         return newest
 
     def whole(self, txn: ReadTxn) -> int:
-        """Return the number from which on the changes of operations are kept."""
+        """Return the number of the oldest operation whose changes are kept."""
         return int.from_bytes(txn.get("meta", WHOLE) or b"", "big")
 
     def oldest(self, txn: ReadTxn) -> int:
@@ -332,7 +332,7 @@ class OperationLog:
         return 1
 
     def find(self, txn: ReadTxn, number: int) -> Operation | None:
-        """Return an operation, None if there is none of this number."""
+        """Return an operation, None if it does not exist or is no longer kept."""
         value = txn.get(TABLE, _key(number, 0)) if 0 < number < 1 << 64 else None
         return None if value is None else Operation.decode(number, value)
 
@@ -340,12 +340,12 @@ class OperationLog:
         """Return an operation.
 
         Raises:
-            NotFound: there is none of this number, or no longer.
+            NotFound: it does not exist, or is no longer kept.
         """
         found = self.find(txn, number)
         if found is None:
             oldest, newest = self.oldest(txn), self.newest(txn)
-            kept = f"those from {oldest} to {newest} are kept" if newest else "there are none"
+            kept = f"{oldest} to {newest} are kept" if newest else "there are no operations yet"
             raise NotFound(f"operation {number} not found: {kept}", number=number)
         return found
 
@@ -355,24 +355,25 @@ class OperationLog:
         while number >= down_to:
             found = self.find(txn, number)
             if found is None:
-                return  # what is older was removed
+                return  # older ones were removed
             yield found
             before = txn.floor(TABLE, (number - 1).to_bytes(8, "big") + _END)
             number = int.from_bytes(before[0][:8], "big") if before else 0
 
     def changes(self, txn: ReadTxn, number: int) -> list[KeyChange]:
-        """Return what an operation changed, in the order in which it did."""
+        """Return the changes of an operation, in order."""
         rows = txn.scan(TABLE, _key(number, 1), _key(number + 1, 0))
         return [KeyChange.decode(value) for _, value in rows]
 
     def roots(self, txn: ReadTxn, read: Read | None = None) -> Iterator[Oid]:
         """Yield every oid that the log names: states, runs' records, tags' notes, bindings.
 
-        What they lead to must be kept as long as the operation is, or it could not be undone.
+        These and all that is reachable from them must be kept as long as the operation, so that it
+        can be undone.
 
         Args:
             txn: the transaction.
-            read: what was read before; what is read now is added.
+            read: a cache of the oids read before; it is added to.
         """
         read = {} if read is None else read
         for key, value in txn.scan(TABLE):
@@ -384,9 +385,9 @@ class OperationLog:
     # --- writing ---
 
     def add(self, txn: WriteTxn, operation: Operation, changes: Iterable[KeyChange]) -> bytes:
-        """Store a new operation with its changes; return what is stored of it without them.
+        """Store a new operation with its changes; return its stored form without them.
 
-        In the order of their keys, behind everything else: so pages are filled.
+        Keys are appended in order, so that pages are filled.
         """
         value = operation.encode()
         txn.append(TABLE, _key(operation.number, 0), value)
@@ -395,13 +396,13 @@ class OperationLog:
         return value
 
     def put(self, txn: WriteTxn, operation: Operation) -> bytes:
-        """Store what was done further; return what is stored."""
+        """Store an operation that was continued; return its stored form."""
         value = operation.encode()
         txn.put(TABLE, _key(operation.number, 0), value)
         return value
 
     def stored(self, txn: ReadTxn, number: int) -> bytes | None:
-        """Return what is stored of an operation, without its changes."""
+        """Return the stored form of an operation, without its changes."""
         return txn.get(TABLE, _key(number, 0))
 
     def put_change(self, txn: WriteTxn, number: int, row: int, change: KeyChange) -> None:
@@ -409,7 +410,7 @@ class OperationLog:
         txn.put(TABLE, _key(number, row), change.encode())
 
     def only_sessions_since(self, txn: ReadTxn, number: int) -> bool:
-        """Return whether an operation is there, and what came later are few sessions."""
+        """Return True if an operation is kept and only few sessions came after it."""
         for count, later in enumerate(self.operations(txn, number)):
             if later.number == number:
                 return True
@@ -418,14 +419,14 @@ class OperationLog:
         return False
 
     def expire(self, txn: WriteTxn, before: int, keep: int, least: int, most: int) -> int:
-        """Remove the oldest operations; return how many.
+        """Remove the oldest operations; return the number of them.
 
         Args:
             txn: a write transaction.
-            before: those that last wrote before this time go, ...
-            keep: ... and those that are not among so many of the newest.
-            least: so many of the newest stay, whatever the clock says.
-            most: so many rows at most are removed, so that nobody waits long.
+            before: remove those that last wrote before this time (nanoseconds since 1970) ...
+            keep: ... and those that are not among the newest ``keep``.
+            least: keep at least the newest ``least``, whatever the clock says.
+            most: remove at most ``most`` rows, so that other writers wait only shortly.
         """
         removed = 0
         newest = self.newest(txn)

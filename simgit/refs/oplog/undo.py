@@ -1,4 +1,4 @@
-"""Undo: refs, HEAD and bindings become what they were; all of them or, on a conflict, none."""
+"""Undo: put refs, HEAD and bindings back; all of them or, on a conflict, none."""
 
 from __future__ import annotations
 
@@ -29,44 +29,44 @@ from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.process import is_alive, this_writer
 
 Was = dict[Key, Fields | None]
-"""What was at some keys."""
+"""Earlier records of some keys."""
 
 
 @dataclass(frozen=True)
 class UndoPlan:
-    """What is to be put back: what was at the keys, and the operations that are taken back."""
+    """The plan of an undo: the records to put back, and the operations that it reverts."""
 
     was: Was
     taken: tuple[Operation, ...]
-    what: str  # with which an error begins
-    message: str  # of the reflogs
+    what: str  # the beginning of an error
+    message: str  # for the reflogs
 
     @property
     def files(self) -> bool:
-        """Whether files of the working directory were changed."""
+        """True if files of the working directory were changed."""
         return any(operation.files for operation in self.taken)
 
 
 class Undo:
-    """Takes back operations of one store: plans in a snapshot, carries out in a transaction."""
+    """Undo, redo and restore of one store: planned in a snapshot, carried out in a transaction."""
 
     def __init__(self, odb: ObjectDatabase, refs: Refs, log: OperationLog) -> None:
         self.odb = odb
         self.refs = refs
         self.log = log
 
-    # --- what was ---
+    # --- earlier records ---
 
     def view(self, txn: ReadTxn, number: int) -> Was:
-        """Return what was after an operation, where that is not what is now; 0 is before all.
+        """Return the records after an operation that differ from those of now; 0 is before all.
 
         Raises:
-            NotFound: it, or what came right after it, is not kept any more.
+            NotFound: it, or the operation right after it, is no longer kept.
         """
         if number + 1 < (whole := self.log.whole(txn)):
             raise NotFound(
-                f"what was after operation {number} is not known any more: gc has forgotten what "
-                f"operations before {whole} changed",
+                f"operation {number} is too old: gc has removed the changes of operations before "
+                f"{whole}",
                 number=number,
             )
         if number or self.log.oldest(txn) != 1:
@@ -74,20 +74,20 @@ class Undo:
         return self._before(txn, number + 1)
 
     def _before(self, txn: ReadTxn, number: int) -> Was:
-        """Return what was before an operation, where that is not what is now."""
+        """Return the records before an operation that differ from those of now."""
         was: Was = {}
         for operation in self.log.operations(txn, number):
             for change in reversed(self.log.changes(txn, operation.number)):
                 was[change.key] = change.inverse.apply(_current(txn, was, change.key))
         return was
 
-    # --- which one ---
+    # --- the operation to undo or redo ---
 
     def to_undo(self, txn: ReadTxn) -> Operation:
-        """Return the newest operation that changed something and was not taken back.
+        """Return the newest operation that changed something and was not undone.
 
-        What is being recorded at this moment, and what another program has done through the API,
-        is left out: name it to undo it.
+        Running recordings, and calls of other programs through the API, are left out: give their
+        number to undo them.
 
         Raises:
             NotFound: there is none.
@@ -97,11 +97,11 @@ class Undo:
             if operation.reverts is None and self._is_mine(txn, operation):
                 return operation
             left_out = left_out or operation.number * operation.program
-        hint = f": name what a program did, as in 'simgit undo {left_out}'" if left_out else ""
+        hint = f"; undo a program's operation with 'simgit undo {left_out}'" if left_out else ""
         raise NotFound(f"nothing to undo{hint}")
 
     def to_redo(self, txn: ReadTxn) -> Operation:
-        """Return the newest undo that was not taken back, if no command was given since.
+        """Return the newest undo that was not undone, if no command was given since.
 
         Raises:
             NotFound: there is none.
@@ -116,11 +116,11 @@ class Undo:
         raise NotFound("nothing to redo")
 
     def _standing(self, txn: ReadTxn) -> Iterator[Operation]:
-        """Yield the operations that nothing has taken back, the newest first."""
+        """Yield the operations that were not undone, the newest first."""
         return (each for each, stands in standing(self.log.operations(txn)) if stands)
 
     def _is_mine(self, txn: ReadTxn, operation: Operation) -> bool:
-        """Return whether an undo without a number may mean an operation."""
+        """Return True if an undo without a number may choose an operation."""
         if operation.program and operation.process != this_writer():
             return False
         changes = self.log.changes(txn, operation.number)
@@ -128,18 +128,18 @@ class Undo:
             return False
         return not (operation.session and any(_writer(txn, change.key) for change in changes))
 
-    # --- taking back ---
+    # --- plans ---
 
     def revert(self, txn: ReadTxn, operation: Operation) -> UndoPlan:
-        """Return how to take back what an operation changed.
+        """Return the plan that undoes an operation.
 
         Raises:
-            Conflict: something that it changed was changed again since (``refs`` lists what).
-            NotFound: it changed nothing, or what it changed is not kept any more.
+            Conflict: some of its refs were changed again since (``refs`` lists them).
+            NotFound: it changed nothing, or its changes are no longer kept.
         """
         if not operation.changes and not operation.moves:
             gone = operation.number < self.log.whole(txn)
-            why = "gc has forgotten what it changed" if gone else "it changed nothing"
+            why = "gc has removed its changes" if gone else "it changed nothing"
             raise NotFound(
                 f"cannot undo operation {operation.number} ({operation.title}): {why}",
                 number=operation.number,
@@ -147,7 +147,7 @@ class Undo:
         return self._reverted(txn, operation, "undo", operation)
 
     def redo(self, txn: ReadTxn, undo: Operation, again: Operation) -> UndoPlan:
-        """Return how to take back an undo, so that an operation is done again.
+        """Return the plan that reverts an undo, so that the operation takes effect again.
 
         Raises:
             Conflict: see ``revert``.
@@ -173,7 +173,7 @@ class Undo:
         return UndoPlan(was, (operation,), what, f"{verb}: {named.title}")
 
     def _changed_by(self, txn: ReadTxn, number: int, keys: set[Key]) -> str:
-        """Return words for the newest standing operation that changed one of some keys since."""
+        """Return a phrase about the newest later operation that changed one of some keys."""
         for each in self._standing(txn):
             if each.number <= number:
                 break
@@ -183,10 +183,10 @@ class Undo:
         return ""
 
     def restore(self, txn: ReadTxn, number: int) -> UndoPlan:
-        """Return how to make refs, HEAD and bindings what they were after an operation.
+        """Return the plan that restores refs, HEAD and bindings as of an operation.
 
         Raises:
-            NotFound: the operation is not kept any more.
+            NotFound: the operation is no longer kept.
         """
         was = self.view(txn, number)
         later = tuple(self.log.operations(txn, number + 1))
@@ -194,15 +194,15 @@ class Undo:
         return UndoPlan(was, later, what, f"restore: operation {number}")
 
     def _check_head(self, txn: ReadTxn, operation: Operation, was: Was, what: str) -> None:
-        """Refuse to remove the run that was checked out since."""
+        """Refuse to remove a run that was checked out since."""
         run = _head(txn, was).get("run")
         if run is None or was.get(("refs", (RUNS + run).encode()), {}) is not None:
             return
         if _head(txn, self._before(txn, operation.number)).get("run") != run:
-            raise Conflict(f"{what}: run '{run}' is checked out; check out another one first")
+            raise Conflict(f"{what}: run '{run}' is checked out; check out another run first")
 
     def head_oid(self, txn: ReadTxn, plan: UndoPlan) -> Oid | None:
-        """Return the state that HEAD will lead to."""
+        """Return the state that HEAD will point at."""
         head = _head(txn, plan.was)
         if "run" in head:
             run = _current(txn, plan.was, ("refs", (RUNS + head["run"]).encode()))
@@ -212,11 +212,11 @@ class Undo:
         return None if oid is None else Oid(oid)
 
     def carry_out(self, txn: WriteTxn, plan: UndoPlan) -> list[Move]:
-        """Put everything back; return the reflogs that were moved.
+        """Carry out a plan; return the reflogs that were moved.
 
         Raises:
-            Conflict: a process writes a run that would change.
-            NotFound: what it was is gone: gc's grace period has passed.
+            Conflict: a process is writing a run that would change.
+            NotFound: gc has removed an object that is to be put back.
         """
         different = {k: v for k, v in plan.was.items() if v != parse(k, txn.get(*k))}
         for key, record in different.items():
@@ -250,11 +250,12 @@ class Undo:
         raise Conflict(f"{what}: run '{run}' is being written by process {writer['pid']}", name=run)
 
     def _found(self, txn: ReadTxn, key: Key, record: Fields | None, what: str) -> Fields | None:
-        """Return a record whose objects are all there, a run with the place of its state."""
+        """Return a record whose objects all exist, a run with the location of its state."""
         for oid in KeyChange(key, None, record).oids:
             if not self.odb.exists(txn, oid):
-                gone = f"'{oid.short()}' is gone: gc's grace period has passed"
-                raise NotFound(f"{what}: what {shown_key(key)} was, {gone}", oid=oid)
+                raise NotFound(
+                    f"{what}: gc has removed '{oid.short()}', the former {shown_key(key)}", oid=oid
+                )
         if record is not None and "binding" in record:
             self._check_target(txn, key, Oid(record["binding"]), what)
         if record is None or record.get("oid") is None or "line" not in record:
@@ -265,8 +266,7 @@ class Undo:
     def _check_target(self, txn: ReadTxn, key: Key, oid: Oid, what: str) -> None:
         binding = self.odb.object(txn, oid)
         if not isinstance(binding, Binding) or not self.odb.exists(txn, binding.target):
-            gone = "is gone: gc's grace period has passed"
-            raise NotFound(f"{what}: what was bound as {shown_key(key)} {gone}", oid=oid)
+            raise NotFound(f"{what}: gc has removed the former {shown_key(key)}", oid=oid)
 
 
 def _current(txn: ReadTxn, was: Was, key: Key) -> Fields | None:
@@ -278,7 +278,7 @@ def _head(txn: ReadTxn, was: Was) -> Fields:
 
 
 def _writer(txn: ReadTxn, key: Key) -> Fields | None:
-    """Return who writes a run at this moment, None if nobody does."""
+    """Return the writer of a run, None if no process is writing it."""
     value = txn.get(*key) if key[0] == "refs" and key[1].startswith(RUNS.encode()) else None
     if value is None:
         return None

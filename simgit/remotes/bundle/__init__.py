@@ -1,4 +1,10 @@
-"""Bundles: states with all that they lead to, and refs, in one file. See docs/bundle-format.md."""
+"""Bundles: states, all objects reachable from them, and refs in a file: docs/bundle-format.md.
+
+- ``creation``, ``select``: writing a bundle, and what goes into it.
+- ``loading``, ``objects``, ``import_refs``: importing states, objects and refs.
+- ``verification``: checking a bundle without a repository.
+- ``records``, ``manifest``, ``states``, ``pieces``, ``limits``, ``files``: the format.
+"""
 
 from simgit.remotes.bundle.creation import BundleInfo, create
 from simgit.remotes.bundle.loading import Imported, ImportedRef, load

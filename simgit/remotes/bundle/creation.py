@@ -39,7 +39,7 @@ _MAX_TREES = 64
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What a bundle has become: how many states and objects, in how many bytes."""
+    """The contents of a written bundle: numbers of states and objects, and its size in bytes."""
 
     states: int
     objects: int
@@ -56,15 +56,15 @@ def create(
     exclude: Sequence[str] = (),
     attachments: Sequence[str] | None = None,
 ) -> BundleInfo:
-    """Write a bundle of some runs and tags; return what it has become.
+    """Write a bundle of some runs and tags; return its contents.
 
     Args:
-        odb: where from.
+        odb: the database to read.
         refs: its refs.
         write: takes the bytes, in order.
-        names: the runs and tags.
-        exclude: revisions that the receiver has, with all that leads to them.
-        attachments: the names of those to take along, None for all.
+        names: the names of the runs and tags.
+        exclude: revisions that the receiver has, with all their ancestors.
+        attachments: the names of the attachments to include, None for all.
 
     Raises:
         NotFound: a name or revision is not found.
@@ -90,7 +90,7 @@ class _Creation:
         self.names = None if attachments is None else tuple(attachments)
         self.states = 0
         self._sent: set[bytes] = set()
-        self._done: dict[int, int] = {}  # of each line the newest step that was sent
+        self._done: dict[int, int] = {}  # the newest sent step of each line
         self._bindings: dict[Location, list[tuple[bytes, Oid]]] = {}
 
     def run(self) -> BundleInfo:
@@ -117,7 +117,7 @@ class _Creation:
         return Manifest(self.chosen.bases, runs, tags, self.names)
 
     def _assume_known_files(self, txn: ReadTxn) -> None:
-        """Take the files of the states that the receiver has newest as sent."""
+        """Count the files of the receiver's newest states as sent."""
         for oid in self.chosen.bases:
             place = self.odb.locate(txn, oid)
             for _, _, rows in self._rows(
@@ -130,7 +130,7 @@ class _Creation:
                         }
 
     def _find_bindings(self, txn: ReadTxn) -> None:
-        """Find the attachments to take along, by the places of their states."""
+        """Find the attachments to include, by the locations of their states."""
         for key, oid in txn.scan("attachments"):
             name = decode_name(key[OID_SIZE:])
             if self.names is not None and name not in self.names:
@@ -145,7 +145,9 @@ class _Creation:
         """Return (line, step, rows) of the first block of a piece."""
         for step, rows in self.odb.states.rows(txn, piece.line, piece.start, piece.stop):
             return [(piece.line, step, Rows(rows.schema, rows.fixed, rows.variable))]
-        raise IntegrityError(f"there is no state at {piece.line}/{piece.start}")
+        raise IntegrityError(
+            f"the state at {piece.line}/{piece.start} is missing; see 'simgit fsck'"
+        )
 
     def _send_piece(self, piece: ancestry.LineRange) -> None:
         step = piece.start
@@ -184,7 +186,7 @@ class _Creation:
         return [bytes(self.odb.states.row(txn, Location(place.line, place.step - 1))[0])], b""
 
     def _arrays(self, txn: ReadTxn, place: Location, rows: Rows) -> dict[int, list[Member]]:
-        """Return the arrays that the rows bring along, by field; those elsewhere are sent."""
+        """Return the arrays to send with the rows, by field; others are sent as objects."""
         found: dict[int, list[Member]] = {}
         for field in rows.schema.arrays:
             oids = rowlib.column(rows, field)
@@ -213,19 +215,19 @@ class _Creation:
         return members
 
     def _send_array(self, txn: ReadTxn, oid: Oid) -> None:
-        """Send an array that another state has brought along, unless the receiver has that."""
+        """Send an array that lies with another state, unless the receiver has that state."""
         where = self.odb.states.find_array(txn, oid)
         if where is None or not self._is_there(Location(where[0], where[2])):
             self._send(txn, oid)
 
     def _is_there(self, place: Location) -> bool:
-        """Return whether the receiver has a state by now."""
+        """Return True if the receiver has a state by now."""
         return self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step
 
     # --- objects ---
 
     def _send(self, txn: ReadTxn, oid: Oid) -> None:
-        """Send an object, once, without what it refers to."""
+        """Send an object, once, without the objects that it refers to."""
         if oid in self._sent:
             return
         self._sent.add(oid)
@@ -248,11 +250,11 @@ class _Creation:
             self.out.put(records.PIECE, encode_piece(self.odb.chunk(txn, item)))
 
     def _send_tree(self, txn: ReadTxn, oid: Oid, depth: int = 0) -> None:
-        """Send a tree after what is in it."""
+        """Send a tree after its entries."""
         if oid in self._sent:
             return
         if depth > _MAX_TREES:
-            raise IntegrityError(f"trees are nested deeper than {_MAX_TREES}", oid=oid)
+            raise IntegrityError(f"trees are nested deeper than {_MAX_TREES} levels", oid=oid)
         for entry in trees.load_tree(self.odb, txn, oid).entries:
             if entry.kind == "tree":
                 self._send_tree(txn, entry.oid, depth + 1)
@@ -270,7 +272,7 @@ class _Creation:
             for _, oid in self._bindings.pop(Location(place.line, step), ()):
                 binding = self.odb.object(txn, oid)
                 if not isinstance(binding, Binding):
-                    raise IntegrityError(f"object '{oid.hex()}' is not a binding")
+                    raise IntegrityError(f"object '{oid.hex()}' must be a binding")
                 if binding.target_kind == "tree":
                     self._send_tree(txn, binding.target)
                 elif binding.target_kind == "array":

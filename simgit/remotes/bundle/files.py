@@ -1,4 +1,4 @@
-"""Bundles as files: written beside their place and moved there when they are whole."""
+"""Bundle files: written beside their final path and moved there when complete."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from simgit.storage.durable import is_special, sync_names
 
 @contextmanager
 def reading(file: str | Path | BinaryIO) -> Iterator[Read]:
-    """Yield what reads a bundle.
+    """Yield a function that reads a bundle.
 
     Raises:
         NotFound: there is no such file.
-        IntegrityError: it is no bundle.
+        IntegrityError: it is not a bundle.
         StorageError: it cannot be read.
     """
     if not isinstance(file, (str, Path)):
@@ -41,7 +41,7 @@ def reading(file: str | Path | BinaryIO) -> Iterator[Read]:
 
 @contextmanager
 def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
-    """Yield what writes a bundle.
+    """Yield a function that writes a bundle.
 
     Raises:
         StorageError: the file cannot be written.
@@ -67,7 +67,7 @@ def writing(file: str | Path | BinaryIO) -> Iterator[Write]:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file in the directory of another; what is left of it is removed."""
+    """Yield a new file in the directory of another; it is removed if it is still there."""
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as opened:
         try:
             os.fchmod(opened.fileno(), 0o666 & ~_umask())

@@ -1,7 +1,7 @@
-"""How much a bundle may make of its bytes, and how its writer keeps to that.
+"""Limits of what a bundle's bytes may expand to, for readers and writers.
 
 A frame of some KB can hold millions of empty maps, each of which takes a hundred times its byte. So
-values are counted before they are made, and sizes are compared before anything is inflated.
+parts are counted before values are made, and sizes are compared before anything is inflated.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from simgit.odb.segments.array_groups import groups_between, read_group
 from simgit.storage.base import ReadTxn
 
 MAX_STRUCTURED: Final = 16 << 20
-"""Objects that are not plain bytes or an array have at most so many bytes."""
+"""The most bytes of an object that is not plain bytes or an array."""
 MAX_STATES: Final = 256 << 20
-"""Of a record of several states the fixed part, and each group, have at most so many bytes when
-inflated."""
+"""The most inflated bytes of the fixed part, and of each group, in a record of several states."""
 MAX_VARIABLE: Final = 32 << 20
-"""Their variable part has at most so many."""
+"""The most inflated bytes of their variable part."""
 SPLIT: Final = 16 << 20
-"""A writer begins another record of states after so many bytes."""
+"""The bytes of a record of states after which a writer begins another one."""
 _PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
 
 
 def is_too_large(value: bytes) -> bool:
-    """Return whether an object in its stored form is larger than its kind may be in a bundle."""
+    """Return True if an object in its stored form is larger than a bundle allows for its kind."""
     return value[0] not in _PLAIN and loose_size(value) > MAX_STRUCTURED
 
 
@@ -48,19 +47,19 @@ def check_sent(oid: Oid, value: bytes) -> None:
     """
     if is_too_large(value):
         raise InvalidInput(
-            f"object '{oid.short()}' has {loose_size(value)} bytes, which is too much for a bundle",
+            f"object '{oid.short()}' is too large for a bundle: {loose_size(value)} bytes",
             oid=oid,
         )
 
 
 def is_counted(oid: Oid, value: bytes) -> bool:
-    """Return whether an object in its stored form is of a kind whose parts are limited.
+    """Return True if an object in its stored form is of a kind whose parts are limited.
 
     Raises:
-        IntegrityError: it is of no kind.
+        IntegrityError: its kind is unknown.
     """
     if value[0] not in KIND_NAMES:
-        raise IntegrityError(f"object '{oid.hex()}' is of an unknown kind")
+        raise IntegrityError(f"malformed object '{oid.hex()}': unknown kind")
     return KIND_NAMES[value[0]] in COUNTED
 
 
@@ -75,7 +74,7 @@ def check_object(kind: str, payload: bytes) -> None:
 
 
 def check_manifest(body: bytes) -> None:
-    """Check what stands first in a bundle, before it is decoded.
+    """Check the manifest of a bundle before it is decoded.
 
     Raises:
         IntegrityError: it has too many parts.
@@ -84,14 +83,14 @@ def check_manifest(body: bytes) -> None:
 
 
 def check_block(schema: Schema, rows: int, variable: bytes) -> None:
-    """Check what a block of states claims before it is decoded.
+    """Check the sizes that a block of states claims before it is decoded.
 
     Raises:
-        IntegrityError: it is too much.
+        IntegrityError: they are too large.
     """
     claimed = int.from_bytes(variable[:8], "little")
     if rows > 1 and (schema.fixed_size * rows > MAX_STATES or claimed > MAX_VARIABLE):
-        raise IntegrityError("states of the bundle are larger than what is allowed")
+        raise IntegrityError("states of the bundle are larger than allowed")
 
 
 def check_values(rows: Rows) -> None:
@@ -102,7 +101,7 @@ def check_values(rows: Rows) -> None:
     """
     for index, encoded in zip(rows.schema.variable, rows.variable, strict=True):
         if rows.schema.fields[index][1].code == VALUE:
-            # what is shorter has no more parts than that
+            # shorter ones cannot have more parts
             for data in {item for item in encoded if len(item) > MAX_PARTS}:
                 check_parts(data, MAX_PARTS)
 
@@ -116,11 +115,11 @@ def check_sent_values(rows: Rows) -> None:
     try:
         check_values(rows)
     except IntegrityError as error:
-        raise InvalidInput(f"a state has too many parts for a bundle: {error}") from None
+        raise InvalidInput(f"a state is too complex for a bundle: {error}") from None
 
 
 def parts_of(txn: ReadTxn, place: Location, rows: Rows) -> Iterator[tuple[int, int]]:
-    """Yield the stretches of a block's rows that go into a record each: from, and up to."""
+    """Yield the ranges (start, stop) of a block's rows that go into one record each."""
     sizes = _sizes(txn, place, rows)
     start, size = 0, 0
     for row, more in enumerate(sizes.tolist()):

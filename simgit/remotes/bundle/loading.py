@@ -1,4 +1,4 @@
-"""Reading a bundle into a repository. Nothing in it is believed: see docs/bundle-format.md §4."""
+"""Importing a bundle into a repository. It is not trusted: see docs/bundle-format.md §4."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
 from simgit.objects import rows as rowlib
 from simgit.objects.oid import OID_SIZE
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.segments.append import Tip, new_batch
+from simgit.odb.segments.batch import Tip, new_batch
 from simgit.odb.unreachable import note_states_in_flight
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import objects, records
+from simgit.remotes.bundle.import_refs import ImportedRef, set_refs
 from simgit.remotes.bundle.manifest import Manifest
-from simgit.remotes.bundle.names import ImportedRef, set_refs
 from simgit.remotes.bundle.pieces import pieces_of, reader_of
 from simgit.remotes.bundle.records import MAX_OBJECT, Progress, Read, RecordReader
 from simgit.remotes.bundle.states import decode_head, decode_rows
@@ -25,17 +25,17 @@ from simgit.storage.failpoints import fail_point
 __all__ = ["Imported", "ImportedRef", "load"]
 
 BATCH: Final = 8 << 20
-"""So many bytes of records go into a transaction."""
+"""The bytes of records that go into one transaction."""
 Record = tuple[int, bytes]
 
 
 @dataclass
 class Imported:
-    """What an import has done.
+    """The result of an import.
 
     Attributes:
-        states, objects: how many were stored; those that were there are not counted.
-        refs: what became of each ref, by its full name in the bundle.
+        states, objects: the numbers of new ones.
+        refs: the outcome for each ref, by its full name in the bundle.
         attachments: names under which attachments were kept aside.
     """
 
@@ -55,27 +55,27 @@ def load(
     max_object: int = MAX_OBJECT,
     progress: Progress | None = None,
 ) -> Imported:
-    """Import a bundle; return what that did.
+    """Import a bundle; return the result.
 
     Args:
-        odb: where to.
+        odb: the database to import into.
         refs: its refs.
-        read: returns at most so many bytes, none at the end.
-        prefix: put before the names of runs and tags.
+        read: returns at most ``n`` bytes, none at the end.
+        prefix: a prefix for the names of runs and tags.
         rename: the name for the bundle's only run.
         max_object: the largest object, in bytes, that is accepted.
-        progress: told how many states have been read.
+        progress: called with the number of states read so far.
 
     Raises:
-        IntegrityError: the bundle is damaged, cut off or lies; refs are as they were.
-        NotFound: the repository lacks what the bundle was made against.
-        InvalidInput: ``rename`` was given, and there is not one run.
+        IntegrityError: the bundle is damaged, truncated or forged; refs are unchanged.
+        NotFound: the repository lacks states that the bundle builds on (``oids``).
+        InvalidInput: ``rename`` was given, but the bundle does not have exactly one run.
     """
     return _Loading(odb, max_object, progress).run(read, refs, prefix, rename)
 
 
 class _Loading:
-    """One import while it goes on."""
+    """One import in progress."""
 
     def __init__(self, odb: ObjectDatabase, max_object: int, progress: Progress | None) -> None:
         self.odb = odb
@@ -91,7 +91,9 @@ class _Loading:
         stream = iter(reader)
         manifest = read_first(stream)
         if rename is not None and len(manifest.runs) != 1:
-            raise InvalidInput(f"the bundle has {len(manifest.runs)} runs, not one")
+            raise InvalidInput(
+                f"cannot rename the run: the bundle has {plural(len(manifest.runs), 'run')}"
+            )
         self._check_prerequisites(manifest)
         for batch in _batches(stream):
             if batch[0][0] == records.BLOB:
@@ -110,8 +112,8 @@ class _Loading:
             missing = [oid for oid in manifest.prerequisites if not self._expect(txn, oid)]
         if missing:
             raise NotFound(
-                f"the bundle goes on from state '{missing[0].short(12)}', which is not here; "
-                "import what it was made against first",
+                f"the bundle builds on state '{missing[0].short(12)}', which is not in this "
+                "repository; import the bundle or run that has it first",
                 oids=missing,
             )
 
@@ -124,7 +126,7 @@ class _Loading:
                     self._store_states(txn, body)
                     self._tell(body)
                 else:
-                    raise IntegrityError(f"a record of type {kind} has no place there")
+                    raise IntegrityError(f"malformed bundle: misplaced record of type {kind}")
         fail_point("import.batch")
 
     def _store_object(self, txn: WriteTxn, body: bytes) -> None:
@@ -144,7 +146,7 @@ class _Loading:
             self.progress(self._read)
 
     def _expect(self, txn: WriteTxn, oid: bytes) -> bool:
-        """Return whether a state is there; then gc leaves it till refs lead to it."""
+        """Return True if a state exists, which gc then keeps until refs lead to it."""
         place = self.odb.states.locate(txn, oid)
         if place is not None:
             note_states_in_flight(txn, *place)
@@ -153,18 +155,18 @@ class _Loading:
     def _store_states(self, txn: WriteTxn, body: bytes) -> None:
         head = decode_head(body)
         if self._expect(txn, head.last):
-            return  # with all that it comes from
+            return  # with all its ancestors
         parents = tuple(self._parent(txn, oid) for oid in head.parents)
         if not parents and not objects.has(self.odb, txn, "spec", head.origin):
-            raise IntegrityError(f"the origin '{head.origin.hex()}' of a state is missing")
+            raise IntegrityError(f"the bundle lacks the origin '{head.origin.hex()}' of a state")
         if not objects.has(self.odb, txn, "schema", head.schema):
-            raise IntegrityError(f"the schema '{head.schema.hex()}' of a state is missing")
+            raise IntegrityError(f"the bundle lacks the schema '{head.schema.hex()}' of a state")
         schema = self.odb.schema(txn, head.schema)
         rows = decode_rows(body, head, schema, self.max_object)
         self._check_references(txn, rows)
         batch = new_batch(rows, parents, head.origin)
         if batch.oids[-1] != head.last:
-            raise IntegrityError("states of the bundle do not have their names")
+            raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")
         self._tip = self.odb.states.append(txn, batch)
         note_states_in_flight(txn, *self._tip.place)
         self.done.states += head.rows
@@ -174,7 +176,7 @@ class _Loading:
             return self._tip
         place = self.odb.states.locate(txn, oid)
         if place is None:
-            raise IntegrityError(f"the state '{oid.hex()}' that others come from is missing")
+            raise IntegrityError(f"the bundle lacks the parent '{oid.hex()}' of a state")
         return self.odb.states.tip(txn, place)
 
     def _check_references(self, txn: WriteTxn, rows: rowlib.Rows) -> None:
@@ -183,7 +185,7 @@ class _Loading:
         carried = {rowlib.column(rows, field)[row].tobytes() for field, row in here}
         for _, kind, oid in rowlib.references(rows):
             if oid not in carried and not objects.has(self.odb, txn, kind, oid):
-                raise IntegrityError(f"{kind} '{oid.hex()}' of a state is missing")
+                raise IntegrityError(f"the bundle lacks the {kind} '{oid.hex()}' of a state")
 
     # --- blobs ---
 
@@ -199,7 +201,7 @@ class _Loading:
                 pass
             return
         if self.odb.put_blob(reader_of(pieces), size) != oid:
-            raise IntegrityError(f"blob '{oid.hex()}' of the bundle does not have its name")
+            raise IntegrityError(f"hash mismatch in the bundle: blob '{oid.hex()}'")
         self.done.objects += 1
 
 
@@ -207,16 +209,16 @@ def read_first(stream: Iterator[Record]) -> Manifest:
     """Return the manifest, the first record.
 
     Raises:
-        IntegrityError: the bundle begins with something else.
+        IntegrityError: the bundle does not begin with it.
     """
     kind, body = next(stream, (records.END, b""))
     if kind != records.MANIFEST:
-        raise IntegrityError("the bundle does not begin with its manifest")
+        raise IntegrityError("malformed bundle: it must begin with its manifest")
     return Manifest.decode(body)
 
 
 def _batches(stream: Iterator[Record]) -> Iterator[list[Record]]:
-    """Yield records together that fit into a transaction; the beginning of a blob alone."""
+    """Yield records in batches of one transaction each; the beginning of a blob alone."""
     batch: list[Record] = []
     size = 0
     for record in stream:

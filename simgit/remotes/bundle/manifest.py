@@ -1,4 +1,4 @@
-"""The manifest of a bundle: its refs, and what a receiver must have."""
+"""The manifest of a bundle: its refs, and the states that a receiver must have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simgit.remotes.bundle import limits
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run of a bundle: what its ref says, but for what follows from its newest state."""
+    """A run of a bundle: the fields of its ref that do not follow from its newest state."""
 
     oid: Oid | None
     record: Oid
@@ -36,13 +36,13 @@ class TagEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says first.
+    """The first record of a bundle.
 
     Attributes:
-        prerequisites: states that the receiver must have, with all before them.
+        prerequisites: states that the receiver must have, with all their ancestors.
         runs: by name.
         tags: by name.
-        attachments: the names of those that are in it; None for all.
+        attachments: the names of the included attachments; None for all.
     """
 
     prerequisites: tuple[Oid, ...]
@@ -52,7 +52,7 @@ class Manifest:
 
     @property
     def refs(self) -> dict[str, Oid | None]:
-        """Full names of runs and tags, with their states."""
+        """The full names of runs and tags, with their states."""
         found = {f"runs/{name}": run.oid for name, run in self.runs.items()}
         return found | {f"tags/{name}": tag.oid for name, tag in self.tags.items()}
 
@@ -60,7 +60,7 @@ class Manifest:
         """Return the body of its record.
 
         Raises:
-            InvalidInput: it names more runs and tags than a reader would take.
+            InvalidInput: it names more runs and tags than a reader accepts.
         """
         record = {
             "prerequisites": [bytes(oid) for oid in self.prerequisites],
@@ -74,10 +74,10 @@ class Manifest:
 
     @classmethod
     def decode(cls, body: bytes) -> Manifest:
-        """Return what a record says.
+        """Return the manifest of a record's body.
 
         Raises:
-            IntegrityError: it is no manifest, or has a name that no ref may have.
+            IntegrityError: it is malformed, or has a name that is not allowed for a ref.
         """
         limits.check_manifest(body)
         record = decode_value(body)
@@ -89,9 +89,9 @@ class Manifest:
                 None if record["attachments"] is None else tuple(map(_text, record["attachments"])),
             )
         except InvalidInput as error:
-            raise IntegrityError(f"the manifest of the bundle is damaged: {error}") from None
+            raise IntegrityError(f"malformed manifest of the bundle: {error}") from None
         except (KeyError, TypeError, AttributeError):
-            raise IntegrityError("the manifest of the bundle is damaged") from None
+            raise IntegrityError("malformed manifest of the bundle") from None
 
 
 def _plain(entry: RunEntry | TagEntry) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _run(entry: dict[str, Any]) -> RunEntry:
     parent = None if entry["parent"] is None else check_name(_text(entry["parent"]))
     status = entry["status"]
     if status not in STATUSES:
-        raise TypeError(f"'{status}' is not a status")
+        raise TypeError(f"unknown status '{status}'")
     return RunEntry(oid, Oid(entry["record"]), status, *times, parent)
 
 
@@ -115,11 +115,11 @@ def _tag(entry: dict[str, Any]) -> TagEntry:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("a name is needed")
+        raise TypeError("a name must be a string")
     return value
 
 
 def _integer(value: Any) -> int:
     if type(value) is not int:
-        raise TypeError("a time is needed")
+        raise TypeError("a time must be an integer")
     return value

@@ -1,4 +1,4 @@
-"""Objects of a bundle on their way in: named again, and with all that they refer to."""
+"""Objects of a bundle: their hashes recomputed, their links checked, and stored."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from simgit.storage.base import ReadTxn, WriteTxn
 
 
 def split_object(body: bytes, max_object: int) -> tuple[Oid, bytes]:
-    """Return name and stored form of a record's object.
+    """Return oid and stored form of a record's object.
 
     Raises:
-        IntegrityError: it is damaged, or claims to be larger than what is allowed.
+        IntegrityError: it is malformed, or claims to be larger than allowed.
     """
     oid, value = body[:OID_SIZE], body[OID_SIZE:]
     size = loose_size(value)
     if size > max_object or limits.is_too_large(value):
-        raise IntegrityError(f"object '{oid.hex()}' claims {size} bytes, which is too much")
+        raise IntegrityError(f"object '{oid.hex()}' of the bundle claims {size} bytes, too many")
     if loose_chunks(value) is not None:
-        raise IntegrityError(f"object '{oid.hex()}' has an encoding that a bundle cannot have")
+        raise IntegrityError(f"malformed object '{oid.hex()}': encoding not allowed in a bundle")
     return Oid(oid), value
 
 
 def decode(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> tuple[str, bytes]:
-    """Return kind and payload of an object, its name recomputed.
+    """Return kind and payload of an object, its hash recomputed.
 
     Raises:
-        IntegrityError: it has another name, is damaged, or its base is missing.
+        IntegrityError: its hash does not match, it is malformed, or its base is missing.
     """
     base = loose_base(value)
     if base is not None and odb.loose(txn, base) is None:
-        raise IntegrityError(f"object '{oid.hex()}' is a difference to one that is missing")
+        raise IntegrityError(f"object '{oid.hex()}' of the bundle is a delta to a missing object")
     kind, payload = odb.decode_loose(txn, oid, value)
     if hash_object(kind, payload) != oid:
-        raise IntegrityError(f"object '{oid.hex()}' of the bundle does not have its name")
+        raise IntegrityError(f"hash mismatch in the bundle: {kind} '{oid.hex()}'")
     limits.check_object(kind, payload)
     return kind, payload
 
 
 def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | None:
-    """Store an object that is not there yet; return the name of an attachment kept aside.
+    """Store a new object; return the name of an attachment that was kept aside.
 
     Raises:
-        IntegrityError: it is damaged, or refers to what is missing.
+        IntegrityError: it is damaged, or refers to a missing object.
     """
     if _is_there(odb, txn, oid, value):
         return None
@@ -67,12 +67,12 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
 
 
 def _is_there(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> bool:
-    """Return whether an object need not be stored; a binding may exist without being bound."""
+    """Return True if an object need not be stored; a binding may exist without being bound."""
     return value[0] != KIND_CODES["binding"] and odb.exists(txn, oid)
 
 
 def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding) -> str | None:
-    """Bind an attachment; return the name under which it is kept aside, if it is."""
+    """Bind an attachment; return its name if it was kept aside."""
     target = binding.target_kind, binding.target
     try:
         bound = attachments.attachments(odb, txn, binding.state)
@@ -83,15 +83,15 @@ def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding) -> str | None:
                 attachments.attach(odb, txn, binding.state, name, *target)
                 return name if name != binding.name else None
     except (InvalidInput, NotFound) as error:
-        raise IntegrityError(f"an attachment of the bundle is refused: {error}") from None
+        raise IntegrityError(f"malformed attachment in the bundle: {error}") from None
     raise AssertionError
 
 
 def check_links(odb: ObjectDatabase, txn: ReadTxn, oid: bytes, thing: Decodable) -> None:
-    """Check that all that an object refers to is there, and of the right kind.
+    """Check that all objects that an object refers to exist and are of the right kind.
 
     Raises:
-        IntegrityError: something is not.
+        IntegrityError: one is missing or of another kind.
     """
     for kind, link in _links(thing):
         if not has(odb, txn, kind, link):
@@ -101,7 +101,7 @@ def check_links(odb: ObjectDatabase, txn: ReadTxn, oid: bytes, thing: Decodable)
 
 
 def has(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: bytes) -> bool:
-    """Return whether there is an object of a kind and name."""
+    """Return True if there is an object of a kind and hash."""
     value = txn.get("objects", oid)
     if value is not None:
         return value[0] == KIND_CODES[kind]
@@ -111,7 +111,7 @@ def has(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: bytes) -> bool:
 
 
 def _links(thing: Decodable) -> Iterator[tuple[str, bytes]]:
-    """Yield kind and oid of all that an object refers to."""
+    """Yield kind and oid of the objects that an object refers to."""
     if isinstance(thing, Tree):
         yield from ((entry.kind, entry.oid) for entry in thing.entries)
     elif isinstance(thing, Binding):

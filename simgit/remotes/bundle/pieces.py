@@ -1,4 +1,4 @@
-"""Large blobs in a bundle: pieces that follow each other."""
+"""Large blobs in a bundle, as consecutive pieces."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def decode_piece(body: bytes) -> bytes:
     """Return a piece.
 
     Raises:
-        IntegrityError: it is damaged, or larger than a piece may be.
+        IntegrityError: it is malformed, or larger than allowed.
     """
     if len(body) < _HEAD.size:
-        raise IntegrityError("a piece of a blob is damaged")
+        raise IntegrityError("malformed piece of a blob")
     how, size = _HEAD.unpack_from(body)
     if how > _ZSTD or not 0 < size <= MAX_PIECE:
-        raise IntegrityError("a piece of a blob is damaged")
+        raise IntegrityError("malformed piece of a blob")
     data = body[_HEAD.size :]
     if how == _ZSTD:
         return decompress(data, size)
     if len(data) != size:
-        raise IntegrityError("a piece of a blob has another size than it says")
+        raise IntegrityError("malformed piece of a blob: its size disagrees with its header")
     return data
 
 
@@ -47,7 +47,7 @@ def pieces_of(stream: Iterator[tuple[int, bytes]], size: int) -> Iterator[bytes]
     """Yield the pieces of a blob of ``size`` bytes from the records that follow it.
 
     Raises:
-        IntegrityError: they are not all there, or more than the blob has.
+        IntegrityError: some are missing, or there are more bytes than the blob has.
     """
     while size > 0:
         kind, body = next(stream, (records.END, b""))
@@ -56,12 +56,12 @@ def pieces_of(stream: Iterator[tuple[int, bytes]], size: int) -> Iterator[bytes]
         piece = decode_piece(body)
         size -= len(piece)
         if size < 0:
-            raise IntegrityError("a blob of the bundle has more bytes than it says")
+            raise IntegrityError("a blob of the bundle has more bytes than its header says")
         yield piece
 
 
 def reader_of(pieces: Iterator[bytes]) -> Read:
-    """Return a function that reads what the pieces are, joined."""
+    """Return a function that reads the joined pieces."""
     rest = b""
 
     def read(size: int) -> bytes:

@@ -12,10 +12,10 @@ from simgit.errors import FormatError, IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 
 MAGIC: Final = b"simgit bundle 0\n"
-NO_BUNDLE: Final = "this is not a bundle"
+NO_BUNDLE: Final = "not a bundle"
 END, MANIFEST, OBJECT, BLOB, PIECE, STATES = range(6)
 MAX_OBJECT: Final = 1 << 31
-"""Objects of more bytes are refused; blobs come in pieces, so that they may be larger."""
+"""The most bytes of an object; blobs come in pieces and may be larger."""
 _HEAD: Final = struct.Struct("<BQ")
 _END: Final = struct.Struct("<Q32s")
 _AT_ONCE: Final = 1 << 20
@@ -26,11 +26,11 @@ _LIMITS: Final = {
 Read = Callable[[int], bytes]
 Write = Callable[[bytes], object]
 Progress = Callable[[int], object]
-"""Is told how many states have been read."""
+"""A function called with the number of states read so far."""
 
 
 class RecordWriter:
-    """Writes records; ``bytes`` and ``count`` say how much there is so far."""
+    """A writer of records; ``bytes`` and ``count`` are the totals so far."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -56,17 +56,17 @@ class RecordWriter:
 
 
 class RecordReader:
-    """Reads records and checks each; after the last, that nothing is missing.
+    """A reader that checks each record, and after the last one that none is missing.
 
-    A length that the stream does not keep costs no more memory than what the stream has.
+    A false length costs no more memory than the stream has bytes.
     """
 
     def __init__(self, read: Read, max_object: int = MAX_OBJECT) -> None:
         """Read the beginning.
 
         Raises:
-            IntegrityError: it is no bundle.
-            FormatError: it is one of a newer version.
+            IntegrityError: it is not a bundle.
+            FormatError: it has a newer version.
         """
         self._read = read
         self._hasher = blake3()
@@ -77,15 +77,16 @@ class RecordReader:
         if magic != MAGIC:
             if magic[:14] == MAGIC[:14]:
                 raise FormatError(
-                    "the bundle was made by a newer simgit; use a newer one to read it"
+                    "the bundle was made by a newer simgit; install a newer one to read it"
                 )
             raise IntegrityError(NO_BUNDLE)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """Yield type and body of each record but the end.
+        """Yield type and body of each record but the last.
 
         Raises:
-            IntegrityError: a record is damaged or too large, the bundle is cut off, or goes on.
+            IntegrityError: a record is damaged or too large, or the bundle is truncated or has
+                bytes after its end.
         """
         while True:
             before = self._hasher.digest()
@@ -99,29 +100,31 @@ class RecordReader:
         head = self._take(_HEAD.size)
         kind, size = _HEAD.unpack(head)
         if kind > STATES:
-            raise IntegrityError(f"the bundle has a record of an unknown type {kind}")
+            raise IntegrityError(f"malformed bundle: record of unknown type {kind}")
         if size > _LIMITS.get(kind, self._max + _SLACK):
-            raise IntegrityError(f"a record of the bundle claims {size} bytes, which is too much")
+            raise IntegrityError(f"a record of the bundle claims {size} bytes, too many")
         body = self._take(size)
         check = self._take(CHECKSUM_SIZE)
         hasher = blake3(head)
         if hasher.update(body).digest(CHECKSUM_SIZE) != check:
-            raise IntegrityError(f"record {self.count} of the bundle is damaged")
+            raise IntegrityError(f"the bundle is damaged: checksum mismatch of record {self.count}")
         return kind, body
 
     def _end(self, body: bytes, before: bytes) -> None:
         if len(body) != _END.size or _END.unpack(body) != (self.count, before):
-            raise IntegrityError("the bundle lacks records, or has others than were written")
+            raise IntegrityError(
+                "the bundle is damaged: its records do not match the final checksum"
+            )
         if self._read(1):
-            raise IntegrityError("there is something behind the bundle's end")
+            raise IntegrityError("malformed bundle: bytes after its end")
 
     def _take(self, size: int) -> bytes:
-        """Return the next bytes, asking for little at once: a size is not to be believed."""
+        """Return the next bytes, read in small parts: the size is not trusted."""
         pieces = []
         while size:
             piece = self._read(min(size, _AT_ONCE))
             if not piece:
-                raise IntegrityError("the bundle is cut off")
+                raise IntegrityError("the bundle is truncated")
             self._hasher.update(piece)
             self.bytes += len(piece)
             pieces.append(piece)

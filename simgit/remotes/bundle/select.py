@@ -1,4 +1,4 @@
-"""What goes into a bundle: the refs asked for, and the states that lead to them."""
+"""The contents of a bundle: the given refs, and the states in their history."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from simgit.storage.base import ReadTxn
 
 @dataclass(frozen=True)
 class BundleSelection:
-    """What goes into a bundle.
+    """The contents of a bundle.
 
     Attributes:
         runs, tags: by name.
-        bases: the states that the receiver has, with all before them.
+        bases: the states that the receiver has, with all their ancestors.
         pieces: the states that it lacks, parents before children.
         known: for each line the newest step that the receiver has.
-        sent: likewise the newest that is in the bundle.
+        sent: for each line the newest step in the bundle.
     """
 
     runs: dict[str, RunRef]
@@ -39,11 +39,11 @@ class BundleSelection:
     sent: dict[int, int]
 
     def receiver_has(self, place: Location) -> bool:
-        """Return whether the receiver has a state without this bundle."""
+        """Return True if the receiver has a state without this bundle."""
         return self.known.get(place.line, -1) >= place.step
 
     def has(self, place: Location) -> bool:
-        """Return whether the receiver has a state once it has the bundle."""
+        """Return True if the receiver has a state once it has the bundle."""
         return self.receiver_has(place) or self.sent.get(place.line, -1) >= place.step
 
 
@@ -54,11 +54,11 @@ def select(
     names: Sequence[str],
     exclude: Sequence[str],
 ) -> BundleSelection:
-    """Return what a bundle of some runs and tags needs, less what leads to ``exclude``.
+    """Return the contents of a bundle of some runs and tags, without the history of ``exclude``.
 
     Raises:
         NotFound: a name or revision is not found.
-        InvalidInput: a name is a state's, and not a run's or tag's.
+        InvalidInput: a name stands for a state, and not for a run or tag.
     """
     runs, tags = _refs_named(refs, txn, names)
     revisions = Revisions(odb, refs)
@@ -75,7 +75,7 @@ def _piece(
 ) -> Iterator[ancestry.LineRange]:
     """Yield the states of a line up to a step that the receiver lacks.
 
-    A line is numbered when it is begun, after its parents: ascending numbers are an order.
+    A line gets its number when it is begun, after its parents: ascending numbers are in order.
     """
     start = max(read_line(txn, line).step, known.get(line, -1) + 1)
     if start <= last:
@@ -85,7 +85,7 @@ def _piece(
 def _tips(
     odb: ObjectDatabase, txn: ReadTxn, runs: dict[str, RunRef], tags: dict[str, TagRef]
 ) -> Iterator[Location]:
-    """Yield the places of all states that refs and the records of runs name."""
+    """Yield the locations of all states that refs and the records of runs name."""
     for tag in tags.values():
         yield odb.locate(txn, tag.oid)
     for run in runs.values():
@@ -115,7 +115,7 @@ def _ref_named(refs: Refs, txn: ReadTxn, name: str) -> tuple[str | None, str | N
     if name in (HEAD, "@"):
         head = refs.head(txn)
         if isinstance(head, Oid):
-            raise InvalidInput("HEAD is detached: name the runs and tags to put into the bundle")
+            raise InvalidInput("HEAD is detached; name the runs and tags for the bundle")
         name = RUNS + head
     short = name.removeprefix(RUNS)
     if not name.startswith(TAGS) and refs.has_run(txn, short):
@@ -123,4 +123,4 @@ def _ref_named(refs: Refs, txn: ReadTxn, name: str) -> tuple[str | None, str | N
     short = name.removeprefix(TAGS)
     if not name.startswith(RUNS) and refs.has_tag(txn, short):
         return None, short
-    raise NotFound(f"'{name}' is neither a run nor a tag: a bundle is made of those", name=name)
+    raise NotFound(f"'{name}' must be a run or a tag to go into a bundle", name=name)

@@ -17,7 +17,7 @@ from simgit.objects.row_encoder import hash_array
 from simgit.objects.rows import Arrays, Rows
 from simgit.objects.schema import BOOL, Schema
 from simgit.odb.segments.array_codec import decode_group, encode_group, group_header, unstack
-from simgit.odb.segments.array_groups import Member, stretches
+from simgit.odb.segments.array_groups import Member, cut_groups
 from simgit.odb.segments.block import (
     BLOCK_ROWS,
     choose_layout,
@@ -35,7 +35,7 @@ _LEVEL: Final = 3
 
 @dataclass(frozen=True)
 class StatesHead:
-    """What a record of states says before their rows."""
+    """The head of a record of states, before their rows."""
 
     parents: tuple[bytes, ...]
     origin: bytes
@@ -48,25 +48,25 @@ class StatesHead:
 def encode_head(
     parents: Sequence[bytes], origin: bytes, schema: bytes, last: bytes, count: int
 ) -> bytes:
-    """Return what stands before the rows."""
+    """Return the head of a record of states."""
     above = bytes([len(parents)]) + b"".join(parents or (origin,))
     return above + _SIZES.pack(schema, last, count)
 
 
 def decode_head(body: bytes) -> StatesHead:
-    """Return what a record says before its rows.
+    """Return the decoded head of a record of states.
 
     Raises:
-        IntegrityError: it is damaged.
+        IntegrityError: it is malformed.
     """
     count = body[0] if body else 0
     at = 1 + OID_SIZE * max(count, 1)
     if len(body) < at + _SIZES.size:
-        raise IntegrityError("a record of states is damaged")
+        raise IntegrityError("malformed record of states: its head is truncated or impossible")
     oids = tuple(body[i : i + OID_SIZE] for i in range(1, at, OID_SIZE))
     schema, last, rows = _SIZES.unpack_from(body, at)
     if not 0 < rows <= BLOCK_ROWS or len(set(oids)) != len(oids):
-        raise IntegrityError("a record of states is damaged")
+        raise IntegrityError("malformed record of states: its head is truncated or impossible")
     parents, origin = (oids, b"") if count else ((), oids[0])
     return StatesHead(parents, origin, schema, last, rows, at + _SIZES.size)
 
@@ -77,7 +77,7 @@ def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]
     Args:
         rows: the states' rows.
         before: for each the oid of the state before it.
-        arrays: by field the arrays to carry, each with its row and oid.
+        arrays: by field the arrays to send with them, each with its row and oid.
     """
     layout = choose_layout(rows)
     fixed, variable = encode_block(rows, before, layout, _LEVEL)
@@ -85,9 +85,9 @@ def encode_rows(rows: Rows, before: list[bytes], arrays: dict[int, list[Member]]
     parts = [struct.pack("<H", len(coded)), coded]
     parts += [struct.pack("<I", len(fixed)), fixed, struct.pack("<I", len(variable)), variable]
     groups = [
-        (field, [step for step, _, _ in stretch], [array for _, _, array in stretch])
+        (field, [step for step, _, _ in group], [array for _, _, array in group])
         for field, members in arrays.items()
-        for stretch in stretches(members)
+        for group in cut_groups(members)
     ]
     parts.append(struct.pack("<H", len(groups)))
     for field, steps, found in groups:
@@ -100,7 +100,7 @@ def decode_rows(body: bytes, head: StatesHead, schema: Schema, max_object: int) 
     """Return the rows of a record, with the arrays that it carries.
 
     Raises:
-        IntegrityError: the record is damaged, or an array does not have the name that its row says.
+        IntegrityError: the record is malformed, or the hash of an array is not the one in its row.
     """
     reader = _Parts(body, head.size)
     layout = decode_layout(reader.part("<H"), schema)
@@ -114,7 +114,7 @@ def decode_rows(body: bytes, head: StatesHead, schema: Schema, max_object: int) 
 
 
 class _Parts:
-    """Takes the parts of a body one after another."""
+    """A reader of the consecutive parts of a body."""
 
     def __init__(self, body: bytes, at: int) -> None:
         self._body = body
@@ -123,7 +123,7 @@ class _Parts:
     def take(self, size: int) -> bytes:
         data = self._body[self._at : self._at + size]
         if len(data) != size:
-            raise IntegrityError("a record of states is shorter than it says")
+            raise IntegrityError("malformed record of states: truncated")
         self._at += size
         return data
 
@@ -135,7 +135,7 @@ class _Parts:
 
     def end(self) -> None:
         if self._at != len(self._body):
-            raise IntegrityError("a record of states is longer than it says")
+            raise IntegrityError("malformed record of states: bytes are left over")
 
 
 def _arrays(reader: _Parts, rows: Rows, max_object: int) -> Arrays:
@@ -144,27 +144,28 @@ def _arrays(reader: _Parts, rows: Rows, max_object: int) -> Arrays:
         field, first, size = _GROUP.unpack(reader.take(_GROUP.size))
         group = reader.take(size)
         if field not in rows.schema.arrays:
-            raise IntegrityError("a group of arrays is of no field of its states")
+            raise IntegrityError("malformed record of states: a group belongs to no array field")
         header = group_header(group)
         several = len(header.steps) > 1 and header.nbytes * len(header.steps) > MAX_STATES
         if header.nbytes > max_object or several:
-            raise IntegrityError("arrays of the bundle are larger than what is allowed")
+            raise IntegrityError("arrays of the bundle are larger than allowed")
         members = found.setdefault(field, [])
         steps = (header.steps + first).tolist()
         ordered = [members[-1][0] if members else -1, *steps, rows.count]
         if any(a >= b for a, b in itertools.pairwise(ordered)):
-            raise IntegrityError("a group of arrays does not fit its states")
+            raise IntegrityError("malformed record of states: a group does not fit the states")
         oids = rowlib.column(rows, field)
         for row, array in zip(steps, unstack(decode_group(group)), strict=True):
             if hash_array(array) != oids[row].tobytes():
-                raise IntegrityError("an array of the bundle does not have its name")
+                oid = oids[row].tobytes().hex()
+                raise IntegrityError(f"hash mismatch in the bundle: array '{oid}'")
             members.append((row, array))
     reader.end()
     return found
 
 
 def check_rows(rows: Rows) -> None:
-    """Check what a name does not say of rows that somebody else made.
+    """Check the rules of untrusted rows that their hashes do not cover.
 
     Raises:
         IntegrityError: a bool is not 0 or 1, a string or value is malformed or has too many
@@ -180,6 +181,6 @@ def check_rows(rows: Rows) -> None:
         else:
             filled = bool(np.any(rows.field(index)[absent]))
         if filled:
-            raise IntegrityError("an absent field of a row is not empty")
+            raise IntegrityError("malformed row: an absent field is not empty")
         if kind.code == BOOL and rows.field(index).max(initial=0) > 1:
-            raise IntegrityError("a bool in a row is neither true nor false")
+            raise IntegrityError("malformed row: a bool must be 0 or 1")

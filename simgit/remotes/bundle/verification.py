@@ -1,4 +1,4 @@
-"""Looking at a bundle without a repository: what is in it, and whether it is whole."""
+"""Verification of a bundle without a repository: its contents, and that it is complete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from simgit.errors import IntegrityError
+from simgit.errors import IntegrityError, plural
 from simgit.objects.chain import chain_oids, first_head
 from simgit.objects.kinds import EMPTY_SCHEMA, decode_object
 from simgit.objects.oid import OID_SIZE, object_header
@@ -25,7 +25,7 @@ from simgit.storage.memory import MemoryStorage
 
 @dataclass(frozen=True)
 class Verified:
-    """What a bundle holds."""
+    """The contents of a verified bundle."""
 
     manifest: Manifest
     states: int
@@ -34,33 +34,33 @@ class Verified:
 
 
 def read_manifest(read: Read) -> Manifest:
-    """Return the manifest of a bundle, of which only the beginning is read.
+    """Return the manifest of a bundle; only its beginning is read.
 
     Raises:
-        IntegrityError: it is no bundle, or damaged.
+        IntegrityError: it is not a bundle, or damaged.
     """
     return read_first(iter(RecordReader(read)))
 
 
 def verify(read: Read, max_object: int = MAX_OBJECT, progress: Progress | None = None) -> Verified:
-    """Read a bundle to its end; every name is derived again from the bytes.
+    """Read a bundle to its end and recompute every hash; return its contents.
 
-    Only arrays that are stored as differences to others are not (their records' checksums are
-    compared); an import checks them too, and every link.
+    Of arrays that are stored as deltas only the checksums are compared; an import checks their
+    hashes too, and every link.
 
     Args:
-        read: returns at most so many bytes, none at the end.
+        read: returns at most ``n`` bytes, none at the end.
         max_object: the largest object, in bytes, that is accepted.
-        progress: told how many states have been looked at.
+        progress: called with the number of states read so far.
 
     Raises:
-        IntegrityError: it is damaged, cut off, or lies.
+        IntegrityError: it is damaged, truncated or forged.
     """
     return _Verification(max_object, progress).run(read)
 
 
 class _Verification:
-    """One bundle while it is looked at; of what was read only schemas are kept."""
+    """One verification in progress; only schemas are kept in memory."""
 
     def __init__(self, max_object: int, progress: Progress | None) -> None:
         self.max_object = max_object
@@ -71,7 +71,7 @@ class _Verification:
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
 
     def run(self, read: Read) -> Verified:
-        """Look at everything."""
+        """Verify everything."""
         reader = RecordReader(read, self.max_object)
         stream = iter(reader)
         manifest = read_first(stream)
@@ -87,7 +87,7 @@ class _Verification:
         elif kind == records.OBJECT:
             self._object(body)
         else:
-            raise IntegrityError(f"a record of type {kind} has no place there")
+            raise IntegrityError(f"malformed bundle: misplaced record of type {kind}")
 
     def _object(self, body: bytes) -> None:
         oid, value = objects.split_object(body, self.max_object)
@@ -102,11 +102,11 @@ class _Verification:
     def _states(self, body: bytes) -> None:
         head = decode_head(body)
         if head.schema not in self._schemas:
-            raise IntegrityError(f"the schema '{head.schema.hex()}' of a state is missing")
+            raise IntegrityError(f"the bundle lacks the schema '{head.schema.hex()}' of a state")
         rows = decode_rows(body, head, self._schemas[head.schema], self.max_object)
         names = chain_oids(rows, first_head(head.schema, head.parents, head.origin))
         if names[-1] != head.last:
-            raise IntegrityError("states of the bundle do not have their names")
+            raise IntegrityError(f"hash mismatch in the bundle: {plural(head.rows, 'state')}")
         self.states += head.rows
         if self.progress is not None:
             self.progress(self.states)
@@ -117,7 +117,5 @@ class _Verification:
         for piece in pieces_of(stream, size):
             hasher.update(piece)
         if hasher.digest() != body[:OID_SIZE]:
-            raise IntegrityError(
-                f"blob '{body[:OID_SIZE].hex()}' of the bundle does not have its name"
-            )
+            raise IntegrityError(f"hash mismatch in the bundle: blob '{body[:OID_SIZE].hex()}'")
         self.objects += 1

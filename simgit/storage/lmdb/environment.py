@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _READER_CHECK_EVERY: Final = 16
 _FORK_WAIT: Final = 2.0
 _OPENED: Final = itertools.count()
-"""Counts how often this process (or those that it was forked from) has opened a file."""
+"""The number of times this process (or those that it was forked from) has opened a file."""
 
 
 class Environment:
-    """One LMDB environment of this process, with what its handles and transactions share."""
+    """One LMDB environment of this process, shared by its handles and transactions."""
 
     def __init__(self, directory: Path, writable: bool, lock: bool) -> None:
         self.pid: Final = os.getpid()
@@ -121,7 +121,7 @@ class Environment:
             self._reopen(writable=True)
 
     def give_up_reserve(self) -> bool:
-        """Let writers use what is kept back; return whether that is anything."""
+        """Let writers use the reserved space; return True if there is any."""
         with self._mutex:
             enlarged = self.full and not self.active
             if enlarged:
@@ -131,7 +131,7 @@ class Environment:
         return reserve.give_up(self.directory) or enlarged
 
     def keep_reserve(self) -> None:
-        """Keep space back again."""
+        """Reserve space again."""
         with self._mutex:
             if self._spending and not self.active:
                 self._spending = False
@@ -148,7 +148,7 @@ class Environment:
         datafile.record_origin(target)
 
     def compact(self) -> bool:
-        """Replace the file by a compact copy, if no other process has it open; return whether."""
+        """Replace the file by a compact copy if no other process has it open; return True if so."""
         if self._writer == threading.get_ident():
             return False
         with self._writing, self._mutex:
@@ -167,7 +167,7 @@ class Environment:
         return True
 
     def _replace_file(self) -> None:
-        """Put a compact copy in place of the file; if that fails, go on with what is there."""
+        """Replace the file by a compact copy; keep the old one if that fails."""
         files.sweep(self.directory)
         with files.scratch(self.directory) as scratch:
             fail_point("compact.begun")
@@ -183,14 +183,14 @@ class Environment:
         """Open the file again if it was replaced while this process was without the lease.
 
         Going from one kind of lock to the other gives it up for a moment, in which another process
-        may get it. What this process would write to the old file would be lost.
+        may get it. Writes of this process to the old file would be lost.
         """
         if self._inode != files.inode(self.directory):
             self.env.close()
             self._open()
 
     def used(self) -> int:
-        """Return the bytes of the pages that hold something."""
+        """Return the bytes of the pages in use."""
         with self.env.begin() as txn:
             stats = [self.env.stat(), *(txn.stat(table) for table in self.tables.values())]
         pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
@@ -208,8 +208,8 @@ class Environment:
     def before_fork(self) -> None:
         """Let the transactions of other threads end, and no new one begin.
 
-        The child would inherit what those threads hold and could never let go of it.
-        After a while the fork goes on all the same: such a child gets an error, not damage.
+        The child would inherit the locks of those threads and could never release them.
+        After a while the fork happens anyway: such a child gets an error, not damage.
         """
         self._forking, deadline = True, time.monotonic() + _FORK_WAIT
         self._mutex.acquire()
@@ -219,12 +219,12 @@ class Environment:
             self._mutex.acquire()
 
     def after_fork(self) -> None:
-        """Go on in the parent."""
+        """Resume in the parent."""
         self._mutex.release()
         self._forking = False
 
     def abandon(self) -> None:
-        """In a forked child: drop the parent's objects without touching what they stand for.
+        """Drop the parent's objects in a forked child, without closing what they stand for.
 
         Closing them would free the reader slots of the parent; dropping them does nothing to it
         and lets the file be opened again.
@@ -236,12 +236,12 @@ class Environment:
         self.env, self.tables = ENDED, {}
 
     def fail(self, error: lmdb.Error) -> NoReturn:
-        """Raise our error for one of LMDB's."""
+        """Raise simgit's error for one of LMDB's."""
         self.full = self.full or isinstance(error, lmdb.MapFullError)
         raise files.translate(error, self.directory, self._tight) from error
 
     def _others(self) -> bool:
-        """Whether another thread has a transaction."""
+        """Return True if another thread has a transaction."""
         me = threading.get_ident()
         return any(thread != me for thread in list(self.active.values()))
 
@@ -259,7 +259,7 @@ class Environment:
             )
             self._tight = self._tight or found < self._map_size
             self._map_size = found
-            if not self._spending:  # now it is known that what is kept back fits, too
+            if not self._spending:  # now it is known that the reserve fits, too
                 self.env.set_mapsize(found - reserve.wanted(found))
             if self.registered:
                 self.env.reader_check()
@@ -280,7 +280,7 @@ class Environment:
         self._open()
 
     def _prepare_write(self) -> None:
-        """Drop the slots of killed readers now and then; enlarge a map that ran full."""
+        """Drop the slots of killed readers now and then; enlarge a full map."""
         if self._writes % _READER_CHECK_EVERY == 0:
             self.env.reader_check()
         self._writes += 1
@@ -302,7 +302,7 @@ class Environment:
             self.fail(error)
 
     def _recover(self, txn: LmdbWrite) -> None:
-        """Open again after a commit could not be finished: LMDB refuses everything until then."""
+        """Open again after an unfinished commit: LMDB refuses everything until then."""
         with self._mutex:
             self.active.pop(txn, None)
             self._reopen()
@@ -325,7 +325,7 @@ class Environment:
 class OpenEnvironments:
     """The environments that are open in this process, by device and inode of the directory.
 
-    Not of the data file, for that is another after it was compacted.
+    Not of the data file, which compaction replaces by another.
     """
 
     def __init__(self) -> None:
@@ -333,7 +333,7 @@ class OpenEnvironments:
         self._open: dict[tuple[int, int], Environment] = {}
 
     def acquire(self, directory: Path, writable: bool, lock: bool) -> Environment:
-        """Return the environment of a directory, opened if it is not, with one handle more."""
+        """Return the environment of a directory, opened if needed, with one more handle."""
         with self._mutex:
             environment = self._open.get(_file_key(directory))
             if environment is None:
@@ -361,13 +361,13 @@ class OpenEnvironments:
             environment.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Resume in the parent."""
         for environment in self._open.values():
             environment.after_fork()
         self._mutex.release()
 
     def after_fork_in_child(self) -> None:
-        """Start empty in a forked child; a lock may be held by a thread that is not there."""
+        """Start empty in a forked child; a lock may be held by a thread that it does not have."""
         inherited, self._open = self._open, {}
         self._mutex = threading.RLock()
         for environment in inherited.values():

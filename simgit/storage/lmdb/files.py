@@ -1,4 +1,4 @@
-"""Creating, checking and opening the files of an LMDB store, and LMDB's errors as ours."""
+"""Creating, checking and opening the files of an LMDB store; translating LMDB's errors."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from simgit.storage.lmdb import reserve
 from simgit.storage.mounts import network_file_system
 
 MAP_SIZE: Final = 1 << (40 if sys.maxsize > 2**32 else 30)
-"""Address space reserved for the file; it costs nothing until it is used."""
+"""Address space in bytes reserved for the file; it costs nothing until it is used."""
 
 _SMALLEST_MAP: Final = 1 << 24
 _MAX_READERS: Final = 1022
 _DAMAGE: Final = (
-    lmdb.BadTxnError,  # it met damage before, which was not said
+    lmdb.BadTxnError,  # it met damage before, without an error
     lmdb.CorruptedError,
     lmdb.InvalidError,
     lmdb.PageNotFoundError,
@@ -39,14 +39,14 @@ _DAMAGE: Final = (
 _SCRATCH: Final = ".new-"
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOTHING: Final = 64 << 10
-_ROOM: Final = "delete what is not needed, and run 'simgit gc --expire now --grace now'"
+_ROOM: Final = "delete runs that are not needed, and run 'simgit gc --expire now --grace now'"
 
 
 def initialise(directory: Path) -> None:
-    """Make the data file beside its place and link it in, so that a crash leaves all or nothing."""
+    """Create the data file, atomically: a crash leaves all of it or nothing."""
     data = directory / "data.mdb"
     if data.exists():
-        raise errors.AlreadyExists(f"a store exists in '{directory}'", path=directory)
+        raise errors.AlreadyExists(f"a store already exists in '{directory}'", path=directory)
     with scratch(directory) as place:
         _make_tables(place)
         fail_point("init.made")
@@ -54,7 +54,7 @@ def initialise(directory: Path) -> None:
             os.link(place / "data.mdb", data)
         except FileExistsError as error:
             raise errors.AlreadyExists(
-                f"a store exists in '{directory}'", path=directory
+                f"a store already exists in '{directory}'", path=directory
             ) from error
         except OSError:  # a file system without hard links
             (place / "data.mdb").rename(data)
@@ -71,7 +71,7 @@ def scratch(directory: Path) -> Iterator[Path]:
 
 
 def put_in_place(place: Path, directory: Path) -> None:
-    """Move a whole and synced data file from beside its place to it, durably."""
+    """Move a complete and synced data file into place, durably."""
     (place / "data.mdb").replace(directory / "data.mdb")
     fail_point("copy.moved")
     datafile.record_origin(directory)
@@ -79,13 +79,13 @@ def put_in_place(place: Path, directory: Path) -> None:
 
 
 def discard(directory: Path) -> None:
-    """Remove a data file, and what killed processes have left beside it."""
+    """Remove a data file, and the files of killed processes beside it."""
     (directory / "data.mdb").unlink(missing_ok=True)
     sweep(directory)
 
 
 def sweep(directory: Path) -> None:
-    """Remove the scratch directories of killed processes; only while nobody else is at work."""
+    """Remove the scratch directories of killed processes; only while no other process is active."""
     for place in directory.glob(_SCRATCH + "*"):
         shutil.rmtree(place, ignore_errors=True)
     datafile.sweep(directory)
@@ -112,7 +112,7 @@ def check(directory: Path, may_write: bool) -> None:
             _refusal(data, copied, problems[0]), path=data, problems=problems
         )
     if copied and may_write:
-        with suppress(OSError):  # it will be audited again
+        with suppress(OSError):  # else it will be audited again
             datafile.record_origin(directory)
 
 
@@ -126,7 +126,7 @@ def _refusal(data: Path, copied: bool, problem: str) -> str:
 
 
 def audit(data: Path) -> list[str]:
-    """Return what is wrong with the structure of a data file, which is read and not mapped."""
+    """Return the faults in the structure of a data file, which is read and not mapped."""
     if sys.maxsize < 2**32:
         return []
     try:
@@ -170,12 +170,12 @@ def open_tables(env: lmdb.Environment, writable: bool) -> dict[str, Any]:
 
 
 def inode(directory: Path) -> int:
-    """Return the number of the data file: another after it was replaced."""
+    """Return the inode of the data file, which changes when it is replaced."""
     return (directory / "data.mdb").stat().st_ino
 
 
 def address_space() -> int:
-    """Return how much to reserve: at most a quarter of what the process is allowed."""
+    """Return the address space to reserve, at most a quarter of the process's limit."""
     try:
         import resource
     except ImportError:
@@ -185,7 +185,7 @@ def address_space() -> int:
 
 
 def may_write(directory: Path) -> bool:
-    """Whether the data file and the lock file can be written."""
+    """Return True if the data file and the lock file can be written."""
     lock = directory / "lock.mdb"
     return os.access(directory / "data.mdb", os.W_OK) and os.access(
         lock if lock.exists() else directory, os.W_OK
@@ -193,9 +193,9 @@ def may_write(directory: Path) -> bool:
 
 
 def may_register(directory: Path) -> bool:
-    """Whether readers can enter LMDB's table of readers, so that writers leave their pages.
+    """Return True if readers can enter LMDB's table of readers, so that writers keep their pages.
 
-    Who cannot write the store must not make its lock file, which would be his.
+    A user who cannot write the store must not create its lock file, which would then be theirs.
     """
     lock = directory / "lock.mdb"
     return os.access(lock, os.W_OK) if lock.exists() else may_write(directory)
@@ -205,21 +205,21 @@ def refuse_network(directory: Path, allowed: bool) -> None:
     kind = None if allowed else network_file_system(directory)
     if kind is not None:
         raise errors.StorageError(
-            f"will not write a store on a network file system: '{directory}' is on {kind}",
+            f"cannot write a store on a network file system: '{directory}' is on {kind}",
             path=directory,
             kind=kind,
         )
 
 
 def translate(error: lmdb.Error, directory: Path, tight: bool = False) -> errors.SimgitError:
-    """Return our error for one of LMDB's; ``tight`` says that a map cannot be enlarged."""
+    """Return simgit's error for one of LMDB's; ``tight``: the map cannot be enlarged."""
     where = f"'{directory}': {error}"
     if isinstance(error, _DAMAGE):
         return errors.IntegrityError(f"store is damaged: {where}", path=directory)
     if isinstance(error, lmdb.NotFoundError):
         return errors.IntegrityError(f"store lacks a table: {where}", path=directory)
     if isinstance(error, lmdb.BadValsizeError):
-        return errors.InvalidInput(f"key or value has a size that cannot be stored: {where}")
+        return errors.InvalidInput(f"key or value is too large: {where}")
     if isinstance(error, lmdb.MapFullError) and tight:
         return errors.StorageFullError(
             f"address space is used up; {_ROOM}: {where}", path=directory
@@ -241,13 +241,13 @@ def translate(error: lmdb.Error, directory: Path, tight: bool = False) -> errors
 
 
 def failed(error: OSError, what: str, directory: Path) -> errors.StorageError:
-    """Return our error for one of the operating system's."""
+    """Return simgit's error for one of the operating system's."""
     kind = errors.StorageFullError if error.errno in _NO_SPACE else errors.StorageError
     return kind(f"cannot {what} '{directory}': {errors.reason(error)}", path=directory)
 
 
 def is_full(error: lmdb.Error, directory: Path) -> bool:
-    """Whether a disk was full: a write that was cut short is an I/O error only."""
+    """Return True if the disk was full (LMDB reports a short write as an I/O error)."""
     if isinstance(error, lmdb.DiskError) or os.strerror(errno.EFBIG) in str(error):
         return True
     with suppress(OSError):

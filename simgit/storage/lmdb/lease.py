@@ -3,9 +3,9 @@
 A process that has the old file mapped would go on writing to it after the swap, and what it wrote
 would be lost. So the file is only replaced while nobody else holds the lease.
 
-Who cannot write LMDB's table of readers is not seen by writers, who use pages again that he
-reads. So he reads only while he holds the lease alone: writers hold it as long as they have the
-store open.
+Writers do not see a reader who cannot write LMDB's table of readers, and reuse pages that it
+reads. So such a reader reads only while it holds the lease alone: writers hold it as long as they
+have the store open.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ except ImportError:  # no POSIX: the file is never replaced there
 
 _FILE: Final = "lease"
 _PATIENCE: Final = 2.0
-"""Seconds to wait for others who read as shortly."""
+"""Seconds to wait for other short readers."""
 _HELD: Final = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class Lease:
-    """A shared lock on a directory's lease file; waits while somebody replaces the data file."""
+    """A shared lock on a directory's lease file; waits while another process replaces the file."""
 
     def __init__(self, directory: Path) -> None:
         self._handle: int | None = None
@@ -43,7 +43,7 @@ class Lease:
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def acquire_alone(self) -> bool:
-        """Become the only holder, if nobody else holds it; ``share`` goes back."""
+        """Become the only holder, if no other process holds it; ``share`` reverts this."""
         if self._handle is None:
             return False
         try:
@@ -55,12 +55,12 @@ class Lease:
         return True
 
     def share(self) -> None:
-        """Let others hold it too."""
+        """Let other processes hold it too."""
         if self._handle is not None:
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def keep_writers_out(self) -> bool:
-        """Begin to read; return whether others may have written since the last time."""
+        """Begin to read; return True if others may have written since the last time."""
         return False
 
     def let_writers_in(self) -> None:
@@ -74,7 +74,7 @@ class Lease:
 
 
 class LoneLease(Lease):
-    """The lease of one who is not seen by writers: held alone, and only while he reads."""
+    """The lease of a reader that writers do not see: held alone, and only while it reads."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -83,10 +83,10 @@ class LoneLease(Lease):
         self._mutex = threading.RLock()  # a transaction may be ended by a finalizer
 
     def keep_writers_out(self) -> bool:
-        """Begin to read; return whether others may have written since the last time.
+        """Begin to read; return True if others may have written since the last time.
 
         Raises:
-            StorageError: somebody who may write has the store open.
+            StorageError: a process that may write has the store open.
         """
         with self._mutex:
             first = not self._readers
@@ -106,7 +106,7 @@ class LoneLease(Lease):
         try:
             self._handle = _open(self._directory / _FILE)
         except FileNotFoundError:
-            return  # nobody who can write has opened it yet
+            return  # no process that can write has opened it yet
         except OSError:
             self._handle = None
         until = time.monotonic() + _PATIENCE

@@ -1,8 +1,8 @@
-"""Space that is kept back, so that room can be made when there is no other left.
+"""Reserved space, with which gc can make room on a full disk.
 
-Removing something needs space too, for LMDB writes changed pages beside the old ones. So a file
-beside the data file takes some of the disk, and ordinary writers are given a little less than the
-address space that there is. Both are given up when room must be made, and kept back again later.
+Removing something needs space too, since LMDB writes changed pages beside the old ones. So a file
+beside the data file takes some of the disk, and ordinary writers get a little less than the whole
+address space. Both reserves are given up when room must be made, and taken again later.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _SHARE: Final = 16
 _LEAST: Final = 256 << 10
 _MOST: Final = 16 << 20
 _PLENTY: Final = 4
-"""Nothing is kept back where less than so many times as much would be left."""
+"""The reserve is taken only where at least this multiple of it stays free."""
 
 
 def wanted(size: int) -> int:
-    """Return how many bytes are kept back for a store of a size, or in a map of one."""
+    """Return the reserve in bytes for a store, or a map, of a size."""
     return min(max(size // _SHARE, _LEAST), _MOST)
 
 
 def keep(directory: Path) -> None:
-    """Let the reserve file grow to what the store needs, if there is space enough."""
+    """Let the reserve file grow to the wanted size, if there is enough space."""
     path = directory / _FILE
     with suppress(OSError):  # without it everything works but making room on a full disk
         size = wanted((directory / "data.mdb").stat().st_size)
@@ -36,7 +36,7 @@ def keep(directory: Path) -> None:
 
 
 def give_up(directory: Path) -> bool:
-    """Remove the reserve file; return whether there was one."""
+    """Remove the reserve file; return True if there was one."""
     try:
         (directory / _FILE).unlink()
     except OSError:
@@ -45,13 +45,13 @@ def give_up(directory: Path) -> bool:
 
 
 def free(directory: Path) -> int:
-    """Return the bytes that are free on the file system of a directory."""
+    """Return the free bytes on the file system of a directory."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
 
 
 def _grow(path: Path, more: int) -> None:
-    """Take blocks of the disk; zeros would take none where the file system compresses."""
+    """Take blocks of the disk, with random bytes: a file system may compress zeros to nothing."""
     with path.open("ab") as file:
         try:
             file.write(os.urandom(more))

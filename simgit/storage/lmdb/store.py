@@ -49,10 +49,10 @@ class LmdbStorage(Storage):
         """Open the store of a directory, for reading only where it cannot be written.
 
         Raise ``NotFound`` if there is none and ``IntegrityError`` if its file is damaged.
-        Opening for writing waits for a write that is going on, opening for reading does not.
+        Opening for writing waits for a running write, opening for reading does not.
         A copied store is audited on first use (some 20 MB/s), because a copy may be torn.
-        Where even the lock file cannot be written, and over a network, it is read only while
-        nobody who may write has it open; reading raises ``StorageError`` otherwise.
+        Where even the lock file cannot be written, and over a network, the store can only be read
+        while no process that may write has it open; reading raises ``StorageError`` otherwise.
         """
         directory = Path(directory).absolute()
         if not (directory / "data.mdb").exists():
@@ -67,7 +67,7 @@ class LmdbStorage(Storage):
 
     @staticmethod
     def discard(directory: Path | str) -> None:
-        """Remove a store of which nobody has made use yet, and what a killed copy has left."""
+        """Remove a store that is not in use yet, and the files of a killed copy."""
         files.discard(Path(directory))
 
     @property
@@ -77,7 +77,7 @@ class LmdbStorage(Storage):
 
     @property
     def read_only(self) -> bool:
-        """Whether ``write`` is refused."""
+        """True if ``write`` is refused."""
         return self._read_only
 
     def read(self) -> LmdbRead:
@@ -99,9 +99,9 @@ class LmdbStorage(Storage):
             return self.size() - self._environment().used()
 
     def audit(self) -> list[str]:
-        """Return what is wrong with the pages of the file; large values are passed over.
+        """Return the faults in the pages of the file; large values are not read.
 
-        Nobody may write meanwhile: the write transaction is held.
+        The write transaction is held meanwhile, so that no one writes.
         """
         if self._read_only:
             return files.audit(self._directory / "data.mdb")
@@ -114,7 +114,7 @@ class LmdbStorage(Storage):
         return (self._directory / "data.mdb").stat().st_size
 
     def close(self) -> None:
-        """Give the environment back; the last handle closes it and ends its transactions."""
+        """Release the environment; the last handle closes it and ends its transactions."""
         self._closed = True
         self._release()
 
@@ -127,12 +127,12 @@ class LmdbStorage(Storage):
     ) -> None:
         """Write a consistent, compact copy into a directory, also while others write here.
 
-        The copy is made beside its place, changed by ``prepare``, synced, and then moved there.
+        The copy is written beside its final path, changed by ``prepare``, synced, and then moved.
         Raise ``AlreadyExists`` if there is a store already.
         """
         target = Path(directory).absolute()
         if (target / "data.mdb").exists():
-            raise errors.AlreadyExists(f"a store exists in '{target}'", path=target)
+            raise errors.AlreadyExists(f"a store already exists in '{target}'", path=target)
         try:
             make_directories(target)
             files.refuse_network(target, allow_network)
@@ -155,12 +155,12 @@ class LmdbStorage(Storage):
         return not self._read_only and environment.compact()
 
     def give_up_reserve(self) -> bool:
-        """Let the next transactions use what is kept back; return whether there was something."""
+        """Let the next transactions use the reserved space; return True if there was any."""
         environment = self._environment()
         return not self._read_only and environment.give_up_reserve()
 
     def keep_reserve(self) -> None:
-        """Keep space back again, on the disk and in the map."""
+        """Reserve space again, on the disk and in the map."""
         if not self._read_only:
             self._environment().keep_reserve()
 

@@ -32,7 +32,7 @@ class OpenFile(Protocol):
 
 
 class Ended:
-    """Stands for a transaction that is not open: whatever is asked of it raises."""
+    """A transaction that is not open: every use of it raises."""
 
     def __getattr__(self, name: str) -> Any:
         raise errors.StorageError("transaction has ended")
@@ -71,7 +71,7 @@ class LmdbRead(ReadTxn):
 
     @property
     def txn_id(self) -> int:
-        # LMDB counts from 1 again in a compact copy; what is cached by number must not come back
+        # LMDB counts from 1 again in a compact copy; caches by number must not mistake that
         return int(self._txn.id()) | self._environment.opened << 64
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -154,7 +154,7 @@ class LmdbRead(ReadTxn):
     def _fail(self, error: lmdb.Error) -> NoReturn:
         if self._txn is ENDED:
             raise errors.StorageError("transaction has ended") from error
-        # after one error LMDB refuses everything else: what matters is the first
+        # after one error LMDB refuses everything else: only the first one is meaningful
         self._cause = self._cause or error
         self._environment.fail(self._cause)
 

@@ -1,8 +1,8 @@
-"""Copying a store without being seen by its writers, who use pages again that nobody reads.
+"""Copying a store whose writers do not see this reader, and reuse pages that nobody reads.
 
-They do not begin to use pages of a snapshot again before the third commit after it: the first frees
-them, during the second they still belong to the snapshot that a crash would lead back to. So a copy
-is whole if at most one commit came while it was made.
+They do not reuse pages of a snapshot before the third commit after it: the first frees them, and
+during the second they still belong to the snapshot that a crash would fall back to. So a copy is
+consistent if at most one commit came while it was made.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _BLOCK: Final = 1 << 20
 def readable(directory: Path, target: Path) -> Iterator[Path]:
     """Yield a directory in which a store can be read while others write to it.
 
-    That is its own, or where this process cannot enter LMDB's table of readers a private copy
-    inside ``target``, which is made if needed.
+    That is its own, or, where this process cannot enter LMDB's table of readers, a private copy
+    inside ``target``, which is created if needed.
 
     Raises:
         StorageError: it cannot be copied, or is written too often.
@@ -51,7 +51,9 @@ def _copy(data: Path, copy: Path) -> None:
             shutil.copyfileobj(source, made, _BLOCK)  # its meta pages first
             if _commits_between(data, source, made) <= 1:
                 return
-    raise errors.StorageError(f"store is written too often to be copied: '{data}'", path=data)
+    raise errors.StorageError(
+        f"store is written too often to be copied, try again: '{data}'", path=data
+    )
 
 
 def _commits_between(data: Path, source: BinaryIO, made: BinaryIO) -> int:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from simgit.errors import InvalidInput
 from simgit.gym.spec.values import cast_for, keeper, plain_info, thaw
-from simgit.objects.coerce import freeze
+from simgit.objects.coerce import coerce
 
 DISCRETE = spaces.Discrete(3)
 
@@ -132,4 +132,4 @@ def test_numbers_in_an_info_are_pythons() -> None:
         "g": np.arange(3), "h": None, 1: "x",
     })  # fmt: skip
     assert plain["g"] is not info["g"]
-    assert same(freeze(plain, "info"), plain)
+    assert same(coerce(plain, "info"), plain)

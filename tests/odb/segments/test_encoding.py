@@ -21,7 +21,7 @@ from simgit.odb.segments.block import (
     encode_block,
     encode_layout,
 )
-from simgit.odb.segments.index_page import Page, decode_page, encode_pages, sort_entries
+from simgit.odb.segments.elias_fano import Page, decode_page, encode_pages, sort_entries
 from simgit.odb.segments.lines import Line, decode_line, encode_line, fork_point, new_line
 from simgit.recording.states import prepare
 from simgit.storage.memory import MemoryStorage

@@ -1,4 +1,4 @@
-"""What a check finds, and what can be done about it."""
+"""The report of a check: problems, and the commands that repair them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ STATES: Final = "states"
 OBJECT: Final = "object"
 ARRAYS: Final = "arrays"
 ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS, LINES, REFS)
-"""What a repository can repair from what else it has."""
+"""The kinds of damage that a repository can repair by itself."""
 COPIES: Final = (STATES, OBJECT, ARRAYS)
-"""What needs good copies from another repository."""
+"""The kinds of damage that need good copies from another repository."""
 REPAIR: Final = "simgit fsck --repair"
 REPAIR_FROM: Final = "simgit fsck --repair --from REPOSITORY"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is damaged or missing.
+    """A damaged or missing part of a store.
 
     Attributes:
-        what: in words.
-        runs: maps the runs whose history it touches to the steps (first, last) that it costs.
-        kind: what kind of thing is damaged, if it can be repaired.
-        where: which: a place, the oid of an object, the key of a group, a ref's full name.
+        what: a description.
+        runs: the runs whose history it touches, with the steps (first, last) that it costs.
+        kind: the kind of the damaged part, if it can be repaired.
+        where: the part: a location, an object's oid, a group's key, or a ref's full name.
     """
 
     what: str
@@ -47,10 +47,9 @@ class Problem:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that repair it, the best first; none if nothing does.
+        """The commands that repair it, the best first; none if it cannot be repaired.
 
-        States that cannot be had back cost their runs: without a copy, repairing moves the runs
-        back to their last good state.
+        Without a copy of damaged states, a repair moves their runs back to the last good state.
         """
         if self.kind in ALONE:
             return (REPAIR,)
@@ -61,9 +60,9 @@ class Problem:
 
 @dataclass
 class FsckReport:
-    """What was checked, and what was found.
+    """The result of a check.
 
-    ``is_complete`` is False if time was over before everything had been looked at.
+    ``is_complete`` is False if the time was over before everything was checked.
     """
 
     states: int = 0
@@ -74,20 +73,20 @@ class FsckReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if there are no problems."""
         return not self.problems
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A part of the states and objects: the ``number``-th of ``parts`` that are alike.
+    """A part of the states and objects: the ``number``-th of ``parts`` equal ones.
 
-    All parts together are everything; refs, logs and links between lines belong to each.
+    Together the parts cover everything; refs, logs and links between lines belong to each.
     """
 
     number: int = 1
     parts: int = 1
 
     def has(self, where: int) -> bool:
-        """Return whether what is numbered so belongs to the part."""
+        """Return True if the thing of this number belongs to the part."""
         return where % self.parts == self.number - 1

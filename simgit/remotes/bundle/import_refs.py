@@ -1,4 +1,4 @@
-"""The refs of an imported bundle: new, moved forward, or kept aside."""
+"""The refs of an imported bundle: created, fast-forwarded, or kept aside."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ImportedRef:
-    """What became of a ref of a bundle.
+    """The outcome for a ref of a bundle.
 
     Attributes:
-        name: its name here.
-        what: ``new``, ``forward`` (moved forward), ``unchanged`` or ``aside`` (kept beside what
-            was there).
+        name: its name in this repository.
+        what: ``new``, ``forward`` (fast-forwarded), ``unchanged`` or ``aside`` (kept beside an
+            existing ref).
     """
 
     name: str
@@ -43,11 +43,11 @@ def set_refs(
     prefix: str,
     rename: str | None,
 ) -> dict[str, ImportedRef]:
-    """Set the refs of a bundle whose objects are there; return what became of each.
+    """Set the refs of a bundle whose objects are stored; return the outcome for each.
 
     Raises:
-        IntegrityError: what a ref names is missing.
-        InvalidInput: a name with its prefix is none that a ref may have.
+        IntegrityError: an object that a ref names is missing.
+        InvalidInput: a name with its prefix is not allowed for a ref.
     """
     names = {name: check_name(rename or prefix + name) for name in manifest.runs}
     setting = _Setting(odb, refs, txn)
@@ -103,16 +103,16 @@ class _Setting:
         try:
             return call()
         except NotFound as error:
-            raise IntegrityError(f"the bundle lacks what one of its refs names: {error}") from None
+            raise IntegrityError(f"the bundle lacks an object of its refs: {error}") from None
 
     def _contains(self, new: RunRef, old: RunRef) -> bool:
-        """Return whether a run has the newest state of another among its own."""
+        """Return True if a run's history contains the newest state of another."""
         if old.oid is None or new.oid is None:
             return old.oid is None
         return ancestry.is_ancestor(self.odb, self.txn, old.place, new.place)
 
     def _create_run(self, name: str, ref: RunRef) -> Oid | None:
-        """Create a run; return the state of the one that there is instead."""
+        """Create a run; return the state of an existing one of this name."""
         if self.refs.has_run(self.txn, name):
             return self.refs.run(self.txn, name).oid
         self.refs.create_run(self.txn, name, replace(ref, writer=None), "import: created")
@@ -121,30 +121,32 @@ class _Setting:
     def _first_free(
         self, name: str, create: Callable[[str], Oid | None], oid: Oid | None
     ) -> ImportedRef:
-        """Create a ref under its name or the first beside it that is free or has the same state."""
+        """Create a ref under its name, or the first variant that is free or has the same state."""
         for each in _beside(name):
             try:
                 if create(each) == oid:
                     return ImportedRef(each, "new" if each == name else "aside")
-            except AlreadyExists:  # a name that differs in case only
+            except AlreadyExists:  # by a name that differs in case only
                 continue
         raise AssertionError
 
     def tag(self, name: str, entry: TagEntry) -> ImportedRef:
         """Set a tag."""
-        self._check_tag(entry)
+        self._check_tag(name, entry)
         if self.refs.has_tag(self.txn, name) and self.refs.tag(self.txn, name).oid == entry.oid:
             return ImportedRef(TAGS + name, "unchanged")
         found = self._first_free(name, lambda n: self._create_tag(n, entry), entry.oid)
         return replace(found, name=TAGS + found.name)
 
-    def _check_tag(self, entry: TagEntry) -> None:
+    def _check_tag(self, name: str, entry: TagEntry) -> None:
         self._checked(lambda: self.odb.locate(self.txn, entry.oid))
         if entry.tag is not None:
             tag = entry.tag
             thing = self._checked(lambda: self.odb.object(self.txn, tag))
             if not isinstance(thing, Tag) or thing.target != entry.oid:
-                raise IntegrityError("a tag of the bundle is of another state than its annotation")
+                raise IntegrityError(
+                    f"malformed bundle: tag '{name}' and its annotation name different states"
+                )
 
     def _create_tag(self, name: str, entry: TagEntry) -> Oid:
         if self.refs.has_tag(self.txn, name):

@@ -1,6 +1,7 @@
-"""Index runs: from the first 32 bits of an oid to the places where that object can be.
+"""Pages of an index run, in the code of Elias and Fano: from oid prefixes to places.
 
-A run is a sorted list of (prefix, place number), cut into pages that fit whole database pages.
+A run is a sorted list of (first 32 bits of an oid, place number), cut into pages that fill whole
+database pages.
 Prefixes are coded as Elias and Fano did (P. Elias, "Efficient storage and retrieval by content
 and address of static files", 1974): low bits as they are, high bits in unary; place numbers
 with as few bits as they need. A hit is a candidate only: the caller recomputes the oid.
@@ -24,13 +25,13 @@ from simgit.errors import IntegrityError
 
 PREFIX_BITS: Final = 32
 PAGE_SIZE: Final = 8160
-"""Bytes of a page at most: two of LMDB's pages, less its header and the checksum."""
+"""The most bytes of a page: two of LMDB's pages, less its header and the checksum."""
 _HEAD: Final = struct.Struct("<IIBBI")
 Entries = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
 
 def prefix_of(oid: bytes) -> int:
-    """Return the bits of an oid that the index knows."""
+    """Return the prefix of an oid: its first 32 bits."""
     return int.from_bytes(oid[:4], "big")
 
 
@@ -109,7 +110,7 @@ def decode_page(page: bytes) -> Entries:
     """Return the entries of a page.
 
     Raises:
-        IntegrityError: it is no page.
+        IntegrityError: it is malformed.
     """
     high, first, low_bits, place_bits, at = _decode_high(page)
     count = len(high)
@@ -118,7 +119,7 @@ def decode_page(page: bytes) -> Entries:
     low = both >> np.uint64(place_bits)
     prefix = (high.astype(np.uint64) << np.uint64(low_bits)) + low + np.uint64(first)
     if count and int(prefix.max()) >> PREFIX_BITS:
-        raise IntegrityError("a page of the index is damaged")
+        raise IntegrityError("malformed page of the index")
     return prefix.astype(np.uint32), place.astype(np.uint32)
 
 
@@ -126,18 +127,18 @@ def _decode_high(page: bytes) -> tuple[npt.NDArray[Any], int, int, int, int]:
     try:
         count, first, low_bits, place_bits, size = _HEAD.unpack_from(page)
     except struct.error:
-        raise IntegrityError("a page of the index is damaged") from None
+        raise IntegrityError("malformed page of the index") from None
     at = _HEAD.size + size
     if (
         low_bits > 32
         or place_bits > 32
         or len(page) - at != -(-count * (low_bits + place_bits) // 8)
     ):
-        raise IntegrityError("a page of the index is damaged")
+        raise IntegrityError("malformed page of the index")
     unary = np.unpackbits(np.frombuffer(page, np.uint8, size, _HEAD.size), bitorder="little")
     ones = np.flatnonzero(unary)
     if len(ones) != count:
-        raise IntegrityError("a page of the index is damaged")
+        raise IntegrityError("malformed page of the index")
     return ones - np.arange(count), first, low_bits, place_bits, at
 
 
@@ -145,7 +146,7 @@ class Page:
     """A page whose unary part is decoded: it can be searched again and again.
 
     Raises:
-        IntegrityError: the bytes are no page.
+        IntegrityError: the bytes are malformed.
     """
 
     __slots__ = ("_at", "_data", "_first", "_highs", "_low_bits", "_place_bits")

@@ -1,4 +1,4 @@
-"""Taking back refs that cannot be read: from the operation log, or else from their reflogs."""
+"""Repair of unreadable refs: from the operation log, or else from their reflogs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from simgit.refs.records import RUN_TYPES, LogEntry, RunRef, decode_entry, moved
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn, WriteTxn
 
-_MESSAGE = "fsck: taken back"
+_MESSAGE = "fsck: restored"
 
 
 def recover_ref(odb: ObjectDatabase, refs: Refs, txn: WriteTxn, kept: Quarantine, ref: str) -> str:
-    """Store a ref anew, given by its full name; return what was done, in words."""
+    """Store a ref anew, given by its full name; return a description of the repair."""
     kept.take(txn, "refs", ref.encode())
     newest = next(iter(_entries(txn, ref)), None)
     fields = _logged(txn, ref)
@@ -31,13 +31,13 @@ def recover_ref(odb: ObjectDatabase, refs: Refs, txn: WriteTxn, kept: Quarantine
     elif fields is None and newest is not None and newest.new is not None:
         fields = {"oid": newest.new, "tag": None}
     if fields is None:
-        return f"gave up ref '{ref}': neither the operation log nor its reflog knows it"
+        return f"dropped ref '{ref}': it is neither in the operation log nor in a reflog"
     refs.recover(txn, ref, fields, _MESSAGE)
-    return f"took back ref '{ref}'"
+    return f"restored ref '{ref}'"
 
 
 def _entries(txn: ReadTxn, ref: str) -> list[LogEntry]:
-    """Return the entries of a reflog that can be read, the newest first."""
+    """Return the readable entries of a reflog, the newest first."""
     start = ref.encode() + b"\0"
     found = []
     for _, value in txn.scan("log", start, start + b"\xff" * 9, reverse=True):
@@ -47,7 +47,7 @@ def _entries(txn: ReadTxn, ref: str) -> list[LogEntry]:
 
 
 def _logged(txn: ReadTxn, ref: str) -> Fields | None:
-    """Return what the operation log says of a ref now, as far back as it can be read."""
+    """Return the fields of a ref by the operation log, as far back as that is readable."""
     log = OperationLog()
     found: Fields = {}
     with suppress(SimgitError):
@@ -56,7 +56,7 @@ def _logged(txn: ReadTxn, ref: str) -> Fields | None:
                 if change.ref != ref:
                     continue
                 if change.new is None:
-                    return found or None  # what was before is another ref of this name
+                    return found or None  # earlier entries are of another ref of this name
                 found = {**change.new, **found}
                 if change.old is None or ref == HEAD:
                     return found
@@ -66,7 +66,7 @@ def _logged(txn: ReadTxn, ref: str) -> Fields | None:
 def _head(
     odb: ObjectDatabase, refs: Refs, txn: ReadTxn, known: Fields | None, newest: LogEntry | None
 ) -> Fields | None:
-    """Return what HEAD was: what the operation log says, or a run that is where its reflog ends."""
+    """Return HEAD by the operation log, or else a run that is at the end of HEAD's reflog."""
     if known is not None and ("run" in known or odb.states.locate(txn, known["oid"]) is not None):
         return known
     oid = newest.new if newest is not None else None
@@ -81,7 +81,7 @@ def _head(
 def _run(
     odb: ObjectDatabase, txn: WriteTxn, known: Fields | None, newest: LogEntry | None
 ) -> Fields | None:
-    """Return the fields of a run: those that are known, and where its reflog ends."""
+    """Return the fields of a run: the known ones, and the state at the end of its reflog."""
     fields: dict[str, Any] = dict(known or {})
     if not fields and newest is None:
         return None
@@ -97,7 +97,7 @@ def _run(
 
 
 def _blank(odb: ObjectDatabase, txn: WriteTxn, newest: LogEntry | None) -> Fields:
-    """Return the fields of a run of which nothing is known."""
+    """Return the fields of a run that is in no log."""
     return {
         "oid": None, "line": 0, "step": 0, "record": odb.put(txn, Run()), "status": "active",
         "created": newest.time if newest else 0, "ended": None, "parent": None, "episodes": 0,

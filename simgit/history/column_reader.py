@@ -1,8 +1,8 @@
-"""Columns of a stretch: one field of many states as an array, whatever schemas the states have.
+"""Columns of a range of steps: one field of many states as an array, whatever their schemas.
 
 The same field can have another type in each schema. Numbers of one shape are brought to the dtype
 that holds all of them, if no value is changed by it; large arrays are decoded group by group (see
-simgit/bulk.py); everything else becomes a list of values with None where there is none.
+``array_reader``); everything else becomes a list of values, None where a state has none.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import NotFound
-from simgit.history.array_columns import ArrayReader
+from simgit.errors import NotFound, did_you_mean
+from simgit.history.array_reader import ArrayReader
 from simgit.history.step_range import StepRange
 from simgit.objects.arrays import AnyArray
 from simgit.objects.oid import Oid
@@ -28,12 +28,12 @@ Column = Any
 """An array with a leading axis for the states, a list, or a dict or tuple of columns."""
 Mask = npt.NDArray[np.bool_]
 Resolve = Callable[[bytes, tuple[int, int, int]], AnyArray]
-"""Returns the array of an oid that the state at (line, field, step) refers to."""
+"""A function that returns the array of an oid, which the state at (line, field, step) refers to."""
 
 
 @dataclass
 class ColumnPlan:
-    """What a path becomes: a map or tuple of plans, or one leaf of a kind."""
+    """The plan of how a path is read: a map or tuple of plans, or one leaf of a kind."""
 
     path: Path
     kind: str  # "map", "tuple", "dense", "array", "object"
@@ -63,14 +63,16 @@ class ColumnPlan:
 
 
 def make_plan(schemas: Sequence[Schema], path: Path) -> ColumnPlan:
-    """Return how a field that may have several types is read.
+    """Return the plan for a field that may have several types.
 
     Raises:
-        NotFound: none of the schemas has the field.
+        NotFound: no schema has the field.
     """
     types = [schema.fields[i][1] for schema in schemas for i in [schema.index.get(path)] if i is not None]  # fmt: skip # noqa: E501
     if not types:
-        raise NotFound(f"no state here has a field '{'.'.join(path)}'", path=path)
+        known = {".".join(path) for schema in schemas for path, _ in schema.fields}
+        near = did_you_mean(".".join(path), known)
+        raise NotFound(f"no state here has a field '{'.'.join(path)}'{near}", path=path)
     codes = {kind.code for kind in types}
     if codes == {MAP}:
         return ColumnPlan(path, "map", below=_below(schemas, path, _names(schemas, path)))
@@ -100,7 +102,7 @@ def _leaf(path: Path, types: Sequence[FieldType], codes: set[int]) -> ColumnPlan
 
 
 def _common(dtypes: Sequence[np.dtype[Any] | None]) -> np.dtype[Any] | None:
-    """Return the dtype that can hold the others' values, if there may be one."""
+    """Return a dtype that may hold the values of all others, None if there is none."""
     known = [dtype for dtype in dtypes if dtype is not None]  # (a dtype of float64 equals None)
     if len(known) < len(dtypes):
         return None
@@ -113,11 +115,11 @@ def _common(dtypes: Sequence[np.dtype[Any] | None]) -> np.dtype[Any] | None:
 
 
 class _Inexact(Exception):
-    """A value cannot be held by its column's dtype."""
+    """A value that its column's dtype cannot hold."""
 
 
 class _Sink(Protocol):
-    """Takes a field's values block by block."""
+    """A receiver of a field's values, block by block."""
 
     def add(self, at: int, rows: Rows, line: int, step: int) -> None: ...
 
@@ -149,13 +151,13 @@ class _Dense:
 
 
 def _exact(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """Return values in another dtype, each equal to what it was."""
+    """Return values in another dtype; raise ``_Inexact`` if one would change."""
     with np.errstate(all="ignore"):
         out = data.astype(dtype)
         same = out.astype(data.dtype) == data
     if dtype.kind in "fc":
         same |= data != data  # NaN
-        if data.dtype.kind in "iu":  # too large ones may saturate to what they were
+        if data.dtype.kind in "iu":  # large ones may saturate and compare equal
             same &= abs(out) < 2.0**63
     if not same.all():
         raise _Inexact
@@ -186,7 +188,7 @@ def values(rows: Rows, path: Path, where: tuple[int, int], resolve: Resolve) -> 
         rows: of one schema that has the field.
         path: of the field.
         where: line and first step of the rows.
-        resolve: reads arrays that lie elsewhere.
+        resolve: reads arrays that are not in the rows.
     """
     index = rows.schema.index[path]
     kind = rows.schema.fields[index][1]
@@ -232,54 +234,54 @@ def _referred(
     return found
 
 
-def read_columns(stretch: StepRange, txn: ReadTxn, paths: Sequence[Path]) -> dict[Path, Column]:
-    """Read fields of a stretch in one go.
+def read_columns(steps: StepRange, txn: ReadTxn, paths: Sequence[Path]) -> dict[Path, Column]:
+    """Read fields of a range of steps in one go.
 
     Raises:
-        NotFound: no state of the stretch can have one of the fields.
+        NotFound: no state of the steps can have one of the fields.
         IntegrityError: stored bytes are damaged.
     """
-    schemas = stretch.schemas(txn)
+    schemas = steps.schemas(txn)
     plans = [make_plan(schemas, path) for path in paths]
     leaves = {leaf.path: leaf for plan in plans for leaf in plan.leaves()}
-    done = _read_leaves(stretch, txn, list(leaves.values()))
+    done = _read_leaves(steps, txn, list(leaves.values()))
     return {plan.path: plan.assemble(done) for plan in plans}
 
 
 def _read_leaves(
-    stretch: StepRange, txn: ReadTxn, leaves: Sequence[ColumnPlan]
+    steps: StepRange, txn: ReadTxn, leaves: Sequence[ColumnPlan]
 ) -> dict[Path, Column]:
-    sinks = {leaf.path: _sink(stretch, txn, leaf) for leaf in leaves}
+    sinks = {leaf.path: _sink(steps, txn, leaf) for leaf in leaves}
     variable = any(leaf.variable for leaf in leaves)
     inexact: dict[Path, ColumnPlan] = {}
     by_path = {leaf.path: leaf for leaf in leaves}
-    for line, step, rows in stretch.rows(txn, variable) if sinks else ():
+    for line, step, rows in steps.rows(txn, variable) if sinks else ():
         for path in list(sinks):
             try:
-                sinks[path].add(step - stretch.start, rows, line, step)
+                sinks[path].add(step - steps.start, rows, line, step)
             except _Inexact:
                 del sinks[path]
                 inexact[path] = by_path[path].as_object()
     done = {path: sink.result() for path, sink in sinks.items()}
     if inexact:
-        done |= _read_leaves(stretch, txn, list(inexact.values()))
+        done |= _read_leaves(steps, txn, list(inexact.values()))
     return done
 
 
-def _sink(stretch: StepRange, txn: ReadTxn, leaf: ColumnPlan) -> _Sink:
+def _sink(steps: StepRange, txn: ReadTxn, leaf: ColumnPlan) -> _Sink:
     if leaf.kind == "dense":
-        return _Dense(leaf, stretch.count)
+        return _Dense(leaf, steps.count)
     if leaf.kind == "array":
-        return ArrayReader(stretch.odb, txn, leaf.path, stretch.count)
-    return _Objects(leaf, stretch.count, lambda oid, hint: stretch.odb.array(txn, oid, hint))
+        return ArrayReader(steps.odb, txn, leaf.path, steps.count)
+    return _Objects(leaf, steps.count, lambda oid, hint: steps.odb.array(txn, oid, hint))
 
 
-def read_presence(stretch: StepRange, txn: ReadTxn, path: Path) -> Mask:
+def read_presence(steps: StepRange, txn: ReadTxn, path: Path) -> Mask:
     """Return for each state whether it has a field (False if none can have it)."""
-    out = np.zeros(stretch.count, bool)
-    for _, step, rows in stretch.rows(txn, variable=False):
+    out = np.zeros(steps.count, bool)
+    for _, step, rows in steps.rows(txn, variable=False):
         index = rows.schema.index.get(path)
         if index is not None:
-            at = step - stretch.start
+            at = step - steps.start
             out[at : at + rows.count] = presence(rows, index)
     return out

@@ -1,7 +1,7 @@
-"""Deriving a line's record again: from its first segment, the links of children, and its name.
+"""Repair of a line's record: from its first segment, the links of children, and its hash.
 
-What a record says besides follows from the parents of the line's first state. Those are in its
-name, so that a record that was found leads to the names that are stored, or is wrong.
+The rest of a record follows from the parents of the line's first state. Its hash covers them, so
+that a candidate record either leads to the stored hashes or is wrong.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from simgit.objects.oid import OID_SIZE
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.block import CHECKPOINT_ROWS
-from simgit.odb.segments.compact import headers
 from simgit.odb.segments.header import Header
+from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import Line, derived_line, encode_line, line_key
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _MOST = 5000
-"""So many orders of parents, or origins, are tried."""
+"""The most orders of parents, or origins, that are tried."""
 Origin = tuple[tuple[bytes, ...], tuple[Location, ...], bytes]
-"""Parents of a line's first state, their places, and the origin if there are none."""
+"""Parents of a line's first state, their locations, and the origin if there are none."""
 
 
 def repair_line(odb: ObjectDatabase, txn: WriteTxn, kept: Quarantine, number: int) -> None:
-    """Store the record of a line anew; the lines that lead to it must be whole.
+    """Store the record of a line anew; the lines of its parents must be intact.
 
     Raises:
-        NotFound: what it said cannot be found out.
+        NotFound: the record cannot be derived.
         IntegrityError: the beginning of the line is damaged itself.
     """
     line = _derived(odb, txn, number)
     kept.take(txn, "lines", line_key(number))
-    # whether it was cut is not known: one that is never continued harms nobody
+    # it may have been cut, which is unknown: a line that is never continued does no harm
     txn.put("lines", line_key(number), encode_line(replace(line, cut=True)))
 
 
@@ -51,11 +51,11 @@ def _derived(odb: ObjectDatabase, txn: ReadTxn, number: int) -> Line:
     for parents, places, origin in islice(_origins(odb, txn, header), _MOST):
         if chain_oids(rows, first_head(header.schema, parents, origin))[-1] == name:
             return derived_line(txn, number, parents, places, origin)
-    raise NotFound(f"the parents of line {number} cannot be found out")
+    raise NotFound(f"the parents of line {number} cannot be derived")
 
 
 def _name_of_last(odb: ObjectDatabase, txn: ReadTxn, header: Header) -> bytes:
-    """Return the stored name of the 64th state of a segment, or of its last one."""
+    """Return the stored oid of the 64th state of a segment, or of its last one."""
     if header.count <= CHECKPOINT_ROWS:
         return header.last
     return odb.states.block(txn, header, 0).checkpoints[OID_SIZE : 2 * OID_SIZE]
@@ -74,7 +74,7 @@ def _origins(odb: ObjectDatabase, txn: ReadTxn, header: Header) -> Iterator[Orig
 
 
 def _parents(odb: ObjectDatabase, txn: ReadTxn, header: Header) -> dict[bytes, Location]:
-    """Return the states that have the line among their children, by name."""
+    """Return the locations, by oid, of the states that have the line among their children."""
     found = {}
     for key, _ in txn.scan("children"):
         if key[16:] == line_key(header.line):

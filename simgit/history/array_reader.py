@@ -1,4 +1,4 @@
-"""The large arrays of a stretch, each group of them decoded once, straight into the column."""
+"""The large arrays of a column, each group of them decoded once, straight into the column."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class Stack:
         self.dense = None
 
     def result(self) -> Any:
-        """Return the column: zeros, or None in a list, where nothing was set."""
+        """Return the column; entries that were not set are zeros, or None in a list."""
         if self.dense is not None:
             return self.dense
         return [None] * self.count if self.items is None else self.items
 
 
 class ArrayReader:
-    """Collects where the arrays of a field lie, then reads them."""
+    """A reader of one field's arrays: collects where they lie, then reads each group once."""
 
     def __init__(self, odb: ObjectDatabase, txn: ReadTxn, path: Path, count: int) -> None:
         self.odb = odb
@@ -88,7 +88,7 @@ class ArrayReader:
         self._blocks: list[tuple[Places, npt.NDArray[np.uint8]]] = []
 
     def add(self, at: int, rows: Rows, line: int, step: int) -> None:
-        """Take note of a block's arrays; small ones stand in the rows themselves."""
+        """Note the arrays of a block; small ones stand in the rows themselves."""
         index = rows.schema.index.get(self.path)
         if index is None:
             return
@@ -125,7 +125,7 @@ class ArrayReader:
             self.stack.put(steps[a:b] - part.start + part.at, arrays)
 
     def _missing(self) -> dict[bytes, list[int]]:
-        """Return oid -> places of the arrays that are not stored with their own state."""
+        """Return oid -> positions of the arrays that are not stored with their own state."""
         wanted: dict[bytes, list[int]] = {}
         for places, oids in self._blocks:
             for i in np.flatnonzero(~self.stack.filled[places]).tolist():
@@ -133,7 +133,7 @@ class ArrayReader:
         return wanted
 
     def _put_elsewhere(self, wanted: dict[bytes, list[int]]) -> None:
-        """Set the arrays that other states brought along, or that are loose objects."""
+        """Set the arrays that are stored with other states, or as loose objects."""
         states = self.odb.states
         while wanted:
             oid = next(iter(wanted))

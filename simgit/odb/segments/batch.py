@@ -1,4 +1,4 @@
-"""Ends of chains, and what is added to them: batches of named rows, stored as segments."""
+"""Batches of hashed rows, the tips that they continue, and how they become segments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """A state as the place where a chain can go on."""
+    """A state that a chain can continue from, with the totals up to it."""
 
     oid: Oid
     place: Location
@@ -36,7 +36,7 @@ class Tip:
 
 @dataclass
 class StateBatch:
-    """Consecutive new states of one schema: rows, oids, and what they come from."""
+    """Consecutive new states of one schema: rows, oids, parents and origin."""
 
     rows: Rows
     oids: list[bytes]
@@ -50,12 +50,12 @@ class StateBatch:
 
 
 def batch_head(schema: Schema, parents: Sequence[Tip], origin: bytes) -> bytes:
-    """Return what precedes the row in the payload of a batch's first state."""
+    """Return the bytes before the row in the payload of a batch's first state."""
     return first_head(schema.oid, [tip.oid for tip in parents], origin)
 
 
 def new_batch(rows: Rows, parents: tuple[Tip, ...], origin: bytes) -> StateBatch:
-    """Name the states of packed rows and return them as a batch."""
+    """Return packed rows as a batch, their states hashed."""
     return StateBatch(
         rows, chain_oids(rows, batch_head(rows.schema, parents, origin)), parents, origin
     )
@@ -73,11 +73,11 @@ def write_rows(
     """Store rows as one segment; return the tip of the last.
 
     Args:
-        place: of the first row.
+        place: the location of the first row.
         before: for each row the oid of the state before it.
-        oids: for each row its own.
+        oids: for each row its own oid.
         tip: the state before the first row, None for a root.
-        level: zstd's.
+        level: zstd's level.
     """
     layout = choose_layout(rows)
     parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Joining small segments, groups and index runs into large ones. No oid and no place changes."""
+"""Joining small segments, groups and index runs into large ones. No oid, no location changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from simgit.objects.chain import chain_oids
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Rows
 from simgit.odb.location import Location
-from simgit.odb.segments.append import SEGMENT_ROWS, Tip, write_rows
 from simgit.odb.segments.array_codec import decode_group, group_header, group_size, unstack
 from simgit.odb.segments.array_groups import (
     Member,
@@ -23,7 +22,9 @@ from simgit.odb.segments.array_groups import (
     read_group,
     write_groups,
 )
+from simgit.odb.segments.batch import SEGMENT_ROWS, Tip, write_rows
 from simgit.odb.segments.block import CHECKPOINT_ROWS, Block
+from simgit.odb.segments.elias_fano import Entries, prefixes, sort_entries
 from simgit.odb.segments.header import Header, decode_header, delete_pieces, header_at, segment_key
 from simgit.odb.segments.index import (
     STATES,
@@ -35,15 +36,14 @@ from simgit.odb.segments.index import (
     read_entries,
     write_run,
 )
-from simgit.odb.segments.index_page import Entries, prefixes, sort_entries
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn
 
 LEVEL: Final = 12
-"""zstd's level for segments that are rewritten."""
+"""zstd's level for rewritten segments."""
 TOP_LEVEL: Final = 255
-"""The level of index runs that a consolidation made; writing never merges them."""
+"""The level of index runs that compaction made; writing never merges them."""
 
 
 def headers(txn: ReadTxn, line: int, start: int = 0) -> Iterator[Header]:
@@ -55,36 +55,36 @@ def headers(txn: ReadTxn, line: int, start: int = 0) -> Iterator[Header]:
 
 
 def joinable(found: Sequence[Header]) -> list[list[Header]]:
-    """Return the stretches of a line's segments that can be joined into one each."""
-    stretches: list[list[Header]] = [[]]
+    """Return the runs of a line's segments that can be joined into one each."""
+    adjacent: list[list[Header]] = [[]]
     for header in found:
-        last = stretches[-1]
+        last = adjacent[-1]
         rows = sum(each.count for each in last)
         alike = bool(last) and last[0].schema == header.schema
         if not alike or rows + header.count > SEGMENT_ROWS:
-            stretches.append([])
-        stretches[-1].append(header)
-    return [stretch for stretch in stretches if len(stretch) > 1]
+            adjacent.append([])
+        adjacent[-1].append(header)
+    return [segments for segments in adjacent if len(segments) > 1]
 
 
 def join_segments(
-    states: StateStore, txn: WriteTxn, stretch: Sequence[Header], level: int = LEVEL
+    states: StateStore, txn: WriteTxn, segments: Sequence[Header], level: int = LEVEL
 ) -> None:
     """Replace consecutive segments of one schema by one, compressed at a level of zstd.
 
     Raises:
-        IntegrityError: their states do not have the names that they should have.
+        IntegrityError: the hashes of their states do not match.
     """
-    first = stretch[0]
-    blocks = [_blocks(states, txn, header) for header in stretch]
+    first = segments[0]
+    blocks = [_blocks(states, txn, header) for header in segments]
     rows = concatenate([block.rows for each in blocks for block in each])
     oids = chain_oids(rows, states.head(txn, first, blocks[0][0], 0, 0))
     before, at = [first.parent, *oids[:-1]], 0
-    for header, each in zip(stretch, blocks, strict=True):
+    for header, each in zip(segments, blocks, strict=True):
         end = at + header.count
-        _check_names(header, each, before[at:end], oids[end - 1])
+        _check_hashes(header, each, before[at:end], oids[end - 1])
         at = end
-    for header in stretch:
+    for header in segments:
         txn.delete("segments", segment_key(header.line, header.step))
         if not header.inline:
             delete_pieces(txn, "blocks", segment_key(header.line, header.step))
@@ -97,15 +97,17 @@ def _blocks(states: StateStore, txn: ReadTxn, header: Header) -> list[Block]:
     return [states.block(txn, header, number) for number in range(len(header.blocks))]
 
 
-def _check_names(header: Header, blocks: list[Block], before: list[bytes], last: bytes) -> None:
-    """Compare what a segment says of its states' names with those that its rows lead to."""
+def _check_hashes(header: Header, blocks: list[Block], before: list[bytes], last: bytes) -> None:
+    """Compare the oids that a segment stores with those recomputed from its rows."""
     checkpoints = b"".join(block.checkpoints for block in blocks)
     if header.last != last or checkpoints != b"".join(before[::CHECKPOINT_ROWS]):
-        raise IntegrityError(f"the states of segment {header.line}/{header.step} have other names")
+        raise IntegrityError(
+            f"hash mismatch: the states of segment {header.line}/{header.step}; see 'simgit fsck'"
+        )
 
 
 def tip_before(header: Header, rows: Rows) -> Tip:
-    """Return the state before a segment as the place where its rows go on."""
+    """Return the state before a segment, as the tip that its rows continue."""
     place = Location(header.line, header.step - 1)
     return Tip(
         Oid(header.parent),
@@ -166,7 +168,7 @@ def _join(
 
 
 def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
-    """Make one index run of all runs and single entries of a kind, if there are several."""
+    """Join all index runs and single entries of a kind into one run; return True if it did."""
     runs = [run for run in reversed(index.runs(txn)) if run.kind == kind]
     loose = _loose(txn, kind)
     if len(runs) + bool(loose) < 2 and not (loose and not runs):
@@ -186,7 +188,7 @@ def join_index(index: Index, txn: WriteTxn, kind: int) -> bool:
 
 
 def pack_loose(index: Index, txn: WriteTxn, kind: int, least: int) -> bool:
-    """Make a small index run of the first single entries of a kind, if there are many."""
+    """Join the first single entries of a kind into a small run; return True if it did."""
     if txn.count("oids") < least:
         return False
     loose = _loose(txn, kind, least)
