@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from simgit.kube.embedded.nodes import Owned, Pod
 from simgit.kube.embedded.podspec import PodFacts
@@ -15,6 +16,11 @@ _NAMED = frozenset({"StatefulSet"})
 """Kinds that write the pod's own name into its spec, so that no two have the same hash."""
 
 
+@lru_cache(maxsize=1024)
+def _hash_of(facts: PodFacts) -> int:
+    return pod_spec_hash(facts.spec)
+
+
 class RecordedLifetimes:
     """Gives the n-th pod of a spec the n-th recorded lifecycle, round and round."""
 
@@ -23,13 +29,12 @@ class RecordedLifetimes:
         self._trace = trace
         self._prefix = prefix
         self._speed = speed
-        self._hashes: dict[PodFacts, int] = {}
         self._counts: dict[tuple[int, str], int] = {}
         self._sequence: dict[int, int] = {}
 
     def created(self, pod: Pod) -> None:
         """Number the pod among those of its spec."""
-        key = (self._hash(pod.facts), self._own_part(pod))
+        key = (_hash_of(pod.facts), self._own_part(pod))
         self._sequence[pod.uid] = self._counts.get(key, 0)
         self._counts[key] = self._sequence[pod.uid] + 1
 
@@ -45,13 +50,8 @@ class RecordedLifetimes:
 
     def _pick(self, by_spec: Mapping[int, tuple[Lifecycle, ...]], pod: Pod) -> Lifecycle:
         """Prefer the lives of this very spec; SimKube takes any for the kinds it knows."""
-        lives = by_spec.get(self._hash(pod.facts)) or by_spec[min(by_spec)]
+        lives = by_spec.get(_hash_of(pod.facts)) or by_spec[min(by_spec)]
         return lives[self._sequence[pod.uid] % len(lives)]
-
-    def _hash(self, facts: PodFacts) -> int:
-        if facts not in self._hashes:
-            self._hashes[facts] = pod_spec_hash(facts.spec)
-        return self._hashes[facts]
 
     def _own_part(self, pod: Pod) -> str:
         return pod.name if pod.owner.kind in _NAMED else pod.target
