@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from test_kube_invariants import CLASSES, nodes, steps
 
 from simgit.errors import InvalidInput
-from simgit.kube import lifetimes
+from simgit.kube import recorded_lifetimes
 from simgit.kube.embedded import EmbeddedCluster, podspec
-from simgit.kube.embedded.controllers import cron
+from simgit.kube.embedded.controllers import cron_schedule
 from simgit.kube.simulation import Simulation, simulate
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 
 CACHES = [
     (podspec, "_known_facts"),
-    (cron, "_times_of"),
-    (cron, "parse_schedule"),
-    (lifetimes, "_hash_of"),
+    (cron_schedule, "_times_of"),
+    (cron_schedule, "parse_schedule"),
+    (recorded_lifetimes, "_hash_of"),
 ]
 
 

@@ -11,16 +11,12 @@ import msgpack
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded.admission import Priorities, read_priority
+from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
     Selector,
     Toleration,
-    int_of,
-    items_of,
-    list_of,
-    map_of,
-    maps_of,
     parse_node_term,
     parse_selector,
     parse_tolerations,

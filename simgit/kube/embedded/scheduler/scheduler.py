@@ -17,7 +17,6 @@ from simgit.kube.embedded.scheduler.filters import (
     refusal,
     refusal_with_nominated,
 )
-from simgit.kube.embedded.scheduler.hints import helps_when_gone, helps_when_placed
 from simgit.kube.embedded.scheduler.messages import (
     NEVER_PREEMPTS,
     NO_NODES,
@@ -27,6 +26,7 @@ from simgit.kube.embedded.scheduler.messages import (
     not_preempted,
 )
 from simgit.kube.embedded.scheduler.preemption import PreemptionCandidate, preempt
+from simgit.kube.embedded.scheduler.queueing_hints import helps_when_gone, helps_when_placed
 from simgit.kube.embedded.scheduler.scoring import score
 
 GATED = "Scheduling is blocked due to non-empty scheduling gates"

@@ -8,8 +8,8 @@ from functools import lru_cache
 from simgit.kube.embedded.nodes import Owned, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.manifest import TEMPLATE_PATHS
-from simgit.kube.trace.hash import pod_spec_hash
 from simgit.kube.trace.model import Lifecycle, Trace
+from simgit.kube.trace.spec_hash import pod_spec_hash
 
 _GVK = {gvk.rpartition(".")[2]: gvk for gvk in TEMPLATE_PATHS}
 _NAMED = frozenset({"StatefulSet"})
