@@ -14,11 +14,11 @@ from typing import Any
 from simgit.errors import InvalidInput
 from simgit.history.state import State
 from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.task.setting import Setting, setting
-from simgit.kube.trace.format import load_trace
-from simgit.kube.trace.json import trace_from_data
+from simgit.kube.task.cluster_setup import ClusterSetup, cluster_setup
+from simgit.kube.trace.json_form import trace_from_data
 from simgit.kube.trace.model import Trace
 from simgit.kube.trace.patch import apply_patch
+from simgit.kube.trace.sktrace import load_trace
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -36,13 +36,13 @@ class Recorded:
     base: Trace
     trace: Trace
     observed: Trace
-    setting: Setting
+    setup: ClusterSetup
     seed: int
     replay: int
 
     def cluster(self) -> EmbeddedCluster:
         """Return the cluster as it was observed; raises ClusterError where a fault struck."""
-        return self.setting.replay(self.observed, self.seed, self.replay)
+        return self.setup.replay(self.observed, self.seed, self.replay)
 
 
 def recorded(repo: Repository, revision: str | Oid) -> Recorded:
@@ -66,7 +66,7 @@ def recorded(repo: Repository, revision: str | Oid) -> Recorded:
         base,
         trace,
         _edited(base, before) if late else trace,
-        setting(arguments["nodes"], arguments["simulation"], arguments["faults"]),
+        cluster_setup(arguments["nodes"], arguments["simulation"], arguments["faults"]),
         first.info["seed"],
         first.info["replays"] - 1 + count,
     )

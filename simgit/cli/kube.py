@@ -14,9 +14,9 @@ from simgit.cli.traces import read, write, written
 from simgit.errors import InvalidInput
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.quantity import parse_quantity
-from simgit.kube.task.setting import setting
+from simgit.kube.task.cluster_setup import cluster_setup
 from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.format import trace_id
+from simgit.kube.trace.sktrace import trace_id
 from simgit.refs.names import HEAD
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,7 +57,7 @@ def _cluster(
         return _recorded(app, revision).cluster()
     if revision is not None:
         raise click.UsageError("a revision and --trace cannot be used together")
-    return setting(nodes, {"duration": until}).replay(read(app, trace), seed, 0)
+    return cluster_setup(nodes, {"duration": until}).replay(read(app, trace), seed, 0)
 
 
 def _recorded(app: App, revision: str | None) -> Recorded:

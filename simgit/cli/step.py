@@ -12,15 +12,15 @@ from simgit.cli.traces import PIPE, read, write, written
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.task.actions import action_name
 from simgit.kube.task.catalogue import catalogue
+from simgit.kube.task.cluster_setup import cluster_setup
 from simgit.kube.task.loop import Loop, Step
 from simgit.kube.task.reward import REWARDS
-from simgit.kube.task.setting import setting
 from simgit.kube.task.task import Order, Task
 from simgit.kube.task.vectors import VECTORS
 from simgit.kube.trace.diff import describe, diff_traces
 from simgit.kube.trace.files import SUFFIX
-from simgit.kube.trace.format import trace_id
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import trace_id
 
 
 @command(
@@ -67,7 +67,7 @@ def step(
     trace, named = _trace(app, source), given.pop("action")
     action = _action(named or "noop")
     nodes, seed = given.pop("nodes"), given.pop("seed")
-    loop = Loop(Task(**given), setting(nodes), trace, seed)
+    loop = Loop(Task(**given), cluster_setup(nodes), trace, seed)
     first = loop.start()
     before = loop.vector(first)
     if agent is not None:

@@ -16,12 +16,11 @@ from simgit.cli.trace_view import trace_diff, trace_plot, trace_show
 from simgit.cli.traces import PIPE, read, write, written
 from simgit.errors import InvalidInput
 from simgit.kube.task.resources import final_resources
-from simgit.kube.task.scenario_names import scenario_name
-from simgit.kube.task.scenarios import SCENARIOS, TARGET, Scenario, generate
+from simgit.kube.task.scenarios import SCENARIOS, TARGET, Scenario, generate, scenario_name
 from simgit.kube.trace.check import trace_warnings
 from simgit.kube.trace.edit import workload
 from simgit.kube.trace.files import SUFFIX
-from simgit.kube.trace.format import trace_id
+from simgit.kube.trace.sktrace import trace_id
 
 
 @click.group("trace", cls=CommandGroup)

@@ -22,7 +22,7 @@ from simgit.kube.trace.edit import (
     workload,
 )
 from simgit.kube.trace.model import Trace
-from simgit.kube.trace.table import workload_table
+from simgit.kube.trace.workload_table import workload_table
 
 OUTPUT = click.option(
     "-o", "--output", required=True, metavar="FILE",

@@ -13,10 +13,10 @@ from simgit.cli.output import Output, clean, plural
 from simgit.cli.plot_loop import write_usage
 from simgit.cli.traces import FILE, read, seconds
 from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.format import trace_id
 from simgit.kube.trace.model import Trace
-from simgit.kube.trace.table import WorkloadRow, workload_table
+from simgit.kube.trace.sktrace import trace_id
 from simgit.kube.trace.timeline import EventRow, timeline
+from simgit.kube.trace.workload_table import WorkloadRow, workload_table
 from simgit.plot import occupancy
 from simgit.plot.drawing import check_format
 

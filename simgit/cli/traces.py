@@ -17,8 +17,8 @@ from simgit.kube.trace.files import (
     read_trace_file,
     write_trace_file,
 )
-from simgit.kube.trace.format import trace_id
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import trace_id
 
 PIPE: Final = "-"
 FILE: Final = click.argument("file", metavar="FILE")

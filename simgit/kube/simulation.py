@@ -10,7 +10,6 @@ from simgit.errors import InvalidInput
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
-from simgit.kube.lifetimes import RecordedLifetimes
 from simgit.kube.manifest import (
     TEMPLATE_PATHS,
     Manifest,
@@ -20,6 +19,7 @@ from simgit.kube.manifest import (
     namespace_of,
     replace,
 )
+from simgit.kube.recorded_lifetimes import RecordedLifetimes
 from simgit.kube.trace.edit import cut
 from simgit.kube.trace.model import Event, Trace
 

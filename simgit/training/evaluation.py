@@ -16,9 +16,9 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
 from simgit.kube.task.catalogue import Catalogue, catalogue
-from simgit.kube.task.scenario_names import parse_scenario
-from simgit.kube.trace.format import trace_id
+from simgit.kube.task.scenarios import parse_scenario
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import trace_id
 from simgit.objects.oid import Oid
 from simgit.plot.curves import t_quantile
 from simgit.repository import Repository

@@ -11,7 +11,7 @@ from simgit.errors import InvalidInput
 from simgit.gym.envs.simkube import SimKubeEnv
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.files import write_trace_file
-from simgit.kube.trace.format import canonical_bytes, dump_trace
+from simgit.kube.trace.sktrace import canonical_bytes, dump_trace
 from simgit.repository import Repository
 
 

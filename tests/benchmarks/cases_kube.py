@@ -58,11 +58,11 @@ def _(bench: Bench) -> float:
 @replay.side("simgit")
 def _(bench: Bench) -> float:
     from simgit.kube.simulation import simulate
-    from simgit.kube.trace.format import read_trace
+    from simgit.kube.trace.files import read_trace_file
 
     if not REAL.exists():
         raise NotBuilt
-    trace = read_trace(REAL)
+    trace = read_trace_file(REAL)
     return 1e3 * min(seconds(lambda: simulate(trace)) for _ in range(bench.size(20, 5)))
 
 

@@ -10,8 +10,7 @@ import pytest
 from simgit.gym.envs.simkube import SimKubeEnv
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.edit import set_replicas, set_requests, workload
-from simgit.kube.trace.files import write_trace_file
-from simgit.kube.trace.format import read_trace
+from simgit.kube.trace.files import read_trace_file, write_trace_file
 from simgit.repository import Repository
 
 
@@ -66,7 +65,7 @@ def test_the_trace_of_a_step_is_shown_as_an_edit_and_written_whole(run, recorded
     assert run("kube", "trace", "main@0").lines[1:] == ["as the episode began"]
     record = run("kube", "trace", "--output", "there.sktrace", "--json").json
     assert record["changes"] == ["web: replicas 3 → 4", "web: cpu 17 → 16"]
-    written = read_trace(recorded / "there.sktrace")
+    written = read_trace_file(recorded / "there.sktrace")
     edited = set_requests(generate("cpu-slight").trace, workload("web"), cpu="16")
     assert written == set_replicas(edited, workload("web"), 4)
     assert run("trace", "show", "there.sktrace").lines[1] == f"id {record['id']}"

@@ -8,7 +8,7 @@ import pytest
 
 from simgit.kube.task.reward import REWARDS
 from simgit.kube.task.scenarios import generate
-from simgit.kube.trace.format import dump_trace, trace_id
+from simgit.kube.trace.sktrace import dump_trace, trace_id
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit.cli.trace import start
-from simgit.kube.task.scenario_names import parse_scenario, scenario_name
-from simgit.kube.task.scenarios import SCENARIOS, generate
+from simgit.kube.task.scenarios import SCENARIOS, generate, parse_scenario, scenario_name
 from simgit.kube.trace.files import read_trace_file, trace_paths
-from simgit.kube.trace.format import dump_trace, trace_id
+from simgit.kube.trace.sktrace import dump_trace, trace_id
 from tests.support.paths import TRACES
 
 

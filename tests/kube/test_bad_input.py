@@ -8,11 +8,11 @@ from simgit.errors import InvalidInput, SimgitError
 from simgit.kube.dry_run import refused_objects
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.manifest import replace
+from simgit.kube.task.cluster_setup import ClusterSetup
 from simgit.kube.task.loop import Loop
-from simgit.kube.task.setting import Setting
 from simgit.kube.task.task import Task
-from simgit.kube.trace.format import read_trace
-from simgit.kube.trace.json import trace_from_data, trace_from_json
+from simgit.kube.trace.files import read_trace_file
+from simgit.kube.trace.json_form import trace_from_data, trace_from_json
 from simgit.kube.trace.model import Trace
 from tests.support.paths import TRACES
 
@@ -127,7 +127,7 @@ def test_the_place_of_an_amount_is_named(path: Any, value: Any, place: str) -> N
 def test_what_the_cluster_takes_is_not_refused() -> None:
     assert refused_objects(trace_of(WEB, replace(WEB, (*REQUESTS, "cpu"), "1500m"))) == []
     for file in sorted(TRACES.glob("*.sktrace")):
-        assert refused_objects(read_trace(file)) == []
+        assert refused_objects(read_trace_file(file)) == []
 
 
 def test_an_object_of_too_many_pods_does_not_count_against_others() -> None:
@@ -158,7 +158,7 @@ def test_the_loop_refuses_it_before_it_begins(path: Any, value: Any) -> None:
         "pod_lifecycles": [],
     }
     with pytest.raises(SimgitError) as caught:
-        Loop(Task(), Setting(), trace_from_data(data)).check()
+        Loop(Task(), ClusterSetup(), trace_from_data(data)).check()
     assert "object has no attribute" not in str(caught.value)
 
 

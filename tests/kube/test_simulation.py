@@ -12,8 +12,8 @@ from simgit.kube.embedded import EmbeddedCluster, PodDelays, default_nodes, virt
 from simgit.kube.manifest import replace
 from simgit.kube.simulation import DEFAULT, Simulation, replay, simulate, virtual_object
 from simgit.kube.task.scenarios import generate
-from simgit.kube.trace.format import load_trace
 from simgit.kube.trace.model import Event, Lifecycle, Trace
+from simgit.kube.trace.sktrace import load_trace
 from tests.support.paths import REAL_TRACES
 
 needs_traces = pytest.mark.skipif(not REAL_TRACES.exists(), reason="real traces are absent")

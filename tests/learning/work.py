@@ -9,8 +9,7 @@ from typing import Any
 
 from simgit import Repository
 from simgit.kube.task.catalogue import Catalogue
-from simgit.kube.task.scenario_names import scenario_name
-from simgit.kube.task.scenarios import SCENARIOS, generate
+from simgit.kube.task.scenarios import SCENARIOS, generate, scenario_name
 from simgit.training import evaluate, train
 from simgit.training.evaluation import environment_of
 from tests.learning.budgets import (

@@ -20,7 +20,7 @@ from simgit import FormatError, IntegrityError, InvalidInput, NotFound, Oid, Rep
 from simgit.errors import SimgitError
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.files import write_trace_file
-from simgit.kube.trace.format import load_trace
+from simgit.kube.trace.sktrace import load_trace
 from simgit.objects.compression import compress
 from simgit.objects.kinds import KIND_CODES, Binding, Blob, Entry, Run, Schema, Tree
 from simgit.odb.loose import encode_loose

@@ -16,12 +16,12 @@ from simgit.errors import ClusterError, InvalidInput, NotFound
 from simgit.gym.envs.cluster_image import cluster_image
 from simgit.gym.envs.cluster_text import cluster_text
 from simgit.kube.task.catalogue import Catalogue, Source, catalogue, content
+from simgit.kube.task.cluster_setup import Nodes, cluster_setup
 from simgit.kube.task.loop import Loop
-from simgit.kube.task.setting import Nodes, setting
 from simgit.kube.task.task import Order, Task
 from simgit.kube.task.vectors import Vector, vector_bounds
-from simgit.kube.trace.format import dump_trace, load_trace
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import dump_trace, load_trace
 from simgit.plot.bins import NodeBox, Pixels, node_bins
 
 ID: Final = "simgit/SimKube-v0"
@@ -94,14 +94,14 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self.task = Task(
             target, reward, workload, tuple(actions or ()), vector, order, step_penalty
         )
-        self.setting = setting(nodes, simulation, faults)
+        self.setup = cluster_setup(nodes, simulation, faults)
         self._traces = catalogue(trace)
         self._seed = seed
         self._np_random, self._np_random_seed = seeding.np_random(seed)
         for each in self._traces.values():
-            Loop(self.task, self.setting, each).check()
+            Loop(self.task, self.setup, each).check()
         self._name = next(iter(self._traces))
-        self.loop = Loop(self.task, self.setting, self._traces[self._name])
+        self.loop = Loop(self.task, self.setup, self._traces[self._name])
         self._steps = 0
         self._spec: EnvSpec | None = EnvSpec(ID, ENTRY_POINT, kwargs=self._arguments())
         low, high = vector_bounds(vector)
@@ -137,7 +137,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             "step_penalty": task.step_penalty,
             "order": task.order,
             "seed": self._seed,
-            **self.setting.plain(),
+            **self.setup.plain(),
         }
 
     def reset(
@@ -156,7 +156,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         super().reset(seed=seed)
         traces, task = self._chosen(dict(options or {}))
         self._name, trace = self._draw(traces)
-        self.loop = Loop(task, self.setting, trace, int(self.np_random.integers(2**62)))
+        self.loop = Loop(task, self.setup, trace, int(self.np_random.integers(2**62)))
         self._steps = 0
         step = self.loop.start()
         return self.loop.vector(step), {**step.info(), **self._beginning()}
@@ -232,7 +232,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         base = load_trace(state["content"]) if "content" in state else self._traces[name]
         if state["target"] != task.target:
             task = evolve(task, target=state["target"])
-        loop = Loop(task, self.setting, base)
+        loop = Loop(task, self.setup, base)
         loop.restore(state)
         self.loop, self._name, self._steps = loop, name, state["steps"]
 
@@ -247,7 +247,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         try:
             return cluster_image(self.loop.cluster, title)
         except ClusterError:
-            unseen = [NodeBox(node.name, ()) for node in self.setting.nodes]
+            unseen = [NodeBox(node.name, ()) for node in self.setup.nodes]
             return node_bins(unseen, (), f"{title}: not seen")
 
     def _text(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.kube.embedded.labels import int_of
+from simgit.kube.embedded.fields import int_of
 
 Priorities = Mapping[str, tuple[int, bool]]
 """Priority class to (value, whether its pods preempt)."""

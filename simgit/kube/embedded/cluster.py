@@ -22,7 +22,7 @@ from simgit.kube.embedded.controllers.statefulset import StatefulSet
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.embedded.kwok import Lifetimes, PodDelays
 from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
-from simgit.kube.embedded.tables import event_row, node_row, pod_row
+from simgit.kube.embedded.rows import event_row, node_row, pod_row
 from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import Manifest, check_identity, gvk_of, name_of, namespace_of
 from simgit.kube.observation import Observation, failed

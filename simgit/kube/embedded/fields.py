@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simgit.errors import InvalidInput
@@ -57,3 +57,40 @@ def bad(manifest: Manifest, path: tuple[str, ...], why: str) -> InvalidInput:
     place = ".".join(path)
     subject = f"{gvk_of(manifest)} {full_name(manifest)}"
     return InvalidInput(f"{why} in '{subject}' at '{place}'", path=place, object=subject)
+
+
+def list_of(value: Any) -> Sequence[Any]:
+    """Return a list, empty for none; InvalidInput for anything else."""
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise InvalidInput(f"expected a list, found '{str(value)[:40]}'")
+    return value
+
+
+def map_of(value: Any) -> Mapping[str, Any]:
+    """Return a map, empty for none; InvalidInput for anything else."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"expected a map, found '{str(value)[:40]}'")
+    return value
+
+
+def maps_of(value: Any) -> Sequence[Mapping[str, Any]]:
+    """Return a list of maps, empty for none; InvalidInput for anything else."""
+    return [map_of(item) for item in list_of(value)]
+
+
+def items_of(value: Any) -> list[tuple[str, Any]]:
+    """Return the pairs of a map, none for none; InvalidInput for anything else."""
+    return list(map_of(value).items())
+
+
+def int_of(value: Any, default: int = 0) -> int:
+    """Return a whole number, the default for none; InvalidInput for anything else."""
+    if value is None:
+        return default
+    if type(value) is not int:
+        raise InvalidInput(f"expected a whole number, found '{str(value)[:40]}'")
+    return value

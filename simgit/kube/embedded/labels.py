@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.errors import InvalidInput
+from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
 
 Labels = Mapping[str, str]
 Requirement = tuple[str, str, tuple[str, ...]]
@@ -183,40 +184,3 @@ def with_default_tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toler
         if not any(t.key in (key, "") and t.effect in ("NoExecute", "") for t in tolerations)
     )
     return (*tolerations, *missing)
-
-
-def list_of(value: Any) -> Sequence[Any]:
-    """Return a list, empty for none; InvalidInput for anything else."""
-    if value is None:
-        return ()
-    if not isinstance(value, (list, tuple)):
-        raise InvalidInput(f"expected a list, found '{str(value)[:40]}'")
-    return value
-
-
-def map_of(value: Any) -> Mapping[str, Any]:
-    """Return a map, empty for none; InvalidInput for anything else."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidInput(f"expected a map, found '{str(value)[:40]}'")
-    return value
-
-
-def maps_of(value: Any) -> Sequence[Mapping[str, Any]]:
-    """Return a list of maps, empty for none; InvalidInput for anything else."""
-    return [map_of(item) for item in list_of(value)]
-
-
-def items_of(value: Any) -> list[tuple[str, Any]]:
-    """Return the pairs of a map, none for none; InvalidInput for anything else."""
-    return list(map_of(value).items())
-
-
-def int_of(value: Any, default: int = 0) -> int:
-    """Return a whole number, the default for none; InvalidInput for anything else."""
-    if value is None:
-        return default
-    if type(value) is not int:
-        raise InvalidInput(f"expected a whole number, found '{str(value)[:40]}'")
-    return value

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+import msgpack
 
 from simgit.errors import InvalidInput
 from simgit.kube.embedded.admission import Priorities, read_priority
+from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
     Selector,
     Toleration,
-    int_of,
-    items_of,
-    list_of,
-    map_of,
-    maps_of,
     parse_node_term,
     parse_selector,
     parse_tolerations,
@@ -107,6 +106,9 @@ def read_pod(
 ) -> PodFacts:
     """Read a pod or a pod template; ``labels`` replace those that it carries itself.
 
+    Replays read the same templates again and again, so what was read once is kept, by content:
+    equal templates of one namespace and priority have the same facts.
+
     Raises InvalidInput, in Kubernetes' terms, for what the API server would refuse.
     """
     spec = template.get("spec")
@@ -114,9 +116,36 @@ def read_pod(
         raise InvalidInput("pod template has no spec")
     if labels is None:
         labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
-    priority, preempts, error = read_priority(spec, classes)
+    priority = read_priority(spec, classes)
+    try:
+        packed = msgpack.packb((labels, spec), strict_types=True, default=_list_of_tuple)
+    except (TypeError, ValueError, OverflowError):  # data that did not come from a file
+        return _facts(labels, spec, namespace, priority)
+    return _known_facts(packed, namespace, priority)
+
+
+def _list_of_tuple(value: Any) -> list[Any]:
+    if type(value) is tuple:
+        return list(value)
+    raise TypeError(f"no file holds a {type(value).__name__}")
+
+
+@lru_cache(maxsize=1024)
+def _known_facts(packed: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
+    """Read the facts from a copy: whoever changes the template in place does not reach them."""
+    labels, spec = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
+    return _facts(labels, spec, namespace, priority)
+
+
+def _facts(
+    labels: Labels,
+    spec: Mapping[str, Any],
+    namespace: str,
+    priority: tuple[int, bool, str | None],
+) -> PodFacts:
     affinity = map_of(spec.get("affinity"))
     requests, coming, scored = read_requests(spec)
+    value, preempts, error = priority
     return PodFacts(
         spec=spec,
         labels=labels,
@@ -128,7 +157,7 @@ def read_pod(
         score_memory=scored.get("memory", 0),
         coming_cpu=coming.get("cpu", 0),
         coming_memory=coming.get("memory", 0),
-        priority=priority,
+        priority=value,
         preempts=preempts,
         node_name=str(spec.get("nodeName") or ""),
         node_selector=tuple((k, str(v)) for k, v in items_of(spec.get("nodeSelector"))),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.labels import items_of, list_of, map_of
+from simgit.kube.embedded.fields import items_of, list_of, map_of
 from simgit.kube.quantity import canonical, parse_quantity
 
 _DEFAULT_CPU_M = 100

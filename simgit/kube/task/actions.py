@@ -1,6 +1,8 @@
-"""What an agent may do to a workload: small functions from a manifest to a manifest.
+"""The actions of an agent on a workload, and the safeguards that keep it in range.
 
-To add one, write it here under ``@ACTIONS.register``: its place in the file is its index.
+An action is a small function from a manifest to a manifest. To add one, write it here under
+``@ACTIONS.register``: its place in the file is its index. A step out of the range is blocked,
+not clamped.
 """
 
 from __future__ import annotations
@@ -11,9 +13,16 @@ from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import Manifest, full_name
+from simgit.kube.quantity import from_bytes, from_millicores
 from simgit.kube.task.registry import Registry
-from simgit.kube.task.resources import add_replicas, add_request, read_resources
-from simgit.kube.task.safeguards import LIMITS, Limits, violation
+from simgit.kube.task.resources import (
+    GIB,
+    MIB,
+    Resources,
+    add_replicas,
+    add_request,
+    read_resources,
+)
 from simgit.kube.trace.edit import Match, edit
 from simgit.kube.trace.model import Trace
 
@@ -68,6 +77,21 @@ def scale_down_replicas(manifest: Manifest) -> Manifest:
 
 STANDARD: tuple[str, ...] = ACTIONS.names()
 """What an agent may do unless it is told: the seven above, whatever is registered later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Least and most of each amount: CPU in millicores, memory in bytes."""
+
+    min_cpu_m: int = 50
+    max_cpu_m: int = 16_000
+    min_memory: int = 64 * MIB
+    max_memory: int = 32 * GIB
+    min_replicas: int = 1
+    max_replicas: int = 100
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +155,33 @@ def _check(before: Manifest, after: Manifest, limits: Limits) -> None:
     why = violation(read_resources(before), read_resources(after), limits)
     if why is not None:
         raise _Blocked(f"{full_name(before)}: {why}")
+
+
+def violation(before: Resources, after: Resources, limits: Limits = LIMITS) -> str | None:
+    """Tell why the change is blocked, None if it may pass.
+
+    Only a move away from the range is blocked: what starts outside may come back step by step.
+    """
+    return (
+        _out_of_range("cpu", before.cpu_m, after.cpu_m, limits.min_cpu_m, limits.max_cpu_m)
+        or _out_of_range(
+            "memory", before.memory, after.memory, limits.min_memory, limits.max_memory
+        )
+        or _out_of_range(
+            "replicas", before.replicas, after.replicas, limits.min_replicas, limits.max_replicas
+        )
+    )
+
+
+def _out_of_range(what: str, before: int, after: int, low: int, high: int) -> str | None:
+    if after > before and after > high:
+        return f"{what} {_show(what, after)} would exceed the limit of {_show(what, high)}"
+    if after < before and after < low:
+        return f"{what} {_show(what, after)} would fall below the limit of {_show(what, low)}"
+    return None
+
+
+def _show(what: str, amount: int) -> str:
+    if what == "replicas":
+        return str(amount)
+    return from_millicores(amount) if what == "cpu" else from_bytes(amount)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import AlreadyExists, InvalidInput
-from simgit.kube.task.scenario_names import parse_scenario
+from simgit.kube.task.scenarios import parse_scenario
 from simgit.kube.trace.files import JSON, SUFFIX, parse_trace, read_trace_file, trace_paths
-from simgit.kube.trace.json import trace_data, trace_from_data
+from simgit.kube.trace.json_form import trace_data, trace_from_data
 from simgit.kube.trace.model import Trace
 
 UNNAMED: Final = "trace"

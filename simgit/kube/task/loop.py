@@ -15,9 +15,9 @@ from simgit.errors import ClusterError
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.task.actions import ActionResult, act
+from simgit.kube.task.cluster_setup import ClusterSetup
 from simgit.kube.task.resources import Resources, final_resources
 from simgit.kube.task.reward import REWARDS, outcome
-from simgit.kube.task.setting import Setting
 from simgit.kube.task.task import Task, selection, written_requests
 from simgit.kube.task.vectors import VECTORS, Vector
 from simgit.kube.trace.model import Trace
@@ -60,16 +60,16 @@ class Step:
 class Loop:
     """One episode of a task on a trace."""
 
-    def __init__(self, task: Task, setting: Setting, trace: Trace, seed: int = 0) -> None:
+    def __init__(self, task: Task, setup: ClusterSetup, trace: Trace, seed: int = 0) -> None:
         """Check the trace against the task; NotFound or InvalidInput says what is wrong."""
         self.task = task
-        self.setting = setting
+        self.setup = setup
         self.base = self.trace = trace
         self.seed = seed
         self.replays = 0
         self.seen: Observation | None = None
         self.workload = task.find(trace)
-        self.selection = selection(trace, self.workload, setting.simulation)
+        self.selection = selection(trace, self.workload, setup.simulation)
         self._observed = trace
         self._cluster: EmbeddedCluster | None = None
 
@@ -79,7 +79,7 @@ class Loop:
         Raises InvalidInput; a fault that strikes says nothing about the trace.
         """
         with suppress(ClusterError):
-            self.setting.replay(self.trace, self.seed, 0)
+            self.setup.replay(self.trace, self.seed, 0)
 
     def start(self) -> Step:
         """Observe the trace as it is; raises ClusterError if that fails again and again."""
@@ -110,7 +110,7 @@ class Loop:
         """The cluster as the last observation found it; raises ClusterError if a fault struck."""
         if self._cluster is None:
             number = max(0, self.replays - 1)
-            self._cluster = self.setting.replay(self._observed, self.seed, number)
+            self._cluster = self.setup.replay(self._observed, self.seed, number)
         return self._cluster
 
     def state(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Loop:
         number, self.replays = self.replays, self.replays + 1
         self._observed, self._cluster = self.trace, None
         try:
-            self._cluster = self.setting.replay(self.trace, self.seed, number)
+            self._cluster = self.setup.replay(self.trace, self.seed, number)
         except ClusterError as error:
             return failed("timeout" if error.__dict__.get("timeout") else "error", str(error))
         return self._cluster.observe(self.selection)

@@ -8,9 +8,10 @@ start. To add a scenario, write it here under ``@SCENARIOS.register``.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.kube.observation import check_target
@@ -28,6 +29,11 @@ TARGET = 3
 MAX_SEVERITY = 48
 SECONDS = 60
 """How long a generated trace lasts: pods with start delays have that time to become ready."""
+
+_NAME: Final = re.compile(
+    r"(?P<name>.+?)(?:-severity(?P<severity>\d+))?(?:-seed(?P<seed>\d+))?(?:-target(?P<target>\d+))?"
+)
+"""A scenario by name, with what differs from its documented start: 'cpu-slight-severity4-seed7'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,32 @@ def default_severity(name: str) -> int:
     """Return the severity that gives the documented start."""
     SCENARIOS.get(name)
     return _DEFAULT_SEVERITY[name]
+
+
+def scenario_name(scenario: Scenario) -> str:
+    """Return the name: the scenario's own, and whatever differs from its documented start."""
+    usual = (default_severity(scenario.name), 0, TARGET)
+    given = (scenario.severity, scenario.seed, scenario.target)
+    labels = ("severity", "seed", "target")
+    parts = [f"-{k}{v}" for k, v, u in zip(labels, given, usual, strict=True) if v != u]
+    return scenario.name + "".join(parts)
+
+
+def parse_scenario(name: str) -> Scenario:
+    """Generate the scenario that a name says; the inverse of scenario_name.
+
+    Raises NotFound if there is no such scenario, InvalidInput if its numbers are out of range.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise InvalidInput("a scenario needs a name")
+    SCENARIOS.get(match["name"])
+    return generate(
+        match["name"],
+        severity=None if match["severity"] is None else int(match["severity"]),
+        seed=int(match["seed"] or 0),
+        target=TARGET if match["target"] is None else int(match["target"]),
+    )
 
 
 @_scenario("cpu-slight", 2)

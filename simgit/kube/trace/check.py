@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import Manifest, full_name, gvk_of, normal_gvk
-from simgit.kube.trace.hash import spec_hash
 from simgit.kube.trace.model import Event, Lifecycle, LifecycleKey, Trace
+from simgit.kube.trace.spec_hash import spec_hash
 
 MAX_DEPTH = 100
 _TRACKED = {"podSpecTemplatePaths", "podSpecTemplatePath", "trackLifecycle", "skipOwned"}

@@ -24,8 +24,8 @@ from simgit.kube.manifest import (
     replace,
 )
 from simgit.kube.quantity import canonical
-from simgit.kube.trace.hash import spec_hash
 from simgit.kube.trace.model import Event, Trace
+from simgit.kube.trace.spec_hash import spec_hash
 
 Match = Callable[[Manifest], bool]
 Change = Callable[[Manifest], Manifest]

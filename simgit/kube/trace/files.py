@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.kube.trace.format import MAX_BYTES, dump_trace, load_trace
-from simgit.kube.trace.json import trace_from_json, trace_to_json
+from simgit.kube.trace.json_form import trace_from_json, trace_to_json
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import MAX_BYTES, dump_trace, load_trace
 
 SUFFIX: Final = ".sktrace"
 JSON: Final = ".json"

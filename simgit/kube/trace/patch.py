@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import Path, freeze, replace
-from simgit.kube.trace.format import canonical_bytes, load_trace
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import canonical_bytes, load_trace
 
 Patch = Mapping[str, Any]
 WHOLE: Final = "whole"

@@ -8,8 +8,8 @@ import pytest
 
 from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, default_nodes, node_spec
-from simgit.kube.embedded.controllers.cron import parse_schedule
-from simgit.kube.embedded.controllers.template import same_template
+from simgit.kube.embedded.controllers.cron_schedule import parse_schedule
+from simgit.kube.embedded.controllers.template_equality import same_template
 
 State = dict[tuple[str, bool], int]
 

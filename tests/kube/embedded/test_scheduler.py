@@ -7,6 +7,7 @@ import pytest
 
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, node_spec
 
+HOST = "kubernetes.io/hostname"
 CLASSES = {"low": 10, "mid": 100, "high": 1000}
 VIP = {
     "apiVersion": "scheduling.k8s.io/v1",
@@ -340,6 +341,21 @@ def test_among_equals_the_oldest_is_retried_first() -> None:
         cluster.delete([pod(name)])
         order += [n for n, node in placed(cluster).items() if node]
     assert order == ["d", "c", "b", "a"]
+
+
+def test_a_place_that_is_no_longer_kept_for_a_pod_goes_to_its_equals() -> None:
+    """No queueing hint tells a preemptor that a pod which repelled it left: it waits."""
+    repels = {"labelSelector": {"matchLabels": {"app": "vip"}}, "topologyKey": HOST}
+    anti = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [repels]}}
+    vip = pod("vip", "16", priorityClassName="high")
+    equal = pod("equal", "1", priorityClassName="high")
+    more = pod("more", "1", priorityClassName="vip")
+    cluster = run(VIP, pod("shy", "0", affinity=anti), vip, equal, more, nodes=three()[:1])
+    (nominated, *_) = cluster.pods()
+    assert (nominated["name"], nominated["node"], nominated["nominated"]) == ("vip", None, "n1")
+    assert placed(cluster) == {"vip": None, "equal": None, "more": None}
+    cluster.delete([vip])
+    assert placed(cluster) == {"equal": "n1", "more": "n1"}
 
 
 def test_a_small_pod_passes_a_big_one_that_waits() -> None:

@@ -10,8 +10,8 @@ from simgit.kube.task.resources import GIB, MIB, Resources, final_resources
 from simgit.kube.task.scenarios import SCENARIOS, Scenario, default_severity, generate
 from simgit.kube.trace.check import trace_warnings
 from simgit.kube.trace.edit import set_replicas, set_requests, workload
-from simgit.kube.trace.format import canonical_bytes, load_trace, trace_id
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import canonical_bytes, load_trace, trace_id
 
 WEB = workload("web", namespace="default")
 SELECTED = DEFAULT.selection("default", "web")

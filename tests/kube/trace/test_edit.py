@@ -22,11 +22,11 @@ from simgit.kube.trace.edit import (
     set_requests,
     workload,
 )
-from simgit.kube.trace.format import load_trace, trace_id
-from simgit.kube.trace.json import trace_from_json, trace_to_json
+from simgit.kube.trace.json_form import trace_from_json, trace_to_json
 from simgit.kube.trace.model import Event, Lifecycle, Trace
-from simgit.kube.trace.table import join_template, take_apart, workload_table
+from simgit.kube.trace.sktrace import load_trace, trace_id
 from simgit.kube.trace.timeline import timeline
+from simgit.kube.trace.workload_table import workload_table
 from tests.support.paths import REAL_TRACES
 
 needs_traces = pytest.mark.skipif(not REAL_TRACES.exists(), reason="real traces are absent")
@@ -161,18 +161,6 @@ def test_the_timeline_tells_what_each_event_does() -> None:
     assert rows[2].deleted == ("data/db",)
 
 
-def test_parts_hold_each_template_once_and_come_together_again() -> None:
-    parts = take_apart(TRACE)
-    assert len(parts.objects) == 3
-    assert len(parts.templates) == 2
-    objects = [join_template(rest, parts.templates[t]) for rest, t in parts.objects]
-    events = tuple(
-        Event(ts, tuple(objects[i] for i in a), tuple(objects[i] for i in d))
-        for ts, a, d in parts.events
-    )
-    assert events == TRACE.events
-
-
 def test_diff_tells_of_objects_that_come_and_go_and_of_times() -> None:
     lines = [str(c) for c in diff_traces(TRACE, cut(filter_objects(TRACE, names=["web"]), 10))]
     assert lines == [
@@ -206,8 +194,6 @@ def test_the_real_table() -> None:
     table = workload_table(real("dsb-scaling"))
     assert len(table) == 27
     assert {row.namespace for row in table} == {"dsb"}
-    parts = take_apart(real("dsb-scaling"))
-    assert len(parts.templates) < len(parts.objects)
 
 
 @pytest.mark.parametrize(

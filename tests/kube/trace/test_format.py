@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.kube.trace.check import trace_warnings
-from simgit.kube.trace.format import canonical_bytes, dump_trace, load_trace, read_trace, trace_id
-from simgit.kube.trace.hash import hash_value, pod_spec_hash
+from simgit.kube.trace.files import read_trace_file
 from simgit.kube.trace.model import Event, Lifecycle, Trace
+from simgit.kube.trace.sktrace import canonical_bytes, dump_trace, load_trace, trace_id
+from simgit.kube.trace.spec_hash import hash_value, pod_spec_hash
 from tests.support.paths import REAL_TRACES
 
 needs_traces = pytest.mark.skipif(not REAL_TRACES.exists(), reason="real traces are absent")
@@ -190,13 +191,13 @@ def test_truncated_trailing_and_oversized_files_are_refused() -> None:
 def test_a_file_is_read_or_refused(tmp_path: Path) -> None:
     data = msgpack.packb(minimal())
     (tmp_path / "a.sktrace").write_bytes(data)
-    assert read_trace(tmp_path / "a.sktrace").source == data
+    assert read_trace_file(tmp_path / "a.sktrace").source == data
     with pytest.raises(NotFound, match="no such file"):
-        read_trace(tmp_path / "b.sktrace")
-    with pytest.raises(InvalidInput, match="is not a file"):
-        read_trace(tmp_path)
-    with pytest.raises(InvalidInput, match="more than the limit"):
-        read_trace(tmp_path / "a.sktrace", max_bytes=5)
+        read_trace_file(tmp_path / "b.sktrace")
+    with pytest.raises(NotFound, match="is a directory"):
+        read_trace_file(tmp_path)
+    with pytest.raises(InvalidInput, match="more than 5 bytes"):
+        read_trace_file(tmp_path / "a.sktrace", max_bytes=5)
 
 
 def test_lengths_that_the_bytes_do_not_back_allocate_nothing() -> None:

@@ -11,9 +11,9 @@ from simgit.kube.manifest import freeze, replace
 from simgit.kube.task.actions import ACTIONS, act
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.edit import cut, edit, workload
-from simgit.kube.trace.format import canonical_bytes
 from simgit.kube.trace.model import Event, Trace
 from simgit.kube.trace.patch import WHOLE, apply_patch, patch_of
+from simgit.kube.trace.sktrace import canonical_bytes
 from simgit.objects.codec import decode_value, encode_value
 
 WEB = workload("web")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.kube.embedded.labels import items_of
+from simgit.kube.embedded.fields import items_of
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts, read_pod
 from simgit.kube.embedded.world import World

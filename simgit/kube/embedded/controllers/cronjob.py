@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simgit.kube.embedded.controllers.controller import Controller
-from simgit.kube.embedded.controllers.cron import CronSchedule, Every, parse_schedule
+from simgit.kube.embedded.controllers.cron_schedule import CronSchedule, Every, parse_schedule
 from simgit.kube.embedded.controllers.job import Job
 from simgit.kube.embedded.fields import bad, pod_template, text, whole
 from simgit.kube.embedded.world import World

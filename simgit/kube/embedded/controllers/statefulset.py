@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
-from simgit.kube.embedded.controllers.template import same_template
+from simgit.kube.embedded.controllers.template_equality import same_template
 from simgit.kube.embedded.fields import pod_template, share, text, whole
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts

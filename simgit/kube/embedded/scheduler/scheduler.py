@@ -17,7 +17,6 @@ from simgit.kube.embedded.scheduler.filters import (
     refusal,
     refusal_with_nominated,
 )
-from simgit.kube.embedded.scheduler.hints import helps_when_gone, helps_when_placed
 from simgit.kube.embedded.scheduler.messages import (
     NEVER_PREEMPTS,
     NO_NODES,
@@ -27,6 +26,7 @@ from simgit.kube.embedded.scheduler.messages import (
     not_preempted,
 )
 from simgit.kube.embedded.scheduler.preemption import PreemptionCandidate, preempt
+from simgit.kube.embedded.scheduler.queueing_hints import helps_when_gone, helps_when_placed
 from simgit.kube.embedded.scheduler.scoring import score
 
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
@@ -80,26 +80,23 @@ class Scheduler:
     def forget(self, pod: Pod) -> None:
         """Drop a pod that was deleted before it was placed."""
         self.unschedulable.pop(pod.uid, None)
-        self._drop_nomination(pod)
+        self._withdraw_nomination(pod)
 
     def pod_left(self, gone: Pod) -> None:
         """Retry all that the freed place, port or topology may help."""
-        self._version += 1
         self._retry(lambda pod: helps_when_gone(pod, gone))
 
     def nodes_changed(self) -> None:
         """Retry everything: a node came, went or changed."""
-        self._version += 1
         self._retry(lambda pod: True)
 
     def _pod_joined(self, joined: Pod) -> None:
-        self._version += 1
-        if self.unschedulable:
-            # The news of a pod that was bound comes late: what is queued by then goes first.
-            self._retry(lambda pod: helps_when_placed(pod, joined), behind=True)
+        # The news of a pod that was bound comes late: what is queued by then goes first.
+        self._retry(lambda pod: helps_when_placed(pod, joined), behind=True)
 
     def _retry(self, helps: Callable[[Pod], bool], *, behind: bool = False) -> None:
-        """Try again whom it helps: as old as they are, or ``behind`` all that are queued now."""
+        """Retry those whom a change helps: by age, or ``behind`` all that are queued now."""
+        self._version += 1
         for pod in list(self.unschedulable.values()):
             if helps(pod):
                 del self.unschedulable[pod.uid]
@@ -170,7 +167,7 @@ class Scheduler:
 
     def _place(self, pod: Pod, feasible: Sequence[Node]) -> None:
         node = feasible[0] if len(feasible) == 1 else self._choose(pod, feasible)
-        self._drop_nomination(pod)
+        self._clear_nomination(pod)
         pod.message = None
         node.add(pod)
         self._bind(pod, node)
@@ -206,7 +203,7 @@ class Scheduler:
             return
         tried = preempt(cycle, refused, count)
         if tried.candidate is None:
-            self._drop_nomination(pod)
+            self._withdraw_nomination(pod)
             self._give_up(pod, f"{message} {not_preempted(count, tried.histogram)}", causes)
         else:
             self._park(pod, message, causes)
@@ -229,15 +226,33 @@ class Scheduler:
 
     def _make_room(self, pod: Pod, candidate: PreemptionCandidate) -> None:
         node, victims = candidate
-        self._drop_nomination(pod)
         for other in [o for o in node.nominated if o.facts.priority < pod.facts.priority]:
-            self._drop_nomination(other)
-        pod.nominated = node
-        node.nominated.append(pod)
+            self._withdraw_nomination(other)
+        if pod.nominated is not node:
+            self._withdraw_nomination(pod)
+            pod.nominated = node
+            node.nominated.append(pod)
         for victim in victims:
             self._evict(victim, pod)
 
-    def _drop_nomination(self, pod: Pod) -> None:
-        if pod.nominated is not None:
-            pod.nominated.nominated.remove(pod)
-            pod.nominated = None
+    def _withdraw_nomination(self, pod: Pod) -> None:
+        """Give back the place kept for a pod, and retry those that it was kept from.
+
+        The scheduler takes this for the deletion of a placed pod, and looks only at pods of the
+        same priority or less: for others no place was kept.
+        """
+        if not self._clear_nomination(pod):
+            return
+
+        def helps(waiting: Pod) -> bool:
+            return waiting.facts.priority <= pod.facts.priority and helps_when_gone(waiting, pod)
+
+        # The news comes late, like that of a pod that was bound.
+        self._retry(helps, behind=True)
+
+    def _clear_nomination(self, pod: Pod) -> bool:
+        if pod.nominated is None:
+            return False
+        pod.nominated.nominated.remove(pod)
+        pod.nominated = None
+        return True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from simgit.errors import InvalidInput
@@ -81,35 +82,22 @@ class CronSchedule:
         return found
 
     def _search(self, second: int) -> int | None:
-        day = datetime.fromtimestamp(second, self.zone)
+        day = datetime.fromtimestamp(second, self.zone).date()
         for _ in range(366 * _YEARS):
             if self._is_day(day):
-                found = self._first_in(day, second)
-                if found is not None:
-                    return found
-            day = (day + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+                times = _times_of(self, day)
+                at = bisect_right(times, second)
+                if at < len(times):
+                    return times[at]
+            day += timedelta(days=1)
         return None
 
-    def _is_day(self, day: datetime) -> bool:
+    def _is_day(self, day: date) -> bool:
         if day.month not in self.months:
             return False
         of_month = day.day in self.days
         of_week = day.isoweekday() % 7 in self.weekdays
         return of_month and of_week if self.any_day else of_month or of_week
-
-    def _first_in(self, day: datetime, after: int) -> int | None:
-        found = (second for second in self._times_of(day) if second > after)
-        return min(found, default=None) if _is_uneven(day) else next(found, None)
-
-    def _times_of(self, day: datetime) -> Iterator[int]:
-        """Yield the times of a day; one that the clock shows twice comes twice."""
-        for hour in sorted(self.hours):
-            for minute in sorted(self.minutes):
-                found = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
-                for fold in (0, 1) if _is_uneven(day) else (0,):
-                    second = int(found.replace(fold=fold).timestamp())
-                    if _is_real(found, second):
-                        yield second
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +116,19 @@ class Every:
         return found if found > after else None
 
 
-def _is_uneven(day: datetime) -> bool:
-    """Tell whether the clock is put forward or back on this day."""
-    midnight = day.replace(hour=0, minute=0, fold=0)
-    return midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
+@lru_cache(maxsize=64)
+def _times_of(schedule: CronSchedule, day: date) -> tuple[int, ...]:
+    """Return the times of a day in order; one that the clock shows twice comes twice."""
+    midnight = datetime.combine(day, time(), schedule.zone)
+    uneven = midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
+    folds = (0, 1) if uneven else (0,)  # the clock is put forward or back on this day
+    times: set[int] = set()
+    for hour in schedule.hours:
+        for minute in schedule.minutes:
+            local = datetime.combine(day, time(hour, minute), schedule.zone)
+            seconds = (int(local.replace(fold=fold).timestamp()) for fold in folds)
+            times.update(second for second in seconds if _is_real(local, second))
+    return tuple(sorted(times))
 
 
 def _is_real(local: datetime, second: int) -> bool:
@@ -139,6 +136,7 @@ def _is_real(local: datetime, second: int) -> bool:
     return datetime.fromtimestamp(second, local.tzinfo).hour == local.hour
 
 
+@lru_cache(maxsize=256)
 def parse_schedule(text: str, zone: str = "") -> CronSchedule | Every:
     """Parse a CronJob's schedule in a time zone (UTC if none); raises InvalidInput."""
     if text.startswith(_EVERY):

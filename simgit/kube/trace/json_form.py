@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import freeze
-from simgit.kube.trace.format import MAX_BYTES, plain_trace, trace_from_plain
 from simgit.kube.trace.model import Trace
+from simgit.kube.trace.sktrace import MAX_BYTES, plain_trace, trace_from_plain
 
 
 def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:

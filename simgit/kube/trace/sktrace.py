@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput
 from simgit.kube.trace.check import check_trace
 from simgit.kube.trace.model import VERSION, Event, Lifecycle, Trace
 
@@ -34,23 +33,6 @@ def load_trace(data: bytes, *, max_bytes: int = MAX_BYTES, max_maps: int = MAX_M
         raise _bad(f"{len(data)} bytes are more than the limit of {max_bytes}")
     _check_complete(data)
     return trace_from_plain(_unpack(data, max_maps), source=bytes(data))
-
-
-def read_trace(path: Path, *, max_bytes: int = MAX_BYTES) -> Trace:
-    """Read a trace file; the size is looked at before the content.
-
-    Raises NotFound if there is no such file, InvalidInput if it is no trace.
-    """
-    try:
-        size = path.stat().st_size
-        if not path.is_file() or size > max_bytes:
-            what = f"{size} bytes are more than the limit of {max_bytes}"
-            raise _bad(what if path.is_file() else f"'{path}' is not a file")
-        return load_trace(path.read_bytes(), max_bytes=max_bytes)
-    except FileNotFoundError as error:
-        raise NotFound(f"no such file '{path}'") from error
-    except OSError as error:
-        raise InvalidInput(f"cannot read '{path}': {error.strerror}") from error
 
 
 def trace_from_plain(plain: Any, *, source: bytes | None = None) -> Trace:

@@ -1,4 +1,4 @@
-"""The setting of a loop: the nodes, how the simulation runs, and what goes wrong in it."""
+"""The cluster of a loop: its nodes, how the simulation runs on it, and which faults strike."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Where traces are replayed. Equal settings, traces and seeds give equal clusters."""
+class ClusterSetup:
+    """The cluster that traces are replayed on.
+
+    Equal setups, traces and seeds give equal clusters.
+    """
 
     nodes: tuple[NodeSpec, ...] = field(default_factory=virtual_nodes)
     simulation: Simulation = field(default_factory=Simulation)
@@ -40,19 +43,19 @@ class Setting:
         return simulate(trace, self.simulation, nodes=self.nodes, seed=drawn, faults=self.faults)
 
     def plain(self) -> dict[str, Any]:
-        """Return the setting as data that JSON can hold; ``setting`` reads it."""
+        """Return the setup as data that JSON can hold; ``cluster_setup`` reads it."""
         simulation = asdict(self.simulation)
         faults = asdict(self.faults) | {"lost_nodes": dict(self.faults.lost_nodes)}
         nodes = [node.plain() for node in self.nodes]
         return {"nodes": nodes, "simulation": simulation, "faults": faults}
 
 
-def setting(
+def cluster_setup(
     nodes: Nodes = None,
     simulation: Mapping[str, Any] | None = None,
     faults: Mapping[str, Any] | None = None,
-) -> Setting:
-    """Build a setting from plain data.
+) -> ClusterSetup:
+    """Build a setup from plain data.
 
     Args:
         nodes: how many virtual nodes of 16 CPU, 32Gi and 110 pods (None: three), or each one's
@@ -66,7 +69,7 @@ def setting(
     fields = dict(simulation or {})
     if isinstance(fields.get("delays"), Mapping):
         fields["delays"] = _build(PodDelays, "pod delays", fields["delays"])
-    return Setting(
+    return ClusterSetup(
         _nodes(nodes),
         _build(Simulation, "simulation", fields),
         _build(Faults, "faults", faults or {}),

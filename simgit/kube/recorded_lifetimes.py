@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from simgit.kube.embedded.nodes import Owned, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.manifest import TEMPLATE_PATHS
-from simgit.kube.trace.hash import pod_spec_hash
 from simgit.kube.trace.model import Lifecycle, Trace
+from simgit.kube.trace.spec_hash import pod_spec_hash
 
 _GVK = {gvk.rpartition(".")[2]: gvk for gvk in TEMPLATE_PATHS}
 _NAMED = frozenset({"StatefulSet"})
 """Kinds that write the pod's own name into its spec, so that no two have the same hash."""
+
+
+@lru_cache(maxsize=1024)
+def _hash_of(facts: PodFacts) -> int:
+    return pod_spec_hash(facts.spec)
 
 
 class RecordedLifetimes:
@@ -23,13 +29,12 @@ class RecordedLifetimes:
         self._trace = trace
         self._prefix = prefix
         self._speed = speed
-        self._hashes: dict[PodFacts, int] = {}
         self._counts: dict[tuple[int, str], int] = {}
         self._sequence: dict[int, int] = {}
 
     def created(self, pod: Pod) -> None:
         """Number the pod among those of its spec."""
-        key = (self._hash(pod.facts), self._own_part(pod))
+        key = (_hash_of(pod.facts), self._own_part(pod))
         self._sequence[pod.uid] = self._counts.get(key, 0)
         self._counts[key] = self._sequence[pod.uid] + 1
 
@@ -45,13 +50,8 @@ class RecordedLifetimes:
 
     def _pick(self, by_spec: Mapping[int, tuple[Lifecycle, ...]], pod: Pod) -> Lifecycle:
         """Prefer the lives of this very spec; SimKube takes any for the kinds it knows."""
-        lives = by_spec.get(self._hash(pod.facts)) or by_spec[min(by_spec)]
+        lives = by_spec.get(_hash_of(pod.facts)) or by_spec[min(by_spec)]
         return lives[self._sequence[pod.uid] % len(lives)]
-
-    def _hash(self, facts: PodFacts) -> int:
-        if facts not in self._hashes:
-            self._hashes[facts] = pod_spec_hash(facts.spec)
-        return self._hashes[facts]
 
     def _own_part(self, pod: Pod) -> str:
         return pod.name if pod.owner.kind in _NAMED else pod.target
