@@ -102,11 +102,14 @@ class CronSchedule:
         return min(found, default=None) if _is_uneven(day) else next(found, None)
 
     def _times_of(self, day: datetime) -> Iterator[int]:
-        """Yield the times of a day; one that the clock shows twice comes twice."""
+        """Yield the times of a day from an hour on; one that the clock shows twice comes twice."""
+        uneven = _is_uneven(day)
         for hour in sorted(self.hours):
+            if hour < day.hour and not uneven:
+                continue
             for minute in sorted(self.minutes):
                 found = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
-                for fold in (0, 1) if _is_uneven(day) else (0,):
+                for fold in (0, 1) if uneven else (0,):
                     second = int(found.replace(fold=fold).timestamp())
                     if _is_real(found, second):
                         yield second
