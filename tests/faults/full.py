@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from simgit import Oid, Repository, StorageFullError
+from simgit.maintenance.gc import sweep
 from simgit.storage.lmdb import files
 
 from .power import ROOT
@@ -71,31 +72,34 @@ def recovers(repo: Repository) -> None:
     assert repo.fsck().is_clean
 
 
-def makes_room(directory: Path, with_reserve: bool) -> bool:
-    """Fill a disk that has much to remove, in many pages; return whether gc has removed it."""
+def makes_room(
+    directory: Path, with_reserve: bool = True, share: int = 1, seconds: float = sweep.SLICE
+) -> bool:
+    """Fill a disk that has much to remove, in many pages; return whether gc has removed it.
+
+    Args:
+        directory: a new directory.
+        with_reserve: whether there is space that is kept back for this.
+        share: one of so many things is removed, and the others of its page stay.
+        seconds: after so long gc ends a transaction.
+    """
     with Repository.init(directory) as repo:
         repo.commit(0, run="main")
-        for change in (_attach, _detach):
-            with repo.transaction():
-                for number in range(SMALL):
-                    change(repo, number)
+        with repo.transaction():
+            for number in range(SMALL):
+                repo.attach("main", f"a{number}", number.to_bytes(30, "big"))
+        with repo.transaction():
+            for number in range(0, SMALL, share):
+                repo.detach("main", f"a{number}")
         assert repo.odb.storage.compact()  # the file itself has no room left either
         if not with_reserve:
             (directory / ".simgit" / "reserve").unlink()
         _fill_disk(directory / "filler")
         removed = 0
-        with suppress(StorageFullError):
-            removed = repo.gc(grace=0, expire=0).removed.objects.total()
+        with suppress(StorageFullError), patch.object(sweep, "SLICE", seconds):
+            removed = repo.gc(grace=0, expire=0).removed.objects["binding"]
         assert repo.fsck().is_clean
-        return removed >= SMALL
-
-
-def _attach(repo: Repository, number: int) -> None:
-    repo.attach("main", f"a{number}", number.to_bytes(30, "big"))
-
-
-def _detach(repo: Repository, number: int) -> None:
-    repo.detach("main", f"a{number}")
+        return removed == SMALL // share
 
 
 def _fill_disk(path: Path) -> None:
@@ -129,12 +133,14 @@ def in_address_space(directory: Path) -> None:
 
 
 def main(place: Path) -> None:
-    """Fill the file system of a directory in three ways."""
+    """Fill the file system of a directory in all ways."""
     with Repository.init(place / "commits") as repo:
         recovers(repo)
     shutil.rmtree(place / "commits")
-    assert makes_room(place / "kept", True)
-    shutil.rmtree(place / "kept")
+    for share, seconds in ((1, sweep.SLICE), (1, 0.01), (1, 0.0), (2, sys.maxsize), (2, 0.0)):
+        what = f"1 of {share} goes, {seconds} seconds at a time"
+        assert makes_room(place / "kept", share=share, seconds=seconds), what
+        shutil.rmtree(place / "kept")
     assert not makes_room(place / "none", False), "gc needs no reserve: nothing is shown"
 
 

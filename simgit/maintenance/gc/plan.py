@@ -374,12 +374,35 @@ def forget_found(txn: WriteTxn, known: dict[bytes, bytes], found: dict[bytes, Si
             pending.note(txn, key, found[key])
 
 
-def write_pending(txn: WriteTxn, found: dict[bytes, Since]) -> None:
-    """Replace the entries of the table."""
+def write_pending(txn: WriteTxn, plan: GcPlan) -> None:
+    """Replace the entries of the table by those that the plan found.
+
+    An object that this very plan removes, and that was not pending before, is not entered: on a
+    full disk there is no space to write down all that is removed.
+    """
+    found, going = dict(plan.pending), _going(plan)
     for key, value in txn.scan(pending.TABLE):
         if key not in found:
             txn.delete(pending.TABLE, key)
-        elif pending.decode(key, value) == found[key]:
+        elif key in going or pending.decode(key, value) == found[key]:
             found.pop(key)
     for key, since in found.items():
-        pending.note(txn, key, since)
+        if key not in going:
+            pending.note(txn, key, since)
+
+
+def _going(plan: GcPlan) -> set[bytes]:
+    """Return the keys of what goes whole: of a line all states that are pending, or none."""
+    going = {pending.OBJECT + oid for oid in plan.objects}
+    going |= {pending.CHUNK + name for name in plan.chunks}
+    states = [key for key in plan.pending if key[:1] == pending.STATES]
+    staying = {
+        key[1:9] for key in states
+        if key < pending.states_key(*_first(plan, int.from_bytes(key[1:9], "big")))
+    }  # fmt: skip
+    return going | {key for key in states if key[1:9] not in staying}
+
+
+def _first(plan: GcPlan, line: int) -> tuple[int, int]:
+    """Return from which step on a line goes; from the next line on if it stays."""
+    return (line, plan.cuts[line][0]) if line in plan.cuts else (line + 1, 0)

@@ -7,12 +7,16 @@ transactions leaves no dangling reference.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
+from simgit.errors import StorageFullError
 from simgit.maintenance.gc.plan import GcPlan, Planner, Window, write_pending
 from simgit.objects.oid import Oid
 from simgit.odb import unreachable
@@ -84,35 +88,43 @@ class Sweeper:
         return Tally(txn, self._entries, self.removed.tables)
 
     def sweep(self) -> None:
-        """Carry out a plan, a slice at a time; plan again when another process has written."""
+        """Carry out a plan, a slice at a time; plan again when another process has written.
+
+        A slice for whose changed pages there is no space is made again with half as much in it:
+        the space that one slice frees serves the slices after the next.
+        """
         actions: Iterator[Action] = iter(())
-        written, done = -1, False
+        written, most, done = -1, sys.maxsize, False
         while not done:
-            with self.odb.write() as raw:
-                txn = self.tally(raw)
-                if txn.txn_id != written + 1:
-                    actions = self.begin(txn)
-                until = time.monotonic() + SLICE
-                done = self._work(txn, actions, until)
-                written = txn.txn_id
+            before, taken = deepcopy(self.removed), 0
+            try:
+                with self.odb.write() as raw:
+                    txn = self.tally(raw)
+                    if txn.txn_id != written + 1:
+                        actions = self.begin(txn)
+                    until = time.monotonic() + SLICE
+                    for action in islice(actions, most):
+                        action(txn)
+                        taken += 1
+                        fail_point("gc.removed")
+                        if time.monotonic() > until:
+                            break
+                    else:
+                        done = taken < most
+                    written = txn.txn_id
+            except StorageFullError:
+                if taken <= 1:
+                    raise
+                self.removed, written, most, done = before, -1, taken // 2, False
             fail_point("gc.slice")
         with self.odb.write() as raw:
             self.finish(self.tally(raw))
-
-    def _work(self, txn: WriteTxn, actions: Iterator[Action], until: float) -> bool:
-        """Run actions until a deadline; return True if they are all done."""
-        for action in actions:
-            action(txn)
-            fail_point("gc.removed")
-            if time.monotonic() > until:
-                return False
-        return True
 
     def begin(self, txn: WriteTxn) -> Iterator[Action]:
         """Plan in the snapshot of a transaction; return the actions."""
         plan = self.planner.plan(txn, self.window)
         self._siblings, self._last_moved = {}, None
-        write_pending(txn, dict(plan.pending))
+        write_pending(txn, plan)
         return self._actions(plan)
 
     def finish(self, txn: WriteTxn) -> None:
