@@ -137,13 +137,13 @@ def test_bad_time_and_nodes_are_refused() -> None:
     for seconds in (-1, float("nan"), float("inf")):
         with pytest.raises(InvalidInput):
             make().advance(seconds)
-    with pytest.raises(InvalidInput, match="same name"):
+    with pytest.raises(InvalidInput, match="two nodes are named 'node1'"):
         EmbeddedCluster([*virtual_nodes(1), *virtual_nodes(1)])
-    with pytest.raises(InvalidInput, match="bad node"):
+    with pytest.raises(InvalidInput, match="invalid node"):
         virtual_nodes(1, cpu="-1")
     with pytest.raises(InvalidInput):
         PodDelays(create=-1)
-    with pytest.raises(InvalidInput, match="no node 'n9'"):
+    with pytest.raises(InvalidInput, match="no such node 'n9'"):
         make(faults=Faults(lost_nodes={"n9": 1}))
 
 
