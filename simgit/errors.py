@@ -25,6 +25,11 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 state``, ``2 states``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'reward'?`` for a word near a known one, else an empty string.
 
