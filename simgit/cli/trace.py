@@ -172,7 +172,7 @@ def _examine(app: App, file: str) -> dict[str, Any]:
         return _invalid(file, [(error.message, getattr(error, "path", "") or None)], [])
     warnings = trace_warnings(found)
     if refused := refused_objects(found):
-        errors = [(f"'{file}' is no valid trace: {e.message}", vars(e)["path"]) for e in refused]
+        errors = [(f"'{file}' is not a valid trace: {e.message}", vars(e)["path"]) for e in refused]
         return _invalid(file, errors, warnings)
     return {"file": file, "valid": True, "id": trace_id(found), "warnings": warnings}
 

@@ -1,9 +1,11 @@
-"""SimKube: traces, the deterministic cluster that replays them, and the task of an agent on it.
+"""SimKube: traces, a deterministic cluster that replays them, and an agent's task on it.
 
-- ``trace``: trace files, edited, compared, validated.
-- ``embedded``: a model of the control plane; ``simulation``: a trace replayed on it.
-- ``cluster``, ``observation``: what a cluster offers, and what is seen of it.
-- ``task``: actions, rewards, state vectors and scenarios.
+- ``trace``: trace files: read, write, edit, compare, validate.
+- ``embedded``: a model of the control plane; ``simulation``: the replay of a trace on it;
+  ``recorded_lifetimes``: how long its pods run; ``dry_run``: the objects that it would refuse.
+- ``cluster``, ``observation``: the interface of a cluster, and counts of its pods.
+- ``task``: actions, rewards, state vectors, scenarios and the agent's loop.
+- ``manifest``, ``quantity``: Kubernetes objects as plain data, and their amounts.
 
 Nothing here imports the store, gymnasium, torch or a Kubernetes client.
 """

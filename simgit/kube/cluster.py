@@ -1,7 +1,7 @@
-"""The protocol behind which a cluster stands: apply events, observe, advance.
+"""The interface of a cluster: apply objects, let time pass, observe.
 
-The embedded cluster is the first implementation; a live one follows. What every implementation
-must do is checked by ``simgit.testing.cluster_contract``.
+The embedded cluster is the first implementation; a live one follows.
+``simgit.testing.cluster_contract`` checks what every implementation must do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from simgit.kube.observation import Observation
 
 @dataclass(frozen=True, slots=True)
 class PodSelection:
-    """Which pods to count: those of a namespace whose label has the value."""
+    """A selection of pods: those of a namespace that have a label with this value."""
 
     namespace: str
     value: str
@@ -28,19 +28,19 @@ class KubeCluster(Protocol):
 
     @property
     def now(self) -> float:
-        """The time of the cluster: virtual, or the wall clock's."""
+        """The cluster's time in Unix seconds: virtual, or the wall clock's."""
 
     def apply(self, manifests: Sequence[Manifest]) -> None:
-        """Create or replace objects. Raises InvalidInput for a bad one, Cluster on failure."""
+        """Create or replace objects. Raises InvalidInput for a bad one, else ClusterError."""
 
     def delete(self, manifests: Sequence[Manifest]) -> None:
         """Delete objects and what they own; one that does not exist is no error."""
 
     def advance(self, seconds: float) -> None:
-        """Let time pass until everything that happens meanwhile has happened."""
+        """Let time pass; whatever is due on the way has happened afterwards."""
 
     def observe(self, selection: PodSelection) -> Observation:
-        """Count pods; a failure is an observation that says so, never one of zeros."""
+        """Count pods; a failure gives an observation without counts, never one of zeros."""
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod, the oldest first."""

@@ -1,4 +1,4 @@
-"""What of a trace's objects a cluster would refuse: found by applying them to an embedded one."""
+"""A dry run of a trace: the objects that a cluster would refuse, found on an embedded one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from simgit.kube.trace.model import Trace
 def refused_objects(trace: Trace) -> list[InvalidInput]:
     """Return an error for each applied object that a replay would refuse.
 
-    Bad quantities, negative amounts and replicas, malformed templates: what the embedded cluster
-    says of them. ``path`` on an error names the place, as in
+    These are bad quantities, negative amounts and replicas, malformed templates. ``path`` on
+    an error names the place, such as
     ``events[3].applied_objs[0].spec.template.spec.containers[0].resources.requests.cpu``.
     """
     cluster = EmbeddedCluster(())  # no nodes: pods wait, and nothing is placed
@@ -22,7 +22,7 @@ def refused_objects(trace: Trace) -> list[InvalidInput]:
         for at, manifest in enumerate(event.applied):
             error = _refusal(cluster, manifest)
             if error is not None:
-                # perhaps only since it is full: here no time passes, and no pod ends
+                # Perhaps the cluster is only full: no time passes here, so no pod ends.
                 cluster = EmbeddedCluster(())
                 error = _refusal(cluster, manifest)
             if error is not None:
@@ -41,7 +41,7 @@ def _refusal(cluster: EmbeddedCluster, manifest: Manifest) -> InvalidInput | Clu
 
 
 def _placed(error: InvalidInput | ClusterError, manifest: Manifest, place: str) -> InvalidInput:
-    """Return an error as one of the trace, its place as far as it is known."""
+    """Return an error of an object as one of the trace, with as much of its place as is known."""
     data, parts, why = vars(error), [place], error.message
     if "pod_path" in data:  # in the spec of a pod
         parts += [*map(str, TEMPLATE_PATHS[gvk_of(manifest)]), "spec", data["pod_path"]]

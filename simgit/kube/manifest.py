@@ -1,7 +1,7 @@
-"""Kubernetes objects as plain data: what kind they are, where their pod template lies.
+"""Kubernetes objects as plain data: kind, name, pod template, and edits by path.
 
-A manifest is a dict that nobody changes once it is read: edits copy the path to the change
-and share everything else, so that a step that changes one quantity stays small.
+Nobody changes a manifest once it is read: an edit copies the path to the change and shares
+everything else, so that a step that changes one quantity stays small.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REPLICATED = frozenset({"apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.Sta
 
 
 def freeze(value: Any) -> Any:
-    """Copy JSON-like data with its lists as tuples, as they stand in a Trace."""
+    """Return a copy of JSON-like data with tuples for lists, as a Trace holds it."""
     if isinstance(value, Mapping):
         return {key: freeze(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -36,22 +36,22 @@ def freeze(value: Any) -> Any:
 
 
 def gvk_of(manifest: Manifest) -> str:
-    """Return SimKube's name of the kind: 'apps/v1.Deployment', 'v1.Pod'."""
+    """Return the kind as SimKube writes it: 'apps/v1.Deployment', 'v1.Pod'."""
     return f"{manifest.get('apiVersion', '')}.{manifest.get('kind', '')}"
 
 
 def normal_gvk(text: str) -> str:
-    """Rewrite the old spelling of the core group: '/v1.Pod' is 'v1.Pod'."""
+    """Return a kind with the old spelling of the core group replaced: 'v1.Pod' for '/v1.Pod'."""
     return text[1:] if text.startswith("/") else text
 
 
 def name_of(manifest: Manifest) -> str:
-    """Return the name; a manifest that was checked has one."""
+    """Return the name, which every checked manifest has."""
     return str(manifest["metadata"]["name"])
 
 
 def namespace_of(manifest: Manifest) -> str:
-    """Return the namespace, 'default' where none is written."""
+    """Return the namespace, by default 'default'."""
     return str(manifest["metadata"].get("namespace") or "default")
 
 
@@ -61,7 +61,7 @@ def full_name(manifest: Manifest) -> str:
 
 
 def lookup(value: Any, path: Sequence[str | int]) -> Any:
-    """Follow a path through maps and lists; None where it leads nowhere."""
+    """Return the value at a path through maps and lists, None where there is none."""
     for part in path:
         if type(value) is dict or isinstance(value, Mapping):  # the first is much cheaper
             value = value.get(part) if isinstance(part, str) else None
@@ -75,7 +75,7 @@ def lookup(value: Any, path: Sequence[str | int]) -> Any:
 
 
 def replace(value: Any, path: Sequence[str | int], new: Any) -> Any:
-    """Return a copy with the place at the path set, sharing all that is not on the way."""
+    """Return a copy with a new value at the path, which shares everything else."""
     if not path:
         return new
     head, rest = path[0], path[1:]
@@ -101,10 +101,12 @@ def containers_of(manifest: Manifest) -> tuple[Manifest, ...]:
 
 
 def check_identity(manifest: Any, where: str) -> None:
-    """Refuse what cannot be an object: no kind, no name. Raises InvalidInput with the place."""
+    """Raise InvalidInput, with the place, for an object without apiVersion, kind or name."""
     if not isinstance(manifest, Mapping):
-        raise InvalidInput(f"not an object at '{where}'", path=where)
+        raise InvalidInput(
+            f"expected an object, got {type(manifest).__name__} at '{where}'", path=where
+        )
     for path in (("apiVersion",), ("kind",), ("metadata", "name")):
         if not isinstance(found := lookup(manifest, path), str) or not found:
             place = ".".join((where, *path))
-            raise InvalidInput(f"missing or empty string at '{place}'", path=place)
+            raise InvalidInput(f"expected a string that is not empty at '{place}'", path=place)

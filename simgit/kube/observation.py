@@ -1,4 +1,4 @@
-"""What is seen of an application: counts of its pods by state, and whether they were seen."""
+"""Observations of an application: counts of its pods by state, or why there are none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_TARGET = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Pods of one application by state. Only a valid one has counts: the rest have None.
+    """Counts of an application's pods by state; None in an observation that failed.
 
     ``ready`` and ``pending`` are pods, ``total`` includes those that are neither.
     """
@@ -26,11 +26,11 @@ class Observation:
 
     @property
     def valid(self) -> bool:
-        """Whether the counts were really seen."""
+        """True if the pods were counted."""
         return self.validity == "ok"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return (ready, pending, total); raises ClusterError if they were not seen."""
+        """Return (ready, pending, total); raises ClusterError for an observation that failed."""
         if self.ready is None or self.pending is None or self.total is None:
             raise ClusterError(f"observation failed ({self.validity}): {self.error}")
         return self.ready, self.pending, self.total
@@ -43,18 +43,18 @@ class Observation:
 
 
 def failed(validity: Literal["timeout", "error"], error: str) -> Observation:
-    """Build an observation that says why nothing was seen."""
+    """Return an observation without counts that says why."""
     return Observation(None, None, None, validity, error)
 
 
 def at_goal(observation: Observation, target: int) -> bool:
-    """Tell whether exactly the target number of pods exist, all ready; never if unseen."""
+    """Return True if exactly the target number of pods exist, all of them ready."""
     check_target(target)
     return observation.valid and observation.counts() == (target, 0, target)
 
 
 def check_target(target: int) -> int:
-    """Return a target that can be reached; InvalidInput below one."""
+    """Return the target; raises InvalidInput if it is no whole number above 0."""
     if isinstance(target, bool) or not isinstance(target, int) or not 1 <= target <= MAX_TARGET:
-        raise InvalidInput(f"bad target '{target}', expected a whole number above 0", value=target)
+        raise InvalidInput(f"target must be a whole number above 0, got '{target}'", value=target)
     return target

@@ -1,7 +1,7 @@
-"""Kubernetes quantities: the grammar, exact arithmetic, the API server's canonical form.
+"""Kubernetes quantities: grammar, exact arithmetic, the API server's canonical form.
 
 A quantity is a whole number of billionths: Kubernetes rounds finer values up (away from zero)
-and caps large ones at 2**63 - 1. The form in which it was written decides how it prints.
+and caps large ones at 2**63 - 1. It prints in the form in which it was written.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Quantity:
         return -(-self.nano // NANO)
 
     def __add__(self, other: Quantity) -> Quantity:
-        """Sum; a zero takes the other's form, as the API server does it."""
+        """Return the sum; a zero takes the other's form, as in the API server."""
         return Quantity(_bounded(self.nano + other.nano), self.form if self.nano else other.form)
 
     def __sub__(self, other: Quantity) -> Quantity:
-        """Difference, in the form of the left side."""
+        """Return the difference, in the form of the left side."""
         return Quantity(_bounded(self.nano - other.nano), self.form)
 
     def __str__(self) -> str:
@@ -64,41 +64,41 @@ class Quantity:
 
 
 def parse_quantity(text: object) -> Quantity:
-    """Read a quantity from a manifest: a string, or the bare number that JSON allows.
+    """Return the quantity that a manifest holds: a string, or a number as JSON allows it.
 
-    Raises InvalidInput for everything that Kubernetes' grammar does not have.
+    Raises InvalidInput for what is not in Kubernetes' grammar.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         text = repr(text)
     if not isinstance(text, str):
-        raise _bad(text, "not a string or number")
+        raise _bad(text, f"expected a string or a number, got {type(text).__name__}")
     if len(text) > _MAX_TEXT:
-        raise _bad(text[:16] + "…", "too long")
+        raise _bad(text[:16] + "…", f"longer than {_MAX_TEXT} characters")
     return _parse_text(text)
 
 
 def millicores(text: object) -> int:
-    """Parse a CPU quantity to thousandths of a core, rounded up."""
+    """Return a CPU quantity in thousandths of a core, rounded up."""
     return parse_quantity(text).milli
 
 
 def byte_count(text: object) -> int:
-    """Parse a memory quantity to bytes, rounded up."""
+    """Return a memory quantity in bytes, rounded up."""
     return parse_quantity(text).units
 
 
 def from_millicores(amount: int) -> str:
-    """Write millicores canonically: 17000 is '17', 500 is '500m'."""
+    """Return millicores as a canonical quantity: '17' for 17000, '500m' for 500."""
     return str(Quantity(amount * _NANO_PER_MILLI))
 
 
 def from_bytes(amount: int) -> str:
-    """Write bytes canonically with a binary suffix: 34359738368 is '32Gi'."""
+    """Return bytes as a canonical quantity with a binary suffix: '32Gi' for 34359738368."""
     return str(Quantity(amount * NANO, "binary"))
 
 
 def canonical(text: object) -> str:
-    """Rewrite a quantity as the API server stores it: '17000m' is '17', '32768Mi' is '32Gi'."""
+    """Return a quantity as the API server stores it: '17' for '17000m', '32Gi' for '32768Mi'."""
     return str(parse_quantity(text))
 
 
@@ -110,16 +110,16 @@ def _bad(text: object, why: str) -> InvalidInput:
 def _parse_text(text: str) -> Quantity:
     match = _PATTERN.fullmatch(text)
     if match is None:
-        raise _bad(text, "expected a number with a suffix like m, k, Gi or e3")
+        raise _bad(text, "expected a number, perhaps with a suffix such as m, k, Gi or e3")
     whole, part = match["whole"], match["part"] or ""
     if not whole and not part:
-        raise _bad(text, "no digits")
+        raise _bad(text, "it has no digits")
     nano, form = _scale(int(whole + part), -len(part), match["suffix"] or "")
     return Quantity(_bounded(-nano if match["sign"] == "-" else nano), form)
 
 
 def _scale(digits: int, power: int, suffix: str) -> tuple[int, Form]:
-    """Bring digits times ten to the power, times the suffix, to billionths, rounded up."""
+    """Return digits * 10**power * suffix in billionths, rounded up, and the form."""
     if suffix in _BINARY:
         return _times_ten(digits << _BINARY[suffix], power + 9), "binary"
     if suffix in _DECIMAL:
@@ -156,7 +156,7 @@ def _format_binary(units: int) -> str:
 
 
 def _format_powers(nano: int, suffix: Callable[[int], str]) -> str:
-    """Write the largest power of a thousand that leaves a whole number before it."""
+    """Return the amount with the largest suffix that leaves a whole number."""
     if not nano:
         return "0"
     power = -9

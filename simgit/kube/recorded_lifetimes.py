@@ -1,4 +1,4 @@
-"""How long pods of a simulation run: as those that the trace recorded, in order."""
+"""Lifetimes of simulated pods: as long as the pods that the trace recorded, in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simgit.kube.trace.spec_hash import pod_spec_hash
 
 _GVK = {gvk.rpartition(".")[2]: gvk for gvk in TEMPLATE_PATHS}
 _NAMED = frozenset({"StatefulSet"})
-"""Kinds that write the pod's own name into its spec, so that no two have the same hash."""
+"""Kinds that write a pod's name into its spec, so that no two of their pods share a hash."""
 
 
 @lru_cache(maxsize=1024)
@@ -22,10 +22,10 @@ def _hash_of(facts: PodFacts) -> int:
 
 
 class RecordedLifetimes:
-    """Gives the n-th pod of a spec the n-th recorded lifecycle, round and round."""
+    """The recorded lifecycles of a trace, dealt out to pods of the same spec in turn."""
 
     def __init__(self, trace: Trace, prefix: str, speed: float) -> None:
-        """``prefix`` is what namespaces have in front, ``speed`` shortens the lives."""
+        """Take the trace, the prefix of virtual namespaces, and the factor that shortens lives."""
         self._trace = trace
         self._prefix = prefix
         self._speed = speed
@@ -33,13 +33,13 @@ class RecordedLifetimes:
         self._sequence: dict[int, int] = {}
 
     def created(self, pod: Pod) -> None:
-        """Number the pod among those of its spec."""
+        """Number a pod among those of its spec."""
         key = (_hash_of(pod.facts), self._own_part(pod))
         self._sequence[pod.uid] = self._counts.get(key, 0)
         self._counts[key] = self._sequence[pod.uid] + 1
 
     def seconds(self, pod: Pod) -> int | None:
-        """Return the whole seconds that the recorded pod ran, None if it was not seen to end."""
+        """Return the whole seconds that the recorded pod ran, None if its end was not recorded."""
         for gvk, name in self._owners(pod):
             by_spec = self._trace.lifecycles.get((gvk, name))
             if by_spec and self._trace.tracks(gvk, name):
@@ -49,7 +49,7 @@ class RecordedLifetimes:
         return None
 
     def _pick(self, by_spec: Mapping[int, tuple[Lifecycle, ...]], pod: Pod) -> Lifecycle:
-        """Prefer the lives of this very spec; SimKube takes any for the kinds it knows."""
+        """Return a life of this very spec, or else of any spec of the owner, as SimKube does."""
         lives = by_spec.get(_hash_of(pod.facts)) or by_spec[min(by_spec)]
         return lives[self._sequence[pod.uid] % len(lives)]
 

@@ -1,4 +1,4 @@
-"""A run of a trace on a cluster, as SimKube's driver does it."""
+"""The replay of a trace on a cluster, as SimKube's driver does it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ AfterEvent = Callable[[int, Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """The part of a Simulation resource that decides what happens.
+    """The parameters of a Simulation resource that affect its outcome.
 
-    ``duration`` is in seconds of the trace (None: all of it), ``linger`` in seconds of the
-    cluster: how long it runs on after the last event, so that late pods are seen.
+    ``duration`` is in seconds of the trace (None: all of it). ``linger`` is in seconds of the
+    cluster: the time that passes after the last event, so that slow pods become ready.
     """
 
     name: str = "simulation"
@@ -46,14 +46,14 @@ class Simulation:
     linger: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse speeds at which time would stand still or run back."""
+        """Raise InvalidInput for a speed that is not above 0, or a negative linger."""
         if not 0 < self.speed < 1e9:
-            raise InvalidInput(f"bad speed '{self.speed}', expected a number above 0")
+            raise InvalidInput(f"speed must be above 0 and below 1e9, got '{self.speed}'")
         if self.linger < 0:
-            raise InvalidInput(f"bad linger '{self.linger}', expected seconds")
+            raise InvalidInput(f"linger must be 0 seconds or more, got '{self.linger}'")
 
     def namespace(self, original: str) -> str:
-        """Return the namespace in which the objects of a recorded one live."""
+        """Return the virtual namespace for the objects of a recorded one."""
         return f"{self.prefix}-{original}"
 
     def selection(self, namespace: str, app: str) -> PodSelection:
@@ -65,7 +65,7 @@ DEFAULT = Simulation()
 
 
 def virtual_object(manifest: Manifest, simulation: Simulation) -> Manifest:
-    """Return the object as the driver applies it: in its virtual place, bound to virtual nodes."""
+    """Return the object as the driver applies it: in a virtual namespace, for virtual nodes."""
     check_identity(manifest, "object")
     labels = {
         **_map(manifest["metadata"].get("labels"), "labels"),
@@ -100,7 +100,7 @@ def _virtual_template(template: Mapping[str, Any], name: str) -> Mapping[str, An
 
 
 def _without_ports(containers: Sequence[Any]) -> Sequence[Any]:
-    """Drop container ports, as the driver does: pods are only pretended."""
+    """Return the containers without their ports, which the driver drops: nothing really runs."""
     if not any(isinstance(c, Mapping) and "ports" in c for c in containers):
         return containers
     return tuple(
@@ -112,13 +112,13 @@ def _without_ports(containers: Sequence[Any]) -> Sequence[Any]:
 def _map(value: Any, what: str) -> Mapping[str, Any]:
     if value is None or isinstance(value, Mapping):
         return value or {}
-    raise InvalidInput(f"expected a map of {what}, found '{str(value)[:40]}'", path=what)
+    raise InvalidInput(f"{what} must be a map, got '{str(value)[:40]}'", path=what)
 
 
 def _list(value: Any, what: str) -> Sequence[Any]:
     if value is None or isinstance(value, (list, tuple)):
         return value or ()
-    raise InvalidInput(f"expected a list of {what}, found '{str(value)[:40]}'", path=what)
+    raise InvalidInput(f"{what} must be a list, got '{str(value)[:40]}'", path=what)
 
 
 def replay(
@@ -127,9 +127,9 @@ def replay(
     simulation: Simulation = DEFAULT,
     after: AfterEvent | None = None,
 ) -> None:
-    """Apply every event in its order, and let whole seconds pass between them.
+    """Apply the events in order, and let whole seconds pass between them.
 
-    ``after(number, event)`` is called once each event is applied.
+    ``after(number, event)`` is called after each event.
     """
     if simulation.duration is not None:
         trace = cut(trace, simulation.duration)
@@ -161,7 +161,7 @@ def simulate(
     priority_classes: dict[str, int] | None = None,
     after: Callable[[EmbeddedCluster, int, Event], None] | None = None,
 ) -> EmbeddedCluster:
-    """Replay a trace from an empty embedded cluster and return it as it stands at the end."""
+    """Replay a trace on an empty embedded cluster, and return the cluster afterwards."""
     cluster = embedded_for(
         trace,
         simulation,
@@ -184,7 +184,7 @@ def embedded_for(
     faults: Faults = NO_FAULTS,
     priority_classes: dict[str, int] | None = None,
 ) -> EmbeddedCluster:
-    """Return an empty embedded cluster on which a trace can be replayed."""
+    """Return an empty embedded cluster for the replay of a trace."""
     lifetimes = None
     if trace.lifecycles:
         lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)

@@ -156,7 +156,7 @@ def test_an_empty_repository_has_no_states_yet(run, args) -> None:
 def test_messages_name_the_file_that_is_wrong(run, directory: Path) -> None:
     Path("passwd").write_text("root:x:0:0:root:/root:/bin/bash\n" * 9)
     run("init")
-    assert "'passwd' is no valid trace: " in run("trace", "show", "passwd", code=128).err
+    assert "'passwd' is not a valid trace: " in run("trace", "show", "passwd", code=128).err
     for command in (("bundle", "list"), ("import",)):
         assert run(*command, "passwd", code=128).err == "fatal: 'passwd' is not a bundle\n"
     assert "revision 'FOO' not found" in run("cat-file", "FOO", code=128).err

@@ -249,7 +249,7 @@ def test_bad_input_is_refused_before_anything_is_recorded() -> None:
     repo = Repository.init(":memory:")
     bad: list[tuple[dict[str, Any], str]] = [
         ({"trace": "no-such"}, "no scenario"),
-        ({"target": 0}, "bad target"),
+        ({"target": 0}, "target must be"),
         ({"workload": "none"}, "none"),
         ({"speed": 2}, "speed"),
     ]

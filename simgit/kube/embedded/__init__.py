@@ -1,4 +1,4 @@
-"""A deterministic model of what Kubernetes' control plane, KWOK and SimKube decide."""
+"""A deterministic model of Kubernetes' control plane and KWOK, in virtual time."""
 
 from simgit.kube.embedded.cluster import EmbeddedCluster
 from simgit.kube.embedded.faults import Faults

@@ -1,4 +1,4 @@
-"""What the API server makes of a pod's priority: the class alone decides."""
+"""Admission of a pod's priority: its PriorityClass alone decides."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from simgit.kube.embedded.fields import int_of
 
 Priorities = Mapping[str, tuple[int, bool]]
-"""Priority class to (value, whether its pods preempt)."""
+"""PriorityClass -> (value, True if its pods preempt)."""
 
 _POLICIES = {True: "PreemptLowerPriority", False: "Never"}
 
 
 def read_priority(spec: Mapping[str, Any], classes: Priorities) -> tuple[int, bool, str | None]:
-    """Return (value, whether it preempts, why admission refuses the pod).
+    """Return (value, True if it preempts, reason for which admission refuses the pod or None).
 
-    Both come of the class alone: a pod may repeat what its class says, and nothing else.
+    Value and policy come from the class: a pod may repeat them, but not say anything else.
     """
     name, given = str(spec.get("priorityClassName") or ""), spec.get("priority")
     int_of(given)

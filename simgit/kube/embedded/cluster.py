@@ -1,6 +1,6 @@
 """The embedded cluster: a deterministic control plane in virtual time.
 
-Equal arguments and equal calls give equal states, on any machine.
+Equal arguments and equal calls give equal clusters, on any machine.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from simgit.errors import ClusterError, InvalidInput
+from simgit.errors import ClusterError, InvalidInput, did_you_mean
 from simgit.kube.cluster import PodSelection
 from simgit.kube.embedded.controllers.barepod import BarePod
 from simgit.kube.embedded.controllers.controller import Controller
@@ -38,13 +38,13 @@ _KINDS: dict[str, type[Controller]] = {
 }
 _PRIORITY_CLASS = "scheduling.k8s.io/v1.PriorityClass"
 _SHORTEST_LIFE_MS = 1000
-"""A recorded life of no time at all still takes this long, else it would repeat for ever."""
+"""The shortest life of a pod: one of no time at all would be replaced for ever."""
 
 _Key = tuple[str, str, str]
 
 
 class EmbeddedCluster:
-    """An implementation of KubeCluster without a cluster."""
+    """A KubeCluster in memory: API server, controllers, scheduler and KWOK."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class EmbeddedCluster:
         max_pods: int = MAX_PODS,
         max_steps: int = MAX_STEPS,
     ) -> None:
-        """Start empty at ``start``, in Unix seconds, with three nodes unless others are given.
+        """Start an empty cluster at ``start`` (Unix seconds), by default with three nodes.
 
-        ``max_pods`` and ``max_steps`` bound what a hostile trace can cost.
+        ``max_pods`` and ``max_steps`` limit the memory and the time that a trace can take.
         """
         self._seed = seed
         self._delays = delays or PodDelays()
@@ -86,8 +86,11 @@ class EmbeddedCluster:
             self._plan_loss(name, seconds)
 
     def _plan_loss(self, name: str, seconds: float) -> None:
-        if all(node.name != name for node in self._world.nodes):
-            raise InvalidInput(f"no node '{name}' to lose", value=name)
+        names = [node.name for node in self._world.nodes]
+        if name not in names:
+            raise InvalidInput(
+                f"fault lost_nodes: no such node '{name}'{did_you_mean(name, names)}", value=name
+            )
         clock = self._world.clock
         clock.at(clock.now + int(1000 * seconds), lambda: self._world.lose_node(name))
 
@@ -97,10 +100,10 @@ class EmbeddedCluster:
         return self._world.clock.now / 1000
 
     def apply(self, manifests: Sequence[Manifest]) -> None:
-        """Create or replace objects one after another, each once the one before has settled.
+        """Create or replace objects in order, each after the one before has settled.
 
-        Kinds that run no pods are noted and ignored. Raises InvalidInput for what the API
-        server would refuse; objects before it in the list are applied.
+        Kinds that run no pods are ignored, with an event. Raises InvalidInput for an object that
+        the API server would refuse; those before it in the list are applied.
         """
         self._fail_by_chance("apply")
         for number, manifest in enumerate(manifests):
@@ -113,7 +116,7 @@ class EmbeddedCluster:
         if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk not in _KINDS:
-            self._world.log(gvk, namespace, name, "Ignored", "no pods come of this kind")
+            self._world.log(gvk, namespace, name, "Ignored", "objects of this kind run no pods")
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
@@ -124,14 +127,16 @@ class EmbeddedCluster:
     def _add_priority(self, manifest: Manifest) -> None:
         value = manifest.get("value", 0)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidInput(f"bad value of PriorityClass '{name_of(manifest)}'")
+            raise InvalidInput(
+                f"value must be a whole number in 'PriorityClass {name_of(manifest)}'"
+            )
         entry = (value, manifest.get("preemptionPolicy") != "Never")
         self._world.priorities[name_of(manifest)] = entry
         if manifest.get("globalDefault"):
             self._world.priorities[""] = entry
 
     def delete(self, manifests: Sequence[Manifest]) -> None:
-        """Delete objects and all that they own, then let the cluster settle."""
+        """Delete objects and everything they own, then let the cluster settle."""
         self._fail_by_chance("delete")
         for number, manifest in enumerate(manifests):
             check_identity(manifest, f"manifests[{number}]")
@@ -141,13 +146,15 @@ class EmbeddedCluster:
         self._world.settle()
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time pass; whatever is due on the way happens at its own time."""
+        """Let virtual time pass; everything that is due on the way happens at its own time."""
         if not 0 <= seconds < 2**40:
-            raise InvalidInput(f"cannot advance by {seconds} s", value=seconds)
+            raise InvalidInput(
+                f"seconds must be 0 or more and below 2**40, got '{seconds}'", value=seconds
+            )
         self._world.advance(round(1000 * seconds))
 
     def observe(self, selection: PodSelection) -> Observation:
-        """Count the selected pods, unless a fault strikes."""
+        """Count the selected pods; if a fault strikes, return a failed observation."""
         try:
             self._fail_by_chance("observe")
         except ClusterError as error:
@@ -216,7 +223,7 @@ def _key(manifest: Manifest) -> _Key:
 
 
 def _update(controller: Controller, manifest: Manifest) -> None:
-    """Pass a manifest on; what it makes a controller stumble over is the manifest's fault."""
+    """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
     try:
         controller.update(manifest)
     except InvalidInput as error:
@@ -224,13 +231,14 @@ def _update(controller: Controller, manifest: Manifest) -> None:
         if subject in error.message:
             raise
         data = {key: value for key, value in error.__dict__.items() if key != "message"}
-        raise InvalidInput(f"bad {subject}: {error}", **data) from error
+        raise InvalidInput(f"invalid {subject}: {error}", **data) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         subject = f"{controller.kind} {controller.namespace}/{controller.name}"
-        raise InvalidInput(f"bad {subject}: malformed manifest ({error})") from error
+        raise InvalidInput(f"invalid {subject}: malformed manifest ({error})") from error
 
 
 def _check_nodes(specs: Sequence[NodeSpec]) -> None:
     names = [spec.name for spec in specs]
     if len(set(names)) != len(names):
-        raise InvalidInput("two nodes have the same name", value=names)
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInput(f"two nodes are named '{twice}'", value=names)

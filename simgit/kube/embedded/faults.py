@@ -1,4 +1,4 @@
-"""Faults that can be switched on. All of them come from the seed, none from the outside."""
+"""Faults of a simulated cluster, all of them drawn from its seed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from simgit.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong: shares are of 0..1, times in seconds.
+    """The faults of a cluster, none by default: shares are in 0..1, times in seconds.
 
-    ``lost_nodes`` gives for a node the seconds from the start after which it is cut off.
+    ``lost_nodes`` maps a node to the seconds from the start after which it is unreachable.
     """
 
     late_pods: float = 0.0
@@ -22,16 +22,16 @@ class Faults:
     timeouts: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none, and times before the start."""
+        """Raise InvalidInput for a share out of 0..1, or a negative time."""
         for share in (self.late_pods, self.api_errors, self.timeouts):
             if not 0.0 <= share <= 1.0:
-                raise InvalidInput(f"bad share of faults '{share}', expected 0..1", value=share)
+                raise InvalidInput(f"share of a fault must be in 0..1, got '{share}'", value=share)
         if not min([self.late_seconds, *self.lost_nodes.values()]) >= 0.0:
-            raise InvalidInput("times of faults must not be negative")
+            raise InvalidInput("times of faults must be 0 seconds or more")
 
     @property
     def in_answers(self) -> bool:
-        """Whether requests to the cluster may fail."""
+        """True if requests to the cluster may fail."""
         return bool(self.api_errors or self.timeouts)
 
 

@@ -1,4 +1,4 @@
-"""Fields of a manifest, read strictly: a wrong type is an error that names object and field."""
+"""Strict readers of a manifest's fields: a wrong type raises InvalidInput."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _MOST = 2**31 - 1
 
 
 def whole(manifest: Manifest, *path: str, default: int | None = 0) -> Any:
-    """Return a whole number not below zero at the path, the default where there is none."""
+    """Return the whole number, 0 or more, at the path, or the default."""
     value = lookup(manifest, path)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
-        raise bad(manifest, path, f"bad number '{str(value)[:40]}'")
+        raise bad(manifest, path, f"expected a whole number, 0 or more, got '{str(value)[:40]}'")
     return value
 
 
 def text(manifest: Manifest, *path: str, default: str = "") -> str:
-    """Return a string at the path, the default where there is none."""
+    """Return the string at the path, or the default."""
     value = lookup(manifest, path)
     if value is None:
         return default
     if not isinstance(value, str):
-        raise bad(manifest, path, f"expected a string, found '{str(value)[:40]}'")
+        raise bad(manifest, path, f"expected a string, got '{str(value)[:40]}'")
     return value
 
 
 def pod_template(manifest: Manifest, *path: str) -> Mapping[str, Any]:
-    """Return the pod template at the path; raises InvalidInput where there is none."""
+    """Return the pod template at the path; raises InvalidInput if there is none."""
     value = lookup(manifest, path)
     if not isinstance(value, Mapping):
         raise bad(manifest, path, "no pod template")
@@ -41,7 +41,7 @@ def pod_template(manifest: Manifest, *path: str) -> Mapping[str, Any]:
 
 
 def share(manifest: Manifest, path: tuple[str, ...], of: int, *, up: bool, default: Any) -> int:
-    """Resolve a number or a percentage ('25%') of a count, rounded up or down."""
+    """Return a number, or a percentage ('25%') of a count rounded up or down."""
     value = lookup(manifest, path)
     value = default if value is None else value
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
@@ -49,48 +49,48 @@ def share(manifest: Manifest, path: tuple[str, ...], of: int, *, up: bool, defau
     if isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal() and len(value) < 9:
         exact = of * int(value[:-1]) / 100
         return math.ceil(exact) if up else math.floor(exact)
-    raise bad(manifest, path, f"expected a number or percentage, found '{str(value)[:40]}'")
+    raise bad(manifest, path, f"expected a whole number or a percentage, got '{str(value)[:40]}'")
 
 
 def bad(manifest: Manifest, path: tuple[str, ...], why: str) -> InvalidInput:
-    """Build the error for a field of an object."""
+    """Return the error for a field of an object; it names both."""
     place = ".".join(path)
     subject = f"{gvk_of(manifest)} {full_name(manifest)}"
     return InvalidInput(f"{why} in '{subject}' at '{place}'", path=place, object=subject)
 
 
 def list_of(value: Any) -> Sequence[Any]:
-    """Return a list, empty for none; InvalidInput for anything else."""
+    """Return a list, empty for None; raises InvalidInput for another type."""
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
-        raise InvalidInput(f"expected a list, found '{str(value)[:40]}'")
+        raise InvalidInput(f"expected a list, got '{str(value)[:40]}'")
     return value
 
 
 def map_of(value: Any) -> Mapping[str, Any]:
-    """Return a map, empty for none; InvalidInput for anything else."""
+    """Return a map, empty for None; raises InvalidInput for another type."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InvalidInput(f"expected a map, found '{str(value)[:40]}'")
+        raise InvalidInput(f"expected a map, got '{str(value)[:40]}'")
     return value
 
 
 def maps_of(value: Any) -> Sequence[Mapping[str, Any]]:
-    """Return a list of maps, empty for none; InvalidInput for anything else."""
+    """Return a list of maps, empty for None; raises InvalidInput for another type."""
     return [map_of(item) for item in list_of(value)]
 
 
 def items_of(value: Any) -> list[tuple[str, Any]]:
-    """Return the pairs of a map, none for none; InvalidInput for anything else."""
+    """Return the items of a map, empty for None; raises InvalidInput for another type."""
     return list(map_of(value).items())
 
 
 def int_of(value: Any, default: int = 0) -> int:
-    """Return a whole number, the default for none; InvalidInput for anything else."""
+    """Return a whole number, the default for None; raises InvalidInput for another type."""
     if value is None:
         return default
     if type(value) is not int:
-        raise InvalidInput(f"expected a whole number, found '{str(value)[:40]}'")
+        raise InvalidInput(f"expected a whole number, got '{str(value)[:40]}'")
     return value

@@ -1,4 +1,4 @@
-"""What KWOK does to a bound pod: make it ready after its delays, end it when its time is up."""
+"""KWOK's part: the delays until a bound pod is ready, and how long it then runs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from simgit.kube.embedded.nodes import Pod
 
 
 class Lifetimes(Protocol):
-    """Decides how long pods run once they are ready."""
+    """A source of lifetimes: how long pods run after they became ready."""
 
     def created(self, pod: Pod) -> None:
-        """Hear of a pod; pods are told in the order of their creation."""
+        """Take note of a new pod; pods come in the order of their creation."""
 
     def seconds(self, pod: Pod) -> int | None:
-        """Return how long the pod runs, None for ever."""
+        """Return the seconds that a pod runs, None if it never ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodDelays:
     """Start delays in milliseconds, as in a Simulation's lifecycleParams.
 
-    A jitter is the upper end of the delay, as KWOK has it: with one above the delay, the time
-    is drawn between the two; None means that the delay is exact.
+    A jitter is the upper end of a delay, as in KWOK: the time is drawn between the two. None
+    means that the delay is exact.
     """
 
     create: int = 0
@@ -34,18 +34,18 @@ class PodDelays:
     ready_jitter: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what lies before now."""
+        """Raise InvalidInput for a negative delay."""
         given = (self.create, self.create_jitter or 0, self.ready, self.ready_jitter or 0)
         if min(given) < 0:
-            raise InvalidInput("pod delays must not be negative", value=given)
+            raise InvalidInput(f"pod delays must be 0 ms or more, got {min(given)}", value=given)
 
     @property
     def none(self) -> bool:
-        """Whether pods start at once."""
+        """True if pods become ready as soon as they are bound."""
         return not (self.create or self.create_jitter or self.ready or self.ready_jitter)
 
     def draw(self, rng: random.Random) -> int:
-        """Return one pod's delay from bound to ready."""
+        """Return a pod's delay from bound to ready, in milliseconds."""
         return _draw(self.create, self.create_jitter, rng) + _draw(
             self.ready, self.ready_jitter, rng
         )

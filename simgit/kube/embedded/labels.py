@@ -1,4 +1,4 @@
-"""Labels, selectors, node terms, taints: who matches whom."""
+"""Labels, selectors, taints and tolerations, compiled from manifests and matched."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, did_you_mean
 from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
 
 Labels = Mapping[str, str]
 Requirement = tuple[str, str, tuple[str, ...]]
 """(key, operator, values)."""
 
-_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"})
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 HARD_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 _STAY = 300
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Taint:
-    """A mark on a node that keeps away pods which do not tolerate it."""
+    """A taint of a node: it keeps away the pods that do not tolerate it."""
 
     key: str
     value: str = ""
@@ -32,7 +32,7 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class Toleration:
-    """What a pod puts up with; ``seconds`` bounds it for NoExecute (None: for ever)."""
+    """A toleration of a pod; ``seconds`` limits it for NoExecute (None: for ever)."""
 
     key: str
     operator: str
@@ -41,7 +41,7 @@ class Toleration:
     seconds: int | None = None
 
     def tolerates(self, taint: Taint) -> bool:
-        """Tell whether this covers the taint; an empty key or effect covers all."""
+        """Return True if it tolerates the taint; an empty key or effect matches all."""
         if self.effect and self.effect != taint.effect:
             return False
         if self.key and self.key != taint.key:
@@ -51,12 +51,12 @@ class Toleration:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A compiled label selector: every requirement must hold; none at all matches everything."""
+    """A compiled label selector; without requirements it matches everything."""
 
     requirements: tuple[Requirement, ...]
 
     def matches(self, labels: Labels) -> bool:
-        """Tell whether the labels satisfy every requirement."""
+        """Return True if the labels meet every requirement."""
         return all(holds(requirement, labels) for requirement in self.requirements)
 
 
@@ -68,7 +68,7 @@ class NodeTerm:
     fields: tuple[Requirement, ...]
 
     def matches(self, name: str, labels: Labels) -> bool:
-        """Tell whether the node satisfies the term; an empty term matches no node."""
+        """Return True if the node meets the term; an empty term matches no node."""
         if not self.labels and not self.fields:
             return False
         return all(holds(r, labels) for r in self.labels) and all(
@@ -77,7 +77,7 @@ class NodeTerm:
 
 
 def holds(requirement: Requirement, labels: Labels) -> bool:
-    """Tell whether one requirement holds; NotIn holds where the label is absent."""
+    """Return True if the labels meet a requirement; an absent label meets NotIn."""
     key, operator, values = requirement
     value = labels.get(key)
     if operator == "In":
@@ -100,7 +100,7 @@ def _compare(operator: str, value: str | None, values: tuple[str, ...]) -> bool:
 
 
 def parse_selector(value: Any) -> Selector | None:
-    """Compile a LabelSelector; None (which matches nothing) where there is none."""
+    """Compile a LabelSelector; None, which matches nothing, if there is none."""
     if value is None:
         return None
     pairs = items_of(map_of(value).get("matchLabels"))
@@ -116,7 +116,9 @@ def parse_requirements(value: Any) -> tuple[Requirement, ...]:
 def _requirement(item: Mapping[str, Any]) -> Requirement:
     operator = str(item.get("operator", ""))
     if operator not in _OPERATORS:
-        raise InvalidInput(f"unknown selector operator '{operator[:40]}'")
+        raise InvalidInput(
+            f"unknown selector operator '{operator[:40]}'{did_you_mean(operator[:40], _OPERATORS)}"
+        )
     return str(item.get("key", "")), operator, tuple(str(v) for v in list_of(item.get("values")))
 
 
@@ -153,7 +155,7 @@ def parse_taints(value: Any) -> tuple[Taint, ...]:
 
 
 def untolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> Taint | None:
-    """Return the first taint that keeps a pod from being scheduled, None if there is none."""
+    """Return the first taint that keeps the pod from being scheduled, None if none does."""
     for taint in taints:
         if taint.effect in HARD_EFFECTS and not any(t.tolerates(taint) for t in tolerations):
             return taint
@@ -161,9 +163,9 @@ def untolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> T
 
 
 def patience(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> int | None:
-    """Return for how many seconds a pod may stay on a node with the taints, None for ever.
+    """Return the seconds until a pod is evicted from a node with the taints, None for never.
 
-    Only NoExecute ends a stay, and of several tolerations of a taint the first is taken.
+    Only NoExecute evicts. Of several tolerations of a taint the first counts.
     """
     seconds: list[int] = []
     for taint in taints:
@@ -177,7 +179,7 @@ def patience(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> int 
 
 
 def with_default_tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toleration, ...]:
-    """Add what admission adds: five minutes on a node that is not ready or cannot be reached."""
+    """Add admission's defaults: five minutes on a node that is not ready or unreachable."""
     missing = (
         Toleration(key, "Exists", "", "NoExecute", _STAY)
         for key in (NOT_READY, UNREACHABLE)

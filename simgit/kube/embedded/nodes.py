@@ -1,4 +1,4 @@
-"""Nodes and pods: what nodes offer, what is taken, and which pods they run."""
+"""Nodes and pods: what a node offers, what its pods request, where a pod stands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PENDING, RUNNING, SUCCEEDED, FAILED = "Pending", "Running", "Succeeded", "Failed
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """A node as a parameter: CPU in millicores, memory and storage in bytes."""
+    """The description of a node: CPU in millicores, memory and storage in bytes."""
 
     name: str
     cpu: int = 16_000
@@ -36,7 +36,7 @@ class NodeSpec:
     unschedulable: bool = False
 
     def plain(self) -> dict[str, Any]:
-        """Return the node as plain data, as it is recorded with a run."""
+        """Return the node as plain data, as a run records it."""
         return {
             "name": self.name,
             "cpu": from_millicores(self.cpu),
@@ -75,17 +75,17 @@ def node_spec(
         unschedulable=unschedulable,
     )
     if not name or min(spec.cpu, spec.memory, spec.pods, spec.storage, *spec.extra.values(), 0) < 0:
-        raise InvalidInput(f"bad node '{name}': it needs a name, and amounts not below zero")
+        raise InvalidInput(f"invalid node '{name}': it needs a name, and amounts of 0 or more")
     return spec
 
 
 def default_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
-    """Return equal nodes, by default three of 16 CPU, 32Gi and 110 pods."""
+    """Return equal nodes, by default three with 16 CPU, 32Gi and 110 pods each."""
     return tuple(node_spec(f"node{i + 1}", **parameters) for i in range(count))
 
 
 def virtual_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
-    """Return nodes as SimKube wants them: labelled virtual, tainted for the KWOK provider."""
+    """Return nodes as SimKube makes them: labelled virtual, tainted for the KWOK provider."""
     labels = {"type": "virtual", **(parameters.pop("labels", None) or {})}
     taints = [plain_taint(VIRTUAL_TAINT), *parameters.pop("taints", ())]
     return default_nodes(count, labels=labels, taints=taints, **parameters)
@@ -97,7 +97,7 @@ def plain_taint(taint: Taint) -> dict[str, str]:
 
 
 class Owned(Protocol):
-    """An object of the cluster that another one may own."""
+    """An object that may have an owner."""
 
     kind: str
     namespace: str
@@ -108,7 +108,7 @@ class Owned(Protocol):
 
 
 class Owner(Owned, Protocol):
-    """Who owns a pod, and hears what happens to it; see ``controllers.controller.PodOwner``."""
+    """The owner of a pod, told what happens to it: a ``controllers.controller.PodOwner``."""
 
     spreads: bool
 
@@ -122,7 +122,7 @@ class Owner(Owned, Protocol):
 
 
 class Pod:
-    """One pod: identity, what it asks for, and where it stands. Times are milliseconds."""
+    """A pod: identity, facts of its template, and status. Times are in milliseconds."""
 
     __slots__ = (
         "bound_at", "created_at", "facts", "group", "message", "name", "namespace", "node",
@@ -133,7 +133,7 @@ class Pod:
     def __init__(
         self, uid: int, name: str, namespace: str, facts: PodFacts, owner: Owner, now: int
     ) -> None:
-        """Start pending and unbound; ``uid`` grows with age."""
+        """Start pending and unbound; a younger pod has a greater ``uid``."""
         self.uid = uid
         self.name = name
         self.namespace = namespace
@@ -159,7 +159,7 @@ class Pod:
 
     @property
     def finished(self) -> bool:
-        """Whether it ran to its end."""
+        """True if it has run to its end."""
         return self.phase in (SUCCEEDED, FAILED)
 
 
@@ -173,7 +173,7 @@ class Node:
     )  # fmt: skip
 
     def __init__(self, spec: NodeSpec, index: int) -> None:
-        """Start empty; ``index`` is the place in the cluster's list."""
+        """Start without pods; ``index`` is the position in the cluster's list of nodes."""
         self.spec = spec
         self.index = index
         self.name = spec.name
@@ -191,12 +191,12 @@ class Node:
         self.nominated: list[Pod] = []
 
     def add(self, pod: Pod) -> None:
-        """Take a pod in and count what it requests."""
+        """Add a pod and its requests."""
         self.pods[pod.uid] = pod
         self._count(pod, 1)
 
     def remove(self, pod: Pod) -> None:
-        """Let a pod go."""
+        """Remove a pod and its requests."""
         del self.pods[pod.uid]
         self._count(pod, -1)
 
@@ -223,10 +223,10 @@ class Node:
         self.terms += sign * bool(facts.affinity or facts.pod_preferences)
 
     def port_taken(self, wanted: HostPort) -> bool:
-        """Tell whether the port clashes: an unspecified address clashes with every other."""
+        """Return True if the port clashes with one of a pod here."""
         return any(count > 0 and ports_clash(wanted, other) for other, count in self.ports.items())
 
 
 def ports_clash(one: HostPort, other: HostPort) -> bool:
-    """Tell whether two ports of a host are the same one."""
+    """Return True if two host ports clash; an unspecified address clashes with every other."""
     return one[1:] == other[1:] and (one[0] == other[0] or "0.0.0.0" in (one[0], other[0]))

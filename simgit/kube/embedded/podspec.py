@@ -1,4 +1,4 @@
-"""A pod template read once into what the scheduler needs: integers and compiled selectors."""
+"""A pod template compiled for the scheduler: amounts as integers, selectors, terms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from simgit.kube.embedded.requests import container_texts, read_requests
 
 @dataclass(frozen=True, slots=True)
 class PodTerm:
-    """A term of pod (anti-)affinity: which pods, within which topology."""
+    """A term of pod affinity or anti-affinity: a selection of pods, and a topology key."""
 
     selector: Selector | None
     namespaces: frozenset[str]
@@ -35,7 +35,7 @@ class PodTerm:
     topology: str
 
     def covers(self, namespace: str, labels: Labels, *, known: Labels | None = None) -> bool:
-        """Tell whether a pod of the namespace with the labels is meant.
+        """Return True if the term selects a pod of the namespace with the labels.
 
         ``known`` are the namespace's own labels, by default its name.
         """
@@ -63,7 +63,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PodFacts:
-    """What equal pods share. Two facts are equal only if they are the same object."""
+    """What equal pods have in common; compared by identity."""
 
     spec: Mapping[str, Any]
     labels: Labels
@@ -94,7 +94,7 @@ class PodFacts:
 
     @property
     def selects_nodes(self) -> bool:
-        """Whether a selector or an affinity restricts the nodes."""
+        """True if a node selector or node affinity restricts the nodes."""
         return bool(self.node_selector) or self.node_terms is not None
 
 
@@ -104,12 +104,12 @@ _SCHEDULER = "default-scheduler"
 def read_pod(
     template: Mapping[str, Any], namespace: str, classes: Priorities, labels: Labels | None = None
 ) -> PodFacts:
-    """Read a pod or a pod template; ``labels`` replace those that it carries itself.
+    """Return the facts of a pod or a pod template; ``labels`` replace its own.
 
-    Replays read the same templates again and again, so what was read once is kept, by content:
-    equal templates of one namespace and priority have the same facts.
+    Replays read the same templates again and again, so facts are kept by content: equal
+    templates of the same namespace and priority share them.
 
-    Raises InvalidInput, in Kubernetes' terms, for what the API server would refuse.
+    Raises InvalidInput for what the API server would refuse.
     """
     spec = template.get("spec")
     if not isinstance(spec, Mapping):
@@ -119,7 +119,7 @@ def read_pod(
     priority = read_priority(spec, classes)
     try:
         packed = msgpack.packb((labels, spec), strict_types=True, default=_list_of_tuple)
-    except (TypeError, ValueError, OverflowError):  # data that did not come from a file
+    except (TypeError, ValueError, OverflowError):  # not plain data, so not from a trace
         return _facts(labels, spec, namespace, priority)
     return _known_facts(packed, namespace, priority)
 
@@ -127,12 +127,12 @@ def read_pod(
 def _list_of_tuple(value: Any) -> list[Any]:
     if type(value) is tuple:
         return list(value)
-    raise TypeError(f"no file holds a {type(value).__name__}")
+    raise TypeError(f"a {type(value).__name__} is not plain data")
 
 
 @lru_cache(maxsize=1024)
 def _known_facts(packed: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
-    """Read the facts from a copy: whoever changes the template in place does not reach them."""
+    """Return the facts of a copy, which no later change of the template reaches."""
     labels, spec = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
     return _facts(labels, spec, namespace, priority)
 
@@ -251,7 +251,7 @@ def _spread(item: Mapping[str, Any], labels: Labels) -> Spread:
 
 
 def _host_ports(spec: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
-    """Return (address, protocol, port) of every port taken on the node itself."""
+    """Return (address, protocol, port) of every host port."""
     on_host = bool(spec.get("hostNetwork"))
     sidecars = [
         c for c in maps_of(spec.get("initContainers")) if c.get("restartPolicy") == "Always"

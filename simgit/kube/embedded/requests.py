@@ -1,4 +1,4 @@
-"""What a pod requests: containers, init containers, sidecars and overhead, as integers."""
+"""Requests of a pod: containers, init containers, sidecars and overhead, as integers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from simgit.kube.quantity import canonical, parse_quantity
 _DEFAULT_CPU_M = 100
 _DEFAULT_MEMORY = 200 * 2**20
 _OF_PODS = ("cpu", "memory", "hugepages-")
-"""What a pod as a whole may ask for; anything else is for containers to ask."""
+"""Resources that a pod may request as a whole; all others are requested by containers."""
 
 Amounts = dict[str, int]
-"""Resource name to integer: millicores for cpu, whole units for all others."""
+"""Resource -> amount: millicores for cpu, whole units for all others."""
 
 
 def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
-    """Return what is requested, what is weighed of a pod that comes, and of one that is there.
+    """Return (requests, requests scored for a new pod, requests scored for a placed pod).
 
-    For scores what is not written counts with a default; and of a pod that comes (not of one that
-    is there) only its containers are weighed, as kube-scheduler 1.35 does it.
+    In scores an absent request counts with a default. Of a new pod only the containers are
+    scored, of a placed one pod-level requests too, as in kube-scheduler 1.35.
     """
     real = _pod_total(spec, {})
     coming = _pod_total(spec, {"cpu": _DEFAULT_CPU_M, "memory": _DEFAULT_MEMORY})
@@ -35,9 +35,10 @@ def read_requests(spec: Mapping[str, Any]) -> tuple[Amounts, Amounts, Amounts]:
 
 
 def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
-    """Return what the pod itself requests.
+    """Return the requests of the pod as a whole.
 
-    Once it has a limit, its containers' sum is its request, or the limit where they do not ask.
+    A pod-level limit without a request becomes one: the sum of the containers' requests, or
+    else the limit.
     """
     limits = _amounts(resources.get("limits"), "resources.limits")
     own = _amounts(resources.get("requests"), "resources.requests")
@@ -46,7 +47,7 @@ def _pod_level(resources: Mapping[str, Any], containers: Amounts) -> Amounts:
 
 
 def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:
-    """Sum containers and sidecars; an init container counts with the sidecars before it."""
+    """Return the requests of containers and sidecars, or of an init container if greater."""
     containers = list_of(spec.get("containers"))
     if not containers:
         raise InvalidInput("pod template has no containers")
@@ -67,21 +68,21 @@ def _pod_total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:
 
 
 def _container_requests(container: Any, place: str) -> Amounts:
-    """Return a container's requests; a limit without a request is one, as the API defaults it."""
+    """Return a container's requests; a limit without a request is one, as the API defaults."""
     if not isinstance(container, Mapping):
-        raise InvalidInput("container is not a map", pod_path=place)
+        raise InvalidInput("a container must be a map", pod_path=place)
     place += ".resources"
     resources = container.get("resources") or {}
     if not isinstance(resources, Mapping):
-        raise InvalidInput("resources of a container are not a map", pod_path=place)
+        raise InvalidInput("resources of a container must be a map", pod_path=place)
     limits = _amounts(resources.get("limits"), f"{place}.limits")
     return limits | _amounts(resources.get("requests"), f"{place}.requests")
 
 
 def _amounts(value: Any, place: str) -> Amounts:
-    """Return amounts by the name of the resource; ``place`` is where in the pod's spec they are.
+    """Return amounts by resource; ``place`` is their place in the pod's spec.
 
-    Raises InvalidInput, with the place in ``pod_path``, for one that is no quantity or negative.
+    Raises InvalidInput, with the place in ``pod_path``, for a bad or negative quantity.
     """
     amounts = {}
     name = ""
@@ -89,7 +90,7 @@ def _amounts(value: Any, place: str) -> Amounts:
         for name, text in items_of(value):
             quantity = parse_quantity(text)
             if quantity.nano < 0:
-                raise InvalidInput(f"request of {name} is negative: '{text}'", value=text)
+                raise InvalidInput(f"request of {name} must be 0 or more, got '{text}'", value=text)
             amounts[name] = quantity.milli if name == "cpu" else quantity.units
     except InvalidInput as error:
         vars(error)["pod_path"] = f"{place}.{name}" if name else place
@@ -106,7 +107,7 @@ def _greater(left: Amounts, right: Amounts) -> Amounts:
 
 
 def container_texts(spec: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """Return the requests of each container as they read back from the API server."""
+    """Return the requests of each container as the API server stores them."""
     return tuple(_texts(container.get("resources") or {}) for container in spec["containers"])
 
 

@@ -1,4 +1,4 @@
-"""The state of the embedded cluster as plain rows: pods, nodes, events."""
+"""Rows of plain data for the pods, nodes and events of the embedded cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simgit.kube.quantity import from_bytes, from_millicores
 
 
 def pod_row(pod: Pod) -> dict[str, Any]:
-    """Describe a pod; times are seconds, ``message`` is why it is pending."""
+    """Return a pod's row; times are in seconds, ``message`` says why it is pending."""
     return {
         "namespace": pod.namespace,
         "name": pod.name,
@@ -31,7 +31,7 @@ def pod_row(pod: Pod) -> dict[str, Any]:
 
 
 def node_row(node: Node) -> dict[str, Any]:
-    """Describe a node: what it offers, what is taken, and by which pods."""
+    """Return a node's row: what it offers, what is requested of it, and by which pods."""
     return {
         **node.spec.plain(),
         "ready": node.ready,
@@ -54,5 +54,5 @@ def _by_age(pods: Any) -> Sequence[Pod]:
 
 
 def event_row(event: ClusterEvent) -> dict[str, Any]:
-    """Describe an event; the time is in seconds."""
+    """Return an event's row; the time is in seconds."""
     return {**event._asdict(), "time": event.time / 1000}

@@ -1,8 +1,8 @@
-"""The world: nodes, objects, pods and time, and the loop that lets them settle.
+"""The world of the embedded cluster: nodes, pods and time, and the loop that settles them.
 
-At one instant of virtual time the controllers act until none has more to do, then the scheduler
-empties its queue, then the next pod becomes ready, and so on until nothing is left. The order is
-always the same, so that the same input gives the same world.
+At one instant of virtual time the controllers act until none has more to do, then the
+scheduler empties its queue, then the next pod becomes ready, and so on until nothing is due.
+The order is fixed, so that the same input gives the same world.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from simgit.kube.embedded.scheduler.scheduler import Scheduler
 MAX_PODS = 10_000
 MAX_STEPS = 5_000_000
 _SHORTEST_STAY = 1
-"""Seconds: a pod that is evicted at once still stays so long, else it would be back for ever."""
+"""Seconds that a pod stays before it is evicted: with none it would be replaced for ever."""
 
 SYSTEM_PRIORITIES = {
     "system-cluster-critical": (2_000_000_000, True),
@@ -31,7 +31,7 @@ SYSTEM_PRIORITIES = {
 
 
 class ClusterEvent(NamedTuple):
-    """Something that happened, as one would list it; ``time`` is virtual milliseconds."""
+    """An event about an object; ``time`` is in virtual milliseconds."""
 
     time: int
     kind: str
@@ -43,18 +43,18 @@ class ClusterEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What happens to pods from outside: how long each takes to start, and when it ends."""
+    """Rules for pods from outside the control plane: start delays and lifetimes."""
 
     created: Callable[[Pod], None]
-    """Hears of every pod in the order of creation."""
+    """Called with every new pod, in the order of creation."""
     start_delay: Callable[[Pod], int]
-    """Milliseconds from bound to ready."""
+    """Return the milliseconds from bound to ready."""
     lifetime: Callable[[Pod], int | None]
-    """Milliseconds from ready to done, None for a pod that runs for ever."""
+    """Return the milliseconds from ready to succeeded, None for a pod that never ends."""
 
 
 class Synced(Protocol):
-    """An object of the cluster that asks for its turn; see ``controllers.controller``."""
+    """An object that waits for its sync: a ``controllers.controller.Controller``."""
 
     marked: bool
     gone: bool
@@ -63,7 +63,7 @@ class Synced(Protocol):
 
 
 class World:
-    """All state of the embedded cluster; the controllers and the scheduler move it."""
+    """The state of the embedded cluster, which controllers and scheduler change."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class World:
         max_pods: int,
         max_steps: int,
     ) -> None:
-        """Start with empty nodes at a virtual time in milliseconds."""
+        """Start with empty nodes, at a virtual time in milliseconds."""
         self.clock = Clock(start_ms)
         self.rules = rules
         self.max_pods = max_pods
@@ -93,7 +93,7 @@ class World:
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, those that are lost too."""
+        """All nodes, unreachable ones included."""
         return self.scheduler.nodes
 
     def log(self, kind: str, namespace: str, name: str, reason: str, message: str) -> None:
@@ -101,7 +101,7 @@ class World:
         self.events.append(ClusterEvent(self.clock.now, kind, namespace, name, reason, message))
 
     def settle(self) -> None:
-        """Let everything happen that is due now; raise ClusterError when the steps are used up."""
+        """Let everything happen that is due now; raises ClusterError beyond the limit of steps."""
         while self._step():
             self._steps += 1
             if self._steps > self.max_steps:
@@ -125,7 +125,7 @@ class World:
         return True
 
     def advance(self, milliseconds: int) -> None:
-        """Let virtual time pass, stopping wherever something is due."""
+        """Let virtual time pass, and settle whenever something is due."""
         end = self.clock.now + milliseconds
         self.settle()
         while (due := self.clock.next_time()) is not None and due <= end:
@@ -134,16 +134,16 @@ class World:
         self.clock.now = end
 
     def new_pod(self, name: str, namespace: str, facts: PodFacts, owner: Owner) -> Pod:
-        """Make a pod that nobody knows of yet; raises InvalidInput beyond the limit of pods."""
+        """Return a new pod, not yet admitted; raises InvalidInput beyond the limit of pods."""
         if len(self.pods) >= self.max_pods:
-            raise InvalidInput(f"more than {self.max_pods} pods in the cluster")
+            raise InvalidInput(f"cluster has more than {self.max_pods} pods")
         self._uid += 1
         pod = Pod(self._uid, name, namespace, facts, owner, self.clock.now)
         self.pods[pod.uid] = pod
         return pod
 
     def admit(self, pod: Pod) -> None:
-        """Hand a pod to the scheduler, or to the node that it names itself."""
+        """Queue a pod for the scheduler, or place it on the node that it names."""
         self.rules.created(pod)
         if not pod.facts.node_name:
             self.scheduler.add(pod)
@@ -153,7 +153,7 @@ class World:
                 self.scheduler.place_on(pod, node)
 
     def delete_pod(self, pod: Pod, reason: str, message: str) -> None:
-        """Remove a pod at once, as KWOK does, and tell whoever owns or waits."""
+        """Delete a pod at once, as KWOK does, and tell its owner and the scheduler."""
         if pod.removed:
             return
         pod.removed = True
@@ -195,7 +195,7 @@ class World:
         assert pod.node is not None
         pod.node.remove(pod)
         pod.phase, pod.ready = SUCCEEDED, False
-        self.log("Pod", pod.namespace, pod.name, "Completed", "pod ran to its end")
+        self.log("Pod", pod.namespace, pod.name, "Completed", "pod has succeeded")
         self.scheduler.pod_left(pod)
         pod.owner.pod_finished(pod)
 
@@ -206,7 +206,7 @@ class World:
         self.log("Pod", pod.namespace, pod.name, "FailedScheduling", why)
 
     def lose_node(self, name: str) -> None:
-        """Cut a node off: its pods are not ready at once, and evicted after what they tolerate."""
+        """Make a node unreachable: its pods are unready at once, and evicted when they must be."""
         for node in self.nodes:
             if node.name == name and node.ready:
                 self._cut_off(node)
@@ -227,7 +227,7 @@ class World:
         self._limit_stay(pod, node)
 
     def _limit_stay(self, pod: Pod, node: Node) -> None:
-        """Evict the pod when it has put up with the node's taints for as long as it can."""
+        """Plan the eviction of a pod that tolerates the node's taints only for some time."""
         seconds = patience(node.taints, pod.facts.tolerations)
         if seconds is not None:
             due = self.clock.now + 1000 * max(_SHORTEST_STAY, seconds)

@@ -35,19 +35,19 @@ SMALL_MEMORY = "256Mi"
 
 @ACTIONS.register("noop")
 def noop(manifest: Manifest) -> Manifest:
-    """Leave everything as it is."""
+    """Change nothing."""
     return manifest
 
 
 @ACTIONS.register("bump_cpu_small")
 def bump_cpu_small(manifest: Manifest) -> Manifest:
-    """Ask for 500m more CPU."""
+    """Request 500m more CPU."""
     return add_request(manifest, "cpu", SMALL_CPU)
 
 
 @ACTIONS.register("bump_mem_small")
 def bump_mem_small(manifest: Manifest) -> Manifest:
-    """Ask for 256Mi more memory."""
+    """Request 256Mi more memory."""
     return add_request(manifest, "memory", SMALL_MEMORY)
 
 
@@ -59,13 +59,13 @@ def scale_up_replicas(manifest: Manifest) -> Manifest:
 
 @ACTIONS.register("reduce_cpu_small")
 def reduce_cpu_small(manifest: Manifest) -> Manifest:
-    """Ask for 500m less CPU."""
+    """Request 500m less CPU."""
     return add_request(manifest, "cpu", "-" + SMALL_CPU)
 
 
 @ACTIONS.register("reduce_mem_small")
 def reduce_mem_small(manifest: Manifest) -> Manifest:
-    """Ask for 256Mi less memory."""
+    """Request 256Mi less memory."""
     return add_request(manifest, "memory", "-" + SMALL_MEMORY)
 
 
@@ -76,12 +76,12 @@ def scale_down_replicas(manifest: Manifest) -> Manifest:
 
 
 STANDARD: tuple[str, ...] = ACTIONS.names()
-"""What an agent may do unless it is told: the seven above, whatever is registered later."""
+"""The default actions of an agent: the seven above, whatever else is registered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Least and most of each amount: CPU in millicores, memory in bytes."""
+    """The range of each amount: CPU in millicores, memory in bytes."""
 
     min_cpu_m: int = 50
     max_cpu_m: int = 16_000
@@ -96,7 +96,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """The trace after an action, and what is recorded of it."""
+    """The trace after an action, and whether the action changed it or was blocked."""
 
     trace: Trace
     changed: bool
@@ -104,37 +104,37 @@ class ActionResult:
 
     @property
     def blocked(self) -> bool:
-        """Whether a safeguard stopped it."""
+        """True if a safeguard blocked the action."""
         return self.error is not None
 
     def info(self) -> dict[str, Any]:
-        """Return the record of the step: a blocked action says so and why."""
+        """Return what a step records of its action, with the reason if it was blocked."""
         if self.blocked:
             return {"changed": False, "blocked": True, "error": self.error}
         return {"changed": self.changed, "blocked": False}
 
 
 class _Blocked(Exception):
-    """Stops an edit half way; nothing of it remains, since edits copy."""
+    """Stops an edit; since edits copy, nothing of it remains."""
 
 
 def action_name(action: str | int) -> str:
-    """Return the name of an action given by name, or by its index among the seven.
+    """Return the name of an action given by name, or by its index among the standard ones.
 
-    Raises InvalidInput or NotFound if there is none.
+    Raises NotFound for an unknown name, InvalidInput for an index out of range.
     """
     if isinstance(action, str):
         ACTIONS.get(action)
         return action
     if not 0 <= action < len(STANDARD):
-        raise InvalidInput(f"action {action} is not in 0..{len(STANDARD) - 1}", value=action)
+        raise InvalidInput(f"action must be in 0..{len(STANDARD) - 1}, got {action}", value=action)
     return STANDARD[action]
 
 
 def act(trace: Trace, match: Match, action: str | int, limits: Limits = LIMITS) -> ActionResult:
-    """Do an action to the matching workload in every event, or not at all if one is blocked.
+    """Apply an action to the matching workload in every event, or to none if one is blocked.
 
-    Raises NotFound if there is no such workload, whatever the action.
+    Raises NotFound if the trace has no such workload.
     """
     function = ACTIONS.get(action_name(action))
 
@@ -158,9 +158,10 @@ def _check(before: Manifest, after: Manifest, limits: Limits) -> None:
 
 
 def violation(before: Resources, after: Resources, limits: Limits = LIMITS) -> str | None:
-    """Tell why the change is blocked, None if it may pass.
+    """Return why a change is blocked, None if it is allowed.
 
-    Only a move away from the range is blocked: what starts outside may come back step by step.
+    Only a move away from the range is blocked: a workload that starts outside may come back
+    step by step.
     """
     return (
         _out_of_range("cpu", before.cpu_m, after.cpu_m, limits.min_cpu_m, limits.max_cpu_m)

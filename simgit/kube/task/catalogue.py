@@ -1,7 +1,7 @@
-"""Where traces come from: a scenario's name, a file, a directory, or their own content.
+"""Sources of traces: scenarios, files, directories, or content as plain data.
 
-A catalogue maps names to traces. ``content`` turns it into plain data that leads to the same
-traces when every file is gone.
+A catalogue maps names to traces. ``content`` turns it into plain data, from which the same
+traces can be read when the files no longer exist.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from simgit.kube.trace.json_form import trace_data, trace_from_data
 from simgit.kube.trace.model import Trace
 
 UNNAMED: Final = "trace"
-"""What a trace that is given by its content alone is called."""
+"""The name of a trace that is given by its content alone."""
 
 Source = str | Path | bytes | Trace | Mapping[str, Any] | Sequence[Any]
 Catalogue = dict[str, Trace]
 
 
 def catalogue(source: Source) -> Catalogue:
-    """Return the traces that a source stands for, by name, in its order.
+    """Return the traces of a source by name, in its order.
 
     Args:
         source: the name of a scenario ('cpu-slight-severity4-seed7'), a file, a directory of
@@ -34,16 +34,16 @@ def catalogue(source: Source) -> Catalogue:
 
     Raises:
         NotFound: there is no such scenario or file.
-        InvalidInput: it is no trace, or no source at all.
+        InvalidInput: it is not a trace, or not a source.
         AlreadyExists: two traces have the same name.
     """
     found: Catalogue = {}
     for name, trace in _traces(source):
         if name in found:
-            raise AlreadyExists(f"two traces are called '{name}'")
+            raise AlreadyExists(f"two traces are named '{name}'")
         found[name] = trace
     if not found:
-        raise InvalidInput("no trace is given")
+        raise InvalidInput("the source has no traces")
     return found
 
 
@@ -65,7 +65,8 @@ def _traces(source: Any) -> Iterator[tuple[str, Trace]]:
         for item in source:
             yield from _traces(item)
     else:
-        raise InvalidInput(f"a {type(source).__name__} is no trace")
+        found = type(source).__name__
+        raise InvalidInput(f"expected a scenario, path, bytes, content or Trace, got {found}")
 
 
 def _named(text: str) -> Iterator[tuple[str, Trace]]:
@@ -79,7 +80,7 @@ def _named(text: str) -> Iterator[tuple[str, Trace]]:
 
 
 def _is_file(path: Path) -> bool:
-    """Tell files from scenarios: by what is there, else by how the name looks."""
+    """Return True for a file, or a name that looks like one; else it names a scenario."""
     return path.is_file() or path.suffix in (SUFFIX, JSON) or len(path.parts) > 1
 
 
@@ -93,7 +94,7 @@ def _mapped(source: Mapping[str, Any]) -> Iterator[tuple[str, Trace]]:
 
 
 def _lists(value: Any) -> Any:
-    """Copy with lists for tuples, so that JSON gives back an equal value."""
+    """Return a copy with lists for tuples, so that JSON gives back an equal value."""
     if isinstance(value, Mapping):
         return {key: _lists(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import signature
 from typing import Any, TypeVar
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, did_you_mean
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, node_spec, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.simulation import Simulation, simulate
@@ -29,7 +30,7 @@ class ClusterSetup:
 
     @property
     def random(self) -> bool:
-        """Whether what happens to pods and requests is drawn anew in each replay."""
+        """True if delays or faults are drawn anew in each replay."""
         delays = self.simulation.delays
         jitter = delays.create_jitter is not None or delays.ready_jitter is not None
         return jitter or self.faults.in_answers or bool(self.faults.late_pods)
@@ -37,7 +38,7 @@ class ClusterSetup:
     def replay(self, trace: Trace, seed: int, number: int) -> EmbeddedCluster:
         """Replay a trace from an empty cluster; ``number`` counts the replays with one seed.
 
-        Ties between nodes are decided alike in all of them. Raises ClusterError if a fault strikes.
+        Ties between nodes are broken alike in all of them. Raises ClusterError if a fault strikes.
         """
         drawn = seed + number if self.random else seed
         return simulate(trace, self.simulation, nodes=self.nodes, seed=drawn, faults=self.faults)
@@ -80,18 +81,23 @@ def _nodes(nodes: Nodes) -> tuple[NodeSpec, ...]:
     if nodes is None or isinstance(nodes, int):
         count = 3 if nodes is None else nodes
         if isinstance(nodes, bool) or not 0 < count <= 10_000:
-            raise InvalidInput(f"bad number of nodes '{nodes}'", value=nodes)
+            raise InvalidInput(f"nodes must be in 1..10000, got '{nodes}'", value=nodes)
         return virtual_nodes(count)
     specs = [n if isinstance(n, NodeSpec) else _build(node_spec, "node", n) for n in nodes]
     if not specs:
-        raise InvalidInput("a cluster needs a node")
+        raise InvalidInput("a cluster needs at least one node")
     return tuple(specs)
 
 
 def _build(make: Callable[..., T], what: str, fields: Any) -> T:
     if not isinstance(fields, Mapping):
-        raise InvalidInput(f"bad {what}: expected a map of fields, not '{str(fields)[:40]}'")
+        raise InvalidInput(f"invalid {what}: expected a map of fields, got '{str(fields)[:40]}'")
+    known = list(signature(make).parameters)
+    for name in fields:
+        if name not in known:
+            near = did_you_mean(str(name), known)
+            raise InvalidInput(f"invalid {what}: unknown field '{name}'{near}")
     try:
         return make(**fields)
     except (TypeError, AttributeError) as error:
-        raise InvalidInput(f"bad {what}: {str(error).rpartition('() ')[2]}") from None
+        raise InvalidInput(f"invalid {what}: {str(error).rpartition('() ')[2]}") from None

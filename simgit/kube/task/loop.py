@@ -1,7 +1,7 @@
 """The agent's loop: act on a trace, replay it from an empty cluster, observe, reward.
 
-It knows neither Gymnasium nor the store. An episode's whole state is small: the trace as it is
-now, the seed, how often it was replayed, and what was last seen.
+It knows neither Gymnasium nor the store. The state of an episode is small: the edit of the
+trace so far, the seed, the number of replays, and the last counts.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from simgit.kube.trace.model import Trace
 from simgit.kube.trace.patch import Patch, apply_patch, patch_of
 
 FIRST_TRIES: Final = 100
-"""How often an episode's first observation is tried: without any there is nothing to go by."""
+"""The number of tries of an episode's first observation, which must not fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One observation, and the action and reward that led there (None for an episode's first).
+    """An observation, with the action before it and its reward (None for an episode's first).
 
-    ``seen`` is the observation itself or, where it failed, the last that did not: what the
-    vector and the reward are computed from. ``requests`` are as the observed trace writes them;
-    ``edit`` is what all actions so far have made of the episode's first trace.
+    ``seen`` is the observation or, if it failed, the last that did not: the vector and the reward
+    are computed from it. ``requests`` are as the observed trace writes them; ``edit`` is the
+    difference from the episode's first trace.
     """
 
     observation: Observation
@@ -47,7 +47,7 @@ class Step:
     reward: float | None = None
 
     def info(self) -> dict[str, Any]:
-        """Return what is recorded of the step; counts are there only if they were seen."""
+        """Return what is recorded of the step; a failed observation has no counts."""
         seen = self.observation.plain() if self.observation.valid else {}
         info = {**seen, **self.requests, "validity": self.observation.validity}
         if not self.observation.valid:
@@ -61,7 +61,7 @@ class Loop:
     """One episode of a task on a trace."""
 
     def __init__(self, task: Task, setup: ClusterSetup, trace: Trace, seed: int = 0) -> None:
-        """Check the trace against the task; NotFound or InvalidInput says what is wrong."""
+        """Start an episode; raises NotFound or InvalidInput if the trace does not suit the task."""
         self.task = task
         self.setup = setup
         self.base = self.trace = trace
@@ -74,15 +74,15 @@ class Loop:
         self._cluster: EmbeddedCluster | None = None
 
     def check(self) -> None:
-        """Replay the trace once, so that what a cluster refuses in it is refused early.
+        """Replay the trace once, to find early what a cluster refuses in it.
 
-        Raises InvalidInput; a fault that strikes says nothing about the trace.
+        Raises InvalidInput. A fault that strikes is ignored: the trace did not cause it.
         """
         with suppress(ClusterError):
             self.setup.replay(self.trace, self.seed, 0)
 
     def start(self) -> Step:
-        """Observe the trace as it is; raises ClusterError if that fails again and again."""
+        """Observe the first trace; raises ClusterError if every try fails."""
         for _ in range(FIRST_TRIES):
             observation = self._observe()
             if observation.valid:
@@ -90,9 +90,9 @@ class Loop:
         raise ClusterError(f"no observation in {FIRST_TRIES} tries: {observation.error}")
 
     def step(self, action: str) -> Step:
-        """Do an action and observe, in the order that the task says.
+        """Apply an action and observe, in the task's order.
 
-        A failed observation changes no counts: its reward is that of the last that was seen.
+        A failed observation changes no counts: its reward is that of the last counts.
         """
         result = act(self.trace, self.workload, action)
         if self.task.order == "after":
@@ -102,19 +102,19 @@ class Loop:
         return self._step(observation, action, result)
 
     def vector(self, step: Step) -> Vector:
-        """Return the step as the agent's network sees it."""
+        """Return the state vector of a step."""
         return VECTORS.get(self.task.vector)(step.seen, step.resources, self.task.target)
 
     @property
     def cluster(self) -> EmbeddedCluster:
-        """The cluster as the last observation found it; raises ClusterError if a fault struck."""
+        """The cluster of the last observation; raises ClusterError if a fault struck."""
         if self._cluster is None:
             number = max(0, self.replays - 1)
             self._cluster = self.setup.replay(self._observed, self.seed, number)
         return self._cluster
 
     def state(self) -> dict[str, Any]:
-        """Return as plain data what ``restore`` needs besides task, setting and first trace."""
+        """Return plain data for ``restore``, which also needs the task, setup and first trace."""
         return {
             "edit": patch_of(self.base, self.trace),
             "observed": patch_of(self.base, self._observed),
@@ -124,7 +124,7 @@ class Loop:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of an episode of this task and first trace, in any process."""
+        """Resume from a state of an episode with the same task and first trace."""
         self.trace = apply_patch(self.base, state["edit"])
         same = state["observed"] == state["edit"]
         self._observed = self.trace if same else apply_patch(self.base, state["observed"])
@@ -159,7 +159,7 @@ class Loop:
         return Step(observation, self.seen, resources, requests, goal, edit, action, result, reward)
 
     def rewards(self, step: Step) -> dict[str, float]:
-        """Return what every registered reward makes of a step."""
+        """Return the value of every registered reward for a step."""
         assert step.result is not None, "an episode's first observation earns nothing"
         return {
             name: self._reward(step.seen, step.resources, step.result, name) for name in REWARDS

@@ -1,11 +1,11 @@
-"""Named functions that grow by one decorator: actions, rewards, state vectors, scenarios."""
+"""A registry of named functions: actions, rewards, state vectors, scenarios."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from simgit.errors import AlreadyExists, NotFound
+from simgit.errors import AlreadyExists, NotFound, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -14,26 +14,27 @@ class Registry(Generic[F]):
     """Functions by name, in the order in which they were registered."""
 
     def __init__(self, what: str) -> None:
-        """``what`` is the noun that errors use: 'action', 'reward'."""
+        """Start empty; ``what`` is the noun for errors: 'action', 'reward'."""
         self._what = what
         self._functions: dict[str, F] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Decorate a function to be found under the name; AlreadyExists if it is taken."""
+        """Return a decorator that registers a function; raises AlreadyExists for a taken name."""
 
         def add(function: F) -> F:
             if name in self._functions:
-                raise AlreadyExists(f"{self._what} '{name}' is registered already")
+                raise AlreadyExists(f"{self._what} '{name}' is already registered")
             self._functions[name] = function
             return function
 
         return add
 
     def get(self, name: str) -> F:
-        """Return the function; NotFound names those that exist."""
+        """Return a function by name; raises NotFound, which lists the names."""
         if name not in self._functions:
             known = ", ".join(self._functions)
-            raise NotFound(f"no {self._what} '{name}' (there are: {known})")
+            near = did_you_mean(name, self._functions) or f" (there are: {known})"
+            raise NotFound(f"no {self._what} '{name}'{near}")
         return self._functions[name]
 
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a workload asks for: requests of its first container, and its replicas, as integers."""
+"""Resources of a workload: requests of its first container, and replicas, as integers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """CPU in millicores, memory in bytes, number of replicas; what is not written is 0 (1)."""
+    """CPU in millicores, memory in bytes, number of replicas."""
 
     cpu_m: int = 0
     memory: int = 0
     replicas: int = 1
 
     def plain(self) -> dict[str, str | int]:
-        """Return canonical quantities, as a record of a step holds them."""
+        """Return the resources with canonical quantities."""
         return {
             "cpu": from_millicores(self.cpu_m),
             "memory": from_bytes(self.memory),
@@ -34,7 +34,10 @@ class Resources:
 
 
 def read_resources(manifest: Manifest) -> Resources:
-    """Read a workload; NotFound if it has no container, InvalidInput for a bad quantity."""
+    """Return a workload's resources; absent requests are 0, absent replicas 1.
+
+    Raises NotFound if it has no container, InvalidInput for a bad quantity.
+    """
     container = containers_of(manifest)[container_index(manifest)]
     requests = requests_of(container)
     return Resources(
@@ -45,7 +48,7 @@ def read_resources(manifest: Manifest) -> Resources:
 
 
 def final_resources(trace: Trace, match: Match) -> Resources:
-    """Read the matching workload as it is last applied; NotFound if the trace has none."""
+    """Return the resources of a workload as last applied; raises NotFound if there is none."""
     found = None
     for manifest in trace.applied():
         if match(manifest):
@@ -56,10 +59,10 @@ def final_resources(trace: Trace, match: Match) -> Resources:
 
 
 def requests_of(container: Manifest) -> Mapping[str, Any]:
-    """Return a container's requests, none if it has none; InvalidInput if they are not a map."""
+    """Return a container's requests; raises InvalidInput if they are not a map."""
     found = lookup(container, ("resources", "requests"))
     if found is not None and not isinstance(found, Mapping):
-        raise InvalidInput(f"expected a map of requests, found '{str(found)[:40]}'", value=found)
+        raise InvalidInput(f"requests must be a map, got '{str(found)[:40]}'", value=found)
     return found or {}
 
 
@@ -73,7 +76,7 @@ def add_request(manifest: Manifest, resource: str, amount: str) -> Manifest:
 
 
 def add_replicas(manifest: Manifest, count: int) -> Manifest:
-    """Return the workload with more (or fewer) replicas; what results is not checked here."""
+    """Return the workload with more or fewer replicas; the result is not checked."""
     return with_replicas(manifest, _replicas(manifest) + count)
 
 
@@ -82,5 +85,8 @@ def _replicas(manifest: Manifest) -> int:
     if value is None:
         return 1
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInput(f"bad number of replicas in '{full_name(manifest)}'", value=value)
+        raise InvalidInput(
+            f"replicas must be a whole number in '{full_name(manifest)}', got '{str(value)[:40]}'",
+            value=value,
+        )
     return value

@@ -1,4 +1,4 @@
-"""Rewards: small functions of what was seen, what was asked for, and the target.
+"""Rewards: functions of the counts of pods, the requests and the target.
 
 To add one, write it here under ``@REWARDS.register``.
 """
@@ -20,9 +20,9 @@ BLOCKED_PENALTY = 0.12
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What a reward is computed from, all of it after the action took effect.
+    """The values that rewards are computed from, after the action took effect.
 
-    ``blocked`` is that of this very action; ``step_penalty`` is read by cost_aware_v2 only.
+    ``blocked`` is True if this action was blocked; only cost_aware_v2 reads ``step_penalty``.
     """
 
     ready: int
@@ -35,7 +35,7 @@ class StepOutcome:
 
     @property
     def goal(self) -> bool:
-        """Exactly the target number of pods, all ready."""
+        """True if exactly the target number of pods exist, all of them ready."""
         return self.ready == self.total == self.target and self.pending == 0
 
 
@@ -51,20 +51,20 @@ def outcome(
     blocked: bool = False,
     step_penalty: float = 0.0,
 ) -> StepOutcome:
-    """Join what a reward needs; raises ClusterError for an observation that failed."""
+    """Return the outcome of a step; raises ClusterError for a failed observation."""
     counts = observation.counts()
     return StepOutcome(*counts, check_target(target), requests, blocked, step_penalty)
 
 
 @REWARDS.register("base")
 def base(o: StepOutcome) -> float:
-    """1 at the goal, else 0."""
+    """Return 1 at the goal, else 0."""
     return 1.0 if o.goal else 0.0
 
 
 @REWARDS.register("shaped")
 def shaped(o: StepOutcome) -> float:
-    """1 at the goal, else a penalty that shrinks as pods become ready."""
+    """Return 1 at the goal, else a penalty that shrinks as pods become ready."""
     if o.goal:
         return 1.0
     count = 0.15 * _over(o) if o.total > o.target else 0.08 * _under(o)
@@ -73,7 +73,7 @@ def shaped(o: StepOutcome) -> float:
 
 @REWARDS.register("scale")
 def scale(o: StepOutcome) -> float:
-    """1 at the goal, else a penalty relative to the target, for targets of any size."""
+    """Return 1 at the goal, else a penalty relative to the target, for targets of any size."""
     if o.goal:
         return 1.0
     count = 0.07 * _over(o) if o.total > o.target else 0.03 * _under(o) / o.target
@@ -82,7 +82,7 @@ def scale(o: StepOutcome) -> float:
 
 @REWARDS.register("max_punish")
 def max_punish(o: StepOutcome) -> float:
-    """Like base, less 0.5 for each amount beyond what a node or the safeguards allow."""
+    """Return ``base`` less 0.5 for each amount above what a node or the safeguards allow."""
     beyond = (
         (o.requests.cpu_m > MAX_CPU_M)
         + (o.requests.memory > MAX_MEMORY)
@@ -93,7 +93,7 @@ def max_punish(o: StepOutcome) -> float:
 
 @REWARDS.register("cost_aware_v2")
 def cost_aware_v2(o: StepOutcome) -> float:
-    """0 at the goal at best, else how unhealthy and how expensive it is, down to -1."""
+    """Return 0 at the goal at best, else the cost of ill health and resources, down to -1."""
     value = 0.0 if o.goal else max(-1.0, _health_less_cost(o) - 1.0)
     value -= o.step_penalty
     if o.blocked:
@@ -120,7 +120,7 @@ def _cost(o: StepOutcome) -> float:
 
 
 def _excess(amount: int, free: int, least: int, most: int) -> float:
-    """Return how much of the way from what is free to the most that makes sense is used."""
+    """Return the part, up to 1, of the range from the free amount to the sensible maximum."""
     return min(1.0, max(0, amount - free) / (max(least, most) - free))
 
 

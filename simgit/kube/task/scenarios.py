@@ -1,8 +1,8 @@
-"""Scenarios: generated traces of one workload that is a known number of actions from healthy.
+"""Scenarios: generated traces of a workload that needs a known number of actions.
 
-A scenario turns a severity (how far from healthy, in steps of its kind) and a source of
-variation into a demand. Seed 0 varies nothing: with the default severity it is the documented
-start. To add a scenario, write it here under ``@SCENARIOS.register``.
+A scenario turns a severity (the distance from healthy, in steps of its kind) and a random
+generator into a demand. Seed 0 varies nothing: with the default severity it gives the
+documented start. To add a scenario, write it here under ``@_scenario(name, severity)``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEMORY_STEP = 256 * MIB
 TARGET = 3
 MAX_SEVERITY = 48
 SECONDS = 60
-"""How long a generated trace lasts: pods with start delays have that time to become ready."""
+"""The length of a generated trace: the time that pods have to become ready."""
 
 _NAME: Final = re.compile(
     r"(?P<name>.+?)(?:-severity(?P<severity>\d+))?(?:-seed(?P<seed>\d+))?(?:-target(?P<target>\d+))?"
@@ -38,7 +38,7 @@ _NAME: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What the workload asks for at first, and the fewest actions to the goal from there."""
+    """The workload's first resources, and the fewest actions from there to the goal."""
 
     requests: Resources
     steps: int
@@ -46,7 +46,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A generated trace with all that names it and the fewest actions that solve it."""
+    """A generated trace, its parameters, and the fewest actions that solve it."""
 
     name: str
     severity: int
@@ -69,29 +69,29 @@ def _scenario(name: str, severity: int) -> Callable[[Build], Build]:
 def generate(
     name: str, *, severity: int | None = None, seed: int = 0, target: int = TARGET
 ) -> Scenario:
-    """Generate a scenario for three nodes of 16 CPU and 32Gi, the same for the same arguments.
+    """Generate a scenario for three nodes of 16 CPU and 32Gi; equal arguments, equal traces.
 
-    Raises NotFound for an unknown name, InvalidInput for a severity out of 1..48 or a target
-    out of 1..3 (a pod of these scenarios may need a node of its own).
+    Raises NotFound for an unknown name, InvalidInput for a severity not in 1..48 or a target not
+    in 1..3 (each pod may need a node of its own).
     """
     build = SCENARIOS.get(name)
     severity = _DEFAULT_SEVERITY[name] if severity is None else severity
     if not 1 <= severity <= MAX_SEVERITY:
-        raise InvalidInput(f"bad severity {severity}, expected 1..{MAX_SEVERITY}", value=severity)
+        raise InvalidInput(f"severity must be in 1..{MAX_SEVERITY}, got {severity}", value=severity)
     if check_target(target) > TARGET:
-        raise InvalidInput(f"bad target {target}, expected 1..{TARGET}", value=target)
+        raise InvalidInput(f"target must be in 1..{TARGET}, got {target}", value=target)
     demand = build(severity, target, random.Random(f"{name}/{severity}/{seed}") if seed else None)
     return Scenario(name, severity, seed, target, demand.steps, _trace(demand.requests))
 
 
 def default_severity(name: str) -> int:
-    """Return the severity that gives the documented start."""
+    """Return a scenario's default severity, which gives the documented start."""
     SCENARIOS.get(name)
     return _DEFAULT_SEVERITY[name]
 
 
 def scenario_name(scenario: Scenario) -> str:
-    """Return the name: the scenario's own, and whatever differs from its documented start."""
+    """Return the scenario's name, with what differs from its documented start."""
     usual = (default_severity(scenario.name), 0, TARGET)
     given = (scenario.severity, scenario.seed, scenario.target)
     labels = ("severity", "seed", "target")
@@ -100,13 +100,13 @@ def scenario_name(scenario: Scenario) -> str:
 
 
 def parse_scenario(name: str) -> Scenario:
-    """Generate the scenario that a name says; the inverse of scenario_name.
+    """Generate the scenario of a name; the inverse of ``scenario_name``.
 
-    Raises NotFound if there is no such scenario, InvalidInput if its numbers are out of range.
+    Raises NotFound for an unknown scenario, InvalidInput for numbers out of range.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise InvalidInput("a scenario needs a name")
+        raise InvalidInput("the name of the scenario is empty")
     SCENARIOS.get(match["name"])
     return generate(
         match["name"],
@@ -118,51 +118,51 @@ def parse_scenario(name: str) -> Scenario:
 
 @_scenario("cpu-slight", 2)
 def cpu_slight(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Ask for a little more CPU than a node has."""
+    """Request a little more CPU than a node has."""
     return Demand(Resources(_cpu(severity, rng), _some_memory(rng), target), severity)
 
 
 @_scenario("cpu-heavy", 8)
 def cpu_heavy(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Ask for far more CPU than a node has."""
+    """Request far more CPU than a node has."""
     return cpu_slight(severity, target, rng)
 
 
 @_scenario("mem-slight", 4)
 def mem_slight(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Ask for a little more memory than a node has."""
+    """Request a little more memory than a node has."""
     return Demand(Resources(_some_cpu(500, rng), _memory(severity, rng), target), severity)
 
 
 @_scenario("mem-heavy", 32)
 def mem_heavy(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Ask for far more memory than a node has."""
+    """Request far more memory than a node has."""
     return mem_slight(severity, target, rng)
 
 
 @_scenario("cpu-mem", 2)
 def cpu_mem(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Ask for more of both than a node has, twice as many steps in memory as in CPU."""
+    """Request more of both than a node has, with twice as many steps in memory as in CPU."""
     requests = Resources(_cpu(severity, rng), _memory(2 * severity, rng), target)
     return Demand(requests, 3 * severity)
 
 
 @_scenario("replicas-over", 2)
 def replicas_over(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Run more replicas than are wanted, all of them healthy."""
+    """Run more replicas than the target, all of them healthy."""
     memory = 512 * MIB if rng is None else rng.randrange(64, 1024) * MIB
     return Demand(Resources(_some_cpu(500, rng), memory, target + severity), severity)
 
 
 @_scenario("mem-replicas", 2)
 def mem_replicas(severity: int, target: int, rng: random.Random | None) -> Demand:
-    """Run more replicas than are wanted, each asking for more memory than a node has."""
+    """Run more replicas than the target, each requesting more memory than a node has."""
     requests = Resources(_some_cpu(250, rng), _memory(2 * severity, rng), target + severity)
     return Demand(requests, 3 * severity)
 
 
 def _cpu(steps: int, rng: random.Random | None) -> int:
-    """Return a request that fits a node after exactly so many reductions."""
+    """Return a request that fits a node after exactly this number of reductions."""
     return NODE_CPU_M + steps * CPU_STEP_M - (rng.randrange(CPU_STEP_M) if rng else 0)
 
 

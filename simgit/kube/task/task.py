@@ -1,4 +1,4 @@
-"""What an agent is to do: which workload, how many pods, by which actions, for which reward."""
+"""The task of an agent: a workload, a number of pods, actions, a reward."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from simgit.kube.trace.edit import Workload, no_workload
 from simgit.kube.trace.model import Trace
 
 Order = Literal["after", "before"]
-"""When the cluster is observed: after the action took effect, or before (the earlier loop)."""
+"""The time of an observation: after the action took effect, or before as in the old loop."""
 
 _DEPLOYMENT: Final = "apps/v1.Deployment"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The names are those of the registries; all of them are checked when a task is made.
+    """The parameters of a task, by the names of the registries; all are checked at once.
 
     ``workload`` is 'name', 'namespace/name' or 'kind/namespace/name'; None is the first
-    Deployment of a trace. ``step_penalty`` is read by cost_aware_v2 only.
+    Deployment of a trace. Only cost_aware_v2 reads ``step_penalty``.
     """
 
     target: int = 3
@@ -42,24 +42,25 @@ class Task:
     step_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        """Fill in the seven actions where none are named; raise NotFound or InvalidInput."""
+        """Fill in the standard actions if none are named; raises NotFound or InvalidInput."""
         check_target(self.target)
         REWARDS.get(self.reward)
         VECTORS.get(self.vector)
         if self.order not in get_args(Order):
-            raise InvalidInput(f"bad order '{self.order}', expected after or before")
+            raise InvalidInput(f"order must be 'after' or 'before', got '{self.order}'")
         if not 0.0 <= self.step_penalty < float("inf"):
-            raise InvalidInput(f"bad step penalty '{self.step_penalty}', expected 0 or more")
+            raise InvalidInput(f"step penalty must be 0 or more, got '{self.step_penalty}'")
         object.__setattr__(self, "actions", tuple(self.actions) or STANDARD)
         for name in self.actions:
             ACTIONS.get(name)
         if len(set(self.actions)) != len(self.actions):
-            raise InvalidInput("an action is named twice", value=self.actions)
+            twice = next(name for name in self.actions if self.actions.count(name) > 1)
+            raise InvalidInput(f"action '{twice}' is named twice", value=self.actions)
 
     def find(self, trace: Trace) -> Workload:
-        """Return the workload that is meant in a trace, once everything about it is checked.
+        """Return the task's workload in a trace, after checking it.
 
-        Raises NotFound if it or its container is not there, InvalidInput for a bad quantity, a
+        Raises NotFound if it or its container does not exist, InvalidInput for a bad quantity, a
         negative amount, or an action that its kind does not have.
         """
         match = _named(self.workload) if self.workload else _first(trace)
@@ -77,7 +78,7 @@ def _named(text: str) -> Workload:
     name, namespace, kind, *_ = *reversed(text.rsplit("/", 2)), None, None
     if name and namespace != "" and kind != "":
         return Workload(name, namespace, kind)
-    raise InvalidInput(f"bad workload '{text}', expected [[kind/]namespace/]name")
+    raise InvalidInput(f"workload must be [[kind/]namespace/]name, got '{text}'")
 
 
 def _first(trace: Trace) -> Workload:
@@ -91,16 +92,16 @@ def _first(trace: Trace) -> Workload:
 def _check(manifest: Manifest) -> None:
     resources = read_resources(manifest)
     if min(resources.cpu_m, resources.memory, resources.replicas) < 0:
-        raise InvalidInput(f"negative request or replicas in '{full_name(manifest)}'")
+        raise InvalidInput(f"requests and replicas must be 0 or more in '{full_name(manifest)}'")
     for container in containers_of(manifest):
         for text in requests_of(container).values():
             parse_quantity(text)
 
 
 def selection(trace: Trace, match: Workload, simulation: Simulation) -> PodSelection:
-    """Return which pods are the workload's: those labelled ``app=<name>``.
+    """Return the selection of the workload's pods: those labelled ``app=<name>``.
 
-    Where its pods have no such label, the first label of its selector is taken.
+    If its pods have no such label, the first label of its selector is used.
     """
     manifest = [each for each in trace.applied() if match(each)][-1]
     namespace = full_name(manifest).partition("/")[0]
@@ -119,7 +120,7 @@ def _label(manifest: Manifest) -> tuple[str, str]:
 
 
 def written_requests(trace: Trace, match: Workload) -> dict[str, Any]:
-    """Return cpu, memory and replicas of the workload as it is last applied, as it is written."""
+    """Return cpu, memory and replicas as the last applied version of the workload writes them."""
     manifest = [each for each in trace.applied() if match(each)][-1]
     requests = requests_of(containers_of(manifest)[0])
     replicas = lookup(manifest, ("spec", "replicas"))

@@ -1,4 +1,4 @@
-"""State vectors: what an agent is given of an observation, by name."""
+"""State vectors: observations as float32 arrays, by name."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ _MAX_COUNT = float(2**31)
 def vector(
     name: str, *, low: Sequence[float], high: Sequence[float]
 ) -> Callable[[VectorOf], VectorOf]:
-    """Register a state vector with the least and the most of each of its components.
+    """Return a decorator that registers a state vector with the bounds of its components.
 
-    The function is called with an observation that has counts: after one that failed with the
-    last that did not. Raises AlreadyExists if the name is taken.
+    The function is called with an observation that has counts: after a failed one with the last
+    that did not fail. Raises AlreadyExists for a taken name.
     """
     bounds = (np.array(low, dtype=np.float32), np.array(high, dtype=np.float32))
     if bounds[0].shape != bounds[1].shape or not (bounds[0] <= bounds[1]).all():
-        raise InvalidInput(f"bad bounds of state vector '{name}'", low=low, high=high)
+        raise InvalidInput(
+            f"bounds of state vector '{name}' must have the same shape, and low <= high",
+            low=low,
+            high=high,
+        )
 
     def add(function: VectorOf) -> VectorOf:
         VECTORS.register(name)(function)
@@ -42,7 +46,7 @@ def vector(
 
 
 def vector_bounds(name: str) -> tuple[Vector, Vector]:
-    """Return (least, most) of a state vector's components; NotFound for an unknown name."""
+    """Return (low, high) of a state vector's components; raises NotFound for an unknown name."""
     VECTORS.get(name)
     return _BOUNDS[name]
 
@@ -56,13 +60,13 @@ def _count_bounds(scale: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 @vector("base", low=_count_bounds(5)[0], high=_count_bounds(5)[1])
 def base_vector(observation: Observation, requests: Resources, target: int) -> Vector:
-    """Scale CPU to 4 cores, memory to 4Gi, counts to 5, replicas to 8 and at most 1."""
+    """Return CPU over 4 cores, memory over 4Gi, counts over 5, replicas over 8 and at most 1."""
     return _vector(observation, requests, target, 5)
 
 
 @vector("scale", low=_count_bounds(15)[0], high=_count_bounds(15)[1])
 def scale_vector(observation: Observation, requests: Resources, target: int) -> Vector:
-    """Like base, with the counts scaled to 15."""
+    """Return ``base`` with the counts over 15."""
     return _vector(observation, requests, target, 15)
 
 

@@ -1,6 +1,6 @@
-"""The check of a decoded trace, place by place, into a Trace.
+"""The checks of a decoded trace, which build a Trace place by place.
 
-Every refusal names its place in the manner of ``events[3].applied_objs[0].metadata.name``.
+Every error names its place, such as ``events[3].applied_objs[0].metadata.name``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TRACKED = {"podSpecTemplatePaths", "podSpecTemplatePath", "trackLifecycle", "sk
 
 
 def check_trace(plain: Mapping[Any, Any], source: bytes | None) -> Trace:
-    """Check decoded data that has all five keys; raises InvalidInput with the place."""
+    """Return the trace of decoded data with all five keys; raises InvalidInput with the place."""
     return Trace(
         events=_events(plain["events"]),
         config=_config(plain["config"]),
@@ -30,7 +30,7 @@ def check_trace(plain: Mapping[Any, Any], source: bytes | None) -> Trace:
 
 
 def trace_warnings(trace: Trace) -> list[str]:
-    """Return what is legal but worth a look: stale hashes, no namespace, time going backwards."""
+    """Return warnings: stale hashes, objects without a namespace, time that goes back."""
     return [*_time_warnings(trace), *_namespace_warnings(trace), *_stale_hashes(trace)]
 
 
@@ -50,7 +50,7 @@ def _namespace_warnings(trace: Trace) -> list[str]:
 
 
 def _stale_hashes(trace: Trace) -> list[str]:
-    """Name the index entries that are not the hash of their object's last applied spec."""
+    """Return warnings for index entries that are not the hash of the last applied spec."""
     last = {(gvk_of(m), full_name(m)): m for m in trace.applied()}
     return [
         f"index.{gvk}.{name} is stale"
@@ -91,7 +91,7 @@ def _integer(value: Any, path: str, low: int, high: int) -> int:
 
 
 def _seconds(value: Any, path: str) -> int:
-    # The range of a date that SimKube can hold is smaller, but this one fits all arithmetic.
+    # SimKube's dates have a smaller range; this one is exact in every arithmetic.
     return _integer(value, path, -(2**53), 2**53)
 
 
@@ -104,7 +104,7 @@ def _gvk(value: Any, path: str) -> str:
     group, _, rest = text.rpartition("/")
     version, dot, kind = rest.partition(".")
     if "/" in group or not dot or not version or not kind or "." in kind:
-        _fail(path, f"expected group/version.Kind, not {text[:60]!r}")
+        _fail(path, f"expected group/version.Kind, got {text[:60]!r}")
     return normal_gvk(text)
 
 
@@ -177,7 +177,7 @@ def _object(value: Any, path: str) -> Manifest:
 
 
 def check_json(value: Any, path: str, depth: int = 0) -> None:
-    """Refuse what JSON cannot hold: bytes, extensions, NaN, keys that are no strings, depth."""
+    """Raise InvalidInput for what JSON cannot hold: bytes, NaN, keys other than strings."""
     if isinstance(value, str) or value is None or isinstance(value, bool):
         return
     if depth > MAX_DEPTH:
@@ -197,7 +197,7 @@ def check_json(value: Any, path: str, depth: int = 0) -> None:
 def _no_number(value: Any) -> str:
     if isinstance(value, int):
         return f"integer {str(value)[:40]} is out of range"
-    return f"a value of type '{type(value).__name__}'"
+    return f"expected JSON data, got {type(value).__name__}"
 
 
 def _is_number(value: Any) -> bool:

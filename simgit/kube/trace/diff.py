@@ -1,4 +1,4 @@
-"""What differs between two traces, as plain data and in a line a person reads at a glance."""
+"""Differences between two traces, as data and as lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class TraceChange:
-    """One difference: of which object, in which field, from what to what (None: absent)."""
+    """A difference in a field of an object; an absent value is None."""
 
     gvk: str
     name: str
@@ -27,12 +27,12 @@ class TraceChange:
         return self.line(self.name.partition("/")[2] or self.name or "trace")
 
     def line(self, subject: str) -> str:
-        """Return the change as one line that begins with a name for the object."""
+        """Return the change as one line that begins with the subject."""
         return f"{subject}: {self.field} {_show(self.before)} → {_show(self.after)}"
 
 
 def describe(changes: list[TraceChange]) -> list[str]:
-    """Return changes as lines; where two objects share a name, kind and namespace say which."""
+    """Return changes as lines; objects that share a name get kind and namespace."""
     owners: dict[str, set[_Key]] = {}
     for change in changes:
         owners.setdefault(change.name.partition("/")[2], set()).add((change.gvk, change.name))
@@ -45,7 +45,7 @@ def describe(changes: list[TraceChange]) -> list[str]:
 
 
 def diff_traces(before: Trace, after: Trace) -> list[TraceChange]:
-    """Return the differences in objects and times, each once, however many events repeat it."""
+    """Return the differences in objects and times, each once even if events repeat it."""
     old, new = _versions(before), _versions(after)
     changes = list(_diff_shape(before, after))
     for key in {**old, **new}:
@@ -100,12 +100,12 @@ def _is_list(value: Any) -> bool:
 
 
 def _frozen(value: Any) -> Any:
-    """Return scalars as they are, the rest as text: a Change can be compared and hashed."""
+    """Return scalars as they are, the rest as text, so that a change can be hashed."""
     return value if value is None or isinstance(value, (str, int, float)) else repr(value)
 
 
 def _field(path: tuple[str, ...], manifest: Manifest) -> str:
-    """Name the field: 'cpu' for a request of the only container, else as short as is clear."""
+    """Return a short name of a field: 'cpu' for a request of the only container."""
     if path == ("spec", "replicas"):
         return "replicas"
     if path[-3:-1] == ("resources", "requests") and path[-5:-4] == ("containers",):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dataclasses import replace as evolve
 from typing import Any
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, did_you_mean
 from simgit.kube.manifest import (
     REPLICATED,
     TEMPLATE_PATHS,
@@ -33,19 +33,19 @@ Change = Callable[[Manifest], Manifest]
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _MAX_REPLICAS = 2**31 - 1
 _NAMED = 8
-"""How many workloads an error lists."""
+"""The number of workloads that an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Matches the objects of a name, in one namespace and of one kind where these are given."""
+    """A match of objects by name, and by namespace and kind if these are given."""
 
     name: str
     namespace: str | None = None
     gvk: str | None = None
 
     def __call__(self, manifest: Manifest) -> bool:
-        """Return whether an object is meant."""
+        """Return True for an object that matches."""
         return (
             name_of(manifest) == self.name
             and self.namespace in (None, namespace_of(manifest))
@@ -53,13 +53,13 @@ class Workload:
         )
 
     def __str__(self) -> str:
-        """Return what an error shows: 'apps/v1.Deployment default/web'."""
+        """Return the workload as errors show it: 'apps/v1.Deployment default/web'."""
         name = self.name if self.namespace is None else f"{self.namespace}/{self.name}"
         return name if self.gvk is None else f"{self.gvk} {name}"
 
 
 def workload(name: str, *, namespace: str | None = None, gvk: str | None = None) -> Match:
-    """Match the objects of a name, in one namespace and of one kind where these are given.
+    """Return a match of objects by name, and by namespace and kind if these are given.
 
     A kind is 'apps/v1.Deployment' or just 'Deployment'.
     """
@@ -67,17 +67,22 @@ def workload(name: str, *, namespace: str | None = None, gvk: str | None = None)
 
 
 def no_workload(trace: Trace, match: Match) -> NotFound:
-    """Return the error for a match that nothing fits: it names what was asked and what is there."""
-    asked = f" '{match}'" if isinstance(match, Workload) else ""
+    """Return the error for a match without objects: it names the nearest, or all, workloads."""
     names = list(dict.fromkeys(full_name(m) for m in trace.applied() if containers_of(m)))
+    asked = near = ""
+    if isinstance(match, Workload):
+        asked = f" '{match}'"
+        near = did_you_mean(match.name, {name.rpartition("/")[2] for name in names})
     there = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    return NotFound(f"no such workload{asked} in the trace (there are: {there or 'none'})")
+    return NotFound(
+        f"no such workload{asked} in the trace" + (near or f" (there are: {there or 'none'})")
+    )
 
 
 def edit(trace: Trace, match: Match, change: Change) -> Trace:
-    """Change every applied object that matches; NotFound if none does.
+    """Change every applied object that matches; raises NotFound if none does.
 
-    A change that returns the very object it was given leaves the trace as it is.
+    If every change returns the object it was given, so does ``edit`` the trace.
     """
     seen = False
 
@@ -108,7 +113,7 @@ def set_requests(
 ) -> Trace:
     """Set requests (cpu='500m', memory='1Gi') of a container, the first unless it is named.
 
-    Raises NotFound for a workload or container that is not there, InvalidInput for a quantity.
+    Raises NotFound for an unknown workload or container, InvalidInput for a bad quantity.
     """
     texts = {resource: canonical(text) for resource, text in requests.items()}
     return edit(trace, match, lambda manifest: _with_requests(manifest, container, texts))
@@ -117,20 +122,22 @@ def set_requests(
 def set_replicas(trace: Trace, match: Match, replicas: int) -> Trace:
     """Set the replicas of every matching Deployment, ReplicaSet or StatefulSet."""
     if isinstance(replicas, bool) or not 0 <= replicas <= _MAX_REPLICAS:
-        raise InvalidInput(f"bad number of replicas '{replicas}'", value=replicas)
+        raise InvalidInput(
+            f"replicas must be in 0..{_MAX_REPLICAS}, got '{replicas}'", value=replicas
+        )
     return edit(trace, match, lambda manifest: with_replicas(manifest, replicas))
 
 
 def with_replicas(manifest: Manifest, replicas: int) -> Manifest:
-    """Return the object with its replicas set; InvalidInput for a kind that has none."""
+    """Return the object with its replicas set; raises InvalidInput for a kind without them."""
     if gvk_of(manifest) not in REPLICATED:
-        raise InvalidInput(f"'{full_name(manifest)}' is no kind with replicas")
+        raise InvalidInput(f"a {gvk_of(manifest)} has no replicas, in '{full_name(manifest)}'")
     changed: Manifest = replace(manifest, ("spec", "replicas"), replicas)
     return changed
 
 
 def with_request(manifest: Manifest, index: int, resource: str, text: str) -> Manifest:
-    """Return the object with one request of its container at the index set."""
+    """Return the object with one request of the container at the index set."""
     path = TEMPLATE_PATHS[gvk_of(manifest)]
     place = (*path, "spec", "containers", index, "resources", "requests", resource)
     changed: Manifest = replace(manifest, place, text)
@@ -145,7 +152,7 @@ def _with_requests(manifest: Manifest, container: str | None, texts: dict[str, s
 
 
 def container_index(manifest: Manifest, container: str | None = None) -> int:
-    """Return the place of the named container, or of the first; NotFound if it is not there."""
+    """Return the index of the named container, or of the first; raises NotFound without one."""
     for index, found in enumerate(containers_of(manifest)):
         if container is None or found.get("name") == container:
             return index
@@ -154,21 +161,21 @@ def container_index(manifest: Manifest, container: str | None = None) -> int:
 
 
 def cut(trace: Trace, seconds: int) -> Trace:
-    """Keep the events of the first seconds, and add an empty one at the end, as SimKube does."""
+    """Keep the events of the first seconds, and append an empty one, as SimKube does."""
     if seconds < 0:
-        raise InvalidInput(f"duration of {seconds} s is negative")
+        raise InvalidInput(f"duration must be 0 seconds or more, got {seconds}")
     end = trace.start + seconds
     kept = tuple(event for event in trace.events if event.ts < end)
     return evolve(trace, events=(*kept, Event(end)), source=None)
 
 
 def parse_duration(text: str) -> int:
-    """Read a duration like '90', '90s', '5m' or '1h30m' in whole seconds."""
+    """Return a duration such as '90', '90s', '5m' or '1h30m' in whole seconds."""
     if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         return int(text)
     parts = re.findall(r"([0-9]{1,9})([dhms])", text, re.ASCII)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise InvalidInput(f"bad duration '{text[:40]}', expected one like 90s or 1h30m")
+        raise InvalidInput(f"duration must be like 90s or 1h30m, got '{text[:40]}'")
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
 
 
@@ -181,7 +188,7 @@ def filter_objects(
 ) -> Trace:
     """Keep the objects of these kinds ('Deployment' or 'apps/v1.Deployment'), namespaces, names.
 
-    An empty collection keeps all. Events stay, even where they grow empty: time is kept.
+    An empty collection keeps all. Events are kept even if they become empty, for their times.
     """
 
     def keep(gvk: str, namespace: str, name: str) -> bool:
@@ -212,12 +219,12 @@ def _keep_objects(trace: Trace, keep: Callable[[str, str, str], bool]) -> Trace:
 
 
 def filter_time(trace: Trace, start: int, end: int) -> Trace:
-    """Keep the seconds from start up to, not including, end, counted from the first event.
+    """Keep the seconds from start to end (exclusive), counted from the first event.
 
-    What exists at the start is applied there, so that the kept part means what it meant.
+    Objects that exist at the start are applied there, so that the replay is the same.
     """
     if start < 0 or end <= start:
-        raise InvalidInput(f"bad stretch of time from {start} s to {end} s")
+        raise InvalidInput(f"range of seconds must be 0 <= start < end, got {start} to {end}")
     begin = trace.start + start
     before = [event for event in trace.events if event.ts < begin]
     kept = [e for e in trace.events if begin <= e.ts < trace.start + end]
@@ -235,7 +242,7 @@ def _alive(events: list[Event]) -> tuple[Manifest, ...]:
 
 
 def rehash(trace: Trace) -> Trace:
-    """Renew the index: every object at the hash of its last applied spec."""
+    """Set every object in the index to the hash of its last applied spec."""
     index: dict[str, dict[str, Any]] = {gvk: dict(names) for gvk, names in trace.index.items()}
     for manifest in _alive([Event(0, tuple(trace.applied()))]):
         index.setdefault(gvk_of(manifest), {})[full_name(manifest)] = spec_hash(manifest)

@@ -1,4 +1,4 @@
-"""Files of traces by name: either encoding in, the one that the name asks for out."""
+"""Trace files by path: msgpack or JSON is recognised on reading, and chosen by suffix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JSON: Final = ".json"
 
 
 def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
-    """Read a trace from bytes of either encoding; ``name`` is what errors call it.
+    """Return the trace in bytes of either encoding; errors call it ``name``.
 
     Raises InvalidInput; ``path`` on the error names the place inside the trace.
     """
@@ -28,14 +28,14 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
     except InvalidInput as error:
         why = str(error).removeprefix("bad trace: ")
         raise InvalidInput(
-            f"'{name}' is no valid trace: {why}", path=getattr(error, "path", "")
+            f"'{name}' is not a valid trace: {why}", path=getattr(error, "path", "")
         ) from None
 
 
 def read_trace_file(path: Path, *, max_bytes: int = MAX_BYTES) -> Trace:
-    """Read a ``.sktrace`` or JSON file; the size is looked at before the content.
+    """Return the trace in a ``.sktrace`` or JSON file, whose size is checked first.
 
-    Raises NotFound if there is no such file, InvalidInput if it is no trace.
+    Raises NotFound if there is no such file, InvalidInput if it is not a trace.
     """
     try:
         if not path.is_file():
@@ -57,9 +57,9 @@ def encode_trace(trace: Trace, suffix: str) -> bytes:
 
 
 def write_trace_file(path: Path, trace: Trace) -> None:
-    """Write a trace as its name's suffix says; the file appears, or is replaced, whole."""
+    """Write a trace in the encoding of the suffix; the file is created or replaced as a whole."""
     content = encode_trace(trace, path.suffix)
-    if path.exists() and not path.is_file():  # a device or a pipe is never to be replaced
+    if path.exists() and not path.is_file():  # never replace a device or a pipe
         path.write_bytes(content)
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -73,7 +73,7 @@ def write_trace_file(path: Path, trace: Trace) -> None:
 def trace_paths(directory: Path) -> list[Path]:
     """Return the trace files of a directory, sorted by name.
 
-    Raises NotFound if it is no directory or has none.
+    Raises NotFound if it is not a directory, or has none.
     """
     found = sorted(_files(directory))
     if not found:

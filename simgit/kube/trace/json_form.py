@@ -1,4 +1,4 @@
-"""Traces as JSON, both ways, exact: 64-bit hashes travel as strings."""
+"""Traces as JSON, exact in both directions: 64-bit hashes are strings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from simgit.kube.trace.sktrace import MAX_BYTES, plain_trace, trace_from_plain
 
 
 def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:
-    """Return the content as JSON text, map keys sorted, without loss."""
+    """Return the content as JSON with sorted keys."""
     return json.dumps(trace_data(trace), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def trace_data(trace: Trace) -> dict[str, Any]:
-    """Return the content as data that JSON can hold, map keys sorted; trace_from_data reads it."""
+    """Return the content as JSON data with sorted keys; ``trace_from_data`` reads it."""
     plain = plain_trace(trace)
     plain["index"] = {
         gvk: {name: str(number) for name, number in names.items()}
@@ -32,14 +32,14 @@ def trace_data(trace: Trace) -> dict[str, Any]:
 
 
 def trace_from_json(text: str | bytes, *, max_chars: int = MAX_BYTES) -> Trace:
-    """Read what trace_to_json wrote, hashes as strings or as integers; raises InvalidInput."""
+    """Return the trace in JSON text, hashes as strings or integers; raises InvalidInput."""
     if len(text) > max_chars:
         raise _bad(f"{len(text)} characters are more than the limit of {max_chars}")
     return trace_from_data(_parse(text))
 
 
 def trace_from_data(data: Any) -> Trace:
-    """Read data in the layout of trace_data, lists or tuples in it; raises InvalidInput."""
+    """Return the trace in JSON data, with lists or tuples; raises InvalidInput."""
     plain = freeze(data)
     if isinstance(plain, dict):
         plain |= {"index": _index(plain.get("index")), "pod_lifecycles": _lifecycles(plain)}
@@ -57,7 +57,7 @@ def _parse(text: str | bytes) -> Any:
         raise _bad(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise _bad(f"not JSON: {error}") from error
-    except ValueError as error:  # what Python says of a number with thousands of digits
+    except ValueError as error:  # Python's limit on the digits of a number
         raise _bad("a number has too many digits") from error
 
 

@@ -1,4 +1,4 @@
-"""A SimKube trace in memory: frozen, comparable, with the bytes it was read from."""
+"""A SimKube trace in memory: immutable, comparable, with the bytes it was read from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LifecycleKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What was applied and deleted at one second of Unix time."""
+    """The objects applied and deleted at a time, in Unix seconds."""
 
     ts: int
     applied: tuple[Manifest, ...] = ()
@@ -25,14 +25,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """When a recorded pod ran, in Unix seconds; a part that was not seen is None."""
+    """The start and end of a recorded pod, in Unix seconds; None if not recorded."""
 
     start: int | None = None
     end: int | None = None
 
     @property
     def seconds(self) -> int | None:
-        """How long it ran, never below zero; None if it was not seen to finish."""
+        """The seconds that it ran, at least 0; None if its start or end was not recorded."""
         if self.start is None or self.end is None:
             return None
         return max(0, self.end - self.start)
@@ -40,7 +40,7 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A whole trace. Equality is that of the content; ``source`` is the file, if unchanged."""
+    """A trace, compared by content; ``source`` is the file it was read from, if unchanged."""
 
     events: tuple[Event, ...] = ()
     config: Mapping[str, Any] = field(default_factory=lambda: {"trackedObjects": {}})
@@ -52,12 +52,12 @@ class Trace:
 
     @property
     def start(self) -> int:
-        """Time of the first event; 0 for a trace without events."""
+        """The time of the first event; 0 without events."""
         return self.events[0].ts if self.events else 0
 
     @property
     def seconds(self) -> int:
-        """Time from the first event to the last."""
+        """The seconds from the first event to the last."""
         return max(0, self.events[-1].ts - self.start) if self.events else 0
 
     def applied(self) -> Iterator[Manifest]:
@@ -66,5 +66,5 @@ class Trace:
             yield from event.applied
 
     def tracks(self, gvk: str, full_name: str) -> bool:
-        """Tell whether the index has the object: SimKube gives lifecycles to no other."""
+        """Return True if the index has the object; SimKube gives lifecycles only to these."""
         return full_name in self.index.get(gvk, {})

@@ -1,7 +1,7 @@
-"""What an edit changed, as places and values: small enough to be recorded with every step.
+"""Patches: the changes of an edit as places and values, small enough for every step.
 
-A patch maps places ('events/0/applied_objs/2/spec/replicas', parts escaped as in a JSON pointer)
-to what stands there now. It needs no code of the action that made the edit.
+A patch maps places ('events/0/applied_objs/2/spec/replicas', escaped as in a JSON pointer) to
+new values. Applying it needs no code of the action that made the edit.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from simgit.kube.trace.sktrace import canonical_bytes, load_trace
 
 Patch = Mapping[str, Any]
 WHOLE: Final = "whole"
-"""The place of a trace that differs in more than its applied objects: its canonical bytes."""
+"""The key for a trace that differs in more than applied objects: its canonical bytes."""
 
 
 def patch_of(base: Trace, trace: Trace) -> dict[str, Any]:
-    """Return what makes ``trace`` of ``base``; parts that both share are not looked into."""
+    """Return the patch from ``base`` to ``trace``; parts that they share are not compared."""
     if trace is base:
         return {}
     if not _alike(base, trace):
@@ -34,12 +34,12 @@ def patch_of(base: Trace, trace: Trace) -> dict[str, Any]:
 
 
 def _alike(base: Trace, trace: Trace) -> bool:
-    """Tell whether two traces differ in their applied objects at most."""
+    """Return True if two traces differ at most in their applied objects."""
     return _around(base) == _around(trace)
 
 
 def _around(trace: Trace) -> tuple[object, ...]:
-    """Return everything but the applied objects; parts that are the same compare at once."""
+    """Return everything but the applied objects; shared parts compare by identity."""
     events = [(event.ts, event.deleted) for event in trace.events]
     return trace.config, trace.index, trace.lifecycles, events
 
@@ -61,10 +61,10 @@ _ABSENT: Final = object()
 
 
 def apply_patch(base: Trace, patch: Patch) -> Trace:
-    """Return the trace that ``patch_of`` compared with the base.
+    """Return the base with a patch applied.
 
     Raises:
-        InvalidInput: a place is not in the base, or the whole is no trace.
+        InvalidInput: a place is not in the base, or the canonical bytes are not a trace.
     """
     if WHOLE in patch:
         return load_trace(patch[WHOLE])
@@ -75,7 +75,7 @@ def apply_patch(base: Trace, patch: Patch) -> Trace:
             applied = replace(events[number].applied, path, freeze(value))
             events[number] = evolve(events[number], applied=applied)
         except (IndexError, KeyError, TypeError, ValueError):
-            raise InvalidInput(f"no place '{place}' in the trace", path=place) from None
+            raise InvalidInput(f"the trace has no place '{place}'", path=place) from None
     return evolve(base, events=tuple(events), source=None) if patch else base
 
 
@@ -90,7 +90,7 @@ def _parse(place: str) -> tuple[int, Path]:
 
 
 def _escape(key: str) -> str:
-    """Escape a key; one that looks like a number is marked, so that it is not taken for one."""
+    """Return an escaped key; one of digits is marked, to tell it from an index."""
     text = key.replace("~", "~0").replace("/", "~1")
     return f"~2{text}" if text.isdigit() else text
 

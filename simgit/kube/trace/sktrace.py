@@ -1,8 +1,8 @@
-"""Trace files: bytes to a Trace and back, safely for bytes that somebody else made.
+"""The msgpack form of a trace, as SimKube writes it; reading is safe for foreign bytes.
 
-A file is first skipped through without building anything: a length that the bytes do not back
-is found there, so that nothing is allocated for it. Then its maps are counted while they are
-built, and the result is checked place by place.
+A file is first skipped through without building anything, which finds a length that the bytes
+do not back before anything is allocated for it. Then maps are counted while they are built,
+and the result is checked place by place.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _KEYS = ("version", "config", "events", "index", "pod_lifecycles")
 
 
 def load_trace(data: bytes, *, max_bytes: int = MAX_BYTES, max_maps: int = MAX_MAPS) -> Trace:
-    """Read a version 2 trace file and keep its bytes for an export that is verbatim.
+    """Return the trace in a version 2 file; it keeps the bytes for a verbatim export.
 
-    Raises InvalidInput for anything else; ``path`` on the error names the place.
+    Raises InvalidInput for other bytes; ``path`` on the error names the place.
     """
     if len(data) > max_bytes:
         raise _bad(f"{len(data)} bytes are more than the limit of {max_bytes}")
@@ -36,7 +36,7 @@ def load_trace(data: bytes, *, max_bytes: int = MAX_BYTES, max_maps: int = MAX_M
 
 
 def trace_from_plain(plain: Any, *, source: bytes | None = None) -> Trace:
-    """Build a Trace from decoded data in the layout of the file; raises InvalidInput."""
+    """Return the trace in decoded data with the layout of the file; raises InvalidInput."""
     _check_version(plain)
     missing = [key for key in _KEYS if key not in plain]
     if missing:
@@ -45,12 +45,12 @@ def trace_from_plain(plain: Any, *, source: bytes | None = None) -> Trace:
 
 
 def dump_trace(trace: Trace) -> bytes:
-    """Return the file: the very bytes it was read from, or the canonical form of an edit."""
+    """Return the file: the bytes it was read from, or the canonical bytes if it was edited."""
     return canonical_bytes(trace) if trace.source is None else trace.source
 
 
 def canonical_bytes(trace: Trace) -> bytes:
-    """Return the one encoding of the content: map keys sorted, everything known and no more.
+    """Return the canonical encoding of the content: sorted keys, known fields only.
 
     It is itself a valid trace file.
     """
@@ -59,7 +59,7 @@ def canonical_bytes(trace: Trace) -> bytes:
 
 
 def trace_id(trace: Trace) -> str:
-    """Return the identity of the content, whatever its encoding: 64 hexadecimal digits."""
+    """Return the SHA-256 of the canonical bytes, in hexadecimal: equal content, equal id."""
     return hashlib.sha256(canonical_bytes(trace)).hexdigest()
 
 
@@ -85,7 +85,7 @@ def plain_lifecycle(life: Lifecycle) -> Any:
 
 
 def sort_keys(value: Any) -> Any:
-    """Copy JSON-like data with the keys of every map in order."""
+    """Return a copy of JSON-like data with sorted keys in every map."""
     if isinstance(value, Mapping):
         return {key: sort_keys(value[key]) for key in sorted(value)}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The hashes in a trace: SipHash-1-3 with zero keys, as Rust's default hasher computes it."""
+"""Hashes of specs in a trace: SipHash-1-3 with zero keys, as Rust's default hasher."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def siphash13(data: bytes) -> int:
 
 
 def hash_value(value: Any) -> int:
-    """Hash a JSON value as SimKube does; raises InvalidInput for what JSON cannot hold."""
+    """Return SimKube's hash of a JSON value; raises InvalidInput for other data."""
     out = bytearray()
     _feed(value, out, 0)
     return siphash13(bytes(out))
 
 
 def spec_hash(manifest: Mapping[str, Any]) -> int:
-    """Hash of an object's spec, as it stands in the index."""
+    """Return the hash of an object's spec, as the index of a trace holds it."""
     return hash_value(manifest.get("spec"))
 
 
 def pod_spec_hash(spec: Mapping[str, Any]) -> int:
-    """Hash of a pod's spec without what differs between equal pods, as lifecycles use it."""
+    """Return the hash of a pod's spec without what differs between equal pods."""
     stable = {k: v for k, v in spec.items() if k not in _UNSTABLE and v is not None}
     stable["volumes"] = _without_access(spec.get("volumes"))
     if spec.get("initContainers") is not None:
@@ -110,7 +110,7 @@ def _scalar(value: Any) -> bytes:
         return struct.pack("<d", value + 0.0)  # minus zero hashes as zero
     if isinstance(value, str):
         return _text(value)
-    raise InvalidInput(f"cannot hash a value of type '{type(value).__name__}'")
+    raise InvalidInput(f"cannot hash a {type(value).__name__}: expected JSON data")
 
 
 def _integer(value: int) -> bytes:

@@ -1,4 +1,4 @@
-"""A trace over time: what each event applies, deletes, and changes of what was there before."""
+"""The timeline of a trace: what each event creates, changes and deletes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One event: seconds from the first one, names, and changes as lines to read."""
+    """An event: seconds from the first one, names, and changes as lines."""
 
     number: int
     offset: int

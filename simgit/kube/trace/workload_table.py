@@ -1,4 +1,4 @@
-"""A trace as a table of its workloads."""
+"""The table of a trace's workloads."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from simgit.kube.trace.model import Trace
 
 @dataclass(frozen=True, slots=True)
 class WorkloadRow:
-    """One workload as last applied: what it asks for, and when it was applied or deleted.
+    """A workload as last applied: its requests, and when it was applied or deleted.
 
-    Times are seconds from the first event; ``versions`` counts how often it was applied.
+    Times are in seconds from the first event; ``versions`` is the number of times it was applied.
     """
 
     gvk: str
@@ -77,7 +77,7 @@ def _replicas(manifest: Manifest) -> int | None:
 
 
 def _total(manifest: Manifest, resource: str) -> str:
-    """Sum a request over the containers; '' if none asks, '?' if one asks for nonsense."""
+    """Return the sum of a request over the containers; '' without one, '?' for a bad quantity."""
     texts = [lookup(c, ("resources", "requests", resource)) for c in containers_of(manifest)]
     try:
         amounts = [parse_quantity(text) for text in texts if text is not None]

@@ -1,6 +1,8 @@
 """The embedded cluster meets the contract, repeats itself, and fails only when asked to."""
 
 import json
+from enum import IntEnum
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -137,13 +139,13 @@ def test_bad_time_and_nodes_are_refused() -> None:
     for seconds in (-1, float("nan"), float("inf")):
         with pytest.raises(InvalidInput):
             make().advance(seconds)
-    with pytest.raises(InvalidInput, match="same name"):
+    with pytest.raises(InvalidInput, match="two nodes are named 'node1'"):
         EmbeddedCluster([*virtual_nodes(1), *virtual_nodes(1)])
-    with pytest.raises(InvalidInput, match="bad node"):
+    with pytest.raises(InvalidInput, match="invalid node"):
         virtual_nodes(1, cpu="-1")
     with pytest.raises(InvalidInput):
         PodDelays(create=-1)
-    with pytest.raises(InvalidInput, match="no node 'n9'"):
+    with pytest.raises(InvalidInput, match="no such node 'n9'"):
         make(faults=Faults(lost_nodes={"n9": 1}))
 
 
@@ -157,3 +159,30 @@ def test_kinds_without_pods_are_noted() -> None:
     cluster = make()
     cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}])
     assert [event["reason"] for event in cluster.events()] == ["Ignored"]
+
+
+def test_a_template_that_was_changed_in_place_is_read_again() -> None:
+    manifest = deployment(replicas=1)
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    for cpu in ("1", "2", "1"):
+        container["resources"]["requests"]["cpu"] = cpu
+        cluster = make()
+        cluster.apply([manifest])
+        assert [row["cpu"] for row in cluster.pods()] == [cpu]
+
+
+def test_a_template_that_is_not_plain_data_is_read_too() -> None:
+    class Seconds(IntEnum):
+        ONE = 1
+
+    manifest = deployment(replicas=1)
+    template = MappingProxyType(
+        {key: MappingProxyType(value) for key, value in manifest["spec"]["template"].items()}
+    )
+    cluster = make()
+    cluster.apply([{**manifest, "spec": {**manifest["spec"], "template": template}}])
+    assert [row["cpu"] for row in cluster.pods()] == ["1"]
+    pod = manifest["spec"]["template"]["spec"]
+    pod["tolerations"] = [*pod["tolerations"], {"tolerationSeconds": Seconds.ONE}]
+    with pytest.raises(InvalidInput, match="expected a whole number"):
+        make().apply([manifest])

@@ -1,15 +1,22 @@
-"""Whatever is applied in whatever order: what must hold of a cluster holds."""
+"""Properties of every cluster: what must hold whatever is applied in whatever order."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from simgit.kube.embedded import EmbeddedCluster, node_spec
+from simgit.kube import recorded_lifetimes
+from simgit.kube.embedded import EmbeddedCluster, node_spec, podspec
+from simgit.kube.embedded.controllers import cron_schedule
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.scheduler.filters import Cycle, refusal_with_nominated
 from simgit.kube.embedded.world import World
+from simgit.kube.simulation import Simulation, simulate
+from simgit.kube.trace.model import Event, Lifecycle, Trace
 
 HOST, ZONE = "kubernetes.io/hostname", "zone"
 CLASSES = {"low": 10, "high": 1000}
@@ -118,21 +125,6 @@ def check_node(node: Node) -> None:
         assert pod.ready
 
 
-def is_quiet(cluster: EmbeddedCluster, flushes: int = 5) -> bool:
-    """Advance until nothing changed for a whole flush interval; False if that never comes.
-
-    A pod may preempt another whose controller replaces it at once, and do so again at the next
-    flush, for ever: kube-scheduler does the same.
-    """
-    scheduler = world_of(cluster).scheduler
-    for _ in range(flushes):
-        before = scheduler._version
-        cluster.advance(FLUSH + 1)
-        if scheduler._version == before:
-            return True
-    return False
-
-
 def check_placement(world: World, quiet: bool) -> None:
     """A pod that is placed is known to its node, and one that waits is not forgotten.
 
@@ -170,6 +162,25 @@ def check_ownership(world: World) -> None:
     }
 
 
+def settle(cluster: EmbeddedCluster, flushes: int = 5) -> None:
+    """Check the cluster at each flush of the queue, until one at which nothing changed any more.
+
+    Not every cluster gets there: a pod may preempt another whose controller replaces it at
+    once, and do so again at the next flush, for ever. kube-scheduler does the same.
+    """
+    world = world_of(cluster)
+    for _ in range(flushes):
+        before = world.scheduler._version
+        cluster.advance(FLUSH + 1)
+        quiet = world.scheduler._version == before
+        for node in world.nodes:
+            check_node(node)
+        check_placement(world, quiet)
+        check_ownership(world)
+        if quiet:
+            return
+
+
 @given(steps, st.integers(0, 3))
 @example(WITHDRAWN, 1)
 @settings(max_examples=150, deadline=None)
@@ -177,11 +188,7 @@ def test_every_state_is_consistent(todo: list[tuple[str, dict[str, Any]]], seed:
     cluster = EmbeddedCluster(nodes(), seed=seed, priority_classes=CLASSES)
     for what, manifest in todo:
         (cluster.apply if what == "apply" else cluster.delete)([manifest])
-        quiet = is_quiet(cluster)
-        for node in world_of(cluster).nodes:
-            check_node(node)
-        check_placement(world_of(cluster), quiet)
-        check_ownership(world_of(cluster))
+        settle(cluster)
 
 
 @given(
@@ -220,3 +227,74 @@ def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
         if cpu == "1":
             assert [row["cpu"] for row in rows] == ["1"] * replicas
             assert all(row["ready"] for row in rows)
+
+
+CACHES = [
+    (podspec, "_known_facts"),
+    (cron_schedule, "_times_of"),
+    (cron_schedule, "parse_schedule"),
+    (recorded_lifetimes, "_hash_of"),
+]
+
+
+@contextmanager
+def uncached() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in CACHES:
+            patch.setattr(module, name, getattr(module, name).__wrapped__)
+        yield
+
+
+def world(cluster: EmbeddedCluster) -> tuple[Any, ...]:
+    return cluster.pods(), cluster.nodes(), cluster.events()
+
+
+def applied(todo: list[tuple[str, dict[str, Any]]], seed: int) -> list[tuple[Any, ...]]:
+    cluster = EmbeddedCluster(nodes(), seed=seed, priority_classes=CLASSES)
+    worlds = []
+    for what, manifest in todo:
+        (cluster.apply if what == "apply" else cluster.delete)([manifest])
+        worlds.append(world(cluster))
+        cluster.advance(301)
+    return [*worlds, world(cluster)]
+
+
+@given(steps, st.integers(0, 3))
+@settings(max_examples=100, deadline=None)
+def test_a_cached_replay_gives_the_same_world(
+    todo: list[tuple[str, dict[str, Any]]], seed: int
+) -> None:
+    with uncached():
+        expected = applied(todo, seed)
+    assert applied(todo, seed) == expected
+    assert applied(todo, seed) == expected, "with every cache warm"
+
+
+def cron_trace(schedule: str, zone: str) -> Trace:
+    container = {"name": "c", "resources": {"requests": {"cpu": "1"}}}
+    template = {"spec": {"containers": (container,), "restartPolicy": "Never"}}
+    spec = {
+        "schedule": schedule,
+        "timeZone": zone,
+        "jobTemplate": {"spec": {"template": template}},
+    }
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "w"},
+        "spec": spec,
+    }
+    gvk, name, start = "batch/v1.CronJob", "default/w", 1_743_296_000  # the day before a change
+    lives = {(gvk, name): {1: (Lifecycle(start, start + 90), Lifecycle(start, start + 7))}}
+    events = (Event(start, (manifest,)), Event(start + 30 * 3600))
+    return Trace(events, index={gvk: {name: 1}}, lifecycles=lives)
+
+
+@pytest.mark.parametrize("schedule", ["*/7 * * * *", "30 2 * * *", "0 0 1 * *", "@every 50m"])
+@pytest.mark.parametrize("zone", ["", "Europe/Berlin"])
+def test_a_cached_schedule_gives_the_same_world(schedule: str, zone: str) -> None:
+    trace, simulation = cron_trace(schedule, zone), Simulation(linger=3600)
+    with uncached():
+        expected = world(simulate(trace, simulation))
+    assert world(simulate(trace, simulation)) == expected
+    assert world(simulate(trace, simulation)) == expected, "with every cache warm"

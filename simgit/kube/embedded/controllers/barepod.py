@@ -1,4 +1,4 @@
-"""Pods that stand alone: nobody replaces them."""
+"""Bare pods: no controller replaces them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from simgit.kube.manifest import Manifest
 
 
 class BarePod(PodOwner):
-    """One pod without a controller. Applying it again changes nothing of a pod that exists."""
+    """A pod without a controller; applying it again does not change it."""
 
     kind = "Pod"
 
     def update(self, manifest: Manifest) -> None:
-        """Create the pod, unless it exists or has run."""
+        """Create the pod, unless it was created before."""
         facts = read_pod(manifest, self.namespace, self.world.priorities)
         if not self.original:
             self.create_pod(self.name, facts)
 
     def sync(self) -> None:
-        """Do nothing: there is nothing to keep."""
+        """Do nothing: a bare pod is not replaced."""
 
     def pod_finished(self, pod: Pod) -> None:
-        """Keep a pod that ended, so that it is still seen."""
+        """Keep a pod that ended among the pods, as in Kubernetes."""
         self.available.discard(pod.uid)

@@ -1,4 +1,4 @@
-"""What every controller has: a place in the cluster, its pods, and a sync that moves one step."""
+"""The base of all controllers: identity, owned pods, and a sync that takes one step."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from simgit.kube.manifest import Manifest, name_of, namespace_of
 
 
 class Controller:
-    """An object in the cluster. ``sync`` compares wish and state and takes a step.
+    """An object with its controller. ``sync`` takes one step from the state to the spec.
 
-    It is called when the object was marked, and must mark itself if it has more to do.
+    It is called after the object was marked; it marks itself if there is more to do.
     """
 
     kind = ""
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
-        """Join a world; nothing happens before the first sync."""
+        """Join a world; nothing happens until the first sync."""
         self.world = world
         self.namespace = namespace
         self.name = name
@@ -31,25 +31,25 @@ class Controller:
         self.original: Manifest = {}
 
     def mark(self) -> None:
-        """Ask to be synced."""
+        """Plan a sync."""
         if not self.marked and not self.gone:
             self.marked = True
             self.world.marked.append(self)
 
     def update(self, manifest: Manifest) -> None:
-        """Take a new manifest; raises InvalidInput and changes nothing if it is bad."""
+        """Take a new manifest; raises InvalidInput, and changes nothing, for an invalid one."""
         raise NotImplementedError
 
     def sync(self) -> None:
-        """Take a step."""
+        """Take one step towards the spec."""
         raise NotImplementedError
 
     def delete(self) -> None:
-        """Go, and take everything owned along."""
+        """Delete the object and everything it owns."""
         self.gone = True
 
     def remove(self) -> None:
-        """Delete it and everything that it owns, and let its owner know."""
+        """Delete the object and everything it owns, and tell its owner."""
         if not self.gone:
             self.log("Deleted", "object deleted")
             self.delete()
@@ -62,10 +62,10 @@ class Controller:
 
 
 class PodOwner(Controller):
-    """A controller that makes pods. ``available`` holds those ready for long enough."""
+    """A controller that creates pods; ``available`` holds those ready for long enough."""
 
     spreads = False
-    """Whether the scheduler spreads its pods over nodes and zones by itself."""
+    """True if the scheduler spreads its pods over nodes and zones by default."""
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without pods."""
@@ -76,7 +76,7 @@ class PodOwner(Controller):
         self.min_ready = 0
 
     def pod_ready(self, pod: Pod) -> None:
-        """Hear that a pod became ready; it counts once it was so for min_ready milliseconds."""
+        """Note a ready pod; it is available after ``min_ready`` milliseconds."""
         if not self.min_ready:
             self._count_available(pod)
         else:
@@ -90,16 +90,16 @@ class PodOwner(Controller):
             self.mark()
 
     def pod_unready(self, pod: Pod) -> None:
-        """Hear that a pod is no longer ready."""
+        """Note a pod that is no longer ready."""
         self.available.discard(pod.uid)
         self.mark()
 
     def pod_finished(self, pod: Pod) -> None:
-        """Hear that a pod ran to its end."""
+        """Note a pod that ran to its end."""
         self.pod_unready(pod)
 
     def pod_gone(self, pod: Pod) -> None:
-        """Hear that a pod was deleted."""
+        """Note a pod that was deleted."""
         self.pods.pop(pod.uid, None)
         self.pod_unready(pod)
 
@@ -112,7 +112,7 @@ class PodOwner(Controller):
         ordinal: int = 0,
         target: str = "",
     ) -> Pod | None:
-        """Create a pod; None, with an event, if admission refuses it."""
+        """Create and return a pod; None, with an event, if admission refuses it."""
         if facts.error is not None:
             self.log("FailedCreate", facts.error)
             return None
@@ -123,7 +123,7 @@ class PodOwner(Controller):
         return pod
 
     def delete(self) -> None:
-        """Go, with all pods."""
+        """Delete the object and its pods."""
         super().delete()
         for pod in [*self.pods.values(), *self.ended]:
             self.world.delete_pod(pod, "Killing", "owner deleted")
@@ -131,7 +131,7 @@ class PodOwner(Controller):
     def read_template(
         self, template: Mapping[str, Any], extra: Mapping[str, str] | None = None
     ) -> PodFacts:
-        """Read a pod template of this object, with labels that the controller adds."""
+        """Return the facts of a pod template, with labels that the controller adds."""
         labels = None
         if extra:
             own = items_of((template.get("metadata") or {}).get("labels"))

@@ -1,4 +1,4 @@
-"""Schedules of CronJobs: five fields, names, steps, macros; the next time after a time."""
+"""Schedules of CronJobs: parsing, and the times that are due."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _EVERY = "@every "
 _UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:h|ms|m|s|us|µs|ns)"
 _WINDOWS = (90, 5400, 2 * 86400, 62 * 86400, 10 * 366 * 86400)
-"""Seconds to look back, a little more each time, so that frequent schedules are found soon."""
+"""Seconds to look back, tried in turn, so that frequent schedules are found soon."""
 _YEARS = 5
-"""A schedule that does not come round in this many years never does."""
+"""Years to look ahead: a schedule that has no time in them never has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CronSchedule:
-    """A parsed schedule. Day of month and of week are joined by 'or' if both are restricted."""
+    """A parsed schedule; if days of month and of week are both restricted, either will do."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -56,7 +56,7 @@ class CronSchedule:
     zone: tzinfo
 
     def following(self, second: int, last: int) -> int | None:
-        """Return the first time after the given one, wherever the last run was."""
+        """Return the first time after the given one; the last run does not matter."""
         return self.next_after(second)
 
     def next_after(self, second: int) -> int | None:
@@ -67,7 +67,7 @@ class CronSchedule:
             return None  # beyond the years that a calendar has
 
     def last_until(self, second: int, after: int) -> int | None:
-        """Return the last time up to the given one, but later than ``after``; None if none is."""
+        """Return the last time up to the given one and after ``after``, None if there is none."""
         for window in _WINDOWS:
             begin = max(after, second - window)
             found = self._last_between(begin, second)
@@ -102,7 +102,7 @@ class CronSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A schedule that knows no calendar: so many seconds after the last run, or the start."""
+    """A fixed interval: so many seconds after the last run, or after the start."""
 
     seconds: int
 
@@ -111,17 +111,17 @@ class Every:
         return last + ((second - last) // self.seconds + 1) * self.seconds
 
     def last_until(self, second: int, after: int) -> int | None:
-        """Return the last time up to the given one, counted from ``after``; None if none is."""
+        """Return the last time up to the given one, counted from ``after``; None without one."""
         found = self.following(second, after) - self.seconds
         return found if found > after else None
 
 
 @lru_cache(maxsize=64)
 def _times_of(schedule: CronSchedule, day: date) -> tuple[int, ...]:
-    """Return the times of a day in order; one that the clock shows twice comes twice."""
+    """Return the times of a day in order; a local time that occurs twice gives both."""
     midnight = datetime.combine(day, time(), schedule.zone)
     uneven = midnight.utcoffset() != (midnight + timedelta(days=1)).utcoffset()
-    folds = (0, 1) if uneven else (0,)  # the clock is put forward or back on this day
+    folds = (0, 1) if uneven else (0,)  # a change of daylight saving time
     times: set[int] = set()
     for hour in schedule.hours:
         for minute in schedule.minutes:
@@ -132,7 +132,7 @@ def _times_of(schedule: CronSchedule, day: date) -> tuple[int, ...]:
 
 
 def _is_real(local: datetime, second: int) -> bool:
-    """Tell whether the clock shows this time: when it goes forward an hour is left out."""
+    """Return False for a local time that does not occur, since the clock skips it."""
     return datetime.fromtimestamp(second, local.tzinfo).hour == local.hour
 
 
@@ -151,15 +151,15 @@ def parse_schedule(text: str, zone: str = "") -> CronSchedule | Every:
 
 
 def _has_star(field: str) -> bool:
-    """Tell whether a field restricts nothing; with a step of two or more it does."""
+    """Return True if a field restricts nothing; with a step of two or more it does."""
     return any(re.fullmatch(r"[*?](/0*1)?", part) for part in field.split(","))
 
 
 def _duration(text: str) -> int:
-    """Read '@every 1h30m' as whole seconds, one at least."""
+    """Return '@every 1h30m' in whole seconds, at least 1."""
     parts = re.fullmatch(rf"\+?((?:{_PART})+)", text[len(_EVERY) :])
     if parts is None or len(text) > 60:
-        raise _bad(text, "expected a duration like 1h30m")
+        raise _bad(text, "expected a duration such as 1h30m")
     found = re.findall(r"([0-9.]+)([a-zµ]+)", parts[1])
     return max(1, int(sum(float(number) * _UNITS[unit] for number, unit in found)))
 
@@ -192,7 +192,7 @@ def _parse_part(part: str, low: int, high: int, names: dict[str, int], text: str
         first = _number(head, names, text)
         last = _number(tail, names, text) if dash else (high if slash else first)
     if not low <= first <= last <= high or step < 1:
-        raise _bad(text, f"'{part[:20]}' is out of range")
+        raise _bad(text, f"'{part[:20]}' is not in {low}-{high}")
     return range(first, last + 1, step)
 
 
@@ -200,7 +200,7 @@ def _number(text: str, names: dict[str, int], whole: str) -> int:
     if text.lower() in names:
         return names[text.lower()]
     if not (text.isascii() and text.isdigit() and len(text) < 5):
-        raise _bad(whole, f"'{text[:20]}' is no number")
+        raise _bad(whole, f"'{text[:20]}' is not a number")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""CronJobs: make a Job whenever the schedule says so."""
+"""CronJobs: create a Job at each time of a schedule."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from simgit.kube.embedded.fields import bad, pod_template, text, whole
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
+_POLICIES = ("Allow", "Forbid", "Replace")
+
 
 class CronJob(Controller):
-    """A CronJob; its Jobs are ordinary ones that it owns."""
+    """A CronJob, which owns its Jobs."""
 
     kind = "CronJob"
 
@@ -29,10 +31,14 @@ class CronJob(Controller):
         self._last = world.clock.now // 1000
 
     def update(self, manifest: Manifest) -> None:
-        """Take a manifest; the next time is reckoned anew from now."""
+        """Take a manifest; the next time is computed anew."""
         policy = text(manifest, "spec", "concurrencyPolicy", default="Allow")
-        if policy not in ("Allow", "Forbid", "Replace"):
-            raise bad(manifest, ("spec", "concurrencyPolicy"), f"unknown policy '{policy[:40]}'")
+        if policy not in _POLICIES:
+            raise bad(
+                manifest,
+                ("spec", "concurrencyPolicy"),
+                f"unknown policy '{policy[:40]}', expected {', '.join(_POLICIES)}",
+            )
         zone = text(manifest, "spec", "timeZone")
         schedule = parse_schedule(text(manifest, "spec", "schedule"), zone)
         pod_template(manifest, "spec", "jobTemplate", "spec", "template")
@@ -48,7 +54,7 @@ class CronJob(Controller):
         self.mark()
 
     def sync(self) -> None:
-        """Make up for a run that had to wait, and forget old finished Jobs."""
+        """Start a run that had to wait, and delete old finished Jobs."""
         self._run_due()
         for state, limit in self._keep.items():
             finished = [job for job in self.jobs if job.state == state]
@@ -70,7 +76,7 @@ class CronJob(Controller):
             self._plan()
 
     def _run_due(self) -> None:
-        """Start the last run that is due and was not started yet; earlier ones are lost."""
+        """Start the last run that is due; earlier ones are skipped."""
         assert self.schedule is not None
         if self.suspended:
             return
@@ -82,7 +88,7 @@ class CronJob(Controller):
     def _start(self, due: int) -> None:
         active = [job for job in self.jobs if not job.state and not job.gone]
         if active and self.policy == "Forbid":
-            self.log("JobAlreadyActive", "not starting job: a former one is still running")
+            self.log("JobAlreadyActive", "not starting job: the one before is still running")
             return
         if self.policy == "Replace":
             for job in active:
@@ -98,7 +104,7 @@ class CronJob(Controller):
         self.log("SuccessfulCreate", f"created job {job.name}")
 
     def delete(self) -> None:
-        """Go, with all Jobs."""
+        """Delete the object and its Jobs."""
         super().delete()
         for job in self.jobs:
             job.remove()

@@ -1,4 +1,4 @@
-"""DaemonSets: one pod on every node that will have it."""
+"""DaemonSets: one pod on every suitable node."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NETWORK = (Toleration("node.kubernetes.io/network-unavailable", "Exists", "", "
 
 
 class DaemonSet(PodOwner):
-    """A DaemonSet. Each pod's required affinity names the node that it is for."""
+    """A DaemonSet; the required affinity of each pod names its node."""
 
     kind = "DaemonSet"
 
@@ -64,7 +64,7 @@ class DaemonSet(PodOwner):
         self.mark()
 
     def sync(self) -> None:
-        """Give each node its pod, take away what does not belong, then update."""
+        """Create missing pods, delete those on unsuitable nodes, then update."""
         by_node = self._pods_by_node()
         wanted = [node for node in self.world.nodes if self._runs_on(node)]
         for node in self.world.nodes:
@@ -106,7 +106,7 @@ class DaemonSet(PodOwner):
             self._made += 1
 
     def _facts_for(self, node: Node) -> PodFacts:
-        """Return the facts of the pod for one node: its affinity names nothing but the node."""
+        """Return the facts of a node's pod: its affinity names only this node."""
         assert self.facts is not None
         if node.name not in self._by_node:
             term = NodeTerm((), (("metadata.name", "In", (node.name,)),))
@@ -114,7 +114,7 @@ class DaemonSet(PodOwner):
         return self._by_node[node.name]
 
     def _limits(self, manifest: Manifest, nodes: int) -> tuple[int, int]:
-        """Return (surge, unavailable); one of them is above zero."""
+        """Return (surge, unavailable), of which one is above 0."""
         surge = share(manifest, (*_ROLLING, "maxSurge"), nodes, up=True, default=0)
         limit = (*_ROLLING, "maxUnavailable")
         unavailable = share(manifest, limit, nodes, up=True, default=0 if surge else 1)
@@ -130,7 +130,7 @@ class DaemonSet(PodOwner):
     def _update_in_place(
         self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int
     ) -> None:
-        """Delete old pods that are not available at once, others while few enough are missing."""
+        """Delete all old pods that are not available, and others up to the limit."""
         missing, candidates = 0, []
         for node in wanted:
             pods = by_node.get(node.name, [])
@@ -148,7 +148,7 @@ class DaemonSet(PodOwner):
     def _update_with_surge(
         self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int
     ) -> None:
-        """Make a new pod beside the old one, and delete the old one once the new is available."""
+        """Create new pods beside old ones, and delete the old once the new are available."""
         surging = 0
         for node in wanted:
             pods = by_node.get(node.name, [])
@@ -167,5 +167,5 @@ class DaemonSet(PodOwner):
             self.world.delete_pod(pod, "SuccessfulDelete", f"deleted by DaemonSet {self.name}")
 
     def pod_finished(self, pod: Pod) -> None:
-        """Delete a pod that ended, so that the node gets another."""
+        """Delete a pod that ended, so that it is replaced."""
         self._drop_all([pod])

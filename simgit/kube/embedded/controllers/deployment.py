@@ -1,4 +1,4 @@
-"""Deployments: revisions as ReplicaSets, rolled from one to the next within bounds."""
+"""Deployments: revisions as ReplicaSets, and rolling updates between them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
 _ROLLING = ("spec", "strategy", "rollingUpdate")
+_STRATEGIES = ("RollingUpdate", "Recreate")
 
 
 class Deployment(PodOwner):
-    """A Deployment. ``sets`` are its revisions, the oldest first."""
+    """A Deployment; ``sets`` are its revisions, the oldest first."""
 
     kind = "Deployment"
 
@@ -34,7 +35,7 @@ class Deployment(PodOwner):
         self._new: ReplicaSet | None = None
 
     def update(self, manifest: Manifest) -> None:
-        """Take a manifest; what differs is done by the next syncs."""
+        """Take a manifest; the next syncs act on what changed."""
         template = pod_template(manifest, "spec", "template")
         if not self.sets or not same_template(template, self.template):
             self.read_template(template)
@@ -53,18 +54,22 @@ class Deployment(PodOwner):
 
     def _set_strategy(self, manifest: Manifest, replicas: int) -> None:
         kind = text(manifest, "spec", "strategy", "type", default="RollingUpdate")
-        if kind not in ("RollingUpdate", "Recreate"):
-            raise bad(manifest, ("spec", "strategy", "type"), f"unknown strategy '{kind[:40]}'")
+        if kind not in _STRATEGIES:
+            raise bad(
+                manifest,
+                ("spec", "strategy", "type"),
+                f"unknown strategy '{kind[:40]}', expected {' or '.join(_STRATEGIES)}",
+            )
         surge = share(manifest, (*_ROLLING, "maxSurge"), replicas, up=True, default="25%")
         limit = (*_ROLLING, "maxUnavailable")
         unavailable = share(manifest, limit, replicas, up=False, default="25%")
         self.recreate = kind == "Recreate"
-        # Neither surge nor unavailable would let no rollout ever begin.
+        # With neither surge nor unavailable pods no rollout could begin.
         self.surge = 0 if self.recreate else surge
         self.unavailable = min(replicas, unavailable if surge or unavailable else 1)
 
     def sync(self) -> None:
-        """Take the one next step: scale, or roll."""
+        """Scale, or take the next step of a rollout."""
         new = self._new
         old = [found for found in self.sets if found is not new]
         if self.paused or self._is_scaled():
@@ -75,7 +80,7 @@ class Deployment(PodOwner):
             self._roll(new or self._create_set(), old)
 
     def delete(self) -> None:
-        """Go, with all revisions."""
+        """Delete the object and its revisions."""
         super().delete()
         for found in self.sets:
             found.delete()
@@ -103,11 +108,11 @@ class Deployment(PodOwner):
         return created
 
     def _is_scaled(self) -> bool:
-        """Tell whether the replicas changed since a revision with pods was last sized."""
+        """Return True if the replicas changed since a revision with pods was last sized."""
         return any(found.replicas and found.desired != self.replicas for found in self.sets)
 
     def _resize(self, found: ReplicaSet, replicas: int) -> bool:
-        """Size a revision and note for which wish that was done; True if its size changes."""
+        """Set a revision's size, and note for which replicas; return True if it changes."""
         if found.replicas != replicas:
             self.log(
                 "ScalingReplicaSet", f"scaled {found.name} from {found.replicas} to {replicas}"
@@ -119,7 +124,7 @@ class Deployment(PodOwner):
         return found.scale(replicas)
 
     def _scale(self, new: ReplicaSet | None, old: Sequence[ReplicaSet]) -> None:
-        """Follow a change of replicas: the one active revision alone, or all in proportion."""
+        """Scale the one active revision, or all of them in proportion."""
         active = [found for found in self.sets if found.replicas]
         if len(active) <= 1:
             found = active[0] if active else new or (old[-1] if old else None)
@@ -166,7 +171,7 @@ class Deployment(PodOwner):
         return int(exact + 0.5) - found.replicas
 
     def _roll(self, new: ReplicaSet, old: Sequence[ReplicaSet]) -> None:
-        """Grow the new revision within the surge; else shrink old ones while enough remain."""
+        """Grow the new revision within the surge, or else shrink old ones within the limit."""
         size = self.replicas if new.replicas > self.replicas else self._new_size(new)
         if self._resize(new, size):
             return
@@ -197,7 +202,7 @@ class Deployment(PodOwner):
                 spare -= cut
 
     def _drop_unhealthy(self, old: Sequence[ReplicaSet], most: int) -> int:
-        """Let go first of old pods that are not available: they would block the rollout."""
+        """Drop old pods that are not available first, since they would block the rollout."""
         dropped = 0
         for found in old:
             cut = min(most - dropped, found.replicas - len(found.available))
@@ -216,5 +221,5 @@ class Deployment(PodOwner):
 
 
 def _age(total: int, pair: tuple[int, ReplicaSet]) -> int:
-    """Break ties of size: grow the newer first, shrink the older first."""
+    """Return a key for equal sizes: the newer grows first, the older shrinks first."""
     return -pair[0] if total > 0 else pair[0]

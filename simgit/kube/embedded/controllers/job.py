@@ -1,4 +1,4 @@
-"""Jobs: run so many pods to their end, so many at a time."""
+"""Jobs: run a number of pods to their end, some at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simgit.kube.manifest import Manifest, lookup
 
 
 class Job(PodOwner):
-    """A Job. Its pods succeed when their lifecycle ends; one that is deleted counts as failed."""
+    """A Job; its pods succeed when their lifetime ends, and a deleted one counts as failed."""
 
     kind = "Job"
 
@@ -41,7 +41,7 @@ class Job(PodOwner):
             )
         completions = whole(manifest, "spec", "completions", default=None)
         parallelism = whole(manifest, "spec", "parallelism", default=None)
-        # A Job that names neither number runs one pod; with parallelism alone it is a work queue.
+        # Without either number a Job runs one pod; with parallelism alone it is a work queue.
         self.completions = 1 if completions is None and parallelism is None else completions
         self.parallelism = 1 if parallelism is None else parallelism
         self.limit = whole(manifest, "spec", "backoffLimit", default=6)
@@ -52,7 +52,7 @@ class Job(PodOwner):
         self.mark()
 
     def sync(self) -> None:
-        """Finish, or bring the number of running pods to what is wanted."""
+        """Finish, or create and delete pods."""
         if self.state:
             return
         if self.suspended:
@@ -110,7 +110,7 @@ class Job(PodOwner):
         return next(number for number in range(len(taken) + 1) if number not in taken)
 
     def _stop_pods(self, count: int) -> None:
-        """Delete active pods that are too many, those not yet ready first."""
+        """Delete so many active pods, those not yet ready first."""
         if count > 0:
             ranked = sorted(self.pods.values(), key=lambda pod: (pod.ready, -pod.uid))
             for pod in ranked[:count]:
@@ -140,7 +140,7 @@ class Job(PodOwner):
         super().pod_finished(pod)
 
     def pod_gone(self, pod: Pod) -> None:
-        """Count a pod that was taken from this Job as failed."""
+        """Count a deleted pod as failed."""
         if pod.uid in self.pods and not self.gone:
             self.failed += 1
         super().pod_gone(pod)

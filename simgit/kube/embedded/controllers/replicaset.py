@@ -1,4 +1,4 @@
-"""ReplicaSets: keep so many pods; when there are too many, know which to let go."""
+"""ReplicaSets: a number of equal pods, and which of them to delete first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simgit.kube.manifest import Manifest
 
 
 class RevisionOwner(Protocol):
-    """What a Deployment is for the ReplicaSets that are its revisions."""
+    """The Deployment of a revision, as the ReplicaSet sees it."""
 
     @property
     def sets(self) -> Iterable[ReplicaSet]: ...
@@ -24,13 +24,13 @@ class RevisionOwner(Protocol):
 
 
 class ReplicaSet(PodOwner):
-    """A set of equal pods, on its own or as one revision of a Deployment."""
+    """A ReplicaSet, on its own or as a revision of a Deployment."""
 
     kind = "ReplicaSet"
     spreads = True
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
-        """Start with no wish; a Deployment or a manifest sets it."""
+        """Start with 0 replicas."""
         super().__init__(world, namespace, name)
         self.replicas = 0
         self.template: Mapping[str, Any] = {}
@@ -42,7 +42,7 @@ class ReplicaSet(PodOwner):
         self._made = 0
 
     def update(self, manifest: Manifest) -> None:
-        """Take a manifest of a ReplicaSet that stands alone; running pods stay as they are."""
+        """Take a manifest of a ReplicaSet on its own; its running pods do not change."""
         template = pod_template(manifest, "spec", "template")
         facts = self.read_template(template)
         self.replicas = whole(manifest, "spec", "replicas", default=1)
@@ -51,7 +51,7 @@ class ReplicaSet(PodOwner):
         self.mark()
 
     def scale(self, replicas: int) -> bool:
-        """Set the wish; True if it is a new one."""
+        """Set the replicas; return True if they change."""
         if replicas == self.replicas:
             return False
         self.replicas = replicas
@@ -61,7 +61,7 @@ class ReplicaSet(PodOwner):
         return True
 
     def sync(self) -> None:
-        """Create what is missing, delete what is too much, and let the Deployment know."""
+        """Create missing pods, delete surplus ones, and tell the Deployment."""
         missing = self.replicas - len(self.pods)
         if missing > 0:
             self._create(missing)
@@ -72,7 +72,7 @@ class ReplicaSet(PodOwner):
             self.deployment.mark()
 
     def pod_finished(self, pod: Pod) -> None:
-        """Replace a pod that ended: this controller wants pods that run."""
+        """Replace a pod that ended."""
         self.pods.pop(pod.uid, None)
         super().pod_finished(pod)
         self.ended.append(pod)
@@ -93,12 +93,12 @@ class ReplicaSet(PodOwner):
         return heapq.nsmallest(count, self.pods.values(), key=lambda pod: _worth(pod, crowd))
 
     def siblings(self) -> Iterable[ReplicaSet]:
-        """Return the sets whose pods do the same work: all revisions of one Deployment."""
+        """Return all revisions of the Deployment, or only this set."""
         return (self,) if self.deployment is None else self.deployment.sets
 
 
 def crowding(sets: Iterable[ReplicaSet]) -> dict[int, int]:
-    """Count pods by node (-1: none), over all the sets."""
+    """Return the number of pods by node index (-1: not placed), over all sets."""
     crowd: dict[int, int] = {}
     for found in sets:
         for pod in found.pods.values():
@@ -108,7 +108,10 @@ def crowding(sets: Iterable[ReplicaSet]) -> dict[int, int]:
 
 
 def _worth(pod: Pod, crowd: Mapping[int, int]) -> tuple[int, ...]:
-    """Sort the least worth first: unplaced, pending, not ready, crowded together, youngest."""
+    """Return a key that sorts the first to delete first.
+
+    These are pods that are not placed, pending, not ready, on a crowded node, young.
+    """
     index = pod.node.index if pod.node else -1
     return (
         pod.node is not None,

@@ -1,4 +1,4 @@
-"""StatefulSets: pods with numbers, brought up, down and to date in order."""
+"""StatefulSets: numbered pods, created, deleted and updated in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UPDATE = ("spec", "updateStrategy")
 
 
 class StatefulSet(PodOwner):
-    """A StatefulSet. A revision is (number, facts); pods keep the number they were made at."""
+    """A StatefulSet; pods keep the number of the revision that they were created from."""
 
     kind = "StatefulSet"
     spreads = True
@@ -60,7 +60,7 @@ class StatefulSet(PodOwner):
         self._newest = len(self._revisions) - 1
 
     def sync(self) -> None:
-        """Create what is missing, then delete what is too much, then update one by one."""
+        """Create missing pods, then delete surplus ones, then update one by one."""
         by_number = {pod.ordinal: pod for pod in self.pods.values()}
         wanted = range(self.start, self.start + self.replicas)
         if self._raise(by_number, wanted):
@@ -77,7 +77,7 @@ class StatefulSet(PodOwner):
         return pod is not None and pod.uid in self.available
 
     def _raise(self, by_number: dict[int, Pod], wanted: range) -> bool:
-        """Fill the gaps; in order, stop at the first that is not healthy. True to stop here."""
+        """Create missing pods; return True to wait for one that is not healthy yet."""
         for number in wanted:
             pod = by_number.get(number) or self._make(number, wanted)
             if pod is None:
@@ -95,9 +95,9 @@ class StatefulSet(PodOwner):
         return self.create_pod(name, facts, revision=revision, ordinal=number)
 
     def _lower(self, surplus: Sequence[Pod]) -> bool:
-        """Delete from the highest number; in order, one at a time. True to stop here.
+        """Delete surplus pods from the highest number; return True to wait for one.
 
-        In order, a pod that is not healthy waits for those below it that are not either.
+        In order, one goes at a time, and an unhealthy pod waits for unhealthy ones below it.
         """
         if not self.ordered:
             for pod in surplus:
@@ -111,7 +111,7 @@ class StatefulSet(PodOwner):
         return True
 
     def _bring_up_to_date(self, pods: Sequence[Pod]) -> None:
-        """Replace outdated pods from the highest number, one after another or some at a time."""
+        """Replace outdated pods from the highest number, one or some at a time."""
         if self.most_unavailable is not None:
             self._replace_some(pods, self.most_unavailable)
             return
@@ -123,7 +123,7 @@ class StatefulSet(PodOwner):
                 return
 
     def _replace_some(self, pods: Sequence[Pod], most: int) -> None:
-        """Delete what is outdated and of no use anyway, others while few enough are missing."""
+        """Delete outdated pods: unhealthy ones at once, others up to the limit."""
         missing = sum(not self._healthy(pod) for pod in self.pods.values())
         for pod in reversed(pods):
             if self._is_old(pod) and not self._healthy(pod):
@@ -140,5 +140,5 @@ class StatefulSet(PodOwner):
         self.world.delete_pod(pod, "SuccessfulDelete", f"deleted by StatefulSet {self.name}")
 
     def pod_finished(self, pod: Pod) -> None:
-        """Delete a pod that ended, so that its number is made anew."""
+        """Delete a pod that ended, so that it is replaced."""
         self._drop(pod)

@@ -1,4 +1,4 @@
-"""Are two pod templates the same? Semantically, as the Deployment controller asks."""
+"""Semantic equality of pod templates, as the Deployment controller compares them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _AMOUNTS = frozenset({"requests", "limits", "overhead"})
 
 
 def same_template(left: Any, right: Any) -> bool:
-    """Compare without what the API server fills in, and with quantities by their value."""
+    """Return True for templates equal but for API defaults and the spelling of quantities."""
     return left is right or left == right or normal(left) == normal(right)
 
 
 def normal(value: Any) -> Any:
-    """Drop nulls, empty maps and lists and defaults; write quantities as amounts."""
+    """Return a copy without nulls, empty maps and lists, and defaults; quantities as amounts."""
     if isinstance(value, Mapping):
         return _normal_map(value)
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Pod affinity and anti-affinity: which topologies a pod must go to, and which are closed."""
+"""Pod affinity and anti-affinity: the topologies that a pod must or must not join."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
 
 
 class AffinityState:
-    """For one pod: how many pods attract or repel it, by topology."""
+    """Counts, for one pod, of the pods that attract or repel it, by topology."""
 
     __slots__ = ("_attract", "_closed", "_facts", "_repel", "_starts_series")
 
     def __init__(self, pod: Pod, nodes: Sequence[Node]) -> None:
-        """Look at every pod of every node once."""
+        """Count the pods of every node."""
         facts = pod.facts
         self._facts = facts
         self._attract: dict[Pair, int] = {}
@@ -30,7 +30,7 @@ class AffinityState:
         for node in nodes:
             for other in node.pods.values():
                 self._see(pod, other, node)
-        # The first of a series that is drawn to itself has nobody to join yet.
+        # The first pod of a series with affinity to itself has no other to join yet.
         self._starts_series = not self._attract and _matches_all(facts, pod)
 
     def _see(self, pod: Pod, other: Pod, node: Node) -> None:
@@ -46,7 +46,7 @@ class AffinityState:
                 _count(self._closed, term.topology, node)
 
     def refusal(self, node: Node) -> tuple[str, bool] | None:
-        """Return (reason, whether preemption cannot help) if the node is no place for the pod."""
+        """Return (reason, True if preemption cannot help) if the node is refused, else None."""
         labels = node.labels
         if self._facts.affinity and not self._attracted(node):
             return AFFINITY, True
@@ -76,7 +76,7 @@ def _count(counts: dict[Pair, int], key: str, node: Node) -> None:
 
 
 def preference_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int]:
-    """Return for each feasible node how well it suits the preferences, of this pod and others'."""
+    """Return a score for each feasible node from this pod's and other pods' preferences."""
     weights: dict[Pair, int] = {}
     for node in nodes:
         for other in node.pods.values():

@@ -1,7 +1,7 @@
-"""The scheduler's filters: may this pod run on this node, and if not, why.
+"""The scheduler's filters: may a pod run on a node, and if not, for which reasons.
 
-They are asked in the scheduler's order, and the first that refuses ends the question, but one
-filter may give several reasons (CPU and memory are both short).
+They run in the scheduler's order, and the first that refuses is the last to run; it may give
+several reasons (CPU and memory are both short).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NODE_AFFINITY = "NodeAffinity"
 
 
 class Refusal(NamedTuple):
-    """Why a node is refused; ``hopeless`` if no preemption there can change it."""
+    """The refusal of a node; ``hopeless`` if preemption there cannot help."""
 
     reasons: tuple[str, ...]
     hopeless: bool
@@ -41,12 +41,12 @@ _NO_PORTS = Refusal(("node(s) didn't have free ports for the requested pod ports
 
 
 class Cycle:
-    """One attempt to place one pod: the states that look at more than one node."""
+    """One attempt to schedule a pod: the filter states that depend on more than one node."""
 
     __slots__ = ("affinity", "nodes", "pod", "spread")
 
     def __init__(self, pod: Pod, nodes: Sequence[Node]) -> None:
-        """Build only the states that the pod, or a pod already placed, needs."""
+        """Compute the states that the pod, or a placed pod, needs."""
         self.pod = pod
         self.nodes = nodes
         self.affinity: AffinityState | None = None
@@ -54,7 +54,7 @@ class Cycle:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look again, after pods were taken out or put back to see what would happen."""
+        """Compute the states again, after pods were removed or added in a dry run."""
         facts = self.pod.facts
         anti = any(node.anti for node in self.nodes)
         needed = bool(facts.affinity or facts.anti_affinity or anti)
@@ -64,12 +64,12 @@ class Cycle:
 
     @property
     def local(self) -> bool:
-        """Whether a node can be judged by itself."""
+        """True if no filter looks at more than one node."""
         return self.affinity is None and self.spread is None
 
 
 def refusal(cycle: Cycle, node: Node) -> Refusal | None:
-    """Return why the node is refused, None if the pod may run there."""
+    """Return the refusal of a node, None if the pod may run there."""
     facts = cycle.pod.facts
     return (
         _node_refusal(facts, node)
@@ -92,7 +92,7 @@ def _node_refusal(facts: PodFacts, node: Node) -> Refusal | None:
 
 
 def fit_refusal(facts: PodFacts, node: Node) -> Refusal | None:
-    """Compare requests with what is left; equality fits."""
+    """Return the refusal of a node with too little left, None if the pod fits exactly or better."""
     spec = node.spec
     full = len(node.pods) >= spec.pods
     if (
@@ -133,7 +133,7 @@ def _topology_refusal(cycle: Cycle, node: Node) -> Refusal | None:
 
 
 def refusal_with_nominated(cycle: Cycle, node: Node) -> Refusal | None:
-    """Like refusal, with room kept for pods that are about to come and matter as much."""
+    """Like refusal, with room kept for nominated pods of the same or a higher priority."""
     pod = cycle.pod
     expected = [
         other
@@ -153,9 +153,9 @@ def refusal_with_nominated(cycle: Cycle, node: Node) -> Refusal | None:
 
 
 def named_nodes(facts: PodFacts) -> frozenset[str] | None:
-    """Return the names to which the required affinity narrows the search, None for any node.
+    """Return the names of the only nodes that required affinity allows, None for any node.
 
-    Only a daemon's pod is written like this: each of its terms names its node.
+    Pods of a DaemonSet are written like this: each of their terms names a node.
     """
     if not facts.node_terms:
         return None

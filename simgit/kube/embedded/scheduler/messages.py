@@ -1,4 +1,4 @@
-"""The words in which the scheduler says why a pod stays pending."""
+"""Messages of the scheduler: why a pod is pending, in kube-scheduler's words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PREFIX = "no new claims to deallocate, preemption: "
 
 
 def fit_error(count: int, reasons: Iterable[str]) -> str:
-    """Count each reason and sort the counted reasons as text, the way the scheduler does."""
+    """Return the message for the reasons, counted and then sorted as text."""
     histogram: dict[str, int] = {}
     for reason in reasons:
         histogram[reason] = histogram.get(reason, 0) + 1
@@ -20,7 +20,7 @@ def fit_error(count: int, reasons: Iterable[str]) -> str:
 
 
 def histogram_error(count: int, histogram: dict[str, int]) -> str:
-    """Write '0/3 nodes are available: 3 Insufficient cpu.'."""
+    """Return a message like '0/3 nodes are available: 3 Insufficient cpu.'."""
     listed = ", ".join(sorted(f"{number} {reason}" for reason, number in histogram.items()))
     return (
         f"0/{count} nodes are available: {listed}." if listed else f"0/{count} nodes are available:"
@@ -28,18 +28,18 @@ def histogram_error(count: int, histogram: dict[str, int]) -> str:
 
 
 def conflict_error(count: int) -> str:
-    """Write the message for names of nodes that rule each other out, before any is looked at.
+    """Return the message for terms that name different nodes, before any filter runs.
 
-    Its end is what the scheduler says when it then looks for what was never worked out.
+    Its end is the error of preemption, which then misses the state of the filters.
     """
     return f"0/{count} nodes are available: pod affinity terms conflict. not found"
 
 
 def not_preempted(count: int, histogram: dict[str, int]) -> str:
-    """Write the suffix about nodes where preemption was tried in vain."""
+    """Return the suffix about nodes where preemption did not help."""
     return _PREFIX + histogram_error(count, histogram)
 
 
 def not_eligible(why: str) -> str:
-    """Write the suffix for a pod that may not preempt."""
+    """Return the suffix for a pod that may not preempt."""
     return _PREFIX + why

@@ -1,4 +1,4 @@
-"""Preemption: which less important pods would have to go so that a pod fits, and from where."""
+"""Preemption: the node where evicting pods of lower priority makes room for a pod."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _PRIORITY_BASE = 2**31
 
 
 class PreemptionCandidate(NamedTuple):
-    """A node that fits once its victims, the most important first, are gone."""
+    """A node that is feasible without its victims, which are sorted by importance."""
 
     node: Node
     victims: tuple[Pod, ...]
 
 
 class Preemption(NamedTuple):
-    """The best candidate, or else the reasons, counted, why no node would do."""
+    """The best candidate, or None with the counted reasons."""
 
     candidate: PreemptionCandidate | None
     histogram: dict[str, int]
 
 
 def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption:
-    """Try every node where it could help; ``refused`` holds the filters' answer by node index."""
+    """Try every node where preemption may help; ``refused`` maps node indexes to refusals."""
     candidates: list[PreemptionCandidate] = []
     histogram: dict[str, int] = {}
     for node in cycle.nodes:
@@ -47,7 +47,7 @@ def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption
 
 
 def _dry_run(cycle: Cycle, node: Node) -> PreemptionCandidate | tuple[str, ...]:
-    """Take out all less important pods, then put back, most important first, all that fit."""
+    """Remove all pods of lower priority, then add back, by importance, those that still fit."""
     priority = cycle.pod.facts.priority
     lesser = [pod for pod in node.pods.values() if pod.facts.priority < priority]
     if not lesser:
@@ -65,7 +65,7 @@ def _dry_run(cycle: Cycle, node: Node) -> PreemptionCandidate | tuple[str, ...]:
 
 
 def _importance(pod: Pod) -> tuple[int, int, int]:
-    """Sort the most important first: by priority, then by how long it has run."""
+    """Return a key that sorts the most important first: by priority, then by running time."""
     started = pod.ready_at if pod.ready else pod.bound_at
     return -pod.facts.priority, started, pod.uid
 
@@ -87,7 +87,7 @@ def _put_back(cycle: Cycle, node: Node, pods: Sequence[Pod]) -> None:
 
 
 def _best(candidates: Sequence[PreemptionCandidate]) -> PreemptionCandidate:
-    """Choose the least harm: lowest highest priority, lowest sum, fewest, youngest, first."""
+    """Return the least harmful: lowest top priority, lowest sum, fewest, youngest, first."""
     return min(candidates, key=_harm)
 
 

@@ -1,7 +1,7 @@
-"""When a pod that waits is worth another try: the scheduler's queueing hints.
+"""Queueing hints: which changes are worth another try of an unschedulable pod.
 
-What nobody hints at is tried again after five minutes, as the scheduler's queue has it. The rules
-are those of kube-scheduler 1.35, each with the filter that refused the pod somewhere.
+The rules are those of kube-scheduler 1.35, one for each filter that refused the pod on some
+node. A pod without a hint is retried when the queue is flushed, after five minutes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from simgit.kube.embedded.scheduler.filters import FIT, POD_AFFINITY, PORTS, SPR
 
 
 def helps_when_placed(waiting: Pod, placed: Pod) -> bool:
-    """Tell whether a pod that was just placed may open a node for one that waits."""
+    """Return True if a pod that was placed may make a node feasible for the waiting one."""
     causes = waiting.rejected_by
     if SPREAD in causes and _is_spread_with(waiting, placed):
         return True
@@ -20,9 +20,9 @@ def helps_when_placed(waiting: Pod, placed: Pod) -> bool:
 
 
 def helps_when_gone(waiting: Pod, gone: Pod) -> bool:
-    """Tell whether a pod that left its node may have left it to one that waits.
+    """Return True if a pod that left may have made a node feasible for the waiting one.
 
-    That the one that left kept the other away is not asked: the scheduler does not ask either.
+    Anti-affinity of the pod that left is not considered: kube-scheduler does not either.
     """
     causes = waiting.rejected_by
     if FIT in causes:
@@ -44,7 +44,7 @@ def _is_spread_with(waiting: Pod, other: Pod) -> bool:
 
 
 def _matches_all(terms: tuple[PodTerm, ...], other: Pod) -> bool:
-    """Ask the terms without knowing anything of the other's namespace but its name."""
+    """Return True if all terms select the pod, whose namespace's labels are unknown here."""
     namespace, labels = other.namespace, other.facts.labels
     return bool(terms) and all(term.covers(namespace, labels, known={}) for term in terms)
 

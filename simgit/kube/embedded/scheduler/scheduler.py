@@ -1,4 +1,4 @@
-"""The scheduler: one pod at a time, most important first, then the one that waits longest."""
+"""The scheduler: one pod at a time, by priority, then by waiting time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GATED = "Scheduling is blocked due to non-empty scheduling gates"
 _OTHER_NODES = f"node(s) didn't satisfy plugin(s) [{NODE_AFFINITY}]"
 _CONFLICT = frozenset({NODE_AFFINITY})
 _FLUSH_MS = 300_000
-"""What no hint brings back is tried again after so long a wait."""
+"""The time after which a pod is retried that no queueing hint brought back."""
 _ANY = frozenset({"any"})
 
 Bind = Callable[[Pod, Node], None]
@@ -42,10 +42,10 @@ Tell = Callable[[Pod, str], None]
 
 
 class Scheduler:
-    """Places pods on nodes; what it decides it says through three calls."""
+    """The queue of pods, and the decisions about them: bind, evict or tell why not."""
 
     def __init__(self, seed: int, clock: Clock, bind: Bind, evict: Evict, tell: Tell) -> None:
-        """``bind(pod, node)``, ``evict(victim, for_whom)`` and ``tell(pod, why_pending)``."""
+        """Report decisions by ``bind(pod, node)``, ``evict(victim, by)``, ``tell(pod, why)``."""
         self.nodes: list[Node] = []
         self.unschedulable: dict[int, Pod] = {}
         self._clock = clock
@@ -58,7 +58,7 @@ class Scheduler:
         self._failures: dict[PodFacts, tuple[int, str, frozenset[str]]] = {}
 
     def add(self, pod: Pod) -> None:
-        """Queue a pod; one that is gated, or another scheduler's, stays out."""
+        """Queue a pod, unless it is gated or for another scheduler."""
         if pod.facts.foreign:
             return
         if pod.facts.gated:
@@ -69,7 +69,7 @@ class Scheduler:
         self._activate(pod)
 
     def step(self) -> bool:
-        """Try the next pod of the queue; False if there is none."""
+        """Try the next pod of the queue; return False if there is none."""
         while self._active:
             pod = heapq.heappop(self._active)[2]
             if not pod.removed and pod.node is None:
@@ -78,24 +78,24 @@ class Scheduler:
         return False
 
     def forget(self, pod: Pod) -> None:
-        """Drop a pod that was deleted before it was placed."""
+        """Drop a deleted pod from the queue."""
         self.unschedulable.pop(pod.uid, None)
         self._withdraw_nomination(pod)
 
     def pod_left(self, gone: Pod) -> None:
-        """Retry all that the freed place, port or topology may help."""
+        """Retry the pods that may be helped by one that left its node."""
         self._retry(lambda pod: helps_when_gone(pod, gone))
 
     def nodes_changed(self) -> None:
-        """Retry everything: a node came, went or changed."""
+        """Retry all pods, after a change of the nodes."""
         self._retry(lambda pod: True)
 
     def _pod_joined(self, joined: Pod) -> None:
-        # The news of a pod that was bound comes late: what is queued by then goes first.
+        # The event of a bound pod comes late: the pods that are queued by then go first.
         self._retry(lambda pod: helps_when_placed(pod, joined), behind=True)
 
     def _retry(self, helps: Callable[[Pod], bool], *, behind: bool = False) -> None:
-        """Retry those whom a change helps: by age, or ``behind`` all that are queued now."""
+        """Retry the pods that a change helps, by age or ``behind`` all that are queued now."""
         self._version += 1
         for pod in list(self.unschedulable.values()):
             if helps(pod):
@@ -108,7 +108,7 @@ class Scheduler:
                 self._retry_later(pod)
 
     def _retry_later(self, pod: Pod) -> None:
-        """Plan the flush of a pod, once something changed that it was not told of."""
+        """Plan the flush of a pod after a change for which it had no queueing hint."""
         waited, attempt = self._clock.now - pod.parked_at, pod.queued
 
         def flush() -> None:
@@ -151,7 +151,7 @@ class Scheduler:
     def _feasible(
         self, cycle: Cycle, nodes: Sequence[Node], refused: dict[int, Refusal]
     ) -> list[Node]:
-        """Return the nodes that would do; one that was made free for this pod goes first."""
+        """Return the feasible nodes; if the pod's nominated node is one, only that."""
         own = cycle.pod.nominated
         if own is not None and own in nodes and refusal_with_nominated(cycle, own) is None:
             return [own]
@@ -174,7 +174,7 @@ class Scheduler:
         self._pod_joined(pod)
 
     def place_on(self, pod: Pod, node: Node) -> None:
-        """Take a pod that came with its node already named."""
+        """Place a pod that names its node."""
         node.add(pod)
         self._bind(pod, node)
         self._pod_joined(pod)
@@ -210,7 +210,7 @@ class Scheduler:
             self._make_room(pod, tried.candidate)
 
     def _give_up(self, pod: Pod, message: str, causes: frozenset[str]) -> None:
-        """Park a pod, and its equals after it until something changes."""
+        """Park a pod, and note that its equals fail too until something changes."""
         if not any(node.nominated for node in self.nodes):
             self._failures[pod.facts] = (self._version, message, causes)
         self._park(pod, message, causes)
@@ -236,10 +236,10 @@ class Scheduler:
             self._evict(victim, pod)
 
     def _withdraw_nomination(self, pod: Pod) -> None:
-        """Give back the place kept for a pod, and retry those that it was kept from.
+        """Clear a pod's nomination, and retry the pods that it kept away.
 
-        The scheduler takes this for the deletion of a placed pod, and looks only at pods of the
-        same priority or less: for others no place was kept.
+        kube-scheduler treats this as the deletion of a placed pod, for pods of the same or a
+        lower priority: nothing was kept from the others.
         """
         if not self._clear_nomination(pod):
             return
@@ -247,7 +247,7 @@ class Scheduler:
         def helps(waiting: Pod) -> bool:
             return waiting.facts.priority <= pod.facts.priority and helps_when_gone(waiting, pod)
 
-        # The news comes late, like that of a pod that was bound.
+        # The event comes late, like that of a bound pod.
         self._retry(helps, behind=True)
 
     def _clear_nomination(self, pod: Pod) -> bool:

@@ -1,6 +1,6 @@
-"""The scheduler's scores: which of the nodes that would do is best.
+"""The scheduler's scores: which feasible node is best.
 
-Whole numbers of 0..100 from each scorer, weighted as in the scheduler's default profile.
+Each scorer gives whole numbers in 0..100, weighted as in the default profile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TAINTS, _NODE_AFFINITY, _SPREAD, _POD_AFFINITY = 3, 2, 2, 2
 
 
 def score(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int]:
-    """Return the weighted sum for each feasible node, in their order."""
+    """Return the weighted sum of the scores for each feasible node."""
     facts = pod.facts
     totals = [_least_allocated(facts, node) + _balance(facts, node) for node in feasible]
     spread = spread_scores(pod, nodes, feasible)
@@ -37,7 +37,7 @@ def _add(totals: list[int], scores: list[int], weight: int) -> None:
 
 
 def _least_allocated(facts: PodFacts, node: Node) -> int:
-    """Average over CPU and memory of the share that stays free."""
+    """Return the mean share of CPU and memory that stays free."""
     spec = node.spec
     total = count = 0
     for capacity, used in (
@@ -51,7 +51,7 @@ def _least_allocated(facts: PodFacts, node: Node) -> int:
 
 
 def _balance(facts: PodFacts, node: Node) -> int:
-    """Prefer nodes on which CPU and memory are used to like shares, if the pod asks for any."""
+    """Return a score for equal shares of CPU and memory, if the pod requests any."""
     spec = node.spec
     if not (facts.cpu or facts.memory):
         return 0
@@ -81,13 +81,13 @@ def _preferred(facts: PodFacts, node: Node) -> int:
 
 
 def _scaled(values: list[int]) -> list[int]:
-    """Scale so that the largest is 100."""
+    """Return the values scaled so that the largest is 100."""
     most = max(values)
     return [100 * value // most for value in values] if most else values
 
 
 def _stretched(values: list[int]) -> list[int]:
-    """Stretch so that the least is 0 and the largest 100; in floats, as the scheduler does."""
+    """Return the values stretched to 0..100, in floats as kube-scheduler does."""
     low, high = min(values), max(values)
     if high == low:
         return [0] * len(values)

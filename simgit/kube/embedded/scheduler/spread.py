@@ -1,4 +1,4 @@
-"""Topology spread: how evenly the pods of a selector lie over nodes, zones, …"""
+"""Topology spread: how evenly the pods of a selector lie over nodes, zones and the like."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NO_LABEL = "node(s) didn't match pod topology spread constraints (missing requir
 SKEW = "node(s) didn't match pod topology spread constraints"
 
 _SYSTEM = ((HOSTNAME, 3), (ZONE, 5))
-"""What the scheduler does by itself for the pods of a controller: (topology, largest skew)."""
+"""The default constraints for pods of a controller: (topology key, maximal skew)."""
 
 
 def selects_node(facts: PodFacts, node: Node) -> bool:
-    """Tell whether the pod's node selector and required node affinity allow the node."""
+    """Return True if the pod's node selector and required node affinity allow the node."""
     labels = node.labels
     for key, value in facts.node_selector:
         if labels.get(key) != value:
@@ -44,12 +44,12 @@ def _matching(node: Node, constraint: Spread, namespace: str) -> int:
 
 
 class SpreadState:
-    """For one pod: the count in each domain, for each constraint that must hold."""
+    """Counts of pods in each domain, for each hard constraint of one pod."""
 
     __slots__ = ("_domains", "_facts", "_hard")
 
     def __init__(self, pod: Pod, nodes: Sequence[Node]) -> None:
-        """Count the pods of every domain once."""
+        """Count the pods of every domain."""
         facts = pod.facts
         self._facts = facts
         self._hard = [constraint for constraint in facts.spread if constraint.hard]
@@ -66,7 +66,7 @@ class SpreadState:
                 domains[value] = domains.get(value, 0) + matching
 
     def refusal(self, node: Node) -> tuple[str, bool] | None:
-        """Return (reason, whether preemption cannot help) if a constraint would not hold."""
+        """Return (reason, True if preemption cannot help) if a constraint fails, else None."""
         for constraint, domains in zip(self._hard, self._domains, strict=True):
             value = node.labels.get(constraint.topology)
             if value is None:
@@ -80,7 +80,7 @@ class SpreadState:
 
 
 def spread_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) -> list[int] | None:
-    """Return a score of 0..100 for each feasible node, None if all are alike."""
+    """Return a score in 0..100 for each feasible node, None if all are equal."""
     soft = [constraint for constraint in pod.facts.spread if not constraint.hard]
     if pod.facts.spread:
         return _user_scores(pod, soft, nodes, feasible) if soft else None
@@ -106,7 +106,7 @@ def _system_scores(pod: Pod, nodes: Sequence[Node], feasible: Sequence[Node]) ->
 def _user_scores(
     pod: Pod, soft: Sequence[Spread], nodes: Sequence[Node], feasible: Sequence[Node]
 ) -> list[int] | None:
-    """Score by the pod's own soft constraints; a node without their labels scores nothing."""
+    """Return scores by the pod's soft constraints; a node without their labels scores 0."""
     labelled = [node for node in feasible if _has_all(soft, node)]
     if not labelled:
         return None
@@ -135,10 +135,10 @@ def _add_domains(
     key: str,
     skew: int,
 ) -> None:
-    """Add what a constraint says against each scored node: how many pods its domain holds.
+    """Add a constraint's cost to each scored node: the number of pods in its domain.
 
-    The fewer domains there are, the less one pod weighs. Each node is a host of its own,
-    whatever its label says; nodes without the label make one domain, and are not charged.
+    The fewer domains there are, the less a pod weighs. Each node is its own host, whatever its
+    label says. Nodes without the label make one domain, at no cost.
     """
     if key == HOSTNAME:
         held, domains = [count(node) for node in scored], len(scored)
@@ -156,7 +156,7 @@ def _add_domains(
 
 
 def _normal(raw: list[int]) -> list[int]:
-    """Turn counts round, so that the emptiest domain scores highest, in 0..100."""
+    """Return the costs as scores in 0..100: the emptiest domain scores highest."""
     low, high = min(raw), max(raw)
     if high == 0:
         return [100] * len(raw)
