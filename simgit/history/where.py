@@ -76,6 +76,8 @@ def where(text: str, trajectory: Trajectory) -> Mask:
 def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise InvalidInput(f"condition must have at most {MAX_LENGTH} characters, got {len(text)}")
+    if not text.strip():
+        raise InvalidInput("condition is empty; write one such as 'reward > 0'", text=text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -230,7 +230,11 @@ class Refs:
         taken = txn.get("meta", key)
         if taken is not None:
             other = decode_name(taken)
-            why = "" if other == name else f" as '{other}' (names must differ in more than case)"
+            why = (
+                ""
+                if other == name
+                else f" as '{other}' (names must differ in more than case or form)"
+            )
             raise AlreadyExists(f"{what} '{name}' already exists{why}", name=other)
         txn.put("meta", key, name.encode())
 

@@ -105,7 +105,7 @@ def test_an_array_comes_back_from_its_difference(array: Any, seed: int, share: f
     after = raw.view(array.dtype) if array.dtype.kind not in "U" and raw.size else before
     with odb.write() as txn:
         base = store_data(odb, txn, before)
-    odb._recent._kept.clear()
+    odb._cache._kept.clear()
     with odb.write() as txn:
         kind, oid = store_data(odb, txn, after, base)
     with odb.read() as txn:
@@ -181,7 +181,7 @@ def test_checkpoints_become_differences(odb: ObjectDatabase) -> None:
             last = weights.copy()
             base = store_data(odb, txn, {"w": last}, base)
         size = sum(len(value) for _, value in txn.scan("objects"))
-    odb._recent._kept.clear()
+    odb._cache._kept.clear()
     with odb.read() as txn:
         assert base is not None and same(load_data(odb, txn, *base), {"w": last})
     assert size < 0.3 * 70 * last.nbytes
@@ -194,7 +194,7 @@ def test_an_array_of_any_length_is_stored_and_dropped_whole(odb: ObjectDatabase)
         with odb.write() as txn:
             kind, oid = store_data(odb, txn, array)
             kept = store_data(odb, txn, array[::-1])
-        odb._recent._kept.clear()
+        odb._cache._kept.clear()
         with odb.write() as txn:
             assert same(load_data(odb, txn, kind, oid), array)
             assert odb.drop(txn, oid) and not odb.exists(txn, oid)

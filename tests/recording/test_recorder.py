@@ -512,13 +512,13 @@ def test_an_interrupt_in_the_middle_of_an_append_loses_that_state_only(
     assert repo.attachments("main") == {}
 
 
-def test_a_completed_run_is_sealed_until_it_is_reopened(repo: Repository) -> None:
+def test_a_completed_run_is_refused_until_it_is_reopened(repo: Repository) -> None:
     rec = repo.recorder("a")
     rec.append(1)
     rec.close("completed")
-    with pytest.raises(InvalidInput, match="sealed"):
+    with pytest.raises(InvalidInput, match="reopen"):
         repo.recorder("a")
-    with pytest.raises(InvalidInput, match="sealed"):
+    with pytest.raises(InvalidInput, match="reopen"):
         repo.commit(2, run="a")
     repo.set_status("a", "active")
     repo.commit(2, run="a")
@@ -622,7 +622,7 @@ def test_true_has_one_name_whatever_byte_stands_for_it(shape: tuple[int, ...]) -
 @pytest.mark.parametrize("info", [3, 0, [], (), "", b"x", [1], np.zeros(2)], ids=repr)
 def test_an_info_is_a_mapping(info: object) -> None:
     with Repository.init(":memory:") as repo:
-        refused = pytest.raises(InvalidInput, match="is not a mapping")
+        refused = pytest.raises(InvalidInput, match="must be a dict")
         with refused:
             repo.commit(1, info=info)
         with repo.recorder("main") as recorder, refused:

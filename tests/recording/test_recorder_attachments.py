@@ -237,7 +237,10 @@ def test_what_is_refused_leaves_nothing_of_the_same_call_behind(repo: Repository
 
 
 def test_there_is_nothing_to_attach_to_before_the_first_state(repo: Repository) -> None:
-    with repo.recorder() as rec, pytest.raises(InvalidInput, match="no state yet to attach 'x' to"):
+    with (
+        repo.recorder() as rec,
+        pytest.raises(InvalidInput, match="cannot attach 'x': the run has no state yet"),
+    ):
         rec.attach("x", 1)
 
 

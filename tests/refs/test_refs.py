@@ -49,7 +49,7 @@ def test_names_that_differ_only_in_case_or_form_cannot_coexist(
     repo.commit(1, run="x")
     repo.checkout("x")
     repo.branch(a, "x")
-    with pytest.raises(AlreadyExists, match="differ only"):
+    with pytest.raises(AlreadyExists, match="must differ in more"):
         repo.branch(b, "x")
     repo.tag(b, "x")
     with pytest.raises(AlreadyExists):

@@ -157,7 +157,7 @@ def test_an_incremental_bundle_has_what_is_new_and_needs_its_base(tmp_path: Path
             repo.commit({"f": frame}, i, run="main", files={**files, "n": b"new %d" % i})
         second = bundled(repo, "main", exclude=[base])
         assert len(second) < 5000
-        with pytest.raises(NotFound, match="goes on from state"):
+        with pytest.raises(NotFound, match="builds on state"):
             imported(second)
         other = imported(first)
         done = other.import_bundle(io.BytesIO(second))
@@ -231,7 +231,7 @@ def test_an_interrupted_import_leaves_refs_alone_and_is_gone_on_with(
     with Repository.init(tmp_path) as repo:
         stored = []
         for cut in (len(whole) // 3, len(whole) // 2, len(whole) - 1):
-            with pytest.raises(IntegrityError, match="cut off"):
+            with pytest.raises(IntegrityError, match="truncated"):
                 imported(whole[:cut], repo)
             assert not repo.runs
             assert repo.fsck().is_clean
@@ -295,7 +295,7 @@ def test_a_device_or_pipe_is_written_to_and_never_replaced(
 
 def test_a_file_is_there_whole_or_not_at_all(source: Repository, tmp_path: Path) -> None:
     path = tmp_path / "all.bundle"
-    with pytest.raises(NotFound, match="neither a run nor a tag"):
+    with pytest.raises(NotFound, match="must be a run or a tag"):
         source.create_bundle(path, ["main", "nothing"])
     assert list(tmp_path.iterdir()) == []
     info = source.create_bundle(path, ["main"])
@@ -369,7 +369,7 @@ def test_every_flipped_bit_is_noticed(small: bytes) -> None:
 def test_every_cut_is_noticed(small: bytes) -> None:
     for length in range(0, len(small), 13):
         refused(small[:length])
-    refused(small + b"x", "behind the bundle's end")
+    refused(small + b"x", "bytes after its end")
 
 
 def parts(data: bytes) -> list[tuple[int, bytes]]:
@@ -392,7 +392,7 @@ def test_records_left_out_repeated_or_moved_are_refused_or_harmless(small: bytes
         attempt(imported, joined(found[:i] + found[i + 1 :]))
         doubled = joined([*found[: i + 1], *found[i:]])
         if i == 0:
-            refused(doubled, "no place")
+            refused(doubled, "misplaced")
         else:
             assert contents_of(imported(doubled)) == whole
     refused(joined(found[1:]), "begin")
@@ -474,12 +474,12 @@ def test_a_file_whose_name_leads_elsewhere_is_never_written(tmp_path: Path) -> N
 def test_a_blob_of_other_bytes_than_its_name_says_is_refused() -> None:
     size = struct.pack("<Q", 3)
     piece = records.PIECE, struct.pack("<BI", 0, 3) + b"abc"
-    refused(crafted((records.BLOB, OTHER + size), piece), "does not have its name")
+    refused(crafted((records.BLOB, OTHER + size), piece), "hash mismatch in the bundle: blob")
     name = blake3(b"blob 3\0abc").digest()
     longer = records.PIECE, struct.pack("<BI", 0, 4) + b"abcd"
     refused(crafted((records.BLOB, name + size), longer), "more bytes")
     bomb = records.PIECE, struct.pack("<BI", 1, 3) + BOMB
-    refused(crafted((records.BLOB, name + size), bomb), "not what its header says")
+    refused(crafted((records.BLOB, name + size), bomb), "does not declare 3 bytes")
     assert imported(crafted((records.BLOB, name + size), piece)).odb
 
 
@@ -516,7 +516,7 @@ def test_objects_larger_than_what_is_allowed_are_refused_before_they_are_inflate
     data = crafted(bomb)
     assert len(data) < 1 << 14
     repo = Repository.init(":memory:")
-    with pytest.raises(IntegrityError, match="too much"):
+    with pytest.raises(IntegrityError, match="too many"):
         imported(data, repo, max_object=1 << 20)
 
 

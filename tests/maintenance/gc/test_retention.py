@@ -99,7 +99,7 @@ def test_what_was_thinned_out_is_undone_and_goes_in_the_end(repo: Repository) ->
 def test_the_rules_of_the_repository_are_applied_by_every_gc(repo: Repository) -> None:
     repo.set_setting("gc.keep", "agent: last 2; snapshot: every 1000")
     assert repo.gc().removed.thinned == 38 + 20
-    with pytest.raises(InvalidInput, match="is no retention rule"):
+    with pytest.raises(InvalidInput, match="malformed retention rule"):
         repo.set_setting("gc.keep", "agent")
 
 
