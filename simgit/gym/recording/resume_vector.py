@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium import vector
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from simgit.errors import InvalidInput, NotFound
@@ -21,7 +22,29 @@ from simgit.repository import Repository
 
 Mode = Literal["sync", "async"]
 VECTOR: Final = "vector"
-"""The key of a run's metadata that says of which vector it was a lane."""
+"""The key of a run's metadata that says how its vector environment reset its lanes."""
+NEXT_STEP: Final = "NextStep"
+SAME_STEP: Final = "SameStep"
+DISABLED: Final = "Disabled"
+# the values of Gymnasium's AutoresetMode, which Gymnasium 1.0 does not have
+
+
+def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> str:
+    """Return how a vector environment resets lanes that ended.
+
+    It is NEXT_STEP where the environment does not say, as in Gymnasium 1.0, which has no other.
+
+    Raises:
+        InvalidInput: it names an unknown mode.
+    """
+    given = env.metadata.get("autoreset_mode", NEXT_STEP)
+    mode = getattr(given, "value", given)
+    if mode not in (NEXT_STEP, SAME_STEP, DISABLED):
+        raise InvalidInput(
+            f"unknown autoreset mode '{given}' in the metadata of the vector environment: "
+            f"must be '{NEXT_STEP}', '{SAME_STEP}' or '{DISABLED}'"
+        )
+    return str(mode)
 
 
 def lanes_of(repo: Repository, run: str) -> list[str]:
@@ -51,13 +74,23 @@ def make_lanes(repo: Repository, names: Sequence[str], mode: Mode) -> VectorEnv[
         InvalidInput: there is no such mode, or one is no environment of its own.
     """
     facts = repo.run(names[0]).metadata.get(VECTOR, {})
-    reset_mode = AutoresetMode(facts.get("autoreset_mode", AutoresetMode.NEXT_STEP.value))
+    options = _reset_option(facts.get("autoreset_mode", NEXT_STEP))
     made: list[Callable[[], Any]] = [partial(_make, repo.origin(name)) for name in names]
     if mode == "sync":
-        return SyncVectorEnv(made, autoreset_mode=reset_mode)
+        return SyncVectorEnv(made, **options)
     if mode == "async":
-        return AsyncVectorEnv(made, autoreset_mode=reset_mode)
-    raise InvalidInput(f"'{mode}' is neither 'sync' nor 'async'", mode=mode)
+        return AsyncVectorEnv(made, **options)
+    raise InvalidInput(
+        f"the vectorization mode must be 'sync' or 'async', got '{mode}'", mode=mode
+    )
+
+
+def _reset_option(mode: str) -> dict[str, Any]:
+    if mode == NEXT_STEP:
+        return {}  # the default, and in Gymnasium 1.0 there is no such argument
+    if not hasattr(vector, "AutoresetMode"):
+        raise NotFound(f"autoreset mode '{mode}' needs Gymnasium 1.1 or newer", name=mode)
+    return {"autoreset_mode": vector.AutoresetMode(mode)}
 
 
 def _make(description: Any) -> Lane:
@@ -85,16 +118,12 @@ def put_back(
         given = str(repo.directory)
     newest = [repo.state(name) for name in names]
     ended = [bool(state.terminated or state.truncated) for state in newest]
-    resets = [each and _mode(core) is not AutoresetMode.DISABLED for each in ended]
+    resets = [each and autoreset_mode(core) != DISABLED for each in ended]
     core.set_attr("lane_number", list(range(len(names))))
     trusted = any(loads_pickle(Past(repo, name), trust) for name in names)
     core.call("lane_restore", given, list(names), resets, trusted)
     _show(core, newest)
     return resets
-
-
-def _mode(core: Any) -> AutoresetMode:
-    return AutoresetMode(core.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
 
 
 def _show(core: Any, newest: Sequence[State]) -> None:

@@ -41,6 +41,13 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._driver: drivers.Driver | None = None
         self._resets = False
 
+    def set_wrapper_attr(self, name: str, value: Any, **options: Any) -> Any:
+        """Set an attribute; of this wrapper too, below which Gymnasium 1.0 begins to look."""
+        if name != "lane_number":
+            return super().set_wrapper_attr(name, value, **options)
+        self.lane_number = value
+        return True
+
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment, or reset it if it was restored at an episode's end."""
         if not self._resets:

@@ -9,12 +9,22 @@ from typing import Any, Final, Self
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
 from simgit.gym.recording.finalize import settle
-from simgit.gym.recording.resume_vector import VECTOR, Mode, batched, lanes_of, make_lanes, put_back
+from simgit.gym.recording.resume_vector import (
+    NEXT_STEP,
+    SAME_STEP,
+    VECTOR,
+    Mode,
+    autoreset_mode,
+    batched,
+    lanes_of,
+    make_lanes,
+    put_back,
+)
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
@@ -31,7 +41,7 @@ from simgit.repository import Repository
 _FINAL: Final = ("final_obs", "final_info")
 
 
-class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
+class VectorRecorder(VectorWrapper):  # type: ignore[type-arg]  # Gymnasium 1.0: not generic
     """Records a vector environment, lane by lane, and changes nothing of what it does.
 
     Lane ``i`` is the run ``{run}/{i}``. Its states are those that the environment of that lane
@@ -78,7 +88,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         names = [f"{run}/{i}" for i in range(env.num_envs)]
         self._keep_action = keeper(env.single_action_space, "action")
         self._cast = cast_for(env.single_observation_space)
-        self._mode = _autoreset_mode(env)
+        self._mode = autoreset_mode(env)
         self._start_snapshots(checked_choice(snapshots))
         self._session = Session(
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
@@ -98,7 +108,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
         if set(self._counts) == {-1}:
             for name in self.runs:
-                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode.value}})
+                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode}})
 
     def _start_snapshots(self, choice: Any) -> None:
         choice = choice if self._parts else None
@@ -225,6 +235,13 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         finally:
             super().close(**kwargs)
 
+    def __del__(self) -> None:
+        """Leave what was not closed to ``finalize``: old versions of Gymnasium would close it here.
+
+        (The garbage collector calls this anywhere, in a transaction too, or before there is a
+        session.)
+        """
+
     def _note_seconds(self) -> None:
         for i, each in enumerate(self._snapshots):
             if self._session.is_open and self._session.is_new and each.step_seconds:
@@ -284,7 +301,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
                     self._look(i, seconds, bool(ended[i]), reset is not None)
             if reset is not None:
                 self._record_reset(i, *reset, {})
-        self._resets = ended & (self._mode is AutoresetMode.NEXT_STEP)
+        self._resets = ended & (self._mode == NEXT_STEP)
         self._tell()
 
     def _states(
@@ -297,7 +314,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         """
         if self._resets[i]:
             return None, (self._keep(row), lane_info(infos, i))
-        is_followed = ended and self._mode is AutoresetMode.SAME_STEP
+        is_followed = ended and self._mode == SAME_STEP
         reset = (self._keep(row), lane_info(infos, i, _FINAL)) if is_followed else None
         if i in self._gaps:
             return None, reset
@@ -415,19 +432,6 @@ def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool,
         freeze_flag(terminated, "terminated"),
         freeze_flag(truncated, "truncated"),
     )
-
-
-def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """Return how an environment resets lanes that ended; NEXT_STEP where it does not say.
-
-    Raises:
-        InvalidInput: what it says is no mode.
-    """
-    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        raise InvalidInput(f"'{mode}' is no autoreset mode") from None
 
 
 def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:

@@ -87,7 +87,10 @@ def _discrete(space: spaces.Discrete) -> Data:
 
 
 def _make_discrete(data: Data) -> Space:
-    return spaces.Discrete(data["n"], start=data["start"], dtype=np.dtype(data["dtype"]).type)
+    dtype = np.dtype(data["dtype"]).type
+    # the default is not given: before Gymnasium 1.2 there is no such argument
+    given = {} if dtype is np.int64 else {"dtype": dtype}
+    return spaces.Discrete(data["n"], start=data["start"], **given)
 
 
 def _multi_binary(space: spaces.MultiBinary) -> Data:
