@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from simgit import agents
 from simgit.agents import Agent
+from simgit.analysis.statistics import Estimate, mean, proportion
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
@@ -20,29 +18,12 @@ from simgit.kube.task.scenario_names import parse_scenario
 from simgit.kube.trace.format import trace_id
 from simgit.kube.trace.model import Trace
 from simgit.objects.oid import Oid
-from simgit.plot.curves import t_quantile
 from simgit.repository import Repository
 from simgit.training import checkpoints
 from simgit.training.loop import Tell, TrainingEpisode, episode
 
-CONFIDENCE: Final = 0.95
-_Z: Final = 1.959963984540054
-"""The quantile of the normal distribution for that."""
 BASE_SEED: Final = 1_000_000
 """Evaluation resets with seeds from here on, which no training of a usual length uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean, and the interval that holds the true one with 95 % confidence."""
-
-    mean: float
-    low: float
-    high: float
-
-    def plain(self) -> dict[str, float]:
-        """Return it as what JSON can hold."""
-        return {"mean": self.mean, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +68,6 @@ class Evaluation:
     total: Score
     run: str | None
     state: Oid | None = None
-
-
-def proportion(count: int, total: int) -> Estimate:
-    """Return a rate with Wilson's interval, which is right for rates near 0 and 1 too."""
-    share = count / total
-    wide = 1 + _Z**2 / total
-    middle = (share + _Z**2 / (2 * total)) / wide
-    half = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2)) / wide
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def mean(values: Sequence[float]) -> Estimate:
-    """Return a mean with the interval of Student's t; of a single value that is the value."""
-    found = np.asarray(values, np.float64)
-    average = float(found.mean())
-    if len(found) == 1:
-        return Estimate(average, average, average)
-    half = t_quantile(0.5 + CONFIDENCE / 2, len(found) - 1) * float(found.std(ddof=1))
-    half /= math.sqrt(len(found))
-    return Estimate(average, average - half, average + half)
 
 
 def score(name: str, results: Sequence[TrainingEpisode], fewest: Mapping[str, int]) -> Score:

@@ -56,7 +56,9 @@ def record(repo: Repository, run: str, steps: int = 12) -> None:
 # --- imports -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", ["simgit, gymnasium", "gymnasium, simgit", "simgit.gym, gymnasium"])
+@pytest.mark.parametrize(
+    "order", ["simgit, gymnasium", "gymnasium, simgit", "simgit.gym, gymnasium"]
+)
 def test_environments_are_found_in_either_order_of_imports(order: str) -> None:
     python(f"import {order}; gymnasium.make({ID!r}).reset(seed=1); gymnasium.make('CartPole-v1')")
 

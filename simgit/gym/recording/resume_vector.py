@@ -80,9 +80,7 @@ def make_lanes(repo: Repository, names: Sequence[str], mode: Mode) -> VectorEnv[
         return SyncVectorEnv(made, **options)
     if mode == "async":
         return AsyncVectorEnv(made, **options)
-    raise InvalidInput(
-        f"the vectorization mode must be 'sync' or 'async', got '{mode}'", mode=mode
-    )
+    raise InvalidInput(f"the vectorization mode must be 'sync' or 'async', got '{mode}'", mode=mode)
 
 
 def _reset_option(mode: str) -> dict[str, Any]:

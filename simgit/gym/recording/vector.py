@@ -41,7 +41,7 @@ from simgit.repository import Repository
 _FINAL: Final = ("final_obs", "final_info")
 
 
-class VectorRecorder(VectorWrapper):  # type: ignore[type-arg]  # Gymnasium 1.0: not generic
+class VectorRecorder(VectorWrapper):
     """Records a vector environment, lane by lane, and changes nothing of what it does.
 
     Lane ``i`` is the run ``{run}/{i}``. Its states are those that the environment of that lane

@@ -87,9 +87,9 @@ def _discrete(space: spaces.Discrete) -> Data:
 
 
 def _make_discrete(data: Data) -> Space:
-    dtype = np.dtype(data["dtype"]).type
+    dtype = np.dtype(data["dtype"])
     # the default is not given: before Gymnasium 1.2 there is no such argument
-    given = {} if dtype is np.int64 else {"dtype": dtype}
+    given: Data = {} if dtype == np.int64 else {"dtype": dtype.type}
     return spaces.Discrete(data["n"], start=data["start"], **given)
 
 
