@@ -89,7 +89,7 @@ def test_what_cannot_be_recorded_is_said(
 def test_a_run_of_another_environment_is_left_alone(repo: Path, run: Call) -> None:
     run("record", "CartPole-v1", "--steps", 5)
     err = run("record", "Acrobot-v1", "--steps", 5, code=128).err
-    assert "run 'main' is of 'CartPole-v1', not of 'Acrobot-v1'" in err
+    assert "run 'main' was recorded from 'CartPole-v1', not from 'Acrobot-v1'" in err
 
 
 def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, process) -> None:

@@ -1,4 +1,4 @@
-"""A vector environment made alive again, each lane at the newest state of its run."""
+"""Restoring a vector environment: each lane at the newest state of its run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.session import check_open
 from simgit.gym.recording.sub_env import MARK, Lane
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.restore import Trust, loads_pickle
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.values import thaw
@@ -51,16 +51,16 @@ def lanes_of(repo: Repository, run: str) -> list[str]:
     """Return the runs of a vector environment's lanes, in order.
 
     Raises:
-        NotFound: there is none.
-        InvalidInput: one has no states, or is completed.
-        Conflict: somebody writes one.
+        NotFound: no such run.
+        InvalidInput: a run has no states, or is completed.
+        Conflict: another recorder writes one.
     """
     known = set(repo.run_names())
     names: list[str] = []
     while f"{run}/{len(names)}" in known:
         names.append(f"{run}/{len(names)}")
     if not names:
-        raise NotFound(f"run '{run}/0' not found: '{run}' is not the name of a vector", name=run)
+        raise NotFound(f"run '{run}/0' not found: '{run}' has no lanes", name=run)
     for name in names:
         check_open(repo, name)
     return names
@@ -70,8 +70,8 @@ def make_lanes(repo: Repository, names: Sequence[str], mode: Mode) -> VectorEnv[
     """Return a new vector environment of the environments that were recorded to runs.
 
     Raises:
-        NotFound: one is not installed.
-        InvalidInput: there is no such mode, or one is no environment of its own.
+        NotFound: an environment is not installed.
+        InvalidInput: the mode is unknown, or a lane is not an environment of its own.
     """
     facts = repo.run(names[0]).metadata.get(VECTOR, {})
     options = _reset_option(facts.get("autoreset_mode", NEXT_STEP))
@@ -98,34 +98,43 @@ def _make(description: Any) -> Lane:
 def put_back(
     repo: Repository, names: Sequence[str], env: VectorEnv[Any, Any, Any], trust: Trust
 ) -> list[bool]:
-    """Put each lane into the newest state of its run; return whether that ended an episode.
+    """Restore each lane to the newest state of its run; return which lanes' next step resets.
 
     Raises:
-        InvalidInput: the lanes cannot be reached, or are not as many as there are runs.
+        InvalidInput: the lanes cannot be reached, or their number differs from that of the runs.
         NotFound, Untrusted, Divergence: see ``restore``.
     """
     core: Any = env.unwrapped
     given: Any = repo
     if env.num_envs != len(names):
-        raise InvalidInput(f"there are {len(names)} runs, but {env.num_envs} lanes")
+        raise InvalidInput(
+            f"the vector environment must have a lane for each of {len(names)} runs, "
+            f"got {env.num_envs}"
+        )
     if not core.metadata.get(MARK):
-        raise InvalidInput("its lanes cannot be restored: make them with wrappers=[Lane]")
+        raise InvalidInput(
+            "cannot restore the lanes of this vector environment: "
+            "make it with wrappers=[simgit.gym.Lane]"
+        )
     if isinstance(core, AsyncVectorEnv):
         if repo.directory is None:
-            raise InvalidInput("lanes in other processes cannot read a repository in memory")
+            raise InvalidInput(
+                "cannot restore lanes in other processes from a repository in memory: "
+                "use vectorization_mode='sync'"
+            )
         given = str(repo.directory)
     newest = [repo.state(name) for name in names]
     ended = [bool(state.terminated or state.truncated) for state in newest]
     resets = [each and autoreset_mode(core) != DISABLED for each in ended]
     core.set_attr("lane_number", list(range(len(names))))
-    trusted = any(loads_pickle(Past(repo, name), trust) for name in names)
+    trusted = any(loads_pickle(RecordedPath(repo, name), trust) for name in names)
     core.call("lane_restore", given, list(names), resets, trusted)
     _show(core, newest)
     return resets
 
 
 def _show(core: Any, newest: Sequence[State]) -> None:
-    """Let lanes that are not reset show what they showed, where DISABLED resets the others."""
+    """Put back the shown observations: with DISABLED only some lanes are reset."""
     found = _thawed(core, newest)
     if isinstance(core, SyncVectorEnv):
         core._env_obs = found

@@ -22,7 +22,7 @@ from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError, shown
 from simgit.gym import drivers
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.restoring.compare import difference
-from simgit.gym.restoring.lineage import SNAPSHOT, Past
+from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
 from simgit.gym.spec import spec as specs
@@ -324,14 +324,14 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
     """Restore one state of a recorded run and execute the recorded actions that follow."""
     warnings.simplefilter("ignore")
     with Repository.open(directory, read_only=True) as repo:
-        past = Past(repo, f"{_RUN}@{step}")
-        env = specs.make(past.spec)
+        path = RecordedPath(repo, f"{_RUN}@{step}")
+        env = specs.make(path.spec)
         begun = perf_counter()
         try:
-            restore(repo, past.oid, env=env, trust=True)
+            restore(repo, path.oid, env=env, trust=True)
             seconds = perf_counter() - begun
-            plan = next(plans(past, env, True))
-            Reexecution(env).lead(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
+            plan = next(plans(path, env, True))
+            Reexecution(env).replay(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
         except Divergence as error:
             text = f"step {error.step}, {error.field}"  # type: ignore[attr-defined]
             return Point(step, perf_counter() - begun, 0, "", text)

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput
-from simgit.gym.restoring.lineage import Past, end_of
+from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import Trust
-from simgit.gym.restoring.verify import sessions, standing_before
+from simgit.gym.restoring.verify import environment_before, sessions
 from simgit.gym.spec import spec as specs
 from simgit.history.trajectory import Trajectory
 from simgit.plot.notebook import Pixels
@@ -58,8 +58,8 @@ class Film:
         self._progress = progress
         if not len(self._states):
             raise InvalidInput(f"'{revision}' has no states to render")
-        self._end = end_of(repo, self._states, revision)
-        env = make_rendering(Past(repo, self._states[0].oid).spec)
+        self._end = path_to_last(repo, self._states, revision)
+        env = make_rendering(RecordedPath(repo, self._states[0].oid).spec)
         self.fps = float(env.metadata.get("render_fps") or USUAL_FPS)
         env.close()
 
@@ -79,10 +79,10 @@ class Film:
             yield from self._session(states[start - states.start : stop - states.start])
 
     def _session(self, part: Trajectory) -> Iterator[Pixels]:
-        env, seed = standing_before(self._end, part, self._trust, make_rendering)
+        env, seed = environment_before(self._end, part, self._trust, make_rendering)
         try:
             going = Reexecution(env, reseeds=self._end.reseeds)
-            for state in going.along(part, seed=seed):
+            for state in going.steps(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:
                     self._progress(at + 1, len(self._states))

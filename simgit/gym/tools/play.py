@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.recorder import Recorder
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import Trust
 from simgit.gym.spec.values import thaw
@@ -120,7 +120,7 @@ def play(
     """
     player = _player()
     state = repo.state(run)
-    env = make_rendering(Past(repo, run).spec)
+    env = make_rendering(RecordedPath(repo, run).spec)
     try:
         chosen = controls(env, keys, noop)
         recorder = Recorder.resume(repo, run, env=env, trust=trust, progress=progress)

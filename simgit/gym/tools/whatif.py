@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Dict, Tuple
 
 from simgit.errors import EnvironmentChanged, InvalidInput
 from simgit.gym import drivers
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.reseeding import WHAT_IF
 from simgit.gym.restoring.restore import Trust, loads_pickle, restore, warn_of_changes
@@ -188,11 +188,11 @@ def execute(
 ) -> list[Continuation]:
     """Make continuations, in worker processes if there are several; return them in order."""
     tell = progress or (lambda done, total: None)
-    pasts = [Past(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
-    trusted = any(loads_pickle(past, trust) for past in pasts)
+    paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
+    trusted = any(loads_pickle(path, trust) for path in paths)
     tell(0, len(jobs))
-    for past in pasts:
-        warn_of_changes(repo, past)  # once, and not in each worker
+    for path in paths:
+        warn_of_changes(repo, path)  # once, and not in each worker
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if repo.directory is None or count <= 1:
         return list(_told(_in_turn(repo, jobs, trusted), len(jobs), tell))
@@ -278,7 +278,7 @@ def _checked(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any,
     Raises:
         InvalidInput: one is none of the space, or the state ended its episode.
     """
-    spec = Past(repo, state).spec
+    spec = RecordedPath(repo, state).spec
     if _is_over(repo, state, spec):
         raise InvalidInput(
             f"state '{state.short()}' ends an episode: there is nothing to go on with", oid=state
