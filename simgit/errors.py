@@ -7,6 +7,7 @@ Every error survives pickling, so that worker processes can raise it across thei
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -20,8 +21,39 @@ def shown(value: object) -> str:
 
 
 def reason(error: OSError) -> str:
-    """Return what the operating system says, as a message continues with it."""
+    """Return the operating system's words for an error, in lower case."""
     return (error.strerror or str(error)).lower()
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 state``, ``2 states``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'reward'?`` for a word near a known one, else an empty string.
+
+    Near is at most one edit for each three letters of the shorter word (one edit inserts, deletes
+    or replaces a letter, or swaps two neighbours), or else a beginning of three letters or more.
+    """
+    low = word.lower()
+    ranked = sorted((_edits(low, name.lower()), name) for name in known if name != word)
+    if ranked and ranked[0][0] <= (min(len(word), len(ranked[0][1])) + 1) // 3:
+        return f"; did you mean '{ranked[0][1]}'?"
+    begun = [name for _, name in ranked if len(word) > 2 and name.lower().startswith(low)]
+    return f"; did you mean '{begun[0]}'?" if begun else ""
+
+
+def _edits(a: str, b: str) -> int:
+    """Return the edit distance of two words; a swap of neighbours counts once."""
+    before, row = [0], list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        older, before, row = before, row, [i + 1]
+        for j, y in enumerate(b):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (x != y)))
+            if i and j and x == b[j - 1] and y == a[i - 1]:
+                row[-1] = min(row[-1], older[j - 1] + 1)
+    return row[-1]
 
 
 class SimgitError(Exception):
@@ -49,15 +81,15 @@ def _rebuild(cls: type[SimgitError], message: str, data: dict[str, Any]) -> Simg
 
 
 class NotFound(SimgitError, KeyError):
-    """What was named does not exist."""
+    """A run, state, object, file or other named thing that does not exist."""
 
 
 class AlreadyExists(SimgitError):
-    """What was to be created exists already."""
+    """A name or place that is already taken."""
 
 
 class InvalidInput(SimgitError, ValueError):
-    """The caller's value has no defined meaning or encoding; ``path`` names the place inside it."""
+    """A value that cannot be used or recorded; ``path`` names the place inside it."""
 
 
 class Conflict(SimgitError):
@@ -65,27 +97,27 @@ class Conflict(SimgitError):
 
 
 class IntegrityError(SimgitError):
-    """Bytes that were read do not match their checksum, their name or their format."""
+    """Stored bytes that do not match their checksum, their hash or their format."""
 
 
 class FormatError(SimgitError):
-    """The repository was written by a newer version of simgit."""
+    """A repository or bundle that was written by a newer version of simgit."""
 
 
 class StorageError(SimgitError):
-    """The storage failed: full, locked, read-only, or an I/O error."""
+    """A failure of the storage: full, locked, read-only, or an I/O error."""
 
 
 class StorageFullError(StorageError):
-    """There is no space left; what was there can be read, and gc makes room."""
+    """A full disk; what is stored can still be read, and gc makes room."""
 
 
 class Divergence(SimgitError):
-    """A replay differs from what was recorded; ``step`` and ``field`` say where."""
+    """A replay that differs from the recording; ``step`` and ``field`` say where."""
 
 
 class ClusterError(SimgitError):
-    """A cluster is unreachable, failed or timed out."""
+    """A cluster that is unreachable, failed or timed out."""
 
 
 class SimgitWarning(UserWarning):
@@ -93,8 +125,8 @@ class SimgitWarning(UserWarning):
 
 
 class EnvironmentChanged(SimgitWarning):
-    """A package has another version than it had when a run was recorded."""
+    """A package whose version is not the one that a run was recorded with."""
 
 
 class Unverified(SimgitWarning):
-    """A run was branched of which it is not known that its environment can be taken up exactly."""
+    """A branch off a run whose environment was not verified to resume exactly."""

@@ -175,7 +175,7 @@ def test_what_is_not_known_is_asked_for() -> None:
 def test_an_environment_that_is_not_installed_is_not_found() -> None:
     data = describe(cartpole())
     data["environment"] |= {"id": "Gone-v3", "entry_point": "gone_package:Gone"}
-    with pytest.raises(NotFound, match="environment 'Gone-v3' cannot be made"):
+    with pytest.raises(NotFound, match="cannot make environment 'Gone-v3'"):
         make(data)
 
 

@@ -68,8 +68,8 @@ def test_arguments_snapshots_and_policies_can_be_chosen(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["Nothing-v0"], 128, "environment 'Nothing-v0' cannot be made"),
-        (["no_such_module:Nothing-v0"], 128, "cannot be made"),
+        (["Nothing-v0"], 128, "cannot make environment 'Nothing-v0'"),
+        (["no_such_module:Nothing-v0"], 128, "cannot make environment"),
         (["CartPole-v1", "--kwargs", "wheels=4"], 128, "unexpected keyword argument 'wheels'"),
         (["CartPole-v1", "--policy", "clever"], 128, "policy 'clever' not found"),
         (["CartPole-v1", "--policy", "math:nothing"], 128, "policy 'math:nothing' not found"),

@@ -90,7 +90,7 @@ def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
             wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
             env = wrap(env, **_arguments(each, each["name"]))
     except (ImportError, AttributeError, gymnasium.error.Error) as error:
-        raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
+        raise NotFound(f"cannot make environment '{name}': {error}", name=name) from error
     compare_spaces(describe_spaces(env), data)
     return env
 
