@@ -8,13 +8,21 @@ STAMP := $(VENV)/.stamp-dev
 # pinned here, and before anything that depends on it: elsewhere any recent torch will do
 TORCH := torch==2.13.0
 
-.PHONY: demo test stress faults check bench learning matrix docs clean
+# the lowest version that the extra `gym` in pyproject.toml admits; `make test` has the highest
+OLDEST_GYMNASIUM := gymnasium==1.0.0
+
+.PHONY: demo test test-gymnasium stress faults check bench learning matrix docs clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+test-gymnasium:
+	$(PYTHON) -m venv --clear build/gymnasium
+	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest
+	build/gymnasium/bin/python -m pytest tests/gym/test_gymnasium_range.py
 
 stress: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -1,7 +1,7 @@
 """simgit: git for simulations.
 
 Every state of every run is an immutable object named by its hash; runs are refs; branch from any
-state and go on exactly.
+state and continue exactly.
 """
 
 import sys
@@ -63,7 +63,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when it is first asked for: what stands beside the store does not need the store
+    # imported when it is first used: kube, agents and plot do not need the store
     if name not in _LAZY:
         raise AttributeError(f"module 'simgit' has no attribute '{name}'")
     value = globals()[name] = getattr(import_module(f"simgit.{_LAZY[name]}"), name)

@@ -1,7 +1,7 @@
-"""Agents that learn or decide: plain arrays in, actions out; they know no store and no cluster.
+"""Agents: plain arrays in, actions out; they depend on neither store nor cluster.
 
-``make`` builds one by its name, ``load`` rebuilds one from its checkpoint. Importing this loads
-no torch: making a DQN does.
+``make`` builds one by its name, ``load`` rebuilds one from its checkpoint. Importing this package
+does not load torch; making a DQN does.
 """
 
 from simgit.agents.base import Agent, Checkpoint

@@ -1,4 +1,4 @@
-"""What an agent is: five methods, and a checkpoint of plain data that holds all of it."""
+"""The interface of an agent: five methods, and a checkpoint of plain data that holds all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, SimgitError
+from simgit.errors import InvalidInput, SimgitError, did_you_mean, shown
 
 Vector = npt.NDArray[np.float32]
 """An observation: shape (size,), finite."""
@@ -21,11 +21,11 @@ S = TypeVar("S")
 
 @runtime_checkable
 class Agent(Protocol):
-    """Chooses actions by number, and may learn from what comes of them.
+    """Chooses actions by number, and may learn from the results.
 
     The loop calls ``act``, steps the environment, then ``observe``, then ``update``. Equal seeds
-    and equal observations give equal actions; ``load`` of ``state`` goes on exactly, wherever in
-    an episode that was.
+    and equal observations give equal actions; ``load`` of ``state`` continues exactly, at any step
+    of an episode.
     """
 
     @property
@@ -33,7 +33,7 @@ class Agent(Protocol):
         """All settings by name, plain values."""
 
     def act(self, observation: Vector, *, explore: bool) -> int:
-        """Return an action's number; without exploring nothing in the agent changes."""
+        """Return an action's number; without exploring the agent does not change."""
 
     def observe(
         self,
@@ -44,19 +44,19 @@ class Agent(Protocol):
         terminated: bool,
         truncated: bool,
     ) -> None:
-        """Take in one step. Only ``terminated`` means that nothing is to be had any more."""
+        """Take in one step. Only ``terminated`` means that no more reward can follow."""
 
     def update(self) -> dict[str, float]:
-        """Learn from what was taken in; return what there is to say about it, by name."""
+        """Learn from the observed steps; return metrics by name."""
 
     def state(self) -> Checkpoint:
-        """Return a complete checkpoint; later changes of the agent do not reach it."""
+        """Return a complete checkpoint, independent of later changes of the agent."""
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Become the agent of a checkpoint, with the settings that this one was made with.
+        """Load a checkpoint; the agent keeps its own settings.
 
         Raises:
-            InvalidInput: it is of another kind of agent, or of other shapes.
+            InvalidInput: the checkpoint is of another kind of agent, or of other shapes.
         """
 
 
@@ -64,14 +64,19 @@ def build(settings: type[S], given: Mapping[str, Any]) -> S:
     """Build a dataclass of settings from plain values.
 
     Raises:
-        InvalidInput: a setting is unknown, or of another type than its default.
+        InvalidInput: a setting is unknown, or its type differs from the default's.
     """
     known = {field.name: field.default for field in fields(settings)}  # type: ignore[arg-type]
     for name, value in given.items():
         if name not in known:
-            raise InvalidInput(f"no setting '{name}' (there are: {', '.join(known)})", path=name)
+            near = did_you_mean(name, known) or f": must be one of {', '.join(known)}"
+            raise InvalidInput(f"unknown setting '{name}'{near}", path=name)
         if not _alike(value, known[name]):
-            raise InvalidInput(f"bad {name} '{value}', expected as in '{known[name]}'", path=name)
+            raise InvalidInput(
+                f"setting '{name}' must be of the type of its default {known[name]!r}, "
+                f"got {shown(value)}",
+                path=name,
+            )
     return settings(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
 
 
@@ -91,53 +96,58 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def check(name: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise InvalidInput for a setting that is out of its range."""
+    """Raise InvalidInput for a setting out of its range."""
     if not low <= value <= high:
         most = f" to {high:g}" if high != float("inf") else " or more"
-        raise InvalidInput(f"bad {name} '{value:g}', expected {low:g}{most}", path=name)
+        raise InvalidInput(f"setting '{name}' must be {low:g}{most}, got {value:g}", path=name)
 
 
 def check_kind(data: Mapping[str, Any], kind: str, version: int, **shape: int) -> None:
-    """Check that a checkpoint is of this kind of agent, version and shape; else InvalidInput."""
+    """Check kind, version and shape of a checkpoint; InvalidInput if they differ."""
     if data.get("kind") != kind:
-        raise InvalidInput(f"a checkpoint of '{data.get('kind')}' is none of '{kind}'")
+        raise InvalidInput(f"the checkpoint is of agent '{data.get('kind')}', not of '{kind}'")
     if data.get("version") != version:
-        raise InvalidInput(f"unknown version '{data.get('version')}' of a checkpoint of '{kind}'")
+        raise InvalidInput(
+            f"the version of a checkpoint of '{kind}' must be {version}, "
+            f"got '{data.get('version')}'"
+        )
     for name, size in shape.items():
         if data.get(name) != size:
             what = name.replace("_", " ")
-            raise InvalidInput(f"the checkpoint has {what} {data.get(name)}, not {size}", path=name)
+            raise InvalidInput(
+                f"the checkpoint has {what} {data.get(name)}, this agent {size}", path=name
+            )
 
 
 @contextmanager
 def loading(kind: str) -> Iterator[None]:
-    """Tell what is wrong with a checkpoint that is gone through, as InvalidInput."""
+    """Turn errors while a checkpoint is loaded into InvalidInput."""
     try:
         yield
     except SimgitError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"bad checkpoint of '{kind}': {first_line(error)}") from None
+        raise InvalidInput(f"malformed checkpoint of '{kind}': {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:
-    """Return the beginning of what an exception says."""
+    """Return the first line of an exception's message."""
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:
-    """Return one of an agent's independent streams of random numbers."""
+    """Return one of an agent's independent random generators."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream])))
 
 
 def rng_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Return where a generator stands, as plain data."""
+    """Return the state of a random generator as plain data."""
     return dict(rng.bit_generator.state)
 
 
 def set_rng(rng: np.random.Generator, state: Mapping[str, Any]) -> None:
-    """Put a generator where another one stood; InvalidInput if it is no such state."""
+    """Set the state of a random generator; InvalidInput if it is malformed."""
     try:
         rng.bit_generator.state = dict(state)
     except (TypeError, ValueError, KeyError) as error:
-        raise InvalidInput(f"bad state of a random generator: {error}", path="rng") from None
+        raise InvalidInput(f"malformed state of a random generator: {error}", path="rng") from None

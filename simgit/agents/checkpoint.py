@@ -1,4 +1,4 @@
-"""Checkpoints as files: JSON that anything reads, or tensors for torch."""
+"""Checkpoints as files: portable JSON, or tensors for torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_json(data: Mapping[str, Any]) -> str:
     """Return a checkpoint as JSON, exactly: arrays as dtype, shape and base64 of their bytes.
 
     Raises:
-        InvalidInput: it holds something that is neither plain nor an array.
+        InvalidInput: a value is neither plain nor an array.
     """
     return json.dumps(_plain(data), allow_nan=False, sort_keys=True, indent=1)
 
@@ -30,7 +30,7 @@ def from_json(text: str | bytes) -> Checkpoint:
     """Return the checkpoint that ``to_json`` wrote.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a checkpoint.
     """
     try:
         found = _data(json.loads(text))
@@ -51,10 +51,10 @@ def _plain(value: Any) -> Any:
         content = base64.b64encode(array.tobytes()).decode()
         return {_ARRAY: [array.dtype.str, list(array.shape), content]}
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidInput("a checkpoint holds a number that is not finite")
+        raise InvalidInput("a checkpoint must hold finite numbers, got one that is not")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise InvalidInput(f"a checkpoint holds a {type(value).__name__}")
+    raise InvalidInput(f"a checkpoint cannot hold a value of type '{type(value).__name__}'")
 
 
 def _data(value: Any) -> Any:
@@ -74,7 +74,7 @@ def _data(value: Any) -> Any:
 def write_checkpoint(data: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint: JSON for a ``.json`` name, tensors for ``.pt``.
 
-    Another name has tensors for what torch made, and JSON for all else.
+    Under another name torch agents are written as tensors, all others as JSON.
 
     Raises:
         NotFound: torch is needed and not installed.
@@ -89,11 +89,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint from a file of either form; nothing in it is executed.
 
     Raises:
-        NotFound: there is no such file, or torch is needed and not installed.
-        InvalidInput: it is no checkpoint.
+        NotFound: no such file, or torch is needed and not installed.
+        InvalidInput: it is not a checkpoint.
     """
     if not path.is_file():
-        raise NotFound(f"no such file '{path}'")
+        raise NotFound(f"file '{path}' not found")
     content = path.read_bytes()
     if content.lstrip()[:1] == b"{":
         return from_json(content)

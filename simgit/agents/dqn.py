@@ -1,7 +1,7 @@
 """Deep Q-learning (Mnih et al., Nature 2015), with double, duelling and multi-step as options.
 
-The network Q(s, ·) is moved towards y = r + γ max Q⁻(s', ·), where Q⁻ is a copy of it that is
-renewed now and then; γ is 0 where s' terminated the episode. See docs/agents/dqn.md. This is the
+The network Q(s, ·) is moved towards y = r + γ max Q⁻(s', ·), where Q⁻ is the target network, a
+periodic copy of it; γ is 0 where s' terminated the episode. See docs/agents/dqn.md. This is the
 only module that imports torch.
 """
 
@@ -41,7 +41,7 @@ _MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, slots=True)
 class DQNSettings(ExplorationSettings):
-    """All settings of a DQN; the defaults are those of the earlier loop where it had them."""
+    """The settings of a DQN."""
 
     lr: float = 0.001
     gamma: float = 0.97
@@ -56,13 +56,13 @@ class DQNSettings(ExplorationSettings):
     duelling: bool = False
     loss: Literal["huber", "mse"] = "huber"
     clip: float = 10.0
-    """The greatest norm of a gradient; 0 does not clip."""
+    """The greatest norm of a gradient; 0 for no clipping."""
     hidden: tuple[int, ...] = (24, 48)
     threads: int = 1
-    """Threads of torch in this process; another number may give other bits."""
+    """Threads of torch in this process; results may depend on it."""
 
     def check(self) -> None:
-        """Raise InvalidInput for a value that is out of range."""
+        """Raise InvalidInput for a value out of range."""
         ExplorationSettings.check(self)
         check("lr", self.lr, 1e-9, 1e3)
         check("gamma", self.gamma, 0, 1)
@@ -70,11 +70,13 @@ class DQNSettings(ExplorationSettings):
         for name in ("buffer", "batch", "target_sync", "updates", "n_step", "threads"):
             check(name, getattr(self, name), 1)
         if self.loss not in ("huber", "mse"):
-            raise InvalidInput(f"bad loss '{self.loss}', expected huber or mse", path="loss")
+            raise InvalidInput(
+                f"setting 'loss' must be 'huber' or 'mse', got '{self.loss}'", path="loss"
+            )
 
 
 SETTINGS: Final = DQNSettings
-"""What ``registry`` builds the settings of this agent from."""
+"""The dataclass of this agent's settings, for ``registry``."""
 
 
 class Duelling(nn.Module):
@@ -104,7 +106,7 @@ def network(observation_size: int, actions: int, settings: DQNSettings) -> nn.Se
 
 
 def initialise(net: nn.Module, random: torch.Generator) -> None:
-    """Draw all weights as torch's own layers do, but from a generator of our own."""
+    """Draw all weights as torch's layers do, but from our own generator."""
     for layer in net.modules():
         if isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5
@@ -127,13 +129,13 @@ class DQN:
         seed: int = 0,
         settings: DQNSettings | None = None,
     ) -> None:
-        """Make an agent that has learned nothing.
+        """Make a new agent.
 
         Args:
-            observation_size: of the vectors that it will be shown.
-            actions: how many there are.
-            seed: of the weights, of exploration and of what is drawn from the buffer.
-            settings: the defaults if there are none.
+            observation_size: the number of elements of an observation.
+            actions: the number of actions.
+            seed: the random seed of weights, exploration and replay sampling.
+            settings: the settings (default: those of ``DQNSettings``).
 
         Raises:
             InvalidInput: a setting is out of range.
@@ -195,7 +197,7 @@ class DQN:
         self._steps += 1
 
     def update(self) -> dict[str, float]:
-        """Do some gradient steps; nothing until there is a batch to draw."""
+        """Do the gradient steps; none until the buffer holds a batch."""
         metrics = {"epsilon": self._exploration.epsilon}
         if len(self._replay) >= self._settings.batch:
             learned = [self._learn() for _ in range(self._settings.updates)]
@@ -221,7 +223,9 @@ class DQN:
     def _targets(self, batch: TransitionBatch) -> Tensor:
         after = torch.from_numpy(batch.next_observations)
         values = self._target(after)
-        if self._settings.double:  # van Hasselt et al., AAAI 2016: one chooses, the other judges
+        if (
+            self._settings.double
+        ):  # van Hasselt et al., AAAI 2016: one network selects, the other evaluates
             best = values.gather(1, self._online(after).argmax(1, keepdim=True))[:, 0]
         else:
             best = values.amax(1)
@@ -249,10 +253,10 @@ class DQN:
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Become the agent of a checkpoint; lr, gamma and the like stay this one's own.
+        """Load a checkpoint; the agent keeps its own settings, such as lr and gamma.
 
         Raises:
-            InvalidInput: it is of another kind of agent, or of other shapes.
+            InvalidInput: the checkpoint is of another kind of agent, or of other shapes.
         """
         check_kind(data, KIND, VERSION, **self._shape)
         with loading(KIND):
@@ -269,7 +273,7 @@ class DQN:
         self._steps = int(data["steps"])
 
     def _moments(self) -> dict[str, Any]:
-        """Return Adam's moments by the names of the parameters; none before the first step."""
+        """Return Adam's moments by the names of the parameters; empty before the first step."""
         found = {}
         for name, parameter in self._online.named_parameters():
             kept = self._optimizer.state.get(parameter)
@@ -292,7 +296,7 @@ def _arrays(net: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _tensor(values: npt.ArrayLike) -> Tensor:
-    # a copy: what comes from a checkpoint may be read-only, and is not ours to change
+    # a copy: arrays of a checkpoint may be read-only, and belong to the caller
     return torch.from_numpy(np.array(values, np.float32))
 
 
@@ -302,13 +306,13 @@ def save_pt(data: Mapping[str, Any], path: Path) -> None:
 
 
 def load_pt(path: Path) -> Checkpoint:
-    """Read such a file; nothing in it is executed. InvalidInput if it is none."""
+    """Read such a file, executing nothing in it; InvalidInput if it is malformed."""
     try:
         found = torch.load(path, weights_only=True)
     except Exception as error:
         raise InvalidInput(f"cannot read '{path}': {first_line(error)}") from None
     if not isinstance(found, dict):
-        raise InvalidInput(f"cannot read '{path}': it is no checkpoint")
+        raise InvalidInput(f"cannot read '{path}': not a checkpoint")
     return dict(_with_arrays(found))
 
 

@@ -1,9 +1,9 @@
-"""When to try something else: epsilon-greedy, with actions that may be kept up for a while.
+"""Exploration: epsilon-greedy, with random actions that may be repeated for several steps.
 
-Plain epsilon-greedy tries single actions, which is a random walk: a goal that takes thirty equal
-actions in a row is out of its reach. With ``repeat`` each random action goes on for a number of
-steps drawn from a zeta distribution, P(n) ∝ n^-repeat (Dabney, Ostrovski, Barreto: Temporally-
-Extended ε-Greedy Exploration, ICLR 2021, who use 2).
+Plain epsilon-greedy tries single actions, a random walk: it does not reach a goal that takes thirty
+equal actions in a row. With ``repeat`` each random action is repeated for a number of steps drawn
+from a zeta distribution, P(n) ∝ n^-repeat (Dabney, Ostrovski, Barreto: Temporally-Extended
+ε-Greedy Exploration, ICLR 2021, who use 2).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from simgit.agents.base import check, rng_state, set_rng
 
 LONGEST: Final = 1000
-"""Durations are cut off here."""
+"""The greatest duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplorationSettings:
-    """Epsilon falls in a straight line from ``epsilon`` to ``epsilon_min`` over ``epsilon_steps``.
+    """The settings: epsilon falls linearly to ``epsilon_min`` over ``epsilon_steps``.
 
-    ``repeat`` is the exponent of the durations of random actions; 0 is one step each.
+    ``repeat`` is the exponent of the durations of random actions; with 0 each lasts one step.
     """
 
     epsilon: float = 1.0
@@ -34,7 +34,7 @@ class ExplorationSettings:
     repeat: float = 0.0
 
     def check(self) -> None:
-        """Raise InvalidInput for a value that is out of range."""
+        """Raise InvalidInput for a value out of range."""
         check("epsilon", self.epsilon, 0, 1)
         check("epsilon_min", self.epsilon_min, 0, 1)
         check("epsilon_steps", self.epsilon_steps, 1)
@@ -43,7 +43,7 @@ class ExplorationSettings:
 
 
 class Exploration:
-    """Counts steps, and says at each whether the agent's choice or a random action is taken."""
+    """Chooses at each step between the agent's action and a random one."""
 
     def __init__(
         self, settings: ExplorationSettings, actions: int, rng: np.random.Generator
@@ -59,13 +59,13 @@ class Exploration:
 
     @property
     def epsilon(self) -> float:
-        """How likely a random action is at the next step."""
+        """The probability of a random action at the next step."""
         first, last = self._settings.epsilon, self._settings.epsilon_min
         done = min(1.0, self.steps / self._settings.epsilon_steps)
         return first + (last - first) * done
 
     def choose(self, best: Callable[[], int]) -> int:
-        """Return a random action, one that goes on, or the best, which is asked for only then."""
+        """Return a random action, new or repeated, or ``best()``, called only if needed."""
         epsilon = self.epsilon
         self.steps += 1
         if self._left:
@@ -79,11 +79,11 @@ class Exploration:
         return self._action
 
     def end_episode(self) -> None:
-        """What goes on ends with its episode."""
+        """Stop repeating an action at an episode's end."""
         self._left = 0
 
     def state(self) -> dict[str, Any]:
-        """Return where it stands, as plain data."""
+        """Return counters and generator as plain data."""
         return {
             "steps": self.steps,
             "action": self._action,
@@ -92,13 +92,13 @@ class Exploration:
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Load the data of ``state``."""
         self.steps, self._action, self._left = data["steps"], data["action"], data["left"]
         set_rng(self._rng, data["rng"])
 
 
 def _durations(exponent: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the cumulative distribution of how many further steps an action goes on."""
+    """Return the cumulative distribution of the further steps of a repeated action."""
     weights = [float(n) ** -exponent for n in range(1, LONGEST + 1)]
     total = sum(weights)
     return np.array([min(1.0, part / total) for part in accumulate(weights)])[:-1]

@@ -1,8 +1,8 @@
 """Epsilon-greedy tables: one row of action values for each discretised state.
 
-Q-learning (Watkins 1989) without any function approximation: what was learned in one cell says
-nothing about its neighbours. Only sums and products of floats: the same seed gives the same
-bits on every machine. See docs/agents/greedy.md.
+Q-learning (Watkins 1989) without function approximation: a cell learns nothing from its
+neighbours. Only sums and products of floats: the same seed gives the same bits on every machine.
+See docs/agents/greedy.md.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from simgit.errors import InvalidInput
 KIND: Final = "greedy"
 VERSION: Final = 1
 _SLACK: Final = 1e-4
-"""A float32 that stands for a bound of a cell may lie a little above it."""
+"""The tolerance at a cell's bound, which a float32 may miss slightly."""
 
 Cell = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GreedySettings(ExplorationSettings):
-    """All settings of the tables."""
+    """The settings of the tables."""
 
     lr: float = 0.5
     gamma: float = 0.97
     resolution: int = 16
-    """Cells for each unit of an observation's element, their upper bounds included."""
+    """Cells per unit of an observation's element; a cell includes its upper bound."""
     initial: float = 0.0
-    """The value of what was never tried: above all rewards it makes the agent curious."""
+    """The value of an untried action; above all rewards it encourages exploration."""
     backward: bool = True
-    """Whether an episode is gone through once more when it ends, from its last step back."""
+    """Learn from an episode once more when it ends, from its last step to its first."""
 
     def check(self) -> None:
-        """Raise InvalidInput for a value that is out of range."""
+        """Raise InvalidInput for a value out of range."""
         ExplorationSettings.check(self)
         check("lr", self.lr, 1e-9, 1)
         check("gamma", self.gamma, 0, 1)
@@ -57,7 +57,7 @@ class GreedySettings(ExplorationSettings):
 
 
 SETTINGS: Final = GreedySettings
-"""What ``registry`` builds the settings of this agent from."""
+"""The dataclass of this agent's settings, for ``registry``."""
 
 
 def make(observation_size: int, actions: int, seed: int, settings: Mapping[str, Any]) -> Greedy:
@@ -75,7 +75,7 @@ class Greedy:
         seed: int = 0,
         settings: GreedySettings | None = None,
     ) -> None:
-        """Make an agent that has learned nothing; see ``simgit.agents.make``."""
+        """Make a new agent; see ``simgit.agents.make``."""
         self._settings = settings or GreedySettings()
         self._settings.check()
         self._shape = {"observation_size": observation_size, "actions": actions}
@@ -111,7 +111,7 @@ class Greedy:
         terminated: bool,
         truncated: bool,
     ) -> None:
-        """Keep a step until ``update``; all of an episode until its end."""
+        """Keep a step until ``update``, or all of an episode until its end."""
         after = None if terminated else self._cell(next_observation)
         self._episode.append((self._cell(observation), action, reward, after))
         if terminated or truncated:
@@ -170,10 +170,10 @@ class Greedy:
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Become the agent of a checkpoint; lr, gamma and the like stay this one's own.
+        """Load a checkpoint; the agent keeps its own settings, such as lr and gamma.
 
         Raises:
-            InvalidInput: it is of another kind of agent, or of other shapes.
+            InvalidInput: the checkpoint is of another kind of agent, or of other shapes.
         """
         check_kind(data, KIND, VERSION, **self._shape)
         with loading(KIND):
@@ -193,5 +193,5 @@ class Greedy:
 
 
 def _argmax(values: list[float]) -> int:
-    """Return the first of the greatest."""
+    """Return the index of the first greatest value."""
     return values.index(max(values))

@@ -1,6 +1,6 @@
-"""Policies written by hand: they learn nothing, and are what a learner has to beat.
+"""Hand-written policies: they do not learn, and are the baselines of a learner.
 
-To add one, write a function here under ``@policy``: it is given the observation (SimKube's state
+To add one, write a function here under ``@policy``: it gets the observation (SimKube's state
 vector, see docs/simkube.md) and returns the name of an action.
 """
 
@@ -16,9 +16,9 @@ from simgit.errors import InvalidInput
 
 VERSION: Final = 1
 CPU_FIT: Final = 4.0
-"""16 CPU, all that a node has, in the state vector's unit of 4."""
+"""The 16 CPU of a node, in the state vector's unit of 4."""
 MEMORY_FIT: Final = 8.0
-"""32Gi, all that a node has, in the state vector's unit of 4Gi."""
+"""The 32Gi of a node, in the state vector's unit of 4Gi."""
 _SLACK: Final = 1e-6
 
 Rule = Callable[[Vector], str]
@@ -26,7 +26,7 @@ POLICIES: dict[str, Rule] = {}
 
 
 def policy(name: str) -> Callable[[Rule], Rule]:
-    """Decorate a function to be found under the name."""
+    """Decorate a function to register it as a policy of this name."""
 
     def add(rule: Rule) -> Rule:
         POLICIES[name] = rule
@@ -67,7 +67,7 @@ def reduce_mem(observation: Vector) -> str:
 
 @policy("scale_replicas")
 def scale_replicas(observation: Vector) -> str:
-    """Bring the number of pods to the target, whatever their state."""
+    """Scale the number of pods to the target, whatever their state."""
     missing = float(observation[3])
     if abs(missing) <= _SLACK:
         return "noop"
@@ -76,7 +76,7 @@ def scale_replicas(observation: Vector) -> str:
 
 @policy("heuristic")
 def heuristic(observation: Vector) -> str:
-    """Bring requests down to what a node has, then the number of pods to the target."""
+    """Reduce requests to a node's capacity, then scale the pods to the target."""
     if observation[0] > CPU_FIT + _SLACK:
         return "reduce_cpu_small"
     if observation[1] > MEMORY_FIT + _SLACK:
@@ -85,13 +85,13 @@ def heuristic(observation: Vector) -> str:
 
 
 class _Unlearning:
-    """What agents have in common that never learn."""
+    """The common part of agents that do not learn."""
 
     name = ""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """They have none."""
+        """There are no settings."""
         return {}
 
     def observe(
@@ -103,7 +103,7 @@ class _Unlearning:
         terminated: bool,
         truncated: bool,
     ) -> None:
-        """Take no notice."""
+        """Ignore the step."""
 
     def update(self) -> dict[str, float]:
         """Learn nothing."""
@@ -111,26 +111,26 @@ class _Unlearning:
 
 
 class RulePolicy(_Unlearning):
-    """A rule as an agent."""
+    """A hand-written policy as an agent."""
 
     def __init__(self, name: str, actions: Sequence[str]) -> None:
-        """Name a rule, and the actions in the order of their numbers."""
+        """Make the agent of a policy, given the names of the actions by number."""
         self.name = name
         self._rule = POLICIES[name]
         self._numbers = {action: number for number, action in enumerate(actions)}
 
     def act(self, observation: Vector, *, explore: bool) -> int:
-        """Return the rule's action; InvalidInput if the environment does not have it."""
+        """Return the policy's action; InvalidInput if the environment does not have it."""
         action = self._rule(observation)
         if action not in self._numbers:
             raise InvalidInput(
-                f"policy '{self.name}' wants '{action}', which is none of this environment's "
-                f"actions ({', '.join(self._numbers)})"
+                f"policy '{self.name}' needs action '{action}', which the environment does not "
+                f"have (it has {', '.join(self._numbers)})"
             )
         return self._numbers[action]
 
     def state(self) -> Checkpoint:
-        """Return all that there is."""
+        """Return the checkpoint: the policy's name."""
         return {"kind": self.name, "version": VERSION, "actions": len(self._numbers)}
 
     def load(self, data: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ class RulePolicy(_Unlearning):
 
 
 class Random(_Unlearning):
-    """Each action is as likely as any other."""
+    """Draws actions uniformly."""
 
     name = "random"
 
@@ -148,17 +148,17 @@ class Random(_Unlearning):
         self._rng = generator(seed, 1)
 
     def act(self, observation: Vector, *, explore: bool) -> int:
-        """Return any action; without exploring, one that the observation alone decides."""
+        """Return a random action; without exploring it depends on the observation alone."""
         rng = self._rng if explore else _of(observation)
         return int(rng.integers(self._actions))
 
     def state(self) -> Checkpoint:
-        """Return where its generator stands."""
+        """Return the generator's state."""
         rng = rng_state(self._rng)
         return {"kind": self.name, "version": VERSION, "actions": self._actions, "rng": rng}
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Load the generator's state."""
         check_kind(data, self.name, VERSION, actions=self._actions)
         set_rng(self._rng, data["rng"])
 

@@ -1,4 +1,4 @@
-"""Agents by name. To add one, write its module and name it here."""
+"""The registry of agents. To add one, write its module and name it here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEARNERS: Final = ("dqn", "greedy")
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all agents, those that learn first."""
+    """Return the names of all agents, learners first."""
     return (*LEARNERS, "random", *POLICIES)
 
 
@@ -24,18 +24,18 @@ def make(
     seed: int = 0,
     **settings: Any,
 ) -> Agent:
-    """Make an agent that has learned nothing.
+    """Make a new agent.
 
     Args:
         name: one of ``names()``.
-        observation_size: how many elements the observations have.
-        actions: the names of the actions in the order of their numbers, or how many there are;
-            policies that are written by hand choose by name.
-        seed: what all its random numbers follow from.
+        observation_size: the number of elements of an observation.
+        actions: the names of the actions by number, or their count; hand-written policies need the
+            names.
+        seed: the random seed.
         settings: see the agent's page in docs/agents; ``defaults`` lists them.
 
     Raises:
-        NotFound: there is no such agent, or what it needs is not installed.
+        NotFound: no such agent, or torch is needed and not installed.
         InvalidInput: a setting is unknown or out of range.
     """
     known = [str(n) for n in range(actions)] if isinstance(actions, int) else list(actions)
@@ -43,16 +43,16 @@ def make(
         made: Agent = _module(name).make(observation_size, len(known), seed, settings)
         return made
     if settings and name in names():
-        raise InvalidInput(f"agent '{name}' has no settings, such as '{next(iter(settings))}'")
+        raise InvalidInput(f"agent '{name}' has no settings, got '{next(iter(settings))}'")
     if name == "random":
         return Random(len(known), seed)
     if name in POLICIES:
         return RulePolicy(name, known)
-    raise NotFound(f"no agent '{name}' (there are: {', '.join(names())})", name=name)
+    raise NotFound(f"agent '{name}' not found: must be one of {', '.join(names())}", name=name)
 
 
 def complete(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings of an agent, those that are not given with their defaults.
+    """Return all settings of an agent, with defaults for those not given.
 
     Raises:
         NotFound: see ``make``.
@@ -67,7 +67,7 @@ def complete(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def defaults(name: str) -> dict[str, Any]:
-    """Return all settings of an agent with their defaults; empty if it has none."""
+    """Return the default settings of an agent; empty if it has no settings."""
     return complete(name, {})
 
 
@@ -76,14 +76,14 @@ def load(data: Mapping[str, Any], actions: int | Sequence[str] | None = None) ->
 
     Raises:
         NotFound: see ``make``.
-        InvalidInput: it is no checkpoint.
+        InvalidInput: it is not a checkpoint.
     """
     try:
         kind, count = str(data["kind"]), int(data["actions"])
         size = int(data.get("observation_size", 0))
         settings = dict(data.get("settings", {}))
     except (KeyError, TypeError, ValueError):
-        raise InvalidInput("these data are no checkpoint of an agent") from None
+        raise InvalidInput("the data are not a checkpoint of an agent") from None
     agent = make(kind, size, count if actions is None else actions, **settings)
     agent.load(data)
     return agent

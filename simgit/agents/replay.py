@@ -1,7 +1,7 @@
-"""The memory of a learner: a ring of steps in arrays, and returns over several steps.
+"""The replay buffer: a ring of steps in arrays, and multi-step returns.
 
-The arrays keep their shape from the beginning, and a step changes one row of each: two
-checkpoints differ in the rows that were written between them, and are stored as that.
+The arrays have their full shape from the beginning, and a step changes one row of each: two
+checkpoints differ only in the rows written between them, and are stored as that difference.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from simgit.errors import InvalidInput
 
 
 class TransitionBatch(NamedTuple):
-    """Steps drawn at random, n of them.
+    """A batch of n steps drawn at random.
 
-    ``discounts`` is what the value of the next observation counts: 0 after an episode that
-    terminated, gamma otherwise, gamma^k where ``rewards`` is that of k steps.
+    ``discounts`` are the factors of the next observation's value: 0 after an episode that
+    terminated, gamma otherwise, gamma^k where ``rewards`` are those of k steps.
     """
 
     observations: npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ class ReplayBuffer:
         self._count += 1
 
     def sample(self, size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Draw steps, each as likely as any other, with repetition."""
+        """Draw steps uniformly, with replacement."""
         drawn, rows = rng.integers(len(self), size=size), self._rows
         return TransitionBatch(
             rows.observations[drawn],
@@ -71,12 +71,12 @@ class ReplayBuffer:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return all rows, and how many were ever written."""
+        """Return all rows, and the number of rows ever written."""
         columns = {name: column.copy() for name, column in self._rows._asdict().items()}
         return {**columns, "count": self._count}
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Take over the rows of another buffer of this shape; InvalidInput if it has another."""
+        """Load the rows of a buffer of the same shape; InvalidInput for another shape."""
         for name, column in self._rows._asdict().items():
             given = np.asarray(data[name])
             if given.shape != column.shape or given.dtype != column.dtype:
@@ -106,7 +106,7 @@ class MultiStep:
         terminated: bool,
         ended: bool,
     ) -> list[tuple[Vector, int, float, Vector, float]]:
-        """Take in a step; return rows for the buffer that are complete now, oldest first."""
+        """Add a step; return the rows for the buffer that are complete now, oldest first."""
         self._open.append((np.array(observation, np.float32), action, []))
         for _, _, rewards in self._open:
             rewards.append(reward)
@@ -129,7 +129,7 @@ class MultiStep:
         return [[each.copy(), action, list(rewards)] for each, action, rewards in self._open]
 
     def load(self, data: list[Any]) -> None:
-        """Go on with them."""
+        """Load the steps of ``state``."""
         self._open = [
             (np.array(o, np.float32), action, list(rewards)) for o, action, rewards in data
         ]

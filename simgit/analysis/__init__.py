@@ -16,13 +16,16 @@ from simgit.analysis.runs import (
     learning_curves,
     tree,
 )
+from simgit.analysis.statistics import Estimate, band
 
 __all__ = [
     "MEASURES",
     "Episodes",
+    "Estimate",
     "RunNode",
     "ClusterSample",
     "Thoughts",
+    "band",
     "by_seed",
     "curves",
     "draw_policy",

@@ -10,10 +10,11 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from simgit.analysis.statistics import band
 from simgit.errors import InvalidInput
 from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
-from simgit.plot import Band, Branch, Curve, Drawing, band, learning_curve, run_tree, smooth
+from simgit.plot import Band, Branch, Curve, Drawing, learning_curve, run_tree, smooth
 from simgit.plot.curves import Floats
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository

@@ -13,8 +13,9 @@ from simgit.cli.train import free_name
 from simgit.cli.values import REVISION, RUN
 
 if TYPE_CHECKING:
+    from simgit.analysis.statistics import Estimate
     from simgit.repository import Repository
-    from simgit.training.evaluation import Estimate, Evaluation, Score
+    from simgit.training.evaluation import Evaluation, Score
 
 
 @command(

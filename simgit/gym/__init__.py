@@ -1,11 +1,11 @@
-"""Gymnasium: record any environment, go back to any state, and continue exactly.
+"""Gymnasium: record any environment, restore any state, and continue exactly.
 
-- ``spec``: what an environment is made of, as data in a run's root state, and made again from it.
+- ``spec``: environments and spaces as canonical data in a run's root state, and back.
 - ``drivers``: snapshots of environments, one driver for each way to take them.
-- ``envs``: the environments that simgit brings, registered when this package is imported.
+- ``envs``: the environments of simgit, registered when this package is imported.
 - ``recording``: wrappers that record one environment or a vector of them.
-- ``restoring``: recorded states alive again, verified.
-- ``tools``: doctor, films, playing, what-if.
+- ``restoring``: environments put back into recorded states, and verification.
+- ``tools``: doctor, films, playing, what-if, recording without a script.
 """
 
 from importlib import import_module

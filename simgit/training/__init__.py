@@ -1,7 +1,7 @@
-"""The agent loop: an agent meets an environment, every step is a state, and it can go on anywhere.
+"""The agent loop: every step of a training is a state, from which it can be resumed or branched.
 
-``train`` begins a run, ``resume`` goes on with one, ``evaluate`` says how good an agent is. Here
-the agents, the environments and the store come together; none of the three knows the others.
+``train`` begins a run, ``resume`` continues one, ``evaluate`` measures an agent. Agents,
+environments and the store come together here; none of the three depends on the others.
 """
 
 from simgit.training.config import Config

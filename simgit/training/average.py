@@ -1,7 +1,7 @@
 """The federated mean of several agents (FedAvg, McMahan et al., AISTATS 2017) as a merge of runs.
 
-Networks, tables and optimisers are averaged; what cannot be (the replay buffer, counters and the
-random generators) is the first agent's.
+Networks, tables and optimisers are averaged; the replay buffer, counters and random generators are
+the first agent's.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _AVERAGED: Final = {"dqn": ("online", "target", "optimizer")}
 
 
 def average(checkpoints: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the checkpoint of the mean of agents of one kind, shape and settings of the network.
+    """Return the mean of checkpoints of agents of one kind, shape and network settings.
 
     Raises:
-        InvalidInput: they have no mean: other kinds, other shapes, or nothing that is learned.
+        InvalidInput: the agents differ in kind or shape, or do not learn.
     """
     first, *others = checkpoints
     kind = first.get("kind")
     if kind == "greedy":
         return _mean_table(checkpoints)
     if kind not in _AVERAGED:
-        raise InvalidInput(f"agents of kind '{kind}' have no mean")
+        raise InvalidInput(f"cannot average agents of kind '{kind}': they do not learn")
     for other in others:
         if other.get("kind") != kind:
-            raise InvalidInput(f"agents of kind '{kind}' and '{other.get('kind')}' have no mean")
+            raise InvalidInput(f"cannot average agents of kind '{kind}' and '{other.get('kind')}'")
     means = {name: _mean([each[name] for each in checkpoints], name) for name in _AVERAGED[kind]}
     return {**first, **means}
 
@@ -42,17 +42,17 @@ def _mean(values: Sequence[Any], path: str) -> Any:
     first = values[0]
     if isinstance(first, Mapping):
         if any(not isinstance(each, Mapping) or set(each) != set(first) for each in values):
-            raise InvalidInput(f"agents whose '{path}' differ in their parts have no mean")
+            raise InvalidInput(f"cannot average agents whose '{path}' differ in their parts")
         return {key: _mean([each[key] for each in values], f"{path}.{key}") for key in first}
     if isinstance(first, np.ndarray):
         if any(np.shape(each) != first.shape for each in values):
-            raise InvalidInput(f"agents whose '{path}' differ in shape have no mean", path=path)
+            raise InvalidInput(f"cannot average agents whose '{path}' differ in shape", path=path)
         return np.mean(np.stack(values), axis=0, dtype=np.float64).astype(first.dtype)
     return first
 
 
 def _mean_table(checkpoints: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the first checkpoint with the cells of all tables, each the mean of its rows."""
+    """Return the first checkpoint with the cells of all tables, each row the mean of its rows."""
     known: dict[tuple[int, ...], list[Any]] = {}
     first = checkpoints[0]
     for each in checkpoints:
@@ -60,7 +60,7 @@ def _mean_table(checkpoints: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             each[name] == first[name] for name in ("observation_size", "actions")
         )
         if not same or each["settings"]["resolution"] != first["settings"]["resolution"]:
-            raise InvalidInput("tables of other agents, shapes or resolutions have no mean")
+            raise InvalidInput("cannot average tables of different kinds, shapes or resolutions")
         for cell, row in zip(np.asarray(each["cells"]).tolist(), each["values"], strict=True):
             known.setdefault(tuple(cell), []).append(row)
     cells = np.array(list(known), np.int64).reshape(-1, first["observation_size"])
@@ -70,22 +70,22 @@ def _mean_table(checkpoints: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def merge(repo: Repository, name: str, revisions: Sequence[str]) -> Oid:
-    """Create a run that goes on from the mean of the agents of several runs.
+    """Create a run that continues from the mean of the agents of several runs.
 
     Its newest state has theirs as parents, and the mean as its checkpoint; ``resume`` trains it
-    on, with the configuration of the first.
+    further, with the configuration of the first.
 
     Args:
-        repo: where the runs are.
-        name: of the new run.
+        repo: the repository of the runs.
+        name: the name of the new run.
         revisions: two or more runs or states, each with a checkpoint in its history.
 
     Raises:
-        InvalidInput: there are fewer than two, or their agents have no mean.
-        NotFound: one has no checkpoint.
+        InvalidInput: there are fewer than two, or their agents cannot be averaged.
+        NotFound: a revision has no checkpoint.
     """
     if len(revisions) < 2:
-        raise InvalidInput("a mean needs two agents or more")
+        raise InvalidInput("averaging needs at least two agents")
     mean = average([load(repo, revision) for revision in revisions])
     repo.branch(name, revisions[0])
     message = "mean of " + ", ".join(revisions)

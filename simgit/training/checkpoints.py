@@ -1,4 +1,4 @@
-"""Checkpoints of agents in a repository: which state has one, and whose settings were in force."""
+"""Checkpoints of agents in a repository: their states, and the settings in force at a step."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from simgit.storage.base import ReadTxn
 from simgit.training.config import Config
 
 AGENT: Final = "agent"
-"""The name of the attachment: an agent's whole checkpoint, as ``Agent.state`` returns it."""
+"""The name of the attachment of an agent's checkpoint, the data of ``Agent.state``."""
 TRIAL: Final = "trial"
-"""The name of another: what came of episodes in which that agent did not explore."""
+"""The name of the attachment of a trial: the results of episodes without exploring."""
 
 
 def newest(repo: Repository, revision: str | Oid) -> Oid | None:
-    """Return the newest state up to a revision that has a checkpoint between two episodes."""
+    """Return the newest state up to a revision with a checkpoint between two episodes."""
     with repo.odb.read() as txn:
         return next(_all(repo, txn, repo.resolve(revision)), None)
 
 
 def best(repo: Repository, run: str) -> Oid | None:
-    """Return the state of a run whose checkpoint did best when it was tried, the newest of equals.
+    """Return the state of a run whose checkpoint had the best trial, the newest of equals.
 
-    Without any trial that is the newest checkpoint; what a run was branched off has its own.
+    Without trials that is the newest checkpoint. Trials of the parent run do not count.
     """
     with repo.odb.read() as txn:
         found = list(_all(repo, txn, repo.resolve(run), _left(repo, run)))
@@ -40,9 +40,9 @@ def best(repo: Repository, run: str) -> Oid | None:
 
 
 def rank(trial: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Return what orders trials: goals reached, then how soon, then the return.
+    """Return the sort key of a trial: solved episodes, then steps, then return.
 
-    Where an episode's end is no goal (``solved`` is None) the return alone counts.
+    Where an episode's end is not a goal (``solved`` is None) only the return counts.
     """
     if trial["solved"] is None:
         return 0.0, 0.0, trial["return"]
@@ -55,7 +55,7 @@ def _left(repo: Repository, run: str) -> int:
 
 
 def _all(repo: Repository, txn: ReadTxn, tip: Oid, after: int = -1) -> Iterator[Oid]:
-    # by its oid: the name of an episode would stand for that episode's states alone
+    # by oid: an episode as a revision would contain that episode's states only
     states = repo.trajectory(tip)
     oids, starts, steps = states.oids, states.episode_starts, states.steps
     for i in range(len(oids) - 1, -1, -1):
@@ -65,48 +65,51 @@ def _all(repo: Repository, txn: ReadTxn, tip: Oid, after: int = -1) -> Iterator[
 
 
 def of(repo: Repository, revision: str) -> Oid:
-    """Return the state whose checkpoint a revision stands for: a run's best, a state's newest.
+    """Return the state of a revision's checkpoint: the best of a run, the newest up to a state.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no checkpoint.
     """
     is_run = revision in repo.runs
-    return _there(best(repo, revision) if is_run else newest(repo, revision), revision)
+    found = best(repo, revision) if is_run else newest(repo, revision)
+    return _existing(repo, found, revision)
 
 
 def load(repo: Repository, revision: str) -> Mapping[str, Any]:
     """Return the newest checkpoint up to a revision.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no checkpoint.
     """
-    data: Mapping[str, Any] = repo.attachment(_there(newest(repo, revision), revision), AGENT)
+    found = _existing(repo, newest(repo, revision), revision)
+    data: Mapping[str, Any] = repo.attachment(found, AGENT)
     return data
 
 
-def _there(found: Oid | None, revision: str) -> Oid:
+def _existing(repo: Repository, found: Oid | None, revision: str) -> Oid:
     if found is None:
-        raise NotFound(f"no checkpoint of an agent up to '{revision}'", name=revision)
+        subject = "run" if revision in repo.runs else "revision"
+        raise NotFound(f"{subject} '{revision}' has no agent checkpoint", name=revision)
     return found
 
 
 class Stages:
-    """The configurations that were in force along the history of a run.
+    """The configurations in force along the history of a run.
 
-    A run that was branched off another has the other's up to the state where it left.
+    A branched run has its parent's configuration up to the state where it was branched.
     """
 
     def __init__(self, repo: Repository, run: str) -> None:
-        """Read the configurations of a run and of those that it comes from.
+        """Read the configurations of a run and of its ancestors.
 
         Raises:
-            InvalidInput: one is none of a training, or changes the environment.
+            InvalidInput: a run is not of a training, or changes the environment.
         """
         self._stages: list[tuple[int, Config]] = []
         last: int | None = None
         for info in repo.lineage(run):
             left = -1 if info.branch_point is None else repo.state(info.branch_point).step
-            if last is None or left < last:  # an empty stretch has no configuration of its own
+            if last is None or left < last:  # a run without own states adds no configuration
                 self._stages.append((left, Config.of(info.config, info.name)))
                 last = left
             if left < 0:
@@ -114,13 +117,13 @@ class Stages:
         self._stages.reverse()
         if any(each.environment != self._stages[0][1].environment for _, each in self._stages):
             raise InvalidInput(
-                f"run '{run}' has other settings of the environment than what it was branched "
-                "off: a history has one environment, so train anew",
+                f"run '{run}' has other settings of the environment than the run it was branched "
+                "off: a history has one environment, so begin a new training",
                 path="environment",
             )
 
     def at(self, step: int) -> Config:
-        """Return what was in force for the action that followed a state."""
+        """Return the configuration in force for the action after a state."""
         found = self._stages[0][1]
         for left, config in self._stages:
             if step >= left:
@@ -129,10 +132,10 @@ class Stages:
 
 
 class StagedAgent:
-    """An agent whose settings change where its run was branched off, everything else staying."""
+    """An agent whose settings change where its run was branched off, and nothing else."""
 
     def __init__(self, stages: Stages, env: Any, view: View) -> None:
-        """Make the agent of the environment's present step, with nothing learned."""
+        """Make a new agent with the settings of the environment's present step."""
         self._stages = stages
         self._env = env
         self._view = view
@@ -152,24 +155,24 @@ class StagedAgent:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that are in force."""
+        """The settings in force."""
         return self._here().settings
 
     @property
     def values(self) -> Any:
-        """What the agent thinks of all actions, if it says: a function of observations."""
+        """The agent's function from observations to action values, if it has one."""
         return getattr(self._here(), "values", None)
 
     def act(self, observation: Any, *, explore: bool) -> int:
-        """Act as what the agent is at this step."""
+        """Act with the settings of this step."""
         return self._here().act(observation, explore=explore)
 
     def observe(self, *transition: Any) -> None:
-        """Take in a step; settings change before the next action only."""
+        """Observe a step; settings change only before the next action."""
         self._agent.observe(*transition)
 
     def update(self) -> dict[str, float]:
-        """Learn from it."""
+        """Learn from the observed steps."""
         return self._agent.update()
 
     def state(self) -> dict[str, Any]:
@@ -177,5 +180,5 @@ class StagedAgent:
         return self._agent.state()
 
     def load(self, data: Mapping[str, Any]) -> None:
-        """Become the agent of a checkpoint."""
+        """Load a checkpoint."""
         self._agent.load(data)

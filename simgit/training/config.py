@@ -1,4 +1,4 @@
-"""The settings of a training, as they stand in the configuration of its run."""
+"""The settings of a training, stored in the configuration of its run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from simgit.agents import Agent
 from simgit.errors import InvalidInput
 
 SEED_STRIDE: Final = 1000
-"""Episode n of a run begins with the seed ``seed + n * SEED_STRIDE``, as in the earlier loop."""
+"""Episode n of a run begins with the seed ``seed + n * SEED_STRIDE``."""
 _SECTIONS: Final = ("agent", "training", "environment")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Which agent learns, for how long; ``settings`` are the agent's, all of them.
+    """The configuration of a training; ``settings`` are all settings of the agent.
 
-    ``checkpoint`` is after how many episodes the agent is attached to the newest state, and
-    ``trials`` how many episodes it then has without exploring, to see which checkpoint is best.
-    ``environment`` only tells what the run's root state holds; it cannot be changed.
+    ``checkpoint`` is the number of episodes between two checkpoints, and ``trials`` the number of
+    episodes without exploring at each, to find the best one. ``environment`` repeats what the run's
+    root state holds; it cannot be changed.
     """
 
     agent: str = "dqn"
@@ -33,11 +33,11 @@ class Config:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fill in the agent's defaults; raise NotFound or InvalidInput for what is not possible."""
+        """Fill in the agent's defaults; raise NotFound or InvalidInput for impossible values."""
         for name, least in (("episodes", 1), ("seed", 0), ("checkpoint", 1), ("trials", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
-                raise InvalidInput(f"bad {name} '{value}', expected {least} or more", path=name)
+                raise InvalidInput(f"'{name}' must be at least {least}, got {value}", path=name)
         object.__setattr__(self, "settings", agents.complete(self.agent, self.settings))
 
     def plain(self) -> dict[str, Any]:
@@ -51,10 +51,10 @@ class Config:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], run: str) -> Config:
-        """Return what a run's configuration says; ``lr`` at its top stands for ``agent.lr``.
+        """Return the Config of a run's configuration; ``lr`` at its top level means ``agent.lr``.
 
         Raises:
-            InvalidInput: it is none of a training, or has a setting that there is not.
+            InvalidInput: it is not of a training, or has an unknown setting.
         """
         agent = dict(config.get("agent") or {})
         name = agent.pop("name", None)
@@ -73,11 +73,11 @@ class Config:
         return cls(name, agent, **training, environment=config.get("environment") or {})
 
     def make_agent(self, observation_size: int, actions: tuple[str, ...]) -> Agent:
-        """Return the agent before it has learned anything."""
+        """Return the new agent."""
         return agents.make(self.agent, observation_size, actions, self.seed, **self.settings)
 
     def episode_seed(self, number: int) -> int:
-        """Return the seed that episode ``number``, counted from 1, is reset with."""
+        """Return the reset seed of episode ``number``, counted from 1."""
         return self.seed + number * SEED_STRIDE
 
 

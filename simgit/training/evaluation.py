@@ -1,17 +1,15 @@
-"""How good an agent is: solve rate, steps and returns, with the intervals that hold the truth."""
+"""Evaluation of an agent: solve rate, steps and returns, with confidence intervals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from simgit import agents
 from simgit.agents import Agent
+from simgit.analysis.statistics import Estimate, mean, proportion
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
@@ -20,38 +18,21 @@ from simgit.kube.task.scenarios import parse_scenario
 from simgit.kube.trace.model import Trace
 from simgit.kube.trace.sktrace import trace_id
 from simgit.objects.oid import Oid
-from simgit.plot.curves import t_quantile
 from simgit.repository import Repository
 from simgit.training import checkpoints
 from simgit.training.loop import Tell, TrainingEpisode, episode
 
-CONFIDENCE: Final = 0.95
-_Z: Final = 1.959963984540054
-"""The quantile of the normal distribution for that."""
 BASE_SEED: Final = 1_000_000
-"""Evaluation resets with seeds from here on, which no training of a usual length uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean, and the interval that holds the true one with 95 % confidence."""
-
-    mean: float
-    low: float
-    high: float
-
-    def plain(self) -> dict[str, float]:
-        """Return it as what JSON can hold."""
-        return {"mean": self.mean, "low": self.low, "high": self.high}
+"""Evaluation resets with seeds from here on, beyond those of trainings of usual length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What came of episodes on one trace, or on all. ``steps`` are of solved episodes only.
+    """The results of episodes on one trace, or on all. ``steps`` are of solved episodes only.
 
-    ``solved`` and ``rate`` are None where an episode's end is no goal, outside of SimKube.
-    ``fewest`` is how many steps would do, None where that is not known; ``optimal`` counts the
-    episodes that took no more.
+    ``solved`` and ``rate`` are None outside of SimKube, where an episode's end is not a goal.
+    ``fewest`` is the least number of steps to solve a trace, None if unknown; ``optimal`` counts
+    the episodes that took no more.
     """
 
     name: str
@@ -65,7 +46,7 @@ class Score:
     optimal: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the score as data for JSON."""
         return {
             "name": self.name, "episodes": self.episodes, "return": self.returns.plain(),
             "length": self.lengths.plain(), "solved": self.solved,
@@ -77,9 +58,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The scores of an agent, and the run that holds every step (None if nothing was recorded).
+    """The scores of an agent, and the run of all steps (None if not recorded).
 
-    ``state`` is the one whose checkpoint acted; None for a policy or a file.
+    ``state`` is the state of the evaluated checkpoint; None for a policy or a file.
     """
 
     agent: str
@@ -89,28 +70,8 @@ class Evaluation:
     state: Oid | None = None
 
 
-def proportion(count: int, total: int) -> Estimate:
-    """Return a rate with Wilson's interval, which is right for rates near 0 and 1 too."""
-    share = count / total
-    wide = 1 + _Z**2 / total
-    middle = (share + _Z**2 / (2 * total)) / wide
-    half = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2)) / wide
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def mean(values: Sequence[float]) -> Estimate:
-    """Return a mean with the interval of Student's t; of a single value that is the value."""
-    found = np.asarray(values, np.float64)
-    average = float(found.mean())
-    if len(found) == 1:
-        return Estimate(average, average, average)
-    half = t_quantile(0.5 + CONFIDENCE / 2, len(found) - 1) * float(found.std(ddof=1))
-    half /= math.sqrt(len(found))
-    return Estimate(average, average - half, average + half)
-
-
 def score(name: str, results: Sequence[TrainingEpisode], fewest: Mapping[str, int]) -> Score:
-    """Sum up episodes."""
+    """Summarise episodes."""
     lengths = mean([each.length for each in results])
     returns = mean([each.return_ for each in results])
     if any(each.trace is None for each in results):
@@ -126,7 +87,7 @@ def score(name: str, results: Sequence[TrainingEpisode], fewest: Mapping[str, in
 
 
 def fewest_steps(traces: Catalogue, target: int) -> dict[str, int]:
-    """Return in how many steps traces can be solved, of those whose names say what they are."""
+    """Return the least number of steps of traces whose names are those of scenarios."""
     found = {name: _fewest(name, trace, target) for name, trace in traces.items()}
     return {name: steps for name, steps in found.items() if steps is not None}
 
@@ -144,29 +105,29 @@ def _fewest(name: str, trace: Trace, target: int) -> int | None:
 
 
 def meant(repo: Repository | None, subject: str) -> Oid | None:
-    """Return the state whose checkpoint a text means; None for a policy or a file.
+    """Return the state of the checkpoint that ``subject`` names; None for a policy or a file.
 
     Raises:
-        NotFound: it is none of these, or there is no checkpoint.
+        NotFound: no policy, run or file of this name, or no checkpoint.
     """
     known = repo is not None and subject in repo.runs
     if not known and (subject in agents.names() or Path(subject).is_file()):
         return None
     if repo is None:
-        raise NotFound(f"no policy, run or checkpoint '{subject}'", name=subject)
+        raise NotFound(f"policy, run or checkpoint file '{subject}' not found", name=subject)
     return checkpoints.of(repo, subject)
 
 
 def agent_of(
     repo: Repository | None, subject: str, size: int, actions: Sequence[str], seed: int = 0
 ) -> Agent:
-    """Return the agent that a text means: a policy, a file of a checkpoint, a run or a state.
+    """Return the agent that ``subject`` names: a policy, a checkpoint file, a run or a state.
 
-    ``size`` is that of the vectors that it will be shown, ``actions`` are the names of actions.
+    ``size`` is the number of elements of an observation, ``actions`` are the names of actions.
 
     Raises:
-        NotFound: it is none of these, or there is no checkpoint.
-        InvalidInput: the agent is one of another environment.
+        NotFound: no policy, run or file of this name, or no checkpoint.
+        InvalidInput: the agent is of another environment.
     """
     state = meant(repo, subject)
     if state is None and subject in agents.names():
@@ -186,10 +147,10 @@ def agent_of(
 def environment_of(
     repo: Repository | None, subject: str, changes: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Return name and arguments of what an agent was trained in, with some arguments changed.
+    """Return id and arguments of an agent's environment, with some arguments changed.
 
     Raises:
-        InvalidInput: that is not known.
+        InvalidInput: the environment is not known.
     """
     described: Mapping[str, Any] = {}
     if repo is not None and subject not in agents.names() and not Path(subject).is_file():
@@ -212,24 +173,24 @@ def evaluate(
     seed: int = BASE_SEED,
     tell: Tell | None = None,
 ) -> Evaluation:
-    """Let an agent act without exploring or learning, and sum up what came of it.
+    """Evaluate an agent without exploring or learning.
 
     Args:
-        subject: a policy, a file of a checkpoint, a run (its best checkpoint) or another revision
-            (the newest checkpoint up to there).
+        subject: a policy, a checkpoint file, a run (its best checkpoint) or another revision (the
+            newest checkpoint up to there).
         environment: a registered environment.
-        arguments: of the environment; ``trace`` is what SimKube's traces are.
-        repo: where the subject is, and where to record.
-        run: the run that is recorded; None for none.
-        episodes: how many on each trace.
-        seed: of the first episode; the others follow.
+        arguments: the environment's arguments; ``trace`` are SimKube's traces.
+        repo: the repository of the subject, and to record to.
+        run: the run to record; None records nothing.
+        episodes: the number of episodes on each trace.
+        seed: the random seed of the first episode; the others follow.
         tell: called with each episode.
 
     Raises:
         NotFound, InvalidInput: see ``agent_of`` and ``simgit.gym.envs.agent_view.make``.
     """
     if episodes < 1:
-        raise InvalidInput(f"bad number of episodes '{episodes}', expected 1 or more")
+        raise InvalidInput(f"'episodes' must be at least 1, got {episodes}")
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
     view = View(env)
@@ -251,7 +212,7 @@ def evaluate(
 
 
 def tasks(traces: Iterable[str], episodes: int) -> Iterator[dict[str, Any] | None]:
-    """Yield the options of each reset: so many for each trace, or for no trace."""
+    """Yield the options of each reset: ``episodes`` for each trace, or in all without traces."""
     named: list[dict[str, Any] | None] = [{"trace": name} for name in traces]
     for options in named or [None]:
         yield from [options] * episodes
@@ -265,7 +226,7 @@ def play(
     seed: int,
     tell: Tell | None = None,
 ) -> list[TrainingEpisode]:
-    """Let an agent act without exploring or learning, an episode for each reset; tell of each."""
+    """Run an episode without exploring or learning for each reset; ``tell`` gets each."""
     results = []
     for number, options in enumerate(resets, start=1):
         done = episode(env, agent, view, seed + number, number=number, learn=False, options=options)

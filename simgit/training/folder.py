@@ -1,4 +1,4 @@
-"""The run folder of the earlier loop: a log, steps as lines, checkpoints, pictures."""
+"""A run folder: log, steps as JSON lines, checkpoints and pictures of a training."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from simgit.training.loop import Tell, TrainingEpisode, Transition
 from simgit.training.trainer import Training
 
 _COLUMNS: Final = 40
-"""So many states of the last episode are shown in the picture of the agent."""
+"""The greatest number of states in the picture of the agent."""
 
 
 class RunFolder:
-    """Writes a training to a directory, beside the repository.
+    """Writes a training to a directory, in addition to the repository.
 
     ``step.jsonl`` and ``train.log`` are appended to; ``summary.json``, ``checkpoint_latest`` and
-    the pictures are replaced, whole, whenever there is a checkpoint and at the end.
+    the pictures are replaced atomically at each checkpoint and at the end.
     """
 
     def __init__(
         self, directory: Path, repo: Repository, training: Training, words: Sequence[str] = ()
     ) -> None:
-        """Create the directory, and note the command that was given."""
+        """Create the directory, and write the command line to it."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._repo = repo
@@ -49,7 +49,7 @@ class RunFolder:
         return (self._directory / name).open("a", encoding="utf-8")
 
     def step(self, done: Transition) -> None:
-        """Append a step; its traces are named by states: ``simgit kube trace`` prints them."""
+        """Append a step; traces are given by states: ``simgit kube trace`` prints them."""
         if self._shown and self._shown[-1].ended:
             self._shown = []
         self._shown.append(done)
@@ -84,7 +84,7 @@ class RunFolder:
         self._steps.write(json.dumps(record) + "\n")
 
     def telling(self, tell: Tell) -> Callable[[TrainingEpisode], None]:
-        """Return what tells of an episode, and writes what belongs to it."""
+        """Return a function that calls ``tell`` with an episode and writes it."""
 
         def both(done: TrainingEpisode) -> None:
             tell(done)
@@ -93,7 +93,7 @@ class RunFolder:
         return both
 
     def episode(self, done: TrainingEpisode) -> None:
-        """Log an episode; write a checkpoint if the run has one there."""
+        """Log an episode; write a checkpoint if the run has a new one."""
         trace = f" trace {done.trace}" if done.trace else ""
         metrics = " ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
         self._say(
@@ -124,7 +124,7 @@ class RunFolder:
         self._replace("summary.json", lambda path: path.write_text(text))
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write a file under another name and put it in its place, so that it is always whole."""
+        """Replace a file atomically."""
         partial = self._directory / f".{name}.partial"
         write(partial)
         partial.replace(self._directory / name)
@@ -133,7 +133,7 @@ class RunFolder:
         self._log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
     def finish(self) -> None:
-        """Draw the pictures, if there is matplotlib, and close the files."""
+        """Draw the pictures, if matplotlib is installed, and close the files."""
         self._summarise(self._training.done)
         self._steps.close()
         self._log.close()

@@ -1,4 +1,4 @@
-"""One step and one episode: the only place where an agent and an environment meet."""
+"""One step and one episode of an agent in an environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Vector = npt.NDArray[np.float32]
 
 
 class Env(Protocol):
-    """What the loop needs of an environment; Gymnasium's two methods."""
+    """The part of an environment that the loop needs: Gymnasium's two methods."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -23,16 +23,16 @@ class Env(Protocol):
         """Begin an episode."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Do an action."""
+        """Execute an action."""
 
 
 class Seen(Protocol):
-    """How an agent sees an environment; ``simgit.gym.envs.agent_view.View``."""
+    """The agent's view of an environment; see ``simgit.gym.envs.agent_view.View``."""
 
     actions: tuple[str, ...]
 
     def vector(self, observation: Any) -> Vector:
-        """Return what the agent is shown of an observation."""
+        """Return an observation as a vector."""
 
     def action(self, number: int) -> Any:
         """Return the environment's action of a number."""
@@ -40,7 +40,7 @@ class Seen(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step: what the agent saw, what it did, what came of it, what it learned."""
+    """One step: observation, action, result, and metrics of learning."""
 
     before: Vector
     number: int
@@ -54,7 +54,7 @@ class Transition:
 
     @property
     def ended(self) -> bool:
-        """Whether the episode is over."""
+        """True if the episode is over."""
         return self.terminated or self.truncated
 
 
@@ -76,7 +76,7 @@ Tell = Callable[[TrainingEpisode], None]
 
 
 def step(env: Env, agent: Agent, view: Seen, before: Vector, *, learn: bool) -> Transition:
-    """Let the agent act once; if it learns, it explores, is told what came of it, and updates."""
+    """Let the agent act once; with ``learn`` it explores, observes the step and updates."""
     number = agent.act(before, explore=learn)
     observation, reward, terminated, truncated, info = env.step(view.action(number))
     after, metrics = view.vector(observation), {}
@@ -100,7 +100,7 @@ def episode(
     options: dict[str, Any] | None = None,
     watch: Watch | None = None,
 ) -> TrainingEpisode:
-    """Reset the environment with a seed and let the agent act until the episode is over."""
+    """Reset the environment with a seed, and let the agent act until the episode is over."""
     observation, info = env.reset(seed=seed, options=options)
     seen, length, total = view.vector(observation), 0, 0.0
     while True:

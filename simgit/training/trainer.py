@@ -1,4 +1,4 @@
-"""Training: episodes one after another, each step a state, checkpoints attached on the way."""
+"""Training: episodes one after another, each step a state, with attached checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIMKUBE = "simgit/SimKube-v0"
 
 
 class Training:
-    """A run of a training that is being written: iterate over its episodes."""
+    """A training being recorded as a run."""
 
     def __init__(
         self,
@@ -33,16 +33,16 @@ class Training:
         done: int = 0,
         solved: int = 0,
     ) -> None:
-        """Join what is there; ``train`` and ``resume`` make it.
+        """Join the parts; use ``train`` or ``resume``.
 
         Args:
-            repo: where the run is.
-            env: the environment, recorded.
+            repo: the repository.
+            env: the recorded environment.
             agent: the agent.
-            config: what is in force now.
-            view: how the agent sees the environment.
-            done: how many episodes the agent has had.
-            solved: how many of them terminated.
+            config: the configuration in force.
+            view: the agent's view of the environment.
+            done: the number of finished episodes.
+            solved: the number of those that terminated.
         """
         self._repo = repo
         self.env = env
@@ -55,17 +55,17 @@ class Training:
 
     @property
     def config(self) -> Config:
-        """What is in force now."""
+        """The configuration in force."""
         return self._config()
 
     @property
     def run(self) -> str:
-        """The run that is written."""
+        """The run being written."""
         name: str = self.env.run
         return name
 
     def episode(self, watch: Watch | None = None) -> TrainingEpisode:
-        """Train for one episode, and attach the agent if it is time to."""
+        """Train for one episode, and attach a checkpoint if one is due."""
         config, number = self.config, self.done + 1
         seed = config.episode_seed(number)
         result = episode(self.env, self.agent, self.view, seed, number=number, watch=watch)
@@ -76,22 +76,22 @@ class Training:
         return result
 
     def checkpoint(self) -> None:
-        """Attach the agent to the newest state, store both, and try how good it is."""
+        """Attach a checkpoint to the newest state, store both, and run its trial."""
         self.env.attach(AGENT, self.agent.state())
         self.env.flush()
         if self.config.trials:
             self.try_out()
 
     def try_out(self) -> None:
-        """Try the agent without exploring, and attach what came of it beside its checkpoint."""
+        """Run a trial without exploring, and attach its result to the checkpoint's state."""
         self.env.attach(TRIAL, self._trials.judge(self.agent, self.config.trials))
 
     def remaining(self) -> int:
-        """Return how many episodes are still to be done."""
+        """Return the number of episodes left."""
         return max(0, self.config.episodes - self.done)
 
     def finish(self, tell: Tell | None = None, watch: Watch | None = None) -> None:
-        """Train until all episodes are done, telling of each; then the run is completed."""
+        """Train until all episodes are done, and complete the run; ``tell`` gets each episode."""
         while self.remaining():
             result = self.episode(watch)
             if tell is not None:
@@ -106,7 +106,7 @@ class Training:
         self.close()
 
     def close(self) -> None:
-        """Store everything and release the run; it can be resumed."""
+        """Store everything and release the run, which can be resumed."""
         self._trials.close()
         self.env.close()
 
@@ -122,19 +122,21 @@ def train(
     """Begin a training.
 
     Args:
-        repo: where to.
-        run: the name of a run that is not there yet.
-        config: the settings; what is said of the environment in it is filled in.
-        environment: a registered environment.
-        arguments: of the environment.
-        options: of the recorder.
+        repo: the repository.
+        run: the name of a new run.
+        config: the settings; ``environment`` is filled in.
+        environment: the id of a registered environment.
+        arguments: the environment's arguments.
+        options: options of the recorder.
 
     Raises:
-        InvalidInput: the run has states, or a setting or argument has no meaning.
-        NotFound: the environment, the agent or a trace is not there.
+        InvalidInput: the run has states, or a setting or argument is invalid.
+        NotFound: no such environment, agent or trace.
     """
     if run in repo.runs and repo.runs[run].oid is not None:
-        raise InvalidInput(f"run '{run}' has states already: resume it, or name another", name=run)
+        raise InvalidInput(
+            f"run '{run}' has states already: resume it, or name another run", name=run
+        )
     env = make(environment, **dict(arguments or {}))
     view = View(env)
     agent = config.make_agent(view.size, view.actions)
@@ -143,21 +145,21 @@ def train(
 
 
 def resume(repo: Repository, run: str, *, episodes: int | None = None, **options: Any) -> Training:
-    """Go on with a training from its newest checkpoint, exactly.
+    """Resume a training from its newest checkpoint, exactly.
 
-    What was recorded since that checkpoint is done again and compared. A run that was branched
-    off another, with settings of its own, goes on from there with these.
+    The steps recorded since that checkpoint are re-executed and compared. A branched run continues
+    with its own settings.
 
     Args:
-        repo: where the run is.
+        repo: the repository.
         run: the run.
-        episodes: how many there are to be in all, if another number than before.
-        options: of the recorder.
+        episodes: the new number of episodes in all; None keeps it.
+        options: options of the recorder.
 
     Raises:
-        NotFound: there is no such run.
-        InvalidInput: it is not of a training, or a setting has no meaning.
-        Divergence: what is done again is not what was recorded.
+        NotFound: no such run.
+        InvalidInput: the run is not of a training, or a setting is invalid.
+        Divergence: re-executed steps differ from the recorded ones.
     """
     info = repo.runs[run]
     if info.oid is None:
@@ -175,19 +177,20 @@ def resume(repo: Repository, run: str, *, episodes: int | None = None, **options
         done, solved = int(past.episode_starts.sum()), int(past.terminations.sum())
     training = Training(repo, env, agent, lambda: stages.at(env.step_count), view, done, solved)
     if start is not None and training.config.trials and TRIAL not in repo.attachments(start):
-        training.try_out()  # it was interrupted just then
+        training.try_out()  # it was interrupted before the trial
     return training
 
 
 def _ask_for(repo: Repository, info: RunInfo, episodes: int | None) -> None:
-    """Set how many episodes there are to be, if that is said, and open a run that had them all."""
+    """Set the number of episodes, if given, and reopen a completed run."""
     assert info.step is not None
     config = Stages(repo, info.name).at(info.step)
     wanted = replace(config, episodes=episodes) if episodes is not None else config
     is_completed = info.status == "completed"
     if is_completed and info.episodes >= wanted.episodes:
         raise InvalidInput(
-            f"run '{info.name}' has had all its {info.episodes} episodes: ask for more of them",
+            f"run '{info.name}' has finished its {info.episodes} episodes: "
+            "give a greater number of episodes",
             name=info.name,
         )
     if episodes is not None:

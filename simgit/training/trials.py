@@ -1,7 +1,7 @@
-"""How good an agent is while it learns: episodes without exploring at each of its checkpoints.
+"""Trials of an agent while it learns: episodes without exploring at each checkpoint.
 
-What was learned last need not be best: a network's policy goes up and down while it is trained.
-So each checkpoint is tried, and the best of a run is what stands for it in an evaluation.
+The last checkpoint need not be the best: a network's policy goes up and down in training. So each
+checkpoint has a trial, and an evaluation of a run takes the best one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from simgit.repository import Repository
 from simgit.training.evaluation import environment_of, play, score, tasks
 
 BASE_SEED: Final = 2_000_000
-"""Trials reset with seeds from here on: neither training nor evaluation uses these."""
+"""Trials reset with seeds from here on, which neither training nor evaluation uses."""
 MOST: Final = 32
-"""Of more traces than that, so many are tried, evenly spaced."""
+"""The greatest number of traces in a trial; of more, evenly spaced ones are taken."""
 
 
 class Trials:
-    """Tries the agents of a run, in an environment like the run's own beside it."""
+    """Runs the trials of a run, in a second environment like the run's own."""
 
     def __init__(self, repo: Repository, run: str) -> None:
-        """Remember whose environment it is; it is made at the first trial."""
+        """Keep repository and run; the environment is made at the first trial."""
         self._repo = repo
         self._run = run
 
@@ -38,7 +38,7 @@ class Trials:
         return env, View(env), traces
 
     def judge(self, agent: Agent, episodes: int) -> dict[str, Any]:
-        """Return what came of so many episodes on each trace: what ``checkpoints.rank`` orders."""
+        """Return the results of ``episodes`` on each trace, for ``checkpoints.rank``."""
         env, view, traces = self._arena
         names = _spaced(list(traces), MOST)
         results = play(env, agent, view, tasks(names, episodes), BASE_SEED)

@@ -245,14 +245,14 @@ def test_a_loader_refuses_what_it_is_not_for() -> None:
         variant("greedy").load(checkpoint)
     with pytest.raises(InvalidInput, match="observation size 5, not 4"):
         agents.make("dqn", 4, 7).load(checkpoint)
-    with pytest.raises(InvalidInput, match="unknown version '9'"):
+    with pytest.raises(InvalidInput, match="must be 1, got '9'"):
         variant("dqn").load({**checkpoint, "version": 9})
-    with pytest.raises(InvalidInput, match="bad checkpoint of 'dqn'"):
+    with pytest.raises(InvalidInput, match="malformed checkpoint of 'dqn'"):
         variant("dqn").load({**checkpoint, "online": {}})
-    with pytest.raises(InvalidInput, match="bad checkpoint of 'greedy'"):
+    with pytest.raises(InvalidInput, match="malformed checkpoint of 'greedy'"):
         agents.load({"kind": "greedy", "version": 1, "observation_size": 5, "actions": 7})
     for part in ("cells", "episode", "exploration"):
-        with pytest.raises(InvalidInput, match="bad checkpoint of 'greedy'"):
+        with pytest.raises(InvalidInput, match="malformed checkpoint of 'greedy'"):
             variant("greedy").load({**variant("greedy").state(), part: [1]})
     with pytest.raises(InvalidInput, match="replay buffer has"):
         agents.make("dqn", 5, 7, buffer=100).load(checkpoint)
@@ -278,16 +278,16 @@ def test_a_branch_keeps_its_own_settings_and_takes_all_else_from_the_checkpoint(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": -1.0}, "bad lr"),
-        ({"lr": "fast"}, "bad lr 'fast'"),
-        ({"lr": float("nan")}, "bad lr"),
-        ({"gamma": 1.5}, "bad gamma '1.5', expected 0 to 1"),
-        ({"batch": 0}, "bad batch '0', expected 1 or more"),
+        ({"lr": -1.0}, "'lr' must be 0"),
+        ({"lr": "fast"}, "'lr' must be of the type"),
+        ({"lr": float("nan")}, "'lr' must be of the type"),
+        ({"gamma": 1.5}, "'gamma' must be 0 to 1, got 1.5"),
+        ({"batch": 0}, "'batch' must be 1 or more, got 0"),
         ({"hidden": [0]}, "bad hidden"),
         ({"double": 1}, "bad double"),
         ({"loss": "l1"}, "expected huber or mse"),
-        ({"repeat": 0.5}, "bad repeat"),
-        ({"speed": 1}, "no setting 'speed'"),
+        ({"repeat": 0.5}, "'repeat' must be"),
+        ({"speed": 1}, "unknown setting 'speed'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -296,11 +296,13 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
 
 
 def test_an_agent_that_does_not_exist_is_not_found() -> None:
-    with pytest.raises(NotFound, match=r"no agent 'ppo' \(there are: dqn, greedy, random"):
+    with pytest.raises(
+        NotFound, match=r"agent 'ppo' not found: must be one of dqn, greedy, random"
+    ):
         agents.make("ppo", 5, 7)
     with pytest.raises(InvalidInput, match="has no settings"):
         agents.make("noop", 5, ACTIONS.names(), lr=0.1)
-    with pytest.raises(InvalidInput, match="wants 'noop'"):
+    with pytest.raises(InvalidInput, match="needs action 'noop'"):
         agents.make("noop", 5, ["left", "right"]).act(np.zeros(5, np.float32), explore=False)
 
 
@@ -422,9 +424,9 @@ def test_json_checkpoints_are_exact_and_refuse_what_is_none() -> None:
     ):
         with pytest.raises(InvalidInput, match="not a checkpoint"):
             agents.from_json(text)
-    with pytest.raises(InvalidInput, match="not finite"):
+    with pytest.raises(InvalidInput, match="must hold finite numbers"):
         agents.to_json({"a": float("nan")})
-    with pytest.raises(InvalidInput, match="holds a object"):
+    with pytest.raises(InvalidInput, match="cannot hold a value of type 'object'"):
         agents.to_json({"a": object()})
 
 

@@ -68,8 +68,8 @@ def test_arguments_snapshots_and_policies_can_be_chosen(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["Nothing-v0"], 128, "environment 'Nothing-v0' cannot be made"),
-        (["no_such_module:Nothing-v0"], 128, "cannot be made"),
+        (["Nothing-v0"], 128, "cannot make environment 'Nothing-v0'"),
+        (["no_such_module:Nothing-v0"], 128, "cannot make environment"),
         (["CartPole-v1", "--kwargs", "wheels=4"], 128, "unexpected keyword argument 'wheels'"),
         (["CartPole-v1", "--policy", "clever"], 128, "policy 'clever' not found"),
         (["CartPole-v1", "--policy", "math:nothing"], 128, "policy 'math:nothing' not found"),
@@ -89,7 +89,7 @@ def test_what_cannot_be_recorded_is_said(
 def test_a_run_of_another_environment_is_left_alone(repo: Path, run: Call) -> None:
     run("record", "CartPole-v1", "--steps", 5)
     err = run("record", "Acrobot-v1", "--steps", 5, code=128).err
-    assert "run 'main' is of 'CartPole-v1', not of 'Acrobot-v1'" in err
+    assert "run 'main' was recorded from 'CartPole-v1', not from 'Acrobot-v1'" in err
 
 
 def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, process) -> None:

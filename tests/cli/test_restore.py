@@ -110,7 +110,7 @@ def test_doctor_examines_an_environment(directory: Path, run: Call) -> None:
     found = run("doctor", "CartPole-v1", "--steps", 60, "--points", 1)
     assert found.lines[1].split() == ["deterministic", "yes"]
     assert found.lines[3].split()[1:5] == ["exact", "in", "all", "1;"]
-    assert "cannot be made" in run("doctor", "Nope-v1", code=128).err
+    assert "cannot make environment" in run("doctor", "Nope-v1", code=128).err
 
 
 def test_branching_an_unchecked_run_warns_on_a_line(recorded: Path, run: Call) -> None:

@@ -80,7 +80,7 @@ def test_resume_takes_the_training_that_is_not_finished(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "b")
     repo("branch", "c", "a@ep2")
     assert repo("train", "--resume", "--json").json["run"] == "c"
-    assert "has had all its 6 episodes" in repo("train", "--resume", code=128).err
+    assert "has finished its 6 episodes" in repo("train", "--resume", code=128).err
     assert repo("train", "--resume", "--run", "a", "--episodes", 7, "--json").json["episodes"] == 7
 
 
@@ -92,10 +92,13 @@ def test_what_makes_no_sense_is_refused(repo, run, directory: Path) -> None:
         in repo("train", "--env", "CartPole-v1", "--target", 3, code=2).err
     )
     assert "no scenario 'nothing'" in repo("train", "--trace", "nothing", *QUICK, code=128).err
-    assert "target must be" in repo("train", "--trace", TRACE, "--target", 0, *QUICK, code=128).err
-    assert "no agent 'ppo'" in repo("train", "--trace", TRACE, "--agent", "ppo", code=128).err
+    assert "bad target" in repo("train", "--trace", TRACE, "--target", 0, *QUICK, code=128).err
     assert (
-        "no setting 'batch'" in repo("train", "--trace", TRACE, *QUICK, "--batch", 3, code=128).err
+        "agent 'ppo' not found" in repo("train", "--trace", TRACE, "--agent", "ppo", code=128).err
+    )
+    assert (
+        "unknown setting 'batch'"
+        in repo("train", "--trace", TRACE, *QUICK, "--batch", 3, code=128).err
     )
     assert not repo("branch").lines
     (directory / "elsewhere").mkdir()

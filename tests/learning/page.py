@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from simgit.analysis import band
 from simgit.kube.task.scenarios import generate
-from simgit.plot import Band, Curve, band, learning_curve, smooth
+from simgit.plot import Band, Curve, learning_curve, smooth
 from tests.learning.budgets import (
     BUDGETS,
     GENERALIST,

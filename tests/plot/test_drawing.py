@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit import plot
+from simgit.analysis import band
 from simgit.errors import InvalidInput, NotFound, StorageError
-from simgit.plot.curves import own_part, t_quantile
+from simgit.plot.curves import own_part
 from simgit.plot.drawing import PALETTE
 from simgit.plot.text import BLOCKS
 from tests.support.paths import ROOT
@@ -46,32 +47,6 @@ def test_smoothing_leaves_out_what_is_not_known() -> None:
     assert np.isnan(plot.smooth([np.nan, 1], 1)[0])
     with pytest.raises(InvalidInput, match="at least 1, not 0"):
         plot.smooth([1], 0)
-
-
-@pytest.mark.parametrize(
-    ("probability", "freedom", "expected"),
-    [(0.975, 1, 12.7062047), (0.975, 4, 2.7764451), (0.95, 9, 1.8331129), (0.995, 30, 2.7499957),
-     (0.975, 1000, 1.9623391), (0.5, 3, 0.0)],
-)  # fmt: skip
-def test_quantiles_of_students_t_are_those_of_the_tables(probability, freedom, expected) -> None:
-    assert t_quantile(probability, freedom) == pytest.approx(expected, abs=2e-6)
-
-
-def test_a_band_is_the_mean_with_its_interval() -> None:
-    found = plot.band("a", [curve("1", 1, 5), curve("2", 2, 5), curve("3", 3, 5)])
-    assert found.mean.tolist() == [2, 5] and found.count == 3
-    half = 4.302653 / 3**0.5  # t of 0.975 with two degrees of freedom; the deviation is 1
-    assert found.high[0] - 2 == pytest.approx(half, rel=1e-6) == 2 - found.low[0]
-    assert found.low[1] == found.high[1] == 5
-
-
-def test_a_band_of_unequal_steps_lies_where_all_have_values() -> None:
-    a = plot.Curve("a", np.array([0.0, 10, 20]), np.array([0.0, 10, 20]))
-    b = plot.Curve("b", np.array([5.0, 30]), np.array([5.0, 30]))
-    found = plot.band("both", [a, b])
-    assert (found.x[0], found.x[-1]) == (5, 20) and np.allclose(found.mean, found.x)
-    with pytest.raises(InvalidInput, match="no x in common"):
-        plot.band("none", [curve("a", 1, 2), plot.Curve("b", np.array([9.0]), np.array([1.0]))])
 
 
 @given(st.integers(1, 30), st.floats(-5, 35))
@@ -109,7 +84,7 @@ def test_a_branch_alone_is_drawn_with_all_its_history() -> None:
 
 
 def test_a_band_says_of_how_many_seeds_it_is() -> None:
-    found = plot.band("lr=1", [curve("a", 1, 2), curve("b", 3, 4)])
+    found = band("lr=1", [curve("a", 1, 2), curve("b", 3, 4)])
     assert "lr=1: mean of 2 seeds, 95 % interval" in texts(plot.learning_curve({"return": [found]}))
 
 

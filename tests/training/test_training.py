@@ -18,7 +18,7 @@ import pytest
 from simgit import Divergence, InvalidInput, NotFound, Repository, agents
 from simgit.training import Config, Transition, checkpoints, evaluate, resume, train
 from simgit.training.average import average, merge
-from simgit.training.evaluation import environment_of, mean, proportion
+from simgit.training.evaluation import environment_of
 from simgit.training.folder import RunFolder
 from simgit.training.trials import Trials
 from tests.support.paths import ROOT
@@ -149,7 +149,7 @@ def test_a_run_that_was_cut_off_and_resumed_is_the_run_that_was_not(
 
 def test_a_training_goes_on_for_more_episodes_as_if_they_had_been_asked_for_at_first() -> None:
     repo = whole(episodes=4)
-    with pytest.raises(InvalidInput, match="has had all its 4 episodes"):
+    with pytest.raises(InvalidInput, match="has finished its 4 episodes"):
         resume(repo, "a")
     with resume(repo, "a", episodes=6) as training:
         training.finish()
@@ -175,8 +175,8 @@ def test_settings_of_a_branch_that_there_are_not_are_refused() -> None:
     repo = whole()
     for settings, message in (
         ({"speed": 1}, "agent 'greedy' has no setting 'speed'"),
-        ({"agent.speed": 1}, "no setting 'speed'"),
-        ({"lr": -1}, "bad lr"),
+        ({"agent.speed": 1}, "unknown setting 'speed'"),
+        ({"lr": -1}, "'lr' must be"),
         ({"environment.reward": "base"}, "a history has one environment"),
     ):
         name = f"b{len(repo.runs)}"
@@ -233,7 +233,10 @@ def interrupted(*_: object) -> None:
 
 def test_episodes_that_are_refused_are_not_kept() -> None:
     repo = whole()
-    for episodes, message in ((0, "bad episodes '0'"), (5, "has had all its 6 episodes")):
+    for episodes, message in (
+        (0, "'episodes' must be at least 1, got 0"),
+        (5, "has finished its 6 episodes"),
+    ):
         with pytest.raises(InvalidInput, match=message):
             resume(repo, "a", episodes=episodes)
         assert repo.runs["a"].config["training"]["episodes"] == 6
@@ -256,9 +259,9 @@ def test_bad_input_is_refused_before_anything_is_recorded() -> None:
     for arguments, message in bad:
         with pytest.raises((InvalidInput, NotFound), match=message):
             train(repo, "a", config(), arguments=TRACE | arguments)
-    with pytest.raises(NotFound, match="no agent 'ppo'"):
+    with pytest.raises(NotFound, match="agent 'ppo' not found"):
         Config("ppo")
-    with pytest.raises(NotFound, match="cannot be made"):
+    with pytest.raises(NotFound, match="cannot make"):
         train(repo, "a", config(), "NoSuch-v0")
     with pytest.raises(InvalidInput, match="numbered actions"):
         train(repo, "a", config(), "Pendulum-v1")
@@ -368,7 +371,7 @@ def test_an_evaluation_is_a_run_and_leaves_the_agent_as_it_was() -> None:
 
 def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:
     repo = whole()
-    with pytest.raises(NotFound, match="no checkpoint of an agent"):
+    with pytest.raises(NotFound, match="has no agent checkpoint"):
         evaluate("a@1", *environment_of(repo, "a", {}), repo=repo)
     with pytest.raises(NotFound):
         evaluate("nobody", "simgit/SimKube-v0", {"trace": "cpu-slight"}, repo=repo)
@@ -382,14 +385,6 @@ def test_outside_of_simkube_an_end_is_no_goal() -> None:
     done = evaluate("random", "CartPole-v1", {}, episodes=20)
     assert done.total.solved is None and done.total.returns.mean == done.total.lengths.mean
     assert done.total.returns.low < done.total.returns.mean < done.total.returns.high
-
-
-def test_intervals_are_those_of_the_books() -> None:
-    """Wilson's for 8 of 10 and 10 of 10; Student's for a sample of five."""
-    found = [(each.low, each.high) for each in (proportion(8, 10), proportion(10, 10))]
-    np.testing.assert_allclose(found, [(0.490162, 0.943318), (0.722467, 1.0)], atol=1e-6)
-    spread = mean([1.0, 2.0, 3.0, 4.0, 5.0])
-    np.testing.assert_allclose((spread.low, spread.high), (1.036757, 4.963243), atol=1e-5)
 
 
 # --- the run folder ---
@@ -464,7 +459,7 @@ def test_agents_of_different_kinds_have_no_mean() -> None:
     small = agents.make("dqn", 5, 7, hidden=[8]).state()
     noop = agents.make("noop", 5, ["noop"]).state()
     for pair in ((dqn, greedy), (greedy, dqn), (dqn, small), (noop, noop)):
-        with pytest.raises(InvalidInput, match="no mean"):
+        with pytest.raises(InvalidInput, match="averag"):
             average(pair)
     with pytest.raises(InvalidInput, match="two agents or more"):
         merge(whole(), "b", ["a"])

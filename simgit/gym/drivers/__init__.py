@@ -1,7 +1,7 @@
-"""Snapshot drivers: how the state of a live environment is taken out, and put back exactly.
+"""Snapshot drivers: they capture the state of a live environment, and put it back exactly.
 
 A snapshot is nested plain data with at least ``driver`` (a name) and ``version``; it is attached to
-the state at which it was taken. ``select`` chooses a driver by what the environment is.
+the state at which it was taken. ``select`` chooses the driver for an environment.
 """
 
 from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine, needs_trust

@@ -1,4 +1,4 @@
-"""The Arcade Learning Environment: the emulator's own state, its random numbers with it."""
+"""The Arcade Learning Environment: the emulator's own state, with its random generators."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from simgit.gym.drivers.base import Engine
 from simgit.gym.drivers.mersenne_twister import Twister, put_back, take_out
 
 _FRAMES: Final = 12
-"""After so many frames the emulator has taken over an action, but for a chance of 0.25 ** 12."""
+"""Frames after which the emulator has taken over an action, but for a chance of 0.25 ** 12."""
 
 
 class Ale(Engine):
-    """AtariEnv.
+    """The engine of AtariEnv.
 
-    With sticky actions the emulator keeps the action that it plays, which is in no state that it
-    hands out. So an earlier state is restored and the actions from there are executed again, by
-    which that action is right; then the state itself is restored.
+    With sticky actions the emulator keeps the action that it plays, which is missing in the state
+    that it exports. So an earlier state is restored and the actions from there are re-executed,
+    which sets that action; then the state itself is restored.
     The screen is that of the last frame that was emulated: the observation at a restored state is
     the recorded one.
     """
@@ -29,14 +29,14 @@ class Ale(Engine):
     owned: ClassVar[frozenset[str]] = frozenset({"ale", "_action_set"})
 
     def accepts(self, core: Any) -> bool:
-        """Return whether it is an AtariEnv."""
+        """Return True for an AtariEnv."""
         module = sys.modules.get("ale_py.env")
         return module is not None and isinstance(core, module.AtariEnv)
 
     def lead(self, core: Any) -> int:
-        """Return the steps of twelve frames, at least three; also if no action sticks.
+        """Return the number of steps in twelve frames, at least three, even without sticky actions.
 
-        (Q*bert is not exact alone even then.)
+        (Q*bert is not exact by the state alone even without them.)
         """
         skip = core._frameskip if isinstance(core._frameskip, int) else core._frameskip[0]
         return max(3, -(-_FRAMES // skip))
@@ -51,13 +51,13 @@ class Ale(Engine):
         return {"state": np.frombuffer(rest, np.uint8), "twisters": found}
 
     def apply(self, core: Any, data: Any) -> None:
-        """Put it back."""
+        """Put the emulator's state back."""
         rest = np.asarray(data["state"], np.uint8).tobytes()
         state = put_back(rest, data.get("twisters", ()))
         core.ale.restoreState(sys.modules["ale_py"].ALEState(state))
 
     def reseed(self, core: Any, seed: int) -> None:
-        """Load the game anew with another seed, and put its state into that."""
+        """Load the game anew with another seed, then put its state back."""
         state = core.ale.cloneState(include_rng=False)
         core.ale.setInt("random_seed", seed)
         core.load_game()

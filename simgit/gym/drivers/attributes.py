@@ -1,8 +1,8 @@
-"""The attributes of all layers as stored data: plain where all of them are, else one pickle.
+"""The attributes of all layers as stored data: plain values if possible, else one pickle.
 
-``body`` is the encoding as bytes in an array, padded: an array is stored as its difference to the
-one of the snapshot before, and only one of the same size can be. Large attributes that stay as they
-are (Taxi's table) stand in ``large`` as bytes of their own, which are stored once.
+``body`` is the encoding as bytes in a padded array: an array is stored as its difference to that of
+the previous snapshot if both have the same size. Large attributes that do not change (Taxi's table)
+are in ``large`` as separate bytes, which are stored once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from simgit.gym.drivers.wrappers import put_state, state_of
 from simgit.objects.codec import encode_value, unpack_value
 
 _LARGE: Final = 256
-"""A container with so many containers and arrays in it is looked at as a whole."""
+"""The number of values from which on a container is encoded separately."""
 Owned = Sequence[frozenset[str] | None]
 
 
 class Attributes:
-    """Takes the attributes out of layers, and remembers what was large and did not change."""
+    """Captures the attributes of layers, and caches large ones that did not change."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], _Known] = {}
@@ -34,7 +34,7 @@ class Attributes:
 
         Args:
             stack: the layers.
-            owned: for each layer the attributes that are not taken; None for none at all.
+            owned: for each layer the attributes to leave out; None leaves out all.
 
         Raises:
             CannotSnapshot: an attribute can be neither encoded nor pickled.
@@ -45,7 +45,11 @@ class Attributes:
         ]
         try:
             return self._plain(states, Encoder(randomness.named(stack).values()))
-        except (NotPlain, InvalidInput, RecursionError):  # what has no canonical form: long doubles
+        except (
+            NotPlain,
+            InvalidInput,
+            RecursionError,
+        ):  # no canonical form: long doubles, for instance
             return {"form": "pickle", "body": padded(pickles.dump(states, stack))}
 
     def _plain(self, states: list[dict[str, Any]], encoder: Encoder) -> dict[str, Any]:
@@ -65,7 +69,7 @@ class Attributes:
         return {"form": "plain", "body": body, **({"large": large} if large else {})}
 
     def _large(self, layer: int, name: str, value: Any, encoder: Encoder) -> bytes | None:
-        """Return the encoding of a container if it is large, from memory if it has not changed."""
+        """Return the encoding of a large container, cached if it has not changed; else None."""
         if type(value) not in (dict, list, tuple):
             return None
         key = layer, name
@@ -83,7 +87,7 @@ class Attributes:
 
 
 class _Known(NamedTuple):
-    """A large container: it, the mutable values in it, what says that it changed, its encoding."""
+    """A cached large container: its mutable values, an image to detect changes, its encoding."""
 
     value: Any
     parts: Parts
@@ -92,7 +96,7 @@ class _Known(NamedTuple):
 
 
 def _image(value: Any) -> bytes:
-    """Return bytes that say whether a value has changed; much quicker than encoding it."""
+    """Return bytes to detect a change of a value; much faster than encoding it."""
     try:
         return pickle.dumps(value, protocol=5)
     except Exception as error:
@@ -100,7 +104,7 @@ def _image(value: Any) -> bytes:
 
 
 def _is_large(value: Any) -> bool:
-    """Return whether a container holds many values, looking at no more than it has to."""
+    """Return True if a container holds many values, counting no further than needed."""
     waiting, count = [value], 0
     while waiting and count < _LARGE:
         items = waiting.pop()
@@ -111,10 +115,10 @@ def _is_large(value: Any) -> bool:
 
 
 def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
-    """Put attributes back; those that came up since are removed. A pickle is loaded.
+    """Put attributes back and remove later ones. A pickle is loaded.
 
     Raises:
-        InvalidInput: the snapshot is of another stack of layers.
+        InvalidInput: the snapshot is of another stack of wrappers.
         IntegrityError: it is damaged.
     """
     body = unpadded(data["body"])
@@ -124,7 +128,7 @@ def apply(stack: Sequence[Any], owned: Owned, data: Mapping[str, Any]) -> None:
         states = [_decoded(row, data.get("large", ())) for row in unpack_value(body)]
     if len(states) != len(stack):
         raise InvalidInput(
-            f"the snapshot is of {len(states)} layers, the environment has {len(stack)}"
+            f"the snapshot has {len(states)} layers of wrappers, the environment {len(stack)}"
         )
     for layer, names, state in zip(stack, owned, states, strict=True):
         if names is not None:

@@ -1,4 +1,4 @@
-"""What every driver offers, and what an engine adds for environments of its kind."""
+"""The interfaces of a snapshot driver, and of an engine for one kind of environment."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any, ClassVar, Final, Literal
 from simgit.errors import InvalidInput
 
 VERSION: Final = 1
-"""The version of the form of snapshots."""
+"""The version of the format of snapshots."""
 Snapshot = dict[str, Any]
 Where = Literal["any", "end", "root", "never"]
 
 
 class CannotSnapshot(InvalidInput):
-    """Something in an environment cannot be taken out: another driver has to serve it."""
+    """Some state of an environment cannot be captured: another driver has to serve it."""
 
 
 class Driver:
     """Takes snapshots of an environment with all its wrappers, and puts them back.
 
     Attributes:
-        name: what is stored with each snapshot.
-        needs_trust: whether its snapshots hold pickles, which run code when they are loaded.
-        where: at which states a snapshot is of use: at any, only at those that end an episode and
-            the root, only at the root, or never.
-        lead: so many steps before a snapshot an earlier one has to be restored, and the actions
-            between be executed again, for the restore to be exact; 0 for a snapshot that is
-            complete by itself. The state of a reset never needs one.
+        name: the name stored with each snapshot.
+        needs_trust: True if its snapshots hold pickles, which run code when they are loaded.
+        where: the states at which a snapshot is of use: any, only those that end an episode and
+            the root, only the root, or none.
+        lead: the number of steps that have to be re-executed, from an earlier snapshot, before
+            the snapshot is restored; 0 for a snapshot that is complete by itself. The state of
+            a reset never needs a lead.
     """
 
     name: str = "none"
@@ -36,20 +36,20 @@ class Driver:
     lead: int = 0
 
     def snapshot(self, env: Any) -> Snapshot | None:
-        """Return the state of an environment as nested plain data of its own, None if none.
+        """Return the state of an environment as nested plain data, a copy; None without one.
 
-        The environment is only looked at. ``env`` may be wrapped.
+        The environment is not changed. ``env`` may be wrapped.
 
         Raises:
-            CannotSnapshot: some part of it has no form that could be stored.
+            CannotSnapshot: some part of it cannot be stored.
         """
         return None
 
     def restore(self, env: Any, data: Mapping[str, Any]) -> None:
         """Put an environment that was made in the same way into the state of a snapshot.
 
-        With ``where == "end"`` that is the state before the next reset. The snapshot may be as it
-        was made or as it is stored (see ``packing``).
+        With ``where == "end"`` that is the state before the next reset. The snapshot may be in its
+        stored form (see ``stored_form``).
 
         Raises:
             InvalidInput: the snapshot is of another driver, or of another environment.
@@ -57,11 +57,11 @@ class Driver:
         raise InvalidInput(f"driver '{self.name}' has no snapshots", driver=self.name)
 
     def reseed(self, env: Any, seed: int | None = None) -> None:
-        """Give the environment new random numbers; its state stays.
+        """Reseed the random generators of an environment; its other state stays.
 
         Args:
             env: the environment.
-            seed: for the same numbers again; None for fresh ones.
+            seed: the seed; None for a fresh one.
         """
         from simgit.gym.drivers import randomness
 
@@ -69,38 +69,38 @@ class Driver:
 
 
 class Engine:
-    """What lies outside the attributes of an unwrapped environment, in a library's own form.
+    """Captures state outside the attributes of an unwrapped environment, in a library's own form.
 
     Attributes:
         name: the driver's name.
-        owned: attributes that this engine takes care of, or that hold its objects.
+        owned: attributes that this engine captures, or that hold its objects.
         lead: see ``Driver``.
     """
 
     name: ClassVar[str] = "generic"
     owned: ClassVar[frozenset[str]] = frozenset()
     has_attributes: ClassVar[bool] = True
-    """Whether the attributes that are not ``owned`` are part of the state."""
+    """True if the attributes that are not ``owned`` are part of the state."""
 
     def accepts(self, core: Any) -> bool:
-        """Return whether this engine serves an unwrapped environment."""
+        """Return True if this engine serves an unwrapped environment."""
         raise NotImplementedError
 
     def lead(self, core: Any) -> int:
-        """Return how many steps before a snapshot an earlier one is needed; see ``Driver``."""
+        """Return the number of steps to re-execute before a snapshot; see ``Driver``."""
         return 0
 
     def capture(self, core: Any) -> Any:
-        """Return what is not in the attributes, as nested plain data; a copy."""
+        """Return the state outside the attributes as nested plain data, a copy."""
         return None
 
     def apply(self, core: Any, data: Any) -> None:
-        """Put it back."""
+        """Put that state back."""
 
     def reseed(self, core: Any, seed: int) -> None:
-        """Give random numbers of the library's own a new seed."""
+        """Reseed the library's own random generators."""
 
 
 def needs_trust(data: Mapping[str, Any]) -> bool:
-    """Return whether loading a snapshot would run a pickle."""
+    """Return True if loading a snapshot would run a pickle."""
     return data.get("form") == "pickle"

@@ -1,4 +1,4 @@
-"""Which driver serves an environment."""
+"""The choice of the driver for an environment."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from simgit.gym.drivers.snapshots import CreationReplay, EpisodeReplay, NoDriver
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
 
 GROUP: Final = "simgit.drivers"
-"""Entry points of this group are classes of engines, asked before those of simgit."""
+"""The group of entry points for engine classes, which are tried before those of simgit."""
 _LADDER: Final[tuple[Engine, ...]] = (Ale(), Mujoco(), Functional(), Retro(), Methods(), Generic())
 _REBUILT: Final = frozenset({"gymnasium.envs.box2d.lunar_lander.LunarLander"})
-"""Have parts that cannot be stored, and make all of them anew at every reset."""
+"""Environments with parts that cannot be stored, but are made anew at every reset."""
 _UNSTEADY: Final = ("highway_env", "crafter")
 """Packages whose environments are not deterministic."""
 _registered: Final[list[Engine]] = []
 
 
 def register(engine: Engine) -> None:
-    """Serve environments of one's own by an engine; the last one registered is asked first."""
+    """Register an engine for environments of your own; the last one registered is tried first."""
     _registered.insert(0, engine)
 
 
 def select(env: Any) -> Driver:
-    """Return the driver that serves an environment with its wrappers.
+    """Return the driver for an environment with its wrappers.
 
-    The environment is looked at once as for a snapshot: where that fails, replaying serves it.
+    A snapshot is tried once: where that fails, replay serves the environment.
     """
     cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]
     if any(_is_unsteady(core) for _, core in cores):
@@ -47,10 +47,10 @@ def select(env: Any) -> Driver:
 
 
 def serving(env: Any, name: str) -> Driver:
-    """Return the driver that restores snapshots of a name; the environment may be just made.
+    """Return the driver that restores snapshots of a driver's name, also in a new environment.
 
     Raises:
-        InvalidInput: there is none, or it does not serve this environment.
+        InvalidInput: the driver is unknown, or does not serve this environment.
     """
     if name in _REPLAYS:
         return _REPLAYS[name]()
@@ -58,8 +58,7 @@ def serving(env: Any, name: str) -> Driver:
     driver = SnapshotDriver(env, {i: _engine(core) for i, core in cores}, look=False)
     if driver.name != name:
         raise InvalidInput(
-            f"the snapshot was made by driver '{name}', "
-            f"the environment is served by '{driver.name}'"
+            f"the snapshot was taken by driver '{name}',  this environment uses '{driver.name}'"
         )
     return driver
 
@@ -70,7 +69,7 @@ _REPLAYS: Final[dict[str, type[Driver]]] = {
 
 
 def check(env: Any) -> str | None:
-    """Return why an environment has no snapshots, None if it has."""
+    """Return the reason why an environment has no snapshots, None if it has."""
     cores = [(i, layer) for i, layer in enumerate(layers(env)) if is_core(layer)]
     try:
         SnapshotDriver(env, {i: _engine(core) for i, core in cores})
@@ -94,13 +93,15 @@ def _installed() -> tuple[Engine, ...]:
     """Return the engines of installed packages.
 
     Raises:
-        InvalidInput: an entry point leads to something else.
+        InvalidInput: an entry point is not an engine.
     """
     found = []
     for point in entry_points(group=GROUP):
         engine = point.load()()
         if not isinstance(engine, Engine):
-            raise InvalidInput(f"entry point '{point.value}' is no engine of snapshots")
+            raise InvalidInput(
+                f"entry point '{point.value}' is not a subclass of simgit.gym.drivers.Engine"
+            )
         found.append(engine)
     return tuple(found)
 

@@ -12,42 +12,42 @@ from simgit.gym.drivers.base import Engine
 
 
 class Generic(Engine):
-    """The attributes are the state."""
+    """The engine of environments whose state is their attributes."""
 
     def accepts(self, core: Any) -> bool:
-        """Return True: whether attributes can be stored is found out by storing them."""
+        """Return True: storing the attributes will show whether it is possible."""
         return True
 
 
 class Methods(Engine):
-    """An environment's own ``get_state() -> data`` and ``set_state(data)``: all of its state."""
+    """The engine of environments with ``get_state() -> data`` and ``set_state(data)``."""
 
     name: ClassVar[str] = "methods"
     has_attributes: ClassVar[bool] = False
 
     def accepts(self, core: Any) -> bool:
-        """Return whether the environment has both methods."""
+        """Return True if the environment has both methods."""
         return callable(getattr(core, "get_state", None)) and callable(
             getattr(core, "set_state", None)
         )
 
     def capture(self, core: Any) -> Any:
-        """Return a copy of what the environment returns: it may refer to what it works with."""
+        """Return a copy of ``get_state()``, which may refer to live objects."""
         return copy.deepcopy(core.get_state())
 
     def apply(self, core: Any, data: Any) -> None:
-        """Give a copy back to the environment, with arrays that can be written to."""
+        """Pass a copy with writeable arrays to ``set_state``."""
         core.set_state(copy.deepcopy(data))
 
 
 class Functional(Engine):
-    """JAX environments made of functions (``phys2d``, ``tabular``): ``state`` and ``rng``."""
+    """The engine of functional JAX environments (``phys2d``, ``tabular``): state and rng."""
 
     name: ClassVar[str] = "functional"
     owned: ClassVar[frozenset[str]] = frozenset({"state", "rng", "func_env", "render_state"})
 
     def accepts(self, core: Any) -> bool:
-        """Return whether it is one of Gymnasium's functional environments."""
+        """Return True for Gymnasium's functional environments."""
         module = sys.modules.get("gymnasium.envs.functional_jax_env")
         return module is not None and isinstance(
             core, (module.FunctionalJaxEnv, module.FunctionalJaxVectorEnv)
@@ -72,18 +72,18 @@ class Functional(Engine):
         core.state, core.rng = jax.tree.unflatten(form, leaves)
 
     def reseed(self, core: Any, seed: int) -> None:
-        """Start the random numbers anew."""
+        """Reseed ``rng``."""
         core.rng = sys.modules["jax"].random.PRNGKey(seed)
 
 
 class Retro(Engine):
-    """stable-retro: the emulator's own state. Written from its documentation, and not tested."""
+    """The engine of stable-retro: the emulator's own state. Untested."""
 
     name: ClassVar[str] = "retro"
     owned: ClassVar[frozenset[str]] = frozenset({"em", "data", "movie", "ram", "img"})
 
     def accepts(self, core: Any) -> bool:
-        """Return whether it is a RetroEnv."""
+        """Return True for a RetroEnv."""
         module = sys.modules.get("retro") or sys.modules.get("stable_retro")
         return module is not None and isinstance(core, module.RetroEnv)
 
@@ -92,7 +92,7 @@ class Retro(Engine):
         return {"state": np.frombuffer(core.em.get_state(), np.uint8)}
 
     def apply(self, core: Any, data: Any) -> None:
-        """Put it back, and read the variables of the game from it, as its reset does."""
+        """Put it back, and read the game's variables from it, as its reset does."""
         core.em.set_state(np.asarray(data["state"], np.uint8).tobytes())
         core.data.reset()
         core.data.update_ram()

@@ -1,8 +1,8 @@
-"""Mersenne twisters that a C++ library writes as text, kept as how often they were twisted.
+"""Mersenne twisters that a C++ library writes as text, stored as a count of twists.
 
-A twister is 624 words, which all change every 624 numbers: text of 6.7 kB that no earlier one
-tells anything about, to compression. But each follows from the first: it is that, twisted so many
-times. So the first is stored once, and of the others a count and a position.
+A twister is 624 words, which all change every 624 numbers: 6.7 kB of text that compression cannot
+relate to an earlier one. But each follows from the first by a number of twists. So the first is
+stored once, and of the others a count and a position.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy.typing as npt
 
 WORDS: Final = 624
 NEAR: Final = 64
-"""Twists that are tried to get from one twister to the next (5 µs each)."""
+"""Twists to try from one twister to the next (5 µs each)."""
 FAR: Final = 8192
-"""Twists after which there is a new first twister: so many take about 10 ms."""
+"""Twists after which a new first twister is stored: they take about 10 ms."""
 _TEXT: Final = re.compile(rb"\d{1,10}(?: \d{1,10}){623} \d{1,3}(?!\d)")
-"""As ``operator<<`` of libstdc++ writes it: the words and the position. Others stay as they are."""
+"""The text of ``operator<<`` in libstdc++: the words and the position. Other text is left alone."""
 Words = npt.NDArray[np.uint32]
 
 
 class Twister:
-    """One generator as it was last seen: the first words, and how often they were twisted."""
+    """One generator as last seen: its first words, and the number of twists since."""
 
     def __init__(self) -> None:
         self.first = np.zeros(WORDS, np.uint32)
@@ -34,7 +34,7 @@ class Twister:
         self._bits = _generator(self.first)
 
     def see(self, text: bytes) -> bool:
-        """Take over the words of a text; return False if they would not come back as they are."""
+        """Take over the words of a text; return False if they would not round-trip."""
         if text == self._text:
             return True
         wide = np.array(text.split(), np.uint64)
@@ -45,7 +45,7 @@ class Twister:
         return True
 
     def _advance(self, words: Words) -> None:
-        """Count the twists up to words; those are the first ones if they are far."""
+        """Count the twists up to words; too far off, they become the first words."""
         numbers = _tempered(words)
         for more in range(1, NEAR + 1):
             if (self._bits.random_raw(WORDS) == numbers).all() and self.count + more <= FAR:
@@ -55,14 +55,14 @@ class Twister:
 
 
 def _generator(words: Words) -> np.random.MT19937:
-    """Return a generator that has given out all numbers of its words."""
+    """Return a generator that has used up all numbers of its words."""
     bits = np.random.MT19937(0)
     bits.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": WORDS}}
     return bits
 
 
 def _tempered(words: Words) -> Words:
-    """Return the numbers that a twister gives out of its words."""
+    """Return the numbers that a twister generates from its words."""
     numbers: Words = words ^ (words >> np.uint32(11))
     numbers ^= (numbers << 7) & 0x9D2C5680
     numbers ^= (numbers << 15) & 0xEFC60000
@@ -71,7 +71,7 @@ def _tempered(words: Words) -> Words:
 
 
 def _twisted(words: Words, count: int) -> Words:
-    """Return the words of a twister after so many twists."""
+    """Return the words of a twister after ``count`` twists."""
     if not count:
         return words
     bits = _generator(words)
@@ -81,13 +81,13 @@ def _twisted(words: Words, count: int) -> Words:
 
 
 def take_out(data: bytes, known: list[Twister]) -> tuple[bytes, list[dict[str, Any]]]:
-    """Return bytes without the twisters in them, and these.
+    """Return bytes with the twisters taken out, and the twisters.
 
-    Of each there are the first ``words``, and ``at``: where it was, its twists and its position.
+    A twister has its first ``words``, and ``at``: its offset, twists and position.
 
     Args:
         data: with any number of twisters.
-        known: those that were in the bytes before; what is new is noted in it.
+        known: the twisters of the previous bytes; updated in place.
     """
     pieces, found, end = [], [], 0
     for number, match in enumerate(_TEXT.finditer(data)):
@@ -100,7 +100,7 @@ def take_out(data: bytes, known: list[Twister]) -> tuple[bytes, list[dict[str, A
         pieces.append(data[end : match.start()])
         end = match.end()
         place = (sum(map(len, pieces)), twister.count, int(position))
-        # an array, since numbers by themselves take one byte or more, and would move what follows
+        # an array: plain numbers vary in size, and would move what follows them
         found.append({"words": twister.first, "at": np.array(place, np.uint32)})
     return b"".join([*pieces, data[end:]]), found
 

@@ -1,4 +1,4 @@
-"""MuJoCo: the integration state, and what the environments read although it lags behind."""
+"""MuJoCo: the integration state, and derived arrays that lag behind it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ LAGGING: Final = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
     "subtree_com", "cinert", "cvel", "cacc", "cfrc_int", "cfrc_ext", "qfrc_actuator",
 )  # fmt: skip
-"""After ``mj_step`` these belong to the state before its last substep: they cannot be computed from
-the state. Ant's and Humanoid's rewards are made of them."""
+"""Arrays of the state before the last substep of ``mj_step``, which cannot be computed from the
+state. Ant's and Humanoid's rewards use them."""
 
 
 class Mujoco(Engine):
-    """Gymnasium's MuJoCo environments, with the bindings that DeepMind publishes."""
+    """The engine of Gymnasium's MuJoCo environments, with DeepMind's bindings."""
 
     name: ClassVar[str] = "mujoco"
     owned: ClassVar[frozenset[str]] = frozenset({"model", "data", "mujoco_renderer"})
 
     def accepts(self, core: Any) -> bool:
-        """Return whether it is a MujocoEnv with ``MjModel`` and ``MjData``."""
+        """Return True for a MujocoEnv with ``MjModel`` and ``MjData``."""
         module = sys.modules.get("gymnasium.envs.mujoco.mujoco_env")
         mujoco = sys.modules.get("mujoco")
         if module is None or mujoco is None or not isinstance(core, module.MujocoEnv):

@@ -1,8 +1,8 @@
-"""The attributes of all layers in one pickle, where some have no plain form.
+"""The attributes of all layers in one pickle, for those without a plain form.
 
-Layers, their spaces, specs and random generators stand in it as names ("persistent ids"), so that
-what refers to them refers to those of the environment that it is loaded into.
-Loading runs code of whoever made it: only what a user trusts may come here.
+Layers, their spaces, specs and random generators are in it by name ("persistent ids"), so that
+references to them lead to those of the environment that loads it.
+Loading runs code of whoever made the pickle: it must be trusted.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ def dump(states: Any, stack: Sequence[Any]) -> bytes:
     """Return the attributes of all layers as bytes.
 
     Raises:
-        CannotSnapshot: a part cannot be pickled, or would come back as if just constructed.
+        CannotSnapshot: a part cannot be pickled, or its pickle would lose its state.
     """
     file = io.BytesIO()
     try:
         _Pickler(file, stack).dump(states)
     except CannotSnapshot:
         raise
-    except Exception as error:  # whatever __reduce__ of a stranger raises
+    except Exception as error:  # __reduce__ of a foreign class raises anything
         text = str(error)
         known = text.startswith("cannot pickle")
-        raise CannotSnapshot(text if known else f"cannot pickle it: {text}") from error
+        raise CannotSnapshot(text if known else f"cannot be pickled: {text}") from error
     return file.getvalue()
 
 
 def load(data: bytes, stack: Sequence[Any]) -> Any:
-    """Return the attributes of all layers, those of ``stack`` in them. Runs what the pickle says.
+    """Return the attributes of all layers, with references into ``stack``. Runs the pickle's code.
 
     Raises:
         IntegrityError: it cannot be loaded.
@@ -53,11 +53,11 @@ def load(data: bytes, stack: Sequence[Any]) -> Any:
     except IntegrityError:
         raise
     except Exception as error:
-        raise IntegrityError(f"the pickle of a snapshot cannot be loaded: {error}") from error
+        raise IntegrityError(f"cannot load the pickle of a snapshot: {error}") from error
 
 
 def _names(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
-    """Return the objects that have names, the same for each environment made in one way."""
+    """Return the named objects; the names are the same for environments made in one way."""
     found: dict[tuple[Any, ...], Any] = {}
     for i, layer in enumerate(stack):
         found["layer", i] = layer
@@ -79,7 +79,7 @@ class _Pickler(pickle.Pickler):
             self._table.setdefault(id(value), name)
 
     def persistent_id(self, obj: Any) -> Any:
-        """Return the name of an object that has one.
+        """Return the name of a named object.
 
         Raises:
             CannotSnapshot: the object's pickle would not hold its state.
@@ -87,7 +87,7 @@ class _Pickler(pickle.Pickler):
         name = self._table.get(id(obj))
         if name is None and isinstance(obj, (Env, EzPickle)):
             kind = type(obj).__name__
-            raise CannotSnapshot(f"holds a '{kind}', whose pickle is not its state")
+            raise CannotSnapshot(f"holds a '{kind}', whose pickle would lose its state")
         return name
 
 
@@ -97,10 +97,10 @@ class _Unpickler(pickle.Unpickler):
         self._named = _names(stack)
 
     def persistent_load(self, pid: Any) -> Any:
-        """Return the object of a name.
+        """Return the object with a name.
 
         Raises:
-            IntegrityError: the environment has none such.
+            IntegrityError: the environment has no object of this name.
         """
         if pid not in self._named:
             raise IntegrityError(

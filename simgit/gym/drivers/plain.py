@@ -1,7 +1,7 @@
-"""Attributes as canonical values, exactly: what comes back has the same types, order and bits.
+"""Attributes as canonical values: they round-trip with the same types, order and bits.
 
 Canonical values (docs/object-format.md §2) have no sets, deques, random generators or order of
-keys. Each of those is a dict with one key that says what it is (tuples too: they are quicker so):
+keys. Each of those is a dict with one key that tells its type (tuples too, for speed):
 
     {"d": [key, value, …]}   dict              {"q": [items, maxlen]}  deque
     {"t": items}  tuple
@@ -40,20 +40,19 @@ class NotPlain(Exception):
 class Encoder:
     """Encodes values of one snapshot.
 
-    What is changed through two references would come back as two: a mutable value that occurs
-    twice is not plain.
+    A mutable value that is referred to twice is not plain: it would come back as two values.
     """
 
     def __init__(self, elsewhere: Iterable[Any] = ()) -> None:
-        """Begin; ``elsewhere`` are mutable values that are kept in another way."""
-        # the values too: an id may be given again once one is gone
+        """Begin; ``elsewhere`` are mutable values that are captured separately."""
+        # keeps the values too: the id of a freed one may be reused
         self.seen: Parts = {id(value): value for value in elsewhere}
 
     def encode(self, value: Any) -> Any:
         """Return the plain form of a value, a copy.
 
         Raises:
-            NotPlain: it has none.
+            NotPlain: it has no plain form.
         """
         kind = type(value)
         if kind in _ATOMS or (isinstance(value, np.generic) and kind.__module__ == "numpy"):
@@ -72,7 +71,7 @@ class Encoder:
         """Note the parts of a value whose plain form is known, as ``encode`` would.
 
         Raises:
-            NotPlain: one has occurred before.
+            NotPlain: a part has occurred before.
         """
         if not parts.keys().isdisjoint(self.seen):
             raise NotPlain("a part of a container that is referred to twice")
@@ -84,7 +83,7 @@ class Encoder:
 
 
 def parts_of(value: Any) -> Parts:
-    """Return the mutable values in a value that has a plain form, itself with them."""
+    """Return the mutable values in a plain value, itself included."""
     found: Parts = {}
     level = [value]
     while level:
@@ -112,7 +111,7 @@ def encode_generator(generator: np.random.Generator) -> Any:
     """Return the plain form of a generator.
 
     Raises:
-        NotPlain: its bit generator is none of NumPy's.
+        NotPlain: its bit generator is not one of NumPy's.
     """
     state = dict(generator.bit_generator.state)
     name = state.pop("bit_generator")
@@ -142,10 +141,10 @@ _ENCODE: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
 
 
 def decode(plain: Any) -> Any:
-    """Return the value of a plain form; arrays may be written to.
+    """Return the value of a plain form, with writeable arrays.
 
     Raises:
-        IntegrityError: it is no plain form.
+        IntegrityError: it is not a plain form.
     """
     kind = type(plain)
     if kind is list:
@@ -156,12 +155,12 @@ def decode(plain: Any) -> Any:
         return plain
     ((tag, body),) = plain.items() if len(plain) == 1 else ((None, None),)
     if tag not in _DECODE:
-        raise IntegrityError(f"'{tag}' is no form of a value in a snapshot")
+        raise IntegrityError(f"unknown kind '{tag}' of a value in a snapshot")
     return _DECODE[tag](body)
 
 
 def _decode_items(items: list[Any]) -> list[Any]:
-    # most are atoms, and a call for each would be most of the work
+    # most are atoms, for which a call would be most of the work
     return [each if type(each) in _ATOMS else decode(each) for each in items]
 
 
@@ -174,11 +173,11 @@ def decode_generator(body: Any) -> np.random.Generator:
     """Return the generator of a plain form.
 
     Raises:
-        IntegrityError: its bit generator is none of NumPy's.
+        IntegrityError: its bit generator is not one of NumPy's.
     """
     name, state = body
     if name not in _BITS:
-        raise IntegrityError(f"'{name}' is no bit generator")
+        raise IntegrityError(f"unknown bit generator '{name}'")
     bits = getattr(np.random, name)(0)
     bits.state = {"bit_generator": name, **state}
     return np.random.Generator(bits)

@@ -1,4 +1,4 @@
-"""Random numbers: of environments and spaces, and Python's, NumPy's and torch's global ones."""
+"""Random generators: of environments and spaces, and the global ones of Python, NumPy, torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PARTS = ("spaces", "feature_space", "stack", "node_space", "edge_space")
 
 
 def capture(stack: Sequence[Any]) -> dict[str, Any]:
-    """Return the generators of layers and their spaces: plain data of its own.
+    """Return the generators of layers and their spaces as plain data, a copy.
 
     Raises:
-        NotPlain: a generator is none of NumPy's.
+        NotPlain: a generator is not one of NumPy's.
     """
     cores = {}
     for i, layer in enumerate(stack):
@@ -38,7 +38,7 @@ def capture(stack: Sequence[Any]) -> dict[str, Any]:
 
 
 def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
-    """Put generators back. What had none gets none: it makes one when it first needs it."""
+    """Put generators back. Where there was no generator there is none: it is made on first use."""
     for i, layer in enumerate(stack):
         body = data["layers"].get(str(i))
         if body is not None:
@@ -55,10 +55,9 @@ def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
 
 
 def named(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
-    """Return the generators that this module keeps, by names that are the same in every process.
+    """Return the captured generators, by names that are the same in every process.
 
-    What else refers to one of them refers to the same one after a restore: by its name, in a
-    pickle.
+    References to them in a pickle are stored by these names.
     """
     found: dict[tuple[Any, ...], Any] = {
         ("random", i): vars(layer).get("_np_random") for i, layer in enumerate(stack)
@@ -69,7 +68,7 @@ def named(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
 
 
 def _set(owner: Any, name: str, body: Any) -> None:
-    """Set a generator; in place, if it is of one kind: others may refer to it."""
+    """Set a generator, in place if it has the same type: others may refer to it."""
     made = decode_generator(body)
     old = vars(owner).get(name)
     if type(old) is np.random.Generator and type(old.bit_generator) is type(made.bit_generator):
@@ -79,7 +78,7 @@ def _set(owner: Any, name: str, body: Any) -> None:
 
 
 def all_spaces(stack: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the spaces of all layers and the spaces in them, each once, with a name."""
+    """Yield the spaces of all layers and their subspaces, each once, with a name."""
     seen: set[int] = set()
     for i, layer in enumerate(stack):
         for name, value in vars(layer).items():
@@ -104,7 +103,7 @@ def _inside(name: str, space: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 
 def reseed(env: Any, seed: int | None) -> None:
-    """Give all generators of an environment new seeds, derived from one."""
+    """Reseed all generators of an environment, with seeds derived from one."""
     from simgit.gym.drivers.wrappers import layers
 
     stack = layers(env)
@@ -112,7 +111,7 @@ def reseed(env: Any, seed: int | None) -> None:
     for layer in stack:
         if vars(layer).get("_np_random") is not None:
             layer._np_random = np.random.Generator(np.random.PCG64(next(children)))
-            layer._np_random_seed = -1  # what Gymnasium puts for a generator without a known seed
+            layer._np_random_seed = -1  # Gymnasium's mark of a generator without a known seed
     for _, space in all_spaces(stack):
         if space._np_random is not None:
             space._np_random = np.random.Generator(np.random.PCG64(next(children)))

@@ -1,4 +1,4 @@
-"""The driver of everything that has snapshots: engines, attributes, random numbers."""
+"""The snapshot driver: engines, attributes, random generators; and drivers that replay."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from simgit.gym.drivers.stored_form import unpack
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
 
 Engines = Mapping[int, Engine]
-"""The engines of the layers that are no wrappers, by their position."""
+"""The engines of the unwrapped environments, by their position among the layers."""
 
 
 class SnapshotDriver(Driver):
-    """Engine by engine, then the attributes of every layer, then random numbers."""
+    """Captures engine by engine, then the attributes of every layer, then random generators."""
 
     where: Where = "any"
 
     def __init__(self, env: Any, engines: Engines, *, look: bool = True) -> None:
-        """Note the engines, and look at the environment once, unless ``look`` is False.
+        """Keep the engines, and try one snapshot, unless ``look`` is False.
 
         Raises:
             CannotSnapshot: some part of it cannot be stored.
@@ -61,7 +61,7 @@ class SnapshotDriver(Driver):
         return self._attributes.capture(stack, self._owned(stack))
 
     def _owned(self, stack: Sequence[Any]) -> list[frozenset[str] | None]:
-        """Return for each layer the attributes that are not taken."""
+        """Return for each layer the attributes to leave out."""
         found: list[frozenset[str] | None] = []
         for i, _ in enumerate(stack):
             engine = self._engines.get(i)
@@ -77,12 +77,12 @@ class SnapshotDriver(Driver):
         for i, engine in self._engines.items():
             if str(i) in data.get("engines", {}):
                 engine.apply(stack[i], data["engines"][str(i)])
-        randomness.apply(stack, data["random"])  # first: attributes may refer to generators
+        randomness.apply(stack, data["random"])  # first, since attributes may refer to generators
         attributes.apply(stack, self._owned(stack), data)
         randomness.apply_globals(data["globals"])
 
     def reseed(self, env: Any, seed: int | None = None) -> None:
-        """Give the environment new random numbers, those of its engines too."""
+        """Reseed the environment's random generators, those of its engines too."""
         super().reseed(env, seed)
         stack = layers(env)
         for i, engine in self._engines.items():
@@ -90,7 +90,7 @@ class SnapshotDriver(Driver):
 
 
 def _name(engines: Engines) -> str:
-    """Return the name of the engine that does most; a vector's own part is generic."""
+    """Return the name of the most specific engine; a vector's own part is generic."""
     names = [engine.name for engine in engines.values()]
     return next((name for name in names if name != "generic"), "generic")
 
@@ -99,15 +99,15 @@ def expect(data: Mapping[str, Any], name: str, stack: Sequence[Any]) -> None:
     """Refuse a snapshot of another driver, version, or stack of classes.
 
     Raises:
-        InvalidInput: it is one.
+        InvalidInput: the snapshot does not fit.
     """
     if data.get("driver") != name:
         raise InvalidInput(
-            f"the snapshot was made by driver '{data.get('driver')}', "
-            f"the environment is served by '{name}'"
+            f"the snapshot was taken by driver '{data.get('driver')}', "
+            f"this environment uses '{name}'"
         )
     if data.get("version") != VERSION:
-        raise InvalidInput(f"snapshots of version {data.get('version')} cannot be read")
+        raise InvalidInput(f"cannot read a snapshot of version {data.get('version')}")
     recorded = str(data.get("classes", "")).split("\n")
     present = list(map(class_name, stack))
     for old, new in zip(recorded, present, strict=False):
@@ -120,7 +120,7 @@ def expect(data: Mapping[str, Any], name: str, stack: Sequence[Any]) -> None:
 
 
 class EpisodeReplay(Driver):
-    """For environments that build themselves anew at every reset: what a reset starts from."""
+    """The driver of environments that rebuild themselves at every reset."""
 
     name = "replay-episode"
     where: Where = "end"
@@ -129,7 +129,7 @@ class EpisodeReplay(Driver):
         self._attributes = attributes.Attributes()
 
     def snapshot(self, env: Any) -> Snapshot | None:
-        """Return the wrappers' attributes and all random numbers."""
+        """Return the wrappers' attributes and all random generators."""
         stack = layers(env)
         taken = self._attributes.capture(stack, _wrappers_only(stack))
         return {
@@ -142,7 +142,7 @@ class EpisodeReplay(Driver):
         }
 
     def restore(self, env: Any, data: Mapping[str, Any]) -> None:
-        """Put the environment where it was before a reset; the reset is the caller's."""
+        """Put the environment where it was before a reset; the caller then resets it."""
         stack, data = layers(env), unpack(data)
         expect(data, self.name, stack)
         randomness.apply(stack, data["random"])
@@ -155,16 +155,16 @@ def _wrappers_only(stack: Sequence[Any]) -> list[frozenset[str] | None]:
 
 
 class CreationReplay(Driver):
-    """For environments that keep more than can be seen: everything since they were made.
+    """The driver of environments with hidden state: all steps since creation are re-executed.
 
-    A root's snapshot holds the seed that Gymnasium drew, if none was given.
+    A root's snapshot holds the seed that Gymnasium drew, if no seed was given.
     """
 
     name = "replay-creation"
     where: Where = "root"
 
     def snapshot(self, env: Any) -> Snapshot:
-        """Return the seeds and the random numbers after the first reset."""
+        """Return the seeds and the random generators after the first reset."""
         stack = layers(env)
         return {
             "driver": self.name,
@@ -175,4 +175,4 @@ class CreationReplay(Driver):
 
 
 class NoDriver(Driver):
-    """For environments that do not do the same thing twice."""
+    """The driver of environments that are not deterministic: no snapshots."""

@@ -1,8 +1,8 @@
-"""Snapshots in the form that is stored: one array that changes little, and what is large apart.
+"""The stored form of snapshots: one array that changes little, and large values separately.
 
-An array is stored as its difference to the one at the same place of the snapshot before, if that
-is of the same size. So everything small goes into one array, padded, and not into an object each:
-names and headers of those would be most of what a snapshot takes.
+An array is stored as its difference to the one at the same place of the previous snapshot, if both
+have the same size. So all small values go into one padded array, and not into an object each:
+their oids and headers would be most of a snapshot's bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from simgit.gym.drivers.base import Snapshot
 from simgit.objects.codec import encode_value, unpack_value
 
 APART: Final = 2048
-"""Arrays and bytes of so many bytes are objects of their own: what does not change is stored once.
+"""Bytes from which on arrays and bytes are separate objects: unchanged ones are stored once.
 
 (The 2496 bytes of a Mersenne twister seldom change.)
 """
@@ -27,7 +27,7 @@ Path = list[Any]
 
 
 def pack(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot in the form that is stored; ``unpack`` takes it back.
+    """Return a snapshot in its stored form; ``unpack`` is the inverse.
 
     Raises:
         InvalidInput: something in it has no encoding.
@@ -40,7 +40,7 @@ def pack(snapshot: Snapshot) -> Snapshot:
 
 
 def _take_large(data: Any, path: Path, paths: list[Path], apart: list[Any]) -> Any:
-    """Return nested data with None for what is large; that goes to ``apart``."""
+    """Return nested data with None for large values, which are moved to ``apart``."""
     if isinstance(data, dict):
         return {k: _take_large(v, [*path, k], paths, apart) for k, v in data.items()}
     if isinstance(data, (list, tuple)):
@@ -54,7 +54,7 @@ def _take_large(data: Any, path: Path, paths: list[Path], apart: list[Any]) -> A
 
 
 def unpack(stored: Any) -> Any:
-    """Return a snapshot as its driver made it; one that was not packed is returned as it is.
+    """Return a snapshot as its driver made it; one that was not packed is returned unchanged.
 
     Raises:
         IntegrityError: it is damaged.
@@ -69,7 +69,7 @@ def unpack(stored: Any) -> Any:
 
 
 def _put(data: Any, path: Sequence[Any], value: Any) -> Any:
-    """Return nested data with a value at a place of it."""
+    """Return nested data with a value put at a path."""
     if not path:
         return value
     key, inner = path[0], path[1:]
@@ -80,7 +80,7 @@ def _put(data: Any, path: Sequence[Any], value: Any) -> Any:
 
 
 def padded(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return bytes as an array with their length before them and zeros behind."""
+    """Return bytes as an array, with their length before them and padded with zeros."""
     whole = len(data).to_bytes(8, "little") + data
     return np.frombuffer(whole + bytes(-len(whole) % _PAD), np.uint8)
 
@@ -89,10 +89,10 @@ def unpadded(body: Any) -> bytes:
     """Return the bytes of such an array.
 
     Raises:
-        IntegrityError: it is cut short.
+        IntegrityError: it is truncated.
     """
     whole = np.asarray(body, np.uint8).tobytes()
     size = int.from_bytes(whole[:8], "little")
     if size > len(whole) - 8:
-        raise IntegrityError("the body of a snapshot is cut short")
+        raise IntegrityError("the body of a snapshot is truncated")
     return whole[8 : 8 + size]

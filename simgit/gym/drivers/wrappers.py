@@ -1,4 +1,4 @@
-"""The layers of an environment: its wrappers from the outside in, itself, its parts if a vector."""
+"""The layers of an environment: wrappers from the outside in, itself, the lanes of a vector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gymnasium.wrappers import PassiveEnvChecker
 from simgit.gym.spec.spec import only_looks_on
 
 LEFT_OUT: Final = frozenset({
-    # what an environment is made of
+    # its construction
     "env", "envs", "env_fns", "unwrapped", "spec", "_cached_spec", "metadata", "_metadata",
     "_saved_kwargs", "_ezpickle_args", "_ezpickle_kwargs", "reward_range", "observation_mode",
     "autoreset_mode",
@@ -23,25 +23,25 @@ LEFT_OUT: Final = frozenset({
     "action_space", "observation_space", "_action_space", "_observation_space",
     "single_action_space", "single_observation_space", "_single_action_space",
     "_single_observation_space",
-    # random numbers, which are kept by themselves
+    # random generators, which are captured separately
     "_np_random", "_np_random_seed",
-    # how it is drawn
+    # rendering
     "render_mode", "render_state",
 })  # fmt: skip
-"""Attributes that are no state, whatever they hold."""
+"""Attributes that are never state."""
 _DRAWS: Final = frozenset({
     "screen", "clock", "window", "surf", "isopen", "font", "render_size", "viewer", "renderer",
     "mujoco_renderer", "window_surface", "clicked",
 })  # fmt: skip
-"""Attributes that draw: in the environments of ``_KNOWN``, and elsewhere where they are None.
+"""Attributes of rendering: in the environments of ``_KNOWN``, and elsewhere if they are None.
 
-(Elsewhere a clock may tell a simulated time, and a window be of the last observations.)
+(Elsewhere ``clock`` may be simulated time, and ``window`` the last observations.)
 """
 _KNOWN: Final = ("gymnasium", "minigrid", "ale_py")
 _CHECKED: Final = {
     "checked_reset": True, "checked_step": True, "checked_data_reuse": True, "_previous_data": None,
 }  # fmt: skip
-"""A checker that has done its work; what it keeps of what was returned is no state."""
+"""The environment checker: what it keeps of the results is not state."""
 _CONSTANT: Final = (
     Space,
     EnvSpec,
@@ -57,7 +57,7 @@ _DRAWING: Final = ("pygame", "glfw", "matplotlib", "OpenGL", "moviepy", "pyglet"
 
 
 def layers(env: Any) -> list[Any]:
-    """Return an environment's wrappers from the outside in, the environment, and its parts.
+    """Return an environment's wrappers from the outside in, the environment, and its lanes.
 
     Wrappers that change nothing are left out; see ``simgit.gym.spec.spec.only_looks_on``.
     """
@@ -78,7 +78,7 @@ def _descend(env: Any, found: list[Any]) -> None:
 
 
 def is_core(layer: Any) -> bool:
-    """Return whether a layer is no wrapper."""
+    """Return True if a layer is not a wrapper."""
     return "env" not in vars(layer) or not isinstance(layer.env, (Env, VectorEnv))
 
 
@@ -98,10 +98,10 @@ def _draws(layer: Any, value: Any) -> bool:
 
 
 def put_state(layer: Any, state: dict[str, Any], owned: frozenset[str] = frozenset()) -> None:
-    """Set the attributes of a layer that are state; those that came up since are removed."""
+    """Set the attributes of a layer that are state, and remove later ones."""
     for name in state_of(layer, owned).keys() - state.keys():
         if name in _DRAWS:
-            vars(layer)[name] = None  # as which it is left out
+            vars(layer)[name] = None  # such an attribute is left out
         else:
             del vars(layer)[name]
     vars(layer).update(state)

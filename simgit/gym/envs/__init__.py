@@ -1,1 +1,1 @@
-"""The environments that simgit brings: SimKube, and recorded runs replayed."""
+"""The environments of simgit: SimKube, and the replay of recorded runs."""

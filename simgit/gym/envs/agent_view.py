@@ -1,4 +1,4 @@
-"""An environment as an agent meets it: vectors in, numbers of actions out, both with names."""
+"""The view of an environment that an agent has: vectors and numbered actions, both with names."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ def make(name: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
     """Make a registered environment, such as 'simgit/SimKube-v0' or 'CartPole-v1'.
 
     Raises:
-        NotFound: there is none of this name, or what it needs is not installed.
-        InvalidInput: it does not take these arguments.
+        NotFound: no environment of this name, or a package is not installed.
+        InvalidInput: the environment does not take these arguments.
     """
     register()
     try:
         return gymnasium.make(name, **arguments)
     except (gymnasium.error.Error, ImportError) as error:
         why = str(error).strip().splitlines()[0].rstrip(".")
-        raise NotFound(f"environment '{name}' cannot be made: {why}", name=name) from None
+        raise NotFound(f"cannot make environment '{name}': {why}", name=name) from None
     except TypeError as error:
-        raise InvalidInput(f"environment '{name}' cannot be made: {error}") from None
+        raise InvalidInput(f"cannot make environment '{name}': {error}") from None
 
 
 class View:
     """Turns observations into vectors and numbers of actions into actions.
 
-    ``size`` is how many elements a vector has, ``actions`` are the names of the actions.
+    ``size`` is the number of elements of a vector, ``actions`` are the names of the actions.
     """
 
     def __init__(self, env: Any) -> None:
-        """Look at the spaces; InvalidInput if an agent cannot deal with them."""
+        """Check the spaces; InvalidInput if an agent cannot use them."""
         self._space = env.observation_space
         actions = env.action_space
         if not isinstance(actions, spaces.Discrete):
-            raise InvalidInput(f"agents choose among numbered actions: {actions} has none")
+            raise InvalidInput(f"agents need a Discrete action space, got {actions}")
         if not self._space.is_np_flattenable:
-            raise InvalidInput(f"agents see vectors: {self._space} cannot be made one")
+            raise InvalidInput(
+                f"agents need observations that flatten to a vector, got {self._space}"
+            )
         assert actions.dtype is not None
         first = int(actions.start)
-        # as the space itself draws them: recorded as they are, without another look
+        # of the type that the space samples: recorded without a cast
         self._numbers = [actions.dtype.type(first + n) for n in range(int(actions.n))]
         self.size: int = spaces.flatdim(self._space)
         task = getattr(env.unwrapped, "task", None)
@@ -60,6 +62,6 @@ class View:
         return np.asarray(spaces.flatten(self._space, observation), np.float32)
 
     def action(self, number: int) -> np.integer[Any]:
-        """Return the environment's action of a number from 0 on."""
+        """Return the environment's action of a number, counted from 0."""
         chosen: np.integer[Any] = self._numbers[number]
         return chosen

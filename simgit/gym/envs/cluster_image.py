@@ -1,4 +1,4 @@
-"""A cluster as an image: which pods fill which node, and which wait."""
+"""Drawing of a cluster as an image: nodes filled by pods, and the pods that wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 def cluster_image(cluster: KubeCluster, title: str) -> Pixels:
-    """Return an image of nodes and pods; its size depends on the number of nodes alone."""
+    """Return an image of nodes and pods; its size depends only on the number of nodes."""
     pods, nodes = cluster.pods(), cluster.nodes()
     placed: dict[str, list[PodBox]] = {node["name"]: [] for node in nodes}
     by_name = {node["name"]: node for node in nodes}

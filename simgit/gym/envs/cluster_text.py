@@ -1,4 +1,4 @@
-"""A cluster as text: nodes as bins filled by pods, and what waits and why."""
+"""Drawing of a cluster as text: nodes filled by pods, and the pods that wait, with reasons."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Row = Mapping[str, Any]
 
 
 def cluster_text(cluster: KubeCluster) -> str:
-    """Return a line for each node and each reason to wait."""
+    """Return a line for each node and each reason why pods wait."""
     pods, nodes = cluster.pods(), cluster.nodes()
     return "\n".join([*map(_node_line, nodes), *_waiting_lines(pods)])
 
 
 def share(node: Row, resource: str) -> float:
-    """Return how much of a node's resource is requested: 0 to 1."""
+    """Return the requested share of a node's resource, from 0 to 1."""
     offered = parse_quantity(node[resource]).nano
     return parse_quantity(node["used"][resource]).nano / offered if offered else 0.0
 

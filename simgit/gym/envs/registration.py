@@ -14,7 +14,7 @@ ENTRY_POINTS: Final = {
 
 
 def register() -> None:
-    """Register those ids that are not registered yet."""
+    """Register the ids that are not registered yet."""
     for name, entry_point in ENTRY_POINTS.items():
         if name not in registry:
             register_env(id=name, entry_point=entry_point)

@@ -1,4 +1,4 @@
-"""An environment that steps through what was recorded, as if it happened again."""
+"""An environment that replays a recorded run, whatever the actions are."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from simgit.repository import Repository
 
 
 class ReplayEnv(gymnasium.Env[Any, Any]):
-    """Returns recorded observations, rewards, flags and infos, whatever the action is.
+    """Returns the recorded observations, rewards, flags and infos, whatever the action is.
 
-    ``info["recorded_action"]`` is what was done. An episode that was cut off in the recording ends
-    truncated. ``render_mode="rgb_array"`` shows observations that are images.
+    ``info["recorded_action"]`` is the recorded action. An episode that was cut off in the recording
+    ends truncated. ``render_mode="rgb_array"`` shows observations that are images.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -41,14 +41,14 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         """Open a repository for reading.
 
         Args:
-            repository: where it is.
-            revision: which states: those that lead to it, a range, or an episode.
-            strict: raise Divergence for an action that was not the recorded one.
+            repository: its path.
+            revision: the states to replay: a run, a range, or an episode.
+            strict: raise Divergence for an action that is not the recorded one.
             render_mode: None or 'rgb_array'.
 
         Raises:
-            NotFound: there is no such repository or revision, or it has no episode.
-            InvalidInput: its spaces are not known, or an observation is no image to render.
+            NotFound: no such repository or revision, or it has no episode.
+            InvalidInput: its spaces are unknown, or there is no image to render.
         """
         self.render_mode = render_mode
         self.strict = strict
@@ -56,7 +56,7 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         trajectory = self._repo.trajectory(revision)
         self._episodes = [each for each in trajectory.episodes if each.start == each.first]
         if not self._episodes:
-            raise NotFound(f"'{revision}' has no episode from its reset on")
+            raise NotFound(f"'{revision}' contains no reset, so there is no episode to replay")
         self.observation_space, self.action_space = recorded_spaces(self._repo, trajectory)
         self._cast = cast_for(self.action_space)
         self._next = 0
@@ -71,10 +71,10 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
 
         Args:
             seed: go to the first episode that was reset with it, or else to the first of all.
-            options: ``{"episode": 5}`` goes to that one, as it is numbered in its run.
+            options: ``{"episode": 5}`` goes to that episode, as numbered in its run.
 
         Raises:
-            NotFound: there is no such episode.
+            NotFound: no such episode.
         """
         super().reset(seed=seed)
         chosen = (options or {}).get("episode")
@@ -91,21 +91,21 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         for index, episode in enumerate(self._episodes):
             if episode.number == number:
                 return index
-        raise NotFound(f"no episode {number} in what was recorded")
+        raise NotFound(f"episode {number} not found in the recorded states")
 
     def _seeded(self, seed: int) -> int:
         matches = (i for i, each in enumerate(self._episodes) if each.seed == seed)
         return next(matches, 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Return what was recorded next.
+        """Return the next recorded step.
 
         Raises:
-            InvalidInput: the recorded episode is over, or was not begun.
+            InvalidInput: the recorded episode is over, or has not begun: call reset.
             Divergence: with ``strict``, another action was recorded.
         """
         if self._left == 0:
-            raise InvalidInput("the recorded episode is over: reset to go to the next one")
+            raise InvalidInput("the recorded episode is over: call reset() for the next one")
         observation, info = self._advance()
         state = self._now
         assert state is not None
@@ -133,13 +133,15 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         """Return the first image in the observation.
 
         Raises:
-            InvalidInput: there is none.
+            InvalidInput: the observation has no image.
         """
         if self.render_mode is None or self._now is None:
             return None
         found = next(notebook.images(self._now.observation), None)
         if found is None:
-            raise InvalidInput("what was recorded has no images: `simgit video` renders again")
+            raise InvalidInput(
+                "the recorded observations have no images: 'simgit video' renders them again"
+            )
         pixels = found[1]
         return np.repeat(pixels[:, :, :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[:, :, :3]
 
@@ -152,10 +154,10 @@ Space = gym_spaces.Space[Any]
 
 
 def recorded_spaces(repo: Repository, trajectory: Trajectory) -> tuple[Space, Space]:
-    """Return the spaces of observations and actions that a run's root names, or that fit.
+    """Return the observation and action space of a run, recorded or derived from its values.
 
     Raises:
-        InvalidInput: none are named, and what was recorded is neither arrays nor whole numbers.
+        InvalidInput: no spaces are recorded, and the values are neither arrays nor integers.
     """
     fields = repo.origin(trajectory[0].oid)
     if "observation_space" in fields:
@@ -164,7 +166,7 @@ def recorded_spaces(repo: Repository, trajectory: Trajectory) -> tuple[Space, Sp
 
 
 def _fitting(field: str, trajectory: Trajectory) -> Space:
-    """Return a space that holds all values of a column of arrays or whole numbers."""
+    """Return a space that holds all values of a column of arrays or integers."""
     values = np.asarray(trajectory.column(field)) if trajectory.has(field) else np.zeros(0, object)
     if values.dtype.kind in "iu" and values.ndim == 1:
         low = min(0, int(values.min()))
@@ -173,7 +175,7 @@ def _fitting(field: str, trajectory: Trajectory) -> Space:
         shape: Any = values.shape[1:]
         least, most = (-np.inf, np.inf) if values.dtype.kind == "f" else _limits(values.dtype)
         return gym_spaces.Box(least, most, shape, values.dtype.type)
-    raise InvalidInput(f"the space of the {field}s was not recorded: use simgit.gym.Recorder")
+    raise InvalidInput(f"the {field} space was not recorded: record with simgit.gym.Recorder")
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:

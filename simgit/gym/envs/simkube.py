@@ -1,4 +1,4 @@
-"""SimKube as a Gymnasium environment: an agent repairs a workload whose pods do not get ready."""
+"""SimKube as a Gymnasium environment: an agent repairs a workload whose pods are not ready."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
-from simgit.errors import ClusterError, InvalidInput, NotFound
+from simgit.errors import ClusterError, InvalidInput, NotFound, shown
 from simgit.gym.envs.cluster_image import cluster_image
 from simgit.gym.envs.cluster_text import cluster_text
 from simgit.kube.task.catalogue import Catalogue, Source, catalogue, content
@@ -32,11 +32,12 @@ _OPTIONS: Final = ("trace", "target")
 
 
 class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
-    """One episode is one trace: it terminates at the goal and is truncated at the step limit.
+    """The SimKube environment: an episode is one trace, which terminates at the goal.
 
-    The observation is a float32 vector; counts, requests and validity are in info. After an
-    observation that failed (``info["validity"]`` says how) the vector shows the counts that were
-    last seen beside the requests of now, and the reward is theirs: never zeros that look real.
+    At the step limit an episode is truncated. The observation is a float32 vector; counts, requests
+    and validity are in info. After a failed observation (``info["validity"]`` has the reason) the
+    vector holds the last known counts beside the present requests, and the reward is computed from
+    them: never zeros that look real.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -62,25 +63,25 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
-        """Check everything before anything happens.
+        """Check all arguments.
 
         Args:
-            trace: what ``simgit.kube.task.catalogue`` reads: a scenario's name, a file, a
+            trace: a source for ``simgit.kube.task.catalogue``: a scenario's name, a file, a
                 directory, content. With several traces each episode draws one, unless reset
                 names it.
-            target: how many pods are to exist, all ready.
+            target: the number of pods that have to exist, all ready.
             reward: a name of ``simgit.kube.task.reward``.
             workload: 'name', 'namespace/name' or 'kind/namespace/name'; None for the first
                 Deployment.
-            actions: names of ``simgit.kube.task.actions``, by index; None for all.
+            actions: names of ``simgit.kube.task.actions``, by number; None for all.
             vector: a name of ``simgit.kube.task.vectors``.
-            max_steps: after so many steps an episode is truncated.
-            step_penalty: what cost_aware_v2 takes off at each step.
-            order: 'after' observes once the action took effect; 'before' as the earlier loop did.
-            nodes: how many nodes, or their fields; None for three of 16 CPU and 32Gi.
+            max_steps: the number of steps after which an episode is truncated.
+            step_penalty: the amount that the reward 'cost_aware_v2' subtracts at each step.
+            order: 'after' observes once the action took effect; 'before' observes before it.
+            nodes: the number of nodes, or their fields; None for three of 16 CPU and 32Gi.
             simulation: speed, duration, delays and linger; see ``simgit.kube.simulation``.
-            faults: what goes wrong; see ``simgit.kube.embedded.faults``.
-            seed: of the environment until reset is given another.
+            faults: injected faults; see ``simgit.kube.embedded.faults``.
+            seed: the random seed until reset is given another.
             render_mode: None, 'ansi', or 'rgb_array': nodes as bins filled by pods.
 
         Raises:
@@ -88,7 +89,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             InvalidInput: a value is out of range, or the trace is malformed.
         """
         if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-            raise InvalidInput(f"bad step limit '{max_steps}', expected a whole number above 0")
+            raise InvalidInput(f"max_steps must be a positive integer, got {shown(max_steps)}")
         self.render_mode = render_mode
         self.max_steps = max_steps
         self.task = Task(
@@ -110,7 +111,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What re-creates this environment, even if every file that it was made from is gone."""
+        """The EnvSpec that re-creates this environment, even without the files it was made from."""
         return self._spec
 
     @spec.setter
@@ -124,7 +125,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         return self.settings() | shown
 
     def settings(self) -> dict[str, Any]:
-        """Return all arguments as data that JSON can hold: traces by their content."""
+        """Return all arguments as data for JSON, traces by their content."""
         task = self.task
         return {
             "trace": content(self._traces),
@@ -146,12 +147,12 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         """Begin an episode.
 
         Args:
-            seed: of everything that is drawn from here on.
+            seed: the random seed of everything that is drawn from here on.
             options: ``trace`` (a name among the environment's traces, or any source of one) and
                 ``target``, for this episode.
 
         Raises:
-            ClusterError: the cluster could not be observed, whatever was tried.
+            ClusterError: the cluster could not be observed, retries included.
         """
         super().reset(seed=seed)
         traces, task = self._chosen(dict(options or {}))
@@ -164,7 +165,9 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     def _chosen(self, options: dict[str, Any]) -> tuple[Catalogue, Task]:
         for key in options:
             if key not in _OPTIONS:
-                raise InvalidInput(f"unknown option '{key}', expected {' or '.join(_OPTIONS)}")
+                raise InvalidInput(
+                    f"unknown option '{key}' of reset: must be {' or '.join(_OPTIONS)}"
+                )
         trace, target = options.get("trace"), options.get("target")
         task = self.task if target is None else evolve(self.task, target=target)
         if trace is None:
@@ -179,18 +182,18 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         return name, traces[name]
 
     def _beginning(self) -> dict[str, Any]:
-        """Return what an episode's record needs so that every cluster in it can be made again."""
+        """Return the facts of an episode from which each of its clusters can be rebuilt."""
         found = {"trace": self._name, "seed": self.loop.seed, "replays": self.loop.replays}
         if self.loop.task is not self.task:
             found["target"] = self.loop.task.target
         return found | ({} if self._is_own() else {"content": dump_trace(self.loop.base)})
 
     def _is_own(self) -> bool:
-        """Tell whether the episode's trace is one that the environment was made with."""
+        """Return True if the episode's trace is one that the environment was made with."""
         return self._traces.get(self._name) is self.loop.base
 
     def step(self, action: np.int64) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
-        """Do one action; the reward is computed from the observation that is returned."""
+        """Execute one action; the reward is computed from the returned observation."""
         step = self.loop.step(self._action(action))
         self._steps += 1
         truncated = not step.goal and self._steps >= self.max_steps
@@ -205,7 +208,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     def get_state(self) -> dict[str, Any]:
         """Return the state of the episode as plain data: its trace, the edit, and counters.
 
-        What is drawn at the next reset is in ``np_random``, which snapshots keep by themselves.
+        The generator ``np_random`` is not in it: snapshots keep it separately.
         """
         own = self._is_own()
         return {
@@ -218,17 +221,19 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``get_state`` returned, here or in another process.
+        """Put back a state of ``get_state``, from this or another process.
 
         Raises:
-            InvalidInput: it is no state of this version.
+            InvalidInput: it is not a state of this version.
             NotFound: the environment was made with other traces.
         """
         if state.get("version") != STATE_VERSION:
-            raise InvalidInput(f"unknown version '{state.get('version')}' of a state of SimKube")
+            raise InvalidInput(
+                f"the version of a state must be {STATE_VERSION}, got '{state.get('version')}'"
+            )
         name, task = state["trace"], self.task
         if "content" not in state and name not in self._traces:
-            raise NotFound(f"no trace '{name}' in the environment", name=name)
+            raise NotFound(f"trace '{name}' not found in the environment", name=name)
         base = load_trace(state["content"]) if "content" in state else self._traces[name]
         if state["target"] != task.target:
             task = evolve(task, target=state["target"])
@@ -237,7 +242,7 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         self.loop, self._name, self._steps = loop, name, state["steps"]
 
     def render(self) -> Any:
-        """Return the cluster as the last observation found it, as the render mode says."""
+        """Return the last observed cluster in the form of the render mode."""
         if self.render_mode == "rgb_array":
             return self._image()
         return self._text() if self.render_mode == "ansi" else None

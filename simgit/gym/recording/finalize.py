@@ -1,8 +1,8 @@
-"""Recordings that went out of use without being closed: stored as soon as that is safe.
+"""Recordings that were dropped without being closed: stored as soon as that is safe.
 
-The garbage collector can find one at any allocation, inside a transaction or with a lock of the
-same thread held: storing anything then would fail, or wait for itself. Such ones wait here for the
-next thing that some session does, or for the end of the process.
+The garbage collector can find one at any allocation, inside a transaction or while the thread holds
+a lock: storing anything then would fail, or wait for itself. They wait here for the next operation
+of some session, or for the end of the process.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any, Final
 from simgit.errors import SimgitError, StorageError
 
 Ending = Callable[[], None]
-"""Stores what a recording has, and releases it; called again if it raised Storage."""
+"""Stores the states of a recording and releases it; called again if it raised StorageError."""
 
 _waiting: Final[deque[tuple[int, Ending]]] = deque()
 _is_collecting = False
 
 
 def abandon(pid: int, end: Ending) -> None:
-    """End a recording that nobody ended, now or soon; in the process that made it, and in no other.
+    """End a dropped recording, now or soon, only in the process that made it.
 
-    A forked child has a copy of what is its parent's to store.
+    A forked child has a copy of what its parent stores.
     """
     _waiting.append((pid, end))
     if _is_collecting:
@@ -37,7 +37,7 @@ def abandon(pid: int, end: Ending) -> None:
 
 
 def settle() -> None:
-    """End what waits; what cannot be stored now goes on waiting."""
+    """End the recordings that wait; those that cannot be stored now stay."""
     if _waiting:
         _settle(last=False)
 
@@ -47,7 +47,7 @@ def _settle(last: bool) -> None:
         try:
             pid, end = _waiting.popleft()
         except IndexError:
-            return  # another thread was quicker
+            return  # another thread took it
         if pid == os.getpid():
             _end(pid, end, last)
 
@@ -60,11 +60,11 @@ def _end(pid: int, end: Ending, last: bool) -> None:
             _waiting.append((pid, end))  # perhaps this thread is in a write transaction
             _settle_at_exit()
         else:
-            warnings.warn(f"a recorder that was not closed: {error}", stacklevel=2)
+            warnings.warn(f"a recorder that was never closed: {error}", stacklevel=2)
 
 
 def _settle_at_exit() -> None:
-    """Make sure of the end: finalizers run newest first, so before those that close storages."""
+    """Settle at exit: finalizers run newest first, so before those that close storages."""
     global _finalizer
     _finalizer.detach()
     _finalizer = weakref.finalize(settle, _settle, last=True)

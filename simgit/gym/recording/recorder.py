@@ -1,7 +1,7 @@
-"""The recorder of one environment: a wrapper that only looks on, and writes a run.
+"""The recorder of one environment: a wrapper that only observes, and writes a run.
 
-``env = simgit.gym.Recorder(env, repo)`` is all that a script needs. What the environment returns
-reaches the script as it is, object for object; what is kept is copied.
+``env = simgit.gym.Recorder(env, repo)`` is all that a script needs. The script gets the very
+objects that the environment returns; what is recorded is copied.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ from simgit.gym.spec import spec as specs
 from simgit.gym.spec.values import (
     BOOLS,
     cast_for,
+    five_values,
     keep_reset,
     keeper,
     needs_cast,
+    observation_and_info,
     plain_info,
     plain_outcome,
     plain_type,
@@ -51,16 +53,16 @@ from simgit.repository import Repository
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Records an environment to a run of a repository, and changes nothing of what it does.
+    """Records an environment to a run of a repository, without changing its behaviour.
 
-    Every reset and every step is a state. They are stored every so many states and seconds, at
-    ``flush`` and ``close``, and when the process ends. An exception in the environment, or what has
-    no encoding, marks the run as failed, with everything before it stored; recording goes on with
-    the next reset, whose state has a message that says so.
+    Every reset and every step is a state. States are stored every so many states and seconds, at
+    ``flush`` and ``close``, and when the process ends. An exception in the environment, or a value
+    without an encoding, marks the run as failed, with everything before it stored; recording
+    continues with the next reset, whose state has a message that says so.
     """
 
     is_observer = True
-    """Nothing of what the environment does depends on this wrapper; see ``simgit.gym.spec``."""
+    """The environment does not depend on this wrapper; see ``simgit.gym.spec``."""
 
     def __init__(
         self,
@@ -80,25 +82,25 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
         Args:
             env: the environment, with all its other wrappers.
-            repo: a repository, or the path of one; it is created if there is none.
-            run: the run; created if there is none, gone on with if it has states.
-            snapshots: "auto" for as many as cost little, a number of steps, or None. What takes
-                them is chosen by what the environment is, unless it is given.
+            repo: a repository, or a path, at which one is created if it does not exist.
+            run: the run; created if it does not exist, continued if it has states.
+            snapshots: "auto" for as many as cost little, a number of steps between two, None for
+                no snapshots, or a driver; the driver is chosen by the environment otherwise.
             episode_trigger: called with the number of each episode, from 1 on; a snapshot is taken
                 at the start of those for which it returns True. A function, or "module:name".
             step_trigger: called with the step of each state; likewise.
             config: the run's configuration; keys may be dotted.
-            provenance: whether versions, machine, command line, and commit and diff of the
-                script's code are kept with the run.
-            self_check: whether the first episode of a new run, if it is a short one, is executed
-                again in another environment, to note with the run whether it is exact.
+            provenance: record versions, machine, command line, and commit and diff of the script's
+                code with the run.
+            self_check: re-execute the first episode of a new run in another environment, if it is
+                short, and note with the run whether it is exact.
             flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
                 ``background`` of ``Repository.recorder``.
 
         Raises:
-            Conflict: the run is being recorded by somebody else.
+            Conflict: another recorder writes the run.
             InvalidInput: the run is completed, or of another environment; a trigger or the choice
-                of snapshots means nothing.
+                of snapshots is malformed.
         """
         episodes, steps = load_trigger(episode_trigger), load_trigger(step_trigger)
         self._snapshots = Snapshots(snapshots, episodes, steps)
@@ -129,7 +131,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._append = self._session.recorder.append
         self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
-        self._next = -1  # the first step has more to do
+        self._next = -1  # the first step takes the slow path
         self._gap: str | None = None
 
     @classmethod
@@ -144,24 +146,24 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         progress: Progress | None = None,
         **options: Any,
     ) -> Self:
-        """Return a live environment at a run's newest state, being recorded on from there.
+        """Restore a run's newest state, and return a recorder that continues the run.
 
-        With ``at`` it is live at an earlier state of the run and catches up first: until the
-        newest state is reached what happens is compared with what is recorded, then appended.
+        With ``at`` an earlier state of the run is restored: up to the newest state each step is
+        compared with the recorded one, then steps are appended.
 
         Args:
             repo: the repository.
-            run: the run, or a branch that was just made.
-            at: an earlier state of the run: a step, a revision, an oid; -1 for before its first,
-                where a new environment begins.
-            env: an environment to use, made as the recorded one was; if not given, it is made.
+            run: the run, or a new branch.
+            at: an earlier state of the run: a step, a revision, an oid; -1 for a new environment,
+                before the first state.
+            env: an environment to use, made as the recorded one was; made from the spec if None.
             trust: see ``restore``.
             progress: see ``restore``.
             options: further arguments of ``Recorder``.
 
         Raises:
             NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
-            Conflict: the run is being recorded by somebody else.
+            Conflict: another recorder writes the run.
         """
         repo = open_repository(repo)
         step, start = -1, None
@@ -170,7 +172,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             step = repo.state(start).step
         check_open(repo, run)
         if start is not None:
-            reached = f"{run}@{repo.state(moved(repo, start)).step}"  # whose way is the run's
+            reached = (
+                f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
+            )
             env = restore(repo, reached, env=env, trust=trust, progress=progress)
         recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
         recorder._continue(repo, run, step)
@@ -187,7 +191,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         metadata: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
-        """Branch a run off a recorded state, and return an environment that goes on from there.
+        """Branch a run off a recorded state, and return a recorder that continues from there.
 
         Args:
             repo: the repository.
@@ -198,7 +202,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             options: those of ``resume``.
 
         Raises:
-            AlreadyExists: there is a run of this name.
+            AlreadyExists: a run of this name exists.
             NotFound, InvalidInput, Untrusted, Divergence: see ``restore``.
         """
         repo = open_repository(repo)
@@ -206,7 +210,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return cls.resume(repo, run, **options)
 
     def _continue(self, repo: Repository, run: str, step: int) -> None:
-        """Go on from a recorded state with an environment that is not a new one."""
+        """Continue from a recorded state with a restored environment."""
         self._session.is_new = False
         self._count = step
         self._episodes = (
@@ -218,16 +222,16 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._catch_up = catch_up
             self._append = catch_up.append
 
-    # --- what a script meets ---
+    # --- Gymnasium's methods ---
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step the environment and record the state that it led to; what it returns is passed on.
+        """Step the environment, record the resulting state, and return the environment's result.
 
         Raises:
-            InvalidInput: the action has no encoding, and the environment was not stepped; or what
-                came of it has none, and nothing is recorded until the next reset.
-            Conflict: another writer moved the run; what is recorded goes to a run of its own.
-            StorageError: it could not be stored; all of it is kept, and stored with the next flush.
+            InvalidInput: the action has no encoding, and the environment was not stepped; or the
+                result has none, and nothing is recorded until the next reset.
+            Conflict: another writer moved the run; the new states go to a run of their own.
+            StorageError: it could not be stored; it is kept, and stored with the next flush.
         """
         kept = action if type(action) is self._action_type else self._keep_action(action)
         count = self._count = self._count + 1
@@ -256,10 +260,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment and record the state; the seed is passed on, never made up.
+        """Reset the environment and record the state; the seed is passed on, never invented.
 
         Raises:
-            InvalidInput: the options, or what came of them, have no encoding.
+            InvalidInput: the options, or what the environment returned, have no encoding.
             Conflict: see ``step``.
         """
         kept = keep_reset(seed, options)
@@ -273,7 +277,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._count += 1
         try:
             result = self.env.reset(seed=seed, options=options)
-            observation, info = result
+            observation, info = observation_and_info(result)
             self._append(
                 self._cast(observation), info=plain_info(info), reset=kept,
                 attachments=self._attachments(), **self._after_gap(),
@@ -291,19 +295,22 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return result
 
     def attach(self, name: str, data: Any) -> None:
-        """Bind data to the newest state, in the transaction that stores it; data are copied.
+        """Attach data to the newest state, in the transaction that stores it; data are copied.
 
         Raises:
             InvalidInput: the name is not allowed, the data have no encoding, or the newest state
-                is not recorded, because of an error before it.
+                was not recorded because of an earlier error.
         """
         if self._gap is not None:
-            raise InvalidInput(f"there is no state to attach '{name}' to: {self._gap}", name=name)
+            raise InvalidInput(
+                f"cannot attach '{name}': {self._gap}",
+                name=name,
+            )
         self._reopen()
         (self._catch_up or self._session.recorder).attach(name, data)
 
     def flush(self) -> None:
-        """Store what is buffered, durably.
+        """Store the buffered states durably.
 
         Raises:
             Conflict: see ``step``.
@@ -311,7 +318,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._session.flush()
 
     def close(self) -> None:
-        """Store what is buffered, release the run, and close the environment."""
+        """Store the buffered states, release the run, and close the environment."""
         try:
             if self._unchecked and self._session.is_open:
                 self._check_itself()
@@ -326,13 +333,13 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     @property
     def run(self) -> str:
-        """The run that is written; another one than was asked for after a conflict."""
+        """The run being written: after a conflict not the requested one."""
         name: str = self._session.recorder.run
         return name
 
     @property
     def step_count(self) -> int:
-        """The newest state's step in the run: ``f"{env.run}@{env.step_count}"`` names it."""
+        """The newest state's step in the run: ``f"{env.run}@{env.step_count}"`` is its revision."""
         return self._count
 
     @property
@@ -340,7 +347,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """The observation of the state at ``step_count``, read from the repository: a copy.
 
         Raises:
-            NotFound: nothing is recorded yet.
+            NotFound: no state is recorded yet.
         """
         self.flush()
         state = self._repo.state(f"{self.run}@{self._count}")
@@ -348,15 +355,15 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     @property
     def tip(self) -> Oid | None:
-        """The newest state's oid; it is stored first, since storing names it."""
+        """The newest state's oid; the state is stored first, which computes it."""
         self.flush()
         tip: Oid | None = self._session.recorder.tip
         return tip
 
-    # --- beside the plain step ---
+    # --- the slow path of a step ---
 
     def _step_watched(self, action: Any, kept: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step where there is more to do: to go on after the end, to measure, to take snapshots."""
+        """Step on the slow path: reopen after the end, measure, take snapshots."""
         if self._gap is not None:
             self._count -= 1
             return self.env.step(action)
@@ -365,7 +372,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             start = _clock()
             result = self.env.step(action)
             seconds = _clock() - start
-            observation, reward, terminated, truncated, info = result
+            observation, reward, terminated, truncated, info = five_values(result)
             self._append(
                 self._cast(observation), kept, *plain_outcome(reward, terminated, truncated),
                 plain_info(info) if info else info, attachments=self._attachments(),
@@ -383,21 +390,21 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return result
 
     def _caught_up(self) -> None:
-        """Record from now on, if everything that is recorded has come again."""
+        """Record from now on, if everything recorded has been replayed."""
         assert self._catch_up is not None
         if self._catch_up.is_done:
             self._catch_up = None
             self._append = self._session.recorder.append
 
     def _attachments(self) -> dict[str, Any] | None:
-        """Return what belongs to the first state of a session."""
+        """Return the attachments of a session's first state, None for other states."""
         if not self._first or self._catch_up is not None:
             return None
         self._first = False
         return self._session.first_attachments({"seed": seed_in_use(self.env)})
 
     def _after_gap(self) -> dict[str, str]:
-        """Return what tells of states that were not recorded, and go on."""
+        """Return the message about states that were not recorded, and clear it."""
         gap, self._gap = self._gap, None
         if gap is None or self._catch_up is not None:
             return {}
@@ -405,7 +412,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return {"message": gap}
 
     def _check_itself(self) -> None:
-        """Have the first episode executed again, if that takes no time to speak of."""
+        """Run the self-check of the first episode, if it is short enough."""
         self._unchecked = False
         steps = self._count + 1
         if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
@@ -425,9 +432,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             return  # of a flush: the state is kept
         self._count -= 1
         if isinstance(error, Divergence):
-            return  # nothing was to be written
+            return  # nothing was being written
         self._next = -1
-        # where the environment is now follows from nothing that is recorded
+        # no recorded state leads to where the environment is now
         self._gap = gap_after(error)
         self._session.fail(error, self.run, {"after": self._count, "given": kept})
 
@@ -441,7 +448,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
 
 def _path(repo: Repository | str | Path) -> str:
-    """Return how a repository is named in the arguments of a wrapper."""
+    """Return a repository's path as an argument of a wrapper, ':memory:' without one."""
     if isinstance(repo, Repository):
         return ":memory:" if repo.directory is None else str(repo.directory)
     return str(repo)

@@ -1,4 +1,4 @@
-"""Catching up: what is recorded already is compared, not written again."""
+"""Catching up with a recorded run: steps are compared with it, not written again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, shown
 from simgit.gym.restoring.compare import difference
-from simgit.gym.restoring.rows import Row, rows
+from simgit.gym.restoring.recorded_steps import RecordedStep, recorded_steps
 from simgit.gym.spec.values import plain_info
 from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
@@ -15,21 +15,21 @@ from simgit.repository import Repository
 
 
 class CatchUp:
-    """Stands where a recorder's buffer stands, until the run's newest state is reached.
+    """Stands in for a run's recorder until the run's newest state is reached.
 
-    What it is given is compared with the recorded states that follow ``step``.
+    Appended states are compared with the recorded ones after ``step``.
     """
 
     def __init__(self, repo: Repository, run: str, step: int) -> None:
         self._repo = repo
         self._states: Trajectory = repo.trajectory(run)
         self._step = step
-        self._rows: Iterator[Row] = rows(self._states[step + 1 :])
+        self._rows: Iterator[RecordedStep] = recorded_steps(self._states[step + 1 :])
         self._failed: Divergence | None = None
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left that is recorded already."""
+        """True once the newest recorded state is reached."""
         return self._step >= len(self._states) - 1
 
     def append(
@@ -44,10 +44,10 @@ class CatchUp:
         reset: Any = None,
         attachments: Mapping[str, Any] | None = None,
     ) -> None:
-        """Compare the next state with the recorded one; attachments are of no use here.
+        """Compare the next state with the recorded one; attachments are ignored.
 
         Raises:
-            Divergence: it is another one, or one before was.
+            Divergence: this state or an earlier one differs.
         """
         if self._failed is not None:
             raise self._failed
@@ -81,15 +81,15 @@ class CatchUp:
         raise self._failed
 
     def attach(self, name: str, data: Any) -> None:
-        """Bind data to the recorded state that was reached."""
+        """Attach data to the recorded state that was reached."""
         self._repo.attach(self._states[self._step].oid, name, data)
 
 
 def moved(repo: Repository, oid: Oid) -> Oid:
-    """Return the state itself, or the one before it in which the environment moved last."""
+    """Return the state, or the newest before it that the environment gave."""
     state = repo.state(oid)
     while state.action is None and state.reset is None and state.parents:
-        state = repo.state(state.parents[0])  # a merge of agents does nothing to the environment
+        state = repo.state(state.parents[0])  # a merge of agents does not step the environment
     return state.oid
 
 
@@ -97,7 +97,7 @@ def state_of(repo: Repository, run: str, at: str | int | Oid) -> Oid:
     """Return a state of a run's own history.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not in the run's history.
     """
     oid = repo.resolve(f"{run}@{at}" if isinstance(at, int) else at)
     step = len(repo.trajectory(oid)) - 1

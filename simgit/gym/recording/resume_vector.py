@@ -1,4 +1,4 @@
-"""A vector environment made alive again, each lane at the newest state of its run."""
+"""Restoring a vector environment: each lane at the newest state of its run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium import vector
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.session import check_open
 from simgit.gym.recording.sub_env import MARK, Lane
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.restore import Trust, loads_pickle
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.values import thaw
@@ -21,23 +22,45 @@ from simgit.repository import Repository
 
 Mode = Literal["sync", "async"]
 VECTOR: Final = "vector"
-"""The key of a run's metadata that says of which vector it was a lane."""
+"""The key of a run's metadata that says how its vector environment reset its lanes."""
+NEXT_STEP: Final = "NextStep"
+SAME_STEP: Final = "SameStep"
+DISABLED: Final = "Disabled"
+# the values of Gymnasium's AutoresetMode, which Gymnasium 1.0 does not have
+
+
+def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> str:
+    """Return how a vector environment resets lanes that ended.
+
+    It is NEXT_STEP where the environment does not say, as in Gymnasium 1.0, which has no other.
+
+    Raises:
+        InvalidInput: it names an unknown mode.
+    """
+    given = env.metadata.get("autoreset_mode", NEXT_STEP)
+    mode = getattr(given, "value", given)
+    if mode not in (NEXT_STEP, SAME_STEP, DISABLED):
+        raise InvalidInput(
+            f"unknown autoreset mode '{given}' in the metadata of the vector environment: "
+            f"must be '{NEXT_STEP}', '{SAME_STEP}' or '{DISABLED}'"
+        )
+    return str(mode)
 
 
 def lanes_of(repo: Repository, run: str) -> list[str]:
     """Return the runs of a vector environment's lanes, in order.
 
     Raises:
-        NotFound: there is none.
-        InvalidInput: one has no states, or is completed.
-        Conflict: somebody writes one.
+        NotFound: no such run.
+        InvalidInput: a run has no states, or is completed.
+        Conflict: another recorder writes one.
     """
     known = set(repo.runs)
     names: list[str] = []
     while f"{run}/{len(names)}" in known:
         names.append(f"{run}/{len(names)}")
     if not names:
-        raise NotFound(f"run '{run}/0' not found: '{run}' is not the name of a vector", name=run)
+        raise NotFound(f"run '{run}/0' not found: '{run}' has no lanes", name=run)
     for name in names:
         check_open(repo, name)
     return names
@@ -47,17 +70,25 @@ def make_lanes(repo: Repository, names: Sequence[str], mode: Mode) -> VectorEnv[
     """Return a new vector environment of the environments that were recorded to runs.
 
     Raises:
-        NotFound: one is not installed.
-        InvalidInput: there is no such mode, or one is no environment of its own.
+        NotFound: an environment is not installed.
+        InvalidInput: the mode is unknown, or a lane is not an environment of its own.
     """
     facts = repo.runs[names[0]].metadata.get(VECTOR, {})
-    reset_mode = AutoresetMode(facts.get("autoreset_mode", AutoresetMode.NEXT_STEP.value))
+    options = _reset_option(facts.get("autoreset_mode", NEXT_STEP))
     made: list[Callable[[], Any]] = [partial(_make, repo.origin(name)) for name in names]
     if mode == "sync":
-        return SyncVectorEnv(made, autoreset_mode=reset_mode)
+        return SyncVectorEnv(made, **options)
     if mode == "async":
-        return AsyncVectorEnv(made, autoreset_mode=reset_mode)
-    raise InvalidInput(f"'{mode}' is neither 'sync' nor 'async'", mode=mode)
+        return AsyncVectorEnv(made, **options)
+    raise InvalidInput(f"the vectorization mode must be 'sync' or 'async', got '{mode}'", mode=mode)
+
+
+def _reset_option(mode: str) -> dict[str, Any]:
+    if mode == NEXT_STEP:
+        return {}  # the default, and in Gymnasium 1.0 there is no such argument
+    if not hasattr(vector, "AutoresetMode"):
+        raise NotFound(f"autoreset mode '{mode}' needs Gymnasium 1.1 or newer", name=mode)
+    return {"autoreset_mode": vector.AutoresetMode(mode)}
 
 
 def _make(description: Any) -> Lane:
@@ -67,38 +98,43 @@ def _make(description: Any) -> Lane:
 def put_back(
     repo: Repository, names: Sequence[str], env: VectorEnv[Any, Any, Any], trust: Trust
 ) -> list[bool]:
-    """Put each lane into the newest state of its run; return whether that ended an episode.
+    """Restore each lane to the newest state of its run; return which lanes' next step resets.
 
     Raises:
-        InvalidInput: the lanes cannot be reached, or are not as many as there are runs.
+        InvalidInput: the lanes cannot be reached, or their number differs from that of the runs.
         NotFound, Untrusted, Divergence: see ``restore``.
     """
     core: Any = env.unwrapped
     given: Any = repo
     if env.num_envs != len(names):
-        raise InvalidInput(f"there are {len(names)} runs, but {env.num_envs} lanes")
+        raise InvalidInput(
+            f"the vector environment must have a lane for each of {len(names)} runs, "
+            f"got {env.num_envs}"
+        )
     if not core.metadata.get(MARK):
-        raise InvalidInput("its lanes cannot be restored: make them with wrappers=[Lane]")
+        raise InvalidInput(
+            "cannot restore the lanes of this vector environment: "
+            "make it with wrappers=[simgit.gym.Lane]"
+        )
     if isinstance(core, AsyncVectorEnv):
         if repo.directory is None:
-            raise InvalidInput("lanes in other processes cannot read a repository in memory")
+            raise InvalidInput(
+                "cannot restore lanes in other processes from a repository in memory: "
+                "use vectorization_mode='sync'"
+            )
         given = str(repo.directory)
     newest = [repo.state(name) for name in names]
     ended = [bool(state.terminated or state.truncated) for state in newest]
-    resets = [each and _mode(core) is not AutoresetMode.DISABLED for each in ended]
+    resets = [each and autoreset_mode(core) != DISABLED for each in ended]
     core.set_attr("lane_number", list(range(len(names))))
-    trusted = any(loads_pickle(Past(repo, name), trust) for name in names)
+    trusted = any(loads_pickle(RecordedPath(repo, name), trust) for name in names)
     core.call("lane_restore", given, list(names), resets, trusted)
     _show(core, newest)
     return resets
 
 
-def _mode(core: Any) -> AutoresetMode:
-    return AutoresetMode(core.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-
-
 def _show(core: Any, newest: Sequence[State]) -> None:
-    """Let lanes that are not reset show what they showed, where DISABLED resets the others."""
+    """Put back the shown observations: with DISABLED only some lanes are reset."""
     found = _thawed(core, newest)
     if isinstance(core, SyncVectorEnv):
         core._env_obs = found

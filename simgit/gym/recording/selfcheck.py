@@ -1,4 +1,4 @@
-"""The self-check: is what was just recorded exact, said while the run is young."""
+"""The self-check: re-execution of the first episode as soon as it is recorded."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from simgit.gym.restoring.verify import judge
 from simgit.repository import Repository
 
 SECONDS: Final = 1.0
-"""A first episode that took longer is not executed again while its script waits."""
+"""Longer first episodes are not re-executed: the script waits for it."""
 UNKNOWN: Final = "unknown"
 
 
 def self_check(repo: Repository, run: str) -> None:
-    """Execute the first episode of a run again, and note with the run what came of it.
+    """Re-execute the first episode of a run, and note the verdict with the run.
 
-    The script that waits for it does not notice: global random numbers stay what they are, and
-    nothing is raised.
+    The script does not notice: global random generators keep their state, and nothing is raised.
     """
     before = randomness.capture_globals()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the script has seen them when it made its own
-            judge(repo, run, trust=True)  # this process has just made the snapshots
+            warnings.simplefilter(
+                "ignore"
+            )  # the script saw the same ones when it made its environment
+            judge(repo, run, trust=True)  # this process just made the snapshots: they need no trust
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         repo.configure(run, metadata={"verdict": {"result": UNKNOWN, "reason": reason[:1000]}})

@@ -1,4 +1,4 @@
-"""A session: one environment, or a batch of them, being recorded to its run, from start to end."""
+"""A recording session: one environment, or a batch, recorded to its runs from start to end."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from simgit.repository import Repository
 from simgit.storage.process import is_alive, this_writer
 
 SESSION: Final = "session"
-"""The attachment of the first state that a new environment gave: where it came into being."""
+"""The attachment that marks the first state of a new environment; it has the seed in use."""
 DIFF: Final = "code.diff"
 _GAP: Final = "simgit: nothing is recorded until the next reset"
 
 
 class Session:
-    """Writes the runs of one environment; opened again if the environment goes on after its end.
+    """Writes the runs of one environment; it is reopened if the environment steps after its end.
 
-    ``is_new`` says whether the environment begins here, or went on from a recorded state.
+    ``is_new`` is False if the environment was restored to a recorded state.
 
-    A session that is never ended is ended when it goes out of use or the process ends, all that was
-    recorded being stored. What takes snapshots for it must not lead back to the recorder: only
-    without such a cycle is it ended where it goes out of use; see ``finalize``.
+    A session that nobody ends is ended when it is dropped or the process ends, and all that was
+    recorded is stored. Its snapshot drivers must not refer to the recorder: a cycle would delay
+    the end until the garbage collector finds it; see ``finalize``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Session:
         self._end_with_process()
 
     def _handle(self) -> Repository:
-        """Return a handle of its own: what it has is stored even after the user closed theirs."""
+        """Return an own handle: its states are stored even after the user closed theirs."""
         return self._given.again()
 
     def _close_handle(self) -> None:
@@ -74,7 +74,7 @@ class Session:
             self._repo.close()
 
     def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is attached to the first state of the session."""
+        """Return the attachments of the session's first state."""
         diff = self._provenance.diff if self._provenance else None
         return {
             **({SESSION: dict(facts)} if self.is_new else {}),
@@ -82,14 +82,14 @@ class Session:
         }
 
     def note(self, run: str, metadata: Mapping[str, Any]) -> None:
-        """Add to what is known of a run."""
+        """Add to a run's metadata."""
         repo = self._repo if self.is_open else self._handle()
         repo.configure(run, metadata=metadata)
         if not self.is_open and repo is not self._given:
             repo.close()
 
     def noter(self, lane: int = 0) -> Callable[[Mapping[str, Any]], None]:
-        """Return what adds to what is known of the run of a lane."""
+        """Return the function that adds to the metadata of a lane's run."""
         return partial(self._note_lane, lane)
 
     def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
@@ -97,13 +97,13 @@ class Session:
         self.note(names if isinstance(names, str) else names[lane], metadata)
 
     def newest(self, lane: int = 0) -> int:
-        """Return the step of the newest stored state of a lane, -1 if there is none."""
+        """Return the step of a lane's newest stored state, -1 without states."""
         names = self._current()
         step = self._repo.runs[names if isinstance(names, str) else names[lane]].step
         return -1 if step is None else step
 
     def flush(self) -> None:
-        """Store what is buffered, durably.
+        """Store the buffered states durably.
 
         Raises:
             Conflict: another writer moved a run; see ``Recorder.flush``.
@@ -113,21 +113,21 @@ class Session:
             self.recorder.flush()
 
     def check(self) -> None:
-        """Store everything, and check the first episodes of the runs."""
+        """Store everything, and self-check the first episodes of the runs."""
         self.recorder.flush()
         names = self._current()
         for name in [names] if isinstance(names, str) else names:
             self_check(self._repo, name)
 
     def reopen(self) -> None:
-        """Go on after the end."""
+        """Reopen the session after its end."""
         self._repo = self._handle()
         self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
         self.is_open = True
         self._end_with_process()
 
     def _current(self) -> str | list[str]:
-        """Return the runs that are written now: after a conflict others than were asked for."""
+        """Return the runs being written: after a conflict not the requested ones."""
         found: str | list[str] = getattr(self.recorder, "runs", None) or self.recorder.run
         return found
 
@@ -135,8 +135,8 @@ class Session:
         """Store everything and release the runs; ending twice is fine.
 
         Raises:
-            Conflict: another writer moved a run; nothing is lost, see ``Recorder.flush``.
-            StorageError: it could not be stored; the session stays open, with all of it.
+            Conflict: another writer moved a run; all states are stored, see ``Recorder.flush``.
+            StorageError: it could not be stored; the session stays open and keeps all states.
         """
         settle()
         if not self.is_open:
@@ -172,11 +172,11 @@ class Session:
 
 
 def _finish(recorder: Any, repo: Repository | None) -> None:
-    """Store what a session has that nobody ended: it went out of use, or the process ends.
+    """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
     Raises:
-        StorageError: that is not possible now; it can be tried again.
-        Conflict: another writer moved a run; what was not stored is in a run of its own.
+        StorageError: it could not be stored; try again later.
+        Conflict: another writer moved a run; the states went to a run of their own.
     """
     try:
         recorder.close("crashed" if _is_crashing() else "active")
@@ -194,12 +194,12 @@ def _close(repo: Repository | None) -> None:
 
 
 def _is_crashing() -> bool:
-    """Return whether the interpreter ends because of an exception that nobody caught."""
+    """Return True if the interpreter ends because of an uncaught exception."""
     return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
 def gap_after(error: BaseException) -> str:
-    """Return the message of the first state after one that an error kept from being recorded."""
+    """Return the message of the first state after an error."""
     if _GAP not in getattr(error, "__notes__", ()):
         error.add_note(_GAP)
     return f"what came right before is not recorded, because of {type(error).__name__}"
@@ -211,7 +211,7 @@ def _described(error: BaseException) -> dict[str, str]:
 
 
 def open_repository(repo: Repository | str | Path) -> Repository:
-    """Return a repository that is given as such or by its path; a path without one gets one."""
+    """Return a repository given as such or by its path, where it is created if missing."""
     if isinstance(repo, Repository):
         return repo
     if str(repo) == ":memory:":
@@ -223,16 +223,16 @@ def open_repository(repo: Repository | str | Path) -> Repository:
 
 
 def seed_in_use(env: Any) -> int | None:
-    """Return the seed of an environment's generator; asking for it properly would make one."""
+    """Return the seed of an environment's generator, without making the generator."""
     seed = getattr(env.unwrapped, "_np_random_seed", None)
     return seed if isinstance(seed, int) and seed >= 0 else None
 
 
 def check_free(repo: Repository, name: str) -> None:
-    """Check that nobody writes a run.
+    """Check that no recorder writes a run.
 
     Raises:
-        Conflict: somebody does.
+        Conflict: one does.
     """
     if name not in repo.runs:
         return
@@ -248,25 +248,23 @@ def check_free(repo: Repository, name: str) -> None:
 
 
 def check_open(repo: Repository, name: str) -> None:
-    """Check that a run can be gone on with, before work is done for it.
+    """Check that a run can be continued, before any work is done.
 
     Raises:
-        InvalidInput: it is completed.
-        Conflict: somebody writes it.
+        InvalidInput: the run is completed.
+        Conflict: another recorder writes it.
     """
     if repo.runs[name].status == "completed":
-        raise InvalidInput(
-            f"run '{name}' is completed and sealed; reopen it, or branch off it", name=name
-        )
+        raise InvalidInput(f"run '{name}' is completed: reopen it, or branch off it", name=name)
     check_free(repo, name)
 
 
 def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
-    """Check that a run that is gone on with is of the same environment.
+    """Check that a run to be continued is of the same environment.
 
     Raises:
-        InvalidInput: it is of another one or of none at all, of other spaces, or made with other
-            arguments or wrappers.
+        InvalidInput: it is of another environment or of no environment, of other spaces, or made
+            with other arguments or wrappers.
     """
     recorded = recorded_spec(repo, name)
     if recorded is None:
@@ -278,7 +276,9 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
         return
     was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
-        raise InvalidInput(f"run '{name}' is of '{was}', not of '{now}': record to another run")
+        raise InvalidInput(
+            f"run '{name}' was recorded from '{was}', not from '{now}': record to another run"
+        )
     compare_spaces(spec, recorded)
     differs = spec_difference(recorded, spec)
     if differs is not None:
@@ -290,7 +290,7 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
 
 
 def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
-    """Return the description of the environment that a history began with, None without one."""
+    """Return the spec of the environment that a history began with, None without one."""
     root = _root(repo, revision)
     found = repo.object(root.origin) if root is not None and root.origin is not None else None
     fields = found.fields if isinstance(found, Spec) else {}
@@ -298,7 +298,7 @@ def recorded_spec(repo: Repository, revision: str) -> Mapping[str, Any] | None:
 
 
 def _root(repo: Repository, revision: str) -> State | None:
-    """Return the state that a history began with, None if there is none or it is not here."""
+    """Return the root state of a history; None if it has none or it is not in this repository."""
     if revision in repo.runs and repo.runs[revision].oid is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Taking snapshots of an environment while it is recorded: when, by which driver, at what cost."""
+"""Taking snapshots of an environment while it is recorded, by the chosen driver."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from simgit.gym.drivers import pack, select
 from simgit.gym.recording.snapshot_schedule import NEVER, SnapshotSchedule
 
 SNAPSHOT: Final = "snapshot"
-"""The name of the attachment."""
+"""The name of the attachment of a snapshot."""
 Trigger = Callable[[int], bool]
 Note = Callable[[Mapping[str, Any]], None]
 
 
 class SnapshotTaker(Protocol):
-    """What takes snapshots; see ``simgit.gym.drivers.Driver``, which says what the parts mean."""
+    """The part of ``simgit.gym.drivers.Driver`` that takes snapshots."""
 
     name: str
 
     def snapshot(self, env: Any) -> Any:
-        """Return the state of an environment as nested data, None if it has none."""
+        """Return the state of an environment as nested data, None if there is no snapshot."""
 
 
 class Target(Protocol):
-    """The recorder that snapshots are given to."""
+    """The recorder that attaches snapshots."""
 
     def attach(self, name: str, data: Any) -> None:
-        """Bind data to the newest state."""
+        """Attach data to the newest state."""
 
 
 class Snapshots:
-    """Decides for each state whether a snapshot is taken, and takes it.
+    """Takes snapshots when they are due.
 
-    ``next`` is the step from which on it has to be asked again.
+    Before step ``next`` nothing is due.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Snapshots:
         step_trigger: Trigger | None,
         driver: SnapshotTaker | None = None,
     ) -> None:
-        """Take the user's choice; see ``Recorder``. ``driver`` is one that is known already.
+        """Take the user's choice, see ``Recorder``, and a driver if it is known already.
 
         Raises:
-            InvalidInput: there is no such choice.
+            InvalidInput: the choice is malformed.
         """
         triggered = episode_trigger is not None or step_trigger is not None
         choice = checked_choice(choice)
@@ -70,39 +70,39 @@ class Snapshots:
 
     @property
     def next(self) -> int:
-        """The first step at which there is something to do."""
+        """The first step at which something is due."""
         if not self._is_on:
             return self._schedule.next if self._schedule.is_timing else NEVER
         return -1 if self._step_trigger is not None else min(self._schedule.next, self._second)
 
     @property
     def driver(self) -> SnapshotTaker | None:
-        """What takes the snapshots, None if nothing does."""
+        """The driver, None if no snapshots are taken."""
         return self._driver
 
     @property
     def step_seconds(self) -> float:
-        """What a step costs, as far as that was looked at."""
+        """The median seconds of the timed steps, 0 if no step was timed."""
         return self._schedule.step_seconds
 
     def start(self, count: int, note: Note) -> None:
-        """Begin to count from a step on; ``note`` adds to what is known of the run."""
+        """Begin to count from a step on; ``note`` adds to the run's metadata."""
         self._note = note
         self._schedule.last = count
 
     def start_over(self) -> None:
-        """Take one at the next episode's start: nothing leads there from those before."""
+        """Take a snapshot at the next episode's start: earlier ones do not lead over a gap."""
         self._first = True
 
     def before_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
-        """Take a snapshot of what the next reset starts from, where that is what is needed."""
+        """Take a snapshot of what the next reset starts from, for drivers that need that."""
         if self._is_on and self._where() == "end" and not self._first:
             asked = self._episode_trigger is not None and self._episode_trigger(episode)
             if asked or self._schedule.is_due(count, False):
                 self._take(env, count, target)
 
     def after_reset(self, env: Any, count: int, episode: int, target: Target) -> None:
-        """Take a snapshot of an episode's start if it is time to."""
+        """Take a snapshot of an episode's start if one is due."""
         if not self._is_on:
             return
         self._choose(env)
@@ -118,7 +118,7 @@ class Snapshots:
         self._schedule.plan(count)
 
     def after_step(self, env: Any, count: int, seconds: float, ended: bool, target: Target) -> None:
-        """Note what a step took, and take a snapshot if it is time to."""
+        """Note the seconds of a step, and take a snapshot if one is due."""
         self._schedule.stepped(seconds)
         if self._is_on:
             self._choose(env)
@@ -132,7 +132,7 @@ class Snapshots:
             self._take(env, count, target)
         elif self._is_due(count):
             self._take(env, count, target)
-            # a restore goes to this snapshot, and from there on to the one that is taken then
+            # a restore begins at this snapshot and goes on to the one that is taken then
             self._second = count + self._lead() if self._lead() else NEVER
 
     def _is_due(self, count: int) -> bool:
@@ -164,7 +164,7 @@ class Snapshots:
             data = self._driver.snapshot(env)
             if data is not None:
                 target.attach(SNAPSHOT, self._form(data))
-        except (Conflict, StorageError):  # of what was recorded before
+        except (Conflict, StorageError):  # a verdict of earlier recording
             raise
         except Exception as error:
             self._give_up(error)
@@ -173,12 +173,12 @@ class Snapshots:
             self._schedule.took(count, _clock() - start)
 
     def _give_up(self, error: Exception) -> None:
-        """Take no more snapshots: the script goes on, re-execution can still restore the run."""
+        """Take no more snapshots: the script continues, and re-execution can restore the run."""
         self._is_on = False
         reason = f"{type(error).__name__}: {error}"
         name = getattr(self._driver, "name", "given" if self._driver else None)
         self._note({"snapshots": {"driver": name, "failed": reason}})
-        warnings.warn(f"no snapshots are taken any more: {reason}", stacklevel=5)
+        warnings.warn(f"no more snapshots are taken: {reason}", stacklevel=5)
 
 
 def _as_it_is(data: Any) -> Any:
@@ -190,17 +190,17 @@ def _ignore(_: Mapping[str, Any]) -> None:
 
 
 def checked_choice(choice: Any) -> Any:
-    """Return a choice of snapshots, a number as an int.
+    """Return a checked choice of snapshots, a number as an int.
 
     Raises:
-        InvalidInput: there is no such choice.
+        InvalidInput: the choice is malformed.
     """
     if hasattr(choice, "__index__") and not isinstance(choice, bool) and choice > 0:
         return index(choice)
     if choice is None or choice == "auto" or callable(getattr(choice, "snapshot", None)):
         return choice
     raise InvalidInput(
-        f"snapshots: {shown(choice)} is neither 'auto', a number of steps, None nor a driver"
+        f"snapshots must be 'auto', a number of steps, None or a driver, got {shown(choice)}"
     )
 
 
@@ -212,16 +212,16 @@ def trigger_name(trigger: Trigger | str) -> str:
 
 
 def load_trigger(trigger: Trigger | str | None) -> Trigger | None:
-    """Return the function that a trigger names, if it is a name.
+    """Return a trigger as a function; a name is imported.
 
     Raises:
-        InvalidInput: there is no such function.
+        InvalidInput: the function does not exist.
     """
     if trigger is None:
         return None
     found: Any = _imported(trigger) if isinstance(trigger, str) else trigger
     if not callable(found):
-        raise InvalidInput(f"trigger {shown(trigger)} cannot be called: give a function")
+        raise InvalidInput(f"a trigger must be a function or 'module:name', got {shown(trigger)}")
     return found  # type: ignore[no-any-return]
 
 
@@ -230,4 +230,4 @@ def _imported(name: str) -> Any:
     try:
         return getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(f"trigger '{name}' is no 'module:name' here: {error}") from error
+        raise InvalidInput(f"cannot import trigger '{name}' as 'module:name': {error}") from error

@@ -1,4 +1,4 @@
-"""One environment of a vector: what has to be done where it is, be that in another process.
+"""A sub-environment (lane) of a vector: the work done where it lives, maybe in another process.
 
 ``gymnasium.make_vec(…, vectorization_mode="async", wrappers=[Lane])`` is what a user writes. The
 methods that begin with ``lane_`` are called through ``VectorEnv.call``.
@@ -19,19 +19,19 @@ from simgit.gym.restoring.restore import restore
 from simgit.repository import Repository
 
 MARK: Final = "simgit.lane"
-"""An entry of the metadata of environments that have this wrapper: also seen from outside."""
+"""The metadata entry of environments with this wrapper: the vector environment shows it too."""
 
 
 class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Takes snapshots of an environment and restores it, in the process in which it lives.
 
-    A lane that was restored at an episode's end is reset at its next step, as NEXT_STEP has it:
-    the vector environment above is a new one, and does not know of the end.
+    A lane that was restored at an episode's end resets at its next step, as with NEXT_STEP: the new
+    vector environment above does not know of the end.
     """
 
     is_observer = True
     lane_number = -1
-    """Which lane it is, once it was told."""
+    """The number of the lane; the vector recorder sets it."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         """Wrap an environment, with all wrappers that change anything inside."""
@@ -40,6 +40,13 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self.metadata = {**env.metadata, MARK: True}
         self._driver: drivers.Driver | None = None
         self._resets = False
+
+    def set_wrapper_attr(self, name: str, value: Any, **options: Any) -> Any:
+        """Set an attribute; of this wrapper too, below which Gymnasium 1.0 begins to look."""
+        if name != "lane_number":
+            return super().set_wrapper_attr(name, value, **options)
+        self.lane_number = value
+        return True
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment, or reset it if it was restored at an episode's end."""
@@ -56,7 +63,7 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self.env.reset(seed=seed, options=options)
 
     def lane_driver(self) -> dict[str, Any]:
-        """Return what is to be known of the driver that serves the environment."""
+        """Return the driver's facts that the recorder needs."""
         self._driver = self._driver or drivers.select(self.env)
         return {name: getattr(self._driver, name) for name in ("name", "where", "lead")}
 
@@ -65,7 +72,7 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return seed_in_use(self.env)
 
     def lane_snapshot(self, number: int) -> dict[str, Any] | None:
-        """Return a snapshot as it is stored; None if another lane is meant.
+        """Return a snapshot in its stored form; None if ``number`` is another lane's.
 
         Raises:
             CannotSnapshot: see ``Driver``.
@@ -83,12 +90,12 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         resets: Sequence[bool],
         trust: bool,
     ) -> None:
-        """Put the environment into the newest state of this lane's run.
+        """Restore the environment to the newest state of this lane's run.
 
         Args:
             repo: the repository.
             runs: the run of each lane.
-            resets: for each lane whether its next step is a reset.
+            resets: for each lane, True if its next step is a reset.
             trust: see ``restore``.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The lanes of a vector environment, as what takes snapshots sees them, wherever they live."""
+"""Handles of the lanes of a vector environment, for snapshots, in whichever process they live."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from simgit.gym.recording.sub_env import MARK
 
 
 def parts_of(env: VectorEnv[Any, Any, Any]) -> Sequence[Any]:
-    """Return the environments of the lanes, or what stands for those in other processes.
+    """Return the environments of the lanes, or handles of those in other processes.
 
-    There are none if the lanes are no environments of their own, or live in other processes
+    The result is empty if the lanes are not environments of their own, or live in other processes
     without a ``simgit.gym.Lane`` around them.
     """
     core = env.unwrapped
@@ -29,7 +29,7 @@ def parts_of(env: VectorEnv[Any, Any, Any]) -> Sequence[Any]:
 
 @dataclass(frozen=True)
 class RemoteLane:
-    """A lane in another process; ``vector`` leads there."""
+    """A lane in another process, reached through ``vector``."""
 
     vector: AsyncVectorEnv
     number: int
@@ -41,20 +41,20 @@ class RemoteLane:
         return seed
 
     def driver(self) -> RemoteDriver:
-        """Return what takes its snapshots."""
+        """Return the driver that has its snapshots taken there."""
         return RemoteDriver(**self.vector.call("lane_driver")[self.number])
 
 
 @dataclass
 class RemoteDriver:
-    """Has snapshots taken by the process in which a lane lives; see ``drivers.Driver``."""
+    """Takes snapshots in the process in which a lane lives; see ``drivers.Driver``."""
 
     name: str
     where: str
     lead: int
 
     def snapshot(self, lane: RemoteLane) -> Any:
-        """Return a snapshot in the form in which it is stored, None if there is none."""
+        """Return a snapshot in its stored form, None if there is none."""
         return lane.vector.call("lane_snapshot", lane.number)[lane.number]
 
 

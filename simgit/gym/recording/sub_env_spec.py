@@ -1,4 +1,4 @@
-"""What the lanes of a vector environment are made of, in the terms of single environments."""
+"""The specs of the lanes of a vector environment, as those of single environments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from simgit.gym.spec.spec import (
 
 
 def describe_lanes(env: VectorEnv[Any, Any, Any]) -> list[Data]:
-    """Return what the environment of each lane of a vector environment is made of.
+    """Return the spec of each lane of a vector environment.
 
-    Lanes are described as the environments that they are by themselves, where they are such.
+    A lane has the spec of the same environment alone, where it is an environment of its own.
     """
     core = env.unwrapped
     if isinstance(core, SyncVectorEnv):
@@ -55,7 +55,7 @@ def _from_spec(spec: EnvSpec | None, core: Any) -> Data:
 
 
 def _native(core: Any, lane: int | None) -> Data:
-    """Describe a lane that is no environment of its own."""
+    """Describe a lane that is not an environment of its own."""
     spec = core.spec
     known = (
         {"id": None, "entry_point": public_path(class_path(core)), "kwargs": None}
@@ -74,7 +74,7 @@ def _single_spaces(env: Any) -> Data:
 
 
 def _vector_layers(env: Any) -> list[Any]:
-    """Return the vector wrappers that do something, the outermost first."""
+    """Return the vector wrappers that change something, the outermost first."""
     found = []
     while isinstance(env, VectorWrapper):
         if not getattr(type(env), "is_observer", False):

@@ -1,4 +1,4 @@
-"""The recorder of vector environments: each lane is a run, as if it were recorded by itself."""
+"""The recorder of vector environments: each lane is a run, as if it were recorded alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from typing import Any, Final, Self
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
 from simgit.gym.recording.finalize import settle
-from simgit.gym.recording.resume_vector import VECTOR, Mode, batched, lanes_of, make_lanes, put_back
+from simgit.gym.recording.resume_vector import (
+    NEXT_STEP,
+    SAME_STEP,
+    VECTOR,
+    Mode,
+    autoreset_mode,
+    batched,
+    lanes_of,
+    make_lanes,
+    put_back,
+)
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
@@ -22,7 +32,14 @@ from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
 from simgit.gym.restoring.restore import STEP_SECONDS, Trust
-from simgit.gym.spec.values import cast_for, keep_reset, keeper, plain_info, plain_outcome
+from simgit.gym.spec.values import (
+    cast_for,
+    keep_reset,
+    keeper,
+    observation_and_info,
+    plain_info,
+    plain_outcome,
+)
 from simgit.objects.coerce import coerce
 from simgit.objects.oid import Oid
 from simgit.recording.states import coerce_flag, coerce_reward
@@ -31,12 +48,12 @@ from simgit.repository import Repository
 _FINAL: Final = ("final_obs", "final_info")
 
 
-class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
-    """Records a vector environment, lane by lane, and changes nothing of what it does.
+class VectorRecorder(VectorWrapper):
+    """Records a vector environment, lane by lane, without changing its behaviour.
 
-    Lane ``i`` is the run ``{run}/{i}``. Its states are those that the environment of that lane
-    went through: an episode's last observation is a state whatever the autoreset mode does with
-    it, and the row that NEXT_STEP fills with a reset is that reset's state.
+    Lane ``i``, the i-th sub-environment, is the run ``{run}/{i}``. Its states are those of that
+    environment alone: an episode's last observation is a state in every autoreset mode, and the
+    row that NEXT_STEP fills with a reset is that reset's state.
     """
 
     is_observer = True
@@ -57,18 +74,18 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
         Args:
             env: the vector environment, with all its other wrappers.
-            repo: a repository, or the path of one; it is created if there is none.
-            run: what the runs' names begin with.
-            snapshots: "auto", a number of steps, or None; there are none where the lanes are in
-                other processes without ``Lane``, or are no environments of their own.
+            repo: a repository, or a path, at which one is created if it does not exist.
+            run: the prefix of the runs' names.
+            snapshots: "auto", a number of steps, or None; none are taken where the lanes are in
+                other processes without ``Lane``, or are not environments of their own.
             config: the runs' configuration.
             provenance: see ``Recorder``.
-            self_check: whether the first episodes are executed again when the recorder is closed,
-                if they are short and their lanes are environments of their own.
+            self_check: re-execute the first episodes when the recorder is closed, if they are short
+                and their lanes are environments of their own.
             flush: options of ``Repository.recorder``.
 
         Raises:
-            Conflict: a run is being recorded by somebody else.
+            Conflict: another recorder writes a run.
             InvalidInput: a run is completed, or of another environment.
         """
         super().__init__(env)
@@ -78,7 +95,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         names = [f"{run}/{i}" for i in range(env.num_envs)]
         self._keep_action = keeper(env.single_action_space, "action")
         self._cast = cast_for(env.single_observation_space)
-        self._mode = _autoreset_mode(env)
+        self._mode = autoreset_mode(env)
         self._start_snapshots(checked_choice(snapshots))
         self._session = Session(
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
@@ -86,7 +103,9 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
-        self._gaps: dict[int, str] = {}  # the lanes that are not recorded until their next reset
+        self._gaps: dict[
+            int, str
+        ] = {}  # lanes that are not recorded until their next reset, and why
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
         infos = [self._repo.runs[name] for name in self.runs]
@@ -98,7 +117,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
         if set(self._counts) == {-1}:
             for name in self.runs:
-                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode.value}})
+                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode}})
 
     def _start_snapshots(self, choice: Any) -> None:
         choice = choice if self._parts else None
@@ -120,24 +139,24 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         trust: Trust = None,
         **options: Any,
     ) -> Self:
-        """Return a live vector environment, each lane at its run's newest state.
+        """Restore each lane to its run's newest state, and return a recorder that continues them.
 
-        It goes on as if there had been no break: a lane whose episode has ended is reset by the
-        next step, if the autoreset mode is NEXT_STEP.
+        A lane whose episode has ended is reset by the next step, unless the autoreset mode is
+        DISABLED.
 
         Args:
             repo: the repository.
-            run: what the runs' names begin with.
+            run: the prefix of the runs' names.
             env: a new environment to use, made as the recorded one was, its lanes wrapped in
-                ``Lane``; if not given, one is made, of the autoreset mode that was recorded.
-            vectorization_mode: what is made: "sync", or "async" with a process for each lane.
+                ``Lane``; made from the spec, with the recorded autoreset mode, if None.
+            vectorization_mode: "sync", or "async" with a process for each lane.
             trust: see ``restore``.
             options: further arguments of ``VectorRecorder``.
 
         Raises:
-            NotFound: there are no such runs, or an environment is not installed.
+            NotFound: no such runs, or an environment is not installed.
             InvalidInput, Untrusted, Divergence: see ``restore``.
-            Conflict: a run is being recorded by somebody else.
+            Conflict: another recorder writes a run.
         """
         repo = open_repository(repo)
         names = lanes_of(repo, run)
@@ -152,13 +171,13 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         recorder._resets[:] = resets
         return recorder
 
-    # --- what a script meets ---
+    # --- Gymnasium's methods ---
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step all lanes and record the states that this led to; see ``Recorder.step``.
+        """Step all lanes and record the resulting states; see ``Recorder.step``.
 
-        Of a step either all lanes' states are recorded or none: after an error each lane is
-        recorded again from its next reset on.
+        All lanes' states of a step are recorded, or none: after an error each lane is recorded
+        from its next reset on.
         """
         settle()
         kept = list(map(self._keep_action, self._rows(self.action_space, actions)))
@@ -181,14 +200,14 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         mask = None
         given = options
         if options is not None and "reset_mask" in options:
-            # as the environment does it: the lanes get what is left of the options
+            # as in Gymnasium: the lanes get the remaining options
             mask = np.array(options["reset_mask"])
             given = {key: value for key, value in options.items() if key != "reset_mask"}
         lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
         marks = {i: keep_reset(self._seed(seed, i), given) for i in lanes}
         try:
             result = self.env.reset(seed=seed, options=options)
-            observations, infos = result
+            observations, infos = observation_and_info(result)
             rows = list(self._rows(self.observation_space, observations))
             kept = [(self._keep(rows[i]), lane_info(infos, i)) for i in lanes]
             for i, state in zip(lanes, kept, strict=True):
@@ -201,22 +220,22 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         return result
 
     def attach(self, lane: int, name: str, data: Any) -> None:
-        """Bind data to the newest state of a lane; see ``Recorder.attach``."""
+        """Attach data to the newest state of a lane; see ``Recorder.attach``."""
         if lane in self._gaps:
-            raise InvalidInput(f"there is no state to attach '{name}' to: {self._gaps[lane]}")
+            raise InvalidInput(f"cannot attach '{name}' to lane {lane}: {self._gaps[lane]}")
         self._reopen()
         self._session.recorder.attach(lane, name, data)
 
     def flush(self) -> None:
-        """Store what is buffered, durably.
+        """Store the buffered states durably.
 
         Raises:
-            Conflict: another writer moved a run; what is recorded goes to a run of its own.
+            Conflict: another writer moved a run; the new states go to a run of their own.
         """
         self._session.flush()
 
     def close(self, **kwargs: Any) -> None:
-        """Store what is buffered, release the runs, and close the environment."""
+        """Store the buffered states, release the runs, and close the environment."""
         try:
             if self._unchecked and self._session.is_open:
                 self._check_itself()
@@ -224,6 +243,13 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             self._session.end()
         finally:
             super().close(**kwargs)
+
+    def __del__(self) -> None:
+        """Leave what was not closed to ``finalize``: old versions of Gymnasium would close it here.
+
+        (The garbage collector calls this anywhere, in a transaction too, or before there is a
+        session.)
+        """
 
     def _note_seconds(self) -> None:
         for i, each in enumerate(self._snapshots):
@@ -244,7 +270,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
     @property
     def runs(self) -> list[str]:
-        """The runs that are written, in the order of the lanes."""
+        """The runs being written, in the order of the lanes."""
         names: list[str] = self._session.recorder.runs
         return names
 
@@ -255,7 +281,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
     @property
     def tips(self) -> list[Oid | None]:
-        """The newest states' oids; they are stored first, since storing names them."""
+        """The newest states' oids; the states are stored first, which computes them."""
         self.flush()
         return [self._repo.runs[name].oid for name in self.runs]
 
@@ -265,14 +291,14 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         self.flush()
         return batched(self, [self._repo.state(name) for name in self.runs])
 
-    # --- what is recorded ---
+    # --- recording ---
 
     def _record(self, kept: Sequence[Any], result: Any, seconds: float) -> None:
         observations, *outcomes, infos = result
         ended = np.logical_or(*outcomes[1:])
         rows = self._rows(self.observation_space, observations)
         lists = [np.asarray(each).tolist() for each in outcomes]
-        # all of them before any is appended: none is without the others
+        # all are checked before any is appended: all are recorded or none
         lanes = [
             self._states(i, row, (kept[i], *outcome), infos, ended[i])
             for i, (row, *outcome) in enumerate(zip(rows, *lists, strict=True))
@@ -284,20 +310,20 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
                     self._look(i, seconds, bool(ended[i]), reset is not None)
             if reset is not None:
                 self._record_reset(i, *reset, {})
-        self._resets = ended & (self._mode is AutoresetMode.NEXT_STEP)
+        self._resets = ended & (self._mode == NEXT_STEP)
         self._tell()
 
     def _states(
         self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any
     ) -> tuple[tuple[Any, ...] | None, tuple[Any, Any] | None]:
-        """Return what is recorded of a lane's step, and of the reset that came instead or after it.
+        """Return the recorded form of a lane's step, and of a reset instead of or after it.
 
         Raises:
-            InvalidInput: something in it has no encoding.
+            InvalidInput: a value has no encoding.
         """
         if self._resets[i]:
             return None, (self._keep(row), lane_info(infos, i))
-        is_followed = ended and self._mode is AutoresetMode.SAME_STEP
+        is_followed = ended and self._mode == SAME_STEP
         reset = (self._keep(row), lane_info(infos, i, _FINAL)) if is_followed else None
         if i in self._gaps:
             return None, reset
@@ -307,7 +333,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         return (self._keep(last), action, *_outcome(*outcome), info), reset
 
     def _keep(self, observation: Any) -> Any:
-        """Return what is recorded of an observation; InvalidInput if it has no encoding."""
+        """Return the recorded form of an observation; InvalidInput if it has no encoding."""
         value = self._cast(observation)
         if type(value) is np.ndarray and value.dtype is self._dtype:
             return value
@@ -326,7 +352,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             self._next[i] = self._snapshots[i].next
 
     def _look(self, i: int, seconds: float, ended: bool, is_reset: bool) -> None:
-        """Take a snapshot of a lane if it is time to, and the lane is still where it ended."""
+        """Take a snapshot of a lane if one is due and the lane is still where the step ended."""
         if not self._parts:
             self._next[i] = NEVER
             return
@@ -348,14 +374,14 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
         try:
             self._session.recorder.append(i, *fields, attachments=attachments, **more)
         except (Conflict, StorageError) as error:
-            self._errors.append(error)  # the state is kept; those of other lanes are to follow
+            self._errors.append(error)  # the state is kept; those of other lanes follow
 
     def _rows(self, space: Any, items: Any) -> Iterator[Any]:
-        """Return what a batch holds for each lane."""
+        """Return the items of a batch, one for each lane."""
         return iter(items) if isinstance(items, np.ndarray) else iterate(space, items)
 
     def _seed(self, seed: Any, i: int) -> int | None:
-        """Return the seed that a lane gets, as Gymnasium's vector environments give them out."""
+        """Return the seed that Gymnasium's vector environments give to a lane."""
         if seed is None or (isinstance(seed, int) and self._is_native):
             return seed
         return seed + i if isinstance(seed, int) else seed[i]
@@ -368,7 +394,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
             self._session.fail(error, self.runs[0], {})
 
     def _tell(self) -> None:
-        """Raise what a flush met, now that all lanes' states are kept."""
+        """Raise the error of a flush, now that all lanes' states are kept."""
         if self._errors:
             error = self._errors[0]
             self._errors.clear()
@@ -381,7 +407,7 @@ class VectorRecorder(VectorWrapper[Any, Any, Any, Any, Any]):
 
 
 class _LaneTarget:
-    """Where the snapshots of one lane go."""
+    """The recorder of one lane, for its snapshots."""
 
     __slots__ = ("_errors", "_lane", "_session")
 
@@ -398,7 +424,7 @@ class _LaneTarget:
 
 
 def _plain_dtype(space: Any) -> Any:
-    """Return the dtype of the arrays of a space, if those can be stored as they are."""
+    """Return the dtype of the arrays of a space, if they are stored unchanged."""
     if not isinstance(space, (spaces.Box, spaces.MultiDiscrete)):
         return None
     dtype = space.dtype
@@ -406,7 +432,7 @@ def _plain_dtype(space: Any) -> Any:
 
 
 def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
-    """Return a step's reward and flags as they are stored; InvalidInput if they cannot be."""
+    """Return the recorded form of reward and flags; InvalidInput if they have none."""
     if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
         return reward, terminated, truncated
     reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
@@ -417,23 +443,10 @@ def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool,
     )
 
 
-def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """Return how an environment resets lanes that ended; NEXT_STEP where it does not say.
-
-    Raises:
-        InvalidInput: what it says is no mode.
-    """
-    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        raise InvalidInput(f"'{mode}' is no autoreset mode") from None
-
-
 def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the info of one lane: the entries whose masks say that it has them.
+    """Return the info of one lane: the entries whose masks include it.
 
-    What has no mask is the lane's part of an array, or belongs to all lanes.
+    Without a mask an entry is the lane's element of an array, or belongs to all lanes.
     """
     if not infos:
         return {}

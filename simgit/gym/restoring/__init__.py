@@ -1,1 +1,1 @@
-"""Recorded states alive again: the nearest snapshot, actions re-executed, states compared."""
+"""Restoring of recorded states: the nearest snapshot, then actions re-executed and compared."""

@@ -1,4 +1,4 @@
-"""Whether an environment gave again what is recorded of it, to the last bit."""
+"""Comparison of what an environment returns with what is recorded, to the last bit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from simgit.errors import Divergence, shown
-from simgit.gym.restoring.rows import Row
+from simgit.gym.restoring.recorded_steps import RecordedStep
 from simgit.gym.spec.values import cast_for, plain_info
 
 _CLOCK = ("info.episode.t",)
-"""Seconds on the clock, which RecordEpisodeStatistics puts into its info."""
+"""Wall-clock seconds, which RecordEpisodeStatistics puts into its info."""
 
 _PLAIN: Final = frozenset((bool, int, float, str, bytes, type(None)))
 
@@ -26,17 +26,17 @@ class Difference(NamedTuple):
 
 
 class Comparer:
-    """Compares what an environment returns with recorded states."""
+    """Compares the results of an environment with recorded states."""
 
     def __init__(self, env: Any) -> None:
         self._cast = cast_for(env.observation_space)
 
-    def check(self, state: Row, returned: tuple[Any, ...]) -> None:
+    def check(self, state: RecordedStep, returned: tuple[Any, ...]) -> None:
         """Compare one state.
 
         Args:
             state: the recorded one.
-            returned: observation and info after a reset, all five values after a step.
+            returned: the result of reset or step.
 
         Raises:
             Divergence: a field differs.
@@ -49,7 +49,7 @@ class Comparer:
                 step=state.step, field=found.field, recorded=found.recorded, found=found.found,
             )  # fmt: skip
 
-    def difference(self, state: Row, returned: tuple[Any, ...]) -> Difference | None:
+    def difference(self, state: RecordedStep, returned: tuple[Any, ...]) -> Difference | None:
         """Return the first field in which a state differs, None if there is none."""
         observation, info = returned[0], returned[-1]
         if len(returned) > 2:
@@ -68,7 +68,7 @@ class Comparer:
         return difference("info", state.info or {}, plain_info(info))
 
 
-def _of_step(state: Row, returned: tuple[Any, ...]) -> Difference | None:
+def _of_step(state: RecordedStep, returned: tuple[Any, ...]) -> Difference | None:
     names = ("reward", "terminated", "truncated")
     values = float(returned[1]), bool(returned[2]), bool(returned[3])
     pairs = ((name, getattr(state, name), value) for name, value in zip(names, values, strict=True))
@@ -76,9 +76,9 @@ def _of_step(state: Row, returned: tuple[Any, ...]) -> Difference | None:
 
 
 def difference(path: str, recorded: Any, found: Any) -> Difference | None:
-    """Return the first place in which two values differ; in numbers only the bits of values count.
+    """Return the first place in which two values differ; numbers are compared by their bits.
 
-    (A row may hold a float where an int was given, if that is exact.)
+    (A stored row may hold a float for an int, if that is exact.)
     """
     if isinstance(recorded, np.ndarray) or isinstance(found, np.ndarray):
         same = _same_array(recorded, found)

@@ -1,4 +1,4 @@
-"""Executing recorded actions again, each state compared with the recorded one."""
+"""Re-execution of recorded actions, each state compared with the recorded one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gymnasium.spaces import Discrete
 from simgit.errors import Divergence, InvalidInput, SimgitError, shown
 from simgit.gym import drivers
 from simgit.gym.restoring.compare import Comparer
-from simgit.gym.restoring.rows import Row, rows
+from simgit.gym.restoring.recorded_steps import RecordedStep, recorded_steps
 from simgit.gym.spec.values import thaw
 from simgit.history.trajectory import Trajectory
 
 Progress = Callable[[int, int | None], None]
-"""Called with how many steps are done, and how many there are."""
+"""Called with the number of steps done, and of all steps."""
 
 
 class Reexecution:
-    """An environment that is led along recorded states."""
+    """Re-executes recorded actions in an environment."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class Reexecution:
 
         Args:
             env: the environment.
-            reseeds: where it gets new random numbers; see ``reseeding``.
-            total: how many states there will be.
-            progress: called with how many are done, and ``total``.
+            reseeds: the seeds of its generators, by step; see ``reseeding``.
+            total: the number of states in all.
+            progress: called with the number of states done, and ``total``.
         """
         self._env = env
         self._reseeds = reseeds or {}
@@ -45,26 +45,28 @@ class Reexecution:
         self._progress = progress
         self.done = 0
 
-    def lead(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> None:
-        """Go along states to the last one; see ``along``."""
-        for _ in self.along(states, seed=seed, compare=compare):
+    def replay(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> None:
+        """Re-execute all states; see ``steps``."""
+        for _ in self.steps(states, seed=seed, compare=compare):
             pass
 
-    def along(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> Iterator[Row]:
-        """Go along states, and yield each when it is reached.
+    def steps(
+        self, states: Trajectory, *, seed: Any = None, compare: bool = True
+    ) -> Iterator[RecordedStep]:
+        """Re-execute states one after another, and yield each when it is reached.
 
-        The environment stands where the first one follows.
+        The environment must be where the first state follows.
 
         Args:
             states: the states.
-            seed: of the first one, if that is a reset that was given none.
-            compare: whether to compare.
+            seed: the seed of the first state, if that is an unseeded reset.
+            compare: compare each state with the recorded one.
 
         Raises:
-            Divergence: the environment returned something else than is recorded, or raised.
+            Divergence: the environment returned something else than recorded, or raised.
             InvalidInput: a state has neither an action nor a reset.
         """
-        for state in rows(states):
+        for state in recorded_steps(states):
             if _moves(state, states):
                 if state.step - 1 in self._reseeds:
                     drivers.select(self._env).reseed(self._env, self._reseeds[state.step - 1])
@@ -77,8 +79,8 @@ class Reexecution:
                 self._progress(self.done, self._total)
             yield state
 
-    def _follow(self, state: Row, seed: Any) -> tuple[Any, ...]:
-        """Do what led to a state; return what the environment returned."""
+    def _follow(self, state: RecordedStep, seed: Any) -> tuple[Any, ...]:
+        """Execute the action or reset that led to a state; return the environment's result."""
         try:
             if state.reset is None:
                 stepped: tuple[Any, ...] = self._env.step(self._thaw(state.action))
@@ -95,7 +97,7 @@ class Reexecution:
 
 
 def raised(step: int, error: Exception) -> Divergence:
-    """Return what an exception of the environment means: there was none when it was recorded."""
+    """Return the Divergence for an exception that the recorded environment did not raise."""
     found = f"{type(error).__name__}: {error}"
     return Divergence(
         f"the environment does not repeat step {step}: it raises {shown(found)}",
@@ -103,24 +105,24 @@ def raised(step: int, error: Exception) -> Divergence:
     )  # fmt: skip
 
 
-def _moves(state: Row, states: Trajectory) -> bool:
-    """Return whether the environment moved to a state; a merge of agents does nothing to it.
+def _moves(state: RecordedStep, states: Trajectory) -> bool:
+    """Return True if the environment gave a state; False for a merge of agents.
 
     Raises:
-        InvalidInput: what led to the state was not recorded.
+        InvalidInput: the state has neither an action nor a reset.
     """
     if state.action is not None or state.reset is not None:
         return True
     if len(states[state.step - states.start].parents) > 1:
         return False
     raise InvalidInput(
-        f"step {state.step} has neither an action nor a reset: it cannot be executed again",
+        f"step {state.step} has neither an action nor a reset: cannot re-execute it",
         step=state.step,
     )
 
 
 def _thawer(space: Any) -> Callable[[Any], Any]:
-    """Return what makes an action for the environment of a recorded one."""
+    """Return the function from recorded actions to actions of the environment."""
     if isinstance(space, Discrete):
         assert space.dtype is not None
         kind: Any = space.dtype.type

@@ -1,7 +1,7 @@
-"""Where random numbers began anew on the way to a state: at the start of each what-if rollout.
+"""The steps at which random generators were reseeded: at the start of each what-if rollout.
 
-A state does not say so, since rollouts with other numbers may well lead to the same states; the run
-that was recorded does, in its metadata.
+A state does not hold this, since rollouts with other seeds may lead to the same states; the
+metadata of the recorded run does.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from simgit.repository import Repository
 WHAT_IF: Final = "what-if"
 """The key of a rollout's metadata: ``from`` (a state), ``seed`` (None for the recorded numbers)."""
 Seeds = dict[int, int]
-"""The seeds with which environments were given new random numbers, by the steps where they were."""
+"""The seeds of generators that were reseeded, by the steps where that happened."""
 
 
 def reseeds(
     repo: Repository, state: Oid, run: str | None = None, names: Sequence[str] | None = None
 ) -> Seeds:
-    """Return where random numbers began anew on the way to a state.
+    """Return the reseedings on the way to a state.
 
     Args:
         repo: the repository.
         state: the state.
-        run: the run whose way is meant, if the state lies in its history. Else it is any: one
-            without new numbers, if there is one.
-        names: the runs that have the state, if they are known already.
+        run: the run whose path is meant, if the state is in its history. Otherwise any run is
+            taken, preferably one without reseeding.
+        names: the runs that contain the state, if they are known already.
     """
     names = repo.contains(state) if names is None else names
     if run is not None and run in names:
@@ -45,7 +45,7 @@ def reseeds(
 
 
 def _of_run(repo: Repository, name: str, state: Oid) -> Seeds | None:
-    """Return those of a run up to a state in its history, None if another run recorded that."""
+    """Return the reseedings of a run up to a state; None if another run recorded the state."""
     run = repo.runs[name]
     if run.branch_point is None:
         return {}

@@ -1,8 +1,8 @@
-"""Which environments forget everything at a reset that is given a seed.
+"""The environments whose seeded reset forgets everything before it.
 
-From such a reset a state can be reached without what was before. A reset shows only its first
+From such a reset a state can be reached without the states before it. A reset shows only its first
 observation: what an environment keeps over it, a running mean of rewards say, may show much later.
-So this is believed only of classes that were looked at.
+So only classes that were examined are listed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from simgit.gym import drivers
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
 
 KEEPS_ALL: Final = "replay-creation"
-"""The driver of environments that nothing but their making begins anew."""
+"""The driver of environments that keep state over every reset."""
 _ENVIRONMENTS: Final = ("gymnasium.envs.", "ale_py.", "minigrid.", "simgit.gym.envs.simkube.")
-"""Modules of environments that forget, but for those that are replayed from their making."""
+"""Modules of environments that forget, except those that are replayed from creation."""
 _WRAPPERS: Final = frozenset(
     f"gymnasium.wrappers.{name}"
     for name in (
@@ -48,21 +48,21 @@ _WRAPPERS: Final = frozenset(
         "transform_reward.ClipReward",
     )
 )
-"""Wrappers that have no state, or begin anew at each reset.
+"""Wrappers that have no state, or clear it at each reset.
 
 Not among them: means (NormalizeObservation, NormalizeReward), counts of episodes
-(RecordEpisodeStatistics), buffers that are not emptied (MaxAndSkipObservation), and what calls
-functions of the user.
+(RecordEpisodeStatistics), buffers that are not cleared (MaxAndSkipObservation), and wrappers that
+call functions of the user.
 """
 
 
 def forgets(env: Any) -> bool:
-    """Return whether it is known of an environment, and all its wrappers, that it forgets."""
+    """Return True if an environment and all its wrappers are known to forget at a seeded reset."""
     return not keeps_all(env) and all(map(_forgets, layers(env)))
 
 
 def keeps_all(env: Any) -> bool:
-    """Return whether it is known of an environment that a reset is not a beginning."""
+    """Return True if an environment is known to keep state over every reset."""
     return drivers.select(env).name == KEEPS_ALL
 
 

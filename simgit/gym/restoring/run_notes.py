@@ -1,4 +1,4 @@
-"""What is noted with runs about taking them up again: verdicts, and other facts by their keys."""
+"""Notes in the metadata of runs about restoring them: verdicts, and other facts by key."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _VERDICT: Final = "verdict"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a run can be taken up again: noted with the run as ``verdict``.
+    """How exactly a run can be restored: noted with the run as ``verdict``.
 
     Attributes:
         result: "exact" (from a snapshot to the end), "exact by replay", "not deterministic".
-        driver: that makes the snapshots, None if none were looked at.
-        details: the step and the field that differed first, or why snapshots or a replay do not
-            serve.
+        driver: the driver of the snapshots, None if no snapshot was tried.
+        details: the step and the field that differed first, or why a snapshot or the replay
+            failed.
     """
 
     result: str
@@ -32,7 +32,7 @@ class Verdict:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as what is noted."""
+        """Return the verdict as metadata."""
         return {"result": self.result, "driver": self.driver, **self.details}
 
 
@@ -42,15 +42,15 @@ def note(repo: Repository, run: str, verdict: Verdict) -> None:
 
 
 def noted(runs: Iterable[RunInfo], key: str) -> Any:
-    """Return what the first of some runs that has it has under a key, None if none has."""
+    """Return the value of a metadata key in the first run that has it, or None."""
     return next((run.metadata[key] for run in runs if run.metadata.get(key) is not None), None)
 
 
 def snapshots_fail(runs: Iterable[RunInfo]) -> bool:
-    """Return whether it is known of one of some runs that its snapshots do not serve.
+    """Return True if one of the runs is known to have snapshots that fail.
 
-    A verdict tells what differed after a snapshot, or why it could not be put back, if one was
-    tried; without that, "exact by replay" only says that there was none to try.
+    The verdict has details of a snapshot that failed; without details "exact by replay" only says
+    that there was no snapshot to try.
     """
     found = (run.metadata.get(_VERDICT) or {} for run in runs)
     return any(
@@ -66,7 +66,7 @@ def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) ->
     Args:
         repo: the repository.
         state: the state.
-        names: the runs in whose history it lies, if they are known already.
+        names: the runs that contain it, if they are known already.
     """
     found: dict[str, RunInfo] = {}
     points = {state}
@@ -80,13 +80,13 @@ def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) ->
                 found[run.name] = run
                 point = run.branch_point
                 if point is not None and run.parent is None and point not in points:
-                    points.add(point)  # branched off a state that was named by its oid
+                    points.add(point)  # branched off a state given by its oid
                     waiting.append((point, repo.contains(point)))
     return list(found.values())
 
 
 def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:
-    """Return those of the runs with a state in their history that do not begin at it, or after."""
+    """Return the runs of ``names`` that contain a state and do not begin at it or after it."""
     step = repo.state(state).step
     starts: dict[Oid | None, int] = {None: -1}
     found = []

@@ -1,4 +1,4 @@
-"""Whether recorded states come again when their actions are executed again."""
+"""Verification: recorded actions are re-executed, and the states compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError
-from simgit.gym.restoring.lineage import SESSION, Past, end_of
+from simgit.gym.restoring.recorded_path import SESSION, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import RestorePlan, Trust, execute, from_snapshot, restore
 from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, Verdict
@@ -21,13 +21,13 @@ from simgit.repository import Repository
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of a verification.
+    """The result of a verification.
 
     Attributes:
         start: the first step that was compared.
         stop: the step after the last that agreed.
-        seconds: how long it took.
-        divergence: what differs at ``stop``, None if nothing does.
+        seconds: the duration.
+        divergence: the difference at ``stop``, None if all states agree.
     """
 
     start: int
@@ -36,7 +36,7 @@ class Verification:
     divergence: Divergence | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the result as data for JSON."""
         found: dict[str, Any] = {
             "start": self.start, "stop": self.stop, "seconds": self.seconds,
             "exact": self.divergence is None,
@@ -55,23 +55,23 @@ def verify(
     progress: Progress | None = None,
     make: Callable[[Any], Any] | None = None,
 ) -> Verification:
-    """Execute a stretch of a run again and compare state for state.
+    """Re-execute a range of a run and compare each state.
 
     Args:
         repo: the repository.
-        revision: a run, a range, an episode: what ``Repository.trajectory`` takes. What does not
-            begin at a root begins with a restore of the state before.
+        revision: a run, a range or an episode, as in ``Repository.trajectory``. If it does not
+            begin at a root, the state before it is restored first.
         trust: see ``restore``.
-        progress: called with how many states are compared, and of how many.
-        make: makes an environment of its description.
+        progress: called with the number of states compared, and of all.
+        make: makes an environment from its spec.
 
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
     """
     states = repo.trajectory(revision)
     if not len(states):
-        raise InvalidInput(f"'{revision}' has no states to execute again")
-    end = end_of(repo, states, revision)
+        raise InvalidInput(f"'{revision}' has no states to re-execute")
+    end = path_to_last(repo, states, revision)
     begun, done = perf_counter(), 0
     failed: Divergence | None = None
     for start, stop in sessions(end, states):
@@ -86,11 +86,11 @@ def verify(
     return Verification(states.start, agreed, perf_counter() - begun, failed)
 
 
-def sessions(end: Past, states: Trajectory) -> list[tuple[int, int]]:
-    """Return the stretches that one environment each has given, of states up to an end."""
+def sessions(end: RecordedPath, states: Trajectory) -> list[tuple[int, int]]:
+    """Split states up to an end into ranges, each given by one environment."""
     borders = [
         step
-        for step in end.bound(SESSION, states.stop - 1)
+        for step in end.attached(SESSION, states.stop - 1)
         if step > states.start and end.is_reset(step)
     ]
     edges = [states.start, *reversed(borders), states.stop]
@@ -102,34 +102,34 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
 
 
 def _verify(
-    end: Past,
+    end: RecordedPath,
     part: Trajectory,
     trust: Trust,
     progress: Progress | None,
     make: Callable[[Any], Any] | None,
 ) -> None:
-    env, seed = standing_before(end, part, trust, make)
+    env, seed = environment_before(end, part, trust, make)
     going = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
-    going.lead(part, seed=seed)
+    going.replay(part, seed=seed)
 
 
-def standing_before(
-    end: Past, part: Trajectory, trust: Trust, make: Callable[[Any], Any] | None = None
+def environment_before(
+    end: RecordedPath, part: Trajectory, trust: Trust, make: Callable[[Any], Any] | None = None
 ) -> tuple[Any, int | None]:
-    """Return an environment that the first of some states follows; the seed its reset needs.
+    """Return an environment just before the first of some states, and the seed of its reset.
 
     Args:
-        end: of all the states that are executed again.
-        part: states that one environment gave, see ``sessions``.
+        end: the path to the last state.
+        part: the states of one environment, see ``sessions``.
         trust: see ``restore``.
-        make: makes an environment of its description.
+        make: makes an environment from its spec.
     """
-    past = Past(end.repo, part[0].oid)
-    made_at, seed = past.creation()
-    if made_at == past.step and (seed is not None or past.step == 0):
-        return (make or specs.make)(past.spec), seed
-    env = None if make is None else make(past.spec)
-    return restore(end.repo, end.name(past.step - 1), trust=trust, env=env), None
+    path = RecordedPath(end.repo, part[0].oid)
+    made_at, seed = path.creation()
+    if made_at == path.step and (seed is not None or path.step == 0):
+        return (make or specs.make)(path.spec), seed
+    env = None if make is None else make(path.spec)
+    return restore(end.repo, end.revision(path.step - 1), trust=trust, env=env), None
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -138,16 +138,16 @@ def standing_before(
 def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
     """Check the first episode of a run, and note the verdict with the run.
 
-    Its actions are executed again from the newest snapshot that has states after it, and from
-    the making of the environment up to that snapshot; to the end if the snapshot does not serve.
+    Its actions are re-executed from the newest snapshot that has states after it, and in a new
+    environment up to that snapshot; to the end if the snapshot fails.
 
     Args:
         repo: the repository.
         run: the run's name.
-        trust: see ``restore``; who has just recorded the run may well trust it.
+        trust: see ``restore``; True is safe for a run that this process recorded.
 
     Raises:
-        NotFound: there is no such run, or its environment is not installed.
+        NotFound: no such run, or its environment is not installed.
         InvalidInput: the run was not recorded from an environment.
     """
     verdict = _judged(repo, run, trust)
@@ -156,7 +156,7 @@ def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
 
 
 def note(repo: Repository, run: str, found: Verification) -> None:
-    """Note with a run what came of verifying all of it, unless that is known already."""
+    """Note the verdict of verifying a whole run, unless it has a verdict."""
     known = repo.runs[run].metadata.get("verdict", {})
     if found.divergence is not None:
         verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
@@ -170,7 +170,7 @@ def note(repo: Repository, run: str, found: Verification) -> None:
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
     first = whole[: _first_episode(whole)]
-    end = Past(repo, first[len(first) - 1].oid)
+    end = RecordedPath(repo, first[len(first) - 1].oid)
     found = _tried_snapshot(end, trust)
     plan, failed = found if found is not None else (None, None)
     is_exact = plan is not None and failed is None
@@ -185,18 +185,20 @@ def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
 
 
 def _first_episode(states: Trajectory) -> int:
-    """Return how many states the first episode has."""
+    """Return the number of states of the first episode."""
     resets = states.episode_starts[1:].nonzero()[0]
     return int(resets[0]) + 1 if len(resets) else len(states)
 
 
-def _tried_snapshot(past: Past, trust: Trust) -> tuple[RestorePlan, SimgitError | None] | None:
-    """Return how a state is reached from a snapshot before it, and what went wrong with that."""
-    plan = from_snapshot(past, trust, past.step - 1)
+def _tried_snapshot(
+    path: RecordedPath, trust: Trust
+) -> tuple[RestorePlan, SimgitError | None] | None:
+    """Return the plan from a snapshot before a state, and the error of executing it."""
+    plan = from_snapshot(path, trust, path.step - 1)
     if plan is None:
         return None
-    env = specs.make(past.spec)
-    return plan, _outcome(lambda: execute(past, env, plan))
+    env = specs.make(path.spec)
+    return plan, _outcome(lambda: execute(path, env, plan))
 
 
 def _outcome(check: Callable[[], Any]) -> SimgitError | None:

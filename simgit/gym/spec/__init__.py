@@ -1,1 +1,1 @@
-"""What an environment is made of, as data: its spec, spaces, values and provenance."""
+"""Environments as data: specs, spaces, recorded values, provenance."""

@@ -1,7 +1,7 @@
-"""In what an environment differs from a recorded one, as far as that is known of both.
+"""Differences between an environment and a recorded one, as far as both are known.
 
-Left aside is what leads to the same states: where classes lie and in which versions, how things
-are shown and checked, and arguments that were guessed from attributes, which may have changed.
+Not compared is what does not change the states: modules and versions of classes, rendering,
+checkers, and arguments that were guessed from attributes, which may have changed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 from simgit.objects.codec import encode_value
 
 _ASIDE: Final = ("render_mode",)
-_OPAQUE: Final = "what has no encoding"
+_OPAQUE: Final = "a value without an encoding"
 Data = Mapping[str, Any]
 
 
 class SpecDifference(NamedTuple):
-    """What differs, and how it was and is; None where it is not there."""
+    """The name of what differs, its recorded and its present value; None where it is absent."""
 
     what: str
     recorded: Any
@@ -26,12 +26,12 @@ class SpecDifference(NamedTuple):
 
 
 def spec_difference(recorded: Data, found: Data) -> SpecDifference | None:
-    """Return the first difference between descriptions of environments of one title, if any."""
+    """Return the first difference between descriptions of environments of one title, or None."""
     return next(_differences(recorded, found), None)
 
 
 def title(environment: Data) -> str:
-    """Return how an environment is called."""
+    """Return the id of an environment, or its entry point if it has none."""
     return str(environment.get("id") or environment["entry_point"])
 
 
@@ -62,9 +62,9 @@ def _layer_name(layer: Any) -> str | None:
 
 
 def _in_arguments(was: Data, now: Data) -> Iterator[SpecDifference]:
-    """Compare the arguments of what is made by its id; of others those that are known of both.
+    """Compare all arguments of what is made by its id; of others, those known on both sides.
 
-    (Gymnasium's wrappers say all of theirs, of which another version may have more.)
+    (Gymnasium's wrappers state all their arguments; another version may have more.)
     """
     if any(each.get("kwargs") is None or "inferred" in each for each in (was, now)):
         return
@@ -80,7 +80,7 @@ def _in_arguments(was: Data, now: Data) -> Iterator[SpecDifference]:
 
 
 def _arguments(described: Data) -> dict[str, Any]:
-    """Return the arguments that are known; of those without an encoding, only that they are."""
+    """Return the known arguments; one marker stands for every one without an encoding."""
     return {**described["kwargs"], **dict.fromkeys(described.get("opaque", ()), _OPAQUE)}
 
 

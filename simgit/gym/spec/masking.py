@@ -1,4 +1,4 @@
-"""Values that look like secrets, masked in what is kept of a command line and of a diff."""
+"""Masking of values that look like secrets, in the recorded command line and diff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, machine, command line, commit and diff of the user's code."""
+"""The provenance of a run: versions, machine, command line, commit and diff of the user's code."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ PACKAGES: Final = {
     "jaxlib": "jaxlib", "mujoco": "mujoco", "ale_py": "ale-py", "Box2D": "box2d",
     "minigrid": "minigrid", "stable_baselines3": "stable-baselines3", "scipy": "scipy",
 }  # fmt: skip
-"""Modules on whose version the numbers of a run may depend, and what provides them."""
+"""Modules on whose version the numbers of a run may depend, with their distributions."""
 MAX_DIFF: Final = 256 << 10
-"""Bytes of a diff that are kept."""
+"""Bytes of a diff that are recorded at most."""
 MAX_COMMAND: Final = 8 << 10
 _GIT_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run comes from: plain facts, and the diff of the user's code to its commit."""
+    """The provenance of a run: plain facts, and the diff of the user's code to its commit."""
 
     facts: dict[str, Any]
     diff: str | None
 
     @classmethod
     def collect(cls, *modules: str) -> Provenance:
-        """Look at this process and machine; what cannot be learnt is left out.
+        """Collect the facts of this process and machine; what cannot be found out is left out.
 
         Args:
             modules: further top-level modules whose versions matter, such as the environment's.
@@ -80,7 +80,7 @@ def _version(module: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the bits of floating-point results may depend on."""
+    """Return the facts of the machine on which bits of floating-point results may depend."""
     cpu = _cpu()
     flags = " ".join(sorted(cpu.get("flags", "").split()))
     return {
@@ -95,7 +95,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, str]:
-    """Return the first processor's entry of /proc/cpuinfo, empty where there is none."""
+    """Return the first processor's entry of /proc/cpuinfo, or nothing where it does not exist."""
     try:
         text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
@@ -105,7 +105,7 @@ def _cpu() -> dict[str, str]:
 
 
 def torch_threads() -> dict[str, Any] | None:
-    """Return what torch's results depend on, None if it is not loaded."""
+    """Return the torch settings on which results depend; None if torch is not loaded."""
     torch: Any = sys.modules.get("torch")
     if torch is None:
         return None
@@ -134,7 +134,7 @@ def _script_folder() -> Path:
 
 
 def code_of(folder: Path) -> Code | None:
-    """Return commit and diff of the git work tree that a folder lies in, None if it lies in none.
+    """Return commit and diff of the git work tree around a folder; None outside of one.
 
     The diff is against the commit, secrets masked, cut at ``MAX_DIFF`` bytes.
     """
@@ -158,7 +158,7 @@ def _cut(diff: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what a git command prints, None if there is no git or no repository."""
+    """Return the output of a git command; None without git or without a repository."""
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],

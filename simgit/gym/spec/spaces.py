@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as canonical data, and back: what a recorded run says about its spaces."""
+"""Gymnasium's spaces as canonical data, and back: the spaces in a recorded run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 
@@ -14,7 +15,7 @@ from simgit.errors import InvalidInput
 Space = spaces.Space[Any]
 Data = dict[str, Any]
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
-"""Where something lies in memory: another place in each process."""
+"""A memory address: it differs in each process."""
 
 
 def encode(space: Space) -> Data:
@@ -35,7 +36,7 @@ def decode(data: Data) -> Space:
     """Return the space that ``encode`` described, its random generator not seeded.
 
     Raises:
-        InvalidInput: the data describes no space that Gymnasium has.
+        InvalidInput: the data do not describe a space of this version of Gymnasium.
     """
     try:
         return _DECODERS[data["type"]](data)
@@ -43,11 +44,13 @@ def decode(data: Data) -> Space:
         if isinstance(error, InvalidInput):
             raise
         name = data.get("type") if isinstance(data, dict) else data
-        raise InvalidInput(f"a space of type '{name}' cannot be made again") from None
+        raise InvalidInput(
+            f"cannot rebuild a space of type '{name}' with Gymnasium {gymnasium.__version__}"
+        ) from None
 
 
 def shown(data: Data) -> str:
-    """Return the space that was described as Gymnasium shows it."""
+    """Return the text by which Gymnasium shows a described space."""
     return str(data["text"]) if "text" in data else str(decode(data))
 
 
@@ -60,7 +63,7 @@ def _dtype(space: Space) -> str:
 
 
 def _bound(bound: np.ndarray[Any, Any]) -> Any:
-    """Return a bound as one number where it is the same everywhere: frames have 100 800 of them."""
+    """Return a bound as one number where it is uniform: frames have 100 800 of them."""
     flat = np.ascontiguousarray(bound).reshape(-1)
     uniform = flat.size > 0 and flat.tobytes() == flat[:1].tobytes() * flat.size
     return flat[0] if uniform else np.array(bound)
@@ -87,7 +90,10 @@ def _discrete(space: spaces.Discrete) -> Data:
 
 
 def _make_discrete(data: Data) -> Space:
-    return spaces.Discrete(data["n"], start=data["start"], dtype=np.dtype(data["dtype"]).type)
+    dtype = np.dtype(data["dtype"])
+    # the default is not given: before Gymnasium 1.2 there is no such argument
+    given: Data = {} if dtype == np.int64 else {"dtype": dtype.type}
+    return spaces.Discrete(data["n"], start=data["start"], **given)
 
 
 def _multi_binary(space: spaces.MultiBinary) -> Data:
@@ -117,7 +123,7 @@ def _make_text(data: Data) -> Space:
 
 
 def _dict(space: spaces.Dict) -> Data:
-    """The order of the keys belongs to the space: it is the order of sampling and flattening."""
+    """Keep the order of the keys, which is the order of sampling and flattening."""
     return {"spaces": [[key, encode(each)] for key, each in space.spaces.items()]}
 
 

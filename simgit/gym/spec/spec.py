@@ -1,8 +1,8 @@
-"""What an environment is made of, as canonical data in a run's root state, and back.
+"""The spec of an environment as canonical data in a run's root state, and back.
 
-Described is what leads to the states: the environment, its arguments, its wrappers and spaces.
-What only looks on is left out (the recorder, videos, a window): with or without it, a run's
-states have the same names.
+It holds what determines the states: the environment, its arguments, its wrappers and spaces.
+Observers are left out (the recorder, videos, a window): with or without them, a run's states have
+the same oids.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OBSERVERS: Final = frozenset(
         "simgit.gym.recording.sub_env:Lane",
     }
 )
-"""Wrappers that change nothing of what an environment returns."""
+"""Wrappers that do not change what an environment returns."""
 _MADE: Final = tuple(
     f"gymnasium.wrappers.common:{name}"
     for name in ("PassiveEnvChecker", "OrderEnforcing", "TimeLimit")
@@ -43,13 +43,13 @@ _RECORDED_AS: Final = {
     "simgit.gym.envs.replay:ReplayEnv": "simgit.gym.replay:ReplayEnv",
     "simgit.gym.envs.simkube:SimKubeEnv": "simgit.gym.simkube:SimKubeEnv",
 }
-"""Environments that have moved since the format was frozen, and the names that oids contain."""
+"""Environments that have moved since the format was frozen, with the entry points in oids."""
 _FLAGS: Final = {"max_episode_steps": None, "order_enforce": True, "disable_env_checker": False}
-"""Parts of an EnvSpec that are described where they are not the usual ones."""
+"""Fields of an EnvSpec that are described where they differ from the default."""
 
 
 def describe(env: gymnasium.Env[Any, Any]) -> Data:
-    """Return what an environment is made of, in canonical data; the environment is not touched.
+    """Return the spec of an environment as canonical data; the environment is not touched.
 
     An argument without an encoding (a function, say) is described by its text under ``opaque``;
     where the arguments are not known at all, ``kwargs`` is None. ``make`` refuses both.
@@ -66,20 +66,23 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
 
 
 def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
-    """Return a new environment as ``describe`` described it.
+    """Make a new environment from the data of ``describe``.
 
     Args:
         data: the description.
-        changes: arguments of the environment that are to be others, such as ``render_mode``.
+        changes: arguments of the environment to replace, such as ``render_mode``.
 
     Raises:
         NotFound: the environment, or a wrapper, is not installed.
-        InvalidInput: some of its arguments are not known, or its spaces are others now.
+        InvalidInput: some of its arguments are unknown, or its spaces have changed.
     """
     described = data["environment"]
     name = described.get("id") or described["entry_point"]
     if "lane" in described or "vector_wrappers" in data:
-        raise InvalidInput(f"a lane of '{name}' cannot be made by itself", name=name)
+        raise InvalidInput(
+            f"cannot make one lane of '{name}': its vector environment has no single environments",
+            name=name,
+        )
     kwargs = {**_arguments(described, name), **changes}
     try:
         env = _base(described, kwargs)
@@ -87,13 +90,13 @@ def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
             wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
             env = wrap(env, **_arguments(each, each["name"]))
     except (ImportError, AttributeError, gymnasium.error.Error) as error:
-        raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
+        raise NotFound(f"cannot make environment '{name}': {error}", name=name) from error
     compare_spaces(describe_spaces(env), data)
     return env
 
 
 def describe_spaces(env: Any) -> Data:
-    """Return the two spaces of an environment as canonical data."""
+    """Return the observation space and the action space of an environment as canonical data."""
     return {
         "observation_space": spaces.encode(env.observation_space),
         "action_space": spaces.encode(env.action_space),
@@ -101,10 +104,10 @@ def describe_spaces(env: Any) -> Data:
 
 
 def compare_spaces(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
-    """Check that an environment has the spaces that were recorded.
+    """Check that an environment has the recorded spaces.
 
     Raises:
-        InvalidInput: it has others.
+        InvalidInput: a space differs.
     """
     for name in ("observation_space", "action_space"):
         if encode_value(found[name]) != encode_value(recorded[name]):
@@ -116,9 +119,9 @@ def compare_spaces(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> Non
 
 
 def layers(env: Any) -> list[Any]:
-    """Return the wrappers of an environment that do something, outermost first, and last itself.
+    """Return the wrappers that change something, outermost first, and last the environment.
 
-    Left out are observers, and wrappers that only put others together.
+    Observers, and wrappers that only join others, are left out.
     """
     found = []
     while isinstance(env, gymnasium.Wrapper):
@@ -132,7 +135,7 @@ def layers(env: Any) -> list[Any]:
 
 
 def only_looks_on(layer: Any) -> bool:
-    """Return whether a wrapper changes nothing: an observer, or one that only joins others.
+    """Return True for a wrapper that changes nothing: an observer, or one that only joins others.
 
     An observer's class says so by ``is_observer``, or is one of Gymnasium's.
     """
@@ -181,7 +184,7 @@ def registered(spec: EnvSpec) -> Data:
 
 
 def _entry_text(entry: Any) -> str | None:
-    """Return how an entry point is written: "module:name"."""
+    """Return an entry point as text: "module:name"."""
     if entry is None:
         return None
     if not isinstance(entry, str):
@@ -191,7 +194,7 @@ def _entry_text(entry: Any) -> str | None:
 
 
 def public_path(entry: str) -> str:
-    """Return an entry point by the shortest module that offers it: others move between versions."""
+    """Return an entry point by the shortest module that exports it, which rarely moves."""
     module, _, name = entry.partition(":")
     thing = getattr(sys.modules.get(module), name, None)
     parts = module.split(".")
@@ -217,7 +220,7 @@ def _wrapper(layer: Any) -> Data:
 
 
 def _known_arguments(thing: Any) -> Data:
-    """Return the arguments that a layer was constructed with, as far as they can be known."""
+    """Return the arguments that a layer was constructed with, as far as they are known."""
     if isinstance(thing, RecordConstructorArgs) and hasattr(thing, "_saved_kwargs"):
         return encodable({k: v for k, v in thing._saved_kwargs.items() if k != "env"})
     if isinstance(thing, EzPickle):
@@ -228,7 +231,7 @@ def _known_arguments(thing: Any) -> Data:
 
 
 def _inferred(thing: Any) -> Data:
-    """Guess arguments from attributes of the same names, or say that they are not known."""
+    """Guess arguments from attributes of the same names; ``kwargs`` is None if one is missing."""
     found = {}
     for name, parameter in _parameters(type(thing)).items():
         if name in vars(thing) or f"_{name}" in vars(thing):
@@ -251,7 +254,7 @@ def _parameters(kind: type) -> dict[str, inspect.Parameter]:
 
 
 def encodable(kwargs: Mapping[str, Any]) -> Data:
-    """Return arguments as canonical data; those without an encoding apart, as text."""
+    """Return arguments as canonical data; those without an encoding separately, as text."""
     plain, opaque = {}, {}
     for name, value in kwargs.items():
         try:
@@ -267,12 +270,13 @@ def encodable(kwargs: Mapping[str, Any]) -> Data:
 def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
     if described["kwargs"] is None:
         raise InvalidInput(
-            f"with which arguments '{name}' was made is not known: give the environment", name=name
+            f"the arguments of '{name}' were not recorded: pass an environment with env=", name=name
         )
     if opaque := described.get("opaque"):
         listed = ", ".join(f"'{each}'" for each in sorted(opaque))
         raise InvalidInput(
-            f"'{name}' was made with {listed}, which could not be recorded: give the environment",
+            f"'{name}' was made with {listed}, which could not be recorded: "
+            "pass an environment with env=",
             name=name,
         )
     return dict(described["kwargs"])
@@ -293,24 +297,24 @@ def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env
 
 
 def _is_registered(name: str, entry: str) -> bool:
-    """Return whether an installed package registered this environment with this entry point."""
+    """Return True if an installed package registered this environment with this entry point."""
     known = gymnasium.registry.get(name)
     return known is not None and _entry_text(known.entry_point) == entry
 
 
 def _constructor(entry: str, kind: type) -> Any:
-    """Return a class that a description names; anything else is not called.
+    """Return the class that a spec names; refuse anything else.
 
-    A repository may come from anybody: its description must not make this process call what is
-    no environment, or construct an observer, which writes files where its arguments say.
+    A repository may come from anybody: its specs must not make this process call anything but an
+    environment, or construct an observer, which writes files where its arguments say.
 
     Raises:
-        InvalidInput: it is no environment or wrapper.
+        InvalidInput: it is not an environment or wrapper.
     """
     found = _importable(entry)
     if isinstance(found, type) and issubclass(found, kind) and not _observes(found):
         return found
-    raise InvalidInput(f"'{entry}' is not {_KINDS[kind]}: it is not called", name=entry)
+    raise InvalidInput(f"'{entry}' is not {_KINDS[kind]}: refusing to call it", name=entry)
 
 
 _KINDS: Final = {
@@ -324,7 +328,8 @@ def _importable(entry: str) -> Any:
     module, _, name = entry.partition(":")
     if module == "__main__" or "<locals>" in name:
         raise InvalidInput(
-            f"environment '{entry}' cannot be made from outside its script: give the environment",
+            f"environment '{entry}' cannot be made outside its script: "
+            "pass an environment with env=",
             name=entry,
         )
     found: Any = importlib.import_module(module)

@@ -1,7 +1,7 @@
-"""What of actions, observations and infos is recorded: one form for each value.
+"""The recorded form of actions, observations and infos: one form for each value.
 
 An ``int`` and an ``np.int64`` are the same action, and the same entry of an info. Arrays of floats
-stay as they are, whatever the space says: a float64 action leads to other numbers than a float32.
+keep their dtype, whatever the space says: a float64 action gives other numbers than a float32.
 """
 
 from __future__ import annotations
@@ -12,34 +12,35 @@ from typing import Any, Final
 import numpy as np
 from gymnasium import spaces
 
+from simgit.errors import InvalidInput
 from simgit.objects.arrays import is_arraylike
 from simgit.objects.coerce import coerce, coerce_key
 
 Cast = Callable[[Any], Any]
-"""Returns what is recorded of a value of a space; arrays of the right dtype are not copied."""
+"""Returns the recorded form of a value of a space; arrays of the right dtype are not copied."""
 
 
 def cast_for(space: spaces.Space[Any]) -> Cast:
-    """Return the function that makes recorded values from the values of a space.
+    """Return the function from values of a space to their recorded form.
 
-    A value that is none of the space is recorded as it is.
+    A value outside of the space is recorded unchanged.
     """
     maker = _CASTS.get(type(space))
     return maker(space) if maker is not None else _as_it_is
 
 
 def needs_cast(space: spaces.Space[Any]) -> bool:
-    """Return whether ``cast_for`` gives a function that changes anything."""
+    """Return True if the function of ``cast_for`` changes anything."""
     return cast_for(space) is not _as_it_is
 
 
 def plain_type(space: spaces.Space[Any]) -> type | None:
-    """Return the type of which a space's values are recorded just as they are, None if of none."""
+    """Return the type whose values are recorded unchanged; None if there is no such type."""
     return space.dtype.type if type(space) is spaces.Discrete else None
 
 
 def keeper(space: spaces.Space[Any], path: str) -> Cast:
-    """Return the same function for values that may change afterwards: it returns copies.
+    """Return ``cast_for``'s function for values that may change afterwards: it returns copies.
 
     Raises (the function):
         InvalidInput: the value has no encoding; the message names its place below ``path``.
@@ -52,7 +53,7 @@ def keeper(space: spaces.Space[Any], path: str) -> Cast:
 
 
 def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
-    """Return what is recorded of the arguments of a reset.
+    """Return the recorded form of the arguments of a reset.
 
     Raises:
         InvalidInput: the options have no encoding.
@@ -63,7 +64,7 @@ def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
 
 
 def thaw(space: spaces.Space[Any], value: Any) -> Any:
-    """Return a recorded value of a space as the environment takes it: a copy, writeable."""
+    """Return a recorded value of a space as the environment takes it: a writeable copy."""
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(space, spaces.Dict) and isinstance(value, dict):
@@ -96,11 +97,45 @@ def plain_info(info: Any) -> Any:
     }
 
 
+_OLD_API: Final = (
+    "this is the old Gym API; wrap the environment with shimmy.GymV21CompatibilityV0(env=…) "
+    "(pip install shimmy)"
+)
+
+
+def observation_and_info(result: Any) -> tuple[Any, Any]:
+    """Return the two values of a reset.
+
+    Raises:
+        InvalidInput: the environment has the API of Gym before 0.26.
+    """
+    is_pair = isinstance(result, (tuple, list)) and len(result) == 2
+    if is_pair and (result[1] is None or isinstance(result[1], Mapping)):
+        return result[0], result[1]
+    raise InvalidInput(f"reset() returned no (observation, info): {_OLD_API}", path="info")
+
+
+def five_values(result: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Return the values of a step.
+
+    Raises:
+        InvalidInput: the environment has the API of Gym before 0.26.
+    """
+    count = len(result) if isinstance(result, (tuple, list)) else 1
+    if count == 5:
+        observation, reward, terminated, truncated, info = result
+        return observation, reward, terminated, truncated, info
+    raise InvalidInput(
+        "step() must return (observation, reward, terminated, truncated, info), "
+        f"got {count} value{'' if count == 1 else 's'}: {_OLD_API}"
+    )
+
+
 def plain_outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[Any, Any, Any]:
-    """Return what a step led to with flags that are bools, and a reward that is none.
+    """Return the outcome of a step with flags that are bools, and a reward that is not a bool.
 
     Gymnasium lets numbers, arrays of one element and None pass as flags, and a bool as a reward.
-    What is nothing of the kind is returned as it is.
+    Any other value is returned unchanged.
     """
     reward = float(reward) if isinstance(reward, (bool, np.bool_)) else reward
     return reward, _flag(terminated), _flag(truncated)
@@ -135,7 +170,7 @@ def _plain(value: Any, path: str, depth: int) -> Any:
 
 
 _DEEP: Final = 64
-"""Deeper than this ``coerce`` says what is wrong."""
+"""Deeper values are left to ``coerce``, which refuses them."""
 
 
 # --- each kind of space ------------------------------------------------------------------------
@@ -164,7 +199,7 @@ def _integer(space: spaces.Space[Any]) -> Cast:
 
 
 def _integers(space: spaces.Space[Any]) -> Cast:
-    """Lists of integers, and arrays of other dtypes, become arrays of the space's dtype."""
+    """Return the cast of lists of integers, and of other dtypes, to arrays of the space's dtype."""
     dtype, shape = space.dtype, space.shape
     assert dtype is not None
 

@@ -1,1 +1,1 @@
-"""What is done with recorded environments: doctor, films, playing, what-if, collecting."""
+"""Tools for environments: doctor, films, playing, what-if, recording without a script."""

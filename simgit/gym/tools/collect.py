@@ -19,15 +19,15 @@ Policy = Callable[[Any], Any]
 """Returns the action for an observation."""
 Progress = Callable[[int, int | None], None]
 _PACKAGES: Final = {"ALE": "ale_py", "MiniGrid": "minigrid", "BabyAI": "minigrid"}
-"""Packages whose ids are known only after they are imported."""
+"""Packages whose ids are registered only when they are imported."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was recorded: the run, how much of it is new, and how long it took.
+    """The result of a recording: the run, its new steps and episodes, and the duration.
 
-    ``returned`` is the mean return of the episodes that ended, None if none did; ``verdict`` what
-    the self-check found.
+    ``returned`` is the mean return of the episodes that ended, None without one; ``verdict`` is
+    that of the self-check.
     """
 
     run: str
@@ -40,11 +40,11 @@ class Collected:
 
 
 def make_environment(id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
-    """Return an environment by its id, its package being imported where that is known.
+    """Make an environment by its id; known packages are imported first.
 
     Raises:
-        NotFound: there is none of this id, or its package is not installed.
-        InvalidInput: it does not take these arguments.
+        NotFound: no environment of this id, or its package is not installed.
+        InvalidInput: the environment does not take these arguments.
     """
     package = _PACKAGES.get(id.partition("/")[0]) or _PACKAGES.get(id.partition("-")[0])
     try:
@@ -52,17 +52,17 @@ def make_environment(id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
             importlib.import_module(package)
         made: gymnasium.Env[Any, Any] = gymnasium.make(id, **kwargs)
     except (gymnasium.error.Error, ImportError) as error:
-        raise NotFound(
-            f"environment '{id}' cannot be made: {_first_line(error)}", name=id
-        ) from None
+        raise NotFound(f"cannot make environment '{id}': {_first_line(error)}", name=id) from None
     except TypeError as error:
-        raise InvalidInput(f"environment '{id}': {_first_line(error)}", name=id) from None
+        raise InvalidInput(
+            f"cannot make environment '{id}': {_first_line(error)}", name=id
+        ) from None
     return made
 
 
 def _first_line(error: BaseException) -> str:
     text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    # a name of a class stays as it is
+    # the name of a class keeps its case
     return text[:1].lower() + text[1:] if text.partition(" ")[0].istitle() else text
 
 
@@ -70,7 +70,7 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any], seed: int | None) -> Po
     """Return a policy: "random", or a function of the observation as "module:name".
 
     Raises:
-        NotFound: there is no such function.
+        NotFound: no such function.
     """
     if name == "random":
         env.action_space.seed(seed)
@@ -79,7 +79,9 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any], seed: int | None) -> Po
     try:
         found: Policy = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError):
-        raise NotFound(f"policy '{name}' not found: 'random' or 'module:function'") from None
+        raise NotFound(
+            f"policy '{name}' not found: must be 'random' or 'module:function'"
+        ) from None
     return found
 
 
@@ -95,17 +97,17 @@ def collect(
     progress: Progress = lambda done, total: None,
     **options: Any,
 ) -> Collected:
-    """Record an environment for so many steps or episodes, whichever is reached first.
+    """Record an environment for a number of steps or episodes, whichever is reached first.
 
     Args:
         repo: the repository.
         env: the environment; it is closed.
-        policy: what acts.
+        policy: the policy that acts.
         run: the run.
-        steps: actions taken.
-        episodes: episodes ended.
-        seed: of the first reset; the others get none.
-        progress: called now and then with how many are done, and of how many.
+        steps: the greatest number of actions.
+        episodes: the greatest number of episodes.
+        seed: the random seed of the first reset; the others get none.
+        progress: called now and then with the number done, and of all.
         options: further arguments of ``Recorder``.
 
     Raises:
@@ -132,7 +134,7 @@ def _play(
     seed: int | None,
     progress: Progress,
 ) -> tuple[int, list[float]]:
-    """Act; return how many steps were taken, and the returns of the episodes that ended."""
+    """Act; return the number of steps, and the returns of the episodes that ended."""
     observation, _ = env.reset(seed=seed)
     done, total = 0, 0.0
     returns: list[float] = []

@@ -1,5 +1,6 @@
-"""Examining an environment: is it deterministic, which driver serves it, is a restore exact, what
-does it cost. Everything is measured on the spot, in a repository that is thrown away."""
+"""Examination of an environment: determinism, snapshot driver, exactness of restores, costs.
+
+Everything is measured on the spot, in a temporary repository."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError, shown
 from simgit.gym import drivers
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.restoring.compare import difference
-from simgit.gym.restoring.lineage import SNAPSHOT, Past
+from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
 from simgit.gym.spec import spec as specs
@@ -32,10 +33,10 @@ from simgit.repository import Repository
 _RUN: Final = "main"
 _SAMPLES: Final = 8
 _TABLES: Final = ("objects", "bodies")
-"""Where objects lie."""
+"""The tables that hold objects."""
 _ENOUGH: Final = 0.5
 _MOST: Final = 20_000
-"""Seconds and steps of stepping to measure what recording adds."""
+"""Seconds and steps to measure the cost of recording."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Point:
     """One restore in another process.
 
     Attributes:
-        step: of the state.
-        seconds: what the restore took, the environment being made before.
-        cost: how many actions were executed again for it.
-        how: see ``Plan``.
-        differs: what differed afterwards and when, None if nothing did.
+        step: the step of the state.
+        seconds: the duration of the restore, without making the environment.
+        cost: the number of actions that were re-executed.
+        how: see ``RestorePlan``.
+        differs: the first difference afterwards, None without one.
     """
 
     step: int
@@ -59,19 +60,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found out about an environment. Times are in seconds, sizes in bytes.
+    """The findings about an environment. Times are in seconds, sizes in bytes.
 
     Attributes:
         environment: its id.
         driver: the snapshot driver's name.
-        why: why it has no snapshots, None if it has.
-        needs_trust: whether its snapshots hold pickles.
-        repeats: whether two of them did the same in this process, or what differed first.
+        why: the reason why it has no snapshots, None if it has.
+        needs_trust: True if its snapshots hold pickles.
+        repeats: True if two of them did the same in this process, else the first difference.
         points: restores in another process, each followed by ``horizon`` recorded actions.
-        horizon: how many.
+        horizon: the number of those actions.
         make: time to make one.
-        step: time of a bare step, resets in it.
-        recorded_step: the same, recorded with snapshots, to the end on disk.
+        step: time of a bare step, resets included.
+        recorded_step: the same, recorded durably with snapshots.
         snapshot: median time of a snapshot.
         put_back: median time to put one back.
         raw: size of a snapshot's data.
@@ -95,11 +96,11 @@ class Examination:
 
     @property
     def exact(self) -> int:
-        """How many of the points were exact."""
+        """The number of exact points."""
         return sum(point.differs is None for point in self.points)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the findings as data for JSON."""
         return {**asdict(self), "exact": self.exact}
 
 
@@ -119,16 +120,16 @@ def examine(
     Args:
         name: its id.
         kwargs: arguments of ``gymnasium.make``.
-        make: makes it, if it has wrappers of its own.
-        steps: of the recorded run; points lie so that ``horizon`` recorded steps follow them.
-        points: at how many random states it is restored.
-        horizon: how many further actions are compared at each.
-        seed: of the run and of the points.
-        progress: called with how many parts are done, and how many there are.
+        make: makes it, if it needs further wrappers.
+        steps: the length of the recorded run; ``horizon`` of its steps follow each point.
+        points: the number of random states to restore.
+        horizon: the number of further actions to compare at each.
+        seed: the random seed of the run and of the points.
+        progress: called with the number of parts done, and of all.
 
     Raises:
-        NotFound: there is no such environment, or it cannot be made.
-        InvalidInput: it raises something.
+        NotFound: no such environment, or it cannot be made.
+        InvalidInput: the environment raises an exception.
     """
     create = make or (lambda: _make(name, kwargs or {}))
     tell = progress or (lambda done, total: None)
@@ -159,7 +160,7 @@ def examine(
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Let what an environment raises be an error that says which one it was."""
+    """Turn an exception of the environment into InvalidInput with the environment's name."""
     try:
         yield
     except SimgitError:
@@ -173,7 +174,7 @@ def _make(name: str, kwargs: Mapping[str, Any]) -> Any:
     try:
         return gymnasium.make(name, **kwargs)
     except (gymnasium.error.Error, ImportError) as error:
-        raise NotFound(f"environment '{name}' cannot be made: {error}", name=name) from error
+        raise NotFound(f"cannot make environment '{name}': {error}", name=name) from error
 
 
 def _actions(env: Any, steps: int, seed: int) -> list[Any]:
@@ -182,7 +183,7 @@ def _actions(env: Any, steps: int, seed: int) -> list[Any]:
 
 
 def _run(env: Any, actions: Sequence[Any], seed: int) -> tuple[list[Any], float]:
-    """Return what an environment returned, and the median time of a step."""
+    """Return the results of an environment, and the median time of a step."""
     returned: list[Any] = [env.reset(seed=seed)]
     times = []
     for action in actions:
@@ -220,7 +221,7 @@ def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> Non
 
 
 def _overhead(create: Callable[[], Any], step: float, seed: int) -> tuple[float, float]:
-    """Return what a step takes, bare and recorded: all that it takes, to the end on disk."""
+    """Return the time of a step, bare and recorded durably."""
     count = min(max(int(_ENOUGH / step), 100), _MOST)
     actions = _actions(create(), count, seed)
     bare = _timed(create(), actions, seed)
@@ -242,7 +243,7 @@ def _timed(env: Any, actions: Sequence[Any], seed: int) -> float:
 
 
 def _snapshot_facts(env: Any, actions: Sequence[Any], seed: int) -> dict[str, Any]:
-    """Return what there is to say of an environment's snapshots."""
+    """Return the findings about an environment's snapshots."""
     _run(env, actions, seed)
     driver = drivers.select(env)
     facts: dict[str, Any] = {
@@ -279,7 +280,7 @@ def _snapshots(env: Any, driver: Any, actions: Sequence[Any], taking: list[float
 
 
 def _stored(repo: Repository, data: Any) -> int:
-    """Attach a snapshot; return how many bytes of objects the store has more."""
+    """Attach a snapshot; return the bytes of objects that it added to the store."""
     state = repo.commit({"state": "before"}, run=_RUN)
     before = stored_bytes(repo)
     repo.attach(state, SNAPSHOT, drivers.pack(data))
@@ -287,13 +288,13 @@ def _stored(repo: Repository, data: Any) -> int:
 
 
 def stored_bytes(repo: Repository) -> int:
-    """Return the bytes of all objects of a repository that lie by themselves."""
+    """Return the bytes of all loose objects of a repository."""
     with repo.odb.read() as txn:
         return sum(len(value) for table in _TABLES for _, value in txn.scan(table))
 
 
 def raw_size(data: Any) -> int:
-    """Return the bytes of nested data: those of arrays and bytes, and eight for each number."""
+    """Return the size of nested data: the bytes of arrays and bytes, and eight for each number."""
     if isinstance(data, Mapping):
         return sum(map(raw_size, data.values()))
     if isinstance(data, (list, tuple)):
@@ -309,7 +310,7 @@ def raw_size(data: Any) -> int:
 def _elsewhere(
     directory: str, steps: Sequence[int], horizon: int, tell: Callable[[int], None]
 ) -> list[Point]:
-    """Restore states in a new process, and go on from each."""
+    """Restore states in a new process, and continue from each."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         waiting = [pool.submit(check_point, directory, step, horizon) for step in steps]
@@ -324,14 +325,14 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
     """Restore one state of a recorded run and execute the recorded actions that follow."""
     warnings.simplefilter("ignore")
     with Repository.open(directory, read_only=True) as repo:
-        past = Past(repo, f"{_RUN}@{step}")
-        env = specs.make(past.spec)
+        path = RecordedPath(repo, f"{_RUN}@{step}")
+        env = specs.make(path.spec)
         begun = perf_counter()
         try:
-            restore(repo, past.oid, env=env, trust=True)
+            restore(repo, path.oid, env=env, trust=True)
             seconds = perf_counter() - begun
-            plan = next(plans(past, env, True))
-            Reexecution(env).lead(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
+            plan = next(plans(path, env, True))
+            Reexecution(env).replay(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
         except Divergence as error:
             text = f"step {error.step}, {error.field}"  # type: ignore[attr-defined]
             return Point(step, perf_counter() - begun, 0, "", text)

@@ -1,4 +1,4 @@
-"""Frames of what was recorded, rendered afterwards: nothing was filmed when it happened."""
+"""Films of recorded states, rendered afterwards by re-execution."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput
-from simgit.gym.restoring.lineage import Past, end_of
+from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import Trust
-from simgit.gym.restoring.verify import sessions, standing_before
+from simgit.gym.restoring.verify import environment_before, sessions
 from simgit.gym.spec import spec as specs
 from simgit.history.trajectory import Trajectory
 from simgit.plot.notebook import Pixels
@@ -22,10 +22,10 @@ USUAL_FPS: Final = 30.0
 
 
 class Film:
-    """The frames of a stretch of recorded states; iterating renders them.
+    """The frames of a range of recorded states; iterating renders them.
 
-    An environment that renders is put where the first state follows, and the recorded actions are
-    executed again. Each state is compared with the recorded one: what is seen is what happened.
+    A rendering environment is restored just before the first state, and the recorded actions are
+    re-executed. Each state is compared with the recorded one, so the film shows what happened.
     """
 
     def __init__(
@@ -37,34 +37,34 @@ class Film:
         trust: Trust = None,
         progress: Progress | None = None,
     ) -> None:
-        """Look whether there is something to render; nothing is executed yet.
+        """Check that there is something to render; nothing is executed yet.
 
         Args:
             repo: the repository.
-            revision: which states: a range, an episode, or all that lead to a state.
-            every: a frame of each so many states, and of the last.
+            revision: the states: a run, a range, or an episode.
+            every: one frame for so many states, and one for the last.
             trust: see ``restore``.
-            progress: called with how many states were gone through, and of how many.
+            progress: called with the number of states re-executed, and of all.
 
         Raises:
-            NotFound: there are no such states, or their environment is not installed.
-            InvalidInput: the environment renders no images, or its states are none of one.
+            NotFound: no such states, or their environment is not installed.
+            InvalidInput: the environment renders no images, or the states have no environment.
         """
         if every < 1:
-            raise InvalidInput(f"a frame of every {every} states is none")
+            raise InvalidInput(f"'every' must be at least 1, got {every}")
         self._states = repo.trajectory(revision)
         self._every = every
         self._trust = trust
         self._progress = progress
         if not len(self._states):
             raise InvalidInput(f"'{revision}' has no states to render")
-        self._end = end_of(repo, self._states, revision)
-        env = make_rendering(Past(repo, self._states[0].oid).spec)
+        self._end = path_to_last(repo, self._states, revision)
+        env = make_rendering(RecordedPath(repo, self._states[0].oid).spec)
         self.fps = float(env.metadata.get("render_fps") or USUAL_FPS)
         env.close()
 
     def __len__(self) -> int:
-        """Return how many frames there are."""
+        """Return the number of frames."""
         return -(-(len(self._states) - 1) // self._every) + 1
 
     def __iter__(self) -> Iterator[Pixels]:
@@ -72,17 +72,17 @@ class Film:
 
         Raises:
             InvalidInput, Untrusted: see ``restore``.
-            Divergence: the environment does not repeat what is recorded.
+            Divergence: the environment does not repeat the recorded steps.
         """
         states = self._states
         for start, stop in sessions(self._end, states):
             yield from self._session(states[start - states.start : stop - states.start])
 
     def _session(self, part: Trajectory) -> Iterator[Pixels]:
-        env, seed = standing_before(self._end, part, self._trust, make_rendering)
+        env, seed = environment_before(self._end, part, self._trust, make_rendering)
         try:
             going = Reexecution(env, reseeds=self._end.reseeds)
-            for state in going.along(part, seed=seed):
+            for state in going.steps(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:
                     self._progress(at + 1, len(self._states))
@@ -94,13 +94,13 @@ class Film:
     def _render(self, env: Any) -> Any:
         try:
             return env.render()
-        except Exception as error:  # of whatever library draws: none of them says what it raises
+        except Exception as error:  # drawing libraries raise anything
             why = str(error).partition("\n")[0] or type(error).__name__
-            raise InvalidInput(f"the environment cannot render here: {why}") from error
+            raise InvalidInput(f"cannot render the environment here: {why}") from error
 
 
 def make_rendering(spec: Mapping[str, Any]) -> Any:
-    """Return an environment as it was described, but rendering to arrays.
+    """Make an environment from its spec, rendering to arrays.
 
     Raises:
         NotFound, InvalidInput: see ``simgit.gym.spec.spec.make``; or it renders no images.
@@ -109,12 +109,14 @@ def make_rendering(spec: Mapping[str, Any]) -> Any:
     name = described.get("id") or described["entry_point"]
     modes = _modes(spec)
     if MODE not in modes:
-        raise InvalidInput(f"'{name}' renders no images, only: {', '.join(modes) or 'nothing'}")
+        raise InvalidInput(
+            f"environment '{name}' renders no images, only {', '.join(modes) or 'nothing'}"
+        )
     return specs.make(spec, render_mode=MODE)
 
 
 def _modes(spec: Mapping[str, Any]) -> list[str]:
-    """Return the ways in which an environment renders: asking for one that it has not may raise."""
+    """Return the render modes of an environment: asking for an unknown one may raise."""
     env = specs.make(spec)
     modes = list(env.metadata.get("render_modes") or [])
     env.close()
@@ -122,10 +124,10 @@ def _modes(spec: Mapping[str, Any]) -> list[str]:
 
 
 def picture(rendered: Any) -> Pixels:
-    """Return what an environment rendered as one image; of several the newest.
+    """Return the rendered image, the newest of several.
 
     Raises:
-        InvalidInput: it is no image.
+        InvalidInput: it is not an image.
     """
     frame = rendered[-1] if isinstance(rendered, list) and rendered else rendered
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] < 3:

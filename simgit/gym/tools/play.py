@@ -1,4 +1,4 @@
-"""A person takes over: a recorded state, a window, a keyboard; what is done is recorded."""
+"""Playing on from a recorded state with a keyboard, recorded as a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.recorder import Recorder
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import Trust
 from simgit.gym.spec.values import thaw
@@ -23,15 +23,15 @@ from simgit.repository import Repository
 Keys = dict[Any, Any]
 RIGHT, LEFT, DOWN, UP = range(1073741903, 1073741907)
 _OLD_ARROWS: Final = {273: UP, 274: DOWN, 275: RIGHT, 276: LEFT}
-"""The arrow keys as some environments still name them, from before pygame 2."""
+"""The arrow keys by their numbers before pygame 2, which some environments still use."""
 
 
 @dataclass(frozen=True)
 class Controls:
-    """Which keys do what.
+    """The keys of a game.
 
-    ``keys`` maps characters, or tuples of them pressed together, to actions. ``noop`` is done while
-    no key is pressed; where it is None, the game waits for a key.
+    ``keys`` maps characters, or tuples of them pressed together, to actions. ``noop`` is the action
+    while no key is pressed; if it is None, the game waits for a key.
     """
 
     keys: Keys
@@ -39,13 +39,13 @@ class Controls:
 
 
 def controls(env: Any, keys: Mapping[str, Any] | None = None, noop: Any = None) -> Controls:
-    """Return the controls of an environment: those that are given, its own, or the usual ones.
+    """Return the controls of an environment: the given ones, its own, or default ones.
 
-    The usual ones of a Discrete space are the digits, and for two or three actions also a and d
+    The default keys of a Discrete space are the digits, and for two or three actions also a and d
     and the arrows, for left and right.
 
     Raises:
-        InvalidInput: no keys are given nor known, or one's action is none of the space.
+        InvalidInput: no keys are known, or an action is not in the space.
     """
     space = env.action_space
     found: Keys = dict(keys or {})
@@ -54,13 +54,13 @@ def controls(env: Any, keys: Mapping[str, Any] | None = None, noop: Any = None) 
         noop = idle if noop is None else noop
     found = found or _usual(space)
     if not found:
-        raise InvalidInput(f"no keys are known for {space}: give them, like 'a=[-1.0]'")
+        raise InvalidInput(f"no default keys for {space}: give them, like 'a=[-1.0]'")
     made = {key: _action(space, value, f"key '{key}'") for key, value in found.items()}
     return Controls(made, None if noop is None else _action(space, noop, "without a key"))
 
 
 def _own(env: Any, space: Any) -> tuple[Keys, Any]:
-    """Return the keys that an environment names, and what it does without one."""
+    """Return the keys that an environment defines, and its action without a key."""
     named = dict(env.get_wrapper_attr("get_keys_to_action")())
     idle = named.pop((), 0 if space.contains(0) else None)
     return {
@@ -85,7 +85,7 @@ def _action(space: Any, value: Any, what: str) -> Any:
     if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):
         action = np.asarray(value, space.dtype)
     if not space.contains(action):
-        raise InvalidInput(f"{what}: {value} is no action of {space}")
+        raise InvalidInput(f"{what}: {value} is not an action of {space}")
     return action
 
 
@@ -100,27 +100,27 @@ def play(
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> int:
-    """Let a person go on from a run's newest state, and record it; return how many states came.
+    """Let a person continue a run from its newest state; return the number of new states.
 
     A window opens; closing it, or Escape, ends the game.
 
     Args:
         repo: the repository.
-        run: the run to go on with: branch one off the state that is meant.
+        run: the run to continue: branch one off the state to begin at.
         keys: see ``Controls``.
         noop: see ``Controls``.
-        fps: steps a second; the environment's own by default.
-        zoom: how much larger the window is than the image.
+        fps: steps per second (default: the environment's own).
+        zoom: the factor from the image to the window.
         trust: see ``restore``.
         progress: see ``restore``.
 
     Raises:
         NotFound: pygame is not installed.
-        InvalidInput: the environment cannot be restored, shown or steered.
+        InvalidInput: the environment cannot be restored, shown or controlled.
     """
     player = _player()
     state = repo.state(run)
-    env = make_rendering(Past(repo, run).spec)
+    env = make_rendering(RecordedPath(repo, run).spec)
     try:
         chosen = controls(env, keys, noop)
         recorder = Recorder.resume(repo, run, env=env, trust=trust, progress=progress)
@@ -130,7 +130,7 @@ def play(
     over = bool(state.terminated or state.truncated)
     observation = thaw(env.observation_space, state.observation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of players and windows: nothing that a person can act on
+        warnings.simplefilter("ignore")  # warnings of players and windows are of no use to a person
         with _GoOn(recorder, observation, state.info or {}, swallowed=1 if over else 2) as game:
             player(
                 game,
@@ -146,7 +146,9 @@ def play(
 def _player() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it asks matplotlib for a window that it may not need
+            warnings.simplefilter(
+                "ignore"
+            )  # it probes matplotlib for a window that it may not need
             from gymnasium.utils.play import play as found
     except (ImportError, gymnasium.error.DependencyNotInstalled):
         raise NotFound("playing needs pygame: pip install 'gymnasium[classic-control]'") from None
@@ -154,7 +156,7 @@ def _player() -> Any:
 
 
 class _GoOn(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Lets a player that begins with resets begin with the state that is there."""
+    """Lets Gymnasium's player, which begins with resets, begin at the restored state."""
 
     def __init__(self, env: Any, observation: Any, info: dict[str, Any], swallowed: int) -> None:
         super().__init__(env)
@@ -164,7 +166,7 @@ class _GoOn(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Return what is there, the first times; then reset."""
+        """Return the restored state the first times; later reset."""
         if self._swallowed:
             self._swallowed -= 1
             return self._standing

@@ -1,4 +1,4 @@
-"""Many continuations from recorded states, in worker processes, each recorded as a run."""
+"""Rollouts from recorded states, in worker processes, each recorded as a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Dict, Tuple
 
 from simgit.errors import EnvironmentChanged, InvalidInput
 from simgit.gym import drivers
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.reseeding import WHAT_IF
 from simgit.gym.restoring.restore import Trust, loads_pickle, restore, warn_of_changes
@@ -29,20 +29,20 @@ from simgit.repository import Repository
 
 PREFIX: Final = "what-if"
 _CHUNKS: Final = 4
-"""Parts of the work that each worker gets, so that progress shows and none is idle at the end."""
+"""Chunks of work for each worker: progress shows, and no worker is idle at the end."""
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One continuation to be made.
+    """A rollout to execute.
 
     Attributes:
-        state: where it starts.
-        run: the run that it is recorded as.
-        actions: what is done; after them random ones, up to ``horizon``.
-        horizon: how many actions at most; an episode's end ends it.
-        seed: of other random numbers than those of the recorded run, and of random actions; None
-            to go on with the recorded ones.
+        state: the state to start from.
+        run: the name of the run to record.
+        actions: the first actions; random ones follow, up to ``horizon``.
+        horizon: the greatest number of actions; an episode's end ends the rollout.
+        seed: the random seed for the environment and for random actions; None continues with the
+            random numbers of the recorded run.
     """
 
     state: Oid
@@ -54,14 +54,14 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What came of one.
+    """The result of a rollout.
 
     Attributes:
-        run: its name.
+        run: the name of its run.
         tip: its newest state.
         return_: the sum of the rewards since the start.
-        length: how many actions were taken.
-        terminated: Gymnasium's flag of the last one.
+        length: the number of actions.
+        terminated: the flag of the last step.
         truncated: likewise.
     """
 
@@ -73,7 +73,7 @@ class Continuation:
     truncated: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the result as data for JSON."""
         return {**vars(self), "tip": self.tip.hex()}
 
 
@@ -87,27 +87,29 @@ def step_batch(
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> list[Continuation]:
-    """Take actions from recorded states, each from its state, and record what comes of them.
+    """Execute actions from recorded states, and record each rollout as a run.
 
     Args:
-        repo: the repository; of one in memory the work is done in this process.
-        states: where to start; a state may occur several times.
+        repo: the repository; with one in memory the work is done in this process.
+        states: the states to start from; a state may occur several times.
         actions: for each state a list (or tuple) of actions, or one action.
         prefix: the runs are named ``prefix/STATE-1`` and so on.
-        workers: how many processes; one for each processor if not given.
+        workers: the number of processes (default: one for each processor).
         trust: see ``restore``.
-        progress: called with how many are done, and how many there are.
+        progress: called with the number of rollouts done, and of all.
 
     Returns:
-        One continuation a state, in their order. Random numbers go on as they were recorded.
+        One result for each state, in order. Random numbers continue as recorded.
 
     Raises:
-        InvalidInput: there are not as many actions as states, an action is none of the space, or a
+        InvalidInput: the numbers of states and actions differ, an action is not in the space, or a
             state ended its episode.
         NotFound, Untrusted, Divergence: see ``restore``.
     """
     if len(states) != len(actions):
-        raise InvalidInput(f"there are {len(states)} states but {len(actions)} lists of actions")
+        raise InvalidInput(
+            f"there must be a list of actions for each state, got {len(actions)} for {len(states)}"
+        )
     names = _names(repo, prefix)
     jobs = []
     for state, given in zip(map(repo.resolve, states), actions, strict=True):
@@ -130,22 +132,22 @@ def what_if(
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> list[list[Continuation]]:
-    """Try each of some actions from a state, several times, each time followed by random ones.
+    """Try actions from a state, each several times and followed by random actions.
 
-    The n-th rollouts of all actions have the same random numbers, so that the actions are compared
+    The n-th rollouts of all actions have the same random seed, so that the actions are compared
     and not their luck.
 
     Args:
         repo: the repository.
-        state: where to start.
-        actions: what is tried first.
-        horizon: how many actions in all.
-        rollouts: how often each is tried.
-        seed: of the random numbers.
+        state: the state to start from.
+        actions: the first actions to try.
+        horizon: the number of actions in all.
+        rollouts: the number of rollouts for each action.
+        seed: the random seed.
         prefix, workers, trust, progress: see ``step_batch``.
 
     Returns:
-        For each action its continuations.
+        The results for each action.
 
     Raises:
         see ``step_batch``
@@ -162,7 +164,7 @@ def what_if(
 
 
 def _names(repo: Repository, prefix: str) -> Callable[[Oid], Iterator[str]]:
-    """Return what gives names of runs that do not exist, for a state one after another."""
+    """Return a function that yields unused names of runs for a state."""
     taken = set(repo.runs)
     counters: dict[Oid, Iterator[int]] = {}
 
@@ -175,7 +177,7 @@ def _names(repo: Repository, prefix: str) -> Callable[[Oid], Iterator[str]]:
     return names
 
 
-# --- doing it ------------------------------------------------------------------------------------
+# --- execution -----------------------------------------------------------------------------------
 
 
 def execute(
@@ -186,13 +188,13 @@ def execute(
     trust: Trust = None,
     progress: Progress | None = None,
 ) -> list[Continuation]:
-    """Make continuations, in worker processes if there are several; return them in order."""
+    """Execute rollouts, in worker processes if there are several; return the results in order."""
     tell = progress or (lambda done, total: None)
-    pasts = [Past(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
-    trusted = any(loads_pickle(past, trust) for past in pasts)
+    paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
+    trusted = any(loads_pickle(path, trust) for path in paths)
     tell(0, len(jobs))
-    for past in pasts:
-        warn_of_changes(repo, past)  # once, and not in each worker
+    for path in paths:
+        warn_of_changes(repo, path)  # once, not in each worker
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if repo.directory is None or count <= 1:
         return list(_told(_in_turn(repo, jobs, trusted), len(jobs), tell))
@@ -224,14 +226,14 @@ def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: bool) -> list[
 
 
 def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterator[Continuation]:
-    """Make continuations one after another; a state that comes again is not sought again."""
+    """Execute rollouts one after another; the same state is not restored twice in a row."""
     env: Any = None
     start: tuple[Oid, Any] | None = None
     for job in jobs:
         if start is None or start[0] != job.state:
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
-            # without snapshots the environment cannot come back: the state is sought each time
+            # without snapshots the state is restored each time
             serves = driver.where == "any" and not snapshots_fail(runs_of(repo, job.state))
             start = (job.state, driver.snapshot(env)) if serves else None
         else:
@@ -243,7 +245,7 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterat
 
 def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
     facts = {"from": job.state.hex(), "seed": job.seed, "horizon": job.horizon}
-    repo.branch(job.run, job.state, metadata={WHAT_IF: facts})  # by oid: what led here is compared
+    repo.branch(job.run, job.state, metadata={WHAT_IF: facts})  # by oid: the path to it is compared
     cast, keep = cast_for(env.observation_space), keeper(env.action_space, "action")
     total, length = 0.0, 0
     terminated = truncated = False
@@ -276,30 +278,30 @@ def _checked(repo: Repository, state: Oid, actions: Sequence[Any]) -> tuple[Any,
     """Return actions in the form of the recorded action space.
 
     Raises:
-        InvalidInput: one is none of the space, or the state ended its episode.
+        InvalidInput: an action is not in the space, or the state ended its episode.
     """
-    spec = Past(repo, state).spec
+    spec = RecordedPath(repo, state).spec
     if _is_over(repo, state, spec):
         raise InvalidInput(
-            f"state '{state.short()}' ends an episode: there is nothing to go on with", oid=state
+            f"state '{state.short()}' ends an episode: no action can follow it", oid=state
         )
     space = spaces.decode(spec["action_space"])
     taken = tuple(_of_space(space, action) for action in actions)
     for given, action in zip(actions, taken, strict=True):
         if not space.contains(_cast(space, action)):
-            raise InvalidInput(f"'{given}' is no action of {space}", path="action")
+            raise InvalidInput(f"'{given}' is not an action of {space}", path="action")
     return taken
 
 
 def _is_over(repo: Repository, oid: Oid, spec: Mapping[str, Any]) -> bool:
-    """Return whether only a reset can follow a state."""
+    """Return True if only a reset can follow a state."""
     state = repo.state(oid)
     resets_itself = any(each["name"] == "Autoreset" for each in spec["wrappers"])
     return bool(state.terminated or state.truncated) and not resets_itself
 
 
 def _of_space(space: Any, action: Any) -> Any:
-    """Return a plain number or list in the dtype of the space, if that holds it exactly."""
+    """Return a plain number or list in the dtype of the space, if that is exact."""
     if isinstance(action, (int, float, list)) and space.dtype is not None:
         array = np.asarray(action)
         if array.dtype.kind in "biuf" and np.array_equal(array.astype(space.dtype), array):
@@ -309,9 +311,9 @@ def _of_space(space: Any, action: Any) -> Any:
 
 
 def _cast(space: Any, action: Any) -> Any:
-    """Return a copy that is of the space if only the dtype of its numbers says otherwise.
+    """Return a copy in the space's dtype of floats.
 
-    (Scripts give float64 where float32 is asked for, and environments take it.)
+    (Scripts pass float64 for float32, and environments accept it.)
     """
     if isinstance(space, Dict) and isinstance(action, Mapping):
         return {k: _cast(space.spaces.get(k), each) for k, each in action.items()}
@@ -323,12 +325,12 @@ def _cast(space: Any, action: Any) -> Any:
     return action
 
 
-# --- what came of it -----------------------------------------------------------------------------
+# --- results -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of some numbers, and where it lies with 95 percent confidence (bootstrap)."""
+    """A mean with its 95 % confidence interval (bootstrap)."""
 
     mean: float
     low: float
@@ -336,7 +338,7 @@ class Interval:
 
 
 def interval(values: Sequence[float], *, resamples: int = 2000) -> Interval:
-    """Return the mean of at least one value and its interval; the same values give the same one."""
+    """Return the mean of at least one value with its interval, deterministically."""
     numbers = np.asarray(values, np.float64)
     rng = np.random.default_rng(0)
     means = numbers[rng.integers(0, len(numbers), (resamples, len(numbers)))].mean(axis=1)

@@ -122,7 +122,7 @@ def test_a_conflict_of_a_recorder_that_nobody_closed_is_a_warning(repo: Reposito
     repo.set_status("lost", "completed")
     del env
     gc.collect()
-    with pytest.warns(UserWarning, match="was not closed: run 'lost' was moved"):
+    with pytest.warns(UserWarning, match="was never closed: run 'lost' was moved"):
         other = recorded(repo, "next")
     assert repo.runs["lost.conflict-1"].step == 5
     try:

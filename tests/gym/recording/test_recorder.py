@@ -430,8 +430,8 @@ def test_nothing_is_recorded_between_an_error_and_the_next_reset(
         env.step(1)
     assert failed.value.__notes__ == ["simgit: nothing is recorded until the next reset"]
     assert [env.step(i)[1] for i in range(2)] == [2.0, 3.0]
-    assert (repo.head_run.status, repo.head_run.step, env.step_count) == ("failed", 1, 1)
-    with pytest.raises(InvalidInput, match="no state to attach 'x' to: what came right before"):
+    assert (repo.run().status, repo.run().step, env.step_count) == ("failed", 1, 1)
+    with pytest.raises(InvalidInput, match="cannot attach 'x': what came right before"):
         env.attach("x", 1)
     env.reset()
     env.step(2)
@@ -623,7 +623,9 @@ def test_a_run_of_another_environment_is_refused(repo: Repository) -> None:
     env = Recorder(cartpole(), repo)
     env.reset()
     env.close()
-    with pytest.raises(InvalidInput, match="run 'main' is of 'CartPole-v1', not of 'Acrobot-v1'"):
+    with pytest.raises(
+        InvalidInput, match="run 'main' was recorded from 'CartPole-v1', not from 'Acrobot-v1'"
+    ):
         Recorder(gymnasium.make("Acrobot-v1"), repo)
     with pytest.raises(InvalidInput, match="the observation space is"):
         Recorder(wrappers.FrameStackObservation(cartpole(), 2), repo)
@@ -770,7 +772,7 @@ def test_a_snapshot_is_of_the_state_that_it_is_attached_to(repo: Repository) -> 
 
 def test_a_snapshot_that_cannot_be_taken_stops_no_script(repo: Repository) -> None:
     env = scripted(repo, long(2, 9), snapshots=Positions(fail=3), step_trigger=lambda step: True)
-    with pytest.warns(UserWarning, match="no snapshots are taken any more: RuntimeError: no more"):
+    with pytest.warns(UserWarning, match="no more snapshots are taken: RuntimeError: no more"):
         play(env, 2, 9)
     assert snapshot_steps(repo) == [0, 1, 2]
     assert repo.head_run.metadata["snapshots"]["failed"] == "RuntimeError: no more"
@@ -791,7 +793,7 @@ def test_a_snapshot_without_an_encoding_stops_no_script(repo: Repository) -> Non
             return {"left": {1, 2}}
 
     env = scripted(repo, long(1, 9), snapshots=Sets())
-    with pytest.warns(UserWarning, match="no snapshots are taken any more: InvalidInput: snapshot"):
+    with pytest.warns(UserWarning, match="no more snapshots are taken: InvalidInput: snapshot"):
         play(env, 1, 9)
     assert (repo.head_run.step, snapshot_steps(repo)) == (9, [])
 
@@ -806,6 +808,32 @@ def test_an_environment_that_no_driver_can_be_chosen_for_stops_no_script(repo: R
             raise ZeroDivisionError("nothing to see")
 
     env = Recorder(Strange(long(1, 9)), repo, provenance=False)
-    with pytest.warns(UserWarning, match="no snapshots are taken any more: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match="no more snapshots are taken: ZeroDivisionError"):
         play(env, 1, 9)
-    assert (repo.head_run.step, snapshot_steps(repo)) == (9, [])
+    assert (repo.run().step, snapshot_steps(repo)) == (9, [])
+
+
+class OldApi(gymnasium.Env[Any, Any]):
+    """An environment of Gym 0.21: reset returns the observation, step four values."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+    new_reset = False
+
+    def reset(self, **_: Any) -> Any:
+        observation = np.zeros(2, np.float32)
+        return (observation, {}) if self.new_reset else observation
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(2, np.float32), 0.0, False, {}
+
+
+def test_an_environment_of_the_old_api_is_told_what_wraps_it(repo: Repository) -> None:
+    env = Recorder(OldApi(), repo, "reset", provenance=False)
+    with pytest.raises(InvalidInput, match=r"the old Gym API; wrap .* shimmy.GymV21Compat"):
+        env.reset()
+    env.env.new_reset = True  # type: ignore[attr-defined]
+    env.reset()
+    with pytest.raises(InvalidInput, match=r"step\(\) must return .* got 4 values: .* old Gym API"):
+        env.step(0)
+    env.close()

@@ -177,7 +177,7 @@ def test_what_cannot_be_taken_up_again_is_refused(repo: Repository) -> None:
         Recorder.resume(repo, "main")
     open_one.close()
     repo.set_status("main", "completed")
-    with pytest.raises(InvalidInput, match="sealed"):
+    with pytest.raises(InvalidInput, match="is completed"):
         Recorder.resume(repo, "main")
     repo.commit(1, run="plain")
     with pytest.raises(InvalidInput, match="not recorded from an environment"):

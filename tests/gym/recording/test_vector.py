@@ -176,7 +176,7 @@ def test_an_environment_of_many_lanes_of_its_own_is_recorded(repo: Repository) -
         assert set((ends + 1).tolist()) - {61} == set(starts.tolist()[1:])
         fields: Any = repo.object(repo.state(f"{run}@0").origin)  # type: ignore[arg-type]
         assert fields.fields["environment"]["lane"] == lane
-        with pytest.raises(InvalidInput, match="a lane of 'CartPole-v1' cannot be made by itself"):
+        with pytest.raises(InvalidInput, match="cannot make one lane of 'CartPole-v1'"):
             make(fields.fields)
 
 
@@ -232,7 +232,7 @@ def test_wrappers_of_the_vector_are_noted(repo: Repository) -> None:
     recorder.close()
     spec: Any = repo.object(repo.state("main/1@0").origin)  # type: ignore[arg-type]
     assert spec.fields["vector_wrappers"] == ["gymnasium.wrappers.vector:NormalizeReward"]
-    with pytest.raises(InvalidInput, match="cannot be made by itself"):
+    with pytest.raises(InvalidInput, match="cannot make one lane"):
         make(spec.fields)
 
 
@@ -328,7 +328,7 @@ def test_of_a_step_with_an_error_no_lane_has_a_state(
             env.step(np.zeros(3, int))
     assert (seen(repo, 3), env.step_counts) == ([[0, 1, 2]] * 3, [2] * 3)
     assert {repo.runs[name].status for name in env.runs} == {"failed"}
-    with pytest.raises(InvalidInput, match="no state to attach 'x' to"):
+    with pytest.raises(InvalidInput, match="cannot attach 'x' to lane"):
         env.attach(2, "x", 1)
     env.reset(seed=2)
     env.step(np.zeros(3, int))

@@ -23,7 +23,7 @@ from simgit.gym import (
     step_batch,
     verify,
 )
-from simgit.gym.restoring.lineage import Past
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT
 from simgit.gym.restoring.verify import judge, note
 
@@ -64,7 +64,7 @@ def goes_on(env: Any, repo: Repository, run: str, step: int) -> bool:
     from simgit.gym.restoring.reexecute import Reexecution
 
     states = repo.trajectory(run)[step + 1 :]
-    Reexecution(env).lead(states)
+    Reexecution(env).replay(states)
     return len(states) > 0
 
 
@@ -514,7 +514,9 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
 
 
 def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsewhere: str) -> None:
-    assert next(Past(repo, elsewhere).bound("snapshot", 40)) == 40, "nothing follows this one"
+    assert next(RecordedPath(repo, elsewhere).attached("snapshot", 40)) == 40, (
+        "nothing follows this one"
+    )
     verdict = repo.runs[elsewhere].metadata["verdict"]
     assert (verdict["result"], verdict["step"]) == (BY_REPLAY, 21)
 
@@ -545,8 +547,8 @@ def test_where_only_such_a_snapshot_leads_to_a_state_that_is_warned_of(repo: Rep
     repo.configure("main", metadata={"verdict": refuted})
     with repo.recorder("main") as recorder:  # what leads to it by re-execution is not this
         recorder.append({"x": 1}, 0)
-    repo.attach("main", "snapshot", Past(repo, "main@100").snapshot(100))
-    with pytest.warns(Unverified, match="known not to lead on exactly"):
+    repo.attach("main", "snapshot", RecordedPath(repo, "main@100").snapshot(100))
+    with pytest.warns(Unverified):
         restore(repo, "main")
 
 

@@ -157,7 +157,7 @@ def test_an_environment_registered_as_a_function_is_made_by_its_id() -> None:
 
 
 def test_what_is_not_known_is_asked_for() -> None:
-    with pytest.raises(InvalidInput, match=r"arguments '.*:Hidden' was made is not known"):
+    with pytest.raises(InvalidInput, match=r"arguments of '.*:Hidden' were not recorded"):
         make(describe(Hidden(3)))
     function = wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
     data = describe(function)
@@ -175,7 +175,7 @@ def test_what_is_not_known_is_asked_for() -> None:
 def test_an_environment_that_is_not_installed_is_not_found() -> None:
     data = describe(cartpole())
     data["environment"] |= {"id": "Gone-v3", "entry_point": "gone_package:Gone"}
-    with pytest.raises(NotFound, match="environment 'Gone-v3' cannot be made"):
+    with pytest.raises(NotFound, match="cannot make environment 'Gone-v3'"):
         make(data)
 
 
@@ -241,7 +241,7 @@ def test_a_description_makes_environments_and_wrappers_and_calls_nothing_else(
     hostile = json.loads(text.replace("TARGET", str(target)))
     with gymnasium.make("CartPole-v1") as env:
         hostile |= describe_spaces(env)
-    with pytest.raises(InvalidInput, match="is not called"):
+    with pytest.raises(InvalidInput, match="refusing to call it"):
         make(hostile)
     assert not target.exists()
 

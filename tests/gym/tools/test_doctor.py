@@ -59,7 +59,7 @@ def test_arguments_are_passed_on() -> None:
 
 def test_an_unknown_environment_is_not_found() -> None:
     for name in ("Nope-v1", "nope:Nope-v1"):
-        with pytest.raises(NotFound, match="cannot be made"):
+        with pytest.raises(NotFound, match="cannot make"):
             examine(name)
 
 

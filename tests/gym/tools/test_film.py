@@ -105,7 +105,7 @@ def test_what_is_not_repeated_is_not_shown(tmp_path: Path) -> None:
 
 def test_what_cannot_be_rendered_says_why(tmp_path: Path, recorded) -> None:
     repo, _ = recorded
-    with pytest.raises(InvalidInput, match="a frame of every 0 states is none"):
+    with pytest.raises(InvalidInput, match="must be at least 1, got 0"):
         Film(repo, "main", every=0)
     repo.commit(0, run="plain")
     with pytest.raises(InvalidInput, match="was not recorded from an environment"):

@@ -140,9 +140,9 @@ def test_controls_are_those_given_or_the_environments_or_the_usual() -> None:
     pendulum = gymnasium.make("Pendulum-v1")
     given = controls(pendulum, {"a": [-1.5]}, noop=[0])
     assert given.keys["a"].dtype == np.float32 and given.noop.tolist() == [0]
-    with pytest.raises(InvalidInput, match=r"no keys are known for Box.*give them"):
+    with pytest.raises(InvalidInput, match=r"no default keys for Box.*give them"):
         controls(pendulum)
-    with pytest.raises(InvalidInput, match="key 'z': 9 is no action of"):
+    with pytest.raises(InvalidInput, match="key 'z': 9 is not an action of"):
         controls(cart, {"z": 9})
 
 
@@ -152,6 +152,6 @@ def test_what_cannot_be_played_says_why(repo: Repository) -> None:
         play(repo, "plain")
     with pytest.raises(NotFound):
         play(repo, "nope")
-    with pytest.raises(InvalidInput, match="key 'q': 7 is no action"):
+    with pytest.raises(InvalidInput, match="key 'q': 7 is not an action"):
         play(repo, "main", keys={"q": 7})
     assert repo.runs["main"].step == 20

@@ -140,7 +140,7 @@ def test_a_rollout_ends_with_the_episode(repo: Repository) -> None:
 
 def test_nothing_is_recorded_if_an_action_is_none_of_the_space(repo: Repository) -> None:
     for action in (2, 0.5, [0, 5]):
-        with pytest.raises(InvalidInput, match="is no action of Discrete"):
+        with pytest.raises(InvalidInput, match="is not an action of Discrete"):
             step_batch(repo, ["main@3"], [action])
     with pytest.raises(InvalidInput, match="2 states but 1 lists"):
         step_batch(repo, ["main@3", "main@4"], [0])
@@ -189,7 +189,7 @@ def test_actions_in_another_dtype_than_the_spaces_are_taken_as_they_were_given()
         found = step_batch(repo, ["main@10"] * 2, [actions, [a.tolist() for a in actions]])
         assert [each.tip for each in found] == [repo.resolve("main@20")] * 2
         for action in (np.array([2.5]), np.array([1.0, 1.0]), [3], "up"):
-            with pytest.raises(InvalidInput, match="is no action"):
+            with pytest.raises(InvalidInput, match="is not an action"):
                 step_batch(repo, ["main@10"], [[action]])
 
 

@@ -1,4 +1,4 @@
-"""What lies behind a state: where the environment came into being, and where it can be put back."""
+"""The recorded states that lead to a state: where the environment was made, where to restore."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from simgit.repository import Repository
 
 SNAPSHOT: Final = "snapshot"
 SESSION: Final = "session"
-"""The attachment of the first state that a new environment gave; it has the seed in use."""
+"""The attachment of a new environment's first state; it has the seed in use."""
 _FIRST, _MOST = 64, 16384
 
 
-class Past:
-    """The states that lead to a state, looked at from the newest back.
+class RecordedPath:
+    """The recorded states that lead to a state.
 
     Attributes:
-        repo: where they lie.
-        oid: the state's name.
-        run: the run that the revision names, None if it names none.
+        repo: the repository.
+        oid: the state's oid.
+        run: the run in the revision, None for an oid.
         trajectory: the states, the last being the state itself.
         step: the state's step.
     """
@@ -44,10 +44,10 @@ class Past:
 
     @cached_property
     def spec(self) -> Mapping[str, Any]:
-        """The description of the environment that the history began with.
+        """The spec of the environment that the history began with.
 
         Raises:
-            InvalidInput: it has none: its states were not recorded from an environment.
+            InvalidInput: the states were not recorded from an environment.
         """
         origin = self.trajectory[0].origin
         found = self.repo.object(origin) if origin is not None else None
@@ -61,12 +61,12 @@ class Past:
 
     @cached_property
     def reseeds(self) -> Seeds:
-        """Where random numbers began anew on the way to the state."""
+        """The steps on the way to the state at which random generators were reseeded."""
         return reseeds(self.repo, self.oid, self.run, self.runs)
 
     @cached_property
     def runs(self) -> list[str]:
-        """The names of the runs that have the state."""
+        """The names of the runs that contain the state."""
         return self.repo.contains(self.oid)
 
     @cached_property
@@ -75,20 +75,20 @@ class Past:
         return runs_of(self.repo, self.oid, self.runs)
 
     def is_own(self, step: int) -> bool:
-        """Return whether what is attached to a state on the way belongs to this way.
+        """Return True if the attachments of a state on the path belong to this path.
 
-        With other random numbers another run may have come to the same state: what its recorder
-        attached holds its numbers.
+        Another run, reseeded otherwise, may have reached the same state: a snapshot of its recorder
+        holds the other generators.
         """
         before = {at: seed for at, seed in self.reseeds.items() if at < step}
         return not before or before == reseeds(self.repo, self.trajectory[step].oid)
 
-    def name(self, step: int) -> str | Oid:
-        """Return a revision of a state on the way that names the run, too, if that is known."""
+    def revision(self, step: int) -> str | Oid:
+        """Return a revision of a state on the path, with the run's name if it is known."""
         return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"
 
-    def bound(self, name: str, upto: int) -> Iterator[int]:
-        """Yield the steps up to one whose states have an attachment, the newest first."""
+    def attached(self, name: str, upto: int) -> Iterator[int]:
+        """Yield the steps up to ``upto`` whose states have an attachment, the newest first."""
         stop, size = upto + 1, _FIRST
         while stop > 0:
             start = max(0, stop - size)
@@ -103,15 +103,15 @@ class Past:
         return self.repo.attachment(self.trajectory[step].oid, name)
 
     def snapshot(self, step: int) -> Any:
-        """Return the snapshot that is attached to a state, as its driver made it."""
+        """Return the snapshot attached to a state, unpacked."""
         return unpack(self.attachment(step, SNAPSHOT))
 
     def is_reset(self, step: int) -> bool:
-        """Return whether a state is that of a reset."""
+        """Return True if a state is that of a reset."""
         return step <= self.step and self.trajectory[step].reset is not None
 
     def seeded_resets(self, after: int) -> list[int]:
-        """Return the steps, after a step, of the resets that were given a seed."""
+        """Return the steps of the seeded resets after a step."""
         if not self.trajectory.has("reset.seed"):
             return []
         steps = self.trajectory.present("reset.seed").nonzero()[0]
@@ -119,12 +119,12 @@ class Past:
         return found
 
     def creation(self) -> tuple[int, int | None]:
-        """Return where the environment was made: a reset's step, and its seed.
+        """Return the step of the reset of the new environment, and its seed.
 
-        Of an environment that went on from a restored state, that is where the earlier one was
-        made. The seed is None where none was given and none was noted.
+        For a restored environment these are of the original one. The seed is None where no seed
+        was given or noted.
         """
-        for step in self.bound(SESSION, self.step):
+        for step in self.attached(SESSION, self.step):
             if self.is_reset(step):
                 return step, self._seed(step, self.attachment(step, SESSION))
         return 0, self._seed(0, {})
@@ -136,13 +136,13 @@ class Past:
         return given if given is not None else noted
 
 
-def end_of(repo: Repository, states: Trajectory, revision: str) -> Past:
-    """Return the past of the newest of some states, and the run in the range that named them."""
-    past = Past(repo, states[len(states) - 1].oid)
-    past.run = next(
+def path_to_last(repo: Repository, states: Trajectory, revision: str) -> RecordedPath:
+    """Return the path to the newest of some states, with the run in their range."""
+    path = RecordedPath(repo, states[len(states) - 1].oid)
+    path.run = next(
         filter(None, (_run_of(repo, each) for each in revision.split("..")[::-1])), None
     )
-    return past
+    return path
 
 
 def _run_of(repo: Repository, revision: str) -> str | None:

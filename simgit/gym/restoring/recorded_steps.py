@@ -1,4 +1,4 @@
-"""Recorded states one after another, read as columns: far quicker than state by state."""
+"""Recorded states one after another, read as columns: much faster than state by state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FIRST, _MOST = 64, 2048
 _TOP: Final = ("observation", "action", "reward", "terminated", "truncated", "info", "reset")
 
 
-class Row(NamedTuple):
-    """What was recorded of one state; None stands for what it has not."""
+class RecordedStep(NamedTuple):
+    """The recorded fields of one state; None where a field is absent."""
 
     step: int
     observation: Any
@@ -27,18 +27,18 @@ class Row(NamedTuple):
     reset: Any
 
 
-def rows(trajectory: Trajectory) -> Iterator[Row]:
-    """Yield the states of a trajectory, read some at a time, more and more."""
+def recorded_steps(trajectory: Trajectory) -> Iterator[RecordedStep]:
+    """Yield the states of a trajectory, read in batches of growing size."""
     start, size = 0, _FIRST
     while start < len(trajectory):
         part = trajectory[start : start + size]
         fields = [_values(part, (name,)) for name in _TOP]
-        yield from map(Row, range(part.start, part.stop), *fields)
+        yield from map(RecordedStep, range(part.start, part.stop), *fields)
         start, size = start + size, min(4 * size, _MOST)
 
 
 def _values(part: Trajectory, path: tuple[str, ...], absent: Any = None) -> Sequence[Any]:
-    """Return a field of all states, ``absent`` for those that do not have it."""
+    """Return a field of all states, ``absent`` where a state does not have it."""
     mask = part.present(path) if part.has(path) else np.zeros(len(part), bool)
     if not mask.any():
         return [absent] * len(part)
@@ -66,9 +66,9 @@ def _inside(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[An
 
 
 def _numbers(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[Any]:
-    """Return numbers as Python's; those of actions as what they were given as.
+    """Return numbers as Python's; actions with their recorded types.
 
-    (An environment computes something else from a float32 than from a float.)
+    (An environment computes differently with a float32 than with a float.)
     """
     given = part.dtypes(path) if path[0] == "action" else {None}
     if given == {column.dtype}:
