@@ -8,16 +8,19 @@ STAMP := $(VENV)/.stamp-dev
 # pinned here, and before anything that depends on it: elsewhere any recent torch will do
 TORCH := torch==2.13.0
 
-.PHONY: demo test stress faults check bench learning matrix docs clean
+.PHONY: demo test test-all faults check bench learning matrix docs clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
-test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 20
 
-stress: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+test: $(STAMP)
+	$(PYTEST)
+
+# every test, those of minutes too, with all examples
+test-all: $(STAMP)
+	$(PYTEST) -m "" --hypothesis-profile full
 
 # hours; what is done is noted in build/faults.json, and it goes on from there
 faults: $(STAMP)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from simgit import NotFound, Repository
+from tests.support.patience import PATIENCE
 
 SPAWN = multiprocessing.get_context("spawn")
 FORK = multiprocessing.get_context("fork")
@@ -122,7 +123,7 @@ def test_a_repository_can_be_used_after_a_fork(repo: Repository) -> None:
     child = FORK.Process(target=_in_child, args=(repo, queue))
     child.start()
     record(repo, "parent", 300, 10)
-    answer = queue.get(timeout=30)
+    answer = queue.get(timeout=PATIENCE)
     child.join(30)
     assert answer == (10, "child")
     check(repo, "from-child", 99)
