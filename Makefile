@@ -11,21 +11,24 @@ TORCH := torch==2.13.0
 # the lowest version that the extra `gym` in pyproject.toml admits; `make test` has the highest
 OLDEST_GYMNASIUM := gymnasium==1.0.0
 
-.PHONY: demo test test-gymnasium stress faults check bench learning matrix docs clean
+.PHONY: demo test test-all test-gymnasium faults check bench learning matrix docs clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 20
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(PYTEST)
+
+# every test, those of minutes too, with all examples
+test-all: $(STAMP)
+	$(PYTEST) -m "" --hypothesis-profile full
 
 test-gymnasium:
 	$(PYTHON) -m venv --clear build/gymnasium
 	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest
 	build/gymnasium/bin/python -m pytest tests/gym/test_gymnasium_range.py
-
-stress: $(STAMP)
-	$(BIN)/python -m pytest -m slow
 
 # hours; what is done is noted in build/faults.json, and it goes on from there
 faults: $(STAMP)

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from simgit.cli import cli
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 
 class Result:
@@ -88,7 +89,7 @@ def process(environment: dict[str, str]) -> Call:
     def call(*args: object, stdin: bytes = b"", **extra: str) -> Result:
         found = subprocess.run(
             [sys.executable, "-m", "simgit", *map(str, args)],
-            input=stdin, capture_output=True, env=environment | extra, timeout=60, check=False,
+            input=stdin, capture_output=True, env=environment | extra, timeout=PATIENCE, check=False,
         )  # fmt: skip
         return Result(found.returncode, found.stdout.decode(), found.stderr.decode())
 

@@ -14,6 +14,7 @@ import pytest
 
 from simgit import Repository
 from simgit.cli.root import guarded
+from tests.support.patience import PATIENCE
 
 HEAVY = ("rich", "torch", "gymnasium", "matplotlib", "kubernetes", "pandas")
 
@@ -53,7 +54,7 @@ def in_terminal(
             break
         text += piece
     os.close(main)
-    return child.wait(60), text.decode()
+    return child.wait(PATIENCE), text.decode()
 
 
 def test_what_is_executed_again_is_told_beforehand(directory, environment) -> None:
@@ -208,11 +209,11 @@ def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
         assert child.stdin is not None and child.stderr is not None
         child.stdin.write(b'{"reward": 1}\n')
         child.stdin.flush()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not process("log", "--json").out and time.monotonic() < deadline:
             time.sleep(0.1)
         child.send_signal(signal.SIGINT)
-        assert child.wait(30) == 130
+        assert child.wait(PATIENCE) == 130
         assert child.stderr.read() == b""
         child.stdin.close()
     info = process("run", "show", "--json").json
@@ -261,7 +262,7 @@ BLOCKED = "import sys; sys.modules[{!r}] = None; from simgit.cli import main; ma
 def test_what_needs_gymnasium_says_so(words, long, environment) -> None:
     found = subprocess.run(
         [sys.executable, "-c", BLOCKED.format("gymnasium"), *words],
-        capture_output=True, text=True, env=environment, timeout=60, check=False,
+        capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False,
     )  # fmt: skip
     told = f"fatal: '{words[0]}' needs gymnasium: pip install 'simgit[gym]'\n"
     assert (found.returncode, found.stdout, found.stderr) == (128, "", told)
@@ -270,7 +271,7 @@ def test_what_needs_gymnasium_says_so(words, long, environment) -> None:
 def test_a_module_that_is_no_extra_is_an_error_of_the_program(long, environment) -> None:
     found = subprocess.run(
         [sys.executable, "-c", BLOCKED.format("simgit.maintenance.gc"), "gc"],
-        capture_output=True, text=True, env=environment, timeout=60, check=False,
+        capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert found.returncode == 128 and "internal error: ModuleNotFoundError" in found.stderr
 
@@ -283,7 +284,7 @@ def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> 
     for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", "segments\n")):
         found = subprocess.run(
             [sys.executable, "-m", "simgit", command], capture_output=True, env=environment,
-            timeout=60, check=False,
+            timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert found.returncode == 0 and found.stderr == b"", (command, found)
         assert shown in found.stdout.decode("latin-1")

@@ -13,6 +13,7 @@ import pytest
 from simgit import Repository
 from simgit.gym import verify
 from tests.cli.conftest import Call
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -99,11 +100,11 @@ def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, pro
          "--run", "x", "--env-set", "sutton_barto_reward=true"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
     ) as child:  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not process("log", "x", "-n", 1, "--json").out and time.monotonic() < deadline:
             time.sleep(0.2)
         child.send_signal(signal.SIGINT)
-        err = child.communicate(timeout=60)[1]
+        err = child.communicate(timeout=PATIENCE)[1]
     assert child.returncode == 130
     info = process("run", "show", "x", "--json").json
     assert info["step"] > 0

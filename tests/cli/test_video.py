@@ -12,6 +12,7 @@ import pytest
 
 from simgit.gym import Recorder
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ main(["play", "main@5", "--fps", "20"])
     for presses, said in ((1, "[play/main-1] "), (0, "nothing was played")):
         done = subprocess.run(
             [sys.executable, "-c", code, str(presses)], capture_output=True, text=True, check=False,
-            env=os.environ | {"SDL_VIDEODRIVER": "dummy", "PYTHONPATH": str(ROOT)}, timeout=60,
+            env=os.environ | {"SDL_VIDEODRIVER": "dummy", "PYTHONPATH": str(ROOT)}, timeout=PATIENCE,
         )  # fmt: skip
         assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith(said), done
     runs = [record["name"] for record in repo("run", "list", "--json").records]

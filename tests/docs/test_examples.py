@@ -11,15 +11,25 @@ import pytest
 
 import simgit
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+LONG = ("demo", "go_explore")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, id=script.stem, marks=[pytest.mark.slow] * (script.stem in LONG))
+        for script in SCRIPTS
+    ],
+)
 def test_an_example_runs_and_says_something(script: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", script, "here"], cwd=tmp_path, capture_output=True,
-        text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+        text=True, timeout=PATIENCE, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("episode ")]

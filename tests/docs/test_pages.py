@@ -31,6 +31,7 @@ from simgit.kube.task.vectors import VECTORS
 from simgit.recording.recorder import RunRecorder
 from simgit.recording.vector_recorder import LaneRecorder
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RUNNING = (
@@ -86,7 +87,7 @@ class Shell:
         """Return what a command prints; a failure is one of the page."""
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.directory, env=self.environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         refused = done.returncode == 128 and done.stdout.startswith("fatal: ")
         assert done.returncode == 0 or refused, f"$ {command}\n{done.stdout}"
@@ -166,7 +167,17 @@ def registries_as_they_were() -> Iterator[None]:
         registry._functions = functions
 
 
-@pytest.mark.parametrize("name", [name for name in RUNNING if (ROOT / name).exists()])
+LONG = ("docs/pictures.md", "docs/simkube.md", "docs/tutorial.md")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LONG))
+        for name in RUNNING
+        if (ROOT / name).exists()
+    ],
+)
 def test_the_blocks_of_a_page_print_what_it_shows(name: str, tmp_path: Path) -> None:
     page = (ROOT / name).read_text()
     assert renewed(page, tmp_path) == page

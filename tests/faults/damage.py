@@ -29,9 +29,8 @@ from .processes import in_child
 
 PAGE = 4096
 BATCH = 20
-SECONDS = 60.0
-MEMORY = 400 << 20
-"""Bytes that a child may take."""
+MEMORY = 256 << 20
+"""Bytes that a child may take, besides what it had when it was forked."""
 ENDED = "ended the process"
 
 
@@ -190,15 +189,24 @@ def _batch(
     directory: Path, damages: list[Damage], whole: dict[str, Any], in_place: bool
 ) -> list[tuple[str, str]]:
     """Judge damages in a child; one by one if that ended."""
-    status, found = in_child(
-        lambda: [_one(directory, d, whole, in_place) for d in damages], SECONDS
-    )
+    status, found = in_child(lambda: _all(directory, damages, whole, in_place))
     if status == 0:
         return [(outcome, "") for outcome in found]
     if len(damages) > 1:
         return [each for d in damages for each in _batch(directory, [d], whole, in_place)]
     how = f"{ENDED} with signal {-status}" if status < 0 else f"exit {status}"
     return [(damages[0].structure, f"{damages[0]}: {how}: {found}")]
+
+
+def _all(
+    directory: Path, damages: list[Damage], whole: dict[str, Any], in_place: bool
+) -> list[str]:
+    outcomes, had = [], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    for damage in damages:
+        outcomes.append(_one(directory, damage, whole, in_place))
+        taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - had
+        assert taken < MEMORY, f"{damage}: {taken >> 20} MiB were taken"
+    return outcomes
 
 
 def _one(directory: Path, damage: Damage, whole: dict[str, Any], in_place: bool) -> str:
@@ -209,6 +217,4 @@ def _one(directory: Path, damage: Damage, whole: dict[str, Any], in_place: bool)
     if in_place:
         record_origin(copy / ".simgit")
     outcome = judge(copy, whole)
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    assert taken < MEMORY, f"{taken >> 20} MiB were taken"
     return f"{damage.structure}: {outcome}"

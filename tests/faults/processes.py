@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.patience import PATIENCE
+
 
 @dataclass
 class Child:
@@ -34,7 +36,7 @@ class Child:
         """End it with SIGKILL."""
         os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Collect what it says until it ends; return how it ended."""
         end = time.monotonic() + seconds
         while select.select([self.pipe], [], [], max(0.0, end - time.monotonic()))[0]:
@@ -88,7 +90,7 @@ def start(work: Callable[[Say], None]) -> Child:
         os._exit(code)
 
 
-def in_child(work: Callable[[], Any], seconds: float = 60.0) -> tuple[int, Any]:
+def in_child(work: Callable[[], Any], seconds: float = PATIENCE) -> tuple[int, Any]:
     """Run a function in a child; return how that ended, and what the function returned.
 
     A function that raised has ended with 1 and returned the traceback as text.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.examples import share
+
 from . import clocks
 
 
 def test_a_clock_that_jumps_changes_nothing_of_what_is_held(tmp_path: Path) -> None:
-    for seed in range(6):
+    for seed in range(share(6)):
         failures = clocks.session(seed, tmp_path)
         assert not failures, failures[0]

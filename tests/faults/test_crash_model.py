@@ -6,7 +6,6 @@ all or nothing of the command, and its operation log says which.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from simgit import Repository, SimgitError
 from simgit.testing.failpoints import Fault, arm, traced
 from tests.refs.oplog.test_undo_model import UndoMachine, seen
 from tests.repository.test_repository_model import NAMES
+from tests.support.examples import share
 
 from .processes import start
 
@@ -107,9 +107,8 @@ class CrashMachine(UndoMachine):
 
 TestCrashes = CrashMachine.TestCase
 TestCrashes.settings = settings(
-    max_examples=int(os.environ.get("SIMGIT_EXAMPLES", "8")),
+    max_examples=share(40),
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

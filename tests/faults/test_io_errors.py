@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.examples import share
+
 from . import io_errors
 from .test_power import directory
 
@@ -11,5 +13,5 @@ __all__ = ["directory"]
 
 
 def test_a_call_that_fails_is_an_error_of_ours_and_the_next_command_works(directory: Path) -> None:
-    failures = io_errors.sweep(directory, 0, 9)
+    failures = io_errors.sweep(directory, 0, 72 // share(8))
     assert not failures, failures[0]

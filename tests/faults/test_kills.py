@@ -12,6 +12,7 @@ import pytest
 
 from simgit import Repository
 from simgit.testing.failpoints import ENDED, Fault, arm, disarm, traced
+from tests.support.examples import share
 
 from . import kills
 
@@ -24,30 +25,29 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kills")
 
 
-def sweep(wanted: int, session: Callable[[int], kills.Tally]) -> kills.Tally:
-    """Run sessions until so many processes were killed."""
+def sweep(wanted: int, session: Callable[[int], kills.Tally], *points: str) -> None:
+    """Run sessions until so many processes were killed, and some at each of these points."""
     tally = kills.Tally()
     for n in itertools.count():
         tally.add(session(n // DISTINCT * kills.SEEDS + n % DISTINCT))
         assert not tally.failures, tally.failures[0]
-        if tally.kills >= wanted:
-            return tally
-    raise AssertionError
+        if tally.kills >= wanted and tally.points.keys() >= set(points):
+            return
 
 
 def test_a_process_that_ends_at_a_fail_point_leaves_what_was_before_or_after(
     directory: Path,
 ) -> None:
-    tally = sweep(130, lambda seed: kills.session(seed, directory))
-    assert tally.points.keys() >= {"commit.before", "commit.after", "refs.put", "flush.stored"}
+    points = ("commit.before", "commit.after", "refs.put", "flush.stored")
+    sweep(share(130), lambda seed: kills.session(seed, directory), *points)
 
 
 def test_a_process_killed_at_any_time_leaves_what_was_before_or_after(directory: Path) -> None:
-    sweep(40, lambda seed: kills.session(seed, directory, True))
+    sweep(share(40), lambda seed: kills.session(seed, directory, True))
 
 
 def test_four_writers_killed_at_any_time_leave_what_each_has_acknowledged(directory: Path) -> None:
-    sweep(40, lambda seed: kills.many(seed, directory))
+    sweep(share(40), lambda seed: kills.many(seed, directory))
 
 
 def test_a_repository_is_made_whole_or_not_at_all(tmp_path: Path) -> None:

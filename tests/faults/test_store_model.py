@@ -6,7 +6,6 @@ that keeps nothing but what is reachable, clones with which it goes on, and bund
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from io import BytesIO
@@ -22,6 +21,7 @@ from simgit.testing.failpoints import Fault, arm, disarm
 from tests.maintenance.gc.test_gc_model import roots
 from tests.refs.oplog.test_undo_model import seen
 from tests.repository.test_repository_model import passed, values
+from tests.support.examples import share
 
 from .test_crash_model import ACTIONS, NAME, CrashMachine, cut_off
 
@@ -201,8 +201,7 @@ def _clone(repo: Repository, target: str) -> None:
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=int(os.environ.get("SIMGIT_EXAMPLES", "14")),
+    max_examples=share(40),
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit import Repository, Unverified
+from tests.support.examples import share
 
 
 def walk(repo: Repository, run: str, actions: list[int], *, noise_at: int = -1) -> None:
@@ -20,7 +21,7 @@ def walk(repo: Repository, run: str, actions: list[int], *, noise_at: int = -1) 
             recorder.append(place, action, 1.0, False, False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share(50))
 @given(st.integers(1, 300), st.data())
 def test_the_first_difference_is_found_in_logarithmic_time(
     length: int, data: st.DataObject

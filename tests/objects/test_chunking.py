@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from simgit.objects import chunking
 from simgit.objects.chunking import split
+from tests.support.examples import share
 
 VECTOR = [40178, 29539, 42853, 20269, 42434, 38221]
 
@@ -48,7 +49,7 @@ def by_the_rule(data: bytes) -> list[int]:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 300_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share(50))
 def test_the_chunks_put_together_are_the_data(seed: int, length: int) -> None:
     data = noise(seed, length)
     pieces = chunks(data)
@@ -58,14 +59,14 @@ def test_the_chunks_put_together_are_the_data(seed: int, length: int) -> None:
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1000, 70_000, 3_000_000]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=share(20))
 def test_the_cuts_do_not_depend_on_the_pieces_read(seed: int, longest: int) -> None:
     data = noise(seed, 5_000_000)
     assert list(split(in_pieces(data, seed, longest))) == chunks(data)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 50_000), st.integers(1, 2000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=share(20))
 def test_an_insertion_changes_few_chunks(seed: int, place: int, length: int) -> None:
     data = noise(seed, 2_000_000)
     changed = data[:place] + noise(seed + 1, length) + data[place:]

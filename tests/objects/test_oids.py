@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,7 @@ from simgit.objects.codec import decode_value, encode_value
 from simgit.testing import reference
 from simgit.testing.reference import Chain
 
-SETTINGS = settings(
-    max_examples=int(os.environ.get("SIMGIT_EXAMPLES", "150")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+SETTINGS = settings(suppress_health_check=list(HealthCheck))
 DTYPES = [
     "|b1", "|i1", "|u1", "<i2", ">i4", "<i8", "<u2", "<u4", ">u8", "<f2", "<f4", ">f8",
     "<c8", "<c16", "<M8[ns]", "<m8[25s]", "<M8[D]", "|S3", "<U2",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -87,13 +87,11 @@ DATA = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(DATA)
 def test_nested_data_comes_back_as_it_was(data: Any) -> None:
     assert same(data, round_trip(ObjectDatabase(MemoryStorage()), data))
 
 
-@settings(max_examples=200, deadline=None)
 @given(ARRAYS, st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_an_array_comes_back_from_its_difference(array: Any, seed: int, share: float) -> None:
     odb = ObjectDatabase(MemoryStorage())

@@ -19,6 +19,8 @@ from simgit.refs.refs import Refs
 from simgit.repository.store import Store
 from simgit.storage.memory import MemoryStorage
 from simgit.testing.reference import array_bytes
+from tests.support.cost import at_most
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -228,14 +230,12 @@ def test_resets_carry_seed_and_options(repo: Repository) -> None:
     assert repo.head_run.episodes == 5
 
 
-def test_many_new_fields_do_not_take_long(repo: Repository) -> None:
-    start = time.process_time()
-    with repo.recorder() as rec:
-        for i in range(1500):
+def test_many_new_fields_do_not_cost_more_and_more(repo: Repository) -> None:
+    with at_most(10_000_000), repo.recorder() as rec:
+        for i in range(600):
             rec.append(np.float32([i]), info={f"key{i}": i})
-    assert steps(repo) == 1499
-    assert repo.state().info == {"key1499": 1499}
-    assert time.process_time() - start < 20
+    assert steps(repo) == 599
+    assert repo.state().info == {"key599": 599}
 
 
 # --- lanes -------------------------------------------------------------------------------------
@@ -536,7 +536,7 @@ def _write(path: str, value: int, started: Any, go: Any) -> None:
         for i in range(100):
             rec.append(value * 1000 + i)
         started.set()
-        go.wait(30)
+        go.wait(PATIENCE)
         try:
             rec.close()
         except Conflict:
@@ -553,7 +553,7 @@ def test_two_processes_on_one_run_lose_nothing(tmp_path: Path) -> None:
         ]
         for writer in writers:
             writer.start()
-        assert all(event.wait(30) for event in started)
+        assert all(event.wait(PATIENCE) for event in started)
         go.set()
         for writer in writers:
             writer.join(30)
@@ -577,7 +577,7 @@ def test_a_run_whose_writer_was_killed_is_shown_as_crashed(tmp_path: Path) -> No
         started = SPAWN.Event()
         child = SPAWN.Process(target=_hang, args=(str(tmp_path), started))
         child.start()
-        assert started.wait(30)
+        assert started.wait(PATIENCE)
         assert repo.runs["main"].status == "active"
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)

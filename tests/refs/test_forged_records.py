@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from simgit import Repository, SimgitError
 from simgit.cli.output import when
 from simgit.refs.records import pack_ref
+from tests.support.examples import share
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=share(60), suppress_health_check=list(HealthCheck))
 scalars = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5)
     | st.binary(max_size=3) | st.just(bytes(32))

@@ -27,6 +27,7 @@ from simgit.odb.loose import encode_loose
 from simgit.remotes.bundle import loading, read_manifest, records, verify
 from simgit.remotes.bundle.records import RecordReader, RecordWriter
 from simgit.testing.failpoints import arm, disarm
+from tests.support.examples import share
 
 
 def fill(repo: Repository) -> None:
@@ -525,7 +526,6 @@ def test_a_bundle_of_a_newer_version_says_so() -> None:
     refused(b"# v2 git bundle\n" + bytes(100), "not a bundle")
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_records_with_right_checksums_raise_our_errors_only(data: st.DataObject) -> None:
     found = parts(SMALL())
@@ -567,7 +567,7 @@ def SMALL() -> bytes:  # noqa: N802
 _SMALL: list[bytes] = []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share(30))
 @given(st.data())
 def test_any_history_comes_through_a_bundle_under_the_same_names(data: st.DataObject) -> None:
     repo = Repository.init(":memory:")

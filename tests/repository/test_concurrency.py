@@ -16,6 +16,7 @@ import pytest
 
 from simgit import NotFound, Repository
 from simgit.refs.revision import Revisions
+from tests.support.patience import PATIENCE
 
 SPAWN = multiprocessing.get_context("spawn")
 FORK = multiprocessing.get_context("fork")
@@ -123,7 +124,7 @@ def test_a_repository_can_be_used_after_a_fork(repo: Repository) -> None:
     child = FORK.Process(target=_in_child, args=(repo, queue))
     child.start()
     record(repo, "parent", 300, 10)
-    answer = queue.get(timeout=30)
+    answer = queue.get(timeout=PATIENCE)
     child.join(30)
     assert answer == (10, "child")
     check(repo, "from-child", 99)

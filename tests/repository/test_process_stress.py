@@ -17,6 +17,7 @@ import pytest
 
 from simgit import NotFound, Repository
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 SPAWN = get_context("spawn")
 LENGTHS = [3, pytest.param(60, marks=pytest.mark.slow)]
@@ -119,9 +120,9 @@ def at_once(path: Path, seconds: float, *work: Any) -> dict[str, Any]:
     ]
     for process in processes:
         process.start()
-    found = dict(results.get(timeout=seconds + 60) for _ in processes)
+    found = dict(results.get(timeout=seconds + PATIENCE) for _ in processes)
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE)
     assert "failed" not in found, found["failed"]
     return found
 
@@ -250,7 +251,7 @@ def test_threads_read_while_the_file_is_replaced(tmp_path: Path, seconds: float)
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(seconds + 60)
+            thread.join(seconds + PATIENCE)
         assert not any(thread.is_alive() for thread in threads)
         assert not failures, failures[0]
         assert not repo.fsck().problems

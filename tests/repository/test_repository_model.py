@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Oid, Repository
 from simgit.testing import reference
+from tests.support.examples import share
 
 NAMES = ["main", "a", "b", "c", "d/e"]
 names = st.sampled_from(NAMES)
@@ -383,8 +383,7 @@ class RepositoryMachine(RuleBasedStateMachine):
 
 TestRepository = RepositoryMachine.TestCase
 TestRepository.settings = settings(
-    max_examples=int(os.environ.get("SIMGIT_EXAMPLES", "12")),
+    max_examples=share(40),
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -19,6 +19,7 @@ from simgit.storage.lmdb import LmdbStorage, files
 from simgit.storage.lmdb import store as store_module
 from simgit.storage.lmdb.environment import REGISTRY
 from simgit.testing.storage_contract import StorageContract, put
+from tests.support.patience import PATIENCE
 
 
 class TestLmdbStorage(StorageContract):
@@ -50,7 +51,7 @@ def python(directory: Path, code: str, *, wait: bool = True) -> subprocess.Popen
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
     )
     if wait:
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
     return process
 
@@ -229,7 +230,7 @@ def test_two_processes_count_together(store: LmdbStorage) -> None:
     for _ in range(30):
         with store.write() as txn:
             txn.put("meta", b"n", b"%d" % (int(txn.get("meta", b"n") or b"0") + 1))
-    other.communicate(timeout=30)
+    other.communicate(timeout=PATIENCE)
     with store.read() as read:
         assert read.get("meta", b"n") == b"60"
 

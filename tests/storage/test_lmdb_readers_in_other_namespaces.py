@@ -15,6 +15,7 @@ import pytest
 from simgit import Repository, StorageError
 from simgit.storage.lmdb import LmdbStorage, files, lease, unseen
 from simgit.storage.lmdb.lease import Lease, LoneLease
+from tests.support.patience import PATIENCE
 
 NOBODY = 65534
 WRITER = """
@@ -153,7 +154,7 @@ def test_who_opens_waits_for_a_lone_reader(tmp_path: Path) -> None:
     alone.let_writers_in()
     assert not opened.wait(0.1)
     alone.let_writers_in()
-    assert opened.wait(10)
+    assert opened.wait(PATIENCE)
     thread.join()
 
 

@@ -17,6 +17,7 @@ from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.memory import MemoryStorage
 from simgit.storage.overlay import Overlay
+from tests.support.examples import share
 
 tables = st.sampled_from(["meta", "objects"])
 keys = st.one_of(
@@ -163,4 +164,4 @@ class StorageMachine(RuleBasedStateMachine):
 
 
 TestStorageModel = StorageMachine.TestCase
-TestStorageModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStorageModel.settings = settings(max_examples=share(80), stateful_step_count=30)

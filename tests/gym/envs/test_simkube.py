@@ -23,6 +23,7 @@ from simgit.kube.task.scenarios import SCENARIOS, generate
 from simgit.kube.task.vectors import VECTORS
 from simgit.kube.trace.edit import set_replicas, set_requests, workload
 from simgit.kube.trace.files import write_trace_file
+from tests.support.examples import share
 from tests.support.paths import REAL_TRACES
 
 ID = "simgit:simgit/SimKube-v0"
@@ -224,7 +225,7 @@ REPLICAS = st.sampled_from([0, 1, 3, 101, 700])
 FAULTS = st.sampled_from([{}, {"timeouts": 0.3}, {"late_pods": 1.0}, {"lost_nodes": {"node1": 5}}])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=share(40))
 @given(
     st.sampled_from(SCENARIOS.names()),
     st.tuples(AMOUNTS, AMOUNTS, REPLICAS),

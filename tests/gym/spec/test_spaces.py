@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -90,7 +90,6 @@ SPACES = st.recursive(NESTED, above, max_leaves=6)
 
 
 @given(SPACES)
-@settings(max_examples=300, deadline=None)
 def test_a_space_comes_back_from_its_canonical_bytes(space: Any) -> None:
     data = encode(space)
     again = decode(decode_value(encode_value(data)))
@@ -99,7 +98,6 @@ def test_a_space_comes_back_from_its_canonical_bytes(space: Any) -> None:
 
 
 @given(SPACES, st.integers(0, 1000))
-@settings(max_examples=100, deadline=None)
 def test_a_space_that_came_back_samples_the_same(space: Any, seed: int) -> None:
     again = decode(encode(space))
     space.seed(seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput, NotFound
@@ -249,7 +249,6 @@ def test_a_hostile_part_raises_only_our_error(key: str, value: object) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
 def test_flipped_bytes_raise_only_our_error(data: st.DataObject) -> None:
     raw = bytearray(msgpack.packb(minimal(index={"v1.Pod": {"d/p": 2**63}})))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -25,6 +25,7 @@ from simgit.maintenance.gc.mark import links_of
 from simgit.maintenance.gc.plan import DAY
 from simgit.maintenance.gc.sweep import Removed
 from simgit.objects.kinds import Run, StateObject
+from tests.support.examples import share
 
 RUNS = ["main", "a", "b", "c"]
 runs = st.sampled_from(RUNS)
@@ -312,8 +313,7 @@ class GcMachine(RuleBasedStateMachine):
 
 TestGc = GcMachine.TestCase
 TestGc.settings = settings(
-    max_examples=30,
+    max_examples=share(40),
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -16,6 +16,7 @@ import pytest
 from simgit import Repository
 from simgit.maintenance.gc.plan import DAY
 from simgit.testing.failpoints import arm, disarm, traced
+from tests.support.patience import PATIENCE
 
 WRITER = """
 import sys, numpy as np
@@ -152,7 +153,7 @@ def test_an_open_reader_goes_on_reading_what_gc_has_removed(tmp_path: Path) -> N
         repo.delete_run("gone", force=True)
         removed = repo.gc(expire=0, grace=0).removed
         assert removed.states == 90
-        assert reader.communicate(b"go\n", timeout=60)[0] == b"90 90\n"
+        assert reader.communicate(b"go\n", timeout=PATIENCE)[0] == b"90 90\n"
         assert reader.returncode == 0
 
 
@@ -165,7 +166,7 @@ def test_writers_lose_nothing_while_gc_runs_again_and_again(tmp_path: Path) -> N
             repo.gc(expire=0, grace=0)
             gcs += 1
         for writer in writers:
-            assert writer.communicate(timeout=60)[0] == b"" and writer.returncode == 0
+            assert writer.communicate(timeout=PATIENCE)[0] == b"" and writer.returncode == 0
         assert gcs > 3
         repo.gc(expire=0, grace=0)
         assert repo.fsck().is_clean

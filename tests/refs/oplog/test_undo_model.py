@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from simgit import Conflict, NotFound, Repository
 from tests.repository.test_repository_model import RepositoryMachine, Run
+from tests.support.examples import share
 
 Seen = dict[tuple[Any, ...], dict[str, Any]]
 """Run, tag, HEAD or binding to its fields."""
@@ -220,8 +220,7 @@ class UndoMachine(RepositoryMachine):
 
 TestUndo = UndoMachine.TestCase
 TestUndo.settings = settings(
-    max_examples=int(os.environ.get("SIMGIT_EXAMPLES", "12")),
+    max_examples=share(40),
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

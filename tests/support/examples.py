@@ -1,0 +1,31 @@
+"""How many examples Hypothesis tries: few in ``make test``, all of them in ``make test-all``."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from hypothesis import HealthCheck, settings
+
+FULL: Final = 200
+QUICK: Final = 40
+
+
+def register_profiles() -> None:
+    """Register the profiles ``quick`` and ``full``, and load the first.
+
+    None has a deadline, for a busy machine may take any time; SIMGIT_EXAMPLES is another number.
+    """
+    count = int(os.environ.get("SIMGIT_EXAMPLES") or 0)
+    settings.register_profile(
+        "quick", max_examples=count or QUICK, deadline=None, print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )  # fmt: skip
+    settings.register_profile("full", settings.get_profile("quick"), max_examples=count or FULL)
+    settings.load_profile("quick")
+
+
+def share(full: int) -> int:
+    """Return how many of costly examples are tried, of which the profile ``full`` has so many."""
+    count = os.environ.get("SIMGIT_EXAMPLES")
+    return int(count) if count else max(2, full * settings().max_examples // FULL)
