@@ -48,7 +48,9 @@ class Store:
         self.refs = Refs()
         self.runs = Runs(self.odb, self.refs)
         self.revisions = Revisions(self.odb, self.refs)
+        self._named: tuple[str, tuple[object, ...]] | None = None
         self._command: Journal | None = None
+        self._lock = threading.Lock()
         self._joined = threading.local()
 
     @classmethod
@@ -87,8 +89,8 @@ class Store:
         """Open the same directory once more; a named command is shared."""
         assert self.directory is not None
         other = Store.open(self.directory)
-        if self._command is not None:
-            other._command = self._command.on(other.storage)
+        if (journal := self._command_journal()) is not None:
+            other._command = journal.on(other.storage)
         return other
 
     @cached_property
@@ -146,15 +148,24 @@ class Store:
         """Return the object database for the writes of a command, which become one operation."""
         from simgit.refs.oplog.journal import Journal
 
-        journal = self._command or Journal(self.storage, self.oplog, command, arguments)
+        journal = self._command_journal()
+        if journal is None:
+            journal = Journal(self.storage, self.oplog, command, arguments)
         journal.mark(session=session, files=files, reverts=reverts, always=always)
         return self.odb.on(journal)
 
     def name_command(self, command: str, *arguments: object) -> None:
         """Log all later writes as one operation under this name."""
-        from simgit.refs.oplog.journal import Journal
+        self._named, self._command = (command, arguments), None
 
-        self._command = Journal(self.storage, self.oplog, command, arguments, program=False)
+    def _command_journal(self) -> Journal | None:
+        """Return the journal of the named command; it is made at its first write."""
+        with self._lock:
+            if self._command is None and self._named is not None:
+                from simgit.refs.oplog.journal import Journal
+
+                self._command = Journal(self.storage, self.oplog, *self._named, program=False)
+            return self._command
 
     # --- names ---
 
