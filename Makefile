@@ -8,7 +8,7 @@ STAMP := $(VENV)/.stamp-dev
 # pinned here, and before anything that depends on it: elsewhere any recent torch will do
 TORCH := torch==2.13.0
 
-.PHONY: demo test stress faults check bench learning matrix docs clean
+.PHONY: demo test stress faults check bench learning matrix docs site dist clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -41,6 +41,16 @@ matrix: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs > docs/cli.md
+
+# the documentation as a site; strict, and read as it is built: without the network
+site: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python docs/scripts/check_site.py build/site
+
+# the wheel and the source distribution
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
