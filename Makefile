@@ -31,6 +31,7 @@ check: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs | diff docs/cli.md -
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python tests/benchmarks --output docs/performance.md
 
 learning: $(STAMP)
