@@ -11,7 +11,7 @@ TORCH := torch==2.13.0
 # the lowest version that the extra `gym` in pyproject.toml admits; `make test` has the highest
 OLDEST_GYMNASIUM := gymnasium==1.0.0
 
-.PHONY: demo test test-all test-gymnasium faults check bench learning matrix docs clean
+.PHONY: demo test test-all test-gymnasium faults check bench learning matrix docs site dist clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -42,6 +42,7 @@ check: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs | diff docs/cli.md -
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python tests/benchmarks --output docs/performance.md
 
 learning: $(STAMP)
@@ -52,6 +53,16 @@ matrix: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs > docs/cli.md
+
+# the documentation as a site; strict, and read as it is built: without the network
+site: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python docs/scripts/check_site.py build/site
+
+# the wheel and the source distribution
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

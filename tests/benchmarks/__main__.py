@@ -1,4 +1,4 @@
-"""``python tests/benchmarks``: the table; ``python tests/benchmarks curves``: cost against size."""
+"""``python tests/benchmarks``: the table; ``… curves``: cost against size; ``… beside``: the README's."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks import cases_record, curves, table
+from tests.benchmarks import beside, cases_record, curves, table
 
 
 def main(arguments: list[str]) -> int:
     """Run the table, the curves, or (for the memory case) a recording that watches itself."""
     if arguments[:1] == ["curves"]:
         return curves.main(arguments[1:])
+    if arguments[:1] == ["beside"]:
+        return beside.main(arguments[1:])
     if arguments[:1] == ["watch"]:
         print(json.dumps(cases_record.watch(int(arguments[1]), Path(arguments[2]))))
         return 0

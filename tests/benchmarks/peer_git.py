@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .checkpoints import Tensors
 from .generate import Row
 from .measure import run
@@ -57,6 +60,19 @@ def ask(reader: subprocess.Popen[bytes], name: bytes) -> bytes:
     reader.stdin.flush()
     size = int(reader.stdout.readline().split()[2])
     return reader.stdout.read(size + 1)[:-1]
+
+
+def bodies(git: Git, branch: str) -> NDArray[np.float32]:
+    """Return the observations of a branch's states, oldest first: two processes of git."""
+    commits = git("rev-list", "--reverse", branch).split()
+    wanted = b"".join(commit + b":state\n" for commit in commits)
+    output, found, at = git("cat-file", "--batch", input=wanted), [], 0
+    while at < len(output):
+        head = output.index(b"\n", at)
+        size = int(output[at:head].split()[2])
+        found.append(output[head + 1 : head + 17])
+        at = head + 1 + size + 1
+    return np.frombuffer(b"".join(found), np.float32).reshape(-1, 4)
 
 
 def write_stream(path: Path, rows: Iterable[Row]) -> Path:

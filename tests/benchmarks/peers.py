@@ -85,6 +85,17 @@ class Sqlite:
         self.db.close()
 
 
+def parting(ours: Path, theirs: Path) -> int:
+    """Return the first step at which two databases of ``Sqlite`` differ."""
+    db = sqlite3.connect(ours / "states.db")
+    db.execute("ATTACH ? AS other", (str(theirs / "states.db"),))
+    query = "SELECT step FROM state JOIN other.state AS there USING (step) "
+    query += "WHERE state.body <> there.body ORDER BY step LIMIT 1"
+    found = int(db.execute(query).fetchone()[0])
+    db.close()
+    return found
+
+
 class PlainLmdb:
     """One random 32-byte key a state; the value is the parent's key and the packed fields."""
 

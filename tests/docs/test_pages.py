@@ -33,9 +33,10 @@ from simgit.recording.vector_recorder import LaneRecorder
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RUNNING = (
     "README.md",
+    "docs/index.md",
     "docs/tutorial.md",
     "docs/trajectories.md",
     "docs/python-api.md",
@@ -194,6 +195,24 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert found.exists(), f"{page.name}: {target}"
         if anchor:
             assert anchor in anchors(found), f"{page.name}: {target}"
+
+
+def test_the_code_of_the_page_on_scripts_stands_in_the_examples() -> None:
+    scripts = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
+    shown = [block.text for block in blocks((ROOT / "docs/training-scripts.md").read_text())]
+    assert shown
+    for text in shown:
+        assert any(text in script for script in scripts), text
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    paths = list((ROOT / "tests").rglob("*.py"))
+    files = {path.name for path in paths}
+    functions = {name for path in paths for name in re.findall(r"def (test_\w+)", path.read_text())}
+    for page in PAGES:
+        text = page.read_text()
+        assert set(re.findall(r"`[\w/]*?(test_\w+\.py)`", text)) <= files, page
+        assert set(re.findall(r"`(test_\w+)`", text)) <= functions, page
 
 
 def anchors(page: Path) -> set[str]:
