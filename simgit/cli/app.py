@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from simgit.cli.output import Output, Pager, use_color
-from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT_NO: Final = 1
@@ -43,6 +46,9 @@ class App:
 
         What is done with it is logged as the command that was given.
         """
+
+        from simgit.repository import Repository
+
         named = os.environ.get("SIMGIT_DIR")
         if named:
             found = Repository.open(self.directory / named)

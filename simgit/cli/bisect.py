@@ -9,7 +9,7 @@ import click
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.diff import write_changes
 from simgit.cli.output import Output, plural
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
     from simgit.history.bisect import FirstDifference

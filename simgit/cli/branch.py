@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.describe import run_record
 from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
-from simgit.cli.values import REVISION, branch_settings, fitting
-from simgit.objects.oid import Oid
-from simgit.refs.runs import RunInfo
-from simgit.repository import Repository
+from simgit.cli.params import REVISION, branch_settings, fitting
+from simgit.cli.render import run_record
+
+if TYPE_CHECKING:
+    from simgit.refs.runs import RunInfo
+    from simgit.repository import Repository
 
 
 @command("branch", example="""\
@@ -71,6 +74,8 @@ def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, 
 
 
 def _rename(repo: Repository, out: Output, names: tuple[str, ...], json: bool) -> None:
+    from simgit.objects.oid import Oid
+
     if not 1 <= len(names) <= 2:
         raise click.UsageError("-m takes [OLD] NEW")
     head = repo.head
@@ -120,6 +125,9 @@ def _list(
 
 def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: bool) -> None:
     """Print a table of runs, HEAD's with a star."""
+
+    from simgit.objects.oid import Oid
+
     head, digits = repo.head, repo.abbreviation
     if isinstance(head, Oid):
         out.line(f"* {out.paint(f'(HEAD detached at {head.short(digits)})', 'head')}")
@@ -148,7 +156,7 @@ def _text(cell: str | tuple[str, str]) -> str:
 
 def _settings(info: RunInfo, room: int) -> str:
     """Return the run's own settings, as many as there is room for, or how many there are."""
-    from simgit.cli.describe import flat, value_text
+    from simgit.cli.render import flat, value_text
 
     own = sorted(flat(dict(info.overrides)).items())
     pairs = [f"{key}={value_text(value)}" for key, value in own]

@@ -11,7 +11,7 @@ import click
 
 from simgit.cli.app import App, CommandGroup, answer_no, command, one_of
 from simgit.cli.output import Output, plural, progress, size
-from simgit.cli.values import REVISION, RUN
+from simgit.cli.params import REVISION
 from simgit.errors import NotFound
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def list_(app: App, file: str, as_json: bool) -> None:
     from simgit.remotes.bundle import read_manifest
     from simgit.remotes.bundle.files import reading
 
-    with reading(_source(app, file)) as read:
+    with reading(source(app, file)) as read:
         manifest = read_manifest(read)
     with app.output() as out:
         _write_manifest(out, manifest, as_json)
@@ -100,7 +100,7 @@ def verify(app: App, file: str, as_json: bool) -> None:
     from simgit.remotes import bundle as bundles
     from simgit.remotes.bundle.files import reading
 
-    with reading(_source(app, file)) as read, progress("verify", not as_json) as tell:
+    with reading(source(app, file)) as read, progress("verify", not as_json) as tell:
         found = bundles.verify(read, progress=lambda done: tell(done, None))
     missing = _missing(app, found.manifest)
     with app.output() as out:
@@ -118,49 +118,8 @@ def verify(app: App, file: str, as_json: bool) -> None:
         answer_no()
 
 
-@command(
-    "import",
-    example="""\
-simgit import try.bundle
-simgit import try.bundle --prefix from-ada/""",
-    at_op=False,
-)
-@FILE
-@click.option("--prefix", default="", metavar="TEXT", help="Put before the names of refs.")
-@click.option("--as", "rename", type=RUN, metavar="NAME", help="Name for the bundle's only run.")
-@click.option(
-    "--max-object", type=click.IntRange(min=1), metavar="BYTES",
-    help="Refuse objects that are larger (2 GiB).",
-)  # fmt: skip
-def import_(
-    app: App, file: str, prefix: str, rename: str | None, max_object: int | None, as_json: bool
-) -> None:
-    """Import the runs and tags of a bundle; - is standard input.
-
-    A run that is here already moves forward, or the bundle's is kept aside as NAME.conflict-1. An
-    import that was cut off is gone on with by the same command.
-    """
-    one_of(prefix=prefix, **{"as": rename})
-    with app.repository() as repo, app.output() as out:
-        with progress("import", not as_json) as tell:
-            done = repo.import_bundle(
-                _source(app, file), prefix=prefix, rename=rename, max_object=max_object,
-                progress=lambda done: tell(done, None),
-            )  # fmt: skip
-        if as_json:
-            refs = {name: {"name": o.name, "what": o.what} for name, o in done.refs.items()}
-            out.json({"states": done.states, "objects": done.objects, "refs": refs}
-                     | {"attachments_aside": done.attachments})  # fmt: skip
-            return
-        for name, outcome in done.refs.items():
-            here = "" if outcome.name == name else f" → {outcome.name}"
-            out.line(f"{outcome.what:9}  {name}{here}")
-        for name in done.attachments:
-            out.line(f"aside      attachment {name}")
-        out.line(f"stored {plural(done.states, 'state')}, {plural(done.objects, 'object')}")
-
-
-def _source(app: App, file: str) -> Path | BinaryIO:
+def source(app: App, file: str) -> Path | BinaryIO:
+    """Return where a bundle is read from: a file, or standard input for ``-``."""
     return sys.stdin.buffer if file == STREAM else app.path(file)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
-from simgit.cli.values import REVISION, branch_settings
+from simgit.cli.params import REVISION, branch_settings
 from simgit.errors import NotFound
-from simgit.objects.oid import Oid
-from simgit.refs.names import HEAD
-from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
 
 
 @command(
@@ -40,6 +39,9 @@ def checkout(
     Files that were changed here are not overwritten, except with --force. '-' is where HEAD was
     before the last checkout.
     """
+
+    from simgit.objects.oid import Oid
+
     if new and detach:
         raise click.UsageError("-b and --detach cannot be used together")
     if pairs and not new:
@@ -73,6 +75,10 @@ def _previous(repo: Repository) -> str:
     Raises:
         NotFound: there was none.
     """
+
+    from simgit.objects.oid import Oid
+    from simgit.refs.names import HEAD
+
     for operation in repo.operations():
         if operation.command != "checkout":
             continue
@@ -80,53 +86,3 @@ def _previous(repo: Repository) -> str:
             if change.ref == HEAD and change.old is not None:
                 return str(change.old.get("run") or Oid(change.old["oid"]))
     raise NotFound("there was no checkout to go back from")
-
-
-@command("status", example="simgit status")
-def status(app: App, as_json: bool) -> None:
-    """Show where HEAD is, how its run stands, and which files differ from HEAD's state."""
-    with app.repository() as repo, app.output() as out:
-        files = repo.status()
-        found: dict[str, Any] = {
-            "modified": list(files.modified),
-            "deleted": list(files.deleted),
-            "untracked": list(files.untracked),
-        }
-        if as_json:
-            out.json(_head(repo) | found)
-            return
-        _write_head(repo, out)
-        for kind, style in (("modified", "bad"), ("deleted", "bad"), ("untracked", "dim")):
-            if found[kind]:
-                out.line(f"{kind}:")
-            for path in found[kind]:
-                out.line("    " + out.paint(clean(path), style))
-
-
-def _head(repo: Repository) -> dict[str, Any]:
-    head = repo.head
-    if isinstance(head, Oid):
-        step = repo.state(head).step
-        return {"head": head, "detached": True, "oid": head, "step": step, "status": None}
-    info = repo.run(head) if head in repo.run_names() else None
-    return {
-        "head": head, "detached": False, "oid": info.oid if info else None,
-        "step": info.step if info else None, "status": info.status if info else None,
-    }  # fmt: skip
-
-
-def _write_head(repo: Repository, out: Output) -> None:
-    head = repo.head
-    if isinstance(head, Oid):
-        state = repo.state(head)
-        out.line(f"HEAD detached at {out.paint(head.short(repo.abbreviation), 'oid')}")
-        out.line(f"step {state.step}, episode {state.episode}")
-        return
-    out.line(f"on run {out.paint(head, 'run')}")
-    info = repo.run(head) if head in repo.run_names() else None
-    if info is None or info.oid is None:
-        out.line("no states yet")
-        return
-    shown = out.paint(info.status, STATUS_STYLES.get(info.status, ""))
-    episodes = plural(info.episodes, "episode")
-    out.line(f"{shown}, step {info.step}, {episodes}, return {number(info.return_)}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.describe import write_settings
-from simgit.cli.values import RUN, qualified, settings
-from simgit.objects.oid import Oid
-from simgit.refs.settings import DEFAULTS
-from simgit.repository import Repository
+from simgit.cli.params import RUN, qualified, settings
+from simgit.cli.render import write_settings
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
 
 
 @command("config", example="""\
@@ -58,6 +60,8 @@ def config(
 
 
 def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_json: bool) -> None:
+    from simgit.refs.settings import DEFAULTS
+
     with app.repository() as repo, app.output() as out:
         with repo.transaction("config"):
             for name, value in settings(words).items():
@@ -72,6 +76,8 @@ def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_jso
 
 
 def _head(repo: Repository) -> str:
+    from simgit.objects.oid import Oid
+
     if isinstance(repo.head, Oid):
         raise click.UsageError("HEAD is detached: name a run")
     return repo.run().name

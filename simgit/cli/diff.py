@@ -7,19 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from simgit.cli.app import App, answer_no, command, one_of
-from simgit.cli.describe import flat
 from simgit.cli.output import Output, clean, number, plural
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.render import flat
 from simgit.errors import NotFound
-from simgit.history.state import shown
-from simgit.repository import Repository
 
 if TYPE_CHECKING:
     from simgit.history.diff.runs import RunDiff, Side
     from simgit.history.diff.values import Change
+    from simgit.repository import Repository
 
 
 @command(
@@ -134,6 +132,8 @@ def _write_one(out: Output, indent: str, sign: str, style: str, name: str, value
 
 
 def _write_array(out: Output, name: str, change: Change, indent: str) -> None:
+    import numpy as np
+
     found = change.array
     assert found is not None
     if found.different is None:
@@ -160,6 +160,8 @@ def _write_sides(out: Output, name: str, before: str, after: str, indent: str) -
 
 
 def _text(value: Any) -> str:
+    from simgit.history.state import shown
+
     return clean(shown(value))
 
 

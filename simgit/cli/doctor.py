@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.environment import environment_arguments
+from simgit.cli.environment_options import environment_arguments
 from simgit.cli.output import Output, progress, size
-from simgit.cli.values import settings
+from simgit.cli.params import settings
 
 if TYPE_CHECKING:
     from simgit.gym.tools.doctor import Examination

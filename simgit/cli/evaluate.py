@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.environment import SIMKUBE, environment, environment_options
+from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.output import Output, number, progress
+from simgit.cli.params import REVISION, RUN
 from simgit.cli.train import free_name
-from simgit.cli.values import REVISION, RUN
 
 if TYPE_CHECKING:
     from simgit.repository import Repository

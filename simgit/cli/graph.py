@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from simgit.objects.oid import Oid
+if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
 
 
 class Graph:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.analysis.recorded_clusters import Recorded, recorded
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.output import Output, clean
-from simgit.cli.traces import read, write, written
+from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
-from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.quantity import parse_quantity
-from simgit.kube.task.setting import setting
-from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.format import trace_id
-from simgit.refs.names import HEAD
+
+if TYPE_CHECKING:
+    from simgit.analysis.recorded_clusters import Recorded
+    from simgit.kube.embedded import EmbeddedCluster
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
@@ -51,6 +49,8 @@ def _cluster(
     seed: int,
     until: int | None,
 ) -> EmbeddedCluster:
+    from simgit.kube.task.setting import setting
+
     if trace is None:
         if nodes is not None or seed or until is not None:
             raise click.UsageError("--nodes, --seed and --until need --trace")
@@ -61,6 +61,9 @@ def _cluster(
 
 
 def _recorded(app: App, revision: str | None) -> Recorded:
+    from simgit.analysis.recorded_clusters import recorded
+    from simgit.refs.names import HEAD
+
     with app.repository() as repo:
         return recorded(repo, revision or HEAD)
 
@@ -123,6 +126,8 @@ def _node(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _percent(used: str, offered: str) -> str:
+    from simgit.kube.quantity import parse_quantity
+
     whole = parse_quantity(offered).nano
     return f"{100 * parse_quantity(used).nano // whole} %" if whole else ""
 
@@ -167,6 +172,10 @@ simgit kube trace main@40 --output there.sktrace""",
 @click.option("-o", "--output", metavar="FILE", help="Write the trace; - for a pipe.")
 def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> None:
     """Show what a state's actions made of its trace, or write that trace to a file."""
+
+    from simgit.kube.trace.diff import describe, diff_traces
+    from simgit.kube.trace.format import trace_id
+
     found = _recorded(app, revision)
     if output is not None:
         if output == "-" and as_json:

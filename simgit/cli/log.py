@@ -10,12 +10,11 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.graph import Graph
 from simgit.cli.output import Output, clean, number
-from simgit.cli.values import REVISION
-from simgit.history.state import shown
-from simgit.repository import Repository
+from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
     from simgit.history.log import LogLine
+    from simgit.repository import Repository
 
 Render = Callable[["LogLine"], list[str]]
 
@@ -176,6 +175,8 @@ class _Renderer:
 
 
 def _action(value: Any) -> str:
+    from simgit.history.state import shown
+
     if type(value) is float:
         return f"{value:.6g}"
     return str(value) if type(value) is int else clean(shown(value))

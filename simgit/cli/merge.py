@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.values import REVISION, RUN
+from simgit.cli.params import REVISION, RUN
 
 
 @command(

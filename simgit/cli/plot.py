@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import numpy as np
 
 from simgit.cli.app import App, command
 from simgit.cli.output import Output, clean, columns, number, plural, width
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
 from simgit.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
@@ -153,6 +154,8 @@ def _write(
 
 
 def _summary(values: Any, kind: str) -> str:
+    import numpy as np
+
     last = values[-_LAST:]
     extremes = "".join(f"{name} {number(find(values))}, " for name, find in _EXTREMES[kind])
     return (
@@ -162,6 +165,8 @@ def _summary(values: Any, kind: str) -> str:
 
 
 def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
+    import numpy as np
+
     from simgit.plot import sparkline
 
     longest = max(width(each.label) for each, _ in shown)

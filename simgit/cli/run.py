@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
-from simgit.cli.describe import run_record, write_run
-from simgit.cli.values import RUN, settings
-from simgit.refs.records import STATUSES
+from simgit.cli.params import RUN, settings
+from simgit.cli.render import run_record, write_run
+
+if TYPE_CHECKING:
+    from simgit.refs.records import STATUSES
 
 
 @click.group("run", cls=CommandGroup)

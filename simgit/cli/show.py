@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from simgit.cli.app import App, command
-from simgit.cli.describe import run_record, tag_record, write_run, write_tag
 from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number
-from simgit.cli.values import REVISION
-from simgit.history.state import State, shown
-from simgit.objects.kinds import NO_ORIGIN
-from simgit.repository import Repository
+from simgit.cli.params import REVISION
+from simgit.cli.render import run_record, tag_record, write_run, write_tag
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simgit.history.state import State
+    from simgit.repository import Repository
+
 
 _EDGE = 3
 _SHOWN = 64
@@ -64,6 +67,9 @@ def state_record(state: State) -> dict[str, Any]:
 
 def write_state(out: Output, repo: Repository, state: State, full: bool = False) -> None:
     """Print a state with its values."""
+
+    from simgit.objects.kinds import NO_ORIGIN
+
     digits = repo.abbreviation
     names = repo.decorations().get(state.oid, [])
     out.line(out.paint(f"state {state.oid.hex()}", "oid"))
@@ -101,6 +107,9 @@ def _write_lines(out: Output, name: str, lines: list[str]) -> None:
 
 def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
     """Return a nested value as indented lines."""
+
+    import numpy as np
+
     label = f"{clean(name)}: " if name else ""
     if isinstance(value, dict) and value:
         items = [(str(key), item) for key, item in value.items()]
@@ -116,10 +125,14 @@ def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
 
 
 def _is_large(value: Any) -> bool:
+    import numpy as np
+
     return isinstance(value, (dict, list, tuple, np.ndarray))
 
 
 def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
+    import numpy as np
+
     form = f"{label}{value.dtype}[{', '.join(map(str, value.shape))}]"
     if not full and value.size > _SHOWN and (value.ndim > 2 or value.size > 100 * _SHOWN):
         return [form + _range(value)]
@@ -134,6 +147,9 @@ def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
 
 def _range(value: np.ndarray[Any, Any]) -> str:
     """Return the least, greatest and mean element of numbers."""
+
+    import numpy as np
+
     if value.dtype.kind not in "biuf":
         return ""
     low, high = number(float(value.min())), number(float(value.max()))
@@ -141,6 +157,10 @@ def _range(value: np.ndarray[Any, Any]) -> str:
 
 
 def _inline(value: Any) -> str:
+    import numpy as np
+
+    from simgit.history.state import shown
+
     if isinstance(value, np.ndarray):
         return " ".join(_array(value, "", False)).replace("  ", " ")
     return clean(shown(value))

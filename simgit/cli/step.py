@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, clean
-from simgit.cli.traces import PIPE, read, write, written
-from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.task.actions import action_name
-from simgit.kube.task.catalogue import catalogue
-from simgit.kube.task.loop import Loop, Step
-from simgit.kube.task.reward import REWARDS
-from simgit.kube.task.setting import setting
-from simgit.kube.task.task import Order, Task
-from simgit.kube.task.vectors import VECTORS
-from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.files import SUFFIX
-from simgit.kube.trace.format import trace_id
-from simgit.kube.trace.model import Trace
+from simgit.cli.trace.files import PIPE, read, write, written
+
+if TYPE_CHECKING:
+    from simgit.kube.embedded import EmbeddedCluster
+    from simgit.kube.task.loop import Loop, Step
+    from simgit.kube.task.reward import REWARDS
+    from simgit.kube.task.task import Order
+    from simgit.kube.task.vectors import VECTORS
+    from simgit.kube.trace.model import Trace
 
 
 @command(
@@ -61,6 +57,11 @@ def step(
 
     It is what happens at each step of training, for one step and without a repository.
     """
+
+    from simgit.kube.task.loop import Loop
+    from simgit.kube.task.setting import setting
+    from simgit.kube.task.task import Task
+
     if output == PIPE:
         raise click.UsageError("--output needs a file: the step itself is written to the output")
     one_of(action=given["action"], agent=agent)
@@ -84,6 +85,9 @@ def step(
 
 
 def _trace(app: App, source: str) -> Trace:
+    from simgit.kube.task.catalogue import catalogue
+    from simgit.kube.trace.files import SUFFIX
+
     if source == PIPE or "/" in source or source.endswith((SUFFIX, ".json")):
         return read(app, source)
     path = app.path(source)
@@ -91,6 +95,8 @@ def _trace(app: App, source: str) -> Trace:
 
 
 def _action(text: str) -> str:
+    from simgit.kube.task.actions import action_name
+
     return action_name(int(text) if text.isdecimal() else text)
 
 
@@ -107,6 +113,9 @@ def _decided(app: App, subject: str, loop: Loop, vector: Any) -> str:
 
 
 def _record(loop: Loop, first: Step, taken: Step, vectors: dict[str, Any]) -> dict[str, Any]:
+    from simgit.kube.trace.diff import describe, diff_traces
+    from simgit.kube.trace.format import trace_id
+
     assert taken.result is not None
     base, task = loop.base, loop.task
     return {

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.environment import SIMKUBE, environment, environment_options
-from simgit.cli.estimate import announce
+from simgit.cli.environment_options import SIMKUBE, environment, environment_options
+from simgit.cli.learning_report import bar, learning_curve, summary, write
 from simgit.cli.output import Output, progress
-from simgit.cli.training_output import bar, learning_curve, summary, write
-from simgit.cli.trusting import Asker
-from simgit.cli.values import RUN, settings
+from simgit.cli.params import RUN, settings
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 from simgit.errors import NotFound
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.trusting import trust_file
+from simgit.cli.permission import trust_file
 
 
 @command("trust", example="""\

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.estimate import announce
 from simgit.cli.output import Output, plural, progress
-from simgit.cli.trusting import Asker
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 
 if TYPE_CHECKING:
     from simgit.gym.restoring.verify import Verification

@@ -7,10 +7,10 @@ import os
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.estimate import announce
 from simgit.cli.output import plural, progress
-from simgit.cli.trusting import Asker
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 
 
 @command(

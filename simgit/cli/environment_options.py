@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App
-from simgit.cli.values import settings
+from simgit.cli.params import settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 SIMKUBE: Final = "simgit/SimKube-v0"

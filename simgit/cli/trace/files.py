@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from simgit.cli.app import App
 from simgit.errors import InvalidInput, StorageError
-from simgit.kube.trace.files import (
-    JSON,
-    encode_trace,
-    parse_trace,
-    read_trace_file,
-    write_trace_file,
-)
-from simgit.kube.trace.format import trace_id
-from simgit.kube.trace.model import Trace
+
+if TYPE_CHECKING:
+    from simgit.kube.trace.model import Trace
+
 
 PIPE: Final = "-"
 FILE: Final = click.argument("file", metavar="FILE")
@@ -26,6 +21,9 @@ FILE: Final = click.argument("file", metavar="FILE")
 
 def read(app: App, file: str) -> Trace:
     """Read a trace, msgpack or JSON, from a file or with ``-`` from standard input."""
+
+    from simgit.kube.trace.files import parse_trace, read_trace_file
+
     if file == PIPE:
         return parse_trace(sys.stdin.buffer.read(), "standard input")
     return read_trace_file(app.path(file))
@@ -38,6 +36,9 @@ def write(app: App, file: str, trace: Trace, suffix: str | None = None) -> None:
         InvalidInput: standard output is a terminal, which bytes would upset.
         StorageError: the file cannot be written.
     """
+
+    from simgit.kube.trace.files import JSON, encode_trace
+
     if file != PIPE:
         _write_file(app.path(file), trace)
         return
@@ -48,6 +49,8 @@ def write(app: App, file: str, trace: Trace, suffix: str | None = None) -> None:
 
 
 def _write_file(path: Path, trace: Trace) -> None:
+    from simgit.kube.trace.files import write_trace_file
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_trace_file(path, trace)
@@ -57,6 +60,9 @@ def _write_file(path: Path, trace: Trace) -> None:
 
 def written(file: str, trace: Trace) -> dict[str, Any]:
     """Return what ``--json`` tells of a trace that was written."""
+
+    from simgit.kube.trace.format import trace_id
+
     return {"file": file, "id": trace_id(trace), "events": len(trace.events)}
 
 

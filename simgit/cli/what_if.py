@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.estimate import announce
 from simgit.cli.output import Output, number, progress
-from simgit.cli.trusting import Asker
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 
 if TYPE_CHECKING:
     from simgit.gym.tools.whatif import Continuation

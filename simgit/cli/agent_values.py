@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from simgit.cli.output import Output, clean, columns, number
 
@@ -48,6 +47,8 @@ def _records(found: Thoughts) -> list[dict[str, Any]]:
 
 
 def _write(out: Output, found: Thoughts) -> None:
+    import numpy as np
+
     actions = [clean(name) for name in found.actions]
     heads = actions if _fits(actions) else [str(i) for i in range(len(actions))]
     rows: list[list[Any]] = [[(head, "bold") for head in ("step", *heads, "taken")]]

@@ -5,28 +5,16 @@ from __future__ import annotations
 import re
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgit.cli.app import App, CommandGroup, answer_no, command
+from simgit.cli.app import App, command
 from simgit.cli.output import Output
-from simgit.cli.trace_change import trace_edit, trace_filter
-from simgit.cli.trace_view import trace_diff, trace_plot, trace_show
-from simgit.cli.traces import PIPE, read, write, written
-from simgit.errors import InvalidInput
-from simgit.kube.task.resources import final_resources
-from simgit.kube.task.scenario_names import scenario_name
-from simgit.kube.task.scenarios import SCENARIOS, TARGET, Scenario, generate
-from simgit.kube.trace.check import trace_warnings
-from simgit.kube.trace.edit import workload
-from simgit.kube.trace.files import SUFFIX
-from simgit.kube.trace.format import trace_id
+from simgit.cli.trace.files import PIPE, write, written
 
-
-@click.group("trace", cls=CommandGroup)
-def trace() -> None:
-    """Generate, look at, change and check SimKube traces; no repository is needed."""
+if TYPE_CHECKING:
+    from simgit.kube.task.scenarios import TARGET, Scenario
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
@@ -85,6 +73,9 @@ def trace_generate(
     A file is named after the scenario and what differs from its documented start. An unknown
     SCENARIO lists those that there are. LIST is like 1,3,5..8.
     """
+
+    from simgit.kube.task.scenarios import SCENARIOS
+
     if every == bool(names):
         raise click.UsageError("name scenarios, or give --all")
     if output and out:
@@ -104,12 +95,19 @@ def _generate(
     names: tuple[str, ...], severities: tuple[int, ...], seeds: tuple[int, ...], target: int
 ) -> list[Scenario]:
     """Generate all combinations; of equal files the first."""
+
+    from simgit.kube.task.scenario_names import scenario_name
+    from simgit.kube.task.scenarios import generate
+
     combined = product(names, severities or (None,), seeds)
     made = [generate(n, severity=s, seed=seed, target=target) for n, s, seed in combined]
     return list({scenario_name(scenario): scenario for scenario in made}.values())
 
 
 def _file(directory: str | None, scenario: Scenario) -> str:
+    from simgit.kube.task.scenario_names import scenario_name
+    from simgit.kube.trace.files import SUFFIX
+
     return str(Path(directory or "") / (scenario_name(scenario) + SUFFIX))
 
 
@@ -125,112 +123,22 @@ def _tell(out: Output, made: list[tuple[str, Scenario]], as_json: bool) -> None:
 
 def start(scenario: Scenario) -> str:
     """Return what the workload asks for at first: '3 × 17 CPU, 2Gi'."""
+
+    from simgit.kube.task.resources import final_resources
+    from simgit.kube.trace.edit import workload
+
     asked = final_resources(scenario.trace, workload("web")).plain()
     return f"{asked['replicas']} × {asked['cpu']} CPU, {asked['memory']}"
 
 
 def scenario_record(scenario: Scenario) -> dict[str, Any]:
     """Return a scenario as what ``--json`` prints."""
+
+    from simgit.kube.task.resources import final_resources
+    from simgit.kube.trace.edit import workload
+
     asked = final_resources(scenario.trace, workload("web")).plain()
     return {
         "scenario": scenario.name, "severity": scenario.severity, "seed": scenario.seed,
         "target": scenario.target, "steps": scenario.steps, "start": asked,
     }  # fmt: skip
-
-
-@command(
-    "validate",
-    example="""\
-simgit trace validate web.sktrace
-simgit trace validate --strict traces/*.sktrace""",
-)
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
-def trace_validate(app: App, files: tuple[str, ...], strict: bool, as_json: bool) -> None:
-    """Check that files are traces that SimKube reads; exit with 1 if one is not.
-
-    Each object is applied to an embedded cluster: a quantity that is none, a negative request or
-    number of replicas, a malformed template is an error, with its place. What SimKube allows but
-    is worth a look is a warning: stale hashes of edited objects, objects without a namespace, time
-    that goes back.
-    """
-    fine = True
-    with app.output() as out:
-        for file in files:
-            found = _examine(app, file)
-            fine = fine and found["valid"] and not (strict and found["warnings"])
-            out.json(found) if as_json else _report(out, found)
-    if not fine:
-        answer_no()
-
-
-def _examine(app: App, file: str) -> dict[str, Any]:
-    from simgit.kube.dry_run import refused_objects
-
-    try:
-        found = read(app, file)
-    except InvalidInput as error:
-        return _invalid(file, [(error.message, getattr(error, "path", "") or None)], [])
-    warnings = trace_warnings(found)
-    if refused := refused_objects(found):
-        errors = [(f"'{file}' is no valid trace: {e.message}", vars(e)["path"]) for e in refused]
-        return _invalid(file, errors, warnings)
-    return {"file": file, "valid": True, "id": trace_id(found), "warnings": warnings}
-
-
-def _invalid(
-    file: str, errors: list[tuple[str, str | None]], warnings: list[str]
-) -> dict[str, Any]:
-    """Return what is said of a file with errors; the first stands by itself too."""
-    (error, path), *_ = errors
-    return {
-        "file": file, "valid": False, "error": error, "path": path, "warnings": warnings,
-        "errors": [{"error": error, "path": path} for error, path in errors],
-    }  # fmt: skip
-
-
-def _report(out: Output, found: dict[str, Any]) -> None:
-    for each in found.get("errors", ()):
-        out.line(f"{out.paint('invalid', 'bad')}: {each['error']}")
-    for warning in found["warnings"]:
-        out.line(f"{out.paint('warning', 'warn')}: {found['file']}: {warning}")
-    if found["valid"]:
-        count = len(found["warnings"])
-        said = f", {count} warnings" if count > 1 else ", 1 warning" if count else ""
-        out.line(f"{out.paint('valid', 'good')}: {found['file']}{said}")
-
-
-@command(
-    "convert",
-    example="""\
-simgit trace convert web.sktrace web.json
-simgit trace convert web.json web.sktrace
-simgit trace convert web.sktrace - --to json | jq .events""",
-)
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
-@click.option(
-    "--to", type=click.Choice(["json", "sktrace"]),
-    help="What to write; by default what the name TO says.",
-)  # fmt: skip
-def trace_convert(app: App, source: str, target: str, to: str | None, as_json: bool) -> None:
-    """Write a trace as JSON or as a .sktrace file; nothing is lost either way.
-
-    FROM may be of either kind, its content tells. 64-bit hashes are strings in JSON. - is
-    standard input or output.
-    """
-    found = read(app, source)
-    suffix = f".{to}" if to else Path(target).suffix
-    if target != PIPE and to and suffix != Path(target).suffix:
-        raise click.UsageError(f"'{target}' does not end with '{suffix}'")
-    write(app, target, found, suffix)
-    if target != PIPE:
-        with app.output() as out:
-            out.json(written(target, found)) if as_json else out.line(f"wrote {target}")
-
-
-for each in (
-    trace_generate, trace_show, trace_plot, trace_diff, trace_edit, trace_filter, trace_validate,
-    trace_convert,
-):  # fmt: skip
-    trace.add_command(each)

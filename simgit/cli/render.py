@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, when
-from simgit.history.state import to_jsonable
-from simgit.objects.kinds import Tag
-from simgit.objects.oid import Oid
-from simgit.refs.runs import RunInfo
-from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.objects.kinds import Tag
+    from simgit.objects.oid import Oid
+    from simgit.refs.runs import RunInfo
+    from simgit.repository import Repository
 
 
 def run_record(info: RunInfo) -> dict[str, Any]:
@@ -102,4 +103,7 @@ def write_settings(
 
 def value_text(value: Any) -> str:
     """Return a setting as JSON."""
+
+    from simgit.history.state import to_jsonable
+
     return clean(json.dumps(to_jsonable(value), ensure_ascii=False))

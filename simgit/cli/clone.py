@@ -1,27 +1,18 @@
-"""``simgit init`` and ``clone``."""
+"""``simgit clone``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import plural
 from simgit.errors import AlreadyExists
-from simgit.repository import Repository
-from simgit.storage.directory import DIRECTORY
 
-
-@command("init", example="simgit init my-experiment", at_op=False)
-@click.argument("directory", required=False, default=".", type=click.Path(path_type=Path))
-def init(app: App, directory: Path, as_json: bool) -> None:
-    """Create an empty repository: DIRECTORY/.simgit, in the current directory by default."""
-    with Repository.init(app.path(directory)) as repo, app.output() as out:
-        if as_json:
-            out.json({"directory": str(repo.directory)})
-        else:
-            out.line(f"initialized empty simgit repository in {repo.directory}")
+if TYPE_CHECKING:
+    pass
 
 
 @command("clone", example="simgit clone my-experiment backup", at_op=False)
@@ -32,6 +23,10 @@ def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None
 
     Without DIRECTORY the copy gets SOURCE's name, in the current directory.
     """
+
+    from simgit.repository import Repository
+    from simgit.storage.directory import DIRECTORY
+
     name = app.path(source).resolve().name.removesuffix(".simgit")
     target = app.path(directory or name or app.path(source).resolve().parent.name)
     if target.is_dir() and any(each.name != DIRECTORY for each in target.iterdir()):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.output import Output, clean, first_line, plural, when
-from simgit.objects.oid import Oid
-from simgit.refs.oplog.log import Fields, KeyChange, Operation, standing
-from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.refs.oplog.log import Fields, KeyChange, Operation
+    from simgit.repository import Repository
+
 
 _SHOWN: Final = 10
 _PLACES: Final = {"oid", "run", "binding"}
@@ -30,6 +32,9 @@ def op() -> None:
 @click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
 def op_log(app: App, limit: int | None, as_json: bool) -> None:
     """List what was done, the newest first."""
+
+    from simgit.refs.oplog.log import standing
+
     with app.repository() as repo, app.output(page=True) as out:
         operations = repo.operations(limit)
         if as_json:
@@ -68,28 +73,6 @@ def op_restore(app: App, operation: str, as_json: bool) -> None:
         _write_changes(out, repo, changes)
 
 
-@command("undo", example="""\
-simgit undo
-simgit undo 12""")  # fmt: skip
-@click.argument("operation", required=False, metavar="[OP]")
-def undo(app: App, operation: str | None, as_json: bool) -> None:
-    """Take back the newest operation that is not taken back yet, or OP.
-
-    What was changed again since is named, and nothing is done. What a process records at this
-    moment is passed over, and what another program has recorded has to be named. 'simgit op log'
-    lists the operations; 'simgit redo' does again what was undone.
-    """
-    with app.repository() as repo, app.output() as out:
-        _tell(out, repo, "undone", repo.undo(operation), as_json)
-
-
-@command("redo", example="simgit redo")
-def redo(app: App, as_json: bool) -> None:
-    """Do again what was undone last; a command given since ends this."""
-    with app.repository() as repo, app.output() as out:
-        _tell(out, repo, "done again", repo.redo(), as_json)
-
-
 op.add_command(op_log)
 op.add_command(op_show)
 op.add_command(op_restore)
@@ -103,7 +86,7 @@ def _done(repo: Repository, call: Any) -> list[KeyChange]:
     return repo.changes() if after != before else []
 
 
-def _tell(out: Output, repo: Repository, verb: str, operation: Operation, as_json: bool) -> None:
+def tell(out: Output, repo: Repository, verb: str, operation: Operation, as_json: bool) -> None:
     changes = repo.changes()
     if as_json:
         changed = [change_record(change) for change in changes]
@@ -132,6 +115,8 @@ def change_record(change: KeyChange) -> dict[str, Any]:
 
 
 def _jsonable(fields: Fields | None) -> Fields | None:
+    from simgit.objects.oid import Oid
+
     if fields is None:
         return None
     return {name: Oid(v) if isinstance(v, bytes) else v for name, v in fields.items()}
@@ -191,6 +176,8 @@ def _what(change: KeyChange, digits: int) -> str:
 
 
 def _at(fields: Fields | None, digits: int) -> str:
+    from simgit.objects.oid import Oid
+
     if fields is None:
         return "nothing"
     if "run" in fields:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.describe import tag_record
-from simgit.cli.output import Output, first_line, when
-from simgit.cli.values import REVISION, fitting
-from simgit.errors import NotFound
-from simgit.refs.names import HEAD
-from simgit.repository import Repository
+from simgit.cli.output import Output, first_line
+from simgit.cli.params import REVISION, fitting
+from simgit.cli.render import tag_record
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
 
 
 @command("tag", example="""\
@@ -73,27 +74,3 @@ def _list(repo: Repository, out: Output, patterns: tuple[str, ...], as_json: boo
         rows.append([(name, "tag"), (oid.short(digits), "oid"), remark])
     if not as_json:
         out.table(rows)
-
-
-@command("reflog", example="simgit reflog main")
-@click.argument("ref", default="HEAD", type=REVISION)
-@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
-def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
-    """Show what a run, a tag or HEAD was before, the newest change first."""
-    with app.repository() as repo, app.output(page=True) as out:
-        digits = repo.abbreviation
-        try:
-            entries = repo.reflog(ref)[:limit]
-        except NotFound:
-            if ref == HEAD:
-                repo.resolve(HEAD)  # without states this says so
-            raise
-        for i, entry in enumerate(entries):
-            if as_json:
-                out.json({
-                    "index": i, "old": entry.old, "new": entry.new, "time": entry.time,
-                    "message": entry.message, "pid": entry.pid,
-                })  # fmt: skip
-                continue
-            oid = out.paint(entry.new.short(digits), "oid") if entry.new else "-" * digits
-            out.line(f"{oid} {ref}@{{{i}}} {when(entry.time)}: {first_line(entry.message)}")

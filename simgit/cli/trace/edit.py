@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import clean
-from simgit.cli.traces import FILE, PIPE, read, write, written
-from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.edit import (
-    cut,
-    filter_objects,
-    filter_time,
-    parse_duration,
-    rehash,
-    set_replicas,
-    set_requests,
-    workload,
-)
-from simgit.kube.trace.model import Trace
-from simgit.kube.trace.table import workload_table
+from simgit.cli.trace.files import FILE, PIPE, read, write, written
+
+if TYPE_CHECKING:
+    from simgit.kube.trace.model import Trace
+
 
 OUTPUT = click.option(
     "-o", "--output", required=True, metavar="FILE",
@@ -65,6 +56,9 @@ def trace_edit(
 
     Hashes in the index grow stale by an edit, which SimKube allows; --rehash renews them.
     """
+
+    from simgit.kube.trace.edit import rehash, set_replicas, set_requests, workload
+
     given = {"cpu": cpu, "memory": memory}
     requests = {key: text for key, text in given.items() if text is not None}
     if not requests and replicas is None:
@@ -75,64 +69,16 @@ def trace_edit(
         after = set_requests(after, match, container=container, **requests)
     if replicas is not None:
         after = set_replicas(after, match, replicas)
-    _finish(app, output, before, rehash(after) if renew else after, as_json)
-
-
-@command(
-    "filter",
-    example="""\
-simgit trace filter day.sktrace -n shop -k Deployment -o shop.sktrace
-simgit trace filter day.sktrace --from 10m --to 1h -o hour.sktrace""",
-)
-@FILE
-@click.option("-k", "--kind", "kinds", multiple=True, metavar="KIND", help="Like Deployment.")
-@click.option("-n", "--namespace", "namespaces", multiple=True, metavar="NAME", help="Where.")
-@click.option("-w", "--workload", "names", multiple=True, metavar="NAME", help="Names.")
-@click.option("--from", "begin", metavar="TIME", help="From this time on, like 90s or 1h30m.")
-@click.option("--to", "end", metavar="TIME", help="Before this time.")
-@click.option("--duration", metavar="TIME", help="Cut as SimKube's driver does.")
-@OUTPUT
-def trace_filter(
-    app: App,
-    file: str,
-    kinds: tuple[str, ...],
-    namespaces: tuple[str, ...],
-    names: tuple[str, ...],
-    begin: str | None,
-    end: str | None,
-    duration: str | None,
-    output: str,
-    as_json: bool,
-) -> None:
-    """Keep objects of some kinds, namespaces and names, and a stretch of time.
-
-    Options may be repeated; an object is kept that fits one of each. Times are counted from the
-    first event; what exists at --from is applied there. --duration ends with an empty event.
-    """
-    before = after = read(app, file)
-    if begin or end:
-        first = parse_duration(begin or "0")
-        after = filter_time(after, first, parse_duration(end) if end else after.seconds + 1)
-    if duration:
-        after = cut(after, parse_duration(duration))
-    if kinds or namespaces or names:
-        after = filter_objects(after, kinds=kinds, namespaces=namespaces, names=names)
-    _finish(app, output, before, after, as_json, _counts)
-
-
-def _counts(before: Trace, after: Trace) -> list[str]:
-    lines = [
-        f"{len(found(before))} → {len(found(after))} {what}"
-        for what, found in (("workloads", workload_table), ("events", lambda t: t.events))
-    ]
-    return [*lines, f"{before.seconds} → {after.seconds} s"]
+    finish(app, output, before, rehash(after) if renew else after, as_json)
 
 
 def _changes(before: Trace, after: Trace) -> list[str]:
+    from simgit.kube.trace.diff import describe, diff_traces
+
     return describe(diff_traces(before, after))
 
 
-def _finish(
+def finish(
     app: App,
     output: str,
     before: Trace,

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simgit.cli.output import Output, clean, number
 from simgit.errors import InvalidInput
-from simgit.plot.text import sparkline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +54,8 @@ def _records(history: PodHistory, rewards: list[float | None]) -> list[dict[str,
 
 
 def _count(value: float) -> int | None:
+    import numpy as np
+
     return int(value) if np.isfinite(value) else None
 
 
@@ -109,6 +108,11 @@ def occupancy(
 
 def write_usage(out: Output, found: Usage, unit: str = "second") -> None:
     """Print how full nodes are as a line each, empty at the bottom and full at the top."""
+
+    import numpy as np
+
+    from simgit.plot.text import sparkline
+
     rows: list[list[Any]] = [[(head, "bold") for head in ("node", "of", "", "most", "at last")]]
     for resource, shares in found.used.items():
         for name, line in zip(found.nodes, shares, strict=True):

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from simgit.cli.app import App, command, one_of
+from simgit.cli.params import REVISION, load
 from simgit.cli.show import outline
-from simgit.cli.values import REVISION, load
 from simgit.errors import NotFound
 
 
