@@ -7,6 +7,7 @@ Every error survives pickling, so that worker processes can raise it across thei
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -22,6 +23,49 @@ def shown(value: object) -> str:
 def reason(error: OSError) -> str:
     """Return what the operating system says, as a message continues with it."""
     return (error.strerror or str(error)).lower()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'status'?`` for the nearest known word; '' if none is near."""
+    near = nearest(word, known)
+    return "" if near is None else f"; did you mean '{near}'?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that somebody meant who typed another, or None.
+
+    Near is a word that takes at most one change for three letters, capitals aside; that begins with
+    what was typed; or that is a longer name with it as its last part (``lr`` of ``agent.lr``).
+    """
+    if len(word) < 2:
+        return None
+    found, best = None, len(word) + 1
+    for each in known:
+        changes = _changes(word.lower(), each.lower(), max(1, len(word) // 3))
+        if changes is None and (each.startswith(word) or each.endswith((f".{word}", f"/{word}"))):
+            changes = len(word)
+        if changes is not None and changes < best:
+            found, best = each, changes
+    return found
+
+
+def _changes(a: str, b: str, most: int) -> int | None:
+    """Return how many letters were changed, missing, added or swapped; None if more than ``most``.
+
+    This is the optimal string alignment distance.
+    """
+    if abs(len(a) - len(b)) > most:
+        return None
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, above, row = row, before, [i]
+        for j, y in enumerate(b, 1):
+            steps = [before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)]
+            if i > 1 and j > 1 and x == b[j - 2] and y == a[i - 2]:
+                steps.append(above[j - 2] + 1)
+            row.append(min(steps))
+    return row[-1] if row[-1] <= most else None
 
 
 class SimgitError(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simgit import InvalidInput, StorageError
-from simgit.cli.trust_store import TrustFile
+from simgit.cli.permission import TrustFile
 
 
 def test_what_is_added_is_trusted_until_it_is_removed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``simgit plot --kind values`` and ``policy``: what an agent thinks."""
+"""``simgit plot --kind values`` and ``policy``: the values that an agent gives to actions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _write(out: Output, found: Thoughts) -> None:
         named = ", ".join(f"{i}={name}" for i, name in enumerate(actions))
         for line in textwrap.wrap(named, columns(), break_on_hyphens=False):
             out.line(line)
-    out.line(f"* is the greatest; the agent is that of step {number(found.checkpoint)}")
+    out.line(f"* marks the greatest; the agent is that of step {number(found.checkpoint)}")
 
 
 def _cells(row: Floats, best: int | None) -> list[tuple[str, str]]:
@@ -89,4 +89,4 @@ def policy(
     elif as_json:
         out.json(asdict(analysis.policy(repo, revision)))
     else:
-        raise click.UsageError("--kind policy is a picture: give --output, or --json")
+        raise click.UsageError("--kind policy needs --output or --json")

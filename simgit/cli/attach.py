@@ -1,4 +1,4 @@
-"""``simgit attach``, ``attachments``, ``detach``."""
+"""``simgit attach`` and ``attachments``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ simgit attach HEAD weights @weights.npz""",
 @click.argument("name")
 @click.argument("file", metavar="FILE|@FILE")
 def attach(app: App, revision: str, name: str, file: str, as_json: bool) -> None:
-    """Bind a file to a state without changing the state's name.
+    """Attach a file to a state, as what is computed later: a video, weights, a plot.
 
-    FILE is stored as its bytes; @FILE.npy, @FILE.npz and @FILE.json as the arrays and values in it.
+    The state's oid stays the same. FILE is stored as its bytes; @FILE.npy, @FILE.npz and @FILE.json
+    as the arrays and values in it.
     """
     data: Any = load(app.path(file[1:])) if file.startswith("@") else app.path(file)
     if isinstance(data, Path) and not data.is_file():
@@ -40,15 +41,15 @@ def attach(app: App, revision: str, name: str, file: str, as_json: bool) -> None
 @command("attachments", example="simgit attachments main@200")
 @click.argument("revision", default="HEAD", type=REVISION)
 @click.argument("name", required=False)
-@click.option("-p", "pretty", is_flag=True, help="Print the data of NAME readably.")
-@click.option("-d", "--delete", is_flag=True, help="Remove the attachment NAME.")
+@click.option("-p", "pretty", is_flag=True, help="Print attachment NAME readably.")
+@click.option("-d", "--delete", is_flag=True, help="Remove attachment NAME.")
 def attachments(
     app: App, revision: str, name: str | None, pretty: bool, delete: bool, as_json: bool
 ) -> None:
-    """List what is bound to a state; with NAME write that blob's bytes to standard output."""
+    """List the attachments of a state, or write the bytes of attachment NAME to standard output."""
     one_of(p=pretty, delete=delete)
     if name is None and (pretty or delete):
-        raise click.UsageError("name the attachment")
+        raise click.UsageError("-p and -d need the NAME of an attachment")
     with app.repository() as repo, app.output() as out:
         if name is None:
             for each, (kind, oid) in repo.attachments(revision).items():

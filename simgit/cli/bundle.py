@@ -1,4 +1,4 @@
-"""``simgit bundle`` and ``simgit import``."""
+"""``simgit bundle``: runs and tags in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = click.argument("file", metavar="FILE")
 
 @click.group("bundle", cls=CommandGroup)
 def bundle() -> None:
-    """Carry runs and tags to another repository, in one file."""
+    """Write runs and tags into one file for another repository, and inspect such files."""
 
 
 @command(
@@ -38,10 +38,12 @@ simgit bundle create - --all | ssh host simgit -C runs import -""",
 @click.option("--all", "everything", is_flag=True, help="All runs and tags.")
 @click.option(
     "--not", "--since", "exclude", multiple=True, metavar="REVISION", type=REVISION,
-    help="Leave out what leads to it: the receiver has that.",
+    help="Leave out this state and its history, which the receiver must have.",
 )  # fmt: skip
-@click.option("--attachments", "names", multiple=True, metavar="NAME", help="Only those so named.")
-@click.option("--no-attachments", is_flag=True, help="No attachments.")
+@click.option(
+    "--attachments", "names", multiple=True, metavar="NAME", help="Only attachments of this name."
+)
+@click.option("--no-attachments", is_flag=True, help="Leave out all attachments.")
 def create(
     app: App,
     file: str,
@@ -52,7 +54,7 @@ def create(
     no_attachments: bool,
     as_json: bool,
 ) -> None:
-    """Write runs and tags, with all that leads to them, into FILE; - is standard output."""
+    """Write runs and tags with their history into FILE; - is standard output."""
     one_of(attachments=names, no_attachments=no_attachments)
     if bool(refs) == everything:
         raise click.UsageError("name the runs and tags, or use --all")
@@ -79,7 +81,7 @@ def create(
 @command("list", example="simgit bundle list try.bundle")
 @FILE
 def list_(app: App, file: str, as_json: bool) -> None:
-    """List the runs and tags of FILE, and what a repository must have to import it."""
+    """List the runs and tags of FILE, and the states that a repository needs to import it."""
     from simgit.remotes.bundle import read_manifest
     from simgit.remotes.bundle.files import reading
 
@@ -92,10 +94,10 @@ def list_(app: App, file: str, as_json: bool) -> None:
 @command("verify", example="simgit bundle verify try.bundle")
 @FILE
 def verify(app: App, file: str, as_json: bool) -> None:
-    """Read all of FILE, derive its names again, and check that it can be imported here.
+    """Read all of FILE, recompute its hashes, and check that it can be imported here.
 
-    Outside a repository only the file itself is checked. Exits with 1 if this repository lacks
-    what the bundle goes on from.
+    Outside a repository only the file is checked. Exits with 1 if this repository lacks states
+    that the bundle continues.
     """
     from simgit.remotes import bundle as bundles
     from simgit.remotes.bundle.files import reading
@@ -110,10 +112,10 @@ def verify(app: App, file: str, as_json: bool) -> None:
                 | {"refs": found.manifest.refs, "missing": missing}
             )
         else:
-            out.line(f"{file} is whole: {plural(found.states, 'state')}, "
+            out.line(f"{file} is intact: {plural(found.states, 'state')}, "
                      f"{plural(found.objects, 'object')}, {size(found.bytes)}")  # fmt: skip
             for oid in missing or ():
-                out.line(f"this repository lacks state {oid}, which the bundle goes on from")
+                out.line(f"this repository lacks state {oid}, which the bundle continues")
     if missing:
         answer_no()
 
@@ -135,7 +137,7 @@ def _write_manifest(out: Output, manifest: Manifest, as_json: bool) -> None:
 
 def _write_needs(out: Output, oids: Iterable[object]) -> None:
     for oid in oids:
-        out.line(f"{oid}  is needed")
+        out.line(f"{oid}  required")
 
 
 def _missing(app: App, manifest: Manifest) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""``simgit rev-parse``, ``cat-file``, ``ls-tree``."""
+"""``simgit cat-file``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_object(repo: Repository, text: str) -> tuple[str, Oid]:
-    """Return kind and oid of an object given by a revision or the beginning of its oid."""
+    """Return kind and oid of an object given by a revision or an abbreviated oid."""
     try:
         return "state", repo.resolve(text)
     except NotFound:
@@ -33,14 +33,14 @@ simgit cat-file -t 3f9a2c41
 simgit cat-file 3f9a2c41 > model.bin""")  # fmt: skip
 @click.argument("name", metavar="OBJECT", type=REVISION)
 @click.option("-t", "kind_only", is_flag=True, help="Print the object's kind.")
-@click.option("-s", "size_only", is_flag=True, help="Print the number of bytes of its content.")
-@click.option("-p", "pretty", is_flag=True, help="Print it readably.")
+@click.option("-s", "size_only", is_flag=True, help="Print the object's size in bytes.")
+@click.option("-p", "pretty", is_flag=True, help="Print the object readably.")
 def cat_file(
     app: App, name: str, kind_only: bool, size_only: bool, pretty: bool, as_json: bool
 ) -> None:
-    """Write an object's content to standard output: a blob's bytes, else the bytes it is named by.
+    """Write an object's content to standard output: a blob's bytes, or the bytes that were hashed.
 
-    OBJECT is a revision, or the beginning of an oid.
+    OBJECT is a revision or an abbreviated oid.
     """
     one_of(t=kind_only, s=size_only, p=pretty)
     with app.repository() as repo, app.output() as out:

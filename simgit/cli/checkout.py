@@ -1,4 +1,4 @@
-"""``simgit checkout`` and ``status``."""
+"""``simgit checkout``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ simgit checkout try-1
 simgit checkout -b try-2 main@200 --set agent.lr=0.001""",
 )
 @click.argument("revision", default="HEAD", type=REVISION)
-@click.option("-b", "new", metavar="NAME", help="Create a run there first.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With -b: a setting.")
+@click.option("-b", "new", metavar="NAME", help="Create run NAME at REVISION first.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With -b: override of a setting."
+)
 @click.option("--detach", is_flag=True, help="Point HEAD at the state, not at the run.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite local changes of files.")
 def checkout(
@@ -34,12 +36,11 @@ def checkout(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Point HEAD at a run, or detach it at a state; its files come into the working directory.
+    """Point HEAD at a run, or detach it at a state, and restore the state's files.
 
-    Files that were changed here are not overwritten, except with --force. '-' is where HEAD was
-    before the last checkout.
+    Locally changed files are overwritten only with --force. '-' is where HEAD was before the last
+    checkout.
     """
-
     from simgit.objects.oid import Oid
 
     if new and detach:
@@ -75,7 +76,6 @@ def _previous(repo: Repository) -> str:
     Raises:
         NotFound: there was none.
     """
-
     from simgit.objects.oid import Oid
     from simgit.refs.names import HEAD
 
@@ -85,4 +85,4 @@ def _previous(repo: Repository) -> str:
         for change in repo.changes(str(operation.number)):
             if change.ref == HEAD and change.old is not None:
                 return str(change.old.get("run") or Oid(change.old["oid"]))
-    raise NotFound("there was no checkout to go back from")
+    raise NotFound("no earlier checkout to return to")

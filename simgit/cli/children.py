@@ -1,4 +1,4 @@
-"""``simgit merge-base``, ``lineage``, ``children``, ``leaves``."""
+"""``simgit children`` and ``leaves``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 @command("children", example="simgit children main@200")
 @click.argument("revision", default="HEAD", type=REVISION)
 def children(app: App, revision: str, as_json: bool) -> None:
-    """List the states that have a state among their parents."""
+    """List the states whose parent is REVISION (default: HEAD)."""
     with app.repository() as repo:
         _write_states(app, repo, repo.children(revision), as_json)
 
 
 @command("leaves", example="simgit leaves")
 def leaves(app: App, as_json: bool) -> None:
-    """List the states that no state follows: the ends of all histories."""
+    """List the states without children: the ends of all histories."""
     with app.repository() as repo:
         _write_states(app, repo, repo.leaves(), as_json)
 

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:
-    """Copy the repository of SOURCE to DIRECTORY, compact, also while others write to it.
+    """Copy the repository of SOURCE to DIRECTORY, compacted, even while others write to it.
 
-    Without DIRECTORY the copy gets SOURCE's name, in the current directory.
+    The default DIRECTORY is SOURCE's name in the current directory.
     """
-
     from simgit.repository import Repository
     from simgit.storage.directory import DIRECTORY
 

@@ -1,4 +1,4 @@
-"""``simgit plot --kind pods`` and ``occupancy``: an agent on a cluster, and the cluster."""
+"""``simgit plot --kind pods`` and ``occupancy``: pods and the usage of nodes over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _WIDE = 40
 _DRAWN = 24
-"""More pods than these are counted, not drawn."""
+"""The most pods that are drawn; more are counted."""
 
 
 def pods(
@@ -81,16 +81,16 @@ def _pods(history: PodHistory, i: int) -> str:
 
 
 def one(revisions: list[str], kind: str, repo: Repository) -> str:
-    """Return the only revision that a kind of picture can show, HEAD's run by default."""
+    """Return the only revision that a kind of picture can show, or HEAD's run."""
     if len(revisions) > 1:
-        raise InvalidInput(f"{kind} can be shown of one run at a time, not {len(revisions)}")
+        raise InvalidInput(f"--kind {kind} takes one run, got {len(revisions)}")
     return revisions[0] if revisions else repo.run().name
 
 
 def occupancy(
     out: Output, repo: Repository, revision: str, output: Path | None, title: str, as_json: bool
 ) -> None:
-    """Draw how full nodes are over the steps of an episode, or print it as lines."""
+    """Draw the usage of nodes over the steps of an episode, or print it as lines."""
     from simgit import analysis, plot
 
     trajectory = analysis.one_episode(repo.trajectory(revision))
@@ -107,8 +107,7 @@ def occupancy(
 
 
 def write_usage(out: Output, found: Usage, unit: str = "second") -> None:
-    """Print how full nodes are as a line each, empty at the bottom and full at the top."""
-
+    """Print the usage of nodes as a line each, empty at the bottom and full at the top."""
     import numpy as np
 
     from simgit.plot.text import sparkline

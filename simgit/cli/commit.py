@@ -22,32 +22,38 @@ simgit commit --observation '[0.1, 0.2]' --action 1 --reward 1.5
 simgit commit --observation @frame.npy --file model.bin -m 'after tuning'
 my-simulator | simgit commit --stdin --run try-2""",
 )
-@click.option("-o", "--observation", type=VALUE, help="What the environment returned.")
-@click.option("-a", "--action", type=VALUE, help="The action that led here.")
-@click.option("-r", "--reward", type=VALUE, help="The reward that the action earned.")
+@click.option("-o", "--observation", type=VALUE, help="Observation that the environment returned.")
+@click.option("-a", "--action", type=VALUE, help="Action that led to this state.")
+@click.option("-r", "--reward", type=VALUE, help="Reward of the action.")
 @click.option("--terminated/--not-terminated", default=None, help="Gymnasium's flag.")
 @click.option("--truncated/--not-truncated", default=None, help="Gymnasium's flag.")
-@click.option("--info", type=MAPPING, help="The environment's info, a JSON object.")
-@click.option("--reset", is_flag=True, help="This state begins an episode.")
-@click.option("--seed", type=int, help="The seed given to the reset; implies --reset.")
-@click.option("--file", "files", multiple=True, metavar="PATH|NAME=PATH", help="Add a file.")
-@click.option("-m", "--message", help="A remark.")
-@click.option("--run", type=RUN, help="The run to record on, HEAD's by default.")
-@click.option("--parent", "parents", multiple=True, type=REVISION, help="A further parent.")
-@click.option("--stdin", is_flag=True, help="Read states from standard input instead.")
+@click.option("--info", type=MAPPING, help="Info of the environment, a JSON object.")
+@click.option("--reset", is_flag=True, help="Begin an episode with this state.")
+@click.option("--seed", type=int, help="Seed of the reset; implies --reset.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH|NAME=PATH",
+    help="File to record with the state.",
+)
+@click.option("-m", "--message", help="Message of the state.")
+@click.option("--run", type=RUN, help="Run to record on (default: HEAD's).")
+@click.option("--parent", "parents", multiple=True, type=REVISION, help="Further parent.")
+@click.option("--stdin", is_flag=True, help="Read states from standard input.")
 @click.option("--format", "form", type=click.Choice(["auto", "json", "msgpack"]), default="auto",
-              help="What --stdin reads; 'auto' looks at the first byte.")  # fmt: skip
+              help="Format of --stdin (default auto: by its first byte).")  # fmt: skip
 @click.option("--flush-every", type=click.IntRange(1), default=8192, metavar="N",
-              help="With --stdin: store after so many states.")  # fmt: skip
+              help="With --stdin: states per write to disk (default 8192).")  # fmt: skip
 def commit(
     app: App, stdin: bool, form: str, flush_every: int, run: str | None, as_json: bool, **given: Any
 ) -> None:
-    """Record a state on HEAD's run, or on --run, durably.
+    """Record a state on HEAD's run or on --run; it is on disk when the command returns.
 
     Values are JSON, or @file.npy, @file.npz, @file.json. A list of numbers in an observation or
     action is an array.
 
-    With --stdin, states come one a line as JSON objects, or as msgpack maps, with the keys
+    --stdin reads one state per line as a JSON object, or msgpack maps, with the keys
     observation, action, reward, terminated, truncated, info, reset, seed, message.
     """
     given["reset"] = given["reset"] or None
@@ -67,7 +73,9 @@ def _single(
     seed, reset, files = given.pop("seed"), given.pop("reset"), given.pop("files")
     mark = {"seed": seed} if seed is not None else reset
     if not files and mark is None and not any(map(_is_given, given.values())):
-        raise click.UsageError("nothing to commit: give an observation, a file, a message, …")
+        raise click.UsageError(
+            "nothing to commit: give --observation, --file, --message or another field"
+        )
     oid = repo.commit(**given, reset=mark, files=_named(app, files) if files else None, run=run)
     state = repo.state(oid)
     with app.output() as out:

@@ -20,8 +20,8 @@ simgit config try-1 agent.lr=0.001 agent.name=dqn
 simgit config try-1 --unset agent.lr
 simgit config --repository oplog.days=30""")  # fmt: skip
 @click.argument("words", nargs=-1, type=RUN, metavar="[RUN] [KEY=VALUE]…")
-@click.option("--unset", multiple=True, metavar="KEY", help="Remove an override of the run.")
-@click.option("--own", is_flag=True, help="Only the run's own overrides, not what it inherits.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Override to remove.")
+@click.option("--own", is_flag=True, help="Only the run's own overrides, not inherited settings.")
 @click.option("--repository", is_flag=True, help="Settings of the repository, not of a run.")
 def config(
     app: App,
@@ -31,12 +31,12 @@ def config(
     repository: bool,
     as_json: bool,
 ) -> None:
-    """Show the configuration of a run (HEAD's by default) with what it inherits, or change it.
+    """Show the configuration of a run (default: HEAD's), inherited settings included, or change it.
 
-    Values are JSON, or plain strings; keys may be dotted. A star marks the run's own settings.
+    A VALUE is JSON or a plain string, a KEY may be dotted. A star marks the run's own overrides.
 
-    With --repository the settings are those that say how the repository is looked after; a star
-    marks those that were changed.
+    With --repository the settings are those of maintenance, such as gc.grace; a star marks those
+    that differ from the default.
     """
     one_of(own=own, repository=repository)
     if repository:

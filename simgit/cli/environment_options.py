@@ -1,4 +1,4 @@
-"""Options that say what an agent meets: SimKube on traces, or any Gymnasium environment."""
+"""Options that choose the environment of an agent: SimKube on traces, or any of Gymnasium."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from simgit.cli.params import settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 SIMKUBE: Final = "simgit/SimKube-v0"
+REWARDS: Final = ("base", "shaped", "scale", "max_punish", "cost_aware_v2")
+VECTORS: Final = ("base", "scale")
+ORDERS: Final = ("after", "before")
 _ARGUMENTS: Final = (
     "target", "reward", "workload", "vector", "step_penalty", "order", "max_steps", "nodes",
 )  # fmt: skip
 
 
 def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add ``--env-set``, passed as ``pairs``; the option's former name still works, unseen."""
+    """Add ``--env-set``, passed as ``pairs``; the option's former name still works, hidden."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -31,38 +34,41 @@ def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callabl
         )(with_both)
         return click.option(
             "--env-set", "pairs", multiple=True, metavar="KEY=VALUE",
-            help="An argument of the environment, as JSON.",
+            help="Argument of the environment, as JSON.",
         )(hidden)  # fmt: skip
 
     return add
 
 
 def environment_options(function: F) -> F:
-    """Add the options that say what the agent meets."""
+    """Add the options that choose the environment."""
     for option in (
         click.option("--env-set", "env_pairs", multiple=True, metavar="KEY=VALUE",
-                     help="An argument of the environment, as JSON."),
+                     help="Argument of the environment, as JSON."),
         click.option("--env", "env_id", metavar="ID",
-                     help="Any Gymnasium environment with numbered actions, instead of SimKube."),
-        click.option("--nodes", type=click.IntRange(1), help="How many nodes; 3 by default."),
-        click.option("--max-steps", type=click.IntRange(1), help="Of an episode; 100 by default."),
-        click.option("--order", type=click.Choice(["after", "before"]),
-                     help="Observe after the action took effect, or before it."),
-        click.option("--step-penalty", type=float, help="What cost_aware_v2 takes off each step."),
-        click.option("--vector", help="What the agent sees: base or scale."),
+                     help="Gymnasium environment with discrete actions, instead of SimKube."),
+        click.option("--nodes", type=click.IntRange(1), help="Number of nodes (default 3)."),
+        click.option("--max-steps", type=click.IntRange(1),
+                     help="Steps per episode (default 100)."),
+        click.option("--order", type=click.Choice(ORDERS),
+                     help="Observe after or before the action takes effect (default after)."),
+        click.option("--step-penalty", type=float,
+                     help="Penalty per step of cost_aware_v2 (default 0)."),
+        click.option("--vector", type=click.Choice(VECTORS),
+                     help="Observation vector of the agent (default base)."),
         click.option("--workload", metavar="[[KIND/]NAMESPACE/]NAME",
-                     help="The workload to repair; the first Deployment by default."),
-        click.option("--reward", help="base, shaped, scale, max_punish or cost_aware_v2."),
-        click.option("--target", type=int, help="How many pods are to be ready; 3 by default."),
-        click.option("--traces", metavar="DIR", help="A directory of traces to draw from."),
-        click.option("--trace", metavar="FILE", help="A trace, or the name of a scenario."),
+                     help="Workload to repair (default: the first Deployment)."),
+        click.option("--reward", type=click.Choice(REWARDS), help="Reward (default shaped)."),
+        click.option("--target", type=int, help="Number of pods to be ready (default 3)."),
+        click.option("--traces", metavar="DIR", help="Directory of traces to draw from."),
+        click.option("--trace", metavar="FILE", help="Trace file, or name of a scenario."),
     ):  # fmt: skip
         function = option(function)
     return function
 
 
 def environment(app: App, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return name and arguments of the environment that options say; takes them out of these."""
+    """Return name and arguments of the chosen environment, and remove them from the options."""
     env_id, pairs = given.pop("env_id"), settings(given.pop("env_pairs"))
     trace, traces = given.pop("trace"), given.pop("traces")
     arguments = {name: value for name in _ARGUMENTS if (value := given.pop(name)) is not None}

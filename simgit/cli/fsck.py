@@ -25,10 +25,17 @@ simgit fsck --sample 1/7 --max-seconds 60
 simgit fsck --repair --from ../backup""",
     at_op=False,
 )
-@click.option("--sample", type=SAMPLE, default="1/1", help="Check a part: 1/7, 2/7, … 7/7 are all.")
-@click.option("--max-seconds", type=float, metavar="N", help="Stop after so long.")
-@click.option("--repair", is_flag=True, help="Repair what can be repaired; nothing is deleted.")
-@click.option("--from", "source", metavar="REPOSITORY", help="Fetch good copies from there.")
+@click.option(
+    "--sample",
+    type=SAMPLE,
+    default="1/1",
+    help="Part to check: 1/7, 2/7, … 7/7 are together everything.",
+)
+@click.option("--max-seconds", type=float, metavar="N", help="Stop after N seconds.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired; delete nothing.")
+@click.option(
+    "--from", "source", metavar="REPOSITORY", help="Repository to fetch good copies from."
+)
 def fsck(
     app: App,
     sample: tuple[int, int],
@@ -37,15 +44,15 @@ def fsck(
     source: str | None,
     as_json: bool,
 ) -> None:
-    """Derive every name again from the bytes and follow every link.
+    """Recompute every hash and follow every link.
 
-    Says of all damage which runs and steps it costs, and which command repairs it. Ends with 0 if
-    all is good, with 1 if something is damaged, or still is after --repair.
+    Names the runs and steps that damage affects, and the command that repairs it. Exits with 0 if
+    everything is intact, with 1 if something is damaged, or still is after --repair.
 
-    --repair derives the index, counters, names and records of lines again, takes refs that cannot
-    be read back from the logs, and fetches what is damaged from another repository. Runs whose
-    states are damaged go on from the last good one; what they pointed at stays in their reflog.
-    What is replaced is kept in a file 'quarantine-…' of the repository.
+    --repair rebuilds indexes, counters and line records, restores unreadable refs from the logs,
+    and fetches damaged objects from another repository. A run with damaged states is set to its
+    last intact one; its reflog keeps what it was. Replaced data is kept in a file 'quarantine-…'
+    of the repository.
     """
     if source is not None and not repair:
         raise click.UsageError("--from needs --repair")
@@ -81,7 +88,7 @@ def _repair(app: App, repo: Repository, source: str | None, as_json: bool) -> Fs
         for action in done.actions:
             out.line(f"{out.paint('repaired', 'good')}: {action}")
         if done.quarantine is not None:
-            out.line(f"what was replaced is in '{done.quarantine}'")
+            out.line(f"replaced data is kept in '{done.quarantine}'")
         _print_check(out, done.report)
     return done.report
 
@@ -99,11 +106,11 @@ def _print_check(out: Output, report: FsckReport) -> None:
         out.line(f"{out.paint('damaged', 'bad')}: {problem}")
         for command_line in problem.commands[:1]:
             out.line(f"  repair: {command_line}")
-    found = plural(len(report.problems), "problem") if report.problems else "all good"
+    found = plural(len(report.problems), "problem") if report.problems else "no damage"
     counts = ", ".join(
         (plural(report.states, "state"), plural(report.arrays, "array"),
          plural(report.objects, "object"))
     )  # fmt: skip
     out.line(f"checked {counts}: {found}")
     if not report.is_complete:
-        out.line("time was over before everything had been checked")
+        out.line("stopped by --max-seconds before everything was checked")

@@ -1,4 +1,4 @@
-"""``simgit gc`` and ``fsck``."""
+"""``simgit gc``."""
 
 from __future__ import annotations
 
@@ -27,12 +27,22 @@ simgit gc --list-unreachable
 simgit gc --grace 3d --keep 'agent: last 5, best 3 by return; video: last 1'""",
     at_op=False,
 )
-@click.option("--grace", type=DURATION, help="How long what nothing leads to stays (14d).")
-@click.option("--expire", type=DURATION, help="How long reflogs and operations stay (90d).")
-@click.option("--keep", metavar="RULES", help="Thin out attachments: 'agent: last 5, every 100'.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
-@click.option("--list-unreachable", is_flag=True, help="List what can still be brought back.")
-@click.option("--restore", metavar="OID", help="Bind a lost attachment again.")
+@click.option("--grace", type=DURATION, help="How long unreachable objects are kept (default 14d).")
+@click.option(
+    "--expire", type=DURATION, help="How long reflogs and operations are kept (default 90d)."
+)
+@click.option(
+    "--keep", metavar="RULES", help="Retention rules of attachments: 'agent: last 5, every 100'."
+)
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing."
+)
+@click.option(
+    "--list-unreachable",
+    is_flag=True,
+    help="List unreachable objects, which can still be restored.",
+)
+@click.option("--restore", metavar="OID", help="Restore an unreachable attachment.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
 def gc(
     app: App,
@@ -45,13 +55,13 @@ def gc(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Remove what nothing leads to any more, join small pieces and give back the space.
+    """Remove unreachable objects, compact the store and free the space.
 
-    What refs, reflogs and the operation log lead to stays. Everything else is removed when it has
-    been unreachable for a time: till then a lost state comes back by 'simgit branch NAME OID', a
-    lost attachment by 'simgit gc --restore OID'. No oid changes.
+    Reachable is what refs, reflogs and the operation log name, with its history. An unreachable
+    object is kept for the time of --grace: until then 'simgit branch NAME OID' restores a state,
+    'simgit gc --restore OID' an attachment. No oid changes.
 
-    On a full disk it works with what is kept in reserve; delete what is not needed before.
+    On a full disk, delete runs first: gc has a reserve of space to work with.
     """
     one_of(dry_run=dry_run, list_unreachable=list_unreachable, restore=restore)
     with app.repository() as repo:
@@ -59,49 +69,80 @@ def gc(
             _restore(app, repo, restore, as_json)
             return
         if list_unreachable:
-            _print_lost(app, repo.unreachable(grace=grace), as_json)
+            _print_unreachable(app, repo.unreachable(grace=grace), as_json)
         elif dry_run:
-            _print_removed(app, repo.gc_preview(grace=grace, expire=expire, keep=keep), as_json)
+            removed = repo.gc_preview(grace=grace, expire=expire, keep=keep)
+            _print_removed(app, removed, "" if as_json else _kept(repo, expire), as_json)
         else:
             with progress("gc", not quiet) as tell:
                 report = repo.gc(tell, grace=grace, expire=expire, keep=keep)
             if as_json or not quiet:
-                _print_report(app, report, as_json)
+                _print_report(app, report, "" if as_json else _kept(repo, expire), as_json)
 
 
 def _restore(app: App, repo: Repository, digits: str, as_json: bool) -> None:
     kind, oid = repo.find_object(digits)
     if kind == "state":
-        raise InvalidInput(f"'{digits}' is a state: 'simgit branch NAME {digits}' brings it back")
+        raise InvalidInput(f"'{digits}' is a state; 'simgit branch NAME {digits}' restores it")
     state = repo.reattach(oid)
     with app.output() as out:
         if as_json:
             out.json({"binding": oid, "state": state})
         else:
-            out.line(f"bound to {out.paint(state.short(repo.abbreviation), 'oid')} again")
+            out.line(
+                f"restored the attachment of {out.paint(state.short(repo.abbreviation), 'oid')}"
+            )
 
 
-def _print_report(app: App, report: GcReport, as_json: bool) -> None:
+def _kept(repo: Repository, expire: float | None) -> str:
+    """Return how many deleted runs their reflogs keep, and until when; '' for none."""
+    from simgit.refs.names import RUNS
+    from simgit.refs.reflog_expiry import logged_refs
+    from simgit.refs.settings import GC_REFLOG
+
+    with repo.odb.read() as txn:
+        logged = [ref.decode() for ref in logged_refs(txn) if ref.startswith(RUNS.encode())]
+    deleted = [ref for ref in logged if ref.removeprefix(RUNS) not in repo.run_names()]
+    if not deleted:
+        return ""
+    days = repo.settings()[GC_REFLOG] if expire is None else expire
+    until = max(repo.reflog(ref)[0].time for ref in deleted) + round(days * 24 * 3600) * 10**9
+    one = len(deleted) == 1
+    return (
+        f"; {plural(len(deleted), 'deleted run')} {'is' if one else 'are'} kept by "
+        f"{'its reflog' if one else 'their reflogs'} until {when(until)[:10]} "
+        f"(--expire now drops {'it' if one else 'them'})"
+    )
+
+
+def _print_report(app: App, report: GcReport, kept: str, as_json: bool) -> None:
     with app.output() as out:
         if as_json:
             out.json(asdict(report) | {"removed": _as_record(report.removed)})
             return
         if report.removed.is_something:
             out.line(f"removed {_counted(report.removed)}")
-        out.line(f"{report.segments_before} → {report.segments_after} segments")
-        out.line(f"{size(report.size_before)} → {size(report.size_after)} on disk")
+        else:
+            out.line(f"nothing to remove{kept}")
+        if report.segments_after < report.segments_before:
+            before = plural(report.segments_before, "segment")
+            out.line(f"compacted {before} into {report.segments_after}")
+        if report.size_after < report.size_before:
+            out.line(f"{size(report.size_before)} → {size(report.size_after)} on disk")
+        else:
+            out.line(f"{size(report.size_after)} on disk")
         if report.held_open:
-            out.line("the space is given back when nobody else has the repository open")
+            out.line("the space is freed by a gc while no other process has the repository open")
 
 
-def _print_removed(app: App, removed: Removed, as_json: bool) -> None:
+def _print_removed(app: App, removed: Removed, kept: str, as_json: bool) -> None:
     with app.output() as out:
         if as_json:
             out.json(_as_record(removed))
         elif removed.is_something:
             out.line(f"would remove {_counted(removed)}")
         else:
-            out.line("nothing would go")
+            out.line(f"nothing to remove{kept}")
 
 
 def _as_record(removed: Removed) -> dict[str, Any]:
@@ -110,7 +151,7 @@ def _as_record(removed: Removed) -> dict[str, Any]:
 
 
 def _counted(removed: Removed) -> str:
-    """Return what was removed, in words."""
+    """Return the numbers of removed things as text."""
     counts = {
         "attachment by rule": removed.thinned, "state": removed.states,
         "attachment": removed.attachments, "array": removed.arrays,
@@ -122,22 +163,24 @@ def _counted(removed: Removed) -> str:
     if removed.log_entries:
         entries = "entry" if removed.log_entries == 1 else "entries"
         parts.append(f"{removed.log_entries} {entries} of reflogs")
-    more = f" ({size(removed.thinned_bytes)} more in time)" if removed.thinned else ""
+    more = (
+        f" ({size(removed.thinned_bytes)} more after the grace period)" if removed.thinned else ""
+    )
     return f"{', '.join(parts)}: {size(removed.bytes)}{more}"
 
 
-def _print_lost(app: App, lost: list[Lost], as_json: bool) -> None:
+def _print_unreachable(app: App, found: list[Lost], as_json: bool) -> None:
     with app.output(page=True) as out:
         if as_json:
-            for each in lost:
+            for each in found:
                 out.json(asdict(each))
             return
         out.table([
             ((each.oid.hex()[:16], "oid"), each.kind, _about(each),
-             f"until {when(each.until)[:16]}") for each in lost
+             f"until {when(each.until)[:16]}") for each in found
         ])  # fmt: skip
-        if not lost:
-            out.line("nothing is lost")
+        if not found:
+            out.line("no unreachable objects")
 
 
 def _about(lost: Lost) -> str:

@@ -21,7 +21,7 @@ class Graph:
         self._parents: Sequence[Oid] = ()
 
     def row(self, oid: Oid, parents: Sequence[Oid]) -> str:
-        """Return what stands before a state's text."""
+        """Return the columns before a state's text."""
         columns = self.columns
         if oid not in columns:
             columns.append(oid)
@@ -53,7 +53,7 @@ class Graph:
 
     @property
     def padding(self) -> str:
-        """What stands before further lines of the text of the state that was drawn last."""
+        """The columns before further lines of text of the state that was drawn last."""
         gone = self._at if not self._parents else -1
         return "".join("  " if i == gone else "| " for i in range(len(self.columns)))
 

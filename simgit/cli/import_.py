@@ -23,19 +23,23 @@ simgit import try.bundle --prefix from-ada/""",
     at_op=False,
 )
 @FILE
-@click.option("--prefix", default="", metavar="TEXT", help="Put before the names of refs.")
-@click.option("--as", "rename", type=RUN, metavar="NAME", help="Name for the bundle's only run.")
+@click.option(
+    "--prefix", default="", metavar="TEXT", help="Prefix of the names of imported runs and tags."
+)
+@click.option(
+    "--as", "rename", type=RUN, metavar="NAME", help="Name of the run, if the bundle has only one."
+)
 @click.option(
     "--max-object", type=click.IntRange(min=1), metavar="BYTES",
-    help="Refuse objects that are larger (2 GiB).",
+    help="Largest object to accept (default 2 GiB).",
 )  # fmt: skip
 def import_(
     app: App, file: str, prefix: str, rename: str | None, max_object: int | None, as_json: bool
 ) -> None:
     """Import the runs and tags of a bundle; - is standard input.
 
-    A run that is here already moves forward, or the bundle's is kept aside as NAME.conflict-1. An
-    import that was cut off is gone on with by the same command.
+    A run that exists here moves forward if the bundle's continues it; otherwise the bundle's is
+    kept as NAME.conflict-1. Run the same command again to resume an interrupted import.
     """
     one_of(prefix=prefix, **{"as": rename})
     with app.repository() as repo, app.output() as out:
@@ -53,5 +57,5 @@ def import_(
             here = "" if outcome.name == name else f" → {outcome.name}"
             out.line(f"{outcome.what:9}  {name}{here}")
         for name in done.attachments:
-            out.line(f"aside      attachment {name}")
+            out.line(f"{'conflict':9}  attachment kept as {name}")
         out.line(f"stored {plural(done.states, 'state')}, {plural(done.objects, 'object')}")

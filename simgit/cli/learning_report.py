@@ -1,4 +1,4 @@
-"""What ``simgit train`` shows: a line or a bar while it goes on, and a summary at its end."""
+"""The report of ``simgit train``: lines or a bar during training, a summary at its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LAST: Final = 10
 
 @contextmanager
 def bar(training: Training) -> Iterator[Callable[[TrainingEpisode], None]]:
-    """Yield what shows each episode: as a bar in a terminal, else as a line now and then."""
+    """Yield a function that shows each episode: as a bar in a terminal, else some as lines."""
     total = training.config.episodes
 
     def described(done: TrainingEpisode) -> str:
@@ -56,7 +56,7 @@ def bar(training: Training) -> Iterator[Callable[[TrainingEpisode], None]]:
 def summary(
     repo: Repository, run: str, config: Config, training: Training, seconds: float, before: int
 ) -> dict[str, Any]:
-    """Return what is said at the end, the agent evaluated without exploring."""
+    """Return the summary at the end, with an evaluation of the agent."""
     from simgit.training import evaluate
     from simgit.training.evaluation import environment_of
 
@@ -75,7 +75,7 @@ def summary(
 
 
 def learning_curve(app: App, repo: Repository, run: str, curve: str | None) -> str | None:
-    """Write the learning curve; None if there is no matplotlib and nobody asked for it."""
+    """Write the learning curve; None without matplotlib, unless a file was asked for."""
     from simgit.analysis import learning_curves
 
     name = curve or run.replace("/", "-") + ".png"
@@ -113,7 +113,7 @@ def write(output: Output, record: dict[str, Any]) -> None:
 
 
 def said(score: dict[str, Any]) -> str:
-    """Return in words what came of a trace."""
+    """Return the result on a trace as text."""
     name, episodes = score["name"], score["episodes"]
     if score["solved"] is None:
         return f"{name} has return {number(score['return']['mean'])} on average"
@@ -124,4 +124,6 @@ def said(score: dict[str, Any]) -> str:
     if score["fewest"] is None:
         return text
     least = score["steps"]["mean"] <= score["fewest"]
-    return text + (", the fewest possible" if least else f", where {score['fewest']} would do")
+    return text + (
+        ", the fewest possible" if least else f", where {score['fewest']} would be enough"
+    )

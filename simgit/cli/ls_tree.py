@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @command("ls-tree", example="simgit ls-tree -r main")
 @click.argument("name", metavar="TREE", type=REVISION)
-@click.option("-r", "recursive", is_flag=True, help="Go into trees.")
+@click.option("-r", "recursive", is_flag=True, help="List the entries of subtrees too.")
 def ls_tree(app: App, name: str, recursive: bool, as_json: bool) -> None:
     """List the entries of a tree, or of the tree of a state's files."""
     with app.repository() as repo, app.output(page=True) as out:

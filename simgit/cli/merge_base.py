@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @command("merge-base", example="simgit merge-base main try-1")
 @click.argument("a", type=REVISION)
 @click.argument("b", type=REVISION)
-@click.option("--all", "every", is_flag=True, help="All best common ancestors.")
+@click.option("--all", "every", is_flag=True, help="Print all best common ancestors.")
 def merge_base(app: App, a: str, b: str, every: bool, as_json: bool) -> None:
     """Print the best common ancestor of two states; exit with 1 if they have none."""
     with app.repository() as repo, app.output() as out:

@@ -1,4 +1,4 @@
-"""``simgit undo``, ``redo`` and ``op``."""
+"""``simgit op``, and how operations are shown."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ _WORDS: Final = ("status", "parent")
 def op() -> None:
     """List, show and restore operations.
 
-    An operation is what one command, one call or one recorder changed: runs, tags, HEAD,
+    An operation is the changes of one command, call or recorder to runs, tags, HEAD and
     attachments. OP is its number, or @ for the newest, @~2 for two before it.
     """
 
 
 @command("log", example="simgit op log -n 5")
-@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
+@click.option(
+    "-n", "--max-count", "limit", type=click.IntRange(0), help="Number of operations at most."
+)
 def op_log(app: App, limit: int | None, as_json: bool) -> None:
-    """List what was done, the newest first."""
-
+    """List the operations, newest first."""
     from simgit.refs.oplog.log import standing
 
     with app.repository() as repo, app.output(page=True) as out:
@@ -47,7 +48,7 @@ def op_log(app: App, limit: int | None, as_json: bool) -> None:
 @command("show", example="simgit op show @~1")
 @click.argument("operation", default="@", metavar="[OP]")
 def op_show(app: App, operation: str, as_json: bool) -> None:
-    """Show an operation (the newest by default) and what it changed, before and after."""
+    """Show an operation (default: the newest) and the changes that it made."""
     with app.repository() as repo, app.output(page=True) as out:
         found, changes = repo.operation(operation), repo.changes(operation)
         if as_json:
@@ -59,10 +60,10 @@ def op_show(app: App, operation: str, as_json: bool) -> None:
 @command("restore", example="simgit op restore 12")
 @click.argument("operation", metavar="OP")
 def op_restore(app: App, operation: str, as_json: bool) -> None:
-    """Make runs, tags, HEAD and attachments what they were after OP; 0 is before all.
+    """Restore runs, tags, HEAD and attachments as they were after OP; 0 is before the first.
 
-    This is an operation as well: undo takes it back. Nothing is done while a process records a
-    run that would change.
+    This is an operation too, which undo undoes. It is refused while a process records a run that
+    it would change.
     """
     with app.repository() as repo, app.output() as out:
         changes = _done(repo, lambda: repo.restore_operation(operation))
@@ -79,7 +80,7 @@ op.add_command(op_restore)
 
 
 def _done(repo: Repository, call: Any) -> list[KeyChange]:
-    """Do something; return what it changed."""
+    """Call a function; return the changes of its operation."""
     before = repo.operations(1)
     call()
     after = repo.operations(1)
@@ -90,9 +91,9 @@ def tell(out: Output, repo: Repository, verb: str, operation: Operation, as_json
     changes = repo.changes()
     if as_json:
         changed = [change_record(change) for change in changes]
-        out.json({verb.replace(" ", "_"): record(operation), "changed": changed})
+        out.json({verb: record(operation), "changed": changed})
         return
-    out.line(f"{verb}: {out.paint(str(operation.number), 'oid')} {first_line(operation.title)}")
+    out.line(f"{verb}: {first_line(operation.title)} (operation {operation.number})")
     _write_changes(out, repo, changes)
 
 
@@ -162,7 +163,7 @@ def _name(out: Output, change: KeyChange, digits: int) -> str:
 
 
 def _what(change: KeyChange, digits: int) -> str:
-    """Return what became of a ref or a binding, in words."""
+    """Return the change of a ref or an attachment as text."""
     old, new = change.old, change.new
     if old is None:
         return f"created at {_at(new, digits)}"

@@ -1,4 +1,4 @@
-"""What users give on the command line: values, settings, names to complete."""
+"""Parameters of commands: values, settings, durations, and names that complete."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
             return json.loads(text)
         except json.JSONDecodeError as error:
             why = f"{error.msg} at column {error.colno}".lower()
-            self.fail(f"'{text}' is not JSON ({why}); strings need quotes", param, ctx)
+            self.fail(f"'{text}' is not JSON ({why}); quote a string as '\"text\"'", param, ctx)
 
 
 def load(path: Path) -> Any:
@@ -51,7 +51,7 @@ def load(path: Path) -> Any:
 
     Raises:
         NotFound: there is no such file.
-        InvalidInput: it cannot be read as what its name says.
+        InvalidInput: its content does not match its suffix.
     """
     try:
         data = path.read_bytes()
@@ -74,7 +74,7 @@ def _numpy(path: Path) -> Any:
 
 
 def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Return ``key=value`` pairs as a dict; what is no JSON is a string.
+    """Return ``key=value`` pairs as a dict; a value that is not JSON is a string.
 
     Raises:
         UsageError: there is no ``=`` in one.
@@ -83,7 +83,7 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise click.UsageError(f"'{pair}' is not of the form key=value")
+            raise click.UsageError(f"'{pair}' must be of the form KEY=VALUE")
         try:
             found[key] = json.loads(text)
         except ValueError:
@@ -104,8 +104,8 @@ class Map(ValueParam):
         return found
 
 
-def fitting(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether one of some patterns like ``try-*`` fits a name; no pattern fits all."""
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name matches one of some patterns like ``try-*``, or there is none."""
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
@@ -138,7 +138,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the names that begin with what is typed; none if anything goes wrong."""
+        """Return the names that begin with the typed text; none after any error."""
         from click.shell_completion import CompletionItem
 
         head, dots, tail = incomplete.rpartition("..")
@@ -156,7 +156,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A time span as days: ``14d``, ``12h``, ``30m``, ``2w``, ``now`` or a number of days."""
+    """A duration as days: ``14d``, ``12h``, ``30m``, ``2w``, ``now`` or a number of days."""
 
     name = "duration"
     _units: Final = {"w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1440}
@@ -171,7 +171,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         except ValueError:
             days = -1.0
         if not 0 <= days < 1e6:
-            self.fail(f"'{value}' is not a time span: 14d, 12h, 30m, 2w or now", param, ctx)
+            self.fail(f"'{value}' is not a duration such as 14d, 12h, 30m, 2w or now", param, ctx)
         return days
 
 
@@ -186,7 +186,7 @@ class Fraction(click.ParamType):  # type: ignore[type-arg]
             return value
         number, slash, parts = value.partition("/")
         if not (slash and number.isdecimal() and parts.isdecimal()):
-            self.fail(f"'{value}' is no part of a whole: 1/7", param, ctx)
+            self.fail(f"'{value}' is not a fraction such as 1/7", param, ctx)
         return int(number), int(parts)
 
 

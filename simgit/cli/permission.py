@@ -24,11 +24,11 @@ class TrustFile:
     """The user's list of trusted repositories."""
 
     def __init__(self, path: Path) -> None:
-        """Note where the list is; it need not exist."""
+        """Note the path of the list, which need not exist."""
         self.path = path
 
     def directories(self) -> list[Path]:
-        """Return the trusted directories, in the order in which they came to be.
+        """Return the trusted directories, oldest first.
 
         Raises:
             InvalidInput: the file is damaged.
@@ -43,7 +43,7 @@ class TrustFile:
         try:
             return [Path(json.loads(line)) for line in lines if line]
         except (ValueError, TypeError):
-            raise InvalidInput(f"'{self.path}' is no list of directories") from None
+            raise InvalidInput(f"'{self.path}' must have a JSON string on each line") from None
 
     def has(self, directory: Path | None) -> bool:
         """Return whether a repository is trusted; one in memory was made by this process."""
@@ -60,7 +60,7 @@ class TrustFile:
             self._write([*known, directory.resolve()])
 
     def remove(self, directory: Path) -> bool:
-        """Trust a repository no longer; return whether it was trusted.
+        """Stop trusting a repository; return whether it was trusted.
 
         Raises:
             StorageError: the list cannot be written.
@@ -93,7 +93,7 @@ def trust_file() -> TrustFile:
 
 
 class Asker:
-    """Says whether a repository is trusted; asks once, if there is somebody to ask."""
+    """Answers whether a repository is trusted; asks the user once, at a terminal."""
 
     def __init__(self, repo: Repository) -> None:
         self._directory = repo.directory
@@ -112,7 +112,7 @@ class Asker:
         shown = self._directory.parent
         with without_progress():
             yes = click.confirm(
-                f"The snapshots of '{shown}' hold pickles, which run code of who recorded them.\n"
+                f"The snapshots of '{shown}' contain pickles, which can run any code.\n"
                 "Trust this repository from now on?",
                 err=True,
             )

@@ -24,7 +24,7 @@ class _Snapshots(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value not in ("auto", "none") and not (str(value).isdecimal() and int(value) > 0):
-            self.fail(f"'{value}' is neither 'auto', 'none' nor a number of steps")
+            self.fail(f"'{value}' is not 'auto', 'none' or a number of steps")
         return {"auto": "auto", "none": None}[value] if value in ("auto", "none") else int(value)
 
 
@@ -34,18 +34,20 @@ simgit record ALE/Pong-v5 --episodes 3 --run pong --env-set frameskip=4
 simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: skip
 @click.argument("environment", metavar="ENV")
 @click.option("--steps", type=click.IntRange(1), metavar="N",
-              help="Stop after so many actions; 1000 if nothing else is said.")  # fmt: skip
+              help="Number of steps to record (default 1000, without --episodes).")  # fmt: skip
 @click.option("--episodes", type=click.IntRange(1), metavar="N",
-              help="Stop after so many episodes.")  # fmt: skip
+              help="Number of episodes to record.")  # fmt: skip
 @click.option("--policy", default="random", show_default=True, metavar="NAME",
-              help="'random', or a function of the observation as module:name.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), help="Of the first reset, and of a random policy.")
-@click.option("--run", type=RUN, help="The run to record on, HEAD's by default.")
+              help="'random', or a function of the observation, as module:name.")  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed of the first reset and of a random policy."
+)
+@click.option("--run", type=RUN, help="Run to record on (default: HEAD's).")
 @click.option("--snapshots", type=_Snapshots(), default="auto", show_default=True,
-              help="How often the environment's state is kept.")  # fmt: skip
+              help="Steps between snapshots of the environment.")  # fmt: skip
 @environment_arguments("--kwargs")
 @click.option("--no-provenance", is_flag=True,
-              help="Keep no versions, command line, commit and diff.")  # fmt: skip
+              help="Leave out versions, command line, git commit and diff.")  # fmt: skip
 def record(
     app: App,
     environment: str,
@@ -62,7 +64,7 @@ def record(
     """Record a Gymnasium environment while a policy acts in it.
 
     ENV is an id, after the module that registers it if it needs one: 'my_envs:Maze-v0'. The same
-    seed gives the same states, and the same names.
+    seed gives the same states with the same oids.
     """
     from simgit.gym.tools.collect import collect, make_environment, make_policy
 
@@ -82,7 +84,7 @@ def record(
             again = shlex.join([environment, *(f"--env-set={pair}" for pair in pairs)])
             print(
                 f"interrupted: {stored} stored on run '{name}'; "
-                f"go on with: simgit record {again} --run {shlex.quote(name)}",
+                f"continue with: simgit record {again} --run {shlex.quote(name)}",
                 file=sys.stderr,
             )
             raise
@@ -93,7 +95,7 @@ def record(
 
 
 def _states(repo: Repository, run: str) -> int:
-    """Return how many states the history of a run has."""
+    """Return the number of states in the history of a run."""
     step = repo.run(run).step if run in repo.run_names() else None
     return 0 if step is None else step + 1
 
@@ -102,7 +104,7 @@ def _head(repo: Repository) -> str:
     head = repo.head
     if isinstance(head, str):
         return head
-    raise click.UsageError("HEAD is detached: name the run with --run")
+    raise click.UsageError("HEAD is detached: give --run")
 
 
 def _write(out: Output, repo: Repository, found: Collected) -> None:
@@ -117,4 +119,4 @@ def _write(out: Output, repo: Repository, found: Collected) -> None:
     if found.verdict is not None:
         result = str(found.verdict["result"])
         good = result.startswith("exact")
-        out.line(f"first episode executed again: {out.paint(result, 'good' if good else 'bad')}")
+        out.line(f"first episode re-executed: {out.paint(result, 'good' if good else 'bad')}")

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @command("reflog", example="simgit reflog main")
 @click.argument("ref", default="HEAD", type=REVISION)
-@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
+@click.option(
+    "-n", "--max-count", "limit", type=click.IntRange(0), help="Number of entries at most."
+)
 def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
-    """Show what a run, a tag or HEAD was before, the newest change first."""
-
+    """Show the earlier values of a run, a tag or HEAD, newest first."""
     from simgit.refs.names import HEAD
 
     with app.repository() as repo, app.output(page=True) as out:

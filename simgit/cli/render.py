@@ -94,7 +94,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def write_settings(
     out: Output, config: dict[str, Any], own: dict[str, Any], indent: str = ""
 ) -> None:
-    """Print settings one a line, the run's own marked with a star."""
+    """Print settings, one per line, the run's own marked with a star."""
     mine = flat(own)
     for key, value in sorted(flat(config).items()):
         line = f"{clean(key)} = {value_text(value)}"
@@ -103,7 +103,6 @@ def write_settings(
 
 def value_text(value: Any) -> str:
     """Return a setting as JSON."""
-
     from simgit.history.state import to_jsonable
 
     return clean(json.dumps(to_jsonable(value), ensure_ascii=False))

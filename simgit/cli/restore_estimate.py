@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def announce(repo: Repository, revision: str, *, stretch: bool = False, trust: Trust) -> None:
-    """Tell a person at a terminal what a restore takes, before it begins.
+    """Print at a terminal, before a restore begins, how much it has to re-execute.
 
     Args:
         repo: the repository.
         revision: the state that is restored.
-        stretch: whether it names states that are all executed again: then the one before the
+        stretch: whether it names states that are all re-executed: then the one before the
             first is restored.
         trust: see ``restore``.
     """
@@ -32,7 +32,7 @@ def announce(repo: Repository, revision: str, *, stretch: bool = False, trust: T
 
 
 def estimate(repo: Repository, revision: str, *, stretch: bool, trust: Trust) -> str:
-    """Return how many actions are executed again, and about how long that takes if it is known.
+    """Return how many actions are re-executed, and about how long that takes if it is known.
 
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
@@ -42,12 +42,12 @@ def estimate(repo: Repository, revision: str, *, stretch: bool, trust: Trust) ->
     states = repo.trajectory(revision)
     count, target = (len(states), states[0].parents[:1]) if stretch else (0, (states[-1].oid,))
     count += sum(plan(repo, oid, trust=trust).cost for oid in target)
-    text, step = f"executing {plural(count, 'action')} again", step_seconds(repo, states[-1].oid)
+    text, step = f"re-executing {plural(count, 'action')}", step_seconds(repo, states[-1].oid)
     return text if step is None else f"{text}, about {duration(count * step)}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration as text."""
     if seconds < 1:
         return "a second or less"
     if seconds < 100:

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 @command("rev-parse", example="simgit rev-parse --short main~3")
 @click.argument("revisions", nargs=-1, required=True, type=REVISION)
 @click.option("--short", is_flag=True, help="Print abbreviated oids.")
-@click.option("--verify", is_flag=True, help="Exactly one revision.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing if there is none; exit with 1.")
+@click.option("--verify", is_flag=True, help="Require exactly one revision.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print no error for an unknown revision; exit with 1."
+)
 def rev_parse(
     app: App, revisions: tuple[str, ...], short: bool, verify: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Print the oids of the states that revisions name; ranges as oid and ^oid."""
+    """Print the oids of the states that revisions name; a range as oid and ^oid."""
     if verify and len(revisions) != 1:
-        raise click.UsageError("--verify takes exactly one revision")
+        raise click.UsageError(f"--verify takes one revision, got {len(revisions)}")
     with app.repository() as repo, app.output() as out:
         try:
             found = [pair for text in revisions for pair in repo.rev_parse(text)]

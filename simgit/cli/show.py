@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _EDGE = 3
 _SHOWN = 64
-"""Larger arrays are shortened, much larger ones and images are described."""
+"""The most elements of an array that is printed in full."""
 
 
 @command("show", example="""\
@@ -29,14 +29,13 @@ simgit show main@200
 simgit show --run try-1
 simgit show tags/v1 --json""")  # fmt: skip
 @click.argument("revision", default="HEAD", type=REVISION)
-@click.option("--run", "as_run", is_flag=True, help="REVISION is a run: show its record.")
-@click.option("--tag", "as_tag", is_flag=True, help="REVISION is a tag: show its annotation too.")
-@click.option("--full", is_flag=True, help="Print large arrays whole.")
+@click.option("--run", "as_run", is_flag=True, help="Show the record of the run REVISION.")
+@click.option("--tag", "as_tag", is_flag=True, help="Show the annotation of the tag REVISION too.")
+@click.option("--full", is_flag=True, help="Print all elements of large arrays.")
 def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_json: bool) -> None:
-    """Show a state with all its fields; a run's record; a tag with its annotation.
+    """Show a state with all its fields, the record of a run, or a tag with its annotation.
 
-    A state's step is its distance from the root, its episode counts from 1, and its reset is
-    number 0 in the episode.
+    A step counts from the root (0), an episode from 1, a state in its episode from the reset (0).
     """
     with app.repository() as repo, app.output(page=True) as out:
         if as_run:
@@ -67,7 +66,6 @@ def state_record(state: State) -> dict[str, Any]:
 
 def write_state(out: Output, repo: Repository, state: State, full: bool = False) -> None:
     """Print a state with its values."""
-
     from simgit.objects.kinds import NO_ORIGIN
 
     digits = repo.abbreviation
@@ -107,7 +105,6 @@ def _write_lines(out: Output, name: str, lines: list[str]) -> None:
 
 def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
     """Return a nested value as indented lines."""
-
     import numpy as np
 
     label = f"{clean(name)}: " if name else ""
@@ -147,7 +144,6 @@ def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
 
 def _range(value: np.ndarray[Any, Any]) -> str:
     """Return the least, greatest and mean element of numbers."""
-
     import numpy as np
 
     if value.dtype.kind not in "biuf":

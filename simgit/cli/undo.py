@@ -1,4 +1,4 @@
-"""``simgit undo``."""
+"""``simgit undo`` and ``redo``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ simgit undo
 simgit undo 12""")  # fmt: skip
 @click.argument("operation", required=False, metavar="[OP]")
 def undo(app: App, operation: str | None, as_json: bool) -> None:
-    """Take back the newest operation that is not taken back yet, or OP.
+    """Undo the newest operation that is not undone yet, or OP.
 
-    What was changed again since is named, and nothing is done. What a process records at this
-    moment is passed over, and what another program has recorded has to be named. 'simgit op log'
-    lists the operations; 'simgit redo' does again what was undone.
+    Refuses if a later operation changed the same refs, and names it. Skips what a process is
+    recording at the moment; an operation of another program has to be given as OP. 'simgit op log'
+    lists the operations, 'simgit redo' redoes what was undone.
     """
     with app.repository() as repo, app.output() as out:
         tell(out, repo, "undone", repo.undo(operation), as_json)
@@ -30,6 +30,6 @@ def undo(app: App, operation: str | None, as_json: bool) -> None:
 
 @command("redo", example="simgit redo")
 def redo(app: App, as_json: bool) -> None:
-    """Do again what was undone last; a command given since ends this."""
+    """Redo the operation that was undone last, unless another command has come since."""
     with app.repository() as repo, app.output() as out:
-        tell(out, repo, "done again", repo.redo(), as_json)
+        tell(out, repo, "redone", repo.redo(), as_json)

@@ -23,20 +23,22 @@ simgit what-if main@200 --action '[0.5]' --action '[-0.5]' --horizon 100""")  # 
 @click.argument("state", type=REVISION)
 @click.option(
     "--action", "texts", multiple=True, required=True, metavar="ACTION[,ACTION]…",
-    help="What to try first: numbers, or an action as JSON; can be given again.",
+    help="First actions to try: numbers, or an action as JSON; may be repeated.",
 )  # fmt: skip
 @click.option(
-    "--horizon", type=click.IntRange(1), default=50, show_default=True, help="Actions in a rollout."
+    "--horizon", type=click.IntRange(1), default=50, show_default=True, help="Actions per rollout."
 )
 @click.option(
     "--rollouts",
     type=click.IntRange(1),
     default=20,
     show_default=True,
-    help="Rollouts for each action.",
+    help="Rollouts per action.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; one a processor if not given.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the rollouts.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes (default: one per processor)."
+)
 def what_if(
     app: App,
     state: str,
@@ -47,10 +49,10 @@ def what_if(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Try actions from a state: each is taken, then random ones follow, again and again.
+    """Compare actions from a state: take each, followed by random actions, in many rollouts.
 
-    The n-th rollouts of all actions have the same random numbers. Every rollout is a run under
-    what-if/; the table has the means of returns and lengths with 95 % intervals.
+    The n-th rollouts of all actions use the same random numbers. Every rollout is a run under
+    what-if/; the table has the mean returns and lengths with 95 % intervals.
     """
     from simgit.gym.tools import whatif
 
@@ -79,7 +81,9 @@ def _actions(text: str) -> list[Any]:
             return [json.loads(text)]
         return [json.loads(part) for part in text.split(",")]
     except json.JSONDecodeError:
-        raise click.UsageError(f"'{text}' is no list of actions") from None
+        raise click.UsageError(
+            f"'{text}' must be numbers such as 0,1 or an action as JSON"
+        ) from None
 
 
 def _summary(found: list[Continuation]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from simgit.cli import cli
+from simgit.cli.root import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 

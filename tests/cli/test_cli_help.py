@@ -10,7 +10,8 @@ import pytest
 
 from simgit.cli.app import Command
 from simgit.cli.docs import reference
-from simgit.cli.root import COMMANDS, cli
+from simgit.cli.commands import COMMANDS
+from simgit.cli.root import cli
 from tests.cli.conftest import Call
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -133,7 +133,7 @@ def test_a_question_that_comes_late_takes_the_bar_away(doors, environment) -> No
     script = """
 from simgit import Repository
 from simgit.cli.output import progress
-from simgit.cli.trusting import Asker
+from simgit.cli.permission import Asker
 with progress("work") as tell:
     tell(1, 2)
     assert not Asker(Repository.open("."))()
@@ -221,7 +221,7 @@ def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
 
 def test_log_imports_only_what_it_needs(long, environment) -> None:
     script = (
-        "import sys\nfrom simgit.cli import cli\n"
+        "import sys\nfrom simgit.cli.root import cli\n"
         "try:\n    cli.main(['log', '-n', '10'])\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
         "print(sorted(n for n in sys.modules if n.startswith('simgit.cli.')), file=sys.stderr)\n"

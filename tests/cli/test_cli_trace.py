@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgit.cli.trace import start
+from simgit.cli.trace.generate import start
 from simgit.kube.task.scenario_names import parse_scenario, scenario_name
 from simgit.kube.task.scenarios import SCENARIOS, generate
 from simgit.kube.trace.files import read_trace_file, trace_paths

@@ -25,18 +25,18 @@ simgit trace convert web.sktrace - --to json | jq .events""",
 @click.argument("target", metavar="TO")
 @click.option(
     "--to", type=click.Choice(["json", "sktrace"]),
-    help="What to write; by default what the name TO says.",
+    help="Format to write (default: by the suffix of TO).",
 )  # fmt: skip
 def trace_convert(app: App, source: str, target: str, to: str | None, as_json: bool) -> None:
-    """Write a trace as JSON or as a .sktrace file; nothing is lost either way.
+    """Convert a trace between JSON and .sktrace, without loss.
 
-    FROM may be of either kind, its content tells. 64-bit hashes are strings in JSON. - is
+    The format of FROM is recognised by its content. 64-bit hashes are strings in JSON. - is
     standard input or output.
     """
     found = read(app, source)
     suffix = f".{to}" if to else Path(target).suffix
     if target != PIPE and to and suffix != Path(target).suffix:
-        raise click.UsageError(f"'{target}' does not end with '{suffix}'")
+        raise click.UsageError(f"'{target}' must end with '{suffix}'")
     write(app, target, found, suffix)
     if target != PIPE:
         with app.output() as out:

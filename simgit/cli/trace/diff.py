@@ -24,11 +24,10 @@ simgit trace diff before.sktrace after.sktrace""",
 @click.argument("after", metavar="AFTER")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
 def trace_diff(app: App, before: str, after: str, exit_code: bool, as_json: bool) -> None:
-    """Show how two traces differ, a line a change: web: cpu 17 → 16500m.
+    """Show the differences of two traces, one per line: web: cpu 17 → 16500m.
 
-    A change is shown once, however many events repeat it. Hashes and encodings do not count.
+    A change that several events repeat is shown once. Hashes and encodings are not compared.
     """
-
     from simgit.kube.trace.diff import describe, diff_traces
 
     changes = diff_traces(read(app, before), read(app, after))

@@ -1,4 +1,4 @@
-"""``simgit trace edit`` and ``filter``."""
+"""``simgit trace edit``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OUTPUT = click.option(
     "-o", "--output", required=True, metavar="FILE",
-    help="Where to write, FILE itself or another; FILE.json is JSON.",
+    help="File to write, possibly FILE itself; FILE.json is JSON.",
 )  # fmt: skip
 
 
@@ -29,14 +29,16 @@ simgit trace edit web.sktrace -w web -n default --replicas 5 -o web.sktrace
 simgit trace edit web.sktrace -w web --container log --memory 1Gi -o -""",
 )
 @FILE
-@click.option("-w", "--workload", "name", required=True, metavar="NAME", help="What to edit.")
-@click.option("-n", "--namespace", metavar="NAME", help="Only in this namespace.")
-@click.option("-k", "--kind", metavar="KIND", help="Only of this kind, like Deployment.")
-@click.option("-c", "--container", metavar="NAME", help="The container, the first by default.")
-@click.option("--cpu", metavar="QUANTITY", help="Its request, like 500m.")
-@click.option("--memory", metavar="QUANTITY", help="Its request, like 1Gi.")
-@click.option("--replicas", type=click.IntRange(0), help="How many pods.")
-@click.option("--rehash", "renew", is_flag=True, help="Renew the hashes of the index.")
+@click.option("-w", "--workload", "name", required=True, metavar="NAME", help="Workload to edit.")
+@click.option("-n", "--namespace", metavar="NAME", help="Namespace of the workload (default: any).")
+@click.option(
+    "-k", "--kind", metavar="KIND", help="Kind of the workload, such as Deployment (default: any)."
+)
+@click.option("-c", "--container", metavar="NAME", help="Container (default: the first).")
+@click.option("--cpu", metavar="QUANTITY", help="CPU request, such as 500m.")
+@click.option("--memory", metavar="QUANTITY", help="Memory request, such as 1Gi.")
+@click.option("--replicas", type=click.IntRange(0), help="Number of pods.")
+@click.option("--rehash", "renew", is_flag=True, help="Update the hashes of the index.")
 @OUTPUT
 def trace_edit(
     app: App,
@@ -54,15 +56,14 @@ def trace_edit(
 ) -> None:
     """Set requests and replicas of a workload, in every event that applies it.
 
-    Hashes in the index grow stale by an edit, which SimKube allows; --rehash renews them.
+    An edit leaves stale hashes in the index, which SimKube allows; --rehash updates them.
     """
-
     from simgit.kube.trace.edit import rehash, set_replicas, set_requests, workload
 
     given = {"cpu": cpu, "memory": memory}
     requests = {key: text for key, text in given.items() if text is not None}
     if not requests and replicas is None:
-        raise click.UsageError("give --cpu, --memory or --replicas")
+        raise click.UsageError("nothing to edit: give --cpu, --memory or --replicas")
     before = after = read(app, file)
     match = workload(name, namespace=namespace, gvk=kind)
     if requests:
@@ -86,7 +87,7 @@ def finish(
     as_json: bool,
     summary: Callable[[Trace, Trace], list[str]] = _changes,
 ) -> None:
-    """Write the changed trace, and say what changed."""
+    """Write the changed trace and print the changes."""
     write(app, output, after)
     if output == PIPE:
         return
@@ -95,5 +96,5 @@ def finish(
         if as_json:
             record: dict[str, Any] = written(output, after) | {"changes": lines}
             out.json(record)
-        for line in () if as_json else lines or ["nothing changed"]:
+        for line in () if as_json else lines or ["no changes"]:
             out.line(clean(line))

@@ -1,4 +1,4 @@
-"""What the commands on traces share: reading and writing them, ``-`` for a pipe."""
+"""Reading and writing traces for commands, ``-`` for standard input and output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ FILE: Final = click.argument("file", metavar="FILE")
 
 def read(app: App, file: str) -> Trace:
     """Read a trace, msgpack or JSON, from a file or with ``-`` from standard input."""
-
     from simgit.kube.trace.files import parse_trace, read_trace_file
 
     if file == PIPE:
@@ -33,17 +32,16 @@ def write(app: App, file: str, trace: Trace, suffix: str | None = None) -> None:
     """Write a trace to a file, as its name says, or with ``-`` to standard output.
 
     Raises:
-        InvalidInput: standard output is a terminal, which bytes would upset.
+        InvalidInput: standard output is a terminal.
         StorageError: the file cannot be written.
     """
-
     from simgit.kube.trace.files import JSON, encode_trace
 
     if file != PIPE:
         _write_file(app.path(file), trace)
         return
     if suffix != JSON and sys.stdout.isatty():
-        raise InvalidInput("a trace is bytes: name a file, or send the output to one")
+        raise InvalidInput("a trace is binary: name a file, or redirect standard output")
     sys.stdout.buffer.write(encode_trace(trace, suffix or ""))
     sys.stdout.buffer.flush()
 
@@ -59,8 +57,7 @@ def _write_file(path: Path, trace: Trace) -> None:
 
 
 def written(file: str, trace: Trace) -> dict[str, Any]:
-    """Return what ``--json`` tells of a trace that was written."""
-
+    """Return what ``--json`` prints about a trace that was written."""
     from simgit.kube.trace.format import trace_id
 
     return {"file": file, "id": trace_id(trace), "events": len(trace.events)}

@@ -21,12 +21,16 @@ simgit trace filter day.sktrace -n shop -k Deployment -o shop.sktrace
 simgit trace filter day.sktrace --from 10m --to 1h -o hour.sktrace""",
 )
 @FILE
-@click.option("-k", "--kind", "kinds", multiple=True, metavar="KIND", help="Like Deployment.")
-@click.option("-n", "--namespace", "namespaces", multiple=True, metavar="NAME", help="Where.")
-@click.option("-w", "--workload", "names", multiple=True, metavar="NAME", help="Names.")
-@click.option("--from", "begin", metavar="TIME", help="From this time on, like 90s or 1h30m.")
-@click.option("--to", "end", metavar="TIME", help="Before this time.")
-@click.option("--duration", metavar="TIME", help="Cut as SimKube's driver does.")
+@click.option(
+    "-k", "--kind", "kinds", multiple=True, metavar="KIND", help="Kind to keep, such as Deployment."
+)
+@click.option(
+    "-n", "--namespace", "namespaces", multiple=True, metavar="NAME", help="Namespace to keep."
+)
+@click.option("-w", "--workload", "names", multiple=True, metavar="NAME", help="Name to keep.")
+@click.option("--from", "begin", metavar="TIME", help="Time to begin at, such as 90s or 1h30m.")
+@click.option("--to", "end", metavar="TIME", help="Time to end before.")
+@click.option("--duration", metavar="TIME", help="Time to cut at, as SimKube's driver does.")
 @OUTPUT
 def trace_filter(
     app: App,
@@ -40,12 +44,12 @@ def trace_filter(
     output: str,
     as_json: bool,
 ) -> None:
-    """Keep objects of some kinds, namespaces and names, and a stretch of time.
+    """Keep objects of some kinds, namespaces and names, and a range of time.
 
-    Options may be repeated; an object is kept that fits one of each. Times are counted from the
-    first event; what exists at --from is applied there. --duration ends with an empty event.
+    Options may be repeated; an object is kept if it matches one of each. Times count from the
+    first event; objects that exist at --from are applied there. --duration ends with an empty
+    event.
     """
-
     from simgit.kube.trace.edit import cut, filter_objects, filter_time, parse_duration
 
     before = after = read(app, file)

@@ -1,4 +1,4 @@
-"""``simgit trace``: generate, validate and convert; the other commands are hung in here."""
+"""``simgit trace generate``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from simgit.cli.output import Output
 from simgit.cli.trace.files import PIPE, write, written
 
 if TYPE_CHECKING:
-    from simgit.kube.task.scenarios import TARGET, Scenario
+    from simgit.kube.task.scenarios import Scenario
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Whole numbers like ``1,3,5..8``."""
+    """Whole numbers such as ``1,3,5..8``."""
 
     name = "list"
 
@@ -32,7 +32,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         found: list[int] = []
         for part in parts:
             if part is None or int(part[2] or part[1]) - int(part[1]) not in range(100_000):
-                self.fail(f"'{value}' is no list of numbers like 1,3,5..8", param, ctx)
+                self.fail(f"'{value}' is not a list of numbers such as 1,3,5..8", param, ctx)
             found += range(int(part[1]), int(part[2] or part[1]) + 1)
         return tuple(dict.fromkeys(found))
 
@@ -45,18 +45,24 @@ simgit trace generate cpu-mem --severity 5 --seed 7 --output hard.sktrace
 simgit trace generate --all --severities 1..12 --seeds 0..9 --out training/""",
 )
 @click.argument("names", nargs=-1, metavar="[SCENARIO]…")
-@click.option("--all", "every", is_flag=True, help="Every scenario.")
+@click.option("--all", "every", is_flag=True, help="All scenarios.")
 @click.option(
     "--severity", "--severities", "severities", type=Numbers(), default=(), metavar="LIST",
-    help="How far from healthy, 1 to 48; each scenario's own by default.",
+    help="Distance from healthy, 1 to 48 (default: each scenario's own).",
 )  # fmt: skip
 @click.option(
     "--seed", "--seeds", "seeds", type=Numbers(), default=(0,), metavar="LIST",
-    help="What varies; 0, the default, is the documented start.",
+    help="Random seeds of the variations (default 0: the documented start).",
 )  # fmt: skip
-@click.option("--target", default=TARGET, show_default=True, help="Pods that are wanted, 1 to 3.")
-@click.option("-o", "--output", metavar="FILE", help="Where to write; FILE.json is JSON.")
-@click.option("--out", metavar="DIR", help="The directory to write into, . by default.")
+@click.option(
+    "--target",
+    type=click.IntRange(1, 3),
+    default=3,
+    show_default=True,
+    help="Number of pods to be ready.",
+)
+@click.option("-o", "--output", metavar="FILE", help="File to write; FILE.json is JSON.")
+@click.option("--out", metavar="DIR", help="Directory to write into (default .).")
 def trace_generate(
     app: App,
     names: tuple[str, ...],
@@ -68,22 +74,24 @@ def trace_generate(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Write traces of one workload that is a known number of actions from healthy.
+    """Write traces of one workload that is a known number of actions away from healthy.
 
-    A file is named after the scenario and what differs from its documented start. An unknown
-    SCENARIO lists those that there are. LIST is like 1,3,5..8.
+    A file is named after its scenario and what differs from the documented start. SCENARIO is
+    cpu-slight, cpu-heavy, mem-slight, mem-heavy, cpu-mem, replicas-over or mem-replicas; LIST is
+    such as 1,3,5..8.
     """
-
     from simgit.kube.task.scenarios import SCENARIOS
 
     if every == bool(names):
-        raise click.UsageError("name scenarios, or give --all")
+        raise click.UsageError("name scenarios, or use --all")
     if output and out:
         raise click.UsageError("--output and --out cannot be used together")
     chosen = SCENARIOS.names() if every else tuple(dict.fromkeys(names))
     made = _generate(chosen, severities, seeds, target)
     if output and len(made) > 1:
-        raise click.UsageError(f"--output names one file, and these are {len(made)}: give --out")
+        raise click.UsageError(
+            f"--output is one file, but these are {len(made)} traces; use --out DIR"
+        )
     for scenario in made:
         write(app, output or _file(out, scenario), scenario.trace)
     if output != PIPE:
@@ -95,7 +103,6 @@ def _generate(
     names: tuple[str, ...], severities: tuple[int, ...], seeds: tuple[int, ...], target: int
 ) -> list[Scenario]:
     """Generate all combinations; of equal files the first."""
-
     from simgit.kube.task.scenario_names import scenario_name
     from simgit.kube.task.scenarios import generate
 
@@ -123,7 +130,6 @@ def _tell(out: Output, made: list[tuple[str, Scenario]], as_json: bool) -> None:
 
 def start(scenario: Scenario) -> str:
     """Return what the workload asks for at first: '3 × 17 CPU, 2Gi'."""
-
     from simgit.kube.task.resources import final_resources
     from simgit.kube.trace.edit import workload
 
@@ -133,7 +139,6 @@ def start(scenario: Scenario) -> str:
 
 def scenario_record(scenario: Scenario) -> dict[str, Any]:
     """Return a scenario as what ``--json`` prints."""
-
     from simgit.kube.task.resources import final_resources
     from simgit.kube.trace.edit import workload
 

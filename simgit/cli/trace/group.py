@@ -17,7 +17,7 @@ from simgit.cli.trace.validate import trace_validate
 
 @click.group("trace", cls=CommandGroup)
 def trace() -> None:
-    """Generate, look at, change and check SimKube traces; no repository is needed."""
+    """Generate, show, change and check SimKube traces; no repository is needed."""
 
 
 for each in (

@@ -24,18 +24,17 @@ simgit trace plot day.sktrace
 simgit trace plot day.sktrace --nodes 5 --output day.png""",
 )
 @FILE
-@click.option("-o", "--output", metavar="FILE", help="Draw FILE.png or FILE.svg.")
+@click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 @click.option("--nodes", type=click.IntRange(1, 10_000), default=3, show_default=True,
-              help="How many, of 16 CPU and 32Gi each.")  # fmt: skip
-@click.option("--seed", default=0, help="What decides between equal nodes.")
+              help="Number of nodes, of 16 CPU and 32Gi each.")  # fmt: skip
+@click.option("--seed", default=0, help="Random seed of ties between nodes (default 0).")
 def trace_plot(
     app: App, file: str, output: str | None, nodes: int, seed: int, as_json: bool
 ) -> None:
-    """Replay a trace on the embedded cluster and show how full its nodes are over time.
+    """Replay a trace on the embedded cluster and plot the usage of its nodes over time.
 
-    Full is what pods request of what a node has. Without --output, lines for a terminal.
+    Usage is the share of a node that pods request. Without --output it is plotted in the terminal.
     """
-
     from simgit.analysis import trace_usage
     from simgit.kube.embedded import virtual_nodes
     from simgit.plot import occupancy

@@ -1,4 +1,4 @@
-"""``simgit trace show``, ``diff`` and ``plot``."""
+"""``simgit trace show``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _LISTED = 6
-"""How many objects or changes of an event are named without --full."""
+"""The most objects or changes of an event that are named without --full."""
 
 
 @command(
@@ -28,18 +28,17 @@ simgit trace show web.sktrace
 simgit trace show web.sktrace --events --full""",
 )
 @FILE
-@click.option("--events", is_flag=True, help="Only the events.")
-@click.option("--workloads", is_flag=True, help="Only the workloads.")
-@click.option("--full", is_flag=True, help="List everything that an event does.")
+@click.option("--events", is_flag=True, help="Show only the events.")
+@click.option("--workloads", is_flag=True, help="Show only the workloads.")
+@click.option("--full", is_flag=True, help="List all changes of an event.")
 def trace_show(
     app: App, file: str, events: bool, workloads: bool, full: bool, as_json: bool
 ) -> None:
     """Show a trace's workloads with their requests, and its events over time.
 
-    Requests are those of one pod, all its containers together. Times are counted from the first
-    event. Of an event, + is created, ~ changed, - deleted.
+    Requests are those of one pod, the sum of its containers. Times count from the first event.
+    In an event, + is created, ~ changed, - deleted.
     """
-
     from simgit.kube.trace.table import workload_table
     from simgit.kube.trace.timeline import timeline
 

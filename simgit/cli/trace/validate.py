@@ -24,12 +24,11 @@ simgit trace validate --strict traces/*.sktrace""",
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 def trace_validate(app: App, files: tuple[str, ...], strict: bool, as_json: bool) -> None:
-    """Check that files are traces that SimKube reads; exit with 1 if one is not.
+    """Check that SimKube can read trace files; exit with 1 if one is invalid.
 
-    Each object is applied to an embedded cluster: a quantity that is none, a negative request or
-    number of replicas, a malformed template is an error, with its place. What SimKube allows but
-    is worth a look is a warning: stale hashes of edited objects, objects without a namespace, time
-    that goes back.
+    Each object is applied to an embedded cluster. A malformed quantity or template and a negative
+    request or number of replicas are errors, with their place. Stale hashes of edited objects,
+    objects without a namespace and times that go back are warnings: SimKube allows them.
     """
     fine = True
     with app.output() as out:
@@ -52,7 +51,7 @@ def _examine(app: App, file: str) -> dict[str, Any]:
         return _invalid(file, [(error.message, getattr(error, "path", "") or None)], [])
     warnings = trace_warnings(found)
     if refused := refused_objects(found):
-        errors = [(f"'{file}' is no valid trace: {e.message}", vars(e)["path"]) for e in refused]
+        errors = [(f"'{file}' is not a valid trace: {e.message}", vars(e)["path"]) for e in refused]
         return _invalid(file, errors, warnings)
     return {"file": file, "valid": True, "id": trace_id(found), "warnings": warnings}
 
