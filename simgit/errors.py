@@ -25,47 +25,37 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 state``, ``2 states``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'status'?`` for the nearest known word; '' if none is near."""
-    near = nearest(word, known)
-    return "" if near is None else f"; did you mean '{near}'?"
+    """Return ``; did you mean 'reward'?`` for a word near a known one, else an empty string.
 
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that somebody meant who typed another, or None.
-
-    Near is a word that takes at most one change for three letters, capitals aside; that begins with
-    what was typed; or that is a longer name with it as its last part (``lr`` of ``agent.lr``).
+    Near is at most one edit for each three letters of the shorter word (one edit inserts, deletes
+    or replaces a letter, or swaps two neighbours), or else a beginning of three letters or more,
+    or the last part of a longer name: ``lr`` of ``agent.lr``, ``web`` of ``train/web``.
     """
-    if len(word) < 2:
-        return None
-    found, best = None, len(word) + 1
-    for each in known:
-        changes = _changes(word.lower(), each.lower(), max(1, len(word) // 3))
-        if changes is None and (each.startswith(word) or each.endswith((f".{word}", f"/{word}"))):
-            changes = len(word)
-        if changes is not None and changes < best:
-            found, best = each, changes
-    return found
+    low = word.lower()
+    ranked = sorted((_edits(low, name.lower()), name) for name in known if name != word)
+    if ranked and ranked[0][0] <= (min(len(word), len(ranked[0][1])) + 1) // 3:
+        return f"; did you mean '{ranked[0][1]}'?"
+    begun = [name for _, name in ranked if len(word) > 2 and name.lower().startswith(low)]
+    parts = [name for _, name in ranked if word and name.endswith((f".{word}", f"/{word}"))]
+    return f"; did you mean '{(begun + parts)[0]}'?" if begun or parts else ""
 
 
-def _changes(a: str, b: str, most: int) -> int | None:
-    """Return how many letters were changed, missing, added or swapped; None if more than ``most``.
-
-    This is the optimal string alignment distance.
-    """
-    if abs(len(a) - len(b)) > most:
-        return None
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, above, row = row, before, [i]
-        for j, y in enumerate(b, 1):
-            steps = [before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)]
-            if i > 1 and j > 1 and x == b[j - 2] and y == a[i - 2]:
-                steps.append(above[j - 2] + 1)
-            row.append(min(steps))
-    return row[-1] if row[-1] <= most else None
+def _edits(a: str, b: str) -> int:
+    """Return the edit distance of two words; a swap of neighbours counts once."""
+    before, row = [0], list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        older, before, row = before, row, [i + 1]
+        for j, y in enumerate(b):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (x != y)))
+            if i and j and x == b[j - 1] and y == a[i - 1]:
+                row[-1] = min(row[-1], older[j - 1] + 1)
+    return row[-1]
 
 
 class SimgitError(Exception):

@@ -267,7 +267,7 @@ def test_every_reward_can_be_chosen(reward: str) -> None:
     [
         ({"trace": "nonsense"}, NotFound, "no scenario 'nonsense'"),
         ({"trace": "gone.sktrace"}, NotFound, "no such file"),
-        ({"trace": b"\x00"}, InvalidInput, "'bytes' is no valid trace"),
+        ({"trace": b"\x00"}, InvalidInput, "'bytes' is not a valid trace"),
         ({"trace": b"{\xff}"}, InvalidInput, "not UTF-8"),
         ({"trace": {}}, InvalidInput, "no trace is given"),
         ({"trace": 7}, InvalidInput, "a int is no trace"),

@@ -12,7 +12,7 @@ import click
 
 from simgit.cli.git_words import about_command, about_option
 from simgit.cli.output import Output, Pager, use_color
-from simgit.errors import did_you_mean, nearest
+from simgit.errors import did_you_mean
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -84,15 +84,14 @@ def no_such_option(ctx: click.Context, option: str) -> click.UsageError:
     path = ctx.command_path.removeprefix("simgit").strip()
     if advice := about_option(path, option):
         return Advice(f"'{ctx.command_path}' has no option '{option}'{advice}", ctx)
-    names = {
-        name.lstrip("-"): name
+    known = [
+        name
         for param in ctx.command.get_params(ctx)
         if isinstance(param, click.Option) and not param.hidden
         for name in (*param.opts, *param.secondary_opts)
-    }
-    near = nearest(option.lstrip("-"), names)
-    end = "" if near is None else f"; did you mean '{names[near]}'?"
-    return click.UsageError(f"'{ctx.command_path}' has no option '{option}'{end}", ctx)
+    ]
+    near = did_you_mean(option, known) if option.startswith("--") else ""
+    return click.UsageError(f"'{ctx.command_path}' has no option '{option}'{near}", ctx)
 
 
 class Command(click.Command):

@@ -87,14 +87,14 @@ def plot(
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
         if kind not in ("returns", "lengths"):
-            from simgit.cli import plot_agent, plot_loop
+            from simgit.cli import agent_values, cluster_usage
 
             target = None if output is None else app.path(output)
             shown = {
-                "pods": plot_loop.pods, "occupancy": plot_loop.occupancy,
-                "values": plot_agent.values, "policy": plot_agent.policy,
+                "pods": cluster_usage.pods, "occupancy": cluster_usage.occupancy,
+                "values": agent_values.values, "policy": agent_values.policy,
             }  # fmt: skip
-            shown[kind](out, repo, plot_loop.one(runs, kind, repo), target, title, as_json)
+            shown[kind](out, repo, cluster_usage.one(runs, kind, repo), target, title, as_json)
         elif output is not None:
             from simgit.analysis import learning_curves
 

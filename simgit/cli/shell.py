@@ -6,7 +6,7 @@ click's: a shell gives the words in the environment and reads one completion per
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from simgit.cli.commands import FLAT
@@ -39,7 +39,7 @@ def completions(environment: Mapping[str, str]) -> list[str] | None:
 def _known(words: list[str], typed: str) -> dict[str, str] | None:
     """Return what may stand after some words, with its help; None if it is not in the tables."""
     path = ""
-    for before, word in zip(["", *words], words, strict=False):
+    for before, word in zip(["", *words[:-1]], words, strict=True):
         if not path and before in _WITH_VALUE:
             continue
         inner = f"{path} {word}".strip()
@@ -65,7 +65,7 @@ def _zsh(word: str, text: str) -> str:
     return f"plain\n{word.replace(':', chr(92) + ':') if text else word}\n{text or '_'}"
 
 
-_LINES: Final = {
+_LINES: Final[dict[str, Callable[[str, str], str]]] = {
     "bash": lambda word, text: f"plain,{word}",
     "zsh": _zsh,
     "fish": lambda word, text: f"plain,{word}\t{text}" if text else f"plain,{word}",

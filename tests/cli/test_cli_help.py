@@ -9,8 +9,8 @@ import click
 import pytest
 
 from simgit.cli.app import Command
-from simgit.cli.docs import reference
 from simgit.cli.commands import COMMANDS
+from simgit.cli.docs import reference
 from simgit.cli.root import cli
 from tests.cli.conftest import Call
 

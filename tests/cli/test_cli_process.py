@@ -70,7 +70,7 @@ def test_what_is_executed_again_is_told_beforehand(directory, environment) -> No
         env.close()
     code, text = in_terminal(environment, "verify", "main@71..80")
     assert code == 0
-    assert "executing 30 actions again, about a second or less" in text, text
+    assert "re-executing 30 actions, about a second or less" in text, text
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
     code, text = in_terminal(environment, *command, answer=b"n\n")
     assert code == 0, text
     assert text.count(QUESTION) == 1
-    announced = text.index("executing ")
+    announced = text.index("re-executing ")
     assert text.index(QUESTION) < announced < text.index("0/", announced)
     assert "\x1b" not in text[:announced]
 
@@ -187,7 +187,7 @@ def test_a_missing_pager_is_done_without(long, environment) -> None:
 
 def test_long_work_shows_a_bar_in_a_terminal_only(long, environment, process) -> None:
     assert process("fsck").err == process("gc").err == ""
-    for command, last in (("fsck", "all good"), ("gc", "on disk")):
+    for command, last in (("fsck", "no damage"), ("gc", "on disk")):
         code, text = in_terminal(environment, command)
         assert code == 0 and f"{command} " in text and last in text
 
@@ -280,7 +280,7 @@ def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> 
     process("commit", "-o", 1, "--reset")
     process("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
     environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
-    for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", "segments\n")):
+    for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", " on disk\n")):
         found = subprocess.run(
             [sys.executable, "-m", "simgit", command], capture_output=True, env=environment,
             timeout=60, check=False,

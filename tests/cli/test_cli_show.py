@@ -95,7 +95,7 @@ def test_attachments(repo, directory: Path) -> None:
 
 
 def test_maintenance(repo) -> None:
-    assert repo("fsck").out.endswith("all good\n")
+    assert repo("fsck").out.endswith("no damage\n")
     assert repo("fsck", "--json").json["clean"]
     before = repo("log", "--json").out
     assert repo("gc", "--json").json["segments_before"] == 3
@@ -120,7 +120,7 @@ def test_unknown_commands_and_options(repo) -> None:
     assert repo("lgo", code=2).err == (
         "error: 'lgo' is not a simgit command; did you mean 'log'?\nhint: see 'simgit --help'\n"
     )
-    assert repo("log", "--wrong", code=2).err.startswith("error: no such option")
+    assert repo("log", "--wrong", code=2).err.startswith("error: 'simgit log' has no option")
     assert repo("run", code=2).err.startswith("Usage: simgit run")
 
 
@@ -156,7 +156,7 @@ def test_an_empty_repository_has_no_states_yet(run, args) -> None:
 def test_messages_name_the_file_that_is_wrong(run, directory: Path) -> None:
     Path("passwd").write_text("root:x:0:0:root:/root:/bin/bash\n" * 9)
     run("init")
-    assert "'passwd' is no valid trace: " in run("trace", "show", "passwd", code=128).err
+    assert "'passwd' is not a valid trace: " in run("trace", "show", "passwd", code=128).err
     for command in (("bundle", "list"), ("import",)):
         assert run(*command, "passwd", code=128).err == "fatal: 'passwd' is not a bundle\n"
     assert "revision 'FOO' not found" in run("cat-file", "FOO", code=128).err

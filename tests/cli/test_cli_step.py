@@ -68,7 +68,7 @@ def test_a_trace_can_come_through_a_pipe(run, web: Path) -> None:
         (("--trace", "cpu-slight", "--action", 7), 128, "fatal: action 7 is not in 0..6"),
         (("--trace", "cpu-slight", "--target", 0), 128, "fatal: bad target '0'"),
         (("--trace", "cpu-slight", "--workload", "api"), 128, "no such workload 'api'"),
-        (("--trace", "cpu-slight", "--output", "-"), 2, "--output needs a file"),
+        (("--trace", "cpu-slight", "--output", "-"), 2, "--output must be a file"),
         ((), 2, "missing option '--trace'"),
     ],
 )

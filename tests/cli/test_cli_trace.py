@@ -73,10 +73,10 @@ def test_a_files_name_says_which_scenario_it_holds(
     [
         (["nope"], 128, "no scenario 'nope' (there are: cpu-slight, "),
         (["cpu-slight", "--severity", "49"], 128, "bad severity 49, expected 1..48"),
-        (["cpu-slight", "--severity", "5..1"], 2, "'5..1' is no list of numbers"),
-        (["cpu-slight", "--seeds", "0..1", "-o", "x"], 2, "--output names one file, and these are 2"),
-        (["cpu-slight", "--all"], 2, "name scenarios, or give --all"),
-        ([], 2, "name scenarios, or give --all"),
+        (["cpu-slight", "--severity", "5..1"], 2, "'5..1' is not a list of numbers"),
+        (["cpu-slight", "--seeds", "0..1", "-o", "x"], 2, "--output is one file, but these are 2 traces"),
+        (["cpu-slight", "--all"], 2, "name scenarios, or use --all"),
+        ([], 2, "name scenarios, or use --all"),
         (["cpu-slight", "--target", "0"], 128, "bad target"),
     ],
 )  # fmt: skip
@@ -153,7 +153,7 @@ def test_validate_names_each_object_that_a_cluster_would_refuse(
     at = f"events[{len(plain['events']) - 1}].applied_objs[0].spec.replicas"
     cpu = "events[0].applied_objs[0].spec.template.spec.containers[0].resources.requests.cpu"
     done = run("trace", "validate", "bad.json", code=1)
-    assert done.lines[0].startswith("invalid: 'bad.json' is no valid trace: bad Deployment ")
+    assert done.lines[0].startswith("invalid: 'bad.json' is not a valid trace: bad Deployment ")
     assert "bad quantity 'abc'" in done.lines[0] and done.lines[0].endswith(f" at '{cpu}'")
     assert "bad number '-1'" in done.lines[1] and done.lines[1].endswith(f" at '{at}'")
     found = run("trace", "validate", "bad.json", "--json", code=1).json
@@ -178,7 +178,7 @@ def test_validate_warns_of_stale_hashes_and_refuses_what_is_no_trace(
     done = run("trace", "validate", web, "cut.sktrace", "old.sktrace", code=1)
     assert (
         done.lines[0] == f"valid: {web}"
-        and "'cut.sktrace' is no valid trace: trunc" in done.lines[1]
+        and "'cut.sktrace' is not a valid trace: trunc" in done.lines[1]
     )
     assert "SimKube 1.1.1" in done.lines[2]
     assert (
@@ -208,8 +208,7 @@ def test_convert_loses_nothing_either_way(run, web: Path, directory: Path) -> No
     assert read_trace_file(directory / "back.sktrace") == original
     assert (directory / "back.sktrace").read_bytes() == dump_trace(generate("cpu-slight").trace)
     assert (
-        "does not end with '.json'"
-        in run("trace", "convert", web, "a.txt", "--to", "json", code=2).err
+        "must end with '.json'" in run("trace", "convert", web, "a.txt", "--to", "json", code=2).err
     )
 
 
@@ -221,7 +220,7 @@ def test_traces_go_through_pipes(process, directory: Path) -> None:
     assert process("trace", "validate", "-", stdin=as_json.encode()).lines == ["valid: -"]
     bad = process("trace", "show", "-", stdin=b"{")
     assert bad.code == 128 and bad.err.startswith(
-        "fatal: 'standard input' is no valid trace: not JSON"
+        "fatal: 'standard input' is not a valid trace: not JSON"
     )
 
 

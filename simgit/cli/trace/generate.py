@@ -54,13 +54,7 @@ simgit trace generate --all --severities 1..12 --seeds 0..9 --out training/""",
     "--seed", "--seeds", "seeds", type=Numbers(), default=(0,), metavar="LIST",
     help="Random seeds of the variations (default 0: the documented start).",
 )  # fmt: skip
-@click.option(
-    "--target",
-    type=click.IntRange(1, 3),
-    default=3,
-    show_default=True,
-    help="Number of pods to be ready.",
-)
+@click.option("--target", default=3, show_default=True, help="Number of pods to be ready, 1 to 3.")
 @click.option("-o", "--output", metavar="FILE", help="File to write; FILE.json is JSON.")
 @click.option("--out", metavar="DIR", help="Directory to write into (default .).")
 def trace_generate(

@@ -28,7 +28,7 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
     except InvalidInput as error:
         why = str(error).removeprefix("bad trace: ")
         raise InvalidInput(
-            f"'{name}' is no valid trace: {why}", path=getattr(error, "path", "")
+            f"'{name}' is not a valid trace: {why}", path=getattr(error, "path", "")
         ) from None
 
 
