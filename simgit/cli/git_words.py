@@ -81,7 +81,6 @@ COMMANDS: Final = {
     "version": "'simgit --version' prints the version",
     "whatchanged": _LOG,
     "worktree": "'simgit clone SOURCE DIR' copies a repository to a directory of its own",
-    "bisect start": "'simgit bisect RUN HEAD' finds the first difference in one call",
     "bundle unbundle": "'simgit import FILE' imports a bundle",
     "op undo": "'simgit undo' undoes the last operation",
     "op redo": "'simgit redo' redoes what was undone",

@@ -7,6 +7,7 @@ click's: a shell gives the words in the environment and reads one completion per
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Final
 
 from simgit.cli.commands import FLAT
@@ -39,7 +40,7 @@ def completions(environment: Mapping[str, str]) -> list[str] | None:
 def _known(words: list[str], typed: str) -> dict[str, str] | None:
     """Return what may stand after some words, with its help; None if it is not in the tables."""
     path = ""
-    for before, word in zip(["", *words[:-1]], words, strict=True):
+    for before, word in pairwise(["", *words]):
         if not path and before in _WITH_VALUE:
             continue
         inner = f"{path} {word}".strip()

@@ -185,7 +185,9 @@ class Revisions:
         return Resolved(found[0], self.odb.locate(txn, found[0]))
 
     def _not_found(self, txn: ReadTxn, text: str, name: str) -> NotFound:
-        near = did_you_mean(name, [HEAD]) or self.refs.near(txn, name, RUNS, TAGS)
+        kinds = [each for each in (RUNS, TAGS) if name.startswith(each)] or [RUNS, TAGS]
+        bare = name.removeprefix(kinds[0]) if len(kinds) == 1 else name
+        near = did_you_mean(name, [HEAD]) or self.refs.near(txn, bare, *kinds)
         return NotFound(f"revision '{text}' not found{near}", revision=text)
 
     # --- the suffixes ---
