@@ -41,6 +41,8 @@ matrix: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs > docs/cli.md
+	$(BIN)/python -m simgit.cli.docs options > $(STAMP).options
+	mv $(STAMP).options simgit/cli/option_table.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

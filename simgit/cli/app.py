@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT_NO: Final = 1
+_NUMBERS: Final = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}
+"""Type of an option to the letter for its value in the help."""
 
 
 class App:
@@ -167,6 +169,9 @@ def command(
             click.pass_obj(with_json)
         )
         made.params.sort(key=_position)
+        for param in made.params:
+            if param.type.name in _NUMBERS and isinstance(param, click.Option):
+                param.metavar = param.metavar or _NUMBERS[param.type.name]
         return made
 
     return wrap

@@ -24,10 +24,10 @@ simgit attach HEAD weights @weights.npz""",
 @click.argument("name")
 @click.argument("file", metavar="FILE|@FILE")
 def attach(app: App, revision: str, name: str, file: str, as_json: bool) -> None:
-    """Attach a file to a state, as what is computed later: a video, weights, a plot.
+    """Attach a file to a state that was recorded before.
 
-    The state's oid stays the same. FILE is stored as its bytes; @FILE.npy, @FILE.npz and @FILE.json
-    as the arrays and values in it.
+    This is for what is computed later: a video, weights, a plot. The state's oid does not change.
+    FILE is stored as its bytes; @FILE.npy, @FILE.npz and @FILE.json as the arrays and values in it.
     """
     data: Any = load(app.path(file[1:])) if file.startswith("@") else app.path(file)
     if isinstance(data, Path) and not data.is_file():
@@ -46,7 +46,7 @@ def attach(app: App, revision: str, name: str, file: str, as_json: bool) -> None
 def attachments(
     app: App, revision: str, name: str | None, pretty: bool, delete: bool, as_json: bool
 ) -> None:
-    """List the attachments of a state, or write the bytes of attachment NAME to standard output."""
+    """List the attachments of a state, or write the bytes of attachment NAME."""
     one_of(p=pretty, delete=delete)
     if name is None and (pretty or delete):
         raise click.UsageError("-p and -d need the NAME of an attachment")

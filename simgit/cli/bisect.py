@@ -27,7 +27,7 @@ _CAUSES: Final = {
 @click.argument("a", type=REVISION)
 @click.argument("b", type=REVISION)
 def bisect(app: App, a: str, b: str, as_json: bool) -> None:
-    """Find the first state in which two runs differ, and the cause of the difference.
+    """Find the first state in which two runs differ, and the cause.
 
     Compares a few oids, however long the runs are. Exits with 0 if one run continues the other,
     with 1 if they diverge.

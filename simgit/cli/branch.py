@@ -42,10 +42,10 @@ def branch(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """List the runs, or create the run NAME at START (default: HEAD). Nothing is copied.
+    """List the runs, or create the run NAME at START (default: HEAD).
 
-    The new run inherits the configuration of START's run. The VALUE of --set is JSON or a plain
-    string, the KEY may be dotted.
+    Nothing is copied. The new run inherits the configuration of START's run. The VALUE of --set is
+    JSON or a plain string, the KEY may be dotted.
     """
     one_of(delete=delete or force, move=move, contains=contains)
     one_of(delete=delete or force, move=move, list=listing)

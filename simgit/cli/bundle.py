@@ -23,7 +23,7 @@ FILE = click.argument("file", metavar="FILE")
 
 @click.group("bundle", cls=CommandGroup)
 def bundle() -> None:
-    """Write runs and tags into one file for another repository, and inspect such files."""
+    """Write runs and tags into a file for another repository, and inspect it."""
 
 
 @command(
@@ -81,7 +81,7 @@ def create(
 @command("list", example="simgit bundle list try.bundle")
 @FILE
 def list_(app: App, file: str, as_json: bool) -> None:
-    """List the runs and tags of FILE, and the states that a repository needs to import it."""
+    """List the runs and tags of FILE, and the states that an import needs."""
     from simgit.remotes.bundle import read_manifest
     from simgit.remotes.bundle.files import reading
 
@@ -94,7 +94,7 @@ def list_(app: App, file: str, as_json: bool) -> None:
 @command("verify", example="simgit bundle verify try.bundle")
 @FILE
 def verify(app: App, file: str, as_json: bool) -> None:
-    """Read all of FILE, recompute its hashes, and check that it can be imported here.
+    """Check the hashes of all of FILE, and that it can be imported here.
 
     Outside a repository only the file is checked. Exits with 1 if this repository lacks states
     that the bundle continues.

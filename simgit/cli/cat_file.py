@@ -38,9 +38,10 @@ simgit cat-file 3f9a2c41 > model.bin""")  # fmt: skip
 def cat_file(
     app: App, name: str, kind_only: bool, size_only: bool, pretty: bool, as_json: bool
 ) -> None:
-    """Write an object's content to standard output: a blob's bytes, or the bytes that were hashed.
+    """Write the content of an object to standard output.
 
-    OBJECT is a revision or an abbreviated oid.
+    That is a blob's bytes, or else the bytes that were hashed. OBJECT is a revision or an
+    abbreviated oid.
     """
     one_of(t=kind_only, s=size_only, p=pretty)
     with app.repository() as repo, app.output() as out:

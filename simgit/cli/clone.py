@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:
-    """Copy the repository of SOURCE to DIRECTORY, compacted, even while others write to it.
+    """Copy a repository, compacted, even while others write to it.
 
     The default DIRECTORY is SOURCE's name in the current directory.
     """

@@ -48,7 +48,7 @@ my-simulator | simgit commit --stdin --run try-2""",
 def commit(
     app: App, stdin: bool, form: str, flush_every: int, run: str | None, as_json: bool, **given: Any
 ) -> None:
-    """Record a state on HEAD's run or on --run; it is on disk when the command returns.
+    """Record a state on a run; it is on disk when the command returns.
 
     Values are JSON, or @file.npy, @file.npz, @file.json. A list of numbers in an observation or
     action is an array.

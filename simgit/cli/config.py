@@ -31,9 +31,10 @@ def config(
     repository: bool,
     as_json: bool,
 ) -> None:
-    """Show the configuration of a run (default: HEAD's), inherited settings included, or change it.
+    """Show or change the configuration of a run (default: HEAD's).
 
-    A VALUE is JSON or a plain string, a KEY may be dotted. A star marks the run's own overrides.
+    Inherited settings are included. A VALUE is JSON or a plain string, a KEY may be dotted. A star
+    marks the run's own overrides.
 
     With --repository the settings are those of maintenance, such as gc.grace; a star marks those
     that differ from the default.

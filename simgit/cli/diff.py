@@ -41,7 +41,7 @@ def diff(
     exit_code: bool,
     as_json: bool,
 ) -> None:
-    """Compare two states field by field, or two runs: where they diverge, and what each has since.
+    """Compare two states field by field, or two runs since they diverged.
 
     Without revisions HEAD is compared with its parent; A alone is compared with HEAD.
     """

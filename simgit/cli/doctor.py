@@ -40,11 +40,12 @@ simgit doctor ale_py:ALE/Pong-v5 --env-set frameskip=1""")  # fmt: skip
 def doctor(
     app: App, env: str, pairs: tuple[str, ...], steps: int, points: int, seed: int, as_json: bool
 ) -> None:
-    """Test whether an environment is deterministic and can be restored exactly, and at what cost.
+    """Test whether an environment can be restored exactly, and at what cost.
 
-    Random actions are recorded in a temporary repository; states of it are restored and continued
-    in another process. Exits with 1 unless all continue exactly. ENV is an id as gymnasium.make
-    takes it: package:id imports a package first.
+    An environment that is not deterministic cannot be replayed. Random actions are recorded in a
+    temporary repository; states of it are restored and continued in another process. Exits with 1
+    unless all continue exactly. ENV is an id as gymnasium.make takes it: package:id imports a
+    package first.
     """
     from simgit.gym.tools.doctor import examine
 

@@ -1,4 +1,4 @@
-"""What to do here instead of what git does: one table of words, one of options.
+"""The way to do here what git's words and options do: one table of each.
 
 Each answer quotes commands that exist; the words in capitals are for the reader to fill in.
 """

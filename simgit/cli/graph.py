@@ -32,7 +32,7 @@ class Graph:
 
     @property
     def plain(self) -> bool:
-        """Whether the state that was drawn last changes no columns."""
+        """True if the state that was drawn last changes no columns."""
         parents = self._parents
         return len(parents) == 1 and parents[0] not in self.columns
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @command("init", example="simgit init my-experiment", at_op=False)
 @click.argument("directory", required=False, default=".", type=click.Path(path_type=Path))
 def init(app: App, directory: Path, as_json: bool) -> None:
-    """Create an empty repository in DIRECTORY/.simgit (default: the current directory)."""
+    """Create an empty repository in DIRECTORY (default: the current one)."""
     from simgit.repository import Repository
 
     with Repository.init(app.path(directory)) as repo, app.output() as out:

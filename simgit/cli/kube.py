@@ -177,7 +177,7 @@ simgit kube trace main@40 --output there.sktrace""",
     "-o", "--output", metavar="FILE", help="File to write the trace to; - is standard output."
 )
 def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> None:
-    """Show how the actions up to a state have changed its trace, or write that trace to a file."""
+    """Show how actions have changed the trace of a state, or write that trace."""
     from simgit.kube.trace.diff import describe, diff_traces
     from simgit.kube.trace.format import trace_id
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @command("lineage", example="simgit lineage try-1")
 @click.argument("run", required=False, type=RUN)
 def lineage(app: App, run: str | None, as_json: bool) -> None:
-    """Show a run (default: HEAD's) and the runs that it was branched off, nearest first."""
+    """Show a run (default: HEAD's) and those that it was branched off.
+
+    The nearest is shown first.
+    """
     with app.repository() as repo, app.output() as out:
         found = repo.lineage(run)
         if as_json:

@@ -20,10 +20,11 @@ simgit train --resume --run train/mean --episodes 120""",
 def merge(
     app: App, revisions: tuple[str, ...], average: bool, name: str | None, as_json: bool
 ) -> None:
-    """Create a run whose agent averages the newest checkpoints of other runs, as in FedAvg.
+    """Create a run whose agent is the average of other runs' agents.
 
-    Its first own state has the others as parents. Networks and tables are averaged; the replay
-    buffer, the counters and the configuration are those of the first.
+    The newest checkpoints are averaged, as in FedAvg. The run's first own state has the others as
+    parents. Networks and tables are averaged; the replay buffer, the counters and the configuration
+    are those of the first.
     """
     if not average:
         raise click.UsageError("histories cannot be merged; --average averages their agents")

@@ -60,10 +60,10 @@ def op_show(app: App, operation: str, as_json: bool) -> None:
 @command("restore", example="simgit op restore 12")
 @click.argument("operation", metavar="OP")
 def op_restore(app: App, operation: str, as_json: bool) -> None:
-    """Restore runs, tags, HEAD and attachments as they were after OP; 0 is before the first.
+    """Restore runs, tags, HEAD and attachments as they were after OP.
 
-    This is an operation too, which undo undoes. It is refused while a process records a run that
-    it would change.
+    OP 0 is the beginning. This is an operation too, which undo undoes. It is refused while a
+    process records a run that it would change.
     """
     with app.repository() as repo, app.output() as out:
         changes = _done(repo, lambda: repo.restore_operation(operation))

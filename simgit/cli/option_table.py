@@ -422,7 +422,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--severities": "Distance from healthy, 1 to 48 (default: each scenario's own).",
         "--seed": "Random seeds of the variations (default 0: the documented start).",
         "--seeds": "Random seeds of the variations (default 0: the documented start).",
-        "--target": "Number of pods to be ready.",
+        "--target": "Number of pods to be ready, 1 to 3.",
         "-o": "File to write; FILE.json is JSON.",
         "--output": "File to write; FILE.json is JSON.",
         "--out": "Directory to write into (default .).",

@@ -105,7 +105,7 @@ class Map(ValueParam):
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether a name matches one of some patterns like ``try-*``, or there is none."""
+    """Return whether a name matches one of the patterns, such as ``try-*``, if there are any."""
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -69,11 +69,11 @@ def plot(
     title: str,
     as_json: bool,
 ) -> None:
-    """Plot returns or lengths of runs (default: HEAD's) over episodes, in the terminal or a file.
+    """Plot returns or lengths of runs (default: HEAD's) over episodes.
 
-    The curve of a run that was branched off another continues that run's curve; a diamond marks
-    the branch point. A band is the mean of its runs with a 95 % interval. RUN may be a pattern such
-    as 'try-*'.
+    Without --output the plot is drawn in the terminal. The curve of a run that was branched off
+    another continues that run's curve; a diamond marks the branch point. A band is the mean of its
+    runs with a 95 % interval. RUN may be a pattern such as 'try-*'.
 
     --kind pods shows an agent on a cluster: its actions and the ready and pending pods, in the
     last episode of RUN or in one such as main@ep5. --kind occupancy shows how full the nodes are,

@@ -1,4 +1,4 @@
-"""What is said before recorded actions are executed again: how many, and how long it takes."""
+"""The announcement of a restore: how many actions it re-executes, and how long that takes."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _status_command(verb: str, status: str, text: str) -> None:
 _status_command(
     "complete",
     "completed",
-    "Mark runs (default: HEAD's) as completed: nothing more can be recorded on them.",
+    "Mark runs (default: HEAD's) as completed, which ends recording.",
 )
 _status_command("reopen", "active", "Make runs (default: HEAD's) active again, completed ones too.")
 _status_command("pause", "paused", "Mark runs (default: HEAD's) as paused.")

@@ -33,7 +33,7 @@ simgit show tags/v1 --json""")  # fmt: skip
 @click.option("--tag", "as_tag", is_flag=True, help="Show the annotation of the tag REVISION too.")
 @click.option("--full", is_flag=True, help="Print all elements of large arrays.")
 def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_json: bool) -> None:
-    """Show a state with all its fields, the record of a run, or a tag with its annotation.
+    """Show a state with its fields, the record of a run, or an annotated tag.
 
     A step counts from the root (0), an episode from 1, a state in its episode from the reset (0).
     """

@@ -25,7 +25,7 @@ _NUMBERS: Final = 56
     "--all", "every", is_flag=True, help="List all runs and columns, not only the largest 20."
 )
 def stats(app: App, every: bool, as_json: bool) -> None:
-    """Show what takes the space, by kind, run, column and attachment, and the size after each gc.
+    """Show what takes the space, and the size after each gc.
 
     The logical size counts every value, the unique size each value once, and the size on disk is
     that of the unique values, compressed.

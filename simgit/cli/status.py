@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("status", example="simgit status")
 def status(app: App, as_json: bool) -> None:
-    """Show where HEAD is, the status of its run, and the files that differ from HEAD's state."""
+    """Show where HEAD is, its run's status, and the files that have changed."""
     with app.repository() as repo, app.output() as out:
         files = repo.status()
         found: dict[str, Any] = {

@@ -57,9 +57,10 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
 def step(
     app: App, source: str, output: str | None, agent: str | None, as_json: bool, **given: Any
 ) -> None:
-    """Observe a trace, act on it, observe again and compute the reward; record nothing.
+    """Take one step on a trace, and show observations, action and reward.
 
-    This is one step of training, for debugging a trace or a reward; it needs no repository.
+    This is one step of training, for debugging a trace or a reward. Nothing is recorded, and no
+    repository is needed.
     """
     from simgit.kube.task.loop import Loop
     from simgit.kube.task.setting import setting

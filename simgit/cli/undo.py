@@ -30,6 +30,9 @@ def undo(app: App, operation: str | None, as_json: bool) -> None:
 
 @command("redo", example="simgit redo")
 def redo(app: App, as_json: bool) -> None:
-    """Redo the operation that was undone last, unless another command has come since."""
+    """Redo the operation that was undone last.
+
+    A command that changes the repository after an undo ends the redoing.
+    """
     with app.repository() as repo, app.output() as out:
         tell(out, repo, "redone", repo.redo(), as_json)

@@ -49,10 +49,11 @@ def what_if(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Compare actions from a state: take each, followed by random actions, in many rollouts.
+    """Compare the outcomes of actions from a state, in many rollouts.
 
-    The n-th rollouts of all actions use the same random numbers. Every rollout is a run under
-    what-if/; the table has the mean returns and lengths with 95 % intervals.
+    A rollout takes the action and then random ones. The n-th rollouts of all actions use the same
+    random numbers. Every rollout is a run under what-if/; the table has the mean returns and
+    lengths with 95 % intervals.
     """
     from simgit.gym.tools import whatif
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from simgit import Repository
+from simgit.cli.commands import FLAT
 from simgit.cli.root import guarded
 
 HEAVY = ("rich", "torch", "gymnasium", "matplotlib", "kubernetes", "pandas")
@@ -232,6 +233,41 @@ def test_log_imports_only_what_it_needs(long, environment) -> None:
     heavy, own = found.stderr.decode().splitlines()
     assert heavy == "[]"
     assert "simgit.cli.diff" not in own and "simgit.cli.branch" not in own
+
+
+LIGHT = ("numpy", "lmdb", "blake3", "zstandard", "msgpack")
+
+
+def imported(environment: dict[str, str], *words: str) -> set[str]:
+    """Return the modules that a command has imported when it ends."""
+    script = (
+        "import atexit, sys\nfrom simgit.cli import main\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\nmain()\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, env=environment, check=False
+    )
+    return set(found.stderr.decode().splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("help",), ()])
+def test_the_first_screen_imports_next_to_nothing(words, environment) -> None:
+    loaded = imported(environment, *words)
+    assert not loaded & {*LIGHT, "click"}
+    assert {name for name in loaded if name.startswith("simgit.")} == {
+        "simgit.cli", "simgit.cli.commands", "simgit.cli.entry", "simgit.errors",
+    }  # fmt: skip
+
+
+def test_completion_of_options_does_without_click(environment) -> None:
+    environment |= {"_SIMGIT_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    loaded = imported(environment | {"COMP_WORDS": "simgit log --on"})
+    assert "simgit.cli.shell" in loaded and not loaded & {*LIGHT, "click"}
+
+
+@pytest.mark.parametrize("command", [name for name in FLAT if name != "completion"])
+def test_help_waits_for_no_library(command: str, environment) -> None:
+    assert not imported(environment, command, "--help") & {*LIGHT, *HEAVY}
 
 
 def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None:

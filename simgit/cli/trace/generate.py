@@ -68,7 +68,7 @@ def trace_generate(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Write traces of one workload that is a known number of actions away from healthy.
+    """Write traces of a workload that a known number of actions makes healthy.
 
     A file is named after its scenario and what differs from the documented start. SCENARIO is
     cpu-slight, cpu-heavy, mem-slight, mem-heavy, cpu-mem, replicas-over or mem-replicas; LIST is

@@ -31,7 +31,7 @@ simgit trace plot day.sktrace --nodes 5 --output day.png""",
 def trace_plot(
     app: App, file: str, output: str | None, nodes: int, seed: int, as_json: bool
 ) -> None:
-    """Replay a trace on the embedded cluster and plot the usage of its nodes over time.
+    """Replay a trace on the embedded cluster and plot the usage of its nodes.
 
     Usage is the share of a node that pods request. Without --output it is plotted in the terminal.
     """
