@@ -53,6 +53,8 @@ matrix: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m simgit.cli.docs > docs/cli.md
+	$(BIN)/python -m simgit.cli.docs options > $(STAMP).options
+	mv $(STAMP).options simgit/cli/option_table.py
 
 # the documentation as a site; strict, and read as it is built: without the network
 site: $(STAMP)

@@ -45,7 +45,7 @@ def bank(clerks: int, seed: int) -> Iterator[tuple[State, float]]:
 
 def record(repo: simgit.Repository, run: str, first: int, later: int) -> None:
     """Record a run; the part that it shares with its parent is simulated again and compared."""
-    there = repo[run] if run in repo.run_names() else None
+    there = repo[run] if run in repo.runs else None
     simulation, clerks = bank(first, seed=7), first
     with repo.recorder(run) as recorder:
         if there is None:

@@ -34,14 +34,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'reward'?`` for a word near a known one, else an empty string.
 
     Near is at most one edit for each three letters of the shorter word (one edit inserts, deletes
-    or replaces a letter, or swaps two neighbours), or else a beginning of three letters or more.
+    or replaces a letter, or swaps two neighbours), or else a beginning of three letters or more,
+    or the last part of a longer name: ``lr`` of ``agent.lr``, ``web`` of ``train/web``.
     """
     low = word.lower()
-    ranked = sorted((_edits(low, name.lower()), name) for name in known if name != word)
-    if ranked and ranked[0][0] <= (min(len(word), len(ranked[0][1])) + 1) // 3:
-        return f"; did you mean '{ranked[0][1]}'?"
-    begun = [name for _, name in ranked if len(word) > 2 and name.lower().startswith(low)]
-    return f"; did you mean '{begun[0]}'?" if begun else ""
+    ranked = sorted(
+        (_edits(low, name.lower()), abs(len(low) - len(name)), name)
+        for name in known
+        if name != word
+    )
+    if ranked and ranked[0][0] <= (min(len(word), len(ranked[0][2])) + 1) // 3:
+        return f"; did you mean '{ranked[0][2]}'?"
+    begun = [name for *_, name in ranked if len(word) > 2 and name.lower().startswith(low)]
+    parts = [name for *_, name in ranked if word and name.endswith((f".{word}", f"/{word}"))]
+    return f"; did you mean '{(begun + parts)[0]}'?" if begun or parts else ""
 
 
 def _edits(a: str, b: str) -> int:

@@ -51,7 +51,7 @@ def record(repo: simgit.Repository) -> None:
 
 def steps(repo: simgit.Repository, run: str, first: int) -> list[int]:
     """Return the steps that are drawn: every tenth, and the last."""
-    last = repo.run(run).step
+    last = repo.runs[run].step
     return [*range(first, last, EVERY), last]
 
 
@@ -93,7 +93,7 @@ def picture(repo: simgit.Repository) -> str:
                 )
             found.append(tile(repo.state(f"{run}@{step}"), x, y, colour))
             found.append(f'<text x="{x + TILE / 2}" y="{y - 8}" class="step">step {step}</text>')
-        end = repo.run(run)
+        end = repo.runs[run]
         what = "the pole has fallen" if repo.state(run).terminated else "still up"
         x = LEFT + CELL * math.ceil(drawn[-1] / EVERY) + TILE + 12
         found.append(f'<text x="{x}" y="{y + 30}" class="run" fill="{colour}">{run}</text>')

@@ -1,8 +1,10 @@
 """The command line: the only part that reads the environment, prints and exits.
 
-A command is one call of the API plus printing; each group of commands is a file.
+A command is one call of the API plus printing. Each has a module that is named after it, which is
+imported when the command is called, and which imports the library when it runs: neither
+``simgit --help`` nor the completion of a shell waits for NumPy or the store.
 """
 
-from simgit.cli.root import cli, main
+from simgit.cli.entry import main
 
-__all__ = ["cli", "main"]
+__all__ = ["main"]

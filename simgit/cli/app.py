@@ -1,20 +1,27 @@
-"""What every command needs: the repository, a way to print, and options in common."""
+"""The parts of every command: the repository, printing, errors of usage."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from simgit.cli.git_words import about_command, about_option
 from simgit.cli.output import Output, Pager, use_color
-from simgit.repository import Repository
+from simgit.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXIT_NO: Final = 1
+_NUMBERS: Final = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}
+"""Type of an option to the letter for its value in the help."""
 
 
 class App:
@@ -41,8 +48,10 @@ class App:
     def repository(self) -> Repository:
         """Open the repository of SIMGIT_DIR, or of the directory or the nearest one above it.
 
-        What is done with it is logged as the command that was given.
+        Its operations are logged under the command that was given.
         """
+        from simgit.repository import Repository
+
         named = os.environ.get("SIMGIT_DIR")
         if named:
             found = Repository.open(self.directory / named)
@@ -54,9 +63,37 @@ class App:
 
     @contextmanager
     def output(self, *, page: bool = False) -> Iterator[Output]:
-        """Yield a way to print, through the pager if ``page`` and stdout is a terminal."""
+        """Yield an output, through the pager if ``page`` and stdout is a terminal."""
         with Pager(page and self.pager) as stream:
             yield Output(stream, use_color())
+
+
+class Advice(click.UsageError):
+    """Wrong usage whose message says what to do instead, so that no help need be consulted."""
+
+
+def no_such_command(ctx: click.Context, name: str, known: Iterable[str]) -> click.UsageError:
+    """Return the error for an unknown command: what to do instead, or the nearest right word."""
+    path = ctx.command_path.removeprefix("simgit").strip()
+    if advice := about_command(f"{path} {name}".strip()):
+        return Advice(f"'{name}' is not a {ctx.command_path} command{advice}", ctx)
+    near = did_you_mean(name, known)
+    return click.UsageError(f"'{name}' is not a {ctx.command_path} command{near}", ctx)
+
+
+def no_such_option(ctx: click.Context, option: str) -> click.UsageError:
+    """Return the error for an unknown option: what to do instead, or the nearest right one."""
+    path = ctx.command_path.removeprefix("simgit").strip()
+    if advice := about_option(path, option):
+        return Advice(f"'{ctx.command_path}' has no option '{option}'{advice}", ctx)
+    known = [
+        name
+        for param in ctx.command.get_params(ctx)
+        if isinstance(param, click.Option) and not param.hidden
+        for name in (*param.opts, *param.secondary_opts)
+    ]
+    near = did_you_mean(option, known) if option.startswith("--") else ""
+    return click.UsageError(f"'{ctx.command_path}' has no option '{option}'{near}", ctx)
 
 
 class Command(click.Command):
@@ -77,7 +114,10 @@ class Command(click.Command):
         """Parse the arguments; as in git, -5 is short for -n 5 where there is an -n."""
         if any("-n" in param.opts for param in self.params):
             args = [word for arg in args for word in _count(arg)]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise no_such_option(ctx, error.option_name) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""
@@ -92,6 +132,14 @@ def _count(arg: str) -> tuple[str, ...]:
 
 class CommandGroup(click.Group):
     """A group whose help has the first sentence of each command, whole."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is asked for; an unknown one is a usage error."""
+        if args[0] not in self.commands and args[0][:1] != "-" and not ctx.resilient_parsing:
+            raise no_such_command(ctx, args[0], self.commands)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands."""
@@ -110,8 +158,8 @@ def command(
     """Make a function a command: it is passed the App, and ``as_json`` for ``--json``.
 
     Args:
-        name: of the command.
-        example: how it is called.
+        name: name of the command.
+        example: calls of it, one per line.
         at_op: whether it can look at the repository as it was after an operation.
     """
 
@@ -121,6 +169,9 @@ def command(
             click.pass_obj(with_json)
         )
         made.params.sort(key=_position)
+        for param in made.params:
+            if param.type.name in _NUMBERS and isinstance(param, click.Option):
+                param.metavar = param.metavar or _NUMBERS[param.type.name]
         return made
 
     return wrap
@@ -132,15 +183,15 @@ def _position(param: click.Parameter) -> int:
 
 
 def answer_no() -> None:
-    """End with exit code 1: nothing went wrong, but the answer is no."""
+    """Exit with 1: nothing went wrong, but the answer is no."""
     click.get_current_context().exit(EXIT_NO)
 
 
 def one_of(**given: Any) -> None:
-    """Refuse more than one of some options.
+    """Check that at most one of some options is given.
 
     Raises:
-        UsageError: there are more.
+        UsageError: more are given.
     """
     names = ["--" + name.replace("_", "-") for name, value in given.items() if value]
     if len(names) > 1:

@@ -9,16 +9,16 @@ import click
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.diff import write_changes
 from simgit.cli.output import Output, plural
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
     from simgit.history.bisect import FirstDifference
 
 _CAUSES: Final = {
     "environment": "the runs are of different environments",
-    "reset": "the reset was given something else",
-    "action": "another action was taken",
-    "settings": "the same action had another outcome, with other settings",
+    "reset": "the resets had other seeds or options",
+    "action": "the actions differ",
+    "settings": "the same action had another outcome, under other settings",
     "outcome": "the same action had another outcome: nondeterminism",
 }
 
@@ -27,10 +27,10 @@ _CAUSES: Final = {
 @click.argument("a", type=REVISION)
 @click.argument("b", type=REVISION)
 def bisect(app: App, a: str, b: str, as_json: bool) -> None:
-    """Find the first state in which two runs differ, and say what made them differ.
+    """Find the first state in which two runs differ, and the cause.
 
-    Names of states are compared, a few however long the runs are. Exits with 0 if the one run
-    begins with all of the other, with 1 if they part.
+    Compares a few oids, however long the runs are. Exits with 0 if one run continues the other,
+    with 1 if they diverge.
     """
     with app.repository() as repo, app.output(page=True) as out:
         found = repo.bisect(a, b)
@@ -43,11 +43,11 @@ def bisect(app: App, a: str, b: str, as_json: bool) -> None:
 
 
 def _write(out: Output, a: str, b: str, found: FirstDifference) -> None:
-    names = plural(found.compared, "name")
+    oids = plural(found.compared, "oid")
     if found.step is None:
-        out.line(f"no state of '{a}' and '{b}' differs ({names} compared)")
+        out.line(f"no state of '{a}' and '{b}' differs ({oids} compared)")
         return
-    out.line(f"first difference: step {found.step} ({names} compared)")
+    out.line(f"first difference: step {found.step} ({oids} compared)")
     out.line(_CAUSES[found.cause or "outcome"])
     write_changes(out, found.changes)
     if found.settings:

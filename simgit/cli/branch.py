@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.describe import run_record
 from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
-from simgit.cli.values import REVISION, branch_settings, fitting
-from simgit.objects.oid import Oid
-from simgit.refs.runs import RunInfo
-from simgit.repository import Repository
+from simgit.cli.params import REVISION, branch_settings, matches
+from simgit.cli.render import run_record
+
+if TYPE_CHECKING:
+    from simgit.refs.runs import RunInfo
+    from simgit.repository import Repository
 
 
 @command("branch", example="""\
@@ -18,14 +21,14 @@ simgit branch try-1 main@200 --set agent.lr=0.001
 simgit branch -v
 simgit branch -m try-1 better""")  # fmt: skip
 @click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [START]]")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
-@click.option("--seed", type=int, help="The new run's seed.")
-@click.option("-d", "--delete", is_flag=True, help="Delete runs; states and reflogs stay.")
-@click.option("-D", "force", is_flag=True, help="Delete runs even while they are written.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override of a setting.")
+@click.option("--seed", type=int, help="Seed of the new run.")
+@click.option("-d", "--delete", is_flag=True, help="Delete runs; 'simgit undo' brings them back.")
+@click.option("-D", "force", is_flag=True, help="Delete runs even while a process writes them.")
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
-@click.option("-l", "--list", "listing", is_flag=True, help="List the runs that patterns fit.")
-@click.option("--contains", type=REVISION, help="List the runs in whose history a state lies.")
-@click.option("-v", "--verbose", is_flag=True, help="List with returns and settings too.")
+@click.option("-l", "--list", "listing", is_flag=True, help="List the runs that match patterns.")
+@click.option("--contains", type=REVISION, help="List the runs whose history has this state.")
+@click.option("-v", "--verbose", is_flag=True, help="List returns and settings too.")
 def branch(
     app: App,
     names: tuple[str, ...],
@@ -39,10 +42,10 @@ def branch(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """List the runs, or create the run NAME at START (HEAD by default). Nothing is copied.
+    """List the runs, or create the run NAME at START (default: HEAD).
 
-    The new run inherits the configuration of the run that START is named through; --set takes
-    JSON, or a plain string, and dotted keys.
+    Nothing is copied. The new run inherits the configuration of START's run. The VALUE of --set is
+    JSON or a plain string, the KEY may be dotted.
     """
     one_of(delete=delete or force, move=move, contains=contains)
     one_of(delete=delete or force, move=move, list=listing)
@@ -59,10 +62,10 @@ def branch(
 
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
     if not names:
-        raise click.UsageError("name the run to delete")
+        raise click.UsageError("-d and -D need the name of a run")
     with repo.transaction("delete", *names):
-        gone = {name: repo.delete_run(name, force=force) for name in names}
-    for name, was in gone.items():
+        deleted = {name: repo.delete_run(name, force=force) for name in names}
+    for name, was in deleted.items():
         if json:
             out.json({"deleted": name, "oid": was})
         else:
@@ -71,11 +74,13 @@ def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, 
 
 
 def _rename(repo: Repository, out: Output, names: tuple[str, ...], json: bool) -> None:
+    from simgit.objects.oid import Oid
+
     if not 1 <= len(names) <= 2:
         raise click.UsageError("-m takes [OLD] NEW")
     head = repo.head
     if len(names) == 1 and isinstance(head, Oid):
-        raise click.UsageError("HEAD is detached: name the run to rename")
+        raise click.UsageError("HEAD is detached: give both OLD and NEW")
     old, new = (str(head), names[0]) if len(names) == 1 else names
     repo.rename_run(old, new)
     if json:
@@ -91,7 +96,7 @@ def _create(
     json: bool,
 ) -> None:
     if len(names) > 2:
-        raise click.UsageError("a run's name and a start are needed, no more")
+        raise click.UsageError(f"expected [NAME [START]], got {len(names)} arguments")
     start = names[1] if len(names) > 1 else "HEAD"
     oid = repo.branch(names[0], start, overrides=branch_settings(repo, start, pairs), seed=seed)
     if json:
@@ -109,7 +114,7 @@ def _list(
     wanted = repo.contains(contains) if contains is not None else None
     infos = [
         info for info in repo.runs.values()
-        if (wanted is None or info.name in wanted) and fitting(info.name, patterns)
+        if (wanted is None or info.name in wanted) and matches(info.name, patterns)
     ]  # fmt: skip
     if as_json:
         for info in infos:
@@ -120,6 +125,8 @@ def _list(
 
 def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: bool) -> None:
     """Print a table of runs, HEAD's with a star."""
+    from simgit.objects.oid import Oid
+
     head, digits = repo.head, repo.abbreviation
     if isinstance(head, Oid):
         out.line(f"* {out.paint(f'(HEAD detached at {head.short(digits)})', 'head')}")
@@ -148,7 +155,7 @@ def _text(cell: str | tuple[str, str]) -> str:
 
 def _settings(info: RunInfo, room: int) -> str:
     """Return the run's own settings, as many as there is room for, or how many there are."""
-    from simgit.cli.describe import flat, value_text
+    from simgit.cli.render import flat, value_text
 
     own = sorted(flat(dict(info.overrides)).items())
     pairs = [f"{key}={value_text(value)}" for key, value in own]

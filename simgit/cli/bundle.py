@@ -1,4 +1,4 @@
-"""``simgit bundle`` and ``simgit import``."""
+"""``simgit bundle``: runs and tags in a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from simgit.cli.app import App, CommandGroup, answer_no, command, one_of
 from simgit.cli.output import Output, plural, progress, size
-from simgit.cli.values import REVISION, RUN
+from simgit.cli.params import REVISION
 from simgit.errors import NotFound
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FILE = click.argument("file", metavar="FILE")
 
 @click.group("bundle", cls=CommandGroup)
 def bundle() -> None:
-    """Carry runs and tags to another repository, in one file."""
+    """Write runs and tags into a file for another repository, and inspect it."""
 
 
 @command(
@@ -38,10 +38,12 @@ simgit bundle create - --all | ssh host simgit -C runs import -""",
 @click.option("--all", "everything", is_flag=True, help="All runs and tags.")
 @click.option(
     "--not", "--since", "exclude", multiple=True, metavar="REVISION", type=REVISION,
-    help="Leave out what leads to it: the receiver has that.",
+    help="Leave out this state and its history, which the receiver must have.",
 )  # fmt: skip
-@click.option("--attachments", "names", multiple=True, metavar="NAME", help="Only those so named.")
-@click.option("--no-attachments", is_flag=True, help="No attachments.")
+@click.option(
+    "--attachments", "names", multiple=True, metavar="NAME", help="Only attachments of this name."
+)
+@click.option("--no-attachments", is_flag=True, help="Leave out all attachments.")
 def create(
     app: App,
     file: str,
@@ -52,7 +54,7 @@ def create(
     no_attachments: bool,
     as_json: bool,
 ) -> None:
-    """Write runs and tags, with all that leads to them, into FILE; - is standard output."""
+    """Write runs and tags with their history into FILE; - is standard output."""
     one_of(attachments=names, no_attachments=no_attachments)
     if bool(refs) == everything:
         raise click.UsageError("name the runs and tags, or use --all")
@@ -79,11 +81,11 @@ def create(
 @command("list", example="simgit bundle list try.bundle")
 @FILE
 def list_(app: App, file: str, as_json: bool) -> None:
-    """List the runs and tags of FILE, and what a repository must have to import it."""
+    """List the runs and tags of FILE, and the states that an import needs."""
     from simgit.remotes.bundle import read_manifest
     from simgit.remotes.bundle.files import reading
 
-    with reading(_source(app, file)) as read:
+    with reading(source(app, file)) as read:
         manifest = read_manifest(read)
     with app.output() as out:
         _write_manifest(out, manifest, as_json)
@@ -92,15 +94,15 @@ def list_(app: App, file: str, as_json: bool) -> None:
 @command("verify", example="simgit bundle verify try.bundle")
 @FILE
 def verify(app: App, file: str, as_json: bool) -> None:
-    """Read all of FILE, derive its names again, and check that it can be imported here.
+    """Check the hashes of all of FILE, and that it can be imported here.
 
-    Outside a repository only the file itself is checked. Exits with 1 if this repository lacks
-    what the bundle goes on from.
+    Outside a repository only the file is checked. Exits with 1 if this repository lacks states
+    that the bundle continues.
     """
     from simgit.remotes import bundle as bundles
     from simgit.remotes.bundle.files import reading
 
-    with reading(_source(app, file)) as read, progress("verify", not as_json) as tell:
+    with reading(source(app, file)) as read, progress("verify", not as_json) as tell:
         found = bundles.verify(read, progress=lambda done: tell(done, None))
     missing = _missing(app, found.manifest)
     with app.output() as out:
@@ -110,57 +112,16 @@ def verify(app: App, file: str, as_json: bool) -> None:
                 | {"refs": found.manifest.refs, "missing": missing}
             )
         else:
-            out.line(f"{file} is whole: {plural(found.states, 'state')}, "
+            out.line(f"{file} is intact: {plural(found.states, 'state')}, "
                      f"{plural(found.objects, 'object')}, {size(found.bytes)}")  # fmt: skip
             for oid in missing or ():
-                out.line(f"this repository lacks state {oid}, which the bundle goes on from")
+                out.line(f"this repository lacks state {oid}, which the bundle continues")
     if missing:
         answer_no()
 
 
-@command(
-    "import",
-    example="""\
-simgit import try.bundle
-simgit import try.bundle --prefix from-ada/""",
-    at_op=False,
-)
-@FILE
-@click.option("--prefix", default="", metavar="TEXT", help="Put before the names of refs.")
-@click.option("--as", "rename", type=RUN, metavar="NAME", help="Name for the bundle's only run.")
-@click.option(
-    "--max-object", type=click.IntRange(min=1), metavar="BYTES",
-    help="Refuse objects that are larger (2 GiB).",
-)  # fmt: skip
-def import_(
-    app: App, file: str, prefix: str, rename: str | None, max_object: int | None, as_json: bool
-) -> None:
-    """Import the runs and tags of a bundle; - is standard input.
-
-    A run that is here already moves forward, or the bundle's is kept aside as NAME.conflict-1. An
-    import that was cut off is gone on with by the same command.
-    """
-    one_of(prefix=prefix, **{"as": rename})
-    with app.repository() as repo, app.output() as out:
-        with progress("import", not as_json) as tell:
-            done = repo.import_bundle(
-                _source(app, file), prefix=prefix, rename=rename, max_object=max_object,
-                progress=lambda done: tell(done, None),
-            )  # fmt: skip
-        if as_json:
-            refs = {name: {"name": o.name, "what": o.what} for name, o in done.refs.items()}
-            out.json({"states": done.states, "objects": done.objects, "refs": refs}
-                     | {"attachments_aside": done.attachments})  # fmt: skip
-            return
-        for name, outcome in done.refs.items():
-            here = "" if outcome.name == name else f" → {outcome.name}"
-            out.line(f"{outcome.what:9}  {name}{here}")
-        for name in done.attachments:
-            out.line(f"aside      attachment {name}")
-        out.line(f"stored {plural(done.states, 'state')}, {plural(done.objects, 'object')}")
-
-
-def _source(app: App, file: str) -> Path | BinaryIO:
+def source(app: App, file: str) -> Path | BinaryIO:
+    """Return where a bundle is read from: a file, or standard input for ``-``."""
     return sys.stdin.buffer if file == STREAM else app.path(file)
 
 
@@ -176,7 +137,7 @@ def _write_manifest(out: Output, manifest: Manifest, as_json: bool) -> None:
 
 def _write_needs(out: Output, oids: Iterable[object]) -> None:
     for oid in oids:
-        out.line(f"{oid}  is needed")
+        out.line(f"{oid}  required")
 
 
 def _missing(app: App, manifest: Manifest) -> list[str] | None:

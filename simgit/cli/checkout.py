@@ -1,18 +1,17 @@
-"""``simgit checkout`` and ``status``."""
+"""``simgit checkout``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
-from simgit.cli.values import REVISION, branch_settings
+from simgit.cli.params import REVISION, branch_settings
 from simgit.errors import NotFound
-from simgit.objects.oid import Oid
-from simgit.refs.names import HEAD
-from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
 
 
 @command(
@@ -22,8 +21,10 @@ simgit checkout try-1
 simgit checkout -b try-2 main@200 --set agent.lr=0.001""",
 )
 @click.argument("revision", default="HEAD", type=REVISION)
-@click.option("-b", "new", metavar="NAME", help="Create a run there first.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With -b: a setting.")
+@click.option("-b", "new", metavar="NAME", help="Create run NAME at REVISION first.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With -b: override of a setting."
+)
 @click.option("--detach", is_flag=True, help="Point HEAD at the state, not at the run.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite local changes of files.")
 def checkout(
@@ -35,11 +36,13 @@ def checkout(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Point HEAD at a run, or detach it at a state; its files come into the working directory.
+    """Point HEAD at a run, or detach it at a state, and restore the state's files.
 
-    Files that were changed here are not overwritten, except with --force. '-' is where HEAD was
-    before the last checkout.
+    Locally changed files are overwritten only with --force. '-' is where HEAD was before the last
+    checkout.
     """
+    from simgit.objects.oid import Oid
+
     if new and detach:
         raise click.UsageError("-b and --detach cannot be used together")
     if pairs and not new:
@@ -73,60 +76,13 @@ def _previous(repo: Repository) -> str:
     Raises:
         NotFound: there was none.
     """
+    from simgit.objects.oid import Oid
+    from simgit.refs.names import HEAD
+
     for operation in repo.operations():
         if operation.command != "checkout":
             continue
         for change in repo.changes(str(operation.number)):
             if change.ref == HEAD and change.old is not None:
                 return str(change.old.get("run") or Oid(change.old["oid"]))
-    raise NotFound("there was no checkout to go back from")
-
-
-@command("status", example="simgit status")
-def status(app: App, as_json: bool) -> None:
-    """Show where HEAD is, how its run stands, and which files differ from HEAD's state."""
-    with app.repository() as repo, app.output() as out:
-        files = repo.status()
-        found: dict[str, Any] = {
-            "modified": list(files.modified),
-            "deleted": list(files.deleted),
-            "untracked": list(files.untracked),
-        }
-        if as_json:
-            out.json(_head(repo) | found)
-            return
-        _write_head(repo, out)
-        for kind, style in (("modified", "bad"), ("deleted", "bad"), ("untracked", "dim")):
-            if found[kind]:
-                out.line(f"{kind}:")
-            for path in found[kind]:
-                out.line("    " + out.paint(clean(path), style))
-
-
-def _head(repo: Repository) -> dict[str, Any]:
-    head = repo.head
-    if isinstance(head, Oid):
-        step = repo.state(head).step
-        return {"head": head, "detached": True, "oid": head, "step": step, "status": None}
-    info = repo.runs.get(head)
-    return {
-        "head": head, "detached": False, "oid": info.oid if info else None,
-        "step": info.step if info else None, "status": info.status if info else None,
-    }  # fmt: skip
-
-
-def _write_head(repo: Repository, out: Output) -> None:
-    head = repo.head
-    if isinstance(head, Oid):
-        state = repo.state(head)
-        out.line(f"HEAD detached at {out.paint(head.short(repo.abbreviation), 'oid')}")
-        out.line(f"step {state.step}, episode {state.episode}")
-        return
-    out.line(f"on run {out.paint(head, 'run')}")
-    info = repo.runs.get(head)
-    if info is None or info.oid is None:
-        out.line("no states yet")
-        return
-    shown = out.paint(info.status, STATUS_STYLES.get(info.status, ""))
-    episodes = plural(info.episodes, "episode")
-    out.line(f"{shown}, step {info.step}, {episodes}, return {number(info.return_)}")
+    raise NotFound("no earlier checkout to return to")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.describe import write_settings
-from simgit.cli.values import RUN, qualified, settings
-from simgit.objects.oid import Oid
-from simgit.refs.settings import DEFAULTS
-from simgit.repository import Repository
+from simgit.cli.params import RUN, qualified, settings
+from simgit.cli.render import write_settings
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
 
 
 @command("config", example="""\
@@ -18,8 +20,8 @@ simgit config try-1 agent.lr=0.001 agent.name=dqn
 simgit config try-1 --unset agent.lr
 simgit config --repository oplog.days=30""")  # fmt: skip
 @click.argument("words", nargs=-1, type=RUN, metavar="[RUN] [KEY=VALUE]…")
-@click.option("--unset", multiple=True, metavar="KEY", help="Remove an override of the run.")
-@click.option("--own", is_flag=True, help="Only the run's own overrides, not what it inherits.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Override to remove.")
+@click.option("--own", is_flag=True, help="Only the run's own overrides, not inherited settings.")
 @click.option("--repository", is_flag=True, help="Settings of the repository, not of a run.")
 def config(
     app: App,
@@ -29,12 +31,13 @@ def config(
     repository: bool,
     as_json: bool,
 ) -> None:
-    """Show the configuration of a run (HEAD's by default) with what it inherits, or change it.
+    """Show or change the configuration of a run (default: HEAD's).
 
-    Values are JSON, or plain strings; keys may be dotted. A star marks the run's own settings.
+    Inherited settings are included. A VALUE is JSON or a plain string, a KEY may be dotted. A star
+    marks the run's own overrides.
 
-    With --repository the settings are those that say how the repository is looked after; a star
-    marks those that were changed.
+    With --repository the settings are those of maintenance, such as gc.grace; a star marks those
+    that differ from the default.
     """
     one_of(own=own, repository=repository)
     if repository:
@@ -58,6 +61,8 @@ def config(
 
 
 def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_json: bool) -> None:
+    from simgit.refs.settings import DEFAULTS
+
     with app.repository() as repo, app.output() as out:
         with repo.transaction("config"):
             for name, value in settings(words).items():
@@ -72,6 +77,8 @@ def _repository(app: App, words: tuple[str, ...], unset: tuple[str, ...], as_jso
 
 
 def _head(repo: Repository) -> str:
+    from simgit.objects.oid import Oid
+
     if isinstance(repo.head, Oid):
         raise click.UsageError("HEAD is detached: name a run")
     return repo.head_run.name

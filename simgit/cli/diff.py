@@ -7,19 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from simgit.cli.app import App, answer_no, command, one_of
-from simgit.cli.describe import flat
 from simgit.cli.output import Output, clean, number, plural
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.render import flat
 from simgit.errors import NotFound
-from simgit.history.state import shown
-from simgit.repository import Repository
 
 if TYPE_CHECKING:
     from simgit.history.diff.runs import RunDiff, Side
     from simgit.history.diff.values import Change
+    from simgit.repository import Repository
 
 
 @command(
@@ -43,15 +41,15 @@ def diff(
     exit_code: bool,
     as_json: bool,
 ) -> None:
-    """Show how two states differ, field by field; two runs: where they part and what each has.
+    """Compare two states field by field, or two runs since they diverged.
 
-    Without revisions HEAD is compared with the state before it; A alone is compared with HEAD.
+    Without revisions HEAD is compared with its parent; A alone is compared with HEAD.
     """
     one_of(states=states, runs=runs, config=config)
     a, b = _pair(revisions)
     with app.repository() as repo, app.output(page=True) as out:
         if not revisions and not (runs or config) and not repo.state().parents:
-            raise NotFound("HEAD is at a root: there is no state before it to compare with")
+            raise NotFound("HEAD is a root: it has no parent to compare with")
         if config:
             if not revisions:
                 a, b = _parent_of_head(repo), "HEAD"
@@ -67,18 +65,18 @@ def diff(
 def _parent_of_head(repo: Repository) -> str:
     run = repo.head_run
     if run.parent is None:
-        raise NotFound(f"run '{run.name}' was branched off no other; name two runs to compare")
+        raise NotFound(f"run '{run.name}' was not branched off another; name two runs to compare")
     return run.parent
 
 
 def _pair(revisions: Sequence[str]) -> tuple[str, str]:
     if len(revisions) == 1 and ".." in revisions[0]:
         if "..." in revisions[0]:
-            raise click.UsageError("a...b has no meaning here; give a..b")
+            raise click.UsageError("diff takes a..b, not a...b")
         a, _, b = revisions[0].partition("..")
         return a or "HEAD", b or "HEAD"
     if len(revisions) > 2:
-        raise click.UsageError("two revisions are needed, no more")
+        raise click.UsageError(f"expected at most 2 revisions, got {len(revisions)}")
     if not revisions:
         return "HEAD~1", "HEAD"
     return revisions[0], revisions[1] if len(revisions) == 2 else "HEAD"
@@ -127,13 +125,15 @@ def write_changes(out: Output, changes: Iterable[Change], indent: str = "") -> N
 
 
 def _write_one(out: Output, indent: str, sign: str, style: str, name: str, value: Any) -> None:
-    """Print what is on one side only, a map key by key."""
+    """Print a value that only one side has, a map key by key."""
     leaves = flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     for path, leaf in leaves.items():
         out.line(indent + out.paint(f"{sign} {clean(path)}: {_text(leaf)}", style))
 
 
 def _write_array(out: Output, name: str, change: Change, indent: str) -> None:
+    import numpy as np
+
     found = change.array
     assert found is not None
     if found.different is None:
@@ -160,6 +160,8 @@ def _write_sides(out: Output, name: str, before: str, after: str, indent: str) -
 
 
 def _text(value: Any) -> str:
+    from simgit.history.state import shown
+
     return clean(shown(value))
 
 
@@ -201,13 +203,14 @@ def _write_runs(
 
 
 def _unequal(found: RunDiff) -> str:
-    """Say how many of the steps that both runs have since they parted differ, and in what."""
+    """Return how many of the steps that both runs have since their fork differ, and in what."""
     different = {name: found.aligned - n for name, n in found.equal.items() if n < found.aligned}
     total = different.pop("state", 0)
     if not total:
-        return f"all {plural(found.aligned, 'step')} that both have since are equal"
-    fields = ", ".join(f"{name} in {n}" for name, n in different.items()) or "their schema only"
-    return f"of {plural(found.aligned, 'step')} that both have since, {total} differ: {fields}"
+        return f"{plural(found.aligned, 'common step')}, no differences"
+    fields = ", ".join(f"{name}: {n}" for name, n in different.items()) or "only in the schema"
+    differ = "differs" if total == 1 else "differ"
+    return f"{total} of {plural(found.aligned, 'common step')} {differ} ({fields})"
 
 
 def _side(name: str, side: Side, style: str) -> list[Any]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.environment import environment_arguments
+from simgit.cli.environment_options import environment_arguments
 from simgit.cli.output import Output, progress, size
-from simgit.cli.values import settings
+from simgit.cli.params import settings
 
 if TYPE_CHECKING:
     from simgit.gym.tools.doctor import Examination
@@ -21,20 +21,31 @@ simgit doctor ale_py:ALE/Pong-v5 --env-set frameskip=1""")  # fmt: skip
 @click.argument("env", metavar="ENV")
 @environment_arguments("--set")
 @click.option(
-    "--steps", type=click.IntRange(20), default=600, show_default=True, help="Steps to record."
+    "--steps",
+    type=click.IntRange(20),
+    default=600,
+    show_default=True,
+    help="Number of steps to record.",
 )
 @click.option(
-    "--points", type=click.IntRange(1), default=20, show_default=True, help="States to restore."
+    "--points",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Number of states to restore.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of actions and states.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Random seed of actions and states."
+)
 def doctor(
     app: App, env: str, pairs: tuple[str, ...], steps: int, points: int, seed: int, as_json: bool
 ) -> None:
-    """Examine an environment: is it deterministic, can it be restored exactly, what does it cost.
+    """Test whether an environment can be restored exactly, and at what cost.
 
-    It is run with random actions and recorded to a repository that is thrown away; states of it
-    are restored in another process, and gone on from. Exits with 1 unless all are exact.
-    ENV is an id as gymnasium.make takes it: package:id imports a package first.
+    An environment that is not deterministic cannot be replayed. Random actions are recorded in a
+    temporary repository; states of it are restored and continued in another process. Exits with 1
+    unless all continue exactly. ENV is an id as gymnasium.make takes it: package:id imports a
+    package first.
     """
     from simgit.gym.tools.doctor import examine
 
@@ -58,9 +69,9 @@ def _write(out: Output, found: Examination) -> None:
         ("deterministic", _deterministic(found)),
         ("driver", _driver(found)),
         ("restore", _restore(found)),
-        ("making it", _time(found.make)),
+        ("make", _time(found.make)),
         ("step", _time(found.step)),
-        ("recording", f"{_time(max(0.0, found.recorded_step - found.step))} a step more"),
+        ("recording", f"{_time(max(0.0, found.recorded_step - found.step))} more per step"),
     ]
     if found.snapshot is not None and found.put_back is not None:
         text = f"{_time(found.snapshot)} to take, {_time(found.put_back)} to put back"
@@ -72,7 +83,7 @@ def _write(out: Output, found: Examination) -> None:
 def _deterministic(found: Examination) -> tuple[str, str]:
     if found.repeats is None:
         return "yes", "good"
-    return f"no: the same actions gave something else at {found.repeats}", "bad"
+    return f"no: the same actions had another outcome at {found.repeats}", "bad"
 
 
 def _driver(found: Examination) -> str:

@@ -1,4 +1,4 @@
-"""``simgit evaluate``: how good an agent is, on traces that it may never have seen."""
+"""``simgit evaluate``: measure an agent, also on traces that it was not trained on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.environment import SIMKUBE, environment, environment_options
+from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.output import Output, number, progress
+from simgit.cli.params import REVISION, RUN
 from simgit.cli.train import free_name
-from simgit.cli.values import REVISION, RUN
 
 if TYPE_CHECKING:
     from simgit.analysis.statistics import Estimate
@@ -28,9 +28,9 @@ simgit evaluate heuristic --traces traces --json""",
 @click.argument("subject", type=REVISION, metavar="RUN|STATE|FILE|POLICY")
 @environment_options
 @click.option("--episodes", type=click.IntRange(1), default=1, show_default=True,
-              help="How many on each trace.")  # fmt: skip
-@click.option("--seed", type=int, help="Of the first episode; the others follow.")
-@click.option("--run", type=RUN, help="The run to record; 'evaluate/<name>-<number>' by default.")
+              help="Episodes per trace.")  # fmt: skip
+@click.option("--seed", type=int, help="Random seed of the first episode (default 1000000).")
+@click.option("--run", type=RUN, help="Run to record (default 'evaluate/<name>-<number>').")
 @click.option("--no-record", is_flag=True, help="Record nothing.")
 def evaluate(
     app: App,
@@ -42,12 +42,11 @@ def evaluate(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Let an agent act without exploring or learning, and say how good it is.
+    """Measure how well an agent acts when it neither explores nor learns.
 
-    A run means the checkpoint that did best when it was tried, a state such as RUN@ep40 or RUN~0
-    the newest up to there; a policy is a name like 'heuristic'.
-    The environment is the one of the training, with what the options change. Rates come with
-    Wilson's interval, means with Student's, both at 95 %.
+    RUN stands for its best checkpoint, a STATE such as RUN@ep40 or RUN~0 for the newest checkpoint
+    up to it, POLICY is a name such as 'heuristic'. The environment is that of the training, as
+    changed by the options. Intervals are 95 %: Wilson's for rates, Student's for means.
     """
     from simgit.training import evaluate as work
     from simgit.training.evaluation import BASE_SEED, environment_of
@@ -93,7 +92,7 @@ def _write(out: Output, repo: Repository, done: Evaluation) -> None:
     if done.state is not None:
         state = repo.state(done.state)
         short = out.paint(done.state.short(repo.abbreviation), "oid")
-        out.line(f"the agent of {short}, step {state.step}, after episode {state.episode}")
+        out.line(f"checkpoint {short}: step {state.step}, after episode {state.episode}")
     if done.run is not None:
         out.line(f"recorded as {out.paint(done.run, 'run')}")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from simgit.objects.oid import Oid
+if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
 
 
 class Graph:
@@ -19,7 +21,7 @@ class Graph:
         self._parents: Sequence[Oid] = ()
 
     def row(self, oid: Oid, parents: Sequence[Oid]) -> str:
-        """Return what stands before a state's text."""
+        """Return the columns before a state's text."""
         columns = self.columns
         if oid not in columns:
             columns.append(oid)
@@ -30,7 +32,7 @@ class Graph:
 
     @property
     def plain(self) -> bool:
-        """Whether the state that was drawn last changes no columns."""
+        """True if the state that was drawn last changes no columns."""
         parents = self._parents
         return len(parents) == 1 and parents[0] not in self.columns
 
@@ -51,7 +53,7 @@ class Graph:
 
     @property
     def padding(self) -> str:
-        """What stands before further lines of the text of the state that was drawn last."""
+        """The columns before further lines of text of the state that was drawn last."""
         gone = self._at if not self._parents else -1
         return "".join("  " if i == gone else "| " for i in range(len(self.columns)))
 

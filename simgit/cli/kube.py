@@ -1,23 +1,21 @@
-"""``simgit kube``: the cluster behind a recorded state, or behind a trace file."""
+"""``simgit kube``: the cluster of a recorded state, or of a trace file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.analysis.recorded_clusters import Recorded, recorded
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.output import Output, clean
-from simgit.cli.traces import read, write, written
+from simgit.cli.trace.files import read, write, written
 from simgit.errors import InvalidInput
-from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.quantity import parse_quantity
-from simgit.kube.task.cluster_setup import cluster_setup
-from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.sktrace import trace_id
-from simgit.refs.names import HEAD
+
+if TYPE_CHECKING:
+    from simgit.analysis.recorded_clusters import Recorded
+    from simgit.kube.embedded import EmbeddedCluster
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
@@ -25,18 +23,22 @@ _PHASES: Final = {"Running": "good", "Pending": "warn", "Failed": "bad"}
 
 @click.group("kube", cls=CommandGroup)
 def kube() -> None:
-    """Show the cluster of any recorded state of SimKube, or of a trace file."""
+    """Show the cluster of a state recorded from SimKube, or of a trace file."""
 
 
 def _of_cluster(function: F) -> F:
-    """Add what says which cluster is meant."""
+    """Add the options that choose a cluster."""
     for option in (
-        click.option("--until", type=click.IntRange(0), help="With --trace: stop at this second."),
-        click.option("--seed", default=0, help="With --trace: decides ties between nodes."),
+        click.option("--until", type=click.IntRange(0), help="With --trace: second to stop at."),
         click.option(
-            "--nodes", type=click.IntRange(1), help="With --trace: how many nodes; 3 by default."
+            "--seed", default=0, help="With --trace: random seed of ties between nodes (default 0)."
         ),
-        click.option("--trace", metavar="FILE", help="The cluster at the end of a trace."),
+        click.option(
+            "--nodes", type=click.IntRange(1), help="With --trace: number of nodes (default 3)."
+        ),
+        click.option(
+            "--trace", metavar="FILE", help="Trace file whose cluster at the end is shown."
+        ),
         click.argument("revision", required=False),
     ):
         function = option(function)
@@ -51,16 +53,22 @@ def _cluster(
     seed: int,
     until: int | None,
 ) -> EmbeddedCluster:
+
     if trace is None:
         if nodes is not None or seed or until is not None:
             raise click.UsageError("--nodes, --seed and --until need --trace")
         return _recorded(app, revision).cluster()
     if revision is not None:
         raise click.UsageError("a revision and --trace cannot be used together")
+    from simgit.kube.task.cluster_setup import cluster_setup
+
     return cluster_setup(nodes, {"duration": until}).replay(read(app, trace), seed, 0)
 
 
 def _recorded(app: App, revision: str | None) -> Recorded:
+    from simgit.analysis.recorded_clusters import recorded
+    from simgit.refs.names import HEAD
+
     with app.repository() as repo:
         return recorded(repo, revision or HEAD)
 
@@ -73,7 +81,7 @@ simgit kube pods --trace web.sktrace""",
 )
 @_of_cluster
 def pods(app: App, as_json: bool, **which: Any) -> None:
-    """List the pods: on which node each is, or why it waits."""
+    """List the pods, with the node of each or the reason why it is pending."""
     rows = _cluster(app, **which).pods()
     with app.output(page=True) as out:
         if as_json:
@@ -101,7 +109,7 @@ simgit kube nodes --trace web.sktrace --nodes 5""",
 )
 @_of_cluster
 def nodes(app: App, as_json: bool, **which: Any) -> None:
-    """List the nodes: what each offers, and what is taken."""
+    """List the nodes, with their used and total resources."""
     rows = _cluster(app, **which).nodes()
     with app.output(page=True) as out:
         if as_json:
@@ -123,6 +131,8 @@ def _node(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _percent(used: str, offered: str) -> str:
+    from simgit.kube.quantity import parse_quantity
+
     whole = parse_quantity(offered).nano
     return f"{100 * parse_quantity(used).nano // whole} %" if whole else ""
 
@@ -134,9 +144,9 @@ simgit kube events main@40
 simgit kube events --trace web.sktrace --until 30""",
 )
 @_of_cluster
-@click.option("--object", "wanted", metavar="NAME", help="Only those of objects of this name.")
+@click.option("--object", "wanted", metavar="NAME", help="Only events of objects of this name.")
 def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
-    """List what happened, the oldest first; times count from the first event."""
+    """List the events, oldest first, with seconds since the first one."""
     cluster = _cluster(app, **which)
     rows = [row for row in cluster.events() if wanted in (None, row["name"])]
     with app.output(page=True) as out:
@@ -164,9 +174,14 @@ simgit kube trace main@40
 simgit kube trace main@40 --output there.sktrace""",
 )
 @click.argument("revision", required=False)
-@click.option("-o", "--output", metavar="FILE", help="Write the trace; - for a pipe.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="File to write the trace to; - is standard output."
+)
 def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> None:
-    """Show what a state's actions made of its trace, or write that trace to a file."""
+    """Show how actions have changed the trace of a state, or write that trace."""
+    from simgit.kube.trace.diff import describe, diff_traces
+    from simgit.kube.trace.sktrace import trace_id
+
     found = _recorded(app, revision)
     if output is not None:
         if output == "-" and as_json:
@@ -181,7 +196,7 @@ def trace(app: App, revision: str | None, output: str | None, as_json: bool) -> 
             out.json(shown | ({} if output is None else written(output, found.trace)))
             return
         out.line(out.paint(f"id {trace_id(found.trace)}", "dim"))
-        for line in describe(changes) if changes else ["as the episode began"]:
+        for line in describe(changes) if changes else ["no changes since the episode began"]:
             out.line(clean(line))
 
 

@@ -10,12 +10,11 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.graph import Graph
 from simgit.cli.output import Output, clean, number
-from simgit.cli.values import REVISION
-from simgit.history.state import shown
-from simgit.repository import Repository
+from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
     from simgit.history.log import LogLine
+    from simgit.repository import Repository
 
 Render = Callable[["LogLine"], list[str]]
 
@@ -26,14 +25,18 @@ simgit log --graph --all --simplify
 simgit log --episodes main
 simgit log main..try --json""")  # fmt: skip
 @click.argument("revisions", nargs=-1, type=REVISION)
-@click.option("-n", "--max-count", "limit", type=click.IntRange(0), help="Show so many at most.")
-@click.option("--oneline", is_flag=True, help="One line a state.")
-@click.option("--graph", is_flag=True, help="Draw how histories fork and merge.")
+@click.option(
+    "-n", "--max-count", "limit", type=click.IntRange(0), help="Number of states at most."
+)
+@click.option("--oneline", is_flag=True, help="One line per state.")
+@click.option("--graph", is_flag=True, help="Draw forks and merges.")
 @click.option("--simplify", is_flag=True, help="Only tips, tags, forks, merges and roots.")
 @click.option("--all", "every", is_flag=True, help="Begin at all runs and tags, and at HEAD.")
-@click.option("--episodes", is_flag=True, help="One line an episode.")
-@click.option("--where", metavar="CONDITION", help="Only states with, say, 'reward > 0'.")
-@click.option("--reverse", is_flag=True, help="The oldest first.")
+@click.option("--episodes", is_flag=True, help="One line per episode.")
+@click.option(
+    "--where", metavar="CONDITION", help="Only states for which it is true, as in 'reward > 0'."
+)
+@click.option("--reverse", is_flag=True, help="Oldest first.")
 def log(
     app: App,
     revisions: tuple[str, ...],
@@ -47,9 +50,10 @@ def log(
     reverse: bool,
     as_json: bool,
 ) -> None:
-    """Show the states that lead to REVISIONS (HEAD by default), the newest first.
+    """Show the states that lead to REVISIONS (default: HEAD), newest first.
 
-    A range a..b is what is in b but not in a, a...b what is in only one of them, ^a leaves out a.
+    The range a..b has the states of b that are not in a, a...b those in only one of them; ^a
+    leaves out a and its history.
 
     A CONDITION compares fields, with and, or, not, + - * / and numbers: action == 1, info.lives <
     3, observation[2] > 0.5, step % 100 == 0, 'goal' in message, episode in (1, 2).
@@ -78,7 +82,7 @@ def log(
 
 
 def _print(out: Output, lines: Iterator[str]) -> None:
-    """Write lines in handfuls: the first at once."""
+    """Write lines in batches, the first at once."""
     held, most = [], 64
     for line in lines:
         held.append(line)
@@ -119,7 +123,7 @@ def _tinted(out: Output, drawn: str) -> str:
 
 
 class _Renderer:
-    """Turns log lines into text."""
+    """Renders log lines as text."""
 
     def __init__(self, repo: Repository, out: Output) -> None:
         self.out = out
@@ -130,7 +134,7 @@ class _Renderer:
         }
 
     def oneline(self, line: LogLine) -> list[str]:
-        """Return a state on one line, and how many were left out below it."""
+        """Return a state on one line, and the number of states left out below it."""
         oid = line.oid
         short = oid.hex()[: self.digits]
         if self.out.color:
@@ -176,6 +180,8 @@ class _Renderer:
 
 
 def _action(value: Any) -> str:
+    from simgit.history.state import shown
+
     if type(value) is float:
         return f"{value:.6g}"
     return str(value) if type(value) is int else clean(shown(value))
@@ -207,7 +213,7 @@ def _episodes(
     as_json: bool,
 ) -> None:
     if len(revisions) > 1:
-        raise click.UsageError("--episodes takes one revision")
+        raise click.UsageError(f"--episodes takes one revision, got {len(revisions)}")
     found = repo.episodes(*revisions)[:limit]
     if reverse:
         found.reverse()

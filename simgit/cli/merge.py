@@ -1,11 +1,11 @@
-"""``simgit merge``: several agents become one, in a state with several parents."""
+"""``simgit merge``: average several agents, in a state with several parents."""
 
 from __future__ import annotations
 
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.values import REVISION, RUN
+from simgit.cli.params import REVISION, RUN
 
 
 @command(
@@ -15,14 +15,21 @@ simgit merge --average train/a train/b train/c --run train/mean
 simgit train --resume --run train/mean --episodes 120""",
 )
 @click.argument("revisions", nargs=-1, required=True, type=REVISION, metavar="RUN RUN…")
-@click.option("--average", is_flag=True, required=True, help="Take the mean of their agents.")
-@click.option("--run", "name", required=True, type=RUN, help="The run to create.")
-def merge(app: App, revisions: tuple[str, ...], average: bool, name: str, as_json: bool) -> None:
-    """Create a run whose agent is the federated mean of the newest checkpoints of others.
+@click.option("--average", is_flag=True, help="Average their agents.")
+@click.option("--run", "name", type=RUN, help="Run to create.")
+def merge(
+    app: App, revisions: tuple[str, ...], average: bool, name: str | None, as_json: bool
+) -> None:
+    """Create a run whose agent is the average of other runs' agents.
 
-    Its first own state has the others as parents. Networks and tables are averaged; the replay
-    buffer, the counters and the configuration are those of the first.
+    The newest checkpoints are averaged, as in FedAvg. The run's first own state has the others as
+    parents. Networks and tables are averaged; the replay buffer, the counters and the configuration
+    are those of the first.
     """
+    if not average:
+        raise click.UsageError("histories cannot be merged; --average averages their agents")
+    if name is None:
+        raise click.UsageError("--run must name the run to create")
     from simgit.training.average import merge as work
 
     with app.repository() as repo, app.output() as out:

@@ -1,4 +1,4 @@
-"""How things are printed: colour, pager, tables, JSON."""
+"""Printing: colour, pager, tables, JSON, progress."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ STATUS_STYLES: Final = {
 }  # fmt: skip
 _QUIET: Final = ("", "cat")
 _LEAST: Final = 20
-"""A column is not cut to less than this."""
+"""The least width to which a column is cut."""
 
 
 def use_color() -> bool:
-    """Return whether stdout is a terminal that shows colour, and nobody asked for none."""
+    """Return whether stdout is a terminal with colour and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return False
     return sys.stdout.isatty()
@@ -88,7 +88,7 @@ def _cut(text: str, room: int) -> str:
 
 
 class Pager:
-    """Stdout, or what the user reads it with: as git, only where stdout is a terminal."""
+    """Stdout, or the user's pager where stdout is a terminal, as in git."""
 
     def __init__(self, wanted: bool) -> None:
         command = os.environ.get("SIMGIT_PAGER", os.environ.get("PAGER", "less -FRX"))
@@ -131,7 +131,7 @@ class Pager:
 
 
 def _exists(command: str) -> bool:
-    """Return whether the program of a shell command is there."""
+    """Return whether the program of a shell command exists."""
     words = command.split()
     return bool(words) and ("=" in words[0] or shutil.which(words[0]) is not None)
 
@@ -160,19 +160,19 @@ def shortened(text: str, most: int) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text with what could steer a terminal made visible."""
+    """Return a text with control characters made visible."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a message, with what could steer a terminal made visible."""
+    """Return the first line of a message with control characters made visible."""
     return clean(text.partition("\n")[0])
 
 
 def number(value: float | None) -> str:
-    """Return a number as people write it: no ``.0``, at most six digits."""
+    """Return a number with at most six digits and no ``.0``."""
     if value is None:
         return "-"
     return f"{value:.6g}" if abs(value) < 1e15 else f"{value:g}"
@@ -197,7 +197,7 @@ def plural(count: int, thing: str) -> str:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes with a unit."""
     if count < 0:
         return f"-{size(-count)}"
     for unit in ("bytes", "KiB", "MiB", "GiB"):
@@ -213,7 +213,7 @@ _shown: list[Bars] = []
 
 @contextmanager
 def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
-    """Yield what shows how far long work is, if stderr is a terminal."""
+    """Yield a function that shows the progress of long work, if stderr is a terminal."""
     if not wanted or not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -242,7 +242,7 @@ def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
 
 @contextmanager
 def without_progress() -> Iterator[None]:
-    """Take what ``progress`` shows away while the block asks something."""
+    """Hide the bars of ``progress`` while the block asks a question."""
     for bars in _shown:
         bars.stop()
     try:

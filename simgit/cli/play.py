@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.estimate import announce
 from simgit.cli.output import number, plural, progress
-from simgit.cli.trusting import Asker
-from simgit.cli.values import REVISION, settings
+from simgit.cli.params import REVISION, settings
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 
 if TYPE_CHECKING:
     from simgit.objects.oid import Oid
@@ -26,11 +26,13 @@ simgit play main@200
 simgit play main@ep5 --keys a=0 --keys d=2 --noop 1 --run by-hand""",
 )
 @click.argument("revision", default="HEAD", type=REVISION)
-@click.option("--run", metavar="RUN", help="The run to record on, play/RUN-1 or so by default.")
-@click.option("--keys", multiple=True, metavar="KEY=ACTION", help="What a key does; JSON.")
-@click.option("--noop", metavar="ACTION", help="What is done while no key is pressed; JSON.")
-@click.option("--fps", type=click.IntRange(1), help="Steps a second.")
-@click.option("--zoom", type=click.FloatRange(0, min_open=True), help="Enlarge the window.")
+@click.option("--run", metavar="RUN", help="Run to record on (default 'play/<run>-<number>').")
+@click.option("--keys", multiple=True, metavar="KEY=ACTION", help="Action of a key, as JSON.")
+@click.option("--noop", metavar="ACTION", help="Action while no key is pressed, as JSON.")
+@click.option(
+    "--fps", type=click.IntRange(1), help="Steps per second (default: the environment's)."
+)
+@click.option("--zoom", type=click.FloatRange(0, min_open=True), help="Scale of the window.")
 def play(
     app: App,
     revision: str,
@@ -43,11 +45,11 @@ def play(
 ) -> None:
     """Take over with the keyboard at a recorded state; Escape ends it.
 
-    What you do is recorded on a new run, branched off there. Without --keys the environment's own
-    keys count, or else the digits, and a and d where there are two or three actions. Where
-    nothing is known to do nothing, the game waits for a key.
+    Your actions are recorded on a new run that is branched off there. Without --keys the
+    environment's own keys apply, or else the digits, and a and d if there are two or three
+    actions. If no action is known to do nothing, the game waits for a key.
     """
-    from simgit.gym.tools.play import play as go_on
+    from simgit.gym.tools.play import play as take_over
 
     with app.repository() as repo:
         name = run or _free(repo, revision)
@@ -57,7 +59,7 @@ def play(
             announce(repo, name, trust=trust)
         try:
             with progress("restore", not as_json) as tell:
-                go_on(
+                take_over(
                     repo, name, keys=settings(keys), noop=None if noop is None else _json(noop),
                     fps=fps, zoom=zoom, trust=trust, progress=tell,
                 )  # fmt: skip
@@ -72,11 +74,11 @@ def play(
                 gained = number(float(repo.trajectory(name).rewards[-steps:].sum()))
                 out.line(f"[{name}] {plural(steps, 'state')}, return {gained}")
             else:
-                out.line("nothing was played")
+                out.line("no action was taken, nothing is recorded")
 
 
 def _steps(repo: Repository, run: str, begun: Oid) -> int:
-    """Return how many states were recorded, whatever ended the game."""
+    """Return the number of recorded states, whatever ended the game."""
     return repo.state(run).step - repo.state(begun).step
 
 
@@ -88,7 +90,7 @@ def _json(text: str) -> Any:
 
 
 def _free(repo: Repository, revision: str) -> str:
-    """Return a name for a run that nobody has."""
+    """Return a name that no run has."""
     known = set(repo.runs)
     base = f"play/{repo.state(revision).run or 'state'}"
     return next(name for i in count(1) if (name := f"{base}-{i}") not in known)

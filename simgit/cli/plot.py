@@ -1,4 +1,4 @@
-"""``simgit plot``: learning curves as a picture, or as lines of a terminal."""
+"""``simgit plot``: learning curves and agents at work, as a picture or in the terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import numpy as np
 
 from simgit.cli.app import App, command
 from simgit.cli.output import Output, clean, columns, number, plural, width
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
 from simgit.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from simgit.repository import Repository
 
 KINDS = ("returns", "lengths", "pods", "occupancy", "values", "policy")
-_EXTREMES: Final[dict[str, list[tuple[str, Any]]]] = {
-    "returns": [("best", np.nanmax)], "lengths": [("shortest", np.nanmin), ("longest", np.nanmax)],
+_EXTREMES: Final = {
+    "returns": (("best", "nanmax"),), "lengths": (("shortest", "nanmin"), ("longest", "nanmax")),
 }  # fmt: skip
-"""What is told of all episodes: of lengths nobody knows which is best."""
+"""The extremes that a summary of all episodes names: of lengths nobody knows which is best."""
 _LAST = 10
-"""The mean of so many episodes stands for how a run does now."""
+"""The number of last episodes whose mean is shown."""
 
 
 @command(
@@ -37,18 +36,28 @@ simgit plot main@ep5 --kind pods""",
 )
 @click.argument("revisions", nargs=-1, type=REVISION, metavar="[RUN]…")
 @click.option(
-    "--kind", type=click.Choice(KINDS), default="returns", show_default=True, help="What to show."
+    "--kind",
+    type=click.Choice(KINDS),
+    default="returns",
+    show_default=True,
+    help="Quantity to plot.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Draw FILE.png or FILE.svg.")
+@click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 @click.option(
-    "--smooth", type=click.IntRange(1), default=1, metavar="N", help="Mean over N episodes."
+    "--smooth",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Moving average over N episodes (default 1).",
 )
 @click.option(
     "--x", type=click.Choice(["episodes", "steps"]), default="episodes", show_default=True,
-    help="What to show it over.",
+    help="Horizontal axis.",
 )  # fmt: skip
-@click.option("--bands", is_flag=True, help="Join runs that differ in their seeds only.")
-@click.option("--title", default="", help="The picture's title.")
+@click.option(
+    "--bands", is_flag=True, help="Show runs that differ only in their seeds as one band."
+)
+@click.option("--title", default="", help="Title of the picture.")
 def plot(
     app: App,
     revisions: tuple[str, ...],
@@ -60,16 +69,16 @@ def plot(
     title: str,
     as_json: bool,
 ) -> None:
-    """Show how runs did over episodes, HEAD's by default: in the terminal, or as a picture.
+    """Plot returns or lengths of runs (default: HEAD's) over episodes.
 
-    A run that was branched off another goes on where that one was; a diamond is where. With
-    --bands runs that differ only in their seeds are shown as their mean with its 95 % interval.
-    RUN may be a pattern like 'try-*'.
+    Without --output the plot is drawn in the terminal. The curve of a run that was branched off
+    another continues that run's curve; a diamond marks the branch point. A band is the mean of its
+    runs with a 95 % interval. RUN may be a pattern such as 'try-*'.
 
-    --kind pods shows an agent on a cluster: ready and pending pods and its actions, in the last
-    episode of RUN or in one like main@ep5; --kind occupancy how full the nodes are.
-    --kind values shows what the newest checkpoint of the agent gives for each action in the
-    states of an episode; --kind policy (SimKube) which action it prefers for which requests.
+    --kind pods shows an agent on a cluster: its actions and the ready and pending pods, in the
+    last episode of RUN or in one such as main@ep5. --kind occupancy shows how full the nodes are,
+    --kind values the value of each action in the states of an episode, by the agent's newest
+    checkpoint, and --kind policy (SimKube) its preferred action for each request.
     """
     if output is not None:
         from simgit.plot.drawing import check_format
@@ -78,14 +87,14 @@ def plot(
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
         if kind not in ("returns", "lengths"):
-            from simgit.cli import plot_agent, plot_loop
+            from simgit.cli import agent_values, cluster_usage
 
             target = None if output is None else app.path(output)
             shown = {
-                "pods": plot_loop.pods, "occupancy": plot_loop.occupancy,
-                "values": plot_agent.values, "policy": plot_agent.policy,
+                "pods": cluster_usage.pods, "occupancy": cluster_usage.occupancy,
+                "values": agent_values.values, "policy": agent_values.policy,
             }  # fmt: skip
-            shown[kind](out, repo, plot_loop.one(runs, kind, repo), target, title, as_json)
+            shown[kind](out, repo, cluster_usage.one(runs, kind, repo), target, title, as_json)
         elif output is not None:
             from simgit.analysis import learning_curves
 
@@ -104,10 +113,10 @@ def plot(
 
 
 def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
-    """Return the runs that patterns fit, and other revisions as they are.
+    """Return the runs that match patterns, and other revisions as they are.
 
     Raises:
-        InvalidInput: a pattern fits no run.
+        InvalidInput: a pattern matches no run.
     """
     from fnmatch import fnmatchcase
 
@@ -116,10 +125,10 @@ def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
         if not any(c in text for c in "*?["):
             found.append(text.removeprefix("runs/"))
             continue
-        fitting = [name for name in repo.runs if fnmatchcase(name, text)]
-        if not fitting:
-            raise InvalidInput(f"no run fits '{text}'")
-        found += fitting
+        matches = [name for name in repo.runs if fnmatchcase(name, text)]
+        if not matches:
+            raise InvalidInput(f"no run matches '{text}'")
+        found += matches
     return list(dict.fromkeys(found))
 
 
@@ -140,7 +149,7 @@ def _write(
             out.json(record)
         return
     if not any(len(values) for _, values in shown):
-        raise InvalidInput("there is no episode to show")
+        raise InvalidInput("no episode to plot")
     if len(shown) > 1:
         _write_table(out, shown, kind)
         return
@@ -153,8 +162,12 @@ def _write(
 
 
 def _summary(values: Any, kind: str) -> str:
+    import numpy as np
+
     last = values[-_LAST:]
-    extremes = "".join(f"{name} {number(find(values))}, " for name, find in _EXTREMES[kind])
+    extremes = "".join(
+        f"{name} {number(float(getattr(np, find)(values)))}, " for name, find in _EXTREMES[kind]
+    )
     return (
         f"first {number(values[0])}, {extremes}"
         f"last {len(last)}: {number(float(np.nanmean(last)))} on average"
@@ -162,6 +175,8 @@ def _summary(values: Any, kind: str) -> str:
 
 
 def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
+    import numpy as np
+
     from simgit.plot import sparkline
 
     longest = max(width(each.label) for each, _ in shown)
@@ -173,7 +188,7 @@ def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
     rows: list[list[Any]] = [[(head, "bold") for head in heads]]
     for each, values in shown:
         numbers = (
-            [*(number(find(values)) for _, find in extremes),
+            [*(number(float(getattr(np, find)(values))) for _, find in extremes),
              number(float(np.nanmean(values[-_LAST:])))]
             if len(values) else ["-"] * (len(extremes) + 1)
         )  # fmt: skip

@@ -1,113 +1,122 @@
-"""``simgit commit``: one state, or a stream of them."""
+"""``simgit record``: an environment by its id, without a script."""
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import plural, progress
-from simgit.cli.values import MAPPING, REVISION, RUN, VALUE
-from simgit.repository import Repository
+from simgit.cli.environment_options import environment_arguments
+from simgit.cli.output import Output, plural, progress
+from simgit.cli.params import RUN, settings
+
+if TYPE_CHECKING:
+    from simgit.gym.tools.collect import Collected
+    from simgit.repository import Repository
 
 
-@command(
-    "commit",
-    example="""\
-simgit commit --observation '[0.1, 0.2]' --action 1 --reward 1.5
-simgit commit --observation @frame.npy --file model.bin -m 'after tuning'
-my-simulator | simgit commit --stdin --run try-2""",
+class _Snapshots(click.ParamType):  # type: ignore[type-arg]
+    name = "auto|none|STEPS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value not in ("auto", "none") and not (str(value).isdecimal() and int(value) > 0):
+            self.fail(f"'{value}' is not 'auto', 'none' or a number of steps")
+        return {"auto": "auto", "none": None}[value] if value in ("auto", "none") else int(value)
+
+
+@command("record", example="""\
+simgit record CartPole-v1 --steps 10000 --policy random --seed 0
+simgit record ALE/Pong-v5 --episodes 3 --run pong --env-set frameskip=4
+simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: skip
+@click.argument("environment", metavar="ENV")
+@click.option("--steps", type=click.IntRange(1), metavar="N",
+              help="Number of steps to record (default 1000, without --episodes).")  # fmt: skip
+@click.option("--episodes", type=click.IntRange(1), metavar="N",
+              help="Number of episodes to record.")  # fmt: skip
+@click.option("--policy", default="random", show_default=True, metavar="NAME",
+              help="'random', or a function of the observation, as module:name.")  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed of the first reset and of a random policy."
 )
-@click.option("-o", "--observation", type=VALUE, help="What the environment returned.")
-@click.option("-a", "--action", type=VALUE, help="The action that led here.")
-@click.option("-r", "--reward", type=VALUE, help="The reward that the action earned.")
-@click.option("--terminated/--not-terminated", default=None, help="Gymnasium's flag.")
-@click.option("--truncated/--not-truncated", default=None, help="Gymnasium's flag.")
-@click.option("--info", type=MAPPING, help="The environment's info, a JSON object.")
-@click.option("--reset", is_flag=True, help="This state begins an episode.")
-@click.option("--seed", type=int, help="The seed given to the reset; implies --reset.")
-@click.option("--file", "files", multiple=True, metavar="PATH|NAME=PATH", help="Add a file.")
-@click.option("-m", "--message", help="A remark.")
-@click.option("--run", type=RUN, help="The run to record on, HEAD's by default.")
-@click.option("--parent", "parents", multiple=True, type=REVISION, help="A further parent.")
-@click.option("--stdin", is_flag=True, help="Read states from standard input instead.")
-@click.option("--format", "form", type=click.Choice(["auto", "json", "msgpack"]), default="auto",
-              help="What --stdin reads; 'auto' looks at the first byte.")  # fmt: skip
-@click.option("--flush-every", type=click.IntRange(1), default=8192, metavar="N",
-              help="With --stdin: store after so many states.")  # fmt: skip
-def commit(
-    app: App, stdin: bool, form: str, flush_every: int, run: str | None, as_json: bool, **given: Any
+@click.option("--run", type=RUN, help="Run to record on (default: HEAD's).")
+@click.option("--snapshots", type=_Snapshots(), default="auto", show_default=True,
+              help="Steps between snapshots of the environment.")  # fmt: skip
+@environment_arguments("--kwargs")
+@click.option("--no-provenance", is_flag=True,
+              help="Leave out versions, command line, git commit and diff.")  # fmt: skip
+def record(
+    app: App,
+    environment: str,
+    steps: int | None,
+    episodes: int | None,
+    policy: str,
+    seed: int | None,
+    run: str | None,
+    snapshots: Any,
+    pairs: tuple[str, ...],
+    no_provenance: bool,
+    as_json: bool,
 ) -> None:
-    """Record a state on HEAD's run, or on --run, durably.
+    """Record a Gymnasium environment while a policy acts in it.
 
-    Values are JSON, or @file.npy, @file.npz, @file.json. A list of numbers in an observation or
-    action is an array.
-
-    With --stdin, states come one a line as JSON objects, or as msgpack maps, with the keys
-    observation, action, reward, terminated, truncated, info, reset, seed, message.
+    ENV is an id, after the module that registers it if it needs one: 'my_envs:Maze-v0'. The same
+    seed gives the same states with the same oids.
     """
-    given["reset"] = given["reset"] or None
-    with app.repository() as repo:
-        if stdin:
-            used = [name for name, value in given.items() if _is_given(value)]
-            if used:
-                raise click.UsageError(f"--stdin and --{used[0]} cannot be used together")
-            _stream(app, repo, run, None if form == "auto" else form, flush_every, as_json)
-        else:
-            _single(app, repo, run, given, as_json)
+    from simgit.gym.tools.collect import collect, make_environment, make_policy
 
-
-def _single(
-    app: App, repo: Repository, run: str | None, given: dict[str, Any], as_json: bool
-) -> None:
-    seed, reset, files = given.pop("seed"), given.pop("reset"), given.pop("files")
-    mark = {"seed": seed} if seed is not None else reset
-    if not files and mark is None and not any(map(_is_given, given.values())):
-        raise click.UsageError("nothing to commit: give an observation, a file, a message, …")
-    oid = repo.commit(**given, reset=mark, files=_named(app, files) if files else None, run=run)
-    state = repo.state(oid)
-    with app.output() as out:
+    if steps is None and episodes is None:
+        steps = 1000
+    with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
+        env, name = make_environment(environment, **settings(pairs)), run or _head(repo)
+        before = _states(repo, name)
+        try:
+            found = collect(
+                repo, env, make_policy(policy, env, seed), run=name, steps=steps,
+                episodes=episodes, seed=seed, progress=tell, snapshots=snapshots,
+                provenance=not no_provenance,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            stored = plural(_states(repo, name) - before, "state")
+            again = shlex.join([environment, *(f"--env-set={pair}" for pair in pairs)])
+            print(
+                f"interrupted: {stored} stored on run '{name}'; "
+                f"continue with: simgit record {again} --run {shlex.quote(name)}",
+                file=sys.stderr,
+            )
+            raise
         if as_json:
-            out.json({"oid": oid, "step": state.step, "run": _target(repo, run)})
+            out.json(dataclasses.asdict(found))
         else:
-            name = _target(repo, run) or "detached HEAD"
-            short = out.paint(oid.short(repo.abbreviation), "oid")
-            out.line(f"[{name} {short}] step {state.step}")
+            _write(out, repo, found)
 
 
-def _is_given(value: Any) -> bool:
-    return value is not None and not (type(value) is tuple and not value)
+def _states(repo: Repository, run: str) -> int:
+    """Return the number of states in the history of a run."""
+    step = repo.runs[run].step if run in repo.runs else None
+    return 0 if step is None else step + 1
 
 
-def _target(repo: Repository, run: str | None) -> str | None:
-    head = run or repo.head
-    return head if isinstance(head, str) else None
+def _head(repo: Repository) -> str:
+    head = repo.head
+    if isinstance(head, str):
+        return head
+    raise click.UsageError("HEAD is detached: give --run")
 
 
-def _named(app: App, files: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
-    for text in files:
-        name, equals, path = text.partition("=")
-        name = name if equals else text.removeprefix("./")
-        if name in found:
-            raise click.UsageError(f"--file names '{name}' twice")
-        found[name] = app.path(path if equals else text)
-    return found
-
-
-def _stream(
-    app: App, repo: Repository, run: str | None, form: str | None, every: int, as_json: bool
-) -> None:
-    from simgit.recording import stream
-
-    piped = not sys.stdin.isatty()  # a bar would mix with what is typed
-    with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:
-        count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
-    with app.output() as out:
-        if as_json:
-            out.json({"run": recorder.run, "states": count, "oid": recorder.tip})
-        else:
-            tip = recorder.tip.short(repo.abbreviation) if recorder.tip else "no states"
-            out.line(f"[{recorder.run}] {plural(count, 'state')}, now at {out.paint(tip, 'oid')}")
+def _write(out: Output, repo: Repository, found: Collected) -> None:
+    tip = found.tip.short(repo.abbreviation) if found.tip else "no states"
+    rate = f"{found.steps / found.seconds:,.0f}".replace(",", " ")
+    out.line(
+        f"[{found.run}] {plural(found.steps, 'step')}, {plural(found.episodes, 'episode')} in "
+        f"{found.seconds:.1f} s ({rate} steps/s), now at {out.paint(tip, 'oid')}"
+    )
+    if found.returned is not None:
+        out.line(f"mean return {found.returned:g}")
+    if found.verdict is not None:
+        result = str(found.verdict["result"])
+        good = result.startswith("exact")
+        out.line(f"first episode re-executed: {out.paint(result, 'good' if good else 'bad')}")

@@ -1,4 +1,4 @@
-"""``simgit run``: list, show, and how runs stand."""
+"""``simgit run``: list and show runs, and set their status."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
-from simgit.cli.describe import run_record, write_run
-from simgit.cli.values import RUN, settings
-from simgit.refs.records import STATUSES
+from simgit.cli.params import RUN, settings
+from simgit.cli.render import run_record, write_run
+
+STATUSES = ("active", "paused", "completed", "failed", "crashed")
 
 
 @click.group("run", cls=CommandGroup)
 def run() -> None:
-    """Show runs, and set how they stand: active, paused, completed, failed."""
+    """List and show runs, and set their status: active, paused, completed or failed."""
 
 
 @command("list", example="simgit run list --status failed")
-@click.option("--status", type=click.Choice(STATUSES), help="Only those that stand so.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs of this status.")
 def run_list(app: App, status: str | None, as_json: bool) -> None:
     """List the runs with their returns and settings."""
     with app.repository() as repo, app.output(page=True) as out:
@@ -34,7 +35,7 @@ def run_list(app: App, status: str | None, as_json: bool) -> None:
 @command("show", example="simgit run show try-1")
 @click.argument("name", required=False, type=RUN)
 def run_show(app: App, name: str | None, as_json: bool) -> None:
-    """Show the record of a run (HEAD's by default)."""
+    """Show the record of a run (default: HEAD's)."""
     with app.repository() as repo, app.output() as out:
         info = repo.head_run if name is None else repo.runs[name]
         out.json(run_record(info)) if as_json else write_run(out, repo, info)
@@ -44,7 +45,7 @@ def run_show(app: App, name: str | None, as_json: bool) -> None:
 @click.argument("name", type=RUN)
 @click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…")
 def run_set(app: App, name: str, pairs: tuple[str, ...], as_json: bool) -> None:
-    """Set metadata of a run: free remarks that are no configuration."""
+    """Set metadata of a run: notes that are not part of its configuration."""
     with app.repository() as repo, app.output() as out:
         repo.configure(name, metadata=settings(pairs))
         if as_json:
@@ -56,7 +57,7 @@ run.add_command(run_show)
 run.add_command(run_set)
 
 
-def _standing(verb: str, status: str, text: str) -> None:
+def _status_command(verb: str, status: str, text: str) -> None:
     @command(verb, example=f"simgit run {verb} try-1")
     @click.argument("names", nargs=-1, type=RUN, metavar="[RUN]…")
     def change(app: App, names: tuple[str, ...], as_json: bool) -> None:
@@ -73,7 +74,11 @@ def _standing(verb: str, status: str, text: str) -> None:
     run.add_command(change)
 
 
-_standing("complete", "completed", "Seal runs (HEAD's by default): nothing more can be recorded.")
-_standing("reopen", "active", "Make runs active again (HEAD's by default), completed ones too.")
-_standing("pause", "paused", "Mark runs as paused (HEAD's by default).")
-_standing("fail", "failed", "Mark runs as failed (HEAD's by default).")
+_status_command(
+    "complete",
+    "completed",
+    "Mark runs (default: HEAD's) as completed, which ends recording.",
+)
+_status_command("reopen", "active", "Make runs (default: HEAD's) active again, completed ones too.")
+_status_command("pause", "paused", "Mark runs (default: HEAD's) as paused.")
+_status_command("fail", "failed", "Mark runs (default: HEAD's) as failed.")

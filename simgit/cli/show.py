@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from simgit.cli.app import App, command
-from simgit.cli.describe import run_record, tag_record, write_run, write_tag
 from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number
-from simgit.cli.values import REVISION
-from simgit.history.state import State, shown
-from simgit.objects.kinds import NO_ORIGIN
-from simgit.repository import Repository
+from simgit.cli.params import REVISION
+from simgit.cli.render import run_record, tag_record, write_run, write_tag
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simgit.history.state import State
+    from simgit.repository import Repository
+
 
 _EDGE = 3
 _SHOWN = 64
-"""Larger arrays are shortened, much larger ones and images are described."""
+"""The most elements of an array that is printed in full."""
 
 
 @command("show", example="""\
@@ -26,14 +29,13 @@ simgit show main@200
 simgit show --run try-1
 simgit show tags/v1 --json""")  # fmt: skip
 @click.argument("revision", default="HEAD", type=REVISION)
-@click.option("--run", "as_run", is_flag=True, help="REVISION is a run: show its record.")
-@click.option("--tag", "as_tag", is_flag=True, help="REVISION is a tag: show its annotation too.")
-@click.option("--full", is_flag=True, help="Print large arrays whole.")
+@click.option("--run", "as_run", is_flag=True, help="Show the record of the run REVISION.")
+@click.option("--tag", "as_tag", is_flag=True, help="Show the annotation of the tag REVISION too.")
+@click.option("--full", is_flag=True, help="Print all elements of large arrays.")
 def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_json: bool) -> None:
-    """Show a state with all its fields; a run's record; a tag with its annotation.
+    """Show a state with its fields, the record of a run, or an annotated tag.
 
-    A state's step is its distance from the root, its episode counts from 1, and its reset is
-    number 0 in the episode.
+    A step counts from the root (0), an episode from 1, a state in its episode from the reset (0).
     """
     with app.repository() as repo, app.output(page=True) as out:
         if as_run:
@@ -66,6 +68,8 @@ def state_record(state: State) -> dict[str, Any]:
 
 def write_state(out: Output, repo: Repository, state: State, full: bool = False) -> None:
     """Print a state with its values."""
+    from simgit.objects.kinds import NO_ORIGIN
+
     digits = repo.abbreviation
     names = repo.decorations().get(state.oid, [])
     out.line(out.paint(f"state {state.oid.hex()}", "oid"))
@@ -103,6 +107,8 @@ def _write_lines(out: Output, name: str, lines: list[str]) -> None:
 
 def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
     """Return a nested value as indented lines."""
+    import numpy as np
+
     label = f"{clean(name)}: " if name else ""
     if isinstance(value, dict) and value:
         items = [(str(key), item) for key, item in value.items()]
@@ -118,10 +124,14 @@ def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
 
 
 def _is_large(value: Any) -> bool:
+    import numpy as np
+
     return isinstance(value, (dict, list, tuple, np.ndarray))
 
 
 def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
+    import numpy as np
+
     form = f"{label}{value.dtype}[{', '.join(map(str, value.shape))}]"
     if not full and value.size > _SHOWN and (value.ndim > 2 or value.size > 100 * _SHOWN):
         return [form + _range(value)]
@@ -136,6 +146,8 @@ def _array(value: np.ndarray[Any, Any], label: str, full: bool) -> list[str]:
 
 def _range(value: np.ndarray[Any, Any]) -> str:
     """Return the least, greatest and mean element of numbers."""
+    import numpy as np
+
     if value.dtype.kind not in "biuf":
         return ""
     low, high = number(float(value.min())), number(float(value.max()))
@@ -143,6 +155,10 @@ def _range(value: np.ndarray[Any, Any]) -> str:
 
 
 def _inline(value: Any) -> str:
+    import numpy as np
+
+    from simgit.history.state import shown
+
     if isinstance(value, np.ndarray):
         return " ".join(_array(value, "", False)).replace("  ", " ")
     return clean(shown(value))

@@ -14,19 +14,21 @@ from simgit.cli.output import Output, columns, shortened, size, when
 if TYPE_CHECKING:
     from simgit.maintenance.stats import Stats, StoredPart
 
-_HEAD: Final = ("", "count", "as it is", "stored once", "on disk", "ratio")
+_HEAD: Final = ("", "count", "logical", "unique", "on disk", "ratio")
 _MOST: Final = 20
 _NUMBERS: Final = 56
-"""So many columns of the terminal are left to the numbers of a table."""
+"""The columns of the terminal that the numbers of a table take."""
 
 
 @command("stats", example="simgit stats\nsimgit stats --json")
-@click.option("--all", "every", is_flag=True, help="All runs and columns, not only the largest.")
+@click.option(
+    "--all", "every", is_flag=True, help="List all runs and columns, not only the largest 20."
+)
 def stats(app: App, every: bool, as_json: bool) -> None:
-    """Show where the bytes are: by kind, run, column and attachment, and how the size went.
+    """Show what takes the space, and the size after each gc.
 
-    "As it is" is what the data would take if each value were stored by itself, "stored once" what
-    is left since nothing is stored twice, "on disk" what that takes compressed.
+    The logical size counts every value, the unique size each value once, and the size on disk is
+    that of the unique values, compressed.
     """
     with app.repository() as repo:
         found = repo.stats()

@@ -1,26 +1,20 @@
-"""``simgit step``: one step of the agent's loop, nothing recorded, everything shown."""
+"""``simgit step``: one step of the agent loop, shown in full and not recorded."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
+from simgit.cli.environment_options import ORDERS, REWARDS, VECTORS
 from simgit.cli.output import Output, clean
-from simgit.cli.traces import PIPE, read, write, written
-from simgit.kube.embedded import EmbeddedCluster
-from simgit.kube.task.actions import action_name
-from simgit.kube.task.catalogue import catalogue
-from simgit.kube.task.cluster_setup import cluster_setup
-from simgit.kube.task.loop import Loop, Step
-from simgit.kube.task.reward import REWARDS
-from simgit.kube.task.task import Order, Task
-from simgit.kube.task.vectors import VECTORS
-from simgit.kube.trace.diff import describe, diff_traces
-from simgit.kube.trace.files import SUFFIX
-from simgit.kube.trace.model import Trace
-from simgit.kube.trace.sktrace import trace_id
+from simgit.cli.trace.files import PIPE, read, write, written
+
+if TYPE_CHECKING:
+    from simgit.kube.embedded import EmbeddedCluster
+    from simgit.kube.task.loop import Loop, Step
+    from simgit.kube.trace.model import Trace
 
 
 @command(
@@ -32,37 +26,48 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
 )
 @click.option(
     "--trace", "source", metavar="FILE", required=True,
-    help="A trace, - for a pipe, or a scenario's name.",
+    help="Trace file, - for standard input, or name of a scenario.",
 )  # fmt: skip
-@click.option("--action", help="A name, or its number; 'noop' by default.")
-@click.option("--agent", help="Who decides instead: a policy, a run, a state, or a checkpoint.")
-@click.option("--target", default=3, show_default=True, help="Pods that are wanted.")
+@click.option("--action", help="Name or number of the action (default noop).")
+@click.option("--agent", help="Policy, run, state or checkpoint that chooses the action instead.")
+@click.option("--target", default=3, show_default=True, help="Number of pods to be ready.")
 @click.option(
-    "--reward", default="shaped", show_default=True, type=click.Choice(REWARDS.names()),
-    help="Which reward the step earns.",
-)  # fmt: skip
-@click.option("--workload", metavar="NAME", help="[[kind/]namespace/]name; the first Deployment.")
-@click.option(
-    "--vector", default="base", show_default=True, type=click.Choice(VECTORS.names()),
-    help="What an agent's network sees.",
+    "--reward", default="shaped", show_default=True, type=click.Choice(REWARDS),
+    help="Reward of the step.",
 )  # fmt: skip
 @click.option(
-    "--order", default="after", show_default=True, type=click.Choice(get_args(Order)),
-    help="Observe after the action took effect, or before.",
+    "--workload",
+    metavar="NAME",
+    help="Workload, [[kind/]namespace/]name (default: the first Deployment).",
+)
+@click.option(
+    "--vector", default="base", show_default=True, type=click.Choice(VECTORS),
+    help="Observation vector of the agent.",
 )  # fmt: skip
-@click.option("--step-penalty", default=0.0, help="What cost_aware_v2 takes off.")
-@click.option("--nodes", type=click.IntRange(1), help="How many nodes of 16 CPU and 32Gi; 3.")
-@click.option("--seed", default=0, help="Decides ties between nodes.")
-@click.option("-o", "--output", metavar="FILE", help="Write the changed trace.")
+@click.option(
+    "--order", default="after", show_default=True, type=click.Choice(ORDERS),
+    help="Observe after or before the action takes effect.",
+)  # fmt: skip
+@click.option("--step-penalty", default=0.0, help="Penalty per step of cost_aware_v2 (default 0).")
+@click.option(
+    "--nodes", type=click.IntRange(1), help="Number of nodes of 16 CPU and 32Gi (default 3)."
+)
+@click.option("--seed", default=0, help="Random seed of ties between nodes (default 0).")
+@click.option("-o", "--output", metavar="FILE", help="File to write the changed trace to.")
 def step(
     app: App, source: str, output: str | None, agent: str | None, as_json: bool, **given: Any
 ) -> None:
-    """Observe a trace, act on it, observe again, and compute the reward; nothing is recorded.
+    """Take one step on a trace, and show observations, action and reward.
 
-    It is what happens at each step of training, for one step and without a repository.
+    This is one step of training, for debugging a trace or a reward. Nothing is recorded, and no
+    repository is needed.
     """
+    from simgit.kube.task.cluster_setup import cluster_setup
+    from simgit.kube.task.loop import Loop
+    from simgit.kube.task.task import Task
+
     if output == PIPE:
-        raise click.UsageError("--output needs a file: the step itself is written to the output")
+        raise click.UsageError("--output must be a file: standard output shows the step")
     one_of(action=given["action"], agent=agent)
     trace, named = _trace(app, source), given.pop("action")
     action = _action(named or "noop")
@@ -84,6 +89,9 @@ def step(
 
 
 def _trace(app: App, source: str) -> Trace:
+    from simgit.kube.task.catalogue import catalogue
+    from simgit.kube.trace.files import SUFFIX
+
     if source == PIPE or "/" in source or source.endswith((SUFFIX, ".json")):
         return read(app, source)
     path = app.path(source)
@@ -91,6 +99,8 @@ def _trace(app: App, source: str) -> Trace:
 
 
 def _action(text: str) -> str:
+    from simgit.kube.task.actions import action_name
+
     return action_name(int(text) if text.isdecimal() else text)
 
 
@@ -107,6 +117,9 @@ def _decided(app: App, subject: str, loop: Loop, vector: Any) -> str:
 
 
 def _record(loop: Loop, first: Step, taken: Step, vectors: dict[str, Any]) -> dict[str, Any]:
+    from simgit.kube.trace.diff import describe, diff_traces
+    from simgit.kube.trace.sktrace import trace_id
+
     assert taken.result is not None
     base, task = loop.base, loop.task
     return {
@@ -129,7 +142,7 @@ def _seen(step: Step, vector: Any) -> dict[str, Any]:
 
 def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> None:
     info, reward = record["action_info"], record["reward"]
-    changes = ", ".join(record["changes"]) or "nothing changes"
+    changes = ", ".join(record["changes"]) or "no changes"
     told = f"blocked: {info['error']}" if info["blocked"] else changes
     goal = "reached" if record["goal"] else "not reached"
     others = [f"{name} {value:g}" for name, value in record["rewards"].items()]

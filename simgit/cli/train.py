@@ -1,4 +1,4 @@
-"""``simgit train``: the agent loop, from a trace to a trained agent; and going on with it."""
+"""``simgit train``: the agent loop, from a trace to a trained agent, and resuming it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.environment import SIMKUBE, environment, environment_options
-from simgit.cli.estimate import announce
+from simgit.cli.environment_options import SIMKUBE, environment, environment_options
+from simgit.cli.learning_report import bar, learning_curve, summary, write
 from simgit.cli.output import Output, progress
-from simgit.cli.training_output import bar, learning_curve, summary, write
-from simgit.cli.trusting import Asker
-from simgit.cli.values import RUN, settings
+from simgit.cli.params import RUN, settings
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 from simgit.errors import NotFound
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 AGENT: Final = {
-    "lr": "Learning rate; 0.001, for tables 0.5.",
-    "gamma": "Discount of a step; 0.97.",
-    "epsilon": "Chance of a random action at first; 1.",
-    "epsilon_min": "The same in the end; 0.1.",
-    "epsilon_steps": "Over how many steps it falls; 1000.",
-    "repeat": "Keep up random actions: exponent of durations, 2.",
-    "buffer": "Steps in the replay buffer; 2000.",
-    "batch": "Steps drawn for an update; 32.",
-    "target_sync": "Steps between copies to the target network; 50.",
-    "updates": "Updates after each step; 4.",
-    "n_step": "Steps of a return; 3.",
-    "double": "Double Q-learning.",
-    "duelling": "Duelling networks.",
-    "loss": "What is minimised; huber.",
-    "clip": "The greatest norm of a gradient; 10.",
+    "lr": "Learning rate (default 0.001, for tables 0.5).",
+    "gamma": "Discount per step (default 0.97).",
+    "epsilon": "Initial probability of a random action (default 1).",
+    "epsilon_min": "Final probability of a random action (default 0.1).",
+    "epsilon_steps": "Steps from the initial to the final one (default 1000).",
+    "repeat": "Exponent of the durations of random actions (default 2).",
+    "buffer": "Size of the replay buffer in steps (default 2000).",
+    "batch": "Steps per update (default 32).",
+    "target_sync": "Steps between updates of the target network (default 50).",
+    "updates": "Updates per step (default 4).",
+    "n_step": "Steps per n-step return (default 3).",
+    "double": "Double Q-learning (default on).",
+    "duelling": "Duelling networks (default on).",
+    "loss": "Loss (default huber).",
+    "clip": "Maximum norm of a gradient (default 10).",
 }
-"""The settings of agents that have an option of their own; --set knows all."""
+"""The settings of agents that have an option of their own; --set takes all settings."""
 _LAST: Final = 10
 
 
@@ -70,18 +70,22 @@ simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set agent.lr=0.01
 simgit train --resume --run high-lr""",
 )
 @environment_options
-@click.option("--agent", help="dqn, greedy, random, heuristic, …; dqn by default.")
-@click.option("--episodes", type=int, help="How many episodes in all; 60 by default.")
-@click.option("--seed", type=int, help="Of the agent and of the episodes; 0 by default.")
-@click.option("--run", type=RUN, help="The run; 'train/<trace>-<agent>-<number>' by default.")
-@click.option("--resume", is_flag=True, help="Go on with --run, or with the newest training.")
+@click.option("--agent", help="Agent: dqn, greedy, random, heuristic, … (default dqn).")
+@click.option("--episodes", type=int, help="Number of episodes in all (default 60).")
+@click.option("--seed", type=int, help="Random seed of the agent and the episodes (default 0).")
+@click.option("--run", type=RUN, help="Run (default 'train/<trace>-<agent>-<number>').")
+@click.option("--resume", is_flag=True, help="Resume the training --run, or the newest one.")
 @click.option("--checkpoint-every", "checkpoint", type=int, metavar="N",
-              help="Attach the agent after every N episodes; 20 by default.")  # fmt: skip
+              help="Episodes between checkpoints (default 20).")  # fmt: skip
 @click.option("--trials", type=int, metavar="N",
-              help="Try it then on N episodes a trace, not exploring; 1 by default.")  # fmt: skip
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A setting of the agent.")
-@click.option("--curve", metavar="FILE", help="Where the learning curve goes, .png or .svg.")
-@click.option("--out", metavar="DIR", help="Write a run folder: logs, checkpoints, pictures.")
+              help="Evaluation episodes per trace and checkpoint (default 1).")  # fmt: skip
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Setting of the agent.")
+@click.option(
+    "--curve",
+    metavar="FILE",
+    help="File of the learning curve, .png or .svg (default '<run>.png').",
+)
+@click.option("--out", metavar="DIR", help="Directory for logs, checkpoints and pictures.")
 @_agent_options
 def train(
     app: App,
@@ -98,12 +102,12 @@ def train(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train an agent: every step is a state of a run, with checkpoints of the agent attached.
+    """Train an agent, and record every step as a state, with checkpoints attached.
 
-    Without --env the environment is SimKube on the embedded cluster. Training can be interrupted
-    anywhere; --resume goes on from the newest checkpoint, exactly. A run that was branched off
-    another, with settings of its own, goes on from there with these. What a policy learned last
-    need not be its best: each checkpoint is tried, and the best stands for the run afterwards.
+    Without --env the environment is SimKube on the embedded cluster. Training may be interrupted
+    at any time; --resume continues exactly from the newest checkpoint. It also continues a run that
+    was branched off a training, with that run's own settings. Each checkpoint is evaluated, and
+    the best one stands for the run, since the last need not be the best.
     """
     where, arguments = environment(app, given)
     chosen = {k: v for k, v in given.items() if v is not None} | settings(pairs)
@@ -112,8 +116,8 @@ def train(
             used = [*arguments, *chosen, *(["agent"] if agent else []), *(["seed"] if seed else [])]
             if used:
                 raise click.UsageError(
-                    f"--resume goes on with the settings that there are: branch the run with "
-                    f"--set to change '{used[0]}'"
+                    f"--resume keeps the settings of the run; to change '{used[0]}', "
+                    f"branch the run with --set"
                 )
             training = _resume(repo, run or newest_training(repo), episodes)
         else:
@@ -146,7 +150,7 @@ def _begin(
 
 
 def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
-    """Go on from the newest checkpoint, with what that takes said beforehand."""
+    """Resume from the newest checkpoint; print beforehand how much that re-executes."""
     from simgit.training import resume
     from simgit.training.checkpoints import newest
 
@@ -170,7 +174,7 @@ def free_name(repo: Repository, stem: str) -> str:
 
 
 def newest_training(repo: Repository) -> str:
-    """Return the training that was begun last, of those that are not completed if there is one.
+    """Return the newest training that is not completed, or else the newest.
 
     Raises:
         NotFound: there is none.
@@ -179,7 +183,7 @@ def newest_training(repo: Repository) -> str:
         info for info in repo.runs.values() if info.oid is not None and "training" in info.config
     ]
     if not found:
-        raise NotFound("no training to resume: begin one with 'simgit train'")
+        raise NotFound("no training to resume; 'simgit train' begins one")
     return max(found, key=lambda info: (info.status != "completed", info.created)).name
 
 
@@ -207,7 +211,7 @@ def _go(
             )
     except KeyboardInterrupt:
         repo.set_status(run, "paused")
-        print(f"interrupted; go on with: simgit train --resume --run {run}", file=sys.stderr)
+        print(f"interrupted; resume with: simgit train --resume --run {run}", file=sys.stderr)
         raise
     if folder is not None:
         folder.finish()

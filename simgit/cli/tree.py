@@ -27,12 +27,12 @@ _FEW: Final = 3
 simgit tree
 simgit tree --output runs.png""",
 )
-@click.option("-o", "--output", metavar="FILE", help="Draw FILE.png or FILE.svg.")
+@click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 def tree(app: App, output: str | None, as_json: bool) -> None:
-    """Show which run was branched off which, where, and what each returned.
+    """Show which run was branched off which, at which step, and the return of each.
 
-    A return is the sum of all rewards on the way to the run's newest state. Rollouts of what-if
-    from one state are one line.
+    A return is the sum of all rewards from the root to the run's newest state. Rollouts of what-if
+    from one state share a line.
     """
     from simgit.analysis import draw_tree
     from simgit.analysis import tree as nodes_of

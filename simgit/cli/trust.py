@@ -5,21 +5,21 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.trusting import trust_file
+from simgit.cli.permission import trust_file
 
 
 @command("trust", example="""\
 simgit trust
 simgit trust --list
 simgit trust --revoke""", at_op=False)  # fmt: skip
-@click.option("--list", "listing", is_flag=True, help="List the repositories that are trusted.")
-@click.option("--revoke", is_flag=True, help="Trust this repository no longer.")
+@click.option("--list", "listing", is_flag=True, help="List the trusted repositories.")
+@click.option("--revoke", is_flag=True, help="Stop trusting this repository.")
 def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
-    """Let this repository's snapshots be loaded even if they hold pickles.
+    """Allow snapshots of this repository to load pickles.
 
-    A pickle runs code of who made it. Most snapshots hold none; those of environments made of
-    objects of their own (MiniGrid) do. Without trust their states are reached by executing all
-    recorded actions again, which takes longer.
+    A pickle can run any code of its author. Most snapshots have none; those of environments that
+    consist of custom objects (MiniGrid) do. Without trust their states are restored by
+    re-executing the recorded actions, which takes longer.
     """
     one_of(list=listing, revoke=revoke)
     known = trust_file()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.estimate import announce
 from simgit.cli.output import Output, plural, progress
-from simgit.cli.trusting import Asker
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 
 if TYPE_CHECKING:
     from simgit.gym.restoring.verify import Verification
@@ -22,21 +22,21 @@ simgit verify main@ep5
 simgit verify main@100..200""")  # fmt: skip
 @click.argument("revision", type=REVISION, metavar="RUN|RANGE")
 def verify(app: App, revision: str, as_json: bool) -> None:
-    """Execute recorded actions again, and compare what comes of them state for state.
+    """Re-execute recorded actions, and compare the result with the recorded states.
 
-    A range or an episode begins with a restore of the state before it. What came of a whole run is
-    noted with it as its verdict. Exits with 1 at the first state that differs, and names its step
-    and field.
+    A range or an episode begins with a restore of the state before it. The verdict on a whole run
+    is noted with the run. Exits with 1 at the first state that differs, and names its step and
+    field.
     """
     from simgit.gym.restoring.verify import note
-    from simgit.gym.restoring.verify import verify as run_again
+    from simgit.gym.restoring.verify import verify as re_execute
 
     with app.repository() as repo, app.output() as out:
         trust = Asker(repo)
         if not as_json:
             announce(repo, revision, stretch=True, trust=trust)
         with progress("verify", not as_json) as tell:
-            found = run_again(repo, revision, trust=trust, progress=tell)
+            found = re_execute(repo, revision, trust=trust, progress=tell)
         if revision in repo.runs and not repo.read_only:
             note(repo, revision, found)
         if as_json:
@@ -50,7 +50,7 @@ def verify(app: App, revision: str, as_json: bool) -> None:
 def _write(out: Output, found: Verification) -> None:
     count = plural(found.stop - found.start, "state")
     if found.divergence is None:
-        out.line(f"{out.paint('exact', 'good')}: {count} came again")
+        out.line(f"{out.paint('exact', 'good')}: {count} replayed")
         return
     out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
-    out.line(f"{count} before it came again")
+    out.line(f"{count} before it replayed exactly")

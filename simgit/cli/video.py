@@ -7,10 +7,10 @@ import os
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.estimate import announce
 from simgit.cli.output import plural, progress
-from simgit.cli.trusting import Asker
-from simgit.cli.values import REVISION
+from simgit.cli.params import REVISION
+from simgit.cli.permission import Asker
+from simgit.cli.restore_estimate import announce
 
 
 @command(
@@ -21,19 +21,28 @@ simgit video main@100..400 --every 2 --output part.gif
 simgit video main@ep5 --output frames/""",
 )
 @click.argument("revision", default="HEAD", type=REVISION, metavar="[RUN|RANGE]")
-@click.option("-o", "--output", metavar="FILE", required=True, help="A .mp4, a .gif, a directory.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames a second.")
 @click.option(
-    "--every", type=click.IntRange(1), default=1, metavar="N", help="A frame every N states."
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="File to write: a .mp4, a .gif, or a directory of .png.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, min_open=True),
+    help="Frames per second (default: the environment's).",
+)
+@click.option(
+    "--every", type=click.IntRange(1), default=1, metavar="N", help="States per frame (default 1)."
 )
 def video(
     app: App, revision: str, output: str, fps: float | None, every: int, as_json: bool
 ) -> None:
-    """Render recorded states afterwards: nothing was filmed when they were recorded.
+    """Render recorded states as a film; recording them needed no rendering.
 
-    The environment is restored, and the recorded actions are executed again, each state compared
-    with the recorded one. Without --fps a film is as fast as the environment says. A directory
-    gets a PNG file for each frame.
+    The environment is restored and the recorded actions are re-executed; each state is compared
+    with the recorded one.
     """
     from simgit.gym.tools.film import Film
     from simgit.plot.video import write_film, writer

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, Conflict, IntegrityError, NotFound
+from simgit.errors import AlreadyExists, Conflict, IntegrityError, NotFound, did_you_mean
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS, TAGS, check_name, fold
@@ -31,6 +32,8 @@ from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 from simgit.storage.process import now
 
+_COMPARED: Final = 1000
+"""The most names of runs, and of tags, among which a hint at the right one is looked for."""
 TRIMMED: Final = b"trimmed\0"
 """Followed by a ref's name: the key in ``meta`` of the number of its reflog's oldest entry."""
 
@@ -48,7 +51,7 @@ class Refs:
         """
         value = txn.get("refs", (RUNS + name).encode(errors="replace"))
         if value is None:
-            raise NotFound(f"run '{name}' not found", name=name)
+            raise NotFound(f"run '{name}' not found{self.near(txn, name, RUNS)}", name=name)
         return decode_run(value)
 
     def has_run(self, txn: ReadTxn, name: str) -> bool:
@@ -63,7 +66,7 @@ class Refs:
         """
         value = txn.get("refs", (TAGS + name).encode(errors="replace"))
         if value is None:
-            raise NotFound(f"tag '{name}' not found", name=name)
+            raise NotFound(f"tag '{name}' not found{self.near(txn, name, TAGS)}", name=name)
         found: TagRef = decode_ref(value, TagRef)
         return found
 
@@ -80,6 +83,15 @@ class Refs:
         """Yield name and ref of all tags, ordered by name."""
         for key, value in txn.scan("refs", b"tags/", b"tags0"):
             yield decode_name(key[len(TAGS) :]), decode_ref(value, TagRef)
+
+    def near(self, txn: ReadTxn, name: str, *prefixes: str) -> str:
+        """Return a hint at the ref whose name is nearest to a wrong one; '' if none is near."""
+        known: list[str] = []
+        for prefix in prefixes:
+            start = prefix.encode()  # names only: what a ref holds may be damaged
+            found = islice(txn.scan("refs", start, start[:-1] + b"0"), _COMPARED)
+            known += (key[len(start) :].decode(errors="replace") for key, _ in found)
+        return did_you_mean(name, known)
 
     def head(self, txn: ReadTxn) -> str | Oid:
         """Return the name of the run that HEAD points at, or the oid of a detached HEAD."""

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from simgit.errors import InvalidInput, NotFound, plural
+from simgit.errors import InvalidInput, NotFound, did_you_mean, plural
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
@@ -174,10 +174,10 @@ class Revisions:
 
     def _oid(self, txn: ReadTxn, text: str, digits: str) -> Resolved:
         if not _HEX.fullmatch(digits) or not MIN_PREFIX <= len(digits) <= 2 * OID_SIZE:
-            raise NotFound(f"revision '{text}' not found", revision=text)
+            raise self._not_found(txn, text, digits)
         found = [oid for kind, oid in self.odb.with_prefix(txn, digits.lower()) if kind == "state"]
         if not found:
-            raise NotFound(f"revision '{text}' not found", revision=text)
+            raise self._not_found(txn, text, digits)
         if len(found) > 1:
             shown = ", ".join(oid.short(12) for oid in found[:MAX_CANDIDATES])
             more = ", …" if len(found) > MAX_CANDIDATES else ""
@@ -185,6 +185,12 @@ class Revisions:
                 f"revision '{text}' is ambiguous: it can be {shown}{more}", candidates=found
             )
         return Resolved(found[0], self.odb.locate(txn, found[0]))
+
+    def _not_found(self, txn: ReadTxn, text: str, name: str) -> NotFound:
+        kinds = [each for each in (RUNS, TAGS) if name.startswith(each)] or [RUNS, TAGS]
+        bare = name.removeprefix(kinds[0]) if len(kinds) == 1 else name
+        near = did_you_mean(name, [HEAD]) or self.refs.near(txn, bare, *kinds)
+        return NotFound(f"revision '{text}' not found{near}", revision=text)
 
     # --- the suffixes ---
 

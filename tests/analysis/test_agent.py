@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from simgit import InvalidInput, NotFound, Repository, agents
 from simgit.analysis import draw_policy, draw_values, thoughts
-from simgit.cli import cli
+from simgit.cli.root import cli
 from simgit.gym import Recorder
 from simgit.kube.task.actions import ACTIONS
 

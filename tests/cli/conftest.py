@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from simgit.cli import cli
+from simgit.cli.root import cli
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 

@@ -62,7 +62,7 @@ def test_events_of_one_object(run, recorded: Path) -> None:
 
 def test_the_trace_of_a_step_is_shown_as_an_edit_and_written_whole(run, recorded: Path) -> None:
     assert run("kube", "trace").lines[1:] == ["web: replicas 3 → 4", "web: cpu 17 → 16"]
-    assert run("kube", "trace", "main@0").lines[1:] == ["as the episode began"]
+    assert run("kube", "trace", "main@0").lines[1:] == ["no changes since the episode began"]
     record = run("kube", "trace", "--output", "there.sktrace", "--json").json
     assert record["changes"] == ["web: replicas 3 → 4", "web: cpu 17 → 16"]
     written = read_trace_file(recorded / "there.sktrace")

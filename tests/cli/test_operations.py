@@ -34,14 +34,14 @@ def test_undo_and_redo_say_what_they_did(repo: Call) -> None:
     repo("branch", "-m", "main", "trunk")
     tip = repo("rev-parse", "--short", "trunk").out.strip()
     assert repo("undo").lines == [
-        "undone: 4 branch -m main trunk",
+        "undone: branch -m main trunk (operation 4)",
         "    HEAD: trunk → main",
         f"    runs/main: created at {tip} step 2",
         f"    runs/trunk: removed (was {tip} step 2)",
     ]
     assert repo("branch", "-v").out == before
     assert "(undone)" in repo("op", "log").lines[1]
-    assert repo("redo").lines[0] == "done again: 4 branch -m main trunk"
+    assert repo("redo").lines[0] == "redone: branch -m main trunk (operation 4)"
     assert "trunk" in repo("branch").out
     assert repo("redo", code=128).err == "fatal: nothing to redo\n"
 
@@ -82,7 +82,7 @@ def test_what_a_program_did_has_to_be_named(run: Call, directory: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
     hint = "fatal: nothing to undo: name what a program did, as in 'simgit undo 1'\n"
     assert run("undo", code=128).err == hint
-    assert run("undo", "1").lines[0].startswith("undone: 1 commit")
+    assert run("undo", "1").lines[0].startswith("undone: commit (operation 1)")
 
 
 def test_a_command_that_fails_in_the_middle_does_nothing(repo: Call) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from simgit import Repository
+from simgit.cli.commands import FLAT
 from simgit.cli.root import guarded
 from tests.support.patience import PATIENCE
 
@@ -71,7 +72,7 @@ def test_what_is_executed_again_is_told_beforehand(directory, environment) -> No
         env.close()
     code, text = in_terminal(environment, "verify", "main@71..80")
     assert code == 0
-    assert "executing 30 actions again, about a second or less" in text, text
+    assert "re-executing 30 actions, about a second or less" in text, text
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
     code, text = in_terminal(environment, *command, answer=b"n\n")
     assert code == 0, text
     assert text.count(QUESTION) == 1
-    announced = text.index("executing ")
+    announced = text.index("re-executing ")
     assert text.index(QUESTION) < announced < text.index("0/", announced)
     assert "\x1b" not in text[:announced]
 
@@ -134,7 +135,7 @@ def test_a_question_that_comes_late_takes_the_bar_away(doors, environment) -> No
     script = """
 from simgit import Repository
 from simgit.cli.output import progress
-from simgit.cli.trusting import Asker
+from simgit.cli.permission import Asker
 with progress("work") as tell:
     tell(1, 2)
     assert not Asker(Repository.open("."))()
@@ -188,7 +189,7 @@ def test_a_missing_pager_is_done_without(long, environment) -> None:
 
 def test_long_work_shows_a_bar_in_a_terminal_only(long, environment, process) -> None:
     assert process("fsck").err == process("gc").err == ""
-    for command, last in (("fsck", "all good"), ("gc", "on disk")):
+    for command, last in (("fsck", "no damage"), ("gc", "on disk")):
         code, text = in_terminal(environment, command)
         assert code == 0 and f"{command} " in text and last in text
 
@@ -222,7 +223,7 @@ def test_an_interrupted_stream_is_kept(directory, environment, process) -> None:
 
 def test_log_imports_only_what_it_needs(long, environment) -> None:
     script = (
-        "import sys\nfrom simgit.cli import cli\n"
+        "import sys\nfrom simgit.cli.root import cli\n"
         "try:\n    cli.main(['log', '-n', '10'])\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
         "print(sorted(n for n in sys.modules if n.startswith('simgit.cli.')), file=sys.stderr)\n"
@@ -233,6 +234,41 @@ def test_log_imports_only_what_it_needs(long, environment) -> None:
     heavy, own = found.stderr.decode().splitlines()
     assert heavy == "[]"
     assert "simgit.cli.diff" not in own and "simgit.cli.branch" not in own
+
+
+LIGHT = ("numpy", "lmdb", "blake3", "zstandard", "msgpack")
+
+
+def imported(environment: dict[str, str], *words: str) -> set[str]:
+    """Return the modules that a command has imported when it ends."""
+    script = (
+        "import atexit, sys\nfrom simgit.cli import main\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\nmain()\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, env=environment, check=False
+    )
+    return set(found.stderr.decode().splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("help",), ()])
+def test_the_first_screen_imports_next_to_nothing(words, environment) -> None:
+    loaded = imported(environment, *words)
+    assert not loaded & {*LIGHT, "click"}
+    assert {name for name in loaded if name.startswith("simgit.")} == {
+        "simgit.cli", "simgit.cli.commands", "simgit.cli.entry", "simgit.errors",
+    }  # fmt: skip
+
+
+def test_completion_of_options_does_without_click(environment) -> None:
+    environment |= {"_SIMGIT_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    loaded = imported(environment | {"COMP_WORDS": "simgit log --on"})
+    assert "simgit.cli.shell" in loaded and not loaded & {*LIGHT, "click"}
+
+
+@pytest.mark.parametrize("command", [name for name in FLAT if name != "completion"])
+def test_help_waits_for_no_library(command: str, environment) -> None:
+    assert not imported(environment, command, "--help") & {*LIGHT, *HEAVY}
 
 
 def test_the_first_lines_come_before_the_rest_is_read(long, environment) -> None:
@@ -281,7 +317,7 @@ def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> 
     process("commit", "-o", 1, "--reset")
     process("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
     environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
-    for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", "segments\n")):
+    for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", " on disk\n")):
         found = subprocess.run(
             [sys.executable, "-m", "simgit", command], capture_output=True, env=environment,
             timeout=PATIENCE, check=False,

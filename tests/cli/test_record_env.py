@@ -42,7 +42,7 @@ def test_a_recording_says_what_it_did(repo: Path, run: Call) -> None:
     assert out.startswith("[main] ")
     assert "3 episodes in" in out
     assert "mean return" in out
-    assert out.endswith("first episode executed again: exact\n")
+    assert out.endswith("first episode re-executed: exact\n")
     with Repository.open(repo) as opened:
         assert opened.runs["main"].episodes == 3
         assert opened.runs["main"].metadata["provenance"]["versions"]["gymnasium"]
@@ -75,7 +75,7 @@ def test_arguments_snapshots_and_policies_can_be_chosen(
         (["CartPole-v1", "--policy", "clever"], 128, "policy 'clever' not found"),
         (["CartPole-v1", "--policy", "math:nothing"], 128, "policy 'math:nothing' not found"),
         (["CartPole-v1", "--steps", "0"], 2, "0 is not in the range"),
-        (["CartPole-v1", "--snapshots", "often"], 2, "neither 'auto', 'none' nor a number"),
+        (["CartPole-v1", "--snapshots", "often"], 2, "not 'auto', 'none' or a number"),
     ],
 )
 def test_what_cannot_be_recorded_is_said(
@@ -109,7 +109,7 @@ def test_ctrl_c_says_what_is_stored_and_how_to_go_on(directory, environment, pro
     info = process("run", "show", "x", "--json").json
     assert info["step"] > 0
     assert err.splitlines()[-1] == (
-        f"interrupted: {info['step'] + 1} states stored on run 'x'; go on with: "
+        f"interrupted: {info['step'] + 1} states stored on run 'x'; continue with: "
         "simgit record CartPole-v1 --env-set=sutton_barto_reward=true --run x"
     )
 

@@ -37,7 +37,7 @@ def test_mistakes_with_branches(repo) -> None:
     assert "already exists" in repo("branch", "main", code=128).err
     assert "'a b' is not a valid name" in repo("branch", "a b", code=128).err
     assert "revision 'nope' not found" in repo("branch", "x", "nope", code=128).err
-    assert "is not of the form key=value" in repo("branch", "x", "--set", "y", code=2).err
+    assert "must be of the form KEY=VALUE" in repo("branch", "x", "--set", "y", code=2).err
     assert "cannot be used together" in repo("branch", "-d", "-m", "x", code=2).err
 
 
@@ -154,7 +154,7 @@ def test_habits_of_git(repo) -> None:
 
 
 def test_a_dash_is_where_head_was_before(repo) -> None:
-    assert "no checkout to go back from" in repo("checkout", "-", code=128).err
+    assert "no earlier checkout to return to" in repo("checkout", "-", code=128).err
     repo("branch", "try")
     repo("checkout", "try")
     assert repo("checkout", "-").out == "switched to run 'main'\n"

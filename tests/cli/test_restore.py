@@ -54,7 +54,7 @@ def test_verify_ends_with_1_and_names_step_and_field(recorded: Path, run: Call) 
         record(repo, "bad", [1, 0] * 5, meddle_at=4)
     found = run("verify", "bad", code=1)
     assert found.lines[0].startswith("differs: the environment does not repeat step 5: 'obs")
-    assert found.lines[1] == "5 states before it came again"
+    assert found.lines[1] == "5 states before it replayed exactly"
     record_ = run("verify", "bad", "--json", code=1).json
     assert (record_["step"], record_["field"], record_["exact"]) == (5, "observation", False)
 
@@ -68,8 +68,8 @@ def test_bisect_tells_an_action_from_an_outcome(recorded: Path, run: Call) -> No
         record(repo, "bad", [1, 0] * 5, meddle_at=4)
     found = run("bisect", "main", "other", code=1)
     assert found.lines[:3] == [
-        "first difference: step 32 (5 names compared)",  # the reset after 26 steps is a state too
-        "another action was taken",
+        "first difference: step 32 (5 oids compared)",  # the reset after 26 steps is a state too
+        "the actions differ",
         "  action: 1 → 0",
     ]
     noise = run("bisect", "main", "bad", code=1)
@@ -102,7 +102,7 @@ def test_what_if_prints_a_row_an_action(recorded: Path, run: Call) -> None:
 
 
 def test_what_if_refuses_what_is_no_action(recorded: Path, run: Call) -> None:
-    assert "is no list of actions" in run("what-if", "main@5", "--action", "left", code=2).err
+    assert "must be numbers such as 0,1" in run("what-if", "main@5", "--action", "left", code=2).err
     assert "no action of Discrete(2)" in run("what-if", "main@5", "--action", "7", code=128).err
 
 
@@ -132,7 +132,7 @@ def test_bisect_names_the_settings_that_differ(run: Call) -> None:
     run("commit", "-o", "[0.5]", "-a", 1, "-r", 9, "--run", "b")
     found = run("bisect", "main", "b", code=1)
     assert found.lines[1:] == [
-        "the same action had another outcome, with other settings",
+        "the same action had another outcome, under other settings",
         "  reward: 2.0 → 9.0",
         "the runs' settings differ:",
         "+ lr: 0.5",

@@ -95,7 +95,7 @@ def test_attachments(repo, directory: Path) -> None:
 
 
 def test_maintenance(repo) -> None:
-    assert repo("fsck").out.endswith("all good\n")
+    assert repo("fsck").out.endswith("no damage\n")
     assert repo("fsck", "--json").json["clean"]
     before = repo("log", "--json").out
     assert repo("gc", "--json").json["segments_before"] == 3
@@ -120,7 +120,7 @@ def test_unknown_commands_and_options(repo) -> None:
     assert repo("lgo", code=2).err == (
         "error: 'lgo' is not a simgit command; did you mean 'log'?\nhint: see 'simgit --help'\n"
     )
-    assert repo("log", "--wrong", code=2).err.startswith("error: no such option")
+    assert repo("log", "--wrong", code=2).err.startswith("error: 'simgit log' has no option")
     assert repo("run", code=2).err.startswith("Usage: simgit run")
 
 

@@ -72,7 +72,7 @@ def test_a_trace_can_come_through_a_pipe(run, web: Path) -> None:
             "fatal: target must be a whole number above 0, got '0'",
         ),
         (("--trace", "cpu-slight", "--workload", "api"), 128, "no such workload 'api'"),
-        (("--trace", "cpu-slight", "--output", "-"), 2, "--output needs a file"),
+        (("--trace", "cpu-slight", "--output", "-"), 2, "--output must be a file"),
         ((), 2, "missing option '--trace'"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgit.cli.trace import start
+from simgit.cli.trace.generate import start
 from simgit.kube.task.scenarios import SCENARIOS, generate, parse_scenario, scenario_name
 from simgit.kube.trace.files import read_trace_file, trace_paths
 from simgit.kube.trace.sktrace import dump_trace, trace_id
@@ -71,10 +71,10 @@ def test_a_files_name_says_which_scenario_it_holds(
     [
         (["nope"], 128, "no scenario 'nope' (there are: cpu-slight, "),
         (["cpu-slight", "--severity", "49"], 128, "severity must be in 1..48, got 49"),
-        (["cpu-slight", "--severity", "5..1"], 2, "'5..1' is no list of numbers"),
-        (["cpu-slight", "--seeds", "0..1", "-o", "x"], 2, "--output names one file, and these are 2"),
-        (["cpu-slight", "--all"], 2, "name scenarios, or give --all"),
-        ([], 2, "name scenarios, or give --all"),
+        (["cpu-slight", "--severity", "5..1"], 2, "'5..1' is not a list of numbers"),
+        (["cpu-slight", "--seeds", "0..1", "-o", "x"], 2, "--output is one file, but these are 2 traces"),
+        (["cpu-slight", "--all"], 2, "name scenarios, or use --all"),
+        ([], 2, "name scenarios, or use --all"),
         (["cpu-slight", "--target", "0"], 128, "target must be"),
     ],
 )  # fmt: skip
@@ -206,8 +206,7 @@ def test_convert_loses_nothing_either_way(run, web: Path, directory: Path) -> No
     assert read_trace_file(directory / "back.sktrace") == original
     assert (directory / "back.sktrace").read_bytes() == dump_trace(generate("cpu-slight").trace)
     assert (
-        "does not end with '.json'"
-        in run("trace", "convert", web, "a.txt", "--to", "json", code=2).err
+        "must end with '.json'" in run("trace", "convert", web, "a.txt", "--to", "json", code=2).err
     )
 
 

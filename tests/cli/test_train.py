@@ -171,7 +171,7 @@ def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
     process.send_signal(signal.SIGINT)
     err = process.communicate()[1]
     assert process.returncode == 130
-    assert "interrupted; go on with: simgit train --resume --run a" in err
+    assert "interrupted; resume with: simgit train --resume --run a" in err
     with Repository.open(directory) as repo:
         assert repo.runs["a"].status == "paused"
     done, other = start(directory, "--resume", "--json"), start(expected, *arguments, "--json")

@@ -24,7 +24,7 @@ def test_a_bundle_is_made_listed_verified_and_imported(repo, run, directory: Pat
     tip = repo("rev-parse", "main").out.strip()
     assert f"{tip}  runs/main" in run("bundle", "list", "a.bundle").lines
     assert run("bundle", "list", "a.bundle", "--json").json["refs"]["runs/main"] == tip
-    assert "a.bundle is whole: 3 states" in run("bundle", "verify", "a.bundle").out
+    assert "a.bundle is intact: 3 states" in run("bundle", "verify", "a.bundle").out
     run("init", "other")
     lines = run("-C", "other", "import", "../a.bundle", "--prefix", "from/").lines
     assert "new        runs/main → runs/from/main" in lines
@@ -36,7 +36,7 @@ def test_a_bundle_is_made_listed_verified_and_imported(repo, run, directory: Pat
 def test_verify_says_what_a_repository_lacks(repo, run) -> None:
     repo("bundle", "create", "new.bundle", "main", "--not", "main~1")
     base = repo("rev-parse", "main~1").out.strip()
-    assert f"{base}  is needed" in run("bundle", "list", "new.bundle").lines
+    assert f"{base}  required" in run("bundle", "list", "new.bundle").lines
     run("init", "other")
     found = run("-C", "other", "bundle", "verify", "../new.bundle", code=1)
     assert f"lacks state {base}" in found.out

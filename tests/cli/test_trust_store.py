@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simgit import InvalidInput, StorageError
-from simgit.cli.trust_store import TrustFile
+from simgit.cli.permission import TrustFile
 
 
 def test_what_is_added_is_trusted_until_it_is_removed(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_repository_in_memory_was_made_by_this_process(tmp_path: Path) -> None
 def test_a_damaged_or_unreadable_list_is_an_error_and_no_trust(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.write_text("/home/eve\n")
-    with pytest.raises(InvalidInput, match="no list of directories"):
+    with pytest.raises(InvalidInput, match="must have a JSON string on each line"):
         TrustFile(damaged).has(tmp_path)
     with pytest.raises(StorageError, match="cannot read"):
         TrustFile(tmp_path).has(tmp_path)

@@ -69,7 +69,7 @@ def person():
 threading.Thread(target=person, daemon=True).start()
 main(["play", "main@5", "--fps", "20"])
 """
-    for presses, said in ((1, "[play/main-1] "), (0, "nothing was played")):
+    for presses, said in ((1, "[play/main-1] "), (0, "no action was taken")):
         done = subprocess.run(
             [sys.executable, "-c", code, str(presses)], capture_output=True, text=True, check=False,
             env=os.environ | {"SDL_VIDEODRIVER": "dummy", "PYTHONPATH": str(ROOT)}, timeout=PATIENCE,

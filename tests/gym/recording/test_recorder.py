@@ -430,7 +430,7 @@ def test_nothing_is_recorded_between_an_error_and_the_next_reset(
         env.step(1)
     assert failed.value.__notes__ == ["simgit: nothing is recorded until the next reset"]
     assert [env.step(i)[1] for i in range(2)] == [2.0, 3.0]
-    assert (repo.run().status, repo.run().step, env.step_count) == ("failed", 1, 1)
+    assert (repo.head_run.status, repo.head_run.step, env.step_count) == ("failed", 1, 1)
     with pytest.raises(InvalidInput, match="cannot attach 'x': what came right before"):
         env.attach("x", 1)
     env.reset()
@@ -810,7 +810,7 @@ def test_an_environment_that_no_driver_can_be_chosen_for_stops_no_script(repo: R
     env = Recorder(Strange(long(1, 9)), repo, provenance=False)
     with pytest.warns(UserWarning, match="no more snapshots are taken: ZeroDivisionError"):
         play(env, 1, 9)
-    assert (repo.run().step, snapshot_steps(repo)) == (9, [])
+    assert (repo.head_run.step, snapshot_steps(repo)) == (9, [])
 
 
 class OldApi(gymnasium.Env[Any, Any]):

@@ -1,0 +1,37 @@
+"""``simgit clone``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from simgit.cli.app import App, command
+from simgit.cli.output import plural
+from simgit.errors import AlreadyExists
+
+if TYPE_CHECKING:
+    pass
+
+
+@command("clone", example="simgit clone my-experiment backup", at_op=False)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:
+    """Copy a repository, compacted, even while others write to it.
+
+    The default DIRECTORY is SOURCE's name in the current directory.
+    """
+    from simgit.repository import Repository
+    from simgit.storage.directory import DIRECTORY
+
+    name = app.path(source).resolve().name.removesuffix(".simgit")
+    target = app.path(directory or name or app.path(source).resolve().parent.name)
+    if target.is_dir() and any(each.name != DIRECTORY for each in target.iterdir()):
+        raise AlreadyExists(f"destination '{target}' already exists and is not empty", path=target)
+    with Repository.clone(app.path(source), target) as repo, app.output() as out:
+        if as_json:
+            out.json({"directory": str(repo.directory), "runs": list(repo.runs)})
+        else:
+            out.line(f"cloned {plural(len(repo.runs), 'run')} into {repo.directory}")

@@ -1,0 +1,88 @@
+"""Options that choose the environment of an agent: SimKube on traces, or any of Gymnasium."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from simgit.cli.app import App
+from simgit.cli.params import settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+SIMKUBE: Final = "simgit/SimKube-v0"
+REWARDS: Final = ("base", "shaped", "scale", "max_punish", "cost_aware_v2")
+VECTORS: Final = ("base", "scale")
+ORDERS: Final = ("after", "before")
+_ARGUMENTS: Final = (
+    "target", "reward", "workload", "vector", "step_penalty", "order", "max_steps", "nodes",
+)  # fmt: skip
+
+
+def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--env-set``, passed as ``pairs``; the option's former name still works, hidden."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_both(*args: Any, pairs: Any, earlier: Any, **rest: Any) -> Any:
+            return function(*args, pairs=(*earlier, *pairs), **rest)
+
+        hidden = click.option(
+            former, "earlier", multiple=True, hidden=True, help="The same as --env-set."
+        )(with_both)
+        return click.option(
+            "--env-set", "pairs", multiple=True, metavar="KEY=VALUE",
+            help="Argument of the environment, as JSON.",
+        )(hidden)  # fmt: skip
+
+    return add
+
+
+def environment_options(function: F) -> F:
+    """Add the options that choose the environment."""
+    for option in (
+        click.option("--env-set", "env_pairs", multiple=True, metavar="KEY=VALUE",
+                     help="Argument of the environment, as JSON."),
+        click.option("--env", "env_id", metavar="ID",
+                     help="Gymnasium environment with discrete actions, instead of SimKube."),
+        click.option("--nodes", type=click.IntRange(1), help="Number of nodes (default 3)."),
+        click.option("--max-steps", type=click.IntRange(1),
+                     help="Steps per episode (default 100)."),
+        click.option("--order", type=click.Choice(ORDERS),
+                     help="Observe after or before the action takes effect (default after)."),
+        click.option("--step-penalty", type=float,
+                     help="Penalty per step of cost_aware_v2 (default 0)."),
+        click.option("--vector", type=click.Choice(VECTORS),
+                     help="Observation vector of the agent (default base)."),
+        click.option("--workload", metavar="[[KIND/]NAMESPACE/]NAME",
+                     help="Workload to repair (default: the first Deployment)."),
+        click.option("--reward", type=click.Choice(REWARDS), help="Reward (default shaped)."),
+        click.option("--target", type=int, help="Number of pods to be ready (default 3)."),
+        click.option("--traces", metavar="DIR", help="Directory of traces to draw from."),
+        click.option("--trace", metavar="FILE", help="Trace file, or name of a scenario."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def environment(app: App, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return name and arguments of the chosen environment, and remove them from the options."""
+    env_id, pairs = given.pop("env_id"), settings(given.pop("env_pairs"))
+    trace, traces = given.pop("trace"), given.pop("traces")
+    arguments = {name: value for name in _ARGUMENTS if (value := given.pop(name)) is not None}
+    if trace and traces:
+        raise click.UsageError("--trace and --traces cannot be used together")
+    if env_id is not None:
+        used = [*(["trace"] if trace or traces else []), *arguments]
+        if used:
+            raise click.UsageError(
+                f"--env and --{used[0].replace('_', '-')} cannot be used together"
+            )
+        return env_id, pairs
+    if traces is not None:
+        arguments["trace"] = str(app.path(traces))
+    elif trace is not None:
+        arguments["trace"] = str(app.path(trace)) if app.path(trace).exists() else trace
+    return SIMKUBE, {**arguments, **pairs}

@@ -1,0 +1,153 @@
+"""The way to do here what git's words and options do: one table of each.
+
+Each answer quotes commands that exist; the words in capitals are for the reader to fill in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_DELETE: Final = (
+    "'simgit branch -d RUN' deletes a run, 'simgit tag -d TAG' a tag, "
+    "'simgit attachments -d REVISION NAME' an attachment"
+)
+_EXPORT: Final = "'simgit bundle create FILE RUN' writes runs into a file for 'simgit import FILE'"
+_FETCH: Final = "'simgit import FILE' reads the runs of a file of 'simgit bundle create FILE RUN'"
+_GC: Final = "'simgit gc' does it, and 'simgit gc --dry-run' shows what it would remove"
+_LOG: Final = "'simgit log --oneline' lists states, with --json for programs"
+_OWN_RUN: Final = "'simgit checkout -b NAME REVISION' starts a run at a state"
+_REFS: Final = "'simgit branch' lists the runs, 'simgit tag' the tags"
+_UNCHANGED: Final = f"history is never rewritten; {_OWN_RUN}"
+
+COMMANDS: Final = {
+    "add": "'simgit commit --file PATH' records a file with a state",
+    "amend": "'simgit undo' removes the last state from the run, then commit the right one",
+    "annotate": "'simgit log --where CONDITION' finds the states where a value is reached",
+    "apply": _FETCH,
+    "archive": _EXPORT,
+    "blame": "'simgit log --where CONDITION' finds the states where a value is reached",
+    "cherry": "'simgit diff --runs RUN HEAD' shows what each of two histories has alone",
+    "cherry-pick": f"a state belongs to its history; {_OWN_RUN}",
+    "clean": "'simgit status' lists untracked files, which simgit never removes",
+    "count-objects": "'simgit stats' shows what takes the space",
+    "delete": _DELETE,
+    "describe": "'simgit log --oneline -n 1 REVISION' shows step, episode and refs of a state",
+    "difftool": "'simgit diff REVISION HEAD' compares states field by field",
+    "export": _EXPORT,
+    "fast-export": "'simgit log --json --reverse' prints states one a line",
+    "fast-import": "'simgit commit --stdin' records states from a pipe",
+    "fetch": _FETCH,
+    "filter-branch": _UNCHANGED,
+    "for-each-ref": _REFS,
+    "format-patch": _EXPORT,
+    "gitk": "'simgit log --graph --all --simplify' draws how runs fork",
+    "grep": "'simgit log --where CONDITION' finds states by their values",
+    "gui": "'simgit tree' shows the runs, 'simgit log --graph --all' the states",
+    "history": "'simgit log' shows the states that lead to HEAD",
+    "init-db": "'simgit init' creates a repository",
+    "ls": _REFS,
+    "ls-files": "'simgit ls-tree -r HEAD' lists the files of a state",
+    "ls-remote": "'simgit bundle list FILE' lists the refs of a bundle",
+    "maintenance": _GC,
+    "mv": "'simgit branch -m OLD NEW' renames a run",
+    "name-rev": "'simgit branch --contains REVISION' lists the runs that have a state",
+    "notes": "'simgit attach REVISION NAME FILE' attaches a file to a state",
+    "prune": _GC,
+    "pull": _FETCH,
+    "push": _EXPORT,
+    "range-diff": "'simgit diff --runs RUN HEAD' compares two histories",
+    "rebase": _UNCHANGED,
+    "remote": "'simgit clone SOURCE DIR' copies a repository, 'simgit bundle create FILE RUN' runs",
+    "remove": _DELETE,
+    "rename": "'simgit branch -m OLD NEW' renames a run",
+    "repack": _GC,
+    "replay": "'simgit verify RUN' re-executes a run and compares it state by state",
+    "reset": f"'simgit undo' undoes the last operation, {_OWN_RUN}",
+    "restore": "'simgit checkout --force HEAD' restores the files of HEAD's state",
+    "resume": "'simgit train --resume' resumes a training",
+    "rev-list": _LOG,
+    "revert": "'simgit undo OP' undoes an operation, 'simgit op log' lists them",
+    "rm": _DELETE,
+    "runs": "'simgit branch' lists the runs, 'simgit run list' with their returns",
+    "shortlog": "'simgit log --episodes' shows one line per episode",
+    "show-branch": "'simgit tree' shows which run was branched off which",
+    "show-ref": _REFS,
+    "stash": "'simgit checkout -b NAME', then 'simgit commit --file PATH' keeps files on a new run",
+    "submodule": "'simgit clone SOURCE DIR' copies a repository to a directory of its own",
+    "switch": "'simgit checkout RUN' points HEAD at a run, with -b NAME at a new one",
+    "symbolic-ref": "'simgit status' shows where HEAD is, 'simgit checkout RUN' moves it",
+    "tags": "'simgit tag' lists the tags",
+    "update-ref": _OWN_RUN,
+    "version": "'simgit --version' prints the version",
+    "whatchanged": _LOG,
+    "worktree": "'simgit clone SOURCE DIR' copies a repository to a directory of its own",
+    "bundle unbundle": "'simgit import FILE' imports a bundle",
+    "op undo": "'simgit undo' undoes the last operation",
+    "op redo": "'simgit redo' redoes what was undone",
+}
+"""Command that is not here to the way to do it."""
+
+_QUIET: Final = "append '> /dev/null' to the command"
+_TIMES: Final = "states have steps, not times: 'simgit log --where CONDITION', as in 'step > 100'"
+_FILES: Final = "'simgit diff' compares all fields of two states, 'simgit status' the files"
+
+OPTIONS: Final = {
+    "-q": _QUIET,
+    "--quiet": _QUIET,
+    "--verbose": "'simgit branch -v' shows more, as 'simgit show REVISION' does of a state",
+    "--author": "states have no author: 'simgit run set RUN author=ada' notes one for a run",
+    "--global": "'simgit config' is of a run, 'simgit config --repository' of the repository",
+    "--porcelain": "'simgit status --json' is for programs",
+    "--format": "'simgit log --json' has all fields, for a program to format",
+    "--pretty": "'simgit log --json' has all fields, for a program to format",
+    "--bare": "a repository is its directory '.simgit'; 'simgit init DIR' creates one",
+    "commit --amend": "'simgit undo' removes the last state from the run, then commit again",
+    "commit --all": "'simgit commit --file PATH' records the files that it names",
+    "commit --allow-empty": "'simgit commit --message TEXT' needs nothing else",
+    "log --after": _TIMES,
+    "log --before": _TIMES,
+    "log --since": _TIMES,
+    "log --until": _TIMES,
+    "log --grep": "'simgit log --where CONDITION', as in \"'word' in message\"",
+    "log -p": "'simgit diff REVISION HEAD' compares states",
+    "log --patch": "'simgit diff REVISION HEAD' compares states",
+    "log --stat": "'simgit diff REVISION HEAD' compares states",
+    "log --decorate": "'simgit log' always shows refs",
+    "log --skip": "'simgit log REVISION' begins at an earlier state, as in 'main~100'",
+    "diff --cached": _FILES,
+    "diff --staged": _FILES,
+    "diff --stat": _FILES,
+    "diff --name-only": _FILES,
+    "branch --all": "'simgit branch' always lists all runs",
+    "branch -a": "'simgit branch' always lists all runs",
+    "branch --show-current": "'simgit status' shows where HEAD is",
+    "branch -c": "'simgit branch NEW OLD' creates a run where another is",
+    "branch --copy": "'simgit branch NEW OLD' creates a run where another is",
+    "checkout -B": "'simgit checkout -b NAME REVISION' creates a run under a new name",
+    "tag -a": "'simgit tag --message TEXT NAME' annotates a tag",
+    "tag --annotate": "'simgit tag --message TEXT NAME' annotates a tag",
+    "status -s": "'simgit status' is short; 'simgit status --json' is for programs",
+    "status --short": "'simgit status' is short; 'simgit status --json' is for programs",
+    "config --list": "'simgit config' lists the settings of HEAD's run",
+    "config -l": "'simgit config' lists the settings of HEAD's run",
+    "config --get": "'simgit config RUN' lists the settings of a run",
+    "clone --depth": "a clone has all states; 'simgit bundle create FILE RUN' carries single runs",
+    "gc --prune": "'simgit gc --grace now' removes unreachable objects at once",
+    "gc --aggressive": "'simgit gc' always compacts what it can",
+    "fsck --full": "'simgit fsck' always checks everything, '--sample 1/7' a part",
+    "fsck --unreachable": "'simgit gc --list-unreachable' lists unreachable objects",
+    "fsck --lost-found": "'simgit gc --list-unreachable' lists unreachable objects",
+    "rev-parse --abbrev-ref": "'simgit status' shows where HEAD is, with --json for programs",
+}
+"""``COMMAND OPTION``, or an option of any command, to the way to do it."""
+
+
+def about_command(path: str) -> str:
+    """Return ``: what to do instead`` for a command as it was typed, '' if git has none such."""
+    return f": {COMMANDS[path]}" if path in COMMANDS else ""
+
+
+def about_option(command: str, option: str) -> str:
+    """Return ``: what to do instead`` for an option of a command, '' if git has none such."""
+    found = OPTIONS.get(f"{command} {option}") or OPTIONS.get(option)
+    return f": {found}" if found else ""

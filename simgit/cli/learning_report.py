@@ -1,0 +1,129 @@
+"""The report of ``simgit train``: lines or a bar during training, a summary at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from simgit.cli.app import App
+from simgit.cli.output import Output, columns, number, plural
+from simgit.errors import NotFound
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+    from simgit.training import Config, Training, TrainingEpisode
+
+_LAST: Final = 10
+
+
+@contextmanager
+def bar(training: Training) -> Iterator[Callable[[TrainingEpisode], None]]:
+    """Yield a function that shows each episode: as a bar in a terminal, else some as lines."""
+    total = training.config.episodes
+
+    def described(done: TrainingEpisode) -> str:
+        count = "" if done.trace is None else f"  solved {training.solved}"
+        epsilon = done.metrics.get("epsilon")
+        chance = "" if epsilon is None else f"  epsilon {epsilon:.2f}"
+        return f"return {done.return_:8.3f}{chance}{count}"
+
+    if not sys.stderr.isatty():
+        every = max(1, total // 6)
+
+        def line(done: TrainingEpisode) -> None:
+            text = described(done)
+            if done.number % every == 0 or done.number == total:
+                print(f"episode {done.number}/{total}  {text}", file=sys.stderr)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("episode"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
+        task = bars.add_task("", total=total, completed=training.done)
+        yield lambda done: bars.update(task, completed=done.number, description=described(done))
+
+
+def summary(
+    repo: Repository, run: str, config: Config, training: Training, seconds: float, before: int
+) -> dict[str, Any]:
+    """Return the summary at the end, with an evaluation of the agent."""
+    from simgit.training import evaluate
+    from simgit.training.evaluation import environment_of
+
+    states = repo.trajectory(run)
+    ended = states.terminations
+    name, arguments = environment_of(repo, run, {})
+    score = evaluate(run, name, arguments, repo=repo)
+    return {
+        "run": run, "agent": config.agent, "episodes": training.done,
+        "trained": training.done - before, "steps": int(states.lengths.sum()),
+        "seconds": round(seconds, 3),
+        "solved": int(ended.sum()) if score.total.solved is not None else None,
+        "returns": states.returns.tolist(), "oid": repo.resolve(run),
+        "evaluation": [each.plain() for each in score.scores],
+    }  # fmt: skip
+
+
+def learning_curve(app: App, repo: Repository, run: str, curve: str | None) -> str | None:
+    """Write the learning curve; None without matplotlib, unless a file was asked for."""
+    from simgit.analysis import learning_curves
+
+    name = curve or run.replace("/", "-") + ".png"
+    try:
+        title = f"{run}: return and length of episodes"
+        drawing = learning_curves(repo, [run], ["returns", "lengths"], title=title)
+        drawing.save(app.path(name))
+    except NotFound:
+        if curve is not None:
+            raise
+        return None
+    return name
+
+
+def write(output: Output, record: dict[str, Any]) -> None:
+    from simgit.plot import sparkline
+
+    run, returns = record["run"], record["returns"]
+    solved = "" if record["solved"] is None else f", {record['solved']} solved"
+    output.line(
+        f"{output.paint(run, 'run')}: {plural(record['episodes'], 'episode')}{solved}, "
+        f"{plural(record['steps'], 'step')}, {record['seconds']:.1f} s"
+    )
+    last = returns[-_LAST:]
+    mean = f"last {len(last)}: {number(sum(last) / len(last))}"
+    room = max(10, min(60, columns() - len(mean) - 11))
+    output.line(f"returns  {sparkline(returns, room)}  {mean}")
+    for score in record["evaluation"][:_LAST]:
+        output.line(f"without exploring: {said(score)}")
+    if record["curve"]:
+        output.line(f"learning curve: {record['curve']}")
+    output.line("next:")
+    for text in (f"log --oneline -n 10 {run}", f"plot {run}", f"evaluate {run}"):
+        output.line(f"  simgit {text}")
+
+
+def said(score: dict[str, Any]) -> str:
+    """Return the result on a trace as text."""
+    name, episodes = score["name"], score["episodes"]
+    if score["solved"] is None:
+        return f"{name} has return {number(score['return']['mean'])} on average"
+    if not score["solved"]:
+        return f"{name} is not solved"
+    share = "" if score["solved"] == episodes else f" in {score['solved']} of {episodes} episodes"
+    text = f"{name} is solved{share} in {plural(round(score['steps']['mean']), 'step')}"
+    if score["fewest"] is None:
+        return text
+    least = score["steps"]["mean"] <= score["fewest"]
+    return text + (
+        ", the fewest possible" if least else f", where {score['fewest']} would be enough"
+    )

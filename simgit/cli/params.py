@@ -1,0 +1,199 @@
+"""Parameters of commands: values, settings, durations, and names that complete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from simgit.cli.app import App
+from simgit.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from simgit.repository import Repository
+
+
+class ValueParam(click.ParamType):  # type: ignore[type-arg]
+    """A value as JSON, or as ``@file.npy``, ``@file.npz``, ``@file.json``."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the Python value; a list of numbers is an array where ``param`` wants one."""
+        if not isinstance(value, str):
+            return value
+        app = ctx.obj if ctx is not None and isinstance(ctx.obj, App) else App(Path())
+        found = (
+            load(app.path(value[1:])) if value.startswith("@") else self._json(value, param, ctx)
+        )
+        if param is not None and param.name in ("observation", "action"):
+            from simgit.recording.stream import arrays_of
+
+            return arrays_of(found)
+        return found
+
+    def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            why = f"{error.msg} at column {error.colno}".lower()
+            self.fail(f"'{text}' is not JSON ({why}); quote a string as '\"text\"'", param, ctx)
+
+
+def load(path: Path) -> Any:
+    """Return the value of a file of NumPy or JSON.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: its content does not match its suffix.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"cannot read '{path}': {(error.strerror or '').lower()}") from None
+    try:
+        if path.suffix in (".npy", ".npz"):
+            return _numpy(path)
+        return json.loads(data)
+    except (ValueError, EOFError, OSError) as error:
+        kind = "NumPy data" if path.suffix in (".npy", ".npz") else "JSON"
+        raise InvalidInput(f"'{path}' is not {kind}: {error}") from None
+
+
+def _numpy(path: Path) -> Any:
+    import numpy as np
+
+    loaded = np.load(path, allow_pickle=False)
+    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+
+
+def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return ``key=value`` pairs as a dict; a value that is not JSON is a string.
+
+    Raises:
+        UsageError: there is no ``=`` in one.
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"'{pair}' must be of the form KEY=VALUE")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
+
+
+class Map(ValueParam):
+    """A value that is a map."""
+
+    name = "object"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the dict."""
+        found = super().convert(value, param, ctx)
+        if found is not None and not isinstance(found, dict):
+            self.fail(f"'{value}' is not a JSON object", param, ctx)
+        return found
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name matches one of the patterns, such as ``try-*``, if there are any."""
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return what ``--set`` gives to a run that begins at a revision."""
+    run = repo.state(start).run if pairs else None
+    return settings(pairs) if run is None else qualified(settings(pairs), repo.config(run))
+
+
+def qualified(given: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings for a configuration; in that of a training ``lr`` means ``agent.lr``."""
+    if "training" not in config:
+        return given
+    found = {}
+    for key, value in given.items():
+        sections = [name for name in ("agent", "training") if key in (config.get(name) or {})]
+        known = key in config or key == "name" or not sections
+        found[key if known else f"{sections[0]}.{key}"] = value
+    return found
+
+
+class _Names(click.ParamType):  # type: ignore[type-arg]
+    """A text that completes to names of the repository."""
+
+    def __init__(self, name: str, runs: bool, tags: bool) -> None:
+        self.name = name
+        self.runs = runs
+        self.tags = tags
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin with the typed text; none after any error."""
+        from click.shell_completion import CompletionItem
+
+        head, dots, tail = incomplete.rpartition("..")
+        try:
+            names = self._all(ctx)
+        except Exception:
+            return []
+        return [CompletionItem(head + dots + name) for name in names if name.startswith(tail)]
+
+    def _all(self, ctx: click.Context) -> list[str]:
+        root = ctx.find_root().params.get("directories") or ()
+        with App(Path(*root)).repository() as repo:
+            names = list(repo.runs) if self.runs else []
+            return names + (list(repo.tags()) + ["HEAD"] * self.runs if self.tags else [])
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A duration as days: ``14d``, ``12h``, ``30m``, ``2w``, ``now`` or a number of days."""
+
+    name = "duration"
+    _units: Final = {"w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1440}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number of days."""
+        if not isinstance(value, str):
+            return value
+        text, unit = (value[:-1], value[-1]) if value[-1:] in self._units else (value, "d")
+        try:
+            days = 0.0 if value == "now" else float(text) * self._units[unit]
+        except ValueError:
+            days = -1.0
+        if not 0 <= days < 1e6:
+            self.fail(f"'{value}' is not a duration such as 14d, 12h, 30m, 2w or now", param, ctx)
+        return days
+
+
+class Fraction(click.ParamType):  # type: ignore[type-arg]
+    """A part of a whole, ``2/7``."""
+
+    name = "k/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return its number, and how many there are."""
+        if not isinstance(value, str):
+            return value
+        number, slash, parts = value.partition("/")
+        if not (slash and number.isdecimal() and parts.isdecimal()):
+            self.fail(f"'{value}' is not a fraction such as 1/7", param, ctx)
+        return int(number), int(parts)
+
+
+RUN = _Names("run", runs=True, tags=False)
+TAG = _Names("tag", runs=False, tags=True)
+REVISION = _Names("revision", runs=True, tags=True)
+VALUE = ValueParam()
+MAPPING = Map()
+DURATION = Duration()
+SAMPLE = Fraction()

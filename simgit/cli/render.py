@@ -1,0 +1,108 @@
+"""Runs and tags as text and as records."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from simgit.cli.output import STATUS_STYLES, Output, clean, number, when
+
+if TYPE_CHECKING:
+    from simgit.objects.kinds import Tag
+    from simgit.objects.oid import Oid
+    from simgit.refs.runs import RunInfo
+    from simgit.repository import Repository
+
+
+def run_record(info: RunInfo) -> dict[str, Any]:
+    """Return a run as what ``--json`` prints."""
+    return {
+        "name": info.name, "oid": info.oid, "step": info.step, "episodes": info.episodes,
+        "return": info.return_, "status": info.status, "overrides": dict(info.overrides),
+        "config": dict(info.config), "parent": info.parent, "branch_point": info.branch_point,
+        "seed": info.seed, "metadata": dict(info.metadata), "created": info.created,
+        "ended": info.ended, "writer": dict(info.writer) if info.writer else None,
+    }  # fmt: skip
+
+
+def write_run(out: Output, repo: Repository, info: RunInfo) -> None:
+    """Print a run's record."""
+    digits = repo.abbreviation
+    out.line(out.paint(f"run {info.name}", "run"))
+    newest = "no states yet"
+    if info.oid is not None:
+        newest = f"{info.oid.short(digits)}, step {info.step}"
+    rows: list[tuple[str, Any]] = [
+        ("status", (info.status, STATUS_STYLES.get(info.status, ""))),
+        ("newest", newest),
+        ("episodes", str(info.episodes)),
+        ("return", number(info.return_)),
+        ("created", when(info.created)),
+    ]
+    if info.ended is not None:
+        rows.append(("ended", when(info.ended)))
+    if info.parent or info.branch_point:
+        point = f" at {info.branch_point.short(digits)}" if info.branch_point else ""
+        rows.append(("parent", f"{info.parent or 'none'}{point}"))
+    if info.seed is not None:
+        rows.append(("seed", value_text(info.seed)))
+    if info.writer:
+        rows.append(("writer", f"process {info.writer['pid']}"))
+    out.table([[(f"{name}:", "bold"), text] for name, text in rows])
+    for title, mapping in (("config", info.config), ("metadata", info.metadata)):
+        if mapping:
+            out.line(out.paint(f"{title}:", "bold"))
+            write_settings(
+                out, dict(mapping), dict(info.overrides) if title == "config" else {}, "    "
+            )
+
+
+def tag_record(name: str, oid: Oid, note: Tag | None) -> dict[str, Any]:
+    """Return a tag as what ``--json`` prints."""
+    return {
+        "name": name, "oid": oid, "annotation": note.oid if note else None,
+        "message": note.message if note else None, "tagger": note.tagger if note else None,
+        "time": note.time if note else None,
+    }  # fmt: skip
+
+
+def write_tag(out: Output, repo: Repository, name: str, oid: Oid, note: Tag | None) -> None:
+    """Print a tag and its annotation."""
+    out.line(out.paint(f"tag {name}", "tag"))
+    if note is None:
+        return
+    if note.tagger:
+        out.line(f"Tagger: {clean(note.tagger)}")
+    out.line(f"Date:   {when(note.time)}")
+    out.line()
+    for line in clean(note.message).splitlines():
+        out.line(f"    {line}")
+    out.line()
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def write_settings(
+    out: Output, config: dict[str, Any], own: dict[str, Any], indent: str = ""
+) -> None:
+    """Print settings, one per line, the run's own marked with a star."""
+    mine = flat(own)
+    for key, value in sorted(flat(config).items()):
+        line = f"{clean(key)} = {value_text(value)}"
+        out.line(indent + (out.paint(line, "bold") + "  *" if key in mine else line))
+
+
+def value_text(value: Any) -> str:
+    """Return a setting as JSON."""
+    from simgit.history.state import to_jsonable
+
+    return clean(json.dumps(to_jsonable(value), ensure_ascii=False))

@@ -1,0 +1,65 @@
+"""``simgit status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simgit.cli.app import App, command
+from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
+
+
+@command("status", example="simgit status")
+def status(app: App, as_json: bool) -> None:
+    """Show where HEAD is, its run's status, and the files that have changed."""
+    with app.repository() as repo, app.output() as out:
+        files = repo.status()
+        found: dict[str, Any] = {
+            "modified": list(files.modified),
+            "deleted": list(files.deleted),
+            "untracked": list(files.untracked),
+        }
+        if as_json:
+            out.json(_head(repo) | found)
+            return
+        _write_head(repo, out)
+        for kind, style in (("modified", "bad"), ("deleted", "bad"), ("untracked", "dim")):
+            if found[kind]:
+                out.line(f"{kind}:")
+            for path in found[kind]:
+                out.line("    " + out.paint(clean(path), style))
+
+
+def _head(repo: Repository) -> dict[str, Any]:
+    from simgit.objects.oid import Oid
+
+    head = repo.head
+    if isinstance(head, Oid):
+        step = repo.state(head).step
+        return {"head": head, "detached": True, "oid": head, "step": step, "status": None}
+    info = repo.runs.get(head)
+    return {
+        "head": head, "detached": False, "oid": info.oid if info else None,
+        "step": info.step if info else None, "status": info.status if info else None,
+    }  # fmt: skip
+
+
+def _write_head(repo: Repository, out: Output) -> None:
+    from simgit.objects.oid import Oid
+
+    head = repo.head
+    if isinstance(head, Oid):
+        state = repo.state(head)
+        out.line(f"HEAD detached at {out.paint(head.short(repo.abbreviation), 'oid')}")
+        out.line(f"step {state.step}, episode {state.episode}")
+        return
+    out.line(f"on run {out.paint(head, 'run')}")
+    info = repo.runs.get(head)
+    if info is None or info.oid is None:
+        out.line("no states yet")
+        return
+    shown = out.paint(info.status, STATUS_STYLES.get(info.status, ""))
+    episodes = plural(info.episodes, "episode")
+    out.line(f"{shown}, step {info.step}, {episodes}, return {number(info.return_)}")

@@ -1,0 +1,1 @@
+"""``simgit trace``: a module for each of its commands."""

@@ -1,0 +1,149 @@
+"""Whoever types a git word that is not here gets the way to do it, and that way exists."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from simgit.cli.commands import FLAT
+from simgit.cli.git_words import COMMANDS, OPTIONS
+from simgit.cli.root import cli
+from simgit.cli.shell import completions
+from tests.cli.conftest import Call
+
+FILLED = {
+    "CONDITION": "reward > 0", "DIR": "copy", "FILE": "a.bundle", "NAME": "note", "NEW": "fresh",
+    "OLD": "main", "OP": "@", "PATH": "gain.txt", "REVISION": "walk~1", "RUN": "walk",
+    "SOURCE": ".", "TAG": "v1", "TEXT": "text",
+}  # fmt: skip
+"""What a reader fills in for the words in capitals."""
+BEFORE = {
+    "redo": ("undo",), "train --resume": ("branch", "again", "train/cpu-slight-noop-1@ep1"),
+}  # fmt: skip
+"""What has to have happened before a command."""
+QUOTED = re.compile(r"'simgit ([^']*)'")
+ADVICE = sorted(
+    {c for text in (*COMMANDS.values(), *OPTIONS.values()) for c in QUOTED.findall(text)}
+)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory to which the fixture ``filled`` writes a repository once."""
+    return tmp_path_factory.mktemp("template")
+
+
+@pytest.fixture
+def filled(directory: Path, template: Path, run: Call) -> Call:
+    """``run``, in a repository with two runs, an environment's, a tag, an attachment, a training."""
+    if not (template / ".simgit").exists():
+        run("-C", template, "init")
+        (template / "gain.txt").write_text("1")
+        call = ("-C", template)
+        run(*call, "train", "--trace", "cpu-slight", "--agent", "noop", "--episodes", 2,
+            "--max-steps", 2, "--curve", "curve.png")  # fmt: skip
+        run(*call, "record", "CartPole-v1", "--steps", 20, "--seed", 0, "--run", "walk")
+        run(*call, "commit", "-o", "[0.5]", "-r", 1, "--reset")
+        run(*call, "commit", "-o", "[0.6]", "-r", 1, "--file", "gain.txt")
+        run(*call, "attach", "walk~1", "note", "gain.txt")
+        run(*call, "tag", "v1")
+        run(*call, "bundle", "create", "a.bundle", "walk")
+    shutil.copytree(template, directory, dirs_exist_ok=True)
+    return run
+
+
+@pytest.mark.parametrize("command", ADVICE)
+def test_every_command_of_an_answer_can_be_given(
+    command: str, filled: Call, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    words = [FILLED.get(word, word) for word in command.split()]
+    if command in BEFORE:
+        filled(*BEFORE[command])
+    elsewhere = ("-C", tmp_path_factory.mktemp("new")) if command == "init" else ()
+    found = filled(*elsewhere, *words, code=None)
+    assert found.code in (0, 1), found.err  # 1: two histories differ
+    assert not found.err.startswith(("error", "fatal"))
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_a_word_of_git_is_answered_in_one_line(word: str, run: Call) -> None:
+    said = run(*word.split(), code=2).err
+    assert said.count("\n") == 1 and said.startswith("error: ")
+    assert said.endswith(f": {COMMANDS[word]}\n")
+    assert word.split()[0] not in FLAT or " " in word
+
+
+@pytest.mark.parametrize("words", OPTIONS)
+def test_an_option_of_git_is_answered_in_one_line(words: str, run: Call) -> None:
+    *command, option = words.split()
+    said = run(*(command or ["show"]), option, code=2).err
+    assert said.count("\n") == 1 and said.endswith(f": {OPTIONS[words]}\n")
+
+
+def test_an_option_that_is_here_is_in_no_table(run: Call) -> None:
+    root = cli.make_context("simgit", [], resilient_parsing=True)
+    for words in OPTIONS:
+        command, _, option = words.rpartition(" ")
+        for name in [command] if command else []:
+            found = cli.get_command(root, name)
+            assert found is not None
+            assert all(option not in (*p.opts, *p.secondary_opts) for p in found.params), words
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("stauts",), "status"), (("brnach",), "branch"), (("trace", "shw"), "show"),
+        (("log", "--onelin"), "--oneline"), (("log", "--epsiodes"), "--episodes"),
+        (("show", "mian"), "main"), (("run", "show", "mai"), "main"),
+        (("log", "hed"), "HEAD"), (("tag", "-d", "v11"), "v1"), (("show", "tags/v11"), "v1"),
+        (("config", "--repository", "gc.grce=3"), "gc.grace"),
+        (("log", "--where", "rewrd > 0"), "reward"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_nearest_right_word_is_named(words: tuple[str, ...], near: str, repo: Call) -> None:
+    repo("tag", "v1")
+    assert f"did you mean '{near}'?" in repo(*words, code=None).err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("frobnicate",), ("log", "--frobnicate"), ("log", "-x"), ("show", "frobnicate"), ("x",)],
+    ids=" ".join,
+)
+def test_nothing_is_suggested_that_is_not_near(words: tuple[str, ...], repo: Call) -> None:
+    said = repo(*words, code=None)
+    assert said.code in (2, 128) and "did you mean" not in said.err
+
+
+def shell(line: str, word: int, name: str = "bash") -> list[str] | None:
+    """Return what a shell is answered without click."""
+    return completions(
+        {"_SIMGIT_COMPLETE": f"{name}_complete", "COMP_WORDS": line, "COMP_CWORD": str(word)}
+    )
+
+
+def test_commands_and_options_complete_without_click() -> None:
+    assert shell("simgit lo", 1) == ["plain,log"]
+    assert shell("simgit ", 1) == [f"plain,{name}" for name in FLAT]
+    assert shell("simgit -C there bran", 3) == ["plain,branch"]
+    assert shell("simgit trace val", 2) == ["plain,validate"]
+    assert shell("simgit trace generate --sev", 3) == ["plain,--severity", "plain,--severities"]
+    assert shell("simgit log --on", 2, "zsh") == ["plain\n--oneline\nOne line per state."]
+    found = completions(
+        {"_SIMGIT_COMPLETE": "fish_complete", "COMP_WORDS": "simgit log --on", "COMP_CWORD": "--on"}
+    )
+    assert found == ["plain,--oneline\tOne line per state."]
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [("simgit log ma", 2), ("simgit -C ", 2), ("simgit commit --format ", 3),
+     ("simgit commit -m -", 3), ("simgit nothing --x", 2), ("simgit log 'a b' --on", 3)],
+)  # fmt: skip
+def test_what_the_tables_do_not_have_is_left_to_click(line: str, word: int) -> None:
+    assert shell(line, word) is None
