@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import click
 
+from simgit import __version__
 from simgit.cli.app import Advice, App, no_such_command
 from simgit.cli.commands import COMMANDS, FLAT, overview
-from simgit.cli.entry import USAGE, quiet_pipe, version
+from simgit.cli.exits import USAGE, quiet_pipe
 from simgit.errors import NotFound, SimgitError, SimgitWarning
 
 FATAL: Final = 128
@@ -175,7 +176,7 @@ def _usage(error: click.UsageError) -> int:
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        print(version())
+        print(f"simgit {__version__}")
         ctx.exit()
 
 
