@@ -54,7 +54,7 @@ RECORDS = records()
 def look(repo: Repository) -> None:
     """Ask everything that reads refs and operations; only our own errors may come."""
     questions = (
-        repo.runs, repo.tags, repo.reflog, repo.operations, repo.changes, repo.fsck,
+        repo.runs.values, repo.tags, repo.reflog, repo.operations, repo.changes, repo.fsck,
         lambda: repo.head, lambda: repo.reflog("main"), lambda: repo.resolve("main@{1}"),
         lambda: [repo.changes(number) for number in range(1, 6)],
         lambda: [when(each.time) for each in repo.operations()],
