@@ -114,10 +114,7 @@ class Command(click.Command):
         """Parse the arguments; as in git, -5 is short for -n 5 where there is an -n."""
         if any("-n" in param.opts for param in self.params):
             args = [word for arg in args for word in _count(arg)]
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise no_such_option(ctx, error.option_name) from None
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from simgit import __version__
-from simgit.cli.app import Advice, App, no_such_command
+from simgit.cli.app import Advice, App, no_such_command, no_such_option
 from simgit.cli.commands import COMMANDS, FLAT, overview
 from simgit.cli.exits import USAGE, quiet_pipe
 from simgit.errors import NotFound, SimgitError, SimgitWarning
@@ -166,6 +166,8 @@ def _usage(error: click.UsageError) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command
         print(error.format_message(), file=sys.stderr)
         return USAGE
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        error = no_such_option(error.ctx, error.option_name)
     path = error.ctx.command_path if error.ctx else "simgit"
     message = error.format_message().rstrip(".").replace("\n", " ")
     print(f"error: {message[:1].lower()}{message[1:]}", file=sys.stderr)

@@ -97,7 +97,7 @@ def test_an_option_that_is_here_is_in_no_table(run: Call) -> None:
     ("words", "near"),
     [
         (("stauts",), "status"), (("brnach",), "branch"), (("trace", "shw"), "show"),
-        (("log", "--onelin"), "--oneline"), (("log", "--epsiodes"), "--episodes"),
+        (("log", "--onelin"), "--oneline"), (("--no-pagr", "log"), "--no-pager"), (("log", "--epsiodes"), "--episodes"),
         (("show", "mian"), "main"), (("run", "show", "mai"), "main"),
         (("log", "hed"), "HEAD"), (("tag", "-d", "v11"), "v1"), (("show", "tags/v11"), "v1"),
         (("config", "--repository", "gc.grce=3"), "gc.grace"),
