@@ -53,17 +53,22 @@ class Reference:
 
 @dataclass
 class Tally:
-    """What a sweep has done and found."""
+    """What a sweep has done and found; ``trace`` tells what led there, process by process."""
 
     kills: int = 0
     points: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Add what another part of the sweep has done."""
         self.kills += other.kills
         self.points += other.points
         self.failures += other.failures
+
+    def fail(self, what: str) -> None:
+        """Note something wrong, with all that led there."""
+        self.failures.append("\n".join([*self.trace, what]))
 
 
 @contextmanager
@@ -142,6 +147,7 @@ def next_wait(wait: float, went_on: bool) -> float:
 def session(seed: int, directory: Path, at_random_times: bool = False) -> Tally:
     """Let one writer be cut off again and again until it has done its commands."""
     rng, tally, done = random.Random(seed), Tally(), 0
+    tally.trace.append(f"session({seed}, directory, {at_random_times})")
     known = reference(seed % SEEDS, directory)
     work = Workload(seed % SEEDS, directory)
     with place(directory) as path:
@@ -153,27 +159,29 @@ def session(seed: int, directory: Path, at_random_times: bool = False) -> Tally:
                 fault = Fault(
                     "*", rng.choice(ACTIONS), rng.randint(1, 1 + sum(known.passed[done : done + 3]))
                 )
+            tally.trace.append(f"  command {done}, {work.command(done)[0]}: {fault or 'kill'}")
             child = start(lambda say, fault=fault, at=done: _perform(path, work, at, fault, say))
             if at_random_times:
                 time.sleep(rng.expovariate(1 / wait))
                 child.kill()
             child.wait()
+            tally.trace.append(f"  exit {child.status}; it said {child.said}")
             tally.kills += child.status != 0
             tally.points.update(said for said in child.said if said in POINTS)
             done = _acknowledged(child, done)
             if done < COMMANDS:
-                done = _judge(path, known, done, tally, child)
+                done = _judge(path, known, done, tally)
             wait = next_wait(wait, done > before)
         shutil.rmtree(path / ".simgit", ignore_errors=True)
     return tally
 
 
-def _judge(path: Path, known: Reference, done: int, tally: Tally, child: Child) -> int:
+def _judge(path: Path, known: Reference, done: int, tally: Tally) -> int:
     """Check what a writer has left; return how many commands are done."""
     expected = known.expected(done)
     status, found = in_child(lambda: check(path, expected))
     if status != 0:
-        tally.failures.append(f"after {child.said}, exit {child.status}: {found}")
+        tally.fail(str(found))
         return COMMANDS
     return done + (found == expected[-1])
 
@@ -181,6 +189,7 @@ def _judge(path: Path, known: Reference, done: int, tally: Tally, child: Child) 
 def many(seed: int, directory: Path) -> Tally:
     """Let several writers be killed at random times, each with runs of its own."""
     rng, tally = random.Random(seed), Tally()
+    tally.trace.append(f"many({seed}, directory)")
     prefixes = [f"w{n}-" for n in range(WRITERS)]
     known = {p: reference(seed % 8, directory, p, False) for p in prefixes}
     done = dict.fromkeys(prefixes, 0)
@@ -195,6 +204,9 @@ def many(seed: int, directory: Path) -> Tally:
                 children[prefix].kill()
             for prefix, child in children.items():
                 tally.kills += child.wait() != 0
+                tally.trace.append(
+                    f"  {prefix} from command {done[prefix]}: exit {child.status}; it said {child.said}"
+                )
                 done[prefix] = _acknowledged(child, done[prefix])
             for prefix in prefixes:
                 if done[prefix] < COMMANDS:
@@ -214,6 +226,6 @@ def _judge_one(
     expected = known[prefix].expected(done[prefix])
     status, found = in_child(lambda: check(path, expected, prefix))
     if status != 0:
-        tally.failures.append(f"{prefix} after {done}: {found}")
+        tally.fail(f"{prefix} after {done}: {found}")
         return COMMANDS
     return done[prefix] + (found == expected[-1])

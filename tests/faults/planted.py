@@ -10,8 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
-SECONDS = 600
+SECONDS = 10 * PATIENCE
 
 
 @dataclass(frozen=True)

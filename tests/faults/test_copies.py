@@ -1,4 +1,4 @@
-"""A copy of the directory made while a writer is at work opens whole, or is refused."""
+"""A copy of the directory made while a writer is at work is whole, refused, or found by fsck."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from . import copies
 
 
-def test_a_copy_made_during_writes_is_whole_or_refused(tmp_path: Path) -> None:
+def test_a_copy_made_during_writes_is_whole_refused_or_found_by_fsck(tmp_path: Path) -> None:
     outcomes = Counter[str]()
     for seed in range(10):  # a busy machine may not tear any of the first copies
         outcomes += copies.sweep(tmp_path / str(seed), copies.AT_ONCE, seed)

@@ -40,7 +40,10 @@ def cut_off(path: str | Path, command: Command, left: int, action: str) -> int:
             except SimgitError as error:
                 say(type(error))
 
-    return start(perform).wait()
+    child = start(perform)
+    status = child.wait()
+    assert status != 1, child.said[-1]  # an error that is none of ours
+    return status
 
 
 class CrashMachine(UndoMachine):

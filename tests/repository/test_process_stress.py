@@ -47,9 +47,9 @@ def check_all(repo: Repository, run: str, count: int) -> None:
         check(repo, run, n)
 
 
-def _record(path: str, run: str, end: float) -> Any:
+def _record(path: str, run: str, seed: str, end: float) -> Any:
     """Record, commit and look; return how many states there are, and some oids."""
-    rng, n, oids = random.Random(run), 0, []
+    rng, n, oids = random.Random(seed), 0, []
     with Repository.open(path) as repo:
         while not n or time.time() < end:  # something in any case, however busy the machine is
             background = rng.random() < 0.5
@@ -64,8 +64,8 @@ def _record(path: str, run: str, end: float) -> Any:
     return n, oids
 
 
-def _read(path: str, _: str, end: float) -> None:
-    rng = random.Random(0)
+def _read(path: str, _: str, seed: str, end: float) -> None:
+    rng = random.Random(seed)
     with Repository.open(path) as repo:
         while time.time() < end:
             for run in ("one", "three"):
@@ -79,15 +79,15 @@ def _read(path: str, _: str, end: float) -> None:
                     assert np.array_equal(actions, np.arange(len(actions)))
 
 
-def _collect(path: str, _: str, end: float) -> None:
+def _collect(path: str, _: str, seed: str, end: float) -> None:
     while time.time() < end:
         with Repository.open(path) as repo:
             repo.gc()
             repo.odb.storage.compact()
 
 
-def _branch(path: str, _: str, end: float) -> None:
-    rng, number = random.Random(0), 0
+def _branch(path: str, _: str, seed: str, end: float) -> None:
+    rng, number = random.Random(seed), 0
     with Repository.open(path) as repo:
         while time.time() < end:
             last = repo.runs["one"].step if "one" in repo.runs else None
@@ -104,19 +104,19 @@ def _branch(path: str, _: str, end: float) -> None:
             number += 1
 
 
-def _run(work: Any, path: str, run: str, end: float, results: Any) -> None:
+def _run(work: Any, path: str, run: str, seed: str, end: float, results: Any) -> None:
     try:
-        results.put((run, work(path, run, end)))
+        results.put((run, work(path, run, seed, end)))
     except BaseException:
         results.put(("failed", traceback.format_exc()))
 
 
-def at_once(path: Path, seconds: float, *work: Any) -> dict[str, Any]:
+def at_once(path: Path, seed: int, seconds: float, *work: Any) -> dict[str, Any]:
     """Let functions run, each in a process of its own; return what they return."""
     results, end = SPAWN.Queue(), time.time() + seconds + 1
     processes = [
-        SPAWN.Process(target=_run, args=(function, str(path), run, end, results))
-        for function, run in work
+        SPAWN.Process(target=_run, args=(function, str(path), run, f"{seed} {i}", end, results))
+        for i, (function, run) in enumerate(work)
     ]
     for process in processes:
         process.start()
@@ -128,10 +128,10 @@ def at_once(path: Path, seconds: float, *work: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seconds", LENGTHS)
-def test_gc_while_others_record_read_and_branch(tmp_path: Path, seconds: float) -> None:
+def test_gc_while_others_record_read_and_branch(tmp_path: Path, seed: int, seconds: float) -> None:
     Repository.init(tmp_path).close()
     work = [(_record, "one"), (_record, "three"), (_read, "-"), (_collect, "-"), (_branch, "-")]
-    found = at_once(tmp_path, seconds, *work)
+    found = at_once(tmp_path, seed, seconds, *work)
     with Repository.open(tmp_path) as repo:
         for _ in range(2):
             assert not repo.fsck().problems
@@ -142,16 +142,16 @@ def test_gc_while_others_record_read_and_branch(tmp_path: Path, seconds: float) 
             repo.gc()
 
 
-def _record_equal(path: str, run: str, end: float) -> int:
+def _record_equal(path: str, run: str, seed: str, end: float) -> int:
     with Repository.open(path) as repo, repo.recorder(run, flush_every=53) as rec:
         for n in range(2000):
             rec.append(observation("x", n), n, float(n), terminated=n % 50 == 49)
     return 2000
 
 
-def test_equal_runs_recorded_at_once_are_stored_once(tmp_path: Path) -> None:
+def test_equal_runs_recorded_at_once_are_stored_once(tmp_path: Path, seed: int) -> None:
     Repository.init(tmp_path).close()
-    at_once(tmp_path, 1, (_record_equal, "one"), (_record_equal, "two"), (_collect, "-"))
+    at_once(tmp_path, seed, 1, (_record_equal, "one"), (_record_equal, "two"), (_collect, "-"))
     with Repository.open(tmp_path) as repo:
         report = repo.fsck()
         assert not report.problems
@@ -188,9 +188,11 @@ def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("seconds", LENGTHS)
-def test_killed_writers_lose_nothing_that_was_flushed(tmp_path: Path, seconds: float) -> None:
+def test_killed_writers_lose_nothing_that_was_flushed(
+    tmp_path: Path, seed: int, seconds: float
+) -> None:
     Repository.init(tmp_path).close()
-    rng, counts, end = random.Random(0), {"one": 0, "three": 0}, time.time() + seconds
+    rng, counts, end = random.Random(seed), {"one": 0, "three": 0}, time.time() + seconds
     while time.time() < end:
         runs = rng.choice((["one"], ["one", "three"]))
         writers = {run: start(RECORD, tmp_path, run, rng.randrange(2), counts[run]) for run in runs}
@@ -217,7 +219,7 @@ def test_killed_writers_lose_nothing_that_was_flushed(tmp_path: Path, seconds: f
 
 
 @pytest.mark.parametrize("seconds", LENGTHS)
-def test_threads_read_while_the_file_is_replaced(tmp_path: Path, seconds: float) -> None:
+def test_threads_read_while_the_file_is_replaced(tmp_path: Path, seed: int, seconds: float) -> None:
     failures: list[str] = []
     written: list[tuple[int, Any]] = []
     end = time.time() + seconds
@@ -245,7 +247,7 @@ def test_threads_read_while_the_file_is_replaced(tmp_path: Path, seconds: float)
                 assert handle.state(oid).action == n
                 check(handle, "one", rng.randrange(n + 1))
 
-        work = [(record, 0), (read, random.Random(1)), (read, random.Random(2))]
+        work = [(record, 0), *((read, random.Random(f"{seed} {i}")) for i in range(2))]
         work += [(lambda _: repo.gc(), 0)]
         threads = [threading.Thread(target=guarded, args=each) for each in work]
         for thread in threads:

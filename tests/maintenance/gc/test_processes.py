@@ -19,13 +19,14 @@ from simgit.testing.failpoints import arm, disarm, traced
 from tests.support.patience import PATIENCE
 
 WRITER = """
-import sys, numpy as np
+import select, sys, numpy as np
 from pathlib import Path
 from simgit import Repository
-path, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+path, name = Path(sys.argv[1]), sys.argv[2]
 with Repository.open(path) as repo:
     print("open", flush=True)
-    for i in range(rounds):
+    i = 0
+    while i < 3 or not select.select([sys.stdin], [], [], 0)[0]:
         with repo.recorder(name, flush_every=7) as rec:
             for n in range(20):
                 frame = np.full((20, 20), (i * 20 + n) % 11, np.uint8)
@@ -33,10 +34,12 @@ with Repository.open(path) as repo:
         file = path / f"{name}.bin"
         file.write_bytes(np.random.default_rng(i).bytes(70_000))
         repo.attach(name, "video", file)
-        repo.commit({"f": frame, "n": -1}, files={"a": b"x" * 900 + bytes([i])}, run=name)
+        repo.commit({"f": frame, "n": -1}, files={"a": b"x" * 900 + bytes([i % 256])}, run=name)
         repo.branch(f"{name}-side", f"{name}~5")
         repo.commit({"f": frame, "n": i}, run=f"{name}-side")
         repo.delete_run(f"{name}-side", force=True)
+        i += 1
+    print(i)
 """
 READER = """
 import sys
@@ -158,23 +161,21 @@ def test_an_open_reader_goes_on_reading_what_gc_has_removed(tmp_path: Path) -> N
 
 
 def test_writers_lose_nothing_while_gc_runs_again_and_again(tmp_path: Path) -> None:
-    rounds = 6
     with Repository.init(tmp_path) as repo:
-        writers = [started(WRITER, tmp_path, name, rounds) for name in ("a", "b")]
-        gcs = 0
-        while any(writer.poll() is None for writer in writers):
+        writers = {name: started(WRITER, tmp_path, name) for name in ("a", "b")}
+        for _ in range(6):
             repo.gc(expire=0, grace=0)
-            gcs += 1
-        for writer in writers:
-            assert writer.communicate(timeout=PATIENCE)[0] == b"" and writer.returncode == 0
-        assert gcs > 3
-        repo.gc(expire=0, grace=0)
+        rounds = {}
+        for name, writer in writers.items():
+            rounds[name] = int(writer.communicate(b"stop", timeout=PATIENCE)[0])
+            assert writer.returncode == 0
+            repo.gc(expire=0, grace=0)
         assert repo.fsck().is_clean
         for name in ("a", "b"):
             actions = [state.action for state in repo.trajectory(name) if state.action is not None]
-            assert actions == list(range(20 * rounds))
+            assert actions == list(range(20 * rounds[name]))
             video = repo.attachment(f"{name}~1", "video")
-            assert video == np.random.default_rng(rounds - 1).bytes(70_000)
+            assert video == np.random.default_rng(rounds[name] - 1).bytes(70_000)
             assert repo.files(name).keys() == {"a"}
 
 

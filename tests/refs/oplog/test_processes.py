@@ -57,8 +57,8 @@ def own(repo: Repository) -> list[int]:
     return [each.number for each in repo.operations(30) if each.process["pid"] == os.getpid()]
 
 
-def test_writers_lose_nothing_to_one_who_undoes(tmp_path: Path) -> None:
-    rng = random.Random(4)
+def test_writers_lose_nothing_to_one_who_undoes(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
     with Repository.init(tmp_path) as repo:
         repo.commit(0)
         writers = [SPAWN.Process(target=record, args=(str(tmp_path), i)) for i in range(WRITERS)]
