@@ -76,10 +76,10 @@ def test_a_picture_is_drawn(repo, directory: Path, name: str) -> None:
     [
         (["nope"], 128, "revision 'nope' not found"),
         (["x*"], 128, "no run fits 'x*'"),
-        (["-o", "a.jpg"], 128, "'a.jpg' is no picture: its name has to end with .png or .svg"),
+        (["-o", "a.jpg"], 128, "cannot write 'a.jpg': the name must end in .png or .svg"),
         (["--kind", "loss"], 2, "'loss'"),
         (["main@0"], 128, "there is no episode to show"),
-        (["main@0", "-o", "a.png"], 128, "there is no episode to draw"),
+        (["main@0", "-o", "a.png"], 128, "no episodes to draw"),
     ],
 )
 def test_what_cannot_be_shown_is_an_error(repo, directory: Path, args, code, said) -> None:
@@ -151,4 +151,4 @@ def test_pods_are_a_table_of_steps(loop, directory: Path) -> None:
 
 def test_pods_of_one_run_at_a_time(repo) -> None:
     assert "one run at a time, not 2" in repo("plot", "main", "try", "--kind", "pods", code=128).err
-    assert "has no states of a cluster" in repo("plot", "--kind", "pods", code=128).err
+    assert "was not recorded from SimKube" in repo("plot", "--kind", "pods", code=128).err
