@@ -258,7 +258,7 @@ def test_a_loader_refuses_what_it_is_not_for() -> None:
         agents.make("dqn", 5, 7, buffer=100).load(checkpoint)
     with pytest.raises(InvalidInput, match="another resolution"):
         agents.make("greedy", 5, 7, resolution=2).load(variant("greedy").state())
-    with pytest.raises(InvalidInput, match="no checkpoint"):
+    with pytest.raises(InvalidInput, match="not a checkpoint"):
         agents.load({"kind": "dqn"})
 
 

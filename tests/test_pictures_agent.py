@@ -101,7 +101,7 @@ def test_a_run_without_checkpoints_or_values_says_so(repo: Repository, tmp_path:
         with pytest.raises(InvalidInput, match="has no action values"):
             thoughts(other, "rules")
         other.commit(0.0, run="plain")
-        with pytest.raises(NotFound, match="no checkpoint"):
+        with pytest.raises(NotFound, match="has no agent checkpoint"):
             thoughts(other, "plain")
         with pytest.raises(InvalidInput, match="was not recorded from SimKube"):
             draw_policy(other, "plain")

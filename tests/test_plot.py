@@ -129,7 +129,7 @@ def test_values_mark_the_greatest_and_the_one_taken() -> None:
     assert frames == [(-0.5, 0.5), (0.5, -0.5)]
     ended = plot.state_values([[0, 1], [3, 2]], ["noop", "up"], ["0", "1"], over=[False, True])
     assert [patch.get_xy() for patch in ended.figure.axes[0].patches] == [(-0.5, 0.5)]
-    with pytest.raises(InvalidInput, match="no 1 states × 2 actions"):
+    with pytest.raises(InvalidInput, match="must have shape"):
         plot.state_values([[1, 2, 3]], ["a", "b"], ["0"])
 
 
@@ -172,7 +172,7 @@ def test_columns_draw_each_element_of_an_array() -> None:
     ],
 )
 def test_nothing_is_no_picture(draw) -> None:
-    with pytest.raises(InvalidInput, match="there is no"):
+    with pytest.raises(InvalidInput, match=r"^no [a-z]+ to draw"):
         draw()
 
 
@@ -195,7 +195,7 @@ def test_a_drawing_shows_itself_in_a_notebook() -> None:
 
 def test_a_picture_that_cannot_be_saved_says_why(tmp_path: Path) -> None:
     drawing = plot.run_tree([plot.Branch("main", 0, 1)])
-    with pytest.raises(InvalidInput, match="cannot write 'a.jpg'"):
+    with pytest.raises(InvalidInput, match=r"cannot write 'a.jpg'"):
         drawing.save(tmp_path / "a.jpg")
     with pytest.raises(StorageError, match="no such file or directory"):
         drawing.save(tmp_path / "gone" / "a.png")

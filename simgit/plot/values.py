@@ -117,7 +117,7 @@ def policy_map(
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if grid.shape != (len(ys), len(xs), len(actions)) or not grid.size:
         raise InvalidInput(
-            f"values must have shape {(len(y), len(x), len(actions))} (y, x, actions), "
+            f"values must have shape {(len(ys), len(xs), len(actions))} (y, x, actions), "
             f"got {grid.shape}"
         )
     if len(actions) > len(PALETTE):
