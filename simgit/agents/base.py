@@ -73,8 +73,7 @@ def build(settings: type[S], given: Mapping[str, Any]) -> S:
             raise InvalidInput(f"unknown setting '{name}'{near}", path=name)
         if not _alike(value, known[name]):
             raise InvalidInput(
-                f"setting '{name}' must be of the type of its default {known[name]!r}, "
-                f"got {shown(value)}",
+                f"setting '{name}' must be like its default {known[name]!r},  got {shown(value)}",
                 path=name,
             )
     return settings(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
@@ -98,8 +97,8 @@ def plain(settings: Any) -> dict[str, Any]:
 def check(name: str, value: float, low: float, high: float = float("inf")) -> None:
     """Raise InvalidInput for a setting out of its range."""
     if not low <= value <= high:
-        most = f" to {high:g}" if high != float("inf") else " or more"
-        raise InvalidInput(f"setting '{name}' must be {low:g}{most}, got {value:g}", path=name)
+        least = f"from {low:g} to {high:g}" if high != float("inf") else f"at least {low:g}"
+        raise InvalidInput(f"setting '{name}' must be {least}, got {value:g}", path=name)
 
 
 def check_kind(data: Mapping[str, Any], kind: str, version: int, **shape: int) -> None:

@@ -1,6 +1,6 @@
-"""From what was recorded to pictures: which numbers, joined and grouped how.
+"""Analysis of recorded runs and clusters: numbers, statistics, and their pictures.
 
-``simgit.plot`` draws; here is where the numbers come from: runs of a repository, and clusters.
+``simgit.plot`` draws plain data; this package gets them from repositories and clusters.
 """
 
 from simgit.analysis.agent import Thoughts, draw_policy, draw_values, policy, thoughts

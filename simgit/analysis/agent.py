@@ -1,4 +1,4 @@
-"""What an agent thinks of states: values of its actions, from a checkpoint that was attached."""
+"""Action values of an agent in recorded states, from its attached checkpoint."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _CORES, _GIBS = np.linspace(0.5, 22, 44), np.linspace(0.5, 42, 42)
 
 @dataclass(frozen=True)
 class Thoughts:
-    """Values that an agent gives to actions in states, and what was done there.
+    """The action values of an agent in states, and the actions taken there.
 
-    ``values`` has shape (states, actions); ``taken[i]`` is the action that followed state i, None
-    if none did.
+    ``values`` has shape (states, actions); ``taken[i]`` is the action that followed state i, or
+    None.
     """
 
     steps: Sequence[int]
@@ -43,21 +43,21 @@ class Thoughts:
     checkpoint: int
     """The step of the state that the agent's checkpoint is attached to."""
     over: Sequence[bool] = ()
-    """Whether each state ended the episode, so that there is nothing to choose."""
+    """True for each state that ended the episode, so that no action follows."""
 
 
 def thoughts(repo: Repository, revision: str, most: int = COLUMNS) -> Thoughts:
-    """Return what the newest checkpoint thinks of the states of an episode, evenly spaced.
+    """Return the newest checkpoint's action values in evenly spaced states of an episode.
 
     Raises:
-        NotFound: no checkpoint is attached to the states that lead there.
-        InvalidInput: the agent has no values, or its observations are others.
+        NotFound: no state of the history has a checkpoint.
+        InvalidInput: the agent has no action values, or other observations.
     """
     part = one_episode(repo.trajectory(revision))
     agent, names, step = load_agent(repo, part)
     seen = np.asarray(part.observations)
     if seen.ndim != 2 or seen.dtype.kind not in "fiu":
-        raise InvalidInput(f"the observations of '{part.name}' are no vectors of numbers")
+        raise InvalidInput(f"the observations of '{part.name}' are not vectors of numbers")
     shown = np.unique(np.linspace(0, len(part) - 1, min(most, len(part))).astype(int))
     return Thoughts(
         part.steps[shown].tolist(),
@@ -73,7 +73,7 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
     """Return the agent of the newest checkpoint, the names of its actions, and its state's step.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no checkpoint.
     """
     past = repo.trajectory(trajectory[-1].oid)
     step = _newest(repo, past, trajectory.name)
@@ -86,7 +86,7 @@ def load_agent(repo: Repository, trajectory: Trajectory) -> tuple[Any, list[str]
 
 
 def _newest(repo: Repository, past: Trajectory, name: str | None) -> int:
-    """Return the last step with a checkpoint, looked for from the end in growing pieces."""
+    """Return the last step with a checkpoint, searched from the end in growing batches."""
     stop, size = len(past), 64
     while stop > 0:
         start = max(0, stop - size)
@@ -96,13 +96,13 @@ def _newest(repo: Repository, past: Trajectory, name: str | None) -> int:
                 if attachments.is_bound(txn, oids[i], ATTACHMENT):
                     return start + i
         stop, size = start, 2 * size
-    raise NotFound(f"no checkpoint of an agent is attached to '{name or 'these states'}'")
+    raise NotFound(f"revision '{name or past[-1].oid.short()}' has no agent checkpoint")
 
 
 def _values(agent: Any, observations: Any) -> Floats:
     find = getattr(agent, "values", None)
     if find is None:
-        raise InvalidInput("this agent follows rules: it gives no values to actions")
+        raise InvalidInput("a hand-written policy has no action values")
     return np.asarray(find(observations), np.float64)
 
 
@@ -126,7 +126,7 @@ def draw_values(repo: Repository, revision: str, *, title: str = "") -> Drawing:
 
 @dataclass(frozen=True)
 class PolicyMap:
-    """What a SimKube agent gives to actions for requests of a pod.
+    """The action values of a SimKube agent for requests of a pod.
 
     ``values`` has shape (memory, cpu, actions); ``cpu`` is in cores, ``memory`` in GiB.
     """
@@ -140,18 +140,20 @@ class PolicyMap:
 
 
 def policy(repo: Repository, revision: str) -> PolicyMap:
-    """Return the values of actions for each request of CPU and memory.
+    """Return the action values for each request of CPU and memory.
 
-    As many pods as are wanted exist, ready if one fits the largest node, pending if not.
+    The target number of pods exists, ready if one fits the largest node, else pending.
 
     Raises:
-        NotFound: no checkpoint is attached to the states that lead there.
-        InvalidInput: the states are none of SimKube, or the agent gives no values.
+        NotFound: no state of the history has a checkpoint.
+        InvalidInput: not recorded from SimKube, or the agent has no action values.
     """
     part = one_episode(repo.trajectory(revision))
     kwargs = environment(repo, part)
     if "vector" not in kwargs or "target" not in kwargs:
-        raise InvalidInput(f"'{part.name}' is no run of SimKube: it has no CPU and memory")
+        raise InvalidInput(
+            f"'{part.name}' was not recorded from SimKube: its observations have no CPU and memory"
+        )
     agent, names, step = load_agent(repo, part)
     vector, target = VECTORS.get(kwargs["vector"]), int(kwargs["target"])
     room = _largest(kwargs)
@@ -162,7 +164,7 @@ def policy(repo: Repository, revision: str) -> PolicyMap:
 
 
 def draw_policy(repo: Repository, revision: str, *, title: str = "") -> Drawing:
-    """Draw which action a SimKube agent prefers for each request; see ``policy``."""
+    """Draw the preferred action of a SimKube agent for each request; see ``policy``."""
     found = policy(repo, revision)
     return policy_map(
         found.values, found.cpu, found.memory, found.actions,

@@ -1,4 +1,4 @@
-"""How full the nodes of a cluster are: sampled over the time of a trace, or over steps."""
+"""The occupancy of a cluster's nodes, over the time of a trace or over recorded steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESOURCES: Final = {"CPU": "cpu", "memory": "memory"}
 
 @dataclass(frozen=True)
 class ClusterSample:
-    """A cluster at one time: for each node the shares that are requested, and counts of pods."""
+    """A cluster at one time: the requested shares of each node, and counts of pods."""
 
     time: float
     shares: dict[str, dict[str, float]]
@@ -36,7 +36,7 @@ class ClusterSample:
 
 
 def sample(cluster: KubeCluster, time: float) -> ClusterSample:
-    """Look at a cluster; nodes that offer nothing of a resource count as empty."""
+    """Sample a cluster; nodes without a resource count as empty."""
     pods = cluster.pods()
     return ClusterSample(
         time,
@@ -54,12 +54,12 @@ def _share(node: dict[str, Any], resource: str) -> float:
 
 
 def unseen(time: float) -> ClusterSample:
-    """Return what stands for a cluster that could not be observed."""
+    """Return the sample of a cluster that could not be observed."""
     return ClusterSample(time, {}, np.nan, np.nan)
 
 
 def usage(samples: Sequence[ClusterSample]) -> Usage:
-    """Join samples; a node that is not there at some time has shares of NaN then."""
+    """Join samples; the shares of an absent node are NaN."""
     names = list(dict.fromkeys(name for each in samples for name in each.shares))
     empty = dict.fromkeys(_RESOURCES, np.nan)
     used = {
@@ -74,7 +74,7 @@ def usage(samples: Sequence[ClusterSample]) -> Usage:
 
 
 def trace_usage(trace: Trace, nodes: Sequence[NodeSpec] | None = None, *, seed: int = 0) -> Usage:
-    """Replay a trace on the embedded cluster and look at it over time, from its first event on."""
+    """Replay a trace on the embedded cluster, and sample it over time from its first event on."""
     cluster = embedded_for(trace, nodes=nodes, seed=seed)
     watched = _Watched(cluster, max(1, trace.seconds // SAMPLES))
     replay(trace, watched)
@@ -83,10 +83,10 @@ def trace_usage(trace: Trace, nodes: Sequence[NodeSpec] | None = None, *, seed: 
 
 
 def loop_usage(repo: Repository, trajectory: Trajectory) -> Usage:
-    """Return how full the cluster of each recorded state of SimKube was, over steps.
+    """Return the occupancy of the cluster of each recorded SimKube state, over steps.
 
     Raises:
-        InvalidInput: the states are none of SimKube.
+        InvalidInput: the states were not recorded from SimKube.
     """
     return usage([_recorded_sample(repo, state) for state in trajectory])
 
@@ -100,7 +100,7 @@ def _recorded_sample(repo: Repository, state: State) -> ClusterSample:
 
 
 class _Watched:
-    """A cluster that is looked at every so many seconds while time passes."""
+    """A cluster that is sampled at an interval of seconds while time passes."""
 
     def __init__(self, cluster: KubeCluster, every: int) -> None:
         self._cluster = cluster

@@ -1,4 +1,4 @@
-"""What an agent saw and did on a cluster, from the states that were recorded of it."""
+"""Pods and actions of an agent on a cluster, from recorded states."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def pods(repo: Repository, revision: str, *, title: str = "") -> Drawing:
     """Draw ready and pending pods over steps with the actions; of a whole run the last episode.
 
     Raises:
-        InvalidInput: the states are not those of the agent's loop.
-        NotFound: there is no such revision, or matplotlib is not installed.
+        InvalidInput: the states were not recorded from SimKube.
+        NotFound: no such revision, or matplotlib is not installed.
     """
     trajectory, history = pod_steps(repo, revision)
     target = environment(repo, trajectory).get("target")
@@ -41,7 +41,7 @@ def episode_title(trajectory: Trajectory) -> str:
 
 
 def one_episode(trajectory: Trajectory) -> Trajectory:
-    """Return the last episode that has an action, of states that begin at a root; else all."""
+    """Return the last episode with an action, of states that begin at a root; else all."""
     if trajectory.start > 0:
         return trajectory
     with_actions = [each for each in trajectory.episodes if each.length]
@@ -49,20 +49,22 @@ def one_episode(trajectory: Trajectory) -> Trajectory:
 
 
 def environment(repo: Repository, trajectory: Trajectory) -> Mapping[str, Any]:
-    """Return what the environment of a trajectory was made with, {} if that was not recorded."""
+    """Return the arguments of a trajectory's environment, {} if they were not recorded."""
     described = repo.origin(trajectory[0].oid).get("environment") or {}
     kwargs = described.get("kwargs")
     return kwargs if isinstance(kwargs, Mapping) else {}
 
 
 def pod_history_of(trajectory: Trajectory, actions: Sequence[str]) -> PodHistory:
-    """Return the pods and actions of states that the SimKube environment left.
+    """Return the pods and actions of SimKube states.
 
     Raises:
-        InvalidInput: the infos do not count pods.
+        InvalidInput: the states were not recorded from SimKube.
     """
     if not trajectory.has("info.ready"):
-        raise InvalidInput(f"'{trajectory.name}' has no states of a cluster: no info counts pods")
+        raise InvalidInput(
+            f"'{trajectory.name}' was not recorded from SimKube: its infos have no counts of pods"
+        )
     return PodHistory(
         trajectory.steps.astype(np.float64),
         _counts(trajectory, "ready"),
@@ -74,7 +76,7 @@ def pod_history_of(trajectory: Trajectory, actions: Sequence[str]) -> PodHistory
 
 
 def _counts(trajectory: Trajectory, name: str) -> Floats:
-    """Return a count where it was seen, NaN where the observation failed."""
+    """Return a count of each state, NaN where the observation failed."""
     path = f"info.{name}"
     values = np.asarray(trajectory.column(path), np.float64)
     return np.where(trajectory.present(path), values, np.nan)

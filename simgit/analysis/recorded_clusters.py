@@ -1,8 +1,8 @@
-"""Recorded states of SimKube: the trace and the cluster behind each, made again from what was kept.
+"""Recorded states of SimKube: the trace and the cluster of each, rebuilt from the recording.
 
-A run's root tells the environment, its traces by their content; the first state of an episode tells
-which trace and seed it has; each state tells by ``info["edit"]`` what its actions made of that.
-So nothing is needed that is not in the repository, and no code of the actions.
+A run's root has the environment's arguments, with the content of its traces; the first state of an
+episode has its trace and seed; each state has the edit of the trace in ``info["edit"]``. So nothing
+outside the repository is needed, and no code of the actions.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from simgit.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one state stands for.
+    """The trace and the cluster of one state.
 
-    ``base`` is the trace that its episode began with, ``trace`` the one that its actions made of
-    it, ``observed`` the one that its counts were observed on: not ``trace`` only if the order of
-    the loop was 'before'.
+    ``base`` is the trace at the episode's beginning, ``trace`` the one after the actions,
+    ``observed`` the one of the observed counts: it differs from ``trace`` only for the order
+    'before'.
     """
 
     base: Trace
@@ -41,16 +41,16 @@ class Recorded:
     replay: int
 
     def cluster(self) -> EmbeddedCluster:
-        """Return the cluster as it was observed; raises ClusterError where a fault struck."""
+        """Return the observed cluster; raise ClusterError where a fault was injected."""
         return self.setup.replay(self.observed, self.seed, self.replay)
 
 
 def recorded(repo: Repository, revision: str | Oid) -> Recorded:
-    """Return what a recorded state of SimKube stands for.
+    """Return the trace and the cluster of a recorded SimKube state.
 
     Raises:
-        NotFound: there is no such state.
-        InvalidInput: it is none of SimKube.
+        NotFound: no such state.
+        InvalidInput: it was not recorded from SimKube.
     """
     state = repo.state(revision)
     count = state.episode_step
@@ -95,4 +95,4 @@ def _edited(base: Trace, state: State) -> Trace:
 
 
 def _foreign(state: State) -> InvalidInput:
-    return InvalidInput(f"state '{state.oid.short()}' is none of SimKube: it has no cluster")
+    return InvalidInput(f"state '{state.oid.short()}' was not recorded from SimKube")

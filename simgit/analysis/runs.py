@@ -1,4 +1,4 @@
-"""From the runs of a repository to pictures: which numbers, joined and grouped how."""
+"""Learning curves and the tree of a repository's runs, as numbers and as pictures."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def learning_curves(
     bands: bool = False,
     title: str = "",
 ) -> Drawing:
-    """Draw returns or lengths of runs (HEAD's, if none is named).
+    """Draw returns or lengths of runs (default: the run of HEAD).
 
-    A run has the history that leads to it, so what was branched off another goes on where that
-    one was; with ``bands`` runs that differ only in their seeds become a mean with its interval.
+    A run has its whole history, so a branched run continues the curve of its parent; with ``bands``
+    runs that differ only in their seeds become a mean with its interval.
 
     Raises:
-        NotFound: there is no such run, or matplotlib is not installed.
-        InvalidInput: there is no episode to draw.
+        NotFound: no such run, or matplotlib is not installed.
+        InvalidInput: there are no episodes to draw.
     """
     series: dict[str, Sequence[Curve | Band]] = {}
     for measure in measures:
@@ -55,7 +55,7 @@ def learning_curves(
 
 
 def _title(series: Mapping[str, Sequence[Curve | Band]], measures: Sequence[Measure]) -> str:
-    """Return what is shown, and of which run if there is no legend to say it."""
+    """Return a title with the measure, and the run if there is no legend."""
     shown = " and ".join(_NAMES[measure] for measure in measures) + " of episodes"
     first, *others = next(iter(series.values()))
     return shown if others or isinstance(first, Band) else f"{first.label}: {shown.lower()}"
@@ -83,7 +83,7 @@ def curves(
 
 
 def _left(repo: Repository, name: str, names: Sequence[str]) -> tuple[str | None, int | None]:
-    """Return which of the named runs a run left (None: none of them), and at which step."""
+    """Return which of the named runs a run was branched off (None for no one), and the step."""
     first = None
     step = None
     for info in repo.lineage(name):
@@ -98,7 +98,7 @@ def _left(repo: Repository, name: str, names: Sequence[str]) -> tuple[str | None
 
 @dataclass(frozen=True)
 class Episodes:
-    """The episodes of a trajectory that count: number, step of the last state, measures."""
+    """The finished episodes of a trajectory: number, step of the last state, measures."""
 
     numbers: Floats
     ends: Floats
@@ -106,7 +106,7 @@ class Episodes:
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> Episodes:
-        """Return those that ended; where no end is recorded, all but the last."""
+        """Return the episodes that ended; if no end is recorded, all but the last."""
         last = np.append(np.flatnonzero(trajectory.episode_starts[1:]), len(trajectory) - 1)
         last = last[: len(trajectory.lengths)].astype(np.int64)
         counts = (trajectory.terminations | trajectory.truncations)[last]
@@ -121,11 +121,11 @@ class Episodes:
         )
 
     def curve(self, label: str, measure: Measure, x: Axis) -> Curve:
-        """Return a measure of each episode, against its number or the step at which it ended."""
+        """Return the curve of a measure, over the episodes' numbers or last steps."""
         return Curve(label, self.numbers if x == "episodes" else self.ends, self.measures[measure])
 
     def place(self, step: int, x: Axis) -> float:
-        """Return where a step lies in x: in episodes, the last one that had ended by then."""
+        """Return the x of a step: itself, or the number of the last episode that had ended."""
         if x == "steps":
             return float(step)
         before = int(np.searchsorted(self.ends, step, side="right"))
@@ -133,7 +133,7 @@ class Episodes:
 
 
 def by_seed(repo: Repository, found: Sequence[Curve], window: int = 1) -> list[Curve | Band]:
-    """Return curves with those of runs that differ only in their seeds joined to bands."""
+    """Join the curves of runs that differ only in their seeds to bands."""
     groups: dict[str, list[Curve]] = {}
     known = set(repo.runs)
     for curve in found:
@@ -156,7 +156,7 @@ def _without_seeds(value: Any) -> Any:
 
 
 def _common_name(names: Sequence[str]) -> str:
-    """Return what the names of runs have in common, without a number at the end."""
+    """Return the common prefix of runs' names, without a number at the end."""
     pairs = zip(min(names), max(names), strict=False)
     common = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     common = common.rstrip("0123456789").rstrip(_BETWEEN).removesuffix("seed")
@@ -165,21 +165,21 @@ def _common_name(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class RunNode:
-    """A run in the tree of runs: ``depth`` below its root, left at ``start`` (0: a root's own)."""
+    """A run in the tree of runs: ``depth`` below its root, branched at ``start`` (0 for a root)."""
 
     info: RunInfo
     depth: int
     start: int
     last: tuple[bool, ...]
-    """For each level above and its own, whether it is the last child there."""
+    """For each level above and its own, True if it is the last child."""
     parent: str | None = None
-    """The run above it."""
+    """The parent run."""
 
 
 def tree(repo: Repository) -> list[RunNode]:
-    """Return the runs, each followed by those that were branched off it, by step and name.
+    """Return the runs, each followed by those branched off it, by step and name.
 
-    A run that was branched from a state by its oid is below the run that recorded the state.
+    A run branched off a state by oid is below the run that recorded the state.
     """
     infos = dict(repo.runs.items())
     starts = {
@@ -217,7 +217,7 @@ def tree(repo: Repository) -> list[RunNode]:
 def _owner(
     repo: Repository, infos: Mapping[str, RunInfo], starts: Mapping[str, int], point: Oid
 ) -> str | None:
-    """Return the first run of those that have a state, but not from where they were branched."""
+    """Return the first run that recorded a state itself."""
     step = repo.state(point).step
     found = [
         infos[name] for name in repo.contains(point)
@@ -227,7 +227,7 @@ def _owner(
 
 
 def draw_tree(repo: Repository, *, title: str = "Runs") -> Drawing:
-    """Draw the runs as lines over steps, each from where it left its parent.
+    """Draw the runs as lines over steps, each from its branch point.
 
     Raises:
         InvalidInput: there are no runs with states.
@@ -235,7 +235,7 @@ def draw_tree(repo: Repository, *, title: str = "Runs") -> Drawing:
     """
     nodes = [node for node in tree(repo) if node.info.step is not None]
     if not nodes:
-        raise InvalidInput("there is no run to draw")
+        raise InvalidInput("no runs to draw")
     return run_tree(
         [
             Branch(n.info.name, n.start, n.info.step or 0, n.parent,

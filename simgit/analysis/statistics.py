@@ -1,4 +1,4 @@
-"""Statistics of recorded numbers: means and rates with the intervals that hold the true ones."""
+"""Statistics: means, rates and bands with confidence intervals, Student's t."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _POINTS: Final = 2001
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, and the interval that holds the true one with 95 % confidence."""
+    """A mean with its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
 
     def plain(self) -> dict[str, float]:
-        """Return it as what JSON can hold."""
+        """Return the estimate as data for JSON."""
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
 
 def proportion(count: int, total: int) -> Estimate:
-    """Return a rate with Wilson's interval, which is right for rates near 0 and 1 too."""
+    """Return a rate with Wilson's interval, which also holds for rates near 0 and 1."""
     share = count / total
     wide = 1 + _Z**2 / total
     middle = (share + _Z**2 / (2 * total)) / wide
@@ -44,7 +44,7 @@ def proportion(count: int, total: int) -> Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """Return a mean with the interval of Student's t; of a single value that is the value."""
+    """Return a mean with the interval of Student's t, a point for a single value."""
     found = np.asarray(values, np.float64)
     average = float(found.mean())
     if len(found) == 1:
@@ -60,13 +60,13 @@ def band(label: str, curves: Sequence[Curve], confidence: float = CONFIDENCE) ->
     Curves with equal x are compared point by point, others at points between them.
 
     Raises:
-        InvalidInput: there are no curves, or no x that all of them have.
+        InvalidInput: there are no curves, or their ranges of x do not overlap.
     """
     if not curves or any(not len(curve.x) for curve in curves):
-        raise InvalidInput(f"'{label}' needs curves with points")
+        raise InvalidInput(f"band '{label}' needs curves with points")
     x = _common_x(curves)
     if not len(x):
-        raise InvalidInput(f"the curves of '{label}' have no x in common")
+        raise InvalidInput(f"the curves of band '{label}' have no x in common")
     rows = np.stack([np.interp(x, curve.x, curve.y) for curve in curves])
     mean, count = rows.mean(axis=0), len(rows)
     if count == 1:
@@ -98,7 +98,7 @@ def t_quantile(probability: float, freedom: int) -> float:
     weights[1:-1:2], weights[2:-1:2] = 4, 2
 
     def mass(bound: float) -> float:
-        # in the angle whose tangent is t / sqrt(freedom) the density is bounded: no long tail
+        # over the angle whose tangent is t / sqrt(freedom) the density is bounded: no long tail
         angles = np.linspace(0.0, math.atan(bound / math.sqrt(freedom)), _POINTS)
         density = np.cos(angles) ** (freedom - 1)
         return 0.5 + scale * float(weights @ density) * float(angles[1]) / 3

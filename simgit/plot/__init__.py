@@ -1,8 +1,8 @@
 """Pictures of plain data: curves, pods, values, occupancy, trees; PNG, SVG, or text.
 
-Arrays come in, a ``Drawing`` goes out; nothing here knows of repositories, clusters or agents
-(``simgit.analysis`` brings them together). Importing this loads no matplotlib: the first picture
-does, and text needs none.
+Arrays come in, a ``Drawing`` goes out; nothing here depends on repositories, clusters or agents
+(``simgit.analysis`` brings them together). Importing this does not load matplotlib; the first
+picture does, and text does not need it.
 """
 
 from simgit.plot.curves import Band, Curve, smooth

@@ -1,6 +1,6 @@
 """A cluster as an image: nodes as bins that pods fill, and the pods that wait beside them.
 
-Pixels are set by NumPy alone, so that an environment can render without matplotlib.
+NumPy sets the pixels, so that an environment can render without matplotlib.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STARTING: Final = (86, 180, 233)
 _WAITING: Final = (230, 159, 0)
 _TOO_MUCH: Final = (213, 94, 0)
 _BIN: Final = 140
-"""Height of a full bin in pixels; what asks for more than a node has reaches above it."""
+"""Height of a full bin in pixels; requests beyond a node's capacity reach above it."""
 _OVER: Final = 56
 _TOP: Final = 22 + _OVER
 _BOTTOM: Final = 40
@@ -35,7 +35,7 @@ _WAITING_SHOWN: Final = 6
 
 @dataclass(frozen=True)
 class PodBox:
-    """A pod as shares of a node: of its CPU and of its memory, 0 to 1 or more."""
+    """A pod as shares of a node's CPU and memory: 0 to 1, or more."""
 
     cpu: float
     memory: float
@@ -54,8 +54,7 @@ def node_bins(nodes: Sequence[NodeBox], waiting: Sequence[PodBox], title: str = 
     """Draw nodes as bins, their CPU at the left and memory at the right; waiting pods beside them.
 
     Shares of waiting pods are of the largest node. Blue pods are ready, light ones not yet, orange
-    ones wait; what a pod asks for beyond a whole node is red. The size depends on the number of
-    nodes alone.
+    ones wait; requests beyond a whole node are red. The size depends only on the number of nodes.
 
     Returns:
         uint8 of shape (height, width, 3), both even.
@@ -106,7 +105,7 @@ def _waiting(image: Pixels, pods: Sequence[PodBox], left: int) -> None:
 
 
 def _height(floor: int, share: float) -> int:
-    """Return the row that a level reaches; no level reaches into the title."""
+    """Return the pixel row of a level, below the title."""
     return max(floor - _BIN - _OVER, floor - round(share * _BIN))
 
 

@@ -16,8 +16,8 @@ Floats = npt.NDArray[np.float64]
 class Curve:
     """Values ``y`` at ascending ``x``, both of shape (n,), from the very beginning.
 
-    ``fork`` is the place in x at which the curve left another one, whose label is ``parent``;
-    what lies before is the other's too.
+    ``fork`` is the x at which the curve branched off another one, whose label is ``parent``; the
+    points before it belong to both.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Band:
-    """The mean of several curves at ``x``, and the interval that holds the true mean."""
+    """The mean of several curves at ``x``, with the confidence interval of the mean."""
 
     label: str
     x: Floats
@@ -45,15 +45,15 @@ class Band:
 
 
 def smooth(values: npt.ArrayLike, window: int) -> Floats:
-    """Return the mean of each value and the ``window - 1`` before it, of what there is.
+    """Return the trailing mean over ``window`` values, fewer at the beginning.
 
-    What is not finite is left out of the means.
+    Values that are not finite are left out.
 
     Raises:
         InvalidInput: window is less than 1.
     """
     if window < 1:
-        raise InvalidInput(f"a window for smoothing has to be at least 1, not {window}")
+        raise InvalidInput(f"the smoothing window must be at least 1, got {window}")
     given = np.asarray(values, np.float64)
     known = np.isfinite(given)
     sums = _trailing(np.where(known, given, 0.0), window)
@@ -71,7 +71,7 @@ def _trailing(values: Floats, window: int) -> Floats:
 
 
 def own_part(curve: Curve) -> slice:
-    """Return which points are the curve's own, and the last that it shares, so that they meet."""
+    """Return the curve's own points and the last shared one, so that the curves meet."""
     if curve.fork is None:
         return slice(0, len(curve.x))
     shared = int(np.searchsorted(curve.x, curve.fork, side="right"))

@@ -1,7 +1,7 @@
-"""The door to matplotlib: figures in one style, saved the same bytes each time.
+"""The only import of matplotlib: figures in one style, saved as the same bytes each time.
 
-No pyplot and no backend of a window system: a figure is an object that is saved or shown in a
-notebook, and no state is kept between pictures.
+No pyplot and no window backend: a figure is an object to save or to show in a notebook, and no
+state is kept between pictures.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from simgit.errors import InvalidInput, NotFound, StorageError
 P = ParamSpec("P")
 FORMATS: Final = (".png", ".svg")
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, which people with any colour vision tell apart; not the yellow."""
+"""Okabe and Ito's colours for all colour visions, without the yellow."""
 LINES: Final = ("-", "--", "-.", ":")
 INK: Final = "#333333"
 FAINT: Final = "#dddddd"
 _DPI: Final = 150
 _LETTER: Final = 0.11
-"""About how wide a letter of a title is, in inches."""
+"""The approximate width of a letter of a title, in inches."""
 _STYLE: Final[dict[str, Any]] = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelcolor": INK,
@@ -41,7 +41,7 @@ def matplotlib() -> Any:
     """Import matplotlib.
 
     Raises:
-        NotFound: it is not installed; the message says how to get it.
+        NotFound: it is not installed; the message has the command to install it.
     """
     try:
         import matplotlib as found
@@ -52,13 +52,13 @@ def matplotlib() -> Any:
 
 
 class Drawing:
-    """A picture. ``figure`` is matplotlib's, to be changed at will; notebooks show it."""
+    """A picture. ``figure`` is matplotlib's and may be changed; notebooks show it."""
 
     def __init__(self, figure: Any) -> None:
         self.figure = figure
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture as PNG or SVG, as the name says; return the path.
+        """Write the picture as PNG or SVG, by the ending of the name; return the path.
 
         Raises:
             InvalidInput: the name ends with neither ``.png`` nor ``.svg``.
@@ -88,13 +88,13 @@ class Drawing:
 
 
 def check_format(path: Path) -> None:
-    """Refuse a name that no picture can have, before work is done for it."""
+    """Check the ending of a picture's name, before any work is done."""
     if path.suffix.lower() not in FORMATS:
-        raise InvalidInput(f"'{path.name}' is no picture: its name has to end with .png or .svg")
+        raise InvalidInput(f"cannot write '{path.name}': the name must end in .png or .svg")
 
 
 def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
-    """Decorate what draws, so that all it makes has the one style; the user's own is left alone."""
+    """Decorate a drawing function with the style; the user's own style is left alone."""
 
     @functools.wraps(draw)
     def with_style(*args: P.args, **kwargs: P.kwargs) -> Drawing:
@@ -107,7 +107,7 @@ def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
 def panels(
     rows: int, *, width: float = 7.2, height: float = 3.6, ratios: Sequence[float] | None = None
 ) -> tuple[Drawing, list[Any]]:
-    """Return a drawing with axes below each other that share their x axis, top first.
+    """Return a drawing with stacked axes that share their x axis, top first.
 
     ``width`` and ``height`` (of the whole) are in inches.
     """
@@ -123,24 +123,24 @@ def blank(width: float, height: float) -> Drawing:
 
 
 def color(index: int) -> str:
-    """Return the colour of the index-th curve."""
+    """Return the colour of curve ``index``."""
     return PALETTE[index % len(PALETTE)]
 
 
 def line_style(index: int) -> str:
-    """Return the style of the index-th curve: another one when the colours begin again."""
+    """Return the line style of curve ``index``: a new one when the colours repeat."""
     return LINES[index // len(PALETTE) % len(LINES)]
 
 
 def headline(drawing: Drawing, title: str) -> None:
-    """Put a title above everything, from the left edge on, on as many lines as it needs."""
+    """Put a title above everything, left-aligned, on as many lines as it needs."""
     columns = int(drawing.figure.get_figwidth() / _LETTER)
     text = "\n".join(textwrap.wrap(title, columns))
     drawing.figure.suptitle(text, fontweight="bold", fontsize=11.5, x=0.01, ha="left")
 
 
 def whole_numbers(axis: Any) -> None:
-    """Put ticks of an axis at whole numbers only, with separators of thousands."""
+    """Put ticks of an axis at integers only, with thousands separators."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, nbins="auto", steps=[1, 2, 5, 10]))
@@ -148,7 +148,7 @@ def whole_numbers(axis: Any) -> None:
 
 
 def legend(axes: Any, *, beside: bool = False) -> None:
-    """Put a legend where it hides least, or beside the axes."""
+    """Put a legend inside where it hides least, or beside the axes."""
     if beside:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
     else:

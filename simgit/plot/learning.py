@@ -15,7 +15,7 @@ _RAW_ALPHA: Final = 0.25
 _INSIDE: Final = 6
 """More curves than these have their legend beside the axes."""
 _DOTS: Final = 25
-"""Curves of so few points show each of them."""
+"""The greatest number of points that are marked each."""
 
 
 @styled
@@ -28,16 +28,16 @@ def learning_curve(
 ) -> Drawing:
     """Draw curves, one panel for each label of a y axis ("return", "length (steps)").
 
-    With a ``window`` above 1 the mean over so many points is drawn, and the points faintly. A
-    diamond is where a curve left another one; what they share is drawn once, if both are there. A
-    band is the mean of several runs with the 95 % interval of that mean.
+    With a ``window`` above 1 the trailing mean is drawn, and the points faintly. A diamond marks
+    where a curve branched off another one; shared points are drawn once, if both are drawn. A band
+    is the mean of several runs with the 95 % confidence interval of the mean.
 
     Raises:
         InvalidInput: there is nothing to draw.
         NotFound: matplotlib is not installed.
     """
     if not any(_points(each) for group in series.values() for each in group):
-        raise InvalidInput("there is no episode to draw")
+        raise InvalidInput("no episodes to draw")
     drawing, axes = panels(len(series), height=1.0 + 2.6 * len(series))
     for axis, (label, group) in zip(axes, series.items(), strict=True):
         drawn = {each.label for each in group}

@@ -1,4 +1,4 @@
-"""Columns over steps: whatever was recorded, a panel for each field."""
+"""Columns over steps: a panel for each recorded field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simgit.plot.drawing import FAINT, Drawing, color, legend, line_style, panel
 from simgit.plot.drawing import whole_numbers as at_whole_numbers
 
 _MOST: Final = 8
-"""A column of arrays is drawn as so many lines at most."""
+"""The greatest number of lines for a column of arrays."""
 
 
 @styled
@@ -35,7 +35,7 @@ def columns(
     """
     x = np.asarray(steps, np.float64)
     if not len(x) or not fields:
-        raise InvalidInput("there is no step to draw")
+        raise InvalidInput("no steps to draw")
     drawing, axes = panels(len(fields), height=1.0 + 1.9 * len(fields))
     for axis, (name, values) in zip(axes, fields.items(), strict=True):
         _field(axis, x, name, values)
@@ -60,6 +60,6 @@ def _field(axis: Any, x: Floats, name: str, values: npt.ArrayLike) -> None:
 def _lines(name: str, values: npt.ArrayLike, count: int) -> Floats:
     found = np.asarray(values)
     if found.dtype.kind not in "biuf" or len(found) != count:
-        raise InvalidInput(f"'{name}' is no column of numbers")
+        raise InvalidInput(f"cannot draw '{name}': not a column of numbers")
     lines: Floats = found.reshape(count, -1).astype(np.float64)
     return lines

@@ -1,4 +1,4 @@
-"""What notebooks show: tables, and images as PNG; nothing but the standard library and NumPy."""
+"""HTML for notebooks: tables, and images as PNG, from the standard library and NumPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 _COLOR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
-"""Channels to PNG's number for grey, grey with alpha, RGB, RGBA."""
+"""PNG's colour type by the number of channels: grey, grey with alpha, RGB, RGBA."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
 _SMALLEST: Final = 16
 """Arrays with a shorter side are numbers, not pictures."""
@@ -21,7 +21,7 @@ _THUMBNAIL: Final = 160
 
 
 class Html(str):
-    """A text that is HTML already and is not to be escaped."""
+    """A text that is HTML already and must not be escaped."""
 
 
 def escaped(value: object) -> Html:
@@ -29,7 +29,10 @@ def escaped(value: object) -> Html:
     if isinstance(value, Html):
         return value
     text = str(value)
-    for character, entity in _ENTITIES.items():  # the library's module takes longer to load
+    for (
+        character,
+        entity,
+    ) in _ENTITIES.items():  # the standard library's module takes longer to load
         text = text.replace(character, entity)
     return Html(text)
 
@@ -58,7 +61,7 @@ def paragraph(text: object) -> Html:
 
 
 def as_pixels(value: Any) -> Pixels | None:
-    """Return an array as an image of shape (height, width, channels), None if it is none.
+    """Return an array as an image of shape (height, width, channels); None for other arrays.
 
     An image is uint8 and has sides of 16 or more; its channels (1 to 4) are the last axis, or the
     first. Of a stack of grey frames the newest is taken.

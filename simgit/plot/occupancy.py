@@ -1,4 +1,4 @@
-"""How full the nodes of a cluster are over time."""
+"""The occupancy of a cluster's nodes over time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from simgit.plot.drawing import Drawing, panels, styled, whole_numbers
 from simgit.plot.pods import stacked_pods
 
 _NAMED: Final = 24
-"""More nodes than these are not named at the axis."""
+"""The greatest number of nodes that are named at the axis."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How full each node was at each time.
+    """The occupancy of each node at each time.
 
     ``times`` has shape (t,), ascending; ``used[resource]`` has shape (nodes, t) and holds shares
-    of what the node has, 0 to 1; ``ready`` and ``pending`` count pods, shape (t,).
+    of the node's capacity, 0 to 1; ``ready`` and ``pending`` count pods, shape (t,).
     """
 
     times: Floats
@@ -38,15 +38,14 @@ def occupancy(
 ) -> Drawing:
     """Draw a map of nodes over time for each resource, and the pods below.
 
-    A value holds from its time to the next one. If times are ``steps``, each is drawn around its
-    own: from half a step before it.
+    A value holds from its time to the next one. With ``steps`` each is drawn centred on its step.
 
     Raises:
         InvalidInput: there are no times.
         NotFound: matplotlib is not installed.
     """
     if not len(usage.times):
-        raise InvalidInput("there is no time to draw")
+        raise InvalidInput("no times to draw")
     rows = len(usage.used)
     each = 0.7 + 0.22 * min(len(usage.nodes), _NAMED)
     drawing, axes = panels(rows + 1, height=rows * each + 2.6, ratios=[*[each] * rows, 1.7])
@@ -65,7 +64,7 @@ def occupancy(
 
 
 def _edges(times: Floats) -> Floats:
-    """Return the borders of what each value holds for: the last as long as the mean."""
+    """Return the edges of the values' intervals; the last is as long as the mean."""
     mean = float(np.diff(times).mean()) if len(times) > 1 else 1.0
     return np.append(times, times[-1] + max(mean, 1e-9))
 

@@ -17,10 +17,10 @@ _READY, _PENDING, _BAD = PALETTE[0], PALETTE[4], PALETTE[1]
 
 @dataclass(frozen=True)
 class PodHistory:
-    """What an agent saw and did, shape (n,) each; NaN where an observation failed.
+    """Observed pods and the actions of an agent, shape (n,) each; NaN where an observation failed.
 
-    ``actions[i]`` is the name of the action that led to step i, "" at a reset; ``blocked`` tells
-    whether it was refused. ``starts`` are the steps at which episodes begin.
+    ``actions[i]`` is the name of the action that led to step i, "" at a reset; ``blocked`` is True
+    if it was refused. ``starts`` are the first steps of the episodes.
     """
 
     steps: Floats
@@ -40,7 +40,7 @@ def pod_history(history: PodHistory, *, target: int | None = None, title: str = 
         NotFound: matplotlib is not installed.
     """
     if not len(history.steps):
-        raise InvalidInput("there is no step to draw")
+        raise InvalidInput("no steps to draw")
     names = [name for name in dict.fromkeys(history.actions) if name]
     ratios = (3.0, 0.35 + 0.28 * max(1, len(names)))
     drawing, (above, below) = panels(2, height=3.0 + 0.3 * max(1, len(names)), ratios=ratios)

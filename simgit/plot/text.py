@@ -1,4 +1,4 @@
-"""Charts for a terminal, of block characters; no package is needed."""
+"""Charts of block characters for a terminal, without any package."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FILLS: Final = " ▁▂▃▄▅▆▇█"
 
 def sparkline(values: npt.ArrayLike, width: int = 60, low: float | None = None,
               high: float | None = None) -> str:  # fmt: skip
-    """Return values as a line of at most ``width`` characters, each the mean of its share.
+    """Return values as a line of at most ``width`` characters, each the mean of equal parts.
 
-    The lowest is ▁ and the highest █, unless ``low`` and ``high`` are given. What is not finite
-    is a blank.
+    The lowest is ▁ and the highest █, unless ``low`` and ``high`` are given. Values that are not
+    finite are blank.
     """
     means = shares(values, width)
     known = means[np.isfinite(means)]
@@ -32,7 +32,7 @@ def sparkline(values: npt.ArrayLike, width: int = 60, low: float | None = None,
 
 
 def shares(values: npt.ArrayLike, count: int) -> Floats:
-    """Return the means of at most ``count`` equal shares of values; NaN for a share of none."""
+    """Return the means of at most ``count`` equal parts of values; NaN for an empty part."""
     given = np.asarray(values, np.float64)
     if len(given) <= count:
         return given
@@ -46,9 +46,9 @@ def shares(values: npt.ArrayLike, count: int) -> Floats:
 
 
 def chart(values: npt.ArrayLike, width: int = 60, height: int = 8) -> list[str]:
-    """Return values as a chart of lines, filled below the curve, with its range at the left.
+    """Return values as a chart of several lines, filled below the curve, with its range.
 
-    Each column is the mean of its share; the lowest still shows.
+    Each column is the mean of its part; the lowest is still visible.
     """
     means = shares(values, width)
     known = means[np.isfinite(means)]

@@ -11,9 +11,9 @@ from simgit.plot.drawing import INK, Drawing, color, panels, styled, whole_numbe
 
 @dataclass(frozen=True)
 class Branch:
-    """A run: from the step at which it left its parent (None: it begins at a root) to its end.
+    """A run, from the step where it was branched off (None for a root) to its end.
 
-    ``note`` is what is written behind its name: a return, for instance.
+    ``note`` is a text behind its name: a return, for instance.
     """
 
     name: str
@@ -25,14 +25,14 @@ class Branch:
 
 @styled
 def run_tree(branches: Sequence[Branch], *, title: str = "", x_label: str = "step") -> Drawing:
-    """Draw each run as a line, from where it left its parent, in the order given.
+    """Draw each run as a line from its branch point, in the given order.
 
     Raises:
         InvalidInput: there are no runs.
         NotFound: matplotlib is not installed.
     """
     if not branches:
-        raise InvalidInput("there is no run to draw")
+        raise InvalidInput("no runs to draw")
     drawing, (axis,) = panels(1, height=1.1 + 0.36 * len(branches))
     rows = {branch.name: row for row, branch in enumerate(branches)}
     end = max(branch.stop for branch in branches) or 1

@@ -1,4 +1,4 @@
-"""What an agent thinks: values of actions over states, and which action it prefers where."""
+"""Action values of an agent: over states, and its preferred action over a grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simgit.plot.curves import Floats
 from simgit.plot.drawing import PALETTE, Drawing, blank, headline, matplotlib, panels, styled
 
 _WRITTEN: Final = 16
-"""So many columns at most have their numbers written in."""
+"""The greatest number of columns with numbers in the cells."""
 
 
 @styled
@@ -27,10 +27,10 @@ def state_values(
     title: str = "",
     x_label: str = "state",
 ) -> Drawing:
-    """Draw a table of values, shape (states, actions): a column a state, a row an action.
+    """Draw a table of values, shape (states, actions): a column per state, a row per action.
 
-    The action of the greatest value has a frame, the one that was ``chosen`` a dot; states that
-    are ``over`` have neither: nothing is to be chosen there.
+    The action of the greatest value has a frame, the ``chosen`` one a dot; states that are ``over``
+    have neither, since no action follows.
 
     Raises:
         InvalidInput: the shape does not fit the names, or there are no states.
@@ -39,7 +39,8 @@ def state_values(
     table = np.asarray(values, np.float64)
     if table.shape != (len(states), len(actions)) or not table.size:
         raise InvalidInput(
-            f"values of shape {table.shape} are no {len(states)} states × {len(actions)} actions"
+            f"values must have shape {(len(states), len(actions))} (states, actions), "
+            f"got {table.shape}"
         )
     width = float(np.clip(2.6 + 0.55 * len(states), 5.0, 11.0))
     drawing, (axis,) = panels(1, width=width, height=1.7 + 0.36 * len(actions))
@@ -115,9 +116,14 @@ def policy_map(
     grid = np.asarray(values, np.float64)
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if grid.shape != (len(ys), len(xs), len(actions)) or not grid.size:
-        raise InvalidInput(f"values of shape {grid.shape} do not fit the grid and the actions")
+        raise InvalidInput(
+            f"values must have shape {(len(ys), len(xs), len(actions))} (y, x, actions), "
+            f"got {grid.shape}"
+        )
     if len(actions) > len(PALETTE):
-        raise InvalidInput(f"{len(actions)} actions cannot be told apart by colour")
+        raise InvalidInput(
+            f"cannot draw {len(actions)} actions: there are only {len(PALETTE)} colours"
+        )
     colors = matplotlib().colors
     drawing = blank(8.0, 4.4)
     left, right = drawing.figure.subplots(1, 2, sharey=True)

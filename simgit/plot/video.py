@@ -1,4 +1,4 @@
-"""Films from frames: MP4, GIF, or a directory of PNG files (which needs no package)."""
+"""Writing of films: MP4, GIF, or a directory of PNG files (which needs no package)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Write = Callable[[Path, Iterator[Pixels], float], None]
 
 
 def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
-    """Write frames as the name says: ``.mp4``, ``.gif``, or else a directory; return how many.
+    """Write frames as ``.mp4``, ``.gif`` or else a directory, by the name; return their number.
 
-    Frames have shape (height, width, 3), the same for all. The film appears whole or not at all.
+    Frames have one shape (height, width, 3). The film is written atomically.
 
     Raises:
         InvalidInput: there are no frames, or ``fps`` is not above 0.
@@ -30,7 +30,7 @@ def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
         StorageError: the film cannot be written.
     """
     if fps <= 0:
-        raise InvalidInput(f"bad number of frames a second '{fps:g}'")
+        raise InvalidInput(f"frames per second must be above 0, got {fps:g}")
     write = writer(path)
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     count = 0
@@ -51,11 +51,11 @@ def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
         raise StorageError(f"cannot write '{path}': {why}") from None
     finally:
         _remove(partial)
-    raise InvalidInput("there are no frames to write")
+    raise InvalidInput("no frames to write")
 
 
 def writer(path: Path) -> Write:
-    """Return what writes films of a name, to be asked before work is done for one.
+    """Return the writer for a name; call it before any work is done, for its errors.
 
     Raises:
         AlreadyExists: it is a directory that is not empty.
@@ -69,7 +69,9 @@ def writer(path: Path) -> Write:
         _pillow()
         return _write_gif
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise AlreadyExists(f"'{path}' exists; name an empty directory, or a .mp4 or .gif file")
+        raise AlreadyExists(
+            f"directory '{path}' is not empty: name an empty one, or a .mp4 or .gif file"
+        )
     return _write_pngs
 
 
@@ -97,7 +99,7 @@ def _write_gif(path: Path, frames: Iterator[Pixels], fps: float) -> None:
     pictures = map(image.fromarray, frames)
     first = next(pictures, None)
     if first is not None:
-        duration = max(20, round(1000 / fps))  # players slow down what is faster
+        duration = max(20, round(1000 / fps))  # players slow down faster films
         with path.open("wb") as file:
             first.save(
                 file, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0
@@ -109,7 +111,7 @@ def _write_mp4(path: Path, frames: Iterator[Pixels], fps: float) -> None:
     first = next(frames, None)
     if first is None:
         return
-    # the player decides from the pixels' format whether it shows anything: this one all show
+    # the pixel format that all players show
     look = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 1}
     with imageio.get_writer(path, format="FFMPEG", mode="I", fps=fps, **look) as film:
         for frame in itertools.chain([first], frames):
@@ -117,7 +119,7 @@ def _write_mp4(path: Path, frames: Iterator[Pixels], fps: float) -> None:
 
 
 def _even(frame: Pixels) -> Pixels:
-    """Repeat the last row or column where there is an odd number, which the codec refuses."""
+    """Repeat the last row or column of an odd size, which the codec refuses."""
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

@@ -1,1 +1,1 @@
-"""Contract suites and helpers for testing what is built on simgit's seams; needs pytest."""
+"""Contract suites and helpers for testing implementations of simgit's interfaces; needs pytest."""

@@ -1,4 +1,4 @@
-"""Small stores to test against: states made from plain dicts, and long CartPole-like runs."""
+"""Builders of small stores for tests: states from plain dicts, and long CartPole-like runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def memory_database() -> ObjectDatabase:
 
 
 def state_columns(states: Sequence[dict[str, Any]]) -> Columns:
-    """Return the columns of states that are given as dicts of top-level fields."""
+    """Return the columns of states given as dicts of top-level fields."""
     columns: dict[str, Column] = {}
     for name in FIELDS:
         values = [_frozen(name, state[name]) if name in state else ABSENT for state in states]
@@ -61,10 +61,10 @@ def record(
     """Store states one after the other; return the tip of the last.
 
     Args:
-        odb: where to.
+        odb: the object database.
         states: at least one, each a dict of top-level fields (``reset`` may be True).
-        parents: of the first state; none for a root.
-        origin: the oid of the spec that a root comes from.
+        parents: the parents of the first state; empty for a root.
+        origin: the oid of a root's spec.
     """
     return record_columns(odb, state_columns(states), parents, origin)
 
@@ -75,7 +75,7 @@ def record_columns(
     parents: Tip | Sequence[Tip] | None = None,
     origin: Oid | None = None,
 ) -> Tip:
-    """Store states that are given as columns; see ``record``."""
+    """Store states given as columns; see ``record``."""
     above = (parents,) if isinstance(parents, Tip) else tuple(parents or ())
     batches = prepare(columns, above, origin)
     with odb.write() as txn:
@@ -115,7 +115,7 @@ def record_cartpole(
     flush: int = 65536,
     episode: int = 200,
 ) -> Tip:
-    """Store CartPole-like states, so many at a time; return the tip of the last."""
+    """Store CartPole-like states in flushes of ``flush`` states; return the tip of the last."""
     tip = parent
     done = 0
     while done < count:

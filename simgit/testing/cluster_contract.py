@@ -1,4 +1,4 @@
-"""What every cluster must do: subclass ``ClusterContract`` and provide a ``cluster`` fixture."""
+"""The contract of a cluster: subclass ``ClusterContract`` and provide a ``cluster`` fixture."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deployment(name: str = "web", *, replicas: int = 3, cpu: str = "1") -> Any:
 class ClusterContract:
     """The suite; the fixture ``cluster`` yields an empty one of three virtual nodes of 16 CPU.
 
-    ``settle`` is the time in seconds that the cluster needs to do what it was told.
+    ``settle`` is the time in seconds that the cluster needs to apply a change.
     """
 
     settle: float = 0.0

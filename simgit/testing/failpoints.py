@@ -1,8 +1,8 @@
-"""Fail points, armed: a process ends, fails or waits at a named place of the library.
+"""Armed fail points: a process ends, fails or waits at a named place of the library.
 
 ``python -m simgit.testing.failpoints commit.before=kill@2 -- gc`` runs a command of the command
 line with a point armed. A fault is written ``POINT=ACTION``, ``POINT=ACTION@N`` for the N-th time
-that it is passed; the point ``*`` stands for all of them.
+that it is passed; the point ``*`` stands for all points.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ ACTIONS: Final[dict[str, Callable[[], None]]] = {
 
 @dataclass
 class Fault:
-    """What happens at a point, and how often it must be passed until it happens.
+    """The action at a point, and the number of passes before it.
 
     Attributes:
         point: its name, ``*`` for every point.
         action: one of ``ACTIONS``.
-        left: how many times it has still to be passed, this one included.
+        left: the number of passes left, this one included.
     """
 
     point: str
@@ -66,18 +66,18 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Return the fault that is written ``POINT=ACTION`` or ``POINT=ACTION@N``.
+        """Parse ``POINT=ACTION`` or ``POINT=ACTION@N``.
 
         Raises:
-            ValueError: it is not written so, or there is no such action.
+            ValueError: it is malformed, or the action is unknown.
         """
         match = _SPEC.fullmatch(text)
         if match is None or match[2] not in ACTIONS:
-            raise ValueError(f"'{text}' is no fault: POINT=ACTION or POINT=ACTION@N is")
+            raise ValueError(f"malformed fault '{text}': must be POINT=ACTION or POINT=ACTION@N")
         return cls(match[1], match[2], int(match[3] or 1))
 
     def passed(self, name: str) -> None:
-        """Take note that a point is passed; act when it is time."""
+        """Count a pass of a point, and act at the last one."""
         if self.point not in ("*", name):
             return
         self.left -= 1
@@ -86,7 +86,7 @@ class Fault:
 
 
 def arm(*faults: Fault | str) -> None:
-    """Arm points of this process until ``disarm``; what was armed before is not any more."""
+    """Arm points of this process until ``disarm``, replacing those armed before."""
     armed = [Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults]
 
     def hook(name: str) -> None:
@@ -97,7 +97,7 @@ def arm(*faults: Fault | str) -> None:
 
 
 def disarm() -> None:
-    """Let every point do nothing again."""
+    """Disarm all points."""
     set_hook(None)
 
 
@@ -113,7 +113,7 @@ def traced() -> Iterator[list[str]]:
 
 
 def points(package: Path) -> set[str]:
-    """Return the names of all points that stand in the sources of a package."""
+    """Return the names of all points in the sources of a package."""
     return {name for path in package.rglob("*.py") for name in _CALL.findall(path.read_text())}
 
 

@@ -1,7 +1,7 @@
-"""A second implementation of docs/object-format.md, written from the page alone, slow and plain.
+"""A second implementation of docs/object-format.md, written from the page alone, slow and simple.
 
-It shares no code with the package but BLAKE3 and NumPy: the tests compare the names that both
-give to the same values. It knows values, arrays, schemas, rows and states (§1–3, §5, §6).
+It shares only BLAKE3 and NumPy with the package: the tests compare the oids of both for the same
+values. It covers values, arrays, schemas, rows and states (§1–3, §5, §6).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _ext(code: int, raw: bytes) -> bytes:
 
 
 def is_array(value: Any) -> bool:
-    """Return whether a value counts as NumPy's own."""
+    """Return True for arrays and scalars of NumPy."""
     return isinstance(value, np.ndarray) or (
         isinstance(value, np.generic) and not isinstance(value, (str, bytes))
     )
@@ -124,14 +124,14 @@ def array_bytes(value: Any) -> bytes:
 
 
 def is_map(value: Any) -> bool:
-    """Return whether a value is a dict whose entries are fields."""
+    """Return True for a dict whose entries are fields."""
     return isinstance(value, dict) and all(
         isinstance(key, str) and len(key.encode()) <= 1000 for key in value
     )
 
 
 def is_tuple(value: Any) -> bool:
-    """Return whether a value is a tuple whose elements are fields."""
+    """Return True for a tuple whose elements are fields."""
     return isinstance(value, tuple) and len(value) <= 255
 
 
@@ -161,7 +161,7 @@ def _natural(value: Any, path: Path) -> dict[Path, Kind]:
 
 
 def leaf(value: Any) -> Kind:
-    """Return the natural type of what has no fields below it."""
+    """Return the natural type of a value without fields below it."""
     if value is None:
         return (NONE,)
     if isinstance(value, bool):
@@ -180,7 +180,7 @@ def leaf(value: Any) -> Kind:
 
 
 def number(kind: Kind) -> tuple[Any, tuple[int, ...]] | None:
-    """Return dtype and shape of a type that is fixed or a Python number."""
+    """Return dtype and shape of a fixed type or a Python number."""
     if kind[0] == FIXED:
         return kind[1], kind[2]
     python = {BOOL: "|b1", INT: "<i8", FLOAT: "<f8", COMPLEX: "<c16"}
@@ -210,7 +210,7 @@ def as_array(value: Any) -> Any:
 
 
 def cast(value: Any, kind: Kind) -> Any:
-    """Return the array that is stored for a value in a field of numbers, None if none is."""
+    """Return the array stored for a value in a field of numbers, None if it does not fit."""
     array, form = as_array(value), number(kind)
     if array is None or form is None or array.shape != form[1]:
         return None
@@ -232,7 +232,7 @@ def cast(value: Any, kind: Kind) -> Any:
 
 
 def _holds(dtype: Any, value: int) -> bool:
-    """Return whether a dtype of integers or floats holds an integer exactly."""
+    """Return True if a dtype of integers or floats holds an integer exactly."""
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         return int(info.min) <= value <= int(info.max)
@@ -245,7 +245,7 @@ def _holds(dtype: Any, value: int) -> bool:
 
 
 def fits(value: Any, kind: Kind) -> bool:
-    """Return whether a value fits a field (§5.2)."""
+    """Return True if a value fits a field (§5.2)."""
     code = kind[0]
     if code == NONE:
         return value is None
@@ -265,7 +265,7 @@ def fits(value: Any, kind: Kind) -> bool:
 
 
 class ReferenceSchema:
-    """The fields of a row, as they follow from the values so far."""
+    """The fields of a row, derived from the values so far."""
 
     def __init__(self, fields: Mapping[Path, Kind] | None = None) -> None:
         self.fields = dict(fields or {})
@@ -395,13 +395,13 @@ class Chain:
         self.origin = name("spec", value_bytes(dict(origin or {})))
 
     def fork(self) -> Chain:
-        """Return a chain that goes on from the same state."""
+        """Return a chain that continues from the same state."""
         other = Chain()
         other.schema, other.tip, other.origin = self.schema, self.tip, self.origin
         return other
 
     def commit(self, state: Mapping[str, Any], others: Sequence[bytes] = ()) -> bytes:
-        """Return the name of the next state; ``others`` are its further parents."""
+        """Return the oid of the next state; ``others`` are its further parents."""
         self.schema = self.schema.next(state)
         parents = ([self.tip] if self.tip else []) + list(others)
         payload = name("schema", self.schema.payload()) + bytes([len(parents)])

@@ -1,4 +1,4 @@
-"""What every storage must do: subclass ``StorageContract`` and provide a ``storage`` fixture."""
+"""The contract of a storage: subclass ``StorageContract`` and provide a ``storage`` fixture."""
 
 from __future__ import annotations
 

@@ -94,16 +94,16 @@ def test_the_pictures_name_actions_and_axes(repo: Repository) -> None:
 
 
 def test_a_run_without_checkpoints_or_values_says_so(repo: Repository, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no checkpoint of an agent is attached to"):
+    with pytest.raises(NotFound, match="has no agent checkpoint"):
         thoughts(repo, "main@0")
     train(tmp_path, "rules", "heuristic", episodes=1)
     with Repository.open(tmp_path) as other:
-        with pytest.raises(InvalidInput, match="gives no values to actions"):
+        with pytest.raises(InvalidInput, match="has no action values"):
             thoughts(other, "rules")
         other.commit(0.0, run="plain")
-        with pytest.raises(NotFound, match="no checkpoint"):
+        with pytest.raises(NotFound, match="has no agent checkpoint"):
             thoughts(other, "plain")
-        with pytest.raises(InvalidInput, match="is no run of SimKube"):
+        with pytest.raises(InvalidInput, match="was not recorded from SimKube"):
             draw_policy(other, "plain")
 
 

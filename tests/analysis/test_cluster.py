@@ -80,7 +80,7 @@ def test_without_a_spec_actions_have_their_usual_names(repo: Repository) -> None
 
 def test_states_of_another_environment_have_no_pods(repo: Repository) -> None:
     repo.commit(0.0, run="other")
-    with pytest.raises(InvalidInput, match="'other' has no states of a cluster"):
+    with pytest.raises(InvalidInput, match="'other' was not recorded from SimKube"):
         pod_steps(repo, "other")
 
 

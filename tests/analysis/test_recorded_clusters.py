@@ -62,5 +62,5 @@ def test_a_trace_named_at_reset_is_kept_when_its_file_is_gone(tmp_path: Path) ->
 def test_a_state_of_something_else_is_refused() -> None:
     repo = Repository.init(":memory:")
     repo.commit(np.zeros(3), run="main")
-    with pytest.raises(InvalidInput, match=r"state '.*' is none of SimKube"):
+    with pytest.raises(InvalidInput, match=r"state '.*' was not recorded from SimKube"):
         recorded(repo, "main")

@@ -133,7 +133,7 @@ def test_a_run_whose_parent_is_gone_is_a_root(repo: Repository) -> None:
 
 
 def test_an_empty_repository_has_no_picture() -> None:
-    with Repository.init(":memory:") as repo, pytest.raises(InvalidInput, match="no run to draw"):
+    with Repository.init(":memory:") as repo, pytest.raises(InvalidInput, match="no runs to draw"):
         draw_tree(repo)
 
 

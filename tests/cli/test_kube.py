@@ -87,5 +87,5 @@ def test_what_cannot_be_together_is_a_usage_error(run, recorded: Path) -> None:
 def test_states_of_something_else_have_no_cluster(run, directory: Path) -> None:
     with Repository.init(directory) as repo:
         repo.commit(np.zeros(2), run="main")
-    assert "is none of SimKube" in run("kube", "pods", code=128).err
+    assert "was not recorded from SimKube" in run("kube", "pods", code=128).err
     assert "no such file" in run("kube", "pods", "--trace", "gone.sktrace", code=128).err

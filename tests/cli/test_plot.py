@@ -76,10 +76,10 @@ def test_a_picture_is_drawn(repo, directory: Path, name: str) -> None:
     [
         (["nope"], 128, "revision 'nope' not found"),
         (["x*"], 128, "no run matches 'x*'"),
-        (["-o", "a.jpg"], 128, "'a.jpg' is no picture: its name has to end with .png or .svg"),
+        (["-o", "a.jpg"], 128, "cannot write 'a.jpg': the name must end in .png or .svg"),
         (["--kind", "loss"], 2, "'loss'"),
         (["main@0"], 128, "no episode to plot"),
-        (["main@0", "-o", "a.png"], 128, "there is no episode to draw"),
+        (["main@0", "-o", "a.png"], 128, "no episodes to draw"),
     ],
 )
 def test_what_cannot_be_shown_is_an_error(repo, directory: Path, args, code, said) -> None:
@@ -154,4 +154,4 @@ def test_pods_of_one_run_at_a_time(repo) -> None:
         "--kind pods takes one run, got 2"
         in repo("plot", "main", "try", "--kind", "pods", code=128).err
     )
-    assert "has no states of a cluster" in repo("plot", "--kind", "pods", code=128).err
+    assert "was not recorded from SimKube" in repo("plot", "--kind", "pods", code=128).err

@@ -247,4 +247,4 @@ def test_plot_shows_how_full_nodes_are(run, web: Path, directory: Path) -> None:
     run("trace", "plot", web, "-o", "usage.svg")
     assert b"web on 3 nodes" in (directory / "usage.svg").read_bytes()
     assert run("trace", "plot", web, "--json").json["pending"][-1] == 0
-    assert "is no picture" in run("trace", "plot", web, "-o", "usage.txt", code=128).err
+    assert "must end in .png or .svg" in run("trace", "plot", web, "-o", "usage.txt", code=128).err

@@ -45,7 +45,7 @@ def test_smoothing_is_the_mean_of_what_came_before(values: list[float], window: 
 def test_smoothing_leaves_out_what_is_not_known() -> None:
     assert plot.smooth([1, np.nan, 3, np.inf], 2).tolist() == [1, 1, 3, 3]
     assert np.isnan(plot.smooth([np.nan, 1], 1)[0])
-    with pytest.raises(InvalidInput, match="at least 1, not 0"):
+    with pytest.raises(InvalidInput, match="at least 1, got 0"):
         plot.smooth([1], 0)
 
 
@@ -129,7 +129,7 @@ def test_values_mark_the_greatest_and_the_one_taken() -> None:
     assert frames == [(-0.5, 0.5), (0.5, -0.5)]
     ended = plot.state_values([[0, 1], [3, 2]], ["noop", "up"], ["0", "1"], over=[False, True])
     assert [patch.get_xy() for patch in ended.figure.axes[0].patches] == [(-0.5, 0.5)]
-    with pytest.raises(InvalidInput, match="no 1 states × 2 actions"):
+    with pytest.raises(InvalidInput, match="must have shape"):
         plot.state_values([[1, 2, 3]], ["a", "b"], ["0"])
 
 
@@ -157,7 +157,7 @@ def test_columns_draw_each_element_of_an_array() -> None:
     top, bottom = drawing.figure.axes
     assert [len(axes.lines) for axes in (top, bottom)] == [2, 1]
     assert {"observation", "reward", "[0]", "[1]", "step"} <= set(texts(drawing))
-    with pytest.raises(InvalidInput, match="'name' is no column of numbers"):
+    with pytest.raises(InvalidInput, match="'name': not a column of numbers"):
         plot.columns(np.arange(1), {"name": ["a"]})
 
 
@@ -172,7 +172,7 @@ def test_columns_draw_each_element_of_an_array() -> None:
     ],
 )
 def test_nothing_is_no_picture(draw) -> None:
-    with pytest.raises(InvalidInput, match="there is no"):
+    with pytest.raises(InvalidInput, match=r"^no [a-z]+ to draw"):
         draw()
 
 
@@ -195,7 +195,7 @@ def test_a_drawing_shows_itself_in_a_notebook() -> None:
 
 def test_a_picture_that_cannot_be_saved_says_why(tmp_path: Path) -> None:
     drawing = plot.run_tree([plot.Branch("main", 0, 1)])
-    with pytest.raises(InvalidInput, match=r"'a.jpg' is no picture"):
+    with pytest.raises(InvalidInput, match=r"cannot write 'a.jpg'"):
         drawing.save(tmp_path / "a.jpg")
     with pytest.raises(StorageError, match="no such file or directory"):
         drawing.save(tmp_path / "gone" / "a.png")

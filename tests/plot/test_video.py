@@ -69,7 +69,7 @@ def test_a_film_that_fails_half_way_leaves_nothing(tmp_path: Path, name: str) ->
 
 def test_what_is_there_is_not_mixed_with_new_frames(tmp_path: Path) -> None:
     write_film(tmp_path / "a", frames(), 10)
-    with pytest.raises(AlreadyExists, match="name an empty directory"):
+    with pytest.raises(AlreadyExists, match="name an empty one"):
         write_film(tmp_path / "a", frames(), 10)
     (tmp_path / "empty").mkdir()
     assert write_film(tmp_path / "empty", frames(2), 10) == 2
@@ -81,7 +81,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for name in ("a.gif", "a.mp4"):
         with pytest.raises(StorageError, match=f"cannot write '.*{name}'"):
             write_film(tmp_path / "gone" / name, frames(2), 10)
-    with pytest.raises(InvalidInput, match="bad number of frames a second '0'"):
+    with pytest.raises(InvalidInput, match="must be above 0, got 0"):
         write_film(tmp_path / "a.gif", frames(2), 0)
 
 

@@ -263,7 +263,7 @@ def test_bad_input_is_refused_before_anything_is_recorded() -> None:
         Config("ppo")
     with pytest.raises(NotFound, match="cannot make"):
         train(repo, "a", config(), "NoSuch-v0")
-    with pytest.raises(InvalidInput, match="numbered actions"):
+    with pytest.raises(InvalidInput, match="Discrete action space"):
         train(repo, "a", config(), "Pendulum-v1")
     assert not repo.runs
 
@@ -377,7 +377,7 @@ def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:
         evaluate("nobody", "simgit/SimKube-v0", {"trace": "cpu-slight"}, repo=repo)
     with pytest.raises(InvalidInput, match="observations of size 5, not 4"):
         evaluate("a", "CartPole-v1", {}, repo=repo)
-    with pytest.raises(InvalidInput, match="1 or more"):
+    with pytest.raises(InvalidInput, match="at least 1, got 0"):
         evaluate("noop", "simgit/SimKube-v0", {"trace": "cpu-slight"}, episodes=0)
 
 
@@ -461,5 +461,5 @@ def test_agents_of_different_kinds_have_no_mean() -> None:
     for pair in ((dqn, greedy), (greedy, dqn), (dqn, small), (noop, noop)):
         with pytest.raises(InvalidInput, match="averag"):
             average(pair)
-    with pytest.raises(InvalidInput, match="two agents or more"):
+    with pytest.raises(InvalidInput, match="at least two agents"):
         merge(whole(), "b", ["a"])

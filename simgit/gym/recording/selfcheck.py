@@ -22,10 +22,10 @@ def self_check(repo: Repository, run: str) -> None:
     before = randomness.capture_globals()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the script saw the same ones when it made its environment
-            judge(repo, run, trust=True)  # this process just made the snapshots: they need no trust
+            # the script saw the same warnings when it made its environment
+            warnings.simplefilter("ignore")
+            # this process took the snapshots: their pickles need no trust
+            judge(repo, run, trust=True)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         repo.configure(run, metadata={"verdict": {"result": UNKNOWN, "reason": reason[:1000]}})

@@ -115,7 +115,7 @@ def test_what_cannot_be_rendered_says_why(tmp_path: Path, recorded) -> None:
         recorder.reset()
     with (
         Repository.open(tmp_path / "other") as other,
-        pytest.raises(InvalidInput, match="cannot render here"),
+        pytest.raises(InvalidInput, match="cannot render the environment here"),
     ):
         list(Film(other, "main"))
 

@@ -142,7 +142,7 @@ def test_nothing_is_recorded_if_an_action_is_none_of_the_space(repo: Repository)
     for action in (2, 0.5, [0, 5]):
         with pytest.raises(InvalidInput, match="is not an action of Discrete"):
             step_batch(repo, ["main@3"], [action])
-    with pytest.raises(InvalidInput, match="2 states but 1 lists"):
+    with pytest.raises(InvalidInput, match="for each state, got 1 for 2"):
         step_batch(repo, ["main@3", "main@4"], [0])
     assert list(repo.runs) == ["main"]
 
