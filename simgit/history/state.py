@@ -15,7 +15,6 @@ from simgit.objects.rows import Reference, unpack_row
 from simgit.objects.schema import Schema
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.plot import notebook
 from simgit.storage.base import ReadTxn
 
 ReadContext = Callable[[], AbstractContextManager[ReadTxn]]
@@ -169,6 +168,8 @@ class State:
         return f"<{', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
+        from simgit.plot import notebook
+
         rows: list[tuple[str, object]] = [("oid", notebook.code(self.oid.hex()))]
         rows += [("step", self.step), ("run", self.run or "")]
         rows += [(name, notebook.code(shown(value))) for name, value in self._values.items()]

@@ -13,7 +13,6 @@ from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
-from simgit.plot import notebook
 from simgit.refs import run_config
 from simgit.refs.records import STATUSES, RunRef, moved
 from simgit.refs.refs import Refs
@@ -55,6 +54,8 @@ class RunInfo:
         return self.resolve()
 
     def _repr_html_(self) -> str:
+        from simgit.plot import notebook
+
         rows: list[tuple[str, object]] = [
             ("run", self.name), ("status", self.status), ("step", _or_none(self.step)),
             ("episodes", self.episodes), ("return", f"{self.return_:.6g}"),
