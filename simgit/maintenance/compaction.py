@@ -21,7 +21,8 @@ def consolidate(odb: ObjectDatabase, progress: Progress | None = None) -> int:
     Each join is a transaction of its own, so that writers wait only shortly.
     """
     joined = 0
-    lines = _lines(odb)
+    with odb.read() as txn:
+        lines = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
     for done, line in enumerate(lines):
         joined += consolidate_line(odb, line)
         if progress is not None:
@@ -36,11 +37,6 @@ def count_segments(odb: ObjectDatabase) -> int:
     """Return the number of segments."""
     with odb.read() as txn:
         return txn.count("segments")
-
-
-def _lines(odb: ObjectDatabase) -> list[int]:
-    with odb.read() as txn:
-        return [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
 
 
 def consolidate_line(odb: ObjectDatabase, line: int) -> int:
