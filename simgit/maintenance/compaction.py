@@ -40,7 +40,7 @@ def count_segments(odb: ObjectDatabase) -> int:
 
 
 def _consolidate_line(odb: ObjectDatabase, line: int) -> int:
-    """Join the segments and array groups of a line; return how many groups were joined."""
+    """Join the segments and array groups of a line; return the number of joined groups."""
     with odb.read() as txn:
         work = joinable(list(headers(txn, line)))
     for segments in work:

@@ -128,7 +128,8 @@ def _integer(value: int) -> Any:
 
 def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
     if all(type(key) is str and len(key) < _SHORT and key.isascii() for key in value):
-        keys = sorted(value, key=_length_first)  # as their encodings are: the length comes first
+        # as their encodings are: the length comes first
+        keys = sorted(value, key=lambda key: (len(key), key))
         return {key: _prepare(value[key], f"{path}.{key}", depth + 1) for key in keys}
     entries = []
     for key, item in value.items():
@@ -140,10 +141,6 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         entries.append((pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))
     entries.sort(key=lambda entry: entry[0])
     return {plain: item for _, plain, item in entries}
-
-
-def _length_first(key: str) -> tuple[int, str]:
-    return len(key), key
 
 
 def _sequence(value: Any, path: str, depth: int) -> Any:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.arrays import AnyArray, decode_array, encode_array, to_array
@@ -106,8 +106,7 @@ _TREE_KINDS: Final = ("blob", "array", "tree", "value")
 _DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a tree."""
 
     name: str

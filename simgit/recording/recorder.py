@@ -137,7 +137,7 @@ class RunRecorder(RecorderBase):
         if (
             observation is None
             and not rare
-            and _are_none(action, reward, terminated, truncated, info)
+            and all(each is None for each in (action, reward, terminated, truncated, info))
         ):
             raise InvalidInput(
                 "cannot record a state without fields; pass an observation, for instance"
@@ -285,10 +285,6 @@ def _coerce_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:
         "message": None if message is None else coerce_message(message),
     }
     return {name: each for name, each in given.items() if each is not None and each is not ABSENT}
-
-
-def _are_none(*values: Any) -> bool:
-    return all(each is None for each in values)
 
 
 def _spread(found: Mapping[int, Any], count: int) -> list[Any]:

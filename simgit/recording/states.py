@@ -199,8 +199,8 @@ def store(
     if not parents and batches[0].origin == NO_ORIGIN.oid:
         odb.put(txn, Spec({}))
     tip = None
-    for batch in batches:
-        batch.parents = parents if tip is None else (tip,)
+    for prepared in batches:
+        batch = prepared._replace(parents=parents if tip is None else (tip,))
         if not batch.parents or batch.parents[0].schema is not batch.rows.schema:
             odb.put(txn, batch.rows.schema)
         tip = odb.states.append(txn, batch)

@@ -9,8 +9,7 @@ a..b  a...b  main@100..200                      in b but not in a; in one of the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from simgit.errors import InvalidInput, NotFound, did_you_mean, plural
 from simgit.objects.oid import OID_SIZE, Oid
@@ -33,8 +32,7 @@ _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")
 _SHORT_TAIL: Final = re.compile(r"(?:ep)?\d+(?:\.\d+)?$")
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """A state that a revision names; ``run`` is the run that it was reached through, if any."""
 
     oid: Oid
@@ -42,8 +40,7 @@ class Resolved:
     run: str | None = None
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """The location of a state, and its oid if that is known."""
 
     place: Location
@@ -51,8 +48,7 @@ class Found:
     oid: Oid | None = None
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """The two ends of a range; ``symmetric`` for three dots."""
 
     start: Resolved
@@ -248,8 +244,7 @@ def split_revision(text: str) -> tuple[str, list[re.Match[str]]]:
     return base, suffixes
 
 
-@dataclass(frozen=True)
-class EpisodeOf:
+class EpisodeOf(NamedTuple):
     """An episode that a revision names: the base revision, and the episode's number."""
 
     base: str

@@ -242,5 +242,5 @@ def _remove(config: dict[str, Any], path: str) -> None:
     for key in above:
         level = level.get(key) if isinstance(level, dict) else None
     if not isinstance(level, dict) or last not in level:
-        raise NotFound(f"setting '{path}' is not among the run's own overrides", name=path)
+        raise NotFound(f"setting '{path}' not found among the run's own overrides", name=path)
     del level[last]

@@ -152,11 +152,8 @@ def birth_time(path: Path) -> int:
     if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, found):
         return 0
     seconds, nanoseconds = _STATX_BORN.unpack_from(found, _STATX_BORN_AT)
-    return int(seconds * 1_000_000_000 + nanoseconds) if _known(found.raw) else 0
-
-
-def _known(status: bytes) -> bool:
-    return bool(int.from_bytes(status[:4], sys.byteorder) & _STATX_BTIME)
+    known = int.from_bytes(found.raw[:4], sys.byteorder) & _STATX_BTIME
+    return int(seconds * 1_000_000_000 + nanoseconds) if known else 0
 
 
 def _parse(data: Path, page: bytes) -> Meta:

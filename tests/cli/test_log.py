@@ -70,7 +70,7 @@ def test_conditions(repo) -> None:
     assert [record["step"] for record in found] == [1]
     found = repo("log", "--where", "observation[1] == 2.5", "--reverse", "-n", 1, "--json").records
     assert [record["step"] for record in found] == [2]
-    assert "fatal: the condition" in repo("log", "--where", "__import__('os')", code=128).err
+    assert "fatal: condition" in repo("log", "--where", "__import__('os')", code=128).err
 
 
 def test_episodes(repo) -> None:

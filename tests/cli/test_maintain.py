@@ -74,7 +74,7 @@ def test_rules_thin_out_attachments_and_bad_ones_are_refused(repo: Call) -> None
     )
     repo("config", "--repository", "gc.keep=agent: last 1")
     assert repo("gc").lines[0].startswith("removed 2 attachments by rule")
-    assert "is no retention rule" in repo("gc", "--keep", "agent", code=128).err
+    assert "malformed retention rule" in repo("gc", "--keep", "agent", code=128).err
 
 
 def test_fsck_says_what_repairs_the_damage_and_repair_does(repo: Call, directory: Path) -> None:

@@ -80,7 +80,7 @@ def test_what_a_program_did_has_to_be_named(run: Call, directory: Path) -> None:
     code = "import simgit; simgit.Repository.init('.').commit(1)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
-    hint = "fatal: nothing to undo: name what a program did, as in 'simgit undo 1'\n"
+    hint = "fatal: nothing to undo; undo a program's operation with 'simgit undo 1'\n"
     assert run("undo", code=128).err == hint
     assert run("undo", "1").lines[0].startswith("undone: commit (operation 1)")
 
@@ -115,7 +115,7 @@ def test_an_operation_is_shown_with_what_it_changed(repo: Call) -> None:
     assert found["changed"][0]["old"] is None
     assert len(found["changed"][0]["new"]["oid"]) == 64
     assert repo("op", "show", "99", code=128).err == (
-        "fatal: operation 99 not found: those from 1 to 8 are kept\n"
+        "fatal: operation 99 not found: 1 to 8 are kept\n"
     )
     assert "'x' is not an operation" in repo("op", "show", "x", code=128).err
 
@@ -172,7 +172,7 @@ def test_the_repository_has_settings(repo: Call) -> None:
     assert repo("config", "--repository", "--unset", "oplog.days", "--json").json.items() >= {
         "oplog.days": 90, "oplog.keep": 500,
     }.items()  # fmt: skip
-    assert "is not a setting" in repo("config", "--repository", "x=1", code=128).err
+    assert "unknown setting" in repo("config", "--repository", "x=1", code=128).err
     assert "number" in repo("config", "--repository", "oplog.keep=many", code=128).err
     assert repo("config", "--repository", "--own", code=2).err
 

@@ -40,7 +40,7 @@ def test_verify_says_what_a_repository_lacks(repo, run) -> None:
     run("init", "other")
     found = run("-C", "other", "bundle", "verify", "../new.bundle", code=1)
     assert f"lacks state {base}" in found.out
-    assert "goes on from" in run("-C", "other", "import", "../new.bundle", code=128).err
+    assert "builds on" in run("-C", "other", "import", "../new.bundle", code=128).err
 
 
 def test_a_bundle_goes_through_a_pipe(repo, environment: dict[str, str], directory: Path) -> None:
@@ -56,7 +56,7 @@ def test_wrong_usage_is_said(repo, run, directory: Path) -> None:
     assert "--all" in run("bundle", "create", "x", code=2).err
     run("bundle", "create", "x", "main", "--all", code=2)
     run("bundle", "create", "x", "main", "--attachments", "a", "--no-attachments", code=2)
-    assert "neither a run nor a tag" in run("bundle", "create", "x", "nothing", code=128).err
+    assert "must be a run or a tag" in run("bundle", "create", "x", "nothing", code=128).err
     (directory / "junk").write_bytes(b"junk" * 100)
     assert "not a bundle" in run("import", "junk", code=128).err
     assert "not found" in run("bundle", "list", "none", code=128).err

@@ -86,7 +86,7 @@ def test_a_condition_selects_states(text: str, steps: list[int]) -> None:
         ("", "empty"),
         ("reward=0.5", r"column 7: did you mean '=='\?$"),
         ("reward > 1 and action=0", r"column 22: did you mean '=='\?$"),
-        ("message == 'a=b' and", "column 21: invalid syntax"),
+        ("message == 'a=b' and", "invalid syntax"),
         ("reward > )", "column 10: unmatched"),
         ("rewrd > 0", r"unknown field 'rewrd'; did you mean 'reward'\?$"),
         ("score > 0", r"unknown field 'score' \(known: observation, .*, episode\)$"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice, permutations
 
 from simgit.errors import NotFound, SimgitError
@@ -39,7 +38,7 @@ def repair_line(odb: ObjectDatabase, txn: WriteTxn, kept: Quarantine, number: in
     line = _derived(odb, txn, number)
     kept.take(txn, "lines", line_key(number))
     # it may have been cut, which is unknown: a line that is never continued does no harm
-    txn.put("lines", line_key(number), encode_line(replace(line, cut=True)))
+    txn.put("lines", line_key(number), encode_line(line._replace(cut=True)))
 
 
 def _derived(odb: ObjectDatabase, txn: ReadTxn, number: int) -> Line:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -81,7 +80,7 @@ class StateChecks(Findings):
     def _check_parents(self, txn: ReadTxn, line: Line) -> None:
         places = () if line.is_root else tuple(ancestry.parents_of(self.odb, txn, line))
         derived = derived_line(txn, line.id, line.parents, places, line.origin)
-        if replace(line, cut=False) != derived:
+        if line._replace(cut=False) != derived:
             self._problem(
                 f"line {line.id} does not follow from its parents",
                 self._cost(txn, line.id, 0, END), LINES, (line.id, 0),

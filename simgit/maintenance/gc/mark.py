@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects import rows as rowlib
@@ -251,10 +250,6 @@ class Marker:
             hits: set[bytes] = set()
             for _, rows in self.odb.states.rows(txn, header.line, header.step, end, False):
                 for index in fields:
-                    hits |= _members(rowlib.column(rows, index), self._asked)
+                    hits |= self._asked.intersection(map(bytes, rowlib.column(rows, index)))
             self._wanted[ident] = hits
         return self._wanted[ident]
-
-
-def _members(oids: npt.NDArray[np.uint8], asked: set[bytes]) -> set[bytes]:
-    return {oid for oid in map(bytes, oids) if oid in asked}

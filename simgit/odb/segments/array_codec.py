@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +32,7 @@ Bytes = npt.NDArray[np.uint8]
 Bytes2D = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class ArrayGroup:
+class ArrayGroup(NamedTuple):
     """The header of a group."""
 
     dtype: np.dtype[Any]

@@ -50,13 +50,10 @@ def write_groups(
     for group in cut_groups(members):
         steps = [step for step, _, _ in group]
         data = encode_group([array for _, _, array in group], steps, level)
-        _put_group(txn, group_key(line, field, steps[0]), data)
+        key = group_key(line, field, steps[0])
+        txn.put("groups", key, put_body(txn, data) + checksum(data))
         written.append((steps[0], [oid for _, oid, _ in group]))
     return written
-
-
-def _put_group(txn: WriteTxn, key: bytes, data: bytes) -> None:
-    txn.put("groups", key, put_body(txn, data) + checksum(data))
 
 
 def cut_groups(members: Sequence[Member]) -> Iterator[list[Member]]:

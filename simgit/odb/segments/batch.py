@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ from simgit.storage.base import WriteTxn
 SEGMENT_ROWS: Final = 16 * BLOCK_ROWS
 
 
-@dataclass(frozen=True, slots=True)
-class Tip:
+class Tip(NamedTuple):
     """A state that a chain can continue from, with the totals up to it."""
 
     oid: Oid
@@ -34,8 +32,7 @@ class Tip:
     returned: float
 
 
-@dataclass
-class StateBatch:
+class StateBatch(NamedTuple):
     """Consecutive new states of one schema: rows, oids, parents and origin."""
 
     rows: Rows

@@ -14,10 +14,9 @@ its statistics.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +39,7 @@ _SAMPLE: Final = 512
 # --- filters -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The layout of a segment's blocks: a filter for each word, a class for each plane."""
 
     filters: tuple[tuple[int, int, int], ...]  # offset in the row, word size, number of words
@@ -179,8 +177,7 @@ def decode_layout(data: bytes, schema: Schema) -> Layout:
 _PACKED, _RAW, _CONSTANT = range(3)
 
 
-@dataclass(frozen=True)
-class PlaneKinds:
+class PlaneKinds(NamedTuple):
     """The kinds of a block's planes: packed, raw, or of one value."""
 
     kinds: Matrix
@@ -293,8 +290,7 @@ class PlaneRows(Rows):
         )
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A decoded block: its rows, and the oids of the states before every 64th row."""
 
     rows: Rows

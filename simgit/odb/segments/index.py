@@ -17,8 +17,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +53,7 @@ _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
 Places = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class IndexRun:
+class IndexRun(NamedTuple):
     """The header of a run: all but its pages."""
 
     id: int

@@ -76,7 +76,10 @@ def join_segments(
         IntegrityError: the hashes of their states do not match.
     """
     first = segments[0]
-    blocks = [_blocks(states, txn, header) for header in segments]
+    blocks = [
+        [states.block(txn, header, number) for number in range(len(header.blocks))]
+        for header in segments
+    ]
     rows = concatenate([block.rows for each in blocks for block in each])
     oids = chain_oids(rows, states.head(txn, first, blocks[0][0], 0, 0))
     before, at = [first.parent, *oids[:-1]], 0
@@ -91,10 +94,6 @@ def join_segments(
     root = read_line(txn, first.line).is_root and first.step == 0
     tip = None if root else tip_before(first, rows)
     write_rows(txn, Location(first.line, first.step), rows, before, oids, tip, level)
-
-
-def _blocks(states: StateStore, txn: ReadTxn, header: Header) -> list[Block]:
-    return [states.block(txn, header, number) for number in range(len(header.blocks))]
 
 
 def _check_hashes(header: Header, blocks: list[Block], before: list[bytes], last: bytes) -> None:

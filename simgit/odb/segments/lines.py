@@ -9,9 +9,8 @@ stack", 1983).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
@@ -23,8 +22,7 @@ NOWHERE: Final = (1 << 64) - 1
 _FIXED: Final = struct.Struct("<QQQQQIQBB")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line: its first state's step, generation and parents, and its position in the tree."""
 
     id: int

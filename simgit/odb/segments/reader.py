@@ -7,7 +7,7 @@ column reads rely on the checksums of the blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,7 @@ Key = tuple[bytes, int, int, int]
 """A cache key: last state and rows of a segment, number of a block, and which part of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
+class _Named(NamedTuple):
     """Consecutive rows of a block, their oids, and the bytes before the first in its payload."""
 
     key: Key

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -63,7 +62,7 @@ def cut_line(states: StateStore, txn: WriteTxn, number: int, stop: int) -> None:
     for header in list(headers(txn, number, stop)):
         _cut_segment(states, txn, line, header, stop)
     if stop > line.step:
-        txn.put("lines", line_key(number), encode_line(replace(line, cut=True)))
+        txn.put("lines", line_key(number), encode_line(line._replace(cut=True)))
         return
     for place in _parents(states, txn, line):
         txn.delete("children", struct.pack(">QQQ", *place, number))

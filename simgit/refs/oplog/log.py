@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from shlex import quote
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simgit.errors import IntegrityError, NotFound
 from simgit.objects.codec import decode_name
@@ -110,8 +110,7 @@ def _side_types(key: Key) -> Types:
     return _RUN if is_run(key) else TAG_TYPES
 
 
-@dataclass(frozen=True)
-class KeyChange:
+class KeyChange(NamedTuple):
     """The record at a key before and after an operation; None where there is none.
 
     Of a run that was there before and after only the fields that differ are kept, so that taking
