@@ -32,7 +32,7 @@ def train(env: Recorder, agent: Any, until: int) -> None:
 
 
 def main() -> None:
-    """Record 200 steps with an agent's checkpoint; go on from there twice."""
+    """Record 200 steps with an agent's checkpoint; continue from there twice."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "branch-cartpole"
     with simgit.Repository.init(directory) as repo:
         with Recorder(gymnasium.make("CartPole-v1"), repo) as env:

@@ -33,7 +33,7 @@ def follow(env: Recorder, policy: Policy, steps: int) -> None:
 
 
 def main() -> None:
-    """Record 20 steps of one policy, then let each go on from there."""
+    """Record 20 steps of one policy, then let each policy continue from there."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "compare-policies"
     with simgit.Repository.init(directory) as repo:
         with Recorder(gymnasium.make("CartPole-v1"), repo) as env:

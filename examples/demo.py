@@ -78,7 +78,7 @@ def report(repo: simgit.Repository) -> None:
 def main_job(directory: Path) -> None:
     """Train an agent to repair a workload whose pods do not fit their nodes, by the command line.
 
-    Then branch it in the middle with another learning rate, go on there, and compare.
+    Then branch it in the middle with another learning rate, continue there, and compare.
     """
     trace = Path(__file__).resolve().parents[1] / "traces" / "cpu-slight.sktrace"
     train = ["train", "--trace", str(trace), "--target", "3", "--agent", "dqn", "--episodes", "60"]

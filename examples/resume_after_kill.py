@@ -1,4 +1,4 @@
-"""Kill a recording process with SIGKILL, go on, and get the very run that was to be.
+"""Kill a recording process with SIGKILL, resume, and get the run that an undisturbed one gives.
 
 python examples/resume_after_kill.py [DIRECTORY]
 """
@@ -47,7 +47,7 @@ def start(directory: str, run: str, kill_at: int | None = None) -> None:
 
 
 def main() -> None:
-    """Record a run in a process that dies, go on with it, and compare with an undisturbed one."""
+    """Record a run in a process that dies, resume it, and compare with an undisturbed one."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "resume-after-kill"
     simgit.Repository.init(directory).close()
     start(directory, "undisturbed")
@@ -63,7 +63,7 @@ def main() -> None:
         print(f"the run is {info.status}, with {info.step} of 180 steps stored")
         simulate(Recorder.resume(repo, "killed"))
         assert repo.resolve("killed") == repo.resolve("undisturbed")
-        print(f"gone on with to step {STEPS}, its state is {repo.resolve('killed').short()}:")
+        print(f"resumed up to step {STEPS}, its state is {repo.resolve('killed').short()}:")
         print("the same as in the run that nothing happened to")
 
 

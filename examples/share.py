@@ -21,7 +21,7 @@ def walk(repo: simgit.Repository, run: str, steps: int, stride: int) -> None:
 
 
 def main() -> None:
-    """Copy a repository while a recorder is open, go on in both, and compare."""
+    """Copy a repository while a recorder is open, continue both, and compare."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "share"
     with simgit.Repository.init(directory) as ours:
         walk(ours, "main", 1000, stride=1)

@@ -99,12 +99,13 @@ def picture(repo: simgit.Repository) -> str:
         found.append(f'<text x="{x}" y="{y + 30}" class="run" fill="{colour}">{run}</text>')
         found.append(f'<text x="{x}" y="{y + 48}" class="what">{what},</text>')
         found.append(f'<text x="{x}" y="{y + 64}" class="what">return {end.return_:g}</text>')
-    for y, line in ((232, "$ simgit checkout -b careful \\"), (250, f"      main@{BRANCH} --set …")):
+    for y, line in zip((232, 250), COMMAND, strict=True):
         found.append(f'<text x="{LEFT}" y="{y}" class="code" xml:space="preserve">{line}</text>')
     found.append(f'<text x="{LEFT}" y="28" class="title">{TITLE}</text>')
     return "\n".join([*found, "</svg>\n"])
 
 
+COMMAND = ("$ simgit checkout -b careful \\", f"      main@{BRANCH} --set …")
 TITLE = "Every state is stored. Go back to any of them, and try something else from there."
 HEAD = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">
 <title>A recorded run of CartPole, and a branch off its step {BRANCH}</title>

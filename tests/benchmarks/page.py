@@ -9,7 +9,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-TITLE = "# Performance\n"
+TITLE = """\
+# Performance
+
+After this page you know how fast simgit is, how much it stores, and how both grow with the size of
+a repository.
+"""
 
 
 def put(path: Path, section: str, text: str) -> None:

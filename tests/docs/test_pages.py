@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib.util
 import inspect
 import io
 import os
@@ -247,6 +248,38 @@ def test_the_page_of_the_architecture_shows_the_layers_and_every_package() -> No
     packages = {each.stem for each in (ROOT / "simgit").iterdir() if not each.stem.startswith("_")}
     table = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     assert table == packages - {"py"}
+
+
+def script(name: str) -> Any:
+    """Return a script of docs/scripts as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/scripts/{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_of_the_layers_is_drawn_from_the_contract() -> None:
+    layers = script("layers")
+    assert layers.PICTURE.read_text() == layers.picture(layers.layers())
+
+
+@pytest.mark.parametrize(
+    ("html", "said"),
+    [
+        ('<a href="other.html">', "no file 'other.html'"),
+        ('<img src="image.png">', "no file 'image.png'"),
+        ('<h1 id="here"><a href="#there">', "no anchor '#there'"),
+        ('<script src="https://example.org/a.js">', "loads 'https://example.org/a.js'"),
+    ],
+)
+def test_the_check_of_the_site_finds_what_is_wrong(html: str, said: str, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    problems = script("check_site").problems
+    page.write_text('<h1 id="here"><a href="#here"><a href="https://example.org/">')
+    assert list(problems(tmp_path)) == []
+    page.write_text(html)
+    assert [problem.partition(": ")[2] for problem in problems(tmp_path)] == [said]
 
 
 def test_every_package_says_what_is_in_it() -> None:

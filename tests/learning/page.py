@@ -37,11 +37,13 @@ def page(rows: Sequence[Row], images: Path) -> str:
 _INTRODUCTION = """\
 # Whether agents learn
 
-`make learning` trains everything on this page, each step recorded, and writes it: ten seeds of each scenario and three agents for all. A seed that is missing below has not been measured yet. Everything is in `tests/learning`. The tests of every change repeat the first row with two seeds.
+After this page you know which scenarios the agents solve, how many episodes that takes, and whether one agent can solve them all.
+
+`make learning` trains everything on this page, records each step, and writes the page: ten seeds of each scenario, and three agents for all scenarios. A seed that is missing below has not been measured yet. The code is in `tests/learning`. The tests of every change repeat the first row with two seeds.
 
 ## Each scenario that ships
 
-A DQN with the flags shown and otherwise the defaults: 7 actions, reward `shaped` unless said, target 3, at most 100 steps an episode. *Good* seeds are those whose trained agent, as `simgit evaluate RUN` takes it and no longer exploring, solves the scenario in the fewest possible steps. What a network learned last need not be its best: the policy goes up and down to the end, so each checkpoint is tried, and the best stands for the run. Seconds are of the wall clock, mean of the seeds, on whatever else the machine did.
+A DQN with the flags shown and otherwise the defaults: 7 actions, reward `shaped`, target 3, at most 100 steps an episode. *Good* seeds are those whose trained agent, as `simgit evaluate RUN` evaluates it, without exploring, solves the scenario in the fewest possible steps. The last state of a network need not be its best, because the policy varies to the end. So each checkpoint is tried, and a run is evaluated by its best one. Seconds are wall-clock time, mean of the seeds, on a machine that also did other work.
 """
 
 _CURVES = """
@@ -112,7 +114,7 @@ def _text() -> str:
     return f"""\
 ## One agent for all scenarios
 
-One constant action would solve some of the scenarios above. Here one agent meets all seven kinds at severities {first} to {last}, generated with seeds {TRAINING_SEEDS[0]} to {TRAINING_SEEDS[-1]}; it is judged on {7 * len(SEVERITIES) * len(HELD_OUT_SEEDS)} others, generated with seeds {" and ".join(map(str, HELD_OUT_SEEDS))}, which start at other requests. It has to see from its five numbers what is wrong, and to stop when it is put right: a scenario counts as solved within {SLACK} steps more than the fewest.
+One constant action would solve some of the scenarios above. Here one agent meets all seven kinds at severities {first} to {last}, generated with seeds {TRAINING_SEEDS[0]} to {TRAINING_SEEDS[-1]}; it is judged on {7 * len(SEVERITIES) * len(HELD_OUT_SEEDS)} others, generated with seeds {" and ".join(map(str, HELD_OUT_SEEDS))}, which start at other requests. It has to see from its five numbers what is wrong, and to stop when that is repaired. A scenario counts as solved within {SLACK} steps more than the fewest.
 
 ```sh
 simgit trace generate --all --severities {first}..{last} --seeds {TRAINING_SEEDS[0]}..{TRAINING_SEEDS[-1]} --out training
