@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "simkube.md"
