@@ -21,7 +21,7 @@ test: $(STAMP)
 
 test-gymnasium:
 	$(PYTHON) -m venv --clear build/gymnasium
-	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest
+	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest hypothesis
 	build/gymnasium/bin/python -m pytest tests/gym/test_gymnasium_range.py
 
 stress: $(STAMP)
