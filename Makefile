@@ -27,7 +27,7 @@ test-all: $(STAMP)
 
 test-gymnasium:
 	$(PYTHON) -m venv --clear build/gymnasium
-	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest
+	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest hypothesis
 	build/gymnasium/bin/python -m pytest tests/gym/test_gymnasium_range.py
 
 # hours; what is done is noted in build/faults.json, and it goes on from there

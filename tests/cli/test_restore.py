@@ -103,7 +103,9 @@ def test_what_if_prints_a_row_an_action(recorded: Path, run: Call) -> None:
 
 def test_what_if_refuses_what_is_no_action(recorded: Path, run: Call) -> None:
     assert "must be numbers such as 0,1" in run("what-if", "main@5", "--action", "left", code=2).err
-    assert "no action of Discrete(2)" in run("what-if", "main@5", "--action", "7", code=128).err
+    assert (
+        "is not an action of Discrete(2)" in run("what-if", "main@5", "--action", "7", code=128).err
+    )
 
 
 def test_doctor_examines_an_environment(directory: Path, run: Call) -> None:

@@ -13,8 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
 from simgit.errors import ClusterError, InvalidInput, NotFound, shown
-from simgit.gym.envs.cluster_image import cluster_image
-from simgit.gym.envs.cluster_text import cluster_text
+from simgit.gym.envs.cluster_rendering import cluster_image, cluster_text
 from simgit.kube.task.catalogue import Catalogue, Source, catalogue, content
 from simgit.kube.task.cluster_setup import Nodes, cluster_setup
 from simgit.kube.task.loop import Loop

@@ -8,7 +8,7 @@ import pytest
 
 import simgit  # noqa: F401  # its environments are known once it is imported
 from simgit.errors import ClusterError
-from simgit.gym.envs.cluster_image import cluster_image
+from simgit.gym.envs.cluster_rendering import cluster_image
 from simgit.kube.embedded import virtual_nodes
 from simgit.kube.simulation import simulate
 from simgit.kube.task.scenarios import generate
