@@ -120,8 +120,8 @@ def test_an_error_in_a_stream_names_the_line_and_keeps_what_came_before(repo) ->
     good = b'{"reward": 1}\n'
     for bad, said in (
         (b"{nonsense}\n", "line 3: not JSON"),
-        (b'{"obs": 1}\n', "line 3: no field 'obs'"),
-        (b"[1]\n", "line 3: a map of fields is needed, not a list"),
+        (b'{"obs": 1}\n', "line 3: unknown field 'obs'"),
+        (b"[1]\n", "line 3: a record must be a map of fields, got a list"),
         (b'{"reward": "x"}\n', "line 3: reward"),
         (b"\xff\xfe\n", "line 3: "),
     ):

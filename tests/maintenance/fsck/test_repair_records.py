@@ -48,7 +48,7 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
 def lines(repo: Repository) -> dict[int, Line]:
     with repo.odb.read() as txn:
         numbers = [int.from_bytes(key, "big") for key, _ in txn.scan("lines")]
-        return {number: replace(read_line(txn, number), cut=False) for number in numbers}
+        return {number: read_line(txn, number)._replace(cut=False) for number in numbers}
 
 
 def held(repo: Repository) -> dict[str, Any]:
@@ -88,16 +88,16 @@ def test_each_line_is_derived_again(repo: Repository, how: str) -> None:
 
 
 WRONG: dict[str, Callable[[Line], Line]] = {
-    "jump": lambda line: replace(line, jump=line.id),
-    "parent": lambda line: replace(line, parent_line=line.id, parent_step=line.step),
-    "newer": lambda line: replace(line, jump=line.id + 1),
-    "no jump": lambda line: replace(line, jump=NOWHERE),
-    "no parent": lambda line: replace(line, parent_line=NOWHERE),
-    "depth": lambda line: replace(line, depth=line.depth + 1),
-    "generation": lambda line: replace(line, generation=line.generation + 1),
-    "step": lambda line: replace(line, step=line.step + 1),
-    "merged": lambda line: replace(line, merged=not line.merged),
-    "number": lambda line: replace(line, record=line.record + 1),
+    "jump": lambda line: line._replace(jump=line.id),
+    "parent": lambda line: line._replace(parent_line=line.id, parent_step=line.step),
+    "newer": lambda line: line._replace(jump=line.id + 1),
+    "no jump": lambda line: line._replace(jump=NOWHERE),
+    "no parent": lambda line: line._replace(parent_line=NOWHERE),
+    "depth": lambda line: line._replace(depth=line.depth + 1),
+    "generation": lambda line: line._replace(generation=line.generation + 1),
+    "step": lambda line: line._replace(step=line.step + 1),
+    "merged": lambda line: line._replace(merged=not line.merged),
+    "number": lambda line: line._replace(record=line.record + 1),
 }
 
 
