@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from . import page
@@ -47,5 +48,6 @@ def about(lines: list[Line]) -> str:
     """Say what was measured, on what, and by which command."""
     notes = [note.partition(": ")[2] for note in remarks(lines)]
     said = [note[0].upper() + note[1:] for note in notes]
-    where = f"Measured on {page.machine()[0]}, one core, by `{page.command()}`."
+    where = f"Measured on {page.machine()[0]}, one core, at a load of {os.getloadavg()[0]:.0f}"
+    where += f" (compare the columns), by `{page.command()}`."
     return " ".join([*said, where])

@@ -16,7 +16,7 @@ from .measure import disk, run, scratch, seconds
 from .peer_seed import Seed
 
 NOTE = (
-    "the same 100 000 states on all sides; git: a commit a state by fast-import, without the time "
+    "the same 30 000 states of CartPole on all sides; git: a commit a state by fast-import, without the time "
     "that its input takes to prepare; Minari: its collector, HDF5; SQLite: a row a state, JSON, "
     "1 000 a synced transaction; seed: a relational schema of simulations, runs and states"
 )
@@ -27,7 +27,7 @@ parting = Case(
     "beside-part",
     "find where two runs part",
     "ms",
-    note="two runs of 100 000 states that share the first half; git: `merge-base` with a "
+    note="two runs of 30 000 states that share the first half; git: `merge-base` with a "
     "commit-graph; seed: a recursive query; Minari and SQLite have no ancestors: they compare",
 )
 CASES = [record, size, columns, parting]
@@ -36,12 +36,12 @@ SIDES = ("simgit", "git", "Minari", "SQLite", "seed")
 
 def count(bench: Bench) -> int:
     """Return how many states each side is given."""
-    return bench.size(100_000, 10_000)
+    return bench.size(30_000, 3_000)
 
 
 def given(bench: Bench) -> list[generate.Row]:
     """Return the states."""
-    return recording.rows(bench, 100_000, 10_000)
+    return recording.rows(bench, 30_000, 3_000)
 
 
 def forked(bench: Bench) -> tuple[list[generate.Row], list[generate.Row]]:
@@ -54,7 +54,10 @@ def forked(bench: Bench) -> tuple[list[generate.Row], list[generate.Row]]:
 
 
 def _git(path: Path, bench: Bench) -> float:
-    stream = recording.git_stream(bench)
+    stream = bench.keep(
+        "beside-stream",
+        lambda: peer_git.write_stream(bench.path / "beside.stream", given(bench)),
+    )
     git = peer_git.Git(path)
     return seconds(lambda: git.fast_import(stream))
 
