@@ -615,7 +615,7 @@ def test_what_could_not_be_stored_is_kept(repo: Repository) -> None:
 def test_a_sealed_run_is_refused(repo: Repository) -> None:
     scripted(repo, [START]).close()
     repo.set_status("main", "completed")
-    with pytest.raises(InvalidInput, match="run 'main' is completed and sealed"):
+    with pytest.raises(InvalidInput, match="run 'main' is completed"):
         scripted(repo, [START])
 
 
