@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import shutil
-import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
+    import subprocess
+
     from rich.progress import Progress as Bars
 
 STYLES: Final = {
@@ -58,6 +57,8 @@ class Output:
         from simgit.history.state import to_jsonable
 
         escape = not self.is_unicode
+        import json
+
         self.write(json.dumps(to_jsonable(record), ensure_ascii=escape, allow_nan=False) + "\n")
 
     def table(
@@ -98,6 +99,8 @@ class Pager:
     def __enter__(self) -> TextIO:
         if self.command in _QUIET:
             return sys.stdout
+        import subprocess
+
         sys.stdout.flush()
         env = {"LESS": "FRX", "LV": "-c", **os.environ}
         self.process = subprocess.Popen(self.command, shell=True, stdin=subprocess.PIPE, env=env)
@@ -132,8 +135,10 @@ class Pager:
 
 def _exists(command: str) -> bool:
     """Return whether the program of a shell command exists."""
+    from shutil import which
+
     words = command.split()
-    return bool(words) and ("=" in words[0] or shutil.which(words[0]) is not None)
+    return bool(words) and ("=" in words[0] or which(words[0]) is not None)
 
 
 def width(text: str) -> int:
@@ -148,7 +153,9 @@ def width(text: str) -> int:
 
 def columns() -> int:
     """Return how many columns the terminal has, 80 without one."""
-    return shutil.get_terminal_size((80, 24)).columns
+    from shutil import get_terminal_size
+
+    return get_terminal_size((80, 24)).columns
 
 
 def shortened(text: str, most: int) -> str:

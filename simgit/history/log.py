@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
@@ -46,8 +45,7 @@ class LogLine(NamedTuple):
 # --- which states, in which order --------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LogSelection:
+class LogSelection(NamedTuple):
     """The states of a log: those reachable from the tips, without those from ``exclude``."""
 
     tips: tuple[Location, ...]

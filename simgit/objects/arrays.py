@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError, InvalidInput
 
@@ -18,7 +17,7 @@ _DTYPE: Final = re.compile(
     r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(?:8|16)|<[mM]8(?:\[[0-9]*[A-Za-zμ]+\])?|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,8}"
 )
 
-AnyArray = npt.NDArray[Any]
+AnyArray = np.ndarray[Any, np.dtype[Any]]
 
 
 def is_arraylike(value: object) -> bool:

@@ -9,13 +9,15 @@ would cost more than the hashing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import InvalidInput
 from simgit.objects.arrays import AnyArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 FIELDS: Final = (
     "observation", "action", "reward", "terminated", "truncated",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -19,13 +18,27 @@ KIND_CODES: Final = {
     "blob": 1, "array": 2, "tree": 3, "schema": 4, "spec": 5,
     "state": 6, "run": 7, "binding": 8, "tag": 9, "value": 10,
 }  # fmt: skip
+_EMPTY: Final[Mapping[str, Any]] = {}
 KIND_NAMES: Final = {code: kind for kind, code in KIND_CODES.items()}
 
 
 class Named:
-    """The base of all objects: a kind and a payload, and therefore an oid."""
+    """The base of all objects: a kind and a payload, and therefore an oid.
+
+    Objects are immutable, and equal if their oids are. They are plain classes: every command
+    imports them, and a dataclass takes longer to make than the module to read.
+    """
 
     kind: ClassVar[str]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and self.oid == other.oid
+
+    def __hash__(self) -> int:
+        return hash(self.oid)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
     @property
     def payload(self) -> bytes:
@@ -38,12 +51,13 @@ class Named:
         return hash_object(self.kind, self.payload)
 
 
-@dataclass(frozen=True)
 class Blob(Named):
     """Bytes."""
 
     kind: ClassVar[str] = "blob"
-    data: bytes
+
+    def __init__(self, data: bytes) -> None:
+        self.data: Final = data
 
     @property
     def payload(self) -> bytes:
@@ -56,21 +70,13 @@ class Blob(Named):
         return cls(payload)
 
 
-@dataclass(frozen=True, eq=False)
 class Array(Named):
     """A dtype, a shape and elements; two arrays are equal if their oids are."""
 
     kind: ClassVar[str] = "array"
-    data: AnyArray
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "data", to_array(self.data))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Array) and self.oid == other.oid
-
-    def __hash__(self) -> int:
-        return hash(self.oid)
+    def __init__(self, data: AnyArray) -> None:
+        self.data: Final = to_array(data)
 
     @cached_property
     def payload(self) -> bytes:
@@ -83,12 +89,13 @@ class Array(Named):
         return cls(decode_array(payload))
 
 
-@dataclass(frozen=True)
 class ValueObject(Named):
     """A canonical value."""
 
     kind: ClassVar[str] = "value"
-    value: Any
+
+    def __init__(self, value: Any) -> None:
+        self.value: Final = value
 
     @property
     def payload(self) -> bytes:
@@ -114,17 +121,15 @@ class Entry(NamedTuple):
     oid: Oid
 
 
-@dataclass(frozen=True)
 class Tree(Named):
     """Named objects, in the order of the names' bytes."""
 
     kind: ClassVar[str] = "tree"
-    entries: tuple[Entry, ...]
-    form: str = "map"
 
-    def __post_init__(self) -> None:
-        ordered = sorted(self.entries, key=lambda entry: entry.name.encode())
-        object.__setattr__(self, "entries", tuple(ordered))
+    def __init__(self, entries: tuple[Entry, ...], form: str = "map") -> None:
+        ordered = sorted(entries, key=lambda entry: entry.name.encode())
+        self.entries: Final = tuple(ordered)
+        self.form: Final = form
         if len({entry.name for entry in ordered}) != len(ordered):
             raise InvalidInput("a tree cannot have two entries of one name")
 
@@ -190,12 +195,13 @@ def _map_payload(payload: bytes, kind: str) -> dict[str, Any]:
     return value
 
 
-@dataclass(frozen=True)
 class Spec(Named):
     """The origin of root states: canonical fields that can re-create an environment."""
 
     kind: ClassVar[str] = "spec"
-    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init__(self, fields: Mapping[str, Any] = _EMPTY) -> None:
+        self.fields: Final = fields
 
     @property
     def payload(self) -> bytes:
@@ -208,15 +214,18 @@ class Spec(Named):
         return cls(_map_payload(payload, "spec"))
 
 
-@dataclass(frozen=True)
 class StateObject(Named):
     """One moment of a simulation, linked to its parent states."""
 
     kind: ClassVar[str] = "state"
-    schema: Oid
-    parents: tuple[Oid, ...]
-    origin: Oid | None
-    row: bytes
+
+    def __init__(
+        self, schema: Oid, parents: tuple[Oid, ...], origin: Oid | None, row: bytes
+    ) -> None:
+        self.schema: Final = schema
+        self.parents: Final = parents
+        self.origin: Final = origin
+        self.row: Final = row
 
     @property
     def payload(self) -> bytes:
@@ -249,16 +258,24 @@ def _optional_oid(value: Any, what: str) -> Oid | None:
     return Oid(value)
 
 
-@dataclass(frozen=True)
 class Run(Named):
     """A run's configuration record: overrides of its parent's settings, and its branch point."""
 
     kind: ClassVar[str] = "run"
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    parent: Oid | None = None
-    branch_point: Oid | None = None
-    seed: Any = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        overrides: Mapping[str, Any] = _EMPTY,
+        parent: Oid | None = None,
+        branch_point: Oid | None = None,
+        seed: Any = None,
+        metadata: Mapping[str, Any] = _EMPTY,
+    ) -> None:
+        self.overrides: Final = overrides
+        self.parent: Final = parent
+        self.branch_point: Final = branch_point
+        self.seed: Final = seed
+        self.metadata: Final = metadata
 
     @property
     def payload(self) -> bytes:
@@ -285,15 +302,16 @@ class Run(Named):
         return cls(**record)
 
 
-@dataclass(frozen=True)
 class Binding(Named):
     """An attachment: an object that is bound to a state by a name, outside the state's hash."""
 
     kind: ClassVar[str] = "binding"
-    state: Oid
-    target_kind: str
-    target: Oid
-    name: str
+
+    def __init__(self, state: Oid, target_kind: str, target: Oid, name: str) -> None:
+        self.state: Final = state
+        self.target_kind: Final = target_kind
+        self.target: Final = target
+        self.name: Final = name
 
     @property
     def payload(self) -> bytes:
@@ -317,16 +335,17 @@ class Binding(Named):
         return cls(state, kind, target, name)
 
 
-@dataclass(frozen=True)
 class Tag(Named):
     """An annotated tag."""
 
     kind: ClassVar[str] = "tag"
-    target: Oid
-    name: str
-    message: str
-    tagger: str
-    time: int
+
+    def __init__(self, target: Oid, name: str, message: str, tagger: str, time: int) -> None:
+        self.target: Final = target
+        self.name: Final = name
+        self.message: Final = message
+        self.tagger: Final = tagger
+        self.time: Final = time
 
     @property
     def payload(self) -> bytes:

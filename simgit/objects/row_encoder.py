@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
 from simgit.objects.arrays import AnyArray, array_header
@@ -35,6 +34,9 @@ from simgit.objects.schema import (  # fmt: skip
     as_numeric,
     exact_cast,
 )
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def pack(schema: Schema, columns: Columns, count: int) -> Rows:

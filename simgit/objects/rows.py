@@ -8,10 +8,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import AnyArray, as_scalar
@@ -35,7 +34,10 @@ from simgit.objects.schema import (  # fmt: skip
     Schema,
 )
 
-Matrix = npt.NDArray[np.uint8]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Matrix = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 Arrays = dict[int, list[tuple[int, AnyArray]]]

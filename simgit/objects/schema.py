@@ -9,9 +9,8 @@ import itertools
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -48,8 +47,7 @@ _PYTHON_DTYPES: Final = {
 _KIND_RANKS: Final = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
-@dataclass(frozen=True, slots=True)
-class FieldType:
+class FieldType(NamedTuple):
     """The type of one field: a code, and the dtype, shape or length that it needs."""
 
     code: int
@@ -88,23 +86,34 @@ class FieldType:
         return f"tuple{self.length}" if self.code == TUPLE else TYPE_NAMES[self.code]
 
 
-@dataclass(slots=True)
 class FieldNode:
     """A field with those below it, while a schema is derived."""
 
-    type: FieldType
-    children: dict[str, FieldNode] = field(default_factory=dict)
+    __slots__ = ("children", "type")
+
+    def __init__(self, type: FieldType, children: dict[str, FieldNode] | None = None) -> None:
+        self.type = type
+        self.children = {} if children is None else children
 
     def size(self) -> int:
         """Return the number of fields, this one included."""
         return 1 + sum(child.size() for child in self.children.values())
 
 
-@dataclass(frozen=True)
 class Schema:
     """The ordered fields of a row. Equal schemas have equal oids."""
 
-    fields: tuple[tuple[Path, FieldType], ...] = ()
+    def __init__(self, fields: tuple[tuple[Path, FieldType], ...] = ()) -> None:
+        self.fields: Final = fields
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schema) and self.fields == other.fields
+
+    def __hash__(self) -> int:
+        return hash(self.fields)
+
+    def __repr__(self) -> str:
+        return f"Schema({self.fields!r})"
 
     @cached_property
     def payload(self) -> bytes:

@@ -17,7 +17,6 @@ import struct
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.compression import compress, decompress
@@ -27,7 +26,7 @@ _LEVEL: Final = 3
 _MASK_SHARE: Final = 0.03
 """The least share of zero words for which a mask is worth its bytes."""
 _SIZE: Final = struct.Struct("<I")
-Words = npt.NDArray[Any]
+Words = np.ndarray[Any, np.dtype[Any]]
 
 
 def word_size(dtype: np.dtype[Any]) -> int:

@@ -11,7 +11,7 @@ import math
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic as _clock
 from types import TracebackType
 from typing import Any, Final
@@ -122,7 +122,7 @@ class RunWriter:
     def _divert(self, txn: WriteTxn, message: str) -> Conflict:
         assert self.tip is not None
         old = self.name
-        ref = replace(self.ref, status="active", created=now(), ended=None, writer=this_writer())
+        ref = self.ref._replace(status="active", created=now(), ended=None, writer=this_writer())
         self.ref = moved(ref, self.tip)
         for name in conflict_names(self.base):
             try:
@@ -140,7 +140,7 @@ class RunWriter:
 
     def claim(self, txn: WriteTxn) -> None:
         """Note in the run's ref that this process writes it."""
-        new = replace(self.ref, status="active", ended=None, writer=this_writer())
+        new = self.ref._replace(status="active", ended=None, writer=this_writer())
         self.refs.update_run(txn, self.name, self.ref, new, None)
         self.ref = new
 
@@ -153,7 +153,7 @@ class RunWriter:
             return  # another process writes it now
         ended = now() if status in ("completed", "failed", "crashed") else None
         self.refs.update_run(
-            txn, self.name, current, replace(current, status=status, ended=ended, writer=None), None
+            txn, self.name, current, current._replace(status=status, ended=ended, writer=None), None
         )
 
 

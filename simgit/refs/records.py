@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.codec import pack_record, unpack_value
@@ -54,8 +52,7 @@ def check_fields(record: Any, types: Types, what: str, every: bool = True) -> No
 STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
 
 
-@dataclass(frozen=True)
-class RunRef:
+class RunRef(NamedTuple):
     """The ref of a run: its newest state, the state's location, and the run's status."""
 
     oid: Oid | None
@@ -82,23 +79,21 @@ class RunRef:
         return "crashed" if gone else self.status
 
 
-@dataclass(frozen=True)
-class TagRef:
+class TagRef(NamedTuple):
     """The ref of a tag: a state, and the annotation if it has one."""
 
     oid: Oid
     tag: Oid | None = None
 
 
-@dataclass(frozen=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """One change of a ref."""
 
     old: Oid | None
     new: Oid | None
     time: int
     message: str
-    pid: int = field(default_factory=os.getpid)
+    pid: int
 
 
 WRITER_TYPES: Final = {"machine": TEXT, "pid": INT, "start": TEXT}
@@ -119,11 +114,6 @@ def pack_ref(record: dict[str, Any]) -> bytes:
     """Return the stored form of the fields of a ref or of an entry of a log."""
     body = pack_record(record)
     return body + checksum(body)
-
-
-def ref_fields(record: Any) -> dict[str, Any]:
-    """Return a record's fields, uncopied, unlike ``asdict``."""
-    return dict(vars(record))
 
 
 def unpack_ref(value: bytes) -> dict[str, Any]:
@@ -205,7 +195,7 @@ def decode_entry(value: bytes) -> LogEntry:
 
 def moved(ref: RunRef, tip: Tip) -> RunRef:
     """Return a run's ref moved to another state."""
-    place = tip.place
-    state = {"oid": tip.oid, "line": place.line, "step": place.step, "episodes": tip.episode,
-             "returned": tip.returned}  # fmt: skip
-    return RunRef(**(vars(ref) | state))
+    return ref._replace(
+        oid=tip.oid, line=tip.place.line, step=tip.place.step, episodes=tip.episode,
+        returned=tip.returned,
+    )  # fmt: skip

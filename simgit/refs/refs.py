@@ -7,9 +7,9 @@ meta: "fold" ‖ 00 ‖ folded ref name  -> the name as it is spelt
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -25,7 +25,6 @@ from simgit.refs.records import (
     decode_ref,
     decode_run,
     pack_ref,
-    ref_fields,
     unpack_ref,
 )
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -140,7 +139,7 @@ class Refs:
         """
         check_name(name)
         self._claim(txn, RUNS, name, "run")
-        self._put(txn, RUNS + name, ref_fields(ref))
+        self._put(txn, RUNS + name, ref._asdict())
         self.log_entry(txn, RUNS + name, None, ref.oid, message)
 
     def update_run(
@@ -154,10 +153,10 @@ class Refs:
         current = self.run(txn, name)
         if current.oid != old.oid:
             raise Conflict(f"run '{name}' moved since it was read; try again", name=name)
-        self._put(txn, RUNS + name, ref_fields(new))
+        self._put(txn, RUNS + name, new._asdict())
         if message is not None:
             refs = [RUNS + name, HEAD] if self.head(txn) == name else [RUNS + name]
-            self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message))
+            self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message, os.getpid()))
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
         """Remove a run; its reflog is kept."""
@@ -171,7 +170,7 @@ class Refs:
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
         for name, child in list(self.runs(txn)):
             if child.parent == old:
-                self._put(txn, RUNS + name, ref_fields(replace(child, parent=new)))
+                self._put(txn, RUNS + name, child._replace(parent=new)._asdict())
 
     def rename_run(self, txn: WriteTxn, old: str, new: str) -> int:
         """Rename a run together with its reflog, and HEAD if it points there.
@@ -184,7 +183,7 @@ class Refs:
         txn.delete("refs", (RUNS + old).encode())
         self._release(txn, RUNS, old)
         self._claim(txn, RUNS, new, "run")
-        self._put(txn, RUNS + new, ref_fields(ref))
+        self._put(txn, RUNS + new, ref._asdict())
         moved_to = self.move_log(txn, RUNS + old, 0, RUNS + new)
         self._rename_parent(txn, old, new)
         self.log_entry(txn, RUNS + new, ref.oid, ref.oid, f"branch: renamed {old} to {new}")
@@ -204,7 +203,7 @@ class Refs:
             old = self.tag(txn, name).oid
             self._release(txn, TAGS, name)
         self._claim(txn, TAGS, name, "tag")
-        self._put(txn, TAGS + name, ref_fields(ref))
+        self._put(txn, TAGS + name, ref._asdict())
         self.log_entry(txn, TAGS + name, old, ref.oid, f"tag: {name}")
 
     def delete_tag(self, txn: WriteTxn, name: str) -> TagRef:
@@ -257,10 +256,10 @@ class Refs:
         self, txn: WriteTxn, ref: str, old: Oid | None, new: Oid | None, message: str
     ) -> None:
         """Add an entry to a ref's log."""
-        self._add_to_logs(txn, [ref], LogEntry(old, new, now(), message))
+        self._add_to_logs(txn, [ref], LogEntry(old, new, now(), message, os.getpid()))
 
     def _add_to_logs(self, txn: WriteTxn, refs: list[str], entry: LogEntry) -> None:
-        value = pack_ref(ref_fields(entry))
+        value = pack_ref(entry._asdict())
         for ref in refs:
             number = self._next_entry(txn, ref)
             txn.put("log", ref.encode() + b"\0" + number.to_bytes(8, "big"), value)

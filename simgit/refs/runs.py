@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -156,9 +156,12 @@ class Runs:
         run_config.merge(merged, run_config.nested(overrides))
         for path in unset:
             _remove(merged, path)
-        new = replace(record, overrides=merged, metadata={**record.metadata, **metadata})
+        new = Run(
+            merged, record.parent, record.branch_point, record.seed,
+            {**record.metadata, **metadata},
+        )  # fmt: skip
         self.refs.update_run(
-            txn, name, ref, replace(ref, record=self.odb.put(txn, new)), "config: changed"
+            txn, name, ref, ref._replace(record=self.odb.put(txn, new)), "config: changed"
         )
 
     def set_status(self, txn: WriteTxn, name: str, status: str) -> None:
@@ -172,7 +175,7 @@ class Runs:
             raise InvalidInput(f"unknown status '{status}'{near}", status=status)
         ref = self.refs.run(txn, name)
         ended = now() if status in ("completed", "failed", "crashed") else None
-        new = replace(ref, status=status, ended=ended, writer=None)
+        new = ref._replace(status=status, ended=ended, writer=None)
         self.refs.update_run(txn, name, ref, new, f"run: {status}")
 
     def delete(self, txn: WriteTxn, name: str, force: bool) -> RunRef:

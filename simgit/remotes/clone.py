@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from simgit.errors import AlreadyExists
@@ -50,4 +49,4 @@ def _release_runs(made: LmdbStorage) -> None:
 
 def _release(refs: Refs, txn: WriteTxn, name: str) -> None:
     ref = refs.run(txn, name)
-    refs.update_run(txn, name, ref, replace(ref, writer=None), None)
+    refs.update_run(txn, name, ref, ref._replace(writer=None), None)

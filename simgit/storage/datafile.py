@@ -103,7 +103,7 @@ def is_copy(directory: Path) -> bool:
     A copy made while a writer was at work is torn, and reading it can abort the process.
     """
     try:
-        recorded = (directory / _ORIGIN).read_text("ascii")
+        recorded = (directory / _ORIGIN).read_bytes().decode("ascii")
         return not _same(Origin.parse(recorded), identity(directory))
     except (FileNotFoundError, ValueError):
         return True

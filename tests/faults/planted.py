@@ -72,12 +72,12 @@ FAULTS = (
     ),
     Planted(
         "a ref is moved before its states", "recording/flush.py",
-        '        message = f"record: {sum(len(batch.oids) for batch in batches)} states"\n',
-        '        message = f"record: {sum(len(batch.oids) for batch in batches)} states"\n'
-        "        early = replace(self.ref, oid=Oid(batches[-1].oids[-1]))\n"
+        "        self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())\n",
+        "        early = self.ref._replace(oid=Oid(batches[-1].oids[-1]))\n"
         "        self.refs.update_run(txn, self.name, self.ref, early, None)\n"
         f"        {HALVES}\n"
-        "        self.refs.update_run(txn, self.name, early, self.ref, None)\n",
+        "        self.refs.update_run(txn, self.name, early, self.ref, None)\n"
+        "        self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())\n",
         KILLS,
     ),
     Planted(
@@ -86,8 +86,7 @@ FAULTS = (
     ),
     Planted(
         "names of objects are not recomputed", "odb/database.py",
-        "        if hash_object(kind, payload) != oid:\n            raise IntegrityError(f\"object '{oid.hex()}' is damaged: its bytes",
-        "        if False:\n            raise IntegrityError(f\"object '{oid.hex()}' is damaged: its bytes",
+        "        if (found := hash_object(kind, payload)) != oid:\n", "        if not (found := oid):\n",
         ("tests/maintenance/fsck/test_fsck.py", "tests/faults/test_damage.py"),
     ),
     Planted(

@@ -57,7 +57,6 @@ from simgit.refs.records import (
     decode_ref,
     decode_run,
     pack_ref,
-    ref_fields,
 )
 from tests.support.cost import at_most
 from tests.support.examples import share
@@ -138,7 +137,7 @@ PAYLOADS = {
         [1, (2, 3.5, None), {"a": np.ones(3), "b": 10**30, "c": 1j}, b"x", "é"]
     ).payload,
 }
-RUN_REF = ref_fields(RunRef(OID, 1, 2, OID, writer={"machine": "m", "pid": 3, "start": "4"}))
+RUN_REF = RunRef(OID, 1, 2, OID, writer={"machine": "m", "pid": 3, "start": "4"})._asdict()
 RUN_KEY = ("refs", b"runs/main")
 CHANGES = [
     KeyChange(RUN_KEY, None, {k: v for k, v in RUN_REF.items() if k != "writer"}),
@@ -154,7 +153,7 @@ OPERATION = Operation(
 RECORDS: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "run ref": (pack_ref(RUN_REF), decode_run),
     "tag ref": (pack_ref({"oid": OID, "tag": None}), lambda data: decode_ref(data, TagRef)),
-    "log entry": (pack_ref(ref_fields(LogEntry(None, OID, 1, "m", 2))), decode_entry),
+    "log entry": (pack_ref(LogEntry(None, OID, 1, "m", 2)._asdict()), decode_entry),
     "parsed ref": (pack_ref(RUN_REF), lambda data: parse(RUN_KEY, data)),
     "operation": (OPERATION.encode(), lambda data: Operation.decode(7, data)),
     **{f"change {i}": (change.encode(), KeyChange.decode) for i, change in enumerate(CHANGES)},

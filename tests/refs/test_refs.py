@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
 
@@ -141,7 +140,7 @@ def test_a_ref_that_moved_is_not_overwritten(repo: Repository) -> None:
         old = repo.refs.run(txn, "main")
     repo.commit(2)
     with pytest.raises(Conflict), repo.odb.write() as txn:
-        repo.refs.update_run(txn, "main", old, replace(old, status="paused"), "x")
+        repo.refs.update_run(txn, "main", old, old._replace(status="paused"), "x")
 
 
 def test_this_process_is_alive_and_others_are_not() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -282,7 +282,7 @@ class _Repairer:
             if place == ref.place:
                 continue
             if place is None:
-                new = replace(ref, oid=None, line=0, step=0, episodes=0, returned=0.0)
+                new = ref._replace(oid=None, line=0, step=0, episodes=0, returned=0.0)
                 where = "the beginning, since it has no good state"
             else:
                 new, where = moved(ref, self.odb.states.tip(txn, place)), f"step {place.step}"

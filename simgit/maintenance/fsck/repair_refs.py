@@ -12,7 +12,7 @@ from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.names import HEAD, RUNS
 from simgit.refs.oplog.log import Fields, OperationLog
-from simgit.refs.records import RUN_TYPES, LogEntry, RunRef, decode_entry, moved, ref_fields
+from simgit.refs.records import RUN_TYPES, LogEntry, RunRef, decode_entry, moved
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -93,7 +93,7 @@ def _run(
     if place is None or (oid == fields["oid"] and known and "line" in known):
         return fields
     made = RunRef(**{**fields, "record": Oid(fields["record"])})
-    return ref_fields(moved(made, odb.states.tip(txn, place)))
+    return moved(made, odb.states.tip(txn, place))._asdict()
 
 
 def _blank(odb: ObjectDatabase, txn: WriteTxn, newest: LogEntry | None) -> Fields:

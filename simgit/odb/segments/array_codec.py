@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import MAX_NDIM, AnyArray, array_header, dtype_from_text
 from simgit.objects.compression import compress, decompress
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 GROUP_ARRAYS: Final = 128
 GROUP_BYTES: Final = 16 << 20
@@ -28,8 +30,8 @@ LEVEL: Final = 6
 """zstd's level: for frames that differ little, half the bytes of level 3 in a quarter more time."""
 _PLAIN, _PREVIOUS, _FIRST_AXIS, _LAST_AXIS = range(4)
 _HEAD: Final = struct.Struct("<HBBQ")  # arrays, predictor, contiguous steps, raw bytes of one
-Bytes = npt.NDArray[np.uint8]
-Bytes2D = npt.NDArray[np.uint8]
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Bytes2D = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class ArrayGroup(NamedTuple):

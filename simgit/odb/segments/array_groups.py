@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import AnyArray
@@ -30,10 +29,13 @@ from simgit.odb.segments.elias_fano import prefix_of
 from simgit.odb.segments.index import ARRAYS, LOOSE, Index, add_loose, array_places, find_loose
 from simgit.storage.base import ReadTxn, WriteTxn
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 _STEP_BITS: Final = 48
 Member = tuple[int, bytes, AnyArray]
 """A step, the oid of its array, and the array."""
-OidsOf = Callable[[ReadTxn, int, int, npt.NDArray[np.int64]], list[bytes]]
+OidsOf = Callable[[ReadTxn, int, int, np.ndarray[Any, np.dtype[np.int64]]], list[bytes]]
 """A function that returns the oids of a field at some steps of a line."""
 
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 import struct
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.compression import (
@@ -28,6 +27,9 @@ from simgit.objects.compression import (
 )
 from simgit.objects.rows import Matrix, Rows
 from simgit.objects.schema import FIXED, FLOAT, INT, Schema
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 BLOCK_ROWS: Final = 2048
 CHECKPOINT_ROWS: Final = 64

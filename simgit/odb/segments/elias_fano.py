@@ -16,18 +16,20 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 PREFIX_BITS: Final = 32
 PAGE_SIZE: Final = 8160
 """The most bytes of a page: two of LMDB's pages, less its header and the checksum."""
 _HEAD: Final = struct.Struct("<IIBBI")
-Entries = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
+Entries = tuple[np.ndarray[Any, np.dtype[np.uint32]], np.ndarray[Any, np.dtype[np.uint32]]]
 
 
 def prefix_of(oid: bytes) -> int:

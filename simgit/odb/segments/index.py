@@ -17,10 +17,9 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum, compress, decompress
@@ -36,6 +35,9 @@ from simgit.odb.segments.elias_fano import (
 from simgit.odb.segments.lines import next_number
 from simgit.storage.base import ReadTxn, WriteTxn
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 STATES: Final = 0
 ARRAYS: Final = 1
 LOOSE: Final = 64
@@ -50,7 +52,7 @@ _META: Final = struct.Struct("<BBQII")
 _LOOSE: Final = struct.Struct("<BQQ")
 _PLACE: Final = np.dtype([("a", "<u8"), ("b", "<u8"), ("n", "<u4")])
 
-Places = npt.NDArray[Any]
+Places = np.ndarray[Any, np.dtype[Any]]
 
 
 class IndexRun(NamedTuple):

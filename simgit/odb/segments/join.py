@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects.chain import chain_oids
@@ -39,6 +38,9 @@ from simgit.odb.segments.index import (
 from simgit.odb.segments.lines import read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 LEVEL: Final = 12
 """zstd's level for rewritten segments."""

@@ -7,10 +7,9 @@ column reads rely on the checksums of the blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.objects import rows as rowlib
@@ -38,6 +37,9 @@ from simgit.odb.segments.index import ARRAYS, STATES, Index, find_loose
 from simgit.odb.segments.lines import line_of_step, read_line
 from simgit.odb.segments.totals import episode_starts, rewards, total
 from simgit.storage.base import ReadTxn
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SchemaReader = Callable[[ReadTxn, bytes], Schema]
 Key = tuple[bytes, int, int, int]

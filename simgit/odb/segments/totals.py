@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from simgit.objects import rows as rowlib
 from simgit.objects.rows import Rows
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def rewards(rows: Rows) -> npt.NDArray[np.float64]:

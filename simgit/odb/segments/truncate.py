@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from simgit.errors import IntegrityError
 from simgit.odb.location import Location
@@ -41,6 +40,9 @@ from simgit.odb.segments.join import LEVEL, concatenate, headers, tip_before
 from simgit.odb.segments.lines import Line, encode_line, line_key, read_line
 from simgit.odb.segments.state_store import StateStore
 from simgit.storage.base import ReadTxn, WriteTxn
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _GROUP: Final = struct.Struct(">QHQ")
 _STEP_SIZE: Final = 8

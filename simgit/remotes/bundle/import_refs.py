@@ -115,7 +115,7 @@ class _Setting:
         """Create a run; return the state of an existing one of this name."""
         if self.refs.has_run(self.txn, name):
             return self.refs.run(self.txn, name).oid
-        self.refs.create_run(self.txn, name, replace(ref, writer=None), "import: created")
+        self.refs.create_run(self.txn, name, ref._replace(writer=None), "import: created")
         return ref.oid
 
     def _first_free(

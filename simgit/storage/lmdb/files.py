@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import lmdb
-from lmdb import verify
 
 from simgit import errors
 from simgit.storage import datafile
@@ -66,6 +63,8 @@ def initialise(directory: Path) -> None:
 @contextmanager
 def scratch(directory: Path) -> Iterator[Path]:
     """Yield a directory beside the data file, on its file system, that is removed afterwards."""
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory(prefix=_SCRATCH, dir=directory) as place:
         yield Path(place)
 
@@ -86,8 +85,10 @@ def discard(directory: Path) -> None:
 
 def sweep(directory: Path) -> None:
     """Remove the scratch directories of killed processes; only while no other process is active."""
+    from shutil import rmtree
+
     for place in directory.glob(_SCRATCH + "*"):
-        shutil.rmtree(place, ignore_errors=True)
+        rmtree(place, ignore_errors=True)
     datafile.sweep(directory)
 
 
@@ -129,6 +130,8 @@ def audit(data: Path) -> list[str]:
     """Return the faults in the structure of a data file, which is read and not mapped."""
     if sys.maxsize < 2**32:
         return []
+    from lmdb import verify
+
     try:
         return list(verify.verify(str(data)))  # type: ignore[no-untyped-call]
     except verify.VerifyError as error:
