@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,6 +38,8 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
         return found
 
     def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        import json
+
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
@@ -53,6 +54,8 @@ def load(path: Path) -> Any:
         NotFound: there is no such file.
         InvalidInput: its content does not match its suffix.
     """
+    import json
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -79,6 +82,8 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         UsageError: there is no ``=`` in one.
     """
+    import json
+
     found = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, when
@@ -103,6 +102,8 @@ def write_settings(
 
 def value_text(value: Any) -> str:
     """Return a setting as JSON."""
+    import json
+
     from simgit.history.state import to_jsonable
 
     return clean(json.dumps(to_jsonable(value), ensure_ascii=False))

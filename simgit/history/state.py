@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -231,5 +230,7 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, complex):
         return {"real": value.real, "imag": value.imag}
     if isinstance(value, float) and not np.isfinite(value):
+        import json
+
         return json.dumps(value)
     return value

@@ -6,7 +6,6 @@ import itertools
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,12 +96,20 @@ class Rows:
         return [b"".join(row) for row in zip(fixed, *parts, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
 class Reference:
     """The kind and oid of an object that an unpacked row refers to."""
 
-    kind: str
-    oid: Oid
+    __slots__ = ("kind", "oid")
+
+    def __init__(self, kind: str, oid: Oid) -> None:
+        self.kind: Final = kind
+        self.oid: Final = oid
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and (self.kind, self.oid) == (other.kind, other.oid)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.oid))
 
 
 def split_row(schema: Schema, row: bytes) -> Rows:

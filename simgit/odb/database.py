@@ -18,8 +18,6 @@ from blake3 import blake3
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.arrays import AnyArray, decode_array, encode_array, split_array
-from simgit.objects.canonical import limit_parts
-from simgit.objects.chunking import split
 from simgit.objects.compression import compress, decompress
 from simgit.objects.kinds import (
     COUNTED,
@@ -113,6 +111,8 @@ class ObjectDatabase:
         kind = "schema" if isinstance(thing, Schema) else thing.kind
         payload = thing.payload
         if kind in COUNTED:
+            from simgit.objects.canonical import limit_parts
+
             limit_parts(payload, COUNTED[kind])
         return self.put_payload(txn, kind, payload)
 
@@ -249,6 +249,8 @@ class ObjectDatabase:
         Raises:
             InvalidInput: there were more or fewer bytes than ``size``.
         """
+        from simgit.objects.chunking import split
+
         hasher = blake3(object_header("blob", size)) if size is not None else None
         chunks: list[bytes] = []
         pending: list[tuple[bytes, bytes]] = []

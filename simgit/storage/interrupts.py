@@ -7,7 +7,6 @@ import _signal  # type: ignore[import-not-found]
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from signal import SIGINT
 from types import FrameType
 
 
@@ -18,15 +17,15 @@ def interrupts_held_back() -> Iterator[None]:
     Without this ``KeyboardInterrupt`` can be raised between any two steps, for instance after a
     transaction was committed and before memory notes that. Blocks may be nested.
     """
-    usual = _signal.getsignal(SIGINT)
+    usual = _signal.getsignal(_signal.SIGINT)
     if not callable(usual) or threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[tuple[int, FrameType | None]] = []
-    _signal.signal(SIGINT, lambda number, frame: came.append((number, frame)))
+    _signal.signal(_signal.SIGINT, lambda number, frame: came.append((number, frame)))
     try:
         yield
     finally:
-        _signal.signal(SIGINT, usual)
+        _signal.signal(_signal.SIGINT, usual)
         if came:
             usual(*came[-1])

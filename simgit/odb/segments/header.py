@@ -72,7 +72,7 @@ class Blocks(Sequence[BlockInfo]):
         return Blocks(b"".join(_BLOCK.pack(*block) for block in blocks))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Header:
     """The header of a segment.
 
