@@ -119,12 +119,12 @@ def test_the_command_prints_the_table(trained, tmp_path: Path) -> None:
     assert [line.count("*") for line in table] == [1] * (len(table) - 1) + [0]
     named = "".join(lines[len(table) + 1 : -1]).replace(" ", "")
     assert named == ",".join(f"{i}={name}" for i, name in enumerate(NAMES))
-    assert lines[-1].startswith("* is the greatest; the agent is that of step ")
+    assert lines[-1].startswith("* marks the greatest; the agent is that of step ")
     assert '"taken": null' in call("--kind", "values", "--json").splitlines()[-1]
     for kind in ("values", "policy"):
         path = tmp_path / f"{kind}.svg"
         assert call("--kind", kind, "-o", str(path)) == f"wrote {path}\n" and path.exists()
-    assert "give --output" in call("--kind", "policy")
+    assert "needs --output" in call("--kind", "policy")
     found = json.loads(call("--kind", "policy", "--json"))
     assert found["actions"] == NAMES and len(found["values"]) == len(found["memory"])
     assert np.shape(found["values"][0]) == (len(found["cpu"]), len(NAMES))

@@ -256,7 +256,7 @@ def test_the_first_screen_imports_next_to_nothing(words, environment) -> None:
     loaded = imported(environment, *words)
     assert not loaded & {*LIGHT, "click"}
     assert {name for name in loaded if name.startswith("simgit.")} == {
-        "simgit.cli", "simgit.cli.commands", "simgit.cli.entry", "simgit.errors",
+        "simgit.cli", "simgit.cli.commands", "simgit.cli.entry", "simgit.cli.exits", "simgit.errors",
     }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_branching_an_unchecked_run_warns_on_a_line(recorded: Path, run: Call) -
         repo.configure("main", metadata={"verdict": {}})
     found = run("branch", "try", "main@5")
     assert found.err == (
-        "warning: run 'main' was not checked for determinism: 'simgit verify main' does so\n"
+        "warning: run 'main' was not checked for determinism; check it with 'simgit verify main'\n"
     )
     run("verify", "main")
     assert run("branch", "again-try", "main@5").err == ""

@@ -92,7 +92,7 @@ def test_what_makes_no_sense_is_refused(repo, run, directory: Path) -> None:
         in repo("train", "--env", "CartPole-v1", "--target", 3, code=2).err
     )
     assert "no scenario 'nothing'" in repo("train", "--trace", "nothing", *QUICK, code=128).err
-    assert "bad target" in repo("train", "--trace", TRACE, "--target", 0, *QUICK, code=128).err
+    assert "target must be" in repo("train", "--trace", TRACE, "--target", 0, *QUICK, code=128).err
     assert (
         "agent 'ppo' not found" in repo("train", "--trace", TRACE, "--agent", "ppo", code=128).err
     )

@@ -92,5 +92,5 @@ def test_an_error_at_a_point_reaches_the_caller_and_the_next_command_works(tmp_p
 
 @pytest.mark.parametrize("text", ["commit", "commit=explode", "=kill", "a=kill@x", ""])
 def test_a_fault_that_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no fault"):
+    with pytest.raises(ValueError, match="malformed fault"):
         Fault.parse(text)
