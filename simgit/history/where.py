@@ -261,7 +261,7 @@ class _Evaluation:
         return ()
 
     def _field(self, node: ast.expr) -> Operand:
-        """Return a field's values; a path that goes deeper than the schema is followed in them."""
+        """Return a field's values; a path deeper than the schema is followed inside the values."""
         path = self._path(node)
         if path == ("step",):
             return where_values.numbers(self.trajectory.steps)
