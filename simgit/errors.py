@@ -50,6 +50,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{(begun + parts)[0]}'?" if begun or parts else ""
 
 
+def near_or_known(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'reward'?``, or `` (known: step, reward)`` where none is near."""
+    names = list(known)
+    return did_you_mean(word, names) or f" (known: {', '.join(names)})"
+
+
 def _edits(a: str, b: str) -> int:
     """Return the edit distance of two words; a swap of neighbours counts once."""
     before, row = [0], list(range(len(b) + 1))

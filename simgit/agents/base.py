@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, SimgitError, did_you_mean, shown
+from simgit.errors import InvalidInput, SimgitError, near_or_known, shown
 
 Vector = npt.NDArray[np.float32]
 """An observation: shape (size,), finite."""
@@ -69,11 +69,11 @@ def build(settings: type[S], given: Mapping[str, Any]) -> S:
     known = {field.name: field.default for field in fields(settings)}  # type: ignore[arg-type]
     for name, value in given.items():
         if name not in known:
-            near = did_you_mean(name, known) or f": must be one of {', '.join(known)}"
+            near = near_or_known(name, known)
             raise InvalidInput(f"unknown setting '{name}'{near}", path=name)
         if not _alike(value, known[name]):
             raise InvalidInput(
-                f"setting '{name}' must be like its default {known[name]!r},  got {shown(value)}",
+                f"setting '{name}' must be like its default {known[name]!r}, got {shown(value)}",
                 path=name,
             )
     return settings(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from simgit.agents.base import Agent, build, plain
 from simgit.agents.policies import POLICIES, Random, RulePolicy
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, near_or_known
 
 LEARNERS: Final = ("dqn", "greedy")
 
@@ -48,7 +48,7 @@ def make(
         return Random(len(known), seed)
     if name in POLICIES:
         return RulePolicy(name, known)
-    raise NotFound(f"agent '{name}' not found: must be one of {', '.join(names())}", name=name)
+    raise NotFound(f"agent '{name}' not found{near_or_known(name, names())}", name=name)
 
 
 def complete(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,14 @@ class Command(click.Command):
         """Parse the arguments; as in git, -5 is short for -n 5 where there is an -n."""
         if any("-n" in param.opts for param in self.params):
             args = [word for arg in args for word in _count(arg)]
-        return super().parse_args(ctx, args)
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter:
+            for arg in given:  # git's -am is -a with the value 'm' here
+                if len(arg) == 3 and isinstance(error := no_such_option(ctx, arg), Advice):
+                    raise error from None
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""

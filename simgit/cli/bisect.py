@@ -8,8 +8,9 @@ import click
 
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.diff import write_changes
-from simgit.cli.output import Output, plural
+from simgit.cli.output import Output
 from simgit.cli.params import REVISION
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.history.bisect import FirstDifference

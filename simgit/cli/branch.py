@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.output import STATUS_STYLES, Output, columns, number, plural, width
+from simgit.cli.output import STATUS_STYLES, Output, columns, number, width
 from simgit.cli.params import REVISION, branch_settings, matches
 from simgit.cli.render import run_record
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.refs.runs import RunInfo
@@ -155,7 +156,8 @@ def _text(cell: str | tuple[str, str]) -> str:
 
 def _settings(info: RunInfo, room: int) -> str:
     """Return the run's own settings, as many as there is room for, or how many there are."""
-    from simgit.cli.render import flat, value_text
+    from simgit.cli.render import value_text
+    from simgit.refs.run_config import flat
 
     own = sorted(flat(dict(info.overrides)).items())
     pairs = [f"{key}={value_text(value)}" for key, value in own]

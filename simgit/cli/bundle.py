@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from simgit.cli.app import App, CommandGroup, answer_no, command, one_of
-from simgit.cli.output import Output, plural, progress, size
+from simgit.cli.output import Output, progress, size
 from simgit.cli.params import REVISION
-from simgit.errors import NotFound
+from simgit.errors import NotFound, plural
 
 if TYPE_CHECKING:
     from simgit.remotes.bundle import Manifest

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import plural
-from simgit.errors import AlreadyExists
-
-if TYPE_CHECKING:
-    pass
+from simgit.errors import AlreadyExists, plural
 
 
 @command("clone", example="simgit clone my-experiment backup", at_op=False)

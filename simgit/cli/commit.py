@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import plural, progress
-from simgit.cli.params import MAPPING, REVISION, RUN, VALUE
+from simgit.cli.output import progress
+from simgit.cli.params import MAPPING, REVISION, RUN, VALUE, Choice
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -41,7 +42,7 @@ my-simulator | simgit commit --stdin --run try-2""",
 @click.option("--run", type=RUN, help="Run to record on (default: HEAD's).")
 @click.option("--parent", "parents", multiple=True, type=REVISION, help="Further parent.")
 @click.option("--stdin", is_flag=True, help="Read states from standard input.")
-@click.option("--format", "form", type=click.Choice(["auto", "json", "msgpack"]), default="auto",
+@click.option("--format", "form", type=Choice(["auto", "json", "msgpack"]), default="auto",
               help="Format of --stdin (default auto: by its first byte).")  # fmt: skip
 @click.option("--flush-every", type=click.IntRange(1), default=8192, metavar="N",
               help="With --stdin: states per write to disk (default 8192).")  # fmt: skip

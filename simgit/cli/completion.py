@@ -6,12 +6,13 @@ import click
 from click.shell_completion import get_completion_class
 
 from simgit.cli.app import App, command
+from simgit.cli.params import Choice
 
 
 @command("completion", example="""\
 source <(simgit completion bash)
 simgit completion fish > ~/.config/fish/completions/simgit.fish""")  # fmt: skip
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 def completion(app: App, shell: str, as_json: bool) -> None:
     """Print a script that completes commands, options, runs and tags in a shell."""
     from simgit.cli.root import cli

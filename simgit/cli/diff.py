@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command, one_of
-from simgit.cli.output import Output, clean, number, plural
+from simgit.cli.output import Output, clean, number
 from simgit.cli.params import REVISION
-from simgit.cli.render import flat
-from simgit.errors import NotFound
+from simgit.errors import NotFound, plural
 
 if TYPE_CHECKING:
     from simgit.history.diff.runs import RunDiff, Side
@@ -126,6 +125,8 @@ def write_changes(out: Output, changes: Iterable[Change], indent: str = "") -> N
 
 def _write_one(out: Output, indent: str, sign: str, style: str, name: str, value: Any) -> None:
     """Print a value that only one side has, a map key by key."""
+    from simgit.refs.run_config import flat
+
     leaves = flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     for path, leaf in leaves.items():
         out.line(indent + out.paint(f"{sign} {clean(path)}: {_text(leaf)}", style))

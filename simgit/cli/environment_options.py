@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App
-from simgit.cli.params import settings
+from simgit.cli.params import Choice, settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 SIMKUBE: Final = "simgit/SimKube-v0"
@@ -50,15 +50,15 @@ def environment_options(function: F) -> F:
         click.option("--nodes", type=click.IntRange(1), help="Number of nodes (default 3)."),
         click.option("--max-steps", type=click.IntRange(1),
                      help="Steps per episode (default 100)."),
-        click.option("--order", type=click.Choice(ORDERS),
+        click.option("--order", type=Choice(ORDERS),
                      help="Observe after or before the action takes effect (default after)."),
         click.option("--step-penalty", type=float,
                      help="Penalty per step of cost_aware_v2 (default 0)."),
-        click.option("--vector", type=click.Choice(VECTORS),
+        click.option("--vector", type=Choice(VECTORS),
                      help="Observation vector of the agent (default base)."),
         click.option("--workload", metavar="[[KIND/]NAMESPACE/]NAME",
                      help="Workload to repair (default: the first Deployment)."),
-        click.option("--reward", type=click.Choice(REWARDS), help="Reward (default shaped)."),
+        click.option("--reward", type=Choice(REWARDS), help="Reward (default shaped)."),
         click.option("--target", type=int, help="Number of pods to be ready (default 3)."),
         click.option("--traces", metavar="DIR", help="Directory of traces to draw from."),
         click.option("--trace", metavar="FILE", help="Trace file, or name of a scenario."),

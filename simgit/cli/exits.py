@@ -1,4 +1,4 @@
-"""How the program ends: its exit codes, and output whose reader may have left."""
+"""Exit codes, and a quiet end when the reader of the output has left."""
 
 from __future__ import annotations
 

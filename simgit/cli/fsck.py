@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, answer_no, command, one_of
-from simgit.cli.output import Output, plural, progress
+from simgit.cli.output import Output, progress
 from simgit.cli.params import SAMPLE
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.maintenance.fsck import FsckReport

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.output import plural, progress, size, when
+from simgit.cli.output import progress, size, when
 from simgit.cli.params import DURATION
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
     from simgit.maintenance.gc.run import GcReport

@@ -102,6 +102,7 @@ OPTIONS: Final = {
     "--pretty": "'simgit log --json' has all fields, for a program to format",
     "--bare": "a repository is its directory '.simgit'; 'simgit init DIR' creates one",
     "commit --amend": "'simgit undo' removes the last state from the run, then commit again",
+    "commit -am": "'simgit commit --message TEXT --file PATH' records the files that it names",
     "commit --all": "'simgit commit --file PATH' records the files that it names",
     "commit --allow-empty": "'simgit commit --message TEXT' needs nothing else",
     "log --after": _TIMES,
@@ -139,7 +140,10 @@ OPTIONS: Final = {
     "fsck --lost-found": "'simgit gc --list-unreachable' lists unreachable objects",
     "rev-parse --abbrev-ref": "'simgit status' shows where HEAD is, with --json for programs",
 }
-"""``COMMAND OPTION``, or an option of any command, to the way to do it."""
+"""``COMMAND OPTION``, or an option of any command, to the way to do it.
+
+``-am`` stands for itself: ``-a`` has a value here, and the value 'm' is refused.
+"""
 
 
 def about_command(path: str) -> str:

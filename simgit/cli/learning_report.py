@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.cli.app import App
-from simgit.cli.output import Output, columns, number, plural
-from simgit.errors import NotFound
+from simgit.cli.output import Output, columns, number
+from simgit.errors import NotFound, plural
 
 if TYPE_CHECKING:
     from simgit.repository import Repository

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, plural
+from simgit.cli.output import STATUS_STYLES
 from simgit.cli.params import RUN
-from simgit.cli.render import flat, run_record
-
-if TYPE_CHECKING:
-    pass
+from simgit.cli.render import run_record
+from simgit.errors import plural
 
 
 @command("lineage", example="simgit lineage try-1")
@@ -28,6 +24,8 @@ def lineage(app: App, run: str | None, as_json: bool) -> None:
             for info in found:
                 out.json(run_record(info))
             return
+        from simgit.refs.run_config import flat
+
         digits = repo.abbreviation
         rows = []
         for info in found:

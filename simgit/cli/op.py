@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, CommandGroup, command
-from simgit.cli.output import Output, clean, first_line, plural, when
+from simgit.cli.output import Output, clean, first_line, when
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.refs.oplog.log import Fields, KeyChange, Operation

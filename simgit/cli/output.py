@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from simgit.errors import plural
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -196,11 +198,6 @@ def when(nanoseconds: int | None) -> str:
     except (OverflowError, ValueError, OSError):  # a clock that was far off
         return f"{nanoseconds} ns"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-def plural(count: int, thing: str) -> str:
-    """Return ``1 state`` or ``2 states``."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def size(count: float) -> str:

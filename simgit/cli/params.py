@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, did_you_mean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -158,6 +158,18 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         with App(Path(*root)).repository() as repo:
             names = list(repo.runs) if self.runs else []
             return names + (list(repo.tags()) + ["HEAD"] * self.runs if self.tags else [])
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]
+    """One of some values; the error for another one names the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = did_you_mean(str(value), map(str, self.choices))
+            self.fail(error.message.rstrip(".") + near, param, ctx)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import number, plural, progress
+from simgit.cli.output import number, progress
 from simgit.cli.params import REVISION, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.objects.oid import Oid

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import Output, clean, columns, number, plural, width
-from simgit.cli.params import REVISION
-from simgit.errors import InvalidInput
+from simgit.cli.output import Output, clean, columns, number, width
+from simgit.cli.params import REVISION, Choice
+from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
     from simgit.plot import Band, Curve
@@ -37,7 +37,7 @@ simgit plot main@ep5 --kind pods""",
 @click.argument("revisions", nargs=-1, type=REVISION, metavar="[RUN]…")
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=Choice(KINDS),
     default="returns",
     show_default=True,
     help="Quantity to plot.",
@@ -51,7 +51,7 @@ simgit plot main@ep5 --kind pods""",
     help="Moving average over N episodes (default 1).",
 )
 @click.option(
-    "--x", type=click.Choice(["episodes", "steps"]), default="episodes", show_default=True,
+    "--x", type=Choice(["episodes", "steps"]), default="episodes", show_default=True,
     help="Horizontal axis.",
 )  # fmt: skip
 @click.option(

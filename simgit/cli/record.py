@@ -11,8 +11,9 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import environment_arguments
-from simgit.cli.output import Output, plural, progress
+from simgit.cli.output import Output, progress
 from simgit.cli.params import RUN, settings
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.gym.tools.collect import Collected

@@ -79,21 +79,12 @@ def write_tag(out: Output, repo: Repository, name: str, oid: Oid, note: Tag | No
     out.line()
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings with dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
 def write_settings(
     out: Output, config: dict[str, Any], own: dict[str, Any], indent: str = ""
 ) -> None:
     """Print settings, one per line, the run's own marked with a star."""
+    from simgit.refs.run_config import flat
+
     mine = flat(own)
     for key, value in sorted(flat(config).items()):
         line = f"{clean(key)} = {value_text(value)}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from simgit.cli.output import plural
-from simgit.errors import SimgitError
+from simgit.errors import SimgitError, plural
 
 if TYPE_CHECKING:
     from simgit.gym.restoring.restore import Trust

@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
-from simgit.cli.params import RUN, settings
+from simgit.cli.params import RUN, Choice, settings
 from simgit.cli.render import run_record, write_run
 
 STATUSES = ("active", "paused", "completed", "failed", "crashed")
@@ -20,7 +20,7 @@ def run() -> None:
 
 
 @command("list", example="simgit run list --status failed")
-@click.option("--status", type=click.Choice(STATUSES), help="Only runs of this status.")
+@click.option("--status", type=Choice(STATUSES), help="Only runs of this status.")
 def run_list(app: App, status: str | None, as_json: bool) -> None:
     """List the runs with their returns and settings."""
     with app.repository() as repo, app.output(page=True) as out:

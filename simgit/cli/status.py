@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simgit.cli.app import App, command
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, plural
+from simgit.cli.output import STATUS_STYLES, Output, clean, number
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.repository import Repository

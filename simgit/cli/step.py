@@ -9,6 +9,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.environment_options import ORDERS, REWARDS, VECTORS
 from simgit.cli.output import Output, clean
+from simgit.cli.params import Choice
 from simgit.cli.trace.files import PIPE, read, write, written
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
 @click.option("--agent", help="Policy, run, state or checkpoint that chooses the action instead.")
 @click.option("--target", default=3, show_default=True, help="Number of pods to be ready.")
 @click.option(
-    "--reward", default="shaped", show_default=True, type=click.Choice(REWARDS),
+    "--reward", default="shaped", show_default=True, type=Choice(REWARDS),
     help="Reward of the step.",
 )  # fmt: skip
 @click.option(
@@ -41,11 +42,11 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
     help="Workload, [[kind/]namespace/]name (default: the first Deployment).",
 )
 @click.option(
-    "--vector", default="base", show_default=True, type=click.Choice(VECTORS),
+    "--vector", default="base", show_default=True, type=Choice(VECTORS),
     help="Observation vector of the agent.",
 )  # fmt: skip
 @click.option(
-    "--order", default="after", show_default=True, type=click.Choice(ORDERS),
+    "--order", default="after", show_default=True, type=Choice(ORDERS),
     help="Observe after or before the action takes effect.",
 )  # fmt: skip
 @click.option("--step-penalty", default=0.0, help="Penalty per step of cost_aware_v2 (default 0).")

@@ -14,7 +14,7 @@ from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.learning_report import bar, learning_curve, summary, write
 from simgit.cli.output import Output, progress
-from simgit.cli.params import RUN, settings
+from simgit.cli.params import RUN, Choice, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.errors import NotFound
@@ -49,7 +49,7 @@ def _agent_options(function: F) -> F:
     kinds: dict[str, Any] = {
         "double": bool,
         "duelling": bool,
-        "loss": click.Choice(["huber", "mse"]),
+        "loss": Choice(["huber", "mse"]),
     }
     kinds |= dict.fromkeys(
         ("epsilon_steps", "buffer", "batch", "target_sync", "updates", "n_step"), int
@@ -110,7 +110,8 @@ def train(
     the best one stands for the run, since the last need not be the best.
     """
     where, arguments = environment(app, given)
-    chosen = {k: v for k, v in given.items() if v is not None} | settings(pairs)
+    chosen = {k: v for k, v in given.items() if v is not None}
+    chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
     with app.repository() as repo:
         if resume:
             used = [*arguments, *chosen, *(["agent"] if agent else []), *(["seed"] if seed else [])]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.app import App, answer_no, command
-from simgit.cli.output import Output, plural, progress
+from simgit.cli.output import Output, progress
 from simgit.cli.params import REVISION
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.gym.restoring.verify import Verification

@@ -7,10 +7,11 @@ import os
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import plural, progress
+from simgit.cli.output import progress
 from simgit.cli.params import REVISION
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
+from simgit.errors import plural
 
 
 @command(

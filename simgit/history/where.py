@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, did_you_mean
+from simgit.errors import InvalidInput, near_or_known
 from simgit.history import where_values
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
@@ -112,7 +112,7 @@ def _check(node: ast.expr) -> None:
     match node:
         case ast.Name():
             if node.id not in NAMES:
-                near = did_you_mean(node.id, NAMES) or f" (known: {', '.join(NAMES)})"
+                near = near_or_known(node.id, NAMES)
                 raise _refuse(node, f"unknown field '{node.id}'{near}")
         case ast.Constant():
             if type(node.value) not in _CONSTANTS:
@@ -261,7 +261,7 @@ class _Evaluation:
         return ()
 
     def _field(self, node: ast.expr) -> Operand:
-        """Return a field's values; a path that goes deeper than the schema is followed in them."""
+        """Return a field's values; a path deeper than the schema is followed inside the values."""
         path = self._path(node)
         if path == ("step",):
             return where_values.numbers(self.trajectory.steps)

@@ -209,7 +209,7 @@ def arithmetic(name: str, a: Operand, b: Operand, text: str) -> Operand:
 
 
 def _aligned(a: Operand, b: Operand) -> tuple[Operand, Operand]:
-    """Return operands of as many axes: a number a state goes with each element of an array."""
+    """Return operands of equally many axes, so that one number a state meets a whole array."""
     axes = max(a.values.ndim, b.values.ndim)
     left, right = (
         Operand(one.values.reshape(one.values.shape + (1,) * (axes - one.values.ndim)), one.present)

@@ -211,7 +211,7 @@ class BackgroundCollection:
 
     @property
     def removed(self) -> Removed:
-        """What was removed so far."""
+        """The data that was removed so far."""
         return self._sweeper.removed
 
     def slice(self) -> bool:

@@ -1,4 +1,4 @@
-"""Overflow pages: bodies too long to lie beside their oids, as pieces under sequential keys.
+"""Overflow pages: objects too long to lie beside their oids, as pieces under sequential keys.
 
     bodies: u64 number, big-endian -> a piece; the pieces of a body have consecutive numbers
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from simgit.errors import IntegrityError, InvalidInput, did_you_mean
+from simgit.errors import IntegrityError, InvalidInput, near_or_known
 from simgit.objects.arrays import dtype_from_text
 from simgit.recording.recorder import RunRecorder
 
@@ -92,7 +92,7 @@ def fields_of(record: Any) -> dict[str, Any]:
     unknown = sorted(map(str, fields.keys() - _FIELDS))
     if unknown:
         known = sorted({*_FIELDS, "seed"})
-        near = did_you_mean(unknown[0], known) or f" (known: {', '.join(known)})"
+        near = near_or_known(unknown[0], known)
         raise InvalidInput(f"unknown field '{unknown[0]}'{near}")
     for name in ("observation", "action"):
         if type(fields.get(name)) in (list, dict):

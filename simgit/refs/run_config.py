@@ -70,3 +70,14 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidInput(f"malformed setting '{path}': write it as 'agent.lr'")
         level[last] = dict(value) if isinstance(value, Mapping) else value
     return config
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean
+from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
@@ -171,7 +171,7 @@ class Runs:
             InvalidInput: there is no such status.
         """
         if status not in STATUSES:
-            near = did_you_mean(status, STATUSES) or f" (known: {', '.join(STATUSES)})"
+            near = near_or_known(status, STATUSES)
             raise InvalidInput(f"unknown status '{status}'{near}", status=status)
         ref = self.refs.run(txn, name)
         ended = now() if status in ("completed", "failed", "crashed") else None
@@ -245,5 +245,6 @@ def _remove(config: dict[str, Any], path: str) -> None:
     for key in above:
         level = level.get(key) if isinstance(level, dict) else None
     if not isinstance(level, dict) or last not in level:
-        raise NotFound(f"setting '{path}' not found among the run's own overrides", name=path)
+        near = did_you_mean(path, run_config.flat(config))
+        raise NotFound(f"setting '{path}' not found among the run's own overrides{near}", name=path)
     del level[last]

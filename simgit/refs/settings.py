@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from simgit.errors import IntegrityError, InvalidInput, did_you_mean
+from simgit.errors import IntegrityError, InvalidInput, near_or_known
 from simgit.objects.codec import pack_record, unpack_value
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -76,5 +76,5 @@ def _check_value(name: str, value: Any) -> None:
 
 def _check_name(name: str) -> None:
     if name not in DEFAULTS:
-        near = did_you_mean(name, DEFAULTS) or f" (known: {', '.join(DEFAULTS)})"
+        near = near_or_known(name, DEFAULTS)
         raise InvalidInput(f"unknown setting '{name}'{near}", name=name)

@@ -1,4 +1,4 @@
-"""How a repository shows itself in a notebook."""
+"""The HTML of a repository and its runs in a notebook."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from simgit import agents
 from simgit.agents import Agent
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, near_or_known
 
 SEED_STRIDE: Final = 1000
 """Episode n of a run begins with the seed ``seed + n * SEED_STRIDE``."""
@@ -69,7 +69,8 @@ class Config:
             elif key in _TRAINING:
                 training[key] = value
             else:
-                raise InvalidInput(f"agent '{name}' has no setting '{key}'", path=key)
+                near = near_or_known(key, [*agents.defaults(name), *_TRAINING])
+                raise InvalidInput(f"agent '{name}' has no setting '{key}'{near}", path=key)
         return cls(name, agent, **training, environment=config.get("environment") or {})
 
     def make_agent(self, observation_size: int, actions: tuple[str, ...]) -> Agent:

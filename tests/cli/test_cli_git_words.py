@@ -102,11 +102,18 @@ def test_an_option_that_is_here_is_in_no_table(run: Call) -> None:
         (("log", "hed"), "HEAD"), (("tag", "-d", "v11"), "v1"), (("show", "tags/v11"), "v1"),
         (("config", "--repository", "gc.grce=3"), "gc.grace"),
         (("log", "--where", "rewrd > 0"), "reward"),
+        (("train", "--trace", "cpu-slight", "--agent", "gredy"), "greedy"),
+        (("train", "--trace", "cpu-slight", "--set", "agent.epsilon_step=9"), "epsilon_steps"),
+        (("train", "--trace", "cpu-slihgt", "--agent", "noop"), "cpu-slight"),
+        (("step", "--trace", "cpu-slight", "--action", "bump_cpu"), "bump_cpu_small"),
+        (("step", "--trace", "cpu-slight", "--reward", "shapd"), "shaped"),
+        (("config", "main", "--unset", "agent.lrr"), "agent.lr"),
     ],
     ids=" ".join,
 )  # fmt: skip
 def test_the_nearest_right_word_is_named(words: tuple[str, ...], near: str, repo: Call) -> None:
     repo("tag", "v1")
+    repo("config", "agent.lr=0.1")
     assert f"did you mean '{near}'?" in repo(*words, code=None).err
 
 

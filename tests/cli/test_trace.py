@@ -69,7 +69,7 @@ def test_a_files_name_says_which_scenario_it_holds(
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (["nope"], 128, "no scenario 'nope' (there are: cpu-slight, "),
+        (["nope"], 128, "no scenario 'nope' (known: cpu-slight, "),
         (["cpu-slight", "--severity", "49"], 128, "severity must be in 1..48, got 49"),
         (["cpu-slight", "--severity", "5..1"], 2, "'5..1' is not a list of numbers"),
         (["cpu-slight", "--seeds", "0..1", "-o", "x"], 2, "--output is one file, but these are 2 traces"),

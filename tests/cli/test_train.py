@@ -50,6 +50,13 @@ def test_runs_are_numbered_and_named_by_trace_and_agent(repo) -> None:
     )
 
 
+def test_a_setting_may_have_the_name_that_the_configuration_shows(repo) -> None:
+    repo("train", "--trace", TRACE, *QUICK, "--run", "a", "--set", "lr=0.25")
+    repo("train", "--trace", TRACE, *QUICK, "--run", "b", "--set", "agent.lr=0.25")
+    assert repo("config", "b", "--json").json == repo("config", "a", "--json").json
+    assert repo("config", "b", "--json").json["agent"]["lr"] == 0.25
+
+
 def test_a_branch_is_resumed_with_its_setting(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     repo("branch", "slow", "a@ep3", "--set", "lr=0.01", "--set", "episodes=6")
@@ -92,7 +99,10 @@ def test_what_makes_no_sense_is_refused(repo, run, directory: Path) -> None:
         in repo("train", "--env", "CartPole-v1", "--target", 3, code=2).err
     )
     assert "no scenario 'nothing'" in repo("train", "--trace", "nothing", *QUICK, code=128).err
-    assert "target must be" in repo("train", "--trace", TRACE, "--target", 0, *QUICK, code=128).err
+    assert (
+        "target must be a whole number"
+        in repo("train", "--trace", TRACE, "--target", 0, *QUICK, code=128).err
+    )
     assert (
         "agent 'ppo' not found" in repo("train", "--trace", TRACE, "--agent", "ppo", code=128).err
     )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.params import Choice
 from simgit.cli.trace.files import PIPE, read, write, written
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(
@@ -24,7 +21,7 @@ simgit trace convert web.sktrace - --to json | jq .events""",
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option(
-    "--to", type=click.Choice(["json", "sktrace"]),
+    "--to", type=Choice(["json", "sktrace"]),
     help="Format to write (default: by the suffix of TO).",
 )  # fmt: skip
 def trace_convert(app: App, source: str, target: str, to: str | None, as_json: bool) -> None:

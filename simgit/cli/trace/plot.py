@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.cluster_usage import write_usage
-from simgit.cli.output import plural
 from simgit.cli.trace.files import FILE, read
-
-if TYPE_CHECKING:
-    pass
+from simgit.errors import plural
 
 
 @command(

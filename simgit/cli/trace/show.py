@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import Output, clean, plural
+from simgit.cli.output import Output, clean
 from simgit.cli.trace.files import FILE, read, seconds
+from simgit.errors import plural
 
 if TYPE_CHECKING:
     from simgit.kube.trace.model import Trace

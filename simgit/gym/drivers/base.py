@@ -57,7 +57,7 @@ class Driver:
         raise InvalidInput(f"driver '{self.name}' has no snapshots", driver=self.name)
 
     def reseed(self, env: Any, seed: int | None = None) -> None:
-        """Reseed the random generators of an environment; its other state stays.
+        """Reseed the random generators of an environment; its other state is kept.
 
         Args:
             env: the environment.

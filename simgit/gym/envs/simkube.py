@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
-from simgit.errors import ClusterError, InvalidInput, NotFound, shown
+from simgit.errors import ClusterError, InvalidInput, NotFound, near_or_known, shown
 from simgit.gym.envs.cluster_rendering import cluster_image, cluster_text
 from simgit.kube.task.catalogue import Catalogue, Source, catalogue, content
 from simgit.kube.task.cluster_setup import Nodes, cluster_setup
@@ -164,9 +164,8 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
     def _chosen(self, options: dict[str, Any]) -> tuple[Catalogue, Task]:
         for key in options:
             if key not in _OPTIONS:
-                raise InvalidInput(
-                    f"unknown option '{key}' of reset: must be {' or '.join(_OPTIONS)}"
-                )
+                near = near_or_known(str(key), _OPTIONS)
+                raise InvalidInput(f"unknown option '{key}' of reset{near}")
         trace, target = options.get("trace"), options.get("target")
         task = self.task if target is None else evolve(self.task, target=target)
         if trace is None:

@@ -103,9 +103,8 @@ class VectorRecorder(VectorWrapper):
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
-        self._gaps: dict[
-            int, str
-        ] = {}  # lanes that are not recorded until their next reset, and why
+        # lanes that are not recorded until their next reset, and why
+        self._gaps: dict[int, str] = {}
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
         infos = [self._repo.runs[name] for name in self.runs]

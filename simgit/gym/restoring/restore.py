@@ -38,7 +38,7 @@ class Untrusted(InvalidInput):
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """How a state is restored.
+    """The way to restore a state: where to start, and what to re-execute from there.
 
     Attributes:
         step: the step of the state.

@@ -18,7 +18,7 @@ _VERDICT: Final = "verdict"
 
 @dataclass(frozen=True)
 class Verdict:
-    """How exactly a run can be restored: noted with the run as ``verdict``.
+    """The result of a check of a run's restores, noted with the run as ``verdict``.
 
     Attributes:
         result: "exact" (from a snapshot to the end), "exact by replay", "not deterministic".

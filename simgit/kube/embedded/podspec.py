@@ -63,7 +63,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PodFacts:
-    """What equal pods have in common; compared by identity."""
+    """The facts that equal pods have in common; compared by identity."""
 
     spec: Mapping[str, Any]
     labels: Labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from simgit.errors import AlreadyExists, NotFound, did_you_mean
+from simgit.errors import AlreadyExists, NotFound, near_or_known
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -30,11 +30,9 @@ class Registry(Generic[F]):
         return add
 
     def get(self, name: str) -> F:
-        """Return a function by name; raises NotFound, which lists the names."""
+        """Return a function by name; raises NotFound, which names the nearest, or all."""
         if name not in self._functions:
-            known = ", ".join(self._functions)
-            near = did_you_mean(name, self._functions) or f" (there are: {known})"
-            raise NotFound(f"no {self._what} '{name}'{near}")
+            raise NotFound(f"no {self._what} '{name}'{near_or_known(name, self._functions)}")
         return self._functions[name]
 
     def names(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def check_trace(plain: Mapping[Any, Any], source: bytes | None) -> Trace:
 
 
 def trace_warnings(trace: Trace) -> list[str]:
-    """Return warnings: stale hashes, objects without a namespace, time that goes back."""
+    """Return warnings: stale hashes, objects without a namespace, decreasing times."""
     return [*_time_warnings(trace), *_namespace_warnings(trace), *_stale_hashes(trace)]
 
 

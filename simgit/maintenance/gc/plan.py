@@ -392,7 +392,7 @@ def write_pending(txn: WriteTxn, plan: GcPlan) -> None:
 
 
 def _going(plan: GcPlan) -> set[bytes]:
-    """Return the keys of what goes whole: of a line all states that are pending, or none."""
+    """Return the keys of what is removed whole: all pending states of a line, or none of them."""
     going = {pending.OBJECT + oid for oid in plan.objects}
     going |= {pending.CHUNK + name for name in plan.chunks}
     states = [key for key in plan.pending if key[:1] == pending.STATES]
@@ -404,5 +404,5 @@ def _going(plan: GcPlan) -> set[bytes]:
 
 
 def _first(plan: GcPlan, line: int) -> tuple[int, int]:
-    """Return from which step on a line goes; from the next line on if it stays."""
+    """Return the line and step where removal begins; the next line's start if all is kept."""
     return (line, plan.cuts[line][0]) if line in plan.cuts else (line + 1, 0)

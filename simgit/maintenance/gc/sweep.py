@@ -78,14 +78,13 @@ class Sweeper:
         self.planner = planner
         self.window = window
         self.removed = Removed()
-        self._entries: Counter[str] = Counter()
         self._cut: set[int] = set()
         self._siblings: dict[bytes, bytes] = {}
         self._last_moved: Oid | None = None
 
     def tally(self, txn: WriteTxn) -> Tally:
         """Return a transaction whose changes are counted."""
-        return Tally(txn, self._entries, self.removed.tables)
+        return Tally(txn, self.removed.tables)
 
     def sweep(self) -> None:
         """Carry out a plan, a slice at a time; plan again when another process has written.
@@ -192,18 +191,15 @@ class Tally(WatchedWrite):
     """A wrapper of a transaction that counts its changes.
 
     Attributes:
-        entries: for each table the number of entries that it has fewer.
         bytes: for each table the bytes of keys and values that it has fewer.
     """
 
-    def __init__(self, txn: WriteTxn, entries: Counter[str], size: Counter[str]) -> None:
+    def __init__(self, txn: WriteTxn, size: Counter[str]) -> None:
         self._txn = txn
-        self.entries = entries
         self.bytes = size
 
     def _watch(self, table: str, key: bytes, value: bytes | None) -> None:
         old = self._txn.get(table, key)
-        self.entries[table] += (old is not None) - (value is not None)
         self.bytes[table] += _size(key, old) - _size(key, value)
 
 

@@ -157,7 +157,7 @@ def _files(odb: ObjectDatabase, tree: Oid | None) -> dict[Parts, Oid]:
 
 @dataclass(frozen=True)
 class Status:
-    """How a working directory differs from a tree: paths, sorted."""
+    """The differences between a working directory and a tree: paths, sorted."""
 
     modified: tuple[str, ...]
     deleted: tuple[str, ...]
@@ -165,7 +165,7 @@ class Status:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every file of the tree is there as it was stored."""
+        """True if every file of the tree is there as it was stored."""
         return not self.modified and not self.deleted
 
 

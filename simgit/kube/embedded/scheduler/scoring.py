@@ -37,7 +37,7 @@ def _add(totals: list[int], scores: list[int], weight: int) -> None:
 
 
 def _least_allocated(facts: PodFacts, node: Node) -> int:
-    """Return the mean share of CPU and memory that stays free."""
+    """Return the mean percentage of CPU and memory that is left free."""
     spec = node.spec
     total = count = 0
     for capacity, used in (
