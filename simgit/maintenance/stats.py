@@ -157,7 +157,8 @@ class _Survey:
         """Count the states of a line and their arrays."""
         states = self.found.kinds.setdefault("state", StoredPart())
         for header in headers(self.txn, number):
-            stored = _stored(header)
+            blocks = sum(info.fixed_size + info.variable_size for info in header.blocks)
+            stored = 16 + len(header.blocks.data) + len(header.layout) + blocks
             raw = self._raw(header)
             states.add(header.count, raw)
             states.stored += stored
@@ -287,8 +288,3 @@ class _Survey:
         for start, end, each in self._per_step[line]:
             part.stored += int(each * max(0, min(end, stop) - start))
             part.own_stored += int(each * max(0, min(end, stop) - max(start, shared)))
-
-
-def _stored(header: Header) -> int:
-    blocks = sum(info.fixed_size + info.variable_size for info in header.blocks)
-    return 16 + len(header.blocks.data) + len(header.layout) + blocks

@@ -143,9 +143,7 @@ class Copies:
         for _, rows in self.odb.states.rows(txn, line, first, min(stop, header.end), False):
             oids = rowlib.column(rows, field)
             for row in rowlib.presence(rows, field).nonzero()[0].tolist():
-                good &= self._array(txn, oids[row].tobytes())
+                oid = oids[row].tobytes()
+                self.ensure(txn, oid)
+                good &= self.odb.exists(txn, oid)
         return good
-
-    def _array(self, txn: WriteTxn, oid: bytes) -> bool:
-        self.ensure(txn, oid)
-        return self.odb.exists(txn, oid)
