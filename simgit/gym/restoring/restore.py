@@ -118,7 +118,11 @@ def restore(
             failed = failed or error
             continue
         if plan.is_doubtful:
-            _warn_of_doubt(path)
+            message = (
+                f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
+                "snapshots of its run are known to continue inexactly: verify before you rely on it"
+            )
+            warnings.warn(message, Unverified, stacklevel=2)
         if before is not None:
             drivers.select(made).reseed(made)
             randomness.apply_globals(before)
@@ -276,14 +280,6 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
         raise
     except Exception as error:  # of the environment's methods, or of a class in a pickle
         raise raised(step, error) from error
-
-
-def _warn_of_doubt(path: RecordedPath) -> None:
-    message = (
-        f"state '{path.oid.short()}' can only be restored from a snapshot, and the snapshots of "
-        "its run are known to continue inexactly: verify before you rely on it"
-    )
-    warnings.warn(message, Unverified, stacklevel=3)
 
 
 def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
