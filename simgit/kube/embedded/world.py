@@ -160,13 +160,10 @@ class World:
         del self.pods[pod.uid]
         self.log("Pod", pod.namespace, pod.name, reason, message)
         self.scheduler.forget(pod)
-        self._leave_node(pod)
-        pod.owner.pod_gone(pod)
-
-    def _leave_node(self, pod: Pod) -> None:
         if pod.node is not None and not pod.finished:
             pod.node.remove(pod)
             self.scheduler.pod_left(pod)
+        pod.owner.pod_gone(pod)
 
     def _bound(self, pod: Pod, node: Node) -> None:
         pod.node = node

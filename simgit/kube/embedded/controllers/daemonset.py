@@ -66,10 +66,13 @@ class DaemonSet(PodOwner):
     def sync(self) -> None:
         """Create missing pods, delete those on unsuitable nodes, then update."""
         by_node = self._pods_by_node()
-        wanted = [node for node in self.world.nodes if self._runs_on(node)]
+        wanted = [
+            node for node in self.world.nodes
+            if self._suits(node) and self._tolerates(node, HARD_EFFECTS)
+        ]  # fmt: skip
         for node in self.world.nodes:
             pods = by_node.get(node.name, [])
-            if not self._stays_on(node):
+            if not (self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))):
                 self._drop_all(pods)
             elif not pods and node in wanted:
                 self._create(node)
@@ -81,12 +84,6 @@ class DaemonSet(PodOwner):
         for pod in self.pods.values():
             by_node.setdefault(pod.target, []).append(pod)
         return by_node
-
-    def _runs_on(self, node: Node) -> bool:
-        return self._suits(node) and self._tolerates(node, HARD_EFFECTS)
-
-    def _stays_on(self, node: Node) -> bool:
-        return self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))
 
     def _suits(self, node: Node) -> bool:
         assert self.facts is not None
