@@ -95,14 +95,11 @@ class ArrayReader:
             self.stack.put(at + here, column(rows, index)[here])
             return
         self._blocks.append((at + here, column(rows, index)[here]))
-        self._extend(_Part(line, index, step, step + rows.count, at))
-
-    def _extend(self, part: _Part) -> None:
         last = self.parts[-1] if self.parts else None
-        if last and (last.line, last.field, last.stop) == (part.line, part.field, part.start):
-            self.parts[-1] = last._replace(stop=part.stop)
+        if last and (last.line, last.field, last.stop) == (line, index, step):
+            self.parts[-1] = last._replace(stop=step + rows.count)
         else:
-            self.parts.append(part)
+            self.parts.append(_Part(line, index, step, step + rows.count, at))
 
     def result(self) -> Any:
         """Read the arrays; return their column."""

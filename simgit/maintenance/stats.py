@@ -256,18 +256,15 @@ class _Survey:
             binding = self.odb.object(self.txn, value)
             if not isinstance(binding, Binding):
                 raise IntegrityError(f"object '{value.hex()}' must be a binding")
-            for _, kind, oid in trees.walk(
+            for _, _, oid in trees.walk(
                 self.odb, self.txn, binding.target_kind, binding.target, set()
             ):
-                self._attached(part, oid, kind, seen)
-
-    def _attached(self, part: StoredPart, oid: bytes, kind: str, seen: set[bytes]) -> None:
-        size = self.odb.payload_size(self.txn, oid)
-        part.logical += size
-        if oid not in seen:
-            seen.add(oid)
-            part.raw += size
-            part.stored += self._stored_loose(oid)
+                size = self.odb.payload_size(self.txn, oid)
+                part.logical += size
+                if oid not in seen:
+                    seen.add(oid)
+                    part.raw += size
+                    part.stored += self._stored_loose(oid)
 
     def count_runs(self, refs: Refs) -> None:
         """Count the states in the histories of the runs."""

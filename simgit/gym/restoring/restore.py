@@ -106,7 +106,10 @@ def restore(
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
-    made, given = _environment(path, env), env is not None
+    given = env is not None
+    if given:
+        specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    made = env if given else specs.make(path.spec)
     before = None if rng else randomness.capture_globals()
     failed: Divergence | None = None
     for plan in plans(path, made, trust):
@@ -128,13 +131,6 @@ def restore(
             randomness.apply_globals(before)
         return made
     raise failed or _nothing(path, trust)
-
-
-def _environment(path: RecordedPath, env: Any) -> Any:
-    if env is None:
-        return specs.make(path.spec)
-    specs.compare_spaces(specs.describe_spaces(env), path.spec)
-    return env
 
 
 # --- planning ------------------------------------------------------------------------------------

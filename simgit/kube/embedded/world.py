@@ -214,14 +214,11 @@ class World:
         node.taints = (*node.taints, *hard)
         self.log("Node", "", node.name, "NodeNotReady", "node is unreachable")
         for pod in list(node.pods.values()):
-            self._lose_pod(pod, node)
+            if pod.ready:
+                pod.ready = False
+                pod.owner.pod_unready(pod)
+            self._limit_stay(pod, node)
         self.scheduler.nodes_changed()
-
-    def _lose_pod(self, pod: Pod, node: Node) -> None:
-        if pod.ready:
-            pod.ready = False
-            pod.owner.pod_unready(pod)
-        self._limit_stay(pod, node)
 
     def _limit_stay(self, pod: Pod, node: Node) -> None:
         """Plan the eviction of a pod that tolerates the node's taints only for some time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar
 
 from simgit.errors import AlreadyExists, IntegrityError, NotFound
@@ -122,7 +123,7 @@ class _Setting:
         self, name: str, create: Callable[[str], Oid | None], oid: Oid | None
     ) -> ImportedRef:
         """Create a ref under its name, or the first variant that is free or has the same state."""
-        for each in (name, *conflict_names(name)):
+        for each in chain((name,), conflict_names(name)):  # endless
             try:
                 if create(each) == oid:
                     return ImportedRef(each, "new" if each == name else "aside")
