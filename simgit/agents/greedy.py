@@ -98,7 +98,8 @@ class Greedy:
         """Return the action of the greatest value; while exploring, sometimes another."""
 
         def best() -> int:
-            return _argmax(self._known(self._cell(observation)))
+            values = self._known(self._cell(observation))
+            return values.index(max(values))  # the first of equals
 
         return self._exploration.choose(best) if explore else best()
 
@@ -134,7 +135,7 @@ class Greedy:
         }
 
     def _learn(self, cell: Cell, action: int, reward: float, after: Cell | None) -> float:
-        row = self._row(cell)
+        row = self._table.setdefault(cell, [self._settings.initial] * self._shape["actions"])
         future = 0.0 if after is None else self._settings.gamma * max(self._known(after))
         error = reward + future - row[action]
         row[action] += self._settings.lr * error
@@ -146,9 +147,6 @@ class Greedy:
 
     def _known(self, cell: Cell) -> list[float]:
         return self._table.get(cell) or [self._settings.initial] * self._shape["actions"]
-
-    def _row(self, cell: Cell) -> list[float]:
-        return self._table.setdefault(cell, [self._settings.initial] * self._shape["actions"])
 
     def state(self) -> Checkpoint:
         """Return tables, counters and the generator as plain data."""
@@ -190,8 +188,3 @@ class Greedy:
         ]
         self._learned, self._ended = data["learned"], data["ended"]
         self._exploration.load(data["exploration"])
-
-
-def _argmax(values: list[float]) -> int:
-    """Return the index of the first greatest value."""
-    return values.index(max(values))

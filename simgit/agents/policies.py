@@ -149,7 +149,10 @@ class Random(_Unlearning):
 
     def act(self, observation: Vector, *, explore: bool) -> int:
         """Return a random action; without exploring it depends on the observation alone."""
-        rng = self._rng if explore else _of(observation)
+        rng = self._rng
+        if not explore:
+            words = np.ascontiguousarray(observation, "<f4").view("<u4").tolist()
+            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
         return int(rng.integers(self._actions))
 
     def state(self) -> Checkpoint:
@@ -161,8 +164,3 @@ class Random(_Unlearning):
         """Load the generator's state."""
         check_kind(data, self.name, VERSION, actions=self._actions)
         set_rng(self._rng, data["rng"])
-
-
-def _of(observation: Vector) -> np.random.Generator:
-    words = np.ascontiguousarray(observation, "<f4").view("<u4").tolist()
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

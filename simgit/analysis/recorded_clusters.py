@@ -58,7 +58,10 @@ def recorded(repo: Repository, revision: str | Oid) -> Recorded:
     arguments = _arguments(repo, state)
     if "seed" not in (first.info or {}):
         raise _foreign(state)
-    base = _base(first.info, arguments)
+    if "content" in first.info:
+        base = load_trace(first.info["content"])
+    else:
+        base = trace_from_data(arguments["trace"][first.info["trace"]])
     late = arguments.get("order") == "before" and count > 0
     before = repo.state(f"{state.oid.hex()}~1") if late else state
     trace = _edited(base, state)
@@ -82,12 +85,6 @@ def _arguments(repo: Repository, state: State) -> Mapping[str, Any]:
     if not isinstance(arguments, Mapping) or "faults" not in arguments:
         raise _foreign(state)
     return arguments
-
-
-def _base(info: Mapping[str, Any], arguments: Mapping[str, Any]) -> Trace:
-    if "content" in info:
-        return load_trace(info["content"])
-    return trace_from_data(arguments["trace"][info["trace"]])
 
 
 def _edited(base: Trace, state: State) -> Trace:

@@ -137,16 +137,15 @@ def by_seed(repo: Repository, found: Sequence[Curve], window: int = 1) -> list[C
     groups: dict[str, list[Curve]] = {}
     known = set(repo.runs)
     for curve in found:
-        key = _settings(repo.runs[curve.label]) if curve.label in known else curve.label
+        key = curve.label
+        if key in known:
+            config = _without_seeds(dict(repo.runs[key].config))
+            key = json.dumps(config, sort_keys=True, default=repr)
         groups.setdefault(key, []).append(replace(curve, y=smooth(curve.y, window)))
     return [
         band(_common_name([c.label for c in group]), group) if len(group) > 1 else group[0]
         for group in groups.values()
     ]
-
-
-def _settings(info: RunInfo) -> str:
-    return json.dumps(_without_seeds(dict(info.config)), sort_keys=True, default=repr)
 
 
 def _without_seeds(value: Any) -> Any:

@@ -30,20 +30,13 @@ def values(
         return
     found = analysis.thoughts(repo, revision)
     if as_json:
-        for record in _records(found):
-            out.json(record)
+        for step, row, taken in zip(found.steps, found.values, found.taken, strict=True):
+            out.json({
+                "step": step, "values": dict(zip(found.actions, row.tolist(), strict=True)),
+                "taken": None if taken is None else found.actions[taken],
+            })  # fmt: skip
         return
     _write(out, found)
-
-
-def _records(found: Thoughts) -> list[dict[str, Any]]:
-    return [
-        {
-            "step": step, "values": dict(zip(found.actions, row.tolist(), strict=True)),
-            "taken": None if taken is None else found.actions[taken],
-        }
-        for step, row, taken in zip(found.steps, found.values, found.taken, strict=True)
-    ]  # fmt: skip
 
 
 def _write(out: Output, found: Thoughts) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -132,11 +131,7 @@ def _write_manifest(out: Output, manifest: Manifest, as_json: bool) -> None:
         return
     for name, oid in manifest.refs.items():
         out.line(f"{oid or 'no states yet'!s:64}  {name}")
-    _write_needs(out, manifest.prerequisites)
-
-
-def _write_needs(out: Output, oids: Iterable[object]) -> None:
-    for oid in oids:
+    for oid in manifest.prerequisites:
         out.line(f"{oid}  required")
 
 

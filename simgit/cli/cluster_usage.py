@@ -35,22 +35,15 @@ def pods(
         for reward, there in zip(trajectory.rewards, trajectory.present("reward"), strict=True)
     ]
     if as_json:
-        for record in _records(history, rewards):
-            out.json(record)
+        for i in range(len(history.steps)):
+            out.json({
+                "step": int(history.steps[i]), "action": history.actions[i] or None,
+                "blocked": history.blocked[i], "ready": _count(history.ready[i]),
+                "pending": _count(history.pending[i]), "reward": rewards[i],
+            })  # fmt: skip
         return
     out.line(f"{out.paint(clean(analysis.episode_title(trajectory)), 'run')}")
     _write(out, history, rewards)
-
-
-def _records(history: PodHistory, rewards: list[float | None]) -> list[dict[str, Any]]:
-    return [
-        {
-            "step": int(history.steps[i]), "action": history.actions[i] or None,
-            "blocked": history.blocked[i], "ready": _count(history.ready[i]),
-            "pending": _count(history.pending[i]), "reward": rewards[i],
-        }
-        for i in range(len(history.steps))
-    ]  # fmt: skip
 
 
 def _count(value: float) -> int | None:

@@ -91,7 +91,7 @@ def _command(ctx: click.Context) -> Iterator[list[str]]:
         return
     pieces = " ".join(command.collect_usage_pieces(ctx))
     lines = [f"### {ctx.command_path}", "", f"`{ctx.command_path} {pieces}`", ""]
-    lines += [_paragraphs(command.help or ""), ""]
+    lines += [inspect.cleandoc(command.help or "").replace("\b\n", ""), ""]
     if ctx.command_path == "simgit commit":
         lines.append(STREAM)
     lines += ["| option | meaning |", "|---|---|"]
@@ -101,10 +101,6 @@ def _command(ctx: click.Context) -> Iterator[list[str]]:
             lines.append(f"| `{record[0].replace('|', chr(92) + '|')}` | {record[1]} |")
     example = command.example if isinstance(command, Command) else ""
     yield [*lines, "", "```console", *(f"$ {line}" for line in example.splitlines()), "```", ""]
-
-
-def _paragraphs(text: str) -> str:
-    return inspect.cleandoc(text).replace("\b\n", "")
 
 
 TABLE = '''\

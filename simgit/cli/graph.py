@@ -42,8 +42,10 @@ class Graph:
         if self.plain:
             self.columns[at] = parents[0]
             return []
-        if not parents:
-            return self._end(at)
+        if not parents:  # the column ends; those right of it move left
+            del self.columns[at]
+            right = len(self.columns) - at
+            return [("| " * at + " /" * right).rstrip()] if right else []
         self.columns[at] = parents[0]
         drawn = []
         for parent in reversed(parents[1:]):
@@ -56,12 +58,6 @@ class Graph:
         """The columns before further lines of text of the state that was drawn last."""
         gone = self._at if not self._parents else -1
         return "".join("  " if i == gone else "| " for i in range(len(self.columns)))
-
-    def _end(self, at: int) -> list[str]:
-        """Close a column; those right of it move left."""
-        del self.columns[at]
-        right = len(self.columns) - at
-        return [("| " * at + " /" * right).rstrip()] if right else []
 
     def _collapse(self) -> list[str]:
         """Join columns that wait for the same state, the rightmost first."""

@@ -16,7 +16,6 @@ from simgit.cli.restore_estimate import announce
 from simgit.errors import plural
 
 if TYPE_CHECKING:
-    from simgit.objects.oid import Oid
     from simgit.repository import Repository
 
 
@@ -65,7 +64,7 @@ def play(
                     fps=fps, zoom=zoom, trust=trust, progress=tell,
                 )  # fmt: skip
         finally:
-            steps = _steps(repo, name, begun)
+            steps = repo.state(name).step - repo.state(begun).step  # whatever ended the game
             if not steps:
                 repo.delete_run(name, force=True)
         with app.output() as out:
@@ -76,11 +75,6 @@ def play(
                 out.line(f"[{name}] {plural(steps, 'state')}, return {gained}")
             else:
                 out.line("no action was taken, nothing is recorded")
-
-
-def _steps(repo: Repository, run: str, begun: Oid) -> int:
-    """Return the number of recorded states, whatever ended the game."""
-    return repo.state(run).step - repo.state(begun).step
 
 
 def _json(text: str) -> Any:

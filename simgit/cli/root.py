@@ -48,7 +48,8 @@ class LazyGroup(click.Group):
             package = (error.name or "").partition(".")[0]
             if package not in EXTRAS:
                 raise
-            raise _missing(ctx.meta[_WORDS][0], package) from error
+            what = f"'{ctx.meta[_WORDS][0]}' needs {package}"
+            raise NotFound(f"{what}: pip install 'simgit[{EXTRAS[package]}]'") from error
         except BrokenPipeError:
             raise ReaderLeft from None
         except KeyboardInterrupt:
@@ -102,10 +103,6 @@ class LazyGroup(click.Group):
         given = args[0] if args else extra.get("args")
         debug = "--debug" in (sys.argv[1:] if given is None else given)
         sys.exit(guarded(lambda: call(*args, standalone_mode=False, **extra), debug))
-
-
-def _missing(command: str, package: str) -> NotFound:
-    return NotFound(f"'{command}' needs {package}: pip install 'simgit[{EXTRAS[package]}]'")
 
 
 def guarded(call: Callable[[], Any], debug: bool = False) -> int:

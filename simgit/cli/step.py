@@ -63,6 +63,7 @@ def step(
     This is one step of training, for debugging a trace or a reward. Nothing is recorded, and no
     repository is needed.
     """
+    from simgit.kube.task.actions import action_name
     from simgit.kube.task.cluster_setup import cluster_setup
     from simgit.kube.task.loop import Loop
     from simgit.kube.task.task import Task
@@ -71,7 +72,7 @@ def step(
         raise click.UsageError("--output must be a file: standard output shows the step")
     one_of(action=given["action"], agent=agent)
     trace, named = _trace(app, source), given.pop("action")
-    action = _action(named or "noop")
+    action = action_name(int(named) if named and named.isdecimal() else named or "noop")
     nodes, seed = given.pop("nodes"), given.pop("seed")
     loop = Loop(Task(**given), cluster_setup(nodes), trace, seed)
     first = loop.start()
@@ -97,12 +98,6 @@ def _trace(app: App, source: str) -> Trace:
         return read(app, source)
     path = app.path(source)
     return next(iter(catalogue(path if path.exists() else source).values()))
-
-
-def _action(text: str) -> str:
-    from simgit.kube.task.actions import action_name
-
-    return action_name(int(text) if text.isdecimal() else text)
 
 
 def _decided(app: App, subject: str, loop: Loop, vector: Any) -> str:
@@ -147,12 +142,13 @@ def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> Non
     told = f"blocked: {info['error']}" if info["blocked"] else changes
     goal = "reached" if record["goal"] else "not reached"
     others = [f"{name} {value:g}" for name, value in record["rewards"].items()]
+    late = "  (observed before the action took effect)" if record["order"] == "before" else ""
     rows = [
         ("workload", f"{record['workload']}, target {record['target']}"),
         ("before", _line(record["before"])),
         ("", f"vector {_numbers(record['before'])}"),
         ("action", f"{record['action']}: {told}"),
-        ("after", _line(record["after"]) + _when(record["order"])),
+        ("after", _line(record["after"]) + late),
         ("", f"vector {_numbers(record['after'])}"),
         *(("pending", reason) for reason in _reasons(cluster)),
         ("reward", f"{reward['name']} {reward['value']:g}"),
@@ -160,10 +156,6 @@ def _write(out: Output, record: dict[str, Any], cluster: EmbeddedCluster) -> Non
         ("goal", goal),
     ]
     out.table([[(name, "bold"), clean(text)] for name, text in rows])
-
-
-def _when(order: str) -> str:
-    return "  (observed before the action took effect)" if order == "before" else ""
 
 
 def _line(seen: dict[str, Any]) -> str:

@@ -48,19 +48,16 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
         nodes = nodes_of(repo)
         if as_json:
             for node in nodes:
-                out.json(_record(node))
+                info = node.info
+            out.json({
+                "name": info.name, "parent": node.parent or info.parent,
+                "branch_point": info.branch_point,
+                "branch_step": node.start if info.branch_point else None, "step": info.step,
+                "episodes": info.episodes, "return": info.return_, "status": info.status,
+                "depth": node.depth,
+            })  # fmt: skip
             return
         _write(out, nodes, repo.head)
-
-
-def _record(node: RunNode) -> dict[str, Any]:
-    info = node.info
-    return {
-        "name": info.name, "parent": node.parent or info.parent, "branch_point": info.branch_point,
-        "branch_step": node.start if info.branch_point else None, "step": info.step,
-        "episodes": info.episodes, "return": info.return_, "status": info.status,
-        "depth": node.depth,
-    }  # fmt: skip
 
 
 def _write(out: Output, nodes: list[RunNode], head: object) -> None:

@@ -42,8 +42,11 @@ class Stack:
         """Set some entries; ``arrays`` has a leading axis for them."""
         if not len(places):
             return
-        if self.items is None and not self._alike(arrays):
-            self._to_list()
+        if self.items is None:
+            if self.dense is None:
+                self.dense = np.zeros((self.count, *arrays.shape[1:]), arrays.dtype)
+            if self.dense.dtype != arrays.dtype or self.dense.shape[1:] != arrays.shape[1:]:
+                self._to_list()
         if self.items is not None:
             for place, array in zip(places.tolist(), arrays, strict=True):
                 self.items[place] = np.array(array)
@@ -55,11 +58,6 @@ class Stack:
             else:
                 self.dense[places] = arrays
         self.filled[places] = True
-
-    def _alike(self, arrays: AnyArray) -> bool:
-        if self.dense is None:
-            self.dense = np.zeros((self.count, *arrays.shape[1:]), arrays.dtype)
-        return self.dense.dtype == arrays.dtype and self.dense.shape[1:] == arrays.shape[1:]
 
     def _to_list(self) -> None:
         assert self.dense is not None
@@ -97,14 +95,11 @@ class ArrayReader:
             self.stack.put(at + here, column(rows, index)[here])
             return
         self._blocks.append((at + here, column(rows, index)[here]))
-        self._extend(_Part(line, index, step, step + rows.count, at))
-
-    def _extend(self, part: _Part) -> None:
         last = self.parts[-1] if self.parts else None
-        if last and (last.line, last.field, last.stop) == (part.line, part.field, part.start):
-            self.parts[-1] = last._replace(stop=part.stop)
+        if last and (last.line, last.field, last.stop) == (line, index, step):
+            self.parts[-1] = last._replace(stop=step + rows.count)
         else:
-            self.parts.append(part)
+            self.parts.append(_Part(line, index, step, step + rows.count, at))
 
     def result(self) -> Any:
         """Read the arrays; return their column."""

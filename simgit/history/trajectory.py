@@ -325,16 +325,14 @@ class Trajectory:
                     f"cannot slice a trajectory with a stride of {key.step}: states are a chain; "
                     "slice its columns"
                 )
-            return self._part(self.start + first, self.start + max(first, last))
+            start, stop = self.start + first, self.start + max(first, last)
+            part = Trajectory(self._stretch.odb, self.place, start, stop, self.name, self._factory)
+            part._source = self
+            return part
         if not -len(self) <= key < len(self):
             raise IndexError(f"state {key} is out of range: the trajectory has {len(self)}")
         place = self._stretch.location(self.start + key % len(self))
         return self._make(place, None)
-
-    def _part(self, start: int, stop: int) -> Trajectory:
-        part = Trajectory(self._stretch.odb, self.place, start, stop, self.name, self._factory)
-        part._source = self
-        return part
 
     def _make(self, place: Location, value: dict[str, Any] | None) -> Any:
         if self._factory is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 
 from simgit.kube.embedded.nodes import Owned, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.manifest import TEMPLATE_PATHS
-from simgit.kube.trace.model import Lifecycle, Trace
+from simgit.kube.trace.model import Trace
 from simgit.kube.trace.spec_hash import pod_spec_hash
 
 _GVK = {gvk.rpartition(".")[2]: gvk for gvk in TEMPLATE_PATHS}
@@ -43,15 +43,12 @@ class RecordedLifetimes:
         for gvk, name in self._owners(pod):
             by_spec = self._trace.lifecycles.get((gvk, name))
             if by_spec and self._trace.tracks(gvk, name):
-                life = self._pick(by_spec, pod)
+                # of this very spec, or else of any spec of the owner, as SimKube does
+                lives = by_spec.get(_hash_of(pod.facts)) or by_spec[min(by_spec)]
+                life = lives[self._sequence[pod.uid] % len(lives)]
                 if life.seconds is not None:
                     return int(life.seconds / self._speed)
         return None
-
-    def _pick(self, by_spec: Mapping[int, tuple[Lifecycle, ...]], pod: Pod) -> Lifecycle:
-        """Return a life of this very spec, or else of any spec of the owner, as SimKube does."""
-        lives = by_spec.get(_hash_of(pod.facts)) or by_spec[min(by_spec)]
-        return lives[self._sequence[pod.uid] % len(lives)]
 
     def _own_part(self, pod: Pod) -> str:
         return pod.name if pod.owner.kind in _NAMED else pod.target

@@ -137,18 +137,14 @@ def replay(
     for number, event in enumerate(trace.events):
         if before is not None:
             cluster.advance(int(max(0, event.ts - before.ts) / simulation.speed))
-        _apply(cluster, event, simulation)
+        if event.applied:
+            cluster.apply([virtual_object(manifest, simulation) for manifest in event.applied])
+        if event.deleted:
+            cluster.delete([virtual_object(manifest, simulation) for manifest in event.deleted])
         if after is not None:
             after(number, event)
         before = event
     cluster.advance(simulation.linger)
-
-
-def _apply(cluster: KubeCluster, event: Event, simulation: Simulation) -> None:
-    if event.applied:
-        cluster.apply([virtual_object(manifest, simulation) for manifest in event.applied])
-    if event.deleted:
-        cluster.delete([virtual_object(manifest, simulation) for manifest in event.deleted])
 
 
 def simulate(

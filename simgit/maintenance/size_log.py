@@ -87,16 +87,14 @@ def due(txn: ReadTxn, now: int) -> Literal["collection", "compaction"] | None:
     if not many:
         return None
     value = txn.get("meta", COLLECTED)
-    last = _first_operation(txn, now) if value is None else int.from_bytes(value, "big")
+    if value is not None:
+        last = int.from_bytes(value, "big")
+    else:  # no collection yet: the age of the oldest operation counts
+        log = OperationLog()
+        first = log.find(txn, log.oldest(txn))
+        last = now if first is None else first.time
     if abs(now - last) >= COLLECT_EVERY:  # a clock may have been wrong
         return "collection"
     settled = int.from_bytes(txn.get("meta", SETTLED) or b"", "big")
     begun = txn.get("meta", UPKEEP_AT) is not None
     return "compaction" if begun or many < txn.count("segments") - settled else None
-
-
-def _first_operation(txn: ReadTxn, now: int) -> int:
-    """Return when the oldest operation was that is known; now, if there is none."""
-    log = OperationLog()
-    first = log.find(txn, log.oldest(txn))
-    return now if first is None else first.time

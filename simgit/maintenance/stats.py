@@ -157,7 +157,8 @@ class _Survey:
         """Count the states of a line and their arrays."""
         states = self.found.kinds.setdefault("state", StoredPart())
         for header in headers(self.txn, number):
-            stored = _stored(header)
+            blocks = sum(info.fixed_size + info.variable_size for info in header.blocks)
+            stored = 16 + len(header.blocks.data) + len(header.layout) + blocks
             raw = self._raw(header)
             states.add(header.count, raw)
             states.stored += stored
@@ -255,18 +256,15 @@ class _Survey:
             binding = self.odb.object(self.txn, value)
             if not isinstance(binding, Binding):
                 raise IntegrityError(f"object '{value.hex()}' must be a binding")
-            for _, kind, oid in trees.walk(
+            for _, _, oid in trees.walk(
                 self.odb, self.txn, binding.target_kind, binding.target, set()
             ):
-                self._attached(part, oid, kind, seen)
-
-    def _attached(self, part: StoredPart, oid: bytes, kind: str, seen: set[bytes]) -> None:
-        size = self.odb.payload_size(self.txn, oid)
-        part.logical += size
-        if oid not in seen:
-            seen.add(oid)
-            part.raw += size
-            part.stored += self._stored_loose(oid)
+                size = self.odb.payload_size(self.txn, oid)
+                part.logical += size
+                if oid not in seen:
+                    seen.add(oid)
+                    part.raw += size
+                    part.stored += self._stored_loose(oid)
 
     def count_runs(self, refs: Refs) -> None:
         """Count the states in the histories of the runs."""
@@ -287,8 +285,3 @@ class _Survey:
         for start, end, each in self._per_step[line]:
             part.stored += int(each * max(0, min(end, stop) - start))
             part.own_stored += int(each * max(0, min(end, stop) - max(start, shared)))
-
-
-def _stored(header: Header) -> int:
-    blocks = sum(info.fixed_size + info.variable_size for info in header.blocks)
-    return 16 + len(header.blocks.data) + len(header.layout) + blocks

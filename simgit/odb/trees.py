@@ -197,7 +197,10 @@ def _load(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, depth: int) ->
         array.flags.writeable = False
         return array
     if kind != "tree":
-        return _leaf(odb, txn, kind, oid)
+        found, payload = odb.get(txn, oid)
+        if found != kind or kind not in ("value", "blob"):
+            raise IntegrityError(f"object '{oid.hex()}' must be a {kind}, got a {found}", oid=oid)
+        return payload if kind == "blob" else decode_value(payload)
     tree = load_tree(odb, txn, oid)
     items = {e.name: _load(odb, txn, e.kind, e.oid, depth + 1) for e in tree.entries}
     if tree.form == "map":
@@ -206,13 +209,6 @@ def _load(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid, depth: int) ->
         return {int(name): item for name, item in items.items()}
     ordered = [items[str(i)] for i in range(len(items))]
     return ordered if tree.form == "list" else tuple(ordered)
-
-
-def _leaf(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid) -> Any:
-    found, payload = odb.get(txn, oid)
-    if found != kind or kind not in ("value", "blob"):
-        raise IntegrityError(f"object '{oid.hex()}' must be a {kind}, got a {found}", oid=oid)
-    return payload if kind == "blob" else decode_value(payload)
 
 
 def walk(

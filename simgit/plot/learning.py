@@ -36,7 +36,7 @@ def learning_curve(
         InvalidInput: there is nothing to draw.
         NotFound: matplotlib is not installed.
     """
-    if not any(_points(each) for group in series.values() for each in group):
+    if not any(len(each.x) for group in series.values() for each in group):
         raise InvalidInput("no episodes to draw")
     drawing, axes = panels(len(series), height=1.0 + 2.6 * len(series))
     for axis, (label, group) in zip(axes, series.items(), strict=True):
@@ -57,8 +57,10 @@ def learning_curve(
     return drawing
 
 
-def _points(each: Curve | Band) -> int:
-    return len(each.x)
+def _band(axis: Any, each: Band, index: int) -> None:
+    label = f"{each.label}: mean of {each.count} seeds, 95 % interval"
+    axis.plot(each.x, each.mean, color=color(index), linestyle=line_style(index), label=label)
+    axis.fill_between(each.x, each.low, each.high, color=color(index), alpha=0.2, linewidth=0)
 
 
 def _curve(axis: Any, curve: Curve, part: slice, index: int, window: int) -> None:
@@ -72,9 +74,3 @@ def _curve(axis: Any, curve: Curve, part: slice, index: int, window: int) -> Non
         at = float(np.interp(curve.fork, x, y))
         edge = {"markeredgecolor": "white", "zorder": 5}
         axis.plot([curve.fork], [at], "D", color=color(index), markersize=7, **edge)
-
-
-def _band(axis: Any, each: Band, index: int) -> None:
-    label = f"{each.label}: mean of {each.count} seeds, 95 % interval"
-    axis.plot(each.x, each.mean, color=color(index), linestyle=line_style(index), label=label)
-    axis.fill_between(each.x, each.low, each.high, color=color(index), alpha=0.2, linewidth=0)

@@ -48,7 +48,8 @@ def state_values(
     axis.grid(False)
     axis.set_yticks(range(len(actions)), actions)
     axis.tick_params(axis="y", length=0)
-    _state_ticks(axis, states)
+    every = max(1, len(states) // 12)
+    axis.set_xticks(range(0, len(states), every), states[::every])
     _marks(drawing, axis, table, chosen, over)
     if len(states) <= _WRITTEN:
         _numbers(axis, table)
@@ -58,11 +59,6 @@ def state_values(
     headline(drawing, title)
     axis.set_xlabel(x_label)
     return drawing
-
-
-def _state_ticks(axis: Any, states: Sequence[str]) -> None:
-    every = max(1, len(states) // 12)
-    axis.set_xticks(range(0, len(states), every), states[::every])
 
 
 def _marks(

@@ -44,13 +44,18 @@ def write_film(path: Path, frames: Iterable[Pixels], fps: float) -> int:
     try:
         write(partial, counted(), fps)
         if count:
-            _settle(partial, path)
+            if partial.is_dir() and path.is_dir():
+                path.rmdir()
+            partial.replace(path)
             return count
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise StorageError(f"cannot write '{path}': {why}") from None
     finally:
-        _remove(partial)
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
     raise InvalidInput("no frames to write")
 
 
@@ -73,19 +78,6 @@ def writer(path: Path) -> Write:
             f"directory '{path}' is not empty: name an empty one, or a .mp4 or .gif file"
         )
     return _write_pngs
-
-
-def _settle(partial: Path, path: Path) -> None:
-    if partial.is_dir() and path.is_dir():
-        path.rmdir()
-    partial.replace(path)
-
-
-def _remove(partial: Path) -> None:
-    if partial.is_dir():
-        shutil.rmtree(partial)
-    else:
-        partial.unlink(missing_ok=True)
 
 
 def _write_pngs(path: Path, frames: Iterator[Pixels], fps: float) -> None:

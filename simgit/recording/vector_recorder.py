@@ -219,17 +219,14 @@ def _lane_columns(joined: dict[str, Any], number: int) -> Columns:
             continue
         only = stepped if name in ("action", "reward", "terminated", "truncated") else None
         if isinstance(value, dict) or value.dtype.kind in "SU":
-            columns[name] = _value_column(value, number, _steps(joined))
+            steps = next(int(leaf.shape[1]) for each in joined.values() for leaf in _leaves(each))
+            columns[name] = _value_column(value, number, steps)
             if only is not None and reset is not None:
                 pairs = zip(columns[name], reset.tolist(), strict=True)  # type: ignore[arg-type]
                 columns[name] = [ABSENT if mark else each for each, mark in pairs]
         else:
             columns[name] = DenseColumn(value[number], only)
     return columns
-
-
-def _steps(joined: dict[str, Any]) -> int:
-    return next(int(leaf.shape[1]) for value in joined.values() for leaf in _leaves(value))
 
 
 def _value_column(value: Any, number: int, steps: int) -> list[Any]:

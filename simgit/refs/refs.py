@@ -221,10 +221,6 @@ class Refs:
         txn.put("refs", b"HEAD", pack_ref(value))
         self.log_entry(txn, HEAD, old, self.head_oid(txn), message)
 
-    def move_head(self, txn: WriteTxn, oid: Oid, message: str) -> None:
-        """Move a detached HEAD."""
-        self.set_head(txn, oid, message)
-
     def head_oid(self, txn: ReadTxn) -> Oid | None:
         """Return the state that HEAD points at, None if its run has no states yet."""
         head = self.head(txn)

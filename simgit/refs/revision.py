@@ -81,7 +81,11 @@ class Revisions:
         state = self._base(txn, text, base, suffixes)
         found = Found(state.place, state.run, state.oid)
         for suffix in suffixes:
-            found = self._apply(txn, text, found, suffix)
+            try:
+                place = self._place(txn, found.place, suffix)
+            except NotFound as error:
+                raise NotFound(f"revision '{text}': {error}", revision=text) from None
+            found = found if place == found.place else Found(place, found.run)
         return found
 
     def resolve_range(self, txn: ReadTxn, text: str) -> Range | None:
@@ -189,13 +193,6 @@ class Revisions:
         return NotFound(f"revision '{text}' not found{near}", revision=text)
 
     # --- the suffixes ---
-
-    def _apply(self, txn: ReadTxn, text: str, found: Found, suffix: re.Match[str]) -> Found:
-        try:
-            place = self._place(txn, found.place, suffix)
-        except NotFound as error:
-            raise NotFound(f"revision '{text}': {error}", revision=text) from None
-        return found if place == found.place else Found(place, found.run)
 
     def _place(self, txn: ReadTxn, place: Location, suffix: re.Match[str]) -> Location:
         if suffix["step"] is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from simgit.errors import AlreadyExists
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.refs import Refs
-from simgit.storage.base import WriteTxn
 from simgit.storage.directory import is_repository, write_format
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import LmdbStorage
@@ -44,9 +43,4 @@ def _release_runs(made: LmdbStorage) -> None:
     with odb.write() as txn:
         for name, ref in list(refs.runs(txn)):
             if ref.writer is not None:
-                _release(refs, txn, name)
-
-
-def _release(refs: Refs, txn: WriteTxn, name: str) -> None:
-    ref = refs.run(txn, name)
-    refs.update_run(txn, name, ref, ref._replace(writer=None), None)
+                refs.update_run(txn, name, ref, ref._replace(writer=None), None)

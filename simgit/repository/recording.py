@@ -56,7 +56,7 @@ class Recording:
             origin = b"" if above else self._store.runs.origin(txn, spec)
             tip = store(self._odb, txn, prepare(columns, above, origin), above)
             if isinstance(name, Oid):
-                self._refs.move_head(txn, tip.oid, shown)
+                self._refs.set_head(txn, tip.oid, shown)
             elif ref is not None:
                 self._refs.update_run(txn, name, ref, moved(ref, tip), shown)
         return tip.oid

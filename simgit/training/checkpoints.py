@@ -32,7 +32,9 @@ def best(repo: Repository, run: str) -> Oid | None:
     Without trials that is the newest checkpoint. Trials of the parent run do not count.
     """
     with repo.odb.read() as txn:
-        found = list(_all(repo, txn, repo.resolve(run), _left(repo, run)))
+        end, point = repo.resolve(run), repo.runs[run].branch_point
+        branched_at = -1 if point is None else repo.state(point).step
+        found = list(_all(repo, txn, end, branched_at))
         tried = [each for each in found if attachments.is_bound(txn, each, TRIAL)]
     if not tried:
         return newest(repo, run)
@@ -47,11 +49,6 @@ def rank(trial: Mapping[str, Any]) -> tuple[float, float, float]:
     if trial["solved"] is None:
         return 0.0, 0.0, trial["return"]
     return trial["solved"], -trial["length"], trial["return"]
-
-
-def _left(repo: Repository, run: str) -> int:
-    point = repo.runs[run].branch_point
-    return -1 if point is None else repo.state(point).step
 
 
 def _all(repo: Repository, txn: ReadTxn, tip: Oid, after: int = -1) -> Iterator[Oid]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from simgit import agents
 from simgit.analysis import learning_curves
@@ -58,11 +58,12 @@ class RunFolder:
         run, at = self._training.run, self._training.env.step_count
         counts = {name: done.info.get(name) for name in ("ready", "pending", "total")}
         changed = {n: done.info[n] for n in ("changed", "blocked", "error") if n in done.info}
-        self._write({
+        loop = getattr(self._training.env.unwrapped, "loop", None)
+        record = {
             "timestamp": datetime.now(UTC).isoformat(),
             "sim_name": run,
             "sim_uid": f"{run}@{at}",
-            "namespace": self._namespace(),
+            "namespace": None if loop is None else loop.workload.namespace,
             "trace_in": f"{run}@{at - 1}",
             "trace_out": f"{run}@{at}",
             "obs": counts,
@@ -74,13 +75,7 @@ class RunFolder:
             "duration_s": round(now - before, 6),
             "seed": self._training.config.episode_seed(self._training.done + 1),
             "at_target": done.terminated,
-        })  # fmt: skip
-
-    def _namespace(self) -> str | None:
-        loop = getattr(self._training.env.unwrapped, "loop", None)
-        return None if loop is None else loop.workload.namespace
-
-    def _write(self, record: dict[str, Any]) -> None:
+        }
         self._steps.write(json.dumps(record) + "\n")
 
     def telling(self, tell: Tell) -> Callable[[TrainingEpisode], None]:

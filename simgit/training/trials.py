@@ -6,7 +6,6 @@ checkpoint has a trial, and an evaluation of a run takes the best one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -40,7 +39,9 @@ class Trials:
     def judge(self, agent: Agent, episodes: int) -> dict[str, Any]:
         """Return the results of ``episodes`` on each trace, for ``checkpoints.rank``."""
         env, view, traces = self._arena
-        names = _spaced(list(traces), MOST)
+        names = list(traces)
+        if len(names) > MOST:  # spread evenly
+            names = [names[i * len(names) // MOST] for i in range(MOST)]
         results = play(env, agent, view, tasks(names, episodes), BASE_SEED)
         found = score("trial", results, {})
         return {
@@ -52,9 +53,3 @@ class Trials:
         """Close the environment."""
         if "_arena" in self.__dict__:
             self._arena[0].close()
-
-
-def _spaced(names: Sequence[str], most: int) -> Sequence[str]:
-    if len(names) <= most:
-        return names
-    return [names[i * len(names) // most] for i in range(most)]

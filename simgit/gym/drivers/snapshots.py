@@ -30,7 +30,9 @@ class SnapshotDriver(Driver):
         stack = layers(env)
         self._engines = engines
         self._attributes = attributes.Attributes()
-        self.name = _name(engines)
+        names = [engine.name for engine in engines.values()]
+        # the most specific one: a vector's own part is generic
+        self.name = next((name for name in names if name != "generic"), "generic")
         self.lead = max((engine.lead(stack[i]) for i, engine in engines.items()), default=0)
         self.needs_trust = look and self._capture(stack)["form"] == "pickle"
 
@@ -87,12 +89,6 @@ class SnapshotDriver(Driver):
         stack = layers(env)
         for i, engine in self._engines.items():
             engine.reseed(stack[i], randomness.derived(seed, i))
-
-
-def _name(engines: Engines) -> str:
-    """Return the name of the most specific engine; a vector's own part is generic."""
-    names = [engine.name for engine in engines.values()]
-    return next((name for name in names if name != "generic"), "generic")
 
 
 def expect(data: Mapping[str, Any], name: str, stack: Sequence[Any]) -> None:

@@ -81,7 +81,8 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         if chosen is not None:
             self._next = self._numbered(int(chosen))
         elif seed is not None:
-            self._next = self._seeded(seed)
+            matches = (i for i, each in enumerate(self._episodes) if each.seed == seed)
+            self._next = next(matches, 0)
         episode = self._episodes[self._next]
         self._next = (self._next + 1) % len(self._episodes)
         self._states, self._left = iter(episode), len(episode)
@@ -92,10 +93,6 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
             if episode.number == number:
                 return index
         raise NotFound(f"episode {number} not found in the recorded states")
-
-    def _seeded(self, seed: int) -> int:
-        matches = (i for i, each in enumerate(self._episodes) if each.seed == seed)
-        return next(matches, 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Return the next recorded step.
@@ -109,8 +106,11 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         observation, info = self._advance()
         state = self._now
         assert state is not None
-        if self.strict:
-            self._compare(action, state)
+        if self.strict and not data_equivalence(self._cast(action), state.action):
+            raise Divergence(
+                f"action {action} at step {state.step}, but {state.action} was recorded",
+                step=state.step, field="action",
+            )  # fmt: skip
         terminated = bool(state.terminated)
         truncated = bool(state.truncated) or (self._left == 0 and not terminated)
         info["recorded_action"] = thaw(self.action_space, state.action)
@@ -121,13 +121,6 @@ class ReplayEnv(gymnasium.Env[Any, Any]):
         self._left -= 1
         info = dict(state.info) if isinstance(state.info, dict) else {}
         return thaw(self.observation_space, state.observation), info
-
-    def _compare(self, action: Any, state: State) -> None:
-        if not data_equivalence(self._cast(action), state.action):
-            raise Divergence(
-                f"action {action} at step {state.step}, but {state.action} was recorded",
-                step=state.step, field="action",
-            )  # fmt: skip
 
     def render(self) -> Any:
         """Return the first image in the observation.
@@ -173,11 +166,8 @@ def _fitting(field: str, trajectory: Trajectory) -> Space:
         return gym_spaces.Discrete(int(values.max()) - low + 1, start=low)
     if values.dtype.kind in "iuf":
         shape: Any = values.shape[1:]
-        least, most = (-np.inf, np.inf) if values.dtype.kind == "f" else _limits(values.dtype)
-        return gym_spaces.Box(least, most, shape, values.dtype.type)
+        if values.dtype.kind == "f":
+            return gym_spaces.Box(-np.inf, np.inf, shape, values.dtype.type)
+        limits = np.iinfo(values.dtype)
+        return gym_spaces.Box(int(limits.min), int(limits.max), shape, values.dtype.type)
     raise InvalidInput(f"the {field} space was not recorded: record with simgit.gym.Recorder")
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max)

@@ -19,7 +19,6 @@ from simgit.kube.task.cluster_setup import Nodes, cluster_setup
 from simgit.kube.task.loop import Loop
 from simgit.kube.task.task import Order, Task
 from simgit.kube.task.vectors import Vector, vector_bounds
-from simgit.kube.trace.model import Trace
 from simgit.kube.trace.sktrace import dump_trace, load_trace
 from simgit.plot.bins import NodeBox, Pixels, node_bins
 
@@ -155,7 +154,9 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
         """
         super().reset(seed=seed)
         traces, task = self._chosen(dict(options or {}))
-        self._name, trace = self._draw(traces)
+        names = list(traces)
+        self._name = names[int(self.np_random.integers(len(names))) if len(names) > 1 else 0]
+        trace = traces[self._name]
         self.loop = Loop(task, self.setup, trace, int(self.np_random.integers(2**62)))
         self._steps = 0
         step = self.loop.start()
@@ -174,11 +175,6 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
             return {trace: self._traces[trace]}, task
         return catalogue(trace), task
 
-    def _draw(self, traces: Catalogue) -> tuple[str, Trace]:
-        names = list(traces)
-        name = names[int(self.np_random.integers(len(names))) if len(names) > 1 else 0]
-        return name, traces[name]
-
     def _beginning(self) -> dict[str, Any]:
         """Return the facts of an episode from which each of its clusters can be rebuilt."""
         found = {"trace": self._name, "seed": self.loop.seed, "replays": self.loop.replays}
@@ -192,16 +188,13 @@ class SimKubeEnv(gymnasium.Env[Vector, np.int64]):
 
     def step(self, action: np.int64) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         """Execute one action; the reward is computed from the returned observation."""
-        step = self.loop.step(self._action(action))
+        if not self.action_space.contains(action):
+            raise InvalidInput(f"action '{action}' is not in {self.action_space}", value=action)
+        step = self.loop.step(self.task.actions[int(action)])
         self._steps += 1
         truncated = not step.goal and self._steps >= self.max_steps
         assert step.reward is not None
         return self.loop.vector(step), step.reward, step.goal, truncated, step.info()
-
-    def _action(self, action: Any) -> str:
-        if not self.action_space.contains(action):
-            raise InvalidInput(f"action '{action}' is not in {self.action_space}", value=action)
-        return self.task.actions[int(action)]
 
     def get_state(self) -> dict[str, Any]:
         """Return the state of the episode as plain data: its trace, the edit, and counters.

@@ -69,10 +69,6 @@ class Session:
         """Return an own handle: its states are stored even after the user closed theirs."""
         return self._given.again()
 
-    def _close_handle(self) -> None:
-        if self._repo is not self._given:
-            self._repo.close()
-
     def first_attachments(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attachments of the session's first state."""
         diff = self._provenance.diff if self._provenance else None
@@ -153,7 +149,8 @@ class Session:
     def _let_go(self) -> None:
         self.is_open = False
         self._finalizer.detach()
-        self._close_handle()
+        if self._repo is not self._given:
+            self._repo.close()
 
     def fail(self, error: BaseException, run: str, facts: Mapping[str, Any]) -> None:
         """End because of an error, which is noted with the run; never raises another."""
@@ -161,7 +158,9 @@ class Session:
         try:
             self.end(status)
             if status == "failed":
-                self.note(run, {"error": {**_described(error), **facts}})
+                kind, message = type(error), str(error)[:1000]
+                described = {"type": f"{kind.__module__}.{kind.__qualname__}", "message": message}
+                self.note(run, {"error": {**described, **facts}})
         except SimgitError as second:
             error.add_note(f"simgit: {second}")
 
@@ -203,11 +202,6 @@ def gap_after(error: BaseException) -> str:
     if _GAP not in getattr(error, "__notes__", ()):
         error.add_note(_GAP)
     return f"what came right before is not recorded, because of {type(error).__name__}"
-
-
-def _described(error: BaseException) -> dict[str, str]:
-    kind = type(error)
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", "message": str(error)[:1000]}
 
 
 def open_repository(repo: Repository | str | Path) -> Repository:

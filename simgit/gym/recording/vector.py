@@ -238,7 +238,9 @@ class VectorRecorder(VectorWrapper):
         try:
             if self._unchecked and self._session.is_open:
                 self._check_itself()
-            self._note_seconds()
+            for i, each in enumerate(self._snapshots):
+                if self._session.is_open and self._session.is_new and each.step_seconds:
+                    self._session.noter(i)({STEP_SECONDS: each.step_seconds})
             self._session.end()
         finally:
             super().close(**kwargs)
@@ -249,11 +251,6 @@ class VectorRecorder(VectorWrapper):
         (The garbage collector calls this anywhere, in a transaction too, or before there is a
         session.)
         """
-
-    def _note_seconds(self) -> None:
-        for i, each in enumerate(self._snapshots):
-            if self._session.is_open and self._session.is_new and each.step_seconds:
-                self._session.noter(i)({STEP_SECONDS: each.step_seconds})
 
     def _check_itself(self) -> None:
         self._unchecked = False

@@ -56,7 +56,10 @@ def _inside(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[An
         inner = [_values(part, (*path, key), _ABSENT) for key in column]
         if not inner:
             return [{} for _ in range(len(part))]
-        return [_dict(column, each) for each in zip(*inner, strict=True)]
+        return [
+            {key: value for key, value in zip(column, each, strict=True) if value is not _ABSENT}
+            for each in zip(*inner, strict=True)
+        ]
     if isinstance(column, tuple):
         items = [_inside(part, (*path, str(n)), each) for n, each in enumerate(column)]
         return list(zip(*items, strict=True)) if items else [()] * len(part)
@@ -85,7 +88,3 @@ def _at(state: State, path: tuple[str, ...]) -> Any:
     for name in path[1:]:
         value = value[int(name)] if isinstance(value, tuple) else value[name]
     return value
-
-
-def _dict(keys: Any, values: Sequence[Any]) -> dict[Any, Any]:
-    return {key: value for key, value in zip(keys, values, strict=True) if value is not _ABSENT}

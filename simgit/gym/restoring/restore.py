@@ -106,7 +106,10 @@ def restore(
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
-    made, given = _environment(path, env), env is not None
+    given = env is not None
+    if given:
+        specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    made = env if given else specs.make(path.spec)
     before = None if rng else randomness.capture_globals()
     failed: Divergence | None = None
     for plan in plans(path, made, trust):
@@ -118,19 +121,16 @@ def restore(
             failed = failed or error
             continue
         if plan.is_doubtful:
-            _warn_of_doubt(path)
+            message = (
+                f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
+                "snapshots of its run are known to continue inexactly: verify before you rely on it"
+            )
+            warnings.warn(message, Unverified, stacklevel=2)
         if before is not None:
             drivers.select(made).reseed(made)
             randomness.apply_globals(before)
         return made
     raise failed or _nothing(path, trust)
-
-
-def _environment(path: RecordedPath, env: Any) -> Any:
-    if env is None:
-        return specs.make(path.spec)
-    specs.compare_spaces(specs.describe_spaces(env), path.spec)
-    return env
 
 
 # --- planning ------------------------------------------------------------------------------------
@@ -276,14 +276,6 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
         raise
     except Exception as error:  # of the environment's methods, or of a class in a pickle
         raise raised(step, error) from error
-
-
-def _warn_of_doubt(path: RecordedPath) -> None:
-    message = (
-        f"state '{path.oid.short()}' can only be restored from a snapshot, and the snapshots of "
-        "its run are known to continue inexactly: verify before you rely on it"
-    )
-    warnings.warn(message, Unverified, stacklevel=3)
 
 
 def warn_of_changes(repo: Repository, path: RecordedPath) -> None:

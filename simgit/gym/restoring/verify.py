@@ -169,7 +169,8 @@ def note(repo: Repository, run: str, found: Verification) -> None:
 
 def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     whole = repo.trajectory(run)
-    first = whole[: _first_episode(whole)]
+    resets = whole.episode_starts[1:].nonzero()[0]
+    first = whole[: int(resets[0]) + 1] if len(resets) else whole
     end = RecordedPath(repo, first[len(first) - 1].oid)
     found = _tried_snapshot(end, trust)
     plan, failed = found if found is not None else (None, None)
@@ -182,12 +183,6 @@ def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
     if replayed is None:
         return Verdict(BY_REPLAY, driver, _details(failed))
     return Verdict(DIVERGES, driver, _details(replayed))
-
-
-def _first_episode(states: Trajectory) -> int:
-    """Return the number of states of the first episode."""
-    resets = states.episode_starts[1:].nonzero()[0]
-    return int(resets[0]) + 1 if len(resets) else len(states)
 
 
 def _tried_snapshot(

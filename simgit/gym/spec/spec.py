@@ -58,9 +58,21 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
     wrappers = wrappers[::-1]
     if base.spec is not None:
         base, wrappers = _made(base, wrappers)
+    if base.spec is not None:
+        made = registered(base.spec)
+    else:  # not made by gymnasium.make
+        entry = public_path(class_path(base))
+        made = {"id": None, "entry_point": entry, **_known_arguments(base)}
     return {
-        "environment": _constructed(base) if base.spec is None else registered(base.spec),
-        "wrappers": [_wrapper(each) for each in wrappers],
+        "environment": made,
+        "wrappers": [
+            {
+                "name": type(each).__name__,
+                "entry_point": public_path(class_path(each)),
+                **_known_arguments(each),
+            }
+            for each in wrappers
+        ],
         **describe_spaces(env),
     }
 
@@ -172,7 +184,9 @@ def _class_name(kind: type) -> str:
 def registered(spec: EnvSpec) -> Data:
     """Describe an environment that is known by its id."""
     entry = _entry_text(spec.entry_point)
-    kwargs = {name: value for name, value in spec.kwargs.items() if not _only_shows(name, value)}
+    kwargs = dict(spec.kwargs)
+    if kwargs.get("render_mode") in (None, "human"):  # which only shows
+        kwargs.pop("render_mode", None)
     flags = {name: getattr(spec, name) for name in _FLAGS}
     known = (entry or "").partition(".")[0] in _ALWAYS_REGISTERED
     return {
@@ -203,20 +217,6 @@ def public_path(entry: str) -> str:
         if thing is not None and getattr(sys.modules.get(shorter), name, None) is thing:
             return f"{shorter}:{name}"
     return _RECORDED_AS.get(entry, entry)
-
-
-def _only_shows(name: str, value: Any) -> bool:
-    return name == "render_mode" and value in (None, "human")
-
-
-def _constructed(env: Any) -> Data:
-    """Describe an environment that was not made by ``gymnasium.make``."""
-    return {"id": None, "entry_point": public_path(class_path(env)), **_known_arguments(env)}
-
-
-def _wrapper(layer: Any) -> Data:
-    entry = public_path(class_path(layer))
-    return {"name": type(layer).__name__, "entry_point": entry, **_known_arguments(layer)}
 
 
 def _known_arguments(thing: Any) -> Data:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from simgit.kube.embedded.nodes import Node, Pod
@@ -35,22 +34,17 @@ def node_row(node: Node) -> dict[str, Any]:
     return {
         **node.spec.plain(),
         "ready": node.ready,
-        "used": _used(node),
-        "running": [f"{pod.namespace}/{pod.name}" for pod in _by_age(node.pods.values())],
+        "used": {
+            "cpu": from_millicores(node.cpu),
+            "memory": from_bytes(node.memory),
+            "pods": len(node.pods),
+            **{name: amount for name, amount in node.extra.items() if amount},
+        },
+        "running": [
+            f"{pod.namespace}/{pod.name}"
+            for pod in sorted(node.pods.values(), key=lambda pod: int(pod.uid))
+        ],
     }
-
-
-def _used(node: Node) -> dict[str, Any]:
-    return {
-        "cpu": from_millicores(node.cpu),
-        "memory": from_bytes(node.memory),
-        "pods": len(node.pods),
-        **{name: amount for name, amount in node.extra.items() if amount},
-    }
-
-
-def _by_age(pods: Any) -> Sequence[Pod]:
-    return sorted(pods, key=lambda pod: int(pod.uid))
 
 
 def event_row(event: ClusterEvent) -> dict[str, Any]:

@@ -160,13 +160,10 @@ class World:
         del self.pods[pod.uid]
         self.log("Pod", pod.namespace, pod.name, reason, message)
         self.scheduler.forget(pod)
-        self._leave_node(pod)
-        pod.owner.pod_gone(pod)
-
-    def _leave_node(self, pod: Pod) -> None:
         if pod.node is not None and not pod.finished:
             pod.node.remove(pod)
             self.scheduler.pod_left(pod)
+        pod.owner.pod_gone(pod)
 
     def _bound(self, pod: Pod, node: Node) -> None:
         pod.node = node
@@ -217,14 +214,11 @@ class World:
         node.taints = (*node.taints, *hard)
         self.log("Node", "", node.name, "NodeNotReady", "node is unreachable")
         for pod in list(node.pods.values()):
-            self._lose_pod(pod, node)
+            if pod.ready:
+                pod.ready = False
+                pod.owner.pod_unready(pod)
+            self._limit_stay(pod, node)
         self.scheduler.nodes_changed()
-
-    def _lose_pod(self, pod: Pod, node: Node) -> None:
-        if pod.ready:
-            pod.ready = False
-            pod.owner.pod_unready(pod)
-        self._limit_stay(pod, node)
 
     def _limit_stay(self, pod: Pod, node: Node) -> None:
         """Plan the eviction of a pod that tolerates the node's taints only for some time."""

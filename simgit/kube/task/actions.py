@@ -141,7 +141,9 @@ def act(trace: Trace, match: Match, action: str | int, limits: Limits = LIMITS) 
     def guarded(manifest: Manifest) -> Manifest:
         after = function(manifest)
         if after is not manifest:
-            _check(manifest, after, limits)
+            why = violation(read_resources(manifest), read_resources(after), limits)
+            if why is not None:
+                raise _Blocked(f"{full_name(manifest)}: {why}")
         return after
 
     try:
@@ -149,12 +151,6 @@ def act(trace: Trace, match: Match, action: str | int, limits: Limits = LIMITS) 
     except _Blocked as blocked:
         return ActionResult(trace, changed=False, error=str(blocked))
     return ActionResult(edited, changed=edited is not trace)
-
-
-def _check(before: Manifest, after: Manifest, limits: Limits) -> None:
-    why = violation(read_resources(before), read_resources(after), limits)
-    if why is not None:
-        raise _Blocked(f"{full_name(before)}: {why}")
 
 
 def violation(before: Resources, after: Resources, limits: Limits = LIMITS) -> str | None:

@@ -81,7 +81,10 @@ def generate(
     if check_target(target) > TARGET:
         raise InvalidInput(f"target must be in 1..{TARGET}, got {target}", value=target)
     demand = build(severity, target, random.Random(f"{name}/{severity}/{seed}") if seed else None)
-    return Scenario(name, severity, seed, target, demand.steps, _trace(demand.requests))
+    tracked = {"apps/v1.Deployment": {"podSpecTemplatePaths": ("/spec/template",)}}
+    events = (Event(0, (_deployment(demand.requests),)), Event(SECONDS))
+    trace = rehash(Trace(events=events, config={"trackedObjects": tracked}))
+    return Scenario(name, severity, seed, target, demand.steps, trace)
 
 
 def default_severity(name: str) -> int:
@@ -119,7 +122,8 @@ def parse_scenario(name: str) -> Scenario:
 @_scenario("cpu-slight", 2)
 def cpu_slight(severity: int, target: int, rng: random.Random | None) -> Demand:
     """Request a little more CPU than a node has."""
-    return Demand(Resources(_cpu(severity, rng), _some_memory(rng), target), severity)
+    memory = rng.randrange(64, 8 * 1024, 64) * MIB if rng else 2 * GIB
+    return Demand(Resources(_cpu(severity, rng), memory, target), severity)
 
 
 @_scenario("cpu-heavy", 8)
@@ -172,16 +176,6 @@ def _memory(steps: int, rng: random.Random | None) -> int:
 
 def _some_cpu(usual: int, rng: random.Random | None) -> int:
     return rng.randrange(50, 1001, 50) if rng else usual
-
-
-def _some_memory(rng: random.Random | None) -> int:
-    return rng.randrange(64, 8 * 1024, 64) * MIB if rng else 2 * GIB
-
-
-def _trace(requests: Resources) -> Trace:
-    tracked = {"apps/v1.Deployment": {"podSpecTemplatePaths": ("/spec/template",)}}
-    events = (Event(0, (_deployment(requests),)), Event(SECONDS))
-    return rehash(Trace(events=events, config={"trackedObjects": tracked}))
 
 
 def _deployment(requests: Resources) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,16 +38,13 @@ def read_trace_file(path: Path, *, max_bytes: int = MAX_BYTES) -> Trace:
     """
     try:
         if not path.is_file():
-            raise NotFound(f"cannot read '{path}': {_why_no_file(path)}")
+            why = "it is a directory" if path.is_dir() else "no such file"
+            raise NotFound(f"cannot read '{path}': {why}")
         if path.stat().st_size > max_bytes:
             raise InvalidInput(f"cannot read '{path}': more than {max_bytes} bytes", path="")
         return parse_trace(path.read_bytes(), str(path), max_bytes=max_bytes)
     except OSError as error:
         raise InvalidInput(f"cannot read '{path}': {(error.strerror or '').lower()}") from error
-
-
-def _why_no_file(path: Path) -> str:
-    return "it is a directory" if path.is_dir() else "no such file"
 
 
 def encode_trace(trace: Trace, suffix: str) -> bytes:
@@ -75,13 +71,9 @@ def trace_paths(directory: Path) -> list[Path]:
 
     Raises NotFound if it is not a directory, or has none.
     """
-    found = sorted(_files(directory))
+    if not directory.is_dir():
+        raise NotFound(f"no such directory '{directory}'")
+    found = sorted(path for path in directory.iterdir() if path.suffix == SUFFIX)
     if not found:
         raise NotFound(f"no '*{SUFFIX}' files in '{directory}'")
     return found
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    if not directory.is_dir():
-        raise NotFound(f"no such directory '{directory}'")
-    return (path for path in directory.iterdir() if path.suffix == SUFFIX)

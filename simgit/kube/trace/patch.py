@@ -24,18 +24,13 @@ def patch_of(base: Trace, trace: Trace) -> dict[str, Any]:
     """Return the patch from ``base`` to ``trace``; parts that they share are not compared."""
     if trace is base:
         return {}
-    if not _alike(base, trace):
+    if _around(base) != _around(trace):  # not only the applied objects differ
         return {WHOLE: canonical_bytes(trace)}
     found: dict[str, Any] = {}
     for i, (old, new) in enumerate(zip(base.events, trace.events, strict=True)):
         if old is not new:
             _compare(f"events/{i}/applied_objs", old.applied, new.applied, found)
     return found
-
-
-def _alike(base: Trace, trace: Trace) -> bool:
-    """Return True if two traces differ at most in their applied objects."""
-    return _around(base) == _around(trace)
 
 
 def _around(trace: Trace) -> tuple[object, ...]:

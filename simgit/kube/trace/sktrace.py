@@ -15,7 +15,7 @@ import msgpack
 
 from simgit.errors import InvalidInput
 from simgit.kube.trace.check import check_trace
-from simgit.kube.trace.model import VERSION, Event, Lifecycle, Trace
+from simgit.kube.trace.model import VERSION, Lifecycle, Trace
 
 MAX_BYTES = 16 * 2**20
 MAX_MAPS = 2_000_000
@@ -68,10 +68,17 @@ def plain_trace(trace: Trace) -> dict[str, Any]:
     return {
         "version": VERSION,
         "config": sort_keys(trace.config),
-        "events": [_plain_event(event) for event in trace.events],
+        "events": [
+            {
+                "ts": event.ts,
+                "applied_objs": sort_keys(event.applied),
+                "deleted_objs": sort_keys(event.deleted),
+            }
+            for event in trace.events
+        ],
         "index": sort_keys(trace.index),
         "pod_lifecycles": {
-            key: {spec: _plain_lives(by_spec[spec]) for spec in sorted(by_spec)}
+            key: {spec: tuple(map(plain_lifecycle, by_spec[spec])) for spec in sorted(by_spec)}
             for key, by_spec in sorted(trace.lifecycles.items())
         },
     }
@@ -91,18 +98,6 @@ def sort_keys(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(sort_keys(item) for item in value)
     return value
-
-
-def _plain_event(event: Event) -> dict[str, Any]:
-    return {
-        "ts": event.ts,
-        "applied_objs": sort_keys(event.applied),
-        "deleted_objs": sort_keys(event.deleted),
-    }
-
-
-def _plain_lives(lives: tuple[Lifecycle, ...]) -> tuple[Any, ...]:
-    return tuple(plain_lifecycle(life) for life in lives)
 
 
 def _check_complete(data: bytes) -> None:

@@ -85,18 +85,14 @@ def _feed(value: Any, out: bytearray, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise InvalidInput("value is nested too deeply to hash")
     if isinstance(value, Mapping):
-        _feed_map(value, out, depth)
+        for key in sorted(value, key=str.encode):
+            out += _text(key)
+            _feed(value[key], out, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
             _feed(item, out, depth + 1)
     else:
         out += _scalar(value)
-
-
-def _feed_map(value: Mapping[str, Any], out: bytearray, depth: int) -> None:
-    for key in sorted(value, key=str.encode):
-        out += _text(key)
-        _feed(value[key], out, depth + 1)
 
 
 def _scalar(value: Any) -> bytes:

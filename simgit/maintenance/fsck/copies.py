@@ -76,7 +76,9 @@ class Copies:
         if place is None:
             return False
         stop = self._end(txn, line, start, most)
-        self._remove(txn, line, start, stop)
+        for table in ("segments", "blocks"):
+            for key, _ in list(txn.scan(table, segment_key(line, start), segment_key(line, stop))):
+                self.kept.take(txn, table, key)
         last, named = b"", []
         for step, rows, oids in self._rows(place, start, stop):
             self._write(txn, line, step, rows, oids, place)
@@ -96,12 +98,6 @@ class Copies:
         after = segment_key(line, start) + b"\0"
         found = next(txn.scan("segments", after, line_key(line + 1)), None)
         return stop if found is None else min(stop, int.from_bytes(found[0][8:], "big"))
-
-    def _remove(self, txn: WriteTxn, line: int, start: int, stop: int) -> None:
-        first, last = segment_key(line, start), segment_key(line, stop)
-        for table in ("segments", "blocks"):
-            for key, _ in list(txn.scan(table, first, last)):
-                self.kept.take(txn, table, key)
 
     def _rows(
         self, place: Location, start: int, stop: int
@@ -143,9 +139,7 @@ class Copies:
         for _, rows in self.odb.states.rows(txn, line, first, min(stop, header.end), False):
             oids = rowlib.column(rows, field)
             for row in rowlib.presence(rows, field).nonzero()[0].tolist():
-                good &= self._array(txn, oids[row].tobytes())
+                oid = oids[row].tobytes()
+                self.ensure(txn, oid)
+                good &= self.odb.exists(txn, oid)
         return good
-
-    def _array(self, txn: WriteTxn, oid: bytes) -> bool:
-        self.ensure(txn, oid)
-        return self.odb.exists(txn, oid)

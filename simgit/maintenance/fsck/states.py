@@ -157,7 +157,12 @@ class StateChecks(Findings):
                     self._check_group_of(txn, header, index, first, key)
         for step, rows in self.odb.states.rows(txn, header.line, header.step, header.end, False):
             for row, kind, oid in rowlib.references(rows):
-                self._check_reference(txn, step + row, kind, oid)
+                if oid in self._checked_arrays:
+                    continue
+                if not self.odb.exists(txn, oid):
+                    what = f"{kind} '{oid.hex()}' of the state at step {step + row}"
+                    raise IntegrityError(f"{what} is missing")
+                self._checked_arrays.add(oid)
 
     def _check_group_of(
         self, txn: ReadTxn, header: Header, index: int, first: int, key: bytes
@@ -188,13 +193,6 @@ class StateChecks(Findings):
                 if alone and self.odb.states.find_array(txn, oid) is None:
                     raise IntegrityError(f"the index has a wrong place for array '{oid.hex()}'")
         self._checked_arrays |= set(oids)
-
-    def _check_reference(self, txn: ReadTxn, step: int, kind: str, oid: bytes) -> None:
-        if oid in self._checked_arrays:
-            return
-        if not self.odb.exists(txn, oid):
-            raise IntegrityError(f"{kind} '{oid.hex()}' of the state at step {step} is missing")
-        self._checked_arrays.add(oid)
 
 
 @contextmanager

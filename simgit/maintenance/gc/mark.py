@@ -135,7 +135,10 @@ class Marker:
             if start == read_line(txn, line).step and read_line(txn, line).is_root:
                 oids.append(read_line(txn, line).origin)
             oids += self._segment_links(txn, line, start, stop)
-        oids += self._bindings(txn, marks)
+        oids += [
+            value for key, value in self.in_time(txn.scan("attachments"))
+            if marks.holds(self.place(txn, key[:OID_SIZE]))
+        ]  # fmt: skip
         return self._reach_objects(txn, kinds, marks, oids)
 
     def _climb(
@@ -179,13 +182,6 @@ class Marker:
                 here = rowlib.presence(rows, index)
                 found |= set(map(bytes, np.unique(rowlib.column(rows, index)[here], axis=0)))
         return found
-
-    def _bindings(self, txn: ReadTxn, marks: Marks) -> list[bytes]:
-        """Return the bindings of all states that were reached."""
-        return [
-            value for key, value in self.in_time(txn.scan("attachments"))
-            if marks.holds(self.place(txn, key[:OID_SIZE]))
-        ]  # fmt: skip
 
     def place(self, txn: ReadTxn, oid: bytes) -> Location:
         """Return the location of a state, which does not change while the state exists.

@@ -396,13 +396,9 @@ def _going(plan: GcPlan) -> set[bytes]:
     going = {pending.OBJECT + oid for oid in plan.objects}
     going |= {pending.CHUNK + name for name in plan.chunks}
     states = [key for key in plan.pending if key[:1] == pending.STATES]
-    staying = {
-        key[1:9] for key in states
-        if key < pending.states_key(*_first(plan, int.from_bytes(key[1:9], "big")))
-    }  # fmt: skip
+    staying: set[bytes] = set()
+    for key in states:
+        line = int.from_bytes(key[1:9], "big")
+        if line not in plan.cuts or key < pending.states_key(line, plan.cuts[line][0]):
+            staying.add(key[1:9])
     return going | {key for key in states if key[1:9] not in staying}
-
-
-def _first(plan: GcPlan, line: int) -> tuple[int, int]:
-    """Return the line and step where removal begins; the next line's start if all is kept."""
-    return (line, plan.cuts[line][0]) if line in plan.cuts else (line + 1, 0)

@@ -8,7 +8,7 @@ highest return. An attachment is kept if one clause of a rule keeps it, for one 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -97,7 +97,11 @@ def thinned(
     tips = [ref.place for _, ref in refs.runs(txn) if ref.oid is not None]
     found: list[bytes] = []
     for rule in rules:
-        there = list(_candidates(txn, marker, rule.name))
+        there = [
+            RetentionCandidate(key, Oid(key[:OID_SIZE]), marker.place(txn, key[:OID_SIZE]))
+            for key, _ in txn.scan("attachments")
+            if key[OID_SIZE:] == rule.name.encode()
+        ]
         seen: set[bytes] = set()
         kept: set[bytes] = {each.key for each in there if each.state in tagged}
         for tip in tips:
@@ -106,13 +110,6 @@ def thinned(
             kept |= {each.key for each in _kept(odb, txn, rule, mine, tip)}
         found += seen - kept
     return sorted(found)
-
-
-def _candidates(txn: ReadTxn, marker: Marker, name: str) -> Iterable[RetentionCandidate]:
-    wanted = name.encode()
-    for key, _ in txn.scan("attachments"):
-        if key[OID_SIZE:] == wanted:
-            yield RetentionCandidate(key, Oid(key[:OID_SIZE]), marker.place(txn, key[:OID_SIZE]))
 
 
 def _in_history(

@@ -79,24 +79,15 @@ def _lines(
             known = found.get(line, (step, since))
             # the newest states became unreachable first
             found[line] = min(known[0], step), min(known[1], since)
-    return [
-        _end(odb, txn, line, step, ends[line] - 1, since, window)
-        for line, (step, since) in sorted(found.items())
-    ]
-
-
-def _end(
-    odb: ObjectDatabase,
-    txn: ReadTxn,
-    line: int,
-    first: int,
-    last: int,
-    since: Since,
-    window: Window,
-) -> UnreachableObject:
-    oid = odb.states.state(txn, Location(line, last))[0]
-    count = last - first + 1
-    return UnreachableObject("state", oid, count, last, None, oid, since.time, window.end(since))
+    objects = []
+    for line, (first, since) in sorted(found.items()):
+        last = ends[line] - 1
+        oid = odb.states.state(txn, Location(line, last))[0]
+        until = window.end(since)
+        objects.append(
+            UnreachableObject("state", oid, last - first + 1, last, None, oid, since.time, until)
+        )
+    return objects
 
 
 def _object(

@@ -182,16 +182,12 @@ def decode_group(data: bytes, upto: int | None = None) -> AnyArray:
     stack = np.ascontiguousarray(flat).reshape(count, nbytes)
     if group.predictor != _PLAIN:
         stack = stack if stack.flags.writeable else stack.copy()
-        _accumulate(stack, group, count if upto is None else upto + 1)
+        for i in range(1, count if upto is None else upto + 1):
+            predicted = _predict(stack[i - 1], group.predictor, group.dtype, group.shape)
+            np.bitwise_xor(stack[i], predicted, out=stack[i])
     return stack.view(group.dtype).reshape(count, *group.shape)
 
 
 def unstack(stack: AnyArray) -> list[AnyArray]:
     """Return the arrays of a stack, as arrays also where their shape is ()."""
     return [stack[i, ...] for i in range(len(stack))]
-
-
-def _accumulate(stack: Bytes2D, group: ArrayGroup, count: int) -> None:
-    for i in range(1, count):
-        predicted = _predict(stack[i - 1], group.predictor, group.dtype, group.shape)
-        np.bitwise_xor(stack[i], predicted, out=stack[i])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -46,16 +45,10 @@ class StateBatch(NamedTuple):
         return StateBatch(rows, self.oids[count:], (tip,), b"")
 
 
-def batch_head(schema: Schema, parents: Sequence[Tip], origin: bytes) -> bytes:
-    """Return the bytes before the row in the payload of a batch's first state."""
-    return first_head(schema.oid, [tip.oid for tip in parents], origin)
-
-
 def new_batch(rows: Rows, parents: tuple[Tip, ...], origin: bytes) -> StateBatch:
     """Return packed rows as a batch, their states hashed."""
-    return StateBatch(
-        rows, chain_oids(rows, batch_head(rows.schema, parents, origin)), parents, origin
-    )
+    head = first_head(rows.schema.oid, [tip.oid for tip in parents], origin)
+    return StateBatch(rows, chain_oids(rows, head), parents, origin)
 
 
 def write_rows(

@@ -25,6 +25,7 @@ from simgit.objects.compression import (
     compress,
     decompress,
 )
+from simgit.objects.oid import OID_SIZE
 from simgit.objects.rows import Matrix, Rows
 from simgit.objects.schema import FIXED, FLOAT, INT, Schema
 
@@ -113,8 +114,8 @@ def choose_layout(rows: Rows) -> Layout:
         cost = _costs(sample)
         filters = _choose_filters(rows.schema, sample, cost)
         raw[cost > _RANDOM] = 1
-    for oids in _oid_ranges(rows.schema):
-        raw[oids] = 1
+    for start in (rows.schema.offsets[i] for i in rows.schema.arrays):
+        raw[start : start + OID_SIZE] = 1
     return Layout(tuple(filters), raw)
 
 
@@ -140,11 +141,6 @@ def _choose_filters(
             filters.append((offset, size, count))
             cost[offset : offset + size * count] = after
     return filters
-
-
-def _oid_ranges(schema: Schema) -> list[slice]:
-    arrays = schema.arrays
-    return [slice(schema.offsets[i], schema.offsets[i] + 32) for i in arrays]
 
 
 def encode_layout(layout: Layout) -> bytes:

@@ -22,7 +22,7 @@ from simgit.odb.segments.array_groups import (
     write_groups,
 )
 from simgit.odb.segments.batch import SEGMENT_ROWS, Tip, write_rows
-from simgit.odb.segments.block import CHECKPOINT_ROWS, Block
+from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.elias_fano import Entries, prefixes, sort_entries
 from simgit.odb.segments.header import Header, decode_header, delete_pieces, header_at, segment_key
 from simgit.odb.segments.index import (
@@ -87,7 +87,10 @@ def join_segments(
     before, at = [first.parent, *oids[:-1]], 0
     for header, each in zip(segments, blocks, strict=True):
         end = at + header.count
-        _check_hashes(header, each, before[at:end], oids[end - 1])
+        checkpoints = b"".join(block.checkpoints for block in each)
+        if header.last != oids[end - 1] or checkpoints != b"".join(before[at:end:CHECKPOINT_ROWS]):
+            place = f"{header.line}/{header.step}"
+            raise IntegrityError(f"hash mismatch: the states of segment {place}; see 'simgit fsck'")
         at = end
     for header in segments:
         txn.delete("segments", segment_key(header.line, header.step))
@@ -96,15 +99,6 @@ def join_segments(
     root = read_line(txn, first.line).is_root and first.step == 0
     tip = None if root else tip_before(first, rows)
     write_rows(txn, Location(first.line, first.step), rows, before, oids, tip, level)
-
-
-def _check_hashes(header: Header, blocks: list[Block], before: list[bytes], last: bytes) -> None:
-    """Compare the oids that a segment stores with those recomputed from its rows."""
-    checkpoints = b"".join(block.checkpoints for block in blocks)
-    if header.last != last or checkpoints != b"".join(before[::CHECKPOINT_ROWS]):
-        raise IntegrityError(
-            f"hash mismatch: the states of segment {header.line}/{header.step}; see 'simgit fsck'"
-        )
 
 
 def tip_before(header: Header, rows: Rows) -> Tip:

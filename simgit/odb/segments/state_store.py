@@ -45,7 +45,8 @@ class StateStore(StateReader):
 
     def _known(self, txn: WriteTxn, batch: StateBatch) -> int:
         """Return the number of a batch's first states that exist already."""
-        if not self._may_exist(txn, batch.parents):
+        first = batch.parents[0].place if batch.parents else None
+        if first is not None and next(self.children(txn, first), None) is None:
             return 0
         self._enter_waiting(txn, batch.oids[0])
         low, high = 0, len(batch.oids)  # a state exists only if all before it do
@@ -58,12 +59,6 @@ class StateStore(StateReader):
             else:
                 low = middle
         return low + 1
-
-    def _may_exist(self, txn: WriteTxn, parents: tuple[Tip, ...]) -> bool:
-        """Return False if the first parent has no children, so that none can be found."""
-        if not parents:
-            return True
-        return next(self.children(txn, parents[0].place), None) is not None
 
     def _write(self, txn: WriteTxn, batch: StateBatch, level: int) -> Tip:
         line = self._line_for(txn, batch)

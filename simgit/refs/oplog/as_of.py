@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import merge
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from simgit.errors import StorageError as StorageError
 from simgit.refs.oplog.log import TABLE, unparse
@@ -119,9 +119,6 @@ class PastStorage(Storage):
 
     def write(self) -> Any:
         """Refuse to write."""
-        return self._refuse()
-
-    def _refuse(self) -> NoReturn:
         raise StorageError(f"cannot write: the repository is shown as of operation {self.number}")
 
     def spare(self) -> int:

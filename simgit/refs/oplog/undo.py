@@ -257,16 +257,14 @@ class Undo:
                     f"{what}: gc has removed '{oid.short()}', the former {shown_key(key)}", oid=oid
                 )
         if record is not None and "binding" in record:
-            self._check_target(txn, key, Oid(record["binding"]), what)
+            oid = Oid(record["binding"])
+            binding = self.odb.object(txn, oid)
+            if not isinstance(binding, Binding) or not self.odb.exists(txn, binding.target):
+                raise NotFound(f"{what}: gc has removed the former {shown_key(key)}", oid=oid)
         if record is None or record.get("oid") is None or "line" not in record:
             return record
         place = self.odb.locate(txn, Oid(record["oid"]))
         return {**record, "line": place.line, "step": place.step}
-
-    def _check_target(self, txn: ReadTxn, key: Key, oid: Oid, what: str) -> None:
-        binding = self.odb.object(txn, oid)
-        if not isinstance(binding, Binding) or not self.odb.exists(txn, binding.target):
-            raise NotFound(f"{what}: gc has removed the former {shown_key(key)}", oid=oid)
 
 
 def _current(txn: ReadTxn, was: Was, key: Key) -> Fields | None:

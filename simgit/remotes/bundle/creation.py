@@ -217,12 +217,11 @@ class _Creation:
     def _send_array(self, txn: ReadTxn, oid: Oid) -> None:
         """Send an array that lies with another state, unless the receiver has that state."""
         where = self.odb.states.find_array(txn, oid)
-        if where is None or not self._is_there(Location(where[0], where[2])):
-            self._send(txn, oid)
-
-    def _is_there(self, place: Location) -> bool:
-        """Return True if the receiver has a state by now."""
-        return self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step
+        if where is not None:
+            place = Location(where[0], where[2])
+            if self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step:
+                return
+        self._send(txn, oid)
 
     # --- objects ---
 
@@ -233,7 +232,9 @@ class _Creation:
         self._sent.add(oid)
         value = self.odb.loose(txn, oid)
         if value is not None and (chunks := loose_chunks(value)) is not None:
-            self._send_blob(txn, oid, chunks)
+            self.out.put(records.BLOB, oid, struct.pack("<Q", self.odb.blob_size(txn, oid)))
+            for item in chunks:
+                self.out.put(records.PIECE, encode_piece(self.odb.chunk(txn, item)))
             return
         base = None if value is None else loose_base(value)
         if value is None or (base is not None and base not in self._sent):
@@ -243,11 +244,6 @@ class _Creation:
             kind, payload = self.odb.get(txn, oid)
             limit_parts(payload, COUNTED[kind])
         self.out.put(records.OBJECT, oid, value)
-
-    def _send_blob(self, txn: ReadTxn, oid: Oid, chunks: list[bytes]) -> None:
-        self.out.put(records.BLOB, oid, struct.pack("<Q", self.odb.blob_size(txn, oid)))
-        for item in chunks:
-            self.out.put(records.PIECE, encode_piece(self.odb.chunk(txn, item)))
 
     def _send_tree(self, txn: ReadTxn, oid: Oid, depth: int = 0) -> None:
         """Send a tree after its entries."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar
 
 from simgit.errors import AlreadyExists, IntegrityError, NotFound
@@ -122,7 +123,7 @@ class _Setting:
         self, name: str, create: Callable[[str], Oid | None], oid: Oid | None
     ) -> ImportedRef:
         """Create a ref under its name, or the first variant that is free or has the same state."""
-        for each in _beside(name):
+        for each in chain((name,), conflict_names(name)):  # endless
             try:
                 if create(each) == oid:
                     return ImportedRef(each, "new" if each == name else "aside")
@@ -153,8 +154,3 @@ class _Setting:
             return self.refs.tag(self.txn, name).oid
         self.refs.create_tag(self.txn, name, TagRef(entry.oid, entry.tag))
         return entry.oid
-
-
-def _beside(name: str) -> Iterable[str]:
-    yield name
-    yield from conflict_names(name)

@@ -124,7 +124,9 @@ class _Loading:
                     self._store_object(txn, body)
                 elif kind == records.STATES:
                     self._store_states(txn, body)
-                    self._tell(body)
+                    self._read += decode_head(body).rows
+                    if self.progress is not None:
+                        self.progress(self._read)
                 else:
                     raise IntegrityError(f"malformed bundle: misplaced record of type {kind}")
         fail_point("import.batch")
@@ -139,11 +141,6 @@ class _Loading:
             self.done.attachments.append(aside)
 
     # --- states ---
-
-    def _tell(self, body: bytes) -> None:
-        self._read += decode_head(body).rows
-        if self.progress is not None:
-            self.progress(self._read)
 
     def _expect(self, txn: WriteTxn, oid: bytes) -> bool:
         """Return True if a state exists, which gc then keeps until refs lead to it."""

@@ -52,7 +52,8 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     Raises:
         IntegrityError: it is damaged, or refers to a missing object.
     """
-    if _is_there(odb, txn, oid, value):
+    # a binding that exists need not be bound
+    if value[0] != KIND_CODES["binding"] and odb.exists(txn, oid):
         return None
     kind, payload = decode(odb, txn, oid, value)
     thing = decode_object(kind, payload)
@@ -64,11 +65,6 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     else:
         odb.put_payload(txn, kind, payload)
     return None
-
-
-def _is_there(odb: ObjectDatabase, txn: ReadTxn, oid: Oid, value: bytes) -> bool:
-    """Return True if an object need not be stored; a binding may exist without being bound."""
-    return value[0] != KIND_CODES["binding"] and odb.exists(txn, oid)
 
 
 def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding) -> str | None:

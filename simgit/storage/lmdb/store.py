@@ -172,13 +172,10 @@ class LmdbStorage(Storage):
         if self._closed:
             raise errors.StorageError(f"store is closed: '{self._directory}'", path=self._directory)
         if self._shared.pid != os.getpid():
-            self._reopen_in_child()
+            self._release.detach()
+            writable = not self._read_only
+            self._hold(REGISTRY.acquire(self._directory, writable, self._shared.registered))
         return self._shared
-
-    def _reopen_in_child(self) -> None:
-        self._release.detach()
-        writable = not self._read_only
-        self._hold(REGISTRY.acquire(self._directory, writable, self._shared.registered))
 
     def _hold(self, environment: Environment) -> None:
         self._shared = environment

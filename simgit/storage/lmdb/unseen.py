@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from simgit import errors
 from simgit.storage import datafile
@@ -49,13 +49,9 @@ def _copy(data: Path, copy: Path) -> None:
     for _ in range(_TRIES):
         with data.open("rb") as source, copy.open("wb+") as made:
             shutil.copyfileobj(source, made, _BLOCK)  # its meta pages first
-            if _commits_between(data, source, made) <= 1:
+            copied = datafile.newest_meta(data, made).txn_id
+            if datafile.newest_meta(data, source).txn_id - copied <= 1:
                 return
     raise errors.StorageError(
         f"store is written too often to be copied, try again: '{data}'", path=data
     )
-
-
-def _commits_between(data: Path, source: BinaryIO, made: BinaryIO) -> int:
-    before = datafile.newest_meta(data, made).txn_id
-    return datafile.newest_meta(data, source).txn_id - before

@@ -65,28 +65,25 @@ class DaemonSet(PodOwner):
 
     def sync(self) -> None:
         """Create missing pods, delete those on unsuitable nodes, then update."""
-        by_node = self._pods_by_node()
-        wanted = [node for node in self.world.nodes if self._runs_on(node)]
+        by_node: dict[str, list[Pod]] = {}
+        for pod in self.pods.values():
+            by_node.setdefault(pod.target, []).append(pod)
+        wanted = [
+            node for node in self.world.nodes
+            if self._suits(node) and self._tolerates(node, HARD_EFFECTS)
+        ]  # fmt: skip
         for node in self.world.nodes:
             pods = by_node.get(node.name, [])
-            if not self._stays_on(node):
+            if not (self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))):
                 self._drop_all(pods)
             elif not pods and node in wanted:
                 self._create(node)
         if self.rolls:
-            self._update(wanted, by_node)
-
-    def _pods_by_node(self) -> dict[str, list[Pod]]:
-        by_node: dict[str, list[Pod]] = {}
-        for pod in self.pods.values():
-            by_node.setdefault(pod.target, []).append(pod)
-        return by_node
-
-    def _runs_on(self, node: Node) -> bool:
-        return self._suits(node) and self._tolerates(node, HARD_EFFECTS)
-
-    def _stays_on(self, node: Node) -> bool:
-        return self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))
+            surge, unavailable = self._limits(self._manifest, len(wanted))
+            if surge:
+                self._update_with_surge(wanted, by_node, surge)
+            else:
+                self._update_in_place(wanted, by_node, unavailable)
 
     def _suits(self, node: Node) -> bool:
         assert self.facts is not None
@@ -119,13 +116,6 @@ class DaemonSet(PodOwner):
         limit = (*_ROLLING, "maxUnavailable")
         unavailable = share(manifest, limit, nodes, up=True, default=0 if surge else 1)
         return surge, unavailable if surge or unavailable else 1
-
-    def _update(self, wanted: list[Node], by_node: dict[str, list[Pod]]) -> None:
-        surge, unavailable = self._limits(self._manifest, len(wanted))
-        if surge:
-            self._update_with_surge(wanted, by_node, surge)
-        else:
-            self._update_in_place(wanted, by_node, unavailable)
 
     def _update_in_place(
         self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int

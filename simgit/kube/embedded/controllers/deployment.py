@@ -47,7 +47,8 @@ class Deployment(PodOwner):
         self.replicas = replicas
         if template is not self.template:
             self.template = template
-            self._new = self._find_set()
+            same = (found for found in self.sets if same_template(found.template, template))
+            self._new = next(same, None)
         for found in self.sets:
             found.min_ready = self.min_ready
         self.mark()
@@ -84,12 +85,6 @@ class Deployment(PodOwner):
         super().delete()
         for found in self.sets:
             found.delete()
-
-    def _find_set(self) -> ReplicaSet | None:
-        for found in self.sets:
-            if same_template(found.template, self.template):
-                return found
-        return None
 
     def _create_set(self) -> ReplicaSet:
         self._revision += 1

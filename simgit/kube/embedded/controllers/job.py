@@ -86,28 +86,25 @@ class Job(PodOwner):
         return self.world.clock.now - self._started >= 1000 * self._lasts
 
     def _run(self) -> None:
-        wanted = self._wanted_pods()
+        if self.completions is not None:
+            wanted = min(self.parallelism, self.completions - self.succeeded)
+        else:  # none are added once one succeeded
+            wanted = len(self.pods) if self.succeeded else self.parallelism
         self._stop_pods(len(self.pods) - wanted)
         for _ in range(wanted - len(self.pods)):
             if self._create() is None:
                 return
 
-    def _wanted_pods(self) -> int:
-        if self.completions is None:
-            return len(self.pods) if self.succeeded else self.parallelism
-        return min(self.parallelism, self.completions - self.succeeded)
-
     def _create(self) -> Pod | None:
         assert self.facts is not None
-        number = self._free_index() if self.indexed else self._made
+        number = self._made
+        if self.indexed:
+            taken = self._done_indexes | {pod.ordinal for pod in self.pods.values()}
+            number = next(i for i in range(len(taken) + 1) if i not in taken)
         pod = self.create_pod(f"{self.name}-{number}", self.facts, ordinal=number)
         if pod is not None:
             self._made += 1
         return pod
-
-    def _free_index(self) -> int:
-        taken = self._done_indexes | {pod.ordinal for pod in self.pods.values()}
-        return next(number for number in range(len(taken) + 1) if number not in taken)
 
     def _stop_pods(self, count: int) -> None:
         """Delete so many active pods, those not yet ready first."""

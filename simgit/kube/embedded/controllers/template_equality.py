@@ -39,14 +39,13 @@ def _normal_map(value: Mapping[str, Any]) -> dict[str, Any]:
     for key, item in value.items():
         if key in _DEFAULTS and item == _DEFAULTS[key]:
             continue
-        plain = _amounts(item) if key in _AMOUNTS and isinstance(item, Mapping) else normal(item)
+        if key in _AMOUNTS and isinstance(item, Mapping):
+            plain: Any = {name: _amount(text) for name, text in item.items()}
+        else:
+            plain = normal(item)
         if plain is not None and plain != {} and plain != []:
             kept[key] = plain
     return kept
-
-
-def _amounts(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _amount(text) for name, text in value.items()}
 
 
 def _amount(text: Any) -> Any:

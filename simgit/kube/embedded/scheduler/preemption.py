@@ -43,7 +43,7 @@ def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption
     hopeless = count - sum(not r.hopeless for r in refused.values())
     if hopeless:
         histogram[NOT_HELPFUL] = hopeless
-    return Preemption(_best(candidates) if candidates else None, histogram)
+    return Preemption(min(candidates, key=_harm, default=None), histogram)
 
 
 def _dry_run(cycle: Cycle, node: Node) -> PreemptionCandidate | tuple[str, ...]:
@@ -84,11 +84,6 @@ def _put_back(cycle: Cycle, node: Node, pods: Sequence[Pod]) -> None:
     for pod in pods:
         node.add(pod)
     cycle.refresh()
-
-
-def _best(candidates: Sequence[PreemptionCandidate]) -> PreemptionCandidate:
-    """Return the least harmful: lowest top priority, lowest sum, fewest, youngest, first."""
-    return min(candidates, key=_harm)
 
 
 def _harm(candidate: PreemptionCandidate) -> tuple[int, int, int, int]:

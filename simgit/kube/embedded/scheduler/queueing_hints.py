@@ -27,7 +27,9 @@ def helps_when_gone(waiting: Pod, gone: Pod) -> bool:
     causes = waiting.rejected_by
     if FIT in causes:
         return True
-    if PORTS in causes and _shares_port(waiting, gone):
+    if PORTS in causes and any(
+        ports_clash(a, b) for a in waiting.facts.ports for b in gone.facts.ports
+    ):
         return True
     if SPREAD in causes and _is_spread_with(waiting, gone):
         return True
@@ -47,7 +49,3 @@ def _matches_all(terms: tuple[PodTerm, ...], other: Pod) -> bool:
     """Return True if all terms select the pod, whose namespace's labels are unknown here."""
     namespace, labels = other.namespace, other.facts.labels
     return bool(terms) and all(term.covers(namespace, labels, known={}) for term in terms)
-
-
-def _shares_port(waiting: Pod, other: Pod) -> bool:
-    return any(ports_clash(a, b) for a in waiting.facts.ports for b in other.facts.ports)

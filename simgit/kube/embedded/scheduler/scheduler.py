@@ -183,12 +183,11 @@ class Scheduler:
         scores = score(pod, self.nodes, feasible)
         best = max(scores)
         ties = [node for node, value in zip(feasible, scores, strict=True) if value == best]
-        return ties[0] if len(ties) == 1 else ties[self._draw(len(ties))]
-
-    def _draw(self, count: int) -> int:
+        if len(ties) == 1:
+            return ties[0]
         if self._random is None:
             self._random = random.Random(self._seed)
-        return int(self._random.random() * count)
+        return ties[int(self._random.random() * len(ties))]
 
     def _fail(self, cycle: Cycle, refused: dict[int, Refusal]) -> None:
         pod, count = cycle.pod, len(self.nodes)
