@@ -51,6 +51,15 @@ def test_the_refusal_of_a_name_says_what_it_contains(name: str, reason: str) -> 
     assert str(caught.value) == f"'{name}' is not a valid name for a run: {reason}"
 
 
+def test_the_refusal_of_a_name_says_what_the_name_is_for() -> None:
+    with Repository.init(":memory:") as repo:
+        state = repo.commit(reward=1.0)
+        with pytest.raises(InvalidInput, match="not a valid name for a tag: it is empty"):
+            repo.tag("", state)
+        with pytest.raises(InvalidInput, match="not a valid name for an attachment: it is empty"):
+            repo.attach(state, "", b"data")
+
+
 @pytest.mark.parametrize(
     ("key", "said"),
     [

@@ -111,9 +111,10 @@ class Command(click.Command):
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; as in git, -5 is short for -n 5 where there is an -n."""
-        if any("-n" in param.opts for param in self.params):
-            args = [word for arg in args for word in _count(arg)]
+        """Parse the arguments; as in git, -5 is short for -n 5 where that is a count."""
+        if any("--max-count" in param.opts for param in self.params):
+            before = ["", *args]
+            args = [w for last, arg in zip(before, args, strict=False) for w in _count(arg, last)]
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -130,8 +131,9 @@ class Command(click.Command):
                 formatter.write(f"  {line}\n")
 
 
-def _count(arg: str) -> tuple[str, ...]:
-    return ("-n", arg[1:]) if arg[:1] == "-" and arg[1:].isdecimal() else (arg,)
+def _count(arg: str, before: str) -> tuple[str, ...]:
+    is_count = arg[:1] == "-" and arg[1:].isdecimal() and before not in ("-n", "--max-count")
+    return ("-n", arg[1:]) if is_count else (arg,)
 
 
 class CommandGroup(click.Group):

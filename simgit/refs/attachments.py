@@ -118,7 +118,7 @@ def check_attachment(name: str, kind: str = "value") -> None:
     Raises:
         InvalidInput: the name or the kind is not allowed for an attachment.
     """
-    check_name(name, "attachment")
+    check_name(name, "an attachment")
     if "/" in name:
         raise InvalidInput(f"'{name}' is not a valid name for an attachment: it contains '/'")
     if kind not in KINDS:

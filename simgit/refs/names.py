@@ -18,7 +18,7 @@ _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 _REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?)$")
 
 
-def check_name(name: str, what: str = "run") -> str:
+def check_name(name: str, what: str = "a run") -> str:
     """Return ``name`` if a run or tag may have it: git's check-ref-format, and not a revision.
 
     Raises:
@@ -46,7 +46,7 @@ def check_name(name: str, what: str = "run") -> str:
         unprintable = next(each for each in name if not each.isprintable())
         reason = f"it contains {unprintable!r}, which cannot be printed"
     if reason is not None:
-        raise InvalidInput(f"'{name}' is not a valid name for a {what}: {reason}", name=name)
+        raise InvalidInput(f"'{name}' is not a valid name for {what}: {reason}", name=name)
     return name
 
 

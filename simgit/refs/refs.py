@@ -197,7 +197,7 @@ class Refs:
         Raises:
             AlreadyExists: the name is taken, or differs from a taken one in case only.
         """
-        check_name(name, "tag")
+        check_name(name, "a tag")
         old = None
         if force and self.has_tag(txn, name):
             old = self.tag(txn, name).oid

@@ -99,6 +99,8 @@ class PodFacts:
 
 
 _SCHEDULER = "default-scheduler"
+_KEPT_BYTES = 1 << 16
+"""The largest template, packed, whose facts are kept: a hostile trace may have huge ones."""
 
 
 def read_pod(
@@ -120,6 +122,8 @@ def read_pod(
     try:
         packed = msgpack.packb((labels, spec), strict_types=True, default=_list_of_tuple)
     except (TypeError, ValueError, OverflowError):  # not plain data, so not from a trace
+        return _facts(labels, spec, namespace, priority)
+    if len(packed) > _KEPT_BYTES:
         return _facts(labels, spec, namespace, priority)
     return _known_facts(packed, namespace, priority)
 

@@ -128,7 +128,7 @@ class Planner:
         kinds, ends = self.odb.loose_kinds(txn), dict(self.marker.in_time(line_ends(txn)))
         live = self._live(txn, kinds, ends)
         plan = GcPlan(self._pending(txn, live, kinds, ends, window))
-        places = _staying(plan.pending, window, ends)
+        places = _in_grace(plan.pending, window, ends)
         waiting = (key for key, since in plan.pending.items() if not window.is_over(since))
         oids = (key[1:] for key in waiting if key[:1] == pending.OBJECT)
         kept = self.marker.mark(txn, kinds, places, oids, live)
@@ -293,15 +293,15 @@ def _spared(txn: ReadTxn, cuts: dict[int, tuple[int, int]], window: Window) -> I
         header = decode_header(*found) if found else None
         if header is None or header.line != line:
             continue
-        if header.step < cut < header.end and _stays(header, cut, window):
+        if header.step < cut < header.end and _is_kept_whole(header, cut, window):
             # the line's last segment is removed whole, or nothing ever would be
-            goes = header.end == end and header.step >= start
-            cut = header.step if goes else header.end
+            is_removed = header.end == end and header.step >= start
+            cut = header.step if is_removed else header.end
         if cut > start:
             yield Location(line, cut - 1)
 
 
-def _stays(header: Header, cut: int, window: Window) -> bool:
+def _is_kept_whole(header: Header, cut: int, window: Window) -> bool:
     """Return True if a segment is kept whole, rather than rewritten without its end."""
     is_large = window.most is not None and header.count > window.most // REWRITTEN
     return is_large or (header.end - cut) * 100 < window.rewrite * header.count
@@ -322,7 +322,7 @@ def _dead_part(
     return {pending.states_key(line, step): since for step, since in found.items()}
 
 
-def _staying(
+def _in_grace(
     found: dict[bytes, Since], window: Window, ends: dict[int, tuple[int, int]]
 ) -> Iterable[Location]:
     """Yield for each line the last state whose grace period is not over."""
@@ -380,25 +380,25 @@ def write_pending(txn: WriteTxn, plan: GcPlan) -> None:
     An object that this very plan removes, and that was not pending before, is not entered: on a
     full disk there is no space to write down all that is removed.
     """
-    found, going = dict(plan.pending), _going(plan)
+    found, removed = dict(plan.pending), _removed_keys(plan)
     for key, value in txn.scan(pending.TABLE):
         if key not in found:
             txn.delete(pending.TABLE, key)
-        elif key in going or pending.decode(key, value) == found[key]:
+        elif key in removed or pending.decode(key, value) == found[key]:
             found.pop(key)
     for key, since in found.items():
-        if key not in going:
+        if key not in removed:
             pending.note(txn, key, since)
 
 
-def _going(plan: GcPlan) -> set[bytes]:
+def _removed_keys(plan: GcPlan) -> set[bytes]:
     """Return the keys of what is removed whole: all pending states of a line, or none of them."""
-    going = {pending.OBJECT + oid for oid in plan.objects}
-    going |= {pending.CHUNK + name for name in plan.chunks}
+    removed = {pending.OBJECT + oid for oid in plan.objects}
+    removed |= {pending.CHUNK + name for name in plan.chunks}
     states = [key for key in plan.pending if key[:1] == pending.STATES]
-    staying: set[bytes] = set()
+    kept: set[bytes] = set()
     for key in states:
         line = int.from_bytes(key[1:9], "big")
         if line not in plan.cuts or key < pending.states_key(line, plan.cuts[line][0]):
-            staying.add(key[1:9])
-    return going | {key for key in states if key[1:9] not in staying}
+            kept.add(key[1:9])
+    return removed | {key for key in states if key[1:9] not in kept}

@@ -63,7 +63,7 @@ class Rule:
             if match[1] in numbers:
                 raise InvalidInput(f"retention rule '{text.strip()}' has '{match[1]}' twice")
             numbers[match[1]] = int(match[2])
-        return cls(check_name(name, "attachment"), **numbers)
+        return cls(check_name(name, "an attachment"), **numbers)
 
 
 def parse_rules(text: str) -> tuple[Rule, ...]:

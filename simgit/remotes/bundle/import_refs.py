@@ -57,7 +57,7 @@ def set_refs(
         parent = names.get(run.parent or "")
         found[RUNS + name] = setting.run(names[name], run, parent)
     for name, tag in manifest.tags.items():
-        found[TAGS + name] = setting.tag(check_name(prefix + name, "tag"), tag)
+        found[TAGS + name] = setting.tag(check_name(prefix + name, "a tag"), tag)
     return found
 
 

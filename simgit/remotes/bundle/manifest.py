@@ -85,7 +85,7 @@ class Manifest:
             return cls(
                 tuple(Oid(oid) for oid in record["prerequisites"]),
                 {check_name(name): _run(entry) for name, entry in record["runs"].items()},
-                {check_name(name, "tag"): _tag(entry) for name, entry in record["tags"].items()},
+                {check_name(name, "a tag"): _tag(entry) for name, entry in record["tags"].items()},
                 None if record["attachments"] is None else tuple(map(_text, record["attachments"])),
             )
         except InvalidInput as error:

@@ -27,7 +27,7 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 
 @contextmanager
 def io_errors(what: str) -> Iterator[None]:
-    """Turn the operating system's errors into NotFound and Storage."""
+    """Raise NotFound and StorageError for the operating system's errors."""
     try:
         yield
     except FileNotFoundError:

@@ -270,6 +270,15 @@ def test_a_cached_replay_gives_the_same_world(
     assert applied(todo, seed) == expected, "with every cache warm"
 
 
+def test_facts_of_huge_templates_are_not_kept() -> None:
+    def read(args: str) -> podspec.PodFacts:
+        container = {"name": "c", "args": [args]}
+        return podspec.read_pod({"spec": {"containers": [container]}}, "default", {})
+
+    assert read("a") is read("a") and read("a") is not read("b")
+    assert read("a" * 100_000) is not read("a" * 100_000)
+
+
 def cron_trace(schedule: str, zone: str) -> Trace:
     container = {"name": "c", "resources": {"requests": {"cpu": "1"}}}
     template = {"spec": {"containers": (container,), "restartPolicy": "Never"}}
