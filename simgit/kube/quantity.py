@@ -7,7 +7,6 @@ and caps large ones at 2**63 - 1. It prints in the form in which it was written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -60,7 +59,11 @@ class Quantity:
 
     def __str__(self) -> str:
         """Return the canonical text, as it reads back from the API server."""
-        return _format(self)
+        units, rest = divmod(abs(self.nano), NANO)
+        sign = "-" if self.nano < 0 else ""
+        if self.form == "binary" and units >= 1024 and not rest:
+            return sign + _format_binary(units)
+        return sign + _format_powers(abs(self.nano), self.form == "exponent")
 
 
 def parse_quantity(text: object) -> Quantity:
@@ -137,16 +140,6 @@ def _bounded(nano: int) -> int:
     return max(-_CAP, min(_CAP, nano))
 
 
-def _format(quantity: Quantity) -> str:
-    units, rest = divmod(abs(quantity.nano), NANO)
-    sign = "-" if quantity.nano < 0 else ""
-    if quantity.form == "binary" and units >= 1024 and not rest:
-        return sign + _format_binary(units)
-    if quantity.form == "exponent":
-        return sign + _format_powers(abs(quantity.nano), _exponent_suffix)
-    return sign + _format_powers(abs(quantity.nano), _decimal_suffix)
-
-
 def _format_binary(units: int) -> str:
     power = 0
     while power < 60 and units % 1024 == 0:
@@ -155,7 +148,7 @@ def _format_binary(units: int) -> str:
     return f"{units}{_BINARY_NAME.get(power, '')}"
 
 
-def _format_powers(nano: int, suffix: Callable[[int], str]) -> str:
+def _format_powers(nano: int, exponent: bool) -> str:
     """Return the amount with the largest suffix that leaves a whole number."""
     if not nano:
         return "0"
@@ -163,12 +156,6 @@ def _format_powers(nano: int, suffix: Callable[[int], str]) -> str:
     while nano % 1000 == 0 and power < 18:
         nano //= 1000
         power += 3
-    return f"{nano}{suffix(power)}"
-
-
-def _decimal_suffix(power: int) -> str:
-    return _DECIMAL_NAME[power]
-
-
-def _exponent_suffix(power: int) -> str:
-    return f"e{power}" if power else ""
+    if exponent:
+        return f"{nano}e{power}" if power else str(nano)
+    return f"{nano}{_DECIMAL_NAME[power]}"

@@ -10,7 +10,7 @@ from simgit.objects.kinds import Binding
 from simgit.objects.oid import Oid
 from simgit.odb import trees
 from simgit.refs import attachments
-from simgit.storage.room import make_room
+from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
     from simgit.repository.store import Store

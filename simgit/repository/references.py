@@ -9,8 +9,8 @@ from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.records import LogEntry, TagRef
+from simgit.storage.base import make_room
 from simgit.storage.process import now
-from simgit.storage.room import make_room
 
 if TYPE_CHECKING:
     from simgit.repository.store import Store

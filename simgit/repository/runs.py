@@ -11,7 +11,7 @@ from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS
 from simgit.refs.runs import RunInfo
-from simgit.storage.room import make_room
+from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
     from simgit.objects.oid import Oid

@@ -22,12 +22,14 @@ What every implementation guarantees, and what ``simgit.testing.storage_contract
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, StorageFullError
+
+Result = TypeVar("Result")
 
 TABLES: Final = (
     "meta",
@@ -176,3 +178,17 @@ def check_start(start: bytes) -> None:
     """Refuse the start of a scan that could not be a key (an empty one stands for the first)."""
     if start:
         check_key(start)
+
+
+def make_room(storage: Storage, work: Callable[[], Result]) -> Result:
+    """Do what makes room; if there is no space for it, do it again with what is kept back.
+
+    Raises:
+        StorageFullError: that did not suffice; nothing of the last transaction was done.
+    """
+    try:
+        return work()
+    except StorageFullError:
+        if not storage.give_up_reserve():
+            raise
+    return work()

@@ -10,6 +10,7 @@ from simgit.kube.manifest import Manifest, full_name, gvk_of, name_of
 from simgit.kube.trace.model import Trace
 
 _Key = tuple[str, str]
+_LISTS = (list, tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,11 @@ def _diff(a: Any, b: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in sorted({**a, **b}):
             yield from _diff(a.get(key), b.get(key), (*path, key))
-    elif _is_list(a) and _is_list(b) and len(a) == len(b):
+    elif isinstance(a, _LISTS) and isinstance(b, _LISTS) and len(a) == len(b):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             yield from _diff(x, y, (*path, str(i)))
     elif a != b or type(a) is not type(b):
         yield path, _frozen(a), _frozen(b)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def _frozen(value: Any) -> Any:

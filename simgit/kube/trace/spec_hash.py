@@ -101,18 +101,14 @@ def _scalar(value: Any) -> bytes:
     if isinstance(value, bool):
         return bytes((value,))
     if isinstance(value, int):
-        return _integer(value)
+        if not -(2**63) <= value < 2**64:
+            raise InvalidInput(f"integer '{value}' does not fit in 64 bits")
+        return (value & _MASK).to_bytes(8, "little")
     if isinstance(value, float):
         return struct.pack("<d", value + 0.0)  # minus zero hashes as zero
     if isinstance(value, str):
         return _text(value)
     raise InvalidInput(f"cannot hash a {type(value).__name__}: expected JSON data")
-
-
-def _integer(value: int) -> bytes:
-    if not -(2**63) <= value < 2**64:
-        raise InvalidInput(f"integer '{value}' does not fit in 64 bits")
-    return (value & _MASK).to_bytes(8, "little")
 
 
 def _text(value: str) -> bytes:

@@ -20,10 +20,9 @@ from simgit.refs.oplog.log import OperationLog
 from simgit.refs.reflog_expiry import expire_logs, expire_operations
 from simgit.refs.refs import Refs
 from simgit.refs.settings import GC_GRACE, GC_KEEP, GC_REFLOG, GC_REWRITE, get_setting
-from simgit.storage.base import ReadTxn, WriteTxn
+from simgit.storage.base import ReadTxn, WriteTxn, make_room
 from simgit.storage.overlay import Overlay
 from simgit.storage.process import now
-from simgit.storage.room import make_room
 
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8
