@@ -3,7 +3,7 @@
 ``simgit.plot`` draws plain data; this package gets them from repositories and clusters.
 """
 
-from simgit.analysis.agent import Thoughts, draw_policy, draw_values, policy, thoughts
+from simgit.analysis.action_values import Thoughts, draw_policy, draw_values, policy, thoughts
 from simgit.analysis.cluster import ClusterSample, loop_usage, sample, trace_usage, usage
 from simgit.analysis.loop import episode_title, one_episode, pod_history_of, pod_steps, pods
 from simgit.analysis.runs import (

@@ -11,7 +11,7 @@ from simgit.refs.refs import Refs
 from simgit.storage.directory import is_repository, write_format
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import LmdbStorage
-from simgit.storage.lmdb.unseen import readable
+from simgit.storage.lmdb.unlocked_copy import readable
 
 
 def clone(source: Path, target: Path) -> None:

@@ -15,8 +15,8 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
+from simgit.gym.recording.catch_up import CatchUp, moved, state_of
 from simgit.gym.recording.finalize import settle
-from simgit.gym.recording.resume_check import CatchUp, moved, state_of
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import (
     Session,

@@ -2,7 +2,7 @@
 
 - ``check``: the whole check; ``states``, ``tables``, ``oplog``, ``findings``: its parts.
 - ``report``: problems, and the commands that repair them.
-- ``repair``: the whole repair; ``repair_lines``, ``repair_refs``, ``copies``: its parts.
+- ``repair``: the whole repair; ``repair_lines``, ``repair_refs``, ``donor``: its parts.
 - ``quarantine``: the file that keeps replaced entries.
 """
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from simgit.errors import NotFound, SimgitError
 from simgit.maintenance.fsck.check import Fsck
-from simgit.maintenance.fsck.copies import Copies
+from simgit.maintenance.fsck.donor import Copies
 from simgit.maintenance.fsck.quarantine import Quarantine
 from simgit.maintenance.fsck.repair_lines import repair_line
 from simgit.maintenance.fsck.repair_refs import recover_ref

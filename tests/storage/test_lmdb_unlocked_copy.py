@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from simgit import Repository, StorageError
-from simgit.storage.lmdb import LmdbStorage, files, lease, unseen
+from simgit.storage.lmdb import LmdbStorage, files, lease, unlocked_copy
 from simgit.storage.lmdb.lease import Lease, LoneLease
 from tests.support.patience import PATIENCE
 
@@ -135,11 +135,11 @@ def test_a_copy_during_more_than_one_commit_is_made_again(
                 txn.put("objects", os.urandom(8), b"")
 
     monkeypatch.setattr(shutil, "copyfileobj", slow)
-    unseen._copy(store.path / "data.mdb", tmp_path / "copy")
+    unlocked_copy._copy(store.path / "data.mdb", tmp_path / "copy")
     assert not commits
-    commits[:] = [2] * unseen._TRIES
+    commits[:] = [2] * unlocked_copy._TRIES
     with pytest.raises(StorageError, match="too often"):
-        unseen._copy(store.path / "data.mdb", tmp_path / "copy")
+        unlocked_copy._copy(store.path / "data.mdb", tmp_path / "copy")
     assert files.audit(tmp_path / "copy") == []
     store.close()
 
