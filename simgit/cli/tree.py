@@ -49,13 +49,13 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
         if as_json:
             for node in nodes:
                 info = node.info
-            out.json({
-                "name": info.name, "parent": node.parent or info.parent,
-                "branch_point": info.branch_point,
-                "branch_step": node.start if info.branch_point else None, "step": info.step,
-                "episodes": info.episodes, "return": info.return_, "status": info.status,
-                "depth": node.depth,
-            })  # fmt: skip
+                out.json({
+                    "name": info.name, "parent": node.parent or info.parent,
+                    "branch_point": info.branch_point,
+                    "branch_step": node.start if info.branch_point else None, "step": info.step,
+                    "episodes": info.episodes, "return": info.return_, "status": info.status,
+                    "depth": node.depth,
+                })  # fmt: skip
             return
         _write(out, nodes, repo.head)
 
