@@ -9,8 +9,7 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.output import Output, number, progress
-from simgit.cli.params import REVISION, RUN
-from simgit.cli.train import free_name
+from simgit.cli.params import REVISION, RUN, free_name
 
 if TYPE_CHECKING:
     from simgit.analysis.statistics import Estimate

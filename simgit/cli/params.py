@@ -114,6 +114,12 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def free_name(repo: Repository, stem: str) -> str:
+    """Return the stem with the first number that no run has."""
+    taken = set(repo.runs)
+    return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
+
+
 def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     """Return what ``--set`` gives to a run that begins at a revision."""
     run = repo.state(start).run if pairs else None

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import number, progress
-from simgit.cli.params import REVISION, settings
+from simgit.cli.params import REVISION, free_name, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.errors import plural
 
 if TYPE_CHECKING:
-    from simgit.repository import Repository
+    pass
 
 
 @command(
@@ -52,7 +51,7 @@ def play(
     from simgit.gym.tools.play import play as take_over
 
     with app.repository() as repo:
-        name = run or _free(repo, revision)
+        name = run or free_name(repo, f"play/{repo.state(revision).run or 'state'}")
         repo.branch(name, revision)
         begun, trust = repo.resolve(name), Asker(repo)
         if not as_json:
@@ -82,10 +81,3 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         raise click.UsageError(f"'{text}' is not JSON") from None
-
-
-def _free(repo: Repository, revision: str) -> str:
-    """Return a name that no run has."""
-    known = set(repo.runs)
-    base = f"play/{repo.state(revision).run or 'state'}"
-    return next(name for i in count(1) if (name := f"{base}-{i}") not in known)

@@ -14,7 +14,7 @@ from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.learning_report import bar, learning_curve, summary, write
 from simgit.cli.output import Output, progress
-from simgit.cli.params import RUN, Choice, settings
+from simgit.cli.params import RUN, Choice, free_name, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.errors import NotFound
@@ -166,12 +166,6 @@ def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
 def _label(where: str, arguments: dict[str, Any]) -> str:
     text = Path(str(arguments.get("trace", "cpu-slight"))).stem
     return text if where.startswith(SIMKUBE) else where.split(":")[-1].replace("/", "-")
-
-
-def free_name(repo: Repository, stem: str) -> str:
-    """Return the stem with the first number that no run has."""
-    taken = set(repo.runs)
-    return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
 
 
 def newest_training(repo: Repository) -> str:

@@ -49,10 +49,6 @@ class ColumnPlan:
         for plan in self.below.values():
             yield from plan.leaves()
 
-    def as_object(self) -> ColumnPlan:
-        """Return the plan for a list of values instead."""
-        return ColumnPlan(self.path, "object", variable=True)
-
     def assemble(self, columns: dict[Path, Column]) -> Column:
         """Return the column, from those of the leaves."""
         if self.kind == "map":
@@ -254,14 +250,13 @@ def _read_leaves(
     sinks = {leaf.path: _sink(steps, txn, leaf) for leaf in leaves}
     variable = any(leaf.variable for leaf in leaves)
     inexact: dict[Path, ColumnPlan] = {}
-    by_path = {leaf.path: leaf for leaf in leaves}
     for line, step, rows in steps.rows(txn, variable) if sinks else ():
         for path in list(sinks):
             try:
                 sinks[path].add(step - steps.start, rows, line, step)
             except _Inexact:
                 del sinks[path]
-                inexact[path] = by_path[path].as_object()
+                inexact[path] = ColumnPlan(path, "object", variable=True)
     done = {path: sink.result() for path, sink in sinks.items()}
     if inexact:
         done |= _read_leaves(steps, txn, list(inexact.values()))

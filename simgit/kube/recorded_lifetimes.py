@@ -34,7 +34,8 @@ class RecordedLifetimes:
 
     def created(self, pod: Pod) -> None:
         """Number a pod among those of its spec."""
-        key = (_hash_of(pod.facts), self._own_part(pod))
+        own_part = pod.name if pod.owner.kind in _NAMED else pod.target
+        key = (_hash_of(pod.facts), own_part)
         self._sequence[pod.uid] = self._counts.get(key, 0)
         self._counts[key] = self._sequence[pod.uid] + 1
 
@@ -49,9 +50,6 @@ class RecordedLifetimes:
                 if life.seconds is not None:
                     return int(life.seconds / self._speed)
         return None
-
-    def _own_part(self, pod: Pod) -> str:
-        return pod.name if pod.owner.kind in _NAMED else pod.target
 
     def _owners(self, pod: Pod) -> Iterator[tuple[str, str]]:
         owner: Owned | None = pod.owner

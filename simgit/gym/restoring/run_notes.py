@@ -31,14 +31,11 @@ class Verdict:
     driver: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
-    def to_data(self) -> dict[str, Any]:
-        """Return the verdict as metadata."""
-        return {"result": self.result, "driver": self.driver, **self.details}
-
 
 def note(repo: Repository, run: str, verdict: Verdict) -> None:
     """Note a verdict with a run."""
-    repo.configure(run, metadata={_VERDICT: verdict.to_data()})
+    data = {"result": verdict.result, "driver": verdict.driver, **verdict.details}
+    repo.configure(run, metadata={_VERDICT: data})
 
 
 def noted(runs: Iterable[RunInfo], key: str) -> Any:

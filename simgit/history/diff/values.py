@@ -51,7 +51,8 @@ class Change:
     @property
     def name(self) -> str:
         """The path as text, for instance ``info.lives`` or ``observation[2]``."""
-        return path_text(self.path)
+        parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path]
+        return "".join(parts).removeprefix(".")
 
     def to_json(self) -> dict[str, Any]:
         """Return the change as JSON types."""
@@ -81,12 +82,6 @@ class StateDiff:
             "b": {"oid": self.b.hex(), "step": self.steps[1]},
             "changes": [change.to_json() for change in self.changes],
         }
-
-
-def path_text(path: ValuePath) -> str:
-    """Return a path as text: names with dots between, positions in brackets."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
-    return "".join(parts).removeprefix(".")
 
 
 def jsonable(value: Any) -> Any:
