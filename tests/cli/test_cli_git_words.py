@@ -84,7 +84,7 @@ def test_every_command_that_is_quoted_exists_with_its_options() -> None:
     places = quoted_in_the_package()
     assert len(places) > 100
     for place, text in places:
-        words, ctx = text.split(), click.Context(cli, info_name="simgit")
+        words, ctx = text.split(), cli.make_context("simgit", [], resilient_parsing=True)
         while words and isinstance(ctx.command, click.Group):
             found = ctx.command.get_command(ctx, words.pop(0))
             assert found is not None, f"{place}: simgit {text}"
