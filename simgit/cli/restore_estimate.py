@@ -5,32 +5,32 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from simgit.errors import SimgitError, plural
+from simgit.errors import InvalidInput, SimgitError, plural
 
 if TYPE_CHECKING:
     from simgit.gym.restoring.restore import Trust
     from simgit.repository import Repository
 
 
-def announce(repo: Repository, revision: str, *, stretch: bool = False, trust: Trust) -> None:
+def announce(repo: Repository, revision: str, *, whole: bool = False, trust: Trust) -> None:
     """Print at a terminal, before a restore begins, how much it has to re-execute.
 
     Args:
         repo: the repository.
         revision: the state that is restored.
-        stretch: whether it names states that are all re-executed: then the one before the
-            first is restored.
+        whole: True if all states that it names are re-executed: then the one before
+            the first is restored.
         trust: see ``restore``.
     """
     if not sys.stderr.isatty():
         return
     try:
-        print(estimate(repo, revision, stretch=stretch, trust=trust), file=sys.stderr)
+        print(estimate(repo, revision, whole=whole, trust=trust), file=sys.stderr)
     except SimgitError:
         return  # what is in the way is said when it is met
 
 
-def estimate(repo: Repository, revision: str, *, stretch: bool, trust: Trust) -> str:
+def estimate(repo: Repository, revision: str, *, whole: bool, trust: Trust) -> str:
     """Return how many actions are re-executed, and about how long that takes if it is known.
 
     Raises:
@@ -39,7 +39,9 @@ def estimate(repo: Repository, revision: str, *, stretch: bool, trust: Trust) ->
     from simgit.gym.restoring.restore import plan, step_seconds
 
     states = repo.trajectory(revision)
-    count, target = (len(states), states[0].parents[:1]) if stretch else (0, (states[-1].oid,))
+    if not len(states):
+        raise InvalidInput(f"'{revision}' has no states")
+    count, target = (len(states), states[0].parents[:1]) if whole else (0, (states[-1].oid,))
     count += sum(plan(repo, oid, trust=trust).cost for oid in target)
     text, step = f"re-executing {plural(count, 'action')}", step_seconds(repo, states[-1].oid)
     return text if step is None else f"{text}, about {duration(count * step)}"

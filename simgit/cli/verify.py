@@ -35,7 +35,7 @@ def verify(app: App, revision: str, as_json: bool) -> None:
     with app.repository() as repo, app.output() as out:
         trust = Asker(repo)
         if not as_json:
-            announce(repo, revision, stretch=True, trust=trust)
+            announce(repo, revision, whole=True, trust=trust)
         with progress("verify", not as_json) as tell:
             found = re_execute(repo, revision, trust=trust, progress=tell)
         if revision in repo.runs and not repo.read_only:

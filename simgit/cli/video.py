@@ -54,7 +54,7 @@ def video(
     with app.repository() as repo:
         trust = Asker(repo)
         if not as_json:
-            announce(repo, revision, stretch=True, trust=trust)
+            announce(repo, revision, whole=True, trust=trust)
         with progress("video", not as_json) as tell:
             film = Film(repo, revision, every=every, trust=trust, progress=tell)
             speed = film.fps if fps is None else fps

@@ -64,7 +64,7 @@ class Trajectory:
         Raises:
             InvalidInput: the history does not have these steps.
         """
-        self._stretch = StepRange(odb, place, start, stop)
+        self._range = StepRange(odb, place, start, stop)
         self._factory = state_factory
         self._columns: dict[Path, Column] = {}
         self._masks: dict[Path, Mask] = {}
@@ -76,20 +76,20 @@ class Trajectory:
     @property
     def place(self) -> Location:
         """The location that the history was given by, that of the last state or of a later one."""
-        return self._stretch.place
+        return self._range.place
 
     @property
     def start(self) -> int:
         """The step of the first state."""
-        return self._stretch.start
+        return self._range.start
 
     @property
     def stop(self) -> int:
         """The step after the last state's."""
-        return self._stretch.stop
+        return self._range.stop
 
     def __len__(self) -> int:
-        return self._stretch.count
+        return self._range.count
 
     @property
     def steps(self) -> Ints:
@@ -100,9 +100,9 @@ class Trajectory:
     def oids(self) -> list[Oid]:
         """The oid of each state, recomputed from its content."""
         found: list[Oid] = []
-        odb = self._stretch.odb
+        odb = self._range.odb
         with odb.read() as txn:
-            for piece in self._stretch.pieces(txn):
+            for piece in self._range.pieces(txn):
                 found += map(Oid, odb.states.all_oids(txn, *piece))
         return found
 
@@ -134,11 +134,11 @@ class Trajectory:
         return tuple(self._cached(key) for key in keys)
 
     def _read(self, paths: list[Path]) -> dict[Path, Column]:
-        with self._stretch.odb.read() as txn:
+        with self._range.odb.read() as txn:
             try:
-                return read_columns(self._stretch, txn, paths)
+                return read_columns(self._range, txn, paths)
             except NotFound as error:
-                schemas = list(self._stretch.schemas(txn))
+                schemas = list(self._range.schemas(txn))
                 if not all(any(path in schema.index for schema in schemas) for path in paths):
                     raise
                 # not a field is missing, but an object that a state names
@@ -157,15 +157,15 @@ class Trajectory:
     def has(self, path: str | Sequence[str]) -> bool:
         """Return True if a schema of the states has a field (it may be absent in all of them)."""
         key = as_path(path)
-        with self._stretch.odb.read() as txn:
-            return any(key in schema.index for schema in self._stretch.schemas(txn))
+        with self._range.odb.read() as txn:
+            return any(key in schema.index for schema in self._range.schemas(txn))
 
     def present(self, path: str | Sequence[str]) -> Mask:
         """Return a mask of the states that have a field, shape (n,)."""
         key = as_path(path)
         if key not in self._masks:
-            with self._stretch.odb.read() as txn:
-                self._masks[key] = _freeze(read_presence(self._stretch, txn, key))
+            with self._range.odb.read() as txn:
+                self._masks[key] = _freeze(read_presence(self._range, txn, key))
         return self._masks[key]
 
     def dtypes(self, path: str | Sequence[str]) -> set[np.dtype[Any] | None]:
@@ -174,8 +174,8 @@ class Trajectory:
         A column holds all of them in one dtype; a state returns each as it was recorded.
         """
         key = as_path(path)
-        with self._stretch.odb.read() as txn:
-            schemas = list(self._stretch.schemas(txn))
+        with self._range.odb.read() as txn:
+            schemas = list(self._range.schemas(txn))
         return {
             schema.fields[schema.index[key]][1].dtype for schema in schemas if key in schema.index
         }
@@ -191,8 +191,8 @@ class Trajectory:
     @cached_property
     def _usual(self) -> tuple[str, ...]:
         """The top-level fields of small fixed width, which cost little to read together."""
-        with self._stretch.odb.read() as txn:
-            schemas = list(self._stretch.schemas(txn))
+        with self._range.odb.read() as txn:
+            schemas = list(self._range.schemas(txn))
         return tuple(name for name in _USUAL if _is_small(schemas, name))
 
     @property
@@ -256,8 +256,8 @@ class Trajectory:
     @cached_property
     def _standing(self) -> tuple[int, int]:
         """The number and first step of the first state's episode."""
-        states = self._stretch.odb.states
-        with self._stretch.odb.read() as txn:
+        states = self._range.odb.states
+        with self._range.odb.read() as txn:
             place = states.ancestor(txn, self.place, self.start)
             episode, first, _ = states.standing(txn, states.header(txn, place), self.start)
         return episode, first
@@ -326,28 +326,28 @@ class Trajectory:
                     "slice its columns"
                 )
             start, stop = self.start + first, self.start + max(first, last)
-            part = Trajectory(self._stretch.odb, self.place, start, stop, self.name, self._factory)
+            part = Trajectory(self._range.odb, self.place, start, stop, self.name, self._factory)
             part._source = self
             return part
         if not -len(self) <= key < len(self):
             raise IndexError(f"state {key} is out of range: the trajectory has {len(self)}")
-        place = self._stretch.location(self.start + key % len(self))
+        place = self._range.location(self.start + key % len(self))
         return self._make(place, None)
 
     def _make(self, place: Location, value: dict[str, Any] | None) -> Any:
         if self._factory is not None:
             return self._factory(place, value)
         if value is None:
-            with self._stretch.odb.read() as txn:
+            with self._range.odb.read() as txn:
                 _, rows = next(
-                    self._stretch.odb.states.rows(txn, place.line, place.step, place.step + 1)
+                    self._range.odb.states.rows(txn, place.line, place.step, place.step + 1)
                 )
             value = unpack_row(rows, 0)
         return value
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the states, read block by block; no transaction is held in between."""
-        for line, step, rows in self._stretch.chunks():
+        for line, step, rows in self._range.chunks():
             for i in range(rows.count):
                 yield self._make(Location(line, step + i), unpack_row(rows, i))
 
@@ -400,10 +400,10 @@ class Trajectory:
         return plot.columns(self.steps, found, starts=starts, title=title)
 
     def __repr__(self) -> str:
-        return to_text(self._title(), self._stretch)
+        return to_text(self._title(), self._range)
 
     def _repr_html_(self) -> str:
-        return to_html(self._title(), self._stretch, self.__getitem__)
+        return to_html(self._title(), self._range, self.__getitem__)
 
     def _title(self) -> str:
         return f"{type(self).__name__} {self.name}".rstrip()
@@ -413,7 +413,7 @@ class Episode(Trajectory):
     """The states of a trajectory that belong to one episode."""
 
     def __init__(self, whole: Trajectory, start: int, stop: int, number: int, first: int) -> None:
-        super().__init__(whole._stretch.odb, whole.place, start, stop, whole.name, whole._factory)
+        super().__init__(whole._range.odb, whole.place, start, stop, whole.name, whole._factory)
         self._source = whole
         self.number = number
         """The episode's number in the run, from 1."""
@@ -443,7 +443,7 @@ class Episode(Trajectory):
     @property
     def seed(self) -> Any:
         """The seed that its reset was given, or None."""
-        reset = Trajectory(self._stretch.odb, self.place, self.first, self.first + 1)
+        reset = Trajectory(self._range.odb, self.place, self.first, self.first + 1)
         if not reset.present("reset.seed")[0]:
             return None
         seed = reset.column("reset.seed")[0]

@@ -56,6 +56,7 @@ def smooth(values: npt.ArrayLike, window: int) -> Floats:
         raise InvalidInput(f"the smoothing window must be at least 1, got {window}")
     given = np.asarray(values, np.float64)
     known = np.isfinite(given)
+    window = min(window, len(given))  # NumPy takes no larger integer than 64 bits
     sums = _trailing(np.where(known, given, 0.0), window)
     counts = _trailing(known.astype(np.float64), window)
     means: Floats = np.full(len(given), np.nan)

@@ -130,11 +130,7 @@ class Runs:
             return self.create(txn, name, None, config or {}, seed, {}, "run: created")
         ref = self.refs.run(txn, name)
         if ref.status == "completed":
-            raise InvalidInput(
-                f"run '{name}' is completed; reopen it with 'simgit reopen {name}', "
-                f"or branch off it",
-                name=name,
-            )
+            raise completed(name)
         if config:
             self.configure(txn, name, config)
             ref = self.refs.run(txn, name)
@@ -237,6 +233,14 @@ class Runs:
         oid = self.odb.put(txn, Spec(dict(spec)) if spec else NO_ORIGIN)
         self.odb.expect(txn, oid)
         return oid
+
+
+def completed(name: str) -> InvalidInput:
+    """Return the error for a completed run that is to be continued."""
+    return InvalidInput(
+        f"run '{name}' is completed; reopen it with 'simgit run reopen {name}', or branch off it",
+        name=name,
+    )
 
 
 def _remove(config: dict[str, Any], path: str) -> None:

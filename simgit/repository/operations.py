@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,8 @@ class OperationHistory:
 
     def operations(self, limit: int | None) -> list[Operation]:
         with self._store.read() as txn:
-            return list(islice(self._log.operations(txn), limit))
+            most = None if limit is None else min(limit, sys.maxsize)
+            return list(islice(self._log.operations(txn), most))
 
     def operation(self, name: str | int) -> Operation:
         with self._store.read() as txn:

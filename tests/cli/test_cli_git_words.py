@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 
 from simgit.cli.commands import FLAT
@@ -13,6 +14,7 @@ from simgit.cli.git_words import COMMANDS, OPTIONS
 from simgit.cli.root import cli
 from simgit.cli.shell import completions
 from tests.cli.conftest import Call
+from tests.support.paths import ROOT
 
 FILLED = {
     "CONDITION": "reward > 0", "DIR": "copy", "FILE": "a.bundle", "NAME": "note", "NEW": "fresh",
@@ -66,6 +68,30 @@ def test_every_command_of_an_answer_can_be_given(
     found = filled(*elsewhere, *words, code=None)
     assert found.code in (0, 1), found.err  # 1: two histories differ
     assert not found.err.startswith(("error", "fatal"))
+
+
+def quoted_in_the_package() -> list[tuple[str, str]]:
+    """Return the places and words of the commands that messages, helps and comments quote."""
+    return [
+        (f"{path.relative_to(ROOT)}:{number}", words)
+        for path in sorted((ROOT / "simgit").rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for words in re.findall(r"['`]simgit (?!help )([a-z][^'`\"{]*)", line)
+    ]
+
+
+def test_every_command_that_is_quoted_exists_with_its_options() -> None:
+    places = quoted_in_the_package()
+    assert len(places) > 100
+    for place, text in places:
+        words, ctx = text.split(), cli.make_context("simgit", [], resilient_parsing=True)
+        while words and isinstance(ctx.command, click.Group):
+            found = ctx.command.get_command(ctx, words.pop(0))
+            assert found is not None, f"{place}: simgit {text}"
+            ctx = click.Context(found, info_name=found.name, parent=ctx)
+        known = {name for p in ctx.command.get_params(ctx) for name in (*p.opts, *p.secondary_opts)}
+        given = {word for word in words if re.fullmatch(r"--?[A-Za-z][\w-]*", word)}
+        assert given <= known, f"{place}: simgit {text}"
 
 
 @pytest.mark.parametrize("word", COMMANDS)

@@ -25,7 +25,7 @@ from tests.support.paths import ROOT
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
-    ctx = click.Context(cli)
+    ctx = cli.make_context("simgit", [], resilient_parsing=True)
     for name in cli.list_commands(ctx):
         found = cli.get_command(ctx, name)
         assert found is not None

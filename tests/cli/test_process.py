@@ -73,6 +73,8 @@ def test_what_is_executed_again_is_told_beforehand(directory, environment) -> No
     code, text = in_terminal(environment, "verify", "main@71..80")
     assert code == 0
     assert "re-executing 30 actions, about a second or less" in text, text
+    code, text = in_terminal(environment, "verify", "main@80..80")
+    assert code == 128 and "fatal: 'main@80..80' has no states to re-execute" in text, text
 
 
 @pytest.fixture

@@ -145,6 +145,7 @@ def test_habits_of_git(repo) -> None:
     repo("tag", "w1")
     assert len(repo("log", "-2", "--oneline").lines) == 2
     assert len(repo("op", "log", "-1").lines) == 1
+    assert repo("op", "log", "-n", 10**20).lines == repo("op", "log").lines
     assert [line.split()[0] for line in repo("branch", "--list", "try-*").lines] == ["try-1"]
     assert len(repo("branch", "-l").lines) == 3
     assert [line.split()[0] for line in repo("tag", "-l", "v*").lines] == ["v1"]

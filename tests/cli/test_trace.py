@@ -222,7 +222,7 @@ def test_traces_go_through_pipes(process, directory: Path) -> None:
     )
 
 
-def test_filter_keeps_a_stretch_of_time(run, web: Path) -> None:
+def test_filter_keeps_a_range_of_time(run, web: Path) -> None:
     assert run("trace", "filter", web, "--from", "30s", "-o", "late.sktrace").lines == [
         "1 → 1 workloads", "2 → 2 events", "60 → 30 s",
     ]  # fmt: skip

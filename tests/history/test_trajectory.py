@@ -154,7 +154,7 @@ def test_a_field_that_no_state_has_is_not_found(odb: ObjectDatabase) -> None:
     assert trajectory.present(("info", "lives")).tolist() == [False]
 
 
-def test_an_empty_stretch_has_empty_columns(odb: ObjectDatabase) -> None:
+def test_an_empty_range_has_empty_columns(odb: ObjectDatabase) -> None:
     trajectory = whole(odb, record(odb, [reset(), step(1)]))[1:1]
     assert len(trajectory) == 0
     assert trajectory.observations.shape == (0, 2)

@@ -44,6 +44,7 @@ def test_smoothing_is_the_mean_of_what_came_before(values: list[float], window: 
 
 def test_smoothing_leaves_out_what_is_not_known() -> None:
     assert plot.smooth([1, np.nan, 3, np.inf], 2).tolist() == [1, 1, 3, 3]
+    assert plot.smooth([1, 2, 3], 10**20).tolist() == [1, 1.5, 2] and not len(plot.smooth([], 2))
     assert np.isnan(plot.smooth([np.nan, 1], 1)[0])
     with pytest.raises(InvalidInput, match="at least 1, got 0"):
         plot.smooth([1], 0)

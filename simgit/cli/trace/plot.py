@@ -1,4 +1,4 @@
-"""``simgit plot``."""
+"""``simgit trace plot``."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
+from simgit.refs.runs import completed
 from simgit.repository import Repository
 from simgit.storage.process import is_alive, this_writer
 
@@ -249,7 +250,7 @@ def check_open(repo: Repository, name: str) -> None:
         Conflict: another recorder writes it.
     """
     if repo.runs[name].status == "completed":
-        raise InvalidInput(f"run '{name}' is completed: reopen it, or branch off it", name=name)
+        raise completed(name)
     check_free(repo, name)
 
 

@@ -109,8 +109,8 @@ def _verify(
     make: Callable[[Any], Any] | None,
 ) -> None:
     env, seed = environment_before(end, part, trust, make)
-    going = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
-    going.replay(part, seed=seed)
+    replay = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
+    replay.replay(part, seed=seed)
 
 
 def environment_before(

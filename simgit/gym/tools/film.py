@@ -81,8 +81,8 @@ class Film:
     def _session(self, part: Trajectory) -> Iterator[Pixels]:
         env, seed = environment_before(self._end, part, self._trust, make_rendering)
         try:
-            going = Reexecution(env, reseeds=self._end.reseeds)
-            for state in going.steps(part, seed=seed):
+            replay = Reexecution(env, reseeds=self._end.reseeds)
+            for state in replay.steps(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:
                     self._progress(at + 1, len(self._states))

@@ -114,7 +114,7 @@ def test_filters_keep_index_and_lifecycles_in_step() -> None:
     assert list(filter_objects(TRACE, kinds=["Deployment"], names=["db"]).applied()) == [DB]
 
 
-def test_a_stretch_of_time_starts_with_what_exists_then() -> None:
+def test_a_range_of_time_starts_with_what_exists_then() -> None:
     late = filter_time(TRACE, 70, 200)
     assert late.events == (
         Event(170, (deployment("web", replicas=5), DB)),
