@@ -130,12 +130,15 @@ class Snapshots:
         if count >= self._second:
             self._second = NEVER
             self._take(env, count, target)
-        elif (self._step_trigger is not None and self._step_trigger(count)) or (
-            self._schedule.is_due(count, False)
-        ):
+        elif self._is_due(count):
             self._take(env, count, target)
             # a restore begins at this snapshot and goes on to the one that is taken then
             self._second = count + self._lead() if self._lead() else NEVER
+
+    def _is_due(self, count: int) -> bool:
+        if self._step_trigger is not None and self._step_trigger(count):
+            return True
+        return self._schedule.is_due(count, False)
 
     def _where(self) -> str:
         return str(getattr(self._driver, "where", "any"))

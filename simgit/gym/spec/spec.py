@@ -65,14 +65,7 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
         made = {"id": None, "entry_point": entry, **_known_arguments(base)}
     return {
         "environment": made,
-        "wrappers": [
-            {
-                "name": type(each).__name__,
-                "entry_point": public_path(class_path(each)),
-                **_known_arguments(each),
-            }
-            for each in wrappers
-        ],
+        "wrappers": [_wrapper(each) for each in wrappers],
         **describe_spaces(env),
     }
 
@@ -217,6 +210,11 @@ def public_path(entry: str) -> str:
         if thing is not None and getattr(sys.modules.get(shorter), name, None) is thing:
             return f"{shorter}:{name}"
     return _RECORDED_AS.get(entry, entry)
+
+
+def _wrapper(layer: Any) -> Data:
+    entry = public_path(class_path(layer))
+    return {"name": type(layer).__name__, "entry_point": entry, **_known_arguments(layer)}
 
 
 def _known_arguments(thing: Any) -> Data:

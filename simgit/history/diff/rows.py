@@ -108,8 +108,10 @@ def _same_values(a: Rows, b: Rows, path: Path) -> Mask:
 def _as_values(rows: Rows, path: Path) -> list[Any]:
     """Return a field as values in which every array stands as a reference to its oid."""
     found = values(rows, path, (0, 0), lambda oid, _: Reference("array", Oid(oid)))  # type: ignore[arg-type,return-value]
-    return [
-        Reference("array", Oid(hash_array(np.asarray(value))))
-        if isinstance(value, (np.ndarray, np.generic)) else value
-        for value in found
-    ]  # fmt: skip
+    return [_refer(value) for value in found]
+
+
+def _refer(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return Reference("array", Oid(hash_array(np.asarray(value))))
+    return value

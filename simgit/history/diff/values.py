@@ -128,15 +128,16 @@ def diff_values(a: Any, b: Any, path: ValuePath = ()) -> tuple[Change, ...]:
         pairs = [(i, _at(a, i), _at(b, i)) for i in range(max(len(a), len(b)))]
     else:
         return _diff_leaves(a, b, path)
-    found = [
-        diff_values(left, right, (*path, key if isinstance(key, (str, int)) else _json_key(key)))
-        for key, left, right in pairs
-    ]
+    found = [diff_values(left, right, (*path, _key(key))) for key, left, right in pairs]
     return tuple(change for changes in found for change in changes)
 
 
 def _at(values: Any, i: int) -> Any:
     return values[i] if i < len(values) else MISSING
+
+
+def _key(key: Any) -> Key:
+    return key if isinstance(key, (str, int)) else _json_key(key)
 
 
 def _diff_leaves(a: Any, b: Any, path: ValuePath) -> tuple[Change, ...]:

@@ -122,8 +122,9 @@ def parse_scenario(name: str) -> Scenario:
 @_scenario("cpu-slight", 2)
 def cpu_slight(severity: int, target: int, rng: random.Random | None) -> Demand:
     """Request a little more CPU than a node has."""
+    cpu_m = _cpu(severity, rng)  # drawn before the memory
     memory = rng.randrange(64, 8 * 1024, 64) * MIB if rng else 2 * GIB
-    return Demand(Resources(_cpu(severity, rng), memory, target), severity)
+    return Demand(Resources(cpu_m, memory, target), severity)
 
 
 @_scenario("cpu-heavy", 8)

@@ -21,9 +21,7 @@ _TRACKED = {"podSpecTemplatePaths", "podSpecTemplatePath", "trackLifecycle", "sk
 def check_trace(plain: Mapping[Any, Any], source: bytes | None) -> Trace:
     """Return the trace of decoded data with all five keys; raises InvalidInput with the place."""
     return Trace(
-        events=tuple(
-            _event(each, f"events[{i}]") for i, each in enumerate(_list(plain["events"], "events"))
-        ),
+        events=_events(plain["events"]),
         config=_config(plain["config"]),
         index=_index(plain["index"]),
         lifecycles=_lifecycles(plain["pod_lifecycles"]),
@@ -144,6 +142,10 @@ def _flag(entry: Mapping[Any, Any], name: str, path: str) -> bool:
     if not isinstance(value, bool):
         _fail(f"{path}.{name}", "expected true or false")
     return value
+
+
+def _events(value: Any) -> tuple[Event, ...]:
+    return tuple(_event(e, f"events[{i}]") for i, e in enumerate(_list(value, "events")))
 
 
 def _event(value: Any, path: str) -> Event:

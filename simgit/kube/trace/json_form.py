@@ -75,11 +75,13 @@ def _refuse_constant(name: str) -> NoReturn:
 def _index(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return {
-        gvk: {name: _number(number) for name, number in names.items()}
-        if isinstance(names, Mapping) else names
-        for gvk, names in value.items()
-    }  # fmt: skip
+    return {gvk: _numbers(names) for gvk, names in value.items()}
+
+
+def _numbers(names: Any) -> Any:
+    if not isinstance(names, Mapping):
+        return names
+    return {name: _number(value) for name, value in names.items()}
 
 
 def _number(value: Any) -> Any:

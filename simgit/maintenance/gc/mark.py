@@ -135,10 +135,9 @@ class Marker:
             if start == read_line(txn, line).step and read_line(txn, line).is_root:
                 oids.append(read_line(txn, line).origin)
             oids += self._segment_links(txn, line, start, stop)
-        oids += [
-            value for key, value in self.in_time(txn.scan("attachments"))
-            if marks.holds(self.place(txn, key[:OID_SIZE]))
-        ]  # fmt: skip
+        for key, binding in self.in_time(txn.scan("attachments")):
+            if marks.holds(self.place(txn, key[:OID_SIZE])):
+                oids.append(binding)
         return self._reach_objects(txn, kinds, marks, oids)
 
     def _climb(

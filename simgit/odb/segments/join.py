@@ -87,6 +87,7 @@ def join_segments(
     before, at = [first.parent, *oids[:-1]], 0
     for header, each in zip(segments, blocks, strict=True):
         end = at + header.count
+        # what the segment stores is compared with what its rows hash to
         checkpoints = b"".join(block.checkpoints for block in each)
         if header.last != oids[end - 1] or checkpoints != b"".join(before[at:end:CHECKPOINT_ROWS]):
             place = f"{header.line}/{header.step}"

@@ -47,7 +47,7 @@ class StateStore(StateReader):
         """Return the number of a batch's first states that exist already."""
         first = batch.parents[0].place if batch.parents else None
         if first is not None and next(self.children(txn, first), None) is None:
-            return 0
+            return 0  # a parent without children: there is nothing to look for
         self._enter_waiting(txn, batch.oids[0])
         low, high = 0, len(batch.oids)  # a state exists only if all before it do
         if self.locate(txn, batch.oids[0]) is None:

@@ -139,10 +139,21 @@ GOLDEN = {
     "replicas-over": "707156af9be2a540",
     "mem-replicas": "9e3396fadd3370cc",
 }
+GOLDEN_OF_SEED_3 = {
+    "cpu-slight": "bde04d4b515ed771",
+    "cpu-heavy": "349d4cc75e500981",
+    "mem-slight": "3e707cdfd6d4e943",
+    "mem-heavy": "df45276e7cefacd8",
+    "cpu-mem": "82c2d93f7f2b4960",
+    "replicas-over": "9020c41a96636ecd",
+    "mem-replicas": "ebb3916ef944f8c8",
+}
 
 
 def test_generated_traces_are_the_same_on_every_machine() -> None:
     assert {name: trace_id(generate(name).trace)[:16] for name in SCENARIOS} == GOLDEN
+    seeded = {name: trace_id(generate(name, seed=3).trace)[:16] for name in SCENARIOS}
+    assert seeded == GOLDEN_OF_SEED_3
     varied = generate("mem-replicas", severity=5, seed=9)
     assert trace_id(varied.trace)[:16] == "2f2cdf56aa1511b6"
 

@@ -87,6 +87,7 @@ def _put_back(cycle: Cycle, node: Node, pods: Sequence[Pod]) -> None:
 
 
 def _harm(candidate: PreemptionCandidate) -> tuple[int, int, int, int]:
+    """Return the sort key of harm: the top priority, their sum, the number, then the youngest."""
     priorities = [pod.facts.priority for pod in candidate.victims]
     first = max(priorities)
     earliest = min(

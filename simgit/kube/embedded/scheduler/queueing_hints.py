@@ -27,13 +27,15 @@ def helps_when_gone(waiting: Pod, gone: Pod) -> bool:
     causes = waiting.rejected_by
     if FIT in causes:
         return True
-    if PORTS in causes and any(
-        ports_clash(a, b) for a in waiting.facts.ports for b in gone.facts.ports
-    ):
+    if PORTS in causes and _shares_port(waiting, gone):
         return True
     if SPREAD in causes and _is_spread_with(waiting, gone):
         return True
     return POD_AFFINITY in causes and _matches_all(waiting.facts.anti_affinity, gone)
+
+
+def _shares_port(waiting: Pod, other: Pod) -> bool:
+    return any(ports_clash(a, b) for a in waiting.facts.ports for b in other.facts.ports)
 
 
 def _is_spread_with(waiting: Pod, other: Pod) -> bool:
