@@ -115,7 +115,7 @@ def _stream(
 
     piped = not sys.stdin.isatty()  # a bar would mix with what is typed
     name = _target(repo, run)
-    before = repo.runs[name].status if name in repo.runs else "active"
+    before = repo.runs[name].status if name is not None and name in repo.runs else "active"
     with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:
         try:
             count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))

@@ -194,5 +194,7 @@ def record(
             if progress is not None and not count % 1024:
                 progress(count)
     except InvalidInput as error:
-        raise InvalidInput(f"{error} (recorded before it: {count})", recorded=count) from None
+        raise InvalidInput(
+            f"{error} (recorded before it: {count or 'nothing'})", recorded=count
+        ) from None
     return count
