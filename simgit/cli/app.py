@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.git_words import about_command, about_option
+from simgit.cli.git_words import FIRST, about_command, about_option
 from simgit.cli.output import Output, Pager, use_color
 from simgit.errors import did_you_mean
 
@@ -79,6 +79,12 @@ def no_such_command(ctx: click.Context, name: str, known: Iterable[str]) -> clic
     if advice := about_command(f"{path} {name}".strip()):
         return Advice(f"'{name}' is not a {ctx.command_path} command{advice}", ctx)
     near = did_you_mean(name, known)
+    if not near and path in FIRST:
+        return Advice(
+            f"'{name}' is not a {ctx.command_path} command; did you mean "
+            f"'{ctx.command_path} {FIRST[path]} {name}'?",
+            ctx,
+        )
     return click.UsageError(f"'{name}' is not a {ctx.command_path} command{near}", ctx)
 
 

@@ -17,6 +17,7 @@ from simgit import __version__
 from simgit.cli.app import Advice, App, no_such_command, no_such_option
 from simgit.cli.commands import COMMANDS, FLAT, overview
 from simgit.cli.exits import USAGE, quiet_pipe
+from simgit.cli.git_words import about_revision
 from simgit.errors import NotFound, SimgitError, SimgitWarning
 
 FATAL: Final = 128
@@ -154,7 +155,12 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename is not None else ""
         return f"{(error.strerror or str(error)).lower()}{where}"
-    return "out of memory" if isinstance(error, MemoryError) else str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    revision = vars(error).get("revision")
+    advice = about_revision(revision) if isinstance(revision, str) else ""
+    is_near = "; did you mean" in str(error)
+    return f"'{revision}' is not a revision{advice}" if advice and not is_near else str(error)
 
 
 def _fatal(message: str) -> int:
