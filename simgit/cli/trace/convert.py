@@ -1,4 +1,4 @@
-"""``simgit convert``."""
+"""``simgit trace convert``."""
 
 from __future__ import annotations
 

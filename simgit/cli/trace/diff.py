@@ -1,4 +1,4 @@
-"""``simgit diff``."""
+"""``simgit trace diff``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``simgit filter``."""
+"""``simgit trace filter``."""
 
 from __future__ import annotations
 

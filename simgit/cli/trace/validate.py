@@ -1,4 +1,4 @@
-"""``simgit validate``."""
+"""``simgit trace validate``."""
 
 from __future__ import annotations
 
