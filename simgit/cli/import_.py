@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, command, one_of
 from simgit.cli.bundle import FILE, source
 from simgit.cli.output import plural, progress
 from simgit.cli.params import RUN
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(

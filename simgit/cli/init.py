@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("init", example="simgit init my-experiment", at_op=False)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import STATUS_STYLES, plural
 from simgit.cli.params import RUN
 from simgit.cli.render import flat, run_record
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("lineage", example="simgit lineage try-1")

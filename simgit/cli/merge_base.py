@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.params import REVISION
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("merge-base", example="simgit merge-base main try-1")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import first_line, when
 from simgit.cli.params import REVISION
 from simgit.errors import NotFound
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("reflog", example="simgit reflog main")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.params import REVISION
 from simgit.errors import NotFound
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("rev-parse", example="simgit rev-parse --short main~3")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.op import tell
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("undo", example="""\

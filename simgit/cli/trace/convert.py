@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.trace.files import PIPE, read, write, written
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, answer_no, command
 from simgit.cli.output import clean
 from simgit.cli.trace.files import read
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from simgit.cli.app import App, command
 from simgit.cli.cluster_usage import write_usage
 from simgit.cli.output import plural
 from simgit.cli.trace.files import FILE, read
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,9 +10,6 @@ from simgit.cli.app import App, answer_no, command
 from simgit.cli.output import Output
 from simgit.cli.trace.files import read
 from simgit.errors import InvalidInput
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(
