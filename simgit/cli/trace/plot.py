@@ -37,7 +37,7 @@ def trace_plot(
     from simgit.plot.drawing import check_format
 
     if output is not None:
-        check_format(Path(output))
+        check_format(app.path(output))
     found = trace_usage(read(app, file), virtual_nodes(nodes), seed=seed)
     with app.output(page=output is None) as out:
         if output is not None:
