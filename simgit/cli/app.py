@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.git_words import about_command, about_option
+from simgit.cli.git_words import FIRST, about_command, about_option
 from simgit.cli.output import Output, Pager, use_color
 from simgit.errors import did_you_mean
 
@@ -78,6 +79,12 @@ def no_such_command(ctx: click.Context, name: str, known: Iterable[str]) -> clic
     if advice := about_command(f"{path} {name}".strip()):
         return Advice(f"'{name}' is not a {ctx.command_path} command{advice}", ctx)
     near = did_you_mean(name, known)
+    if not near and path in FIRST:
+        return Advice(
+            f"'{name}' is not a {ctx.command_path} command; did you mean "
+            f"'{ctx.command_path} {FIRST[path]} {name}'?",
+            ctx,
+        )
     return click.UsageError(f"'{name}' is not a {ctx.command_path} command{near}", ctx)
 
 
@@ -96,6 +103,30 @@ def no_such_option(ctx: click.Context, option: str) -> click.UsageError:
     return click.UsageError(f"'{ctx.command_path}' has no option '{option}'{near}", ctx)
 
 
+class NumberParam(click.ParamType):  # type: ignore[type-arg]
+    """A number within the bounds of one of click's types, refused in plain words."""
+
+    def __init__(self, inner: click.ParamType) -> None:  # type: ignore[type-arg]
+        """Note click's type, which says what is accepted."""
+        self.name = inner.name
+        self.inner = inner
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        try:
+            return self.inner.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"'{value}' must be {self._rule()}", param, ctx)
+
+    def _rule(self) -> str:
+        kind = "a whole number" if self.name.startswith("integer") else "a number"
+        low, high = getattr(self.inner, "min", None), getattr(self.inner, "max", None)
+        if high is not None:
+            return f"{kind} from {low} to {high}"
+        above = "greater than {}" if getattr(self.inner, "min_open", False) else "of {} or more"
+        return kind if low is None else f"{kind} {above.format(low)}"
+
+
 class Command(click.Command):
     """A command whose help ends with an example."""
 
@@ -111,18 +142,22 @@ class Command(click.Command):
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; as in git, -5 is short for -n 5 where that is a count."""
-        if any("--max-count" in param.opts for param in self.params):
-            before = ["", *args]
-            args = [w for last, arg in zip(before, args, strict=False) for w in _count(arg, last)]
+        """Parse the arguments; as in git, -5 is short for -n 5 where -n takes a number."""
+        valued = {
+            name
+            for param in self.params
+            if isinstance(param, click.Option) and not (param.is_flag or param.count)
+            for name in param.opts
+        }
         given = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.BadParameter:
-            for arg in given:  # git's -am is -a with the value 'm' here
-                if len(arg) == 3 and isinstance(error := no_such_option(ctx, arg), Advice):
-                    raise error from None
-            raise
+        with usage_errors_in(ctx):
+            try:
+                return super().parse_args(ctx, _counts(args, valued) if "-n" in valued else args)
+            except click.BadParameter:
+                for arg in given:  # git's -am is -a with the value 'm' here
+                    if len(arg) == 3 and isinstance(error := no_such_option(ctx, arg), Advice):
+                        raise error from None
+                raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""
@@ -131,13 +166,36 @@ class Command(click.Command):
                 formatter.write(f"  {line}\n")
 
 
-def _count(arg: str, before: str) -> tuple[str, ...]:
-    is_count = arg[:1] == "-" and arg[1:].isdecimal() and before not in ("-n", "--max-count")
-    return ("-n", arg[1:]) if is_count else (arg,)
+def _counts(args: list[str], valued: Collection[str]) -> list[str]:
+    """Return arguments with -5 as -n 5, but not where it is the value of an option."""
+    found: list[str] = []
+    left = iter(args)
+    for arg in left:
+        found += ["-n", arg[1:]] if arg[:1] == "-" and arg[1:].isdecimal() else [arg]
+        if arg == "--":
+            break
+        if arg in valued:
+            found += islice(left, 1)
+    return [*found, *left]
+
+
+@contextmanager
+def usage_errors_in(ctx: click.Context) -> Iterator[None]:
+    """Let usage errors name the command that they are of; click's parser leaves that out."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 class CommandGroup(click.Group):
     """A group whose help has the first sentence of each command, whole."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments of the group itself."""
+        with usage_errors_in(ctx):
+            return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -178,6 +236,7 @@ def command(
         for param in made.params:
             if param.type.name in _NUMBERS and isinstance(param, click.Option):
                 param.metavar = param.metavar or _NUMBERS[param.type.name]
+                param.type = NumberParam(param.type)
         return made
 
     return wrap

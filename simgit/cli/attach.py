@@ -31,7 +31,8 @@ def attach(app: App, revision: str, name: str, file: str, as_json: bool) -> None
     """
     data: Any = load(app.path(file[1:])) if file.startswith("@") else app.path(file)
     if isinstance(data, Path) and not data.is_file():
-        raise NotFound(f"cannot read '{data}': no such file")
+        why = "is a directory" if data.is_dir() else "no such file"
+        raise NotFound(f"cannot read '{data}': {why}")
     with app.repository() as repo, app.output() as out:
         oid = repo.attach(revision, name, data)
         if as_json:

@@ -50,12 +50,16 @@ def branch(
     """
     one_of(delete=delete or force, move=move, contains=contains)
     one_of(delete=delete or force, move=move, list=listing)
+    creates = names and not (delete or force or move or listing) and contains is None
+    for option, given in (("--set", pairs), ("--seed", seed is not None)):
+        if given and not creates:
+            raise click.UsageError(f"{option} needs the NAME of a run to create")
     with app.repository() as repo, app.output() as out:
         if delete or force:
             _delete(repo, out, names, force, as_json)
         elif move:
             _rename(repo, out, names, as_json)
-        elif names and contains is None and not listing:
+        elif creates:
             _create(repo, out, names, pairs, seed, as_json)
         else:
             _list(repo, out, names, contains, verbose, as_json)

@@ -55,8 +55,18 @@ def cat_file(
         elif pretty:
             _pretty(app, repo, kind, oid)
         else:
-            for piece in repo.stream(oid):
-                sys.stdout.buffer.write(piece)
+            _write(repo, oid)
+
+
+def _write(repo: Repository, oid: Oid) -> None:
+    """Write the bytes of an object; tell whoever sees binary ones in a terminal of ``-p``."""
+    is_binary = False
+    for piece in repo.stream(oid):
+        is_binary = is_binary or b"\0" in piece
+        sys.stdout.buffer.write(piece)
+    if is_binary and sys.stdout.isatty():
+        sys.stdout.flush()
+        print("\nwarning: these bytes are binary; -p prints objects readably", file=sys.stderr)
 
 
 def _pretty(app: App, repo: Repository, kind: str, oid: Oid) -> None:

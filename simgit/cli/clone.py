@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.errors import AlreadyExists, plural
 
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://|[\w.-]+@[\w.-]+:")
+
 
 @command("clone", example="simgit clone my-experiment backup", at_op=False)
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path())
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
-def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None:
+def clone(app: App, source: str, directory: Path | None, as_json: bool) -> None:
     """Copy a repository, compacted, even while others write to it.
 
     The default DIRECTORY is SOURCE's name in the current directory.
@@ -21,6 +25,10 @@ def clone(app: App, source: Path, directory: Path | None, as_json: bool) -> None
     from simgit.repository import Repository
     from simgit.storage.directory import DIRECTORY
 
+    if _URL.match(source):
+        raise click.UsageError(
+            f"cannot clone from URL '{source}'; give the directory of a repository"
+        )
     name = app.path(source).resolve().name.removesuffix(".simgit")
     target = app.path(directory or name or app.path(source).resolve().parent.name)
     if target.is_dir() and any(each.name != DIRECTORY for each in target.iterdir()):

@@ -10,7 +10,7 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import progress
 from simgit.cli.params import MAPPING, REVISION, RUN, VALUE, Choice
-from simgit.errors import plural
+from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -114,8 +114,16 @@ def _stream(
     from simgit.recording import stream
 
     piped = not sys.stdin.isatty()  # a bar would mix with what is typed
+    name = _target(repo, run)
+    before = repo.runs[name].status if name is not None and name in repo.runs else "active"
     with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:
-        count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
+        try:
+            count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
+        except InvalidInput as error:
+            if not vars(error).get("recorded"):
+                recorder.close(before)  # the run is as it was
+                raise
+            raise InvalidInput(f"{error}; run '{recorder.run}' is marked failed") from None
     with app.output() as out:
         if as_json:
             out.json({"run": recorder.run, "states": count, "oid": recorder.tip})

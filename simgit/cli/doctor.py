@@ -25,7 +25,7 @@ simgit doctor ale_py:ALE/Pong-v5 --env-set frameskip=1""")  # fmt: skip
     type=click.IntRange(20),
     default=600,
     show_default=True,
-    help="Number of steps to record.",
+    help="Number of steps to record, at least 20.",
 )
 @click.option(
     "--points",

@@ -95,7 +95,7 @@ def _restore(app: App, repo: Repository, digits: str, as_json: bool) -> None:
 
 
 def _kept(repo: Repository, expire: float | None) -> str:
-    """Return how many deleted runs their reflogs keep, and until when; '' for none."""
+    """Return how many runs that are no longer there their reflogs keep, and until when, or ''."""
     from simgit.refs.names import RUNS
     from simgit.refs.reflog_expiry import logged_refs
     from simgit.refs.settings import GC_REFLOG
@@ -109,7 +109,7 @@ def _kept(repo: Repository, expire: float | None) -> str:
     until = max(repo.reflog(ref)[0].time for ref in deleted) + round(days * 24 * 3600) * 10**9
     one = len(deleted) == 1
     return (
-        f"; {plural(len(deleted), 'deleted run')} {'is' if one else 'are'} kept by "
+        f"; {plural(len(deleted), 'deleted or undone run')} {'is' if one else 'are'} kept by "
         f"{'its reflog' if one else 'their reflogs'} until {when(until)[:10]} "
         f"(--expire now drops {'it' if one else 'them'})"
     )
@@ -128,7 +128,8 @@ def _print_report(app: App, report: GcReport, kept: str, as_json: bool) -> None:
             before = plural(report.segments_before, "segment")
             out.line(f"compacted {before} into {report.segments_after}")
         if report.size_after < report.size_before:
-            out.line(f"{size(report.size_before)} → {size(report.size_after)} on disk")
+            before, after = size(report.size_before), size(report.size_after)
+            out.line(f"compacted: {before} → {after} on disk")
         else:
             out.line(f"{size(report.size_after)} on disk")
         if report.held_open:

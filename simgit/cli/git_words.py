@@ -5,6 +5,7 @@ Each answer quotes commands that exist; the words in capitals are for the reader
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _DELETE: Final = (
@@ -67,7 +68,7 @@ COMMANDS: Final = {
     "resume": "'simgit train --resume' resumes a training",
     "rev-list": _LOG,
     "revert": "'simgit undo OP' undoes an operation, 'simgit op log' lists them",
-    "rm": _DELETE,
+    "rm": f"a state has only the files that 'simgit commit --file PATH' names; {_DELETE}",
     "runs": "'simgit branch' lists the runs, 'simgit run list' with their returns",
     "shortlog": "'simgit log --episodes' shows one line per episode",
     "show-branch": "'simgit tree' shows which run was branched off which",
@@ -89,6 +90,11 @@ COMMANDS: Final = {
 
 _QUIET: Final = "append '> /dev/null' to the command"
 _TIMES: Final = "states have steps, not times: 'simgit log --where CONDITION', as in 'step > 100'"
+_CHANGES: Final = "'simgit diff REVISION HEAD' compares states"
+_ONE_FILE: Final = (
+    "'simgit ls-tree -r HEAD' lists the files of a state with their oids, 'simgit cat-file OID' "
+    "prints one"
+)
 _FILES: Final = "'simgit diff' compares all fields of two states, 'simgit status' the files"
 
 OPTIONS: Final = {
@@ -110,9 +116,13 @@ OPTIONS: Final = {
     "log --since": _TIMES,
     "log --until": _TIMES,
     "log --grep": "'simgit log --where CONDITION', as in \"'word' in message\"",
-    "log -p": "'simgit diff REVISION HEAD' compares states",
-    "log --patch": "'simgit diff REVISION HEAD' compares states",
-    "log --stat": "'simgit diff REVISION HEAD' compares states",
+    "log -p": _CHANGES,
+    "log --patch": _CHANGES,
+    "log --stat": _CHANGES,
+    "show -p": _CHANGES,
+    "show --patch": _CHANGES,
+    "show --stat": _CHANGES,
+    "show --name-only": _ONE_FILE,
     "log --decorate": "'simgit log' always shows refs",
     "log --skip": "'simgit log REVISION' begins at an earlier state, as in 'main~100'",
     "diff --cached": _FILES,
@@ -144,6 +154,28 @@ OPTIONS: Final = {
 
 ``-am`` stands for itself: ``-a`` has a value here, and the value 'm' is refused.
 """
+
+
+VALUES: Final = {
+    "commit action": "-a is --action here; 'simgit commit --file PATH' records the files it names",
+}
+"""``COMMAND NAME`` of an option that takes a value here but none in git, to the way to do it."""
+
+FIRST: Final = {"kube": "pods", "run": "show", "op": "show", "bundle": "list", "trace": "show"}
+"""Group of commands to the one that is meant by whoever leaves the command out."""
+
+_FILE: Final = re.compile(r"[^:]*:.+|.*[^/.]\.[A-Za-z]\w*")
+
+
+def about_value(command: str | None, name: str | None) -> str:
+    """Return ``: what to do instead`` for an option that was given without its value, or ''."""
+    found = VALUES.get(f"{command} {name}")
+    return f": {found}" if found else ""
+
+
+def about_revision(text: str) -> str:
+    """Return ``: what to do instead`` for a revision that names a file as in git, or ''."""
+    return f": {_ONE_FILE}" if _FILE.fullmatch(text) else ""
 
 
 def about_command(path: str) -> str:

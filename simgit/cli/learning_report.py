@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.cli.app import App
@@ -74,11 +75,26 @@ def summary(
     }  # fmt: skip
 
 
+def curve_file(run: str, curve: str | None) -> str:
+    """Return the name of the file of a run's learning curve."""
+    return curve or run.replace("/", "-") + ".png"
+
+
+def announce_training(training: Training, curve: str | None) -> None:
+    """Print how long is trained, and which file is written at the end."""
+    run, total = training.run, plural(training.config.episodes, "episode")
+    left = f"from episode {training.done + 1} of {total}" if training.done else f"for {total}"
+    if curve is None and find_spec("matplotlib") is None:
+        print(f"training '{run}' {left}", file=sys.stderr)
+    else:
+        print(f"training '{run}' {left}, then writing '{curve_file(run, curve)}'", file=sys.stderr)
+
+
 def learning_curve(app: App, repo: Repository, run: str, curve: str | None) -> str | None:
     """Write the learning curve; None without matplotlib, unless a file was asked for."""
     from simgit.analysis import learning_curves
 
-    name = curve or run.replace("/", "-") + ".png"
+    name = curve_file(run, curve)
     try:
         title = f"{run}: return and length of episodes"
         drawing = learning_curves(repo, [run], ["returns", "lengths"], title=title)

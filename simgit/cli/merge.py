@@ -27,7 +27,10 @@ def merge(
     are those of the first.
     """
     if not average:
-        raise click.UsageError("histories cannot be merged; --average averages their agents")
+        raise click.UsageError(
+            "histories cannot be merged; --average averages the agents of trainings, whose "
+            "checkpoints are attached to the runs' states"
+        )
     if name is None:
         raise click.UsageError("--run must name the run to create")
     from simgit.training.average import merge as work

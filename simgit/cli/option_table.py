@@ -433,7 +433,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "trace plot": {
         "-o": "Picture to write: FILE.png or FILE.svg.",
         "--output": "Picture to write: FILE.png or FILE.svg.",
-        "--nodes": "Number of nodes, of 16 CPU and 32Gi each.",
+        "--nodes": "Number of nodes of 16 CPU and 32Gi, at most 10000.",
         "--seed": "Random seed of ties between nodes (default 0).",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
@@ -532,7 +532,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "doctor": {
         "--env-set": "Argument of the environment, as JSON.",
-        "--steps": "Number of steps to record.",
+        "--steps": "Number of steps to record, at least 20.",
         "--points": "Number of states to restore.",
         "--seed": "Random seed of actions and states.",
         "--json": "Print JSON.",

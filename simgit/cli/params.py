@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from simgit.cli.app import App
+from simgit.cli.app import Advice, App
+from simgit.cli.git_words import about_value
 from simgit.errors import InvalidInput, NotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,10 +42,16 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
     def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         import json
 
+        name = param.name if param is not None else None
+        if re.match(r"--?[A-Za-z]", text):
+            habit = about_value(ctx.info_name if ctx else None, name)
+            raise Advice(f"--{name} needs a value, but option '{text}' follows{habit}", ctx)
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            why = f"{error.msg} at column {error.colno}".lower()
+            if name == "reward":
+                self.fail(f"'{text}' must be a number", param, ctx)
+            why = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
             self.fail(f"'{text}' is not JSON ({why}); quote a string as '\"text\"'", param, ctx)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -83,7 +82,7 @@ def plot(
     if output is not None:
         from simgit.plot.drawing import check_format
 
-        check_format(Path(output))
+        check_format(app.path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
         if kind not in ("returns", "lengths"):

@@ -17,11 +17,14 @@ from simgit import __version__
 from simgit.cli.app import Advice, App, no_such_command, no_such_option
 from simgit.cli.commands import COMMANDS, FLAT, overview
 from simgit.cli.exits import USAGE, quiet_pipe
+from simgit.cli.git_words import about_revision
 from simgit.errors import NotFound, SimgitError, SimgitWarning
 
 FATAL: Final = 128
 INTERRUPTED: Final = 130
 _WORDS: Final = "simgit.words"
+_CLICK_BEGINS: Final = ("Got ", "Invalid ", "Missing ", "No ", "Option ")
+"""How click's own messages begin."""
 
 EXTRAS: Final = {
     "gymnasium": "gym", "torch": "torch", "matplotlib": "plot", "imageio": "video", "PIL": "video",
@@ -149,7 +152,12 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename is not None else ""
         return f"{(error.strerror or str(error)).lower()}{where}"
-    return "out of memory" if isinstance(error, MemoryError) else str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    revision = vars(error).get("revision")
+    advice = about_revision(revision) if isinstance(revision, str) else ""
+    is_near = "; did you mean" in str(error)
+    return f"'{revision}' is not a revision{advice}" if advice and not is_near else str(error)
 
 
 def _fatal(message: str) -> int:
@@ -166,8 +174,11 @@ def _usage(error: click.UsageError) -> int:
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         error = no_such_option(error.ctx, error.option_name)
     path = error.ctx.command_path if error.ctx else "simgit"
-    message = error.format_message().rstrip(".").replace("\n", " ")
-    print(f"error: {message[:1].lower()}{message[1:]}", file=sys.stderr)
+    message = error.format_message().rstrip(".")
+    message = " ".join(message.split("\n")).replace("\t", "")
+    if message.startswith(_CLICK_BEGINS):  # the others may begin with a name, such as HEAD
+        message = message[:1].lower() + message[1:]
+    print(f"error: {message}", file=sys.stderr)
     if not isinstance(error, Advice):
         print(f"hint: see '{path} --help'", file=sys.stderr)
     return USAGE
@@ -209,4 +220,7 @@ def cli(
       a..b  a...b  main@100..200       ranges, for log and diff
     """
     where = Path(*directories) if directories else Path()
+    if directories and not where.is_dir():
+        why = "not a directory" if where.exists() else "no such directory"
+        raise NotFound(f"cannot start in '{where}' (-C): {why}", path=where)
     ctx.obj = App(where, pager=not no_pager, at=at, words=ctx.meta.get(_WORDS, ()))

@@ -1,4 +1,4 @@
-"""``simgit tag`` and ``reflog``."""
+"""``simgit tag``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def tag(
     """List the tags, or create the tag NAME at REVISION (default: HEAD)."""
     one_of(delete=delete, message=message, list=listing)
     one_of(delete=delete, force=force)
+    for option, given in (("--message", message is not None), ("--force", force)):
+        if given and (listing or not names):
+            raise click.UsageError(f"{option} needs the NAME of a tag to create")
     with app.repository() as repo, app.output() as out:
         if delete:
             _delete(repo, out, names, as_json)

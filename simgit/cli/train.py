@@ -12,12 +12,18 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
-from simgit.cli.learning_report import bar, learning_curve, summary, write
+from simgit.cli.learning_report import (
+    announce_training,
+    bar,
+    learning_curve,
+    summary,
+    write,
+)
 from simgit.cli.output import Output, progress
 from simgit.cli.params import RUN, Choice, free_name, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
-from simgit.errors import NotFound
+from simgit.errors import AlreadyExists, NotFound
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -109,6 +115,7 @@ def train(
     was branched off a training, with that run's own settings. Each checkpoint is evaluated, and
     the best one stands for the run, since the last need not be the best.
     """
+    _check_files(app, curve, out)
     where, arguments = environment(app, given)
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
@@ -128,6 +135,16 @@ def train(
             )  # fmt: skip
         with app.output() as output:
             _go(app, repo, training, output, curve, out, as_json)
+
+
+def _check_files(app: App, curve: str | None, out: str | None) -> None:
+    """Check before any work is done that the files can be written."""
+    if curve is not None:
+        from simgit.plot.drawing import check_format
+
+        check_format(app.path(curve))
+    if out is not None and app.path(out).exists() and not app.path(out).is_dir():
+        raise AlreadyExists(f"cannot write to '{out}': not a directory", path=app.path(out))
 
 
 def _begin(
@@ -198,6 +215,8 @@ def _go(
         from simgit.training.folder import RunFolder
 
         folder = RunFolder(app.path(out), repo, training, app.words or sys.argv[1:])
+    if not as_json:
+        announce_training(training, curve)
     try:
         with training, bar(training) as tell:
             training.finish(

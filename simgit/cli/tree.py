@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -41,7 +40,7 @@ def tree(app: App, output: str | None, as_json: bool) -> None:
         if output is not None:
             from simgit.plot.drawing import check_format
 
-            check_format(Path(output))
+            check_format(app.path(output))
             draw_tree(repo).save(app.path(output))
             out.json({"file": output}) if as_json else out.line(f"wrote {output}")
             return

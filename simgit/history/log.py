@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from simgit.errors import SimgitWarning
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
-from simgit.objects.schema import MAP, NONE, TREE, TUPLE
+from simgit.objects.schema import MAP, NONE, TREE, TUPLE, Path
 from simgit.odb import ancestry
 from simgit.odb.ancestry import LineRange
 from simgit.odb.database import ObjectDatabase
@@ -189,6 +191,8 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
 def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -> Iterator[LogLine]:
     """Yield the lines of the states in some ranges that fulfil a condition.
 
+    If there is none, warn of an entry of ``info`` or another mapping that no state has.
+
     Raises:
         InvalidInput: the condition is malformed, or does not apply to the values of a field.
     """
@@ -196,6 +200,7 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
     from simgit.history.where import Predicate
 
     holds = Predicate(condition)
+    known: set[Path] | None = set()
     for line_range in ranges:
         stop = line_range.stop
         while stop > line_range.start:
@@ -203,11 +208,16 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
                 part = next(
                     newest_blocks(odb, txn, LineRange(line_range.line, line_range.start, stop))
                 )
-            mask = holds(Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop))
+            block = Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop)
+            mask = holds(block)
+            if known is not None and holds.entries:
+                known = None if mask.any() else known | block.paths()
             if mask.any():
                 found = chain.from_iterable(pages(odb, [part]))
                 yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
             stop = part.start
+    for doubt in holds.unknown_entries(known or set()):
+        warnings.warn(doubt, SimgitWarning, stacklevel=2)
 
 
 def _names(

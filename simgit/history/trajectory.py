@@ -160,6 +160,11 @@ class Trajectory:
         with self._range.odb.read() as txn:
             return any(key in schema.index for schema in self._range.schemas(txn))
 
+    def paths(self) -> set[Path]:
+        """Return the paths of all fields in the schemas of the states."""
+        with self._range.odb.read() as txn:
+            return {path for schema in self._range.schemas(txn) for path in schema.index}
+
     def present(self, path: str | Sequence[str]) -> Mask:
         """Return a mask of the states that have a field, shape (n,)."""
         key = as_path(path)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, near_or_known
+from simgit.errors import InvalidInput, did_you_mean, near_or_known
 from simgit.history import where_values
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
+from simgit.objects.schema import Path
 
 if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
@@ -37,9 +39,22 @@ _COMPARE: Final[dict[type, str]] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
     ast.Is: "==", ast.IsNot: "!=", ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
+_OTHER_OPERATORS: Final[dict[type, str]] = {
+    ast.Pow: "**", ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
+    ast.LShift: "<<", ast.RShift: ">>", ast.Invert: "~",
+}  # fmt: skip
+_WORDS: Final = {"&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "~": "not"}
+"""Operators of other languages to the words that are meant."""
+_TYPES: Final = {
+    "step": "a number", "episode": "a number", "reward": "a number",
+    "terminated": "True or False", "truncated": "True or False", "message": "a text",
+}  # fmt: skip
+"""Fields whose values are of one type to that type."""
 _CONSTANTS: Final = (bool, int, float, str, type(None))
 _STRING: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ASSIGNMENT: Final = re.compile(r"(?<![=!<>:])=(?!=)")
+_FOREIGN: Final = re.compile(r"&&|\|\||!(?!=)")
+_OPEN_END: Final = re.compile(r"(?:\b(?:and|or|not|in|is)|[-+*/%<>=!.,(\[]+)$")
 
 
 class Predicate:
@@ -55,6 +70,7 @@ class Predicate:
         self._tree = _parse(text)
         _check_depth(self._tree)
         _check(self._tree)
+        self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
     def __call__(self, trajectory: Trajectory) -> Mask:
         """Return for each state whether the condition holds, shape (n,).
@@ -63,6 +79,15 @@ class Predicate:
             InvalidInput: an operation does not apply to the values of a field.
         """
         return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
+
+    def unknown_entries(self, known: Set[Path]) -> Iterator[str]:
+        """Yield a message for each entry, such as ``info.lives``, that is in no known path."""
+        for path in self.entries:
+            depth = next((n for n in range(len(path), 0, -1) if path[:n] in known), 0)
+            entries = {".".join(p[: depth + 1]) for p in known if p[:depth] == path[:depth] != p}
+            if 0 < depth < len(path) and entries:
+                name = ".".join(path[: depth + 1])
+                yield f"no state has '{name}'{did_you_mean(name, entries)}"
 
     def __repr__(self) -> str:
         return f"Predicate({self.text!r})"
@@ -83,13 +108,23 @@ def _parse(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        column, why = error.offset or 1, error.msg.lower()
-        if single := _ASSIGNMENT.search(_STRING.sub(lambda found: " " * len(found[0]), text)):
-            column, why = single.start() + 1, "did you mean '=='?"
+        column, why = _why_malformed(text, error)
         message = f"condition, column {column}: {why}"
         raise InvalidInput(message, text=text, column=column) from None
     except (ValueError, MemoryError, RecursionError) as error:
         raise InvalidInput(f"condition is malformed: {error}", text=text) from None
+
+
+def _why_malformed(text: str, error: SyntaxError) -> tuple[int, str]:
+    """Return the column of a syntax error, and what is wrong there or what to write instead."""
+    bare = _STRING.sub(lambda found: " " * len(found[0]), text)
+    if foreign := _FOREIGN.search(bare):
+        return foreign.start() + 1, f"'{foreign[0]}' is not an operator; use '{_WORDS[foreign[0]]}'"
+    if single := _ASSIGNMENT.search(bare):
+        return single.start() + 1, "did you mean '=='?"
+    if end := _OPEN_END.search(text.rstrip()):
+        return end.start() + 1, f"the condition ends after '{end[0]}'"
+    return error.offset or 1, error.msg[:1].lower() + error.msg[1:]
 
 
 def _check_depth(tree: ast.expr) -> None:
@@ -128,8 +163,8 @@ def _check(node: ast.expr) -> None:
             _check(operand)
         case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
             _check_all([left, right])
-        case ast.Compare(left=left, comparators=others):
-            _check_all([left, *others])
+        case ast.Compare():
+            _check_comparison(node)
         case ast.Call():
             _check_call(node)
         case _:
@@ -139,6 +174,67 @@ def _check(node: ast.expr) -> None:
 def _check_all(nodes: list[ast.expr]) -> None:
     for node in nodes:
         _check(node)
+
+
+def _check_comparison(node: ast.Compare) -> None:
+    """Refuse what can never hold: a number compared with a text, or a text without quotes."""
+    left = node.left
+    _check(left)
+    for right in node.comparators:
+        for other in right.elts if isinstance(right, (ast.Tuple, ast.List)) else [right]:
+            if isinstance(other, ast.Name) and other.id not in NAMES:
+                near = did_you_mean(other.id, NAMES) or f"; write a text in quotes: '{other.id}'"
+                raise _refuse(other, f"unknown field '{other.id}'{near}")
+            pair = {_type(left), _type(other)}
+            if "a text" in pair and not pair <= {"a text", ""}:
+                text, value = (left, other) if _type(left) == "a text" else (other, left)
+                raise _refuse(
+                    node, f"{_quoted(value)} is {_type(value)}, {_quoted(text)} is a text"
+                )
+        _check(right)
+        left = right
+
+
+def _quoted(node: ast.expr) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Constant) else f"'{ast.unparse(node)}'"
+
+
+def _type(node: ast.expr) -> str:
+    """Return the type of a node's values if they are always of one, else ''."""
+    match node:
+        case ast.Name():
+            return _TYPES.get(node.id, "")
+        case ast.Constant(value=str()):
+            return "a text"
+        case ast.Constant(value=bool()) | ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()):
+            return "True or False"
+        case ast.Constant(value=int() | float()) | ast.BinOp() | ast.UnaryOp() | ast.Call():
+            return "a number"
+    return ""
+
+
+def _entries(node: ast.AST) -> Iterator[Path]:
+    """Yield the paths that lead into a field."""
+    if isinstance(node, (ast.Attribute, ast.Subscript)):
+        yield _path(node)
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _entries(child)
+
+
+def _path(node: ast.expr) -> Path:
+    """Return the path that a node names, as far as it is one."""
+    match node:
+        case ast.Name(id=name):
+            return (name,)
+        case ast.Attribute(value=value, attr=name):
+            above = _path(value)
+            return (*above, name) if above else ()
+        case ast.Subscript(value=value, slice=index):
+            above, key = _path(value), _index(index)
+            names = (key,) if isinstance(key, str) else tuple(map(str, key))
+            return (*above, *names) if above else ()
+    return ()
 
 
 def _check_path(node: ast.expr, value: ast.expr) -> None:
@@ -157,8 +253,10 @@ def _check_call(node: ast.Call) -> None:
 
 
 def _describe(node: ast.expr) -> str:
-    inner = getattr(node, "op", None)
-    return f"the operator '{type(inner).__name__}'" if inner else f"a '{type(node).__name__}'"
+    operator = _OTHER_OPERATORS.get(type(getattr(node, "op", None)), "")
+    if operator in _WORDS:
+        return f"'{operator}' (use '{_WORDS[operator]}')"
+    return f"the operator '{operator}'" if operator else f"a '{type(node).__name__}'"
 
 
 def _index(node: ast.expr) -> Any:
@@ -240,29 +338,15 @@ class _Evaluation:
     def _contains(self, name: str, left: ast.expr, right: ast.expr, text: str) -> Mask:
         """Evaluate ``'text' in message`` and ``'key' in info``."""
         if isinstance(left, ast.Constant) and isinstance(right, (ast.Name, ast.Attribute)):
-            path = self._path(right)
+            path = _path(right)
             if path and isinstance(left.value, str) and self.trajectory.has((*path, left.value)):
                 found = self.trajectory.present((*path, left.value))
                 return found if name == "in" else self.trajectory.present(path) & ~found
         return where_values.contains(name, self.value(left), self.value(right), text)
 
-    def _path(self, node: ast.expr) -> tuple[str, ...]:
-        """Return the path that a node names, as far as it is one."""
-        match node:
-            case ast.Name(id=name):
-                return (name,)
-            case ast.Attribute(value=value, attr=name):
-                above = self._path(value)
-                return (*above, name) if above else ()
-            case ast.Subscript(value=value, slice=index):
-                above, key = self._path(value), _index(index)
-                names = (key,) if isinstance(key, str) else tuple(map(str, key))
-                return (*above, *names) if above else ()
-        return ()
-
     def _field(self, node: ast.expr) -> Operand:
         """Return a field's values; a path deeper than the schema is followed inside the values."""
-        path = self._path(node)
+        path = _path(node)
         if path == ("step",):
             return where_values.numbers(self.trajectory.steps)
         if path == ("episode",):

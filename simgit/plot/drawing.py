@@ -88,9 +88,11 @@ class Drawing:
 
 
 def check_format(path: Path) -> None:
-    """Check the ending of a picture's name, before any work is done."""
+    """Check the ending of a picture's name and its directory, before any work is done."""
     if path.suffix.lower() not in FORMATS:
         raise InvalidInput(f"cannot write '{path.name}': the name must end in .png or .svg")
+    if not path.parent.is_dir():
+        raise StorageError(f"cannot write '{path}': no directory '{path.parent}'")
 
 
 def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:

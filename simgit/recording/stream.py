@@ -137,7 +137,7 @@ def _parse(line: bytes, number: int) -> Any:
     except UnicodeDecodeError:
         raise InvalidInput(f"line {number}: not UTF-8", line=number) from None
     except json.JSONDecodeError as error:
-        why = f"{error.msg} at column {error.colno}".lower()
+        why = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
         raise InvalidInput(f"line {number}: not JSON: {why}", line=number) from None
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"line {number}: malformed: {error}", line=number) from None
@@ -194,5 +194,7 @@ def record(
             if progress is not None and not count % 1024:
                 progress(count)
     except InvalidInput as error:
-        raise InvalidInput(f"{error} (recorded before it: {count})", recorded=count) from None
+        raise InvalidInput(
+            f"{error} (recorded before it: {count or 'nothing'})", recorded=count
+        ) from None
     return count

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from simgit.errors import InvalidInput, NotFound, did_you_mean, plural
+from simgit.errors import InvalidInput, NotFound, SimgitError, did_you_mean, plural
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
@@ -27,6 +27,7 @@ _SUFFIX: Final = re.compile(
     r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[0-9]{1,18})\}"
     r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18}))$"
 )
+_MALFORMED: Final = re.compile(r"@(?:ep)?[\d.]*$", re.IGNORECASE)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")
 _SHORT_TAIL: Final = re.compile(r"(?:ep)?\d+(?:\.\d+)?$")
@@ -186,7 +187,17 @@ class Revisions:
             )
         return Resolved(found[0], self.odb.locate(txn, found[0]))
 
-    def _not_found(self, txn: ReadTxn, text: str, name: str) -> NotFound:
+    def _not_found(self, txn: ReadTxn, text: str, name: str) -> SimgitError:
+        if malformed := _MALFORMED.search(name):
+            run = name[: malformed.start()] or HEAD
+            return InvalidInput(
+                f"revision '{text}' is malformed; write '{run}@5' for a step, '{run}@ep5' for an "
+                f"episode, '{run}@ep5.10' for a state in it",
+                revision=text,
+            )
+        if name.isdecimal():
+            why = f"; write 'HEAD@{name}' for step {name}"
+            return NotFound(f"revision '{text}' not found{why}", revision=text)
         kinds = [each for each in (RUNS, TAGS) if name.startswith(each)] or [RUNS, TAGS]
         bare = name.removeprefix(kinds[0]) if len(kinds) == 1 else name
         near = did_you_mean(name, [HEAD]) or self.refs.near(txn, bare, *kinds)

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from simgit.cli.commands import FLAT
-from simgit.cli.git_words import COMMANDS, OPTIONS
+from simgit.cli.git_words import COMMANDS, FIRST, OPTIONS, VALUES, about_revision
 from simgit.cli.root import cli
 from simgit.cli.shell import completions
 from tests.cli.conftest import Call
@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 
 FILLED = {
     "CONDITION": "reward > 0", "DIR": "copy", "FILE": "a.bundle", "NAME": "note", "NEW": "fresh",
-    "OLD": "main", "OP": "@", "PATH": "gain.txt", "REVISION": "walk~1", "RUN": "walk",
+    "OID": "walk", "OLD": "main", "OP": "@", "PATH": "gain.txt", "REVISION": "walk~1", "RUN": "walk",
     "SOURCE": ".", "TAG": "v1", "TEXT": "text",
 }  # fmt: skip
 """What a reader fills in for the words in capitals."""
@@ -28,7 +28,16 @@ BEFORE = {
 """What has to have happened before a command."""
 QUOTED = re.compile(r"'simgit ([^']*)'")
 ADVICE = sorted(
-    {c for text in (*COMMANDS.values(), *OPTIONS.values()) for c in QUOTED.findall(text)}
+    {
+        command
+        for text in (
+            *COMMANDS.values(),
+            *OPTIONS.values(),
+            *VALUES.values(),
+            about_revision("HEAD:a"),
+        )
+        for command in QUOTED.findall(text)
+    }
 )
 
 
@@ -107,6 +116,37 @@ def test_an_option_of_git_is_answered_in_one_line(words: str, run: Call) -> None
     *command, option = words.split()
     said = run(*(command or ["show"]), option, code=2).err
     assert said.count("\n") == 1 and said.endswith(f": {OPTIONS[words]}\n")
+
+
+@pytest.mark.parametrize("words", VALUES)
+def test_an_option_that_takes_a_value_only_here_is_answered_in_one_line(
+    words: str, run: Call
+) -> None:
+    command, name = words.split()
+    said = run(command, f"--{name}", "-m", "text", code=2).err
+    assert said == f"error: --{name} needs a value, but option '-m' follows: {VALUES[words]}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("show", "HEAD:a.txt"), ("checkout", "--", "a.txt"), ("log", "--", "a.txt"), ("diff", "a.txt"),
+     ("log", "a.txt..main")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_file_in_the_place_of_a_revision_is_answered_in_one_line(
+    words: tuple[str, ...], repo: Call
+) -> None:
+    said = repo(*words, code=128).err
+    assert said.count("\n") == 1 and "a.txt' is not a revision: 'simgit ls-tree -r HEAD' " in said
+
+
+@pytest.mark.parametrize("group", FIRST)
+def test_a_group_without_its_command_names_the_one_that_is_meant(group: str, run: Call) -> None:
+    said = run(group, "main", code=2).err
+    assert said.endswith(f"; did you mean 'simgit {group} {FIRST[group]} main'?\n")
+    assert run(group, FIRST[group], "--help").out.startswith(
+        f"Usage: simgit {group} {FIRST[group]}"
+    )
 
 
 def test_an_option_that_is_here_is_in_no_table(run: Call) -> None:

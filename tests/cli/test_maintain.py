@@ -14,7 +14,9 @@ def test_gc_says_what_would_go_lists_what_is_lost_and_brings_it_back(repo: Call)
     tip = repo("rev-parse", "other").out.strip()
     repo("branch", "-D", "other")
     kept = repo("gc", "--dry-run").out
-    assert kept.startswith("nothing to remove; 1 deleted run is kept by its reflog until ")
+    assert kept.startswith(
+        "nothing to remove; 1 deleted or undone run is kept by its reflog until "
+    )
     said = repo("gc", "--dry-run", "--expire", "now", "--grace", "now")
     assert said.out.startswith("would remove 1 state, ")
     repo("gc", "-q", "--expire", "now")

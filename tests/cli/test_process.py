@@ -55,7 +55,7 @@ def in_terminal(
             break
         text += piece
     os.close(main)
-    return child.wait(PATIENCE), text.decode()
+    return child.wait(PATIENCE), text.decode(errors="replace")
 
 
 def test_what_is_executed_again_is_told_beforehand(directory, environment) -> None:
@@ -348,3 +348,14 @@ def test_a_message_is_cut_where_the_terminal_ends(directory, environment, proces
     assert max(map(len, process(*words).lines)) > 120, "a pipe gets all of it"
     code, text = in_terminal(environment, *words)
     assert code == 0 and max(map(len, text.splitlines())) <= 100 and "…" in text
+
+
+def test_binary_bytes_in_a_terminal_are_told_of(long, environment) -> None:
+    code, text = in_terminal(environment, "cat-file", "main")
+    said = "warning: these bytes are binary; -p prints objects readably\r\n"
+    assert code == 0 and text.endswith(said)
+    piped = subprocess.run(
+        [sys.executable, "-m", "simgit", "cat-file", "main"],
+        env=environment, capture_output=True, timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert piped.stdout and not piped.stderr

@@ -33,6 +33,10 @@ def test_training_ends_with_what_came_of_it_and_what_to_do_next(repo, directory:
         "  simgit plot train/cpu-slight-greedy-1",
         "  simgit evaluate train/cpu-slight-greedy-1",
     ]
+    assert found.err.startswith(
+        "training 'train/cpu-slight-greedy-1' for 6 episodes, then writing "
+        "'train-cpu-slight-greedy-1.png'\n"
+    )
     assert "episode 6/6" in found.err and "epsilon" in found.err and "solved" in found.err
     assert (directory / "train-cpu-slight-greedy-1.png").read_bytes().startswith(b"\x89PNG")
     for line in found.lines[-3:]:
@@ -177,6 +181,7 @@ def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
         Repository.init(where).close()
     process = start(directory, *arguments)
     assert process.stderr is not None
+    assert process.stderr.readline().startswith("training 'a' for 300 episodes, then writing ")
     process.stderr.readline()  # fifty episodes are done: there is a checkpoint to go on from
     process.send_signal(signal.SIGINT)
     err = process.communicate()[1]

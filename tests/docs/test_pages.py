@@ -206,6 +206,15 @@ def test_the_code_of_the_page_on_scripts_stands_in_the_examples() -> None:
         assert any(text in script for script in scripts), text
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_make_target_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"`((?:simgit|tests|docs|examples|traces|\.ci)/[\w./-]+)`", text)
+    assert [name for name in named if not (ROOT / name).exists() and "-v0" not in name] == []
+    targets = re.findall(r"^(\S+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {*re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)} <= {*targets}
+
+
 def test_every_test_that_a_page_names_is_there() -> None:
     paths = list((ROOT / "tests").rglob("*.py"))
     files = {path.name for path in paths}

@@ -22,7 +22,7 @@ simgit trace plot day.sktrace --nodes 5 --output day.png""",
 @FILE
 @click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 @click.option("--nodes", type=click.IntRange(1, 10_000), default=3, show_default=True,
-              help="Number of nodes, of 16 CPU and 32Gi each.")  # fmt: skip
+              help="Number of nodes of 16 CPU and 32Gi, at most 10000.")  # fmt: skip
 @click.option("--seed", default=0, help="Random seed of ties between nodes (default 0).")
 def trace_plot(
     app: App, file: str, output: str | None, nodes: int, seed: int, as_json: bool
@@ -37,7 +37,7 @@ def trace_plot(
     from simgit.plot.drawing import check_format
 
     if output is not None:
-        check_format(Path(output))
+        check_format(app.path(output))
     found = trace_usage(read(app, file), virtual_nodes(nodes), seed=seed)
     with app.output(page=output is None) as out:
         if output is not None:

@@ -237,7 +237,8 @@ def check_free(repo: Repository, name: str) -> None:
     mine = dict(info.writer) == this_writer()
     who = "in this process" if mine else f"by process {info.writer['pid']}"
     raise Conflict(
-        f"run '{name}' is being recorded {who}; close that recorder, or record to another run",
+        f"run '{name}' is being recorded {who}; close that recorder, or record to "
+        "another run (--run)",
         name=name,
     )
 
@@ -265,21 +266,22 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     if recorded is None:
         if _root(repo, name) is not None:
             raise InvalidInput(
-                f"run '{name}' was not recorded from an environment: record to another run",
+                f"run '{name}' was not recorded from an environment: record to another run (--run)",
                 name=name,
             )
         return
     was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
         raise InvalidInput(
-            f"run '{name}' was recorded from '{was}', not from '{now}': record to another run"
+            f"run '{name}' was recorded from '{was}', not from '{now}': record to another run "
+            "(--run)"
         )
     compare_spaces(spec, recorded)
     differs = spec_difference(recorded, spec)
     if differs is not None:
         raise InvalidInput(
             f"run '{name}' is of another environment: {differs.what} was "
-            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run",
+            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run (--run)",
             name=name,
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, plural
 from simgit.kube.trace.check import check_trace
 from simgit.kube.trace.model import VERSION, Lifecycle, Trace
 
@@ -108,7 +108,8 @@ def _check_complete(data: bytes) -> None:
     except Exception as error:
         raise _bad(f"truncated or not msgpack, after {len(data)} bytes") from error
     if unpacker.tell() != len(data):
-        raise _bad(f"{len(data) - unpacker.tell()} bytes follow the end at {unpacker.tell()}")
+        after = plural(len(data) - unpacker.tell(), "byte")
+        raise _bad(f"{after} after its end, at {unpacker.tell()}")
 
 
 def _unpack(data: bytes, max_maps: int) -> Any:

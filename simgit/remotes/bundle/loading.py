@@ -1,4 +1,4 @@
-"""Importing a bundle into a repository. It is not trusted: see docs/bundle-format.md §4."""
+"""Importing a bundle into a repository. It is not trusted: see docs/bundle-format.md §1, §4."""
 
 from __future__ import annotations
 

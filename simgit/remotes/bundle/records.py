@@ -73,13 +73,25 @@ class RecordReader:
         self._max = max_object
         self.bytes = 0
         self.count = 0
-        magic = self._take(len(MAGIC))
+        magic = self._begin()
         if magic != MAGIC:
             if magic[:14] == MAGIC[:14]:
                 raise FormatError(
                     "the bundle was made by a newer simgit; install a newer one to read it"
                 )
             raise IntegrityError(NO_BUNDLE)
+
+    def _begin(self) -> bytes:
+        """Return the first bytes; IntegrityError if they are fewer than a bundle begins with."""
+        magic = b""
+        while len(magic) < len(MAGIC):
+            if not (piece := self._read(1)):
+                cut = magic and MAGIC.startswith(magic)
+                raise IntegrityError("the bundle is truncated" if cut else NO_BUNDLE)
+            magic += piece
+        self._hasher.update(magic)
+        self.bytes += len(magic)
+        return magic
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Yield type and body of each record but the last.

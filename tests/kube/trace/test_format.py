@@ -180,7 +180,7 @@ def test_truncated_trailing_and_oversized_files_are_refused() -> None:
     for size in range(len(data)):
         with pytest.raises(InvalidInput):
             load_trace(data[:size])
-    with pytest.raises(InvalidInput, match="follow the end"):
+    with pytest.raises(InvalidInput, match="after its end"):
         load_trace(data + b"\xc0")
     with pytest.raises(InvalidInput, match="more than the limit"):
         load_trace(data, max_bytes=10)
