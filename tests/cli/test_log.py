@@ -201,5 +201,5 @@ def test_shapes_of_graphs(history: list[tuple[str, str]], drawn: list[str]) -> N
 
 def test_a_number_after_a_dash_is_a_count_only_where_there_is_one(repo) -> None:
     assert len(repo("log", "--oneline", "-2").lines) == 2
-    assert "-1 is not in the range" in repo("log", "-n", "-1", code=2).err
+    assert "must be a whole number of 0 or more" in repo("log", "-n", "-1", code=2).err
     assert "has no option '-5'" in repo("gc", "-5", code=2).err  # its -n is --dry-run
