@@ -124,14 +124,13 @@ def _print_report(app: App, report: GcReport, kept: str, as_json: bool) -> None:
             out.line(f"removed {_counted(report.removed)}")
         else:
             out.line(f"nothing to remove{kept}")
+        is_smaller = report.size_after < report.size_before
+        compacted = "compacted: " if is_smaller else ""
         if report.segments_after < report.segments_before:
             before = plural(report.segments_before, "segment")
-            out.line(f"compacted {before} into {report.segments_after}")
-        if report.size_after < report.size_before:
-            before, after = size(report.size_before), size(report.size_after)
-            out.line(f"compacted: {before} → {after} on disk")
-        else:
-            out.line(f"{size(report.size_after)} on disk")
+            compacted = f"compacted {before} into {report.segments_after}: "
+        was = f"{size(report.size_before)} → " if is_smaller else ""
+        out.line(f"{compacted}{was}{size(report.size_after)} on disk")
         if report.held_open:
             out.line("the space is freed by a gc while no other process has the repository open")
 

@@ -74,7 +74,7 @@ def test_arguments_snapshots_and_policies_can_be_chosen(
         (["CartPole-v1", "--kwargs", "wheels=4"], 128, "unexpected keyword argument 'wheels'"),
         (["CartPole-v1", "--policy", "clever"], 128, "policy 'clever' not found"),
         (["CartPole-v1", "--policy", "math:nothing"], 128, "policy 'math:nothing' not found"),
-        (["CartPole-v1", "--steps", "0"], 2, "must be a whole number of 1 or more"),
+        (["CartPole-v1", "--steps", "0"], 2, "'0' must be a whole number of 1 or more"),
         (["CartPole-v1", "--snapshots", "often"], 2, "not 'auto', 'none' or a number"),
     ],
 )
