@@ -17,9 +17,9 @@ from simgit.errors import (
 )
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
+from simgit.gym.restoring.full_reset import KEEPS_ALL, forgets, keeps_all
 from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
-from simgit.gym.restoring.reset_seeding import KEEPS_ALL, forgets, keeps_all
 from simgit.gym.restoring.run_notes import noted, runs_of, snapshots_fail
 from simgit.gym.spec import spec as specs
 from simgit.objects.oid import Oid
