@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -143,16 +143,11 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; as in git, -5 is short for -n 5 where -n takes a number."""
-        valued = {
-            name
-            for param in self.params
-            if isinstance(param, click.Option) and not (param.is_flag or param.count)
-            for name in param.opts
-        }
+        options = [param for param in self.params if isinstance(param, click.Option)]
         given = list(args)
         with usage_errors_in(ctx):
             try:
-                return super().parse_args(ctx, _counts(args, valued) if "-n" in valued else args)
+                return super().parse_args(ctx, _spelled_out(args, options))
             except click.BadParameter:
                 for arg in given:  # git's -am is -a with the value 'm' here
                     if len(arg) == 3 and isinstance(error := no_such_option(ctx, arg), Advice):
@@ -166,16 +161,27 @@ class Command(click.Command):
                 formatter.write(f"  {line}\n")
 
 
-def _counts(args: list[str], valued: Collection[str]) -> list[str]:
-    """Return arguments with -5 as -n 5, but not where it is the value of an option."""
+def _spelled_out(args: list[str], options: Iterable[click.Option]) -> list[str]:
+    """Return arguments with -5 as -n 5, and short options as long ones; values stay as they are.
+
+    click looks for a short option among the long ones first, and for what that could have meant:
+    3 ms at the start of a command.
+    """
+    long = {name: max(option.opts, key=len) for option in options for name in option.opts}
+    valued = {
+        name for option in options if not (option.is_flag or option.count) for name in option.opts
+    }
     found: list[str] = []
     left = iter(args)
     for arg in left:
-        found += ["-n", arg[1:]] if arg[:1] == "-" and arg[1:].isdecimal() else [arg]
+        if arg[:1] == "-" and arg[1:].isdecimal() and "-n" in valued:
+            found += [long["-n"], arg[1:]]
+            continue
+        value = list(islice(left, 1)) if arg in valued else []
+        is_whole = arg in long and (value or arg not in valued)  # else the error says what is typed
+        found += [long[arg] if is_whole else arg, *value]
         if arg == "--":
             break
-        if arg in valued:
-            found += islice(left, 1)
     return [*found, *left]
 
 

@@ -186,9 +186,9 @@ def make_room(storage: Storage, work: Callable[[], Result]) -> Result:
     Raises:
         StorageFullError: that did not suffice; nothing of the last transaction was done.
     """
-    try:
-        return work()
-    except StorageFullError:
-        if not storage.give_up_reserve():
-            raise
-    return work()
+    while True:
+        try:
+            return work()
+        except StorageFullError:
+            if not storage.give_up_reserve():
+                raise

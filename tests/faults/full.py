@@ -137,7 +137,14 @@ def main(place: Path) -> None:
     with Repository.init(place / "commits") as repo:
         recovers(repo)
     shutil.rmtree(place / "commits")
-    for share, seconds in ((1, sweep.SLICE), (1, 0.01), (1, 0.0), (2, sys.maxsize), (2, 0.0)):
+    for share, seconds in (
+        (1, sweep.SLICE),
+        (1, 0.01),
+        (1, 0.008),
+        (1, 0.0),
+        (2, sys.maxsize),
+        (2, 0.0),
+    ):
         what = f"1 of {share} goes, {seconds} seconds at a time"
         assert makes_room(place / "kept", share=share, seconds=seconds), what
         shutil.rmtree(place / "kept")

@@ -24,10 +24,12 @@ def test_in_a_full_address_space_all_can_be_read_and_gc_makes_room(tmp_path: Pat
     assert status == 0, said
 
 
-def test_a_reserve_is_kept_given_up_once_and_kept_again(tmp_path: Path) -> None:
+def test_a_reserve_is_kept_given_up_in_two_parts_and_kept_again(tmp_path: Path) -> None:
     file = tmp_path / ".simgit" / "reserve"
     with Repository.init(tmp_path) as repo:
         assert file.stat().st_size == reserve.wanted(0)
+        assert repo.odb.storage.give_up_reserve()
+        assert file.stat().st_size == 128 << 10
         assert repo.odb.storage.give_up_reserve()
         assert not file.exists()
         assert not repo.odb.storage.give_up_reserve()

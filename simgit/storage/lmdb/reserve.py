@@ -15,6 +15,7 @@ from typing import Final
 _FILE: Final = "reserve"
 _SHARE: Final = 16
 _LEAST: Final = 256 << 10
+_LAST: Final = _LEAST // 2
 _MOST: Final = 16 << 20
 _PLENTY: Final = 4
 """The reserve is taken only where at least this multiple of it stays free."""
@@ -36,9 +37,17 @@ def keep(directory: Path) -> None:
 
 
 def give_up(directory: Path) -> bool:
-    """Remove the reserve file; return True if there was one."""
+    """Give back the reserve file except for a last part, then that too; return True if any was.
+
+    What is removed frees space that can be used two transactions later. The last part is for those
+    two, where the others have used the reserve up to its last page.
+    """
+    path = directory / _FILE
     try:
-        (directory / _FILE).unlink()
+        if path.stat().st_size > _LAST:
+            os.truncate(path, _LAST)
+        else:
+            path.unlink()
     except OSError:
         return False
     return True
