@@ -713,8 +713,8 @@ class Repository:
         """Return an operation by its number, or ``@`` (the newest), ``@~2`` (two before it).
 
         Raises:
-            NotFound: there is none, or no longer.
-            InvalidInput: the text is none of these.
+            NotFound: there is no such operation, or it has expired.
+            InvalidInput: the text is malformed.
         """
         return self._operations.operation(name)
 

@@ -51,7 +51,7 @@ def targets() -> dict[str, tuple[list[bytes], Callable[[bytes], Any]]]:
 
 
 def fuzz(name: str, seconds: int, corpus: Path) -> None:
-    """Fuzz one decoder; an error that is none of ours ends the process with a failure."""
+    """Fuzz one decoder; any error but simgit's own ends the process with a failure."""
     import atheris
 
     with atheris.instrument_imports(include=["simgit"]):

@@ -42,7 +42,7 @@ def cut_off(path: str | Path, command: Command, left: int, action: str) -> int:
 
     child = start(perform)
     status = child.wait()
-    assert status != 1, child.said[-1]  # an error that is none of ours
+    assert status != 1, child.said[-1]  # an error that is not simgit's own
     return status
 
 

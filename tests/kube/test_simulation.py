@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput
@@ -14,6 +14,7 @@ from simgit.kube.simulation import DEFAULT, Simulation, replay, simulate, virtua
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.sktrace import load_trace
+from tests.support.examples import share
 from tests.support.paths import REAL_TRACES
 
 needs_traces = pytest.mark.skipif(not REAL_TRACES.exists(), reason="real traces are absent")
@@ -163,6 +164,7 @@ KINDS = ["apps/v1.Deployment", "apps/v1.StatefulSet", "apps/v1.DaemonSet", "batc
 
 
 @given(st.sampled_from(KINDS), st.lists(st.tuples(st.sampled_from(PLACES), hostile), max_size=3))
+@settings(max_examples=share(300))
 def test_a_hostile_manifest_is_replayed_or_refused(gvk: str, edits: list[Any]) -> None:
     version, _, kind = gvk.rpartition(".")
     manifest = next(generate("cpu-slight").trace.applied())

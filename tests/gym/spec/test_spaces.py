@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from simgit.errors import InvalidInput
 from simgit.gym.spec.spaces import decode, encode
 from simgit.objects.codec import decode_value, encode_value
+from tests.support.examples import share
 
 INTEGERS = st.sampled_from([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16])
 
@@ -90,6 +91,7 @@ SPACES = st.recursive(NESTED, above, max_leaves=6)
 
 
 @given(SPACES)
+@settings(max_examples=share(300))
 def test_a_space_comes_back_from_its_canonical_bytes(space: Any) -> None:
     data = encode(space)
     again = decode(decode_value(encode_value(data)))
