@@ -10,6 +10,7 @@ from typing import Any, Final
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
@@ -232,6 +233,7 @@ class Runs:
         """Store a spec; return its oid."""
         oid = self.odb.put(txn, Spec(dict(spec)) if spec else NO_ORIGIN)
         self.odb.expect(txn, oid)
+        foreign.unmark(txn, oid)
         return oid
 
 

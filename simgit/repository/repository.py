@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.operations import OperationHistory
+    from simgit.repository.permission import Permission
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -84,6 +85,12 @@ class Repository:
     def oplog(self) -> OperationLog:
         """The operation log."""
         return self._store.oplog
+
+    @cached_property
+    def _permission(self) -> Permission:
+        from simgit.repository.permission import Permission
+
+        return Permission(self._store)
 
     @cached_property
     def _states(self) -> States:
@@ -147,13 +154,19 @@ class Repository:
         return cls(Store.open(Path(path), read_only=read_only))
 
     @classmethod
-    def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
+    def discover(
+        cls, start: str | Path = ".", *, read_only: bool = False, anyone: bool = False
+    ) -> Self:
         """Open the repository of a directory or of the nearest one above it.
+
+        With ``anyone`` it may belong to another user of this machine.
 
         Raises:
             NotFound: there is none.
+            StorageError: it belongs to another user, and the data of it are not trusted.
         """
-        return cls.open(find_repository(Path(start).resolve()), read_only=read_only)
+        found = find_repository(Path(start).resolve(), anyone=anyone)
+        return cls.open(found, read_only=read_only)
 
     @classmethod
     def clone(cls, source: str | Path, target: str | Path) -> Self:
@@ -176,6 +189,32 @@ class Repository:
         directory = Path(target).resolve() / DIRECTORY
         clone(found, directory)
         return cls.open(directory)
+
+    # --- trust ---
+
+    def is_trusted(self, oid: Oid | None = None) -> bool:
+        """Return True if this user trusts the repository to name code that is executed.
+
+        That is one that was made here, or for which there was a ``simgit trust``. Of an object
+        (a spec or a binding) it is also asked whether it came by an import or a clone since.
+        """
+        return self._permission.given(oid)
+
+    def trust(self) -> bool:
+        """Trust the repository, with all that is in it now; return True if it was not before.
+
+        Raises:
+            StorageError: the user's list cannot be written, or the repository.
+        """
+        return self._permission.give()
+
+    def distrust(self) -> bool:
+        """Stop trusting the repository; return True if it was trusted.
+
+        Raises:
+            StorageError: see ``trust``.
+        """
+        return self._permission.take_away()
 
     def again(self) -> Self:
         """Open the repository once more; what both write under a named command is one operation.

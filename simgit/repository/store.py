@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from simgit.errors import AlreadyExists, NotFound, StorageError, reason
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved, Revisions
@@ -60,6 +61,7 @@ class Store:
         from simgit.storage.failpoints import fail_point
         from simgit.storage.lmdb import LmdbStorage
         from simgit.storage.regular import check
+        from simgit.storage.trust import TrustList
 
         directory = path.resolve() / DIRECTORY
         if is_repository(directory):
@@ -74,6 +76,9 @@ class Store:
         except AlreadyExists:
             # an earlier init was interrupted before it wrote the format, which it does last
             storage = LmdbStorage.open(directory)
+        with storage.write() as txn:
+            identity = foreign.identity(txn) or foreign.new_identity(txn)
+        TrustList().mark_own(directory, identity)
         fail_point("init.format")
         write_format(directory)
         return cls(storage, directory)
