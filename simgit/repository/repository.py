@@ -527,6 +527,14 @@ class Repository:
         """
         return self._runs.head()
 
+    def run(self, name: str) -> RunInfo:
+        """Return what is known of a run: the same as ``runs[name]``.
+
+        Raises:
+            NotFound: no such run.
+        """
+        return self.runs[name]
+
     def branch(
         self,
         name: str,
