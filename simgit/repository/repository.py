@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, visible
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.repository.history import History
@@ -226,7 +226,7 @@ class Repository:
         return max(SHORT, most.bit_length() // 2 + 1)
 
     def __repr__(self) -> str:
-        return f"<Repository {self.directory or 'in memory'}>"
+        return visible(f"<Repository {self.directory or 'in memory'}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import repository_overview
