@@ -25,6 +25,7 @@ from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.plot import notebook
 from simgit.refs.records import pack_ref, unpack_ref
+from simgit.repository.worktree import names as file_names
 from tests.cli.conftest import Call
 from tests.support.patience import PATIENCE
 
@@ -50,8 +51,14 @@ def assert_harmless(text: str, allowed: str = "\n") -> None:
 
 
 @pytest.fixture
-def hostile(directory: Path) -> Path:
+def hostile(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository in which every text that a stranger may choose is hostile."""
+    with monkeypatch.context() as patched:  # simgit refuses such names, a stranger's program not
+        patched.setattr(file_names, "_fault", lambda _: None)
+        return _hostile(directory)
+
+
+def _hostile(directory: Path) -> Path:
     (directory / "a\x1b[31m\u202e.txt").write_text(EVIL)
     (directory / "note.txt").write_bytes(b"\xff" + EVIL.encode())
     config = {LINES: EVIL, "agent": {EVIL: [EVIL, {EVIL: 1}]}}
