@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.output import without_progress
+from simgit.errors import visible
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -30,10 +31,11 @@ class Asker:
         directory = self._repo.directory
         if directory is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
+        shown = visible(str(directory.parent))
         with without_progress():
             yes = click.confirm(
-                f"To do this, code that '{directory.parent}' names has to run: a module, or a "
-                "pickle, which can do anything.\n"
+                f"To do this, code that '{shown}' names has to run: a module, or a pickle, which "
+                "can do anything.\n"
                 "Trust this repository, with all that is in it now?",
                 err=True,
             )

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, visible
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.repository.history import History
@@ -265,7 +265,7 @@ class Repository:
         return max(SHORT, most.bit_length() // 2 + 1)
 
     def __repr__(self) -> str:
-        return f"<Repository {self.directory or 'in memory'}>"
+        return visible(f"<Repository {self.directory or 'in memory'}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import repository_overview
@@ -565,6 +565,14 @@ class Repository:
             NotFound: HEAD is detached, or its run does not exist yet.
         """
         return self._runs.head()
+
+    def run(self, name: str) -> RunInfo:
+        """Return what is known of a run: the same as ``runs[name]``.
+
+        Raises:
+            NotFound: no such run.
+        """
+        return self.runs[name]
 
     def branch(
         self,

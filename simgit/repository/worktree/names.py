@@ -57,6 +57,11 @@ def _is_ignorable(char: str) -> bool:
     return unicodedata.category(char) == "Cf" or char == "\u034f" or "\ufe00" <= char <= "\ufe0f"
 
 
+def is_component(name: str) -> bool:
+    """Return True if a name is one component of a path, whatever it may mean to a program."""
+    return name not in ("", ".", "..") and not set("/\\\0") & set(name)
+
+
 def _fault(component: str) -> str | None:
     """Return why a component of a path is refused, or None."""
     try:
