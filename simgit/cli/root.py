@@ -129,6 +129,8 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
         if debug:
             _trace(error)
         return _fatal(_message(error))
+    except SystemExit as error:  # of an environment, or of a package that it imports
+        return _fatal(f"the code of the environment ended the program (exit code {error.code})")
     except Exception as error:  # a defect of simgit
         if debug:
             _trace(error)

@@ -65,6 +65,8 @@ def unpack(stored: Any) -> Any:
     snapshot = found["snapshot"]
     for path, value in zip(found["apart"], stored.get("apart", ()), strict=True):
         snapshot = _put(snapshot, path, value)
+    if isinstance(snapshot, Mapping) and _PACKED in snapshot:
+        raise IntegrityError("a snapshot is packed twice")  # what was checked is not what is used
     return snapshot
 
 

@@ -33,9 +33,11 @@ from simgit.gym.recording.snapshots import (
     load_trigger,
     trigger_name,
 )
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
-from simgit.gym.restoring.restore import STEP_SECONDS, Trust, restore
+from simgit.gym.restoring.restore import STEP_SECONDS, restore
 from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     BOOLS,
     cast_for,
@@ -178,7 +180,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
             env = restore(repo, reached, env=env, trust=trust, progress=progress)
-        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
+        recorder = cls(env or RecordedPath(repo, run).make(trust), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder
 

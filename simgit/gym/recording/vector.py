@@ -31,7 +31,8 @@ from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
-from simgit.gym.restoring.restore import STEP_SECONDS, Trust
+from simgit.gym.restoring.restore import STEP_SECONDS
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
     keep_reset,
@@ -160,7 +161,7 @@ class VectorRecorder(VectorWrapper):
         """
         repo = open_repository(repo)
         names = lanes_of(repo, run)
-        made = make_lanes(repo, names, vectorization_mode) if env is None else env
+        made = make_lanes(repo, names, vectorization_mode, trust) if env is None else env
         try:
             resets = put_back(repo, names, made, trust)
             recorder = cls(made, repo, run, **options)
