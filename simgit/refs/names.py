@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from simgit.errors import InvalidInput
@@ -48,6 +48,21 @@ def check_name(name: str, what: str = "a run") -> str:
     if reason is not None:
         raise InvalidInput(f"'{name}' is not a valid name for {what}: {reason}", name=name)
     return name
+
+
+def own_ancestor(parents: Mapping[str, str | None]) -> str | None:
+    """Return a run that is its own ancestor, given each run's parent; None if there is none."""
+    sound: set[str] = set()
+    for name in parents:
+        path: dict[str, None] = {}
+        above: str | None = name
+        while above is not None and above not in sound:
+            if above in path:
+                return above
+            path[above] = None
+            above = parents.get(above)
+        sound.update(path)
+    return None
 
 
 def fold(name: str) -> str:
