@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from simgit.errors import InvalidInput, shown
@@ -100,6 +100,21 @@ def _usable(name: str) -> str | None:
     if _OID.fullmatch(text):
         text = f"run-{text[:12]}"
     return text.lower() if text in ("@", HEAD) else text or None
+
+
+def own_ancestor(parents: Mapping[str, str | None]) -> str | None:
+    """Return a run that is its own ancestor, given each run's parent; None if there is none."""
+    sound: set[str] = set()
+    for name in parents:
+        path: dict[str, None] = {}
+        above: str | None = name
+        while above is not None and above not in sound:
+            if above in path:
+                return above
+            path[above] = None
+            above = parents.get(above)
+        sound.update(path)
+    return None
 
 
 def fold(name: str) -> str:

@@ -217,8 +217,8 @@ class Runs:
 
     def _verdict(self, txn: ReadTxn, record: Oid) -> Any:
         for each in run_config.ancestors(self.odb, txn, record):
-            if "verdict" in each.metadata:
-                return each.metadata["verdict"].get("result")
+            if isinstance(verdict := each.metadata.get("verdict"), dict):
+                return verdict.get("result")
         return None
 
     def _is_of_environment(self, txn: ReadTxn, origin: bytes) -> bool:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import Unverified, visible
+from simgit.errors import IntegrityError, Unverified, visible
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS
@@ -151,8 +151,10 @@ class RunEditor:
     def lineage(self, run: str | None) -> list[RunInfo]:
         with self._store.read() as txn:
             name: str | None = run if run is not None else self._store.head_run(txn)
-            found: list[RunInfo] = []
+            found: dict[str, RunInfo] = {}
             while name is not None and self._store.refs.has_run(txn, name):
-                found.append(self._store.runs.info(txn, name))
-                name = found[-1].parent
-            return found
+                if name in found:
+                    raise IntegrityError(f"run '{name}' is its own ancestor; see 'simgit fsck'")
+                found[name] = self._store.runs.info(txn, name)
+                name = found[name].parent
+            return list(found.values())
