@@ -87,10 +87,10 @@ def _print(out: Output, lines: Iterator[str]) -> None:
     for line in lines:
         held.append(line)
         if len(held) >= most:
-            out.write("\n".join(held) + "\n")
+            out.lines(held)
             held, most = [], 4096
     if held:
-        out.write("\n".join(held) + "\n")
+        out.lines(held)
 
 
 def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:

@@ -12,7 +12,7 @@ import click
 
 from simgit.cli.app import Advice, App
 from simgit.cli.git_words import about_value
-from simgit.errors import InvalidInput, NotFound, did_you_mean
+from simgit.errors import InvalidInput, NotFound, did_you_mean, visible
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -165,7 +165,11 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
             names = self._all(ctx)
         except Exception:
             return []
-        return [CompletionItem(head + dots + name) for name in names if name.startswith(tail)]
+        return [
+            CompletionItem(head + dots + name)
+            for name in names
+            if name.startswith(tail) and visible(name) == name
+        ]
 
     def _all(self, ctx: click.Context) -> list[str]:
         root = ctx.find_root().params.get("directories") or ()

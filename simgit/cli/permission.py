@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from simgit.cli.output import without_progress
-from simgit.errors import InvalidInput, StorageError
+from simgit.errors import InvalidInput, StorageError, visible
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -109,7 +109,7 @@ class Asker:
     def _ask(self, known: TrustFile) -> bool:
         if self._directory is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
-        shown = self._directory.parent
+        shown = visible(str(self._directory.parent))
         with without_progress():
             yes = click.confirm(
                 f"The snapshots of '{shown}' contain pickles, which can run any code.\n"

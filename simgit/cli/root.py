@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import keyword
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from simgit.cli.app import Advice, App, no_such_command, no_such_option
 from simgit.cli.commands import COMMANDS, FLAT, overview
 from simgit.cli.exits import USAGE, quiet_pipe
 from simgit.cli.git_words import about_revision
-from simgit.errors import NotFound, SimgitError, SimgitWarning
+from simgit.cli.output import say
+from simgit.errors import NotFound, SimgitError, SimgitWarning, visible
 
 FATAL: Final = 128
 INTERRUPTED: Final = 130
@@ -125,25 +127,28 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
         return _usage(error)
     except (SimgitError, click.ClickException, OSError, MemoryError) as error:
         if debug:
-            import traceback
-
-            traceback.print_exception(error)
+            _trace(error)
         return _fatal(_message(error))
     except Exception as error:  # a defect of simgit
         if debug:
-            import traceback
-
-            traceback.print_exception(error)
+            _trace(error)
         what = f"internal error: {type(error).__name__}: {error}"
         return _fatal(what if debug else f"{what} (--debug shows where)")
+
+
+def _trace(error: BaseException) -> None:
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
 def _warn(message: Warning | str, category: type[Warning], *where: Any, **extra: Any) -> None:
     """Print a warning: simgit's own on a line, others as Python does."""
     if issubclass(category, SimgitWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        say(f"warning: {message}")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        text = warnings.formatwarning(message, category, *where[:2])
+        say(re.sub("\x1b\\[[0-9;]*m", "", text).rstrip("\n"))  # Gymnasium colours its warnings
 
 
 def _message(error: BaseException) -> str:
@@ -163,13 +168,13 @@ def _message(error: BaseException) -> str:
 def _fatal(message: str) -> int:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    print(f"fatal: {message}", file=sys.stderr)
+    say(f"fatal: {visible(message)}")
     return FATAL
 
 
 def _usage(error: click.UsageError) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command
-        print(error.format_message(), file=sys.stderr)
+        say(error.format_message())
         return USAGE
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         error = no_such_option(error.ctx, error.option_name)
@@ -178,9 +183,9 @@ def _usage(error: click.UsageError) -> int:
     message = " ".join(message.split("\n")).replace("\t", "")
     if message.startswith(_CLICK_BEGINS):  # the others may begin with a name, such as HEAD
         message = message[:1].lower() + message[1:]
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     if not isinstance(error, Advice):
-        print(f"hint: see '{path} --help'", file=sys.stderr)
+        say(f"hint: see '{path} --help'")
     return USAGE
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simgit.errors import visible
 from simgit.objects.arrays import as_scalar
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row
@@ -185,14 +186,14 @@ def _has_reference(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value on one line, long arrays shortened."""
+    """Return a value on one line and ``visible``, long arrays shortened."""
     if isinstance(value, Reference):
         return f"{value.kind} {value.oid.short(12)}"
     if isinstance(value, np.ndarray):
-        return np.array2string(value, precision=4, threshold=8).replace("\n", " ")
-    if isinstance(value, np.generic):
-        return str(value)
-    return repr(value)
+        text = np.array2string(value, precision=4, threshold=8).replace("\n", " ")
+    else:
+        text = str(value) if isinstance(value, np.generic) else repr(value)
+    return visible(text)
 
 
 def load_state(

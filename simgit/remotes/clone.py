@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from simgit.storage.directory import is_repository, write_format
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.lmdb.unlocked_copy import readable
+from simgit.storage.regular import check
 
 
 def clone(source: Path, target: Path) -> None:
@@ -26,6 +28,8 @@ def clone(source: Path, target: Path) -> None:
     """
     if is_repository(target):
         raise AlreadyExists(f"repository '{target}' already exists", path=target)
+    if os.path.lexists(target):
+        check(target)
     LmdbStorage.discard(target)
     with (
         readable(source, target) as place,

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, visible
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
@@ -228,7 +228,7 @@ class Repository:
         return max(SHORT, most.bit_length() // 2 + 1)
 
     def __repr__(self) -> str:
-        return f"<Repository {self.directory or 'in memory'}>"
+        return visible(f"<Repository {self.directory or 'in memory'}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import repository_overview
@@ -528,6 +528,14 @@ class Repository:
             NotFound: HEAD is detached, or its run does not exist yet.
         """
         return self._runs.head()
+
+    def run(self, name: str) -> RunInfo:
+        """Return what is known of a run: the same as ``runs[name]``.
+
+        Raises:
+            NotFound: no such run.
+        """
+        return self.runs[name]
 
     def branch(
         self,

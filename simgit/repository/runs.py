@@ -6,7 +6,7 @@ import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import Unverified
+from simgit.errors import Unverified, visible
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS
@@ -69,7 +69,7 @@ class RunsView(Mapping[str, RunInfo]):
             return {name: self._store.runs.info(txn, name) for name in names}
 
     def __repr__(self) -> str:
-        return f"<{len(names := self._names())} runs: {', '.join(names)}>"
+        return visible(f"<{len(names := self._names())} runs: {', '.join(names)}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import runs_table

@@ -59,6 +59,7 @@ class Store:
         from simgit.storage.durable import make_directories
         from simgit.storage.failpoints import fail_point
         from simgit.storage.lmdb import LmdbStorage
+        from simgit.storage.regular import check
 
         directory = path.resolve() / DIRECTORY
         if is_repository(directory):
@@ -67,6 +68,7 @@ class Store:
             make_directories(directory)
         except OSError as error:
             raise StorageError(f"cannot create '{directory}': {reason(error)}") from None
+        check(directory)
         try:
             storage = LmdbStorage.create(directory)
         except AlreadyExists:

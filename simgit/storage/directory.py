@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
 from simgit.errors import FormatError, IntegrityError, NotFound, StorageError, reason
-from simgit.storage import durable
+from simgit.storage import durable, regular
 
 FORMAT: Final = 1
 """The version of the stored format; see docs/object-format.md and docs/store-layout.md."""
@@ -15,8 +16,8 @@ _FILE: Final = "format"
 
 
 def is_repository(directory: Path) -> bool:
-    """Return True if ``directory`` is a repository itself (a ``.simgit``)."""
-    return (directory / _FILE).is_file()
+    """Return True if ``directory`` is a repository itself (a ``.simgit``), or looks like one."""
+    return os.path.lexists(directory / _FILE)
 
 
 def repository_directory(path: Path) -> Path:
@@ -36,9 +37,11 @@ def find_repository(start: Path) -> Path:
 
     Raises:
         NotFound: there is none.
+        StorageError: it is a link, or has links or special files.
     """
     for directory in (start, *start.parents):
         if is_repository(directory / DIRECTORY):
+            regular.check(directory / DIRECTORY)
             return directory / DIRECTORY
     raise NotFound(
         f"not a simgit repository (or any of the parent directories): '{start}'; "
@@ -67,8 +70,11 @@ def check_format(directory: Path) -> None:
     Raises:
         FormatError: it was written by a newer version.
         IntegrityError: its version is malformed.
+        StorageError: it has links or special files.
     """
-    text = (directory / _FILE).read_bytes()[:32].strip()
+    regular.check(directory)
+    with regular.reader(directory / _FILE) as file:
+        text = file.read(32).strip()
     if not text.isdigit():
         raise IntegrityError(f"repository '{directory}' has a malformed format version")
     if int(text) > FORMAT:

@@ -25,6 +25,7 @@ from simgit.gym.recording.session import (
     gap_after,
     open_repository,
     seed_in_use,
+    start_of,
 )
 from simgit.gym.recording.snapshots import (
     Snapshots,
@@ -130,6 +131,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._count = -1 if info.step is None else info.step
         self._episodes = info.episodes
         self._first = True
+        self._start: Any = None
         self._append = self._session.recorder.append
         self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
@@ -277,6 +279,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 self.env, self._count, self._episodes + 1, self._session.recorder
             )
         self._count += 1
+        if self._first and self._session.is_new:
+            self._start = start_of(self.env)
         try:
             result = self.env.reset(seed=seed, options=options)
             observation, info = observation_and_info(result)
@@ -407,7 +411,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not self._first or self._catch_up is not None:
             return None
         self._first = False
-        return self._session.first_attachments({"seed": seed_in_use(self.env)})
+        random = None if self._start is None else start_of(self.env, self._start)
+        self._start = None
+        return self._session.first_attachments(
+            {"seed": seed_in_use(self.env), **({} if random is None else {"random": random})}
+        )
 
     def _after_gap(self) -> dict[str, str]:
         """Return the message about states that were not recorded, and clear it."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
+from simgit.gym.drivers import layers, pack, randomness, unpack
+from simgit.gym.drivers.plain import NotPlain
 from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
 from simgit.gym.spec.diff import spec_difference, title
@@ -23,7 +25,12 @@ from simgit.repository import Repository
 from simgit.storage.process import is_alive, this_writer
 
 SESSION: Final = "session"
-"""The attachment that marks the first state of a new environment; it has the seed in use."""
+"""The attachment that marks the first state of a new environment.
+
+It has the seed in use, and the other generators as they were before the first reset.
+"""
+TORCH: Final = "torch_seed"
+"""The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 DIFF: Final = "code.diff"
 _GAP: Final = "simgit: nothing is recorded until the next reset"
 
@@ -60,6 +67,7 @@ class Session:
         self.recorder: Any = self._repo.recorder(**self._arguments)
         self.is_open = True
         self.is_new = True
+        self._has_torch = randomness.torch_seed() is not None
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
             for name in self._names:
@@ -92,6 +100,18 @@ class Session:
     def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
         names = self._current()
         self.note(names if isinstance(names, str) else names[lane], metadata)
+
+    def note_torch(self) -> None:
+        """Note torch's seed with the runs, if torch was loaded since the session began.
+
+        What was noted before has no state of its generators.
+        """
+        seed = randomness.torch_seed() if self.is_new and not self._has_torch else None
+        if seed is not None:
+            self._has_torch = True
+            names = self._current()
+            for name in [names] if isinstance(names, str) else names:
+                self.note(name, {TORCH: seed})
 
     def newest(self, lane: int = 0) -> int:
         """Return the step of a lane's newest stored state, -1 without states."""
@@ -139,6 +159,7 @@ class Session:
         if not self.is_open:
             return
         try:
+            self.note_torch()
             self.recorder.close(status)
         except StorageError:
             raise
@@ -215,6 +236,21 @@ def open_repository(repo: Repository | str | Path) -> Repository:
         return Repository.open(repo)
     except NotFound:
         return Repository.init(repo)
+
+
+def start_of(env: Any, before: Any = None) -> dict[str, Any] | None:
+    """Return what the first reset may draw from besides the environment's own generator.
+
+    That is what its spaces and the whole process draw from; None if it cannot be stored. It is
+    noted before the reset, and again after it, with ``before``, for spaces that were never seeded.
+    """
+    stack = layers(env)
+    try:
+        if before is None:
+            return pack(randomness.capture_start(stack))
+        return pack(randomness.complete_start(stack, unpack(before)))
+    except NotPlain:
+        return None
 
 
 def seed_in_use(env: Any) -> int | None:

@@ -14,7 +14,7 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from simgit.gym import drivers
-from simgit.gym.recording.session import open_repository, seed_in_use
+from simgit.gym.recording.session import open_repository, seed_in_use, start_of
 from simgit.gym.restoring.restore import restore
 from simgit.repository import Repository
 
@@ -70,6 +70,10 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def lane_seed(self) -> int | None:
         """Return the seed of the environment's generator."""
         return seed_in_use(self.env)
+
+    def lane_start(self, before: Any) -> dict[str, Any] | None:
+        """Return the generators that the first reset may draw from; see ``start_of``."""
+        return start_of(self.env, before)
 
     def lane_snapshot(self, number: int) -> dict[str, Any] | None:
         """Return a snapshot in its stored form; None if ``number`` is another lane's.

@@ -30,7 +30,7 @@ from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
-from simgit.gym.recording.sub_env_proxy import RemoteLane, parts_of, seed_of
+from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
 from simgit.gym.restoring.restore import STEP_SECONDS, Trust
 from simgit.gym.spec.values import (
@@ -109,6 +109,7 @@ class VectorRecorder(VectorWrapper):
         self._gaps: dict[int, str] = {}
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
+        self._starts: dict[int, Any] = {}
         infos = [self._repo.runs[name] for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
@@ -206,6 +207,8 @@ class VectorRecorder(VectorWrapper):
             given = {key: value for key, value in options.items() if key != "reset_mask"}
         lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
         marks = {i: keep_reset(self._seed(seed, i), given) for i in lanes}
+        if self._parts and self._session.is_new:
+            self._starts = {i: lane_start(self._parts[i]) for i in lanes if self._first[i]}
         try:
             result = self.env.reset(seed=seed, options=options)
             observations, infos = observation_and_info(result)
@@ -369,7 +372,10 @@ class VectorRecorder(VectorWrapper):
         if self._first[i]:
             self._first[i] = False
             seed = seed_of(self._parts[i]) if self._parts else None
-            attachments = self._session.first_attachments({"seed": seed})
+            start = self._starts.pop(i, None)
+            start = None if start is None else lane_start(self._parts[i], start)
+            facts = {"seed": seed, **({} if start is None else {"random": start})}
+            attachments = self._session.first_attachments(facts)
         self._counts[i] += 1
         try:
             self._session.recorder.append(i, *fields, attachments=attachments, **more)

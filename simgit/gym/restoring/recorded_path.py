@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from simgit.errors import InvalidInput
-from simgit.gym.drivers import unpack
+from simgit.gym.drivers import layers, randomness, unpack
 from simgit.gym.restoring.reseeding import Seeds, reseeds
-from simgit.gym.restoring.run_notes import runs_of
+from simgit.gym.restoring.run_notes import noted, runs_of
 from simgit.history.trajectory import Trajectory
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
@@ -21,6 +21,8 @@ from simgit.repository import Repository
 SNAPSHOT: Final = "snapshot"
 SESSION: Final = "session"
 """The attachment of a new environment's first state; it has the seed in use."""
+TORCH: Final = "torch_seed"
+"""The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 _FIRST, _MOST = 64, 16384
 
 
@@ -128,6 +130,28 @@ class RecordedPath:
             if self.is_reset(step):
                 return step, self._seed(step, self.attachment(step, SESSION))
         return 0, self._seed(0, {})
+
+    def put_back_start(self, env: Any) -> None:
+        """Give a new environment the generators that its first reset may draw from.
+
+        They were noted before the reset of ``creation``.
+        """
+        step, _ = self.creation()
+        session = self.attachment(step, SESSION) if step in self.attached(SESSION, step) else {}
+        if "random" in session:
+            start = unpack(session["random"])
+            randomness.apply_start(layers(env), start)
+            self.put_back_torch(start)
+
+    def put_back_torch(self, noted_before: Mapping[str, Any]) -> None:
+        """Load torch with the recorded seed, if it was loaded only after some data were noted."""
+        seed = noted(self.recorded_in, TORCH)
+        if (
+            "globals" in noted_before
+            and "torch" not in noted_before["globals"]
+            and seed is not None
+        ):
+            randomness.seed_torch(seed)
 
     def _seed(self, step: int, session: Any) -> int | None:
         reset = self.trajectory[step].reset or {}

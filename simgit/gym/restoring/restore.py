@@ -255,6 +255,8 @@ def execute(
     """
     replay = Reexecution(env, reseeds=path.reseeds, total=plan.cost, progress=progress)
     states = path.trajectory
+    if plan.how == "creation":
+        path.put_back_start(env)
     if plan.how != "snapshot":
         replay.replay(states[plan.start :], seed=plan.seed)
         return replay
@@ -272,6 +274,7 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
     data = path.snapshot(step)
     try:
         driver.restore(env, data)
+        path.put_back_torch(data)
     except SimgitError:
         raise
     except Exception as error:  # of the environment's methods, or of a class in a pickle

@@ -127,7 +127,9 @@ def environment_before(
     path = RecordedPath(end.repo, part[0].oid)
     made_at, seed = path.creation()
     if made_at == path.step and (seed is not None or path.step == 0):
-        return (make or specs.make)(path.spec), seed
+        new = (make or specs.make)(path.spec)
+        path.put_back_start(new)
+        return new, seed
     env = None if make is None else make(path.spec)
     return restore(end.repo, end.revision(path.step - 1), trust=trust, env=env), None
 

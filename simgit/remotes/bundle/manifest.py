@@ -84,7 +84,7 @@ class Manifest:
         try:
             return cls(
                 tuple(Oid(oid) for oid in record["prerequisites"]),
-                {check_name(name): _run(entry) for name, entry in record["runs"].items()},
+                {check_name(name, "a run"): _run(entry) for name, entry in record["runs"].items()},
                 {check_name(name, "a tag"): _tag(entry) for name, entry in record["tags"].items()},
                 None if record["attachments"] is None else tuple(map(_text, record["attachments"])),
             )
@@ -102,7 +102,7 @@ def _plain(entry: RunEntry | TagEntry) -> dict[str, Any]:
 def _run(entry: dict[str, Any]) -> RunEntry:
     oid = None if entry["oid"] is None else Oid(entry["oid"])
     times = _integer(entry["created"]), None if entry["ended"] is None else _integer(entry["ended"])
-    parent = None if entry["parent"] is None else check_name(_text(entry["parent"]))
+    parent = None if entry["parent"] is None else check_name(_text(entry["parent"]), "a run")
     status = entry["status"]
     if status not in STATUSES:
         raise TypeError(f"unknown status '{status}'")

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from simgit import errors
+from simgit.storage import regular
 from simgit.storage.base import Storage
 from simgit.storage.durable import make_directories
 from simgit.storage.lmdb import files
@@ -59,6 +60,7 @@ class LmdbStorage(Storage):
             raise errors.NotFound(f"no store in '{directory}'", path=directory)
         if not read_only:
             files.refuse_network(directory, allow_network)
+        regular.check(directory)
         network = network_file_system(directory) is not None and not allow_network
         may_write = not network and files.may_write(directory)
         lock = not network and files.may_register(directory)
