@@ -208,30 +208,3 @@ def load_state(
     oids = [Oid(head[i : i + OID_SIZE]) for i in range(OID_SIZE + 1, len(head), OID_SIZE)]
     origin = None if head[OID_SIZE] else oids.pop()
     return State(odb, place, name, tuple(oids), origin, rows.schema, unpack_row(rows, 0), run)
-
-
-def to_jsonable(value: Any) -> Any:
-    """Return a value as JSON types: arrays as lists, bytes as hex, others as they are."""
-    if isinstance(value, Oid):
-        return value.hex()
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, Reference):
-        return {value.kind: value.oid.hex()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return (
-            to_jsonable(value.tolist())
-            if value.dtype.kind not in "mM"
-            else value.astype(str).tolist()
-        )
-    if isinstance(value, dict):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_jsonable(item) for item in value]
-    if isinstance(value, complex):
-        return {"real": value.real, "imag": value.imag}
-    if isinstance(value, float) and not np.isfinite(value):
-        import json
-
-        return json.dumps(value)
-    return value

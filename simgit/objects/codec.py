@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgpack
+import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.arrays import encode_array, is_arraylike, to_array
@@ -133,9 +134,9 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         return {key: _prepare(value[key], f"{path}.{key}", depth + 1) for key in keys}
     entries = []
     for key, item in value.items():
-        if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
+        if isinstance(key, bool) or not isinstance(key, (str, bytes, int, np.integer)):
             raise bad_key(key, path)
-        plain = _prepare(key, path, depth)
+        plain = _prepare(int(key) if isinstance(key, np.integer) else key, path, depth)
         if isinstance(plain, msgpack.ExtType):
             raise bad_key(key, path)
         entries.append((pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))

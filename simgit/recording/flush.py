@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic as _clock
 from types import TracebackType
 from typing import Any, Final
@@ -24,7 +25,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.trees import Data, plan
 from simgit.recording.states import pending_tip, prepare, store
-from simgit.refs.attachments import attach_data, check_attachment
+from simgit.refs.attachments import attach_data, attachable, check_attachment
 from simgit.refs.names import conflict_names
 from simgit.refs.records import RunRef, moved
 from simgit.refs.refs import Refs
@@ -261,9 +262,11 @@ def coerce_data(name: str, data: Any) -> Data:
 
     Raises:
         InvalidInput: the name is not allowed, or some part of the data cannot be stored.
+        NotFound: a file does not exist.
     """
     check_attachment(name)
-    return plan(coerce(data, name))
+    data = attachable(name, data)
+    return plan(data.read_bytes() if isinstance(data, Path) else coerce(data, name))
 
 
 class RecorderBase:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from time import monotonic as _clock
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from simgit.recording.states import (
     coerce_reset,
     coerce_reward,
 )
+from simgit.refs.attachments import attachable
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
 
@@ -162,7 +164,9 @@ class RunRecorder(RecorderBase):
         ):
             self._start_flush()
 
-    def attach(self, name: str, data: Any) -> None:
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Bind data to the newest state without changing its name. What is passed is copied.
 
         It is stored in the transaction that stores the state, or, if that was flushed already,
@@ -171,9 +175,12 @@ class RunRecorder(RecorderBase):
         Args:
             name: what ``Repository.attachment`` finds it by; the last one of a name counts.
             data: bytes, an array, a plain value, or nested dicts, lists and tuples of these (a
-                checkpoint: stored as its difference to the last one of this name).
+                checkpoint: stored as its difference to the last one of this name). A text that
+                names a file is refused.
+            path: the file whose content is attached, instead of ``data``.
 
         Raises:
+            NotFound: the file does not exist.
             InvalidInput: the name is not allowed, some part of the data cannot be stored, or there
                 is no state yet.
         """
@@ -182,7 +189,7 @@ class RunRecorder(RecorderBase):
             raise InvalidInput(
                 f"cannot attach '{name}': the run has no state yet; append one first", name=name
             )
-        self._attach(len(self._observations) - 1, {name: data})
+        self._attach(len(self._observations) - 1, {name: attachable(name, data, path)})
         if self._bytes > self._most:
             self._start_flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from time import monotonic as _clock
 from typing import Any
 
@@ -69,12 +70,14 @@ class LaneRecorder(RecorderBase):
             self._start_flush()  # the states of a lane stay in order
         self._members[lane].append(*fields, **more)
 
-    def attach(self, lane: int, name: str, data: Any) -> None:
+    def attach(
+        self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Bind data to the newest state of a lane; see ``Recorder.attach``."""
         self._check_open()
         if self._batches:
             self._start_flush()
-        self._members[lane].attach(name, data)
+        self._members[lane].attach(name, data, path=path)
 
     def append_batch(
         self,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import InvalidInput, NotFound, visible
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.repository.history import History
@@ -708,31 +710,45 @@ class Repository:
 
     # --- attachments ---
 
-    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
-        """Bind data to a state without changing its oid; return the data's oid.
+    def attach(
+        self,
+        revision: str | Oid,
+        name: str,
+        data: Any = ABSENT,
+        *,
+        path: str | PathLike[str] | None = None,
+    ) -> Oid:
+        """Bind data or a file to a state without changing its oid; return the data's oid.
 
         Args:
-            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
-                arrays and plain values (a checkpoint: stored as its difference to the last one of
-                this name), or any plain value.
+            data: bytes or a ``Path`` (a blob, streamed), an array, nested dicts, lists and tuples
+                of arrays and plain values (a checkpoint: stored as its difference to the last one
+                of this name), or any plain value. A text that names a file is refused.
+            path: the file whose content is attached, instead of ``data``.
 
         Raises:
-            NotFound: there is no such state.
+            NotFound: there is no such state or file.
             InvalidInput: the name is not allowed, or some part of the data has no encoding.
         """
-        return self._attachments.attach(revision, name, data)
+        return self._attachments.attach(revision, name, data, path)
 
     def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
         """Return a state's attachments: name to kind and oid."""
         return self._attachments.all_of(revision)
 
-    def attachment(self, revision: str | Oid, name: str) -> Any:
-        """Return the data of an attachment; arrays are read-only.
+    def attachment(
+        self, revision: str | Oid, name: str, *, writable: bool = False, tensors: bool = False
+    ) -> Any:
+        """Return the data of an attachment; its arrays are read-only unless asked for otherwise.
+
+        Args:
+            writable: give arrays that may be changed (copies).
+            tensors: give torch's tensors instead of arrays, such as for ``load_state_dict``.
 
         Raises:
-            NotFound: the state has none of this name.
+            NotFound: the state has none of this name, or torch is not installed.
         """
-        return self._attachments.load(revision, name)
+        return self._attachments.load(revision, name, writable, tensors)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, shown
@@ -10,6 +11,7 @@ from simgit.gym.restoring.compare import difference
 from simgit.gym.restoring.recorded_steps import RecordedStep, recorded_steps
 from simgit.gym.spec.values import plain_info
 from simgit.history.trajectory import Trajectory
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -80,9 +82,11 @@ class CatchUp:
         )  # fmt: skip
         raise self._failed
 
-    def attach(self, name: str, data: Any) -> None:
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Attach data to the recorded state that was reached."""
-        self._repo.attach(self._states[self._step].oid, name, data)
+        self._repo.attach(self._states[self._step].oid, name, data, path=path)
 
 
 def moved(repo: Repository, oid: Oid) -> Oid:

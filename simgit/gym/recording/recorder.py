@@ -7,6 +7,7 @@ objects that the environment returns; what is recorded is copied.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Self
@@ -51,6 +52,7 @@ from simgit.gym.spec.values import (
     plain_type,
     thaw,
 )
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -300,8 +302,12 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._caught_up()
         return result
 
-    def attach(self, name: str, data: Any) -> None:
-        """Attach data to the newest state, in the transaction that stores it; data are copied.
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or the file ``path`` to the newest state, in the transaction that stores it.
+
+        Data are copied.
 
         Raises:
             InvalidInput: the name is not allowed, the data have no encoding, or the newest state
@@ -313,7 +319,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 name=name,
             )
         self._reopen()
-        (self._catch_up or self._session.recorder).attach(name, data)
+        (self._catch_up or self._session.recorder).attach(name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Final, Self
@@ -42,6 +43,7 @@ from simgit.gym.spec.values import (
     plain_outcome,
 )
 from simgit.objects.coerce import coerce
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.recording.states import coerce_flag, coerce_reward
 from simgit.repository import Repository
@@ -222,12 +224,14 @@ class VectorRecorder(VectorWrapper):
         self._resets[list(lanes)] = False
         return result
 
-    def attach(self, lane: int, name: str, data: Any) -> None:
-        """Attach data to the newest state of a lane; see ``Recorder.attach``."""
+    def attach(
+        self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or a file to the newest state of a lane; see ``Recorder.attach``."""
         if lane in self._gaps:
             raise InvalidInput(f"cannot attach '{name}' to lane {lane}: {self._gaps[lane]}")
         self._reopen()
-        self._session.recorder.attach(lane, name, data)
+        self._session.recorder.attach(lane, name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
