@@ -107,6 +107,8 @@ class RunWriter:
             # its configuration or status may have been changed meanwhile
             new = moved(current, self.tip)
             self.refs.update_run(txn, self.name, current, new, message)
+            if self.ref.oid is None:
+                self.refs.follow(txn, self.name)
             self.ref = new
             return None
         if current is not None and self._has_stored(current):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, SimgitWarning
 from simgit.objects.oid import Oid
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from simgit.objects.columns import Column
     from simgit.odb.segments.batch import Tip
+    from simgit.refs.runs import Opened
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -51,7 +53,7 @@ class Recording:
                 raise InvalidInput(f"files: object '{files}' is not a tree", path="files")
             name = run if run is not None else self._refs.head(txn)
             # a detached HEAD has no ref; it moves by itself
-            ref = None if isinstance(name, Oid) else self._store.runs.ensure(txn, name, None, None)
+            ref = None if isinstance(name, Oid) else self._store.runs.ensure(txn, name)
             above = self._parents(txn, ref, parents)
             origin = b"" if above else self._store.runs.origin(txn, spec)
             tip = store(self._odb, txn, prepare(columns, above, origin), above)
@@ -59,6 +61,7 @@ class Recording:
                 self._refs.set_head(txn, tip.oid, shown)
             elif ref is not None:
                 self._refs.update_run(txn, name, ref, moved(ref, tip), shown)
+                self._refs.follow(txn, name)
         return tip.oid
 
     def _parents(
@@ -84,15 +87,23 @@ class Recording:
         config: Mapping[str, Any] | None,
         seed: Any,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        branch: bool,
     ) -> RunRecorder | LaneRecorder:
         names = self._names(run)
         odb = self._store.journaled("recorder", *names, session=True)
+        runs = self._store.runs
         with odb.write() as txn:
             specs = [spec] * len(names) if spec is None or isinstance(spec, Mapping) else spec
-            lanes = [
-                self._claim(txn, name, config, seed, self._store.runs.origin(txn, each))
-                for name, each in zip(names, specs, strict=True)
+            opened = [
+                runs.open(txn, each, config, seed, branch) for each in runs.numbered(txn, names)
             ]
+            lanes = [
+                self._claim(txn, each, runs.origin(txn, spec))
+                for each, spec in zip(opened, specs, strict=True)
+            ]
+        for each in opened:
+            if each.warning is not None:
+                warnings.warn(each.warning, SimgitWarning, stacklevel=3)
         if isinstance(run, str) or run is None:
             return RunRecorder(odb, lanes[0], policy, background)
         return LaneRecorder(odb, lanes, policy, background)
@@ -109,12 +120,9 @@ class Recording:
             raise InvalidInput("a recorder needs one or more runs, each once")
         return names
 
-    def _claim(
-        self, txn: WriteTxn, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid
-    ) -> RunWriter:
+    def _claim(self, txn: WriteTxn, opened: Opened, origin: Oid) -> RunWriter:
         """Mark a run as being written by this process, and return its writer."""
-        ref = self._store.runs.ensure(txn, name, config, seed)
-        tip = self._store.runs.tip(txn, ref)
-        writer = RunWriter(self._odb, self._refs, name, ref, tip, origin)
+        tip = self._store.runs.tip(txn, opened.ref)
+        writer = RunWriter(self._odb, self._refs, opened.name, opened.ref, tip, origin)
         writer.claim(txn)
         return writer

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, shown
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.repository.history import History
@@ -285,13 +285,15 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_conflict: str = "raise",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
         A run that does not exist is created; one that has states is resumed.
 
         Args:
-            run: a run's name, or a sequence of names for batches of parallel environments.
+            run: a run's name, or a sequence of names for batches of parallel environments. In the
+                name of a new run ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
             flush_every: flush when so many states are buffered, of all lanes together (default
                 16384 for one run, 4096 for each lane).
             flush_seconds: flush at the first append after so many seconds; None for never.
@@ -299,10 +301,14 @@ class Repository:
             flush_episodes: flush at each episode's end.
             background: flush in a thread, so that no append waits for the disk.
             config: the run's configuration (overrides on what it inherits); keys may be dotted.
-            seed: the run's seed, if it is created.
+            seed: the run's seed.
             spec: what a root state comes from; for lanes there may be one for each.
+            on_conflict: what to do with a run that is being recorded, is completed, or has states
+                of another configuration or seed: "raise", or "branch" to record to a new run
+                ``RUN.2``, branched off it, with a warning.
 
         Raises:
+            Conflict: another recorder writes a run, or it has states of other settings.
             InvalidInput: a run is completed.
         """
         from simgit.recording.flush import FlushPolicy
@@ -313,8 +319,11 @@ class Repository:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
         if flush_every < 1:
             raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
+        if on_conflict not in ("raise", "branch"):
+            raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
+        branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec)
+        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
