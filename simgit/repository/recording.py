@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput, SimgitWarning
+from simgit.errors import Conflict, InvalidInput, SimgitWarning
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
 from simgit.recording.states import coerce_fields, prepare, store
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simgit.objects.columns import Column
+    from simgit.odb.database import ObjectDatabase
     from simgit.odb.segments.batch import Tip
     from simgit.refs.runs import Opened
     from simgit.repository.store import Store
@@ -89,8 +93,36 @@ class Recording:
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         branch: bool,
     ) -> RunRecorder | LaneRecorder:
+        settle()
         names = self._names(run)
         odb = self._store.journaled("recorder", *names, session=True)
+        arguments = (odb, names, config, seed, spec, branch)
+        try:
+            lanes = self._open(*arguments)
+        except Conflict as error:
+            if vars(error).get("pid") != os.getpid() or not gc.collect():
+                raise
+            settle()  # the recorder that has the run may have been dropped
+            lanes = self._open(*arguments)
+        recorder: RunRecorder | LaneRecorder
+        if isinstance(run, str) or run is None:
+            recorder = RunRecorder(odb, lanes[0], policy, background)
+        else:
+            recorder = LaneRecorder(odb, lanes, policy, background)
+        recorder.start()
+        self._store.recorders.add(recorder)
+        return recorder
+
+    def _open(
+        self,
+        odb: ObjectDatabase,
+        names: Sequence[str],
+        config: Mapping[str, Any] | None,
+        seed: Any,
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        branch: bool,
+    ) -> list[RunWriter]:
+        """Open and claim runs, all of them or none, in one transaction."""
         runs = self._store.runs
         with odb.write() as txn:
             specs = [spec] * len(names) if spec is None or isinstance(spec, Mapping) else spec
@@ -103,10 +135,8 @@ class Recording:
             ]
         for each in opened:
             if each.warning is not None:
-                warnings.warn(each.warning, SimgitWarning, stacklevel=3)
-        if isinstance(run, str) or run is None:
-            return RunRecorder(odb, lanes[0], policy, background)
-        return LaneRecorder(odb, lanes, policy, background)
+                warnings.warn(each.warning, SimgitWarning, stacklevel=4)
+        return lanes
 
     def _names(self, run: str | Sequence[str] | None) -> list[str]:
         if run is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -185,11 +185,12 @@ class Repository:
         return self if self.directory is None else type(self)(self._store.again())
 
     def close(self) -> None:
-        """Close the repository; closing it twice is fine."""
-        try:
-            self._maintenance.close()
-        finally:  # also if Ctrl-C ends that
-            self._store.storage.close()
+        """Close the repository and its recorders; closing it twice is fine.
+
+        Raises:
+            Conflict, StorageError: see ``Recorder.close``.
+        """
+        self.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         return self
@@ -200,7 +201,11 @@ class Repository:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with ExitStack() as ends:  # all of them, also if Ctrl-C ends one
+            ends.callback(self._store.storage.close)
+            ends.callback(self._maintenance.close)
+            for recorder in list(self._store.recorders):
+                ends.callback(recorder.__exit__, kind, error, trace)
 
     @property
     def read_only(self) -> bool:
@@ -296,7 +301,8 @@ class Repository:
                 name of a new run ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
             flush_every: flush when so many states are buffered, of all lanes together (default
                 16384 for one run, 4096 for each lane).
-            flush_seconds: flush at the first append after so many seconds; None for never.
+            flush_seconds: flush after so many seconds, by a clock in a thread of its own; None for
+                never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
             background: flush in a thread, so that no append waits for the disk.
@@ -321,6 +327,12 @@ class Repository:
             raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
         if on_conflict not in ("raise", "branch"):
             raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
+        if flush_seconds is not None and not (
+            isinstance(flush_seconds, (int, float)) and flush_seconds >= 0
+        ):
+            raise InvalidInput(
+                f"flush_seconds must be a number of at least 0, got {shown(flush_seconds)}"
+            )
         branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
         return self._recording.recorder(run, policy, background, config, seed, spec, branch)

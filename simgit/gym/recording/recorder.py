@@ -16,7 +16,6 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import CatchUp, moved, state_of
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import (
     Session,
@@ -49,6 +48,7 @@ from simgit.gym.spec.values import (
     thaw,
 )
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 

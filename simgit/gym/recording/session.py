@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import InvalidInput, NotFound, SimgitError, StorageError, shown
-from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
+from simgit.recording.finalize import abandon, is_crashing, settle
 from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
 
@@ -187,7 +186,7 @@ def _finish(recorder: Any, repo: Repository | None) -> None:
         Conflict: another writer moved a run; the states went to a run of their own.
     """
     try:
-        recorder.close("crashed" if _is_crashing() else "active")
+        recorder.close("crashed" if is_crashing() else "active")
     except StorageError:
         raise  # with the repository open
     except BaseException:
@@ -199,11 +198,6 @@ def _finish(recorder: Any, repo: Repository | None) -> None:
 def _close(repo: Repository | None) -> None:
     if repo is not None:
         repo.close()
-
-
-def _is_crashing() -> bool:
-    """Return True if the interpreter ends because of an uncaught exception."""
-    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
 def gap_after(error: BaseException) -> str:
