@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
-from time import monotonic as _clock
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,14 @@ class _Member(RunRecorder):
 
     def __init__(self, group: LaneRecorder, lane: RunWriter, policy: FlushPolicy) -> None:
         super().__init__(group._odb, lane, policy, False)
-        self._group = group
+        self._group: LaneRecorder = weakref.proxy(group)  # no cycle: it is stored when dropped
+        self._lock = group._lock  # the group takes the buffers of all members
 
     def _start_flush(self) -> None:
         self._group._start_flush()
 
-    def start_over(self, has_states: bool) -> None:
-        """Note that the group was flushed, perhaps with states of this lane in batches."""
-        self._set_due()
+    def note_states(self, has_states: bool) -> None:
+        """Note whether states of this lane were flushed in batches."""
         self._has_states = self._has_states or has_states
 
 
@@ -120,10 +120,10 @@ class LaneRecorder(RecorderBase):
         steps = self._check_shapes(batch)
         if not steps:
             return
-        self._batches.append(batch)
-        self._states += steps * len(self._lanes)
-        due = _clock() >= self._due_at
-        if due or self._states >= self._policy.every or self._bytes > self._policy.bytes:
+        with self._lock:
+            self._batches.append(batch)
+            self._states += steps * len(self._lanes)
+        if self._states >= self._policy.every or self._bytes > self._policy.bytes:
             self._start_flush()
 
     def _check_shapes(self, batch: dict[str, Any]) -> int:
@@ -142,6 +142,10 @@ class LaneRecorder(RecorderBase):
         return int(shapes.pop())
 
     def _take(self) -> list[Work]:
+        with self._lock:
+            return self._take_all()
+
+    def _take_all(self) -> list[Work]:
         batches, self._batches, self._states, self._bytes = self._batches, [], 0, 0
         work = []
         for alike in _alike(batches):
@@ -150,7 +154,7 @@ class LaneRecorder(RecorderBase):
                 work.append(Work(lane, _lane_columns(joined, number)))
         work += [each for member in self._members for each in member._take()]
         for member in self._members:
-            member.start_over(bool(batches))
+            member.note_states(bool(batches))
         return work
 
 

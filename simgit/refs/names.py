@@ -128,6 +128,12 @@ def conflict_names(name: str) -> Iterator[str]:
     return (f"{base}.conflict-{number}" for number in itertools.count(1))
 
 
+def more_names(name: str) -> Iterator[str]:
+    """Yield names for a run beside one that cannot be recorded to: ``main.2``, ``main.3``, …."""
+    base = _cut(name, MAX_NAME - 24)
+    return (f"{base}.{number}" for number in itertools.count(2))
+
+
 def _cut(name: str, size: int) -> str:
     """Return the beginning of a name that takes so many bytes at most."""
     return name.encode()[:size].decode(errors="ignore").rstrip("./")

@@ -86,6 +86,11 @@ class RunRef(NamedTuple):
         gone = self.status == "active" and self.writer is not None and not is_alive(self.writer)
         return "crashed" if gone else self.status
 
+    @property
+    def is_claimed(self) -> bool:
+        """True if a living process records the run."""
+        return self.writer is not None and self.shown_status == "active"
+
 
 class TagRef(NamedTuple):
     """The ref of a tag: a state, and the annotation if it has one."""

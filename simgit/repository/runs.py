@@ -10,7 +10,7 @@ from simgit.errors import IntegrityError, Unverified, visible
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS
-from simgit.refs.runs import RunInfo
+from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ class RunEditor:
 
     def rename(self, old: str, new: str) -> None:
         with self._store.write("rename", old, new) as txn:
+            ref = self._store.refs.run(txn, old)
+            if ref.is_claimed:  # its recorder would not know the new name
+                raise being_recorded(old, ref.writer)
             first = self._store.refs.rename_run(txn, old, new)
             if old != new:
                 txn.moves.append((RUNS + old, 0, RUNS + new, first))

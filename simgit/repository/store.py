@@ -7,6 +7,7 @@ read in; a write transaction becomes one operation of the operation log.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -31,6 +32,7 @@ from simgit.storage.directory import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simgit.recording.flush import RecorderBase
     from simgit.refs.oplog.journal import Journal, JournalTxn
     from simgit.refs.oplog.log import OperationLog
 
@@ -40,6 +42,7 @@ class Store:
 
     Attributes:
         directory: the ``.simgit``, None in memory.
+        recorders: the recorders that write through this handle.
     """
 
     def __init__(self, storage: Storage, directory: Path | None = None) -> None:
@@ -53,6 +56,7 @@ class Store:
         self._command: Journal | None = None
         self._lock = threading.Lock()
         self._joined = threading.local()
+        self.recorders: weakref.WeakSet[RecorderBase] = weakref.WeakSet()
 
     @classmethod
     def create(cls, path: Path) -> Store:

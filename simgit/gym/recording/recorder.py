@@ -17,7 +17,6 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import CatchUp, moved, state_of
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import (
     Session,
@@ -54,6 +53,7 @@ from simgit.gym.spec.values import (
 )
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 

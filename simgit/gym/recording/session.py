@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
+from simgit.errors import InvalidInput, NotFound, SimgitError, StorageError, shown
 from simgit.gym.drivers import layers, pack, randomness, unpack
 from simgit.gym.drivers.plain import NotPlain
-from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
-from simgit.refs.runs import completed
+from simgit.recording.finalize import abandon, is_crashing, settle
+from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
-from simgit.storage.process import is_alive, this_writer
 
 SESSION: Final = "session"
 """The attachment that marks the first state of a new environment.
@@ -59,12 +57,17 @@ class Session:
         self._names = [runs] if isinstance(runs, str) else list(runs)
         specs = [spec] if isinstance(spec, Mapping) else spec
         for name, each in zip(self._names, specs, strict=True):
-            check_free(repo, name)
             check_spec(repo, name, each)
         self._given = repo
         self._repo = self._handle()
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
-        self.recorder: Any = self._repo.recorder(**self._arguments)
+        try:
+            self.recorder: Any = self._repo.recorder(**self._arguments)
+        except BaseException:
+            self._let_go_of_repository()
+            raise
+        current = self._current()  # numbers were filled in, or the run was branched
+        self._names = [current] if isinstance(current, str) else current
         self.is_open = True
         self.is_new = True
         self._has_torch = randomness.torch_seed() is not None
@@ -139,7 +142,8 @@ class Session:
     def reopen(self) -> None:
         """Reopen the session after its end."""
         self._repo = self._handle()
-        self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        again = {"run": self._current(), "config": None}  # which may have been changed since
+        self.recorder = self._repo.recorder(**{**self._arguments, **again})
         self.is_open = True
         self._end_with_process()
 
@@ -171,6 +175,9 @@ class Session:
     def _let_go(self) -> None:
         self.is_open = False
         self._finalizer.detach()
+        self._let_go_of_repository()
+
+    def _let_go_of_repository(self) -> None:
         if self._repo is not self._given:
             self._repo.close()
 
@@ -200,7 +207,7 @@ def _finish(recorder: Any, repo: Repository | None) -> None:
         Conflict: another writer moved a run; the states went to a run of their own.
     """
     try:
-        recorder.close("crashed" if _is_crashing() else "active")
+        recorder.close("crashed" if is_crashing() else "active")
     except StorageError:
         raise  # with the repository open
     except BaseException:
@@ -212,11 +219,6 @@ def _finish(recorder: Any, repo: Repository | None) -> None:
 def _close(repo: Repository | None) -> None:
     if repo is not None:
         repo.close()
-
-
-def _is_crashing() -> bool:
-    """Return True if the interpreter ends because of an uncaught exception."""
-    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
 def gap_after(error: BaseException) -> str:
@@ -268,15 +270,8 @@ def check_free(repo: Repository, name: str) -> None:
     if name not in repo.runs:
         return
     info = repo.runs[name]
-    if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
-        return
-    mine = dict(info.writer) == this_writer()
-    who = "in this process" if mine else f"by process {info.writer['pid']}"
-    raise Conflict(
-        f"run '{name}' is being recorded {who}; close that recorder, or record to "
-        "another run (--run)",
-        name=name,
-    )
+    if info.status == "active" and info.writer is not None:  # a dead one's is shown as crashed
+        raise being_recorded(name, info.writer, ANOTHER_RUN)
 
 
 def check_open(repo: Repository, name: str) -> None:

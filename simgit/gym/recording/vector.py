@@ -14,7 +14,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
     SAME_STEP,
@@ -45,6 +44,7 @@ from simgit.gym.spec.values import (
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.recording.states import coerce_flag, coerce_reward
 from simgit.repository import Repository
 

@@ -115,6 +115,11 @@ class LmdbStorage(Storage):
         self._environment()
         return (self._directory / "data.mdb").stat().st_size
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return not self._closed and self._environment().is_writing
+
     def close(self) -> None:
         """Release the environment; the last handle closes it and ends its transactions."""
         self._closed = True
