@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from simgit.objects.arrays import as_scalar
+from simgit.objects.arrays import as_scalar, is_storable
+from simgit.objects.forms import restored_field
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row
 from simgit.objects.schema import Schema
@@ -69,9 +70,9 @@ class State:
 
     @property
     def reward(self) -> float | None:
-        """The reward of the action, None at a reset."""
+        """The reward of the action, None at a reset; an array if it is of several numbers."""
         reward: float | None = self._get("reward")
-        return reward
+        return self._get("rewards") if reward is None else reward
 
     @property
     def terminated(self) -> bool | None:
@@ -111,7 +112,8 @@ class State:
     @property
     def value(self) -> dict[str, Any]:
         """All fields that the state has; ``files`` as the oid of their tree."""
-        found = {name: self._get(name) for name in self._values if name != "files"}
+        hidden = ("files", "forms")
+        found = {name: self._get(name) for name in self._values if name not in hidden}
         return found | ({"files": self.files} if self.files else {})
 
     @property
@@ -138,6 +140,8 @@ class State:
             if _has_reference(value):
                 with self._odb.read() as txn:
                     value = self._load(txn, (name,), value)
+            if "forms" in self._values:
+                value = restored_field(name, value, self._values["forms"])
             self._loaded[name] = value
         return self._loaded[name]
 
@@ -217,7 +221,7 @@ def to_jsonable(value: Any) -> Any:
         return {"bytes": value.hex()}
     if isinstance(value, Reference):
         return {value.kind: value.oid.hex()}
-    if isinstance(value, (np.ndarray, np.generic)):
+    if isinstance(value, (np.ndarray, np.generic)) and is_storable(value):
         return (
             to_jsonable(value.tolist())
             if value.dtype.kind not in "mM"
@@ -233,4 +237,10 @@ def to_jsonable(value: Any) -> Any:
         import json
 
         return json.dumps(value)
-    return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, (int, float)):
+        return value
+    from simgit.objects.simplify import Simplifier
+
+    return to_jsonable(Simplifier().simplify(value, "value").value)  # what a form gave back

@@ -19,6 +19,7 @@ from simgit.gym.recording.catch_up import CatchUp, moved, state_of
 from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import (
+    SKIP,
     Session,
     check_open,
     gap_after,
@@ -39,8 +40,11 @@ from simgit.gym.spec.values import (
     BOOLS,
     cast_for,
     five_values,
+    hard_step,
+    is_set,
     keep_reset,
     keeper,
+    kept_or_simplified,
     needs_cast,
     observation_and_info,
     plain_info,
@@ -48,7 +52,9 @@ from simgit.gym.spec.values import (
     plain_type,
     thaw,
 )
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplified
 from simgit.repository import Repository
 
 
@@ -56,9 +62,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Records an environment to a run of a repository, without changing its behaviour.
 
     Every reset and every step is a state. States are stored every so many states and seconds, at
-    ``flush`` and ``close``, and when the process ends. An exception in the environment, or a value
-    without an encoding, marks the run as failed, with everything before it stored; recording
-    continues with the next reset, whose state has a message that says so.
+    ``flush`` and ``close``, and when the process ends. An exception in the environment marks the
+    run as failed, with everything before it stored; recording continues with the next reset, whose
+    state has a message that says so. What cannot be stored is left out, see ``unencodable``.
     """
 
     is_observer = True
@@ -76,6 +82,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
         self_check: bool = True,
+        unencodable: str = "skip",
         **flush: Any,
     ) -> None:
         """Wrap an environment.
@@ -94,6 +101,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 code with the run.
             self_check: re-execute the first episode of a new run in another environment, if it is
                 short, and note with the run whether it is exact.
+            unencodable: "skip" to leave out what cannot be stored, with a warning and a note in
+                the run's metadata; "raise" for an InvalidInput.
             flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
                 ``background`` of ``Repository.recorder``.
 
@@ -105,6 +114,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         episodes, steps = load_trigger(episode_trigger), load_trigger(step_trigger)
         self._snapshots = Snapshots(snapshots, episodes, steps)
         saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
+        saved |= {} if unencodable == SKIP else {"unencodable": unencodable}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
         saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
@@ -114,7 +124,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._repo = open_repository(repo)
         self._session = Session(
             self._repo, run, specs.describe(env), config=config, provenance=provenance,
-            options=flush,
+            unencodable=unencodable, options=flush,
         )  # fmt: skip
         self._keep_action = keeper(env.action_space, "action")
         self._cast = cast_for(env.observation_space)
@@ -228,30 +238,36 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Step the environment, record the resulting state, and return the environment's result.
 
         Raises:
-            InvalidInput: the action has no encoding, and the environment was not stepped; or the
-                result has none, and nothing is recorded until the next reset.
+            InvalidInput: with ``unencodable="raise"``: the action has no encoding, and the
+                environment was not stepped; or the result has none, and nothing is recorded until
+                the next reset.
             Conflict: another writer moved the run; the new states go to a run of their own.
             StorageError: it could not be stored; it is kept, and stored with the next flush.
         """
-        kept = action if type(action) is self._action_type else self._keep_action(action)
+        kept = action
+        if type(action) is not self._action_type:
+            kept = kept_or_simplified(self._keep_action, action, "action", self._session.simplifier)
         count = self._count = self._count + 1
         if count >= self._next:
             return self._step_watched(action, kept)
         try:
             result = self.env.step(action)
             observation, reward, terminated, truncated, info = result
-            if self._casts:
-                observation = self._cast(observation)
-            if (
-                type(truncated) is not bool
-                or type(terminated) is not bool
-                or (type(reward) is not float and type(reward) in BOOLS)
-            ):
-                reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
-            self._append(
-                observation, kept, reward, terminated, truncated,
-                plain_info(info) if info else info,
-            )  # fmt: skip
+            try:
+                seen = self._cast(observation) if self._casts else observation
+                if (
+                    type(truncated) is not bool
+                    or type(terminated) is not bool
+                    or (type(reward) is not float and type(reward) in BOOLS)
+                ):
+                    reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
+                info = plain_info(info) if info else info
+            except Exception:  # also of what a user's class does
+                seen, reward, terminated, truncated, info = hard_step(
+                    self._session.simplifier, self._cast,
+                    (observation, reward, terminated, truncated), info,
+                )  # fmt: skip
+            self._append(seen, kept, reward, terminated, truncated, info)
         except BaseException as error:
             self._fail(error, kept)
             raise
@@ -263,10 +279,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Reset the environment and record the state; the seed is passed on, never invented.
 
         Raises:
-            InvalidInput: the options, or what the environment returned, have no encoding.
+            InvalidInput: the options, or what the environment returned, have no encoding; see
+                ``step``.
             Conflict: see ``step``.
         """
-        kept = keep_reset(seed, options)
+        kept = keep_reset(seed, options, self._session.simplifier)
         self._reopen()
         if self._unchecked and self._episodes:
             self._check_itself()
@@ -278,8 +295,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         try:
             result = self.env.reset(seed=seed, options=options)
             observation, info = observation_and_info(result)
+            simplifier = self._session.simplifier
             self._append(
-                self._cast(observation), info=plain_info(info), reset=kept,
+                kept_or_simplified(self._cast, observation, "observation", simplifier),
+                info=kept_or_simplified(plain_info, info, "info", simplifier), reset=kept,
                 attachments=self._attachments(), **self._after_gap(),
             )  # fmt: skip
         except BaseException as error:
@@ -373,15 +392,23 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             result = self.env.step(action)
             seconds = _clock() - start
             observation, reward, terminated, truncated, info = five_values(result)
-            self._append(
-                self._cast(observation), kept, *plain_outcome(reward, terminated, truncated),
-                plain_info(info) if info else info, attachments=self._attachments(),
-            )  # fmt: skip
+            try:
+                fields = (
+                    self._cast(observation), *plain_outcome(reward, terminated, truncated),
+                    plain_info(info) if info else info,
+                )  # fmt: skip
+            except Exception:  # also of what a user's class does
+                fields = hard_step(
+                    self._session.simplifier, self._cast,
+                    (observation, reward, terminated, truncated), info,
+                )  # fmt: skip
+            seen, *rest = fields
+            self._append(seen, kept, *rest, attachments=self._attachments())
         except BaseException as error:
             self._fail(error, kept)
             raise
         if self._catch_up is None:
-            ended = bool(terminated or truncated)
+            ended = is_set(terminated) or is_set(truncated)
             target = self._session.recorder
             self._snapshots.after_step(self.env, self._count, seconds, ended, target)
             self._next = self._snapshots.next
@@ -436,7 +463,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._next = -1
         # no recorded state leads to where the environment is now
         self._gap = gap_after(error)
-        self._session.fail(error, self.run, {"after": self._count, "given": kept})
+        given = kept.value if isinstance(kept, Simplified) else kept
+        given = None if given is ABSENT else given
+        self._session.fail(error, self.run, {"after": self._count, "given": given})
 
     def _reopen(self) -> None:
         settle()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
+from simgit.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    SimgitWarning,
+    StorageError,
+    shown,
+)
 from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
 from simgit.gym.spec.diff import spec_difference, title
@@ -18,6 +29,7 @@ from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
+from simgit.objects.simplify import Simplifier
 from simgit.refs.runs import completed
 from simgit.repository import Repository
 from simgit.storage.process import is_alive, this_writer
@@ -25,6 +37,12 @@ from simgit.storage.process import is_alive, this_writer
 SESSION: Final = "session"
 """The attachment that marks the first state of a new environment; it has the seed in use."""
 DIFF: Final = "code.diff"
+SKIP, RAISE = "skip", "raise"
+"""What to do with values that cannot be stored."""
+LEFT_OUT: Final = "left_out"
+"""The key of the run's metadata that says what was left out, and why, by path."""
+_MOST: Final = 32
+"""The most paths that are noted and warned of; environments can make new ones at each step."""
 _GAP: Final = "simgit: nothing is recorded until the next reset"
 
 
@@ -46,9 +64,15 @@ class Session:
         *,
         config: Mapping[str, Any] | None,
         provenance: bool,
+        unencodable: str,
         options: Mapping[str, Any],
     ) -> None:
         settle()
+        if unencodable not in (SKIP, RAISE):
+            raise InvalidInput(f"unencodable must be 'skip' or 'raise', got {shown(unencodable)}")
+        self._left_out: dict[str, str] = {}
+        callback = partial(_leave_out, self._left_out) if unencodable == SKIP else None
+        self.simplifier = Simplifier(callback, numbers=True)
         self._names = [runs] if isinstance(runs, str) else list(runs)
         specs = [spec] if isinstance(spec, Mapping) else spec
         for name, each in zip(self._names, specs, strict=True):
@@ -58,6 +82,7 @@ class Session:
         self._repo = self._handle()
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
         self.recorder: Any = self._repo.recorder(**self._arguments)
+        self.recorder.simplifier = self.simplifier
         self.is_open = True
         self.is_new = True
         self._provenance = Provenance.collect() if provenance else None
@@ -120,6 +145,7 @@ class Session:
         """Reopen the session after its end."""
         self._repo = self._handle()
         self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        self.recorder.simplifier = self.simplifier
         self.is_open = True
         self._end_with_process()
 
@@ -138,6 +164,7 @@ class Session:
         settle()
         if not self.is_open:
             return
+        _note_left_out(self._repo, self.recorder, self._left_out)
         try:
             self.recorder.close(status)
         except StorageError:
@@ -167,17 +194,42 @@ class Session:
 
     def _end_with_process(self) -> None:
         own = None if self._repo is self._given else self._repo
-        end = partial(_finish, self.recorder, own)
+        end = partial(_finish, self.recorder, own, self._left_out)
         self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
-def _finish(recorder: Any, repo: Repository | None) -> None:
+def _leave_out(known: dict[str, str], path: str, why: str) -> None:
+    """Note a value that is left out, and warn once for each path."""
+    path = re.sub(r"\[\d+\]", "[]", path)[:200]
+    if path in known or len(known) > _MOST:
+        return
+    if len(known) == _MOST:
+        path, why = "…", f"more than {_MOST} fields are left out"
+    known[path] = why
+    warnings.warn(
+        f"'{path}' is left out of the recording: {why} (unencodable='raise' stops instead)",
+        SimgitWarning,
+        stacklevel=2,
+    )
+
+
+def _note_left_out(repo: Repository | None, recorder: Any, left_out: Mapping[str, str]) -> None:
+    """Note with the runs what was left out of them."""
+    if repo is None or not left_out:
+        return
+    for name in getattr(recorder, "runs", None) or [recorder.run]:
+        with suppress(SimgitError):  # the states matter more, and a warning was given
+            repo.configure(name, metadata={LEFT_OUT: dict(left_out)})
+
+
+def _finish(recorder: Any, repo: Repository | None, left_out: Mapping[str, str]) -> None:
     """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
     Raises:
         StorageError: it could not be stored; try again later.
         Conflict: another writer moved a run; the states went to a run of their own.
     """
+    _note_left_out(repo, recorder, left_out)
     try:
         recorder.close("crashed" if _is_crashing() else "active")
     except StorageError:

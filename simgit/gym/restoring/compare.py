@@ -9,11 +9,22 @@ import numpy as np
 
 from simgit.errors import Divergence, shown
 from simgit.gym.restoring.recorded_steps import RecordedStep
-from simgit.gym.spec.values import cast_for, plain_info
+from simgit.gym.spec.values import (
+    cast_for,
+    comparable_info,
+    kept_or_simplified,
+    left_out,
+    plain_outcome,
+)
+from simgit.objects.columns import ABSENT
+from simgit.objects.simplify import Simplified, Simplifier
+from simgit.recording.states import simplified_fields
 
 _CLOCK = ("info.episode.t",)
 """Wall-clock seconds, which RecordEpisodeStatistics puts into its info."""
 
+_USUAL: Final = (float, bool, bool)
+_LEAVE_OUT: Final = Simplifier(left_out, numbers=True)
 _PLAIN: Final = frozenset((bool, int, float, str, bytes, type(None)))
 
 
@@ -53,26 +64,41 @@ class Comparer:
         """Return the first field in which a state differs, None if there is none."""
         observation, info = returned[0], returned[-1]
         if len(returned) > 2:
-            reward, terminated, truncated = returned[1:4]
-            if (
-                reward != state.reward
-                or terminated != state.terminated
-                or truncated != (state.truncated)
-            ):
-                found = _of_step(state, returned)
-                if found is not None:
-                    return found
-        found = difference("observation", state.observation, self._cast(observation))
+            found = _of_step(state, returned)
+            if found is not None:
+                return found
+        seen = kept_or_simplified(self._cast, observation, "observation", _LEAVE_OUT)
+        found = difference("observation", state.observation, _plain(seen))
+        if found is not None:
+            found = difference(
+                "observation", state.observation,
+                _plain(_LEAVE_OUT.simplify(observation, "observation")),
+            )  # fmt: skip
+        info = comparable_info(info)
         if found is not None or not (info or state.info):
             return found
-        return difference("info", state.info or {}, plain_info(info))
+        return difference("info", state.info or {}, info)
 
 
 def _of_step(state: RecordedStep, returned: tuple[Any, ...]) -> Difference | None:
+    """Return the first difference in reward and flags."""
     names = ("reward", "terminated", "truncated")
-    values = float(returned[1]), bool(returned[2]), bool(returned[3])
-    pairs = ((name, getattr(state, name), value) for name, value in zip(names, values, strict=True))
-    return next((Difference(*each) for each in pairs if not _same_number(*each[1:])), None)
+    values = returned[1:4]
+    recorded = state.reward, state.terminated, state.truncated
+    if tuple(map(type, values)) == _USUAL and values == recorded:
+        return None
+    fields = dict(zip(names, plain_outcome(*values), strict=True))
+    found = simplified_fields(_LEAVE_OUT, fields)
+    pairs = ((name, getattr(state, name), found.get(name)) for name in (*names, "rewards"))
+    return next(
+        (each for pair in pairs if (each := difference(*map(_plain, pair))) is not None), None
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without its forms, None for what is left out."""
+    value = value.value if isinstance(value, Simplified) else value
+    return None if value is ABSENT else value
 
 
 def difference(path: str, recorded: Any, found: Any) -> Difference | None:
@@ -122,4 +148,7 @@ def _same_number(recorded: Any, found: Any) -> bool:
         return recorded == found or (recorded != recorded and found != found)
     if isinstance(recorded, np.generic) or isinstance(found, np.generic):
         return recorded is not None and found is not None and _same_array(recorded, found)
-    return bool(recorded == found)
+    try:
+        return bool(recorded == found)
+    except Exception:  # of the value's own class
+        return False

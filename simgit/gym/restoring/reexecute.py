@@ -83,11 +83,12 @@ class Reexecution:
         """Execute the action or reset that led to a state; return the environment's result."""
         try:
             if state.reset is None:
-                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.action))
+                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.given("action")))
                 return stepped
-            given = state.reset.get("seed")
+            mark = state.given("reset")
+            given = mark.get("seed")
             returned: tuple[Any, ...] = self._env.reset(
-                seed=seed if given is None else int(given), options=state.reset.get("options")
+                seed=seed if given is None else int(given), options=mark.get("options")
             )
             return returned
         except SimgitError:

@@ -27,7 +27,7 @@ from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
 from simgit.gym.spec import spec as specs
-from simgit.gym.spec.values import plain_info
+from simgit.gym.spec.values import comparable_info
 from simgit.repository import Repository
 
 _RUN: Final = "main"
@@ -210,7 +210,7 @@ _STEP: Final = ("observation", "reward", "terminated", "truncated", "info")
 
 
 def _comparable(value: Any) -> Any:
-    return plain_info(value) if isinstance(value, dict) else value
+    return comparable_info(value) if isinstance(value, dict) else value
 
 
 def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> None:
