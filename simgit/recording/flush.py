@@ -279,6 +279,16 @@ class RecorderBase:
         self._set_due()
         self._closed = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be copied or sent to another process: make one there"
+        )
+
     def _take(self) -> list[Work]:
         """Return the buffered states, and empty the buffer."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ objects that the environment returns; what is recorded is copied.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy, deepcopy
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Self
@@ -231,6 +232,27 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not catch_up.is_done:
             self._catch_up = catch_up
             self._append = catch_up.append
+
+    # --- copies ---
+
+    def __copy__(self) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return copy(self.env)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return deepcopy(self.env, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
+            "a path or a Repository"
+        )
 
     # --- Gymnasium's methods ---
 

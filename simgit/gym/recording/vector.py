@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy, deepcopy
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Final, Self
@@ -172,6 +173,27 @@ class VectorRecorder(VectorWrapper):
         recorder._session.is_new = False
         recorder._resets[:] = resets
         return recorder
+
+    # --- copies ---
+
+    def __copy__(self) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return copy(self.env)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return deepcopy(self.env, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
+            "a path or a Repository"
+        )
 
     # --- Gymnasium's methods ---
 
