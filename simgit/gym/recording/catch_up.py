@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, shown
-from simgit.gym.restoring.compare import difference
+from simgit.gym.restoring.compare import USUAL, difference, ignoring
 from simgit.gym.restoring.recorded_steps import RecordedStep, recorded_steps
+from simgit.gym.restoring.run_notes import ignored
 from simgit.gym.spec.values import left_out
 from simgit.history.trajectory import Trajectory
 from simgit.objects.columns import ABSENT
@@ -29,6 +30,7 @@ class CatchUp:
         self._step = step
         self._rows: Iterator[RecordedStep] = recorded_steps(self._states[step + 1 :])
         self._failed: Divergence | None = None
+        self._ignored = ignoring((*USUAL, *ignored(repo.lineage(run))))
 
     @property
     def is_done(self) -> bool:
@@ -76,7 +78,7 @@ class CatchUp:
         self._step += 1
 
     def _check(self, step: int, name: str, recorded: Any, found: Any) -> None:
-        differs = difference(name, recorded, found)
+        differs = difference(name, recorded, found, self._ignored)
         if differs is None:
             return
         self._failed = Divergence(

@@ -6,7 +6,7 @@ objects that the environment returns; what is recorded is copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from pathlib import Path
 from time import perf_counter as _clock
@@ -34,6 +34,7 @@ from simgit.gym.recording.snapshots import (
     load_trigger,
     trigger_name,
 )
+from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, Trust, restore
 from simgit.gym.spec import spec as specs
@@ -84,6 +85,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         provenance: bool = True,
         self_check: bool = True,
         unencodable: str = "skip",
+        ignore: Sequence[str] = (),
+        volatile: Sequence[str] = (),
         **flush: Any,
     ) -> None:
         """Wrap an environment.
@@ -104,6 +107,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 short, and note with the run whether it is exact.
             unencodable: "skip" to leave out what cannot be stored, with a warning and a note in
                 the run's metadata; "raise" for an InvalidInput.
+            ignore: paths of fields that are recorded and not compared when the run is restored or
+                verified, since they differ by nature (``"info.seconds"``, ``"info.*.pid"``).
+            volatile: paths of entries of the info that are not even part of the states, but of
+                their attachment "volatile"; see ``simgit.gym.volatile``.
             flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
                 ``background`` of ``Repository.recorder``.
 
@@ -116,6 +123,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._snapshots = Snapshots(snapshots, episodes, steps)
         saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
         saved |= {} if unencodable == SKIP else {"unencodable": unencodable}
+        given = {"ignore": ignored_paths(ignore), "volatile": volatile_paths(volatile)}
+        saved |= {name: paths for name, paths in given.items() if paths}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
         saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
@@ -125,7 +134,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._repo = open_repository(repo)
         self._session = Session(
             self._repo, run, specs.describe(env), config=config, provenance=provenance,
-            unencodable=unencodable, options=flush,
+            unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._keep_action = keeper(env.action_space, "action")
         self._cast = cast_for(env.observation_space)
@@ -142,6 +151,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._append = self._session.recorder.append
         self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
+        self._volatile = self._session.volatile[0] if self._session.volatile else None
         self._next = -1  # the first step takes the slow path
         self._gap: str | None = None
 
@@ -231,6 +241,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:
             self._catch_up = catch_up
+            self._volatile = None
             self._append = catch_up.append
 
     # --- copies ---
@@ -289,6 +300,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                     self._session.simplifier, self._cast,
                     (observation, reward, terminated, truncated), info,
                 )  # fmt: skip
+            if self._volatile is not None:
+                info = self._apart(info)
             self._append(seen, kept, reward, terminated, truncated, info)
         except BaseException as error:
             self._fail(error, kept)
@@ -318,9 +331,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             result = self.env.reset(seed=seed, options=options)
             observation, info = observation_and_info(result)
             simplifier = self._session.simplifier
+            info = self._apart(kept_or_simplified(plain_info, info, "info", simplifier))
             self._append(
                 kept_or_simplified(self._cast, observation, "observation", simplifier),
-                info=kept_or_simplified(plain_info, info, "info", simplifier), reset=kept,
+                info=info, reset=kept,
                 attachments=self._attachments(), **self._after_gap(),
             )  # fmt: skip
         except BaseException as error:
@@ -424,8 +438,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                     self._session.simplifier, self._cast,
                     (observation, reward, terminated, truncated), info,
                 )  # fmt: skip
-            seen, *rest = fields
-            self._append(seen, kept, *rest, attachments=self._attachments())
+            seen, *rest, info = fields
+            info = self._apart(info)
+            self._append(seen, kept, *rest, info, attachments=self._attachments())
         except BaseException as error:
             self._fail(error, kept)
             raise
@@ -438,11 +453,19 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._caught_up()
         return result
 
+    def _apart(self, info: Any) -> Any:
+        """Return an info without its volatile entries, which are kept for an attachment."""
+        if self._volatile is None:
+            return info
+        self._session.attach_volatile(full=True)
+        return self._volatile.take(info, self._count)
+
     def _caught_up(self) -> None:
         """Record from now on, if everything recorded has been replayed."""
         assert self._catch_up is not None
         if self._catch_up.is_done:
             self._catch_up = None
+            self._volatile = self._session.volatile[0] if self._session.volatile else None
             self._append = self._session.recorder.append
 
     def _attachments(self) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ from simgit.errors import (
 )
 from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
+from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
+from simgit.gym.restoring.run_notes import IGNORE, VOLATILE
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
@@ -65,11 +67,14 @@ class Session:
         config: Mapping[str, Any] | None,
         provenance: bool,
         unencodable: str,
+        ignore: Sequence[str],
+        volatile: Sequence[str],
         options: Mapping[str, Any],
     ) -> None:
         settle()
         if unencodable not in (SKIP, RAISE):
             raise InvalidInput(f"unencodable must be 'skip' or 'raise', got {shown(unencodable)}")
+        ignored, apart = ignored_paths(ignore), volatile_paths(volatile)
         self._left_out: dict[str, str] = {}
         callback = partial(_leave_out, self._left_out) if unencodable == SKIP else None
         self.simplifier = Simplifier(callback, numbers=True)
@@ -83,12 +88,17 @@ class Session:
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
         self.recorder: Any = self._repo.recorder(**self._arguments)
         self.recorder.simplifier = self.simplifier
+        self.volatile = [Volatile(apart) for _ in self._names] if apart else []
         self.is_open = True
         self.is_new = True
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
             for name in self._names:
                 self.note(name, {"provenance": self._provenance.facts})
+        paths = {IGNORE: ignored, VOLATILE: apart}
+        if ignored or apart:
+            for name in self._names:
+                self.note(name, {key: each for key, each in paths.items() if each})
         self._end_with_process()
 
     def _handle(self) -> Repository:
@@ -132,10 +142,21 @@ class Session:
         """
         settle()
         if self.is_open:
+            self.attach_volatile()
             self.recorder.flush()
+
+    def attach_volatile(self, *, full: bool = False) -> None:
+        """Attach the volatile entries to the newest states.
+
+        Args:
+            full: only where many entries wait.
+        """
+        if not full or any(each.is_due for each in self.volatile):
+            _attach_volatile(self.recorder, self.volatile)
 
     def check(self) -> None:
         """Store everything, and self-check the first episodes of the runs."""
+        self.attach_volatile()
         self.recorder.flush()
         names = self._current()
         for name in [names] if isinstance(names, str) else names:
@@ -166,6 +187,7 @@ class Session:
             return
         _note_left_out(self._repo, self.recorder, self._left_out)
         try:
+            self.attach_volatile()
             self.recorder.close(status)
         except StorageError:
             raise
@@ -194,7 +216,7 @@ class Session:
 
     def _end_with_process(self) -> None:
         own = None if self._repo is self._given else self._repo
-        end = partial(_finish, self.recorder, own, self._left_out)
+        end = partial(_finish, self.recorder, own, self._left_out, self.volatile)
         self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
@@ -222,7 +244,19 @@ def _note_left_out(repo: Repository | None, recorder: Any, left_out: Mapping[str
             repo.configure(name, metadata={LEFT_OUT: dict(left_out)})
 
 
-def _finish(recorder: Any, repo: Repository | None, left_out: Mapping[str, str]) -> None:
+def _attach_volatile(recorder: Any, volatile: Sequence[Volatile]) -> None:
+    """Attach the volatile entries of each lane to its newest state."""
+    for lane, each in enumerate(volatile):
+        many = hasattr(recorder, "runs")
+        each.attach(partial(recorder.attach, lane) if many else recorder.attach)
+
+
+def _finish(
+    recorder: Any,
+    repo: Repository | None,
+    left_out: Mapping[str, str],
+    volatile: Sequence[Volatile],
+) -> None:
     """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
     Raises:
@@ -231,6 +265,7 @@ def _finish(recorder: Any, repo: Repository | None, left_out: Mapping[str, str])
     """
     _note_left_out(repo, recorder, left_out)
     try:
+        _attach_volatile(recorder, volatile)
         recorder.close("crashed" if _is_crashing() else "active")
     except StorageError:
         raise  # with the repository open

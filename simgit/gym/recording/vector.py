@@ -71,6 +71,8 @@ class VectorRecorder(VectorWrapper):
         provenance: bool = True,
         self_check: bool = True,
         unencodable: str = "skip",
+        ignore: Sequence[str] = (),
+        volatile: Sequence[str] = (),
         **flush: Any,
     ) -> None:
         """Wrap a vector environment.
@@ -86,6 +88,8 @@ class VectorRecorder(VectorWrapper):
             self_check: re-execute the first episodes when the recorder is closed, if they are short
                 and their lanes are environments of their own.
             unencodable: see ``Recorder``.
+            ignore: likewise.
+            volatile: likewise.
             flush: options of ``Repository.recorder``.
 
         Raises:
@@ -103,7 +107,7 @@ class VectorRecorder(VectorWrapper):
         self._start_snapshots(checked_choice(snapshots))
         self._session = Session(
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
-            unencodable=unencodable, options=flush,
+            unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
@@ -421,6 +425,13 @@ class VectorRecorder(VectorWrapper):
             seed = seed_of(self._parts[i]) if self._parts else None
             attachments = self._session.first_attachments({"seed": seed})
         self._counts[i] += 1
+        if self._session.volatile:
+            self._session.attach_volatile(full=True)
+            take = self._session.volatile[i].take
+            if "info" in more:
+                more["info"] = take(more["info"], self._counts[i])
+            else:
+                fields = (*fields[:-1], take(fields[-1], self._counts[i]))
         try:
             self._session.recorder.append(i, *fields, attachments=attachments, **more)
         except (Conflict, StorageError) as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import unpack
 from simgit.gym.restoring.reseeding import Seeds, reseeds
-from simgit.gym.restoring.run_notes import runs_of
+from simgit.gym.restoring.run_notes import ignored, runs_of
 from simgit.history.trajectory import Trajectory
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
@@ -73,6 +73,11 @@ class RecordedPath:
     def recorded_in(self) -> list[RunInfo]:
         """The runs that recorded the state, and those they were branched off."""
         return runs_of(self.repo, self.oid, self.runs)
+
+    @cached_property
+    def ignored(self) -> list[str]:
+        """The paths of fields that are not compared, as the runs' recorders were told."""
+        return ignored(self.recorded_in)
 
     def is_own(self, step: int) -> bool:
         """Return True if the attachments of a state on the path belong to this path.

@@ -81,7 +81,7 @@ class Film:
     def _session(self, part: Trajectory) -> Iterator[Pixels]:
         env, seed = environment_before(self._end, part, self._trust, make_rendering)
         try:
-            replay = Reexecution(env, reseeds=self._end.reseeds)
+            replay = Reexecution(env, reseeds=self._end.reseeds, ignore=self._end.ignored)
             for state in replay.steps(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:
