@@ -79,6 +79,13 @@ class Trajectory:
         self._source: Trajectory | None = None
         self.name = name
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: columns are read again where they are needed."""
+        return {
+            "_range": self._range, "_factory": self._factory, "name": self.name,
+            "_columns": {}, "_masks": {}, "_source": None,
+        }  # fmt: skip
+
     # --- where ---
 
     @property

@@ -363,6 +363,16 @@ class RecorderBase:
         if not self._closed:
             self._closed, self._parent = True, self._process
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be copied or sent to another process: make one there"
+        )
+
     def _take(self) -> list[Work]:
         """Return the buffered states, and empty the buffer."""
         raise NotImplementedError

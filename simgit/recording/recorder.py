@@ -13,6 +13,7 @@ from simgit.objects.arrays import MAX_NDIM, storable_dtype
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, coerce_data
 from simgit.recording.states import (
@@ -22,6 +23,7 @@ from simgit.recording.states import (
     coerce_message,
     coerce_reset,
     coerce_reward,
+    simplified_fields,
 )
 from simgit.refs.attachments import attachable
 
@@ -43,6 +45,8 @@ class RunRecorder(RecorderBase):
     ) -> None:
         super().__init__(odb, [lane], policy, background)
         self._begin()
+        self.simplifier = Simplifier()
+        """Takes the values that have no encoding; refuses those without a form."""
         self._attached: list[Attached] = []
         self._has_states = lane.tip is not None
         self._dtype: np.dtype[Any] | None = None
@@ -116,27 +120,40 @@ class RunRecorder(RecorderBase):
         """
         if self._closed:
             self._check_open()
-        if type(observation) is np.ndarray:
-            if observation.dtype is self._dtype and observation.shape == self._shape:
-                observation = observation.tobytes()
-                self._bytes += len(observation)
-            else:
-                observation = self._other_array(observation)
-        elif observation is not None:
-            observation = self._other(observation)
-        if action is not None and type(action) not in _PLAIN:
-            action = coerce(action, "action")
-        if type(reward) is not float and reward is not None:
-            reward = coerce_reward(reward)
-        if type(terminated) is not bool and terminated is not None:
-            terminated = coerce_flag(terminated, "terminated")
-        if type(truncated) is not bool and truncated is not None:
-            truncated = coerce_flag(truncated, "truncated")
-        if info is not None:
-            info = _EMPTY if type(info) is dict and not info else coerce_info(info)
         rare = None
-        if reset is not None or files is not None or message is not None:
-            rare = _coerce_rare(reset, files, message)
+        try:
+            if action is not None and type(action) not in _PLAIN:
+                action = coerce(action, "action")
+            if type(reward) is not float and reward is not None:
+                reward = coerce_reward(reward)
+            if type(terminated) is not bool and terminated is not None:
+                terminated = coerce_flag(terminated, "terminated")
+            if type(truncated) is not bool and truncated is not None:
+                truncated = coerce_flag(truncated, "truncated")
+            if info is not None:
+                info = _EMPTY if type(info) is dict and not info else coerce_info(info)
+            if reset is not None or files is not None or message is not None:
+                rare = _coerce_rare(reset, files, message)
+            if type(observation) is np.ndarray:
+                if observation.dtype is self._dtype and observation.shape == self._shape:
+                    observation = observation.tobytes()
+                    self._bytes += len(observation)
+                else:
+                    observation = self._other_array(observation)
+            elif observation is not None:
+                observation = self._other(observation)
+        except Exception:  # also of what a user's class does
+            given = (observation, action, reward, terminated, truncated, info)
+            fields = simplified_fields(
+                self.simplifier, dict(zip(FIELDS, given, strict=False)) | {"reset": reset}
+            )
+            fields = {name: each for name, each in fields.items() if each is not ABSENT}
+            observation, action, reward, terminated, truncated, info = (
+                fields.pop(name, None) for name in FIELDS[: len(given)]
+            )
+            rare = fields | _coerce_rare(None, files, message)
+            if observation is not None:
+                observation = self._other(observation)
         if (
             observation is None
             and not rare

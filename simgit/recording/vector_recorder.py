@@ -14,6 +14,7 @@ from simgit.errors import InvalidInput, shown
 from simgit.objects.coerce import coerce, coerce_key
 from simgit.objects.columns import ABSENT, Column, Columns, DenseColumn
 from simgit.objects.schema import exact_cast
+from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import FlushPolicy, RecorderBase, RunWriter, Work
 from simgit.recording.recorder import RunRecorder
@@ -51,6 +52,8 @@ class LaneRecorder(RecorderBase):
             bytes=policy.bytes // len(lanes),
         )
         self._members = [_Member(self, lane, share) for lane in lanes]
+        self.simplifier = Simplifier()
+        """Takes the values that have no encoding; see ``RunRecorder``."""
 
     def __enter__(self) -> LaneRecorder:
         return self
@@ -68,7 +71,9 @@ class LaneRecorder(RecorderBase):
         self._check_open()
         if self._batches:
             self._start_flush()  # the states of a lane stay in order
-        self._members[lane].append(*fields, **more)
+        member = self._members[lane]
+        member.simplifier = self.simplifier
+        member.append(*fields, **more)
 
     def attach(
         self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, Final
 
@@ -57,6 +57,12 @@ class RunInfo:
     def config(self) -> Mapping[str, Any]:
         """The resolved configuration, read on first use: it may be inherited over many runs."""
         return self.resolve()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Take the resolved configuration along: the repository may not be there."""
+        values = [getattr(self, each.name) for each in fields(self)[:-1]]
+        plain = [dict(each) if isinstance(each, Mapping) else each for each in values]
+        return type(self), (*plain, partial(dict, self.config))
 
     def _repr_html_(self) -> str:
         from simgit.plot import notebook

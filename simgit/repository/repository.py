@@ -233,6 +233,20 @@ class Repository:
         """
         self.__exit__(None, None, None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the repository where it is unpickled, which works in any process of this machine.
+
+        Raises:
+            InvalidInput: it is in memory.
+        """
+        return type(self), (self._store,)
+
+    def __copy__(self) -> Self:
+        return self.again()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self.again()
+
     def __enter__(self) -> Self:
         return self
 

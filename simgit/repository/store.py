@@ -10,8 +10,8 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from simgit.errors import AlreadyExists, NotFound, StorageError, reason
 from simgit.objects.oid import Oid
@@ -96,10 +96,23 @@ class Store:
         check_format(directory)
         return cls(LmdbStorage.open(directory, read_only=read_only), directory)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same directory where it is unpickled.
+
+        Raises:
+            InvalidInput: it is in memory, or a view of the past.
+        """
+        self.storage.__reduce__()  # only what lies on disk can be opened there
+        assert self.directory is not None
+        return partial(Store.open, self.directory, read_only=self.storage.read_only), ()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Store:
+        return self  # what is copied may read the same store
+
     def again(self) -> Store:
         """Open the same directory once more; a named command is shared."""
         assert self.directory is not None
-        other = Store.open(self.directory)
+        other = Store.open(self.directory, read_only=self.storage.read_only)
         if (journal := self._command_journal()) is not None:
             other._command = journal.on(other.storage)
         return other

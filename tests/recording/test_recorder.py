@@ -151,10 +151,10 @@ def test_a_refused_value_buffers_nothing(repo: Repository) -> None:
         rec.append(np.zeros(2), 1)
         for bad in (
             {"observation": {"a": [object()]}},
-            {"observation": np.zeros(2, object)},
-            {"action": {1, 2}},
+            {"observation": np.array([object()])},
+            {"action": {1, object()}},
             {"reward": "1"},
-            {"reward": np.array([1.0, 2.0])},
+            {"reward": np.array(["1", "2"])},
             {"reward": 1j},
             {"reward": True},
             {"reward": 2**53 + 1},
@@ -162,8 +162,8 @@ def test_a_refused_value_buffers_nothing(repo: Repository) -> None:
             {"terminated": 1},
             {"terminated": "yes"},
             {"truncated": None, "observation": object()},
-            {"info": {"a": {(1,): 2}}},
-            {"info": {10**5000: 1}},
+            {"info": {"a": {(object(),): 2}}},
+            {"info": {object(): 1}},
             {"info": "\ud800"},
             {"reset": 3},
             {"reset": {"sed": 1}},
@@ -193,7 +193,7 @@ def test_circular_values_are_refused(repo: Repository) -> None:
     ring["ring"] = {"x": ring}
     with repo.recorder() as rec:
         for bad in (loop, ring, (loop, ring)):
-            with pytest.raises(InvalidInput, match="nested deeper than 64"):
+            with pytest.raises(InvalidInput, match="contains itself"):
                 rec.append(bad)
 
 

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from simgit import errors
 from simgit.storage import regular
@@ -71,6 +72,10 @@ class LmdbStorage(Storage):
     def discard(directory: Path | str) -> None:
         """Remove a store that is not in use yet, and the files of a killed copy."""
         files.discard(Path(directory))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same directory where it is unpickled."""
+        return type(self).open, (self._directory, self._read_only)
 
     @property
     def path(self) -> Path:
