@@ -19,6 +19,7 @@ from simgit.history.column_reader import Column, Mask, read_columns, read_presen
 from simgit.history.step_range import StepRange
 from simgit.history.summary import to_html, to_text
 from simgit.history.windows import Windows, make_transitions, make_windows, map_column
+from simgit.objects.arguments import checked_methods
 from simgit.objects.oid import Oid
 from simgit.objects.rows import unpack_row
 from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, Path, Schema
@@ -35,6 +36,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@checked_methods
 class Trajectory:
     """The states start <= step < stop of a first-parent history.
 

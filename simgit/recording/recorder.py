@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput
+from simgit.objects.arguments import check_argument, checked
 from simgit.objects.arrays import MAX_NDIM, storable_dtype
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
@@ -179,6 +180,7 @@ class RunRecorder(RecorderBase):
         ):
             self._start_flush()
 
+    @checked
     def attach(self, name: str, data: Any) -> None:
         """Bind data to the newest state without changing its name. What is passed is copied.
 
@@ -209,6 +211,7 @@ class RunRecorder(RecorderBase):
         """Keep the fields that few states have, for the state that is appended next."""
         row = len(self._observations)
         if attachments:
+            check_argument("attachments", attachments, "Mapping[str, Any]")
             self._attach(row, attachments)
         for name, value in (fields or {}).items():
             self._rare.setdefault(name, {})[row] = value
