@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
+from simgit.cli.output import raw_bytes
 from simgit.cli.params import REVISION, load
 from simgit.cli.show import outline
 from simgit.errors import NotFound
@@ -67,12 +67,13 @@ def attachments(
             return
         found = repo.attachments(revision)
         if name in found and found[name][0] == "blob" and not as_json:
-            for piece in repo.read_blob(found[name][1]):
-                sys.stdout.buffer.write(piece)
+            raw_bytes(repo.read_blob(found[name][1]))
             return
         data = repo.attachment(revision, name)
         if as_json:
-            out.json({"name": name, "data": data})
+            from simgit.objects.json_form import value_to_json
+
+            out.json({"name": name, "data": value_to_json(data)})
         else:
             for line in outline(data):
                 out.line(line)

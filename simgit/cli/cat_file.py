@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import string
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
+from simgit.cli.output import raw_bytes, say
 from simgit.cli.params import REVISION
 from simgit.cli.show import outline, write_state
 from simgit.errors import NotFound
@@ -61,12 +63,17 @@ def cat_file(
 def _write(repo: Repository, oid: Oid) -> None:
     """Write the bytes of an object; tell whoever sees binary ones in a terminal of ``-p``."""
     is_binary = False
-    for piece in repo.stream(oid):
-        is_binary = is_binary or b"\0" in piece
-        sys.stdout.buffer.write(piece)
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal is_binary
+        for piece in repo.stream(oid):
+            is_binary = is_binary or b"\0" in piece
+            yield piece
+
+    raw_bytes(pieces())
     if is_binary and sys.stdout.isatty():
         sys.stdout.flush()
-        print("\nwarning: these bytes are binary; -p prints objects readably", file=sys.stderr)
+        say("\nwarning: these bytes are binary; -p prints objects readably")
 
 
 def _pretty(app: App, repo: Repository, kind: str, oid: Oid) -> None:
@@ -78,8 +85,7 @@ def _pretty(app: App, repo: Repository, kind: str, oid: Oid) -> None:
             write_state(out, repo, repo.state(oid))
             return
         if kind == "blob":
-            for piece in repo.stream(oid):
-                sys.stdout.buffer.write(piece)
+            raw_bytes(repo.stream(oid))
             return
         found = repo.object(oid)
         value: Any = found

@@ -10,6 +10,7 @@ from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.output import Output, number, progress
 from simgit.cli.params import REVISION, RUN, free_name
+from simgit.cli.permission import Asker
 
 if TYPE_CHECKING:
     from simgit.analysis.statistics import Estimate
@@ -52,9 +53,9 @@ def evaluate(
 
     where, changes = environment(app, given)
     with app.repository() as repo, app.output() as out:
-        name, arguments = environment_of(repo, subject, changes)
-        if where != SIMKUBE:
-            name, arguments = where, changes
+        name, arguments = where, changes
+        if where == SIMKUBE:
+            name, arguments = environment_of(repo, subject, changes, Asker(repo))
         if no_record:
             run = None
         elif run is None:

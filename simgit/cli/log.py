@@ -87,10 +87,10 @@ def _print(out: Output, lines: Iterator[str]) -> None:
     for line in lines:
         held.append(line)
         if len(held) >= most:
-            out.write("\n".join(held) + "\n")
+            out.lines(held)
             held, most = [], 4096
     if held:
-        out.write("\n".join(held) + "\n")
+        out.lines(held)
 
 
 def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:
@@ -198,7 +198,9 @@ def decoration(out: Output, name: str) -> str:
 
 def record(line: LogLine) -> dict[str, Any]:
     """Return a log line as what ``--json`` prints."""
-    found = line._asdict()
+    from simgit.objects.json_form import value_to_json
+
+    found = line._asdict() | {"action": value_to_json(line.action)}
     if not line.skipped:
         del found["skipped"]
     return found

@@ -542,6 +542,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "trust": {
         "--list": "List the trusted repositories.",
         "--revoke": "Stop trusting this repository.",
+        "--data": "Allow to use a repository of another user, without its code.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

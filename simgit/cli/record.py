@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import environment_arguments
-from simgit.cli.output import Output, progress
+from simgit.cli.output import Output, progress, say
 from simgit.cli.params import RUN, settings
 from simgit.errors import plural
 
@@ -83,10 +82,9 @@ def record(
         except KeyboardInterrupt:
             stored = plural(_states(repo, name) - before, "state")
             again = shlex.join([environment, *(f"--env-set={pair}" for pair in pairs)])
-            print(
+            say(
                 f"interrupted: {stored} stored on run '{name}'; "
-                f"continue with: simgit record {again} --run {shlex.quote(name)}",
-                file=sys.stderr,
+                f"continue with: simgit record {again} --run {shlex.quote(name)}"
             )
             raise
         if as_json:

@@ -19,7 +19,7 @@ from simgit.cli.learning_report import (
     summary,
     write,
 )
-from simgit.cli.output import Output, progress
+from simgit.cli.output import Output, progress, say
 from simgit.cli.params import RUN, Choice, free_name, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
@@ -225,7 +225,7 @@ def _go(
             )
     except KeyboardInterrupt:
         repo.set_status(run, "paused")
-        print(f"interrupted; resume with: simgit train --resume --run {run}", file=sys.stderr)
+        say(f"interrupted; resume with: simgit train --resume --run {run}")
         raise
     if folder is not None:
         folder.finish()

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from simgit.gym.restoring.restore import (
         EnvironmentChanged,
         RestorePlan,
-        Untrusted,
         plan,
         restore,
     )
     from simgit.gym.restoring.verify import judge, verify
+    from simgit.gym.spec.permit import Untrusted
     from simgit.gym.tools.whatif import Continuation, step_batch, what_if
 
 __all__ = [
@@ -50,7 +50,7 @@ _LAZY = {
     "Lane": "recording.sub_env",
     "RestorePlan": "restoring.restore",
     "Recorder": "recording.recorder",
-    "Untrusted": "restoring.restore",
+    "Untrusted": "spec.permit",
     "VectorRecorder": "recording.vector",
     "judge": "restoring.verify",
     "plan": "restoring.restore",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from simgit.objects.arrays import as_scalar, is_storable
+from simgit.errors import visible
+from simgit.objects.arrays import as_scalar
 from simgit.objects.forms import restored_field
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row
@@ -189,14 +190,14 @@ def _has_reference(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value on one line, long arrays shortened."""
+    """Return a value on one line and ``visible``, long arrays shortened."""
     if isinstance(value, Reference):
         return f"{value.kind} {value.oid.short(12)}"
     if isinstance(value, np.ndarray):
-        return np.array2string(value, precision=4, threshold=8).replace("\n", " ")
-    if isinstance(value, np.generic):
-        return str(value)
-    return repr(value)
+        text = np.array2string(value, precision=4, threshold=8).replace("\n", " ")
+    else:
+        text = str(value) if isinstance(value, np.generic) else repr(value)
+    return visible(text)
 
 
 def load_state(
@@ -211,36 +212,3 @@ def load_state(
     oids = [Oid(head[i : i + OID_SIZE]) for i in range(OID_SIZE + 1, len(head), OID_SIZE)]
     origin = None if head[OID_SIZE] else oids.pop()
     return State(odb, place, name, tuple(oids), origin, rows.schema, unpack_row(rows, 0), run)
-
-
-def to_jsonable(value: Any) -> Any:
-    """Return a value as JSON types: arrays as lists, bytes as hex, others as they are."""
-    if isinstance(value, Oid):
-        return value.hex()
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, Reference):
-        return {value.kind: value.oid.hex()}
-    if isinstance(value, (np.ndarray, np.generic)) and is_storable(value):
-        return (
-            to_jsonable(value.tolist())
-            if value.dtype.kind not in "mM"
-            else value.astype(str).tolist()
-        )
-    if isinstance(value, dict):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_jsonable(item) for item in value]
-    if isinstance(value, complex):
-        return {"real": value.real, "imag": value.imag}
-    if isinstance(value, float) and not np.isfinite(value):
-        import json
-
-        return json.dumps(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or isinstance(value, (int, float)):
-        return value
-    from simgit.objects.simplify import Simplifier
-
-    return to_jsonable(Simplifier().simplify(value, "value").value)  # what a form gave back

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, shown, visible
 from simgit.objects.arguments import checked_methods
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.repository.history import History
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.operations import OperationHistory
+    from simgit.repository.permission import Permission
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -86,6 +89,12 @@ class Repository:
     def oplog(self) -> OperationLog:
         """The operation log."""
         return self._store.oplog
+
+    @cached_property
+    def _permission(self) -> Permission:
+        from simgit.repository.permission import Permission
+
+        return Permission(self._store)
 
     @cached_property
     def _states(self) -> States:
@@ -149,13 +158,19 @@ class Repository:
         return cls(Store.open(Path(path), read_only=read_only))
 
     @classmethod
-    def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
+    def discover(
+        cls, start: str | Path = ".", *, read_only: bool = False, anyone: bool = False
+    ) -> Self:
         """Open the repository of a directory or of the nearest one above it.
+
+        With ``anyone`` it may belong to another user of this machine.
 
         Raises:
             NotFound: there is none.
+            StorageError: it belongs to another user, and the data of it are not trusted.
         """
-        return cls.open(find_repository(Path(start).resolve()), read_only=read_only)
+        found = find_repository(Path(start).resolve(), anyone=anyone)
+        return cls.open(found, read_only=read_only)
 
     @classmethod
     def clone(cls, source: str | Path, target: str | Path) -> Self:
@@ -179,6 +194,32 @@ class Repository:
         clone(found, directory)
         return cls.open(directory)
 
+    # --- trust ---
+
+    def is_trusted(self, oid: Oid | None = None) -> bool:
+        """Return True if this user trusts the repository to name code that is executed.
+
+        That is one that was made here, or for which there was a ``simgit trust``. Of an object
+        (a spec or a binding) it is also asked whether it came by an import or a clone since.
+        """
+        return self._permission.given(oid)
+
+    def trust(self) -> bool:
+        """Trust the repository, with all that is in it now; return True if it was not before.
+
+        Raises:
+            StorageError: the user's list cannot be written, or the repository.
+        """
+        return self._permission.give()
+
+    def distrust(self) -> bool:
+        """Stop trusting the repository; return True if it was trusted.
+
+        Raises:
+            StorageError: see ``trust``.
+        """
+        return self._permission.take_away()
+
     def again(self) -> Self:
         """Open the repository once more; what both write under a named command is one operation.
 
@@ -187,11 +228,12 @@ class Repository:
         return self if self.directory is None else type(self)(self._store.again())
 
     def close(self) -> None:
-        """Close the repository; closing it twice is fine."""
-        try:
-            self._maintenance.close()
-        finally:  # also if Ctrl-C ends that
-            self._store.storage.close()
+        """Close the repository and its recorders; closing it twice is fine.
+
+        Raises:
+            Conflict, StorageError: see ``Recorder.close``.
+        """
+        self.__exit__(None, None, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the repository where it is unpickled, which works in any process of this machine.
@@ -216,7 +258,11 @@ class Repository:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with ExitStack() as ends:  # all of them, also if Ctrl-C ends one
+            ends.callback(self._store.storage.close)
+            ends.callback(self._maintenance.close)
+            for recorder in list(self._store.recorders):
+                ends.callback(recorder.__exit__, kind, error, trace)
 
     @property
     def read_only(self) -> bool:
@@ -242,7 +288,7 @@ class Repository:
         return max(SHORT, most.bit_length() // 2 + 1)
 
     def __repr__(self) -> str:
-        return f"<Repository {self.directory or 'in memory'}>"
+        return visible(f"<Repository {self.directory or 'in memory'}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import repository_overview
@@ -301,24 +347,31 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_conflict: str = "raise",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
         A run that does not exist is created; one that has states is resumed.
 
         Args:
-            run: a run's name, or a sequence of names for batches of parallel environments.
+            run: a run's name, or a sequence of names for batches of parallel environments. In the
+                name of a new run ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
             flush_every: flush when so many states are buffered, of all lanes together (default
                 16384 for one run, 4096 for each lane).
-            flush_seconds: flush at the first append after so many seconds; None for never.
+            flush_seconds: flush after so many seconds, by a clock in a thread of its own; None for
+                never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
             background: flush in a thread, so that no append waits for the disk.
             config: the run's configuration (overrides on what it inherits); keys may be dotted.
-            seed: the run's seed, if it is created.
+            seed: the run's seed.
             spec: what a root state comes from; for lanes there may be one for each.
+            on_conflict: what to do with a run that is being recorded, is completed, or has states
+                of another configuration or seed: "raise", or "branch" to record to a new run
+                ``RUN.2``, branched off it, with a warning.
 
         Raises:
+            Conflict: another recorder writes a run, or it has states of other settings.
             InvalidInput: a run is completed.
         """
         from simgit.recording.flush import FlushPolicy
@@ -329,8 +382,17 @@ class Repository:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
         if flush_every < 1:
             raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
+        if on_conflict not in ("raise", "branch"):
+            raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
+        if flush_seconds is not None and not (
+            isinstance(flush_seconds, (int, float)) and flush_seconds >= 0
+        ):
+            raise InvalidInput(
+                f"flush_seconds must be a number of at least 0, got {shown(flush_seconds)}"
+            )
+        branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec)
+        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -542,6 +604,14 @@ class Repository:
         """
         return self._runs.head()
 
+    def run(self, name: str) -> RunInfo:
+        """Return what is known of a run: the same as ``runs[name]``.
+
+        Raises:
+            NotFound: no such run.
+        """
+        return self.runs[name]
+
     def branch(
         self,
         name: str,
@@ -676,31 +746,45 @@ class Repository:
 
     # --- attachments ---
 
-    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
-        """Bind data to a state without changing its oid; return the data's oid.
+    def attach(
+        self,
+        revision: str | Oid,
+        name: str,
+        data: Any = ABSENT,
+        *,
+        path: str | PathLike[str] | None = None,
+    ) -> Oid:
+        """Bind data or a file to a state without changing its oid; return the data's oid.
 
         Args:
-            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
-                arrays and plain values (a checkpoint: stored as its difference to the last one of
-                this name), or any plain value.
+            data: bytes or a ``Path`` (a blob, streamed), an array, nested dicts, lists and tuples
+                of arrays and plain values (a checkpoint: stored as its difference to the last one
+                of this name), or any plain value. A text that names a file is refused.
+            path: the file whose content is attached, instead of ``data``.
 
         Raises:
-            NotFound: there is no such state.
+            NotFound: there is no such state or file.
             InvalidInput: the name is not allowed, or some part of the data has no encoding.
         """
-        return self._attachments.attach(revision, name, data)
+        return self._attachments.attach(revision, name, data, path)
 
     def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
         """Return a state's attachments: name to kind and oid."""
         return self._attachments.all_of(revision)
 
-    def attachment(self, revision: str | Oid, name: str) -> Any:
-        """Return the data of an attachment; arrays are read-only.
+    def attachment(
+        self, revision: str | Oid, name: str, *, writable: bool = False, tensors: bool = False
+    ) -> Any:
+        """Return the data of an attachment; its arrays are read-only unless asked for otherwise.
+
+        Args:
+            writable: give arrays that may be changed (copies).
+            tensors: give torch's tensors instead of arrays, such as for ``load_state_dict``.
 
         Raises:
-            NotFound: the state has none of this name.
+            NotFound: the state has none of this name, or torch is not installed.
         """
-        return self._attachments.load(revision, name)
+        return self._attachments.load(revision, name, writable, tensors)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""

@@ -138,6 +138,11 @@ class Storage(ABC):
     def read_only(self) -> bool:
         """True if ``write`` is refused."""
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return False
+
     @abstractmethod
     def read(self) -> AbstractContextManager[ReadTxn]:
         """Begin a read transaction; keep it short, for it keeps old pages from being reused."""

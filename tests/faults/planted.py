@@ -58,8 +58,8 @@ FAULTS = (
     _unsynced("commits are not synced", "sync=False"),
     _unsynced("the meta page is not synced", "metasync=False"),
     Planted(
-        "a new repository's format is not synced", "storage/durable.py",
-        "        os.fsync(file.fileno())", "        pass", POWER,
+        "a new repository's format is not synced", "storage/regular.py",
+        "                os.fsync(file.fileno())", "                pass", POWER,
     ),
     Planted(
         "a compact copy is not synced before it is moved", ENVIRONMENT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, shown
@@ -89,9 +90,11 @@ class CatchUp:
         )  # fmt: skip
         raise self._failed
 
-    def attach(self, name: str, data: Any) -> None:
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Attach data to the recorded state that was reached."""
-        self._repo.attach(self._states[self._step].oid, name, data)
+        self._repo.attach(self._states[self._step].oid, name, data, path=path)
 
 
 def moved(repo: Repository, oid: Oid) -> Oid:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Self
@@ -17,7 +18,6 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import CatchUp, moved, state_of
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import (
     SKIP,
@@ -26,6 +26,7 @@ from simgit.gym.recording.session import (
     gap_after,
     open_repository,
     seed_in_use,
+    start_of,
 )
 from simgit.gym.recording.snapshots import (
     Snapshots,
@@ -35,9 +36,11 @@ from simgit.gym.recording.snapshots import (
     trigger_name,
 )
 from simgit.gym.recording.volatile import ignored_paths, volatile_paths
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
-from simgit.gym.restoring.restore import STEP_SECONDS, Trust, restore
+from simgit.gym.restoring.restore import STEP_SECONDS, restore
 from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     BOOLS,
     cast_for,
@@ -57,6 +60,7 @@ from simgit.gym.spec.values import (
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplified
+from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 
@@ -148,6 +152,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._count = -1 if info.step is None else info.step
         self._episodes = info.episodes
         self._first = True
+        self._start: Any = None
         self._append = self._session.recorder.append
         self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
@@ -197,7 +202,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
             env = restore(repo, reached, env=env, trust=trust, progress=progress)
-        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
+        recorder = cls(env or RecordedPath(repo, run).make(trust), repo, run, **options)
         recorder._continue(repo, run, step)
         return recorder
 
@@ -327,6 +332,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 self.env, self._count, self._episodes + 1, self._session.recorder
             )
         self._count += 1
+        if self._first and self._session.is_new:
+            self._start = start_of(self.env)
         try:
             result = self.env.reset(seed=seed, options=options)
             observation, info = observation_and_info(result)
@@ -349,8 +356,12 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._caught_up()
         return result
 
-    def attach(self, name: str, data: Any) -> None:
-        """Attach data to the newest state, in the transaction that stores it; data are copied.
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or the file ``path`` to the newest state, in the transaction that stores it.
+
+        Data are copied.
 
         Raises:
             InvalidInput: the name is not allowed, the data have no encoding, or the newest state
@@ -362,7 +373,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 name=name,
             )
         self._reopen()
-        (self._catch_up or self._session.recorder).attach(name, data)
+        (self._catch_up or self._session.recorder).attach(name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
@@ -473,7 +484,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not self._first or self._catch_up is not None:
             return None
         self._first = False
-        return self._session.first_attachments({"seed": seed_in_use(self.env)})
+        random = None if self._start is None else start_of(self.env, self._start)
+        self._start = None
+        return self._session.first_attachments(
+            {"seed": seed_in_use(self.env), **({} if random is None else {"random": random})}
+        )
 
     def _after_gap(self) -> dict[str, str]:
         """Return the message about states that were not recorded, and clear it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from simgit.errors import (
-    Conflict,
     InvalidInput,
     NotFound,
     SimgitError,
@@ -22,7 +20,8 @@ from simgit.errors import (
     StorageError,
     shown,
 )
-from simgit.gym.recording.finalize import abandon, settle
+from simgit.gym.drivers import layers, pack, randomness, unpack
+from simgit.gym.drivers.plain import NotPlain
 from simgit.gym.recording.selfcheck import self_check
 from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
 from simgit.gym.restoring.run_notes import IGNORE, VOLATILE
@@ -32,12 +31,17 @@ from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
 from simgit.objects.simplify import Simplifier
-from simgit.refs.runs import completed
+from simgit.recording.finalize import abandon, is_crashing, settle
+from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
-from simgit.storage.process import is_alive, this_writer
 
 SESSION: Final = "session"
-"""The attachment that marks the first state of a new environment; it has the seed in use."""
+"""The attachment that marks the first state of a new environment.
+
+It has the seed in use, and the other generators as they were before the first reset.
+"""
+TORCH: Final = "torch_seed"
+"""The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 DIFF: Final = "code.diff"
 SKIP, RAISE = "skip", "raise"
 """What to do with values that cannot be stored."""
@@ -81,16 +85,22 @@ class Session:
         self._names = [runs] if isinstance(runs, str) else list(runs)
         specs = [spec] if isinstance(spec, Mapping) else spec
         for name, each in zip(self._names, specs, strict=True):
-            check_free(repo, name)
             check_spec(repo, name, each)
         self._given = repo
         self._repo = self._handle()
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
-        self.recorder: Any = self._repo.recorder(**self._arguments)
+        try:
+            self.recorder: Any = self._repo.recorder(**self._arguments)
+        except BaseException:
+            self._let_go_of_repository()
+            raise
         self.recorder.simplifier = self.simplifier
+        current = self._current()  # numbers were filled in, or the run was branched
+        self._names = [current] if isinstance(current, str) else current
         self.volatile = [Volatile(apart) for _ in self._names] if apart else []
         self.is_open = True
         self.is_new = True
+        self._has_torch = randomness.torch_seed() is not None
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
             for name in self._names:
@@ -127,6 +137,18 @@ class Session:
     def _note_lane(self, lane: int, metadata: Mapping[str, Any]) -> None:
         names = self._current()
         self.note(names if isinstance(names, str) else names[lane], metadata)
+
+    def note_torch(self) -> None:
+        """Note torch's seed with the runs, if torch was loaded since the session began.
+
+        What was noted before has no state of its generators.
+        """
+        seed = randomness.torch_seed() if self.is_new and not self._has_torch else None
+        if seed is not None:
+            self._has_torch = True
+            names = self._current()
+            for name in [names] if isinstance(names, str) else names:
+                self.note(name, {TORCH: seed})
 
     def newest(self, lane: int = 0) -> int:
         """Return the step of a lane's newest stored state, -1 without states."""
@@ -165,7 +187,8 @@ class Session:
     def reopen(self) -> None:
         """Reopen the session after its end."""
         self._repo = self._handle()
-        self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        again = {"run": self._current(), "config": None}  # which may have been changed since
+        self.recorder = self._repo.recorder(**{**self._arguments, **again})
         self.recorder.simplifier = self.simplifier
         self.is_open = True
         self._end_with_process()
@@ -188,6 +211,7 @@ class Session:
         _note_left_out(self._repo, self.recorder, self._left_out)
         try:
             self.attach_volatile()
+            self.note_torch()
             self.recorder.close(status)
         except StorageError:
             raise
@@ -199,6 +223,9 @@ class Session:
     def _let_go(self) -> None:
         self.is_open = False
         self._finalizer.detach()
+        self._let_go_of_repository()
+
+    def _let_go_of_repository(self) -> None:
         if self._repo is not self._given:
             self._repo.close()
 
@@ -266,7 +293,7 @@ def _finish(
     _note_left_out(repo, recorder, left_out)
     try:
         _attach_volatile(recorder, volatile)
-        recorder.close("crashed" if _is_crashing() else "active")
+        recorder.close("crashed" if is_crashing() else "active")
     except StorageError:
         raise  # with the repository open
     except BaseException:
@@ -278,11 +305,6 @@ def _finish(
 def _close(repo: Repository | None) -> None:
     if repo is not None:
         repo.close()
-
-
-def _is_crashing() -> bool:
-    """Return True if the interpreter ends because of an uncaught exception."""
-    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
 def gap_after(error: BaseException) -> str:
@@ -304,6 +326,21 @@ def open_repository(repo: Repository | str | Path) -> Repository:
         return Repository.init(repo)
 
 
+def start_of(env: Any, before: Any = None) -> dict[str, Any] | None:
+    """Return what the first reset may draw from besides the environment's own generator.
+
+    That is what its spaces and the whole process draw from; None if it cannot be stored. It is
+    noted before the reset, and again after it, with ``before``, for spaces that were never seeded.
+    """
+    stack = layers(env)
+    try:
+        if before is None:
+            return pack(randomness.capture_start(stack))
+        return pack(randomness.complete_start(stack, unpack(before)))
+    except NotPlain:
+        return None
+
+
 def seed_in_use(env: Any) -> int | None:
     """Return the seed of an environment's generator, without making the generator."""
     seed = getattr(env.unwrapped, "_np_random_seed", None)
@@ -319,15 +356,8 @@ def check_free(repo: Repository, name: str) -> None:
     if name not in repo.runs:
         return
     info = repo.runs[name]
-    if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
-        return
-    mine = dict(info.writer) == this_writer()
-    who = "in this process" if mine else f"by process {info.writer['pid']}"
-    raise Conflict(
-        f"run '{name}' is being recorded {who}; close that recorder, or record to "
-        "another run (--run)",
-        name=name,
-    )
+    if info.status == "active" and info.writer is not None:  # a dead one's is shown as crashed
+        raise being_recorded(name, info.writer, ANOTHER_RUN)
 
 
 def check_open(repo: Repository, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy, deepcopy
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Final, Self
@@ -14,7 +15,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
     SAME_STEP,
@@ -30,9 +30,10 @@ from simgit.gym.recording.selfcheck import SECONDS
 from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
-from simgit.gym.recording.sub_env_proxy import RemoteLane, parts_of, seed_of
+from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
-from simgit.gym.restoring.restore import STEP_SECONDS, Trust
+from simgit.gym.restoring.restore import STEP_SECONDS
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
     keep_reset,
@@ -43,7 +44,9 @@ from simgit.gym.spec.values import (
     plain_outcome,
 )
 from simgit.objects.coerce import coerce
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 
@@ -115,6 +118,7 @@ class VectorRecorder(VectorWrapper):
         self._gaps: dict[int, str] = {}
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
+        self._starts: dict[int, Any] = {}
         infos = [self._repo.runs[name] for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
@@ -167,7 +171,7 @@ class VectorRecorder(VectorWrapper):
         """
         repo = open_repository(repo)
         names = lanes_of(repo, run)
-        made = make_lanes(repo, names, vectorization_mode) if env is None else env
+        made = make_lanes(repo, names, vectorization_mode, trust) if env is None else env
         try:
             resets = put_back(repo, names, made, trust)
             recorder = cls(made, repo, run, **options)
@@ -238,6 +242,8 @@ class VectorRecorder(VectorWrapper):
         lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
         simplifier = self._session.simplifier
         marks = {i: keep_reset(self._seed(seed, i), given, simplifier) for i in lanes}
+        if self._parts and self._session.is_new:
+            self._starts = {i: lane_start(self._parts[i]) for i in lanes if self._first[i]}
         try:
             result = self.env.reset(seed=seed, options=options)
             observations, infos = observation_and_info(result)
@@ -252,12 +258,14 @@ class VectorRecorder(VectorWrapper):
         self._resets[list(lanes)] = False
         return result
 
-    def attach(self, lane: int, name: str, data: Any) -> None:
-        """Attach data to the newest state of a lane; see ``Recorder.attach``."""
+    def attach(
+        self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or a file to the newest state of a lane; see ``Recorder.attach``."""
         if lane in self._gaps:
             raise InvalidInput(f"cannot attach '{name}' to lane {lane}: {self._gaps[lane]}")
         self._reopen()
-        self._session.recorder.attach(lane, name, data)
+        self._session.recorder.attach(lane, name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
@@ -423,7 +431,10 @@ class VectorRecorder(VectorWrapper):
         if self._first[i]:
             self._first[i] = False
             seed = seed_of(self._parts[i]) if self._parts else None
-            attachments = self._session.first_attachments({"seed": seed})
+            start = self._starts.pop(i, None)
+            start = None if start is None else lane_start(self._parts[i], start)
+            facts = {"seed": seed, **({} if start is None else {"random": start})}
+            attachments = self._session.first_attachments(facts)
         self._counts[i] += 1
         if self._session.volatile:
             self._session.attach_volatile(full=True)

@@ -11,10 +11,10 @@ from typing import Any
 from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError
 from simgit.gym.restoring.recorded_path import SESSION, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
-from simgit.gym.restoring.restore import RestorePlan, Trust, execute, from_snapshot, restore
+from simgit.gym.restoring.restore import RestorePlan, execute, from_snapshot, restore
 from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, Verdict
 from simgit.gym.restoring.run_notes import note as note_verdict
-from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.repository import Repository
 
@@ -129,7 +129,9 @@ def environment_before(
     path = RecordedPath(end.repo, part[0].oid)
     made_at, seed = path.creation()
     if made_at == path.step and (seed is not None or path.step == 0):
-        return (make or specs.make)(path.spec), seed
+        new = end.make(trust) if make is None else make(path.spec)
+        path.put_back_start(new)
+        return new, seed
     env = None if make is None else make(path.spec)
     return restore(end.repo, end.revision(path.step - 1), trust=trust, env=env), None
 
@@ -194,7 +196,7 @@ def _tried_snapshot(
     plan = from_snapshot(path, trust, path.step - 1)
     if plan is None:
         return None
-    env = specs.make(path.spec)
+    env = path.make(trust)
     return plan, _outcome(lambda: execute(path, env, plan))
 
 

@@ -26,7 +26,6 @@ from simgit.gym.restoring.compare import difference
 from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
-from simgit.gym.spec import spec as specs
 from simgit.gym.spec.values import comparable_info
 from simgit.repository import Repository
 
@@ -326,7 +325,7 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
     warnings.simplefilter("ignore")
     with Repository.open(directory, read_only=True) as repo:
         path = RecordedPath(repo, f"{_RUN}@{step}")
-        env = specs.make(path.spec)
+        env = path.make(True)  # this process recorded it
         begun = perf_counter()
         try:
             restore(repo, path.oid, env=env, trust=True)

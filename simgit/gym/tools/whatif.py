@@ -20,9 +20,10 @@ from simgit.gym import drivers
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.reseeding import WHAT_IF
-from simgit.gym.restoring.restore import Trust, loads_pickle, restore, warn_of_changes
+from simgit.gym.restoring.restore import restore, settled, warn_of_changes
 from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
 from simgit.gym.spec import spaces
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified, left_out
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplifier
@@ -192,7 +193,7 @@ def execute(
     """Execute rollouts, in worker processes if there are several; return the results in order."""
     tell = progress or (lambda done, total: None)
     paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
-    trusted = any(loads_pickle(path, trust) for path in paths)
+    trusted = settled(paths, trust, makes=True)
     tell(0, len(jobs))
     for path in paths:
         warn_of_changes(repo, path)  # once, not in each worker
@@ -220,13 +221,13 @@ def _told(found: Iterable[Continuation], total: int, tell: Progress) -> Iterator
         yield each
 
 
-def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: bool) -> list[Continuation]:
+def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: Trust) -> list[Continuation]:
     warnings.simplefilter("ignore", EnvironmentChanged)
     with Repository.open(directory) as repo:
         return list(_in_turn(repo, jobs, trusted))
 
 
-def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterator[Continuation]:
+def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Iterator[Continuation]:
     """Execute rollouts one after another; the same state is not restored twice in a row."""
     env: Any = None
     start: tuple[Oid, Any] | None = None

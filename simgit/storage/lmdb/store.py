@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simgit import errors
+from simgit.storage import regular
 from simgit.storage.base import Storage
 from simgit.storage.durable import make_directories
 from simgit.storage.lmdb import files
@@ -60,6 +61,7 @@ class LmdbStorage(Storage):
             raise errors.NotFound(f"no store in '{directory}'", path=directory)
         if not read_only:
             files.refuse_network(directory, allow_network)
+        regular.check(directory)
         network = network_file_system(directory) is not None and not allow_network
         may_write = not network and files.may_write(directory)
         lock = not network and files.may_register(directory)
@@ -117,6 +119,11 @@ class LmdbStorage(Storage):
         """Return the length of the data file."""
         self._environment()
         return (self._directory / "data.mdb").stat().st_size
+
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return not self._closed and self._environment().is_writing
 
     def close(self) -> None:
         """Release the environment; the last handle closes it and ends its transactions."""

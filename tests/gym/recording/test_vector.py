@@ -248,7 +248,7 @@ def test_lanes_have_snapshots_of_their_own(repo: Repository) -> None:
         assert len(found) >= 3
         assert repo.runs[f"main/{lane}"].metadata["verdict"]["result"] == "exact"
         session = repo.attachment(f"main/{lane}@0", "session")
-        assert session == {"seed": 1 + lane}
+        assert session["seed"] == 1 + lane
 
 
 def test_data_can_be_attached_to_a_lane(repo: Repository) -> None:

@@ -26,6 +26,7 @@ from simgit.gym import (
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT
 from simgit.gym.restoring.verify import judge, note
+from simgit.odb import foreign
 
 
 @pytest.fixture
@@ -298,8 +299,14 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
     env = gym.make("MiniGrid-DoorKey-8x8-v0")
     env.reset(seed=1)
     record(repo, env)
-    asked = []
-    assert plan(repo, "main@45").how == "creation"
+    asked: list[int] = []
+    assert plan(repo, "main@45").how == "snapshot", "this process recorded it"
+    assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
+    assert not asked
+    with repo.odb.write() as txn:
+        foreign.mark_all(txn)
+    for trust in (None, False, lambda: False):
+        assert plan(repo, "main@45", trust=trust).how == "creation"
     assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
     assert asked, "a function is asked"
     for trust in (None, True):
@@ -309,8 +316,9 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
 def test_without_trust_and_seed_the_error_names_the_command(repo: Repository, odd: Any) -> None:
     odd.reset()
     record(repo, odd, seed=None)
-    with pytest.raises(Untrusted, match="'simgit trust'"):
-        restore(repo, "main@45")
+    for env in (None, odd):
+        with pytest.raises(Untrusted, match="'simgit trust'"):
+            restore(repo, "main@45", trust=False, env=env)
 
 
 class Fragile(gym.Env[Any, Any]):
