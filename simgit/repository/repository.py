@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import InvalidInput, NotFound, shown, visible
+from simgit.objects.arguments import checked_methods
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 MEMORY: Final = ":memory:"
 
 
+@checked_methods
 class Repository:
     """A store of simulation states with its runs, tags and HEAD.
 
@@ -420,10 +422,9 @@ class Repository:
     def __contains__(self, revision: object) -> bool:
         """Return whether a revision names a state."""
         try:
-            self.resolve(revision if isinstance(revision, Oid) else str(revision))
+            return isinstance(revision, (str, Oid)) and bool(self.resolve(revision))
         except (NotFound, InvalidInput):
             return False
-        return True
 
     __iter__ = None  # else Python would try repo[0], repo[1], …
 

@@ -7,6 +7,7 @@ from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, Va
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import IntegrityError, Unverified, visible
+from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from simgit.repository.store import Store
 
 
+@checked_methods
 class RunsView(Mapping[str, RunInfo]):
     """The runs of a repository by name, in the order of their names.
 
@@ -98,7 +100,7 @@ class RunEditor:
             self._store.runs.create(txn, name, found, overrides, seed, metadata, message)
             doubt = self._store.runs.doubt(txn, found)
         if doubt is not None:
-            warnings.warn(doubt, Unverified, stacklevel=3)  # at the caller of Repository.branch
+            warnings.warn(doubt, Unverified, stacklevel=4)  # at the caller of Repository.branch
         return found.oid
 
     def rename(self, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from simgit.errors import StorageFullError
+from simgit.errors import InvalidInput, StorageFullError, shown
 from simgit.maintenance.compaction import Progress, consolidate, count_segments
 from simgit.maintenance.gc.plan import DAY, Planner, Window, forget_found
 from simgit.maintenance.gc.retention import Rule, parse_rules, thinned
@@ -46,6 +46,10 @@ class GcReport:
     removed: Removed
 
 
+_LONGEST: Final = 36500
+"""The longest period in days."""
+
+
 @dataclass(frozen=True)
 class GcOptions:
     """Periods in days, None for the repository's settings; and retention rules.
@@ -60,6 +64,17 @@ class GcOptions:
     grace: float | None = None
     expire: float | None = None
     keep: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the periods.
+
+        Raises:
+            InvalidInput: one is negative, or too long to be counted.
+        """
+        for name in ("grace", "expire"):
+            days = getattr(self, name)
+            if days is not None and not 0 <= days <= _LONGEST:
+                raise InvalidInput(f"{name} must be 0 to {_LONGEST} days, got {shown(days)}")
 
 
 def gc(
