@@ -18,7 +18,9 @@ _GC: Final = "'simgit gc' does it, and 'simgit gc --dry-run' shows what it would
 _LOG: Final = "'simgit log --oneline' lists states, with --json for programs"
 _OWN_RUN: Final = "'simgit checkout -b NAME REVISION' starts a run at a state"
 _REFS: Final = "'simgit branch' lists the runs, 'simgit tag' the tags"
-_UNCHANGED: Final = f"history is never rewritten; {_OWN_RUN}"
+_UNCHANGED: Final = (
+    f"history is never rewritten; {_OWN_RUN}, 'simgit reset REVISION' moves a run to one"
+)
 
 COMMANDS: Final = {
     "add": "'simgit commit --file PATH' records a file with a state",
@@ -63,7 +65,6 @@ COMMANDS: Final = {
     "rename": "'simgit branch -m OLD NEW' renames a run",
     "repack": _GC,
     "replay": "'simgit verify RUN' re-executes a run and compares it state by state",
-    "reset": f"'simgit undo' undoes the last operation, {_OWN_RUN}",
     "restore": "'simgit checkout --force HEAD' restores the files of HEAD's state",
     "resume": "'simgit train --resume' resumes a training",
     "rev-list": _LOG,
@@ -78,7 +79,7 @@ COMMANDS: Final = {
     "switch": "'simgit checkout RUN' points HEAD at a run, with -b NAME at a new one",
     "symbolic-ref": "'simgit status' shows where HEAD is, 'simgit checkout RUN' moves it",
     "tags": "'simgit tag' lists the tags",
-    "update-ref": _OWN_RUN,
+    "update-ref": "'simgit branch -f NAME REVISION' moves a run",
     "version": "'simgit --version' prints the version",
     "whatchanged": _LOG,
     "worktree": "'simgit clone SOURCE DIR' copies a repository to a directory of its own",
@@ -95,6 +96,7 @@ _ONE_FILE: Final = (
     "'simgit ls-tree -r HEAD' lists the files of a state with their oids, 'simgit cat-file OID' "
     "prints one"
 )
+_FILES_STAY: Final = "'simgit reset REVISION' leaves the files of the working directory as they are"
 _FILES: Final = "'simgit diff' compares all fields of two states, 'simgit status' the files"
 
 OPTIONS: Final = {
@@ -134,7 +136,10 @@ OPTIONS: Final = {
     "branch --show-current": "'simgit status' shows where HEAD is",
     "branch -c": "'simgit branch NEW OLD' creates a run where another is",
     "branch --copy": "'simgit branch NEW OLD' creates a run where another is",
-    "checkout -B": "'simgit checkout -b NAME REVISION' creates a run under a new name",
+    "checkout -B": "'simgit branch -f NAME REVISION' moves a run to a state",
+    "reset --soft": _FILES_STAY,
+    "reset --mixed": _FILES_STAY,
+    "reset --keep": _FILES_STAY,
     "tag -a": "'simgit tag --message TEXT NAME' annotates a tag",
     "tag --annotate": "'simgit tag --message TEXT NAME' annotates a tag",
     "status -s": "'simgit status' is short; 'simgit status --json' is for programs",

@@ -535,6 +535,7 @@ class Repository:
         overrides: Mapping[str, Any] | None = None,
         seed: Any = None,
         metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> Oid:
         """Create a run at a state; return the state's oid. Nothing is copied.
 
@@ -542,16 +543,37 @@ class Repository:
 
         Args:
             overrides: settings that differ from the parent's; keys may be dotted paths.
+            force: move the run if it exists; see ``reset``.
 
         Raises:
             AlreadyExists: there is a run of this name (or one that differs only in case).
             NotFound: there is no such state.
             InvalidInput: the name is not allowed.
+            Conflict: with ``force``, the run is checked out, or a process writes it.
 
         Warns:
             Unverified: the states are an environment's that was not found to be deterministic.
         """
-        return self._runs.branch(name, start, overrides or {}, seed, metadata or {})
+        return self._runs.branch(name, start, overrides or {}, seed, metadata or {}, force)
+
+    def reset(self, revision: str | Oid, *, run: str | None = None, hard: bool = False) -> Oid:
+        """Move a run (HEAD's, if none is named; or a detached HEAD) to a state; return its oid.
+
+        The run keeps its name, its configuration, its metadata and its status as one that goes on.
+        Its reflog names the states that are no longer in its history, which so are kept, with
+        their attachments.
+
+        Args:
+            revision: the state.
+            run: the name of the run.
+            hard: replace the files of the working directory by the state's, local changes too.
+
+        Raises:
+            NotFound: there is no such state or run.
+            Conflict: a process writes the run.
+            InvalidInput: the run is completed; or it is not checked out, with ``hard``.
+        """
+        return self._checkout.reset(revision, run, hard)
 
     def rename_run(self, old: str, new: str) -> None:
         """Rename a run, its reflog with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simgit.errors import InvalidInput
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS
 
@@ -44,6 +45,25 @@ class Checkout:
             assert where is not None
             self._store.refs.set_head(txn, where, f"checkout: moving to {target}")
         return new
+
+    def reset(self, revision: str | Oid, run: str | None, hard: bool) -> Oid:
+        shown = revision if isinstance(revision, str) else revision.short()
+        with self._store.read() as txn:
+            refs = self._store.refs
+            head, old = refs.head(txn), refs.head_oid(txn)
+            name = run if run is not None or isinstance(head, Oid) else head
+            if hard and name != head and name is not None:
+                raise InvalidInput(f"run '{name}' is not checked out, so it has no files to reset")
+        with self._store.write("reset", shown, files=hard) as txn:
+            to = self._store.resolve(txn, revision)
+            message = f"reset: moving to {shown}"
+            if name is None:
+                refs.set_head(txn, to.oid, message)
+            else:
+                self._store.runs.reset(txn, name, to, message)
+            if hard:  # last: if the move is refused, files must not have changed
+                self.switch(old, to.oid, force=True)
+        return to.oid
 
     def _run_named(self, target: str | Oid) -> str | None:
         """Return the run that a target of a checkout names, None if it is another revision."""
