@@ -31,6 +31,7 @@ simgit branch -f try-1 main@500""")  # fmt: skip
 @click.option("-f", "--force", "moves", is_flag=True, help="Move the run NAME if it exists.")
 @click.option("-l", "--list", "listing", is_flag=True, help="List the runs that match patterns.")
 @click.option("--contains", type=REVISION, help="List the runs whose history has this state.")
+@click.option("--show-current", "current", is_flag=True, help="Print the run of HEAD.")
 @click.option("-v", "--verbose", is_flag=True, help="List returns and settings too.")
 def branch(
     app: App,
@@ -43,6 +44,7 @@ def branch(
     moves: bool,
     listing: bool,
     contains: str | None,
+    current: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -52,14 +54,18 @@ def branch(
     JSON or a plain string, the KEY may be dotted. A run that --force moves keeps its settings, and
     its reflog the states that it leaves; 'simgit reset' moves the run that is checked out.
     """
-    one_of(delete=delete or force, move=move, contains=contains)
+    one_of(delete=delete or force, move=move, contains=contains, show_current=current)
     one_of(delete=delete or force, move=move, list=listing)
+    if current and names:
+        raise click.UsageError("--show-current takes no names")
     creates = names and not (delete or force or move or listing) and contains is None
     for option, given in (("--set", pairs), ("--seed", seed is not None), ("--force", moves)):
         if given and not creates:
             raise click.UsageError(f"{option} needs the NAME of a run to create")
     with app.repository() as repo, app.output() as out:
-        if delete or force:
+        if current:
+            _print_current(repo, out, as_json)
+        elif delete or force:
             _delete(repo, out, names, force, as_json)
         elif move:
             _rename(repo, out, names, as_json)
@@ -67,6 +73,18 @@ def branch(
             _create(repo, out, names, pairs, seed, moves, as_json)
         else:
             _list(repo, out, names, contains, verbose, as_json)
+
+
+def _print_current(repo: Repository, out: Output, json: bool) -> None:
+    """Print the name of HEAD's run; nothing, as in git, if HEAD is detached."""
+    from simgit.objects.oid import Oid
+
+    head = repo.head
+    name = None if isinstance(head, Oid) else head
+    if json:
+        out.json({"name": name})
+    elif name is not None:
+        out.line(name)
 
 
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:

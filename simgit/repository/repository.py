@@ -452,6 +452,8 @@ class Repository:
         limit: int | None = None,
         reverse: bool = False,
         where: str | None = None,
+        since: str | int | None = None,
+        until: str | int | None = None,
     ) -> Iterator[LogLine]:
         """Yield what leads to states, newest first and children before parents, as plain lines.
 
@@ -463,12 +465,26 @@ class Repository:
             reverse: the oldest of them first.
             where: only the states that fulfil a condition, for instance
                 ``reward > 0 and terminated``; see ``simgit.history.where``.
+            since: only states recorded then or later: nanoseconds since 1970, or a text such as
+                ``2026-11-28 12:00``, ``yesterday``, ``2 hours ago``; see ``simgit.refs.times``.
+            until: only states recorded then or earlier.
 
         Raises:
             NotFound: see ``resolve``.
-            InvalidInput: a revision or the condition is malformed.
+            InvalidInput: a revision, the condition or a time is malformed.
+
+        Warns:
+            SimgitWarning: with a time, of states of which it is not known when they were recorded.
         """
-        return self._history.log(revisions, every, limit, reverse, where)
+        return self._history.log(revisions, every, limit, reverse, where, since, until)
+
+    def time(self, revision: str | Oid = HEAD) -> int | None:
+        """Return when a state was recorded, in nanoseconds since 1970, None if that is not known.
+
+        It is not part of the oid. States recorded before simgit noted it, and those that came with
+        a bundle, have none.
+        """
+        return self._history.time(revision)
 
     def outline(
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
@@ -487,6 +503,10 @@ class Repository:
     def merge_bases(self, a: str | Oid, b: str | Oid) -> list[Oid]:
         """Return all best common ancestors of two states (several only after merges)."""
         return self._history.merge_bases(a, b)
+
+    def is_ancestor(self, a: str | Oid, b: str | Oid) -> bool:
+        """Return whether a state is another one, or lies in its history."""
+        return self._history.is_ancestor(a, b)
 
     def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
         """Compare two runs, or two states.

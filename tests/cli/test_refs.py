@@ -109,7 +109,7 @@ def test_tags(repo) -> None:
 def test_reflog(repo) -> None:
     repo("checkout", "-b", "try", "main~1")
     lines = repo("reflog").lines
-    assert "HEAD@{0}" in lines[0] and lines[0].endswith("checkout: moving to try")
+    assert "HEAD@{0}" in lines[0] and lines[0].endswith("checkout: moving from main to try")
     records = repo("reflog", "main", "-n", 1, "--json").records
     assert records[0]["message"] == "commit: fell over" and records[0]["index"] == 0
     assert "not found" in repo("reflog", "nope", code=128).err
@@ -184,3 +184,18 @@ def test_a_dash_is_where_head_was_before(repo) -> None:
     repo("checkout", "main@1")
     assert repo("checkout", "-", "--json").json["head"] == "try"
     assert repo("checkout", "-", "--json").json["detached"] is True
+
+
+def test_questions_for_scripts(repo) -> None:
+    assert repo("branch", "--show-current").out == "main\n"
+    assert repo("merge-base", "--is-ancestor", "main~1", "main").out == ""
+    assert repo("merge-base", "--is-ancestor", "main", "main", "--json").json == {
+        "is_ancestor": True
+    }
+    assert repo("merge-base", "--is-ancestor", "main", "main~1", code=1).out == ""
+    repo("checkout", "main~1")
+    assert repo("branch", "--show-current").out == ""
+    assert repo("branch", "--show-current", "--json").json == {"name": None}
+    assert "takes no names" in repo("branch", "--show-current", "x", code=2).err
+    repo("checkout", "@{-1}")
+    assert repo("branch", "--show-current").out == "main\n"

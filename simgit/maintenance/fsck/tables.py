@@ -5,12 +5,13 @@ from __future__ import annotations
 from simgit.errors import IntegrityError, NotFound, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
 from simgit.maintenance.fsck.oplog import check_operations
-from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
+from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS, TIMES
 from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import unreachable
 from simgit.odb.segments.index import STATES, find_loose
+from simgit.odb.segments.times import PREFIX, read_time
 from simgit.refs.names import HEAD, RUNS, fold
 from simgit.refs.oplog.log import parse
 from simgit.refs.records import decode_entry
@@ -32,6 +33,7 @@ class TableChecks(Findings):
         self._check_attachments(txn)
         self._check_pending(txn)
         self._check_settings(txn)
+        self._check_times(txn)
         for what, missing in check_operations(self.odb, txn):
             self._problem(what, kind=OBJECT if missing else "", where=missing)
 
@@ -168,6 +170,13 @@ class TableChecks(Findings):
                 get_setting(txn, name)
         with self._noting():
             sizes(txn)
+
+    def _check_times(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan("meta", PREFIX, PREFIX[:-1] + b"\1"):
+            try:
+                read_time(key, value)
+            except SimgitError as error:
+                self._problem(str(error), kind=TIMES)
 
     def _check_pending(self, txn: ReadTxn) -> None:
         for key, value in txn.scan(unreachable.TABLE):
