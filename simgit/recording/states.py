@@ -19,6 +19,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.batch import StateBatch, Tip, new_batch
 from simgit.storage.base import WriteTxn
+from simgit.storage.process import now
 
 MIN_WINDOW: Final = 16
 """States that are packed at once at least, however often the schema changes."""
@@ -246,11 +247,11 @@ def store(
     """Store prepared batches; return the tip of the last state."""
     if not parents and batches[0].origin == NO_ORIGIN.oid:
         odb.put(txn, Spec({}))
-    tip = None
+    tip, time = None, now()
     for prepared in batches:
         batch = prepared._replace(parents=parents if tip is None else (tip,))
         if not batch.parents or batch.parents[0].schema is not batch.rows.schema:
             odb.put(txn, batch.rows.schema)
-        tip = odb.states.append(txn, batch)
+        tip = odb.states.append(txn, batch, time=time)
     assert tip is not None
     return tip

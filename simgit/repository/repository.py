@@ -529,6 +529,8 @@ class Repository:
         limit: int | None = None,
         reverse: bool = False,
         where: str | None = None,
+        since: str | int | None = None,
+        until: str | int | None = None,
     ) -> Iterator[LogLine]:
         """Yield what leads to states, newest first and children before parents, as plain lines.
 
@@ -540,12 +542,26 @@ class Repository:
             reverse: the oldest of them first.
             where: only the states that fulfil a condition, for instance
                 ``reward > 0 and terminated``; see ``simgit.history.where``.
+            since: only states recorded then or later: nanoseconds since 1970, or a text such as
+                ``2026-11-28 12:00``, ``yesterday``, ``2 hours ago``; see ``simgit.refs.times``.
+            until: only states recorded then or earlier.
 
         Raises:
             NotFound: see ``resolve``.
-            InvalidInput: a revision or the condition is malformed.
+            InvalidInput: a revision, the condition or a time is malformed.
+
+        Warns:
+            SimgitWarning: with a time, of states of which it is not known when they were recorded.
         """
-        return self._history.log(revisions, every, limit, reverse, where)
+        return self._history.log(revisions, every, limit, reverse, where, since, until)
+
+    def time(self, revision: str | Oid = HEAD) -> int | None:
+        """Return when a state was recorded, in nanoseconds since 1970, None if that is not known.
+
+        It is not part of the oid. States recorded before simgit noted it, and those that came with
+        a bundle, have none.
+        """
+        return self._history.time(revision)
 
     def outline(
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
@@ -564,6 +580,10 @@ class Repository:
     def merge_bases(self, a: str | Oid, b: str | Oid) -> list[Oid]:
         """Return all best common ancestors of two states (several only after merges)."""
         return self._history.merge_bases(a, b)
+
+    def is_ancestor(self, a: str | Oid, b: str | Oid) -> bool:
+        """Return whether a state is another one, or lies in its history."""
+        return self._history.is_ancestor(a, b)
 
     def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
         """Compare two runs, or two states.
@@ -620,6 +640,7 @@ class Repository:
         overrides: Mapping[str, Any] | None = None,
         seed: Any = None,
         metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> Oid:
         """Create a run at a state; return the state's oid. Nothing is copied.
 
@@ -627,16 +648,37 @@ class Repository:
 
         Args:
             overrides: settings that differ from the parent's; keys may be dotted paths.
+            force: move the run if it exists; see ``reset``.
 
         Raises:
             AlreadyExists: there is a run of this name (or one that differs only in case).
             NotFound: there is no such state.
             InvalidInput: the name is not allowed.
+            Conflict: with ``force``, the run is checked out, or a process writes it.
 
         Warns:
             Unverified: the states are an environment's that was not found to be deterministic.
         """
-        return self._runs.branch(name, start, overrides or {}, seed, metadata or {})
+        return self._runs.branch(name, start, overrides or {}, seed, metadata or {}, force)
+
+    def reset(self, revision: str | Oid, *, run: str | None = None, hard: bool = False) -> Oid:
+        """Move a run (HEAD's, if none is named; or a detached HEAD) to a state; return its oid.
+
+        The run keeps its name, its configuration, its metadata and its status as one that goes on.
+        Its reflog names the states that are no longer in its history, which so are kept, with
+        their attachments.
+
+        Args:
+            revision: the state.
+            run: the name of the run.
+            hard: replace the files of the working directory by the state's, local changes too.
+
+        Raises:
+            NotFound: there is no such state or run.
+            Conflict: a process writes the run.
+            InvalidInput: the run is completed; or it is not checked out, with ``hard``.
+        """
+        return self._checkout.reset(revision, run, hard)
 
     def rename_run(self, old: str, new: str) -> None:
         """Rename a run, its reflog with it."""
