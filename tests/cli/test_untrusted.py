@@ -14,8 +14,8 @@ import pytest
 from simgit import Repository
 from simgit.gym.spec.spec import describe
 from tests.cli.conftest import Call
-from tests.support.patience import PATIENCE
 from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
 
 MODULE = """
 import pathlib, gymnasium
