@@ -71,7 +71,9 @@ def attachments(
             return
         data = repo.attachment(revision, name)
         if as_json:
-            out.json({"name": name, "data": data})
+            from simgit.objects.json_form import value_to_json
+
+            out.json({"name": name, "data": value_to_json(data)})
         else:
             for line in outline(data):
                 out.line(line)

@@ -198,7 +198,9 @@ def decoration(out: Output, name: str) -> str:
 
 def record(line: LogLine) -> dict[str, Any]:
     """Return a log line as what ``--json`` prints."""
-    found = line._asdict()
+    from simgit.objects.json_form import value_to_json
+
+    found = line._asdict() | {"action": value_to_json(line.action)}
     if not line.skipped:
         del found["skipped"]
     return found

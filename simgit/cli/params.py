@@ -40,15 +40,17 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
         return found
 
     def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        import json
+        from json import JSONDecodeError
+
+        from simgit.objects.json_form import parse_json
 
         name = param.name if param is not None else None
         if re.match(r"--?[A-Za-z]", text):
             habit = about_value(ctx.info_name if ctx else None, name)
             raise Advice(f"--{name} needs a value, but option '{text}' follows{habit}", ctx)
         try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
+            return parse_json(text)
+        except JSONDecodeError as error:
             if name == "reward":
                 self.fail(f"'{text}' must be a number", param, ctx)
             why = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
@@ -62,7 +64,7 @@ def load(path: Path) -> Any:
         NotFound: there is no such file.
         InvalidInput: its content does not match its suffix.
     """
-    import json
+    from simgit.objects.json_form import parse_json
 
     try:
         data = path.read_bytes()
@@ -71,7 +73,7 @@ def load(path: Path) -> Any:
     try:
         if path.suffix in (".npy", ".npz"):
             return _numpy(path)
-        return json.loads(data)
+        return parse_json(data)
     except (ValueError, EOFError, OSError) as error:
         kind = "NumPy data" if path.suffix in (".npy", ".npz") else "JSON"
         raise InvalidInput(f"'{path}' is not {kind}: {error}") from None
@@ -90,7 +92,9 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         UsageError: there is no ``=`` in one.
     """
-    import json
+    from json import JSONDecodeError
+
+    from simgit.objects.json_form import parse_json
 
     found = {}
     for pair in pairs:
@@ -98,8 +102,8 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key:
             raise click.UsageError(f"'{pair}' must be of the form KEY=VALUE")
         try:
-            found[key] = json.loads(text)
-        except ValueError:
+            found[key] = parse_json(text)
+        except JSONDecodeError:
             found[key] = text
     return found
 

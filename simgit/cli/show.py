@@ -59,10 +59,15 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
 
 def state_record(state: State) -> dict[str, Any]:
     """Return a state as what ``--json`` prints."""
+    from simgit.objects.json_form import value_to_json
+
+    value = {name: value_to_json(each) for name, each in state.value.items() if name != "files"}
+    if state.files:
+        value["files"] = state.files
     return {
         "oid": state.oid, "parents": list(state.parents), "origin": state.origin,
         "run": state.run, "step": state.step, "episode": state.episode,
-        "episode_step": state.episode_step, **state.value,
+        "episode_step": state.episode_step, **value,
     }  # fmt: skip
 
 

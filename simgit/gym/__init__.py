@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simgit.gym.recording.recorder import Recorder
     from simgit.gym.recording.sub_env import Lane
     from simgit.gym.recording.vector import VectorRecorder
+    from simgit.gym.recording.volatile import volatile
     from simgit.gym.restoring.restore import (
         EnvironmentChanged,
         RestorePlan,
@@ -40,6 +41,7 @@ __all__ = [
     "restore",
     "step_batch",
     "verify",
+    "volatile",
     "what_if",
 ]
 _LAZY = {
@@ -55,6 +57,7 @@ _LAZY = {
     "restore": "restoring.restore",
     "step_batch": "tools.whatif",
     "verify": "restoring.verify",
+    "volatile": "recording.volatile",
     "what_if": "tools.whatif",
 }
 

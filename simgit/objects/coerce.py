@@ -50,7 +50,7 @@ def _coerce_text(value: str, path: str) -> str:
 
 
 def coerce_key(key: Any, path: str) -> Any:
-    """Return the key of a dict as a plain string, bytes or integer.
+    """Return the key of a dict as a plain string, bytes or integer (of NumPy's integers too).
 
     Raises:
         InvalidInput: it is of another type, or an integer of more than 64 bits.
@@ -61,8 +61,10 @@ def coerce_key(key: Any, path: str) -> Any:
         return _coerce_text(key, path)
     if isinstance(key, bytes):
         return bytes(key)
-    if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
-        return int(key)
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        number = int(key)
+        if -(1 << 63) <= number < 1 << 64:
+            return number
     raise bad_key(key, path)
 
 

@@ -73,6 +73,10 @@ class ObjectDatabase:
         self.after_write: Callable[[], None] = _nothing
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same storage where it is unpickled; see ``Storage``."""
+        return type(self), (self.storage,)
+
     def on(self, storage: Storage) -> ObjectDatabase:
         """Return the same database, its caches included, on a wrapper of its storage."""
         other = ObjectDatabase.__new__(ObjectDatabase)

@@ -83,6 +83,18 @@ class Refs:
         for key, value in txn.scan("refs", b"tags/", b"tags0"):
             yield decode_name(key[len(TAGS) :]), decode_ref(value, TagRef)
 
+    def names(self, txn: ReadTxn, space: str, stem: str) -> Iterator[str]:
+        """Yield the names of runs or tags that begin with a text, in any case or Unicode form."""
+        start = b"fold\0" + (space + fold(stem)).encode()
+        for _, name in txn.scan("meta", start, start + b"\xff"):
+            yield decode_name(name)
+
+    def is_taken(self, txn: ReadTxn, name: str) -> bool:
+        """Return True if a new run cannot have this name."""
+        return self.has_tag(txn, name) or bool(
+            txn.get("meta", b"fold\0" + (RUNS + fold(name)).encode())
+        )
+
     def near(self, txn: ReadTxn, name: str, *prefixes: str) -> str:
         """Return a hint at the ref whose name is nearest to a wrong one; '' if none is near."""
         known: list[str] = []
@@ -220,6 +232,12 @@ class Refs:
         value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
         txn.put("refs", b"HEAD", pack_ref(value))
         self.log_entry(txn, HEAD, old, self.head_oid(txn), message)
+
+    def follow(self, txn: WriteTxn, name: str) -> None:
+        """Point HEAD at a run that got its first states, if HEAD's own does not exist yet."""
+        head = self.head(txn)
+        if isinstance(head, str) and head != name and not self.has_run(txn, head):
+            self.set_head(txn, name, f"HEAD: follows '{name}', which was recorded first")
 
     def head_oid(self, txn: ReadTxn) -> Oid | None:
         """Return the state that HEAD points at, None if its run has no states yet."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput
+import numpy as np
+
+from simgit.errors import InvalidInput, NotFound
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import Oid
 from simgit.odb import trees
@@ -16,6 +19,15 @@ if TYPE_CHECKING:
     from simgit.repository.store import Store
 
 
+def _copied(data: Any) -> Any:
+    """Return nested data with a writable copy of every array in it."""
+    if isinstance(data, np.ndarray):
+        return data.copy()
+    if isinstance(data, dict):
+        return {key: _copied(item) for key, item in data.items()}
+    return type(data)(map(_copied, data)) if isinstance(data, (list, tuple)) else data
+
+
 class Attachments:
     """Binds data to states, and reads it."""
 
@@ -23,7 +35,10 @@ class Attachments:
         self._store = store
         self._odb = store.odb
 
-    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
+    def attach(
+        self, revision: str | Oid, name: str, data: Any, path: str | PathLike[str] | None
+    ) -> Oid:
+        data = attachments.attachable(name, data, path)
         with self._store.read() as txn:
             state = self._store.resolve(txn, revision).oid
         blob = None
@@ -44,10 +59,20 @@ class Attachments:
             state = self._store.resolve(txn, revision).oid
             return attachments.attachments(self._odb, txn, state)
 
-    def load(self, revision: str | Oid, name: str) -> Any:
+    def load(self, revision: str | Oid, name: str, writable: bool, tensors: bool) -> Any:
         with self._store.read() as txn:
             state = self._store.resolve(txn, revision).oid
-            return trees.load_data(self._odb, txn, *attachments.find(self._odb, txn, state, name))
+            found = attachments.find(self._odb, txn, state, name)
+            data = trees.load_data(self._odb, txn, *found)
+        if tensors:
+            try:
+                from simgit.agents.tensors import to_tensors
+            except ModuleNotFoundError as error:
+                if error.name != "torch":
+                    raise
+                raise NotFound("tensors need torch: pip install 'simgit[torch]'") from None
+            return to_tensors(data)
+        return _copied(data) if writable else data
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         def detach() -> Oid:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput
+from simgit.errors import Conflict, InvalidInput, SimgitWarning
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
 from simgit.recording.states import coerce_fields, prepare, store
@@ -19,7 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simgit.objects.columns import Column
+    from simgit.odb.database import ObjectDatabase
     from simgit.odb.segments.batch import Tip
+    from simgit.refs.runs import Opened
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -51,7 +57,7 @@ class Recording:
                 raise InvalidInput(f"files: object '{files}' is not a tree", path="files")
             name = run if run is not None else self._refs.head(txn)
             # a detached HEAD has no ref; it moves by itself
-            ref = None if isinstance(name, Oid) else self._store.runs.ensure(txn, name, None, None)
+            ref = None if isinstance(name, Oid) else self._store.runs.ensure(txn, name)
             above = self._parents(txn, ref, parents)
             origin = b"" if above else self._store.runs.origin(txn, spec)
             tip = store(self._odb, txn, prepare(columns, above, origin), above)
@@ -59,6 +65,7 @@ class Recording:
                 self._refs.set_head(txn, tip.oid, shown)
             elif ref is not None:
                 self._refs.update_run(txn, name, ref, moved(ref, tip), shown)
+                self._refs.follow(txn, name)
         return tip.oid
 
     def _parents(
@@ -84,18 +91,52 @@ class Recording:
         config: Mapping[str, Any] | None,
         seed: Any,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        branch: bool,
     ) -> RunRecorder | LaneRecorder:
+        settle()
         names = self._names(run)
         odb = self._store.journaled("recorder", *names, session=True)
+        arguments = (odb, names, config, seed, spec, branch)
+        try:
+            lanes = self._open(*arguments)
+        except Conflict as error:
+            if vars(error).get("pid") != os.getpid() or not gc.collect():
+                raise
+            settle()  # the recorder that has the run may have been dropped
+            lanes = self._open(*arguments)
+        recorder: RunRecorder | LaneRecorder
+        if isinstance(run, str) or run is None:
+            recorder = RunRecorder(odb, lanes[0], policy, background)
+        else:
+            recorder = LaneRecorder(odb, lanes, policy, background)
+        recorder.start()
+        self._store.recorders.add(recorder)
+        return recorder
+
+    def _open(
+        self,
+        odb: ObjectDatabase,
+        names: Sequence[str],
+        config: Mapping[str, Any] | None,
+        seed: Any,
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        branch: bool,
+    ) -> list[RunWriter]:
+        """Open and claim runs, all of them or none, in one transaction."""
+        runs = self._store.runs
         with odb.write() as txn:
             specs = [spec] * len(names) if spec is None or isinstance(spec, Mapping) else spec
-            lanes = [
-                self._claim(txn, name, config, seed, self._store.runs.origin(txn, each))
-                for name, each in zip(names, specs, strict=True)
+            opened = [
+                runs.open(txn, each, config, seed, branch) for each in runs.numbered(txn, names)
             ]
-        if isinstance(run, str) or run is None:
-            return RunRecorder(odb, lanes[0], policy, background)
-        return LaneRecorder(odb, lanes, policy, background)
+            lanes = [
+                self._claim(txn, each, runs.origin(txn, spec))
+                for each, spec in zip(opened, specs, strict=True)
+            ]
+        for each in opened:
+            if each.warning is not None:
+                warnings.warn(each.warning, SimgitWarning, stacklevel=4)
+        return lanes
 
     def _names(self, run: str | Sequence[str] | None) -> list[str]:
         if run is None:
@@ -109,12 +150,9 @@ class Recording:
             raise InvalidInput("a recorder needs one or more runs, each once")
         return names
 
-    def _claim(
-        self, txn: WriteTxn, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid
-    ) -> RunWriter:
+    def _claim(self, txn: WriteTxn, opened: Opened, origin: Oid) -> RunWriter:
         """Mark a run as being written by this process, and return its writer."""
-        ref = self._store.runs.ensure(txn, name, config, seed)
-        tip = self._store.runs.tip(txn, ref)
-        writer = RunWriter(self._odb, self._refs, name, ref, tip, origin)
+        tip = self._store.runs.tip(txn, opened.ref)
+        writer = RunWriter(self._odb, self._refs, opened.name, opened.ref, tip, origin)
         writer.claim(txn)
         return writer

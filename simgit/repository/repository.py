@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound, visible
+from simgit.errors import InvalidInput, NotFound, shown, visible
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.repository.history import History
@@ -224,11 +226,26 @@ class Repository:
         return self if self.directory is None else type(self)(self._store.again())
 
     def close(self) -> None:
-        """Close the repository; closing it twice is fine."""
-        try:
-            self._maintenance.close()
-        finally:  # also if Ctrl-C ends that
-            self._store.storage.close()
+        """Close the repository and its recorders; closing it twice is fine.
+
+        Raises:
+            Conflict, StorageError: see ``Recorder.close``.
+        """
+        self.__exit__(None, None, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the repository where it is unpickled, which works in any process of this machine.
+
+        Raises:
+            InvalidInput: it is in memory.
+        """
+        return type(self), (self._store,)
+
+    def __copy__(self) -> Self:
+        return self.again()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self.again()
 
     def __enter__(self) -> Self:
         return self
@@ -239,7 +256,11 @@ class Repository:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with ExitStack() as ends:  # all of them, also if Ctrl-C ends one
+            ends.callback(self._store.storage.close)
+            ends.callback(self._maintenance.close)
+            for recorder in list(self._store.recorders):
+                ends.callback(recorder.__exit__, kind, error, trace)
 
     @property
     def read_only(self) -> bool:
@@ -324,24 +345,31 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_conflict: str = "raise",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
         A run that does not exist is created; one that has states is resumed.
 
         Args:
-            run: a run's name, or a sequence of names for batches of parallel environments.
+            run: a run's name, or a sequence of names for batches of parallel environments. In the
+                name of a new run ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
             flush_every: flush when so many states are buffered, of all lanes together (default
                 16384 for one run, 4096 for each lane).
-            flush_seconds: flush at the first append after so many seconds; None for never.
+            flush_seconds: flush after so many seconds, by a clock in a thread of its own; None for
+                never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
             background: flush in a thread, so that no append waits for the disk.
             config: the run's configuration (overrides on what it inherits); keys may be dotted.
-            seed: the run's seed, if it is created.
+            seed: the run's seed.
             spec: what a root state comes from; for lanes there may be one for each.
+            on_conflict: what to do with a run that is being recorded, is completed, or has states
+                of another configuration or seed: "raise", or "branch" to record to a new run
+                ``RUN.2``, branched off it, with a warning.
 
         Raises:
+            Conflict: another recorder writes a run, or it has states of other settings.
             InvalidInput: a run is completed.
         """
         from simgit.recording.flush import FlushPolicy
@@ -352,8 +380,17 @@ class Repository:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
         if flush_every < 1:
             raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
+        if on_conflict not in ("raise", "branch"):
+            raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
+        if flush_seconds is not None and not (
+            isinstance(flush_seconds, (int, float)) and flush_seconds >= 0
+        ):
+            raise InvalidInput(
+                f"flush_seconds must be a number of at least 0, got {shown(flush_seconds)}"
+            )
+        branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec)
+        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -708,31 +745,45 @@ class Repository:
 
     # --- attachments ---
 
-    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
-        """Bind data to a state without changing its oid; return the data's oid.
+    def attach(
+        self,
+        revision: str | Oid,
+        name: str,
+        data: Any = ABSENT,
+        *,
+        path: str | PathLike[str] | None = None,
+    ) -> Oid:
+        """Bind data or a file to a state without changing its oid; return the data's oid.
 
         Args:
-            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
-                arrays and plain values (a checkpoint: stored as its difference to the last one of
-                this name), or any plain value.
+            data: bytes or a ``Path`` (a blob, streamed), an array, nested dicts, lists and tuples
+                of arrays and plain values (a checkpoint: stored as its difference to the last one
+                of this name), or any plain value. A text that names a file is refused.
+            path: the file whose content is attached, instead of ``data``.
 
         Raises:
-            NotFound: there is no such state.
+            NotFound: there is no such state or file.
             InvalidInput: the name is not allowed, or some part of the data has no encoding.
         """
-        return self._attachments.attach(revision, name, data)
+        return self._attachments.attach(revision, name, data, path)
 
     def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
         """Return a state's attachments: name to kind and oid."""
         return self._attachments.all_of(revision)
 
-    def attachment(self, revision: str | Oid, name: str) -> Any:
-        """Return the data of an attachment; arrays are read-only.
+    def attachment(
+        self, revision: str | Oid, name: str, *, writable: bool = False, tensors: bool = False
+    ) -> Any:
+        """Return the data of an attachment; its arrays are read-only unless asked for otherwise.
+
+        Args:
+            writable: give arrays that may be changed (copies).
+            tensors: give torch's tensors instead of arrays, such as for ``load_state_dict``.
 
         Raises:
-            NotFound: the state has none of this name.
+            NotFound: the state has none of this name, or torch is not installed.
         """
-        return self._attachments.load(revision, name)
+        return self._attachments.load(revision, name, writable, tensors)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""

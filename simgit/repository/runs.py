@@ -6,11 +6,11 @@ import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import Unverified, visible
+from simgit.errors import IntegrityError, Unverified, visible
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS
-from simgit.refs.runs import RunInfo
+from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ class RunEditor:
 
     def rename(self, old: str, new: str) -> None:
         with self._store.write("rename", old, new) as txn:
+            ref = self._store.refs.run(txn, old)
+            if ref.is_claimed:  # its recorder would not know the new name
+                raise being_recorded(old, ref.writer)
             first = self._store.refs.rename_run(txn, old, new)
             if old != new:
                 txn.moves.append((RUNS + old, 0, RUNS + new, first))
@@ -151,8 +154,10 @@ class RunEditor:
     def lineage(self, run: str | None) -> list[RunInfo]:
         with self._store.read() as txn:
             name: str | None = run if run is not None else self._store.head_run(txn)
-            found: list[RunInfo] = []
+            found: dict[str, RunInfo] = {}
             while name is not None and self._store.refs.has_run(txn, name):
-                found.append(self._store.runs.info(txn, name))
-                name = found[-1].parent
-            return found
+                if name in found:
+                    raise IntegrityError(f"run '{name}' is its own ancestor; see 'simgit fsck'")
+                found[name] = self._store.runs.info(txn, name)
+                name = found[name].parent
+            return list(found.values())

@@ -7,10 +7,11 @@ read in; a write transaction becomes one operation of the operation log.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from simgit.errors import AlreadyExists, NotFound, StorageError, reason
 from simgit.objects.oid import Oid
@@ -31,6 +32,7 @@ from simgit.storage.directory import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simgit.recording.flush import RecorderBase
     from simgit.refs.oplog.journal import Journal, JournalTxn
     from simgit.refs.oplog.log import OperationLog
 
@@ -40,6 +42,7 @@ class Store:
 
     Attributes:
         directory: the ``.simgit``, None in memory.
+        recorders: the recorders that write through this handle.
     """
 
     def __init__(self, storage: Storage, directory: Path | None = None) -> None:
@@ -53,6 +56,7 @@ class Store:
         self._command: Journal | None = None
         self._lock = threading.Lock()
         self._joined = threading.local()
+        self.recorders: weakref.WeakSet[RecorderBase] = weakref.WeakSet()
 
     @classmethod
     def create(cls, path: Path) -> Store:
@@ -92,10 +96,23 @@ class Store:
         check_format(directory)
         return cls(LmdbStorage.open(directory, read_only=read_only), directory)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same directory where it is unpickled.
+
+        Raises:
+            InvalidInput: it is in memory, or a view of the past.
+        """
+        self.storage.__reduce__()  # only what lies on disk can be opened there
+        assert self.directory is not None
+        return partial(Store.open, self.directory, read_only=self.storage.read_only), ()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Store:
+        return self  # what is copied may read the same store
+
     def again(self) -> Store:
         """Open the same directory once more; a named command is shared."""
         assert self.directory is not None
-        other = Store.open(self.directory)
+        other = Store.open(self.directory, read_only=self.storage.read_only)
         if (journal := self._command_journal()) is not None:
             other._command = journal.on(other.storage)
         return other

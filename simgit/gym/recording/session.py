@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
+from simgit.errors import (
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    SimgitWarning,
+    StorageError,
+    shown,
+)
 from simgit.gym.drivers import layers, pack, randomness, unpack
 from simgit.gym.drivers.plain import NotPlain
-from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
+from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
+from simgit.gym.restoring.run_notes import IGNORE, VOLATILE
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
-from simgit.refs.runs import completed
+from simgit.objects.simplify import Simplifier
+from simgit.recording.finalize import abandon, is_crashing, settle
+from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
-from simgit.storage.process import is_alive, this_writer
 
 SESSION: Final = "session"
 """The attachment that marks the first state of a new environment.
@@ -32,6 +43,12 @@ It has the seed in use, and the other generators as they were before the first r
 TORCH: Final = "torch_seed"
 """The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 DIFF: Final = "code.diff"
+SKIP, RAISE = "skip", "raise"
+"""What to do with values that cannot be stored."""
+LEFT_OUT: Final = "left_out"
+"""The key of the run's metadata that says what was left out, and why, by path."""
+_MOST: Final = 32
+"""The most paths that are noted and warned of; environments can make new ones at each step."""
 _GAP: Final = "simgit: nothing is recorded until the next reset"
 
 
@@ -53,18 +70,34 @@ class Session:
         *,
         config: Mapping[str, Any] | None,
         provenance: bool,
+        unencodable: str,
+        ignore: Sequence[str],
+        volatile: Sequence[str],
         options: Mapping[str, Any],
     ) -> None:
         settle()
+        if unencodable not in (SKIP, RAISE):
+            raise InvalidInput(f"unencodable must be 'skip' or 'raise', got {shown(unencodable)}")
+        ignored, apart = ignored_paths(ignore), volatile_paths(volatile)
+        self._left_out: dict[str, str] = {}
+        callback = partial(_leave_out, self._left_out) if unencodable == SKIP else None
+        self.simplifier = Simplifier(callback, numbers=True)
         self._names = [runs] if isinstance(runs, str) else list(runs)
         specs = [spec] if isinstance(spec, Mapping) else spec
         for name, each in zip(self._names, specs, strict=True):
-            check_free(repo, name)
             check_spec(repo, name, each)
         self._given = repo
         self._repo = self._handle()
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
-        self.recorder: Any = self._repo.recorder(**self._arguments)
+        try:
+            self.recorder: Any = self._repo.recorder(**self._arguments)
+        except BaseException:
+            self._let_go_of_repository()
+            raise
+        current = self._current()  # numbers were filled in, or the run was branched
+        self._names = [current] if isinstance(current, str) else current
+        self.recorder.simplifier = self.simplifier
+        self.volatile = [Volatile(apart) for _ in self._names] if apart else []
         self.is_open = True
         self.is_new = True
         self._has_torch = randomness.torch_seed() is not None
@@ -72,6 +105,10 @@ class Session:
         if self._provenance is not None:
             for name in self._names:
                 self.note(name, {"provenance": self._provenance.facts})
+        paths = {IGNORE: ignored, VOLATILE: apart}
+        if ignored or apart:
+            for name in self._names:
+                self.note(name, {key: each for key, each in paths.items() if each})
         self._end_with_process()
 
     def _handle(self) -> Repository:
@@ -127,10 +164,21 @@ class Session:
         """
         settle()
         if self.is_open:
+            self.attach_volatile()
             self.recorder.flush()
+
+    def attach_volatile(self, *, full: bool = False) -> None:
+        """Attach the volatile entries to the newest states.
+
+        Args:
+            full: only where many entries wait.
+        """
+        if not full or any(each.is_due for each in self.volatile):
+            _attach_volatile(self.recorder, self.volatile)
 
     def check(self) -> None:
         """Store everything, and self-check the first episodes of the runs."""
+        self.attach_volatile()
         self.recorder.flush()
         names = self._current()
         for name in [names] if isinstance(names, str) else names:
@@ -139,7 +187,9 @@ class Session:
     def reopen(self) -> None:
         """Reopen the session after its end."""
         self._repo = self._handle()
-        self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        again = {"run": self._current(), "config": None}  # which may have been changed since
+        self.recorder = self._repo.recorder(**{**self._arguments, **again})
+        self.recorder.simplifier = self.simplifier
         self.is_open = True
         self._end_with_process()
 
@@ -158,8 +208,10 @@ class Session:
         settle()
         if not self.is_open:
             return
+        _note_left_out(self._repo, self.recorder, self._left_out)
         try:
             self.note_torch()
+            self.attach_volatile()
             self.recorder.close(status)
         except StorageError:
             raise
@@ -171,6 +223,9 @@ class Session:
     def _let_go(self) -> None:
         self.is_open = False
         self._finalizer.detach()
+        self._let_go_of_repository()
+
+    def _let_go_of_repository(self) -> None:
         if self._repo is not self._given:
             self._repo.close()
 
@@ -188,19 +243,57 @@ class Session:
 
     def _end_with_process(self) -> None:
         own = None if self._repo is self._given else self._repo
-        end = partial(_finish, self.recorder, own)
+        end = partial(_finish, self.recorder, own, self._left_out, self.volatile)
         self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
-def _finish(recorder: Any, repo: Repository | None) -> None:
+def _leave_out(known: dict[str, str], path: str, why: str) -> None:
+    """Note a value that is left out, and warn once for each path."""
+    path = re.sub(r"\[\d+\]", "[]", path)[:200]
+    if path in known or len(known) > _MOST:
+        return
+    if len(known) == _MOST:
+        path, why = "…", f"more than {_MOST} fields are left out"
+    known[path] = why
+    warnings.warn(
+        f"'{path}' is left out of the recording: {why} (unencodable='raise' stops instead)",
+        SimgitWarning,
+        stacklevel=2,
+    )
+
+
+def _note_left_out(repo: Repository | None, recorder: Any, left_out: Mapping[str, str]) -> None:
+    """Note with the runs what was left out of them."""
+    if repo is None or not left_out:
+        return
+    for name in getattr(recorder, "runs", None) or [recorder.run]:
+        with suppress(SimgitError):  # the states matter more, and a warning was given
+            repo.configure(name, metadata={LEFT_OUT: dict(left_out)})
+
+
+def _attach_volatile(recorder: Any, volatile: Sequence[Volatile]) -> None:
+    """Attach the volatile entries of each lane to its newest state."""
+    for lane, each in enumerate(volatile):
+        many = hasattr(recorder, "runs")
+        each.attach(partial(recorder.attach, lane) if many else recorder.attach)
+
+
+def _finish(
+    recorder: Any,
+    repo: Repository | None,
+    left_out: Mapping[str, str],
+    volatile: Sequence[Volatile],
+) -> None:
     """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
     Raises:
         StorageError: it could not be stored; try again later.
         Conflict: another writer moved a run; the states went to a run of their own.
     """
+    _note_left_out(repo, recorder, left_out)
     try:
-        recorder.close("crashed" if _is_crashing() else "active")
+        _attach_volatile(recorder, volatile)
+        recorder.close("crashed" if is_crashing() else "active")
     except StorageError:
         raise  # with the repository open
     except BaseException:
@@ -212,11 +305,6 @@ def _finish(recorder: Any, repo: Repository | None) -> None:
 def _close(repo: Repository | None) -> None:
     if repo is not None:
         repo.close()
-
-
-def _is_crashing() -> bool:
-    """Return True if the interpreter ends because of an uncaught exception."""
-    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
 def gap_after(error: BaseException) -> str:
@@ -268,15 +356,8 @@ def check_free(repo: Repository, name: str) -> None:
     if name not in repo.runs:
         return
     info = repo.runs[name]
-    if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
-        return
-    mine = dict(info.writer) == this_writer()
-    who = "in this process" if mine else f"by process {info.writer['pid']}"
-    raise Conflict(
-        f"run '{name}' is being recorded {who}; close that recorder, or record to "
-        "another run (--run)",
-        name=name,
-    )
+    if info.status == "active" and info.writer is not None:  # a dead one's is shown as crashed
+        raise being_recorded(name, info.writer, ANOTHER_RUN)
 
 
 def check_open(repo: Repository, name: str) -> None:

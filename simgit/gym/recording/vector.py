@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy, deepcopy
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Final, Self
@@ -13,7 +15,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
     SAME_STEP,
@@ -37,13 +38,16 @@ from simgit.gym.spec.values import (
     cast_for,
     keep_reset,
     keeper,
+    kept_or_simplified,
     observation_and_info,
     plain_info,
     plain_outcome,
 )
 from simgit.objects.coerce import coerce
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
-from simgit.recording.states import coerce_flag, coerce_reward
+from simgit.recording.finalize import settle
+from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
@@ -69,6 +73,9 @@ class VectorRecorder(VectorWrapper):
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
         self_check: bool = True,
+        unencodable: str = "skip",
+        ignore: Sequence[str] = (),
+        volatile: Sequence[str] = (),
         **flush: Any,
     ) -> None:
         """Wrap a vector environment.
@@ -83,6 +90,9 @@ class VectorRecorder(VectorWrapper):
             provenance: see ``Recorder``.
             self_check: re-execute the first episodes when the recorder is closed, if they are short
                 and their lanes are environments of their own.
+            unencodable: see ``Recorder``.
+            ignore: likewise.
+            volatile: likewise.
             flush: options of ``Repository.recorder``.
 
         Raises:
@@ -100,7 +110,7 @@ class VectorRecorder(VectorWrapper):
         self._start_snapshots(checked_choice(snapshots))
         self._session = Session(
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
-            options=flush,
+            unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
@@ -172,6 +182,27 @@ class VectorRecorder(VectorWrapper):
         recorder._resets[:] = resets
         return recorder
 
+    # --- copies ---
+
+    def __copy__(self) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return copy(self.env)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return deepcopy(self.env, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
+            "a path or a Repository"
+        )
+
     # --- Gymnasium's methods ---
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -181,7 +212,11 @@ class VectorRecorder(VectorWrapper):
         from its next reset on.
         """
         settle()
-        kept = list(map(self._keep_action, self._rows(self.action_space, actions)))
+        simplifier = self._session.simplifier
+        kept = [
+            kept_or_simplified(self._keep_action, each, "action", simplifier)
+            for each in self._rows(self.action_space, actions)
+        ]
         start = _clock()
         try:
             result = self.env.step(actions)
@@ -205,14 +240,15 @@ class VectorRecorder(VectorWrapper):
             mask = np.array(options["reset_mask"])
             given = {key: value for key, value in options.items() if key != "reset_mask"}
         lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
-        marks = {i: keep_reset(self._seed(seed, i), given) for i in lanes}
+        simplifier = self._session.simplifier
+        marks = {i: keep_reset(self._seed(seed, i), given, simplifier) for i in lanes}
         if self._parts and self._session.is_new:
             self._starts = {i: lane_start(self._parts[i]) for i in lanes if self._first[i]}
         try:
             result = self.env.reset(seed=seed, options=options)
             observations, infos = observation_and_info(result)
             rows = list(self._rows(self.observation_space, observations))
-            kept = [(self._keep(rows[i]), lane_info(infos, i)) for i in lanes]
+            kept = [(self._keep(rows[i]), self._info(infos, i)) for i in lanes]
             for i, state in zip(lanes, kept, strict=True):
                 self._record_reset(i, *state, marks[i])
             self._tell()
@@ -222,12 +258,14 @@ class VectorRecorder(VectorWrapper):
         self._resets[list(lanes)] = False
         return result
 
-    def attach(self, lane: int, name: str, data: Any) -> None:
-        """Attach data to the newest state of a lane; see ``Recorder.attach``."""
+    def attach(
+        self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or a file to the newest state of a lane; see ``Recorder.attach``."""
         if lane in self._gaps:
             raise InvalidInput(f"cannot attach '{name}' to lane {lane}: {self._gaps[lane]}")
         self._reopen()
-        self._session.recorder.attach(lane, name, data)
+        self._session.recorder.attach(lane, name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
@@ -297,7 +335,11 @@ class VectorRecorder(VectorWrapper):
         observations, *outcomes, infos = result
         ended = np.logical_or(*outcomes[1:])
         rows = self._rows(self.observation_space, observations)
-        lists = [np.asarray(each).tolist() for each in outcomes]
+        rewards = np.asarray(outcomes[0])  # of several numbers each, or of one
+        lists = [
+            list(rewards) if rewards.ndim > 1 else rewards.tolist(),
+            *(np.asarray(each).tolist() for each in outcomes[1:]),
+        ]
         # all are checked before any is appended: all are recorded or none
         lanes = [
             self._states(i, row, (kept[i], *outcome), infos, ended[i])
@@ -322,22 +364,42 @@ class VectorRecorder(VectorWrapper):
             InvalidInput: a value has no encoding.
         """
         if self._resets[i]:
-            return None, (self._keep(row), lane_info(infos, i))
+            return None, (self._keep(row), self._info(infos, i))
         is_followed = ended and self._mode == SAME_STEP
-        reset = (self._keep(row), lane_info(infos, i, _FINAL)) if is_followed else None
+        reset = (self._keep(row), self._info(infos, i, _FINAL)) if is_followed else None
         if i in self._gaps:
             return None, reset
         last = infos["final_obs"][i] if is_followed else row
-        info = lane_info(infos.get("final_info", {}) if is_followed else infos, i)
+        info = self._info(infos.get("final_info", {}) if is_followed else infos, i)
         action, *outcome = fields
-        return (self._keep(last), action, *_outcome(*outcome), info), reset
+        return (self._keep(last), action, *self._outcome(*outcome), info), reset
 
     def _keep(self, observation: Any) -> Any:
         """Return the recorded form of an observation; InvalidInput if it has no encoding."""
-        value = self._cast(observation)
-        if type(value) is np.ndarray and value.dtype is self._dtype:
-            return value
-        return coerce(value, "observation")
+        try:
+            value = self._cast(observation)
+            if type(value) is np.ndarray and value.dtype is self._dtype:
+                return value
+            return coerce(value, "observation")
+        except Exception:  # also of what a user's class does
+            return self._session.simplifier.simplify(observation, "observation")
+
+    def _info(self, infos: Any, i: int, leave_out: Sequence[str] = ()) -> Any:
+        """Return the recorded form of a lane's info; InvalidInput if it has none."""
+        try:
+            found = split_info(infos, i, leave_out)
+        except Exception:  # not what Gymnasium's vectors return
+            found = infos
+        return kept_or_simplified(plain_info, found, "info", self._session.simplifier)
+
+    def _outcome(self, reward: Any, terminated: Any, truncated: Any) -> tuple[Any, Any, Any]:
+        """Return the recorded form of reward and flags; InvalidInput if they have none."""
+        if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
+            return reward, terminated, truncated
+        names = ("reward", "terminated", "truncated")
+        values = plain_outcome(reward, terminated, truncated)
+        found = simplified_fields(self._session.simplifier, dict(zip(names, values, strict=True)))
+        return found.get("rewards", found.get("reward")), found["terminated"], found["truncated"]
 
     def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
         gap = self._gaps.pop(i, None)
@@ -374,6 +436,13 @@ class VectorRecorder(VectorWrapper):
             facts = {"seed": seed, **({} if start is None else {"random": start})}
             attachments = self._session.first_attachments(facts)
         self._counts[i] += 1
+        if self._session.volatile:
+            self._session.attach_volatile(full=True)
+            take = self._session.volatile[i].take
+            if "info" in more:
+                more["info"] = take(more["info"], self._counts[i])
+            else:
+                fields = (*fields[:-1], take(fields[-1], self._counts[i]))
         try:
             self._session.recorder.append(i, *fields, attachments=attachments, **more)
         except (Conflict, StorageError) as error:
@@ -434,37 +503,30 @@ def _plain_dtype(space: Any) -> Any:
     return dtype if dtype is not None and dtype.isnative and dtype.itemsize <= 8 else None
 
 
-def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
-    """Return the recorded form of reward and flags; InvalidInput if they have none."""
-    if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
-        return reward, terminated, truncated
-    reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
-    return (
-        coerce_reward(reward),
-        coerce_flag(terminated, "terminated"),
-        coerce_flag(truncated, "truncated"),
-    )
-
-
 def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the recorded form of one lane's info; see ``split_info``."""
+    info: dict[str, Any] = plain_info(split_info(infos, i, leave_out))
+    return info
+
+
+def split_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return the info of one lane: the entries whose masks include it.
 
     Without a mask an entry is the lane's element of an array, or belongs to all lanes.
     """
+    found: dict[str, Any] = {}
     if not infos:
-        return {}
-    found = {}
+        return found
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
         is_mask = str(key).startswith("_") and str(key)[1:] in infos
         if is_mask or key in leave_out or (mask is not None and not mask[i]):
             continue
         found[key] = _lane_value(values, i)
-    info: dict[str, Any] = plain_info(found)
-    return info
+    return found
 
 
 def _lane_value(values: Any, i: int) -> Any:
     if isinstance(values, Mapping):
-        return lane_info(values, i)
+        return split_info(values, i)
     return values[i] if isinstance(values, np.ndarray) and values.ndim else values

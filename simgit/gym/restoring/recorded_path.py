@@ -10,7 +10,7 @@ from typing import Any, Final
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import layers, needs_trust, randomness, unpack
 from simgit.gym.restoring.reseeding import Seeds, reseeds
-from simgit.gym.restoring.run_notes import noted, runs_of
+from simgit.gym.restoring.run_notes import ignored, noted, runs_of
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Permit, Trust, are_plain, check, refusal
 from simgit.history.trajectory import Trajectory
@@ -118,6 +118,11 @@ class RecordedPath:
     def recorded_in(self) -> list[RunInfo]:
         """The runs that recorded the state, and those they were branched off."""
         return runs_of(self.repo, self.oid, self.runs)
+
+    @cached_property
+    def ignored(self) -> list[str]:
+        """The paths of fields that are not compared, as the runs' recorders were told."""
+        return ignored(self.recorded_in)
 
     def is_own(self, step: int) -> bool:
         """Return True if the attachments of a state on the path belong to this path.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from gymnasium.spaces import Discrete
@@ -28,6 +28,7 @@ class Reexecution:
         reseeds: Mapping[int, int] | None = None,
         total: int | None = None,
         progress: Progress | None = None,
+        ignore: Iterable[str] = (),
     ) -> None:
         """Take an environment.
 
@@ -36,10 +37,11 @@ class Reexecution:
             reseeds: the seeds of its generators, by step; see ``reseeding``.
             total: the number of states in all.
             progress: called with the number of states done, and ``total``.
+            ignore: paths of fields that are not compared; see ``Comparer``.
         """
         self._env = env
         self._reseeds = reseeds or {}
-        self._comparer = Comparer(env)
+        self._comparer = Comparer(env, ignore)
         self._thaw = _thawer(env.action_space)
         self._total = total
         self._progress = progress
@@ -83,11 +85,12 @@ class Reexecution:
         """Execute the action or reset that led to a state; return the environment's result."""
         try:
             if state.reset is None:
-                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.action))
+                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.given("action")))
                 return stepped
-            given = state.reset.get("seed")
+            mark = state.given("reset")
+            given = mark.get("seed")
             returned: tuple[Any, ...] = self._env.reset(
-                seed=seed if given is None else int(given), options=state.reset.get("options")
+                seed=seed if given is None else int(given), options=mark.get("options")
             )
             return returned
         except SimgitError:

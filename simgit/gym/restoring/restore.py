@@ -260,7 +260,9 @@ def execute(
     Raises:
         Divergence: it does not repeat the recorded steps.
     """
-    replay = Reexecution(env, reseeds=path.reseeds, total=plan.cost, progress=progress)
+    replay = Reexecution(
+        env, reseeds=path.reseeds, total=plan.cost, progress=progress, ignore=path.ignored
+    )
     states = path.trajectory
     if plan.how == "creation":
         path.put_back_start(env)

@@ -43,6 +43,18 @@ def noted(runs: Iterable[RunInfo], key: str) -> Any:
     return next((run.metadata[key] for run in runs if run.metadata.get(key) is not None), None)
 
 
+IGNORE, VOLATILE = "ignore", "volatile"
+"""Metadata keys: the paths of fields that are not compared, and not even part of the states."""
+
+
+def ignored(runs: Iterable[RunInfo]) -> list[str]:
+    """Return the paths of fields that are not compared, as noted with some runs."""
+    noted_paths = [run.metadata.get(key) for run in runs for key in (IGNORE, VOLATILE)]
+    return sorted(
+        {path for each in noted_paths if isinstance(each, (list, tuple)) for path in map(str, each)}
+    )
+
+
 def snapshots_fail(runs: Iterable[RunInfo]) -> bool:
     """Return True if one of the runs is known to have snapshots that fail.
 

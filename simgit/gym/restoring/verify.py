@@ -109,7 +109,9 @@ def _verify(
     make: Callable[[Any], Any] | None,
 ) -> None:
     env, seed = environment_before(end, part, trust, make)
-    replay = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
+    replay = Reexecution(
+        env, reseeds=end.reseeds, total=len(part), progress=progress, ignore=end.ignored
+    )
     replay.replay(part, seed=seed)
 
 

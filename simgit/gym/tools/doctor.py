@@ -26,7 +26,7 @@ from simgit.gym.restoring.compare import difference
 from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
-from simgit.gym.spec.values import plain_info
+from simgit.gym.spec.values import comparable_info
 from simgit.repository import Repository
 
 _RUN: Final = "main"
@@ -209,7 +209,7 @@ _STEP: Final = ("observation", "reward", "terminated", "truncated", "info")
 
 
 def _comparable(value: Any) -> Any:
-    return plain_info(value) if isinstance(value, dict) else value
+    return comparable_info(value) if isinstance(value, dict) else value
 
 
 def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> None:

@@ -82,7 +82,7 @@ class Film:
             self._end, part, self._trust, lambda _: make_rendering(self._end, self._trust)
         )
         try:
-            replay = Reexecution(env, reseeds=self._end.reseeds)
+            replay = Reexecution(env, reseeds=self._end.reseeds, ignore=self._end.ignored)
             for state in replay.steps(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:

@@ -24,8 +24,9 @@ from simgit.gym.restoring.restore import restore, settled, warn_of_changes
 from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
 from simgit.gym.spec import spaces
 from simgit.gym.spec.permit import Trust
-from simgit.gym.spec.values import cast_for, keeper, plain_info
+from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified, left_out
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplifier
 from simgit.repository import Repository
 
 PREFIX: Final = "what-if"
@@ -251,13 +252,14 @@ def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
     total, length = 0.0, 0
     terminated = truncated = False
     with repo.recorder(job.run) as recorder:
+        simplifier = recorder.simplifier = Simplifier(left_out, numbers=True)
         for action in _actions(env, job):
-            kept = keep(action)
+            kept = kept_or_simplified(keep, action, "action", simplifier)
             observation, reward, terminated, truncated, info = env.step(action)
-            recorder.append(
-                cast(observation), kept, reward, bool(terminated), bool(truncated),
-                plain_info(info),
-            )  # fmt: skip
+            seen, value, *flags, info = hard_step(
+                simplifier, cast, (observation, reward, terminated, truncated), info
+            )
+            recorder.append(seen, kept, value, *flags, info)
             total, length = total + float(reward), length + 1
             if terminated or truncated:
                 break

@@ -84,9 +84,14 @@ class Environment:
         except lmdb.Error as error:
             return self._begin_again(error)
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return self._writer == threading.get_ident()
+
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
-        if self._writer == threading.get_ident():
+        if self.is_writing:
             raise errors.StorageError("this thread already holds the write transaction")
         if self._forking:
             self._wait_for_fork()
