@@ -553,6 +553,12 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",
     },
+    "provenance": {
+        "--dry-run": "Show what would be recorded, of COMMAND if given.",
+        "--json": "Print JSON.",
+        "-h": "Show this message and exit.",
+        "--help": "Show this message and exit.",
+    },
     "trust": {
         "--list": "List the trusted repositories.",
         "--revoke": "Stop trusting this repository.",
