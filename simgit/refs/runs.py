@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known
+from simgit.objects.coerce import check_seed
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
@@ -110,6 +111,7 @@ class Runs:
         parent = start.run if start else None
         above = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
+        check_seed(seed)
         record = Run(run_config.nested(overrides), above, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
         ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import InvalidInput, NotFound, visible
+from simgit.objects.coerce import check_number
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
@@ -313,8 +314,6 @@ class Repository:
             raise InvalidInput("a recorder needs one or more runs")
         if flush_every is None:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
-        if flush_every < 1:
-            raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
         return self._recording.recorder(run, policy, background, config, seed, spec)
 
@@ -470,12 +469,16 @@ class Repository:
             NotFound: see ``resolve``.
             InvalidInput: a revision or the condition is malformed.
         """
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.log(revisions, every, limit, reverse, where)
 
     def outline(
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
     ) -> list[LogLine]:
         """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.outline(revisions, every, limit)
 
     def episodes(self, revision: str | Oid = HEAD) -> list[EpisodeLine]:
@@ -731,6 +734,8 @@ class Repository:
 
     def operations(self, limit: int | None = None) -> list[Operation]:
         """Return the operations, the newest first."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._operations.operations(limit)
 
     def operation(self, name: str | int = "@") -> Operation:
