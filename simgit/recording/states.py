@@ -9,7 +9,7 @@ import numpy as np
 
 from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import is_arraylike, to_array
-from simgit.objects.coerce import coerce
+from simgit.objects.coerce import check_seed, coerce
 from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, slice_columns
 from simgit.objects.kinds import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.objects.oid import OID_SIZE, Oid
@@ -93,6 +93,10 @@ def coerce_reset(value: Any) -> Any:
             f"reset must be a bool or a dict of 'seed' and 'options', got {shown(value)}",
             path="reset",
         )
+    check_seed(value.get("seed"), "reset.seed")
+    options = value.get("options")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInput(f"reset.options must be a dict, got {shown(options)}", path="reset")
     return coerce({key: item for key, item in value.items() if item is not None}, "reset")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
 from simgit.objects.codec import encode_value
+from simgit.objects.coerce import check_seed
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
@@ -137,6 +138,7 @@ class Runs:
         parent = start.run if start else None
         above = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
+        check_seed(seed)
         record = Run(run_config.nested(overrides), above, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
         ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import InvalidInput, NotFound, shown, visible
 from simgit.objects.arguments import checked_methods
+from simgit.objects.coerce import check_number
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
@@ -380,16 +381,8 @@ class Repository:
             raise InvalidInput("a recorder needs one or more runs")
         if flush_every is None:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
-        if flush_every < 1:
-            raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
         if on_conflict not in ("raise", "branch"):
             raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
-        if flush_seconds is not None and not (
-            isinstance(flush_seconds, (int, float)) and flush_seconds >= 0
-        ):
-            raise InvalidInput(
-                f"flush_seconds must be a number of at least 0, got {shown(flush_seconds)}"
-            )
         branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
         return self._recording.recorder(run, policy, background, config, seed, spec, branch)
@@ -553,6 +546,8 @@ class Repository:
         Warns:
             SimgitWarning: with a time, of states of which it is not known when they were recorded.
         """
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.log(revisions, every, limit, reverse, where, since, until)
 
     def time(self, revision: str | Oid = HEAD) -> int | None:
@@ -567,6 +562,8 @@ class Repository:
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
     ) -> list[LogLine]:
         """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.outline(revisions, every, limit)
 
     def episodes(self, revision: str | Oid = HEAD) -> list[EpisodeLine]:
@@ -848,6 +845,8 @@ class Repository:
 
     def operations(self, limit: int | None = None) -> list[Operation]:
         """Return the operations, the newest first."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._operations.operations(limit)
 
     def operation(self, name: str | int = "@") -> Operation:
