@@ -128,7 +128,10 @@ def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:
 def graphed(out: Output, found: Iterable[LogLine], render: Render) -> Iterator[str]:
     """Yield the lines of a log with its graph before them."""
     graph = Graph()
+    rest: list[str] = []
     for line in found:
+        if not rest or rest[-1]:  # paragraphs are parted anyway
+            yield from (_tinted(out, text) for text in graph.gap(line.oid))
         first, *rest = render(line)
         yield _tinted(out, graph.row(line.oid, line.parents)) + first
         for text in rest:

@@ -568,6 +568,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--help": "Show this message and exit.",
     },
     "clone": {
+        "-n": "Write no files of HEAD's state.",
+        "--no-checkout": "Write no files of HEAD's state.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

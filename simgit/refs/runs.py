@@ -234,6 +234,13 @@ class Runs:
         self.configure(txn, name, config)
         return self.refs.run(txn, name)
 
+    def take_over(self, txn: WriteTxn, writer: Mapping[str, Any]) -> None:
+        """Note that a process which recorded runs is gone."""
+        for name, ref in list(self.refs.runs(txn)):
+            if ref.writer == writer:
+                new = ref._replace(status="crashed", ended=now(), writer=None)
+                self.refs.update_run(txn, name, ref, new, None)
+
     def numbered(self, txn: ReadTxn, names: Sequence[str]) -> list[str]:
         """Return names with their counters, ``{auto}`` or ``%03d``, replaced by the next number.
 
@@ -421,6 +428,7 @@ def being_recorded(name: str, writer: Mapping[str, Any] | None, what_else: str =
         f"run '{name}' is being recorded {who}; close that recorder{what_else}{more}",
         name=name,
         pid=pid,
+        writer=writer,
     )
 
 

@@ -133,9 +133,11 @@ class Repository:
     def init(cls, path: str | Path = ".") -> Self:
         """Create ``path/.simgit`` and return the repository; ``":memory:"`` makes one in memory.
 
+        A repository that is there already is opened as it is.
+
         Raises:
-            AlreadyExists: there is one already.
             StorageError: the directory cannot be written.
+            FormatError, IntegrityError: see ``open``.
         """
         if str(path) == MEMORY:
             from simgit.storage.memory import MemoryStorage
@@ -174,11 +176,13 @@ class Repository:
         return cls.open(found, read_only=read_only)
 
     @classmethod
-    def clone(cls, source: str | Path, target: str | Path) -> Self:
+    def clone(cls, source: str | Path, target: str | Path, *, checkout: bool = True) -> Self:
         """Make ``target/.simgit`` a compact copy of a repository and return it.
 
         It is a copy of one moment, even while other processes record into the source. The source
-        may lie on read-only media. No run of the copy is marked as being written.
+        may lie on read-only media. No run of the copy is marked as being written. The files of
+        HEAD's state are written into ``target``, unless ``checkout`` is False; it warns if other
+        files are in the way.
 
         Raises:
             NotFound: there is no repository at the source.
@@ -193,7 +197,10 @@ class Repository:
         check_format(found)
         directory = Path(target).resolve() / DIRECTORY
         clone(found, directory)
-        return cls.open(directory)
+        made = cls.open(directory)
+        if checkout:
+            made._checkout.restore_files()
+        return made
 
     # --- trust ---
 

@@ -34,6 +34,7 @@ from simgit.objects.simplify import Simplifier
 from simgit.recording.finalize import abandon, is_crashing, settle
 from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
+from simgit.storage.process import machine
 
 SESSION: Final = "session"
 """The attachment that marks the first state of a new environment.
@@ -356,7 +357,8 @@ def check_free(repo: Repository, name: str) -> None:
     if name not in repo.runs:
         return
     info = repo.runs[name]
-    if info.status == "active" and info.writer is not None:  # a dead one's is shown as crashed
+    # a dead one's is shown as crashed; of another machine's the recorder knows when it is opened
+    if info.status == "active" and info.writer and info.writer["machine"] == machine():
         raise being_recorded(name, info.writer, ANOTHER_RUN)
 
 
@@ -379,6 +381,8 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
         InvalidInput: it is of another environment or of no environment, of other spaces, or made
             with other arguments or wrappers.
     """
+    if name not in repo.runs:
+        return
     recorded = recorded_spec(repo, name)
     if recorded is None:
         if _root(repo, name) is not None:
