@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.gym.drivers.ale import Ale
-from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine
+from simgit.gym.drivers.base import Driver, Engine
 from simgit.gym.drivers.engines import Functional, Generic, Methods, Retro
+from simgit.gym.drivers.limits import CannotSnapshot
 from simgit.gym.drivers.mujoco import Mujoco
 from simgit.gym.drivers.snapshots import CreationReplay, EpisodeReplay, NoDriver, SnapshotDriver
 from simgit.gym.drivers.wrappers import class_name, is_core, layers

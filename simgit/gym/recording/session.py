@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
 from simgit.gym.drivers import layers, pack, randomness, unpack
-from simgit.gym.drivers.plain import NotPlain
+from simgit.gym.drivers.limits import NotPlain
 from simgit.gym.recording.finalize import abandon, settle
 from simgit.gym.recording.selfcheck import self_check
 from simgit.gym.spec.diff import spec_difference, title

@@ -111,13 +111,13 @@ def restore(
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
     made = env if given else specs.make(path.spec)
     before = None if rng else randomness.capture_globals()
-    failed: Divergence | None = None
+    failed: Divergence | drivers.CannotRestore | None = None
     for plan in plans(path, made, trust):
         if failed is not None and not given:
             made = specs.make(path.spec)  # the diverged environment is in some other state
         try:
             execute(path, made, plan, progress)
-        except Divergence as error:
+        except (Divergence, drivers.CannotRestore) as error:
             failed = failed or error
             continue
         if plan.is_doubtful:

@@ -518,7 +518,8 @@ def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsew
         "nothing follows this one"
     )
     verdict = repo.runs[elsewhere].metadata["verdict"]
-    assert (verdict["result"], verdict["step"]) == (BY_REPLAY, 21)
+    assert verdict["result"] == BY_REPLAY
+    assert "Elsewhere.total" in verdict["reason"]
 
 
 def test_snapshots_that_are_known_not_to_serve_are_not_taken(
