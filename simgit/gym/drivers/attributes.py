@@ -68,7 +68,11 @@ class Attributes:
         named = named_parts(stack, inner)
         beyond, parts = self._outside.describe(named)
         named = {**parts, **named}
-        more = {"spaces": self._spaces.capture(spaces, named), "outside": beyond}
+        more = {
+            "spaces": self._spaces.capture(spaces, named),
+            "outside": beyond,
+            "arguments": arguments_of(self._rules, stack, owned),
+        }
         try:
             found = self._plain(states, named)
         except (
@@ -182,6 +186,15 @@ def _captured(stack: Sequence[Any], owned: Owned) -> list[Any]:
     return [layer for layer, names in zip(stack, owned, strict=True) if names is not None]
 
 
+def arguments_of(rules: AttributeRules, stack: Sequence[Any], owned: Owned) -> dict[str, bytes]:
+    """Return digests of the arguments with which layers were made, by their positions."""
+    return {
+        str(i): digest
+        for i, (layer, names) in enumerate(zip(stack, owned, strict=True))
+        if names is not None and (digest := rules.arguments(i, layer)) is not None
+    }
+
+
 def named_parts(
     stack: Sequence[Any], spaces: Sequence[tuple[str, Any]] | None = None
 ) -> dict[int, tuple[Any, Any]]:
@@ -224,10 +237,21 @@ class Restoration:
         self._parts: dict[int, tuple[Any, Any]] = {}
         if not self._is_old:
             named = named_parts(stack)
+            self._check_arguments()
             beyond, self._parts = outside.Outside(_captured(stack, owned)).describe(named)
             outside.check(beyond, data.get("outside", {}))
             space_forms.put_back(stack, data.get("spaces", {}), named)
         self._plain = self._decoded() if data["form"] == "plain" else None
+
+    def _check_arguments(self) -> None:
+        recorded = self._data.get("arguments", {})
+        found = arguments_of(AttributeRules(), self._stack, self._owned)
+        for i in recorded.keys() & found.keys():
+            if recorded[i] != found[i]:
+                raise CannotRestore(
+                    f"'{class_name(self._stack[int(i)])}' was made with other arguments than when "
+                    "the snapshot was taken"
+                )
 
     def _decoded(self) -> list[dict[str, Any]]:
         rows = unpack_value(unpadded(self._data["body"]))

@@ -19,6 +19,8 @@ _KNOWN: Final = frozenset(
      "jax", "jaxlib", "pandas", "scipy", "pygame")
 )  # fmt: skip
 """Packages whose classes have no state of their own and whose pickles are complete."""
+_SMALL: Final = (type(None), bool, int, float, str, bytes, tuple)
+_PARTS: Final = 10_000
 _HOOKS: Final = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
 _FILLED: Final = {
     dict: ("__setitem__",), list: ("append", "extend"), set: ("__init__", "__new__"),
@@ -142,18 +144,22 @@ def check_kept(thing: Any) -> None:
     reduced = thing.__reduce_ex__(5)
     if isinstance(reduced, str):
         return  # a global name
-    held: list[Any] = []
+    ids: set[int] = set()
+    named: dict[str, list[Any]] = {}
     waiting: list[Any] = [part for part in reduced[1:3] if part is not None]
-    while waiting and len(held) < 10_000:
+    while waiting and len(ids) < _PARTS:
         part = waiting.pop()
-        held.append(part)
+        ids.add(id(part))
         if type(part) is dict:
             waiting += part.values()
+            for key, value in part.items():
+                named.setdefault(key, []).append(value)
         elif type(part) in (tuple, list):
             waiting += part
-    ids = set(map(id, held))
     for name, value in attributes_of(thing).items():
-        if id(value) not in ids and not any(type(h) is type(value) and h is value for h in held):
+        # a small number is everywhere: it has to have its name
+        by_name = any(each is value for each in named.get(name, ()))
+        if not by_name and (id(value) not in ids or isinstance(value, _SMALL)):
             kind = type(thing)
             raise CannotSnapshot(
                 f"holds a '{kind.__module__}.{kind.__qualname__}', "

@@ -212,6 +212,12 @@ def _class(to: _Describer, value: type) -> None:
     to.text.append(f"class {_name(value)};")
 
 
+def _module(to: _Describer, value: types.ModuleType) -> None:
+    if sys.modules.get(value.__name__) is not value:
+        raise Opaque("a module that is not imported")
+    to.text.append(f"module {value.__name__};")
+
+
 def _enum(to: _Describer, value: Enum) -> None:
     to.text.append(f"member {_name(type(value))} {value.name};")
     to.add(value._value_)
@@ -259,7 +265,9 @@ def _iterator(to: _Describer, value: Any) -> None:
 
 
 def _cache(to: _Describer, value: Any) -> None:
-    to.text.append(f"cached {value.__wrapped__.__qualname__} {value.cache_info().currsize};")
+    if value.cache_info().currsize:
+        raise Opaque(f"results of '{value.__wrapped__.__qualname__}', which caches them")
+    to.text.append(f"cached {value.__wrapped__.__qualname__};")
 
 
 def _items(to: _Describer, value: Any) -> None:
@@ -282,7 +290,7 @@ _HANDLERS: Final[dict[type, Callable[[_Describer, Any], None]]] = {
     random.Random: lambda to, value: to.add(value.getstate()),
     types.FunctionType: _function, types.BuiltinFunctionType: _builtin,
     types.MethodType: lambda to, value: to.all("method", (value.__func__, value.__self__)),
-    types.ModuleType: lambda to, value: to.text.append(f"module {value.__name__};"),
+    types.ModuleType: _module,
     functools.partial: lambda to, value: to.all(
         "partial", (value.func, value.args, value.keywords, vars(value))
     ),

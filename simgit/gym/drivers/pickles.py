@@ -217,7 +217,9 @@ def _method(_: _Pickler, obj: Any) -> None:
         raise CannotSnapshot(f"holds a method '{obj.__qualname__}' that has no place in its class")
 
 
-def _module(_: _Pickler, obj: Any) -> Any:
+def _module(_: _Pickler, obj: types.ModuleType) -> Any:
+    if sys.modules.get(obj.__name__) is not obj:
+        raise CannotSnapshot("holds a module that is not imported")
     return ("module", obj.__name__)
 
 

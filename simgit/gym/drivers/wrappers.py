@@ -6,6 +6,7 @@ those that are captured separately. A name alone decides nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,7 +19,8 @@ from gymnasium.wrappers import PassiveEnvChecker
 from simgit.gym.drivers.classes import attributes_of, slots_of
 from simgit.gym.drivers.describe import ATOMS
 from simgit.gym.drivers.generators import own_generator
-from simgit.gym.spec.spec import only_looks_on
+from simgit.gym.spec.spec import encodable, only_looks_on
+from simgit.objects.codec import encode_value
 
 _CONSTRUCTED: Final[dict[str, type]] = {
     "_saved_kwargs": RecordConstructorArgs,
@@ -90,6 +92,7 @@ class AttributeRules:
         self._slots: dict[type, dict[str, Any]] = {}
         self._classes: dict[type, type | None] = {}
         self._first: dict[tuple[int, str], Any] = {}
+        self._arguments: dict[int, tuple[EnvSpec, dict[str, Any], bytes]] = {}
 
     def attributes(self, layer: Any) -> dict[str, Any]:
         """Return all attributes of a layer, those in ``__slots__`` too."""
@@ -133,28 +136,60 @@ class AttributeRules:
             return bool(lanes_of(layer))
         if name in ("_np_random", "_np_random_seed"):
             return own_generator(layer) is not None
-        if name in ("spec", "_cached_spec"):
-            if name == "_cached_spec" and isinstance(layer, (Wrapper, VectorWrapper)):
-                return value is None or type(value) is EnvSpec
-            return type(value) is EnvSpec and self._is_unchanged(i, name, value, vars(value))
+        if name == "spec":
+            return type(value) is EnvSpec  # its arguments are compared
+        if name == "_cached_spec":
+            is_wrapper = isinstance(layer, (Wrapper, VectorWrapper))
+            return is_wrapper and (value is None or type(value) is EnvSpec)
         if name == "render_mode":
-            modes = (layer.metadata or {}).get("render_modes") or ()
-            return (value is None or value in modes) and self._is_unchanged(i, name, value, {})
+            return self._only_shows(i, layer, value)
         if not isinstance(layer, _CONSTRUCTED[name]):
             return False
         held = value if isinstance(value, dict) else dict(enumerate(value))
         return self._is_unchanged(i, name, None, held)
+
+    def _only_shows(self, i: int, layer: Any, mode: Any) -> bool:
+        """Return True if a render mode is the one that the environment was made with."""
+        if not self._is_unchanged(i, "render_mode", mode, {}):
+            return False
+        spec = vars(layer).get("spec")
+        if type(spec) is EnvSpec:
+            return bool(mode == spec.kwargs.get("render_mode"))
+        return mode is None or mode in ((layer.metadata or {}).get("render_modes") or ())
+
+    def arguments(self, i: int, layer: Any) -> bytes | None:
+        """Return a digest of the arguments in a layer's spec, None without a spec.
+
+        How it is shown is not among them.
+        """
+        spec = vars(layer).get("spec")
+        if type(spec) is not EnvSpec:
+            return None
+        known = self._arguments.get(i)
+        if known is None or known[0] is not spec or not _is_same(known[1], spec.kwargs):
+            known = self._arguments[i] = (spec, dict(spec.kwargs), _arguments_digest(spec))
+        return known[2]
 
     def _is_unchanged(self, i: int, name: str, value: Any, parts: Mapping[Any, Any]) -> bool:
         """Return True if a value and its parts are the same as when they were first seen."""
         first = self._first.get((i, name))
         if first is None:
             first = self._first[i, name] = (value, dict(parts))
-        try:
-            same = first[1] == parts
-        except ValueError:  # of arrays
-            same = all(first[1].get(key) is part for key, part in parts.items())
+        same = _is_same(first[1], parts)
         return same and (first[0] is value or first[0] == value)
+
+
+def _is_same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # of arrays
+        return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
+
+
+def _arguments_digest(spec: EnvSpec) -> bytes:
+    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
+    form = encode_value(encodable(kwargs), "arguments")
+    return hashlib.blake2b(form, digest_size=12).digest()
 
 
 _SPECIAL: Final = frozenset((
