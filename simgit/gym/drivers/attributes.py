@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import older, outside, pickles, randomness, space_forms
 from simgit.gym.drivers.classes import c_bases
-from simgit.gym.drivers.describe import Named, Opaque, describe, digests
+from simgit.gym.drivers.describe import Named, Opaque, describe, digests, shared_parts
 from simgit.gym.drivers.limits import CannotRestore, CannotSnapshot, NotPlain
 from simgit.gym.drivers.plain import Decoder, Encoder, Parts, check_memory, parts_of
 from simgit.gym.drivers.stored_form import padded, unpadded
@@ -99,7 +99,7 @@ class Attributes:
                 known.add(found)
             elif found not in known:
                 raise NotPlain("code that has changed")
-            encoder.leave(parts)
+            encoder.leave(shared_parts(value, parts))
             return found
 
         encoder = Encoder(named, code)
@@ -130,19 +130,21 @@ class Attributes:
         image, known = _image(value), self._known.get(key)
         if known is None or known.image != image:
             form = encode_value(encoder.encode(value), name)
-            self._known[key] = _Known(value, parts_of(value), image, form)
+            self._known[key] = _Known(value, *parts_of(value), image, form)
             return form
         if known.value is not value:
-            self._known[key] = known = known._replace(value=value, parts=parts_of(value))
-        encoder.pass_over(known.parts)
+            self._known[key] = known = _Known(value, *parts_of(value), image, known.form)
+        encoder.pass_over(known.parts, known.arrays)
         return known.form
 
 
 class _Known(NamedTuple):
-    """A cached large container: its mutable values, an image to detect changes, its encoding."""
+    """A cached large container: its mutable values, the arrays among them, an image to detect
+    changes, its encoding."""
 
     value: Any
     parts: Parts
+    arrays: list[Any]
     image: bytes
     form: bytes
 

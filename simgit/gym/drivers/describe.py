@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from gymnasium import Space
 
-from simgit.gym.drivers.classes import attributes_of, c_bases, found_by_name
+from simgit.gym.drivers.classes import attributes_of, c_bases, found_by_name, origin_of
 from simgit.gym.drivers.generators import encode_generator
 from simgit.gym.drivers.limits import NotPlain
 
@@ -332,6 +332,19 @@ _CONTENT: Final[dict[type, Callable[[_Describer, Any], None] | None]] = {
 }
 if len(random.Random.__mro__) == 3:  # random.Random is written on top of a class in C
     _CONTENT[random.Random.__mro__[1]] = lambda to, value: to.add(random.Random.getstate(value))
+
+
+def shared_parts(value: Any, parts: list[Any]) -> list[Any]:
+    """Return the parts of described code that must not be in a snapshot as well.
+
+    Functions of Python and known packages do not change the containers that they enclose.
+    """
+    is_known = isinstance(value, types.FunctionType) and origin_of(value.__module__ or "") in (
+        "standard",
+        "known",
+    )
+    plain = (list, dict, set, np.ndarray) if is_known else ()
+    return [part for part in parts if not isinstance(part, CODE) and type(part) not in plain]
 
 
 def digests(value: Any, named: Named) -> Mapping[bytes, Any]:

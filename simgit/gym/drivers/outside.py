@@ -7,6 +7,7 @@ that their methods mention, in their package. What library code keeps is not loo
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +108,7 @@ class Outside:
                 self._look_at(function)
             if not isinstance(value, _STATIC):
                 self._add(f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
-            if hasattr(value, "cache_info"):
+            if isinstance(value, functools._lru_cache_wrapper):
                 self._add(f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
         for base in kind.__bases__:
             self._look_at(base)
@@ -159,13 +160,12 @@ def _functions_in(value: Any) -> Iterator[Any]:
         yield value.__func__
     elif isinstance(value, property):
         yield from filter(None, (value.fget, value.fset, value.fdel))
-    elif hasattr(value, "__wrapped__"):
+    elif isinstance(value, functools._lru_cache_wrapper):
         yield value.__wrapped__
 
 
 def _code_of(thing: Any) -> types.CodeType | None:
-    found = getattr(thing, "__code__", None)
-    return found if isinstance(found, types.CodeType) else None
+    return thing.__code__ if isinstance(thing, types.FunctionType) else None
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:

@@ -23,7 +23,7 @@ from gymnasium.utils import EzPickle
 
 from simgit.errors import IntegrityError
 from simgit.gym.drivers.classes import check_kept, check_pickle, found_by_name
-from simgit.gym.drivers.describe import ATOMS, CODE, MEMBER, Named, Opaque, describe
+from simgit.gym.drivers.describe import ATOMS, CODE, MEMBER, Named, Opaque, describe, shared_parts
 from simgit.gym.drivers.limits import CannotRestore, CannotSnapshot
 from simgit.gym.drivers.plain import check_memory, in_order
 
@@ -205,9 +205,7 @@ def _function(pickler: _Pickler, obj: Any) -> Any:
     except Opaque as error:
         raise CannotSnapshot(f"holds a function with {error}") from None
     pickler.left |= {
-        id(part): part
-        for part in parts
-        if not isinstance(part, CODE) and id(part) not in pickler.named
+        id(part): part for part in shared_parts(obj, parts) if id(part) not in pickler.named
     }
     return ("code", found)
 

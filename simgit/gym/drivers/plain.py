@@ -110,7 +110,7 @@ class Encoder:
             NotPlain: one of them is encoded as well.
         """
         for part in parts:
-            if isinstance(part, CODE) or id(part) in self._described:
+            if id(part) in self._described:
                 continue
             if id(part) in self.seen and id(part) not in self.named:
                 raise NotPlain("a value that is referred to twice")
@@ -118,8 +118,12 @@ class Encoder:
             if isinstance(part, np.ndarray):
                 self.arrays.append(part)
 
-    def pass_over(self, parts: Parts) -> None:
+    def pass_over(self, parts: Parts, arrays: list[Any]) -> None:
         """Note the parts of a value whose plain form is known, as ``encode`` would.
+
+        Args:
+            parts: the mutable parts.
+            arrays: the arrays among them.
 
         Raises:
             NotPlain: a part has occurred before.
@@ -127,22 +131,22 @@ class Encoder:
         if not parts.keys().isdisjoint(self.seen):
             raise NotPlain("a part of a container that is referred to twice")
         self.seen.update(parts)
-        self.arrays += [part for part in parts.values() if type(part) is np.ndarray]
+        self.arrays += arrays
 
     def items(self, values: Any) -> list[Any]:
         """Return the plain forms of several values."""
         return list(map(self.encode, values))
 
 
-def parts_of(value: Any) -> Parts:
-    """Return the mutable values in a plain value, itself included."""
+def parts_of(value: Any) -> tuple[Parts, list[Any]]:
+    """Return the mutable values in a plain value, itself included, and the arrays among them."""
     found: Parts = {}
     level = [value]
     while level:
         found |= {id(part): part for part in level if type(part) in _ENCODE}
         holding = [part for part in level if type(part) in _HOLDING]
         level = [part for part in gc.get_referents(*holding) if type(part) not in _ATOMS]
-    return found
+    return found, [part for part in found.values() if type(part) is np.ndarray]
 
 
 def _member(value: Enum) -> list[Any]:
