@@ -1498,8 +1498,143 @@ class InNetwork(Hidden, needs="torch"):
         return int(self.network.bias[0])
 
 
+# --- wrappers -------------------------------------------------------------------------------------
+
+
+class Shown(Hidden):
+    """Hides nothing: it is for wrappers that do."""
+
+    times = ("step",)
+
+    def put(self, number: int) -> None:
+        self.number = number
+
+    def get(self) -> int:
+        return self.number
+
+
+class _Wrapping(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps a number as ``Hidden`` does, and adds it to the reward."""
+
+    times: tuple[str, ...] = ("step", "late", "episodes")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        HIDING[cls.__name__] = cls  # type: ignore[assignment]
+
+    def __init__(self, env: Any, when: str = "step") -> None:
+        super().__init__(env)
+        self.when, self.count = when, 0
+        self.make()
+        self.put(1)
+
+    def make(self) -> None:
+        """Make what the number is kept in."""
+
+    def put(self, number: int) -> None:
+        raise NotImplementedError
+
+    def get(self) -> int:
+        raise NotImplementedError
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = self.env.step(action)
+        self.count += 1
+        if {"late": self.count % 9 == 0, "episodes": self.count > 26}.get(self.when, True):
+            self.put((self.get() * 3 + int(action) + 1) % 9973)
+        return observation, float(reward) + self.get(), *rest
+
+
+class WrapperWithGame(_Wrapping):
+    def make(self) -> None:
+        self.envs, self.spec_held = [Game()], Game()
+
+    def put(self, number: int) -> None:
+        self.envs[0].pos = self.spec_held.pos = number
+
+    def get(self) -> int:
+        return self.envs[0].pos + self.spec_held.pos
+
+
+class WrapperWithMetadata(_Wrapping):
+    def put(self, number: int) -> None:
+        self.metadata = {"number": number}
+
+    def get(self) -> int:
+        return int(self.metadata["number"])
+
+
+class WrapperWithKeptArguments(_Wrapping, gym.utils.RecordConstructorArgs):
+    """Changes what Gymnasium keeps of its construction."""
+
+    def make(self) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, when=self.when)
+
+    def put(self, number: int) -> None:
+        self.held = {**self._saved_kwargs, "number": number}
+        self._cached_spec = self._cached_spec
+
+    def get(self) -> int:
+        return int(self.held["number"])
+
+
+class WrapperWithLambda(_Wrapping):
+    """Like TransformReward, with a function that counts."""
+
+    def make(self) -> None:
+        counted = [0]
+        self.func, self.tell = lambda: counted[0], counted.__setitem__
+
+    def put(self, number: int) -> None:
+        self.tell(0, number)
+
+    def get(self) -> int:
+        return self.func()
+
+
+class WrapperOfTwo(_Wrapping):
+    """Steps a second environment beside the first."""
+
+    def make(self) -> None:
+        self.shadow = InnerWorld()
+
+    def put(self, number: int) -> None:
+        self.shadow.number = number
+
+    def get(self) -> int:
+        return self.shadow.number
+
+
+class WrapperThatReplaces(_Wrapping):
+    """Puts another environment into itself, as a curriculum does."""
+
+    def make(self) -> None:
+        self.levels = [self.env, Shown(), Shown()]
+        for level in self.levels[1:]:
+            level.reset(seed=4)
+
+    def put(self, number: int) -> None:
+        self.number = number
+        if self.count in (15, 30):
+            self.env = self.levels[self.count // 15]
+
+    def get(self) -> int:
+        return self.number
+
+
+class WrapperOfTheClass(_Wrapping):
+    held: ClassVar[Any] = {"number": 0}
+
+    def put(self, number: int) -> None:
+        self.held["number"] = number
+
+    def get(self) -> int:
+        return int(self.held["number"])
+
+
 for _name, _class in HIDING.items():
-    gym.register(f"nasty/{_name}-v0", f"{__name__}:{_name}")
+    if issubclass(_class, gym.Env) and not issubclass(_class, gym.Wrapper):
+        gym.register(f"nasty/{_name}-v0", f"{__name__}:{_name}")
 
 
 CASES = [(name, when) for name, kind in HIDING.items() for when in kind.times]

@@ -104,7 +104,10 @@ def record(directory: Path, case: Case) -> list[str]:
     """Record a case; return the verdict."""
     from simgit.gym import Recorder
 
-    env = Recorder(_make(case), directory / case.run, provenance=False, **case.options)
+    options = dict(case.options)
+    if options.pop("lanes", None):
+        return _record_lanes(directory, case, options)
+    env = Recorder(_make(case), directory / case.run, provenance=False, **options)
     env.reset(seed=3)
     for i in range(STEPS + AFTER):
         if any(env.step((i * i + 1) % 3)[2:4]):
@@ -114,9 +117,30 @@ def record(directory: Path, case: Case) -> list[str]:
     return [str(verdict.get("result"))]
 
 
+def _record_lanes(directory: Path, case: Case, options: dict[str, Any]) -> list[str]:
+    import gymnasium as gym
+    import numpy as np
+    from simgit.gym import VectorRecorder
+
+    vector = gym.make_vec(
+        f"nasty/{case.name}-v0", case.options["lanes"], vectorization_mode="sync", when=case.when
+    )
+    env = VectorRecorder(vector, directory / case.run, provenance=False, **options)
+    env.reset(seed=3)
+    for i in range(STEPS + AFTER):
+        env.step(np.array([(i * i + lane) % 3 for lane in range(case.options["lanes"])]))
+    env.close()
+    return []
+
+
 def _make(case: Case) -> Any:
     import gymnasium as gym
 
+    from tests.gym.nasty import envs
+
+    kind = envs.HIDING[case.name]
+    if issubclass(kind, gym.Wrapper):
+        return kind(gym.make("nasty/Shown-v0", disable_env_checker=True), case.when)
     return gym.make(f"nasty/{case.name}-v0", when=case.when, disable_env_checker=True)
 
 
@@ -124,22 +148,23 @@ def restore(directory: Path, case: Case) -> list[str]:
     """Restore all states of a case; return the outcome of each."""
     from simgit import Repository
 
+    run = "main/1" if "lanes" in case.options else "main"
     with Repository.open(directory / case.run) as repo:
-        return [_outcome(repo, step) for step in STATES]
+        return [_outcome(repo, run, step) for step in STATES]
 
 
-def _outcome(repo: Any, step: int) -> str:
+def _outcome(repo: Any, run: str, step: int) -> str:
     from simgit import SimgitError
     from simgit.gym import restore
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            env = restore(repo, f"main@{step}", trust=True)
+            env = restore(repo, f"{run}@{step}", trust=True)
         except SimgitError as error:
             return f"refused: {type(error).__name__}: {error}"
     try:
-        differs = _difference(env, repo, step)
+        differs = _difference(env, repo, run, step)
     except Exception as error:
         return f"raised: {type(error).__name__}: {error}"
     if differs is None:
@@ -148,9 +173,9 @@ def _outcome(repo: Any, step: int) -> str:
     return f"{'warned' if told else 'silent'}: {differs}"
 
 
-def _difference(env: Any, repo: Any, step: int) -> str | None:
+def _difference(env: Any, repo: Any, run: str, step: int) -> str | None:
     """Return the first difference among the states that follow, None without one."""
-    for state in repo["main"][step + 1 : step + 1 + AFTER]:
+    for state in repo[run][step + 1 : step + 1 + AFTER]:
         if state.reset is not None:
             observation, reward = env.reset(**state.reset)[0], None
         else:

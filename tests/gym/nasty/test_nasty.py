@@ -57,6 +57,18 @@ def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Pa
     assert EXACT & {case.name for case in cases} - exact == set()
 
 
+def test_nor_does_a_lane_of_a_vector(tmp_path: Path) -> None:
+    names = ("InEnv", "InEnum", "InClass", "InListOfTheClass", "InSpacesNumbers", "InGlobalRandom",
+             "InSharedGenerator", "InSimulation", "InSetOfNumbers", "InClosure")  # fmt: skip
+    cases = matrix.cases([(name, "step") for name in names], lanes=2, snapshots=4, self_check=False)
+    found = matrix.outcomes(tmp_path, cases)
+    assert _silent(found) == {}
+    exact = {case.name for case in cases if set(found[case.run]) == {"equal"}}
+    assert {"InEnv", "InEnum", "InSharedGenerator", "InSimulation", "InClosure"} & {
+        case.name for case in cases
+    } - exact == set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [
     {"snapshots": 1, "self_check": False}, {"snapshots": 7, "self_check": False}, {"snapshots": 5}, {},
