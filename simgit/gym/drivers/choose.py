@@ -31,6 +31,14 @@ def register(engine: Engine) -> None:
     _registered.insert(0, engine)
 
 
+def importable() -> list[str]:
+    """Return the classes of registered engines that another process can import."""
+    kinds = [type(engine) for engine in reversed(_registered)]
+    return [
+        f"{kind.__module__}:{kind.__qualname__}" for kind in kinds if kind.__module__ != "__main__"
+    ]
+
+
 def select(env: Any) -> Driver:
     """Return the driver for an environment with its wrappers.
 

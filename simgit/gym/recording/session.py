@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
+from simgit.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    StorageError,
+    Unverified,
+    shown,
+)
 from simgit.gym.drivers import layers, pack, randomness, unpack
 from simgit.gym.drivers.limits import NotPlain
 from simgit.gym.recording.finalize import abandon, settle
-from simgit.gym.recording.selfcheck import self_check
+from simgit.gym.recording.selfcheck import PATIENCE, SelfCheck
+from simgit.gym.restoring.run_notes import NOT_CHECKED, Verdict, note
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
@@ -67,11 +78,19 @@ class Session:
         self.recorder: Any = self._repo.recorder(**self._arguments)
         self.is_open = True
         self.is_new = True
+        self.self_check = SelfCheck(False)
         self._has_torch = randomness.torch_seed() is not None
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
             for name in self._names:
                 self.note(name, {"provenance": self._provenance.facts})
+        self._finalizer: Any = None
+        self._end_with_process()
+
+    def watch(self, check: SelfCheck) -> None:
+        """Take the self-check of the runs, whose verdict is noted when it is there."""
+        self.self_check = check
+        self._finalizer.detach()
         self._end_with_process()
 
     def _handle(self) -> Repository:
@@ -128,13 +147,25 @@ class Session:
         settle()
         if self.is_open:
             self.recorder.flush()
+            self._note_verdicts(self.self_check.verdicts(None))
 
     def check(self) -> None:
-        """Store everything, and self-check the first episodes of the runs."""
+        """Store everything, and start the self-check of what is recorded of the runs."""
         self.recorder.flush()
         names = self._current()
-        for name in [names] if isinstance(names, str) else names:
-            self_check(self._repo, name)
+        runs = [names] if isinstance(names, str) else names
+        self._note_verdicts(self.self_check.start(self._repo, runs))
+
+    def _note_verdicts(self, found: Mapping[str, Verdict]) -> None:
+        late = []
+        for run, verdict in found.items():
+            with suppress(NotFound):  # the run was deleted meanwhile
+                note(self._repo, run, verdict)
+            if verdict.result == NOT_CHECKED:
+                late.append(f"run '{run}' was not checked: {verdict.details.get('reason')}")
+        if late:
+            more = f" (and {len(late) - 1} more)" if late[1:] else ""
+            warnings.warn(late[0] + more, Unverified, stacklevel=4)
 
     def reopen(self) -> None:
         """Reopen the session after its end."""
@@ -166,9 +197,14 @@ class Session:
         except BaseException:
             self._let_go()
             raise
-        self._let_go()
+        try:
+            if status == "active":
+                self._note_verdicts(self.self_check.verdicts(PATIENCE))
+        finally:
+            self._let_go()
 
     def _let_go(self) -> None:
+        self.self_check.cancel()
         self.is_open = False
         self._finalizer.detach()
         if self._repo is not self._given:
@@ -187,12 +223,12 @@ class Session:
             error.add_note(f"simgit: {second}")
 
     def _end_with_process(self) -> None:
-        own = None if self._repo is self._given else self._repo
-        end = partial(_finish, self.recorder, own)
+        is_own = self._repo is not self._given
+        end = partial(_finish, self.recorder, self._repo, is_own, self.self_check)
         self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
-def _finish(recorder: Any, repo: Repository | None) -> None:
+def _finish(recorder: Any, repo: Repository, is_own: bool, check: SelfCheck) -> None:
     """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
     Raises:
@@ -201,16 +237,19 @@ def _finish(recorder: Any, repo: Repository | None) -> None:
     """
     try:
         recorder.close("crashed" if _is_crashing() else "active")
+        for run, verdict in check.verdicts().items():  # nothing is waited for here
+            with suppress(NotFound):
+                note(repo, run, verdict)
     except StorageError:
         raise  # with the repository open
     except BaseException:
-        _close(repo)
+        _close(repo, is_own)
         raise
-    _close(repo)
+    _close(repo, is_own)
 
 
-def _close(repo: Repository | None) -> None:
-    if repo is not None:
+def _close(repo: Repository, is_own: bool) -> None:
+    if is_own:
         repo.close()
 
 
