@@ -376,6 +376,8 @@ class Runs:
             return None
         if verdict == "not deterministic":
             return f"run '{start.run}' is not deterministic and cannot be resumed exactly"
+        if verdict == "depends on the process":
+            return f"run '{start.run}' depends on the process: it may continue otherwise in another"
         return (
             f"run '{start.run}' was not checked for determinism; "
             f"check it with 'simgit verify {start.run}'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -104,31 +105,37 @@ def restore(
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
-    given = env is not None
-    if given:
-        specs.compare_spaces(specs.describe_spaces(env), path.spec)
-    made = env if given else path.make(trust)
     before = None if rng else randomness.capture_globals()
-    failed: Divergence | None = None
-    for plan in plans(path, made, trust):
-        if failed is not None and not given:
-            made = path.make(trust)  # the diverged environment is in some other state
-        try:
-            execute(path, made, plan, progress)
-        except Divergence as error:
-            failed = failed or error
-            continue
-        if plan.is_doubtful:
-            message = (
-                f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
-                "snapshots of its run are known to continue inexactly: verify before you rely on it"
-            )
-            warnings.warn(message, Unverified, stacklevel=2)
-        if before is not None:
-            drivers.select(made).reseed(made)
-            randomness.apply_globals(before)
-        return made
-    raise failed or _nothing(path, trust)
+    if env is not None:
+        specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    made = env if env is not None else path.make(trust)
+    failed: Divergence | drivers.CannotRestore | None = None
+    try:
+        for plan in plans(path, made, trust):
+            if failed is not None and env is None:
+                made.close()
+                made = path.make(trust)  # the diverged environment is in some other state
+            try:
+                execute(path, made, plan, progress)
+            except (Divergence, drivers.CannotRestore) as error:
+                failed = failed or error
+                continue
+            if plan.is_doubtful:
+                message = (
+                    f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
+                    "snapshots of its run are known to continue inexactly: verify before you rely "
+                    "on it"
+                )
+                warnings.warn(message, Unverified, stacklevel=2)
+            if before is not None:
+                drivers.select(made).reseed(made)
+                randomness.apply_globals(before)
+            return made
+        raise failed or _nothing(path, trust)
+    except BaseException:
+        if env is None:
+            made.close()
+        raise
 
 
 # --- planning ------------------------------------------------------------------------------------
@@ -141,7 +148,8 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
         InvalidInput, Untrusted: see ``restore``.
     """
     path = RecordedPath(repo, revision)
-    found = next(plans(path, path.make(trust), trust), None)
+    with closing(path.make(trust)) as env:
+        found = next(plans(path, env, trust), None)
     if found is None:
         raise _nothing(path, trust)
     return replace(found, step_seconds=step_seconds(repo, path.oid))
@@ -260,22 +268,29 @@ def execute(
     Raises:
         Divergence: it does not repeat the recorded steps.
     """
+    replay = begin(path, env, plan, progress)
+    first = plan.start + (plan.how == "snapshot")
+    replay.replay(path.trajectory[first:], seed=plan.seed)
+    return replay
+
+
+def begin(
+    path: RecordedPath, env: Any, plan: RestorePlan, progress: Progress | None = None
+) -> Reexecution:
+    """Put an environment where a plan begins to compare; return the re-execution from there."""
     replay = Reexecution(
         env, reseeds=path.reseeds, total=plan.cost, progress=progress, ignore=path.ignored
     )
-    states = path.trajectory
     if plan.how == "creation":
         path.put_back_start(env)
     if plan.how != "snapshot":
-        replay.replay(states[plan.start :], seed=plan.seed)
         return replay
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
         _put_back(path, env, driver, plan.lead)
-        replay.replay(states[plan.lead + 1 : plan.start + 1], compare=False)
+        replay.replay(path.trajectory[plan.lead + 1 : plan.start + 1], compare=False)
     _put_back(path, env, driver, plan.start)
-    replay.replay(states[plan.start + 1 :])
     return replay
 
 
