@@ -25,8 +25,10 @@ from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
 from simgit.gym.restoring.run_notes import (
     BY_PROCESS,
+    DIVERGES,
     REEXECUTE,
     noted,
+    repeats,
     runs_of,
     snapshots_fail,
     verdict_of,
@@ -128,7 +130,8 @@ def restore(
                 made.close()
                 made = path.make(trust)  # the diverged environment is in some other state
             try:
-                try_ahead(path, plan, trust)
+                if plan.doubt is None:
+                    try_ahead(path, plan, trust)
                 execute(path, made, plan, progress)
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
@@ -165,14 +168,20 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
 def plans(path: RecordedPath, env: Any, trust: Trust) -> Iterator[RestorePlan]:
     """Yield plans to reach a state, the best first; each is tried if the one before diverges.
 
-    Snapshots that were found to continue inexactly are not among them.
+    Snapshots that were found to continue inexactly are not among them, unless nothing of the run
+    comes out the same again: then they are the last plan, with a warning.
     """
-    found = from_snapshot(path, trust, path.step)
+    nearest = from_snapshot(path, trust, path.step)
+    found = nearest
     if found is not None and snapshots_fail(path.recorded_in, found.driver):
         found = None
     if found is not None:
         yield from _compared(path, env, trust, found)
     yield from _reexecutions(path, env)
+    verdict = verdict_of(path.recorded_in)
+    if nearest is not None and verdict is not None and verdict.result in (BY_PROCESS, DIVERGES):
+        # it has what was; what follows will be something else in any case, and is warned of
+        yield replace(nearest, doubt="")
 
 
 def _compared(
@@ -205,6 +214,8 @@ def _compared(
             else (f"that would re-execute {earlier.cost if earlier else 0} actions")
         )
         yield replace(found, doubt=why)
+    elif is_vouched_for(path, found):
+        yield found
     else:  # the run's first snapshot: re-execution from the beginning costs no more
         yield from _reexecutions(path, env)
         yield replace(found, doubt="it is the first snapshot of its run")
@@ -243,13 +254,17 @@ def _is_cheap(path: RecordedPath, cost: int) -> bool:
 def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
     """Try a plan in another environment, and continue with the recorded steps after the state.
 
-    Only where no verdict vouches for the snapshots: a part of the state that a snapshot lacks may
-    show only later. What cannot be tried is left to the comparison on the way to the state.
+    Only where no verdict vouches for the plan: a part of the state that a snapshot lacks may show
+    only later, and so may a seed that the environment draws itself when it is made. What cannot be
+    tried is left to the comparison on the way to the state.
 
     Raises:
         Divergence: the steps differ.
     """
-    if plan.how != "snapshot" or _key(path, plan) in _seen or is_vouched_for(path, plan):
+    if _key(path, plan) in _seen:
+        return
+    vouched = is_vouched_for(path, plan) if plan.how == "snapshot" else repeats(path.recorded_in)
+    if vouched:
         return
     if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
         return
@@ -286,14 +301,14 @@ def _following(path: RecordedPath) -> Trajectory:
 
 def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
     """Remember that a plan's snapshots were compared, or warn that they were not."""
-    if plan.doubt is not None:
+    if plan.doubt:
         warnings.warn(
             f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
             f"{plan.doubt}; check its run with 'simgit verify'",
             Unverified,
             stacklevel=3,
         )
-    elif plan.how == "snapshot":
+    elif plan.doubt is None and plan.how == "snapshot":
         _seen.add(_key(path, plan))
 
 
@@ -437,12 +452,13 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
 
 
 def _warn_of_process(path: RecordedPath) -> None:
-    """Warn if the run of a state is known to depend on the process."""
+    """Warn if the run of a state is known not to come out the same again."""
     verdict = verdict_of(path.recorded_in)
-    if verdict is not None and verdict.result == BY_PROCESS:
+    if verdict is not None and verdict.result in (BY_PROCESS, DIVERGES):
+        why = "depends on the process" if verdict.result == BY_PROCESS else "is not deterministic"
         warnings.warn(
-            f"state '{path.oid.short()}' is of a run that depends on the process: it may continue "
-            "otherwise in another one",
+            f"state '{path.oid.short()}' is of a run that {why}: what follows may differ from what "
+            "was recorded",
             Unverified,
             stacklevel=3,
         )

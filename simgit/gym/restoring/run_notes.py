@@ -111,6 +111,14 @@ def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any) -> bool:
     )
 
 
+def repeats(runs: Iterable[RunInfo]) -> bool:
+    """Return True if a verdict says that re-execution from the beginning was exact."""
+    found = verdict_of(runs)
+    return found is not None and (
+        found.result == BY_REPLAY or (found.result == EXACT and "replay" not in found.details)
+    )
+
+
 def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) -> list[RunInfo]:
     """Return the runs that recorded a state, and those they were branched off.
 

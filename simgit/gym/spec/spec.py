@@ -282,7 +282,9 @@ def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env
     if entry is None or "<" in entry or entry.startswith("__main__:"):
         entry = gymnasium.spec(name).entry_point
     elif not _is_registered(name, entry):
-        _constructor(entry, gymnasium.Env)
+        _importable(entry)
+        if not _is_registered(name, entry):  # most modules register what they define: a function too
+            _constructor(entry, gymnasium.Env)
     return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
 
 
