@@ -24,6 +24,7 @@ from simgit.history.state import State
 from simgit.history.step_range import StepRange
 from simgit.history.summary import to_html, to_text
 from simgit.history.windows import Windows, make_transitions, make_windows, map_leaves
+from simgit.objects.arguments import checked_methods
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.rows import column as row_column
@@ -42,6 +43,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@checked_methods
 class Trajectory:
     """The states start <= step < stop of a first-parent history.
 

@@ -20,9 +20,10 @@ from simgit.errors import InvalidInput, SimgitError, shown
 from simgit.objects.arrays import AnyArray, as_scalar, dtype_from_text, is_storable
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.coerce import coerce_key
-from simgit.objects.forms import form_of, restored
+from simgit.objects.forms import restored
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference
+from simgit.objects.simplify import Simplifier, stored_forms
 
 SAFE: Final = (1 << 53) - 1
 """The greatest integer that every reader of JSON has exactly."""
@@ -39,9 +40,11 @@ def value_to_json(value: Any, short: bool = False) -> Any:
         value: the value; one of a type that cannot be stored becomes its text under ``$repr``.
         short: leave out the elements of arrays that have more than 64.
     """
-    if isinstance(value, (np.ndarray, np.generic)) and is_storable(value):
-        return _array(np.asarray(value), short)
+    if isinstance(value, (np.ndarray, np.generic)) and not isinstance(value, (str, bytes)):
+        return _array(np.asarray(value), short) if is_storable(value) else _formed(value)
     if isinstance(value, Mapping):
+        if not _has_plain_keys(value):
+            return _formed(value)
         pairs = [(key, value_to_json(item, short)) for key, item in value.items()]
         if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
             return dict(pairs)
@@ -49,32 +52,7 @@ def value_to_json(value: Any, short: bool = False) -> Any:
     if isinstance(value, (list, tuple)):
         items = [value_to_json(item, short) for item in value]
         return items if isinstance(value, list) else {"$tuple": items}
-    if type(value) in _LEAVES:
-        return _leaf(value)
-    return _formed(value, short) or _leaf(value)
-
-
-_LEAVES: Final = (type(None), bool, str, int, float, bytes, bytearray, complex, Oid, Reference)
-
-
-def _formed(value: Any, short: bool) -> dict[str, Any] | None:
-    """Return the JSON of what a form gave back (docs/object-format.md §6.1); None without a form.
-
-    (A date, a set, a masked array, for instance.)
-    """
-    if isinstance(value, (set, frozenset)):
-        # in one order, whatever the process
-        items = sorted((value_to_json(item, short) for item in value), key=json.dumps)
-        return {"$form": type(value).__name__, "value": items}
-    try:
-        form = form_of(value)
-    except Exception:  # of the value's own class
-        return None
-    if form is None:
-        return None
-    name, parameter, plain = form
-    more = {} if parameter is None else {"parameter": value_to_json(parameter)}
-    return {"$form": name, **more, "value": value_to_json(plain, short)}
+    return _leaf(value)
 
 
 def record_to_json(record: Any) -> Any:
@@ -109,7 +87,24 @@ def _leaf(value: Any) -> Any:
         return {"$complex": [_leaf(value.real), _leaf(value.imag)]}
     if isinstance(value, Reference):
         return {"$object": value.oid.hex(), "kind": value.kind}
-    return {"$repr": shown(value), "type": type(value).__name__}
+    return _formed(value)
+
+
+def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
+    try:
+        return all(type(key) is str or coerce_key(key, "value") is not None for key in value)
+    except InvalidInput:
+        return False
+
+
+def _formed(value: Any) -> dict[str, Any]:
+    """Return a value that has no encoding of its own: its plain value and forms, or its text."""
+    try:
+        plain, forms = Simplifier().simplify(value, "value")
+    except InvalidInput:
+        return {"$repr": shown(value), "type": type(value).__name__}
+    listed = [[path[1:], *rest] for path, *rest in stored_forms({"": forms})]
+    return {"$plain": value_to_json(plain), "forms": value_to_json(listed)}
 
 
 def _digits(value: int) -> str:
@@ -220,7 +215,7 @@ def _value(form: Any, depth: int) -> Any:
     if mark is None:
         return {key: _value(item, depth + 1) for key, item in form.items()}
     try:
-        if mark not in _READERS or (len(form) > 1 and mark not in ("$array", "$form")):
+        if mark not in _READERS or (len(form) > 1 and mark not in ("$array", "$plain")):
             raise ValueError(f"unknown key '{mark}'")
         return _READERS[mark](form, depth)
     except (SimgitError, ValueError, TypeError, KeyError, OverflowError, binascii.Error) as error:
@@ -251,11 +246,6 @@ def _read_map(form: dict[str, Any], depth: int) -> dict[Any, Any]:
     if len(found) < len(form["$map"]):
         raise ValueError("a key stands twice")
     return found
-
-
-def _read_form(form: dict[str, Any], depth: int) -> Any:
-    plain, more = _value(form["value"], depth + 1), _value(form.get("parameter"), depth + 1)
-    return restored(plain, [([], form["$form"], more)])
 
 
 def _read_array(form: dict[str, Any], depth: int) -> Any:
@@ -312,5 +302,7 @@ _READERS: Final[dict[str, Callable[[dict[str, Any], int], Any]]] = {
     "$tuple": lambda form, depth: tuple(_value(item, depth + 1) for item in form["$tuple"]),
     "$map": _read_map,
     "$array": _read_array,
-    "$form": _read_form,
+    "$plain": lambda form, depth: restored(
+        _value(form["$plain"], depth + 1), _value(form["forms"], depth + 1)
+    ),
 }

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput
+from simgit.objects.arguments import check_argument, checked
 from simgit.objects.arrays import MAX_NDIM, storable_dtype
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
@@ -181,6 +182,7 @@ class RunRecorder(RecorderBase):
         ):
             self._start_flush()
 
+    @checked
     def attach(
         self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
     ) -> None:
@@ -215,6 +217,7 @@ class RunRecorder(RecorderBase):
     ) -> None:
         """Keep the fields that few states have, for the state that is appended next."""
         if attachments:
+            check_argument("attachments", attachments, "Mapping[str, Any]")
             self._attach(0, attachments)
         with self._lock:
             row = self._taken + len(self._observations)

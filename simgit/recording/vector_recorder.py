@@ -71,7 +71,7 @@ class LaneRecorder(RecorderBase):
         self._check_open()
         if self._batches:
             self._start_flush()  # the states of a lane stay in order
-        member = self._members[lane]
+        member = self._member(lane)
         member.simplifier = self.simplifier
         member.append(*fields, **more)
 
@@ -82,7 +82,17 @@ class LaneRecorder(RecorderBase):
         self._check_open()
         if self._batches:
             self._start_flush()
-        self._members[lane].attach(name, data, path=path)
+        self._member(lane).attach(name, data, path=path)
+
+    def _member(self, lane: int) -> _Member:
+        """Return the buffer of a lane; InvalidInput for a lane that there is not."""
+        try:
+            return self._members[lane]
+        except (TypeError, IndexError):
+            most = len(self._members) - 1
+            raise InvalidInput(
+                f"lane must be 0 to {most}, got {shown(lane)}", path="lane"
+            ) from None
 
     def append_batch(
         self,

@@ -25,11 +25,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit import InvalidInput, Repository
-from simgit.history.state import to_jsonable
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.forms import restored
+from simgit.objects.json_form import parse_json, value_to_json
 from simgit.objects.simplify import Simplifier, stored_forms
 
 Phase = enum.Enum("Phase", "RED GREEN")
@@ -144,7 +144,9 @@ def test_a_value_with_a_form_comes_back_as_what_it_was(tmp_path: Path, value: An
         assert same(other.reset["options"]["x"], value)
         again = repo.commit(**state.value, run="again")
         assert again == state.oid, "the same value has the same oid"
-        json.dumps(to_jsonable(state.value), allow_nan=False).encode()
+        text = json.dumps(value_to_json(state.value), allow_nan=False)
+        back = parse_json(text.encode())
+        assert same(back["action"]["x"], value) and same(back["info"]["b"][1], value)
         assert repo["main"].column("info")["a"] is not None
 
 
