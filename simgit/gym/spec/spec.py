@@ -326,7 +326,7 @@ _KINDS: Final = {
 def _importable(entry: str) -> Any:
     entry = next((now for now, then in RECORDED_AS.items() if then == entry), entry)
     module, _, name = entry.partition(":")
-    if module == "__main__" or "<locals>" in name:
+    if "__main__" in module.split(".") or "<locals>" in name:
         raise InvalidInput(
             f"environment '{entry}' cannot be made outside its script: "
             "pass an environment with env=",
