@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simgit.errors import visible
+from simgit.errors import is_long, text_of, visible
 from simgit.objects.arrays import as_scalar
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row
@@ -192,7 +192,7 @@ def shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         text = np.array2string(value, precision=4, threshold=8).replace("\n", " ")
     else:
-        text = str(value) if isinstance(value, np.generic) else repr(value)
+        text = str(value) if isinstance(value, np.generic) else text_of(value)
     return visible(text)
 
 
@@ -225,11 +225,15 @@ def to_jsonable(value: Any) -> Any:
             else value.astype(str).tolist()
         )
     if isinstance(value, dict):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
+        return {
+            hex(key) if is_long(key) else str(key): to_jsonable(item) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [to_jsonable(item) for item in value]
     if isinstance(value, complex):
         return {"real": value.real, "imag": value.imag}
+    if is_long(value):
+        return {"integer": hex(value)}
     if isinstance(value, float) and not np.isfinite(value):
         import json
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.errors import IntegrityError
+from simgit.errors import IntegrityError, is_long
 from simgit.history.diff.arrays import ArrayChange, compare_arrays, same_bits
 from simgit.objects.kinds import Tree
 from simgit.objects.oid import Oid
@@ -110,6 +110,8 @@ def _json_leaf(value: Any) -> Any:
         return value.hex()
     if isinstance(value, float):
         return value if np.isfinite(value) else str(value)
+    if is_long(value):
+        return {"integer": hex(value)}
     if value is None or isinstance(value, (bool, int, str)):
         return value
     return str(value)
