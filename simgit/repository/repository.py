@@ -343,9 +343,12 @@ class Repository:
             return self._store.resolve(txn, revision).oid
 
     def __contains__(self, revision: object) -> bool:
-        """Return whether a revision names a state."""
+        """Return whether a revision names a state, or a ``State`` is in here; else False."""
+        revision = getattr(revision, "oid", revision)
+        if not isinstance(revision, (str, Oid)):
+            return False
         try:
-            self.resolve(revision if isinstance(revision, Oid) else str(revision))
+            self.resolve(revision)
         except (NotFound, InvalidInput):
             return False
         return True
