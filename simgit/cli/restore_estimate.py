@@ -9,7 +9,7 @@ from simgit.cli.output import say
 from simgit.errors import InvalidInput, SimgitError, plural
 
 if TYPE_CHECKING:
-    from simgit.gym.restoring.restore import Trust
+    from simgit.gym.spec.permit import Trust
     from simgit.repository import Repository
 
 

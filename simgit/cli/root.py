@@ -132,6 +132,9 @@ def guarded(call: Callable[[], Any], debug: bool = False, as_json: bool = False)
         if debug:
             _trace(error)
         return _fatal(_message(error), error, as_json)
+    except SystemExit as error:  # of an environment, or of a package that it imports
+        what = f"the code of the environment ended the program (exit code {error.code})"
+        return _fatal(what, error, as_json)
     except Exception as error:  # a defect of simgit
         if debug:
             _trace(error)
@@ -256,6 +259,7 @@ def cli(
     A revision names a state:
       HEAD  main  tags/v1  3f9a2c41    a run, a tag, the beginning of an oid
       main~3  main^2  main@{2}         ancestors, parents, the reflog's entry 2
+      main@{yesterday}  @{-1}          the run at a time, HEAD before the last checkout
       main@200  main@ep5  main@ep5.10  a step, an episode, a state in it
       a..b  a...b  main@100..200       ranges, for log and diff
     """

@@ -10,6 +10,7 @@ import numpy as np
 
 from simgit.errors import visible
 from simgit.objects.arrays import as_scalar
+from simgit.objects.forms import restored_field
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row
 from simgit.objects.schema import Schema
@@ -70,9 +71,9 @@ class State:
 
     @property
     def reward(self) -> float | None:
-        """The reward of the action, None at a reset."""
+        """The reward of the action, None at a reset; an array if it is of several numbers."""
         reward: float | None = self._get("reward")
-        return reward
+        return self._get("rewards") if reward is None else reward
 
     @property
     def terminated(self) -> bool | None:
@@ -112,7 +113,8 @@ class State:
     @property
     def value(self) -> dict[str, Any]:
         """All fields that the state has; ``files`` as the oid of their tree."""
-        found = {name: self._get(name) for name in self._values if name != "files"}
+        hidden = ("files", "forms")
+        found = {name: self._get(name) for name in self._values if name not in hidden}
         return found | ({"files": self.files} if self.files else {})
 
     @property
@@ -139,6 +141,8 @@ class State:
             if _has_reference(value):
                 with self._odb.read() as txn:
                     value = self._load(txn, (name,), value)
+            if "forms" in self._values:
+                value = restored_field(name, value, self._values["forms"])
             self._loaded[name] = value
         return self._loaded[name]
 

@@ -24,6 +24,7 @@ from simgit.history.state import State
 from simgit.history.step_range import StepRange
 from simgit.history.summary import to_html, to_text
 from simgit.history.windows import Windows, make_transitions, make_windows, map_leaves
+from simgit.objects.arguments import checked_methods
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.rows import column as row_column
@@ -42,6 +43,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@checked_methods
 class Trajectory:
     """The states start <= step < stop of a first-parent history.
 
@@ -78,6 +80,13 @@ class Trajectory:
         self._masks: dict[FieldPath, Mask] = {}
         self._source: Trajectory | None = None
         self.name = name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: columns are read again where they are needed."""
+        return {
+            "_range": self._range, "_factory": self._factory, "name": self.name,
+            "_columns": {}, "_masks": {}, "_source": None,
+        }  # fmt: skip
 
     # --- where ---
 

@@ -62,10 +62,10 @@ def coerce_key(key: Any, path: str) -> Any:
         return _coerce_text(key, path)
     if isinstance(key, bytes):
         return bytes(key)
-    if isinstance(key, np.integer):
-        return int(key)
-    if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
-        return int(key)
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        number = int(key)
+        if -(1 << 63) <= number < 1 << 64:
+            return number
     raise bad_key(key, path)
 
 

@@ -17,11 +17,13 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput, SimgitError, shown
-from simgit.objects.arrays import AnyArray, as_scalar, dtype_from_text
+from simgit.objects.arrays import AnyArray, as_scalar, dtype_from_text, is_storable
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.coerce import coerce_key
+from simgit.objects.forms import restored
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference
+from simgit.objects.simplify import Simplifier, stored_forms
 
 SAFE: Final = (1 << 53) - 1
 """The greatest integer that every reader of JSON has exactly."""
@@ -39,8 +41,10 @@ def value_to_json(value: Any, short: bool = False) -> Any:
         short: leave out the elements of arrays that have more than 64.
     """
     if isinstance(value, (np.ndarray, np.generic)) and not isinstance(value, (str, bytes)):
-        return _array(np.asarray(value), short)
+        return _array(np.asarray(value), short) if is_storable(value) else _formed(value)
     if isinstance(value, Mapping):
+        if not _has_plain_keys(value):
+            return _formed(value)
         pairs = [(key, value_to_json(item, short)) for key, item in value.items()]
         if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
             return dict(pairs)
@@ -83,7 +87,24 @@ def _leaf(value: Any) -> Any:
         return {"$complex": [_leaf(value.real), _leaf(value.imag)]}
     if isinstance(value, Reference):
         return {"$object": value.oid.hex(), "kind": value.kind}
-    return {"$repr": shown(value), "type": type(value).__name__}
+    return _formed(value)
+
+
+def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
+    try:
+        return all(type(key) is str or coerce_key(key, "value") is not None for key in value)
+    except InvalidInput:
+        return False
+
+
+def _formed(value: Any) -> dict[str, Any]:
+    """Return a value that has no encoding of its own: its plain value and forms, or its text."""
+    try:
+        plain, forms = Simplifier().simplify(value, "value")
+    except InvalidInput:
+        return {"$repr": shown(value), "type": type(value).__name__}
+    listed = [[path[1:], *rest] for path, *rest in stored_forms({"": forms})]
+    return {"$plain": value_to_json(plain), "forms": value_to_json(listed)}
 
 
 def _digits(value: int) -> str:
@@ -194,7 +215,7 @@ def _value(form: Any, depth: int) -> Any:
     if mark is None:
         return {key: _value(item, depth + 1) for key, item in form.items()}
     try:
-        if mark not in _READERS or (len(form) > 1 and mark != "$array"):
+        if mark not in _READERS or (len(form) > 1 and mark not in ("$array", "$plain")):
             raise ValueError(f"unknown key '{mark}'")
         return _READERS[mark](form, depth)
     except (SimgitError, ValueError, TypeError, KeyError, OverflowError, binascii.Error) as error:
@@ -281,4 +302,7 @@ _READERS: Final[dict[str, Callable[[dict[str, Any], int], Any]]] = {
     "$tuple": lambda form, depth: tuple(_value(item, depth + 1) for item in form["$tuple"]),
     "$map": _read_map,
     "$array": _read_array,
+    "$plain": lambda form, depth: restored(
+        _value(form["$plain"], depth + 1), _value(form["forms"], depth + 1)
+    ),
 }

@@ -19,7 +19,7 @@ from simgit.objects.codec import decode_name
 from simgit.objects.columns import ABSENT
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.odb import trees
+from simgit.odb import foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.trees import Data
 from simgit.refs.names import check_name
@@ -59,6 +59,7 @@ def attach_data(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, data:
     A tree is stored as its difference to the last one of this name.
     """
     _bind(odb, txn, state, name, *trees.store(odb, txn, data, latest(txn, name)))
+    foreign.unmark(txn, binding(txn, state, name))
 
 
 def _bind(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, kind: str, oid: Oid) -> None:
@@ -106,6 +107,18 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
 def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:
     """Return whether a state has an attachment of a name."""
     return txn.get(_TABLE, _key(state, name)) is not None
+
+
+def binding(txn: ReadTxn, state: Oid, name: str) -> Oid:
+    """Return the oid of the binding of an attachment.
+
+    Raises:
+        NotFound: the state has no attachment of this name.
+    """
+    oid = txn.get(_TABLE, _key(state, name))
+    if oid is None:
+        raise NotFound(f"state '{state.short()}' has no attachment '{name}'", name=name)
+    return Oid(oid)
 
 
 def names_aside(name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from simgit.errors import InvalidInput, shown
@@ -102,6 +102,21 @@ def _usable(name: str) -> str | None:
     return text.lower() if text in ("@", HEAD) else text or None
 
 
+def own_ancestor(parents: Mapping[str, str | None]) -> str | None:
+    """Return a run that is its own ancestor, given each run's parent; None if there is none."""
+    sound: set[str] = set()
+    for name in parents:
+        path: dict[str, None] = {}
+        above: str | None = name
+        while above is not None and above not in sound:
+            if above in path:
+                return above
+            path[above] = None
+            above = parents.get(above)
+        sound.update(path)
+    return None
+
+
 def fold(name: str) -> str:
     """Return the form that names share which differ only in case or Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
@@ -111,6 +126,12 @@ def conflict_names(name: str) -> Iterator[str]:
     """Yield the names for states that could not be written to a run; the first free one is used."""
     base = _cut(name, MAX_NAME - 24)
     return (f"{base}.conflict-{number}" for number in itertools.count(1))
+
+
+def more_names(name: str) -> Iterator[str]:
+    """Yield names for a run beside one that cannot be recorded to: ``main.2``, ``main.3``, …."""
+    base = _cut(name, MAX_NAME - 24)
+    return (f"{base}.{number}" for number in itertools.count(2))
 
 
 def _cut(name: str, size: int) -> str:

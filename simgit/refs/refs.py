@@ -83,6 +83,18 @@ class Refs:
         for key, value in txn.scan("refs", b"tags/", b"tags0"):
             yield decode_name(key[len(TAGS) :]), decode_ref(value, TagRef)
 
+    def names(self, txn: ReadTxn, space: str, stem: str) -> Iterator[str]:
+        """Yield the names of runs or tags that begin with a text, in any case or Unicode form."""
+        start = b"fold\0" + (space + fold(stem)).encode()
+        for _, name in txn.scan("meta", start, start + b"\xff"):
+            yield decode_name(name)
+
+    def is_taken(self, txn: ReadTxn, name: str) -> bool:
+        """Return True if a new run cannot have this name."""
+        return self.has_tag(txn, name) or bool(
+            txn.get("meta", b"fold\0" + (RUNS + fold(name)).encode())
+        )
+
     def near(self, txn: ReadTxn, name: str, *prefixes: str) -> str:
         """Return a hint at the ref whose name is nearest to a wrong one; '' if none is near."""
         known: list[str] = []
@@ -159,12 +171,17 @@ class Refs:
             self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message, os.getpid()))
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
-        """Remove a run; its reflog is kept."""
+        """Remove a run; its reflog is kept, if the run ever had states."""
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
-        self.log_entry(txn, RUNS + name, ref.oid, None, message)
+        if all(entry.old is entry.new is None for entry in self.log(txn, RUNS + name)):
+            start = (RUNS + name).encode() + b"\0"
+            for key, _ in list(txn.scan("log", start, start + b"\xff" * 9)):
+                txn.delete("log", key)
+        else:
+            self.log_entry(txn, RUNS + name, ref.oid, None, message)
         return ref
 
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
@@ -220,6 +237,12 @@ class Refs:
         value = {"oid": bytes(target)} if isinstance(target, Oid) else {"run": target}
         txn.put("refs", b"HEAD", pack_ref(value))
         self.log_entry(txn, HEAD, old, self.head_oid(txn), message)
+
+    def follow(self, txn: WriteTxn, name: str) -> None:
+        """Point HEAD at a run that got its first states, if HEAD's own does not exist yet."""
+        head = self.head(txn)
+        if isinstance(head, str) and head != name and not self.has_run(txn, head):
+            self.set_head(txn, name, f"HEAD: follows '{name}', which was recorded first")
 
     def head_oid(self, txn: ReadTxn) -> Oid | None:
         """Return the state that HEAD points at, None if its run has no states yet."""

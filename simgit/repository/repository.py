@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound, visible
+from simgit.errors import InvalidInput, NotFound, shown, visible
+from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.operations import OperationHistory
+    from simgit.repository.permission import Permission
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 MEMORY: Final = ":memory:"
 
 
+@checked_methods
 class Repository:
     """A store of simulation states with its runs, tags and HEAD.
 
@@ -87,6 +90,12 @@ class Repository:
     def oplog(self) -> OperationLog:
         """The operation log."""
         return self._store.oplog
+
+    @cached_property
+    def _permission(self) -> Permission:
+        from simgit.repository.permission import Permission
+
+        return Permission(self._store)
 
     @cached_property
     def _states(self) -> States:
@@ -124,9 +133,11 @@ class Repository:
     def init(cls, path: str | Path = ".") -> Self:
         """Create ``path/.simgit`` and return the repository; ``":memory:"`` makes one in memory.
 
+        A repository that is there already is opened as it is.
+
         Raises:
-            AlreadyExists: there is one already.
             StorageError: the directory cannot be written.
+            FormatError, IntegrityError: see ``open``.
         """
         if str(path) == MEMORY:
             from simgit.storage.memory import MemoryStorage
@@ -150,20 +161,28 @@ class Repository:
         return cls(Store.open(Path(path), read_only=read_only))
 
     @classmethod
-    def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
+    def discover(
+        cls, start: str | Path = ".", *, read_only: bool = False, anyone: bool = False
+    ) -> Self:
         """Open the repository of a directory or of the nearest one above it.
+
+        With ``anyone`` it may belong to another user of this machine.
 
         Raises:
             NotFound: there is none.
+            StorageError: it belongs to another user, and the data of it are not trusted.
         """
-        return cls.open(find_repository(Path(start).resolve()), read_only=read_only)
+        found = find_repository(Path(start).resolve(), anyone=anyone)
+        return cls.open(found, read_only=read_only)
 
     @classmethod
-    def clone(cls, source: str | Path, target: str | Path) -> Self:
+    def clone(cls, source: str | Path, target: str | Path, *, checkout: bool = True) -> Self:
         """Make ``target/.simgit`` a compact copy of a repository and return it.
 
         It is a copy of one moment, even while other processes record into the source. The source
-        may lie on read-only media. No run of the copy is marked as being written.
+        may lie on read-only media. No run of the copy is marked as being written. The files of
+        HEAD's state are written into ``target``, unless ``checkout`` is False; it warns if other
+        files are in the way.
 
         Raises:
             NotFound: there is no repository at the source.
@@ -178,7 +197,36 @@ class Repository:
         check_format(found)
         directory = Path(target).resolve() / DIRECTORY
         clone(found, directory)
-        return cls.open(directory)
+        made = cls.open(directory)
+        if checkout:
+            made._checkout.restore_files()
+        return made
+
+    # --- trust ---
+
+    def is_trusted(self, oid: Oid | None = None) -> bool:
+        """Return True if this user trusts the repository to name code that is executed.
+
+        That is one that was made here, or for which there was a ``simgit trust``. Of an object
+        (a spec or a binding) it is also asked whether it came by an import or a clone since.
+        """
+        return self._permission.given(oid)
+
+    def trust(self) -> bool:
+        """Trust the repository, with all that is in it now; return True if it was not before.
+
+        Raises:
+            StorageError: the user's list cannot be written, or the repository.
+        """
+        return self._permission.give()
+
+    def distrust(self) -> bool:
+        """Stop trusting the repository; return True if it was trusted.
+
+        Raises:
+            StorageError: see ``trust``.
+        """
+        return self._permission.take_away()
 
     def again(self) -> Self:
         """Open the repository once more; what both write under a named command is one operation.
@@ -188,11 +236,26 @@ class Repository:
         return self if self.directory is None else type(self)(self._store.again())
 
     def close(self) -> None:
-        """Close the repository; closing it twice is fine."""
-        try:
-            self._maintenance.close()
-        finally:  # also if Ctrl-C ends that
-            self._store.storage.close()
+        """Close the repository and its recorders; closing it twice is fine.
+
+        Raises:
+            Conflict, StorageError: see ``Recorder.close``.
+        """
+        self.__exit__(None, None, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the repository where it is unpickled, which works in any process of this machine.
+
+        Raises:
+            InvalidInput: it is in memory.
+        """
+        return type(self), (self._store,)
+
+    def __copy__(self) -> Self:
+        return self.again()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self.again()
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +266,11 @@ class Repository:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with ExitStack() as ends:  # all of them, also if Ctrl-C ends one
+            ends.callback(self._store.storage.close)
+            ends.callback(self._maintenance.close)
+            for recorder in list(self._store.recorders):
+                ends.callback(recorder.__exit__, kind, error, trace)
 
     @property
     def read_only(self) -> bool:
@@ -288,24 +355,31 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_conflict: str = "raise",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
         A run that does not exist is created; one that has states is resumed.
 
         Args:
-            run: a run's name, or a sequence of names for batches of parallel environments.
+            run: a run's name, or a sequence of names for batches of parallel environments. In the
+                name of a new run ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
             flush_every: flush when so many states are buffered, of all lanes together (default
                 16384 for one run, 4096 for each lane).
-            flush_seconds: flush at the first append after so many seconds; None for never.
+            flush_seconds: flush after so many seconds, by a clock in a thread of its own; None for
+                never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
             background: flush in a thread, so that no append waits for the disk.
             config: the run's configuration (overrides on what it inherits); keys may be dotted.
-            seed: the run's seed, if it is created.
+            seed: the run's seed.
             spec: what a root state comes from; for lanes there may be one for each.
+            on_conflict: what to do with a run that is being recorded, is completed, or has states
+                of another configuration or seed: "raise", or "branch" to record to a new run
+                ``RUN.2``, branched off it, with a warning.
 
         Raises:
+            Conflict: another recorder writes a run, or it has states of other settings.
             InvalidInput: a run is completed.
         """
         from simgit.recording.flush import FlushPolicy
@@ -314,8 +388,11 @@ class Repository:
             raise InvalidInput("a recorder needs one or more runs")
         if flush_every is None:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
+        if on_conflict not in ("raise", "branch"):
+            raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
+        branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec)
+        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -345,13 +422,10 @@ class Repository:
     def __contains__(self, revision: object) -> bool:
         """Return whether a revision names a state, or a ``State`` is in here; else False."""
         revision = getattr(revision, "oid", revision)
-        if not isinstance(revision, (str, Oid)):
-            return False
         try:
-            self.resolve(revision)
+            return isinstance(revision, (str, Oid)) and bool(self.resolve(revision))
         except (NotFound, InvalidInput):
             return False
-        return True
 
     __iter__ = None  # else Python would try repo[0], repo[1], …
 
@@ -456,6 +530,8 @@ class Repository:
         limit: int | None = None,
         reverse: bool = False,
         where: str | None = None,
+        since: str | int | None = None,
+        until: str | int | None = None,
     ) -> Iterator[LogLine]:
         """Yield what leads to states, newest first and children before parents, as plain lines.
 
@@ -467,14 +543,28 @@ class Repository:
             reverse: the oldest of them first.
             where: only the states that fulfil a condition, for instance
                 ``reward > 0 and terminated``; see ``simgit.history.where``.
+            since: only states recorded then or later: nanoseconds since 1970, or a text such as
+                ``2026-11-28 12:00``, ``yesterday``, ``2 hours ago``; see ``simgit.refs.times``.
+            until: only states recorded then or earlier.
 
         Raises:
             NotFound: see ``resolve``.
-            InvalidInput: a revision or the condition is malformed.
+            InvalidInput: a revision, the condition or a time is malformed.
+
+        Warns:
+            SimgitWarning: with a time, of states of which it is not known when they were recorded.
         """
         if limit is not None:
             check_number(limit, "limit", whole=True)
-        return self._history.log(revisions, every, limit, reverse, where)
+        return self._history.log(revisions, every, limit, reverse, where, since, until)
+
+    def time(self, revision: str | Oid = HEAD) -> int | None:
+        """Return when a state was recorded, in nanoseconds since 1970, None if that is not known.
+
+        It is not part of the oid. States recorded before simgit noted it, and those that came with
+        a bundle, have none.
+        """
+        return self._history.time(revision)
 
     def outline(
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
@@ -495,6 +585,10 @@ class Repository:
     def merge_bases(self, a: str | Oid, b: str | Oid) -> list[Oid]:
         """Return all best common ancestors of two states (several only after merges)."""
         return self._history.merge_bases(a, b)
+
+    def is_ancestor(self, a: str | Oid, b: str | Oid) -> bool:
+        """Return whether a state is another one, or lies in its history."""
+        return self._history.is_ancestor(a, b)
 
     def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
         """Compare two runs, or two states.
@@ -551,6 +645,7 @@ class Repository:
         overrides: Mapping[str, Any] | None = None,
         seed: Any = None,
         metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> Oid:
         """Create a run at a state; return the state's oid. Nothing is copied.
 
@@ -558,16 +653,37 @@ class Repository:
 
         Args:
             overrides: settings that differ from the parent's; keys may be dotted paths.
+            force: move the run if it exists; see ``reset``.
 
         Raises:
             AlreadyExists: there is a run of this name (or one that differs only in case).
             NotFound: there is no such state.
             InvalidInput: the name is not allowed.
+            Conflict: with ``force``, the run is checked out, or a process writes it.
 
         Warns:
             Unverified: the states are an environment's that was not found to be deterministic.
         """
-        return self._runs.branch(name, start, overrides or {}, seed, metadata or {})
+        return self._runs.branch(name, start, overrides or {}, seed, metadata or {}, force)
+
+    def reset(self, revision: str | Oid, *, run: str | None = None, hard: bool = False) -> Oid:
+        """Move a run (HEAD's, if none is named; or a detached HEAD) to a state; return its oid.
+
+        The run keeps its name, its configuration, its metadata and its status as one that goes on.
+        Its reflog names the states that are no longer in its history, which so are kept, with
+        their attachments.
+
+        Args:
+            revision: the state.
+            run: the name of the run.
+            hard: replace the files of the working directory by the state's, local changes too.
+
+        Raises:
+            NotFound: there is no such state or run.
+            Conflict: a process writes the run.
+            InvalidInput: the run is completed; or it is not checked out, with ``hard``.
+        """
+        return self._checkout.reset(revision, run, hard)
 
     def rename_run(self, old: str, new: str) -> None:
         """Rename a run, its reflog with it."""

@@ -32,22 +32,37 @@ def repository_directory(path: Path) -> Path:
     raise NotFound(f"'{path}' is not a simgit repository", path=path)
 
 
-def find_repository(start: Path) -> Path:
+def find_repository(start: Path, *, anyone: bool = False) -> Path:
     """Return the repository of a directory or of the nearest one above it.
+
+    Args:
+        start: the directory.
+        anyone: it may belong to another user.
 
     Raises:
         NotFound: there is none.
-        StorageError: it is a link, or has links or special files.
+        StorageError: it is a link, has links or special files, or belongs to another user.
     """
     for directory in (start, *start.parents):
         if is_repository(directory / DIRECTORY):
             regular.check(directory / DIRECTORY)
+            if not anyone:
+                _check_owner(directory / DIRECTORY)
             return directory / DIRECTORY
     raise NotFound(
         f"not a simgit repository (or any of the parent directories): '{start}'; "
         "create one with 'simgit init'",
         path=start,
     )
+
+
+def _check_owner(directory: Path) -> None:
+    """Check that a repository that was found, and not named, belongs to this user or to root."""
+    owner = directory.lstat().st_uid
+    if hasattr(os, "geteuid") and owner not in (os.geteuid(), 0):
+        from simgit.storage.trust import check_stranger
+
+        check_stranger(directory, owner)
 
 
 def write_format(directory: Path) -> None:

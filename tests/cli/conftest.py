@@ -17,6 +17,9 @@ from simgit.cli.root import cli
 from tests.support.json_schema import check_output
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
+from tests.support.unchecked import checked, unchecked
+
+__all__ = ["checked", "unchecked"]
 
 
 class Result:

@@ -16,6 +16,7 @@ from gymnasium.utils import RecordConstructorArgs
 from simgit.gym import drivers
 from simgit.gym.recording.session import open_repository, seed_in_use, start_of
 from simgit.gym.restoring.restore import restore
+from simgit.gym.spec.permit import Trust
 from simgit.repository import Repository
 
 MARK: Final = "simgit.lane"
@@ -92,7 +93,7 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         repo: Repository | str | Path,
         runs: Sequence[str],
         resets: Sequence[bool],
-        trust: bool,
+        trust: Trust,
     ) -> None:
         """Restore the environment to the newest state of this lane's run.
 

@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from simgit.errors import InvalidInput
-from simgit.gym.drivers import layers, randomness, unpack
+from simgit.gym.drivers import layers, needs_trust, randomness, unpack
 from simgit.gym.restoring.reseeding import Seeds, reseeds
-from simgit.gym.restoring.run_notes import noted, runs_of
+from simgit.gym.restoring.run_notes import ignored, noted, runs_of
+from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Permit, Trust, are_plain, check, refusal
 from simgit.history.trajectory import Trajectory
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
@@ -44,6 +46,48 @@ class RecordedPath:
         self.trajectory: Trajectory = repo.trajectory(self.oid)
         self.step = len(self.trajectory) - 1
 
+    @property
+    def origin(self) -> Oid | None:
+        """The oid of the spec of the environment that the history began with."""
+        origin: Oid | None = self.trajectory[0].origin
+        return origin
+
+    def make(self, trust: Trust, **changes: Any) -> Any:
+        """Make the environment that the history began with; see ``simgit.gym.spec.spec.make``.
+
+        Raises:
+            Untrusted: making or resetting it would run code of whoever recorded it, or read files
+                that he names.
+        """
+        return specs.make(self.spec, self.check_make(trust), **changes)
+
+    def check_make(self, trust: Trust) -> bool:
+        """Check that the environment may be made; return True if who recorded it is trusted.
+
+        Raises:
+            Untrusted: see ``make``.
+        """
+        permit = Permit(self.repo, self.origin, trust)
+        is_trusted = check(self.spec, permit)
+        if not is_trusted and not self._has_plain_resets() and not permit():
+            raise refusal("environments were reset with options that may name files")
+        return is_trusted
+
+    def _has_plain_resets(self) -> bool:
+        """Return True if the options of all resets are small numbers and words."""
+        if not any(path[:2] == ("reset", "options") for path in self.trajectory.paths()):
+            return True
+        name = self.spec["environment"].get("id")
+        resets = self.trajectory.present("reset").nonzero()[0].tolist()
+        options = ((self.trajectory[step].reset or {}).get("options") for step in resets)
+        return all(are_plain(each, name) for each in options if each is not None)
+
+    def may_load(self, step: int, trust: Trust) -> bool:
+        """Return True if the snapshot of a state is plain data, or its pickle may be loaded."""
+        if not needs_trust(self.snapshot(step)):
+            return True
+        return Permit(self.repo, self.binding(step, SNAPSHOT), trust)()
+
     @cached_property
     def spec(self) -> Mapping[str, Any]:
         """The spec of the environment that the history began with.
@@ -51,8 +95,7 @@ class RecordedPath:
         Raises:
             InvalidInput: the states were not recorded from an environment.
         """
-        origin = self.trajectory[0].origin
-        found = self.repo.object(origin) if origin is not None else None
+        found = self.repo.object(self.origin) if self.origin is not None else None
         if not isinstance(found, Spec) or "environment" not in found.fields:
             raise InvalidInput(
                 f"state '{self.oid.short()}' was not recorded from an environment: "
@@ -75,6 +118,11 @@ class RecordedPath:
     def recorded_in(self) -> list[RunInfo]:
         """The runs that recorded the state, and those they were branched off."""
         return runs_of(self.repo, self.oid, self.runs)
+
+    @cached_property
+    def ignored(self) -> list[str]:
+        """The paths of fields that are not compared, as the runs' recorders were told."""
+        return ignored(self.recorded_in)
 
     def is_own(self, step: int) -> bool:
         """Return True if the attachments of a state on the path belong to this path.
@@ -103,6 +151,11 @@ class RecordedPath:
     def attachment(self, step: int, name: str) -> Any:
         """Return an attachment of a state."""
         return self.repo.attachment(self.trajectory[step].oid, name)
+
+    def binding(self, step: int, name: str) -> Oid:
+        """Return the oid of the binding of an attachment of a state."""
+        with self.repo.odb.read() as txn:
+            return attachments.binding(txn, self.trajectory[step].oid, name)
 
     def snapshot(self, step: int) -> Any:
         """Return the snapshot attached to a state, unpacked."""

@@ -10,13 +10,17 @@ import numpy as np
 from simgit.history.state import State
 from simgit.history.trajectory import Trajectory
 from simgit.objects.columns import ABSENT
+from simgit.objects.forms import restored_field
 
 _FIRST, _MOST = 64, 2048
-_TOP: Final = ("observation", "action", "reward", "terminated", "truncated", "info", "reset")
+_TOP: Final = (
+    "observation", "action", "reward", "terminated", "truncated", "info", "reset", "forms",
+    "rewards",
+)  # fmt: skip
 
 
 class RecordedStep(NamedTuple):
-    """The recorded fields of one state; None where a field is absent."""
+    """The recorded fields of one state, in their plain forms; None where a field is absent."""
 
     step: int
     observation: Any
@@ -26,6 +30,13 @@ class RecordedStep(NamedTuple):
     truncated: Any
     info: Any
     reset: Any
+    forms: Any = None
+    rewards: Any = None
+
+    def given(self, name: str) -> Any:
+        """Return the action or the reset's mark as what it was, see ``simgit.objects.forms``."""
+        value = getattr(self, name)
+        return value if self.forms is None else restored_field(name, value, self.forms)
 
 
 def recorded_steps(trajectory: Trajectory) -> Iterator[RecordedStep]:

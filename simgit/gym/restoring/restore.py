@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -22,18 +23,14 @@ from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
 from simgit.gym.restoring.run_notes import noted, runs_of, snapshots_fail
 from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust, Untrusted
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
-Trust = bool | Callable[[], bool] | None
 How = Literal["snapshot", "episode", "creation"]
 _BETWEEN: Final = "replay-episode"
 STEP_SECONDS: Final = "step_seconds"
 """The key of a run's metadata for the median seconds of a step."""
-
-
-class Untrusted(InvalidInput):
-    """The snapshot is a pickle, and the repository is not trusted."""
 
 
 @dataclass(frozen=True)
@@ -94,43 +91,51 @@ def restore(
             torch's global generators too; False reseeds the environment, for planning.
         env: an environment made in the same way, to be put into the state; made from the run's
             spec if None.
-        trust: True to load pickles in snapshots, which runs code of whoever recorded them; or a
-            function, which is asked if there is one. Without trust such runs are re-executed.
+        trust: True to import the module of an environment that is not registered, and to load
+            pickles in snapshots: both run code of whoever recorded them; False not to; a function
+            to ask where the user's trust in the repository is missing (None: nobody is asked).
+            Without trust, runs whose snapshots are pickles are re-executed.
         progress: called with the number of actions re-executed, and of all.
 
     Raises:
         NotFound: no such state, or its environment is not installed.
         InvalidInput: there is nothing to restore from, or the spaces have changed.
-        Untrusted: there is only a pickle to restore from.
+        Untrusted: without code of whoever recorded it the state cannot be restored.
         Divergence: the environment does not repeat the recorded steps.
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
-    given = env is not None
-    if given:
-        specs.compare_spaces(specs.describe_spaces(env), path.spec)
-    made = env if given else specs.make(path.spec)
     before = None if rng else randomness.capture_globals()
-    failed: Divergence | None = None
-    for plan in plans(path, made, trust):
-        if failed is not None and not given:
-            made = specs.make(path.spec)  # the diverged environment is in some other state
-        try:
-            execute(path, made, plan, progress)
-        except Divergence as error:
-            failed = failed or error
-            continue
-        if plan.is_doubtful:
-            message = (
-                f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
-                "snapshots of its run are known to continue inexactly: verify before you rely on it"
-            )
-            warnings.warn(message, Unverified, stacklevel=2)
-        if before is not None:
-            drivers.select(made).reseed(made)
-            randomness.apply_globals(before)
-        return made
-    raise failed or _nothing(path, trust)
+    if env is not None:
+        specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    made = env if env is not None else path.make(trust)
+    failed: Divergence | drivers.CannotRestore | None = None
+    try:
+        for plan in plans(path, made, trust):
+            if failed is not None and env is None:
+                made.close()
+                made = path.make(trust)  # the diverged environment is in some other state
+            try:
+                execute(path, made, plan, progress)
+            except (Divergence, drivers.CannotRestore) as error:
+                failed = failed or error
+                continue
+            if plan.is_doubtful:
+                message = (
+                    f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
+                    "snapshots of its run are known to continue inexactly: verify before you rely "
+                    "on it"
+                )
+                warnings.warn(message, Unverified, stacklevel=2)
+            if before is not None:
+                drivers.select(made).reseed(made)
+                randomness.apply_globals(before)
+            return made
+        raise failed or _nothing(path, trust)
+    except BaseException:
+        if env is None:
+            made.close()
+        raise
 
 
 # --- planning ------------------------------------------------------------------------------------
@@ -143,7 +148,8 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
         InvalidInput, Untrusted: see ``restore``.
     """
     path = RecordedPath(repo, revision)
-    found = next(plans(path, specs.make(path.spec), trust), None)
+    with closing(path.make(trust)) as env:
+        found = next(plans(path, env, trust), None)
     if found is None:
         raise _nothing(path, trust)
     return replace(found, step_seconds=step_seconds(repo, path.oid))
@@ -190,13 +196,13 @@ def from_snapshot(path: RecordedPath, trust: Trust, newest: int) -> RestorePlan 
             continue
         if not path.is_own(step):
             continue
-        if drivers.needs_trust(data) and not is_trusted(trust):
+        if not path.may_load(step, trust):
             return None
         lead = data.get("lead", 0)
         if not lead or path.is_reset(step):
             return RestorePlan(path.step, "snapshot", step, driver=name)
         earlier = _earlier(path, step, lead)
-        if earlier is not None:
+        if earlier is not None and path.may_load(earlier, trust):
             return RestorePlan(path.step, "snapshot", step, earlier, driver=name)
     return None
 
@@ -209,30 +215,39 @@ def _earlier(path: RecordedPath, step: int, lead: int) -> int | None:
     return None
 
 
-def is_trusted(trust: Trust) -> bool:
-    """Return True if pickles may be loaded; ``trust`` is called if it is a function."""
-    return bool(trust() if callable(trust) else trust)
+def settled(paths: Sequence[RecordedPath], trust: Trust, *, makes: bool = False) -> Trust:
+    """Return the trust for other processes, which cannot ask; ask here if that is needed.
 
+    Args:
+        paths: the paths to the states that they will restore.
+        trust: see ``restore``.
+        makes: they make the environments too.
 
-def loads_pickle(path: RecordedPath, trust: Trust) -> bool:
-    """Return True if there is a pickle to restore from and it is trusted; ask only then."""
+    Raises:
+        Untrusted: making the environment of a path is not permitted.
+    """
+    if not callable(trust):
+        return trust
     answers: list[bool] = []
 
     def asked() -> bool:
-        answers.append(is_trusted(trust))
+        answers.append(trust())
         return answers[-1]
 
-    from_snapshot(path, asked, path.step)
-    return any(answers)
+    for path in paths:
+        if makes:
+            path.check_make(asked)
+        from_snapshot(path, asked, path.step)
+    return True if any(answers) else None
 
 
 def _nothing(path: RecordedPath, trust: Trust) -> InvalidInput:
     short = path.oid.short()
     for step in path.attached(SNAPSHOT, path.step):
-        if drivers.needs_trust(path.snapshot(step)) and not is_trusted(trust):
+        if not path.may_load(step, trust):
             return Untrusted(
                 f"state '{short}' can only be restored by loading a pickle, which runs code of "
-                "whoever recorded it: trust this repository with 'simgit trust'",
+                "whoever recorded it: trust what is in this repository with 'simgit trust'",
                 oid=path.oid,
             )
     return InvalidInput(
@@ -253,20 +268,29 @@ def execute(
     Raises:
         Divergence: it does not repeat the recorded steps.
     """
-    replay = Reexecution(env, reseeds=path.reseeds, total=plan.cost, progress=progress)
-    states = path.trajectory
+    replay = begin(path, env, plan, progress)
+    first = plan.start + (plan.how == "snapshot")
+    replay.replay(path.trajectory[first:], seed=plan.seed)
+    return replay
+
+
+def begin(
+    path: RecordedPath, env: Any, plan: RestorePlan, progress: Progress | None = None
+) -> Reexecution:
+    """Put an environment where a plan begins to compare; return the re-execution from there."""
+    replay = Reexecution(
+        env, reseeds=path.reseeds, total=plan.cost, progress=progress, ignore=path.ignored
+    )
     if plan.how == "creation":
         path.put_back_start(env)
     if plan.how != "snapshot":
-        replay.replay(states[plan.start :], seed=plan.seed)
         return replay
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
         _put_back(path, env, driver, plan.lead)
-        replay.replay(states[plan.lead + 1 : plan.start + 1], compare=False)
+        replay.replay(path.trajectory[plan.lead + 1 : plan.start + 1], compare=False)
     _put_back(path, env, driver, plan.start)
-    replay.replay(states[plan.start + 1 :])
     return replay
 
 

@@ -30,7 +30,7 @@ _SHARE: Final = 8
 Clock = Callable[[], int]
 
 
-_MOST_DAYS: Final = 1_000_000
+_MOST_DAYS: Final = 36_500
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class GcReport:
     compacted: bool
     held_open: bool
     removed: Removed
+
+
+"""The longest period in days."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class GcOptions:
         """Check the periods.
 
         Raises:
-            InvalidInput: one is not a number of days, or is negative.
+            InvalidInput: one is not a number of days, is negative, or too long to be counted.
         """
         for name, days in (("grace", self.grace), ("expire", self.expire)):
             if days is not None and check_number(days, name) > _MOST_DAYS:

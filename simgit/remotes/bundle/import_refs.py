@@ -13,7 +13,7 @@ from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.refs import run_config
-from simgit.refs.names import RUNS, TAGS, check_ref_name, conflict_names
+from simgit.refs.names import RUNS, TAGS, check_ref_name, conflict_names, own_ancestor
 from simgit.refs.records import RunRef, TagRef, moved
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
@@ -57,6 +57,10 @@ def set_refs(
     for name, run in manifest.runs.items():
         parent = names.get(run.parent or "")
         found[RUNS + name] = setting.run(names[name], run, parent)
+    if any(run.parent for run in manifest.runs.values()):
+        parents = {name: run.parent for name, run in refs.runs(txn)}
+        if circular := own_ancestor(parents):  # a run of the bundle closes a circle here
+            raise IntegrityError(f"malformed bundle: run '{circular}' would be its own ancestor")
     for name, tag in manifest.tags.items():
         found[TAGS + name] = setting.tag(tags[name], tag)
     return found

@@ -84,9 +84,14 @@ class Environment:
         except lmdb.Error as error:
             return self._begin_again(error)
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return self._writer == threading.get_ident()
+
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
-        if self._writer == threading.get_ident():
+        if self.is_writing:
             raise errors.StorageError("this thread already holds the write transaction")
         if self._forking:
             self._wait_for_fork()
@@ -146,6 +151,19 @@ class Environment:
             self.fail(error)
         sync(target / "data.mdb")
         datafile.record_origin(target)
+
+    def is_alone(self) -> bool:
+        """Return True if no other process holds the lease, and no thread a transaction."""
+        if self.is_writing:
+            return False
+        with self._writing, self._mutex:
+            if self.active:
+                return False
+            try:
+                return self._lease.acquire_alone()
+            finally:
+                self._lease.share()
+                self._follow()
 
     def compact(self) -> bool:
         """Replace the file by a compact copy if no other process has it open; return True if so."""

@@ -24,8 +24,9 @@ from simgit.gym import (
     verify,
 )
 from simgit.gym.restoring.recorded_path import RecordedPath
-from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT
+from simgit.gym.restoring.run_notes import BY_PROCESS, BY_REPLAY, DIVERGES, EXACT
 from simgit.gym.restoring.verify import judge, note
+from simgit.odb import foreign
 
 
 @pytest.fixture
@@ -265,7 +266,7 @@ class Elsewhere(gym.Env[Any, Any]):
 
 
 @pytest.fixture
-def elsewhere(repo: Repository) -> Iterator[str]:
+def elsewhere(repo: Repository, checked: None) -> Iterator[str]:
     """A run of it that was checked; its newest state has a snapshot."""
     gym.register("Elsewhere-v0", entry_point=f"{__name__}:Elsewhere")
     try:
@@ -298,8 +299,14 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
     env = gym.make("MiniGrid-DoorKey-8x8-v0")
     env.reset(seed=1)
     record(repo, env)
-    asked = []
-    assert plan(repo, "main@45").how == "creation"
+    asked: list[int] = []
+    assert plan(repo, "main@45").how == "snapshot", "this process recorded it"
+    assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
+    assert not asked
+    with repo.odb.write() as txn:
+        foreign.mark_all(txn)
+    for trust in (None, False, lambda: False):
+        assert plan(repo, "main@45", trust=trust).how == "creation"
     assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
     assert asked, "a function is asked"
     for trust in (None, True):
@@ -309,8 +316,9 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
 def test_without_trust_and_seed_the_error_names_the_command(repo: Repository, odd: Any) -> None:
     odd.reset()
     record(repo, odd, seed=None)
-    with pytest.raises(Untrusted, match="'simgit trust'"):
-        restore(repo, "main@45")
+    for env in (None, odd):
+        with pytest.raises(Untrusted, match="'simgit trust'"):
+            restore(repo, "main@45", trust=False, env=env)
 
 
 class Fragile(gym.Env[Any, Any]):
@@ -338,7 +346,7 @@ class Fragile(gym.Env[Any, Any]):
 
 
 @pytest.fixture
-def fragile(repo: Repository) -> Iterator[str]:
+def fragile(repo: Repository, checked: None) -> Iterator[str]:
     gym.register("Fragile-v0", entry_point=f"{__name__}:Fragile")
     try:
         record(repo, gym.make("Fragile-v0"), steps=70)
@@ -507,8 +515,9 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
     record(repo, gym.make("CartPole-v1"), "good")
     record(repo, gym.make("CartPole-v1"), "slow", seed=6, snapshots=None, step_trigger=never)
     record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
-    for run, result in (("good", EXACT), ("slow", BY_REPLAY), ("bad", DIVERGES)):
-        assert judge(repo, run).result == result
+    for run, result in (("good", EXACT), ("slow", BY_REPLAY), ("bad", BY_PROCESS)):
+        found = judge(repo, run)
+        assert found.result == result, found
         assert repo.runs[run].metadata["verdict"]["result"] == result
     assert repo.runs["bad"].metadata["verdict"]["field"] == "observation"
 
@@ -518,7 +527,8 @@ def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsew
         "nothing follows this one"
     )
     verdict = repo.runs[elsewhere].metadata["verdict"]
-    assert (verdict["result"], verdict["step"]) == (BY_REPLAY, 21)
+    assert verdict["result"] == BY_REPLAY
+    assert "Elsewhere.total" in verdict["reason"]
 
 
 def test_snapshots_that_are_known_not_to_serve_are_not_taken(
@@ -575,7 +585,7 @@ def test_branching_warns_unless_the_run_is_known_to_be_exact(repo: Repository, o
     judge(repo, "bad")
     repo.branch("checked", "good@5")
     repo.branch("further", "checked")  # which has the verdict of its parent
-    with pytest.warns(Unverified, match="'bad' is not deterministic"):
+    with pytest.warns(Unverified, match="'bad' depends on the process"):
         repo.branch("doubtful", "bad@5")
 
 
@@ -589,7 +599,7 @@ def test_verifying_a_whole_run_can_be_noted(repo: Repository, odd: Any) -> None:
     record(repo, gym.make("CartPole-v1"), "good")
     for run, result in (("bad", DIVERGES), ("good", BY_REPLAY)):
         repo.configure(run, metadata={"verdict": {}})
-        note(repo, run, verify(repo, run))
+        note(repo, run, verify(repo, run, snapshots=0))
         assert repo.runs[run].metadata["verdict"]["result"] == result
     judge(repo, "good")
     note(repo, "good", verify(repo, "good"))
