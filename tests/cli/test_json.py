@@ -34,6 +34,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("run", "fail", "c"), ("run", "reopen", "c"), ("run", "complete", "c"), ("run", "reopen", "c"),
     ("attach", "pole", "note", "data.txt"), ("attach", "pole", "w", "@w.npy"),
     ("attachments", "pole"), ("attachments", "pole", "w"), ("attachments", "pole", "note", "-d"),
+    ("provenance", "pole"), ("reset", "pole@8", "--run", "c"),
     ("undo",), ("redo",), ("op", "log"), ("op", "show", "@"), ("op", "restore", "2"), ("undo",),
     ("cat-file", "pole"), ("ls-tree", "main"), ("checkout", "main"), ("branch", "-D", "c"), ("gc",), ("gc", "-n"),
     ("stats",), ("fsck",), ("bundle", "create", "b.bundle", "pole"), ("bundle", "list", "b.bundle"),
