@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from simgit.cli.output import Output, clean, when
+from simgit.cli.output import Output, clean, stamp, when
 from simgit.errors import InvalidInput, SimgitWarning, did_you_mean, near_or_known
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def write_fields(
     records = (_record(repo, line, names, known, seen, near) for line in lines)
     if as_json:
         for record in records:
-            out.json(record)
+            out.json({name: _json(name, value) for name, value in record.items()})
     else:
         header = [(name, "bold") for name in names]
         while batch := list(islice(records, _BATCH)):
@@ -91,14 +91,26 @@ def _record(
 
 def _follow(value: Any, path: str, near: set[str]) -> Any:
     """Return what a dotted path leads to, None if nothing."""
+    from simgit.history.paths import as_path, follow
+    from simgit.objects.columns import ABSENT
+
     above = ""
-    for part in path.split("."):
-        if not isinstance(value, dict):
+    for part in as_path(path):
+        near |= {f"{above}{key}" for key in value} if isinstance(value, dict) else set()
+        value = follow(value, (part,))
+        if value is ABSENT:
             return None
-        near |= {f"{above}{key}" for key in value}
-        value = value.get(part)
-        above += f"{part}."
+        above += f"{part!s}."
     return value
+
+
+def _json(name: str, value: Any) -> Any:
+    """Return a field as JSON has it: recorded values in their form, the rest as it is."""
+    from simgit.objects.json_form import value_to_json
+
+    if name == "time":
+        return stamp(value)
+    return list(value) if name == "parents" else value_to_json(value)
 
 
 def _cell(name: str, value: Any, repo: Repository) -> str:

@@ -10,7 +10,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.fields import write_fields
 from simgit.cli.graph import Graph
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def record(line: LogLine) -> dict[str, Any]:
     """Return a log line as what ``--json`` prints."""
     from simgit.objects.json_form import value_to_json
 
-    found = line._asdict() | {"action": value_to_json(line.action)}
+    found = line._asdict() | {"action": value_to_json(line.action), "time": stamp(line.time)}
     if not line.skipped:
         del found["skipped"]
     return found

@@ -190,7 +190,7 @@ def _fatal(message: str, error: BaseException, as_json: bool) -> int:
         sys.stdout.flush()
     if as_json:
         found = vars(error).items() if isinstance(error, SimgitError) else ()
-        data = {k: str(v) if isinstance(v, Path) else v for k, v in found if k[0] != "_"}
+        data = {k: str(v) if isinstance(v, Path) else v for k, v in found if k != "message"}
         _say_json("error", type(error), message, exit=FATAL, data=data)
     else:
         say(f"fatal: {visible(message)}")

@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.log import decoration
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
 from simgit.cli.render import run_record, tag_record, write_run, write_tag
 from simgit.errors import text_of
@@ -51,7 +51,7 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
         state = repo.state(f"tags/{name}" if as_tag else revision)
         if as_json:
             extra = {"tag": tag_record(name, *note)} if note else {}
-            out.json(state_record(state) | {"time": repo.time(state.oid)} | extra)
+            out.json(state_record(state) | {"time": stamp(repo.time(state.oid))} | extra)
             return
         if note:
             write_tag(out, repo, name, *note)

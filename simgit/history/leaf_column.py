@@ -192,7 +192,7 @@ def cast_exact(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
 
 
 def _as_array(objects: Sequence[Any]) -> tuple[AnyArray, Mask] | None:
-    """Return numbers or arrays of one shape as an array with a mask of those that are none."""
+    """Return numbers or arrays of one shape as an array and a mask of what is absent."""
     absent = np.ones(len(objects), bool)
     groups: dict[np.dtype[Any], tuple[list[int], list[AnyArray]]] = {}
     shape: tuple[int, ...] | None = None

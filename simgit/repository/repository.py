@@ -420,7 +420,8 @@ class Repository:
             return self._store.resolve(txn, revision).oid
 
     def __contains__(self, revision: object) -> bool:
-        """Return whether a revision names a state."""
+        """Return whether a revision names a state, or a ``State`` is in here; else False."""
+        revision = getattr(revision, "oid", revision)
         try:
             return isinstance(revision, (str, Oid)) and bool(self.resolve(revision))
         except (NotFound, InvalidInput):

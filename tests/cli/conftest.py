@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from simgit.cli.root import cli
+from tests.support.json_schema import check_output
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 from tests.support.unchecked import checked, unchecked
@@ -45,6 +46,13 @@ class Result:
 Call = Callable[..., Result]
 
 
+def _check(words: list[str], result: Result) -> None:
+    """Check what was printed with ``--json`` against the schema; ``-`` prints a file itself."""
+    given = words[: words.index("--")] if "--" in words else words
+    if "--json" in given and "-" not in given:
+        check_output(given, result.out, result.err, result.code)
+
+
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current directory."""
@@ -63,6 +71,7 @@ def run(directory: Path) -> Call:
         if found.exception is not None and not isinstance(found.exception, SystemExit):
             raise found.exception
         result = Result(found.exit_code, found.stdout, found.stderr)
+        _check(list(map(str, args)), result)
         assert code is None or result.code == code, (result.code, result.out, result.err)
         return result
 
@@ -94,6 +103,8 @@ def process(environment: dict[str, str]) -> Call:
             [sys.executable, "-m", "simgit", *map(str, args)],
             input=stdin, capture_output=True, env=environment | extra, timeout=PATIENCE, check=False,
         )  # fmt: skip
-        return Result(found.returncode, found.stdout.decode(), found.stderr.decode())
+        result = Result(found.returncode, found.stdout.decode(), found.stderr.decode())
+        _check(list(map(str, args)), result)
+        return result
 
     return call

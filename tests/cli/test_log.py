@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
@@ -246,7 +247,9 @@ def test_columns_of_a_log(repo) -> None:
     assert rows[0].split()[:3] == ["2", "0.5", "-"] and "fell over" in rows[0]
     assert rows[1].split()[:4] == ["1", "1", "3", "-"]
     record, *_ = repo("log", "--fields", "time,oid,info", "--json", "--reverse").records
-    assert list(record) == ["time", "oid", "info"] and record["time"] > 1.7e18
+    assert list(record) == ["time", "oid", "info"] and re.fullmatch(
+        r"20\d\d-.*T.*\.\d{9}Z", record["time"]
+    )
     assert len(repo("log", "-n", 1, "--fields", "time").lines[1].split()) == 3
 
 
@@ -275,5 +278,5 @@ def test_states_by_time(repo) -> None:
     assert len(repo("log", "--since", "1 hour ago", "--oneline").lines) == 3
     assert repo("log", "--until", "yesterday", "--oneline").lines == []
     assert "'soon' is not a time; write" in repo("log", "--since", "soon", code=128).err
-    assert isinstance(repo("show", "--json").json["time"], int)
+    assert repo("show", "--json").json["time"].endswith("Z")
     assert any(line.startswith("time:") for line in repo("show").lines)

@@ -362,6 +362,8 @@ def test_a_trajectory_is_indexed_by_fields_and_asked_for_fields_and_states() -> 
     assert "info.loss" in found and ("info", "a", 1) in found and "info.gone" not in found
     assert found[1] in found and found.oids[2] in found and found.oids[2] not in found[:2]
     assert other not in found and 5 not in found and None not in found
+    assert found[1] in repo and other in repo and "r@2" in repo and found.oids[0] in repo
+    assert 5 not in repo and None not in repo and b"r" not in repo and ["r"] not in repo
     assert found[np.int64(1)] == found[1] == found[-2]
     with pytest.raises(NotFound, match=r"info\.lost'; did you mean 'info\.loss'"):
         found["info.lost"]
