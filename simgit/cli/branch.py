@@ -25,7 +25,12 @@ simgit branch -m try-1 better""")  # fmt: skip
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override of a setting.")
 @click.option("--seed", type=int, help="Seed of the new run.")
 @click.option("-d", "--delete", is_flag=True, help="Delete runs; 'simgit undo' brings them back.")
-@click.option("-D", "force", is_flag=True, help="Delete runs even while a process writes them.")
+@click.option(
+    "-D",
+    "force",
+    is_flag=True,
+    help="Delete runs even if HEAD points at them or a process writes them.",
+)
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
 @click.option("-l", "--list", "listing", is_flag=True, help="List the runs that match patterns.")
 @click.option("--contains", type=REVISION, help="List the runs whose history has this state.")

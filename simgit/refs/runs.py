@@ -299,8 +299,12 @@ class Runs:
         Raises:
             Conflict: HEAD points at it, or it is being written.
         """
-        if self.refs.head(txn) == name:
-            raise Conflict(f"run '{name}' is checked out; check out another run first", name=name)
+        if self.refs.head(txn) == name and not force:
+            raise Conflict(
+                f"run '{name}' is checked out; check out another run first, or delete it anyway "
+                "with -D (force=True)",
+                name=name,
+            )
         ref = self.refs.run(txn, name)
         if ref.writer is not None and ref.is_claimed and not force:
             pid = ref.writer["pid"]

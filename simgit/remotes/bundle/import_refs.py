@@ -59,6 +59,9 @@ def set_refs(
         found[RUNS + name] = setting.run(names[name], run, parent)
     for name, tag in manifest.tags.items():
         found[TAGS + name] = setting.tag(tags[name], tag)
+    for name, run in manifest.runs.items():
+        if run.oid is not None:
+            refs.follow(txn, found[RUNS + name].name.removeprefix(RUNS))
     return found
 
 
