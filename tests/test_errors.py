@@ -48,7 +48,9 @@ def test_only_a_near_word_is_suggested(word: str, known: list[str], found: str |
 def test_the_refusal_of_a_name_says_what_it_contains(name: str, reason: str) -> None:
     with Repository.init(":memory:") as repo, pytest.raises(InvalidInput) as caught:
         repo.recorder(name)
-    assert str(caught.value) == f"'{name}' is not a valid name for a run: {reason}"
+    said, _, hint = str(caught.value).partition("; use ")
+    assert said == f"'{name}' is not a valid name for a run: {reason}"
+    assert hint
 
 
 def test_the_refusal_of_a_name_says_what_the_name_is_for() -> None:

@@ -225,7 +225,7 @@ class Runs:
         return self.refs.run(txn, name)
 
     def take_over(self, txn: WriteTxn, writer: Mapping[str, Any]) -> None:
-        """Note that a process which recorded runs is gone."""
+        """Mark the runs of a process that no longer exists as crashed."""
         for name, ref in list(self.refs.runs(txn)):
             if ref.writer == writer:
                 new = ref._replace(status="crashed", ended=now(), writer=None)
