@@ -14,6 +14,7 @@ from simgit.errors import (
     NotFound,
     SimgitError,
     Unverified,
+    shown,
 )
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
@@ -23,6 +24,7 @@ from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
 from simgit.gym.restoring.run_notes import noted, runs_of, snapshots_fail
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust, Untrusted
+from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -69,6 +71,7 @@ class RestorePlan:
         return self.step - first + (self.how != "snapshot")
 
 
+@checked
 def restore(
     repo: Repository,
     revision: str | Oid,
@@ -106,6 +109,8 @@ def restore(
     warn_of_changes(repo, path)
     given = env is not None
     if given:
+        if not hasattr(env, "observation_space") or not hasattr(env, "action_space"):
+            raise InvalidInput(f"env must be an environment, got {shown(env)}", path="env")
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
     made = env if given else path.make(trust)
     before = None if rng else randomness.capture_globals()
@@ -123,7 +128,7 @@ def restore(
                 f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
                 "snapshots of its run are known to continue inexactly: verify before you rely on it"
             )
-            warnings.warn(message, Unverified, stacklevel=2)
+            warnings.warn(message, Unverified, stacklevel=3)
         if before is not None:
             drivers.select(made).reseed(made)
             randomness.apply_globals(before)
@@ -134,6 +139,7 @@ def restore(
 # --- planning ------------------------------------------------------------------------------------
 
 
+@checked
 def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> RestorePlan:
     """Return how ``restore`` would reach a state, with its cost in actions and seconds.
 
@@ -305,7 +311,7 @@ def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
     ]
     if changed:
         message = f"recorded with other versions: {', '.join(changed)}"
-        warnings.warn(message, EnvironmentChanged, stacklevel=3)
+        warnings.warn(message, EnvironmentChanged, stacklevel=4)
 
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:

@@ -16,6 +16,7 @@ from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, Verdict
 from simgit.gym.restoring.run_notes import note as note_verdict
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
+from simgit.objects.arguments import checked
 from simgit.repository import Repository
 
 
@@ -47,6 +48,7 @@ class Verification:
         return found
 
 
+@checked
 def verify(
     repo: Repository,
     revision: str,
@@ -139,6 +141,7 @@ def environment_before(
 # --- verdicts ------------------------------------------------------------------------------------
 
 
+@checked
 def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
     """Check the first episode of a run, and note the verdict with the run.
 
