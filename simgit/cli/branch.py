@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 @command("branch", example="""\
 simgit branch try-1 main@200 --set agent.lr=0.001
 simgit branch -v
-simgit branch -m try-1 better""")  # fmt: skip
+simgit branch -m try-1 better
+simgit branch -f try-1 main@500""")  # fmt: skip
 @click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [START]]")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override of a setting.")
 @click.option("--seed", type=int, help="Seed of the new run.")
 @click.option("-d", "--delete", is_flag=True, help="Delete runs; 'simgit undo' brings them back.")
 @click.option("-D", "force", is_flag=True, help="Delete runs even while a process writes them.")
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
+@click.option("-f", "--force", "moves", is_flag=True, help="Move the run NAME if it exists.")
 @click.option("-l", "--list", "listing", is_flag=True, help="List the runs that match patterns.")
 @click.option("--contains", type=REVISION, help="List the runs whose history has this state.")
+@click.option("--show-current", "current", is_flag=True, help="Print the run of HEAD.")
 @click.option("-v", "--verbose", is_flag=True, help="List returns and settings too.")
 def branch(
     app: App,
@@ -38,31 +41,50 @@ def branch(
     delete: bool,
     force: bool,
     move: bool,
+    moves: bool,
     listing: bool,
     contains: str | None,
+    current: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
     """List the runs, or create the run NAME at START (default: HEAD).
 
     Nothing is copied. The new run inherits the configuration of START's run. The VALUE of --set is
-    JSON or a plain string, the KEY may be dotted.
+    JSON or a plain string, the KEY may be dotted. A run that --force moves keeps its settings, and
+    its reflog the states that it leaves; 'simgit reset' moves the run that is checked out.
     """
-    one_of(delete=delete or force, move=move, contains=contains)
+    one_of(delete=delete or force, move=move, contains=contains, show_current=current)
     one_of(delete=delete or force, move=move, list=listing)
+    if current and names:
+        raise click.UsageError("--show-current takes no names")
     creates = names and not (delete or force or move or listing) and contains is None
-    for option, given in (("--set", pairs), ("--seed", seed is not None)):
+    for option, given in (("--set", pairs), ("--seed", seed is not None), ("--force", moves)):
         if given and not creates:
             raise click.UsageError(f"{option} needs the NAME of a run to create")
     with app.repository() as repo, app.output() as out:
-        if delete or force:
+        if current:
+            _print_current(repo, out, as_json)
+        elif delete or force:
             _delete(repo, out, names, force, as_json)
         elif move:
             _rename(repo, out, names, as_json)
         elif creates:
-            _create(repo, out, names, pairs, seed, as_json)
+            _create(repo, out, names, pairs, seed, moves, as_json)
         else:
             _list(repo, out, names, contains, verbose, as_json)
+
+
+def _print_current(repo: Repository, out: Output, json: bool) -> None:
+    """Print the name of HEAD's run; nothing, as in git, if HEAD is detached."""
+    from simgit.objects.oid import Oid
+
+    head = repo.head
+    name = None if isinstance(head, Oid) else head
+    if json:
+        out.json({"name": name})
+    elif name is not None:
+        out.line(name)
 
 
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
@@ -98,12 +120,14 @@ def _create(
     names: tuple[str, ...],
     pairs: tuple[str, ...],
     seed: int | None,
+    force: bool,
     json: bool,
 ) -> None:
     if len(names) > 2:
         raise click.UsageError(f"expected [NAME [START]], got {len(names)} arguments")
     start = names[1] if len(names) > 1 else "HEAD"
-    oid = repo.branch(names[0], start, overrides=branch_settings(repo, start, pairs), seed=seed)
+    overrides = branch_settings(repo, start, pairs)
+    oid = repo.branch(names[0], start, overrides=overrides, seed=seed, force=force)
     if json:
         out.json({"name": names[0], "oid": oid})
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import say
 from simgit.cli.params import REVISION, branch_settings
-from simgit.errors import NotFound
-
-if TYPE_CHECKING:
-    from simgit.repository import Repository
 
 
 @command(
@@ -39,8 +33,8 @@ def checkout(
 ) -> None:
     """Point HEAD at a run, or detach it at a state, and restore the state's files.
 
-    Locally changed files are overwritten only with --force. '-' is where HEAD was before the last
-    checkout.
+    Locally changed files are overwritten only with --force. '-', or '@{-1}', is where HEAD was
+    before the last checkout.
     """
     from simgit.objects.oid import Oid
 
@@ -50,7 +44,7 @@ def checkout(
         raise click.UsageError("--set needs -b")
     with app.repository() as repo, app.output() as out:
         before = repo.head
-        revision = _previous(repo) if revision == "-" else revision
+        revision = "@{-1}" if revision == "-" else revision
         with repo.transaction("checkout", new or revision):
             if new:
                 repo.branch(new, revision, overrides=branch_settings(repo, revision, pairs))
@@ -66,21 +60,3 @@ def checkout(
         else:
             verb = "switched to a new run" if new else "switched to run"
             out.line(f"{verb} '{out.paint(head, 'run')}'")
-
-
-def _previous(repo: Repository) -> str:
-    """Return the run or state that HEAD was at before the last checkout.
-
-    Raises:
-        NotFound: there was none.
-    """
-    from simgit.objects.oid import Oid
-    from simgit.refs.names import HEAD
-
-    for operation in repo.operations():
-        if operation.command != "checkout":
-            continue
-        for change in repo.changes(str(operation.number)):
-            if change.ref == HEAD and change.old is not None:
-                return str(change.old.get("run") or Oid(change.old["oid"]))
-    raise NotFound("no earlier checkout to return to")

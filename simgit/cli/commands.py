@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Branch": {
         "branch": ("branch", "List, create, rename or delete runs."),
         "checkout": ("checkout", "Point HEAD at a run or a state."),
+        "reset": ("reset", "Move a run to another state, under the same name."),
         "undo": ("undo", "Undo an operation."),
         "redo": ("undo", "Redo the operation that was undone last."),
         "op": ("op", "List, show and restore operations."),
@@ -55,6 +56,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "bisect": ("bisect", "Find the first state in which two runs differ."),
         "what-if": ("what_if", "Try actions from a state, many times, in parallel."),
         "doctor": ("doctor", "Test whether an environment can be restored exactly."),
+        "provenance": ("provenance", "Show what is recorded of where a run comes from."),
         "trust": ("trust", "Allow this repository to name code that is executed."),
     },
     "Copy": {

@@ -18,7 +18,9 @@ _GC: Final = "'simgit gc' does it, and 'simgit gc --dry-run' shows what it would
 _LOG: Final = "'simgit log --oneline' lists states, with --json for programs"
 _OWN_RUN: Final = "'simgit checkout -b NAME REVISION' starts a run at a state"
 _REFS: Final = "'simgit branch' lists the runs, 'simgit tag' the tags"
-_UNCHANGED: Final = f"history is never rewritten; {_OWN_RUN}"
+_UNCHANGED: Final = (
+    f"history is never rewritten; {_OWN_RUN}, 'simgit reset REVISION' moves a run to one"
+)
 
 COMMANDS: Final = {
     "add": "'simgit commit --file PATH' records a file with a state",
@@ -35,7 +37,7 @@ COMMANDS: Final = {
     "describe": "'simgit log --oneline -n 1 REVISION' shows step, episode and refs of a state",
     "difftool": "'simgit diff REVISION HEAD' compares states field by field",
     "export": _EXPORT,
-    "fast-export": "'simgit log --json --reverse' prints states one a line",
+    "fast-export": "'simgit log --json --fields all --reverse' prints states one a line",
     "fast-import": "'simgit commit --stdin' records states from a pipe",
     "fetch": _FETCH,
     "filter-branch": _UNCHANGED,
@@ -63,7 +65,6 @@ COMMANDS: Final = {
     "rename": "'simgit branch -m OLD NEW' renames a run",
     "repack": _GC,
     "replay": "'simgit verify RUN' re-executes a run and compares it state by state",
-    "reset": f"'simgit undo' undoes the last operation, {_OWN_RUN}",
     "restore": "'simgit checkout --force HEAD' restores the files of HEAD's state",
     "resume": "'simgit train --resume' resumes a training",
     "rev-list": _LOG,
@@ -78,7 +79,7 @@ COMMANDS: Final = {
     "switch": "'simgit checkout RUN' points HEAD at a run, with -b NAME at a new one",
     "symbolic-ref": "'simgit status' shows where HEAD is, 'simgit checkout RUN' moves it",
     "tags": "'simgit tag' lists the tags",
-    "update-ref": _OWN_RUN,
+    "update-ref": "'simgit branch -f NAME REVISION' moves a run",
     "version": "'simgit --version' prints the version",
     "whatchanged": _LOG,
     "worktree": "'simgit clone SOURCE DIR' copies a repository to a directory of its own",
@@ -89,12 +90,12 @@ COMMANDS: Final = {
 """Command that is not here to the way to do it."""
 
 _QUIET: Final = "append '> /dev/null' to the command"
-_TIMES: Final = "states have steps, not times: 'simgit log --where CONDITION', as in 'step > 100'"
 _CHANGES: Final = "'simgit diff REVISION HEAD' compares states"
 _ONE_FILE: Final = (
     "'simgit ls-tree -r HEAD' lists the files of a state with their oids, 'simgit cat-file OID' "
     "prints one"
 )
+_FILES_STAY: Final = "'simgit reset REVISION' leaves the files of the working directory as they are"
 _FILES: Final = "'simgit diff' compares all fields of two states, 'simgit status' the files"
 
 OPTIONS: Final = {
@@ -104,17 +105,15 @@ OPTIONS: Final = {
     "--author": "states have no author: 'simgit run set RUN author=ada' notes one for a run",
     "--global": "'simgit config' is of a run, 'simgit config --repository' of the repository",
     "--porcelain": "'simgit status --json' is for programs",
-    "--format": "'simgit log --json' has all fields, for a program to format",
-    "--pretty": "'simgit log --json' has all fields, for a program to format",
+    "--format": "'simgit log --json --fields all' has all fields, for a program to format",
+    "--pretty": "'simgit log --json --fields all' has all fields, for a program to format",
     "--bare": "a repository is its directory '.simgit'; 'simgit init DIR' creates one",
     "commit --amend": "'simgit undo' removes the last state from the run, then commit again",
     "commit -am": "'simgit commit --message TEXT --file PATH' records the files that it names",
     "commit --all": "'simgit commit --file PATH' records the files that it names",
     "commit --allow-empty": "'simgit commit --message TEXT' needs nothing else",
-    "log --after": _TIMES,
-    "log --before": _TIMES,
-    "log --since": _TIMES,
-    "log --until": _TIMES,
+    "log --after": "'simgit log --since yesterday' shows states by when they were recorded",
+    "log --before": "'simgit log --until yesterday' shows states by when they were recorded",
     "log --grep": "'simgit log --where CONDITION', as in \"'word' in message\"",
     "log -p": _CHANGES,
     "log --patch": _CHANGES,
@@ -131,10 +130,12 @@ OPTIONS: Final = {
     "diff --name-only": _FILES,
     "branch --all": "'simgit branch' always lists all runs",
     "branch -a": "'simgit branch' always lists all runs",
-    "branch --show-current": "'simgit status' shows where HEAD is",
     "branch -c": "'simgit branch NEW OLD' creates a run where another is",
     "branch --copy": "'simgit branch NEW OLD' creates a run where another is",
-    "checkout -B": "'simgit checkout -b NAME REVISION' creates a run under a new name",
+    "checkout -B": "'simgit branch -f NAME REVISION' moves a run to a state",
+    "reset --soft": _FILES_STAY,
+    "reset --mixed": _FILES_STAY,
+    "reset --keep": _FILES_STAY,
     "tag -a": "'simgit tag --message TEXT NAME' annotates a tag",
     "tag --annotate": "'simgit tag --message TEXT NAME' annotates a tag",
     "status -s": "'simgit status' is short; 'simgit status --json' is for programs",
@@ -148,7 +149,7 @@ OPTIONS: Final = {
     "fsck --full": "'simgit fsck' always checks everything, '--sample 1/7' a part",
     "fsck --unreachable": "'simgit gc --list-unreachable' lists unreachable objects",
     "fsck --lost-found": "'simgit gc --list-unreachable' lists unreachable objects",
-    "rev-parse --abbrev-ref": "'simgit status' shows where HEAD is, with --json for programs",
+    "rev-parse --abbrev-ref": "'simgit branch --show-current' prints the run of HEAD",
 }
 """``COMMAND OPTION``, or an option of any command, to the way to do it.
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgit.cli.app import App, command, one_of
+from simgit.cli.fields import write_fields
 from simgit.cli.graph import Graph
-from simgit.cli.output import Output, clean, number
+from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ Render = Callable[["LogLine"], list[str]]
 simgit log -n 10 --oneline
 simgit log --graph --all --simplify
 simgit log --episodes main
-simgit log main..try --json""")  # fmt: skip
+simgit log main..try --json
+simgit log --since yesterday --fields time,step,reward,info.lives
+simgit log --json --fields all""")  # fmt: skip
 @click.argument("revisions", nargs=-1, type=REVISION)
 @click.option(
     "-n", "--max-count", "limit", type=click.IntRange(0), help="Number of states at most."
@@ -36,6 +39,11 @@ simgit log main..try --json""")  # fmt: skip
 @click.option(
     "--where", metavar="CONDITION", help="Only states for which it is true, as in 'reward > 0'."
 )
+@click.option("--since", metavar="TIME", help="Only states recorded then or later.")
+@click.option("--until", metavar="TIME", help="Only states recorded then or earlier.")
+@click.option(
+    "--fields", metavar="FIELD,…", help="Columns to print: time, step, info.lives, …; or all."
+)
 @click.option("--reverse", is_flag=True, help="Oldest first.")
 def log(
     app: App,
@@ -47,6 +55,9 @@ def log(
     every: bool,
     episodes: bool,
     where: str | None,
+    since: str | None,
+    until: str | None,
+    fields: str | None,
     reverse: bool,
     as_json: bool,
 ) -> None:
@@ -57,13 +68,23 @@ def log(
 
     A CONDITION compares fields, with and, or, not, + - * / and numbers: action == 1, info.lives <
     3, observation[2] > 0.5, step % 100 == 0, 'goal' in message, episode in (1, 2).
+
+    A TIME is such as '2026-11-28 12:00', 'yesterday' or '2 hours ago'. Each flush and each commit
+    notes when it was; no oid depends on that.
     """
     one_of(episodes=episodes, graph=graph)
     one_of(reverse=reverse, graph=graph)
     one_of(reverse=reverse, simplify=simplify)
-    for option, given in (("--episodes", episodes), ("--simplify", simplify), ("--graph", graph)):
+    outlines = {"--episodes": episodes, "--simplify": simplify}
+    for option, given in (*outlines.items(), ("--graph", graph)):
         if where and given:
             raise click.UsageError(f"--where and {option} cannot be used together")
+    for limits, value in (("--since", since), ("--until", until), ("--fields", fields)):
+        for option, given in outlines.items():
+            if value and given:
+                raise click.UsageError(f"{limits} and {option} cannot be used together")
+    one_of(fields=fields, graph=graph)
+    one_of(fields=fields, oneline=oneline)
     with app.repository() as repo, app.output(page=True) as out:
         if episodes:
             _episodes(repo, out, revisions, limit, reverse, as_json)
@@ -72,7 +93,13 @@ def log(
         if simplify:
             found = repo.outline(*revisions, every=every, limit=limit)
         else:
-            found = repo.log(*revisions, every=every, limit=limit, reverse=reverse, where=where)
+            found = repo.log(
+                *revisions, every=every, limit=limit, reverse=reverse, where=where, since=since,
+                until=until,
+            )  # fmt: skip
+        if fields is not None:
+            write_fields(repo, out, found, fields, as_json)
+            return
         if as_json:
             for line in found:
                 out.json(record(line))
@@ -101,7 +128,10 @@ def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:
 def graphed(out: Output, found: Iterable[LogLine], render: Render) -> Iterator[str]:
     """Yield the lines of a log with its graph before them."""
     graph = Graph()
+    rest: list[str] = []
     for line in found:
+        if not rest or rest[-1]:  # paragraphs are parted anyway
+            yield from (_tinted(out, text) for text in graph.gap(line.oid))
         first, *rest = render(line)
         yield _tinted(out, graph.row(line.oid, line.parents)) + first
         for text in rest:
@@ -167,6 +197,8 @@ class _Renderer:
             lines.append("Merge:   " + " ".join(p.short(self.digits) for p in line.parents))
         place = "its reset" if line.reset else f"state {line.episode_step}"
         lines.append(f"Step:    {line.step} (episode {line.episode}, {place})")
+        if line.time is not None:
+            lines.append(f"Time:    {when(line.time)}")
         if line.action is not None:
             lines.append(f"Action:  {_action(line.action)}")
         if line.reward is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ import click
 
 from simgit.cli.app import Advice, App
 from simgit.cli.git_words import about_value
-from simgit.errors import InvalidInput, NotFound, did_you_mean, visible
+from simgit.errors import InvalidInput, NotFound, SimgitWarning, did_you_mean, visible
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -130,6 +132,20 @@ def free_name(repo: Repository, stem: str) -> str:
     """Return the stem with the first number that no run has."""
     taken = set(repo.runs)
     return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
+
+
+def note_new_run(repo: Repository, name: str | None) -> None:
+    """Warn of a new run whose name could be a slip of the pen for that of another one."""
+    if name is None or name in repo.runs:
+        return
+    letters = re.sub(r"\d", "", name)
+    others = [
+        each for each in islice(repo.runs, 1000)
+        if re.sub(r"\d", "", each) != letters
+        and not each.startswith(name) and not name.startswith(each) and not each.endswith(name)
+    ]  # fmt: skip
+    if near := did_you_mean(name, others):
+        warnings.warn(f"'{name}' is a new run{near}", SimgitWarning, stacklevel=2)
 
 
 def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:

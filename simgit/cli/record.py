@@ -11,7 +11,7 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import environment_arguments
 from simgit.cli.output import Output, progress, say
-from simgit.cli.params import RUN, settings
+from simgit.cli.params import RUN, note_new_run, settings
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def record(
         steps = 1000
     with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
         env, name = make_environment(environment, **settings(pairs)), run or _head(repo)
+        note_new_run(repo, run)
         before = _states(repo, name)
         try:
             found = collect(

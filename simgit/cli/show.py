@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.log import decoration
-from simgit.cli.output import Output, clean, number
+from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import REVISION
 from simgit.cli.render import run_record, tag_record, write_run, write_tag
 
@@ -50,7 +50,7 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
         state = repo.state(f"tags/{name}" if as_tag else revision)
         if as_json:
             extra = {"tag": tag_record(name, *note)} if note else {}
-            out.json(state_record(state) | extra)
+            out.json(state_record(state) | {"time": repo.time(state.oid)} | extra)
             return
         if note:
             write_tag(out, repo, name, *note)
@@ -81,6 +81,8 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
     place = f"episode {state.episode}, state {state.episode_step}"
     rows = [["refs", ", ".join(decoration(out, name) for name in names)]] if names else []
     rows.append(["step", f"{state.step} ({place})"])
+    if (time := repo.time(state.oid)) is not None:
+        rows.append(["time", when(time)])
     if state.parents:
         rows.append(["parents", " ".join(p.short(digits) for p in state.parents)])
     if state.origin and state.origin != NO_ORIGIN.oid:

@@ -20,7 +20,7 @@ from simgit.cli.learning_report import (
     write,
 )
 from simgit.cli.output import Output, progress, say
-from simgit.cli.params import RUN, Choice, free_name, settings
+from simgit.cli.params import RUN, Choice, note_new_run, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.errors import AlreadyExists, NotFound
@@ -164,7 +164,8 @@ def _begin(
     about = {"id": where, **({"trace": label} if "trace" in arguments else {}), **shown}
     times = {name: value for name, value in given.items() if value is not None}
     config = Config(agent, chosen, **times, environment=about)
-    return begin(repo, run or free_name(repo, f"train/{label}-{agent}"), config, where, arguments)
+    note_new_run(repo, run)
+    return begin(repo, run or f"train/{label}-{agent}-{{auto}}", config, where, arguments)
 
 
 def _resume(repo: Repository, run: str, episodes: int | None) -> Training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from simgit.errors import SimgitWarning
+from simgit.errors import SimgitWarning, plural
 from simgit.history.paths import FieldPath
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
@@ -20,6 +21,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.lines import Line, read_line
+from simgit.odb.segments.times import time_spans
 from simgit.odb.segments.totals import episode_starts, total
 from simgit.storage.base import ReadTxn
 
@@ -28,7 +30,8 @@ class LogLine(NamedTuple):
     """One state of a log.
 
     ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
-    and its first parent in the listing were left out (see ``outline``).
+    and its first parent in the listing were left out (see ``outline``). ``time`` is when it was
+    recorded, in nanoseconds since 1970, None if that is not known.
     """
 
     oid: Oid
@@ -42,6 +45,7 @@ class LogLine(NamedTuple):
     terminated: bool | None
     truncated: bool | None
     message: str | None
+    time: int | None = None
     skipped: int = 0
 
 
@@ -136,6 +140,31 @@ def limited(ranges: Iterator[LineRange], limit: int | None) -> list[LineRange]:
     return kept
 
 
+def recorded_between(
+    txn: ReadTxn, ranges: Iterator[LineRange], since: int | None, until: int | None
+) -> Iterator[LineRange]:
+    """Yield the parts of some ranges that were recorded in a time, read from the end.
+
+    Warn of the states of which it is not known when they were recorded; they are left out.
+    """
+    low, high = 0 if since is None else since, sys.maxsize if until is None else until
+    unknown = 0
+    for each in ranges:
+        end: int | None = None
+        for start, stop, time in reversed(list(time_spans(txn, *each))):
+            unknown += (stop - start) * (time is None)
+            is_in = time is not None and low <= time <= high
+            if end is not None and not is_in:
+                yield LineRange(each.line, stop, end)
+            end = (stop if end is None else end) if is_in else None
+        if end is not None:
+            yield LineRange(each.line, each.start, end)
+    if unknown:
+        it = "it was" if unknown == 1 else "they were"
+        text = f"{plural(unknown, 'state')} left out: it is not known when {it} recorded"
+        warnings.warn(text, SimgitWarning, stacklevel=2)
+
+
 def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
     """Cut a range into parts of one block each, from its end."""
     stop = line_range.stop
@@ -184,6 +213,8 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     steps = range(part.start, part.stop)
     columns: list[Sequence[Any]] = [oids, parents, steps, episodes, within, starts]
     columns += [values(rows, name) for name in _VALUES]
+    spans = time_spans(txn, part.line, part.start, part.stop)
+    columns.append([span.time for span in spans for _ in range(span.start, span.stop)])
     found = [LogLine(*row) for row in zip(*columns, strict=True)]
     found.reverse()
     return found

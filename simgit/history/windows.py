@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from simgit.errors import InvalidInput
 from simgit.history.column_reader import Leaves
 from simgit.history.leaf_column import UNFILLED, Column, LeafColumn, Mask
+from simgit.objects.coerce import check_number
 
 Places = npt.NDArray[np.intp]
 
@@ -137,8 +137,8 @@ def _as_slice(starts: Places) -> Any:
 
 def make_windows(source: Columns, length: int, stride: int, across: bool, fill: Any) -> Windows:
     """Return the windows of a trajectory; see ``Trajectory.windows``."""
-    if length < 1 or stride < 1:
-        raise InvalidInput(f"length and stride must be at least 1, got {length} and {stride}")
+    length = check_number(length, "length", 1, whole=True)
+    stride = check_number(stride, "stride", 1, whole=True)
     borders = [0, len(source)] if across else source._borders.tolist()
     parts = [
         np.arange(a, b - length + 1, stride, dtype=np.intp) for a, b in itertools.pairwise(borders)

@@ -133,10 +133,11 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         keys = sorted(value, key=lambda key: (len(key), key))
         return {key: _prepare(value[key], f"{path}.{key}", depth + 1) for key in keys}
     entries = []
-    for key, item in value.items():
-        if isinstance(key, bool) or not isinstance(key, (str, bytes, int, np.integer)):
+    for given, item in value.items():
+        key = int(given) if isinstance(given, np.integer) else given
+        if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
             raise bad_key(key, path)
-        plain = _prepare(int(key) if isinstance(key, np.integer) else key, path, depth)
+        plain = _prepare(key, path, depth)
         if isinstance(plain, msgpack.ExtType):
             raise bad_key(key, path)
         entries.append((pack(plain), plain, _prepare(item, f"{path}.{plain}", depth + 1)))

@@ -29,7 +29,7 @@ from simgit.errors import (
     StorageError,
     plural,
 )
-from simgit.objects.coerce import coerce
+from simgit.objects.coerce import check_number, coerce
 from simgit.objects.columns import Columns
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
@@ -60,6 +60,17 @@ class FlushPolicy:
     seconds: float | None = 10.0
     bytes: int = 64 << 20
     episodes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InvalidInput: one is not a number, or out of range.
+        """
+        check_number(self.every, "flush_every", 1, whole=True)
+        check_number(self.bytes, "flush_bytes", 1, whole=True)
+        if self.seconds is not None:
+            check_number(self.seconds, "flush_seconds")
 
 
 Attached = tuple[int, str, Data]

@@ -9,7 +9,7 @@ import numpy as np
 
 from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import is_arraylike, to_array
-from simgit.objects.coerce import coerce
+from simgit.objects.coerce import check_seed, coerce
 from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, slice_columns
 from simgit.objects.kinds import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.objects.oid import OID_SIZE, Oid
@@ -19,6 +19,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.batch import StateBatch, Tip, new_batch
 from simgit.storage.base import WriteTxn
+from simgit.storage.process import now
 
 MIN_WINDOW: Final = 16
 """States that are packed at once at least, however often the schema changes."""
@@ -92,6 +93,10 @@ def coerce_reset(value: Any) -> Any:
             f"reset must be a bool or a dict of 'seed' and 'options', got {shown(value)}",
             path="reset",
         )
+    check_seed(value.get("seed"), "reset.seed")
+    options = value.get("options")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInput(f"reset.options must be a dict, got {shown(options)}", path="reset")
     return coerce({key: item for key, item in value.items() if item is not None}, "reset")
 
 
@@ -246,11 +251,11 @@ def store(
     """Store prepared batches; return the tip of the last state."""
     if not parents and batches[0].origin == NO_ORIGIN.oid:
         odb.put(txn, Spec({}))
-    tip = None
+    tip, time = None, now()
     for prepared in batches:
         batch = prepared._replace(parents=parents if tip is None else (tip,))
         if not batch.parents or batch.parents[0].schema is not batch.rows.schema:
             odb.put(txn, batch.rows.schema)
-        tip = odb.states.append(txn, batch)
+        tip = odb.states.append(txn, batch, time=time)
     assert tip is not None
     return tip

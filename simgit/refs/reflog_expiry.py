@@ -10,7 +10,7 @@ from typing import Final
 from simgit.refs.names import HEAD
 from simgit.refs.oplog.log import TABLE as OPERATIONS
 from simgit.refs.oplog.log import WHOLE, OperationLog
-from simgit.refs.records import decode_entry
+from simgit.refs.records import decode_entry, pack_ref
 from simgit.refs.refs import TRIMMED
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -21,7 +21,7 @@ def expire_logs(txn: WriteTxn, before: int) -> int:
     """Remove the entries of reflogs that are older than a time; return the number of them.
 
     The newest entry of an existing ref is kept, and so are entries after one that is not old: a
-    clock may have been wrong.
+    clock may have been wrong. A newest entry that is old loses what it names as the value before.
     """
     return sum(expire_log(txn, ref, before) for ref in list(logged_refs(txn)))
 
@@ -44,7 +44,19 @@ def expire_log(txn: WriteTxn, ref: bytes, before: int, most: int | None = None) 
     elif keys:
         first = int.from_bytes(keys[-1][-8:], "big") + 1
         txn.put("meta", TRIMMED + ref, first.to_bytes(8, "big"))
+    if most is None or len(keys) < most:
+        _forget_before(txn, ref, before)
     return len(keys)
+
+
+def _forget_before(txn: WriteTxn, ref: bytes, before: int) -> None:
+    """Let an old entry that is kept as the only one no longer name the value before it."""
+    found = list(islice(txn.scan("log", *_span(ref)), 2))
+    if len(found) == 1:
+        key, value = found[0]
+        entry = decode_entry(value)
+        if entry.time < before and entry.old is not None:
+            txn.put("log", key, pack_ref(entry._replace(old=None)._asdict()))
 
 
 def old_entries(txn: ReadTxn, ref: bytes, before: int) -> Iterator[tuple[bytes, bytes]]:

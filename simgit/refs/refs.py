@@ -171,12 +171,17 @@ class Refs:
             self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message, os.getpid()))
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
-        """Remove a run; its reflog is kept."""
+        """Remove a run; its reflog is kept, if the run ever had states."""
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
-        self.log_entry(txn, RUNS + name, ref.oid, None, message)
+        if all(entry.old is entry.new is None for entry in self.log(txn, RUNS + name)):
+            start = (RUNS + name).encode() + b"\0"
+            for key, _ in list(txn.scan("log", start, start + b"\xff" * 9)):
+                txn.delete("log", key)
+        else:
+            self.log_entry(txn, RUNS + name, ref.oid, None, message)
         return ref
 
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:

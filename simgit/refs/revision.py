@@ -2,6 +2,8 @@
 
 HEAD  main  runs/main  tags/v1  3f9a2c41        a ref, a tag, the beginning of an oid
 main~3  main^2  main@{2}                        ancestors, parents, earlier values of the ref
+main@{yesterday}  main@{2026-11-28 12:00}       the ref's value at a time
+@{-1}                                           HEAD's run, or state, before the last checkout
 main@200  main@ep5  main@ep5.10                 step; episode (from 1), state in it (from 0)
 a..b  a...b  main@100..200                      in b but not in a; in one of them only
 """
@@ -19,14 +21,18 @@ from simgit.odb.location import Location
 from simgit.refs.names import HEAD, RUNS, TAGS
 from simgit.refs.refs import Refs
 from simgit.storage.base import ReadTxn
+from simgit.storage.process import now
 
 MIN_PREFIX: Final = 4
 """The fewest digits of an abbreviated oid, as in git."""
 MAX_CANDIDATES: Final = 10
 _SUFFIX: Final = re.compile(
-    r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[0-9]{1,18})\}"
+    r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[^{}]*)\}"
     r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18}))$"
 )
+BACK: Final = re.compile(r"@\{-([1-9][0-9]{0,8})\}")
+"""The revision that names where HEAD was before its last checkouts."""
+_CHECKOUT: Final = re.compile(r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)")
 _MALFORMED: Final = re.compile(r"@(?:ep)?[\d.]*$", re.IGNORECASE)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")
@@ -109,7 +115,11 @@ class Revisions:
 
     def _base(self, txn: ReadTxn, text: str, base: str, suffixes: list[re.Match[str]]) -> Resolved:
         if suffixes and suffixes[0]["log"] is not None:
-            return self._from_log(txn, text, base, int(suffixes.pop(0)["log"]))
+            which = suffixes.pop(0)["log"]
+            if not base and (back := BACK.fullmatch(f"@{{{which}}}")):
+                name = self.earlier_head(txn, int(back[1]))
+                return self._base(txn, text, name, suffixes)
+            return self._from_log(txn, text, base, which)
         if base in (HEAD, "@", ""):
             return self._head(txn)
         refs = self._refs_named(txn, base)
@@ -148,8 +158,39 @@ class Revisions:
             raise NotFound(f"HEAD points at run '{head}', which has no states yet", name=head)
         return self._ref(txn, RUNS + head)
 
-    def _from_log(self, txn: ReadTxn, text: str, base: str, number: int) -> Resolved:
-        ref = HEAD
+    def earlier_head(self, txn: ReadTxn, number: int) -> str:
+        """Return the run, or the oid of the state, that HEAD was at before its last checkouts.
+
+        Args:
+            txn: the transaction.
+            number: how many checkouts ago, from 1 on.
+
+        Raises:
+            NotFound: there were fewer, as far as the reflog goes back.
+        """
+        count = 0
+        for entry in self.refs.log(txn, HEAD):
+            if (moved := _CHECKOUT.fullmatch(entry.message)) is None:
+                continue
+            if count >= number:  # a message of old: the checkout before says where it came from
+                name = moved["to"].removeprefix(RUNS)
+                return name if self.refs.has_run(txn, name) or not entry.new else entry.new.hex()
+            count += 1
+            if count == number and moved["start"]:
+                return str(moved["start"])
+        why = (
+            f"the reflog of HEAD has only {plural(count, 'checkout')}"
+            if count
+            else ("there was no earlier checkout to return to")
+        )
+        raise NotFound(f"revision '@{{-{number}}}' not found: {why}")
+
+    def _from_log(self, txn: ReadTxn, text: str, base: str, which: str) -> Resolved:
+        ref, time = HEAD, None
+        if not which.isdecimal():
+            from simgit.refs.times import parse_time
+
+            time = parse_time(which, now())
         if base not in (HEAD, "@", ""):
             # a deleted ref's log is kept, so that its former states can be named
             names = self._refs_named(txn, base) or self._logs_named(txn, base)
@@ -162,6 +203,15 @@ class Revisions:
                     f"revision '{text}' is ambiguous: {' or '.join(names)}", candidates=names
                 )
             ref = names[0]
+        if time is None:
+            oid = self._nth(txn, text, ref, int(which))
+        else:
+            oid = self._at(txn, text, ref, time)
+        run = ref[len(RUNS) :] if ref.startswith(RUNS) else None
+        known = run is not None and self.refs.has_run(txn, run)
+        return Resolved(oid, self.odb.locate(txn, oid), run if known else None)
+
+    def _nth(self, txn: ReadTxn, text: str, ref: str, number: int) -> Oid:
         oid, entries = None, 0
         for entry in self.refs.log(txn, ref):
             oid = entry.new if entries == number else entry.old
@@ -170,9 +220,16 @@ class Revisions:
                 break
         if oid is None or entries < number:
             raise NotFound(f"revision '{text}' not found: the reflog of '{ref}' is shorter")
-        run = ref[len(RUNS) :] if ref.startswith(RUNS) else None
-        known = run is not None and self.refs.has_run(txn, run)
-        return Resolved(oid, self.odb.locate(txn, oid), run if known else None)
+        return oid
+
+    def _at(self, txn: ReadTxn, text: str, ref: str, time: int) -> Oid:
+        """Return what a ref pointed at, at a time."""
+        for entry in self.refs.log(txn, ref):
+            if entry.time <= time:
+                if entry.new is None:
+                    raise NotFound(f"revision '{text}' not found: '{ref}' had no state then")
+                return entry.new
+        raise NotFound(f"revision '{text}' not found: the reflog of '{ref}' begins later")
 
     def _logs_named(self, txn: ReadTxn, name: str) -> list[str]:
         """Return the full names of the refs, deleted ones included, that a name can stand for."""

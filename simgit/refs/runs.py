@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
 from simgit.objects.codec import encode_value
+from simgit.objects.coerce import check_seed
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
 from simgit.odb import foreign
+from simgit.odb.ancestry import is_ancestor
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
@@ -136,6 +138,7 @@ class Runs:
         parent = start.run if start else None
         above = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
+        check_seed(seed)
         record = Run(run_config.nested(overrides), above, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
         ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)
@@ -231,6 +234,13 @@ class Runs:
         self.configure(txn, name, config)
         return self.refs.run(txn, name)
 
+    def take_over(self, txn: WriteTxn, writer: Mapping[str, Any]) -> None:
+        """Note that a process which recorded runs is gone."""
+        for name, ref in list(self.refs.runs(txn)):
+            if ref.writer == writer:
+                new = ref._replace(status="crashed", ended=now(), writer=None)
+                self.refs.update_run(txn, name, ref, new, None)
+
     def numbered(self, txn: ReadTxn, names: Sequence[str]) -> list[str]:
         """Return names with their counters, ``{auto}`` or ``%03d``, replaced by the next number.
 
@@ -302,15 +312,53 @@ class Runs:
         if self.refs.head(txn) == name:
             raise Conflict(f"run '{name}' is checked out; check out another run first", name=name)
         ref = self.refs.run(txn, name)
-        if ref.writer is not None and ref.is_claimed and not force:
-            pid = ref.writer["pid"]
-            raise Conflict(
-                f"run '{name}' is being written by process {pid}; delete it anyway with -D "
-                "(force=True)",
-                name=name,
-                pid=pid,
-            )
+        if not force:
+            _check_unwritten(name, ref, "; delete it anyway with -D (force=True)")
         return self.refs.delete_run(txn, name, f"branch: deleted {name}")
+
+    def reset(self, txn: WriteTxn, name: str, to: Resolved, message: str) -> RunRef:
+        """Move a run to a state; it keeps its configuration and metadata. Return its old ref.
+
+        Where it is set back to before its branch point, or moved to where it has not been, that
+        state is its branch point from now on.
+
+        Raises:
+            Conflict: it is being written.
+            InvalidInput: it is completed.
+        """
+        ref = self.refs.run(txn, name)
+        _check_unwritten(name, ref)
+        if ref.status == "completed":
+            raise completed(name)
+        parent, point = ref.parent, run_config.run_record(self.odb, txn, ref.record).branch_point
+        if ref.oid is None or not is_ancestor(self.odb, txn, to.place, ref.place):
+            parent, point = self._parent(txn, name, to.run), to.oid
+        elif point is not None and not self._is_after(txn, point, to):
+            point = to.oid
+        new = moved(ref, self.odb.states.tip(txn, to.place))._replace(
+            record=self._record(txn, ref, point), parent=parent, status="active", ended=None,
+            writer=None,
+        )  # fmt: skip
+        self.refs.update_run(txn, name, ref, new, message)
+        return ref
+
+    def _is_after(self, txn: ReadTxn, point: Oid, state: Resolved) -> bool:
+        return is_ancestor(self.odb, txn, self.odb.locate(txn, point), state.place)
+
+    def _parent(self, txn: ReadTxn, name: str, parent: str | None) -> str | None:
+        """Return the run that a run leaves, None if that one was itself branched off it."""
+        above, seen = parent, {name}
+        while above is not None and above not in seen and self.refs.has_run(txn, above):
+            seen.add(above)
+            above = self.refs.run(txn, above).parent
+        return None if above in seen else parent
+
+    def _record(self, txn: WriteTxn, ref: RunRef, point: Oid | None) -> Oid:
+        """Return a run's record with another branch point."""
+        old = run_config.run_record(self.odb, txn, ref.record)
+        if old.branch_point == point:
+            return ref.record
+        return self.odb.put(txn, Run(old.overrides, old.parent, point, old.seed, old.metadata))
 
     def doubt(self, txn: ReadTxn, start: Resolved) -> str | None:
         """Return why resuming from a state may not be exact, None if there is no reason.
@@ -328,6 +376,8 @@ class Runs:
             return None
         if verdict == "not deterministic":
             return f"run '{start.run}' is not deterministic and cannot be resumed exactly"
+        if verdict == "depends on the process":
+            return f"run '{start.run}' depends on the process: it may continue otherwise in another"
         return (
             f"run '{start.run}' was not checked for determinism; "
             f"check it with 'simgit verify {start.run}'"
@@ -380,6 +430,7 @@ def being_recorded(name: str, writer: Mapping[str, Any] | None, what_else: str =
         f"run '{name}' is being recorded {who}; close that recorder{what_else}{more}",
         name=name,
         pid=pid,
+        writer=writer,
     )
 
 
@@ -406,3 +457,12 @@ def _remove(config: dict[str, Any], path: str) -> None:
         near = did_you_mean(path, run_config.flat(config))
         raise NotFound(f"setting '{path}' not found among the run's own overrides{near}", name=path)
     del level[last]
+
+
+def _check_unwritten(name: str, ref: RunRef, advice: str = "") -> None:
+    """Raise Conflict if a process is writing a run."""
+    if ref.writer is not None and ref.is_claimed:
+        pid = ref.writer["pid"]
+        raise Conflict(
+            f"run '{name}' is being written by process {pid}{advice}", name=name, pid=pid
+        )

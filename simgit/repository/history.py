@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
+from simgit.odb.segments.times import time_of
 from simgit.refs.names import HEAD
+from simgit.storage.process import now
 
 if TYPE_CHECKING:
     from simgit.history.log import EpisodeLine, LogLine, LogSelection
@@ -28,6 +30,11 @@ class History:
         with self._store.read() as txn:
             one, two = self._store.resolve(txn, a).place, self._store.resolve(txn, b).place
             return self._bases(txn, one, two)
+
+    def is_ancestor(self, a: str | Oid, b: str | Oid) -> bool:
+        with self._store.read() as txn:
+            one, two = self._store.resolve(txn, a).place, self._store.resolve(txn, b).place
+            return ancestry.is_ancestor(self._odb, txn, one, two)
 
     def _bases(self, txn: ReadTxn, one: Location, two: Location) -> list[Oid]:
         places = ancestry.merge_bases(self._odb, txn, one, two)
@@ -52,19 +59,29 @@ class History:
         limit: int | None,
         reverse: bool,
         where: str | None,
+        since: str | int | None,
+        until: str | int | None,
     ) -> Iterator[LogLine]:
         from simgit.history import log
 
+        first, last = _time(since), _time(until)
         with self._store.read() as txn:
             wanted = self._selection(txn, revisions, every)
             most = limit if where is None else None
-            ranges = log.limited(log.ordered(self._odb, txn, wanted), most)
+            found = log.ordered(self._odb, txn, wanted)
+            if first is not None or last is not None:
+                found = log.recorded_between(txn, found, first, last)
+            ranges = log.limited(found, most)
         if where is not None:
             matching = islice(log.matching(self._odb, ranges, where), limit)
             yield from reversed(list(matching)) if reverse else matching
             return
         for page in log.pages(self._odb, ranges, reverse):
             yield from page
+
+    def time(self, revision: str | Oid) -> int | None:
+        with self._store.read() as txn:
+            return time_of(txn, self._store.resolve(txn, revision).place)
 
     def outline(
         self, revisions: Sequence[str | Oid], every: bool, limit: int | None
@@ -112,3 +129,12 @@ class History:
         with self._store.read() as txn:
             tip = self._store.resolve(txn, revision).place
             return list(log.episodes(self._odb, txn, tip))
+
+
+def _time(given: str | int | None) -> int | None:
+    """Return a time in nanoseconds since 1970."""
+    if not isinstance(given, str):
+        return given
+    from simgit.refs.times import parse_time
+
+    return parse_time(given, now())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from simgit.recording.vector_recorder import LaneRecorder
 from simgit.refs.names import HEAD
 from simgit.refs.records import RunRef, moved
 from simgit.repository.worktree.files import store_files
+from simgit.storage.process import this_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,9 +100,8 @@ class Recording:
         try:
             lanes = self._open(*arguments)
         except Conflict as error:
-            if vars(error).get("pid") != os.getpid() or not gc.collect():
+            if not self._is_free_now(odb, vars(error).get("writer")):
                 raise
-            settle()  # the recorder that has the run may have been dropped
             lanes = self._open(*arguments)
         recorder: RunRecorder | LaneRecorder
         if isinstance(run, str) or run is None:
@@ -112,6 +111,22 @@ class Recording:
         recorder.start()
         self._store.recorders.add(recorder)
         return recorder
+
+    def _is_free_now(self, odb: ObjectDatabase, writer: Mapping[str, Any] | None) -> bool:
+        """Return True if a run could be free by now whose writer was taken to be alive."""
+        if writer is None:
+            return False
+        if writer == this_writer():  # by a recorder that was dropped and not yet collected
+            found = gc.collect() > 0
+            settle()
+            return found
+        # of another machine nothing is known, say of a container that was there before; but whoever
+        # writes has the store open
+        if writer["machine"] == this_writer()["machine"] or not self._store.storage.is_alone():
+            return False
+        with odb.write() as txn:
+            self._store.runs.take_over(txn, writer)
+        return True
 
     def _open(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from simgit.errors import InvalidInput, NotFound, shown, visible
 from simgit.objects.arguments import checked_methods
+from simgit.objects.coerce import check_number
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
@@ -132,9 +133,11 @@ class Repository:
     def init(cls, path: str | Path = ".") -> Self:
         """Create ``path/.simgit`` and return the repository; ``":memory:"`` makes one in memory.
 
+        A repository that is there already is opened as it is.
+
         Raises:
-            AlreadyExists: there is one already.
             StorageError: the directory cannot be written.
+            FormatError, IntegrityError: see ``open``.
         """
         if str(path) == MEMORY:
             from simgit.storage.memory import MemoryStorage
@@ -173,11 +176,13 @@ class Repository:
         return cls.open(found, read_only=read_only)
 
     @classmethod
-    def clone(cls, source: str | Path, target: str | Path) -> Self:
+    def clone(cls, source: str | Path, target: str | Path, *, checkout: bool = True) -> Self:
         """Make ``target/.simgit`` a compact copy of a repository and return it.
 
         It is a copy of one moment, even while other processes record into the source. The source
-        may lie on read-only media. No run of the copy is marked as being written.
+        may lie on read-only media. No run of the copy is marked as being written. The files of
+        HEAD's state are written into ``target``, unless ``checkout`` is False; it warns if other
+        files are in the way.
 
         Raises:
             NotFound: there is no repository at the source.
@@ -192,7 +197,10 @@ class Repository:
         check_format(found)
         directory = Path(target).resolve() / DIRECTORY
         clone(found, directory)
-        return cls.open(directory)
+        made = cls.open(directory)
+        if checkout:
+            made._checkout.restore_files()
+        return made
 
     # --- trust ---
 
@@ -380,16 +388,8 @@ class Repository:
             raise InvalidInput("a recorder needs one or more runs")
         if flush_every is None:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
-        if flush_every < 1:
-            raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
         if on_conflict not in ("raise", "branch"):
             raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
-        if flush_seconds is not None and not (
-            isinstance(flush_seconds, (int, float)) and flush_seconds >= 0
-        ):
-            raise InvalidInput(
-                f"flush_seconds must be a number of at least 0, got {shown(flush_seconds)}"
-            )
         branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
         return self._recording.recorder(run, policy, background, config, seed, spec, branch)
@@ -529,6 +529,8 @@ class Repository:
         limit: int | None = None,
         reverse: bool = False,
         where: str | None = None,
+        since: str | int | None = None,
+        until: str | int | None = None,
     ) -> Iterator[LogLine]:
         """Yield what leads to states, newest first and children before parents, as plain lines.
 
@@ -540,17 +542,35 @@ class Repository:
             reverse: the oldest of them first.
             where: only the states that fulfil a condition, for instance
                 ``reward > 0 and terminated``; see ``simgit.history.where``.
+            since: only states recorded then or later: nanoseconds since 1970, or a text such as
+                ``2026-11-28 12:00``, ``yesterday``, ``2 hours ago``; see ``simgit.refs.times``.
+            until: only states recorded then or earlier.
 
         Raises:
             NotFound: see ``resolve``.
-            InvalidInput: a revision or the condition is malformed.
+            InvalidInput: a revision, the condition or a time is malformed.
+
+        Warns:
+            SimgitWarning: with a time, of states of which it is not known when they were recorded.
         """
-        return self._history.log(revisions, every, limit, reverse, where)
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
+        return self._history.log(revisions, every, limit, reverse, where, since, until)
+
+    def time(self, revision: str | Oid = HEAD) -> int | None:
+        """Return when a state was recorded, in nanoseconds since 1970, None if that is not known.
+
+        It is not part of the oid. States recorded before simgit noted it, and those that came with
+        a bundle, have none.
+        """
+        return self._history.time(revision)
 
     def outline(
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
     ) -> list[LogLine]:
         """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.outline(revisions, every, limit)
 
     def episodes(self, revision: str | Oid = HEAD) -> list[EpisodeLine]:
@@ -564,6 +584,10 @@ class Repository:
     def merge_bases(self, a: str | Oid, b: str | Oid) -> list[Oid]:
         """Return all best common ancestors of two states (several only after merges)."""
         return self._history.merge_bases(a, b)
+
+    def is_ancestor(self, a: str | Oid, b: str | Oid) -> bool:
+        """Return whether a state is another one, or lies in its history."""
+        return self._history.is_ancestor(a, b)
 
     def diff(self, a: str | Oid, b: str | Oid = HEAD, *, whole: bool = True) -> StateDiff | RunDiff:
         """Compare two runs, or two states.
@@ -620,6 +644,7 @@ class Repository:
         overrides: Mapping[str, Any] | None = None,
         seed: Any = None,
         metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> Oid:
         """Create a run at a state; return the state's oid. Nothing is copied.
 
@@ -627,16 +652,37 @@ class Repository:
 
         Args:
             overrides: settings that differ from the parent's; keys may be dotted paths.
+            force: move the run if it exists; see ``reset``.
 
         Raises:
             AlreadyExists: there is a run of this name (or one that differs only in case).
             NotFound: there is no such state.
             InvalidInput: the name is not allowed.
+            Conflict: with ``force``, the run is checked out, or a process writes it.
 
         Warns:
             Unverified: the states are an environment's that was not found to be deterministic.
         """
-        return self._runs.branch(name, start, overrides or {}, seed, metadata or {})
+        return self._runs.branch(name, start, overrides or {}, seed, metadata or {}, force)
+
+    def reset(self, revision: str | Oid, *, run: str | None = None, hard: bool = False) -> Oid:
+        """Move a run (HEAD's, if none is named; or a detached HEAD) to a state; return its oid.
+
+        The run keeps its name, its configuration, its metadata and its status as one that goes on.
+        Its reflog names the states that are no longer in its history, which so are kept, with
+        their attachments.
+
+        Args:
+            revision: the state.
+            run: the name of the run.
+            hard: replace the files of the working directory by the state's, local changes too.
+
+        Raises:
+            NotFound: there is no such state or run.
+            Conflict: a process writes the run.
+            InvalidInput: the run is completed; or it is not checked out, with ``hard``.
+        """
+        return self._checkout.reset(revision, run, hard)
 
     def rename_run(self, old: str, new: str) -> None:
         """Rename a run, its reflog with it."""
@@ -806,6 +852,8 @@ class Repository:
 
     def operations(self, limit: int | None = None) -> list[Operation]:
         """Return the operations, the newest first."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._operations.operations(limit)
 
     def operation(self, name: str | int = "@") -> Operation:

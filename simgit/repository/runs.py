@@ -6,7 +6,7 @@ import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import IntegrityError, Unverified, visible
+from simgit.errors import Conflict, IntegrityError, InvalidInput, Unverified, visible
 from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
@@ -92,12 +92,26 @@ class RunEditor:
         overrides: Mapping[str, Any],
         seed: Any,
         metadata: Mapping[str, Any],
+        force: bool,
     ) -> Oid:
         shown = start if isinstance(start, str) else start.short()
-        message = f"branch: created from {shown}"
         with self._store.write("branch", name, shown) as txn:
             found = self._store.resolve(txn, start)
-            self._store.runs.create(txn, name, found, overrides, seed, metadata, message)
+            if force and self._store.refs.has_run(txn, name):
+                if overrides or seed is not None or metadata:
+                    raise InvalidInput(
+                        f"run '{name}' exists and keeps its settings when it is moved; change them "
+                        "with 'simgit config'",
+                        name=name,
+                    )
+                if self._store.refs.head(txn) == name:
+                    raise Conflict(
+                        f"run '{name}' is checked out; 'simgit reset {shown}' moves it", name=name
+                    )
+                self._store.runs.reset(txn, name, found, f"branch: reset to {shown}")
+            else:
+                message = f"branch: created from {shown}"
+                self._store.runs.create(txn, name, found, overrides, seed, metadata, message)
             doubt = self._store.runs.doubt(txn, found)
         if doubt is not None:
             warnings.warn(doubt, Unverified, stacklevel=4)  # at the caller of Repository.branch

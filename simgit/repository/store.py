@@ -60,7 +60,7 @@ class Store:
 
     @classmethod
     def create(cls, path: Path) -> Store:
-        """Create ``path/.simgit``; see ``Repository.init``."""
+        """Create ``path/.simgit`` or open it; see ``Repository.init``."""
         from simgit.storage.durable import make_directories
         from simgit.storage.failpoints import fail_point
         from simgit.storage.lmdb import LmdbStorage
@@ -69,7 +69,7 @@ class Store:
 
         directory = path.resolve() / DIRECTORY
         if is_repository(directory):
-            raise AlreadyExists(f"repository '{directory}' already exists")
+            return cls.open(directory)
         try:
             make_directories(directory)
         except OSError as error:

@@ -151,6 +151,10 @@ class Storage(ABC):
     def write(self) -> AbstractContextManager[WriteTxn]:
         """Begin the write transaction, waiting for the writer before; commit at the block's end."""
 
+    def is_alone(self) -> bool:
+        """Return True if no other process has the store open; it may be opened right after."""
+        return True
+
     def compact(self) -> bool:
         """Give unused space back, if that is possible now; return True if it was."""
         return False

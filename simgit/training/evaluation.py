@@ -204,6 +204,7 @@ def evaluate(
     if run is not None and repo is not None:
         config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
         env = Recorder(env, repo, run, config=config)
+        run = env.run
     try:
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:

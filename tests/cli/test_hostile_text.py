@@ -117,6 +117,8 @@ CALLS: Final[dict[str, list[list[str]]]] = {
     "init": [["init"]],
     "record": [["record", EVIL], ["record", "CartPole-v1", "--run", EVIL, "--steps", "1"]],
     "commit": [["commit", "-o", "1", "-m", EVIL, "--run", EVIL], ["commit", "--file", EVIL]],
+    "provenance": [["provenance", "--dry-run", "--", "python", f"{EVIL}.py", f"--x={EVIL}"],
+                   ["provenance", "main"], ["provenance", NAME], ["provenance", EVIL]],
     "status": [["status"]],
     "log": [
         ["log"], ["log", "--oneline"], ["log", "--graph", "--all"], ["log", "--episodes"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ def test_one_line_a_state(repo) -> None:
 
 def test_a_paragraph_a_state(repo) -> None:
     oid = repo("rev-parse", "HEAD").out.strip()
-    assert repo("log", "-n", 1).lines == [
+    found = repo("log", "-n", 1).lines
+    assert found.pop(3).startswith("Time:    20")
+    assert found == [
         f"state {oid}",
         "Refs:    HEAD -> main",
         "Step:    2 (episode 1, state 2)",
@@ -165,6 +168,7 @@ def _draw(history: list[tuple[str, str]]) -> list[str]:
     graph, lines = Graph(), []
     names = {c: Oid(c.encode() * 32) for c in "abcdefghijklm"}
     for name, parents in history:
+        lines += graph.gap(names[name])
         lines.append(graph.row(names[name], [names[p] for p in parents]) + name)
         lines += graph.after()
     return lines
@@ -187,7 +191,17 @@ def _draw(history: list[tuple[str, str]]) -> list[str]:
             ["* a", "| * b", "| | * c", "| | | * d", "| |_|/", "|/| |", "| | * g", "| |/",
              "|/|", "| * f", "|/", "* e"],
         ),
-        ([("a", ""), ("b", "c"), ("c", "")], ["* a", "* b", "* c"]),
+        ([("a", ""), ("b", "c"), ("c", "")], ["* a", "", "* b", "* c"]),
+        ([("a", ""), ("b", ""), ("c", "")], ["* a", "", "* b", "", "* c"]),
+        (
+            [("a", "d"), ("b", ""), ("c", "d"), ("d", "")],
+            ["* a", "| * b", "|", "| * c", "|/", "* d"],
+        ),
+        ([("a", "d"), ("b", ""), ("d", "")], ["* a", "| * b", "* d"]),
+        (
+            [("a", "c"), ("b", "d"), ("c", ""), ("e", ""), ("d", "")],
+            ["* a", "| * b", "* | c", " /", "| * e", "* d"],
+        ),
         ([("a", "bc"), ("c", ""), ("b", "")], ["*   a", "|\\", "| * c", "* b"]),
         (
             [("a", "bcd"), ("d", "e"), ("c", "e"), ("b", "e"), ("e", "")],
@@ -199,7 +213,67 @@ def test_shapes_of_graphs(history: list[tuple[str, str]], drawn: list[str]) -> N
     assert _draw(history) == drawn
 
 
+def test_a_root_is_not_drawn_above_another_history(run) -> None:
+    run("init")
+    for name in "ab":
+        run("commit", "-m", name, "--run", name)
+        run("commit", "-m", name, "--run", name)
+    lines = [line[:1] for line in run("log", "--graph", "--all", "--oneline").lines]
+    assert lines == ["*", "*", "", "*", "*"]
+    assert "\n\n\n" not in run("log", "--graph", "--all").out
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(("gc",), "--grace"), (("gc",), "--expire"), (("log",), "--max-count")]
+)
+def test_a_negative_value_is_that_of_its_option(repo, command: Any, option: str) -> None:
+    for given in ((option, "-1"), (f"{option}=-1",)):
+        err = repo(*command, *given, code=2).err
+        assert option in err
+        assert "'-1'" in err
+        assert "has no option" not in err
+
+
 def test_a_number_after_a_dash_is_a_count_only_where_there_is_one(repo) -> None:
     assert len(repo("log", "--oneline", "-2").lines) == 2
     assert "must be a whole number of 0 or more" in repo("log", "-n", "-1", code=2).err
     assert "has no option '-5'" in repo("gc", "-5", code=2).err  # its -n is --dry-run
+
+
+def test_columns_of_a_log(repo) -> None:
+    header, *rows = repo("log", "--fields", "step,reward,info.lives,message,observation").lines
+    assert header.split() == ["step", "reward", "info.lives", "message", "observation"]
+    assert rows[0].split()[:3] == ["2", "0.5", "-"] and "fell over" in rows[0]
+    assert rows[1].split()[:4] == ["1", "1", "3", "-"]
+    record, *_ = repo("log", "--fields", "time,oid,info", "--json", "--reverse").records
+    assert list(record) == ["time", "oid", "info"] and record["time"] > 1.7e18
+    assert len(repo("log", "-n", 1, "--fields", "time").lines[1].split()) == 3
+
+
+def test_all_fields_of_a_log(repo) -> None:
+    newest, middle, first = repo("log", "--json", "--fields", "all").records
+    assert (middle["info"], middle["step"], newest["terminated"]) == ({"lives": 3}, 1, True)
+    assert first["reset"] == {"seed": 7} and "observation" in first
+    assert middle["oid"] == newest["parents"][0]
+
+
+def test_mistakes_with_columns(repo) -> None:
+    assert "needs --json" in repo("log", "--fields", "all", code=2).err
+    assert (
+        "unknown field 'rewrad'; did you mean 'reward'?"
+        in repo("log", "--fields", "step,rewrad", code=128).err
+    )
+    assert (
+        "no state has 'info.livs'; did you mean 'info.lives'?"
+        in repo("log", "--fields", "info.livs").err
+    )
+    assert "cannot be used together" in repo("log", "--fields", "step", "--graph", code=2).err
+    assert "cannot be used together" in repo("log", "--since", "now", "--episodes", code=2).err
+
+
+def test_states_by_time(repo) -> None:
+    assert len(repo("log", "--since", "1 hour ago", "--oneline").lines) == 3
+    assert repo("log", "--until", "yesterday", "--oneline").lines == []
+    assert "'soon' is not a time; write" in repo("log", "--since", "soon", code=128).err
+    assert isinstance(repo("show", "--json").json["time"], int)
+    assert any(line.startswith("time:") for line in repo("show").lines)

@@ -107,6 +107,8 @@ def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
 ) -> None:
     environment["SIMGIT_CONFIG_DIR"] = str(doors / "config")
     code, text = in_terminal(environment, *command, answer=b"n\n")
+    assert code == 128 and text.count(QUESTION) == 1, text
+    code, text = in_terminal(environment, *command, answer=b"y\n")
     assert code == 0, text
     assert text.count(QUESTION) == 1
     announced = text.index("re-executing ")

@@ -27,6 +27,27 @@ def test_branches_are_renamed_and_deleted(repo) -> None:
     assert repo("status").lines[0] == "on run principal"
 
 
+def test_runs_are_moved_and_moved_back(repo) -> None:
+    tip = repo("rev-parse", "main").out.strip()
+    said = repo("reset", "main~1").out
+    assert said.startswith("run main is now at ") and f", step 1 (was {tip[:8]}" in said
+    assert repo("reset", "main@{1}", "--json").json["oid"] == tip
+    repo("branch", "try", "main~2")
+    repo("branch", "-f", "try", "main~1")
+    assert repo("rev-parse", "try").out == repo("rev-parse", "main~1").out
+    assert repo("undo").code == 0
+    assert repo("rev-parse", "try").out == repo("rev-parse", "main~2").out
+    repo("reset", "--run", "try", "main")
+    assert repo("rev-parse", "try").out == repo("rev-parse", "main").out
+    assert (
+        "is checked out; 'simgit reset main~1'"
+        in repo("branch", "-f", "main", "main~1", code=128).err
+    )
+    assert "is not checked out" in repo("reset", "--hard", "--run", "try", code=128).err
+    assert "--force needs the NAME" in repo("branch", "-f", "-d", "try", code=2).err
+    assert "leaves the files" in repo("reset", "--soft", "HEAD", code=2).err
+
+
 def test_branches_that_contain_a_state(repo) -> None:
     repo("branch", "old", "main~2")
     assert [r["name"] for r in repo("branch", "--contains", "main~1", "--json").records] == ["main"]
@@ -88,7 +109,7 @@ def test_tags(repo) -> None:
 def test_reflog(repo) -> None:
     repo("checkout", "-b", "try", "main~1")
     lines = repo("reflog").lines
-    assert "HEAD@{0}" in lines[0] and lines[0].endswith("checkout: moving to try")
+    assert "HEAD@{0}" in lines[0] and lines[0].endswith("checkout: moving from main to try")
     records = repo("reflog", "main", "-n", 1, "--json").records
     assert records[0]["message"] == "commit: fell over" and records[0]["index"] == 0
     assert "not found" in repo("reflog", "nope", code=128).err
@@ -163,3 +184,18 @@ def test_a_dash_is_where_head_was_before(repo) -> None:
     repo("checkout", "main@1")
     assert repo("checkout", "-", "--json").json["head"] == "try"
     assert repo("checkout", "-", "--json").json["detached"] is True
+
+
+def test_questions_for_scripts(repo) -> None:
+    assert repo("branch", "--show-current").out == "main\n"
+    assert repo("merge-base", "--is-ancestor", "main~1", "main").out == ""
+    assert repo("merge-base", "--is-ancestor", "main", "main", "--json").json == {
+        "is_ancestor": True
+    }
+    assert repo("merge-base", "--is-ancestor", "main", "main~1", code=1).out == ""
+    repo("checkout", "main~1")
+    assert repo("branch", "--show-current").out == ""
+    assert repo("branch", "--show-current", "--json").json == {"name": None}
+    assert "takes no names" in repo("branch", "--show-current", "x", code=2).err
+    repo("checkout", "@{-1}")
+    assert repo("branch", "--show-current").out == "main\n"

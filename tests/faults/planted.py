@@ -71,6 +71,16 @@ FAULTS = (
         KILLS,
     ),
     Planted(
+        "a run that is recorded is opened again", "refs/runs.py",
+        "            raise being_recorded(name, ref.writer, ANOTHER_RUN)\n", "            pass\n",
+        ("tests/recording/test_claims.py", "-k", "moment"),
+    ),
+    Planted(
+        "the clock takes a state that is being appended", "recording/recorder.py",
+        "            count = len(lists[-1])", "            count = len(lists[0])",
+        ("tests/recording/test_endings.py", "-k", "whole"),
+    ),
+    Planted(
         "a ref is moved before its states", "recording/flush.py",
         "        self.tip = store(self.odb, txn, batches, (self.tip,) if self.tip else ())\n",
         "        early = self.ref._replace(oid=Oid(batches[-1].oids[-1]))\n"

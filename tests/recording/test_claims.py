@@ -151,6 +151,41 @@ def test_a_reused_process_number_is_another_writer(repo: Repository) -> None:
     repo.recorder("main").close()
 
 
+def _open_store(path: str, started: Any, done: Any) -> None:
+    with Repository.open(path, read_only=True):
+        started.set()
+        done.wait(PATIENCE)
+
+
+def test_a_writer_of_another_machine_is_gone_if_nobody_has_the_store_open(
+    repo: Repository, tmp_path: Path
+) -> None:
+    """In a container that replaces another one the machine has another name."""
+    for name in ("main", "b"):
+        repo.commit(0, run=name)
+    other = {"machine": "another boot", "pid": 1, "start": "1"}
+    with repo.odb.write() as txn:
+        for name in ("main", "b"):
+            ref = repo.refs.run(txn, name)
+            repo.refs.update_run(txn, name, ref, ref._replace(writer=other), None)
+    started, done = SPAWN.Event(), SPAWN.Event()
+    reader = SPAWN.Process(target=_open_store, args=(str(tmp_path), started, done))
+    reader.start()
+    assert started.wait(PATIENCE)
+    hint = "process 1 of 'another'; .*; if it runs no more: simgit run reopen main$"
+    with pytest.raises(Conflict, match=hint):
+        repo.recorder("main")
+    done.set()
+    reader.join(PATIENCE)
+    rec = repo.recorder("main")
+    assert repo.runs["b"].status == "crashed"
+    rec.append(1)
+    rec.close()
+    assert repo.runs["main"].step == 1
+    with repo.odb.read(), repo.odb.read():
+        assert not repo._store.storage.is_alone()
+
+
 def _try(path: str, answers: Any, given: Any = None) -> None:
     repo = given if given is not None else Repository.open(path)
     try:

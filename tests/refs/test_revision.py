@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 
@@ -147,3 +148,77 @@ def test_suffixes_are_split_first_to_last() -> None:
     base, suffixes = split_revision("a/b@2~3^2@ep1.4")
     assert base == "a/b"
     assert [match[0] for match in suffixes] == ["@2", "~3", "^2", "@ep1.4"]
+
+
+def test_a_revision_names_what_a_ref_was_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hour, noon = 3600 * 10**9, 1_800_000_000 * 10**9
+    clock = [noon]
+    for module in (
+        "simgit.refs.refs.now",
+        "simgit.refs.revision.now",
+        "simgit.recording.states.now",
+    ):
+        monkeypatch.setattr(module, lambda: clock[0])
+    repo = Repository.init(":memory:")
+    states = []
+    for _ in range(3):
+        states.append(repo.commit(action=len(states)))
+        clock[0] += 24 * hour
+    clock[0] += hour  # the commits were 73, 49 and 25 hours ago
+    assert repo.resolve("main@{yesterday}") == states[2] == repo.resolve("HEAD@{now}")
+    assert repo.resolve("main@{30 hours ago}") == states[1]
+    assert repo.resolve("main@{2 days ago}~1") == states[0]
+    assert repo.resolve("main@{2.days.ago}") == states[1]
+    written = datetime.fromtimestamp((noon + 24 * hour) / 1e9)
+    for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"):
+        assert repo.resolve(f"main@{{{written.strftime(form)}}}") == states[1]
+    aware = written.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S+00:00")
+    assert repo.resolve(f"runs/main@{{{aware}}}") == states[1]
+    assert [line.step for line in repo.log("main@{2 days ago}..main@{yesterday}")] == [2]
+    with pytest.raises(NotFound, match="the reflog of 'runs/main' begins later"):
+        repo.resolve("main@{4 days ago}")
+    for text in ("main@{25:00}", "main@{2 fortnights ago}", "main@{2026-13-01}", "main@{}"):
+        with pytest.raises(InvalidInput, match="is not a time; write '2026-11-28'"):
+            repo.resolve(text)
+    repo.branch("gone")
+    repo.checkout("gone")
+    repo.checkout("main")
+    repo.delete_run("gone")
+    clock[0] += hour
+    with pytest.raises(NotFound, match="'runs/gone' had no state then"):
+        repo.resolve("gone@{now}")
+
+
+def test_where_head_was_before_is_a_revision() -> None:
+    repo = Repository.init(":memory:")
+    first = repo.commit(action=0)
+    repo.commit(action=1)
+    repo.branch("try", first)
+    with pytest.raises(NotFound, match="there was no earlier checkout"):
+        repo.resolve("@{-1}")
+    repo.checkout("try")
+    repo.checkout(first)
+    repo.checkout("main")
+    assert repo.resolve("@{-1}") == first
+    assert repo.resolve("@{-2}") == first and repo.resolve("@{-3}~1") == first
+    with pytest.raises(NotFound, match="the reflog of HEAD has only 3 checkouts"):
+        repo.resolve("@{-4}")
+    repo.checkout("@{-2}")
+    assert repo.head == "try"
+    repo.checkout("@{-1}")
+    assert repo.head == "main"
+    with pytest.raises((NotFound, InvalidInput)):
+        repo.resolve("main@{-1}")
+    with pytest.raises(InvalidInput):
+        repo.resolve("@{-0}")
+
+
+def test_checkouts_of_older_versions_are_known_too() -> None:
+    repo = Repository.init(":memory:")
+    repo.commit(action=0)
+    with repo.odb.write() as txn:
+        for name in ("a", "b"):
+            repo.refs.set_head(txn, name, f"checkout: moving to {name}")
+    repo.branch("a", "main")
+    repo.checkout("main")
+    assert repo.resolve("@{-2}") == repo.resolve("a")

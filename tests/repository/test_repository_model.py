@@ -230,6 +230,38 @@ class RepositoryMachine(RuleBasedStateMachine):
         model.log(name, oid)  # type: ignore[arg-type]
         assert found == oid
 
+    @precondition(lambda self: self.model.states)
+    @rule(name=st.none() | names, data=st.data(), near=st.booleans(), moves=st.booleans())
+    def reset(self, name: str | None, data: st.DataObject, near: bool, moves: bool) -> None:
+        """Move a run, by reset or by branch, to a state of its own history or to any other."""
+        model = self.model
+        run = model.runs.get(name or str(model.head))
+        own = model.chain(run.oid) if near and run is not None and run.oid else None
+        oid = data.draw(st.sampled_from(own)) if own else self.some(data)
+        if name is not None and moves:
+            call = lambda repo: repo.branch(name, oid, force=True)  # noqa: E731
+        else:
+            call = lambda repo: repo.reset(oid, run=name)  # noqa: E731
+        found = self.both(call, NotFound, InvalidInput, Conflict)
+        if name is None and isinstance(model.head, Oid):
+            model.head = oid
+        elif run is None:
+            assert (found == oid) if moves and name else (found is NotFound)
+            if moves and name:
+                model.runs[name] = Run(oid)
+                model.log(name, oid)
+        elif moves and name == model.head:
+            assert found is Conflict
+        elif run.sealed:
+            assert found is InvalidInput
+        else:
+            assert found == oid
+            run.oid = oid
+            model.log(name or str(model.head), oid)
+            at = model.chain(oid)
+            point = self.both(lambda repo: repo.runs[name or str(repo.head)].branch_point)
+            assert point is None or point in at
+
     @rule(old=names, new=names)
     def rename(self, old: str, new: str) -> None:
         model = self.model

@@ -5,13 +5,20 @@ from __future__ import annotations
 import importlib
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from gymnasium import Space
 
-from simgit.gym.drivers.plain import decode_generator, encode_generator, seeding_of
+from simgit.gym.drivers.classes import is_trusted
+from simgit.gym.drivers.generators import (
+    decode_generator,
+    encode_generator,
+    own_generator,
+    seeding_of,
+)
 
 PYTHON: Final[Any] = random.getstate.__self__  # type: ignore[attr-defined]
 NUMPY: Final[Any] = np.random.get_state.__self__  # type: ignore[attr-defined]
@@ -19,7 +26,11 @@ NUMPY: Final[Any] = np.random.get_state.__self__  # type: ignore[attr-defined]
 _PARTS = ("spaces", "feature_space", "stack", "node_space", "edge_space")
 
 
-def capture(stack: Sequence[Any]) -> dict[str, Any]:
+Spaces = Iterable[tuple[str, Any]]
+"""Spaces with their names; see ``all_spaces``."""
+
+
+def capture(stack: Sequence[Any], spaces: Spaces | None = None) -> dict[str, Any]:
     """Return the generators of layers and their spaces as plain data, a copy.
 
     Raises:
@@ -30,26 +41,20 @@ def capture(stack: Sequence[Any]) -> dict[str, Any]:
         generator = own_generator(layer)
         if generator is not None:
             cores[str(i)] = [encode_generator(generator), vars(layer).get("_np_random_seed")]
-    return {"layers": cores, "spaces": capture_spaces(stack)}
+    return {"layers": cores, "spaces": capture_spaces(spaces or all_spaces(stack))}
 
 
-def capture_spaces(stack: Sequence[Any]) -> dict[str, Any]:
-    """Return the generators of the spaces of all layers as plain data, a copy.
+def capture_spaces(spaces: Spaces) -> dict[str, Any]:
+    """Return the generators of spaces as plain data, a copy.
 
     Raises:
         NotPlain: a generator is not one of NumPy's.
     """
     return {
         name: encode_generator(space._np_random)
-        for name, space in all_spaces(stack)
+        for name, space in spaces
         if space._np_random is not None
     }
-
-
-def own_generator(layer: Any) -> np.random.Generator | None:
-    """Return the generator that Gymnasium keeps for a layer, None if there is none yet."""
-    found = vars(layer).get("_np_random")
-    return found if type(found) is np.random.Generator else None
 
 
 def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
@@ -74,7 +79,7 @@ def apply_spaces(stack: Sequence[Any], data: Mapping[str, Any]) -> None:
             _set(space, "_np_random", body)
 
 
-def named(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
+def named(stack: Sequence[Any], spaces: Spaces | None = None) -> dict[tuple[Any, ...], Any]:
     """Return the captured generators, by names that are the same in every process.
 
     References to them in a pickle are stored by these names.
@@ -82,7 +87,7 @@ def named(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
     found: dict[tuple[Any, ...], Any] = {
         ("random", i): own_generator(layer) for i, layer in enumerate(stack)
     }
-    found |= {("random", name): space._np_random for name, space in all_spaces(stack)}
+    found |= {("random", name): space._np_random for name, space in spaces or all_spaces(stack)}
     found |= {("random", "python"): PYTHON, ("random", "numpy"): NUMPY}
     return {name: generator for name, generator in found.items() if generator is not None}
 
@@ -108,18 +113,29 @@ def all_spaces(stack: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         for name, value in vars(layer).items():
             if isinstance(value, Space):
                 yield from _inside(f"{i}.{name}", value, seen)
-        for name, value in _of_class(type(layer)):
+        for name, value in _of_class(type(layer)).items():
             if name not in vars(layer):
                 yield from _inside(f"{i}.{name}", value, seen)
 
 
-def _of_class(kind: type) -> list[tuple[str, Any]]:
+def _of_class(kind: type) -> dict[str, Any]:
     """Return the spaces that are attributes of a class: all its environments share them."""
     found: dict[str, Any] = {}
-    for each in kind.__mro__:
+    for each in _open_classes(kind):
         for name, value in vars(each).items():
-            found.setdefault(name, value)
-    return [(name, value) for name, value in found.items() if isinstance(value, Space)]
+            if isinstance(value, Space):
+                found.setdefault(name, value)
+    return found
+
+
+@cache
+def _open_classes(kind: type) -> tuple[type, ...]:
+    """Return the class and its bases that may have spaces, in the order of lookup."""
+    return tuple(
+        each
+        for each in kind.__mro__
+        if not is_trusted(each) or any(isinstance(value, Space) for value in vars(each).values())
+    )
 
 
 def _inside(name: str, space: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -233,7 +249,7 @@ def capture_start(stack: Sequence[Any]) -> dict[str, Any]:
     Raises:
         NotPlain: a generator is not one of NumPy's.
     """
-    return {"spaces": capture_spaces(stack), "globals": capture_globals()}
+    return {"spaces": capture_spaces(all_spaces(stack)), "globals": capture_globals()}
 
 
 def complete_start(stack: Sequence[Any], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import CatchUp, moved, state_of
-from simgit.gym.recording.selfcheck import SECONDS
+from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import (
     SKIP,
     Session,
@@ -39,6 +39,7 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
+from simgit.gym.restoring.run_notes import REEXECUTE
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
@@ -109,8 +110,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             config: the run's configuration; keys may be dotted.
             provenance: record versions, machine, command line, and commit and diff of the script's
                 code with the run.
-            self_check: re-execute the first episode of a new run in another environment, if it is
-                short, and note with the run whether it is exact.
+            self_check: check in a process of its own, while the recording goes on, whether what
+                is recorded of a new run continues exactly, and note the verdict with the run.
             unencodable: "skip" to leave out what cannot be stored, with a warning and a note in
                 the run's metadata; "raise" for an InvalidInput.
             ignore: paths of fields that are recorded and not compared when the run is restored or
@@ -147,7 +148,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._casts = needs_cast(env.observation_space)
         self._action_type = plain_type(env.action_space)
         self._begin()
-        self._unchecked = self_check and self._count < 0
+        may = may_reexecute(env)
+        if not may and self._count < 0:
+            self._session.noter()({REEXECUTE: False})
+        self._check = SelfCheck(self_check and may and self._count < 0)
+        self._session.watch(self._check)
 
     def _begin(self) -> None:
         info = self._repo.runs[self._session.recorder.run]
@@ -204,8 +209,15 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             reached = (
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
-            env = restore(repo, reached, env=env, trust=trust, progress=progress)
-        recorder = cls(env or RecordedPath(repo, run).make(trust), repo, run, **options)
+            made = restore(repo, reached, env=env, trust=trust, progress=progress)
+        else:
+            made = RecordedPath(repo, run).make(trust) if env is None else env
+        try:
+            recorder = cls(made, repo, run, **options)
+        except BaseException:
+            if env is None:
+                made.close()
+            raise
         recorder._continue(repo, run, step)
         return recorder
 
@@ -329,8 +341,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """
         kept = keep_reset(seed, options, self._session.simplifier)
         self._reopen()
-        if self._unchecked and self._episodes:
-            self._check_itself()
+        if self._check.is_waiting and self._episodes:
+            self._session.check()
         if self._catch_up is None and self._gap is None:
             self._snapshots.before_reset(
                 self.env, self._count, self._episodes + 1, self._session.recorder
@@ -390,8 +402,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def close(self) -> None:
         """Store the buffered states, release the run, and close the environment."""
         try:
-            if self._unchecked and self._session.is_open:
-                self._check_itself()
+            if self._check.is_waiting and self._session.is_open:
+                self._session.check()
             self._end()
         finally:
             super().close()
@@ -464,6 +476,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             target = self._session.recorder
             self._snapshots.after_step(self.env, self._count, seconds, ended, target)
             self._next = self._snapshots.next
+            if self._check.is_due(self._count):
+                self._session.check()
         else:
             self._caught_up()
         return result
@@ -501,13 +515,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             return {}
         self._snapshots.start_over()
         return {"message": gap}
-
-    def _check_itself(self) -> None:
-        """Run the self-check of the first episode, if it is short enough."""
-        self._unchecked = False
-        steps = self._count + 1
-        if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
-            self._session.check()
 
     # --- ends ---
 

@@ -18,13 +18,14 @@ from simgit.errors import (
     SimgitError,
     SimgitWarning,
     StorageError,
+    Unverified,
     shown,
 )
 from simgit.gym.drivers import layers, pack, randomness, unpack
-from simgit.gym.drivers.plain import NotPlain
-from simgit.gym.recording.selfcheck import self_check
+from simgit.gym.drivers.limits import NotPlain
+from simgit.gym.recording.selfcheck import PATIENCE, SelfCheck
 from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
-from simgit.gym.restoring.run_notes import IGNORE, VOLATILE
+from simgit.gym.restoring.run_notes import IGNORE, NOT_CHECKED, VOLATILE, Verdict, note
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
@@ -34,6 +35,7 @@ from simgit.objects.simplify import Simplifier
 from simgit.recording.finalize import abandon, is_crashing, settle
 from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
+from simgit.storage.process import machine
 
 SESSION: Final = "session"
 """The attachment that marks the first state of a new environment.
@@ -94,12 +96,13 @@ class Session:
         except BaseException:
             self._let_go_of_repository()
             raise
-        self.recorder.simplifier = self.simplifier
         current = self._current()  # numbers were filled in, or the run was branched
         self._names = [current] if isinstance(current, str) else current
+        self.recorder.simplifier = self.simplifier
         self.volatile = [Volatile(apart) for _ in self._names] if apart else []
         self.is_open = True
         self.is_new = True
+        self.self_check = SelfCheck(False)
         self._has_torch = randomness.torch_seed() is not None
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
@@ -109,6 +112,13 @@ class Session:
         if ignored or apart:
             for name in self._names:
                 self.note(name, {key: each for key, each in paths.items() if each})
+        self._finalizer: Any = None
+        self._end_with_process()
+
+    def watch(self, check: SelfCheck) -> None:
+        """Take the self-check of the runs, whose verdict is noted when it is there."""
+        self.self_check = check
+        self._finalizer.detach()
         self._end_with_process()
 
     def _handle(self) -> Repository:
@@ -166,6 +176,7 @@ class Session:
         if self.is_open:
             self.attach_volatile()
             self.recorder.flush()
+            self._note_verdicts(self.self_check.verdicts(None))
 
     def attach_volatile(self, *, full: bool = False) -> None:
         """Attach the volatile entries to the newest states.
@@ -177,12 +188,23 @@ class Session:
             _attach_volatile(self.recorder, self.volatile)
 
     def check(self) -> None:
-        """Store everything, and self-check the first episodes of the runs."""
+        """Store everything, and start the self-check of what is recorded of the runs."""
         self.attach_volatile()
         self.recorder.flush()
         names = self._current()
-        for name in [names] if isinstance(names, str) else names:
-            self_check(self._repo, name)
+        runs = [names] if isinstance(names, str) else names
+        self._note_verdicts(self.self_check.start(self._repo, runs))
+
+    def _note_verdicts(self, found: Mapping[str, Verdict]) -> None:
+        late = []
+        for run, verdict in found.items():
+            with suppress(NotFound):  # the run was deleted meanwhile
+                note(self._repo, run, verdict)
+            if verdict.result == NOT_CHECKED:
+                late.append(f"not checked: run '{run}': {verdict.details.get('reason')}")
+        if late:
+            more = f" (and {len(late) - 1} more)" if late[1:] else ""
+            warnings.warn(late[0] + more, Unverified, stacklevel=4)
 
     def reopen(self) -> None:
         """Reopen the session after its end."""
@@ -210,17 +232,22 @@ class Session:
             return
         _note_left_out(self._repo, self.recorder, self._left_out)
         try:
-            self.attach_volatile()
             self.note_torch()
+            self.attach_volatile()
             self.recorder.close(status)
         except StorageError:
             raise
         except BaseException:
             self._let_go()
             raise
-        self._let_go()
+        try:
+            if status == "active":
+                self._note_verdicts(self.self_check.verdicts(PATIENCE))
+        finally:
+            self._let_go()
 
     def _let_go(self) -> None:
+        self.self_check.cancel()
         self.is_open = False
         self._finalizer.detach()
         self._let_go_of_repository()
@@ -242,8 +269,11 @@ class Session:
             error.add_note(f"simgit: {second}")
 
     def _end_with_process(self) -> None:
-        own = None if self._repo is self._given else self._repo
-        end = partial(_finish, self.recorder, own, self._left_out, self.volatile)
+        is_own = self._repo is not self._given
+        end = partial(
+            _finish, self.recorder, self._repo, is_own, self._left_out, self.volatile,
+            self.self_check,
+        )  # fmt: skip
         self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
@@ -262,9 +292,9 @@ def _leave_out(known: dict[str, str], path: str, why: str) -> None:
     )
 
 
-def _note_left_out(repo: Repository | None, recorder: Any, left_out: Mapping[str, str]) -> None:
+def _note_left_out(repo: Repository, recorder: Any, left_out: Mapping[str, str]) -> None:
     """Note with the runs what was left out of them."""
-    if repo is None or not left_out:
+    if not left_out:
         return
     for name in getattr(recorder, "runs", None) or [recorder.run]:
         with suppress(SimgitError):  # the states matter more, and a warning was given
@@ -280,9 +310,11 @@ def _attach_volatile(recorder: Any, volatile: Sequence[Volatile]) -> None:
 
 def _finish(
     recorder: Any,
-    repo: Repository | None,
+    repo: Repository,
+    is_own: bool,
     left_out: Mapping[str, str],
     volatile: Sequence[Volatile],
+    check: SelfCheck,
 ) -> None:
     """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
@@ -294,16 +326,19 @@ def _finish(
     try:
         _attach_volatile(recorder, volatile)
         recorder.close("crashed" if is_crashing() else "active")
+        for run, verdict in check.verdicts().items():  # nothing is waited for here
+            with suppress(NotFound):
+                note(repo, run, verdict)
     except StorageError:
         raise  # with the repository open
     except BaseException:
-        _close(repo)
+        _close(repo, is_own)
         raise
-    _close(repo)
+    _close(repo, is_own)
 
 
-def _close(repo: Repository | None) -> None:
-    if repo is not None:
+def _close(repo: Repository, is_own: bool) -> None:
+    if is_own:
         repo.close()
 
 
@@ -356,7 +391,8 @@ def check_free(repo: Repository, name: str) -> None:
     if name not in repo.runs:
         return
     info = repo.runs[name]
-    if info.status == "active" and info.writer is not None:  # a dead one's is shown as crashed
+    # a dead one's is shown as crashed; of another machine's the recorder knows when it is opened
+    if info.status == "active" and info.writer and info.writer["machine"] == machine():
         raise being_recorded(name, info.writer, ANOTHER_RUN)
 
 
@@ -379,6 +415,8 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
         InvalidInput: it is of another environment or of no environment, of other spaces, or made
             with other arguments or wrappers.
     """
+    if name not in repo.runs:
+        return
     recorded = recorded_spec(repo, name)
     if recorded is None:
         if _root(repo, name) is not None:

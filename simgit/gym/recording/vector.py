@@ -26,13 +26,14 @@ from simgit.gym.recording.resume_vector import (
     make_lanes,
     put_back,
 )
-from simgit.gym.recording.selfcheck import SECONDS
+from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
 from simgit.gym.restoring.restore import STEP_SECONDS
+from simgit.gym.restoring.run_notes import REEXECUTE
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
@@ -90,8 +91,7 @@ class VectorRecorder(VectorWrapper):
                 other processes without ``Lane``, or are not environments of their own.
             config: the runs' configuration.
             provenance: see ``Recorder``.
-            self_check: re-execute the first episodes when the recorder is closed, if they are short
-                and their lanes are environments of their own.
+            self_check: see ``Recorder``; for lanes that are environments of their own.
             unencodable: see ``Recorder``.
             ignore: likewise.
             volatile: likewise.
@@ -127,10 +127,13 @@ class VectorRecorder(VectorWrapper):
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
             each.start(self._counts[i], self._session.noter(i))
-        self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
-        if set(self._counts) == {-1}:
+        is_new, may = set(self._counts) == {-1}, may_reexecute(env)
+        if is_new:
+            marks = {VECTOR: {"autoreset_mode": self._mode}, **({} if may else {REEXECUTE: False})}
             for name in self.runs:
-                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode}})
+                self._session.note(name, marks)
+        self._check = SelfCheck(self_check and may and bool(self._parts) and is_new)
+        self._session.watch(self._check)
 
     def _start_snapshots(self, choice: Any) -> None:
         choice = choice if self._parts else None
@@ -281,8 +284,8 @@ class VectorRecorder(VectorWrapper):
     def close(self, **kwargs: Any) -> None:
         """Store the buffered states, release the runs, and close the environment."""
         try:
-            if self._unchecked and self._session.is_open:
-                self._check_itself()
+            if self._check.is_waiting and self._session.is_open:
+                self._session.check()
             for i, each in enumerate(self._snapshots):
                 if self._session.is_open and self._session.is_new and each.step_seconds:
                     self._session.noter(i)({STEP_SECONDS: each.step_seconds})
@@ -296,13 +299,6 @@ class VectorRecorder(VectorWrapper):
         (The garbage collector calls this anywhere, in a transaction too, or before there is a
         session.)
         """
-
-    def _check_itself(self) -> None:
-        self._unchecked = False
-        steps = [count + 1 for count in self._counts]
-        seconds = sum(n * each.step_seconds for n, each in zip(steps, self._snapshots, strict=True))
-        if min(steps) > 1 and seconds < SECONDS:
-            self._session.check()
 
     @property
     def repo(self) -> Repository:
@@ -357,6 +353,10 @@ class VectorRecorder(VectorWrapper):
                 self._record_reset(i, *reset, {})
         self._resets = ended & (self._mode == NEXT_STEP)
         self._tell()
+        if self._check.is_waiting and (
+            min(self._episodes) > 1 or self._check.is_due(sum(self._counts))
+        ):
+            self._session.check()
 
     def _states(
         self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any

@@ -46,6 +46,8 @@ class Reexecution:
         self._total = total
         self._progress = progress
         self.done = 0
+        self.returned: tuple[Any, ...] = ()
+        """The newest result of the environment."""
 
     def replay(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> None:
         """Re-execute all states; see ``steps``."""
@@ -72,10 +74,10 @@ class Reexecution:
             if _moves(state, states):
                 if state.step - 1 in self._reseeds:
                     drivers.select(self._env).reseed(self._env, self._reseeds[state.step - 1])
-                returned = self._follow(state, seed)
+                self.returned = self._follow(state, seed)
                 seed = None
                 if compare:
-                    self._comparer.check(state, returned)
+                    self._comparer.check(state, self.returned)
             self.done += 1
             if self._progress is not None and (self.done & 63 == 0 or self.done == self._total):
                 self._progress(self.done, self._total)

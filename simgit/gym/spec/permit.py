@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
 import gymnasium
@@ -62,13 +63,39 @@ def check(data: Mapping[str, Any], permit: Permit | bool) -> bool:
     """Check that an environment may be made from its spec; return True if its recorder is trusted.
 
     Raises:
+        InvalidInput: the spec is malformed.
         Untrusted: it may not.
     """
+    check_form(data)
     given = permit if isinstance(permit, bool) else permit.is_given
     reason = None if given else why_unsafe(data)
     if reason is not None and (isinstance(permit, bool) or not permit()):
         raise refusal(reason)
     return given or reason is not None
+
+
+def check_form(data: Mapping[str, Any]) -> None:
+    """Check that a spec has the parts that it is made from; it may be of any program.
+
+    Raises:
+        InvalidInput: it is malformed.
+    """
+    environment, wrappers = data.get("environment"), data.get("wrappers", ())
+    if not (
+        _has_form(environment, "id")
+        and isinstance(wrappers, (list, tuple))
+        and all(_has_form(each, "entry_point") for each in wrappers)
+    ):
+        raise InvalidInput("malformed spec: it does not describe an environment")
+
+
+def _has_form(part: Any, *needed: str) -> bool:
+    """Return True for a map with texts for its names and a map for its arguments."""
+    if not isinstance(part, Mapping) or not isinstance(part.get("kwargs"), (Mapping, NoneType)):
+        return False
+    names = {key: part.get(key) for key in ("id", "entry_point", "name")}
+    is_named = any(names[key] is not None for key in (*needed, "entry_point"))
+    return is_named and all(isinstance(each, (str, NoneType)) for each in names.values())
 
 
 def refusal(reason: str) -> Untrusted:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from simgit.gym.spec.masking import mask_arguments, mask_text
+from simgit.gym.spec.masking import mask_arguments, mask_text, mask_values
 
 PACKAGES: Final = {
     "simgit": "simgit", "gymnasium": "gymnasium", "numpy": "numpy", "torch": "torch", "jax": "jax",
@@ -44,21 +44,24 @@ class Provenance:
     diff: str | None
 
     @classmethod
-    def collect(cls, *modules: str) -> Provenance:
+    def collect(cls, *modules: str, arguments: Sequence[str] | None = None) -> Provenance:
         """Collect the facts of this process and machine; what cannot be found out is left out.
+
+        What looks like a secret is masked everywhere.
 
         Args:
             modules: further top-level modules whose versions matter, such as the environment's.
+            arguments: a command line that takes the place of this process's.
         """
-        code = code_of(_script_folder())
+        code = code_of(_script_folder(sys.argv[:1] if arguments is None else arguments))
         facts = {
             "versions": versions(*modules),
             "machine": machine(),
-            "command": command(),
+            "command": command(arguments),
             **({"threads": threads} if (threads := torch_threads()) else {}),
             **({"code": code.facts} if code else {}),
         }
-        return cls(facts, code.diff if code else None)
+        return cls(mask_values(facts), code.diff if code else None)
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,9 @@ def torch_threads() -> dict[str, Any] | None:
     }
 
 
-def command() -> list[str]:
-    """Return the command line of this process, its secrets masked."""
-    masked = mask_arguments(sys.orig_argv)
+def command(arguments: Sequence[str] | None = None) -> list[str]:
+    """Return a command line (this process's), its secrets masked, cut at ``MAX_COMMAND``."""
+    masked = mask_arguments(sys.orig_argv if arguments is None else arguments)
     kept: list[str] = []
     size = 0
     for argument in masked:
@@ -136,9 +139,11 @@ def command() -> list[str]:
     return kept
 
 
-def _script_folder() -> Path:
-    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
-    return script.resolve().parent if script.is_file() else Path.cwd()
+def _script_folder(arguments: Sequence[str]) -> Path:
+    """Return the folder of the first file among the first words of a command, else this one."""
+    scripts = (Path(word) for word in arguments[:3] if word)
+    found = next((script for script in scripts if script.is_file()), None)
+    return Path.cwd() if found is None else found.resolve().parent
 
 
 def code_of(folder: Path) -> Code | None:
@@ -163,15 +168,15 @@ def code_of(folder: Path) -> Code | None:
     facts: dict[str, Any] = {"commit": commit, "changed": bool(diff)}
     if untracked:
         facts["untracked"] = untracked.splitlines()[:100]
-    return Code(facts, _cut(mask_text(diff)) if diff else None)
+    return Code(facts, mask_text(_cut(diff)) if diff else None)
 
 
 def _cut(diff: str) -> str:
     raw = diff.encode(errors="replace")
     if len(raw) <= MAX_DIFF:
         return raw.decode()
-    kept = raw[:MAX_DIFF].decode(errors="ignore")
-    return f"{kept}\n… {len(raw) - MAX_DIFF} more bytes are left out\n"
+    kept = raw[: raw.rfind(b"\n", 0, MAX_DIFF) + 1].decode().rstrip("\n")  # no part of a secret
+    return f"{kept}\n… {len(raw) - len(kept.encode())} more bytes are left out\n"
 
 
 def _no_filters(folder: Path) -> list[str] | None:

@@ -17,10 +17,10 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle, RecordConstructorArgs
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, SimgitError
 from simgit.gym.spec import spaces
 from simgit.gym.spec.entry_points import PACKAGES, RECORDED_AS, entry_text, public_path
-from simgit.gym.spec.permit import Permit, check, time_limit
+from simgit.gym.spec.permit import Permit, check, check_form, time_limit
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
 
@@ -82,6 +82,7 @@ def make(
             the program.
         Untrusted: making it would run code of whoever recorded it.
     """
+    check_form(data)
     described = data["environment"]
     name = described.get("id") or described["entry_point"]
     if "lane" in described or "vector_wrappers" in data:
@@ -94,15 +95,21 @@ def make(
     try:
         with nullcontext() if is_trusted else time_limit(f"environment '{name}'"):
             env = _base(described, kwargs)
-            for each in data["wrappers"]:
+            for each in data.get("wrappers", ()):
                 wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
-                env = wrap(env, **_arguments(each, each["name"]))
+                env = wrap(env, **_arguments(each, each.get("name") or each["entry_point"]))
     except SystemExit as error:
         raise InvalidInput(
             f"cannot make environment '{name}': its code ends the program", name=name
         ) from error
     except (ImportError, AttributeError, gymnasium.error.Error) as error:
         raise NotFound(f"cannot make environment '{name}': {error}", name=name) from error
+    except Exception as error:
+        if is_trusted or isinstance(error, SimgitError):
+            raise
+        raise InvalidInput(  # a stranger's arguments
+            f"cannot make environment '{name}' as it was recorded: {error}", name=name
+        ) from error
     compare_spaces(describe_spaces(env), data)
     return env
 
@@ -251,7 +258,7 @@ def encodable(kwargs: Mapping[str, Any]) -> Data:
 
 
 def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
-    if described["kwargs"] is None:
+    if described.get("kwargs") is None:
         raise InvalidInput(
             f"the arguments of '{name}' were not recorded: pass an environment with env=", name=name
         )
@@ -275,7 +282,11 @@ def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env
     if entry is None or "<" in entry or entry.startswith("__main__:"):
         entry = gymnasium.spec(name).entry_point
     elif not _is_registered(name, entry):
-        _constructor(entry, gymnasium.Env)
+        _importable(entry)
+        if not _is_registered(
+            name, entry
+        ):  # most modules register what they define: a function too
+            _constructor(entry, gymnasium.Env)
     return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
 
 

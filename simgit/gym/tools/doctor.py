@@ -331,7 +331,9 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
             restore(repo, path.oid, env=env, trust=True)
             seconds = perf_counter() - begun
             plan = next(plans(path, env, True))
-            Reexecution(env).replay(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
+            Reexecution(env, ignore=path.ignored).replay(
+                repo.trajectory(_RUN)[step + 1 : step + 1 + horizon]
+            )
         except Divergence as error:
             text = f"step {error.step}, {error.field}"  # type: ignore[attr-defined]
             return Point(step, perf_counter() - begun, 0, "", text)

@@ -236,6 +236,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Itera
     start: tuple[Oid, Any] | None = None
     for job in jobs:
         if start is None or start[0] != job.state:
+            if env is not None:
+                env.close()
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
             # without snapshots the state is restored each time
@@ -246,6 +248,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Itera
         if job.seed is not None:
             driver.reseed(env, job.seed)
         yield _recorded(repo, env, job)
+    if env is not None:
+        env.close()
 
 
 def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:

@@ -31,6 +31,7 @@ from simgit.maintenance.fsck.report import (
     OBJECT,
     REFS,
     STATES,
+    TIMES,
     FsckReport,
     Problem,
 )
@@ -43,6 +44,7 @@ from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
 from simgit.odb.segments.join import headers
 from simgit.odb.segments.lines import read_line
+from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.truncate import line_groups
 from simgit.refs.names import RUNS, fold
 from simgit.refs.records import RunRef, moved
@@ -106,7 +108,7 @@ class _Repairer:
         kinds = {problem.kind for problem in problems}
         simple: dict[str, Callable[[WriteTxn], str]] = {
             COUNTERS: self._counters, CHILDREN: self._children, INDEX: self._index,
-            NAMES: self._names, LOGS: self._logs,
+            NAMES: self._names, LOGS: self._logs, TIMES: self._times,
         }  # fmt: skip
         actions = self._copy(problems) if self.source is not None else []
         with self.odb.write() as txn:
@@ -191,6 +193,15 @@ class _Repairer:
             if slash:
                 txn.put("meta", b"fold\0" + (space + slash + fold(name)).encode(), name.encode())
         return "reserved the names of runs and tags"
+
+    def _times(self, txn: WriteTxn) -> str:
+        """Remove the unreadable times of recorded states, which nothing else holds."""
+        for key, value in list(txn.scan("meta", PREFIX, PREFIX[:-1] + b"\1")):
+            try:
+                read_time(key, value)
+            except SimgitError:
+                self.kept.take(txn, "meta", key)
+        return "removed unreadable times of recorded states"
 
     def _logs(self, txn: WriteTxn) -> str:
         """Add the state of each run to its reflog where it is missing."""

@@ -12,10 +12,11 @@ NAMES: Final = "names"
 LOGS: Final = "reflogs"
 LINES: Final = "lines"
 REFS: Final = "refs"
+TIMES: Final = "times"
 STATES: Final = "states"
 OBJECT: Final = "object"
 ARRAYS: Final = "arrays"
-ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS, LINES, REFS)
+ALONE: Final = (INDEX, COUNTERS, CHILDREN, NAMES, LOGS, LINES, REFS, TIMES)
 """The kinds of damage that a repository can repair by itself."""
 COPIES: Final = (STATES, OBJECT, ARRAYS)
 """The kinds of damage that need good copies from another repository."""

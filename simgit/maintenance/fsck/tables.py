@@ -5,7 +5,7 @@ from __future__ import annotations
 from simgit.errors import IntegrityError, NotFound, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
 from simgit.maintenance.fsck.oplog import check_operations
-from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS
+from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS, TIMES
 from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
@@ -14,6 +14,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments.array_groups import group_place
 from simgit.odb.segments.index import STATES, check_run, find_loose
 from simgit.odb.segments.lines import counter
+from simgit.odb.segments.times import PREFIX, read_time
 from simgit.odb.segments.totals import near
 from simgit.refs.names import HEAD, RUNS, fold, own_ancestor
 from simgit.refs.oplog.log import OperationLog, parse
@@ -40,6 +41,7 @@ class TableChecks(Findings):
         self._check_settings(txn)
         with self._noting():
             OperationLog().whole(txn)
+        self._check_times(txn)
         for what, missing in check_operations(self.odb, txn):
             self._problem(what, kind=OBJECT if missing else "", where=missing)
 
@@ -205,6 +207,13 @@ class TableChecks(Findings):
                 get_setting(txn, name)
         with self._noting():
             sizes(txn)
+
+    def _check_times(self, txn: ReadTxn) -> None:
+        for key, value in txn.scan("meta", PREFIX, PREFIX[:-1] + b"\1"):
+            try:
+                read_time(key, value)
+            except SimgitError as error:
+                self._problem(str(error), kind=TIMES)
 
     def _check_pending(self, txn: ReadTxn) -> None:
         for key, value in txn.scan(unreachable.TABLE):

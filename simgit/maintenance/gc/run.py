@@ -13,6 +13,7 @@ from simgit.maintenance.gc.plan import DAY, Planner, Window, forget_found
 from simgit.maintenance.gc.retention import Rule, parse_rules, thinned
 from simgit.maintenance.gc.sweep import Removed, Sweeper
 from simgit.maintenance.size_log import COLLECTED, SETTLED, note_size
+from simgit.objects.coerce import check_number
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.unreachable import TABLE, Since
 from simgit.refs.oplog.journal import expire
@@ -27,6 +28,9 @@ from simgit.storage.process import now
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
+
+
+_MOST_DAYS: Final = 36_500
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,6 @@ class GcReport:
     removed: Removed
 
 
-_LONGEST: Final = 36500
 """The longest period in days."""
 
 
@@ -69,12 +72,13 @@ class GcOptions:
         """Check the periods.
 
         Raises:
-            InvalidInput: one is negative, or too long to be counted.
+            InvalidInput: one is not a number of days, is negative, or too long to be counted.
         """
-        for name in ("grace", "expire"):
-            days = getattr(self, name)
-            if days is not None and not 0 <= days <= _LONGEST:
-                raise InvalidInput(f"{name} must be 0 to {_LONGEST} days, got {shown(days)}")
+        for name, days in (("grace", self.grace), ("expire", self.expire)):
+            if days is not None and check_number(days, name) > _MOST_DAYS:
+                raise InvalidInput(f"{name} must be at most {_MOST_DAYS} days, got {days}")
+        if self.keep is not None and not isinstance(self.keep, str):
+            raise InvalidInput(f"keep must be a text of rules, got {shown(self.keep)}")
 
 
 def gc(

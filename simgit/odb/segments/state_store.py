@@ -17,6 +17,7 @@ from simgit.odb.segments.header import NO_PARENT, last_header
 from simgit.odb.segments.index import ARRAYS, LOOSE, STATES, add_loose, state_places
 from simgit.odb.segments.lines import Line, new_line, read_line
 from simgit.odb.segments.reader import SchemaReader, StateReader
+from simgit.odb.segments.times import note_time
 from simgit.storage.base import WriteTxn
 from simgit.storage.failpoints import fail_point
 
@@ -31,8 +32,13 @@ class StateStore(StateReader):
         super().__init__(read_schema)
         self._waiting: list[NewStates] | None = None
 
-    def append(self, txn: WriteTxn, batch: StateBatch, level: int = 3) -> Tip:
-        """Store the new states of a batch; return the tip of its last state."""
+    def append(
+        self, txn: WriteTxn, batch: StateBatch, level: int = 3, time: int | None = None
+    ) -> Tip:
+        """Store the new states of a batch; return the tip of its last state.
+
+        ``time`` is when they are recorded, None if that is not known.
+        """
         known = self._known(txn, batch)
         if known:
             place = self.locate(txn, batch.oids[known - 1])
@@ -41,7 +47,7 @@ class StateStore(StateReader):
             if known == len(batch.oids):
                 return tip
             batch = batch.without(known, tip)
-        return self._write(txn, batch, level)
+        return self._write(txn, batch, level, time)
 
     def _known(self, txn: WriteTxn, batch: StateBatch) -> int:
         """Return the number of a batch's first states that exist already."""
@@ -60,7 +66,7 @@ class StateStore(StateReader):
                 low = middle
         return low + 1
 
-    def _write(self, txn: WriteTxn, batch: StateBatch, level: int) -> Tip:
+    def _write(self, txn: WriteTxn, batch: StateBatch, level: int, time: int | None) -> Tip:
         line = self._line_for(txn, batch)
         start = batch.parents[0].place.step + 1 if batch.parents else 0
         tip = batch.parents[0] if batch.parents else None
@@ -71,6 +77,8 @@ class StateStore(StateReader):
             self._write_arrays(txn, line.id, start + at, part)
             place = Location(line.id, start + at)
             tip = write_rows(txn, place, part, before[at : at + part.count], oids, tip, level)
+        if time is not None:
+            note_time(txn, Location(line.id, start), len(batch.oids), time)
         fail_point("states.stored")
         self.enter(txn, line.id, start, batch.oids)
         assert tip is not None

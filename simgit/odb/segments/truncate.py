@@ -39,6 +39,7 @@ from simgit.odb.segments.index import (
 from simgit.odb.segments.join import LEVEL, concatenate, headers, tip_before
 from simgit.odb.segments.lines import Line, encode_line, line_key, read_line
 from simgit.odb.segments.state_store import StateStore
+from simgit.odb.segments.times import forget_times
 from simgit.storage.base import ReadTxn, WriteTxn
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def cut_line(states: StateStore, txn: WriteTxn, number: int, stop: int) -> None:
         _cut_group(states, txn, number, field, first, key, stop)
     for header in list(headers(txn, number, stop)):
         _cut_segment(states, txn, line, header, stop)
+    forget_times(txn, number, max(stop, line.step))
     if stop > line.step:
         txn.put("lines", line_key(number), encode_line(line._replace(cut=True)))
         return

@@ -13,6 +13,7 @@ from simgit.odb.database import ObjectDatabase
 from simgit.odb.loose import loose_base, loose_chunks, loose_size
 from simgit.refs import attachments
 from simgit.remotes.bundle import limits
+from simgit.remotes.bundle.records import MAX_OBJECT
 from simgit.storage.base import ReadTxn, WriteTxn
 
 
@@ -26,6 +27,11 @@ def split_object(body: bytes, max_object: int) -> tuple[Oid, bytes]:
     size = loose_size(value)
     if size > max_object or limits.is_too_large(value):
         raise IntegrityError(f"object '{oid.hex()}' of the bundle claims {size} bytes, too many")
+    if max_object == MAX_OBJECT and limits.inflates_too_much(value):
+        raise IntegrityError(
+            f"object '{oid.hex()}' of the bundle claims {size} bytes, too many for its "
+            f"{len(value)}; accept it with --max-object (max_object)"
+        )
     if loose_chunks(value) is not None:
         raise IntegrityError(f"malformed object '{oid.hex()}': encoding not allowed in a bundle")
     return Oid(oid), value

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+from simgit.errors import Conflict, InvalidInput, SimgitWarning
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS
+from simgit.refs.revision import BACK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +36,7 @@ class Checkout:
         run = self._run_named(target) if not detach else None
         with self._store.read() as txn:
             refs = self._store.refs
-            old, new = refs.head_oid(txn), None
+            head, old, new = refs.head(txn), refs.head_oid(txn), None
             if run is None:
                 new = self._store.resolve(txn, target).oid
             elif refs.has_run(txn, run):
@@ -42,8 +45,29 @@ class Checkout:
         with self._store.write("checkout", target, files=True) as txn:
             where: str | Oid | None = run if run is not None else new
             assert where is not None
-            self._store.refs.set_head(txn, where, f"checkout: moving to {target}")
+            start = head.hex() if isinstance(head, Oid) else head
+            message = f"checkout: moving from {start} to {target}"
+            self._store.refs.set_head(txn, where, message)
         return new
+
+    def reset(self, revision: str | Oid, run: str | None, hard: bool) -> Oid:
+        shown = revision if isinstance(revision, str) else revision.short()
+        with self._store.read() as txn:
+            refs = self._store.refs
+            head, old = refs.head(txn), refs.head_oid(txn)
+            name = run if run is not None or isinstance(head, Oid) else head
+            if hard and name != head and name is not None:
+                raise InvalidInput(f"run '{name}' is not checked out, so it has no files to reset")
+        with self._store.write("reset", shown, files=hard) as txn:
+            to = self._store.resolve(txn, revision)
+            message = f"reset: moving to {shown}"
+            if name is None:
+                refs.set_head(txn, to.oid, message)
+            else:
+                self._store.runs.reset(txn, name, to, message)
+            if hard:  # last: if the move is refused, files must not have changed
+                self.switch(old, to.oid, force=True)
+        return to.oid
 
     def _run_named(self, target: str | Oid) -> str | None:
         """Return the run that a target of a checkout names, None if it is another revision."""
@@ -53,6 +77,8 @@ class Checkout:
             if target == HEAD:
                 head = self._store.refs.head(txn)
                 return head if isinstance(head, str) else None
+            if (back := BACK.fullmatch(target)) is not None:
+                target = self._store.revisions.earlier_head(txn, int(back[1]))
             name = target.removeprefix(RUNS)
             return name if self._store.refs.has_run(txn, name) else None
 
@@ -73,6 +99,17 @@ class Checkout:
             from simgit.repository.worktree import files
 
             files.checkout(self._store.odb, self.directory, before, after, force)
+
+    def restore_files(self) -> None:
+        """Write the files of HEAD's state into a working directory that has none of them."""
+        with self._store.read() as txn:
+            head = self._store.refs.head_oid(txn)
+        try:
+            self.switch(None, head)
+        except Conflict as error:
+            warnings.warn(
+                f"the files of HEAD were not written: {error}", SimgitWarning, stacklevel=3
+            )
 
     def status(self) -> Status:
         from simgit.repository.worktree import files

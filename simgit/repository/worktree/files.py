@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from simgit.objects.oid import Oid, object_header
 from simgit.odb.database import CHUNKED_SIZE, ObjectDatabase
 from simgit.odb.trees import load_tree
 from simgit.repository.worktree.directory import Directory, io_errors
+from simgit.repository.worktree.ignore import Ignored, read_ignored
 from simgit.repository.worktree.names import (
     MAX_DEPTH,
     Parts,
@@ -170,7 +171,10 @@ def _entries(
 
 @dataclass(frozen=True)
 class Status:
-    """The differences between a working directory and a tree: paths, sorted."""
+    """The differences between a working directory and a tree: paths, sorted.
+
+    A directory of which the tree has nothing is one path in ``untracked``, with ``/`` at its end.
+    """
 
     modified: tuple[str, ...]
     deleted: tuple[str, ...]
@@ -183,12 +187,49 @@ class Status:
 
 
 def status(odb: ObjectDatabase, root: Path, tree: Oid | None) -> Status:
-    """Compare a working directory with the files of a tree, by size and then by hash."""
+    """Compare a working directory with the files of a tree, by size and then by hash.
+
+    What ``.simgitignore`` names is not untracked, nor is anything in ``.git`` and the like.
+
+    Raises:
+        InvalidInput: a line of ``.simgitignore`` is malformed.
+    """
     wanted = writable_files(odb, tree)
     with Directory(root) as directory:
-        there = set(directory.files())
-        changed = [p for p in wanted if p in there and not _is(odb, directory, p, wanted[p])]
-    return Status(_sorted(changed), _sorted(wanted.keys() - there), _sorted(there - wanted.keys()))
+        there = {
+            parts
+            for parts in wanted
+            if directory.mode(parts) is not None and not directory.is_directory(parts)
+        }
+        changed = [p for p in there if not _is(odb, directory, p, wanted[p])]
+        untracked = sorted(_untracked(directory, wanted.keys(), read_ignored(directory)))
+    return Status(_sorted(changed), _sorted(wanted.keys() - there), tuple(untracked))
+
+
+def _untracked(directory: Directory, tracked: Set[Parts], is_ignored: Ignored) -> Iterator[str]:
+    """Yield what is not tracked; a directory without tracked files as one path."""
+    above = {parts[:end] for parts in tracked for end in range(len(parts))} | {()}
+    waiting: list[Parts] = [()]
+    while waiting:
+        below = waiting.pop()
+        for name, is_dir in directory.entries(below):
+            parts = (*below, name)
+            if parts in tracked or is_ignored(parts, is_dir):
+                continue
+            if is_dir and parts in above:
+                waiting.append(parts)
+            elif not is_dir or _has_files(directory, parts, is_ignored):
+                yield "/".join(parts) + "/" * is_dir
+
+
+def _has_files(directory: Directory, below: Parts, is_ignored: Ignored) -> bool:
+    for name, is_dir in directory.entries(below):
+        parts = (*below, name)
+        if not is_ignored(parts, is_dir) and (
+            not is_dir or _has_files(directory, parts, is_ignored)
+        ):
+            return True
+    return False
 
 
 def _sorted(paths: Any) -> tuple[str, ...]:

@@ -152,6 +152,19 @@ class Environment:
         sync(target / "data.mdb")
         datafile.record_origin(target)
 
+    def is_alone(self) -> bool:
+        """Return True if no other process holds the lease, and no thread a transaction."""
+        if self.is_writing:
+            return False
+        with self._writing, self._mutex:
+            if self.active:
+                return False
+            try:
+                return self._lease.acquire_alone()
+            finally:
+                self._lease.share()
+                self._follow()
+
     def compact(self) -> bool:
         """Replace the file by a compact copy if no other process has it open; return True if so."""
         if self._writer == threading.get_ident():

@@ -120,6 +120,10 @@ class LmdbStorage(Storage):
         self._environment()
         return (self._directory / "data.mdb").stat().st_size
 
+    def is_alone(self) -> bool:
+        """Return True if no other process has the store open; it may be opened right after."""
+        return self._environment().is_alone()
+
     @property
     def is_writing(self) -> bool:
         """True if this thread holds the write transaction."""

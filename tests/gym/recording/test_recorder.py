@@ -418,7 +418,7 @@ UNENCODABLE = [
 ]
 
 
-@pytest.mark.parametrize("result", UNENCODABLE, ids=str)
+@pytest.mark.parametrize("result", UNENCODABLE, ids=range(len(UNENCODABLE)))
 def test_nothing_is_recorded_between_an_error_and_the_next_reset(
     repo: Repository, result: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 import time
@@ -13,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from simgit import InvalidInput, Repository
+from simgit import InvalidInput, NotFound, Repository
 from simgit.errors import IntegrityError
 from simgit.gym import Recorder, Untrusted, VectorRecorder, plan, restore, step_batch, verify
 from simgit.gym.drivers import needs_trust, pack, select, unpack
@@ -137,6 +138,41 @@ def test_what_the_users_program_registered_needs_no_trust(mark: Path) -> None:
     finally:
         gym.registry.pop("Mine-v0")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        None,
+        1,
+        "x",
+        [],
+        {},
+        {"id": 1, "kwargs": {}},
+        {"kwargs": {}},
+        {"id": "CartPole-v1", "kwargs": [1]},
+        {"entry_point": b"a:b"},
+    ],
+)
+def test_a_malformed_spec_is_an_error_of_simgits(part: Any) -> None:
+    whole = spec_of(**CARTPOLE)
+    for spec in (
+        {**whole, "environment": part},
+        {**whole, "wrappers": [part]},
+        {"environment": part},
+        {**whole, "wrappers": part or "x"},
+    ):
+        for trusted in (False, True):
+            with pytest.raises(InvalidInput, match="malformed spec"):
+                make(spec, trusted)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"no such": 1}, {"render_mode": 5}, {"sutton_barto_reward": {}}]
+)
+def test_arguments_that_the_environment_refuses_are_an_error_of_simgits(kwargs: Any) -> None:
+    with contextlib.suppress(InvalidInput, NotFound):
+        make(spec_of(**CARTPOLE, kwargs=kwargs)).close()
 
 
 # --- every way to an environment ---
