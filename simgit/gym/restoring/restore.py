@@ -17,6 +17,7 @@ from simgit.errors import (
     NotFound,
     SimgitError,
     Unverified,
+    shown,
 )
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
@@ -37,6 +38,7 @@ from simgit.gym.restoring.run_notes import (
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust, Untrusted
 from simgit.history.trajectory import Trajectory
+from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -83,6 +85,7 @@ class RestorePlan:
         return self.step - first + (self.how != "snapshot")
 
 
+@checked
 def restore(
     repo: Repository,
     revision: str | Oid,
@@ -121,6 +124,8 @@ def restore(
     _warn_of_process(path)
     before = None if rng else randomness.capture_globals()
     if env is not None:
+        if not hasattr(env, "observation_space") or not hasattr(env, "action_space"):
+            raise InvalidInput(f"env must be an environment, got {shown(env)}", path="env")
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
     made = env if env is not None else path.make(trust)
     failed: Divergence | drivers.CannotRestore | None = None
@@ -151,6 +156,7 @@ def restore(
 # --- planning ------------------------------------------------------------------------------------
 
 
+@checked
 def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> RestorePlan:
     """Return how ``restore`` would reach a state, with its cost in actions and seconds.
 
@@ -306,7 +312,7 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
             f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
             f"{plan.doubt}; check its run with 'simgit verify'",
             Unverified,
-            stacklevel=3,
+            stacklevel=4,
         )
     elif plan.doubt is None and plan.how == "snapshot":
         _seen.add(_key(path, plan))
@@ -460,7 +466,7 @@ def _warn_of_process(path: RecordedPath) -> None:
             f"state '{path.oid.short()}' is of a run that {why}: what follows may differ from what "
             "was recorded",
             Unverified,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -479,7 +485,7 @@ def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
     ]
     if changed:
         message = f"recorded with other versions: {', '.join(changed)}"
-        warnings.warn(message, EnvironmentChanged, stacklevel=3)
+        warnings.warn(message, EnvironmentChanged, stacklevel=4)
 
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:
