@@ -196,14 +196,16 @@ def _compared(
     """Yield the plans that begin at a snapshot, in the order in which more is compared.
 
     A restore that begins at the state's own snapshot would compare nothing. Where no verdict
-    vouches for the snapshots, all of a short run is re-executed; else, once for a run in a process,
-    the restore begins one snapshot earlier. If that costs too much, the plan has a doubt.
+    vouches for the snapshots, all of a short run is re-executed, and of a long one what follows the
+    snapshot before; where one does, only once for a run in a process. If that costs too much, the
+    plan has a doubt.
     """
-    if _key(path, found) in _seen:
+    vouched = is_vouched_for(path, found)
+    if vouched and _key(path, found) in _seen:
         yield found
         return
     may = noted(path.recorded_in, REEXECUTE) is not False
-    if may and not is_vouched_for(path, found):
+    if may and not vouched:
         short = (each for each in _reexecutions(path, env) if each.how == "creation")
         yield from (each for each in short if _is_cheap(path, each.cost))
     first = found.start if found.lead is None else found.lead
@@ -314,7 +316,12 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
             Unverified,
             stacklevel=4,
         )
-    elif plan.doubt is None and plan.how == "snapshot":
+    elif (
+        plan.doubt is None
+        and plan.how == "snapshot"
+        and plan.step > plan.start
+        and not path.is_reset(plan.start)  # where there is little that a snapshot could lack
+    ):
         _seen.add(_key(path, plan))
 
 
