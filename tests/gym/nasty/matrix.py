@@ -120,6 +120,7 @@ def record(directory: Path, case: Case) -> list[str]:
 def _record_lanes(directory: Path, case: Case, options: dict[str, Any]) -> list[str]:
     import gymnasium as gym
     import numpy as np
+
     from simgit.gym import VectorRecorder
 
     vector = gym.make_vec(
