@@ -182,8 +182,15 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             reached = (
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
-            env = restore(repo, reached, env=env, trust=trust, progress=progress)
-        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
+            made = restore(repo, reached, env=env, trust=trust, progress=progress)
+        else:
+            made = specs.make(repo.origin(run)) if env is None else env
+        try:
+            recorder = cls(made, repo, run, **options)
+        except BaseException:
+            if env is None:
+                made.close()
+            raise
         recorder._continue(repo, run, step)
         return recorder
 

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from simgit.errors import (
     Divergence,
@@ -19,10 +21,19 @@ from simgit.errors import (
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
 from simgit.gym.restoring.full_reset import KEEPS_ALL, forgets, keeps_all
-from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
+from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
-from simgit.gym.restoring.run_notes import noted, runs_of, snapshots_fail
+from simgit.gym.restoring.run_notes import (
+    BY_PROCESS,
+    REEXECUTE,
+    noted,
+    runs_of,
+    snapshots_fail,
+    verdict_of,
+    vouches,
+)
 from simgit.gym.spec import spec as specs
+from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -49,7 +60,7 @@ class RestorePlan:
         lead: the step of an earlier snapshot to restore first, None if that is not needed.
         seed: the seed of the reset, if it was given none.
         driver: the name of the driver of the snapshot.
-        is_doubtful: True if the run's snapshots are known to continue inexactly.
+        doubt: what nothing was compared with, so that the state may be another; None without doubt.
         step_seconds: the seconds of a step when it was recorded, None if unknown.
     """
 
@@ -59,7 +70,7 @@ class RestorePlan:
     lead: int | None = None
     seed: int | None = None
     driver: str | None = None
-    is_doubtful: bool = False
+    doubt: str | None = None
     step_seconds: float | None = field(default=None, compare=False)
 
     @property
@@ -107,6 +118,7 @@ def restore(
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
+    _warn_of_process(path)
     before = None if rng else randomness.capture_globals()
     if env is not None:
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
@@ -118,17 +130,12 @@ def restore(
                 made.close()
                 made = specs.make(path.spec)  # the diverged environment is in some other state
             try:
+                try_ahead(path, plan)
                 execute(path, made, plan, progress)
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
                 continue
-            if plan.is_doubtful:
-                message = (
-                    f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
-                    "snapshots of its run are known to continue inexactly: verify before you rely "
-                    "on it"
-                )
-                warnings.warn(message, Unverified, stacklevel=2)
+            _settle_doubt(path, plan)
             if before is not None:
                 drivers.select(made).reseed(made)
                 randomness.apply_globals(before)
@@ -158,14 +165,138 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
 
 
 def plans(path: RecordedPath, env: Any, trust: Trust) -> Iterator[RestorePlan]:
-    """Yield plans to reach a state, the best first; each is tried if the one before diverges."""
+    """Yield plans to reach a state, the best first; each is tried if the one before diverges.
+
+    Snapshots that were found to continue inexactly are not among them.
+    """
     found = from_snapshot(path, trust, path.step)
-    fails = found is not None and snapshots_fail(path.recorded_in)
-    if found is not None and not fails:
-        yield found
+    if found is not None and snapshots_fail(path.recorded_in, found.driver):
+        found = None
+    if found is not None:
+        yield from _compared(path, env, trust, found)
     yield from _reexecutions(path, env)
-    if found is not None and fails:
-        yield replace(found, is_doubtful=True)
+
+
+def _compared(
+    path: RecordedPath, env: Any, trust: Trust, found: RestorePlan
+) -> Iterator[RestorePlan]:
+    """Yield the plans that begin at a snapshot, in the order in which more is compared.
+
+    A restore that begins at the state's own snapshot would compare nothing. Where no verdict
+    vouches for the snapshots, all of a short run is re-executed; else, once for a run in a process,
+    the restore begins one snapshot earlier. If that costs too much, the plan has a doubt.
+    """
+    if _key(path, found) in _seen:
+        yield found
+        return
+    may = noted(path.recorded_in, REEXECUTE) is not False
+    if may and not is_vouched_for(path, found):
+        short = (each for each in _reexecutions(path, env) if each.how == "creation")
+        yield from (each for each in short if _is_cheap(path, each.cost))
+    first = found.start if found.lead is None else found.lead
+    earlier = from_snapshot(path, trust, first - 1) if may and first else None
+    enough = found.step - found.start >= MOST_STEPS
+    if enough or (found.step > found.start and earlier is None):
+        yield found
+    elif earlier is not None and _is_cheap(path, earlier.cost):
+        yield earlier
+    elif earlier is not None or not may:
+        why = (
+            "its environment is marked not to be re-executed"
+            if not may
+            else (f"that would re-execute {earlier.cost if earlier else 0} actions")
+        )
+        yield replace(found, doubt=why)
+    else:  # the run's first snapshot: re-execution from the beginning costs no more
+        yield from _reexecutions(path, env)
+        yield replace(found, doubt="it is the first snapshot of its run")
+
+
+MOST_STEPS: Final = 200
+MOST_SECONDS: Final = 1.0
+"""The actions, or the seconds, that may be re-executed only to compare."""
+_in_memory: Final[WeakKeyDictionary[Repository, object]] = WeakKeyDictionary()
+"""Something that stands for each repository in memory."""
+_seen: Final[set[tuple[Any, ...]]] = set()
+"""Runs and drivers whose snapshots continued as recorded in this process.
+
+What an environment keeps in classes and modules is the process's, and so is this.
+"""
+
+
+def _key(path: RecordedPath, plan: RestorePlan) -> tuple[Any, ...]:
+    run = path.recorded_in[0].name if path.recorded_in else ""
+    directory = path.repo.directory
+    where = _in_memory.setdefault(path.repo, object()) if directory is None else directory
+    return where, path.trajectory[0].oid, run, plan.driver
+
+
+def is_vouched_for(path: RecordedPath, plan: RestorePlan) -> bool:
+    """Return True if the run's verdict says that snapshots such as a plan's continue exactly."""
+    form = path.snapshot(plan.start).get("version")
+    return vouches(path.recorded_in, plan.driver, form)
+
+
+def _is_cheap(path: RecordedPath, cost: int) -> bool:
+    seconds = noted(path.recorded_in, STEP_SECONDS)
+    return cost <= MOST_STEPS if seconds is None else cost * seconds <= MOST_SECONDS
+
+
+def try_ahead(path: RecordedPath, plan: RestorePlan) -> None:
+    """Try a plan in another environment, and continue with the recorded steps after the state.
+
+    Only where no verdict vouches for the snapshots: a part of the state that a snapshot lacks may
+    show only later. What cannot be tried is left to the comparison on the way to the state.
+
+    Raises:
+        Divergence: the steps differ.
+    """
+    if plan.how != "snapshot" or _key(path, plan) in _seen or is_vouched_for(path, plan):
+        return
+    if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
+        return
+    following = _following(path)
+    if not len(following):
+        return
+    before = randomness.capture_globals()
+    try:
+        env = specs.make(path.spec)
+    except SimgitError:
+        return
+    with closing(env):
+        try:
+            replay, until = execute(path, env, plan), monotonic() + MOST_SECONDS
+            for _ in replay.steps(following):
+                if monotonic() > until:
+                    break
+        finally:
+            randomness.apply_globals(before)
+
+
+def _following(path: RecordedPath) -> Trajectory:
+    """Return the recorded states that follow a state, given by the same environment."""
+    for run in path.recorded_in:
+        states = path.repo.trajectory(run.name)
+        if len(states) > path.step + 1 and states[path.step].oid == path.oid:
+            end = min(len(states), path.step + 1 + MOST_STEPS)
+            later = RecordedPath(path.repo, states[end - 1].oid)
+            new = [at for at in later.attached(SESSION, end - 1) if at > path.step]
+            gaps = [at for at in range(path.step + 1, end) if states[at].message]
+            return states[path.step + 1 : min([end, *new, *gaps])]
+    return path.trajectory[path.step + 1 :]
+
+
+def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
+    """Remember that a plan's snapshots were compared, or warn that they were not."""
+    if plan.doubt is not None:
+        warnings.warn(
+            f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
+            f"{plan.doubt}; check its run with 'simgit verify'",
+            Unverified,
+            stacklevel=3,
+        )
+    elif plan.how == "snapshot":
+        _seen.add(_key(path, plan))
 
 
 def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
@@ -294,6 +425,18 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
         raise
     except Exception as error:  # of the environment's methods, or of a class in a pickle
         raise raised(step, error) from error
+
+
+def _warn_of_process(path: RecordedPath) -> None:
+    """Warn if the run of a state is known to depend on the process."""
+    verdict = verdict_of(path.recorded_in)
+    if verdict is not None and verdict.result == BY_PROCESS:
+        warnings.warn(
+            f"state '{path.oid.short()}' is of a run that depends on the process: it may continue "
+            "otherwise in another one",
+            Unverified,
+            stacklevel=3,
+        )
 
 
 def warn_of_changes(repo: Repository, path: RecordedPath) -> None:

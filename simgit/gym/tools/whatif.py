@@ -231,6 +231,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterat
     start: tuple[Oid, Any] | None = None
     for job in jobs:
         if start is None or start[0] != job.state:
+            if env is not None:
+                env.close()
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
             # without snapshots the state is restored each time
@@ -241,6 +243,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterat
         if job.seed is not None:
             driver.reseed(env, job.seed)
         yield _recorded(repo, env, job)
+    if env is not None:
+        env.close()
 
 
 def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
