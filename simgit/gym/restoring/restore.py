@@ -25,6 +25,9 @@ from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
 from simgit.gym.restoring.run_notes import (
     BY_PROCESS,
+    BY_REPLAY,
+    DIVERGES,
+    EXACT,
     REEXECUTE,
     noted,
     runs_of,
@@ -251,7 +254,11 @@ def try_ahead(path: RecordedPath, plan: RestorePlan) -> None:
     Raises:
         Divergence: the steps differ.
     """
-    if plan.how != "snapshot" or _key(path, plan) in _seen or is_vouched_for(path, plan):
+    if plan.how != "snapshot":
+        # a reset by itself shows little: whether the steps are the same is seen in the next ones
+        if plan.step > plan.start or _is_judged(path):
+            return
+    elif is_vouched_for(path, plan):
         return
     if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
         return
@@ -271,6 +278,12 @@ def try_ahead(path: RecordedPath, plan: RestorePlan) -> None:
                     break
         finally:
             randomness.apply_globals(before)
+
+
+def _is_judged(path: RecordedPath) -> bool:
+    """Return True if a verdict says whether re-execution repeats the run of a state."""
+    verdict = verdict_of(path.recorded_in)
+    return verdict is not None and verdict.result in (EXACT, BY_REPLAY, BY_PROCESS, DIVERGES)
 
 
 def _following(path: RecordedPath) -> Trajectory:
@@ -428,12 +441,13 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
 
 
 def _warn_of_process(path: RecordedPath) -> None:
-    """Warn if the run of a state is known to depend on the process."""
+    """Warn if the run of a state is known to depend on the process, or not to be deterministic."""
     verdict = verdict_of(path.recorded_in)
-    if verdict is not None and verdict.result == BY_PROCESS:
+    known = {BY_PROCESS: "depends on the process", DIVERGES: "is not deterministic"}
+    if verdict is not None and verdict.result in known:
         warnings.warn(
-            f"state '{path.oid.short()}' is of a run that depends on the process: it may continue "
-            "otherwise in another one",
+            f"state '{path.oid.short()}' is of a run that {known[verdict.result]}: it may continue "
+            "otherwise than recorded",
             Unverified,
             stacklevel=3,
         )

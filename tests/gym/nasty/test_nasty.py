@@ -24,12 +24,6 @@ EXACT = {
 }  # fmt: skip
 """Environments that are restored exactly, from a snapshot or by re-execution."""
 
-COMPARED = {
-    "FromSystem", "FromClock", "FromHash", "FromSetOfTexts", "FromOrderOfTexts", "FromAddress",
-    "InFile", "InEnvironmentVariable", "InModuleOfSystem",
-}  # fmt: skip
-"""Environments whose state no driver can see: restoring has to compare."""
-
 
 def _silent(found: dict[str, list[str]]) -> dict[str, list[str]]:
     wrong = {
@@ -50,7 +44,6 @@ def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Pa
         (name, kind.times[i % len(kind.times)])
         for i, (name, kind) in enumerate(envs.HIDING.items())
     ]
-    once = [each for each in once if each[0] not in COMPARED]
     cases = matrix.cases(once, snapshots=4, self_check=False)
     found = matrix.outcomes(tmp_path, cases)
     assert _silent(found) == {}
