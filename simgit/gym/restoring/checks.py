@@ -170,7 +170,9 @@ class RunCheck:
     def _chosen(self, path: RecordedPath) -> tuple[list[int], int]:
         """Return the steps of the snapshots to check, and the number of all."""
         found = sorted(path.attached(SNAPSHOT, path.step - 1))
-        plans = (from_snapshot(path, self._loads, at) for at in spread(found, self._sample))
+        # after a reset there is little that a snapshot could lack
+        chosen = [at for at in found if not path.is_reset(at)] or found
+        plans = (from_snapshot(path, self._loads, at) for at in spread(chosen, self._sample))
         return sorted({plan.start for plan in plans if plan is not None}), len(found)
 
     def _continued(

@@ -138,7 +138,7 @@ def restore(
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
                 continue
-            _settle_doubt(path, plan)
+            _settle_doubt(path, plan, made)
             if before is not None:
                 drivers.select(made).reseed(made)
                 randomness.apply_globals(before)
@@ -186,14 +186,16 @@ def _compared(
     """Yield the plans that begin at a snapshot, in the order in which more is compared.
 
     A restore that begins at the state's own snapshot would compare nothing. Where no verdict
-    vouches for the snapshots, all of a short run is re-executed; else, once for a run in a process,
-    the restore begins one snapshot earlier. If that costs too much, the plan has a doubt.
+    vouches for the snapshots, all of a short run is re-executed, and of a long one what follows the
+    snapshot before; where one does, only once for a run in a process. If that costs too much, the
+    plan has a doubt.
     """
-    if _key(path, found) in _seen:
+    vouched = is_vouched_for(path, found)
+    if vouched and _key(path, found) in _seen:
         yield found
         return
     may = noted(path.recorded_in, REEXECUTE) is not False
-    if may and not is_vouched_for(path, found):
+    if may and not vouched:
         short = (each for each in _reexecutions(path, env) if each.how == "creation")
         yield from (each for each in short if _is_cheap(path, each.cost))
     first = found.start if found.lead is None else found.lead
@@ -254,11 +256,7 @@ def try_ahead(path: RecordedPath, plan: RestorePlan) -> None:
     Raises:
         Divergence: the steps differ.
     """
-    if plan.how != "snapshot":
-        # a reset by itself shows little: whether the steps are the same is seen in the next ones
-        if plan.step > plan.start or _is_judged(path):
-            return
-    elif is_vouched_for(path, plan):
+    if plan.how != "snapshot" or is_vouched_for(path, plan):
         return
     if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
         return
@@ -299,8 +297,8 @@ def _following(path: RecordedPath) -> Trajectory:
     return path.trajectory[path.step + 1 :]
 
 
-def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
-    """Remember that a plan's snapshots were compared, or warn that they were not."""
+def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
+    """Remember that a plan's snapshots were compared, or warn that nothing was."""
     if plan.doubt is not None:
         warnings.warn(
             f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
@@ -308,8 +306,21 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
             Unverified,
             stacklevel=3,
         )
-    elif plan.how == "snapshot":
+    elif plan.how == "snapshot" and plan.step > plan.start and not path.is_reset(plan.start):
+        # (after a reset there is little that a snapshot could lack)
         _seen.add(_key(path, plan))
+    elif (
+        plan.how != "snapshot"
+        and plan.step == plan.start
+        and not _is_judged(path)
+        and not forgets(env)
+    ):
+        warnings.warn(
+            f"state '{path.oid.short()}' was restored by a reset, and no step was compared; check "
+            "its run with 'simgit verify'",
+            Unverified,
+            stacklevel=3,
+        )
 
 
 def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
