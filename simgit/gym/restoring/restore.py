@@ -26,10 +26,12 @@ from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
 from simgit.gym.restoring.run_notes import (
     BY_PROCESS,
+    BY_REPLAY,
     DIVERGES,
+    EXACT,
     REEXECUTE,
     noted,
-    repeats,
+    replay_differs,
     runs_of,
     snapshots_fail,
     verdict_of,
@@ -141,7 +143,7 @@ def restore(
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
                 continue
-            _settle_doubt(path, plan)
+            _settle_doubt(path, plan, made)
             if before is not None:
                 drivers.select(made).reseed(made)
                 randomness.apply_globals(before)
@@ -271,8 +273,9 @@ def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
     """
     if _key(path, plan) in _seen:
         return
-    vouched = is_vouched_for(path, plan) if plan.how == "snapshot" else repeats(path.recorded_in)
-    if vouched:
+    if plan.how != "snapshot" and not replay_differs(path.recorded_in):
+        return  # in this process it would be the second one, and classes count
+    if plan.how == "snapshot" and is_vouched_for(path, plan):
         return
     if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
         return
@@ -294,6 +297,12 @@ def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
             randomness.apply_globals(before)
 
 
+def _is_judged(path: RecordedPath) -> bool:
+    """Return True if a verdict says whether re-execution repeats the run of a state."""
+    verdict = verdict_of(path.recorded_in)
+    return verdict is not None and verdict.result in (EXACT, BY_REPLAY, BY_PROCESS, DIVERGES)
+
+
 def _following(path: RecordedPath) -> Trajectory:
     """Return the recorded states that follow a state, given by the same environment."""
     for run in path.recorded_in:
@@ -307,8 +316,8 @@ def _following(path: RecordedPath) -> Trajectory:
     return path.trajectory[path.step + 1 :]
 
 
-def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
-    """Remember that a plan's snapshots were compared, or warn that they were not."""
+def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
+    """Remember that a plan's snapshots were compared, or warn that nothing was."""
     if plan.doubt:
         warnings.warn(
             f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
@@ -323,6 +332,18 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
         and not path.is_reset(plan.start)  # where there is little that a snapshot could lack
     ):
         _seen.add(_key(path, plan))
+    elif (
+        plan.how != "snapshot"
+        and plan.step == plan.start
+        and not _is_judged(path)
+        and not forgets(env)
+    ):
+        warnings.warn(
+            f"state '{path.oid.short()}' was restored by a reset, and no step was compared; check "
+            "its run with 'simgit verify'",
+            Unverified,
+            stacklevel=4,
+        )
 
 
 def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
@@ -465,13 +486,13 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
 
 
 def _warn_of_process(path: RecordedPath) -> None:
-    """Warn if the run of a state is known not to come out the same again."""
+    """Warn if the run of a state is known to depend on the process, or not to be deterministic."""
     verdict = verdict_of(path.recorded_in)
-    if verdict is not None and verdict.result in (BY_PROCESS, DIVERGES):
-        why = "depends on the process" if verdict.result == BY_PROCESS else "is not deterministic"
+    known = {BY_PROCESS: "depends on the process", DIVERGES: "is not deterministic"}
+    if verdict is not None and verdict.result in known:
         warnings.warn(
-            f"state '{path.oid.short()}' is of a run that {why}: what follows may differ from what "
-            "was recorded",
+            f"state '{path.oid.short()}' is of a run that {known[verdict.result]}: it may continue "
+            "otherwise than recorded",
             Unverified,
             stacklevel=4,
         )

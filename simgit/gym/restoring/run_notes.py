@@ -111,12 +111,10 @@ def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any) -> bool:
     )
 
 
-def repeats(runs: Iterable[RunInfo]) -> bool:
-    """Return True if a verdict says that re-execution from the beginning was exact."""
+def replay_differs(runs: Iterable[RunInfo]) -> bool:
+    """Return True if a run is exact from snapshots, and not from its beginning."""
     found = verdict_of(runs)
-    return found is not None and (
-        found.result == BY_REPLAY or (found.result == EXACT and "replay" not in found.details)
-    )
+    return found is not None and found.result == EXACT and "replay" in found.details
 
 
 def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) -> list[RunInfo]:
