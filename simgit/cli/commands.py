@@ -65,6 +65,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Maintain": {
         "gc": ("gc", "Remove unreachable objects and free their space."),
+        "purge": ("purge", "Remove runs for good, and free their space."),
         "stats": ("stats", "Show what takes the space."),
         "fsck": ("fsck", "Check every hash and every link."),
         "rev-parse": ("rev_parse", "Print the full oids of revisions."),

@@ -62,7 +62,7 @@ def _status_command(verb: str, status: str, text: str) -> None:
     @click.argument("names", nargs=-1, type=RUN, metavar="[RUN]…")
     def change(app: App, names: tuple[str, ...], as_json: bool) -> None:
         with app.repository() as repo, app.output() as out:
-            runs = names or (repo.head_run.name,)
+            runs = repo.runs.matching(*names) if names else [repo.head_run.name]
             with repo.transaction(f"run {verb}", *runs):
                 for name in runs:
                     repo.set_status(name, status)

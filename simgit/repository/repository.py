@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from simgit.maintenance.compaction import Progress
     from simgit.maintenance.fsck import FsckReport, Repaired
     from simgit.maintenance.fsck import Progress as FsckProgress
+    from simgit.maintenance.gc.kept import KeptStates
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
     from simgit.maintenance.gc.unreachable import UnreachableObject
+    from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
@@ -930,6 +932,26 @@ class Repository:
     ) -> Removed:
         """Return exactly what ``gc`` would remove now; see there."""
         return self._maintenance.gc_preview(grace, expire, keep, clock)
+
+    def purge(self, *runs: str, clock: Callable[[], int] = now) -> Purged:
+        """Remove runs with their reflogs, and at once the states that nothing else keeps.
+
+        This is final: the operation log forgets what came before, so that nothing that was done
+        until now can be undone. A gc follows.
+
+        Args:
+            runs: names or patterns of runs, and of deleted ones that still have a reflog.
+            clock: returns the time in nanoseconds since 1970.
+
+        Raises:
+            NotFound: there is no such run; nothing was done.
+            Conflict: one is checked out, or a process writes it; nothing was done.
+        """
+        return self._maintenance.purge(runs, clock)
+
+    def kept(self) -> KeptStates:
+        """Return how many states no run, tag or HEAD leads to, and what keeps them."""
+        return self._maintenance.kept()
 
     def unreachable(
         self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simgit.errors import Conflict, InvalidInput, Unverified
 from simgit.odb import ancestry
 from simgit.refs import run_config
-from simgit.refs.names import RUNS
+from simgit.refs.names import RUNS, expanded
 from simgit.refs.runs import RunInfo
 from simgit.storage.base import make_room
 
@@ -58,6 +58,14 @@ class RunsView(Mapping[str, RunInfo]):
     def items(self) -> ItemsView[str, RunInfo]:
         """Return the names, each with what is known of the run."""
         return self._snapshot().items()
+
+    def matching(self, *patterns: str) -> list[str]:
+        """Return the names that shell patterns such as ``sweep/*`` match; other names as they are.
+
+        Raises:
+            NotFound: a pattern matches no run.
+        """
+        return expanded(patterns, self._names())
 
     def _names(self) -> list[str]:
         with self._store.read() as txn:
