@@ -202,6 +202,12 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",
     },
+    "restore": {
+        "--source": "State of the files (default: HEAD).",
+        "--json": "Print JSON.",
+        "-h": "Show this message and exit.",
+        "--help": "Show this message and exit.",
+    },
     "undo": {
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from simgit.cli.output import STATUS_STYLES, Output, clean, number, when
@@ -98,3 +99,14 @@ def value_text(value: Any) -> str:
     from simgit.history.state import to_jsonable
 
     return clean(json.dumps(to_jsonable(value), ensure_ascii=False))
+
+
+def write_bytes(repo: Repository, oid: Oid) -> None:
+    """Write the bytes of an object; tell whoever sees binary ones in a terminal of ``-p``."""
+    is_binary = False
+    for piece in repo.stream(oid):
+        is_binary = is_binary or b"\0" in piece
+        sys.stdout.buffer.write(piece)
+    if is_binary and sys.stdout.isatty():
+        sys.stdout.flush()
+        print("\nwarning: these bytes are binary; -p prints objects readably", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from simgit.errors import InvalidInput, NotFound
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
+from simgit.refs.revision import file_of
 from simgit.repository.history import History
 from simgit.repository.maintenance import Maintenance
 from simgit.repository.references import References
@@ -662,6 +663,37 @@ class Repository:
     def files(self, revision: str | Oid = HEAD) -> dict[str, Oid]:
         """Return the paths of a state's files with the oids of their blobs."""
         return self._checkout.files(revision)
+
+    def file(self, revision: str | Oid, path: str | None = None) -> tuple[str, Oid]:
+        """Return kind (``blob`` or ``tree``) and oid of a file or directory of a state.
+
+        Args:
+            revision: the state, or ``main@200:dir/a.txt`` without a ``path``.
+            path: the path of the file, with ``/`` between directories; '' for all files.
+
+        Raises:
+            NotFound: the state has no such file.
+            InvalidInput: there is no path.
+        """
+        if path is None:
+            named = file_of(revision) if isinstance(revision, str) else None
+            if named is None:
+                raise InvalidInput(f"'{revision}' names no file; write it as 'main@200:a.txt'")
+            revision, path = named
+        return self._checkout.file(revision, path)
+
+    def restore_files(self, paths: Sequence[str], revision: str | Oid = HEAD) -> tuple[str, ...]:
+        """Write files of a state into the working directory, over local changes; return them.
+
+        Args:
+            paths: files or directories of the state; ``.`` for all.
+            revision: the state; HEAD stays where it is.
+
+        Raises:
+            NotFound: the state has no such file; nothing was written.
+            Conflict: untracked files lie in a directory that would have to go.
+        """
+        return self._checkout.restore(paths, revision)
 
     def tag(
         self,

@@ -199,3 +199,43 @@ def test_questions_for_scripts(repo) -> None:
     assert "takes no names" in repo("branch", "--show-current", "x", code=2).err
     repo("checkout", "@{-1}")
     assert repo("branch", "--show-current").out == "main\n"
+
+
+def test_files_of_a_state(repo, directory: Path) -> None:
+    (directory / "sub").mkdir()
+    for text in ("one", "two"):
+        (directory / "a.txt").write_text(text)
+        (directory / "sub" / "b.txt").write_text(text)
+        repo("commit", "--file", "a.txt", "--file", "sub/b.txt", "-m", text)
+    assert repo("show", "main~1:a.txt").out == "one" == repo("cat-file", "main~1:sub/b.txt").out
+    assert repo("show", "HEAD:").lines == ["a.txt", "sub/"] and repo("show", ":sub").lines == [
+        "b.txt"
+    ]
+    assert repo("show", "main@{now}:a.txt").out == "two"
+    assert repo("show", "main:a.txt", "--json").json["size"] == 3
+    assert [r["path"] for r in repo("ls-tree", "HEAD:sub", "--json").records] == ["b.txt"]
+    assert repo("cat-file", "-t", "HEAD:sub").out == "tree\n"
+    assert "has no file 'a.tx'; did you mean 'a.txt'?" in repo("show", "main:a.tx", code=128).err
+    assert "has no files" in repo("show", "main~2:", code=128).err
+    assert "revision 'nope' not found" in repo("show", "nope:a.txt", code=128).err
+
+    head = repo("rev-parse", "HEAD").out
+    repo("restore", "--source", "main~1", "a.txt")
+    assert (directory / "a.txt").read_text() == "one"
+    (directory / "sub" / "b.txt").write_text("mine")
+    assert repo("checkout", "--", "sub").out == "restored 1 file from HEAD\n"
+    assert (directory / "sub" / "b.txt").read_text() == "two"
+    repo("checkout", "main~1", "--", "sub/b.txt")
+    assert (directory / "sub" / "b.txt").read_text() == "one"
+    repo("-C", "sub", "restore", ".")
+    assert (directory / "sub" / "b.txt").read_text() == "two"
+    assert repo("restore", ".", "--json").json["files"] == ["a.txt", "sub/b.txt"]
+    assert (directory / "a.txt").read_text() == "two" and repo("rev-parse", "HEAD").out == head
+    assert "has no file 'c'" in repo("restore", "a.txt", "c", code=128).err
+    assert "outside of the working directory" in repo("restore", "../x", code=128).err
+    assert "cannot be used together" in repo("checkout", "-b", "x", "main", "a.txt", code=2).err
+    (directory / "a.txt").unlink()
+    (directory / "a.txt").mkdir()
+    (directory / "a.txt" / "precious").write_text("x")
+    assert "would be overwritten" in repo("restore", "a.txt", code=128).err
+    assert (directory / "a.txt" / "precious").exists()
