@@ -276,6 +276,9 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "run list": {
         "--status": "Only runs of this status.",
+        "--where": "Only runs for which it is true.",
+        "--sort": "Order; '-' for the greatest first.",
+        "--columns": "What to print of each run.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

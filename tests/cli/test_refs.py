@@ -239,3 +239,22 @@ def test_files_of_a_state(repo, directory: Path) -> None:
     (directory / "a.txt" / "precious").write_text("x")
     assert "would be overwritten" in repo("restore", "a.txt", code=128).err
     assert (directory / "a.txt" / "precious").exists()
+
+
+def test_runs_are_listed_by_condition_order_and_columns(repo) -> None:
+    repo("branch", "sweep/a", "main~1", "--set", "lr=0.1")
+    repo("branch", "sweep/b", "main", "--set", "lr=0.2")
+    names = lambda *more: [r["name"] for r in repo("run", "list", *more, "--json").records]  # noqa: E731
+    assert names("--where", "config.lr < 0.15") == ["sweep/a"]
+    assert names("--sort", "-config.lr") == ["sweep/b", "sweep/a", "main"]
+    assert names("sweep/*", "--where", "return > 1") == ["sweep/b"]
+    header, first, second = repo(
+        "run", "list", "sweep/*", "--sort", "-return", "--columns", "name,return,config.lr"
+    ).lines
+    assert header.split() == ["name", "return", "config.lr"]
+    assert (first.split(), second.split()) == (["sweep/b", "1.5", "0.2"], ["sweep/a", "1", "0.1"])
+    assert repo("run", "list", "--columns", "states,config.lr", "--json").records[0] == {
+        "states": 3, "config.lr": None,
+    }  # fmt: skip
+    assert "did you mean 'config.lr'?" in repo("run", "list", "--columns", "config.l", code=128).err
+    assert "no run matches" in repo("run", "list", "x*", code=128).err
