@@ -312,6 +312,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "-p": "Print attachment NAME readably.",
         "-d": "Remove attachment NAME.",
         "--delete": "Remove attachment NAME.",
+        "--all": "List those of the whole history, newest first.",
+        "--newest": "Take the newest attachment NAME of the history.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

@@ -60,7 +60,7 @@ _OPEN_END: Final = re.compile(r"(?:\b(?:and|or|not|in|is)|[-+*/%<>=!.,(\[]+)$")
 STATE_FIELDS: Final = {name: _TYPES.get(name, "") for name in NAMES}
 
 
-class Columns(Protocol):
+class ColumnTable(Protocol):
     """Rows in columns over which a condition is evaluated: a trajectory, for instance."""
 
     @property
@@ -110,7 +110,7 @@ class Predicate:
         _Check(STATE_FIELDS if fields is None else fields).node(self._tree)
         self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
-    def __call__(self, trajectory: Columns) -> Mask:
+    def __call__(self, trajectory: ColumnTable) -> Mask:
         """Return for each state whether the condition holds, shape (n,).
 
         Raises:
@@ -331,7 +331,7 @@ def _index(node: ast.expr) -> Any:
 class _Evaluation:
     """The evaluation of a checked condition over the columns of one trajectory."""
 
-    def __init__(self, trajectory: Columns) -> None:
+    def __init__(self, trajectory: ColumnTable) -> None:
         self.trajectory = trajectory
         self.count = len(trajectory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, NotFound
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import Oid
 from simgit.odb import trees
@@ -44,10 +44,29 @@ class Attachments:
             state = self._store.resolve(txn, revision).oid
             return attachments.attachments(self._odb, txn, state)
 
-    def load(self, revision: str | Oid, name: str) -> Any:
+    def history(self, revision: str | Oid, name: str | None) -> list[attachments.Attached]:
         with self._store.read() as txn:
-            state = self._store.resolve(txn, revision).oid
-            return trees.load_data(self._odb, txn, *attachments.find(self._odb, txn, state, name))
+            tip = self._store.resolve(txn, revision).place
+            return list(attachments.in_history(self._odb, txn, tip, name))
+
+    def load(self, revision: str | Oid, name: str, newest: bool) -> Any:
+        with self._store.read() as txn:
+            found = self._store.resolve(txn, revision)
+            try:
+                target = attachments.find(self._odb, txn, found.oid, name)
+            except NotFound as error:
+                earlier = attachments.in_history(self._odb, txn, found.place, name)
+                last = next(earlier, None)
+                if last is None:
+                    raise
+                if not newest:
+                    raise NotFound(
+                        f"{error}; the newest before it is at step {last.step}: use --newest "
+                        "(newest=True)",
+                        name=name,
+                    ) from None
+                target = last.kind, last.oid
+            return trees.load_data(self._odb, txn, *target)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         def detach() -> Oid:

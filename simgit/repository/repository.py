@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
+    from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
     from simgit.refs.runs import RunInfo
@@ -755,13 +756,29 @@ class Repository:
         """Return a state's attachments: name to kind and oid."""
         return self._attachments.all_of(revision)
 
-    def attachment(self, revision: str | Oid, name: str) -> Any:
+    def history_attachments(
+        self, revision: str | Oid = HEAD, name: str | None = None
+    ) -> list[Attached]:
+        """Return the attachments of a state and its first-parent history, the newest first.
+
+        Args:
+            revision: the state; for all attachments of a run its name.
+            name: only attachments of this name.
+        """
+        return self._attachments.history(revision, name)
+
+    def attachment(self, revision: str | Oid, name: str, *, newest: bool = False) -> Any:
         """Return the data of an attachment; arrays are read-only.
+
+        Args:
+            revision: the state.
+            name: the name of the attachment.
+            newest: take that of the newest state up to this one that has one of this name.
 
         Raises:
             NotFound: the state has none of this name.
         """
-        return self._attachments.load(revision, name)
+        return self._attachments.load(revision, name, newest)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""

@@ -258,3 +258,19 @@ def test_runs_are_listed_by_condition_order_and_columns(repo) -> None:
     }  # fmt: skip
     assert "did you mean 'config.lr'?" in repo("run", "list", "--columns", "config.l", code=128).err
     assert "no run matches" in repo("run", "list", "x*", code=128).err
+
+
+def test_attachments_of_a_whole_run(repo, directory: Path) -> None:
+    for step, text in ((0, "zero"), (1, "one")):
+        (directory / "a.txt").write_text(text)
+        repo("attach", f"main@{step}", "note", "a.txt")
+    assert repo("attachments", "main").out == ""
+    assert [line.split()[1] for line in repo("attachments", "main", "--all").lines] == ["1", "0"]
+    assert [r["step"] for r in repo("attachments", "main", "note", "--all", "--json").records] == [
+        1,
+        0,
+    ]
+    assert repo("attachments", "main", "note", "--newest").out == "one"
+    assert repo("attachments", "main~2", "note", "--newest").out == "zero"
+    assert "the newest before it is at step 1" in repo("attachments", "main", "note", code=128).err
+    assert "need the NAME" in repo("attachments", "main", "--newest", code=2).err
