@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 simgit branch try-1 main@200 --set agent.lr=0.001
 simgit branch -v
 simgit branch -m try-1 better
+simgit branch -d 'sweep/*'
 simgit branch -f try-1 main@500""")  # fmt: skip
 @click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [START]]")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override of a setting.")
 @click.option("--seed", type=int, help="Seed of the new run.")
-@click.option("-d", "--delete", is_flag=True, help="Delete runs; 'simgit undo' brings them back.")
+@click.option(
+    "-d",
+    "--delete",
+    is_flag=True,
+    help="Delete runs, or those that patterns match; 'simgit undo' brings them back.",
+)
 @click.option(
     "-D",
     "force",
@@ -95,6 +101,7 @@ def _print_current(repo: Repository, out: Output, json: bool) -> None:
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], force: bool, json: bool) -> None:
     if not names:
         raise click.UsageError("-d and -D need the name of a run")
+    names = tuple(repo.runs.matching(*names))
     with repo.transaction("delete", *names):
         deleted = {name: repo.delete_run(name, force=force) for name in names}
     for name, was in deleted.items():

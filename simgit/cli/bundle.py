@@ -12,6 +12,7 @@ from simgit.cli.app import App, CommandGroup, answer_no, command, one_of
 from simgit.cli.output import Output, progress, size
 from simgit.cli.params import REVISION
 from simgit.errors import NotFound, plural
+from simgit.refs.names import expanded, is_pattern
 
 if TYPE_CHECKING:
     from simgit.remotes.bundle import Manifest
@@ -53,7 +54,10 @@ def create(
     no_attachments: bool,
     as_json: bool,
 ) -> None:
-    """Write runs and tags with their history into FILE; - is standard output."""
+    """Write runs and tags with their history into FILE; - is standard output.
+
+    RUN and TAG may be patterns such as 'sweep/*'.
+    """
     one_of(attachments=names, no_attachments=no_attachments)
     if bool(refs) == everything:
         raise click.UsageError("name the runs and tags, or use --all")
@@ -61,6 +65,8 @@ def create(
     with app.repository() as repo:
         if everything:
             refs = (*(f"runs/{n}" for n in repo.runs), *(f"tags/{n}" for n in repo.tags()))
+        elif any(map(is_pattern, refs)):
+            refs = tuple(expanded(refs, [*repo.runs, *repo.tags()], "run or tag"))
         target: Path | BinaryIO = sys.stdout.buffer if file == STREAM else app.path(file)
         info = repo.create_bundle(target, refs, exclude=exclude, attachments=wanted)
     if file == STREAM:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import string
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.output import raw_bytes, say
+from simgit.cli.output import raw_bytes
 from simgit.cli.params import REVISION
+from simgit.cli.render import write_bytes
 from simgit.cli.show import outline, write_state
 from simgit.errors import NotFound
+from simgit.refs.revision import file_of
 
 if TYPE_CHECKING:
     from simgit.objects.oid import Oid
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def find_object(repo: Repository, text: str) -> tuple[str, Oid]:
-    """Return kind and oid of an object given by a revision or an abbreviated oid."""
+    """Return kind and oid of an object: a revision, an abbreviated oid, or ``REVISION:PATH``."""
+    if file_of(text) is not None:
+        return repo.file(text)
     try:
         return "state", repo.resolve(text)
     except NotFound:
@@ -32,7 +34,8 @@ def find_object(repo: Repository, text: str) -> tuple[str, Oid]:
 
 @command("cat-file", example="""\
 simgit cat-file -t 3f9a2c41
-simgit cat-file 3f9a2c41 > model.bin""")  # fmt: skip
+simgit cat-file 3f9a2c41 > model.bin
+simgit cat-file main@200:model.bin > model.bin""")  # fmt: skip
 @click.argument("name", metavar="OBJECT", type=REVISION)
 @click.option("-t", "kind_only", is_flag=True, help="Print the object's kind.")
 @click.option("-s", "size_only", is_flag=True, help="Print the object's size in bytes.")
@@ -42,8 +45,8 @@ def cat_file(
 ) -> None:
     """Write the content of an object to standard output.
 
-    That is a blob's bytes, or else the bytes that were hashed. OBJECT is a revision or an
-    abbreviated oid.
+    That is a blob's bytes, or else the bytes that were hashed. OBJECT is a revision, an
+    abbreviated oid, or a file of a state as REVISION:PATH.
     """
     one_of(t=kind_only, s=size_only, p=pretty)
     with app.repository() as repo, app.output() as out:
@@ -57,23 +60,7 @@ def cat_file(
         elif pretty:
             _pretty(app, repo, kind, oid)
         else:
-            _write(repo, oid)
-
-
-def _write(repo: Repository, oid: Oid) -> None:
-    """Write the bytes of an object; tell whoever sees binary ones in a terminal of ``-p``."""
-    is_binary = False
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal is_binary
-        for piece in repo.stream(oid):
-            is_binary = is_binary or b"\0" in piece
-            yield piece
-
-    raw_bytes(pieces())
-    if is_binary and sys.stdout.isatty():
-        sys.stdout.flush()
-        say("\nwarning: these bytes are binary; -p prints objects readably")
+            write_bytes(repo, oid)
 
 
 def _pretty(app: App, repo: Repository, kind: str, oid: Oid) -> None:

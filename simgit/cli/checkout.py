@@ -7,15 +7,18 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import say
 from simgit.cli.params import REVISION, branch_settings
+from simgit.cli.restore import restore_paths
 
 
 @command(
     "checkout",
     example="""\
 simgit checkout try-1
-simgit checkout -b try-2 main@200 --set agent.lr=0.001""",
+simgit checkout -b try-2 main@200 --set agent.lr=0.001
+simgit checkout main@200 -- model.bin""",
 )
 @click.argument("revision", default="HEAD", type=REVISION)
+@click.argument("paths", nargs=-1, metavar="[-- PATH…]")
 @click.option("-b", "new", metavar="NAME", help="Create run NAME at REVISION first.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With -b: override of a setting."
@@ -25,6 +28,7 @@ simgit checkout -b try-2 main@200 --set agent.lr=0.001""",
 def checkout(
     app: App,
     revision: str,
+    paths: tuple[str, ...],
     new: str | None,
     pairs: tuple[str, ...],
     detach: bool,
@@ -34,10 +38,14 @@ def checkout(
     """Point HEAD at a run, or detach it at a state, and restore the state's files.
 
     Locally changed files are overwritten only with --force. '-', or '@{-1}', is where HEAD was
-    before the last checkout.
+    before the last checkout. With paths only files are restored, over local changes, as by
+    'simgit restore'.
     """
     from simgit.objects.oid import Oid
 
+    if "--" in app.words or paths:
+        _files(app, revision, paths, bool(new or detach or pairs), as_json)
+        return
     if new and detach:
         raise click.UsageError("-b and --detach cannot be used together")
     if pairs and not new:
@@ -60,3 +68,16 @@ def checkout(
         else:
             verb = "switched to a new run" if new else "switched to run"
             out.line(f"{verb} '{out.paint(head, 'run')}'")
+
+
+def _files(app: App, revision: str, paths: tuple[str, ...], moves: bool, as_json: bool) -> None:
+    """Restore files, as ``checkout REVISION -- PATH`` or ``checkout -- PATH``."""
+    words = [*app.words]
+    if moves:
+        raise click.UsageError("paths cannot be used together with -b, --set or --detach")
+    if "--" in words and words[words.index("--") + 1 :] == [revision, *paths]:
+        revision, paths = "HEAD", (revision, *paths)
+    if not paths:
+        raise click.UsageError("name the files after --")
+    with app.repository() as repo:
+        restore_paths(app, repo, "@{-1}" if revision == "-" else revision, paths, as_json)

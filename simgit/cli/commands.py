@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "branch": ("branch", "List, create, rename or delete runs."),
         "checkout": ("checkout", "Point HEAD at a run or a state."),
         "reset": ("reset", "Move a run to another state, under the same name."),
+        "restore": ("restore", "Restore files of a state in the working directory."),
         "undo": ("undo", "Undo an operation."),
         "redo": ("undo", "Redo the operation that was undone last."),
         "op": ("op", "List, show and restore operations."),
@@ -66,6 +67,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Maintain": {
         "gc": ("gc", "Remove unreachable objects and free their space."),
+        "purge": ("purge", "Remove runs for good, and free their space."),
         "stats": ("stats", "Show what takes the space."),
         "fsck": ("fsck", "Check every hash and every link."),
         "rev-parse": ("rev_parse", "Print the full oids of revisions."),

@@ -77,7 +77,7 @@ def gc(
             with progress("gc", not quiet) as tell:
                 report = repo.gc(tell, grace=grace, expire=expire, keep=keep)
             if as_json or not quiet:
-                _print_report(app, report, "" if as_json else _kept(repo, expire), as_json)
+                _print_report(app, repo, report, "" if as_json else _kept(repo, expire), as_json)
 
 
 def _restore(app: App, repo: Repository, digits: str, as_json: bool) -> None:
@@ -115,10 +115,11 @@ def _kept(repo: Repository, expire: float | None) -> str:
     )
 
 
-def _print_report(app: App, report: GcReport, kept: str, as_json: bool) -> None:
+def _print_report(app: App, repo: Repository, report: GcReport, kept: str, as_json: bool) -> None:
     with app.output() as out:
         if as_json:
-            out.json(asdict(report) | {"removed": _as_record(report.removed)})
+            removed = {"removed": _as_record(report.removed), "kept": asdict(repo.kept())}
+            out.json(asdict(report) | removed)
             return
         if report.removed.is_something:
             out.line(f"removed {_counted(report.removed)}")
@@ -131,8 +132,23 @@ def _print_report(app: App, report: GcReport, kept: str, as_json: bool) -> None:
             compacted = f"compacted {before} into {report.segments_after}: "
         was = f"{size(report.size_before)} → " if is_smaller else ""
         out.line(f"{compacted}{was}{size(report.size_after)} on disk")
+        if line := kept_line(repo):
+            out.line(line)
         if report.held_open:
             out.line("the space is freed by a gc while no other process has the repository open")
+
+
+def kept_line(repo: Repository) -> str:
+    """Return how many states no ref leads to, what keeps them, and how to drop them, or ''."""
+    found = repo.kept()
+    logs = {"reflogs": found.reflogs, "the operation log": found.operations}
+    parts = [f"{plural(count, 'state')} by {what}" for what, count in logs.items() if count]
+    said = [f"{' and '.join(parts)} ('--expire now' drops them)"] if parts else []
+    if found.grace:
+        said.append(
+            f"{plural(found.grace, 'state')} by the grace period ('--grace now' drops them)"
+        )
+    return f"kept though no run or tag leads there: {', '.join(said)}" if said else ""
 
 
 def _print_removed(app: App, removed: Removed, kept: str, as_json: bool) -> None:

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "blame": "'simgit log --where CONDITION' finds the states where a value is reached",
     "cherry": "'simgit diff --runs RUN HEAD' shows what each of two histories has alone",
     "cherry-pick": f"a state belongs to its history; {_OWN_RUN}",
+    "checkout-index": "'simgit restore --source HEAD PATH' restores files of a state",
     "clean": "'simgit status' lists untracked files, which simgit never removes",
     "count-objects": "'simgit stats' shows what takes the space",
     "delete": _DELETE,
@@ -65,7 +66,6 @@ COMMANDS: Final = {
     "rename": "'simgit branch -m OLD NEW' renames a run",
     "repack": _GC,
     "replay": "'simgit verify RUN' re-executes a run and compares it state by state",
-    "restore": "'simgit checkout --force HEAD' restores the files of HEAD's state",
     "resume": "'simgit train --resume' resumes a training",
     "rev-list": _LOG,
     "revert": "'simgit undo OP' undoes an operation, 'simgit op log' lists them",
@@ -92,8 +92,7 @@ COMMANDS: Final = {
 _QUIET: Final = "append '> /dev/null' to the command"
 _CHANGES: Final = "'simgit diff REVISION HEAD' compares states"
 _ONE_FILE: Final = (
-    "'simgit ls-tree -r HEAD' lists the files of a state with their oids, 'simgit cat-file OID' "
-    "prints one"
+    "'simgit ls-tree -r HEAD' lists the files of a state, 'simgit show REVISION:PATH' prints one"
 )
 _FILES_STAY: Final = "'simgit reset REVISION' leaves the files of the working directory as they are"
 _FILES: Final = "'simgit diff' compares all fields of two states, 'simgit status' the files"
@@ -133,6 +132,8 @@ OPTIONS: Final = {
     "branch -c": "'simgit branch NEW OLD' creates a run where another is",
     "branch --copy": "'simgit branch NEW OLD' creates a run where another is",
     "checkout -B": "'simgit branch -f NAME REVISION' moves a run to a state",
+    "restore --staged": "'simgit restore PATH' restores a file: there is no index between",
+    "restore --worktree": "'simgit restore PATH' restores a file of HEAD's state",
     "reset --soft": _FILES_STAY,
     "reset --mixed": _FILES_STAY,
     "reset --keep": _FILES_STAY,

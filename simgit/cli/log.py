@@ -64,7 +64,7 @@ def log(
     """Show the states that lead to REVISIONS (default: HEAD), newest first.
 
     The range a..b has the states of b that are not in a, a...b those in only one of them; ^a
-    leaves out a and its history.
+    leaves out a and its history. 'sweep/*' stands for the runs that it matches.
 
     A CONDITION compares fields, with and, or, not, + - * / and numbers: action == 1, info.lives <
     3, observation[2] > 0.5, step % 100 == 0, 'goal' in message, episode in (1, 2).

@@ -115,20 +115,9 @@ def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
     """Return the runs that match patterns, and other revisions as they are.
 
     Raises:
-        InvalidInput: a pattern matches no run.
+        NotFound: a pattern matches no run.
     """
-    from fnmatch import fnmatchcase
-
-    found: list[str] = []
-    for text in revisions:
-        if not any(c in text for c in "*?["):
-            found.append(text.removeprefix("runs/"))
-            continue
-        matches = [name for name in repo.runs if fnmatchcase(name, text)]
-        if not matches:
-            raise InvalidInput(f"no run matches '{text}'")
-        found += matches
-    return list(dict.fromkeys(found))
+    return repo.runs.matching(*(text.removeprefix("runs/") for text in revisions))
 
 
 def _write(

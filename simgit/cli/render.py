@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, stamp, when
+from simgit.cli.output import STATUS_STYLES, Output, clean, number, raw_bytes, say, stamp, when
 
 if TYPE_CHECKING:
     from simgit.objects.kinds import Tag
@@ -102,3 +104,19 @@ def value_text(value: Any) -> str:
     from simgit.objects.json_form import record_to_json
 
     return clean(json.dumps(record_to_json(value), ensure_ascii=False))
+
+
+def write_bytes(repo: Repository, oid: Oid) -> None:
+    """Write the bytes of an object; tell whoever sees binary ones in a terminal of ``-p``."""
+    is_binary = False
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal is_binary
+        for piece in repo.stream(oid):
+            is_binary = is_binary or b"\0" in piece
+            yield piece
+
+    raw_bytes(pieces())
+    if is_binary and sys.stdout.isatty():
+        sys.stdout.flush()
+        say("\nwarning: these bytes are binary; -p prints objects readably")

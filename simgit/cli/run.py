@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
+from simgit.cli.output import Output, clean, number, when
 from simgit.cli.params import RUN, Choice, settings
-from simgit.cli.render import run_record, write_run
+from simgit.cli.render import run_record, value_text, write_run
+
+if TYPE_CHECKING:
+    from simgit.refs.runs import RunInfo
+    from simgit.repository.run_table import RunTable
 
 STATUSES = ("active", "paused", "completed", "failed", "crashed")
 
@@ -19,17 +24,73 @@ def run() -> None:
     """List and show runs, and set their status: active, paused, completed or failed."""
 
 
-@command("list", example="simgit run list --status failed")
+@command(
+    "list",
+    example="""\
+simgit run list --status failed
+simgit run list --where 'return > 10 and config.lr < 0.1' --sort -return
+simgit run list 'sweep/*' --columns name,best_return,config.agent.lr""",
+)
+@click.argument("patterns", nargs=-1, type=RUN, metavar="[PATTERN]…")
 @click.option("--status", type=Choice(STATUSES), help="Only runs of this status.")
-def run_list(app: App, status: str | None, as_json: bool) -> None:
-    """List the runs with their returns and settings."""
+@click.option("--where", metavar="CONDITION", help="Only runs for which it is true.")
+@click.option("--sort", metavar="[-]NAME,…", help="Order; '-' for the greatest first.")
+@click.option("--columns", metavar="NAME,…", help="What to print of each run.")
+def run_list(
+    app: App,
+    patterns: tuple[str, ...],
+    status: str | None,
+    where: str | None,
+    sort: str | None,
+    columns: str | None,
+    as_json: bool,
+) -> None:
+    """List the runs with their returns and settings.
+
+    NAME is name, status, parent, seed, step, states, episodes, return, created, ended,
+    last_return, best_return, mean_return, last_length or mean_length (of the episodes that have
+    ended), or a setting as config.agent.lr or metadata.note. A CONDITION compares them, as 'log
+    --where' does fields of states.
+    """
     with app.repository() as repo, app.output(page=True) as out:
-        infos = [info for info in repo.runs.values() if status in (None, info.status)]
-        if as_json:
+        names = repo.runs.matching(*patterns) if patterns else None
+        table = repo.runs.table()
+        infos = [
+            info for info in table.select(where, sort)
+            if status in (None, info.status) and (names is None or info.name in names)
+        ]  # fmt: skip
+        if columns is not None:
+            _write_columns(out, table, infos, columns, as_json)
+        elif as_json:
             for info in infos:
                 out.json(run_record(info))
         else:
             write_runs(out, repo, infos, verbose=True)
+
+
+def _write_columns(
+    out: Output, table: RunTable, infos: list[RunInfo], text: str, as_json: bool
+) -> None:
+    wanted = [name.strip() for name in text.split(",")]
+    values = {name: table.values(name) for name in wanted}
+    places = {info.name: i for i, info in enumerate(table.infos)}
+    records = [{n: values[n][places[info.name]] for n in wanted} for info in infos]
+    if as_json:
+        for record in records:
+            out.json(record)
+        return
+    rows: list[Any] = [[_cell(name, value) for name, value in r.items()] for r in records]
+    out.table([[(name, "bold") for name in wanted], *rows])
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in ("created", "ended"):
+        return when(value)
+    if type(value) is float:
+        return number(value)
+    return clean(value) if isinstance(value, str) else value_text(value)
 
 
 @command("show", example="simgit run show try-1")
@@ -62,7 +123,7 @@ def _status_command(verb: str, status: str, text: str) -> None:
     @click.argument("names", nargs=-1, type=RUN, metavar="[RUN]…")
     def change(app: App, names: tuple[str, ...], as_json: bool) -> None:
         with app.repository() as repo, app.output() as out:
-            runs = names or (repo.head_run.name,)
+            runs = repo.runs.matching(*names) if names else [repo.head_run.name]
             with repo.transaction(f"run {verb}", *runs):
                 for name in runs:
                     repo.set_status(name, status)

@@ -10,8 +10,9 @@ from simgit.cli.app import App, command
 from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
-from simgit.cli.render import run_record, tag_record, write_run, write_tag
+from simgit.cli.render import run_record, tag_record, write_bytes, write_run, write_tag
 from simgit.errors import text_of
+from simgit.refs.revision import file_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,16 +29,22 @@ _SHOWN = 64
 @command("show", example="""\
 simgit show main@200
 simgit show --run try-1
-simgit show tags/v1 --json""")  # fmt: skip
+simgit show tags/v1 --json
+simgit show main@200:notes.txt""")  # fmt: skip
 @click.argument("revision", default="HEAD", type=REVISION)
 @click.option("--run", "as_run", is_flag=True, help="Show the record of the run REVISION.")
 @click.option("--tag", "as_tag", is_flag=True, help="Show the annotation of the tag REVISION too.")
 @click.option("--full", is_flag=True, help="Print all elements of large arrays.")
 def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_json: bool) -> None:
-    """Show a state with its fields, the record of a run, or an annotated tag.
+    """Show a state with its fields, a file of it, a run's record, or a tag.
 
     A step counts from the root (0), an episode from 1, a state in its episode from the reset (0).
+    REVISION:PATH is a file of the state, or a directory.
     """
+    if file_of(revision) is not None and not (as_run or as_tag):
+        with app.repository() as repo:
+            _show_file(app, repo, revision, as_json)
+        return
     with app.repository() as repo, app.output(page=True) as out:
         if as_run:
             info = (
@@ -56,6 +63,28 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
         if note:
             write_tag(out, repo, name, *note)
         write_state(out, repo, state, full)
+
+
+def _show_file(app: App, repo: Repository, text: str, as_json: bool) -> None:
+    """Print a file of a state, or the names in a directory."""
+    from simgit.objects.kinds import Tree
+
+    kind, oid = repo.file(text)
+    if kind == "blob" and not as_json:
+        write_bytes(repo, oid)
+        return
+    with app.output(page=True) as out:
+        found = repo.object(oid) if kind == "tree" else None
+        names = [
+            each.name + "/" * (each.kind == "tree")
+            for each in (found.entries if isinstance(found, Tree) else ())
+        ]
+        if as_json:
+            more = {"size": repo.object_size(oid)} if kind == "blob" else {"entries": names}
+            out.json({"oid": oid, "kind": kind} | more)
+            return
+        for name in names:
+            out.line(clean(name))
 
 
 def state_record(state: State) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, first_line
 from simgit.cli.params import REVISION, matches
 from simgit.cli.render import tag_record
+from simgit.refs.names import expanded
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -22,7 +23,7 @@ simgit tag -d v1""")  # fmt: skip
 @click.argument("names", nargs=-1, type=REVISION, metavar="[NAME [REVISION]]")
 @click.option("-m", "--message", help="Message of an annotated tag.")
 @click.option("-f", "--force", is_flag=True, help="Move an existing tag.")
-@click.option("-d", "--delete", is_flag=True, help="Delete tags.")
+@click.option("-d", "--delete", is_flag=True, help="Delete tags, or those that patterns match.")
 @click.option("-l", "--list", "listing", is_flag=True, help="List the tags that match patterns.")
 def tag(
     app: App,
@@ -56,6 +57,7 @@ def tag(
 def _delete(repo: Repository, out: Output, names: tuple[str, ...], as_json: bool) -> None:
     if not names:
         raise click.UsageError("-d needs the name of a tag")
+    names = tuple(expanded(names, repo.tags(), "tag"))
     with repo.transaction("delete-tag", *names):
         deleted = {name: repo.delete_tag(name) for name in names}
     for name, oid in deleted.items():

@@ -12,8 +12,8 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator, Set
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, Set
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,11 +58,53 @@ _FOREIGN: Final = re.compile(r"&&|\|\||!(?!=)")
 _OPEN_END: Final = re.compile(r"(?:\b(?:and|or|not|in|is)|[-+*/%<>=!.,(\[]+)$")
 
 
+STATE_FIELDS: Final = {name: _TYPES.get(name, "") for name in NAMES}
+
+
+class ColumnTable(Protocol):
+    """Rows in columns over which a condition is evaluated: a trajectory, for instance."""
+
+    @property
+    def steps(self) -> npt.NDArray[Any]:
+        """Return the steps, where ``step`` is no column."""
+        ...
+
+    @property
+    def episode_ids(self) -> npt.NDArray[Any]:
+        """Return the episodes, where ``episode`` is no column."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def has(self, path: FieldPath, /) -> bool:
+        """Return whether there is a column."""
+        ...
+
+    def present(self, path: FieldPath, /) -> Mask:
+        """Return which rows have a value."""
+        ...
+
+    def is_map(self, path: FieldPath, /) -> bool:
+        """Return True if a column is a dict of columns."""
+        ...
+
+    def leaf_columns(self, path: FieldPath, /) -> tuple[Any, ...]:
+        """Return a column, a ``LeafColumn`` or nested ones, as a tuple of one."""
+        ...
+
+
 class Predicate:
     """A parsed condition; call it with a trajectory."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, fields: Mapping[str, str] | None = None) -> None:
         """Parse a condition.
+
+        Args:
+            text: the condition.
+            fields: the names that it may have, those of a state without it, each with the type
+                of its values: "a number", "a text", "True or False", or "" if they differ.
 
         Raises:
             InvalidInput: the text is not a condition; the message says what is wrong and where.
@@ -70,10 +112,10 @@ class Predicate:
         self.text = text
         self._tree = _parse(text)
         _check_depth(self._tree)
-        _check(self._tree)
+        _Check(STATE_FIELDS if fields is None else fields).node(self._tree)
         self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
-    def __call__(self, trajectory: Trajectory) -> Mask:
+    def __call__(self, trajectory: ColumnTable) -> Mask:
         """Return for each state whether the condition holds, shape (n,).
 
         Raises:
@@ -143,75 +185,101 @@ def _refuse(node: ast.AST, what: str) -> InvalidInput:
     return InvalidInput(f"condition, column {column}: {what}", column=column)
 
 
-def _check(node: ast.expr) -> None:
-    """Refuse every node that the language does not have."""
-    match node:
-        case ast.Name():
-            if node.id not in NAMES:
-                near = near_or_known(node.id, NAMES)
-                raise _refuse(node, f"unknown field '{node.id}'{near}")
-        case ast.Constant():
-            if type(node.value) not in _CONSTANTS:
-                raise _refuse(node, f"a constant of type '{type(node.value).__name__}' is unknown")
-        case ast.Attribute(value=value):
-            _check_path(node, value)
-        case ast.Subscript(value=value, slice=index):
-            _check_path(node, value)
-            _index(index)
-        case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
-            _check_all(parts)
-        case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd(), operand=operand):
-            _check(operand)
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-            _check_all([left, right])
-        case ast.Compare():
-            _check_comparison(node)
-        case ast.Call():
-            _check_call(node)
-        case _:
-            raise _refuse(node, f"{_describe(node)} is not part of the language")
+class _Check:
+    """A check of conditions on some fields."""
 
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.fields = fields
 
-def _check_all(nodes: list[ast.expr]) -> None:
-    for node in nodes:
-        _check(node)
+    def node(self, node: ast.expr) -> None:
+        """Refuse every node that the language does not have."""
+        match node:
+            case ast.Name():
+                if node.id not in self.fields:
+                    near = near_or_known(node.id, self.fields)
+                    raise _refuse(node, f"unknown field '{node.id}'{near}")
+            case ast.Constant():
+                if type(node.value) not in _CONSTANTS:
+                    raise _refuse(
+                        node, f"a constant of type '{type(node.value).__name__}' is unknown"
+                    )
+            case ast.Attribute(value=value):
+                self._path(node, value)
+            case ast.Subscript(value=value, slice=index):
+                self._path(node, value)
+                _index(index)
+            case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
+                self._all(parts)
+            case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd(), operand=operand):
+                self.node(operand)
+            case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
+                self._all([left, right])
+            case ast.Compare():
+                self._comparison(node)
+            case ast.Call():
+                self._call(node)
+            case _:
+                raise _refuse(node, f"{_describe(node)} is not part of the language")
 
+    def _all(self, nodes: list[ast.expr]) -> None:
+        for node in nodes:
+            self.node(node)
 
-def _check_comparison(node: ast.Compare) -> None:
-    """Refuse what can never hold: a number compared with a text, or a text without quotes."""
-    left = node.left
-    _check(left)
-    for right in node.comparators:
-        for other in right.elts if isinstance(right, (ast.Tuple, ast.List)) else [right]:
-            if isinstance(other, ast.Name) and other.id not in NAMES:
-                near = did_you_mean(other.id, NAMES) or f"; write a text in quotes: '{other.id}'"
-                raise _refuse(other, f"unknown field '{other.id}'{near}")
-            pair = {_type(left), _type(other)}
-            if "a text" in pair and not pair <= {"a text", ""}:
-                text, value = (left, other) if _type(left) == "a text" else (other, left)
-                raise _refuse(
-                    node, f"{_quoted(value)} is {_type(value)}, {_quoted(text)} is a text"
-                )
-        _check(right)
-        left = right
+    def _comparison(self, node: ast.Compare) -> None:
+        """Refuse what can never hold: a number compared with a text, or a text without quotes."""
+        left = node.left
+        self.node(left)
+        for right in node.comparators:
+            for other in right.elts if isinstance(right, (ast.Tuple, ast.List)) else [right]:
+                if isinstance(other, ast.Name) and other.id not in self.fields:
+                    near = (
+                        did_you_mean(other.id, self.fields)
+                        or f"; write a text in quotes: '{other.id}'"
+                    )
+                    raise _refuse(other, f"unknown field '{other.id}'{near}")
+                pair = {self._type(left), self._type(other)}
+                if "a text" in pair and not pair <= {"a text", ""}:
+                    text, value = (left, other) if self._type(left) == "a text" else (other, left)
+                    raise _refuse(
+                        node, f"{_quoted(value)} is {self._type(value)}, {_quoted(text)} is a text"
+                    )
+            self.node(right)
+            left = right
+
+    def _type(self, node: ast.expr) -> str:
+        """Return the type of a node's values if they are always of one, else ''."""
+        match node:
+            case ast.Name():
+                return self.fields.get(node.id, "")
+            case ast.Constant(value=str()):
+                return "a text"
+            case (
+                ast.Constant(value=bool())
+                | ast.BoolOp()
+                | ast.Compare()
+                | ast.UnaryOp(op=ast.Not())
+            ):
+                return "True or False"
+            case ast.Constant(value=int() | float()) | ast.BinOp() | ast.UnaryOp() | ast.Call():
+                return "a number"
+        return ""
+
+    def _path(self, node: ast.expr, value: ast.expr) -> None:
+        if not isinstance(value, (ast.Name, ast.Attribute, ast.Subscript)):
+            raise _refuse(node, "'.' and '[…]' apply to fields only")
+        self.node(value)
+
+    def _call(self, node: ast.Call) -> None:
+        if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
+            raise _refuse(node, f"only {', '.join(FUNCTIONS)} can be called")
+        count = len(node.args)
+        if count < 1 or (count > 1 and node.func.id in ("abs", "len")):
+            raise _refuse(node, f"'{node.func.id}' cannot take {count} arguments")
+        self._all(node.args)
 
 
 def _quoted(node: ast.expr) -> str:
     return ast.unparse(node) if isinstance(node, ast.Constant) else f"'{ast.unparse(node)}'"
-
-
-def _type(node: ast.expr) -> str:
-    """Return the type of a node's values if they are always of one, else ''."""
-    match node:
-        case ast.Name():
-            return _TYPES.get(node.id, "")
-        case ast.Constant(value=str()):
-            return "a text"
-        case ast.Constant(value=bool()) | ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()):
-            return "True or False"
-        case ast.Constant(value=int() | float()) | ast.BinOp() | ast.UnaryOp() | ast.Call():
-            return "a number"
-    return ""
 
 
 def _entries(node: ast.AST) -> Iterator[FieldPath]:
@@ -236,21 +304,6 @@ def _path(node: ast.expr) -> FieldPath:
             parts = (key,) if isinstance(key, str) else key
             return (*above, *parts) if above else ()
     return ()
-
-
-def _check_path(node: ast.expr, value: ast.expr) -> None:
-    if not isinstance(value, (ast.Name, ast.Attribute, ast.Subscript)):
-        raise _refuse(node, "'.' and '[…]' apply to fields only")
-    _check(value)
-
-
-def _check_call(node: ast.Call) -> None:
-    if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
-        raise _refuse(node, f"only {', '.join(FUNCTIONS)} can be called")
-    count = len(node.args)
-    if count < 1 or (count > 1 and node.func.id in ("abs", "len")):
-        raise _refuse(node, f"'{node.func.id}' cannot take {count} arguments")
-    _check_all(node.args)
 
 
 def _describe(node: ast.expr) -> str:
@@ -283,7 +336,7 @@ def _index(node: ast.expr) -> Any:
 class _Evaluation:
     """The evaluation of a checked condition over the columns of one trajectory."""
 
-    def __init__(self, trajectory: Trajectory) -> None:
+    def __init__(self, trajectory: ColumnTable) -> None:
         self.trajectory = trajectory
         self.count = len(trajectory)
 
@@ -348,15 +401,15 @@ class _Evaluation:
     def _field(self, node: ast.expr) -> Operand:
         """Return a field's values; a path deeper than the schema is followed inside the values."""
         path = _path(node)
-        if path == ("step",):
-            return where_values.numbers(self.trajectory.steps)
-        if path == ("episode",):
-            return where_values.numbers(self.trajectory.episode_ids)
         if self.trajectory.has(path):
             (found,) = self.trajectory.leaf_columns(path)
             if isinstance(found, LeafColumn):
                 return where_values.column(found)
             return where_values.nested(found, self.trajectory.present(path))
+        if path == ("step",):
+            return where_values.numbers(self.trajectory.steps)
+        if path == ("episode",):
+            return where_values.numbers(self.trajectory.episode_ids)
         if isinstance(node, ast.Attribute):
             return where_values.item(self._field(node.value), node.attr, self._text(node))
         if isinstance(node, ast.Subscript):

@@ -12,15 +12,16 @@ import re
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.codec import decode_name
 from simgit.objects.columns import ABSENT
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.odb import foreign, trees
+from simgit.odb import ancestry, foreign, trees
 from simgit.odb.database import ObjectDatabase
+from simgit.odb.location import Location
 from simgit.odb.trees import Data
 from simgit.refs.names import check_name
 from simgit.storage.base import ReadTxn, WriteTxn
@@ -102,6 +103,46 @@ def find(odb: ObjectDatabase, txn: ReadTxn, state: Oid, name: str) -> Target:
     if target is None:
         raise NotFound(f"state '{state.short()}' has no attachment '{name}'", name=name)
     return target
+
+
+class Attached(NamedTuple):
+    """An attachment in a history: its state, its name, and kind and oid of its data."""
+
+    state: Oid
+    step: int
+    name: str
+    kind: str
+    oid: Oid
+
+
+def in_history(
+    odb: ObjectDatabase, txn: ReadTxn, tip: Location, name: str | None = None
+) -> Iterator[Attached]:
+    """Yield the attachments of a state and of its first-parent history, the newest first.
+
+    Args:
+        odb: the database.
+        txn: the transaction.
+        tip: the state.
+        name: only attachments of this name.
+    """
+    parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
+    found: list[tuple[int, str, bytes]] = []
+    places: dict[bytes, Location] = {}
+    for key, _ in txn.scan(_TABLE):
+        state, here = key[:OID_SIZE], decode_name(key[OID_SIZE:])
+        if name not in (None, here):
+            continue
+        if state not in places:
+            places[state] = odb.locate(txn, Oid(state))
+        place = places[state]
+        part = parts.get(place.line)
+        if part is not None and part.start <= place.step < part.stop:
+            found.append((-place.step, here, key))
+    for step, here, key in sorted(found):
+        target = _target(odb, txn, key)
+        assert target is not None
+        yield Attached(Oid(key[:OID_SIZE]), -step, here, *target)
 
 
 def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:

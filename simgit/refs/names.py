@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from simgit.errors import InvalidInput, shown
+from simgit.errors import InvalidInput, NotFound, shown
 
 HEAD: Final = "HEAD"
 RUNS: Final = "runs/"
@@ -115,6 +115,31 @@ def own_ancestor(parents: Mapping[str, str | None]) -> str | None:
             above = parents.get(above)
         sound.update(path)
     return None
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text is a pattern of names, such as ``try-*``; no name looks like one."""
+    return any(character in text for character in "*?[")
+
+
+def expanded(names: Iterable[str], known: Iterable[str], what: str = "run") -> list[str]:
+    """Return names, each pattern replaced by the known names that it matches, each once.
+
+    Raises:
+        NotFound: a pattern matches none.
+    """
+    from fnmatch import fnmatchcase
+
+    every = list(known)
+    found: list[str] = []
+    for text in names:
+        matches = (
+            [name for name in every if fnmatchcase(name, text)] if is_pattern(text) else [text]
+        )
+        if not matches:
+            raise NotFound(f"no {what} matches '{text}'", name=text)
+        found += matches
+    return list(dict.fromkeys(found))
 
 
 def fold(name: str) -> str:

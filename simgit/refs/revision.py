@@ -5,6 +5,7 @@ main~3  main^2  main@{2}                        ancestors, parents, earlier valu
 main@{yesterday}  main@{2026-11-28 12:00}       the ref's value at a time
 @{-1}                                           HEAD's run, or state, before the last checkout
 main@200  main@ep5  main@ep5.10                 step; episode (from 1), state in it (from 0)
+main@200:dir/a.txt                              a file of the state, where files are meant
 a..b  a...b  main@100..200                      in b but not in a; in one of them only
 """
 
@@ -33,6 +34,7 @@ _SUFFIX: Final = re.compile(
 BACK: Final = re.compile(r"@\{-([1-9][0-9]{0,8})\}")
 """The revision that names where HEAD was before its last checkouts."""
 _CHECKOUT: Final = re.compile(r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)")
+_FILE: Final = re.compile(r"(?P<revision>(?:[^:{}]|\{[^{}]*\})*):(?P<path>.*)", re.DOTALL)
 _MALFORMED: Final = re.compile(r"@(?:ep)?[\d.]*$", re.IGNORECASE)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")
@@ -328,3 +330,19 @@ def whole_episode(text: str) -> EpisodeOf | None:
     if match is None or match["episode"] is None or match["within"] is not None:
         return None
     return EpisodeOf(text[: match.start()] or HEAD, int(match["episode"]))
+
+
+class FileOf(NamedTuple):
+    """A file or directory of a state: the revision, and its path from the root; '' for all."""
+
+    revision: str
+    path: str
+
+
+def file_of(text: str) -> FileOf | None:
+    """Return the file that ``main@200:dir/a.txt`` names, None if ``text`` has no path.
+
+    No name and no suffix of a revision has a colon, but for a time in braces.
+    """
+    match = _FILE.fullmatch(text)
+    return FileOf(match["revision"] or HEAD, match["path"].strip("/")) if match else None

@@ -317,7 +317,7 @@ class Runs:
             )
         ref = self.refs.run(txn, name)
         if not force:
-            _check_unwritten(name, ref, "; delete it anyway with -D (force=True)")
+            check_unwritten(name, ref, "; delete it anyway with -D (force=True)")
         return self.refs.delete_run(txn, name, f"branch: deleted {name}")
 
     def reset(self, txn: WriteTxn, name: str, to: Resolved, message: str) -> RunRef:
@@ -331,7 +331,7 @@ class Runs:
             InvalidInput: it is completed.
         """
         ref = self.refs.run(txn, name)
-        _check_unwritten(name, ref)
+        check_unwritten(name, ref)
         if ref.status == "completed":
             raise completed(name)
         parent, point = ref.parent, run_config.run_record(self.odb, txn, ref.record).branch_point
@@ -463,7 +463,7 @@ def _remove(config: dict[str, Any], path: str) -> None:
     del level[last]
 
 
-def _check_unwritten(name: str, ref: RunRef, advice: str = "") -> None:
+def check_unwritten(name: str, ref: RunRef, advice: str = "") -> None:
     """Raise Conflict if a process is writing a run."""
     if ref.writer is not None and ref.is_claimed:
         pid = ref.writer["pid"]

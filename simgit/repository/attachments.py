@@ -59,11 +59,31 @@ class Attachments:
             state = self._store.resolve(txn, revision).oid
             return attachments.attachments(self._odb, txn, state)
 
-    def load(self, revision: str | Oid, name: str, writable: bool, tensors: bool) -> Any:
+    def history(self, revision: str | Oid, name: str | None) -> list[attachments.Attached]:
         with self._store.read() as txn:
-            state = self._store.resolve(txn, revision).oid
-            found = attachments.find(self._odb, txn, state, name)
-            data = trees.load_data(self._odb, txn, *found)
+            tip = self._store.resolve(txn, revision).place
+            return list(attachments.in_history(self._odb, txn, tip, name))
+
+    def load(
+        self, revision: str | Oid, name: str, newest: bool, writable: bool, tensors: bool
+    ) -> Any:
+        with self._store.read() as txn:
+            found = self._store.resolve(txn, revision)
+            try:
+                target = attachments.find(self._odb, txn, found.oid, name)
+            except NotFound as error:
+                earlier = attachments.in_history(self._odb, txn, found.place, name)
+                last = next(earlier, None)
+                if last is None:
+                    raise
+                if not newest:
+                    raise NotFound(
+                        f"{error}; the newest before it is at step {last.step}: use --newest "
+                        "(newest=True)",
+                        name=name,
+                    ) from None
+                target = last.kind, last.oid
+            data = trees.load_data(self._odb, txn, *target)
         if tensors:
             try:
                 from simgit.agents.tensors import to_tensors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.segments.times import time_of
-from simgit.refs.names import HEAD
+from simgit.refs.names import HEAD, expanded, is_pattern
 from simgit.storage.process import now
 
 if TYPE_CHECKING:
@@ -98,9 +98,15 @@ class History:
     def _selection(self, txn: ReadTxn, revisions: Sequence[str | Oid], every: bool) -> LogSelection:
         from simgit.history.log import LogSelection
 
-        tips, exclude = [], []
+        tips: list[Location] = []
+        exclude: list[Location] = []
         for revision in revisions or (() if every else (HEAD,)):
             text = revision if isinstance(revision, str) else ""
+            if is_pattern(text):
+                runs = {name: ref for name, ref in self._store.refs.runs(txn) if ref.oid}
+                found = expanded([text.removeprefix("^")], runs)
+                (exclude if text.startswith("^") else tips).extend(runs[n].place for n in found)
+                continue
             if text.startswith("^"):
                 exclude.append(self._store.resolve(txn, text[1:]).place)
             elif (ends := self._store.revisions.resolve_range(txn, text)) is None:

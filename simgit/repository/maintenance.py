@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from simgit.errors import InvalidInput, SimgitError
+from simgit.refs.names import expanded
 from simgit.storage.process import now
 
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from simgit.maintenance.compaction import Progress
     from simgit.maintenance.fsck import FsckReport, Repaired
     from simgit.maintenance.fsck import Progress as FsckProgress
+    from simgit.maintenance.gc.kept import KeptStates
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
     from simgit.maintenance.gc.unreachable import UnreachableObject
+    from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.repository.store import Store
 
@@ -94,6 +97,26 @@ class Maintenance:
         options = GcOptions(grace, expire, keep)
         with self._busy:
             return gc(self._store.odb, self._store.refs, options, progress, clock, logged)
+
+    def purge(self, names: Sequence[str], clock: Callable[[], int]) -> Purged:
+        from simgit.maintenance import purge
+
+        odb, size = self._store.odb, self._store.storage.size()
+        with odb.read() as txn:
+            known = purge.purgeable(self._store.refs, txn)
+        names = expanded(names, known)
+        reach, kept = purge.remove_refs(odb, self._store.refs, names, clock)
+        count = purge.counted(odb, reach)
+        self.gc(None, None, None, None, clock)
+        left = purge.remaining(odb, reach)
+        freed = max(0, size - self._store.storage.size())
+        return purge.Purged(tuple(names), count - left, kept, left, freed)
+
+    def kept(self) -> KeptStates:
+        from simgit.maintenance.gc.kept import kept_states
+
+        with self._store.odb.read() as txn:
+            return kept_states(self._store.odb, self._store.refs, txn)
 
     def gc_preview(
         self,

@@ -15,6 +15,7 @@ from simgit.objects.coerce import check_number
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
+from simgit.refs.revision import file_of
 from simgit.repository.history import History
 from simgit.repository.maintenance import Maintenance
 from simgit.repository.references import References
@@ -37,11 +38,14 @@ if TYPE_CHECKING:
     from simgit.maintenance.compaction import Progress
     from simgit.maintenance.fsck import FsckReport, Repaired
     from simgit.maintenance.fsck import Progress as FsckProgress
+    from simgit.maintenance.gc.kept import KeptStates
     from simgit.maintenance.gc.run import GcReport
     from simgit.maintenance.gc.sweep import Removed
     from simgit.maintenance.gc.unreachable import UnreachableObject
+    from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
+    from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
     from simgit.refs.runs import RunInfo
@@ -751,6 +755,37 @@ class Repository:
         """Return the paths of a state's files with the oids of their blobs."""
         return self._checkout.files(revision)
 
+    def file(self, revision: str | Oid, path: str | None = None) -> tuple[str, Oid]:
+        """Return kind (``blob`` or ``tree``) and oid of a file or directory of a state.
+
+        Args:
+            revision: the state, or ``main@200:dir/a.txt`` without a ``path``.
+            path: the path of the file, with ``/`` between directories; '' for all files.
+
+        Raises:
+            NotFound: the state has no such file.
+            InvalidInput: there is no path.
+        """
+        if path is None:
+            named = file_of(revision) if isinstance(revision, str) else None
+            if named is None:
+                raise InvalidInput(f"'{revision}' names no file; write it as 'main@200:a.txt'")
+            revision, path = named
+        return self._checkout.file(revision, path)
+
+    def restore_files(self, paths: Sequence[str], revision: str | Oid = HEAD) -> tuple[str, ...]:
+        """Write files of a state into the working directory, over local changes; return them.
+
+        Args:
+            paths: files or directories of the state; ``.`` for all.
+            revision: the state; HEAD stays where it is.
+
+        Raises:
+            NotFound: the state has no such file; nothing was written.
+            Conflict: untracked files lie in a directory that would have to go.
+        """
+        return self._checkout.restore(paths, revision)
+
     def tag(
         self,
         name: str,
@@ -819,19 +854,39 @@ class Repository:
         """Return a state's attachments: name to kind and oid."""
         return self._attachments.all_of(revision)
 
+    def history_attachments(
+        self, revision: str | Oid = HEAD, name: str | None = None
+    ) -> list[Attached]:
+        """Return the attachments of a state and its first-parent history, the newest first.
+
+        Args:
+            revision: the state; for all attachments of a run its name.
+            name: only attachments of this name.
+        """
+        return self._attachments.history(revision, name)
+
     def attachment(
-        self, revision: str | Oid, name: str, *, writable: bool = False, tensors: bool = False
+        self,
+        revision: str | Oid,
+        name: str,
+        *,
+        newest: bool = False,
+        writable: bool = False,
+        tensors: bool = False,
     ) -> Any:
         """Return the data of an attachment; its arrays are read-only unless asked for otherwise.
 
         Args:
+            revision: the state.
+            name: the name of the attachment.
+            newest: take that of the newest state up to this one that has one of this name.
             writable: give arrays that may be changed (copies).
             tensors: give torch's tensors instead of arrays, such as for ``load_state_dict``.
 
         Raises:
             NotFound: the state has none of this name, or torch is not installed.
         """
-        return self._attachments.load(revision, name, writable, tensors)
+        return self._attachments.load(revision, name, newest, writable, tensors)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""
@@ -1036,6 +1091,26 @@ class Repository:
     ) -> Removed:
         """Return exactly what ``gc`` would remove now; see there."""
         return self._maintenance.gc_preview(grace, expire, keep, clock)
+
+    def purge(self, *runs: str, clock: Callable[[], int] = now) -> Purged:
+        """Remove runs with their reflogs, and at once the states that nothing else keeps.
+
+        This is final: the operation log forgets what came before, so that nothing that was done
+        until now can be undone. A gc follows.
+
+        Args:
+            runs: names or patterns of runs, and of deleted ones that still have a reflog.
+            clock: returns the time in nanoseconds since 1970.
+
+        Raises:
+            NotFound: there is no such run; nothing was done.
+            Conflict: one is checked out, or a process writes it; nothing was done.
+        """
+        return self._maintenance.purge(runs, clock)
+
+    def kept(self) -> KeptStates:
+        """Return how many states no run, tag or HEAD leads to, and what keeps them."""
+        return self._maintenance.kept()
 
     def unreachable(
         self, *, every: bool = False, grace: float | None = None, clock: Callable[[], int] = now

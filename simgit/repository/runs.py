@@ -10,12 +10,14 @@ from simgit.errors import Conflict, IntegrityError, InvalidInput, Unverified, vi
 from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
-from simgit.refs.names import RUNS
+from simgit.refs.names import RUNS, expanded
 from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
+    from simgit.history.log import EpisodeLine
     from simgit.objects.oid import Oid
+    from simgit.repository.run_table import RunTable
     from simgit.repository.store import Store
 
 
@@ -60,6 +62,40 @@ class RunsView(Mapping[str, RunInfo]):
     def items(self) -> ItemsView[str, RunInfo]:
         """Return the names, each with what is known of the run."""
         return self._snapshot().items()
+
+    def matching(self, *patterns: str) -> list[str]:
+        """Return the names that shell patterns such as ``sweep/*`` match; other names as they are.
+
+        Raises:
+            NotFound: a pattern matches no run.
+        """
+        return expanded(patterns, self._names())
+
+    def table(self) -> RunTable:
+        """Return what is known of all runs, as columns."""
+        from simgit.history import log
+        from simgit.repository.run_table import RunTable
+
+        def episodes(name: str) -> list[EpisodeLine]:
+            with self._store.read() as txn:
+                place = self._store.refs.run(txn, name).place
+                return list(log.episodes(self._store.odb, txn, place))
+
+        return RunTable([*self.values()], episodes)
+
+    def select(self, where: str | None = None, sort: str | None = None) -> list[RunInfo]:
+        """Return the runs that fulfil a condition, in an order.
+
+        Args:
+            where: as in ``return > 10 and config.lr < 0.1``; the names are those of
+                ``simgit.repository.run_table.FIELDS``. A run without a value does not fulfil it.
+            sort: names of which the first counts most, as in ``-return,name``; ``-`` for the
+                greatest first. Runs without a value come last.
+
+        Raises:
+            InvalidInput: the condition is malformed, or no run has a name in it.
+        """
+        return self.table().select(where, sort)
 
     def _names(self) -> list[str]:
         with self._store.read() as txn:

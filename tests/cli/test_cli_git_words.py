@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 FILLED = {
     "CONDITION": "reward > 0", "DIR": "copy", "FILE": "a.bundle", "NAME": "note", "NEW": "fresh",
     "OID": "walk", "OLD": "main", "OP": "@", "PATH": "gain.txt", "REVISION": "walk~1", "RUN": "walk",
-    "SOURCE": ".", "TAG": "v1", "TEXT": "text",
+    "REVISION:PATH": "HEAD:gain.txt", "SOURCE": ".", "TAG": "v1", "TEXT": "text",
 }  # fmt: skip
 """What a reader fills in for the words in capitals."""
 BEFORE = {
@@ -129,7 +129,7 @@ def test_an_option_that_takes_a_value_only_here_is_answered_in_one_line(
 
 @pytest.mark.parametrize(
     "words",
-    [("show", "HEAD:a.txt"), ("checkout", "--", "a.txt"), ("log", "--", "a.txt"), ("diff", "a.txt"),
+    [("log", "HEAD:a.txt"), ("log", "--", "a.txt"), ("diff", "a.txt"),
      ("log", "a.txt..main")],
     ids=" ".join,
 )  # fmt: skip

@@ -38,6 +38,34 @@ def test_gc_removes_what_has_expired_and_says_so_in_json(repo: Call) -> None:
     assert repo("fsck").out.endswith("no damage\n")
 
 
+def test_gc_says_what_keeps_states_and_how_to_drop_it(repo: Call) -> None:
+    repo("branch", "other", "main@1")
+    repo("commit", "-o", "[9, 9]", "--run", "other")
+    repo("branch", "-d", "o*")
+    kept = "kept though no run or tag leads there: 1 state by"
+    assert f"{kept} reflogs ('--expire now' drops them)" in repo("gc", "--grace", 0).out
+    repo("gc", "-q", "--expire", "now", "--grace", "3d")
+    assert f"{kept} the grace period ('--grace now' drops them)" in repo("gc").out
+    assert repo("gc", "--json").json["kept"] == {"reflogs": 0, "operations": 0, "grace": 1}
+    assert "kept though" not in repo("gc", "--grace", "now").out
+
+
+def test_purge_says_what_went_and_who_keeps_the_rest(repo: Call) -> None:
+    for name in ("sweep/a", "sweep/b"):
+        repo("branch", name, "main@1")
+        repo("commit", "-o", "[9, 9]", "-m", name, "--run", name)
+    said = repo("purge", "sweep/*").lines
+    assert said[:2] == ["purged run sweep/a", "purged run sweep/b"]
+    assert said[2].startswith("removed 2 states: ") and said[2].endswith(" freed on disk")
+    assert said[3] == "kept 2 states that others need: run main (2)"
+    assert repo("op", "log").out.count("purge") == 1
+    assert "no run matches 'sweep/*'" in repo("purge", "sweep/*", code=128).err
+    assert "is checked out" in repo("purge", "main", code=128).err
+    repo("branch", "again")
+    repo("commit", "-m", "x", "--run", "again")
+    assert repo("purge", "again", "--json").json["states"] == 1
+
+
 def test_a_lost_attachment_is_bound_again(repo: Call) -> None:
     Path("note.json").write_text('{"score": 3}')
     repo("attach", "main@1", "note", "@note.json")

@@ -202,3 +202,78 @@ def test_questions_for_scripts(repo) -> None:
     assert "takes no names" in repo("branch", "--show-current", "x", code=2).err
     repo("checkout", "@{-1}")
     assert repo("branch", "--show-current").out == "main\n"
+
+
+def test_files_of_a_state(repo, directory: Path) -> None:
+    (directory / "sub").mkdir()
+    for text in ("one", "two"):
+        (directory / "a.txt").write_text(text)
+        (directory / "sub" / "b.txt").write_text(text)
+        repo("commit", "--file", "a.txt", "--file", "sub/b.txt", "-m", text)
+    assert repo("show", "main~1:a.txt").out == "one" == repo("cat-file", "main~1:sub/b.txt").out
+    assert repo("show", "HEAD:").lines == ["a.txt", "sub/"] and repo("show", ":sub").lines == [
+        "b.txt"
+    ]
+    assert repo("show", "main@{now}:a.txt").out == "two"
+    assert repo("show", "main:a.txt", "--json").json["size"] == 3
+    assert [r["path"] for r in repo("ls-tree", "HEAD:sub", "--json").records] == ["b.txt"]
+    assert repo("cat-file", "-t", "HEAD:sub").out == "tree\n"
+    assert "has no file 'a.tx'; did you mean 'a.txt'?" in repo("show", "main:a.tx", code=128).err
+    assert "has no files" in repo("show", "main~2:", code=128).err
+    assert "revision 'nope' not found" in repo("show", "nope:a.txt", code=128).err
+
+    head = repo("rev-parse", "HEAD").out
+    repo("restore", "--source", "main~1", "a.txt")
+    assert (directory / "a.txt").read_text() == "one"
+    (directory / "sub" / "b.txt").write_text("mine")
+    assert repo("checkout", "--", "sub").out == "restored 1 file from HEAD\n"
+    assert (directory / "sub" / "b.txt").read_text() == "two"
+    repo("checkout", "main~1", "--", "sub/b.txt")
+    assert (directory / "sub" / "b.txt").read_text() == "one"
+    repo("-C", "sub", "restore", ".")
+    assert (directory / "sub" / "b.txt").read_text() == "two"
+    assert repo("restore", ".", "--json").json["files"] == ["a.txt", "sub/b.txt"]
+    assert (directory / "a.txt").read_text() == "two" and repo("rev-parse", "HEAD").out == head
+    assert "has no file 'c'" in repo("restore", "a.txt", "c", code=128).err
+    assert "outside of the working directory" in repo("restore", "../x", code=128).err
+    assert "cannot be used together" in repo("checkout", "-b", "x", "main", "a.txt", code=2).err
+    (directory / "a.txt").unlink()
+    (directory / "a.txt").mkdir()
+    (directory / "a.txt" / "precious").write_text("x")
+    assert "would be overwritten" in repo("restore", "a.txt", code=128).err
+    assert (directory / "a.txt" / "precious").exists()
+
+
+def test_runs_are_listed_by_condition_order_and_columns(repo) -> None:
+    repo("branch", "sweep/a", "main~1", "--set", "lr=0.1")
+    repo("branch", "sweep/b", "main", "--set", "lr=0.2")
+    names = lambda *more: [r["name"] for r in repo("run", "list", *more, "--json").records]  # noqa: E731
+    assert names("--where", "config.lr < 0.15") == ["sweep/a"]
+    assert names("--sort", "-config.lr") == ["sweep/b", "sweep/a", "main"]
+    assert names("sweep/*", "--where", "return > 1") == ["sweep/b"]
+    header, first, second = repo(
+        "run", "list", "sweep/*", "--sort", "-return", "--columns", "name,return,config.lr"
+    ).lines
+    assert header.split() == ["name", "return", "config.lr"]
+    assert (first.split(), second.split()) == (["sweep/b", "1.5", "0.2"], ["sweep/a", "1", "0.1"])
+    assert repo("run", "list", "--columns", "states,config.lr", "--json").records[0] == {
+        "states": 3, "config.lr": None,
+    }  # fmt: skip
+    assert "did you mean 'config.lr'?" in repo("run", "list", "--columns", "config.l", code=128).err
+    assert "no run matches" in repo("run", "list", "x*", code=128).err
+
+
+def test_attachments_of_a_whole_run(repo, directory: Path) -> None:
+    for step, text in ((0, "zero"), (1, "one")):
+        (directory / "a.txt").write_text(text)
+        repo("attach", f"main@{step}", "note", "a.txt")
+    assert repo("attachments", "main").out == ""
+    assert [line.split()[1] for line in repo("attachments", "main", "--all").lines] == ["1", "0"]
+    assert [r["step"] for r in repo("attachments", "main", "note", "--all", "--json").records] == [
+        1,
+        0,
+    ]
+    assert repo("attachments", "main", "note", "--newest").out == "one"
+    assert repo("attachments", "main~2", "note", "--newest").out == "zero"
+    assert "the newest before it is at step 1" in repo("attachments", "main", "note", code=128).err
+    assert "need the NAME" in repo("attachments", "main", "--newest", code=2).err

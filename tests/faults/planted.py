@@ -128,7 +128,7 @@ FAULTS = (
         "            except lmdb.PanicError:\n                pass",
         "check(io_errors.sweep(d, 0, 40))",
     ),
-    _forgetful("the reflogs", "    yield from _logged(txn, read)\n"),
+    _forgetful("the reflogs", "    yield from logged_oids(txn, read)\n"),
     _forgetful("the operation log", "    yield from OperationLog().roots(txn, read)\n"),
     _forgetful("HEAD", "    yield from [head] if head is not None else []\n"),
     Planted(

@@ -12,11 +12,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from simgit import NotFound, Repository, SimgitError
+from simgit import Conflict, NotFound, Repository, SimgitError
 from simgit.testing.failpoints import Fault, arm, disarm
 from tests.maintenance.gc.test_gc_model import roots
 from tests.refs.oplog.test_undo_model import seen
@@ -91,6 +92,40 @@ class StoreMachine(CrashMachine):
             assert phase == 0 or removed.states == 0
             gc(memory)
         self._forget()
+
+    @rule(name=NAME)
+    def purge(self, name: str) -> None:
+        """Remove a run for good: what only it led to is gone at once."""
+        model, alone = self.model, self.both(lambda repo: name in repo.runs)
+        log = model.logs.get(name, [])
+        named = {oid for oid in log if oid}
+        if self.both(lambda repo: repo.purge(name).runs, NotFound, Conflict) != (name,):
+            assert (not alone and not log) or model.head == name
+            return
+        assert alone or log
+        own = model.ancestors(*named)
+        kept = model.ancestors(*self.both(roots))
+        for repo in self.repos:
+            with repo.odb.read() as txn:
+                assert not any(repo.odb.exists(txn, oid) for oid in own - kept)
+            with pytest.raises(NotFound):
+                repo.reflog("runs/" + name)
+        model.logs.pop(name, None)
+        model.states = {
+            oid: known
+            for oid, known in model.states.items()
+            if all(self._exists(repo, oid) for repo in self.repos)
+        }
+        assert kept <= set(model.states)
+        self.first, self.reverts = self.newest, {}
+        before, model.logs = model.logs, {}
+        self.follow()
+        assert before.keys() <= model.logs.keys()
+        self.after = {self.newest: [seen(repo) for repo in self.repos]}
+
+    def _exists(self, repo: Repository, oid: Any) -> bool:
+        with repo.odb.read() as txn:
+            return repo.odb.exists(txn, oid)
 
     def _forget(self) -> None:
         """Take from the model what no ref leads to."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from simgit import Repository
 from simgit.errors import InvalidInput, NotFound
 from simgit.objects.kinds import Blob, ValueObject
 from simgit.objects.oid import Oid
@@ -59,3 +60,31 @@ def test_bad_names_kinds_and_targets_are_refused() -> None:
             attach(odb, txn, nothing, "a", "blob", oid)
         with pytest.raises(NotFound):
             attach(odb, txn, state, "a", "blob", nothing)
+
+
+def test_the_newest_attachment_of_a_history_is_found() -> None:
+    repo = Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        for i in range(10):
+            recorder.append(action=i)
+    for step in (2, 7):
+        repo.attach(f"main@{step}", "agent", {"step": step})
+    repo.attach("main@4", "video", b"film")
+    repo.branch("try", "main@5")
+    with repo.recorder("try") as recorder:
+        recorder.append(action=-1)
+    repo.attach("try", "agent", {"step": "try"})
+    listed = lambda *args: [(each.step, each.name) for each in repo.history_attachments(*args)]  # noqa: E731
+    assert listed("main") == [(7, "agent"), (4, "video"), (2, "agent")]
+    assert listed("try", "agent") == [(6, "agent"), (2, "agent")]
+    assert listed("main@1") == []
+    assert repo.history_attachments("main")[0].state == repo.resolve("main@7")
+    assert repo.attachment("main", "agent", newest=True) == {"step": 7}
+    assert repo.attachment("main@6", "agent", newest=True) == {"step": 2}
+    assert repo.attachment("try", "agent", newest=True) == {"step": "try"}
+    with pytest.raises(
+        NotFound, match="has no attachment 'agent'; the newest before it is at step 7"
+    ):
+        repo.attachment("main", "agent")
+    with pytest.raises(NotFound, match=r"has no attachment 'nope'$"):
+        repo.attachment("main", "nope", newest=True)

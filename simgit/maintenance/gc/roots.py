@@ -43,11 +43,11 @@ def root_oids(refs: Refs, txn: ReadTxn, read: Read) -> Iterator[Oid]:
         yield from (tag.oid, *([tag.tag] if tag.tag else []))
     head = refs.head_oid(txn)
     yield from [head] if head is not None else []
-    yield from _logged(txn, read)
+    yield from logged_oids(txn, read)
     yield from OperationLog().roots(txn, read)
 
 
-def _logged(txn: ReadTxn, read: Read) -> Iterator[Oid]:
+def logged_oids(txn: ReadTxn, read: Read) -> Iterator[Oid]:
     """Yield the states that the entries of all reflogs name."""
     for _, value in txn.scan("log"):
         if value not in read:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from simgit.errors import Conflict, InvalidInput, SimgitWarning
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitWarning, did_you_mean
 from simgit.objects.oid import Oid
+from simgit.odb.trees import load_tree
 from simgit.refs.names import HEAD, RUNS
 from simgit.refs.revision import BACK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from simgit.repository.store import Store
@@ -130,6 +132,44 @@ class Checkout:
         with self._store.read() as txn:
             return dict(read_files(self._store.odb, txn, tree))
 
+    def restore(self, paths: Sequence[str], revision: str | Oid) -> tuple[str, ...]:
+        from simgit.repository.worktree import files
+
+        known = self.files(revision)
+        wanted: dict[str, Oid] = {}
+        for path in paths:
+            clean = path.removeprefix("./").rstrip("/")
+            found = {
+                name: oid for name, oid in known.items()
+                if clean in ("", ".", name) or name.startswith(f"{clean}/")
+            }  # fmt: skip
+            if not found:
+                raise _no_file(path, revision, known)
+            wanted |= found
+        if self.directory is None:
+            raise InvalidInput("a repository in memory has no working directory")
+        parts = {tuple(name.split("/")): oid for name, oid in wanted.items()}
+        files.restore(self._store.odb, self.directory, parts)
+        return tuple(wanted)
+
+    def file(self, revision: str | Oid, path: str) -> tuple[str, Oid]:
+        with self._store.read() as txn:
+            state = self._store.resolve(txn, revision).oid
+        tree = self._tree(state)
+        kind, oid = "tree", tree
+        for part in filter(None, path.split("/")):
+            entry = None
+            if kind == "tree" and oid is not None:
+                with self._store.read() as txn:
+                    entries = load_tree(self._store.odb, txn, oid).entries
+                entry = next((each for each in entries if each.name == part), None)
+            if entry is None:
+                raise _no_file(path, revision, self.files(revision))
+            kind, oid = entry.kind, entry.oid
+        if oid is None:
+            raise NotFound(f"the state '{revision}' has no files")
+        return kind, oid
+
     def _tree(self, state: Oid | None) -> Oid | None:
         """Return the oid of the tree of a state's files, None if it has none."""
         if state is None:
@@ -140,3 +180,8 @@ class Checkout:
             odb = self._store.odb
             loaded = load_state(odb, txn, odb.locate(txn, state), None, state)
         return loaded.files
+
+
+def _no_file(path: str, revision: str | Oid, known: Iterable[str]) -> NotFound:
+    near = did_you_mean(path, known)
+    return NotFound(f"the state '{revision}' has no file '{path}'{near}", name=path)

@@ -291,6 +291,21 @@ def checkout(
             directory.write(parts, odb.stream_blob(new[parts]))
 
 
+def restore(odb: ObjectDatabase, root: Path, wanted: Mapping[Parts, Oid]) -> None:
+    """Write files into a working directory, in place of what is there.
+
+    Raises:
+        Conflict: untracked files lie in a directory that would have to go; nothing was done.
+        StorageError: a file cannot be written.
+    """
+    with Directory(root) as directory:
+        coming = {parts for parts in wanted if not _is(odb, directory, parts, wanted[parts])}
+        _refuse(_in_the_way(odb, directory, {}, set(), coming, True))
+        for parts in sorted(coming):
+            _clear(directory, parts)
+            directory.write(parts, odb.stream_blob(wanted[parts]))
+
+
 def _refuse(files: set[Parts]) -> None:
     if files:
         names = _sorted(files)

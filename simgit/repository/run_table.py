@@ -1,0 +1,176 @@
+"""Runs as a table: columns of what is known of each, conditions on them, and their order."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import InvalidInput, near_or_known
+from simgit.history.leaf_column import LeafColumn
+from simgit.history.log import EpisodeLine
+from simgit.history.paths import FieldPath
+from simgit.history.where import Predicate
+from simgit.objects.columns import ABSENT
+from simgit.refs.run_config import flat
+from simgit.refs.runs import RunInfo
+
+_NUMBER, _TEXT = "a number", "a text"
+FIELDS: Final[Mapping[str, str]] = {
+    "name": _TEXT, "status": _TEXT, "parent": _TEXT, "step": _NUMBER, "states": _NUMBER,
+    "episodes": _NUMBER, "return": _NUMBER, "last_return": _NUMBER, "best_return": _NUMBER,
+    "mean_return": _NUMBER, "last_length": _NUMBER, "mean_length": _NUMBER, "created": _NUMBER,
+    "ended": _NUMBER, "seed": "", "config": "", "metadata": "",
+}  # fmt: skip
+"""What a condition, an order or a column can name, and its type; ``config.lr`` leads further.
+
+The returns and lengths of episodes are of those that have ended; ``return`` is the sum of all
+rewards on the way to the newest state.
+"""
+_OF_EPISODES: Final = ("last_return", "best_return", "mean_return", "last_length", "mean_length")
+_STRING: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
+_RETURN: Final = re.compile(r"(?<![\w.])return\b")
+_KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
+_SAFE: Final = "return_"  # 'return' is a word of Python, in whose syntax conditions are parsed
+
+
+class RunTable:
+    """The runs of a repository as columns; it is to a condition what a trajectory is.
+
+    Args:
+        infos: the runs.
+        episodes: returns the episodes of a run, the newest first.
+    """
+
+    def __init__(
+        self, infos: Sequence[RunInfo], episodes: Callable[[str], Sequence[EpisodeLine]]
+    ) -> None:
+        self.infos = list(infos)
+        self._episodes = episodes
+        self._columns: dict[str, list[Any]] = {}
+        self._settings = [
+            {**_under("config", info.config), **_under("metadata", info.metadata)} for info in infos
+        ]
+        self.steps = np.zeros(0, np.int64)  # what a trajectory has too; here 'step' is a column
+        self.episode_ids = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    def values(self, name: str) -> list[Any]:
+        """Return the values of a column, None where a run has none.
+
+        Raises:
+            InvalidInput: there is no such column.
+        """
+        if name not in self._columns:
+            self._columns[name] = self._read(name)
+        return self._columns[name]
+
+    def _read(self, name: str) -> list[Any]:
+        top = name.partition(".")[0]
+        if name in _OF_EPISODES:
+            return [self._of_episodes(name, info) for info in self.infos]
+        if name in ("config", "metadata"):
+            return [dict(getattr(info, name)) for info in self.infos]
+        if name in FIELDS:
+            return [_known(name, info) for info in self.infos]
+        every = dict.fromkeys(key for settings in self._settings for key in settings)
+        if name not in every:
+            known = [*FIELDS, *every] if top not in ("config", "metadata") else every
+            raise InvalidInput(f"unknown name '{name}'{near_or_known(name, known)}", name=name)
+        return [settings.get(name) for settings in self._settings]
+
+    def _of_episodes(self, name: str, info: RunInfo) -> float | None:
+        if info.oid is None:
+            return None
+        ended = [each for each in self._episodes(info.name) if each.end != "open"]
+        if not ended:
+            return None
+        kind, _, what = name.partition("_")
+        found = [each.return_ if what == "return" else each.steps for each in ended]
+        values = {"last": found[0], "best": max(found), "mean": sum(found) / len(found)}
+        return values[kind]
+
+    # --- what a condition asks ---
+
+    def has(self, path: FieldPath) -> bool:
+        """Return whether a path is a column."""
+        try:
+            self.values(_name(path))
+        except InvalidInput:
+            return False
+        return True
+
+    def present(self, path: FieldPath) -> npt.NDArray[np.bool_]:
+        """Return which runs have a value."""
+        return np.array([value is not None for value in self.values(_name(path))], bool)
+
+    def is_map(self, path: FieldPath) -> bool:
+        """Return False: a column of dicts is one of values here."""
+        return False
+
+    def leaf_columns(self, path: FieldPath) -> tuple[LeafColumn]:
+        """Return the values of a column."""
+        values = self.values(_name(path))
+        return (LeafColumn.of_objects([ABSENT if each is None else each for each in values]),)
+
+    def paths(self) -> set[FieldPath]:
+        """Return the paths of the settings."""
+        return {tuple(key.split(".")) for settings in self._settings for key in settings}
+
+    def select(self, condition: str | None, order: str | None) -> list[RunInfo]:
+        """Return the runs that fulfil a condition, in an order; see ``RunsView.select``."""
+        chosen = list(range(len(self.infos)))
+        if condition is not None and self.infos:
+            chosen = np.flatnonzero(self._holds(condition)).tolist()
+        for key in reversed([part.strip() for part in (order or "").split(",") if part.strip()]):
+            values = self.values(key.lstrip("+-"))
+            there = [i for i in chosen if values[i] is not None]
+            there.sort(key=lambda i, v=values: _rank(v[i]), reverse=key.startswith("-"))  # type: ignore[misc]
+            chosen = there + [i for i in chosen if values[i] is None]
+        return [self.infos[i] for i in chosen]
+
+    def _holds(self, condition: str) -> npt.NDArray[np.bool_]:
+        fields = {_SAFE if name == "return" else name: kind for name, kind in FIELDS.items()}
+        try:
+            holds = Predicate(_readable(condition), fields)
+            for path in holds.entries:
+                self.values(_name(path))
+            return holds(self)
+        except InvalidInput as error:
+            raise InvalidInput(str(error).replace(_SAFE, "return"), text=condition) from None
+
+
+def _name(path: FieldPath) -> str:
+    text = ".".join(map(str, path))
+    return text.replace(_SAFE, "return") if path == (_SAFE,) else text
+
+
+def _readable(condition: str) -> str:
+    """Return a condition in which the words of Python, as in ``config.lambda``, can be parsed."""
+    parts = _STRING.split(condition)
+    for i in range(0, len(parts), 2):
+        parts[i] = _KEYWORD.sub(r'["\1"]', _RETURN.sub(_SAFE, parts[i]))
+    return "".join(parts)
+
+
+def _under(top: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{top}.{key}": value for key, value in flat(dict(settings)).items()}
+
+
+def _known(name: str, info: RunInfo) -> Any:
+    if name == "states":
+        return 0 if info.step is None else info.step + 1
+    return info.return_ if name == "return" else getattr(info, name)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Return the sort key of a value: numbers before texts before others."""
+    if isinstance(value, (bool, int, float)):
+        return (0, value) if value == value else (-1, 0)
+    return (1, value) if isinstance(value, str) else (2, repr(value))
