@@ -11,6 +11,7 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.graph import Graph
 from simgit.cli.output import Output, clean, number
 from simgit.cli.params import REVISION
+from simgit.errors import is_long
 
 if TYPE_CHECKING:
     from simgit.history.log import LogLine
@@ -184,7 +185,7 @@ def _action(value: Any) -> str:
 
     if type(value) is float:
         return f"{value:.6g}"
-    return clean(shown(value))
+    return str(value) if type(value) is int and not is_long(value) else clean(shown(value))
 
 
 def decoration(out: Output, name: str) -> str:
