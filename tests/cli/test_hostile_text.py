@@ -52,16 +52,11 @@ def assert_harmless(text: str, allowed: str = "\n") -> None:
 @pytest.fixture
 def hostile(directory: Path) -> Path:
     """A repository in which every text that a stranger may choose is hostile."""
-    (directory / "a.txt").write_text(EVIL)
+    (directory / "a\x1b[31m\u202e.txt").write_text(EVIL)
     (directory / "note.txt").write_bytes(b"\xff" + EVIL.encode())
     config = {LINES: EVIL, "agent": {EVIL: [EVIL, {EVIL: 1}]}}
     with Repository.init(directory) as repo:
-        files: dict[str, Any] = {p.name: p for p in directory.iterdir() if p.is_file()}
-        try:
-            repo.commit(0, files={"a\x1b[31m\u202e.txt": b"x"}, run="odd")
-            files["a\x1b[31m\u202e.txt"] = b"x"
-        except InvalidInput:
-            pass  # such names of files are refused
+        files = {p.name: p for p in directory.iterdir() if p.is_file()}
         for i in range(4):
             repo.commit(
                 {EVIL: np.arange(300) + i, "deep": {EVIL: EVIL, "names": np.array([EVIL])}},
@@ -256,12 +251,12 @@ def test_a_terminal_gets_our_own_colours_only(
     stripped = OURS.sub("", printed.replace("\r\n", "\n"))
     assert_harmless(stripped)
     assert "\x1b[31m\x9b" not in printed  # the text's own colour is no colour of ours
-    assert "\\x1b" in printed or words[0] in ("status", "tree", "ls-tree")
+    assert "\\x1b" in printed or words[0] in ("status", "tree")
 
 
 def blob(directory: Path) -> Oid:
     with Repository.open(directory) as repo:
-        return next(oid for path, oid in repo.files("main~2").items() if path == "a.txt")
+        return next(oid for path, oid in repo.files("main~2").items() if path.startswith("a"))
 
 
 def in_terminal(words: list[str], environment: dict[str, str]) -> str:
