@@ -40,8 +40,7 @@ def visible_lines(text: str) -> str:
 
 def visible_json(text: str) -> str:
     """Return a JSON text in which what ``visible`` escapes is escaped as JSON does."""
-    flat = text.replace("\n", " ")
-    if visible(flat) == flat:
+    if text.isascii() and text.isprintable():  # as nearly every line is
         return text
     return "".join(c if c == "\n" or visible(c) == c else _json_escape(c) for c in text)
 

@@ -12,6 +12,7 @@ from simgit.cli.fields import write_fields
 from simgit.cli.graph import Graph
 from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
+from simgit.errors import is_long
 
 if TYPE_CHECKING:
     from simgit.history.log import LogLine
@@ -216,7 +217,7 @@ def _action(value: Any) -> str:
 
     if type(value) is float:
         return f"{value:.6g}"
-    return clean(shown(value))
+    return str(value) if type(value) is int and not is_long(value) else clean(shown(value))
 
 
 def decoration(out: Output, name: str) -> str:

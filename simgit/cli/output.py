@@ -59,8 +59,11 @@ class Output:
 
     def lines(self, texts: Iterable[str]) -> None:
         """Print lines at once."""
-        safe = self._colored if self.color else visible
-        self._stream.write("".join([safe(text) + "\n" for text in texts]))
+        found = list(texts)
+        joined = "".join(found)
+        if not (joined.isascii() and joined.isprintable()):  # nearly all are, and this is quick
+            found = list(map(self._colored if self.color else visible, found))
+        self._stream.write("".join([text + "\n" for text in found]))
 
     def _colored(self, text: str) -> str:
         """Return a text ``visible``, in the styles of ``paint``."""
