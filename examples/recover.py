@@ -1,4 +1,4 @@
-"""Nothing recorded is lost: a deleted run, and a writer that came second.
+"""Nothing recorded is lost: a deleted run comes back, and a second writer is refused.
 
 python examples/recover.py [DIRECTORY]
 """
@@ -11,7 +11,7 @@ import simgit
 
 
 def main() -> None:
-    """Delete a run and bring it back; write one run twice at once and keep both."""
+    """Delete a run and bring it back; refuse a second writer, which takes a run of its own."""
     directory = sys.argv[1] if len(sys.argv) > 1 else "recover"
     with simgit.Repository.init(directory) as repo:
         with repo.recorder("trial") as recorder:
@@ -26,14 +26,17 @@ def main() -> None:
         repo.branch("trial", last.old)
         assert repo.resolve("trial") == before
 
-        first, second = repo.recorder("trial"), repo.recorder("trial")
+        first = repo.recorder("trial")
+        try:
+            repo.recorder("trial")  # on_conflict="branch" would record to a run of its own
+        except simgit.Conflict as conflict:
+            print(f"conflict: {conflict}")
+        repo.branch("trial.2", "trial")
+        second = repo.recorder("trial.2")
         first.append(100, 1, 1.0)
         second.append(100, 2, 2.0)
         first.close()
-        try:
-            second.close()
-        except simgit.Conflict as conflict:
-            print(f"conflict: {conflict}")
+        second.close()
 
         for name in repo.runs:
             state = repo.state(name)

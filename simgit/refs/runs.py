@@ -307,15 +307,16 @@ class Runs:
         """Remove a run's ref; its states stay reachable through its reflog.
 
         Raises:
-            Conflict: HEAD points at it, or it is being written.
+            Conflict: HEAD points at it and there are others, or it is being written; no ``force``.
         """
-        if self.refs.head(txn) == name and not force:
+        ref = self.refs.run(txn, name)
+        others = (other for other, _ in self.refs.runs(txn) if other != name)
+        if self.refs.head(txn) == name and not force and next(others, None) is not None:
             raise Conflict(
                 f"run '{name}' is checked out; check out another run first, or delete it anyway "
                 "with -D (force=True)",
                 name=name,
             )
-        ref = self.refs.run(txn, name)
         if not force:
             check_unwritten(name, ref, "; delete it anyway with -D (force=True)")
         return self.refs.delete_run(txn, name, f"branch: deleted {name}")

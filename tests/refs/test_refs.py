@@ -148,7 +148,8 @@ def test_a_reflog_tells_what_a_run_was(repo: Repository) -> None:
 
 def test_a_renamed_run_keeps_its_reflog_and_that_of_a_deleted_one(repo: Repository) -> None:
     first = [repo.commit(i, run="b") for i in range(5)]
-    repo.delete_run("b", force=True)
+    repo.delete_run("b")  # the only one
+    assert repo.head == "b"
     second = [repo.commit(10 + i, run="a") for i in range(2)]
     repo.rename_run("a", "b")
     found = [entry.new for entry in repo.reflog("b")]
@@ -196,8 +197,13 @@ def test_head_follows_a_renamed_run_and_a_checked_out_one_cannot_be_deleted(
     repo.commit(1)
     repo.rename_run("main", "trunk")
     assert repo.head == "trunk"
+    repo.branch("other", "trunk")
     with pytest.raises(Conflict):
         repo.delete_run("trunk")
+    repo.delete_run("other")
+    repo.delete_run("trunk")  # there is no other one to check out
+    assert repo.head == "trunk"
+    assert not repo.runs
 
 
 def test_a_run_that_is_being_written_is_deleted_only_by_force(repo: Repository) -> None:

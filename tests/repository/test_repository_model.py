@@ -284,10 +284,10 @@ class RepositoryMachine(RuleBasedStateMachine):
     def delete(self, name: str) -> None:
         model = self.model
         found = self.both(lambda repo: repo.delete_run(name), NotFound, Conflict)
-        if model.head == name:
-            assert found is Conflict
-        elif name not in model.runs:
+        if name not in model.runs:
             assert found is NotFound
+        elif model.head == name and len(model.runs) > 1:
+            assert found is Conflict
         else:
             assert found == model.runs.pop(name).oid
             model.log(name, None)
