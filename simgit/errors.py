@@ -7,9 +7,11 @@ Every error survives pickling, so that worker processes can raise it across thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+_MOST_BITS: Final = 14_000
+"""The most bits of an integer that is written in full: Python refuses more than 4300 digits."""
 _UNSEEN: Final = frozenset(
     map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x3164, 0xFFA0,
               *range(0xE0100, 0xE01F0)))
@@ -49,11 +51,59 @@ def _json_escape(character: str) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
+def nested_deeper(value: object, most: int) -> bool:
+    """Return True if maps, lists and tuples are nested deeper than ``most``, without recursion."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        below = {
+            id(item): item
+            for each in level
+            if isinstance(each, (Mapping, list, tuple))
+            for item in (each.values() if isinstance(each, Mapping) else each)
+            if isinstance(item, (Mapping, list, tuple))
+        }
+        if not below:
+            return False
+        level = list(below.values())
+    return True
+
+
+def text_of(value: object) -> str:
+    """Return a value as Python writes it, integers of thousands of digits by their size."""
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to write them: it takes long
+        return repr(_without_long_integers(value))
+
+
+class _LongInteger:
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    def __repr__(self) -> str:
+        return f"<integer of {self.bits} bits>"
+
+
+def is_long(value: object) -> bool:
+    """Return True for an integer of more digits than Python writes."""
+    return type(value) is int and value.bit_length() > _MOST_BITS
+
+
+def _without_long_integers(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            _without_long_integers(key): _without_long_integers(item) for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_long_integers, value))
+    return _LongInteger(value.bit_length()) if is_long(value) else value
+
+
 def shown(value: object) -> str:
     """Return a value as a message shows it: short, on one line, whatever it is."""
     try:
-        text = repr(value.item() if getattr(value, "shape", None) == () else value)  # type: ignore[attr-defined]
-    except Exception:  # an integer of thousands of digits, or what the value's own class raises
+        text = text_of(value.item() if getattr(value, "shape", None) == () else value)  # type: ignore[attr-defined]
+    except Exception:  # what the value's own class raises
         text = f"<{type(value).__name__}>"
     text = visible(text[:81])
     return text if len(text) <= 80 else text[:77] + "..."

@@ -49,7 +49,9 @@ def test_the_refusal_of_a_name_says_what_it_contains(name: str, reason: str) -> 
     with Repository.init(":memory:") as repo, pytest.raises(InvalidInput) as caught:
         repo.recorder(name)
     shown = name.encode("unicode_escape").decode()
-    assert str(caught.value) == f"'{shown}' is not a valid name for a run: {reason}"
+    said, _, hint = str(caught.value).partition("; use ")
+    assert said == f"'{shown}' is not a valid name for a run: {reason}"
+    assert hint
 
 
 def test_the_refusal_of_a_name_says_what_the_name_is_for() -> None:

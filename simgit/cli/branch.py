@@ -26,7 +26,12 @@ simgit branch -f try-1 main@500""")  # fmt: skip
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Override of a setting.")
 @click.option("--seed", type=int, help="Seed of the new run.")
 @click.option("-d", "--delete", is_flag=True, help="Delete runs; 'simgit undo' brings them back.")
-@click.option("-D", "force", is_flag=True, help="Delete runs even while a process writes them.")
+@click.option(
+    "-D",
+    "force",
+    is_flag=True,
+    help="Delete runs even if HEAD points at them or a process writes them.",
+)
 @click.option("-m", "--move", is_flag=True, help="Rename a run: [OLD] NEW.")
 @click.option("-f", "--force", "moves", is_flag=True, help="Move the run NAME if it exists.")
 @click.option("-l", "--list", "listing", is_flag=True, help="List the runs that match patterns.")

@@ -59,7 +59,8 @@ def doctor(
             out.json(found.to_json())
         else:
             _write(out, found)
-    if found.repeats is not None or found.exact < len(found.points):
+    is_exact = found.verdict.startswith("exact") and found.exact == len(found.points)
+    if found.repeats is not None or not is_exact:
         answer_no()
 
 
@@ -69,6 +70,7 @@ def _write(out: Output, found: Examination) -> None:
         ("deterministic", _deterministic(found)),
         ("driver", _driver(found)),
         ("restore", _restore(found)),
+        ("verdict", (found.verdict, "good" if found.verdict.startswith("exact") else "bad")),
         ("make", _time(found.make)),
         ("step", _time(found.step)),
         ("recording", f"{_time(max(0.0, found.recorded_step - found.step))} more per step"),

@@ -14,7 +14,7 @@ from simgit.cli.app import App, command
 def init(app: App, directory: Path, as_json: bool) -> None:
     """Create an empty repository in DIRECTORY (default: the current one).
 
-    A repository that is there already stays as it is.
+    A repository that is there already is left unchanged.
     """
     from simgit.repository import Repository
     from simgit.storage.directory import DIRECTORY, is_repository

@@ -216,7 +216,7 @@ def _action(value: Any) -> str:
 
     if type(value) is float:
         return f"{value:.6g}"
-    return str(value) if type(value) is int else clean(shown(value))
+    return clean(shown(value))
 
 
 def decoration(out: Output, name: str) -> str:

@@ -170,7 +170,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--seed": "Seed of the new run.",
         "-d": "Delete runs; 'simgit undo' brings them back.",
         "--delete": "Delete runs; 'simgit undo' brings them back.",
-        "-D": "Delete runs even while a process writes them.",
+        "-D": "Delete runs even if HEAD points at them or a process writes them.",
         "-m": "Rename a run: [OLD] NEW.",
         "--move": "Rename a run: [OLD] NEW.",
         "-f": "Move the run NAME if it exists.",

@@ -14,12 +14,15 @@ import click
 
 from simgit.cli.app import Advice, App
 from simgit.cli.git_words import about_value
-from simgit.errors import InvalidInput, NotFound, SimgitWarning, did_you_mean, visible
+from simgit.errors import InvalidInput, NotFound, SimgitWarning, did_you_mean, shown, visible
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from simgit.repository import Repository
+
+
+_TOO_MUCH: Final = "is nested too deep, or has an integer of more than 4300 digits"
 
 
 class ValueParam(click.ParamType):  # type: ignore[type-arg]
@@ -57,6 +60,8 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
                 self.fail(f"'{text}' must be a number", param, ctx)
             why = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
             self.fail(f"'{text}' is not JSON ({why}); quote a string as '\"text\"'", param, ctx)
+        except (ValueError, RecursionError):
+            self.fail(_TOO_MUCH, param, ctx)
 
 
 def load(path: Path) -> Any:
@@ -76,7 +81,7 @@ def load(path: Path) -> Any:
         if path.suffix in (".npy", ".npz"):
             return _numpy(path)
         return parse_json(data)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, RecursionError) as error:
         kind = "NumPy data" if path.suffix in (".npy", ".npz") else "JSON"
         raise InvalidInput(f"'{path}' is not {kind}: {error}") from None
 
@@ -107,6 +112,10 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
             found[key] = parse_json(text)
         except JSONDecodeError:
             found[key] = text
+        except InvalidInput:
+            raise
+        except (ValueError, RecursionError):
+            raise click.UsageError(f"the value of {shown(key)} {_TOO_MUCH}") from None
     return found
 
 

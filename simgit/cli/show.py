@@ -11,6 +11,7 @@ from simgit.cli.log import decoration
 from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
 from simgit.cli.render import run_record, tag_record, write_run, write_tag
+from simgit.errors import text_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +119,9 @@ def outline(value: Any, full: bool = False, name: str = "") -> list[str]:
 
     label = f"{clean(name)}: " if name else ""
     if isinstance(value, dict) and value:
-        items = [(str(key), item) for key, item in value.items()]
+        items = [
+            (key if isinstance(key, str) else text_of(key), item) for key, item in value.items()
+        ]
     elif isinstance(value, (list, tuple)) and any(_is_large(item) for item in value):
         items = [(f"[{i}]", item) for i, item in enumerate(value)]
     elif isinstance(value, np.ndarray) and value.ndim:

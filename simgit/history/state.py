@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simgit.errors import visible
+from simgit.errors import text_of, visible
 from simgit.objects.arrays import as_scalar
 from simgit.objects.forms import restored_field
 from simgit.objects.oid import OID_SIZE, Oid
@@ -196,7 +196,7 @@ def shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         text = np.array2string(value, precision=4, threshold=8).replace("\n", " ")
     else:
-        text = str(value) if isinstance(value, np.generic) else repr(value)
+        text = str(value) if isinstance(value, np.generic) else text_of(value)
     return visible(text)
 
 

@@ -400,9 +400,12 @@ class Trajectory:
                 "a trajectory is indexed by an integer, a slice or the name of a field, got "
                 f"{shown(key)}; slice its columns by masks and lists"
             )
-        key = operator.index(key)
+        try:
+            key = operator.index(key)
+        except TypeError:  # of a class, which has the method for its instances
+            raise InvalidInput(f"a trajectory is indexed by an integer, got {shown(key)}") from None
         if not -len(self) <= key < len(self):
-            raise IndexError(f"state {key} is out of range: the trajectory has {len(self)}")
+            raise IndexError(f"state {shown(key)} is out of range: the trajectory has {len(self)}")
         place = self._range.location(self.start + key % len(self))
         return self._make(place, None)
 

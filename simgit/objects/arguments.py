@@ -41,6 +41,8 @@ _NAMES: Final = {
     "VectorEnv": "a vector environment",
     "None": "None",
 }
+_COUNTS: Final = frozenset({"limit", "rollouts", "seed"})
+"""Integers that are never negative, wherever they are called so."""
 _LITERAL: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -143,6 +145,8 @@ def _is_of(value: Any, head: str) -> bool:
         return any(base.__name__ == head for base in type(value).__mro__)
     if head == "Sequence":
         return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    if head == "int" and isinstance(value, bool):
+        return False
     if head == "Callable":
         return callable(value)
     return isinstance(value, _TYPES[head])
@@ -164,11 +168,17 @@ _TYPES: Final[dict[str, Any]] = {
 def _check_inside(name: str, value: Any, head: str, inner: str) -> None:
     """Check what a value of the right type holds."""
     if head == "Path":
-        if "\0" in os.fsdecode(value):
-            raise InvalidInput(f"{name} must not contain NUL, got {shown(value)}", path=name)
+        try:
+            is_path = b"\0" not in os.fsencode(value)
+        except (TypeError, UnicodeEncodeError):
+            is_path = False
+        if not is_path:
+            raise InvalidInput(f"{name} must be a path, got {shown(value)}", path=name)
     elif head == "str":
         _check_text(name, value)
     elif head == "int":
+        if name in _COUNTS and value < 0:
+            raise InvalidInput(f"{name} must be 0 or more, got {shown(value)}", path=name)
         if not -(1 << 63) <= int(value) < 1 << 63:
             raise InvalidInput(f"{name} must fit 64 bits, got {shown(value)}", path=name)
     elif head == "float":

@@ -61,10 +61,7 @@ def record_to_json(record: Any) -> Any:
     Stored values in it are given in the form of ``value_to_json``.
     """
     if isinstance(record, Mapping):
-        return {
-            key.hex() if isinstance(key, bytes) else str(key): record_to_json(item)
-            for key, item in record.items()
-        }
+        return {_key_text(key): record_to_json(item) for key, item in record.items()}
     if isinstance(record, (list, tuple)):
         return [record_to_json(item) for item in record]
     if isinstance(record, (np.ndarray, np.generic)):
@@ -105,6 +102,12 @@ def _formed(value: Any) -> dict[str, Any]:
         return {"$repr": shown(value), "type": type(value).__name__}
     listed = [[path[1:], *rest] for path, *rest in stored_forms({"": forms})]
     return {"$plain": value_to_json(plain), "forms": value_to_json(listed)}
+
+
+def _key_text(key: Any) -> str:
+    if isinstance(key, bytes):
+        return key.hex()
+    return _digits(key) if isinstance(key, int) else str(key)
 
 
 def _digits(value: int) -> str:

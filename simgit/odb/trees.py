@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, text_of
 from simgit.objects.arrays import is_arraylike, to_array
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.codec import decode_value, encode_value
@@ -99,8 +99,9 @@ def _plan(data: Any, path: str, depth: int) -> Data:
 def _plan_container(data: Any, path: str, depth: int) -> Data:
     if isinstance(data, dict):
         parts = [
-            (str.__str__(key) if isinstance(key, str) else str(key), f"{path}.{key}", item)
+            (name, f"{path}.{name}", item)
             for key, item in data.items()
+            for name in [str.__str__(key) if isinstance(key, str) else text_of(key)]
         ]
     else:
         parts = [(str(i), f"{path}[{i}]", item) for i, item in enumerate(data)]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import visible_lines
+from simgit.errors import text_of, visible_lines
 
 Pixels = npt.NDArray[np.uint8]
 _COLOR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -30,7 +30,7 @@ def escaped(value: object) -> Html:
     """Return a value as HTML."""
     if isinstance(value, Html):
         return value
-    text = visible_lines(str(value))
+    text = visible_lines(value if isinstance(value, str) else text_of(value))
     for (
         character,
         entity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -87,7 +88,7 @@ class LaneRecorder(RecorderBase):
     def _member(self, lane: int) -> _Member:
         """Return the buffer of a lane; InvalidInput for a lane that there is not."""
         try:
-            return self._members[lane]
+            return self._members[operator.index(lane)]
         except (TypeError, IndexError):
             most = len(self._members) - 1
             raise InvalidInput(

@@ -170,9 +170,13 @@ def attachable(name: str, data: Any = ABSENT, path: str | PathLike[str] | None =
         raise InvalidInput(f"path {shown(path)} is not a path: {error}", name=name) from None
     if "\0" in str(file):
         raise InvalidInput(f"path {shown(str(file))} is not a path: it contains a NUL", name=name)
-    if file.is_file():
-        return file
-    if file.exists():
+    try:
+        if file.is_file():
+            return file
+        exists = file.exists()
+    except (OSError, ValueError) as error:  # too long a name, or one that is no text
+        raise InvalidInput(f"path {shown(str(file))} is not a path: {error}", name=name) from None
+    if exists:
         raise InvalidInput(f"cannot attach '{file}': not a regular file", name=name)
     raise NotFound(f"cannot attach '{file}': no such file", name=name)
 

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.errors import IntegrityError, InvalidInput, shown
+from simgit.errors import IntegrityError, InvalidInput, nested_deeper, shown
+from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.kinds import Run
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
@@ -66,6 +67,10 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(path, str):
             raise InvalidInput(f"name of a setting must be a text, got {shown(path)}")
         *above, last = path.split(".")
+        if len(above) > MAX_DEPTH - 8 or nested_deeper(value, MAX_DEPTH - 8 - len(above)):
+            raise InvalidInput(
+                f"setting {shown(path)} is nested deeper than {MAX_DEPTH - 8} levels"
+            )
         level = config
         for key in above:
             level = level.setdefault(key, {})

@@ -235,7 +235,7 @@ class Runs:
         return self.refs.run(txn, name)
 
     def take_over(self, txn: WriteTxn, writer: Mapping[str, Any]) -> None:
-        """Note that a process which recorded runs is gone."""
+        """Mark the runs of a process that no longer exists as crashed."""
         for name, ref in list(self.refs.runs(txn)):
             if ref.writer == writer:
                 new = ref._replace(status="crashed", ended=now(), writer=None)
@@ -309,8 +309,12 @@ class Runs:
         Raises:
             Conflict: HEAD points at it, or it is being written.
         """
-        if self.refs.head(txn) == name:
-            raise Conflict(f"run '{name}' is checked out; check out another run first", name=name)
+        if self.refs.head(txn) == name and not force:
+            raise Conflict(
+                f"run '{name}' is checked out; check out another run first, or delete it anyway "
+                "with -D (force=True)",
+                name=name,
+            )
         ref = self.refs.run(txn, name)
         if not force:
             _check_unwritten(name, ref, "; delete it anyway with -D (force=True)")

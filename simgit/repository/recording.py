@@ -141,6 +141,10 @@ class Recording:
         runs = self._store.runs
         with odb.write() as txn:
             specs = [spec] * len(names) if spec is None or isinstance(spec, Mapping) else spec
+            if len(specs) != len(names):
+                raise InvalidInput(
+                    f"spec must have one for each of {len(names)} runs, or be a dict"
+                )
             opened = [
                 runs.open(txn, each, config, seed, branch) for each in runs.numbered(txn, names)
             ]

@@ -693,7 +693,7 @@ class Repository:
         """Delete a run's ref; return what it pointed at. Its states and its reflog are kept.
 
         Raises:
-            Conflict: HEAD points at it; or it is being written, and no ``force``.
+            Conflict: HEAD points at it, or it is being written, and no ``force``.
         """
         return self._runs.delete(name, force)
 

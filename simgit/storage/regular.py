@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -111,7 +112,10 @@ def kind_of(mode: int) -> str:
 
 def _has_other_name(path: Path) -> bool:
     """Return True unless the other name is of this repository: an interrupted init leaves it."""
-    inside = 1 + sum(path.samefile(each) for each in path.parent.glob(f".new-*/{path.name}"))
+    inside = 1
+    for each in path.parent.glob(f".new-*/{path.name}"):
+        with suppress(FileNotFoundError):  # the process that makes the store has removed it
+            inside += path.samefile(each)
     return os.lstat(path).st_nlink > inside
 
 

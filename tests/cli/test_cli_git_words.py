@@ -54,10 +54,10 @@ def filled(directory: Path, template: Path, run: Call) -> Call:
         run("-C", template, "init")
         (template / "gain.txt").write_text("1")
         call = ("-C", template)
+        run(*call, "commit", "-o", "[0.5]", "-r", 1, "--reset")
         run(*call, "train", "--trace", "cpu-slight", "--agent", "noop", "--episodes", 2,
             "--max-steps", 2, "--curve", "curve.png")  # fmt: skip
         run(*call, "record", "CartPole-v1", "--steps", 20, "--seed", 0, "--run", "walk")
-        run(*call, "commit", "-o", "[0.5]", "-r", 1, "--reset")
         run(*call, "commit", "-o", "[0.6]", "-r", 1, "--file", "gain.txt")
         run(*call, "attach", "walk~1", "note", "gain.txt")
         run(*call, "tag", "v1")

@@ -22,7 +22,10 @@ def test_branches_are_renamed_and_deleted(repo) -> None:
     assert [r["name"] for r in repo("branch", "--json").records] == ["better", "main"]
     assert repo("branch", "-d", "better").out.startswith("deleted run better (was ")
     found = repo("branch", "-d", "main", code=128)
-    assert found.err == "fatal: run 'main' is checked out; check out another run first\n"
+    assert found.err == (
+        "fatal: run 'main' is checked out; check out another run first, or delete it anyway with "
+        "-D (force=True)\n"
+    )
     repo("branch", "-m", "principal")
     assert repo("status").lines[0] == "on run principal"
 

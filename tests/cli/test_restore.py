@@ -11,6 +11,7 @@ import pytest
 from simgit import Repository
 from simgit.gym import Recorder, drivers
 from tests.cli.conftest import Call
+from tests.gym.restoring.hiding_envs import Hiding
 
 
 @pytest.fixture
@@ -47,6 +48,30 @@ def test_verify_says_that_all_came_again(recorded: Path, run: Call) -> None:
     assert run("verify", "main").lines[0].startswith("exact: ")
     found = run("verify", "main@10..20", "--json").json
     assert (found["start"], found["stop"], found["exact"]) == (11, 21, True)
+
+
+def test_verify_tries_snapshots_and_says_how_many(recorded: Path, run: Call, checked: None) -> None:
+    found = run("verify", "main")
+    assert found.lines[1].startswith("exact: ") and "snapshots restored" in found.lines[1]
+    verdict = run("verify", "main", "--json").json["verdict"]
+    assert verdict["result"] == "exact" and verdict["snapshots"]["checked"] > 3
+
+
+def test_verify_ends_with_1_where_a_snapshot_differs(
+    directory: Path, run: Call, checked: None
+) -> None:
+    with Repository.init(directory) as repo:
+        recorder = Recorder(Hiding(), repo, snapshots=5, self_check=False)
+        recorder.reset(seed=1)
+        for _ in range(12):
+            recorder.step(1)
+        recorder.close()
+    found = run("verify", "main", code=1)
+    assert found.lines[0] == "exact: 13 states replayed"
+    assert found.lines[1].startswith("snapshots differ: continued from step 5, step 6, observation")
+    assert run("verify", "main", "--json", code=1).json["exact"] is False
+    with Repository.open(directory) as repo:
+        assert repo.runs["main"].metadata["verdict"]["result"] == "exact by replay"
 
 
 def test_verify_ends_with_1_and_names_step_and_field(recorded: Path, run: Call) -> None:
@@ -119,6 +144,7 @@ def test_doctor_examines_an_environment(directory: Path, run: Call) -> None:
     found = run("doctor", "CartPole-v1", "--steps", 60, "--points", 1)
     assert found.lines[1].split() == ["deterministic", "yes"]
     assert found.lines[3].split()[1:5] == ["exact", "in", "all", "1;"]
+    assert found.lines[4].split()[0] == "verdict" and "exact" in found.lines[4]
     assert "cannot make environment" in run("doctor", "Nope-v1", code=128).err
 
 

@@ -20,6 +20,15 @@ LAGGING: Final = (
 state. Ant's and Humanoid's rewards use them."""
 
 
+class _Model:
+    """The last image of a model, and its digest."""
+
+    def __init__(self, size: int) -> None:
+        self.now = bytearray(size)
+        self.image = b""
+        self.digest = b""
+
+
 class Mujoco(Engine):
     """The engine of Gymnasium's MuJoCo environments, with DeepMind's bindings."""
 
@@ -27,7 +36,7 @@ class Mujoco(Engine):
     owned: ClassVar[frozenset[str]] = frozenset({"model", "data", "mujoco_renderer"})
 
     def __init__(self) -> None:
-        self._models: WeakKeyDictionary[Any, tuple[Any, bytes]] = WeakKeyDictionary()
+        self._models: WeakKeyDictionary[Any, _Model] = WeakKeyDictionary()
 
     def accepts(self, core: Any) -> bool:
         """Return True for a MujocoEnv with ``MjModel`` and ``MjData``."""
@@ -49,14 +58,15 @@ class Mujoco(Engine):
     def _digest(self, core: Any) -> bytes:
         """Return the digest of a model, which an environment may change: masses, gravity, …"""
         mujoco = sys.modules["mujoco"]
-        size = mujoco.mj_sizeModel(core.model)
-        image = np.zeros(-(-size // 8), np.uint64)
-        mujoco.mj_saveModel(core.model, None, image.view(np.uint8)[:size])
         known = self._models.get(core)
-        if known is None or not np.array_equal(known[0], image):
-            digest = hashlib.blake2b(image.data, digest_size=12).digest()
-            known = self._models[core] = (image, digest)
-        return known[1]
+        if known is None:
+            known = self._models[core] = _Model(mujoco.mj_sizeModel(core.model))
+        # into memory that is kept: a model has half a megabyte
+        mujoco.mj_saveModel(core.model, None, np.frombuffer(known.now, np.uint8))
+        if known.image != known.now:
+            known.image = bytes(known.now)
+            known.digest = hashlib.blake2b(known.image, digest_size=12).digest()
+        return known.digest
 
     def apply(self, core: Any, data: Any) -> None:
         """Put both back.

@@ -58,6 +58,7 @@ from simgit.gym.spec.values import (
     plain_type,
     thaw,
 )
+from simgit.objects.arguments import checked
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplified
@@ -77,6 +78,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     is_observer = True
     """The environment does not depend on this wrapper; see ``simgit.gym.spec``."""
 
+    @checked
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
@@ -166,6 +168,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._gap: str | None = None
 
     @classmethod
+    @checked
     def resume(
         cls,
         repo: Repository | str | Path,
@@ -206,12 +209,20 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             reached = (
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
-            env = restore(repo, reached, env=env, trust=trust, progress=progress)
-        recorder = cls(env or RecordedPath(repo, run).make(trust), repo, run, **options)
+            made = restore(repo, reached, env=env, trust=trust, progress=progress)
+        else:
+            made = RecordedPath(repo, run).make(trust) if env is None else env
+        try:
+            recorder = cls(made, repo, run, **options)
+        except BaseException:
+            if env is None:
+                made.close()
+            raise
         recorder._continue(repo, run, step)
         return recorder
 
     @classmethod
+    @checked
     def branch(
         cls,
         repo: Repository | str | Path,

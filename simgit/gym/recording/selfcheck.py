@@ -1,4 +1,4 @@
-"""The self-check of what is recorded: in a process of its own, while the recording goes on.
+"""The self-check of what is recorded: in a process of its own, while recording continues.
 
 Nothing of it happens in the script's process: no environment is made, no generator moves on.
 """

@@ -201,7 +201,7 @@ class Session:
             with suppress(NotFound):  # the run was deleted meanwhile
                 note(self._repo, run, verdict)
             if verdict.result == NOT_CHECKED:
-                late.append(f"run '{run}' was not checked: {verdict.details.get('reason')}")
+                late.append(f"not checked: run '{run}': {verdict.details.get('reason')}")
         if late:
             more = f" (and {len(late) - 1} more)" if late[1:] else ""
             warnings.warn(late[0] + more, Unverified, stacklevel=4)

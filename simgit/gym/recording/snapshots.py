@@ -9,6 +9,8 @@ from operator import index
 from time import perf_counter as _clock
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from simgit.errors import Conflict, InvalidInput, StorageError, shown
 from simgit.gym.drivers import pack, select
 from simgit.gym.recording.snapshot_schedule import NEVER, SnapshotSchedule
@@ -195,9 +197,11 @@ def checked_choice(choice: Any) -> Any:
     Raises:
         InvalidInput: the choice is malformed.
     """
-    if hasattr(choice, "__index__") and not isinstance(choice, bool) and choice > 0:
+    is_number = isinstance(choice, (int, np.integer)) and not isinstance(choice, bool)
+    if is_number and choice > 0:
         return index(choice)
-    if choice is None or choice == "auto" or callable(getattr(choice, "snapshot", None)):
+    is_auto = isinstance(choice, str) and choice == "auto"
+    if choice is None or is_auto or callable(getattr(choice, "snapshot", None)):
         return choice
     raise InvalidInput(
         f"snapshots must be 'auto', a number of steps, None or a driver, got {shown(choice)}"

@@ -44,6 +44,7 @@ from simgit.gym.spec.values import (
     plain_info,
     plain_outcome,
 )
+from simgit.objects.arguments import checked
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
@@ -64,6 +65,7 @@ class VectorRecorder(VectorWrapper):
 
     is_observer = True
 
+    @checked
     def __init__(
         self,
         env: VectorEnv[Any, Any, Any],
@@ -143,6 +145,7 @@ class VectorRecorder(VectorWrapper):
         self._next = [-1] * self.num_envs
 
     @classmethod
+    @checked
     def resume(
         cls,
         repo: Repository | str | Path,

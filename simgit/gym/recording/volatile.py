@@ -10,6 +10,7 @@ import numpy as np
 from simgit.errors import InvalidInput, shown
 from simgit.gym.restoring.compare import ignoring
 from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
+from simgit.objects.arguments import checked
 from simgit.objects.simplify import Simplified
 from simgit.repository import Repository
 
@@ -116,6 +117,7 @@ def _column(steps: list[int], values: list[Any]) -> dict[str, Any]:
     }
 
 
+@checked
 def volatile(repo: Repository, revision: str, path: str) -> Any:
     """Return a volatile entry of the infos of a range of states.
 

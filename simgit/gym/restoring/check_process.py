@@ -32,6 +32,8 @@ from simgit.repository import Repository
 
 SECONDS: Final = 60.0
 """The time that a check may take while a run is recorded."""
+_SLOW: Final = ("torch", "mujoco", "ale_py", "minigrid")
+"""Libraries that are imported once, and not in each fork, where this process has imported them."""
 _CAN_FORK: Final = hasattr(os, "fork")
 _GONE: Final = "the process that started it has ended"
 
@@ -66,6 +68,7 @@ class CheckProcess:
         job = {
             "runs": dict(runs), "seconds": seconds, "how": how,
             "engines": choose.importable(), "repository": str(repo.directory),
+            "modules": [name for name in _SLOW if name in sys.modules],
         }  # fmt: skip
         try:
             if repo.directory is None:
@@ -165,6 +168,9 @@ def main() -> None:
     if hasattr(signal, "alarm"):
         signal.alarm(int(job["seconds"] * 1.5) + 5)  # whatever happens
     warnings.simplefilter("ignore")
+    for name in job["modules"]:
+        with contextlib.suppress(Exception):
+            import_module(name)
     for name in job["engines"]:
         with contextlib.suppress(Exception):
             module, _, kind = name.partition(":")

@@ -117,21 +117,23 @@ class RunCheck:
         with self._opened() as repo:
             path = self._path(repo)
             steps, total = self._chosen(path)
-        each = self._seconds / (len(steps) + 2)
         ends = [*steps[1:], None] if self._stretches else [None] * len(steps)
+
+        def left() -> float:
+            return max(1.0, (deadline - monotonic()) / 2)
+
         outcomes = [
-            apart(partial(self.from_snapshot, at, each * _PART, end), at, each)
+            apart(partial(self.from_snapshot, at, left() * _PART, end), at, left())
             for at, end in zip(steps, ends, strict=True)
         ]
         if self._replayed is not None:
             return judged(outcomes, Outcome(0, compared=self._replayed), None, total)
-        left = max(1.0, (deadline - monotonic()) / 2)
-        replay = apart(partial(self.replay, left * _PART), 0, left)
+        replay = apart(partial(self.replay, left() * _PART), 0, left())
         again = None
         if replay.differs and not (
             outcomes and all(o.compared and not o.differs for o in outcomes)
         ):
-            again = apart(partial(self.replay, left, replay.compared + 1), 0, left)
+            again = apart(partial(self.replay, left(), replay.compared + 1), 0, left())
         return judged(outcomes, replay, again, total)
 
     # --- in a process of their own ---
@@ -167,7 +169,9 @@ class RunCheck:
     def _chosen(self, path: RecordedPath) -> tuple[list[int], int]:
         """Return the steps of the snapshots to check, and the number of all."""
         found = sorted(path.attached(SNAPSHOT, path.step - 1))
-        plans = (from_snapshot(path, self._trust, at) for at in spread(found, self._sample))
+        # after a reset there is little that a snapshot could lack
+        chosen = [at for at in found if not path.is_reset(at)] or found
+        plans = (from_snapshot(path, self._trust, at) for at in spread(chosen, self._sample))
         return sorted({plan.start for plan in plans if plan is not None}), len(found)
 
     def _continued(

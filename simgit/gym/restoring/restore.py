@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from simgit.errors import (
     Divergence,
@@ -15,15 +17,30 @@ from simgit.errors import (
     NotFound,
     SimgitError,
     Unverified,
+    shown,
 )
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
 from simgit.gym.restoring.full_reset import KEEPS_ALL, forgets, keeps_all
-from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
+from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
-from simgit.gym.restoring.run_notes import noted, runs_of, snapshots_fail
+from simgit.gym.restoring.run_notes import (
+    BY_PROCESS,
+    BY_REPLAY,
+    DIVERGES,
+    EXACT,
+    REEXECUTE,
+    noted,
+    replay_differs,
+    runs_of,
+    snapshots_fail,
+    verdict_of,
+    vouches,
+)
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust, Untrusted
+from simgit.history.trajectory import Trajectory
+from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -45,7 +62,7 @@ class RestorePlan:
         lead: the step of an earlier snapshot to restore first, None if that is not needed.
         seed: the seed of the reset, if it was given none.
         driver: the name of the driver of the snapshot.
-        is_doubtful: True if the run's snapshots are known to continue inexactly.
+        doubt: what nothing was compared with, so that the state may be another; None without doubt.
         step_seconds: the seconds of a step when it was recorded, None if unknown.
     """
 
@@ -55,7 +72,7 @@ class RestorePlan:
     lead: int | None = None
     seed: int | None = None
     driver: str | None = None
-    is_doubtful: bool = False
+    doubt: str | None = None
     step_seconds: float | None = field(default=None, compare=False)
 
     @property
@@ -70,6 +87,7 @@ class RestorePlan:
         return self.step - first + (self.how != "snapshot")
 
 
+@checked
 def restore(
     repo: Repository,
     revision: str | Oid,
@@ -105,8 +123,11 @@ def restore(
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
+    _warn_of_process(path)
     before = None if rng else randomness.capture_globals()
     if env is not None:
+        if not hasattr(env, "observation_space") or not hasattr(env, "action_space"):
+            raise InvalidInput(f"env must be an environment, got {shown(env)}", path="env")
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
     made = env if env is not None else path.make(trust)
     failed: Divergence | drivers.CannotRestore | None = None
@@ -116,17 +137,13 @@ def restore(
                 made.close()
                 made = path.make(trust)  # the diverged environment is in some other state
             try:
+                if plan.doubt is None:
+                    try_ahead(path, plan, trust)
                 execute(path, made, plan, progress)
             except (Divergence, drivers.CannotRestore) as error:
                 failed = failed or error
                 continue
-            if plan.is_doubtful:
-                message = (
-                    f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
-                    "snapshots of its run are known to continue inexactly: verify before you rely "
-                    "on it"
-                )
-                warnings.warn(message, Unverified, stacklevel=2)
+            _settle_doubt(path, plan, made)
             if before is not None:
                 drivers.select(made).reseed(made)
                 randomness.apply_globals(before)
@@ -141,6 +158,7 @@ def restore(
 # --- planning ------------------------------------------------------------------------------------
 
 
+@checked
 def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> RestorePlan:
     """Return how ``restore`` would reach a state, with its cost in actions and seconds.
 
@@ -156,14 +174,176 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
 
 
 def plans(path: RecordedPath, env: Any, trust: Trust) -> Iterator[RestorePlan]:
-    """Yield plans to reach a state, the best first; each is tried if the one before diverges."""
-    found = from_snapshot(path, trust, path.step)
-    fails = found is not None and snapshots_fail(path.recorded_in)
-    if found is not None and not fails:
-        yield found
+    """Yield plans to reach a state, the best first; each is tried if the one before diverges.
+
+    Snapshots that were found to continue inexactly are not among them, unless nothing of the run
+    comes out the same again: then they are the last plan, with a warning.
+    """
+    nearest = from_snapshot(path, trust, path.step)
+    found = nearest
+    if found is not None and snapshots_fail(path.recorded_in, found.driver):
+        found = None
+    if found is not None:
+        yield from _compared(path, env, trust, found)
     yield from _reexecutions(path, env)
-    if found is not None and fails:
-        yield replace(found, is_doubtful=True)
+    verdict = verdict_of(path.recorded_in)
+    if nearest is not None and verdict is not None and verdict.result in (BY_PROCESS, DIVERGES):
+        # it has what was; what follows will be something else in any case, and is warned of
+        yield replace(nearest, doubt="")
+
+
+def _compared(
+    path: RecordedPath, env: Any, trust: Trust, found: RestorePlan
+) -> Iterator[RestorePlan]:
+    """Yield the plans that begin at a snapshot, in the order in which more is compared.
+
+    A restore that begins at the state's own snapshot would compare nothing. Where no verdict
+    vouches for the snapshots, all of a short run is re-executed, and of a long one what follows the
+    snapshot before; where one does, only once for a run in a process. If that costs too much, the
+    plan has a doubt.
+    """
+    vouched = is_vouched_for(path, found)
+    if vouched and _key(path, found) in _seen:
+        yield found
+        return
+    may = noted(path.recorded_in, REEXECUTE) is not False
+    if may and not vouched:
+        short = (each for each in _reexecutions(path, env) if each.how == "creation")
+        yield from (each for each in short if _is_cheap(path, each.cost))
+    first = found.start if found.lead is None else found.lead
+    earlier = from_snapshot(path, trust, first - 1) if may and first else None
+    enough = found.step - found.start >= MOST_STEPS
+    if enough or (found.step > found.start and earlier is None):
+        yield found
+    elif earlier is not None and _is_cheap(path, earlier.cost):
+        yield earlier
+    elif earlier is not None or not may:
+        why = (
+            "its environment is marked not to be re-executed"
+            if not may
+            else (f"that would re-execute {earlier.cost if earlier else 0} actions")
+        )
+        yield replace(found, doubt=why)
+    elif is_vouched_for(path, found):
+        yield found
+    else:  # the run's first snapshot: re-execution from the beginning costs no more
+        yield from _reexecutions(path, env)
+        yield replace(found, doubt="it is the first snapshot of its run")
+
+
+MOST_STEPS: Final = 200
+MOST_SECONDS: Final = 1.0
+"""The actions, or the seconds, that may be re-executed only to compare."""
+_in_memory: Final[WeakKeyDictionary[Repository, object]] = WeakKeyDictionary()
+"""Something that stands for each repository in memory."""
+_seen: Final[set[tuple[Any, ...]]] = set()
+"""Runs and drivers whose snapshots continued as recorded in this process.
+
+What an environment keeps in classes and modules is the process's, and so is this.
+"""
+
+
+def _key(path: RecordedPath, plan: RestorePlan) -> tuple[Any, ...]:
+    run = path.recorded_in[0].name if path.recorded_in else ""
+    directory = path.repo.directory
+    where = _in_memory.setdefault(path.repo, object()) if directory is None else directory
+    return where, path.trajectory[0].oid, run, plan.driver
+
+
+def is_vouched_for(path: RecordedPath, plan: RestorePlan) -> bool:
+    """Return True if the run's verdict says that snapshots such as a plan's continue exactly."""
+    form = path.snapshot(plan.start).get("version")
+    return vouches(path.recorded_in, plan.driver, form)
+
+
+def _is_cheap(path: RecordedPath, cost: int) -> bool:
+    seconds = noted(path.recorded_in, STEP_SECONDS)
+    return cost <= MOST_STEPS if seconds is None else cost * seconds <= MOST_SECONDS
+
+
+def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
+    """Try a plan in another environment, and continue with the recorded steps after the state.
+
+    Only where no verdict vouches for the plan: a part of the state that a snapshot lacks may show
+    only later, and so may a seed that the environment draws itself when it is made. What cannot be
+    tried is left to the comparison on the way to the state.
+
+    Raises:
+        Divergence: the steps differ.
+    """
+    if _key(path, plan) in _seen:
+        return
+    if plan.how != "snapshot" and not replay_differs(path.recorded_in):
+        return  # in this process it would be the second one, and classes count
+    if plan.how == "snapshot" and is_vouched_for(path, plan):
+        return
+    if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
+        return
+    following = _following(path)
+    if not len(following):
+        return
+    before = randomness.capture_globals()
+    try:
+        env = path.make(trust)
+    except SimgitError:
+        return
+    with closing(env):
+        try:
+            replay, until = execute(path, env, plan), monotonic() + MOST_SECONDS
+            for _ in replay.steps(following):
+                if monotonic() > until:
+                    break
+        finally:
+            randomness.apply_globals(before)
+
+
+def _is_judged(path: RecordedPath) -> bool:
+    """Return True if a verdict says whether re-execution repeats the run of a state."""
+    verdict = verdict_of(path.recorded_in)
+    return verdict is not None and verdict.result in (EXACT, BY_REPLAY, BY_PROCESS, DIVERGES)
+
+
+def _following(path: RecordedPath) -> Trajectory:
+    """Return the recorded states that follow a state, given by the same environment."""
+    for run in path.recorded_in:
+        states = path.repo.trajectory(run.name)
+        if len(states) > path.step + 1 and states[path.step].oid == path.oid:
+            end = min(len(states), path.step + 1 + MOST_STEPS)
+            later = RecordedPath(path.repo, states[end - 1].oid)
+            new = [at for at in later.attached(SESSION, end - 1) if at > path.step]
+            gaps = [at for at in range(path.step + 1, end) if states[at].message]
+            return states[path.step + 1 : min([end, *new, *gaps])]
+    return path.trajectory[path.step + 1 :]
+
+
+def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
+    """Remember that a plan's snapshots were compared, or warn that nothing was."""
+    if plan.doubt:
+        warnings.warn(
+            f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
+            f"{plan.doubt}; check its run with 'simgit verify'",
+            Unverified,
+            stacklevel=4,
+        )
+    elif (
+        plan.doubt is None
+        and plan.how == "snapshot"
+        and plan.step > plan.start
+        and not path.is_reset(plan.start)  # where there is little that a snapshot could lack
+    ):
+        _seen.add(_key(path, plan))
+    elif (
+        plan.how != "snapshot"
+        and plan.step == plan.start
+        and not _is_judged(path)
+        and not forgets(env)
+    ):
+        warnings.warn(
+            f"state '{path.oid.short()}' was restored by a reset, and no step was compared; check "
+            "its run with 'simgit verify'",
+            Unverified,
+            stacklevel=4,
+        )
 
 
 def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
@@ -305,6 +485,19 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
         raise raised(step, error) from error
 
 
+def _warn_of_process(path: RecordedPath) -> None:
+    """Warn if the run of a state is known to depend on the process, or not to be deterministic."""
+    verdict = verdict_of(path.recorded_in)
+    known = {BY_PROCESS: "depends on the process", DIVERGES: "is not deterministic"}
+    if verdict is not None and verdict.result in known:
+        warnings.warn(
+            f"state '{path.oid.short()}' is of a run that {known[verdict.result]}: it may continue "
+            "otherwise than recorded",
+            Unverified,
+            stacklevel=4,
+        )
+
+
 def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
     """Warn if packages have other versions than when a state was recorded."""
     recorded = (noted(path.recorded_in, "provenance") or {}).get("versions")
@@ -320,7 +513,7 @@ def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
     ]
     if changed:
         message = f"recorded with other versions: {', '.join(changed)}"
-        warnings.warn(message, EnvironmentChanged, stacklevel=3)
+        warnings.warn(message, EnvironmentChanged, stacklevel=4)
 
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:

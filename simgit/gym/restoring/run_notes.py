@@ -111,6 +111,12 @@ def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any) -> bool:
     )
 
 
+def replay_differs(runs: Iterable[RunInfo]) -> bool:
+    """Return True if a run is exact from snapshots, and not from its beginning."""
+    found = verdict_of(runs)
+    return found is not None and found.result == EXACT and "replay" in found.details
+
+
 def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) -> list[RunInfo]:
     """Return the runs that recorded a state, and those they were branched off.
 

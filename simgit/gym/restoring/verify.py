@@ -19,6 +19,7 @@ from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, VERDICT, 
 from simgit.gym.restoring.run_notes import note as note_verdict
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
+from simgit.objects.arguments import checked
 from simgit.repository import Repository
 
 SNAPSHOTS: Final = 12
@@ -63,6 +64,7 @@ class Verification:
         return found
 
 
+@checked
 def verify(
     repo: Repository,
     revision: str,
@@ -178,6 +180,7 @@ def _elsewhere(end: RecordedPath, trust: Trust) -> Trust:
     return settled([end], trust, makes=True)
 
 
+@checked
 def judge(repo: Repository, run: str, *, trust: Trust = None, seconds: float = SECONDS) -> Verdict:
     """Check a run in a process of its own, and note the verdict with the run.
 

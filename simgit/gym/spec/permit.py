@@ -153,7 +153,8 @@ def _is_known(name: Any, entry: Any) -> bool:
 
 
 def _is_of_package(entry: str) -> bool:
-    return entry.partition(":")[0].partition(".")[0] in PACKAGES
+    parts = entry.partition(":")[0].split(".")
+    return parts[0] in PACKAGES and "__main__" not in parts  # which is a program
 
 
 def _is_plain(value: Any, with_text: bool = False) -> bool:

@@ -172,7 +172,15 @@ def _observes(kind: type) -> bool:
 
 def _made(base: Any, wrappers: list[Any]) -> tuple[Any, list[Any]]:
     """Return the environment as ``gymnasium.make`` makes it, and the wrappers on top of that."""
-    rest, missing = list(wrappers), list(_MADE)
+    # what an entry point puts around its environment lies below what gymnasium.make adds
+    is_factory = entry_text(base.spec.entry_point) not in (
+        class_path(base),
+        public_path(class_path(base)),
+    )
+    within = next((i for i, each in enumerate(wrappers) if class_path(each) in _MADE), 0)
+    within = within if is_factory else 0
+    base = wrappers[within - 1] if within else base
+    rest, missing = list(wrappers[within:]), list(_MADE)
     while rest and class_path(rest[0]) in missing:
         base = rest.pop(0)
         missing = missing[missing.index(class_path(base)) + 1 :]
@@ -282,7 +290,9 @@ def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env
     if entry is None or "<" in entry or entry.startswith("__main__:"):
         entry = gymnasium.spec(name).entry_point
     elif not _is_registered(name, entry):
-        _constructor(entry, gymnasium.Env)
+        _importable(entry)
+        if not _is_registered(name, entry):  # a module may register a function of its own
+            _constructor(entry, gymnasium.Env)
     return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
 
 
@@ -316,7 +326,7 @@ _KINDS: Final = {
 def _importable(entry: str) -> Any:
     entry = next((now for now, then in RECORDED_AS.items() if then == entry), entry)
     module, _, name = entry.partition(":")
-    if module == "__main__" or "<locals>" in name:
+    if "__main__" in module.split(".") or "<locals>" in name:
         raise InvalidInput(
             f"environment '{entry}' cannot be made outside its script: "
             "pass an environment with env=",

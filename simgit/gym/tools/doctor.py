@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +26,8 @@ from simgit.gym.restoring.compare import difference
 from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
+from simgit.gym.restoring.run_notes import Verdict
+from simgit.gym.restoring.verify import judge
 from simgit.gym.spec.values import comparable_info
 from simgit.repository import Repository
 
@@ -67,6 +69,7 @@ class Examination:
         why: the reason why it has no snapshots, None if it has.
         needs_trust: True if its snapshots hold pickles.
         repeats: True if two of them did the same in this process, else the first difference.
+        verdict: the result of the check that a recorder makes of a run; see ``Verdict``.
         points: restores in another process, each followed by ``horizon`` recorded actions.
         horizon: the number of those actions.
         make: time to make one.
@@ -83,6 +86,7 @@ class Examination:
     why: str | None
     needs_trust: bool
     repeats: str | None
+    verdict: str
     points: tuple[Point, ...]
     horizon: int
     make: float
@@ -136,23 +140,26 @@ def examine(
     with _named(name), warnings.catch_warnings(), tempfile.TemporaryDirectory() as directory:
         warnings.simplefilter("ignore")
         begun = perf_counter()
-        env = create()
-        seconds = perf_counter() - begun
-        actions = _actions(env, steps, seed)
-        tell(1, total)
-        bare = _run(env, actions, seed)
-        repeats = _first_difference(bare[0], _run(create(), actions, seed)[0])
+        with closing(create()) as env:
+            seconds = perf_counter() - begun
+            actions = _actions(env, steps, seed)
+            tell(1, total)
+            bare = _run(env, actions, seed)
+        with closing(create()) as env:
+            repeats = _first_difference(bare[0], _run(env, actions, seed)[0])
         tell(2, total)
-        _record(create(), Path(directory), actions, seed)
+        verdict = _record(create(), Path(directory), actions, seed)
         step, recorded = _overhead(create, bare[1], seed)
         tell(3, total)
-        facts = _snapshot_facts(create(), actions[:50], seed)
+        with closing(create()) as env:
+            facts = _snapshot_facts(env, actions[:50], seed)
         tell(4, total)
         rng = np.random.default_rng(seed)
         chosen = sorted(rng.integers(0, max(1, steps - horizon), points).tolist())
         checked = _elsewhere(directory, chosen, horizon, lambda done: tell(4 + done, total))
     return Examination(
-        environment=name, repeats=repeats, points=tuple(checked), horizon=horizon, make=seconds,
+        environment=name, repeats=repeats, verdict=verdict.result, points=tuple(checked),
+        horizon=horizon, make=seconds,
         step=step, recorded_step=recorded, **facts,
     )  # fmt: skip
 
@@ -212,20 +219,23 @@ def _comparable(value: Any) -> Any:
     return comparable_info(value) if isinstance(value, dict) else value
 
 
-def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> None:
+def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> Verdict:
+    """Record a run; return the verdict of the self-check that a recorder makes."""
     with Repository.init(directory) as repo:
-        recorder = Recorder(env, repo, _RUN, provenance=False)
-        _run(recorder, actions, seed)
-        recorder.close()
+        recorder = Recorder(env, repo, _RUN, provenance=False, self_check=False)
+        with closing(recorder):
+            _run(recorder, actions, seed)
+        return judge(repo, _RUN)
 
 
 def _overhead(create: Callable[[], Any], step: float, seed: int) -> tuple[float, float]:
     """Return the time of a step, bare and recorded durably."""
     count = min(max(int(_ENOUGH / step), 100), _MOST)
-    actions = _actions(create(), count, seed)
+    with closing(create()) as env:
+        actions = _actions(env, count, seed)
     bare = _timed(create(), actions, seed)
     with tempfile.TemporaryDirectory() as directory, Repository.init(directory) as repo:
-        recorder = Recorder(create(), repo, _RUN, provenance=False)
+        recorder = Recorder(create(), repo, _RUN, provenance=False, self_check=False)
         recorded = _timed(recorder, actions, seed)
     return bare / count, recorded / count
 
@@ -328,9 +338,9 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
         env = path.make(True)  # this process recorded it
         begun = perf_counter()
         try:
+            plan = next(plans(path, env, True))
             restore(repo, path.oid, env=env, trust=True)
             seconds = perf_counter() - begun
-            plan = next(plans(path, env, True))
             Reexecution(env, ignore=path.ignored).replay(
                 repo.trajectory(_RUN)[step + 1 : step + 1 + horizon]
             )
@@ -339,4 +349,6 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
             return Point(step, perf_counter() - begun, 0, "", text)
         except SimgitError as error:
             return Point(step, perf_counter() - begun, 0, "", str(error))
+        finally:
+            env.close()
     return Point(step, seconds, plan.cost, plan.how, None)

@@ -25,6 +25,7 @@ from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
 from simgit.gym.spec import spaces
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified, left_out
+from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplifier
 from simgit.repository import Repository
@@ -79,6 +80,7 @@ class Continuation:
         return {**vars(self), "tip": self.tip.hex()}
 
 
+@checked
 def step_batch(
     repo: Repository,
     states: Sequence[str | Oid],
@@ -121,6 +123,7 @@ def step_batch(
     return execute(repo, jobs, workers=workers, trust=trust, progress=progress)
 
 
+@checked
 def what_if(
     repo: Repository,
     state: str | Oid,
@@ -233,6 +236,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Itera
     start: tuple[Oid, Any] | None = None
     for job in jobs:
         if start is None or start[0] != job.state:
+            if env is not None:
+                env.close()
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
             # without snapshots the state is restored each time
@@ -243,6 +248,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Itera
         if job.seed is not None:
             driver.reseed(env, job.seed)
         yield _recorded(repo, env, job)
+    if env is not None:
+        env.close()
 
 
 def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:

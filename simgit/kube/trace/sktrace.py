@@ -13,11 +13,12 @@ from typing import Any
 
 import msgpack
 
-from simgit.errors import InvalidInput, plural
+from simgit.errors import InvalidInput, nested_deeper, plural
 from simgit.kube.trace.check import check_trace
 from simgit.kube.trace.model import VERSION, Lifecycle, Trace
 
 MAX_BYTES = 16 * 2**20
+MAX_DEPTH = 100
 MAX_MAPS = 2_000_000
 
 _V1 = "version 1 is readable only by SimKube 1.1.1 and before: record the trace again"
@@ -37,6 +38,7 @@ def load_trace(data: bytes, *, max_bytes: int = MAX_BYTES, max_maps: int = MAX_M
 
 def trace_from_plain(plain: Any, *, source: bytes | None = None) -> Trace:
     """Return the trace in decoded data with the layout of the file; raises InvalidInput."""
+    check_depth(plain)
     _check_version(plain)
     missing = [key for key in _KEYS if key not in plain]
     if missing:
@@ -145,6 +147,12 @@ def _check_version(plain: Any) -> None:
         raise _bad(_V1, "version")
     if version != VERSION or isinstance(version, (bool, float)):
         raise _bad(f"unsupported version {str(version)[:40]!r}, expected {VERSION}", "version")
+
+
+def check_depth(plain: Any) -> None:
+    """Check that no object is nested deeper than Kubernetes' own are; raises InvalidInput."""
+    if nested_deeper(plain, MAX_DEPTH):
+        raise _bad(f"nested too deeply: more than {MAX_DEPTH} levels")
 
 
 def _bad(why: str, path: str = "") -> InvalidInput:

@@ -63,6 +63,9 @@ def set_refs(
             raise IntegrityError(f"malformed bundle: run '{circular}' would be its own ancestor")
     for name, tag in manifest.tags.items():
         found[TAGS + name] = setting.tag(tags[name], tag)
+    for name, run in manifest.runs.items():
+        if run.oid is not None:
+            refs.follow(txn, found[RUNS + name].name.removeprefix(RUNS))
     return found
 
 

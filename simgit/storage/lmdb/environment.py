@@ -296,11 +296,6 @@ class Environment:
         """Check the files again: LMDB opens them by name, and follows links."""
         try:
             regular.check(self.directory, *self._written())
-            if files.inode(self.directory) != self._inode:
-                raise errors.StorageError(
-                    f"store was replaced while it was opened, try again: '{self.directory}'",
-                    path=self.directory,
-                )
         except BaseException:
             self.env.close()
             raise

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from simgit.gym.tools.doctor import examine
 from tests.gym.nasty import envs, matrix
 
 EXACT = {
@@ -22,12 +23,6 @@ EXACT = {
     "InWrappedEnvironment", "InOtherEnvironments", "InTensors", "InSpacesNumbers", "IsDict",
 }  # fmt: skip
 """Environments that are restored exactly, from a snapshot or by re-execution."""
-
-COMPARED = {
-    "FromSystem", "FromClock", "FromHash", "FromSetOfTexts", "FromOrderOfTexts", "FromAddress",
-    "InFile", "InEnvironmentVariable", "InModuleOfSystem",
-}  # fmt: skip
-"""Environments whose state no driver can see: restoring has to compare."""
 
 
 def _silent(found: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -49,7 +44,6 @@ def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Pa
         (name, kind.times[i % len(kind.times)])
         for i, (name, kind) in enumerate(envs.HIDING.items())
     ]
-    once = [each for each in once if each[0] not in COMPARED]
     cases = matrix.cases(once, snapshots=4, self_check=False)
     found = matrix.outcomes(tmp_path, cases)
     assert _silent(found) == {}
@@ -76,3 +70,20 @@ def test_nor_does_a_lane_of_a_vector(tmp_path: Path) -> None:
 def test_none_does_with_other_snapshots(tmp_path: Path, options: dict[str, Any]) -> None:
     found = matrix.outcomes(tmp_path, matrix.cases(envs.CASES, **options))
     assert _silent(found) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["InEnv", "InEnum", "InClass", "InFile", "InSimulation", "InView", "FromSystem", "FromHash"],
+)
+def test_the_doctor_says_what_then_happens(tmp_path: Path, name: str) -> None:
+    if name in envs.NEEDS:
+        pytest.importorskip(envs.NEEDS[name])
+    told = examine(f"nasty/{name}-v0", {"when": "step"}, steps=60, points=4, horizon=20)
+    found = matrix.outcomes(tmp_path, matrix.cases([(name, "step")], snapshots=4))
+    is_exact = told.repeats is None and told.exact == len(told.points)
+    if is_exact:
+        assert set(*found.values()) == {"equal"}
+    else:
+        assert name not in EXACT

@@ -96,7 +96,7 @@ def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -
     assert found["process"] == "another"
     if result == "exact":
         assert (found["driver"], found["format"]) == ("generic", 2)
-        assert found["snapshots"] == {"checked": 3, "of": 3, "step": 4}
+        assert found["snapshots"] == {"checked": 2, "of": 3, "step": 4}
     else:
         assert found["field"] == "observation"
 
@@ -150,7 +150,7 @@ def test_without_a_process_nothing_is_checked_and_that_is_said(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.warns(Unverified, match="'main' was not checked: cannot start a process"):
+    with pytest.warns(Unverified, match="not checked: run 'main': cannot start a process"):
         found = verdict(repo, checked_envs.Counting())
     assert found["result"] == "not checked"
 

@@ -253,3 +253,27 @@ def test_a_class_is_described_by_the_shortest_module_that_offers_it() -> None:
     (described,) = describe(env)["wrappers"]
     assert described["entry_point"] == "gymnasium.wrappers:TimeAwareObservation"
     assert type(make(describe(env), True)) is wrappers.TimeAwareObservation
+
+
+class Counted(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A wrapper that an entry point puts around its environment."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = self.env.step(action)
+        return observation, reward + 1, *rest
+
+
+def make_counted() -> Any:
+    return Counted(gymnasium.make("CartPole-v1").unwrapped)
+
+
+def test_what_an_entry_point_wraps_is_not_wrapped_again() -> None:
+    gymnasium.register("Counted-v0", entry_point=f"{__name__}:make_counted")
+    try:
+        env = gymnasium.wrappers.TimeAwareObservation(gymnasium.make("Counted-v0"))
+        made = make(describe(env))
+        assert describe(made) == describe(env)
+        made.reset(seed=1)
+        assert made.step(0)[1] == 2
+    finally:
+        gymnasium.registry.pop("Counted-v0", None)

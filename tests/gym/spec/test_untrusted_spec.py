@@ -77,6 +77,8 @@ UNSAFE = [
     spec_of(id="Evil-v0", entry_point="__main__:Env"),
     spec_of(entry_point="gymnasium_evil:Env"),
     spec_of(entry_point="venv.__main__:x"),
+    spec_of(entry_point="simgit.__main__:main"),
+    spec_of(**CARTPOLE, wrapper="simgit.__main__:main"),
     spec_of(**CARTPOLE, wrapper="evilmod:Wrapper"),
     spec_of(**CARTPOLE, wrapper="evilpack:Wrapper"),
     spec_of(**CARTPOLE, wrapper="stable_baselines3.common.monitor:Monitor"),
@@ -235,6 +237,12 @@ def test_trust_false_refuses_also_what_is_mine(mark: Path) -> None:
     with pytest.raises(Untrusted):
         restore(repo, "main", trust=False)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("entry", ["venv.__main__:x", "simgit.__main__:main", "__main__:x"])
+def test_a_program_is_not_imported_with_trust_either(entry: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be made outside its script"):
+        make(spec_of(entry_point=entry), True)
 
 
 # --- code that ends the program ---

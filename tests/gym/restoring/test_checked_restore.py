@@ -1,0 +1,150 @@
+"""A restore never continues otherwise than recorded without an error or a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from simgit import Divergence, Repository, Unverified
+from simgit.gym import Recorder, judge, plan, restore, verify
+from simgit.gym.restoring import restore as restoring
+from tests.gym.recording import checked_envs
+from tests.gym.restoring.hiding_envs import Hiding
+from tests.gym.restoring.test_restore import vouch
+
+LENGTH = 40
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repository:
+    return Repository.init(tmp_path)
+
+
+def record(repo: Repository, env: Any, snapshots: int | None = 10, seed: int | None = 1) -> None:
+    recorder = Recorder(env, repo, snapshots=snapshots, provenance=False, self_check=False)
+    recorder.reset(seed=seed)
+    for _ in range(LENGTH):
+        if any(recorder.step(1)[2:4]):
+            recorder.reset()
+    recorder.close()
+
+
+def differs_after(repo: Repository, env: Any, step: int) -> bool:
+    """Whether a restored environment continues otherwise than recorded."""
+    for state in repo.trajectory("main")[step + 1 :]:
+        found = env.reset() if state.reset is not None else env.step(int(state.action))
+        if not np.array_equal(found[0], state.observation):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("shows_from", "is_vouched"), [(0, False), (15, False), (25, False), (36, False), (0, True)]
+)
+def test_what_a_snapshot_lacks_is_not_lost_unsaid(
+    repo: Repository, shows_from: int, is_vouched: bool
+) -> None:
+    """Whether there is no verdict, or one that is wrong."""
+    record(repo, Hiding(shows_from))
+    if is_vouched:
+        vouch(repo, "methods")
+    for step in (0, 5, 10, 13, 20, 29, 30, 35, 40):
+        env = restore(repo, f"main@{step}")
+        assert not differs_after(repo, env, step), step
+        env.close()
+
+
+@pytest.mark.parametrize("shows_from", [0, 15, 25, 36])
+def test_a_long_run_without_a_verdict_is_tried_ahead(
+    repo: Repository, shows_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(repo, Hiding(shows_from))
+    real = restoring._is_cheap
+    monkeypatch.setattr(restoring, "_is_cheap", lambda path, cost: cost <= 15 and real(path, cost))
+    for step in (13, 20, 29, 30, 35):
+        env = restore(repo, f"main@{step}")
+        assert not differs_after(repo, env, step), step
+        env.close()
+
+
+def test_where_nothing_can_be_compared_that_is_said(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(repo, Hiding())
+    monkeypatch.setattr(restoring, "_is_cheap", lambda path, cost: False)
+    with pytest.warns(Unverified, match="nothing was compared: that would re-execute 10 actions"):
+        restore(repo, "main@20")
+    vouch(repo, "methods")
+    with pytest.warns(Unverified, match="nothing was compared"):
+        restore(repo, "main@20")
+
+
+def test_what_is_compared_once_is_not_compared_again(repo: Repository) -> None:
+    record(repo, gym.make("MountainCar-v0"))
+    vouch(repo)
+    costs = []
+    for step in (20, 20, 30):
+        costs.append(plan(repo, f"main@{step}").cost)
+        restore(repo, f"main@{step}").close()
+    assert costs == [10, 0, 0]
+
+
+def test_what_is_marked_is_not_re_executed_and_that_is_said(
+    repo: Repository, tmp_path: Path
+) -> None:
+    record(repo, checked_envs.Marked(str(tmp_path / "log")), snapshots=2)
+    before = (tmp_path / "log").read_text()
+    with pytest.warns(Unverified, match="marked not to be re-executed"):
+        restore(repo, "main@4")
+    assert (tmp_path / "log").read_text() == before
+
+
+def test_a_run_that_depends_on_the_process_is_warned_of(repo: Repository) -> None:
+    record(repo, checked_envs.HashOrder(), snapshots=2)
+    assert judge(repo, "main").result == "depends on the process"
+    with pytest.warns(Unverified, match="depends on the process"):
+        env = restore(repo, "main@4")  # in the process that recorded it: by re-execution
+    assert not differs_after(repo, env, 4)
+
+
+def test_environments_that_diverge_are_closed(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(repo, checked_envs.OfClass(), snapshots=2)
+    checked_envs.OfClass.made = checked_envs.OfClass.closed = 0
+    with pytest.raises(Divergence):
+        restore(repo, "main@5")
+    assert checked_envs.OfClass.made == checked_envs.OfClass.closed > 0
+    plan(repo, "main@5")
+    assert verify(repo, "main").divergence is not None
+    assert checked_envs.OfClass.made == checked_envs.OfClass.closed
+
+
+def test_verify_tries_snapshots_and_refutes_their_driver(repo: Repository) -> None:
+    record(repo, Hiding(15))
+    found = verify(repo, "main", snapshots=12)
+    assert found.divergence is None and not found.is_exact
+    assert found.verdict is not None
+    data = found.to_json()["verdict"]
+    assert (data["result"], data["driver"]) == ("exact by replay", "methods")
+    assert (data["from"], data["step"], data["field"]) == (10, 15, "observation")
+    from simgit.gym.restoring.verify import note
+
+    note(repo, "main", found)
+    for step in (20, 40):
+        assert plan(repo, f"main@{step}").how == "creation"
+    note(repo, "main", verify(repo, "main", snapshots=1))
+    assert plan(repo, "main@20").how == "creation", "one that failed is not forgotten"
+
+
+def test_verify_says_how_many_snapshots_it_tried(repo: Repository) -> None:
+    record(repo, gym.make("MountainCar-v0"), snapshots=2)
+    found = verify(repo, "main", snapshots=4).verdict
+    assert found is not None and found.result == "exact"
+    assert found.details["snapshots"]["checked"] == 4
+    assert found.details["snapshots"]["of"] > 15
+    assert verify(repo, "main@3..9", snapshots=4).verdict is None
