@@ -55,6 +55,8 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
             raise Advice(f"--{name} needs a value, but option '{text}' follows{habit}", ctx)
         try:
             return parse_json(text)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
         except JSONDecodeError as error:
             if name == "reward":
                 self.fail(f"'{text}' must be a number", param, ctx)

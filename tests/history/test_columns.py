@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,27 @@ def test_an_info_with_an_integer_key_keeps_its_columns() -> None:
     assert found.column("info.0.y").tolist() == [None, 5, None, None]
     assert ("info", 0, "y") in found.paths() and found.present("info.0").tolist()[1]
     assert [state.info for state in found][1] == {"x": 2, 0: {"y": 5}}
+
+
+def test_columns_are_the_same_after_gc_and_in_a_branch(tmp_path: Path) -> None:
+    infos: list[Any] = [{"a": {"x": 1}}, {"a": 5}, {"a": {"x": 2}, 1: [7]}, {"loss": 0.5}]
+    with Repository.init(tmp_path) as repo:
+        for name in ("main", "other"):
+            for info in infos * 3:  # each is a segment of its own
+                repo.commit(np.full(99, len(name)), info=info, run=name)
+        repo.branch("try", "main@6")
+        repo.commit(np.ones(3), info={"a": {"x": 9}}, run="try")
+        wanted = {"main": infos * 3, "try": [*(infos * 3)[:7], {"a": {"x": 9}}]}
+        repo.delete_run("other")
+        removed = 0
+        for _ in range(2):
+            for run, told in wanted.items():
+                states = [{"info": info} for info in told]
+                for path in (("info", "a", "x"), ("info", 1, 0), ("info", "loss"), ("info", "a")):
+                    agrees(repo[run], states, path)
+                    agrees(repo.trajectory(f"{run}@2..5"), states[3:6], path)
+            removed += repo.gc(grace=0, expire=0).removed.states
+        assert removed == 12
 
 
 # --- what is absent -----------------------------------------------------------------------------
