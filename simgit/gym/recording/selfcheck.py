@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from simgit.errors import StorageError
 from simgit.gym.restoring.check_process import CheckProcess
-from simgit.gym.restoring.run_notes import NOT_CHECKED, Verdict
+from simgit.gym.restoring.run_notes import BY_REPLAY, EXACT, NOT_CHECKED, Verdict
 from simgit.repository import Repository
 
 STATES: Final = 2000
 SECONDS: Final = 10.0
 """States, and seconds, after which an episode that has not ended is checked as far as it is."""
+REST: Final = 1.0
+"""The seconds for the check of what was recorded since the first one."""
 PATIENCE: Final = 10.0
 """The seconds that closing waits for a check."""
 
@@ -42,7 +44,8 @@ class SelfCheck:
         self.is_waiting = is_wanted
         self.is_due_at = monotonic() + SECONDS
         self._process: CheckProcess | None = None
-        self._runs: Sequence[str] = ()
+        self._stops: dict[str, int] = {}
+        self._is_fine = False
 
     def is_due(self, count: int) -> bool:
         """Return True if an episode that has not ended is long enough to be checked."""
@@ -50,12 +53,12 @@ class SelfCheck:
 
     def start(self, repo: Repository, runs: Sequence[str]) -> dict[str, Verdict]:
         """Start the check of what is stored of runs; return verdicts if it cannot be started."""
-        self.is_waiting, self._runs = False, list(runs)
-        stops = {run: _states(repo, run) for run in runs}
-        if min(stops.values()) < 2:
+        self.is_waiting = False
+        self._stops = {run: _states(repo, run) for run in runs}
+        if min(self._stops.values()) < 2:
             return {}
         try:
-            self._process = CheckProcess(repo, stops)
+            self._process = CheckProcess(repo, self._stops)
         except StorageError as error:
             return dict.fromkeys(runs, Verdict(NOT_CHECKED, None, {"reason": str(error)}))
         return {}
@@ -71,12 +74,32 @@ class SelfCheck:
         if process is None or (not process.wait(seconds or 0.0) and seconds is None):
             return {}
         try:
-            return process.verdicts(
+            found = process.verdicts(
                 "its re-execution was not finished when the recorder was closed; "
                 "check it with 'simgit verify'"
             )
+            self._is_fine = all(each.result in (EXACT, BY_REPLAY) for each in found.values())
+            return found
         finally:
             self.cancel()
+
+    def rest(self, repo: Repository, runs: Sequence[str], seconds: float) -> dict[str, Verdict]:
+        """Check again what is recorded of runs, if it is more than was checked and found fine.
+
+        Args:
+            repo: the repository, with everything stored.
+            runs: the runs.
+            seconds: the greatest time to wait; what is not checked by then has no verdict.
+        """
+        stops = {run: _states(repo, run) for run in runs}
+        if not self._is_fine or stops == self._stops or seconds < 1:
+            return {}
+        try:
+            self._process = CheckProcess(repo, stops, seconds=REST)
+        except StorageError:
+            return {}
+        found = self.verdicts(min(seconds, 5 * REST))
+        return {run: each for run, each in found.items() if each.result != NOT_CHECKED}
 
     def cancel(self) -> None:
         """End the check."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from simgit.errors import (
@@ -198,7 +199,8 @@ class Session:
     def _note_verdicts(self, found: Mapping[str, Verdict]) -> None:
         late = []
         for run, verdict in found.items():
-            with suppress(NotFound):  # the run was deleted meanwhile
+            # the run was deleted meanwhile, or the disk is full: its states matter more
+            with suppress(NotFound, StorageError):
                 note(self._repo, run, verdict)
             if verdict.result == NOT_CHECKED:
                 late.append(f"not checked: run '{run}': {verdict.details.get('reason')}")
@@ -242,7 +244,11 @@ class Session:
             raise
         try:
             if status == "active":
+                until = monotonic() + PATIENCE
                 self._note_verdicts(self.self_check.verdicts(PATIENCE))
+                names = self._current()
+                runs = [names] if isinstance(names, str) else names
+                self._note_verdicts(self.self_check.rest(self._repo, runs, until - monotonic()))
         finally:
             self._let_go()
 

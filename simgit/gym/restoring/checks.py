@@ -116,25 +116,28 @@ class RunCheck:
         deadline = monotonic() + self._seconds
         with self._opened() as repo:
             path = self._path(repo)
-            steps, total = self._chosen(path)
+            (steps, total), upto = self._chosen(path), path.step
         ends = [*steps[1:], None] if self._stretches else [None] * len(steps)
 
         def left() -> float:
-            return max(1.0, (deadline - monotonic()) / 2)
+            return max(0.0, (deadline - monotonic()) / 2)
+
+        def patience() -> float:
+            return max(5.0, left())
 
         outcomes = [
-            apart(partial(self.from_snapshot, at, left() * _PART, end), at, left())
+            apart(partial(self.from_snapshot, at, left() * _PART, end), at, patience())
             for at, end in zip(steps, ends, strict=True)
         ]
         if self._replayed is not None:
-            return judged(outcomes, Outcome(0, compared=self._replayed), None, total)
-        replay = apart(partial(self.replay, left() * _PART), 0, left())
+            return judged(outcomes, Outcome(0, compared=self._replayed), None, total, upto)
+        replay = apart(partial(self.replay, left() * _PART), 0, patience())
         again = None
         if replay.differs and not (
             outcomes and all(o.compared and not o.differs for o in outcomes)
         ):
-            again = apart(partial(self.replay, left(), replay.compared + 1), 0, left())
-        return judged(outcomes, replay, again, total)
+            again = apart(partial(self.replay, patience(), replay.compared + 1), 0, patience())
+        return judged(outcomes, replay, again, total, upto)
 
     # --- in a process of their own ---
 
@@ -210,7 +213,7 @@ class RunCheck:
 
 
 def judged(
-    outcomes: Sequence[Outcome], replay: Outcome, again: Outcome | None, total: int
+    outcomes: Sequence[Outcome], replay: Outcome, again: Outcome | None, total: int, upto: int
 ) -> Verdict:
     """Return the verdict that follows from the results of checks.
 
@@ -219,6 +222,7 @@ def judged(
         replay: that of re-execution from the beginning.
         again: that of another re-execution, if there was one.
         total: the number of snapshots in all.
+        upto: the step of the last state that was in question.
     """
     bad = next((each for each in outcomes if each.differs), None)
     good = [each for each in outcomes if each.compared and not each.differs]
@@ -228,7 +232,8 @@ def judged(
         "of": total,
         "step": max((each.start for each in outcomes), default=0),
     }
-    seen = {"snapshots": counted, "process": "another"} if outcomes else {"process": "another"}
+    seen: dict[str, Any] = {"process": "another", "upto": upto}
+    seen |= {"snapshots": counted} if outcomes else {}
     form = {"format": good[0].form} if good else {}
     if good and bad is None:
         also = {"replay": replay.differs} if replay.differs else {}

@@ -253,7 +253,7 @@ def _key(path: RecordedPath, plan: RestorePlan) -> tuple[Any, ...]:
 def is_vouched_for(path: RecordedPath, plan: RestorePlan) -> bool:
     """Return True if the run's verdict says that snapshots such as a plan's continue exactly."""
     form = path.snapshot(plan.start).get("version")
-    return vouches(path.recorded_in, plan.driver, form)
+    return vouches(path.recorded_in, plan.driver, form, plan.start)
 
 
 def _is_cheap(path: RecordedPath, cost: int) -> bool:

@@ -29,9 +29,10 @@ class Verdict:
         result: "exact" (from snapshots), "exact by replay", "depends on the process",
             "not deterministic", "unknown", "not checked".
         driver: the driver of the snapshots, None if no snapshot was tried.
-        details: ``format`` of the snapshots, ``snapshots`` (how many were ``checked``, ``of`` how
-            many, up to which ``step``), the step and the field that differed first, the snapshot
-            ``from`` which they did, or the ``reason`` why something was not possible.
+        details: ``format`` of the snapshots, ``upto`` which step the run was recorded,
+            ``snapshots`` (how many were ``checked``, ``of`` how many, up to which ``step``), the
+            step and the field that differed first, the snapshot ``from`` which they did, or the
+            ``reason`` why something was not possible.
     """
 
     result: str
@@ -97,10 +98,16 @@ def snapshots_fail(runs: Iterable[RunInfo], driver: str | None = None) -> bool:
     )
 
 
-def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any) -> bool:
-    """Return True if a verdict says that snapshots of a driver and a format continue exactly.
+def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any, step: int) -> bool:
+    """Return True if a verdict says that a snapshot continues exactly.
 
     (Earlier versions looked at one snapshot, in the process that recorded: theirs do not.)
+
+    Args:
+        runs: the runs; the first one with a verdict counts.
+        driver: the snapshot's driver.
+        form: its format.
+        step: its step; what was recorded after a check has no verdict.
     """
     found = verdict_of(runs)
     return (
@@ -108,6 +115,7 @@ def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any) -> bool:
         and found.result == EXACT
         and "snapshots" in found.details
         and (found.driver, found.details.get("format")) == (driver, form)
+        and step <= found.details.get("upto", -1)
     )
 
 

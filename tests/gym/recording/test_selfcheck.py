@@ -21,6 +21,7 @@ from simgit.gym import Recorder, VectorRecorder, judge
 from simgit.gym.recording import selfcheck
 from simgit.gym.restoring import check_process
 from tests.gym.recording import checked_envs
+from tests.gym.restoring.hiding_envs import Hiding
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("checked")
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine have its time."""
-    for name in ("PATIENCE",):
+    for name in ("PATIENCE", "REST"):
         monkeypatch.setattr(selfcheck, name, PATIENCE)
     monkeypatch.setattr("simgit.gym.recording.session.PATIENCE", PATIENCE)
 
@@ -96,7 +97,8 @@ def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -
     assert found["process"] == "another"
     if result == "exact":
         assert (found["driver"], found["format"]) == ("generic", 2)
-        assert found["snapshots"] == {"checked": 2, "of": 3, "step": 4}
+        # after the first episode, and again at the end
+        assert (found["upto"], found["snapshots"]["checked"]) == (10, 3)
     else:
         assert found["field"] == "observation"
 
@@ -177,6 +179,18 @@ def test_an_episode_that_does_not_end_is_checked_as_far_as_it_is(
     found = repo.runs["main"].metadata["verdict"]
     assert (found["result"], found["snapshots"]["step"]) == ("exact", 4)
     env.close()
+
+
+def test_what_changes_after_the_first_episode_is_found_at_the_end(repo: Repository) -> None:
+    env = Recorder(Hiding(hides_from=2), repo, snapshots=2, provenance=False)
+    for _ in range(3):
+        env.reset(seed=1)
+        for _ in range(9):
+            env.step(1)
+        env.flush()
+    env.close()
+    found = repo.runs["main"].metadata["verdict"]
+    assert (found["result"], found["upto"]) == ("exact by replay", 29)
 
 
 def test_each_lane_has_its_verdict(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ class Hiding(gym.Env[Any, Any]):
     action_space = gym.spaces.Discrete(2)
     shows_from = 0
 
-    def __init__(self, shows_from: int = 0) -> None:
-        self.shows_from = shows_from
-        self.time = self.hidden = 0
+    def __init__(self, shows_from: int = 0, hides_from: int = 1) -> None:
+        """Show it from a step of an episode on; hide it from snapshots from an episode on."""
+        self.shows_from, self.hides_from = shows_from, hides_from
+        self.time = self.hidden = self.episode = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
         self.time = self.hidden = 0
+        self.episode += 1
         return self.seen(), {}
 
     def step(self, action: Any) -> Any:
@@ -34,7 +36,9 @@ class Hiding(gym.Env[Any, Any]):
         return np.array([float(self.time + 1000 * shown)])
 
     def get_state(self) -> Any:
-        return {"time": self.time}
+        shown = {"hidden": self.hidden} if self.episode < self.hides_from else {}
+        return {"time": self.time, "episode": self.episode, **shown}
 
     def set_state(self, data: Any) -> None:
-        self.time = int(data["time"])
+        self.time, self.episode = int(data["time"]), int(data["episode"])
+        self.hidden = int(data.get("hidden", 0))
