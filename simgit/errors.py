@@ -8,15 +8,54 @@ Every error survives pickling, so that worker processes can raise it across thei
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+
+_UNSEEN: Final = frozenset(
+    map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x3164, 0xFFA0,
+              *range(0xE0100, 0xE01F0)))
+)  # fmt: skip
+"""Letters and marks that take no space or show nothing, though they count as printable."""
+
+
+def visible(text: str) -> str:
+    """Return a text on one line, with what a terminal obeys or does not show as escapes.
+
+    These are the control characters (C0, DEL, C1), those that change the direction of writing,
+    separators of lines, characters without width, and unpaired surrogates.
+    """
+    if text.isprintable() and (text.isascii() or _UNSEEN.isdisjoint(text)):
+        return text
+    return "".join(
+        c if c.isprintable() and c not in _UNSEEN else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def visible_lines(text: str) -> str:
+    """Return a text of several lines, each ``visible``."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def visible_json(text: str) -> str:
+    """Return a JSON text in which what ``visible`` escapes is escaped as JSON does."""
+    flat = text.replace("\n", " ")
+    if visible(flat) == flat:
+        return text
+    return "".join(c if c == "\n" or visible(c) == c else _json_escape(c) for c in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, whatever it is."""
+    """Return a value as a message shows it: short, on one line, whatever it is."""
     try:
         text = repr(value.item() if getattr(value, "shape", None) == () else value)  # type: ignore[attr-defined]
     except Exception:  # an integer of thousands of digits, or what the value's own class raises
         text = f"<{type(value).__name__}>"
+    text = visible(text[:81])
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -69,9 +108,13 @@ def _edits(a: str, b: str) -> int:
 
 
 class SimgitError(Exception):
-    """Base of every error that simgit raises on purpose."""
+    """Base of every error that simgit raises on purpose.
+
+    Its message may quote a stranger's text, so it is made ``visible``; attributes are as given.
+    """
 
     def __init__(self, message: str, **data: Any) -> None:
+        message = visible(message)
         super().__init__(message)
         self.message = message
         self.__dict__.update(data)
@@ -133,7 +176,10 @@ class ClusterError(SimgitError):
 
 
 class SimgitWarning(UserWarning):
-    """Base of every warning that simgit gives."""
+    """Base of every warning that simgit gives; its message is made ``visible``."""
+
+    def __init__(self, message: str = "", *args: Any) -> None:
+        super().__init__(visible(message), *args)
 
 
 class EnvironmentChanged(SimgitWarning):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
+import shutil
 import signal
+import tempfile
 
 import pytest
 
 from tests.support.examples import register_profiles
 
 register_profiles()
+
+# no test knows the user's key and list of trusted repositories, or changes them
+os.environ["SIMGIT_CONFIG_DIR"] = tempfile.mkdtemp(prefix="simgit-config-")
+atexit.register(shutil.rmtree, os.environ["SIMGIT_CONFIG_DIR"], ignore_errors=True)
 
 # a shell's background job ignores Ctrl-C, and so would every process that a test starts and stops
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

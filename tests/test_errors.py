@@ -48,7 +48,8 @@ def test_only_a_near_word_is_suggested(word: str, known: list[str], found: str |
 def test_the_refusal_of_a_name_says_what_it_contains(name: str, reason: str) -> None:
     with Repository.init(":memory:") as repo, pytest.raises(InvalidInput) as caught:
         repo.recorder(name)
-    assert str(caught.value) == f"'{name}' is not a valid name for a run: {reason}"
+    shown = name.encode("unicode_escape").decode()
+    assert str(caught.value) == f"'{shown}' is not a valid name for a run: {reason}"
 
 
 def test_the_refusal_of_a_name_says_what_the_name_is_for() -> None:
@@ -63,7 +64,7 @@ def test_the_refusal_of_a_name_says_what_the_name_is_for() -> None:
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        (np.int64(1), "1 must be str, bytes or int, got numpy.int64; convert it with int(key)"),
+        (np.bool_(True), "True must be str, bytes or int, got numpy.bool; convert it with str(key)"),
         (True, "True must be str, bytes or int, got bool; convert it with int(key)"),
         (0.5, "0.5 must be str, bytes or int, got float; convert it with str(key)"),
         (1 << 64, "18446744073709551616 must fit 64 bits"),

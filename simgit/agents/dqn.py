@@ -1,8 +1,8 @@
 """Deep Q-learning (Mnih et al., Nature 2015), with double, duelling and multi-step as options.
 
 The network Q(s, ·) is moved towards y = r + γ max Q⁻(s', ·), where Q⁻ is the target network, a
-periodic copy of it; γ is 0 where s' terminated the episode. See docs/agents/dqn.md. This is the
-only module that imports torch.
+periodic copy of it; γ is 0 where s' terminated the episode. See docs/agents/dqn.md. Only
+this module and ``tensors`` import torch.
 """
 
 from __future__ import annotations

@@ -77,9 +77,7 @@ def pod_history_of(trajectory: Trajectory, actions: Sequence[str]) -> PodHistory
 
 def _counts(trajectory: Trajectory, name: str) -> Floats:
     """Return a count of each state, NaN where the observation failed."""
-    path = f"info.{name}"
-    values = np.asarray(trajectory.column(path), np.float64)
-    return np.where(trajectory.present(path), values, np.nan)
+    return np.asarray(trajectory.column(f"info.{name}", fill=np.nan), np.float64)
 
 
 def _names(trajectory: Trajectory, actions: Sequence[str]) -> list[str]:
@@ -99,6 +97,6 @@ def _name(actions: Sequence[str], number: int) -> str:
 
 def _flags(trajectory: Trajectory, path: str) -> list[bool]:
     try:
-        return [bool(value) for value in trajectory.column(path)]
+        return [bool(value) for value in trajectory.column(path, fill=False)]
     except NotFound:
         return [False] * len(trajectory)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from simgit.analysis.statistics import band
-from simgit.errors import InvalidInput
+from simgit.errors import IntegrityError, InvalidInput
 from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
 from simgit.plot import Band, Branch, Curve, Drawing, learning_curve, run_tree, smooth
@@ -202,14 +202,15 @@ def tree(repo: Repository) -> list[RunNode]:
         children.setdefault(above(name), []).append(name)
     nodes: list[RunNode] = []
 
-    def visit(name: str, last: tuple[bool, ...]) -> None:
+    ahead: list[tuple[str, tuple[bool, ...]]] = [(r, ()) for r in reversed(children.get(None, []))]
+    while ahead:
+        name, last = ahead.pop()
         nodes.append(RunNode(infos[name], len(last), starts[name], last, above(name)))
         below = children.get(name, [])
-        for child in below:
-            visit(child, (*last, child == below[-1]))
-
-    for root in children.get(None, []):
-        visit(root, ())
+        ahead += [(child, (*last, child == below[-1])) for child in reversed(below)]
+    if len(nodes) < len(infos):
+        left_out = min(infos.keys() - {node.info.name for node in nodes})
+        raise IntegrityError(f"run '{left_out}' is its own ancestor; see 'simgit fsck'")
     return nodes
 
 

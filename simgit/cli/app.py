@@ -46,10 +46,11 @@ class App:
         """Return a path that the user gave, relative to ``-C``."""
         return self.directory / text
 
-    def repository(self) -> Repository:
+    def repository(self, *, anyone: bool = False) -> Repository:
         """Open the repository of SIMGIT_DIR, or of the directory or the nearest one above it.
 
-        Its operations are logged under the command that was given.
+        With ``anyone`` it may be another user's. Its operations are logged
+        under the command that was given.
         """
         from simgit.repository import Repository
 
@@ -57,7 +58,7 @@ class App:
         if named:
             found = Repository.open(self.directory / named)
         else:
-            found = Repository.discover(self.directory)
+            found = Repository.discover(self.directory, anyone=anyone)
         if self.words:
             found.name_command(*self.words)
         return found if self.at is None else found.at_operation(self.at)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.output import Output, clean
+from simgit.cli.output import Output, clean, raw_bytes
 from simgit.cli.params import REVISION, load
 from simgit.cli.show import outline
 from simgit.errors import NotFound
@@ -85,12 +84,14 @@ def attachments(
         at: str | Oid = found[0].state if found else revision
         there = repo.attachments(at)
         if name in there and there[name][0] == "blob" and not as_json:
-            for piece in repo.read_blob(there[name][1]):
-                sys.stdout.buffer.write(piece)
+            raw_bytes(repo.read_blob(there[name][1]))
             return
         data = repo.attachment(at, name)
         if as_json:
-            out.json({"name": name, "data": data} | ({"step": found[0].step} if found else {}))
+            from simgit.objects.json_form import value_to_json
+
+            step = {"step": found[0].step} if found else {}
+            out.json({"name": name, "data": value_to_json(data)} | step)
         else:
             for line in outline(data):
                 out.line(line)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import string
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command, one_of
+from simgit.cli.output import raw_bytes
 from simgit.cli.params import REVISION
 from simgit.cli.render import write_bytes
 from simgit.cli.show import outline, write_state
@@ -72,8 +72,7 @@ def _pretty(app: App, repo: Repository, kind: str, oid: Oid) -> None:
             write_state(out, repo, repo.state(oid))
             return
         if kind == "blob":
-            for piece in repo.stream(oid):
-                sys.stdout.buffer.write(piece)
+            raw_bytes(repo.stream(oid))
             return
         found = repo.object(oid)
         value: Any = found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command
+from simgit.cli.output import say
 from simgit.cli.params import REVISION, branch_settings
 from simgit.cli.restore import restore_paths
 
@@ -59,10 +60,7 @@ def checkout(
         head = repo.head
         if isinstance(before, Oid) and before != oid and not repo.contains(before):
             short = before.short(repo.abbreviation)
-            click.echo(
-                f"warning: state {short} is on no run; 'simgit branch NAME {short}' keeps it",
-                err=True,
-            )
+            say(f"warning: state {short} is on no run; 'simgit branch NAME {short}' keeps it")
         if as_json:
             out.json({"head": head, "detached": isinstance(head, Oid), "oid": oid})
         elif isinstance(head, Oid):

@@ -17,7 +17,8 @@ _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://|[\w.-]+@[\w.-]+:")
 @command("clone", example="simgit clone my-experiment backup", at_op=False)
 @click.argument("source", type=click.Path())
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
-def clone(app: App, source: str, directory: Path | None, as_json: bool) -> None:
+@click.option("-n", "--no-checkout", is_flag=True, help="Write no files of HEAD's state.")
+def clone(app: App, source: str, directory: Path | None, no_checkout: bool, as_json: bool) -> None:
     """Copy a repository, compacted, even while others write to it.
 
     The default DIRECTORY is SOURCE's name in the current directory.
@@ -33,7 +34,8 @@ def clone(app: App, source: str, directory: Path | None, as_json: bool) -> None:
     target = app.path(directory or name or app.path(source).resolve().parent.name)
     if target.is_dir() and any(each.name != DIRECTORY for each in target.iterdir()):
         raise AlreadyExists(f"destination '{target}' already exists and is not empty", path=target)
-    with Repository.clone(app.path(source), target) as repo, app.output() as out:
+    copied = Repository.clone(app.path(source), target, checkout=not no_checkout)
+    with copied as repo, app.output() as out:
         if as_json:
             out.json({"directory": str(repo.directory), "runs": list(repo.runs)})
         else:

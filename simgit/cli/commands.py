@@ -57,7 +57,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "bisect": ("bisect", "Find the first state in which two runs differ."),
         "what-if": ("what_if", "Try actions from a state, many times, in parallel."),
         "doctor": ("doctor", "Test whether an environment can be restored exactly."),
-        "trust": ("trust", "Allow snapshots of this repository to load pickles."),
+        "provenance": ("provenance", "Show what is recorded of where a run comes from."),
+        "trust": ("trust", "Allow this repository to name code that is executed."),
     },
     "Copy": {
         "clone": ("clone", "Copy a repository, even while it is being written."),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.output import progress
-from simgit.cli.params import MAPPING, REVISION, RUN, VALUE, Choice
-from simgit.errors import InvalidInput, plural
+from simgit.cli.params import MAPPING, REVISION, RUN, VALUE, Choice, note_new_run
+from simgit.errors import Conflict, InvalidInput, plural
 
 if TYPE_CHECKING:
     from simgit.repository import Repository
@@ -59,6 +60,7 @@ def commit(
     """
     given["reset"] = given["reset"] or None
     with app.repository() as repo:
+        note_new_run(repo, run)
         if stdin:
             used = [name for name, value in given.items() if _is_given(value)]
             if used:
@@ -115,13 +117,16 @@ def _stream(
 
     piped = not sys.stdin.isatty()  # a bar would mix with what is typed
     name = _target(repo, run)
-    before = repo.runs[name].status if name is not None and name in repo.runs else "active"
+    before = repo.runs[name].status if name is not None and name in repo.runs else None
     with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:
         try:
             count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
         except InvalidInput as error:
             if not vars(error).get("recorded"):
-                recorder.close(before)  # the run is as it was
+                recorder.close(before or "active")  # the run is as it was
+                if before is None:
+                    with suppress(Conflict):  # HEAD points at it
+                        repo.delete_run(recorder.run)
                 raise
             raise InvalidInput(f"{error}; run '{recorder.run}' is marked failed") from None
     with app.output() as out:

@@ -55,7 +55,9 @@ def config(
         info = repo.runs[run]
         shown = dict(info.overrides if own else info.config)
         if as_json:
-            out.json(shown)
+            from simgit.objects.json_form import value_to_json
+
+            out.json(value_to_json(shown))
         else:
             write_settings(out, shown, {} if own else dict(info.overrides))
 

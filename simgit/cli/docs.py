@@ -50,8 +50,8 @@ Global options come before the command: `simgit -C DIR log`.
 | 128 | an error; `fatal: …` says which |
 | 130, 141 | interrupted; the reader of the output has left |
 
-With `--json` a command prints one JSON document, or one a line for lists. Oids are full hex, times
-nanoseconds since 1970 (UTC), NaN and infinities the strings `"NaN"`, `"Infinity"`, `"-Infinity"`.
+With `--json` a command prints one JSON document, or one a line for lists; errors and warnings are
+JSON on stderr. [JSON](json.md) has the form and the schema.
 """
 
 STREAM = """\

@@ -9,7 +9,8 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import SIMKUBE, environment, environment_options
 from simgit.cli.output import Output, number, progress
-from simgit.cli.params import REVISION, RUN, free_name
+from simgit.cli.params import REVISION, RUN, note_new_run
+from simgit.cli.permission import Asker
 
 if TYPE_CHECKING:
     from simgit.analysis.statistics import Estimate
@@ -52,13 +53,14 @@ def evaluate(
 
     where, changes = environment(app, given)
     with app.repository() as repo, app.output() as out:
-        name, arguments = environment_of(repo, subject, changes)
-        if where != SIMKUBE:
-            name, arguments = where, changes
+        name, arguments = where, changes
+        if where == SIMKUBE:
+            name, arguments = environment_of(repo, subject, changes, Asker(repo))
+        note_new_run(repo, run)
         if no_record:
             run = None
         elif run is None:
-            run = free_name(repo, f"evaluate/{_label(subject)}")
+            run = f"evaluate/{_label(subject)}-{{auto}}"
         with progress("episodes") as bar:
             done = work(
                 subject, name, arguments, repo=repo, run=run, episodes=episodes,

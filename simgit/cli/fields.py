@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from simgit.cli.output import Output, clean, when
+from simgit.cli.output import Output, clean, stamp, when
 from simgit.errors import InvalidInput, SimgitWarning, did_you_mean, near_or_known
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from simgit.repository import Repository
 
 ALL: Final = "all"
+_NAMED: Final = ("oid", "parents", "files")
+"""Fields that are oids, which JSON has as their hex digits."""
 _BATCH: Final = 1000
 """Lines of a table whose columns are aligned with each other."""
 
@@ -39,8 +41,12 @@ def write_fields(
     near: set[str] = set()
     records = (_record(repo, line, names, known, seen, near) for line in lines)
     if as_json:
+        from simgit.objects.json_form import value_to_json
+
         for record in records:
-            out.json(record)
+            known_forms = {"time": stamp(record["time"])} if "time" in record else {}
+            plain = {n: v if n in _NAMED else value_to_json(v) for n, v in record.items()}
+            out.json(plain | known_forms)
     else:
         header = [(name, "bold") for name in names]
         while batch := list(islice(records, _BATCH)):

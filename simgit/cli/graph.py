@@ -19,6 +19,12 @@ class Graph:
         self.columns: list[Oid] = []
         self._at = 0
         self._parents: Sequence[Oid] = ()
+        self._ended = False
+
+    def gap(self, oid: Oid) -> list[str]:
+        """Return the line before a state that would else look like the parent of a root."""
+        is_below = self._ended and oid not in self.columns and len(self.columns) == self._at
+        return [("| " * self._at).rstrip()] if is_below else []
 
     def row(self, oid: Oid, parents: Sequence[Oid]) -> str:
         """Return the columns before a state's text."""
@@ -26,7 +32,7 @@ class Graph:
         if oid not in columns:
             columns.append(oid)
         at = self._at = columns.index(oid)
-        self._parents = parents
+        self._parents, self._ended = parents, not parents
         text = "| " * at + "* " + "| " * (len(columns) - at - 1)
         return text + "  " * (len(parents) - 1)
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.cli.app import App
-from simgit.cli.output import Output, columns, number
+from simgit.cli.output import Output, columns, number, say
 from simgit.errors import NotFound, plural
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def bar(training: Training) -> Iterator[Callable[[TrainingEpisode], None]]:
         def line(done: TrainingEpisode) -> None:
             text = described(done)
             if done.number % every == 0 or done.number == total:
-                print(f"episode {done.number}/{total}  {text}", file=sys.stderr)
+                say(f"episode {done.number}/{total}  {text}")
 
         yield line
         return
@@ -85,9 +85,9 @@ def announce_training(training: Training, curve: str | None) -> None:
     run, total = training.run, plural(training.config.episodes, "episode")
     left = f"from episode {training.done + 1} of {total}" if training.done else f"for {total}"
     if curve is None and find_spec("matplotlib") is None:
-        print(f"training '{run}' {left}", file=sys.stderr)
+        say(f"training '{run}' {left}")
     else:
-        print(f"training '{run}' {left}, then writing '{curve_file(run, curve)}'", file=sys.stderr)
+        say(f"training '{run}' {left}, then writing '{curve_file(run, curve)}'")
 
 
 def learning_curve(app: App, repo: Repository, run: str, curve: str | None) -> str | None:

@@ -10,7 +10,7 @@ import click
 from simgit.cli.app import App, command, one_of
 from simgit.cli.fields import write_fields
 from simgit.cli.graph import Graph
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ def _print(out: Output, lines: Iterator[str]) -> None:
     for line in lines:
         held.append(line)
         if len(held) >= most:
-            out.write("\n".join(held) + "\n")
+            out.lines(held)
             held, most = [], 4096
     if held:
-        out.write("\n".join(held) + "\n")
+        out.lines(held)
 
 
 def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:
@@ -128,7 +128,10 @@ def _flat(found: Iterable[LogLine], render: Render) -> Iterator[str]:
 def graphed(out: Output, found: Iterable[LogLine], render: Render) -> Iterator[str]:
     """Yield the lines of a log with its graph before them."""
     graph = Graph()
+    rest: list[str] = []
     for line in found:
+        if not rest or rest[-1]:  # paragraphs are parted anyway
+            yield from (_tinted(out, text) for text in graph.gap(line.oid))
         first, *rest = render(line)
         yield _tinted(out, graph.row(line.oid, line.parents)) + first
         for text in rest:
@@ -227,7 +230,11 @@ def decoration(out: Output, name: str) -> str:
 
 def record(line: LogLine) -> dict[str, Any]:
     """Return a log line as what ``--json`` prints."""
-    found = line._asdict()
+    from simgit.objects.json_form import value_to_json
+
+    found = line._asdict() | {
+        "action": value_to_json(line.action), "time": stamp(line.time),
+    }  # fmt: skip
     if not line.skipped:
         del found["skipped"]
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, CommandGroup, command
-from simgit.cli.output import Output, clean, first_line, when
+from simgit.cli.output import Output, clean, first_line, stamp, when
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def record(operation: Operation) -> dict[str, Any]:
     """Return an operation as what ``--json`` prints."""
     return {
         "number": operation.number, "command": operation.command,
-        "arguments": list(operation.arguments), "time": operation.time, "until": operation.until,
+        "arguments": list(operation.arguments), "time": stamp(operation.time),
+        "until": stamp(operation.until),
         "process": operation.process, "session": operation.session, "reverts": operation.reverts,
         "changes": operation.changes,
     }  # fmt: skip

@@ -564,14 +564,23 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",
     },
+    "provenance": {
+        "--dry-run": "Show what would be recorded, of COMMAND if given.",
+        "--json": "Print JSON.",
+        "-h": "Show this message and exit.",
+        "--help": "Show this message and exit.",
+    },
     "trust": {
         "--list": "List the trusted repositories.",
         "--revoke": "Stop trusting this repository.",
+        "--data": "Allow to use a repository of another user, without its code.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",
     },
     "clone": {
+        "-n": "Write no files of HEAD's state.",
+        "--no-checkout": "Write no files of HEAD's state.",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",
         "--help": "Show this message and exit.",

@@ -1,17 +1,23 @@
-"""Printing: colour, pager, tables, JSON, progress."""
+"""Printing: colour, pager, tables, JSON, progress.
+
+The border to the terminal: every command prints through ``Output``, ``say`` or ``raw_bytes``, which
+show as escapes what a terminal would obey (``errors.visible``), our own colours apart.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from simgit.errors import plural
+from simgit.errors import plural, visible, visible_json, visible_lines
 
 if TYPE_CHECKING:
     import subprocess
@@ -41,27 +47,43 @@ class Output:
     """Prints lines, tables and JSON to a stream."""
 
     def __init__(self, stream: TextIO, color: bool) -> None:
-        self.write = stream.write
+        self._stream = stream
         self.is_unicode = str(getattr(stream, "encoding", None) or "utf").lower().startswith("utf")
         self.color = color
+        self._mark = f"\x1b{os.urandom(8).hex()}"  # no stored text can guess it
+        self._painted = re.compile(rf"{self._mark}(\[[\d;]*m)")
 
     def line(self, text: str = "") -> None:
         """Print a line."""
-        self.write(text + "\n")
+        self.lines([text])
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Print lines at once."""
+        safe = self._colored if self.color else visible
+        self._stream.write("".join([safe(text) + "\n" for text in texts]))
+
+    def _colored(self, text: str) -> str:
+        """Return a text ``visible``, in the styles of ``paint``."""
+        parts = self._painted.split(text)
+        return "".join([f"\x1b{p}" if i % 2 else visible(p) for i, p in enumerate(parts)])
 
     def paint(self, text: str, style: str) -> str:
-        """Return a text in a style, if colour is shown."""
+        """Return a text in a style, if colour is shown: with marks of which ``line`` makes it."""
         code = STYLES.get(style)
-        return f"\x1b[{code}m{text}\x1b[m" if self.color and code else text
+        return f"{self._mark}[{code}m{text}{self._mark}[m" if self.color and code else text
 
     def json(self, record: Any) -> None:
-        """Print one JSON document on a line: oids as hex, NaN and infinities as strings."""
-        from simgit.history.state import to_jsonable
+        """Print one JSON document on a line, in the form of docs/json.md.
 
-        escape = not self.is_unicode
+        What ``visible`` escapes is escaped as JSON does.
+        """
         import json
 
-        self.write(json.dumps(to_jsonable(record), ensure_ascii=escape, allow_nan=False) + "\n")
+        from simgit.objects.json_form import record_to_json
+
+        escape = not self.is_unicode
+        text = json.dumps(record_to_json(record), ensure_ascii=escape, allow_nan=False)
+        self._stream.write(visible_json(text) + "\n")
 
     def table(
         self, rows: Iterable[Sequence[Any]], right: Sequence[int] = (), fit: bool = False
@@ -70,7 +92,10 @@ class Output:
 
         With ``fit`` the last column is cut where a terminal ends.
         """
-        cells = [[c if isinstance(c, tuple) else (c, "") for c in row] for row in rows]
+        cells = [
+            [(visible(c[0]), c[1]) if isinstance(c, tuple) else (visible(c), "") for c in row]
+            for row in rows
+        ]
         if not cells:
             return
         widths = [max(width(row[i][0]) for row in cells) for i in range(len(cells[0]))]
@@ -84,6 +109,23 @@ class Output:
                 painted = self.paint(text, style)
                 parts.append(pad + painted if i in right else painted + pad)
             self.line("  ".join(parts).rstrip())
+
+
+def say(text: str) -> None:
+    """Print a remark, warning or error on stderr; what follows a newline is another line."""
+    print(clean(text), file=sys.stderr)
+
+
+def raw_bytes(pieces: Iterable[bytes]) -> None:
+    """Write stored bytes to stdout: as they are, but at a terminal as text that is ``visible``."""
+    if not sys.stdout.isatty():
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return
+    decode = getincrementaldecoder("utf-8")("backslashreplace").decode
+    for piece in pieces:
+        sys.stdout.write(clean(decode(piece)))
+    sys.stdout.write(clean(decode(b"", final=True)))
 
 
 def _cut(text: str, room: int) -> str:
@@ -169,15 +211,13 @@ def shortened(text: str, most: int) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text with control characters made visible."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    """Return a text of one or several lines as a terminal may show it."""
+    return visible_lines(text)
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a message with control characters made visible."""
-    return clean(text.partition("\n")[0])
+    """Return the first line of a message, ``visible``."""
+    return visible(text.partition("\n")[0])
 
 
 def number(value: float | None) -> str:
@@ -198,6 +238,20 @@ def when(nanoseconds: int | None) -> str:
     except (OverflowError, ValueError, OSError):  # a clock that was far off
         return f"{nanoseconds} ns"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def stamp(nanoseconds: int | None) -> str | None:
+    """Return a time in nanoseconds since 1970 as JSON has it: RFC 3339, UTC, with nine digits."""
+    if nanoseconds is None:
+        return None
+    from datetime import UTC, datetime, timedelta
+
+    seconds, rest = divmod(nanoseconds, 10**9)
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:  # a clock that was far off
+        return f"{nanoseconds} ns"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
 
 
 def size(count: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ import click
 
 from simgit.cli.app import Advice, App
 from simgit.cli.git_words import about_value
-from simgit.errors import InvalidInput, NotFound, did_you_mean
+from simgit.errors import InvalidInput, NotFound, SimgitWarning, did_you_mean, visible
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -40,15 +42,17 @@ class ValueParam(click.ParamType):  # type: ignore[type-arg]
         return found
 
     def _json(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        import json
+        from json import JSONDecodeError
+
+        from simgit.objects.json_form import parse_json
 
         name = param.name if param is not None else None
         if re.match(r"--?[A-Za-z]", text):
             habit = about_value(ctx.info_name if ctx else None, name)
             raise Advice(f"--{name} needs a value, but option '{text}' follows{habit}", ctx)
         try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
+            return parse_json(text)
+        except JSONDecodeError as error:
             if name == "reward":
                 self.fail(f"'{text}' must be a number", param, ctx)
             why = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
@@ -62,7 +66,7 @@ def load(path: Path) -> Any:
         NotFound: there is no such file.
         InvalidInput: its content does not match its suffix.
     """
-    import json
+    from simgit.objects.json_form import parse_json
 
     try:
         data = path.read_bytes()
@@ -71,7 +75,7 @@ def load(path: Path) -> Any:
     try:
         if path.suffix in (".npy", ".npz"):
             return _numpy(path)
-        return json.loads(data)
+        return parse_json(data)
     except (ValueError, EOFError, OSError) as error:
         kind = "NumPy data" if path.suffix in (".npy", ".npz") else "JSON"
         raise InvalidInput(f"'{path}' is not {kind}: {error}") from None
@@ -90,7 +94,9 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         UsageError: there is no ``=`` in one.
     """
-    import json
+    from json import JSONDecodeError
+
+    from simgit.objects.json_form import parse_json
 
     found = {}
     for pair in pairs:
@@ -98,8 +104,8 @@ def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key:
             raise click.UsageError(f"'{pair}' must be of the form KEY=VALUE")
         try:
-            found[key] = json.loads(text)
-        except ValueError:
+            found[key] = parse_json(text)
+        except JSONDecodeError:
             found[key] = text
     return found
 
@@ -126,6 +132,20 @@ def free_name(repo: Repository, stem: str) -> str:
     """Return the stem with the first number that no run has."""
     taken = set(repo.runs)
     return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
+
+
+def note_new_run(repo: Repository, name: str | None) -> None:
+    """Warn of a new run whose name could be a slip of the pen for that of another one."""
+    if name is None or name in repo.runs:
+        return
+    letters = re.sub(r"\d", "", name)
+    others = [
+        each for each in islice(repo.runs, 1000)
+        if re.sub(r"\d", "", each) != letters
+        and not each.startswith(name) and not name.startswith(each) and not each.endswith(name)
+    ]  # fmt: skip
+    if near := did_you_mean(name, others):
+        warnings.warn(f"'{name}' is a new run{near}", SimgitWarning, stacklevel=2)
 
 
 def branch_settings(repo: Repository, start: str, pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -165,7 +185,11 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
             names = self._all(ctx)
         except Exception:
             return []
-        return [CompletionItem(head + dots + name) for name in names if name.startswith(tail)]
+        return [
+            CompletionItem(head + dots + name)
+            for name in names
+            if name.startswith(tail) and visible(name) == name
+        ]
 
     def _all(self, ctx: click.Context) -> list[str]:
         root = ctx.find_root().params.get("directories") or ()

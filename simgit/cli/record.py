@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.environment_options import environment_arguments
-from simgit.cli.output import Output, progress
-from simgit.cli.params import RUN, settings
+from simgit.cli.output import Output, progress, say
+from simgit.cli.params import RUN, note_new_run, settings
 from simgit.errors import plural
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ def record(
         steps = 1000
     with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
         env, name = make_environment(environment, **settings(pairs)), run or _head(repo)
+        note_new_run(repo, run)
         before = _states(repo, name)
         try:
             found = collect(
@@ -83,10 +83,9 @@ def record(
         except KeyboardInterrupt:
             stored = plural(_states(repo, name) - before, "state")
             again = shlex.join([environment, *(f"--env-set={pair}" for pair in pairs)])
-            print(
+            say(
                 f"interrupted: {stored} stored on run '{name}'; "
-                f"continue with: simgit record {again} --run {shlex.quote(name)}",
-                file=sys.stderr,
+                f"continue with: simgit record {again} --run {shlex.quote(name)}"
             )
             raise
         if as_json:

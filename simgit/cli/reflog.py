@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import first_line, when
+from simgit.cli.output import first_line, stamp, when
 from simgit.cli.params import REVISION
 from simgit.errors import NotFound
 
@@ -30,7 +30,7 @@ def reflog(app: App, ref: str, limit: int | None, as_json: bool) -> None:
         for i, entry in enumerate(entries):
             if as_json:
                 out.json({
-                    "index": i, "old": entry.old, "new": entry.new, "time": entry.time,
+                    "index": i, "old": entry.old, "new": entry.new, "time": stamp(entry.time),
                     "message": entry.message, "pid": entry.pid,
                 })  # fmt: skip
                 continue

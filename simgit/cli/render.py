@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from simgit.cli.output import STATUS_STYLES, Output, clean, number, when
+from simgit.cli.output import STATUS_STYLES, Output, clean, number, raw_bytes, say, stamp, when
 
 if TYPE_CHECKING:
     from simgit.objects.kinds import Tag
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 def run_record(info: RunInfo) -> dict[str, Any]:
     """Return a run as what ``--json`` prints."""
+    from simgit.objects.json_form import value_to_json
+
     return {
         "name": info.name, "oid": info.oid, "step": info.step, "episodes": info.episodes,
-        "return": info.return_, "status": info.status, "overrides": dict(info.overrides),
-        "config": dict(info.config), "parent": info.parent, "branch_point": info.branch_point,
-        "seed": info.seed, "metadata": dict(info.metadata), "created": info.created,
-        "ended": info.ended, "writer": dict(info.writer) if info.writer else None,
+        "return": info.return_, "status": info.status,
+        "overrides": value_to_json(dict(info.overrides)),
+        "config": value_to_json(dict(info.config)), "parent": info.parent,
+        "branch_point": info.branch_point, "seed": info.seed,
+        "metadata": value_to_json(dict(info.metadata)), "created": stamp(info.created),
+        "ended": stamp(info.ended), "writer": dict(info.writer) if info.writer else None,
     }  # fmt: skip
 
 
@@ -62,7 +67,7 @@ def tag_record(name: str, oid: Oid, note: Tag | None) -> dict[str, Any]:
     return {
         "name": name, "oid": oid, "annotation": note.oid if note else None,
         "message": note.message if note else None, "tagger": note.tagger if note else None,
-        "time": note.time if note else None,
+        "time": stamp(note.time) if note else None,
     }  # fmt: skip
 
 
@@ -96,17 +101,22 @@ def value_text(value: Any) -> str:
     """Return a setting as JSON."""
     import json
 
-    from simgit.history.state import to_jsonable
+    from simgit.objects.json_form import record_to_json
 
-    return clean(json.dumps(to_jsonable(value), ensure_ascii=False))
+    return clean(json.dumps(record_to_json(value), ensure_ascii=False))
 
 
 def write_bytes(repo: Repository, oid: Oid) -> None:
     """Write the bytes of an object; tell whoever sees binary ones in a terminal of ``-p``."""
     is_binary = False
-    for piece in repo.stream(oid):
-        is_binary = is_binary or b"\0" in piece
-        sys.stdout.buffer.write(piece)
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal is_binary
+        for piece in repo.stream(oid):
+            is_binary = is_binary or b"\0" in piece
+            yield piece
+
+    raw_bytes(pieces())
     if is_binary and sys.stdout.isatty():
         sys.stdout.flush()
-        print("\nwarning: these bytes are binary; -p prints objects readably", file=sys.stderr)
+        say("\nwarning: these bytes are binary; -p prints objects readably")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from simgit.cli.output import say
 from simgit.errors import InvalidInput, SimgitError, plural
 
 if TYPE_CHECKING:
-    from simgit.gym.restoring.restore import Trust
+    from simgit.gym.spec.permit import Trust
     from simgit.repository import Repository
 
 
@@ -25,7 +26,7 @@ def announce(repo: Repository, revision: str, *, whole: bool = False, trust: Tru
     if not sys.stderr.isatty():
         return
     try:
-        print(estimate(repo, revision, whole=whole, trust=trust), file=sys.stderr)
+        say(estimate(repo, revision, whole=whole, trust=trust))
     except SimgitError:
         return  # what is in the way is said when it is met
 

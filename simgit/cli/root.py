@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import keyword
+import re
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +20,8 @@ from simgit.cli.app import Advice, App, no_such_command, no_such_option
 from simgit.cli.commands import COMMANDS, FLAT, overview
 from simgit.cli.exits import USAGE, quiet_pipe
 from simgit.cli.git_words import about_revision
-from simgit.errors import NotFound, SimgitError, SimgitWarning
+from simgit.cli.output import say
+from simgit.errors import NotFound, SimgitError, SimgitWarning, visible
 
 FATAL: Final = 128
 INTERRUPTED: Final = 130
@@ -104,16 +107,18 @@ class LazyGroup(click.Group):
         if not standalone_mode:
             return call(*args, standalone_mode=False, **extra)
         given = args[0] if args else extra.get("args")
-        debug = "--debug" in (sys.argv[1:] if given is None else given)
-        sys.exit(guarded(lambda: call(*args, standalone_mode=False, **extra), debug))
+        words = list(sys.argv[1:] if given is None else given)
+        words = words[: words.index("--")] if "--" in words else words
+        run = partial(call, *args, standalone_mode=False, **extra)
+        sys.exit(guarded(run, "--debug" in words, "--json" in words))
 
 
-def guarded(call: Callable[[], Any], debug: bool = False) -> int:
-    """Run a command; return its exit code, its errors printed."""
+def guarded(call: Callable[[], Any], debug: bool = False, as_json: bool = False) -> int:
+    """Run a command; return its exit code, its errors and warnings printed on stderr."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", SimgitWarning)
-            warnings.showwarning = _warn
+            warnings.showwarning = partial(_warn, as_json)
             code = call()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -122,28 +127,48 @@ def guarded(call: Callable[[], Any], debug: bool = False) -> int:
     except (Interrupted, KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.UsageError as error:
-        return _usage(error)
+        return _usage(error, as_json)
     except (SimgitError, click.ClickException, OSError, MemoryError) as error:
         if debug:
-            import traceback
-
-            traceback.print_exception(error)
-        return _fatal(_message(error))
+            _trace(error)
+        return _fatal(_message(error), error, as_json)
+    except SystemExit as error:  # of an environment, or of a package that it imports
+        what = f"the code of the environment ended the program (exit code {error.code})"
+        return _fatal(what, error, as_json)
     except Exception as error:  # a defect of simgit
         if debug:
-            import traceback
-
-            traceback.print_exception(error)
+            _trace(error)
         what = f"internal error: {type(error).__name__}: {error}"
-        return _fatal(what if debug else f"{what} (--debug shows where)")
+        return _fatal(what if debug else f"{what} (--debug shows where)", error, as_json)
 
 
-def _warn(message: Warning | str, category: type[Warning], *where: Any, **extra: Any) -> None:
+def _trace(error: BaseException) -> None:
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def _say_json(kind: str, type_: type, message: str, **more: Any) -> None:
+    """Print an error or a warning as a JSON document on a line of stderr."""
+    import json
+
+    from simgit.objects.json_form import record_to_json
+
+    text = json.dumps({kind: {"type": type_.__name__, "message": message} | record_to_json(more)})
+    say(text)
+
+
+def _warn(
+    as_json: bool, message: Warning | str, category: type[Warning], *where: Any, **extra: Any
+) -> None:
     """Print a warning: simgit's own on a line, others as Python does."""
-    if issubclass(category, SimgitWarning):
-        print(f"warning: {message}", file=sys.stderr)
+    if as_json:
+        _say_json("warning", category, str(message))
+    elif issubclass(category, SimgitWarning):
+        say(f"warning: {message}")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        text = warnings.formatwarning(message, category, *where[:2])
+        say(re.sub("\x1b\\[[0-9;]*m", "", text).rstrip("\n"))  # Gymnasium colours its warnings
 
 
 def _message(error: BaseException) -> str:
@@ -160,27 +185,45 @@ def _message(error: BaseException) -> str:
     return f"'{revision}' is not a revision{advice}" if advice and not is_near else str(error)
 
 
-def _fatal(message: str) -> int:
+def _fatal(message: str, error: BaseException, as_json: bool) -> int:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    print(f"fatal: {message}", file=sys.stderr)
+    if as_json:
+        found = vars(error).items() if isinstance(error, SimgitError) else ()
+        data = {k: str(v) if isinstance(v, Path) else v for k, v in found if k[0] != "_"}
+        _say_json("error", type(error), message, exit=FATAL, data=data)
+    else:
+        say(f"fatal: {visible(message)}")
     return FATAL
 
 
-def _usage(error: click.UsageError) -> int:
+def _usage(error: click.UsageError, as_json: bool) -> int:
+    if as_json:
+        return _usage_record(error)
     if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command
-        print(error.format_message(), file=sys.stderr)
+        say(error.format_message())
         return USAGE
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         error = no_such_option(error.ctx, error.option_name)
     path = error.ctx.command_path if error.ctx else "simgit"
+    say(f"error: {_usage_message(error)}")
+    if not isinstance(error, Advice):
+        say(f"hint: see '{path} --help'")
+    return USAGE
+
+
+def _usage_message(error: click.UsageError) -> str:
     message = error.format_message().rstrip(".")
     message = " ".join(message.split("\n")).replace("\t", "")
-    if message.startswith(_CLICK_BEGINS):  # the others may begin with a name, such as HEAD
-        message = message[:1].lower() + message[1:]
-    print(f"error: {message}", file=sys.stderr)
-    if not isinstance(error, Advice):
-        print(f"hint: see '{path} --help'", file=sys.stderr)
+    # the others may begin with a name, such as HEAD
+    return message[:1].lower() + message[1:] if message.startswith(_CLICK_BEGINS) else message
+
+
+def _usage_record(error: click.UsageError) -> int:
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        error = no_such_option(error.ctx, error.option_name)
+    path = error.ctx.command_path if error.ctx else "simgit"
+    _say_json("error", click.UsageError, _usage_message(error), exit=USAGE, command=path)
     return USAGE
 
 

@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, command
 from simgit.cli.log import decoration
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
 from simgit.cli.render import run_record, tag_record, write_bytes, write_run, write_tag
 from simgit.refs.revision import file_of
@@ -57,7 +57,7 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
         state = repo.state(f"tags/{name}" if as_tag else revision)
         if as_json:
             extra = {"tag": tag_record(name, *note)} if note else {}
-            out.json(state_record(state) | {"time": repo.time(state.oid)} | extra)
+            out.json(state_record(state) | {"time": stamp(repo.time(state.oid))} | extra)
             return
         if note:
             write_tag(out, repo, name, *note)
@@ -88,10 +88,15 @@ def _show_file(app: App, repo: Repository, text: str, as_json: bool) -> None:
 
 def state_record(state: State) -> dict[str, Any]:
     """Return a state as what ``--json`` prints."""
+    from simgit.objects.json_form import value_to_json
+
+    value = {name: value_to_json(each) for name, each in state.value.items() if name != "files"}
+    if state.files:
+        value["files"] = state.files
     return {
         "oid": state.oid, "parents": list(state.parents), "origin": state.origin,
         "run": state.run, "step": state.step, "episode": state.episode,
-        "episode_step": state.episode_step, **state.value,
+        "episode_step": state.episode_step, **value,
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from simgit.cli.app import App, command
-from simgit.cli.output import Output, columns, shortened, size, when
+from simgit.cli.output import Output, columns, shortened, size, stamp, when
 
 if TYPE_CHECKING:
     from simgit.maintenance.stats import Stats, StoredPart
@@ -34,7 +34,8 @@ def stats(app: App, every: bool, as_json: bool) -> None:
         found = repo.stats()
     with app.output(page=True) as out:
         if as_json:
-            out.json(asdict(found) | {"total": asdict(found.total)})
+            history = [{**each._asdict(), "time": stamp(each.time)} for each in found.history]
+            out.json(asdict(found) | {"history": history, "total": asdict(found.total)})
         else:
             _print(out, found, None if every else _MOST)
 

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @command("status", example="simgit status")
 def status(app: App, as_json: bool) -> None:
-    """Show where HEAD is, its run's status, and the files that have changed."""
+    """Show where HEAD is, its run's status, and the files that have changed.
+
+    A directory without a file of HEAD's state is one line. What .simgitignore names is left out,
+    by git's patterns.
+    """
     with app.repository() as repo, app.output() as out:
         files = repo.status()
         found: dict[str, Any] = {

@@ -19,8 +19,8 @@ from simgit.cli.learning_report import (
     summary,
     write,
 )
-from simgit.cli.output import Output, progress
-from simgit.cli.params import RUN, Choice, free_name, settings
+from simgit.cli.output import Output, progress, say
+from simgit.cli.params import RUN, Choice, note_new_run, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
 from simgit.errors import AlreadyExists, NotFound
@@ -164,7 +164,8 @@ def _begin(
     about = {"id": where, **({"trace": label} if "trace" in arguments else {}), **shown}
     times = {name: value for name, value in given.items() if value is not None}
     config = Config(agent, chosen, **times, environment=about)
-    return begin(repo, run or free_name(repo, f"train/{label}-{agent}"), config, where, arguments)
+    note_new_run(repo, run)
+    return begin(repo, run or f"train/{label}-{agent}-{{auto}}", config, where, arguments)
 
 
 def _resume(repo: Repository, run: str, episodes: int | None) -> Training:
@@ -225,7 +226,7 @@ def _go(
             )
     except KeyboardInterrupt:
         repo.set_status(run, "paused")
-        print(f"interrupted; resume with: simgit train --resume --run {run}", file=sys.stderr)
+        say(f"interrupted; resume with: simgit train --resume --run {run}")
         raise
     if folder is not None:
         folder.finish()

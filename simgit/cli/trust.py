@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from simgit.cli.app import App, command, one_of
-from simgit.cli.permission import trust_file
 
 
 @command("trust", example="""\
@@ -14,31 +13,43 @@ simgit trust --list
 simgit trust --revoke""", at_op=False)  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="List the trusted repositories.")
 @click.option("--revoke", is_flag=True, help="Stop trusting this repository.")
-def trust(app: App, listing: bool, revoke: bool, as_json: bool) -> None:
-    """Allow snapshots of this repository to load pickles.
+@click.option(
+    "--data", is_flag=True, help="Allow to use a repository of another user, without its code."
+)
+def trust(app: App, listing: bool, revoke: bool, data: bool, as_json: bool) -> None:
+    """Allow this repository to name code that is executed.
 
-    A pickle can run any code of its author. Most snapshots have none; those of environments that
-    consist of custom objects (MiniGrid) do. Without trust their states are restored by
-    re-executing the recorded actions, which takes longer.
+    A repository that you created is trusted, except for what you import. Others name modules of
+    environments and contain pickles, and both can do anything. This command trusts all that is in
+    the repository now; what is imported later has to be trusted again. Without trust, registered
+    environments are restored by re-executing the recorded actions, and data can be read.
     """
-    one_of(list=listing, revoke=revoke)
-    known = trust_file()
+    from simgit.storage.directory import find_repository
+    from simgit.storage.trust import TrustList
+
+    one_of(list=listing, revoke=revoke, data=data)
     with app.output() as out:
         if listing:
-            found = [str(each.parent) for each in known.directories()]
-            for each in found:
-                out.json({"directory": each}) if as_json else out.line(each)
+            for each in TrustList().entries():
+                shown, is_data = str(each.directory.parent), each.token is None
+                if as_json:
+                    out.json({"directory": shown, "data_only": is_data})
+                else:
+                    out.line(f"{shown} (data only)" if is_data else shown)
             return
-        with app.repository() as repo:
-            assert repo.directory is not None
-            directory = repo.directory
-        was = known.has(directory)
-        if revoke:
-            known.remove(directory)
+        if data:
+            directory = find_repository(app.directory.resolve(), anyone=True)
+            TrustList().add(directory, None)
+            changed, said = True, "may be used"
         else:
-            known.add(directory)
+            with app.repository(anyone=True) as repo:
+                assert repo.directory is not None
+                directory = repo.directory
+                changed = repo.distrust() if revoke else repo.trust()
+            now, already = ("is no longer", "was not") if revoke else ("is now", "is already")
+            said = f"{now if changed else already} trusted"
         if as_json:
-            out.json({"directory": str(directory.parent), "trusted": not revoke})
+            what = {"trusted": not (revoke or data)} | ({"data": True} if data else {})
+            out.json({"directory": str(directory.parent), **what})
             return
-        now, already = ("is no longer", "was not") if revoke else ("is now", "is already")
-        out.line(f"'{directory.parent}' {already if was != revoke else now} trusted")
+        out.line(f"'{directory.parent}' {said}")

@@ -14,6 +14,7 @@ from simgit.cli.restore_estimate import announce
 from simgit.errors import plural
 
 if TYPE_CHECKING:
+    from simgit.gym.restoring.run_notes import Verdict
     from simgit.gym.restoring.verify import Verification
 
 
@@ -25,9 +26,10 @@ simgit verify main@100..200""")  # fmt: skip
 def verify(app: App, revision: str, as_json: bool) -> None:
     """Re-execute recorded actions, and compare the result with the recorded states.
 
-    A range or an episode begins with a restore of the state before it. The verdict on a whole run
-    is noted with the run. Exits with 1 at the first state that differs, and names its step and
-    field.
+    A range or an episode begins with a restore of the state before it. Of a whole run, at most
+    twelve snapshots, evenly spread, are tried too: each is restored in a new process, and continued
+    up to the next of them. The verdict is noted with the run; snapshots that were found wrong are
+    not used for it again. Exits with 1 if a state or a snapshot differs, and names step and field.
     """
     from simgit.gym.restoring.verify import note
     from simgit.gym.restoring.verify import verify as re_execute
@@ -44,7 +46,7 @@ def verify(app: App, revision: str, as_json: bool) -> None:
             out.json(found.to_json())
         else:
             _write(out, found)
-    if found.divergence is not None:
+    if not found.is_exact:
         answer_no()
 
 
@@ -52,6 +54,24 @@ def _write(out: Output, found: Verification) -> None:
     count = plural(found.stop - found.start, "state")
     if found.divergence is None:
         out.line(f"{out.paint('exact', 'good')}: {count} replayed")
-        return
-    out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
-    out.line(f"{count} before it replayed exactly")
+    else:
+        out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
+        out.line(f"{count} before it replayed exactly")
+    if found.verdict is not None:
+        _write_verdict(out, found.verdict)
+
+
+def _write_verdict(out: Output, verdict: Verdict) -> None:
+    """Write what became of the snapshots."""
+    known, counted = verdict.details, verdict.details.get("snapshots")
+    if "from" in known:
+        where = f"step {known['step']}, {known['field']}" if "step" in known else known["reason"]
+        out.line(
+            f"{out.paint('snapshots differ', 'bad')}: continued from step {known['from']}, "
+            f"{where}; snapshots of driver '{verdict.driver}' are not used for this run"
+        )
+    elif counted and counted["checked"]:
+        text = f"{counted['checked']} of {plural(counted['of'], 'snapshot')}"
+        out.line(f"{out.paint('exact', 'good')}: {text} restored and continued ({verdict.driver})")
+    elif known.get("why") or known.get("reason"):
+        out.line(f"snapshots were not checked: {known.get('why') or known.get('reason')}")

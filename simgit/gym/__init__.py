@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from simgit.gym.recording.recorder import Recorder
     from simgit.gym.recording.sub_env import Lane
     from simgit.gym.recording.vector import VectorRecorder
+    from simgit.gym.recording.volatile import volatile
     from simgit.gym.restoring.restore import (
         EnvironmentChanged,
         RestorePlan,
-        Untrusted,
         plan,
         restore,
     )
     from simgit.gym.restoring.verify import judge, verify
+    from simgit.gym.spec.permit import Untrusted
     from simgit.gym.tools.whatif import Continuation, step_batch, what_if
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "restore",
     "step_batch",
     "verify",
+    "volatile",
     "what_if",
 ]
 _LAZY = {
@@ -48,13 +50,14 @@ _LAZY = {
     "Lane": "recording.sub_env",
     "RestorePlan": "restoring.restore",
     "Recorder": "recording.recorder",
-    "Untrusted": "restoring.restore",
+    "Untrusted": "spec.permit",
     "VectorRecorder": "recording.vector",
     "judge": "restoring.verify",
     "plan": "restoring.restore",
     "restore": "restoring.restore",
     "step_batch": "tools.whatif",
     "verify": "restoring.verify",
+    "volatile": "recording.volatile",
     "what_if": "tools.whatif",
 }
 

@@ -2,6 +2,8 @@
 
 - ``state``, ``trajectory``: one recorded moment; states of a run as NumPy columns.
 - ``column_reader``, ``array_reader``: fields of many states as NumPy columns.
+- ``leaf_column``: one column, and what stands where a state has no value.
+- ``paths``: where a path of a field leads, in a schema and inside values.
 - ``step_range``: where the states of a range of steps lie.
 - ``windows``, ``summary``: windows and transitions for training; summaries for display.
 - ``log``, ``where``, ``where_values``: the log, and conditions such as ``reward > 0``.

@@ -11,9 +11,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from simgit.errors import SimgitWarning, plural
+from simgit.history.paths import FieldPath
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
-from simgit.objects.schema import MAP, NONE, TREE, TUPLE, Path
+from simgit.objects.schema import MAP, NONE, TREE, TUPLE
 from simgit.odb import ancestry
 from simgit.odb.ancestry import LineRange
 from simgit.odb.database import ObjectDatabase
@@ -231,7 +232,7 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
     from simgit.history.where import Predicate
 
     holds = Predicate(condition)
-    known: set[Path] | None = set()
+    known: set[FieldPath] | None = set()
     for line_range in ranges:
         stop = line_range.stop
         while stop > line_range.start:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from simgit.errors import visible
 from simgit.objects.arrays import as_scalar
+from simgit.objects.forms import restored_field
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import Reference, unpack_row
 from simgit.objects.schema import Schema
@@ -69,9 +71,9 @@ class State:
 
     @property
     def reward(self) -> float | None:
-        """The reward of the action, None at a reset."""
+        """The reward of the action, None at a reset; an array if it is of several numbers."""
         reward: float | None = self._get("reward")
-        return reward
+        return self._get("rewards") if reward is None else reward
 
     @property
     def terminated(self) -> bool | None:
@@ -111,7 +113,8 @@ class State:
     @property
     def value(self) -> dict[str, Any]:
         """All fields that the state has; ``files`` as the oid of their tree."""
-        found = {name: self._get(name) for name in self._values if name != "files"}
+        hidden = ("files", "forms")
+        found = {name: self._get(name) for name in self._values if name not in hidden}
         return found | ({"files": self.files} if self.files else {})
 
     @property
@@ -138,6 +141,8 @@ class State:
             if _has_reference(value):
                 with self._odb.read() as txn:
                     value = self._load(txn, (name,), value)
+            if "forms" in self._values:
+                value = restored_field(name, value, self._values["forms"])
             self._loaded[name] = value
         return self._loaded[name]
 
@@ -185,14 +190,14 @@ def _has_reference(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value on one line, long arrays shortened."""
+    """Return a value on one line and ``visible``, long arrays shortened."""
     if isinstance(value, Reference):
         return f"{value.kind} {value.oid.short(12)}"
     if isinstance(value, np.ndarray):
-        return np.array2string(value, precision=4, threshold=8).replace("\n", " ")
-    if isinstance(value, np.generic):
-        return str(value)
-    return repr(value)
+        text = np.array2string(value, precision=4, threshold=8).replace("\n", " ")
+    else:
+        text = str(value) if isinstance(value, np.generic) else repr(value)
+    return visible(text)
 
 
 def load_state(
@@ -207,30 +212,3 @@ def load_state(
     oids = [Oid(head[i : i + OID_SIZE]) for i in range(OID_SIZE + 1, len(head), OID_SIZE)]
     origin = None if head[OID_SIZE] else oids.pop()
     return State(odb, place, name, tuple(oids), origin, rows.schema, unpack_row(rows, 0), run)
-
-
-def to_jsonable(value: Any) -> Any:
-    """Return a value as JSON types: arrays as lists, bytes as hex, others as they are."""
-    if isinstance(value, Oid):
-        return value.hex()
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, Reference):
-        return {value.kind: value.oid.hex()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return (
-            to_jsonable(value.tolist())
-            if value.dtype.kind not in "mM"
-            else value.astype(str).tolist()
-        )
-    if isinstance(value, dict):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_jsonable(item) for item in value]
-    if isinstance(value, complex):
-        return {"real": value.real, "imag": value.imag}
-    if isinstance(value, float) and not np.isfinite(value):
-        import json
-
-        return json.dumps(value)
-    return value

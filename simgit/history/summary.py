@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from simgit.errors import SimgitError
+from simgit.errors import SimgitError, visible
 from simgit.history.step_range import StepRange
 from simgit.objects.schema import MAP, TUPLE, Schema
 from simgit.odb.location import Location
@@ -16,7 +16,11 @@ _FRAMES = 6
 
 
 def describe(title: str, steps: StepRange) -> tuple[str, list[tuple[str, str]]]:
-    """Return a line that begins with a title, and the states' fields with their types."""
+    """Return a line that begins with a title, and the states' fields with their types.
+
+    Both are ``visible``.
+    """
+    title = visible(title)
     title += f"  steps {steps.start} to {steps.stop - 1}" if steps.count else "  empty"
     with steps.odb.read() as txn:
         schemas = steps.schemas(txn)
@@ -40,10 +44,11 @@ def _fields(schemas: list[Schema]) -> list[tuple[str, str]]:
     """Return each leaf field with the types that it has."""
     found: dict[str, dict[str, None]] = {}
     for schema in schemas:
+        parents = {path[:-1] for path, _ in schema.fields}
         for path, kind in schema.fields:
             inner = kind.code in (MAP, TUPLE) and schema.root is not None
-            if not (inner and any(p[:-1] == path for p, _ in schema.fields)):
-                found.setdefault(".".join(path), {})[str(kind)] = None
+            if not (inner and path in parents):
+                found.setdefault(visible(".".join(path)), {})[str(kind)] = None
     rows = [(name, " or ".join(types)) for name, types in sorted(found.items())]
     if len(rows) > _SHOWN:
         rows = [*rows[: _SHOWN - 1], ("…", f"{len(rows) - _SHOWN + 1} more")]
@@ -55,7 +60,7 @@ def to_text(title: str, steps: StepRange) -> str:
     try:
         line, fields = describe(title, steps)
     except SimgitError as error:
-        return f"<{title} of {_count(steps.count, 'state')}: {error}>"
+        return f"<{visible(title)} of {_count(steps.count, 'state')}: {error}>"
     width = max((len(name) for name, _ in fields), default=0)
     return "\n".join([line, *(f"  {name:<{width}}  {kind}" for name, kind in fields)])
 

@@ -1,27 +1,35 @@
 """A range of a run's steps as NumPy columns, episodes, windows and states.
 
 Columns are read on first use, each in one transaction, and kept. They are shared between a
-trajectory and its slices and therefore read-only: copy a column before changing it.
+trajectory and its slices and therefore read-only: copy a column before changing it. What stands
+where a state has no value is the same everywhere, see ``leaf_column``.
 """
 
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound
-from simgit.history.column_reader import Column, Mask, read_columns, read_presence
+from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
+from simgit.history.column_reader import Leaves, is_field, is_map, read_columns, read_presence
+from simgit.history.leaf_column import UNFILLED, Column, LeafColumn, Mask
+from simgit.history.paths import FieldPath, as_path, locate, nested_paths
+from simgit.history.state import State
 from simgit.history.step_range import StepRange
 from simgit.history.summary import to_html, to_text
-from simgit.history.windows import Windows, make_transitions, make_windows, map_column
+from simgit.history.windows import Windows, make_transitions, make_windows, map_leaves
+from simgit.objects.arguments import checked_methods
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.objects.rows import column as row_column
 from simgit.objects.rows import unpack_row
-from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, Path, Schema
+from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, VALUE, Schema
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.totals import total
@@ -35,10 +43,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@checked_methods
 class Trajectory:
     """The states start <= step < stop of a first-parent history.
 
-    Where a state does not have a field, numbers read as zeros (see ``present``), others as None.
+    Where a state has no value in a column, floats are NaN, other arrays masked, and lists have None
+    (see ``column``); rewards are 0 and flags False at resets.
     """
 
     def __init__(
@@ -66,10 +76,17 @@ class Trajectory:
         """
         self._range = StepRange(odb, place, start, stop)
         self._factory = state_factory
-        self._columns: dict[Path, Column] = {}
-        self._masks: dict[Path, Mask] = {}
+        self._columns: dict[FieldPath, Leaves] = {}
+        self._masks: dict[FieldPath, Mask] = {}
         self._source: Trajectory | None = None
         self.name = name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of: columns are read again where they are needed."""
+        return {
+            "_range": self._range, "_factory": self._factory, "name": self.name,
+            "_columns": {}, "_masks": {}, "_source": None,
+        }  # fmt: skip
 
     # --- where ---
 
@@ -108,43 +125,53 @@ class Trajectory:
 
     # --- columns ---
 
-    def column(self, path: str | Sequence[str]) -> Column:
+    def column(self, path: str | Sequence[Any], *, fill: Any = UNFILLED) -> Column:
         """Return the column of one field, for instance ``"info.lives"``.
 
+        Where a state has no value, floats and complex numbers are NaN, dates NaT, other arrays
+        masked (``numpy.ma``), and lists have None; ``fill`` is put there instead. None among
+        numbers reads as no value.
+
         Args:
-            path: components joined by dots, or as a tuple.
+            path: components joined by dots, or as a tuple. A component is a key of a dict (text,
+                an integer, bytes) or the index of an element of a tuple, list or array.
+            fill: the value where a state has none; for a nested field, in each column.
 
         Returns:
-            An array with a leading axis for the states, where the field is numeric and of one
-            shape; a dict or tuple of columns for a nested field; else a list.
+            An array with a leading axis for the states, where the values are numbers or arrays of
+            one shape; a dict or tuple of columns for a nested field; else a list.
 
         Raises:
             NotFound: no state has this field.
+            InvalidInput: the path is no path, or ``fill`` does not fit the values.
             IntegrityError: stored bytes are damaged.
         """
-        return self.columns(path)[0]
+        return self.columns(path, fill=fill)[0]
 
-    def columns(self, *paths: str | Sequence[str]) -> tuple[Column, ...]:
+    def columns(self, *paths: str | Sequence[Any], fill: Any = UNFILLED) -> tuple[Column, ...]:
         """Return several fields, read in one go; see ``column``."""
+        found = self.leaf_columns(*paths)
+        return tuple(map_leaves(column, lambda leaf: leaf.filled(fill)) for column in found)
+
+    def leaf_columns(self, *paths: str | Sequence[Any]) -> tuple[Leaves, ...]:
+        """Return fields as ``LeafColumn``, which knows what is absent; see ``column``."""
         keys = [as_path(path) for path in paths]
         missing = [key for key in dict.fromkeys(keys) if self._cached(key) is None]
         if missing:
-            found = self._read(missing)
-            self._columns |= {key: map_column(column, _freeze) for key, column in found.items()}
+            self._columns |= self._read(missing)
         return tuple(self._cached(key) for key in keys)
 
-    def _read(self, paths: list[Path]) -> dict[Path, Column]:
+    def _read(self, paths: list[FieldPath]) -> dict[FieldPath, Leaves]:
         with self._range.odb.read() as txn:
             try:
                 return read_columns(self._range, txn, paths)
             except NotFound as error:
-                schemas = list(self._range.schemas(txn))
-                if not all(any(path in schema.index for schema in schemas) for path in paths):
+                if vars(error).get("path") in paths:
                     raise
                 # not a field is missing, but an object that a state names
                 raise IntegrityError(f"{error}; see 'simgit fsck'") from error
 
-    def _cached(self, path: Path) -> Column | None:
+    def _cached(self, path: FieldPath) -> Leaves | None:
         """Return a column that this trajectory, or the one it is a slice of, has read already."""
         if path in self._columns:
             return self._columns[path]
@@ -152,44 +179,80 @@ class Trajectory:
         if above is None or self._source is None:
             return None
         first = self.start - self._source.start
-        return map_column(above, lambda leaf: leaf[first : first + len(self)])
+        here = slice(first, first + len(self))
+        return map_leaves(above, lambda leaf: leaf.part(lambda values: values[here]))
 
-    def has(self, path: str | Sequence[str]) -> bool:
-        """Return True if a schema of the states has a field (it may be absent in all of them)."""
+    def has(self, path: str | Sequence[Any]) -> bool:
+        """Return True if a schema of the states has a field (it may be absent in all of them), or
+        a state has it inside a value."""
         key = as_path(path)
         with self._range.odb.read() as txn:
-            return any(key in schema.index for schema in self._range.schemas(txn))
+            if is_field(self._range.schemas(txn), key):
+                return True
+        return bool(self.present(key).any())
 
-    def paths(self) -> set[Path]:
-        """Return the paths of all fields in the schemas of the states."""
+    def is_map(self, path: str | Sequence[Any]) -> bool:
+        """Return True if a field is a dict of columns."""
         with self._range.odb.read() as txn:
-            return {path for schema in self._range.schemas(txn) for path in schema.index}
+            return is_map(self._range.schemas(txn), as_path(path))
 
-    def present(self, path: str | Sequence[str]) -> Mask:
-        """Return a mask of the states that have a field, shape (n,)."""
+    def paths(self) -> set[FieldPath]:
+        """Return the paths of all fields in the schemas of the states, and of entries of values."""
+        found: set[FieldPath] = set()
+        with self._range.odb.read() as txn:
+            schemas = self._range.schemas(txn)
+            found.update(path for schema in schemas for path in schema.index)
+            if not any(kind.code == VALUE for schema in schemas for _, kind in schema.fields):
+                return found
+            for _, _, rows in self._range.rows(txn):
+                for index, (path, kind) in enumerate(rows.schema.fields):
+                    if kind.code == VALUE:
+                        for value in row_column(rows, index):
+                            found |= nested_paths(value, path)
+        return found
+
+    def present(self, path: str | Sequence[Any]) -> Mask:
+        """Return a mask of the states that have a field, be it None, shape (n,)."""
         key = as_path(path)
         if key not in self._masks:
             with self._range.odb.read() as txn:
-                self._masks[key] = _freeze(read_presence(self._range, txn, key))
+                found = read_presence(self._range, txn, key)
+            self._masks[key] = _freeze(self._present_inside(key) if found is None else found)
         return self._masks[key]
 
-    def dtypes(self, path: str | Sequence[str]) -> set[np.dtype[Any] | None]:
+    def _present_inside(self, path: FieldPath) -> Mask:
+        """Return a mask of the states that have a field inside a value."""
+        try:
+            (leaf,) = self.leaf_columns(path)
+        except NotFound:
+            return np.zeros(len(self), bool)
+        assert isinstance(leaf, LeafColumn)
+        return leaf.present
+
+    def dtypes(self, path: str | Sequence[Any]) -> set[np.dtype[Any] | None]:
         """Return the dtypes of a field's values, None for Python's own numbers.
 
         A column holds all of them in one dtype; a state returns each as it was recorded.
         """
         key = as_path(path)
         with self._range.odb.read() as txn:
-            schemas = list(self._range.schemas(txn))
-        return {
-            schema.fields[schema.index[key]][1].dtype for schema in schemas if key in schema.index
-        }
+            schemas = self._range.schemas(txn)
+        located = [(schema, at) for schema in schemas if (at := locate(schema, key))]
+        types = [(schema.fields[index][1], inside) for schema, (index, inside) in located]
+        if any(inside or kind.code == VALUE for kind, inside in types):
+            leaf = self.leaf_columns(key)[0] if self.has(key) else None
+            objects = getattr(leaf, "objects", None)
+            if objects is not None:
+                return {getattr(value, "dtype", None) for value in objects if value is not ABSENT}
+            values = getattr(leaf, "values", None)
+            return {values.dtype} if isinstance(values, np.ndarray) else set()
+        return {kind.dtype for kind, _ in types}
 
-    def _column_or(self, path: str, default: Callable[[], Column]) -> Column:
+    def _column_or(self, path: str, default: Callable[[], Column], fill: Any = UNFILLED) -> Column:
         try:
             if path in self._usual:  # the others are likely to be read soon
-                self.columns(*self._usual)
-            return self.column(path)
+                self.leaf_columns(*self._usual)
+            return self.column(path, fill=fill)
         except NotFound:
             return default()
 
@@ -207,25 +270,25 @@ class Trajectory:
 
     @property
     def actions(self) -> Column:
-        """The action that led to each state: an array of shape (n, …), or as observations."""
+        """The action that led to each state, absent at resets: shape (n, …), or as observations."""
         return self._column_or("action", self._nothing)
 
     @property
     def rewards(self) -> Floats:
         """The reward of each state's action, 0 at resets, float64 of shape (n,)."""
-        found: Floats = self._column_or("reward", lambda: np.zeros(len(self)))
+        found: Floats = self._column_or("reward", lambda: np.zeros(len(self)), 0.0)
         return found
 
     @property
     def terminations(self) -> Mask:
-        """A mask of the states at which an episode terminated, shape (n,)."""
-        found: Mask = self._column_or("terminated", lambda: np.zeros(len(self), bool))
+        """A mask of the states at which an episode terminated, False at resets, shape (n,)."""
+        found: Mask = self._column_or("terminated", lambda: np.zeros(len(self), bool), False)
         return found
 
     @property
     def truncations(self) -> Mask:
-        """A mask of the states at which an episode was truncated, shape (n,)."""
-        found: Mask = self._column_or("truncated", lambda: np.zeros(len(self), bool))
+        """A mask of the states at which an episode was truncated, False at resets, shape (n,)."""
+        found: Mask = self._column_or("truncated", lambda: np.zeros(len(self), bool), False)
         return found
 
     @property
@@ -313,31 +376,61 @@ class Trajectory:
     # --- states ---
 
     @overload
-    def __getitem__(self, key: int) -> Any: ...
+    def __getitem__(self, key: SupportsIndex) -> Any: ...
     @overload
     def __getitem__(self, key: slice) -> Trajectory: ...
-    def __getitem__(self, key: int | slice) -> Any:
-        """Return a state, or a slice; positions count from the first state here, not by step.
+    @overload
+    def __getitem__(self, key: str | tuple[Any, ...]) -> Column: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return a state, a slice, or the column of a field (``run["info.lives"]``).
+
+        Positions count from the first state here, not by step.
 
         Raises:
             IndexError: there is no such state.
-            InvalidInput: a slice has a stride.
+            NotFound: no state has this field.
+            InvalidInput: a slice has a stride, or the key is something else.
         """
+        if isinstance(key, (str, tuple)):
+            return self.column(key)
         if isinstance(key, slice):
-            first, last, stride = key.indices(len(self))
-            if stride != 1:
-                raise InvalidInput(
-                    f"cannot slice a trajectory with a stride of {key.step}: states are a chain; "
-                    "slice its columns"
-                )
-            start, stop = self.start + first, self.start + max(first, last)
-            part = Trajectory(self._range.odb, self.place, start, stop, self.name, self._factory)
-            part._source = self
-            return part
+            return self._slice(key)
+        if not hasattr(key, "__index__") or isinstance(key, (bool, np.bool_, np.ndarray)):
+            raise InvalidInput(
+                "a trajectory is indexed by an integer, a slice or the name of a field, got "
+                f"{shown(key)}; slice its columns by masks and lists"
+            )
+        key = operator.index(key)
         if not -len(self) <= key < len(self):
             raise IndexError(f"state {key} is out of range: the trajectory has {len(self)}")
         place = self._range.location(self.start + key % len(self))
         return self._make(place, None)
+
+    def _slice(self, key: slice) -> Trajectory:
+        try:
+            first, last, stride = key.indices(len(self))
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"cannot slice a trajectory by {shown(key)}: {error}") from None
+        if stride != 1:
+            raise InvalidInput(
+                f"cannot slice a trajectory with a stride of {key.step}: states are a chain; "
+                "slice its columns"
+            )
+        start, stop = self.start + first, self.start + max(first, last)
+        part = Trajectory(self._range.odb, self.place, start, stop, self.name, self._factory)
+        part._source = self
+        return part
+
+    def __contains__(self, item: object) -> bool:
+        """Return True for the name of a field that it has, and for a state or oid in it."""
+        if isinstance(item, (str, tuple)):
+            return self.has(item)
+        oid = item.oid if isinstance(item, State) else item
+        return isinstance(oid, bytes) and oid in self._oid_set
+
+    @cached_property
+    def _oid_set(self) -> set[bytes]:
+        return set(self.oids)
 
     def _make(self, place: Location, value: dict[str, Any] | None) -> Any:
         if self._factory is not None:
@@ -358,18 +451,22 @@ class Trajectory:
 
     # --- for training ---
 
-    def windows(self, length: int, stride: int = 1, *, across: bool = False) -> Windows:
+    def windows(
+        self, length: int, stride: int = 1, *, across: bool = False, fill: Any = UNFILLED
+    ) -> Windows:
         """Return the windows of ``length`` states that begin at every ``stride``-th.
 
         Args:
             length: states in each window.
             stride: states from the start of one window to the start of the next.
             across: True to allow windows across the border of an episode.
+            fill: the value where a state has none, as in ``column``, such as for the action of a
+                reset.
 
         Raises:
             InvalidInput: length or stride is less than 1.
         """
-        return make_windows(self, length, stride, across)
+        return make_windows(self, length, stride, across, fill)
 
     def transitions(self) -> dict[str, Column]:
         """Return the transitions between successive states of each episode.
@@ -462,11 +559,6 @@ def _is_small(schemas: Sequence[Schema], name: str) -> bool:
     """Return True if a top-level field exists and consists of numbers in the row only."""
     kinds = {s.fields[s.index[(name,)]][1].code for s in schemas if (name,) in s.index}
     return bool(kinds) and kinds <= {BOOL, INT, FLOAT, COMPLEX, FIXED}
-
-
-def as_path(path: str | Sequence[str]) -> Path:
-    """Return a path as a tuple of components."""
-    return tuple(path.split(".")) if isinstance(path, str) else tuple(path)
 
 
 def _freeze(leaf: Any) -> Any:

@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from simgit.errors import InvalidInput, did_you_mean, near_or_known
 from simgit.history import where_values
+from simgit.history.leaf_column import LeafColumn
+from simgit.history.paths import FieldPath, path_text
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
-from simgit.objects.schema import Path
 
 if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
@@ -77,16 +78,20 @@ class ColumnTable(Protocol):
         """Return the number of rows."""
         ...
 
-    def has(self, path: Path, /) -> bool:
+    def has(self, path: FieldPath, /) -> bool:
         """Return whether there is a column."""
         ...
 
-    def present(self, path: Path, /) -> Mask:
+    def present(self, path: FieldPath, /) -> Mask:
         """Return which rows have a value."""
         ...
 
-    def column(self, path: Path, /) -> Any:
-        """Return the values."""
+    def is_map(self, path: FieldPath, /) -> bool:
+        """Return whether a column is a dict of columns."""
+        ...
+
+    def leaf_columns(self, *paths: FieldPath) -> Any:
+        """Return for each path its values, a ``LeafColumn`` or nested columns."""
         ...
 
 
@@ -118,13 +123,13 @@ class Predicate:
         """
         return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
 
-    def unknown_entries(self, known: Set[Path]) -> Iterator[str]:
+    def unknown_entries(self, known: Set[FieldPath]) -> Iterator[str]:
         """Yield a message for each entry, such as ``info.lives``, that is in no known path."""
         for path in self.entries:
             depth = next((n for n in range(len(path), 0, -1) if path[:n] in known), 0)
-            entries = {".".join(p[: depth + 1]) for p in known if p[:depth] == path[:depth] != p}
+            entries = {path_text(p[: depth + 1]) for p in known if p[:depth] == path[:depth] != p}
             if 0 < depth < len(path) and entries:
-                name = ".".join(path[: depth + 1])
+                name = path_text(path[: depth + 1])
                 yield f"no state has '{name}'{did_you_mean(name, entries)}"
 
     def __repr__(self) -> str:
@@ -277,7 +282,7 @@ def _quoted(node: ast.expr) -> str:
     return ast.unparse(node) if isinstance(node, ast.Constant) else f"'{ast.unparse(node)}'"
 
 
-def _entries(node: ast.AST) -> Iterator[Path]:
+def _entries(node: ast.AST) -> Iterator[FieldPath]:
     """Yield the paths that lead into a field."""
     if isinstance(node, (ast.Attribute, ast.Subscript)):
         yield _path(node)
@@ -286,7 +291,7 @@ def _entries(node: ast.AST) -> Iterator[Path]:
         yield from _entries(child)
 
 
-def _path(node: ast.expr) -> Path:
+def _path(node: ast.expr) -> FieldPath:
     """Return the path that a node names, as far as it is one."""
     match node:
         case ast.Name(id=name):
@@ -296,8 +301,8 @@ def _path(node: ast.expr) -> Path:
             return (*above, name) if above else ()
         case ast.Subscript(value=value, slice=index):
             above, key = _path(value), _index(index)
-            names = (key,) if isinstance(key, str) else tuple(map(str, key))
-            return (*above, *names) if above else ()
+            parts = (key,) if isinstance(key, str) else key
+            return (*above, *parts) if above else ()
     return ()
 
 
@@ -388,7 +393,7 @@ class _Evaluation:
         """Evaluate ``'text' in message`` and ``'key' in info``."""
         if isinstance(left, ast.Constant) and isinstance(right, (ast.Name, ast.Attribute)):
             path = _path(right)
-            if path and isinstance(left.value, str) and self.trajectory.has((*path, left.value)):
+            if path and isinstance(left.value, str) and self.trajectory.is_map(path):
                 found = self.trajectory.present((*path, left.value))
                 return found if name == "in" else self.trajectory.present(path) & ~found
         return where_values.contains(name, self.value(left), self.value(right), text)
@@ -397,8 +402,10 @@ class _Evaluation:
         """Return a field's values; a path deeper than the schema is followed inside the values."""
         path = _path(node)
         if self.trajectory.has(path):
-            present = self.trajectory.present(path)
-            return where_values.column(self.trajectory.column(path), present)
+            (found,) = self.trajectory.leaf_columns(path)
+            if isinstance(found, LeafColumn):
+                return where_values.column(found)
+            return where_values.nested(found, self.trajectory.present(path))
         if path == ("step",):
             return where_values.numbers(self.trajectory.steps)
         if path == ("episode",):

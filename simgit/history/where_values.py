@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import InvalidInput
+from simgit.history.leaf_column import LeafColumn, Mask
 
-Mask = npt.NDArray[np.bool_]
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt,
     "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -76,13 +76,17 @@ def objects(values: Sequence[Any]) -> npt.NDArray[Any]:
     return out
 
 
-def column(values: Any, present: Mask) -> Operand:
-    """Return a trajectory's column as an operand; nested columns only say what is present."""
-    if isinstance(values, np.ndarray):
-        return Operand(values, present)
-    if isinstance(values, (dict, tuple)):
-        return Operand(objects([values] * len(present)), present)
-    return Operand(objects(values), present)
+def column(leaf: LeafColumn) -> Operand:
+    """Return a trajectory's column as an operand; a value of None is no value."""
+    if isinstance(leaf.values, np.ndarray):
+        return Operand(leaf.numbers(), ~leaf.absent)
+    there = [value is not None for value in leaf.values]
+    return Operand(objects(leaf.values), np.array(there, bool))
+
+
+def nested(columns: dict[str, Any] | tuple[Any, ...], present: Mask) -> Operand:
+    """Return nested columns as an operand, which only says what is present."""
+    return Operand(objects([columns] * len(present)), present)
 
 
 def item(one: Operand, key: Any, text: str) -> Operand:
@@ -166,6 +170,11 @@ def _compare_none(name: str, one: Operand, both: bool, text: str) -> Mask:
 
 
 def _compare_objects(name: str, a: Any, b: Any) -> bool:
+    numpy = isinstance(a, (np.ndarray, np.generic)), isinstance(b, (np.ndarray, np.generic))
+    if numpy == (True, False) and isinstance(a, np.generic):
+        a = a.item()  # NumPy would compare with each item of a list
+    elif numpy == (False, True) and isinstance(b, np.generic):
+        b = b.item()
     try:
         return bool(_COMPARE[name](a, b))
     except (TypeError, ValueError, OverflowError):

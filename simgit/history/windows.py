@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from simgit.errors import InvalidInput
-from simgit.history.column_reader import Column
+from simgit.history.column_reader import Leaves
+from simgit.history.leaf_column import UNFILLED, Column, LeafColumn, Mask
+from simgit.objects.coerce import check_number
 
 Places = npt.NDArray[np.intp]
 
 
-def map_column(column: Column, change: Callable[[Any], Any]) -> Column:
-    """Return a column with every array and list in it replaced."""
+def map_leaves(column: Leaves, change: Callable[[LeafColumn], Any]) -> Any:
+    """Return a nested column with every ``LeafColumn`` in it replaced."""
     if isinstance(column, dict):
-        return {name: map_column(below, change) for name, below in column.items()}
+        return {name: map_leaves(below, change) for name, below in column.items()}
     if isinstance(column, tuple):
-        return tuple(map_column(below, change) for below in column)
+        return tuple(map_leaves(below, change) for below in column)
     return change(column)
 
 
@@ -29,29 +30,18 @@ class Columns(Protocol):
     """The columns that windows are cut from; a ``Trajectory`` has them."""
 
     @property
-    def episode_starts(self) -> npt.NDArray[np.bool_]: ...
+    def episode_starts(self) -> Mask: ...
 
     @property
     def _borders(self) -> Places: ...
 
-    @property
-    def observations(self) -> Column: ...
-
-    @property
-    def actions(self) -> Column: ...
-
-    @property
-    def rewards(self) -> npt.NDArray[np.float64]: ...
-
-    @property
-    def terminations(self) -> npt.NDArray[np.bool_]: ...
-
-    @property
-    def truncations(self) -> npt.NDArray[np.bool_]: ...
-
     def __len__(self) -> int: ...
 
-    def column(self, path: str) -> Column: ...
+    def has(self, path: str) -> bool: ...
+
+    def leaf_columns(self, *paths: str | Sequence[Any]) -> tuple[Leaves, ...]: ...
+
+    def present(self, path: str | Sequence[Any]) -> Mask: ...
 
 
 class Windows:
@@ -61,58 +51,72 @@ class Windows:
     (``windows[batch]``) to get the columns of some of them only.
     """
 
-    def __init__(self, source: Columns, starts: Places, length: int) -> None:
+    def __init__(self, source: Columns, starts: Places, length: int, fill: Any = UNFILLED) -> None:
         self.starts = starts
         """The position of each window's first state in the trajectory, shape (windows,)."""
         self.length = length
         self._source = source
+        self._fill = fill
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def column(self, path: str) -> Column:
+    def column(self, path: str | Sequence[Any], *, fill: Any = UNFILLED) -> Column:
         """Return a field of all windows; see ``Trajectory.column``."""
-        return self._cut(self._source.column(path))
+        fill = self._fill if fill is UNFILLED else fill
+        return map_leaves(
+            self._source.leaf_columns(path)[0], lambda leaf: leaf.part(self._cut).filled(fill)
+        )
 
-    def _cut(self, column: Column) -> Column:
-        return map_column(column, self._cut_leaf)
+    def present(self, path: str | Sequence[Any]) -> Mask:
+        """Return a mask of the states that have a field, shape (windows, length)."""
+        found: Mask = self._cut(self._source.present(path))
+        return found
 
-    def _cut_leaf(self, leaf: Any) -> Any:
-        if not isinstance(leaf, np.ndarray):
-            return [leaf[at : at + self.length] for at in self.starts.tolist()]
+    def _cut(self, values: Any) -> Any:
+        if not isinstance(values, np.ndarray):
+            return [values[at : at + self.length] for at in self.starts.tolist()]
         if not len(self.starts):
-            return np.zeros((0, self.length, *leaf.shape[1:]), leaf.dtype)
-        every = np.moveaxis(sliding_window_view(leaf, self.length, axis=0), -1, 1)
+            return np.zeros((0, self.length, *values.shape[1:]), values.dtype)
+        every = np.moveaxis(sliding_window_view(values, self.length, axis=0), -1, 1)
         return every[_as_slice(self.starts)]
+
+    def _field(self, path: str, fill: Any = UNFILLED) -> Column:
+        """Return a top-level field of all windows, absent everywhere if no state has it."""
+        if self._source.has(path):
+            return self.column(path, fill=fill)
+        if fill is not UNFILLED:
+            return np.full((len(self), self.length), fill)
+        return [[None] * self.length for _ in range(len(self))]
 
     @property
     def observations(self) -> Column:
         """The observations of all windows."""
-        return self._cut(self._source.observations)
+        return self._field("observation")
 
     @property
     def actions(self) -> Column:
         """The actions of all windows."""
-        return self._cut(self._source.actions)
+        return self._field("action")
 
     @property
     def rewards(self) -> Column:
-        """The rewards of all windows, shape (windows, length)."""
-        return self._cut(self._source.rewards)
+        """The rewards of all windows, 0 at resets, shape (windows, length)."""
+        return self._field("reward", 0.0)
 
     @property
     def terminations(self) -> Column:
-        """The terminated flags of all windows, shape (windows, length)."""
-        return self._cut(self._source.terminations)
+        """The terminated flags of all windows, False at resets, shape (windows, length)."""
+        return self._field("terminated", False)
 
     @property
     def truncations(self) -> Column:
-        """The truncated flags of all windows, shape (windows, length)."""
-        return self._cut(self._source.truncations)
+        """The truncated flags of all windows, False at resets, shape (windows, length)."""
+        return self._field("truncated", False)
 
     def __getitem__(self, key: Any) -> dict[str, Column]:
         """Return the columns of some windows, given as a slice, an array of numbers or a mask."""
-        chosen = Windows(self._source, np.atleast_1d(self.starts[key]), self.length)
+        chosen = Windows(self._source, np.atleast_1d(self.starts[key]), self.length, self._fill)
         names = ("observations", "actions", "rewards", "terminations", "truncations")
         return {name: getattr(chosen, name) for name in names}
 
@@ -131,36 +135,48 @@ def _as_slice(starts: Places) -> Any:
     return starts
 
 
-def make_windows(source: Columns, length: int, stride: int, across: bool) -> Windows:
+def make_windows(source: Columns, length: int, stride: int, across: bool, fill: Any) -> Windows:
     """Return the windows of a trajectory; see ``Trajectory.windows``."""
-    if length < 1 or stride < 1:
-        raise InvalidInput(f"length and stride must be at least 1, got {length} and {stride}")
+    length = check_number(length, "length", 1, whole=True)
+    stride = check_number(stride, "stride", 1, whole=True)
     borders = [0, len(source)] if across else source._borders.tolist()
     parts = [
         np.arange(a, b - length + 1, stride, dtype=np.intp) for a, b in itertools.pairwise(borders)
     ]
     starts = np.concatenate(parts) if parts else np.zeros(0, np.intp)
-    return Windows(source, starts, length)
+    return Windows(source, starts, length, fill)
+
+
+_TRANSITIONS: Final = {
+    "observations": ("observation", -1, UNFILLED),
+    "actions": ("action", 0, UNFILLED),
+    "rewards": ("reward", 0, 0.0),
+    "next_observations": ("observation", 0, UNFILLED),
+    "terminations": ("terminated", 0, False),
+    "truncations": ("truncated", 0, False),
+}
+"""Each column of transitions: its field, the state before (-1) or after, what absent ones are."""
 
 
 def make_transitions(source: Columns) -> dict[str, Column]:
     """Return the transitions of a trajectory; see ``Trajectory.transitions``."""
     after = np.flatnonzero(~source.episode_starts[1:]) + 1
 
-    def take(column: Column, places: Places) -> Column:
-        return map_column(column, lambda leaf: _take_leaf(leaf, places))
+    def taken(path: str, places: Places, fill: Any) -> Column:
+        if not source.has(path):
+            return [None] * len(places) if fill is UNFILLED else np.full(len(places), fill)
+
+        def take(leaf: LeafColumn) -> Column:
+            return leaf.part(lambda values: _take(values, places)).filled(fill)
+
+        return map_leaves(source.leaf_columns(path)[0], take)
 
     return {
-        "observations": take(source.observations, after - 1),
-        "actions": take(source.actions, after),
-        "rewards": take(source.rewards, after),
-        "next_observations": take(source.observations, after),
-        "terminations": take(source.terminations, after),
-        "truncations": take(source.truncations, after),
+        name: taken(path, after + shift, fill) for name, (path, shift, fill) in _TRANSITIONS.items()
     }
 
 
-def _take_leaf(leaf: Any, places: Places) -> Any:
-    if not isinstance(leaf, np.ndarray):
-        return [leaf[i] for i in places.tolist()]
-    return leaf[_as_slice(places)] if len(places) else leaf[:0]
+def _take(values: Any, places: Places) -> Any:
+    if not isinstance(values, np.ndarray):
+        return [values[i] for i in places.tolist()]
+    return values[_as_slice(places)] if len(places) else values[:0]

@@ -212,6 +212,8 @@ class _Survey:
         raw = count * int(np.prod(group.shape, dtype=np.int64)) * group.dtype.itemsize
         header = self.odb.states.header(self.txn, Location(line, first))
         schema = self.odb.schema(self.txn, header.schema)
+        if index not in schema.arrays:
+            raise IntegrityError(f"the arrays at {line}/{first} belong to no field")
         name = ".".join(schema.fields[index][0])
         self._arrays[name] += count
         for part in (self._columns[name], self.found.kinds.setdefault("state array", StoredPart())):

@@ -89,6 +89,14 @@ def storable_dtype(dtype: np.dtype[Any], path: str = "value") -> np.dtype[Any]:
     return little
 
 
+def is_storable(array: Any) -> bool:
+    """Return True for an array or NumPy scalar that is stored without a form."""
+    try:
+        return bool(storable_dtype(array.dtype)) and not isinstance(array, np.ma.MaskedArray)
+    except InvalidInput:
+        return False
+
+
 @lru_cache(maxsize=256)
 def dtype_from_text(text: str) -> np.dtype[Any]:
     """Parse a canonical dtype string.

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgpack
+import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.arrays import encode_array, is_arraylike, to_array
@@ -132,7 +133,8 @@ def _map(value: dict[Any, Any], path: str, depth: int) -> dict[Any, Any]:
         keys = sorted(value, key=lambda key: (len(key), key))
         return {key: _prepare(value[key], f"{path}.{key}", depth + 1) for key in keys}
     entries = []
-    for key, item in value.items():
+    for given, item in value.items():
+        key = int(given) if isinstance(given, np.integer) else given
         if isinstance(key, bool) or not isinstance(key, (str, bytes, int)):
             raise bad_key(key, path)
         plain = _prepare(key, path, depth)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from simgit.errors import InvalidInput, shown
 from simgit.objects.arrays import is_arraylike, storable_dtype, to_array
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.codec import bad_key, lone_surrogate, too_deep, unknown_type
@@ -50,7 +51,7 @@ def _coerce_text(value: str, path: str) -> str:
 
 
 def coerce_key(key: Any, path: str) -> Any:
-    """Return the key of a dict as a plain string, bytes or integer.
+    """Return the key of a dict as a plain string, bytes or integer (of NumPy's integers too).
 
     Raises:
         InvalidInput: it is of another type, or an integer of more than 64 bits.
@@ -61,8 +62,10 @@ def coerce_key(key: Any, path: str) -> Any:
         return _coerce_text(key, path)
     if isinstance(key, bytes):
         return bytes(key)
-    if isinstance(key, int) and not isinstance(key, bool) and -(1 << 63) <= key < 1 << 64:
-        return int(key)
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        number = int(key)
+        if -(1 << 63) <= number < 1 << 64:
+            return number
     raise bad_key(key, path)
 
 
@@ -83,3 +86,36 @@ def _coerce_other(value: Any, path: str) -> Any:
     if isinstance(value, complex):
         return complex(value)
     raise unknown_type(value, path)
+
+
+def check_number(value: Any, name: str, least: float = 0, *, whole: bool = False) -> Any:
+    """Return a parameter that is a number as Python's int or float.
+
+    Args:
+        value: the parameter.
+        name: its name in messages.
+        least: the least value that it may have.
+        whole: True if it must be an integer; else infinity is allowed.
+
+    Raises:
+        InvalidInput: it is not a number, or out of range.
+    """
+    kinds: Any = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds):
+        what = "an integer" if whole else "a number"
+        raise InvalidInput(f"{name} must be {what}, got {shown(value)}", name=name)
+    if not value >= least:  # also where it is NaN
+        raise InvalidInput(f"{name} must be at least {least}, got {shown(value)}", name=name)
+    return int(value) if whole or isinstance(value, (int, np.integer)) else float(value)
+
+
+def check_seed(value: Any, name: str = "seed") -> None:
+    """Check a seed: None, an integer, or a list of these (of parallel environments).
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    for part in parts:
+        if isinstance(part, bool) or not (part is None or isinstance(part, (int, np.integer))):
+            raise InvalidInput(f"{name} must be an integer, got {shown(part)}", path=name)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FIELDS: Final = (
     "observation", "action", "reward", "terminated", "truncated",
-    "info", "reset", "files", "message",
+    "info", "reset", "files", "message", "rewards", "forms",
 )  # fmt: skip
 """The top-level fields, in the order in which recorders keep them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import zstandard
@@ -16,6 +17,8 @@ MAX_RAW: Final = 1 << 31
 """The most bytes that a frame may inflate to."""
 MAX_RATIO: Final = 40_000
 """The most that a zstd frame can inflate: a block of at most 128 KiB takes at least 4 bytes."""
+_AT_ONCE: Final = 1 << 10
+"""The bytes of a frame that are inflated at once: at most 40 MB come of them."""
 _local = threading.local()
 
 
@@ -32,6 +35,28 @@ def compress(data: bytes | bytearray | memoryview, level: int = 3) -> bytes:
         cache[level] = zstandard.ZstdCompressor(level=level)
     frame: bytes = cache[level].compress(data)
     return frame
+
+
+def inflated(frame: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield the content of a frame that comes in pieces; memory does not grow with its size.
+
+    Raises:
+        IntegrityError: the frame is damaged, or its content is not ``size`` bytes.
+    """
+    inflater = zstandard.ZstdDecompressor().decompressobj()
+    left = size
+    try:
+        for piece in frame:
+            for at in range(0, len(piece), _AT_ONCE):
+                data = inflater.decompress(piece[at : at + _AT_ONCE])
+                left -= len(data)
+                if left < 0:
+                    raise IntegrityError(f"a compressed frame holds more than {size} bytes")
+                yield data
+    except zstandard.ZstdError as error:
+        raise IntegrityError(f"a compressed frame is damaged: {error}") from None
+    if left or not inflater.eof or inflater.unused_data:
+        raise IntegrityError(f"a compressed frame does not hold {size} bytes")
 
 
 def decompress(frame: bytes, size: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 
 OID_SIZE: Final = 32
 SHORT: Final = 8
@@ -24,8 +24,9 @@ class Oid(bytes):
         Raises:
             InvalidInput: ``raw`` has another length.
         """
-        if len(raw) != OID_SIZE:
-            raise InvalidInput(f"an oid must have {OID_SIZE} bytes, got {len(raw)}")
+        if not isinstance(raw, (bytes, bytearray, memoryview)) or len(raw) != OID_SIZE:
+            got = len(raw) if isinstance(raw, bytes) else shown(raw)
+            raise InvalidInput(f"an oid must have {OID_SIZE} bytes, got {got}")
         return super().__new__(cls, raw)
 
     @classmethod
@@ -37,14 +38,22 @@ class Oid(bytes):
         """
         try:
             raw = bytes.fromhex(text)
-        except ValueError:
+        except (ValueError, TypeError):
             raw = b""
         if len(raw) != OID_SIZE or len(text) != 2 * OID_SIZE:
-            raise InvalidInput(f"'{text}' is not an oid: it must have {2 * OID_SIZE} hex digits")
+            raise InvalidInput(
+                f"{shown(text)} is not an oid: it must have {2 * OID_SIZE} hex digits"
+            )
         return cls(raw)
 
     def short(self, digits: int = SHORT) -> str:
-        """Return the first ``digits`` hex digits."""
+        """Return the first ``digits`` hex digits.
+
+        Raises:
+            InvalidInput: ``digits`` is not a number of digits.
+        """
+        if not isinstance(digits, int):
+            raise InvalidInput(f"digits must be an integer, got {shown(digits)}", path="digits")
         return self.hex()[:digits]
 
     def __str__(self) -> str:

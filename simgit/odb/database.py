@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.arrays import AnyArray, decode_array, encode_array, split_array
-from simgit.objects.compression import compress, decompress
+from simgit.objects.compression import compress, decompress, inflated
 from simgit.objects.kinds import (
     COUNTED,
     EMPTY_SCHEMA,
@@ -46,7 +46,15 @@ from simgit.odb.loose import (
     encode_full,
     loose_base,
 )
-from simgit.odb.overflow import INLINE, body_size, body_start, delete_body, get_body, put_body
+from simgit.odb.overflow import (
+    INLINE,
+    body_pieces,
+    body_size,
+    body_start,
+    delete_body,
+    get_body,
+    put_body,
+)
 from simgit.odb.segments.state_store import StateStore
 from simgit.odb.unreachable import CHUNK, OBJECT, note_in_flight
 from simgit.storage.base import ReadTxn, Storage, WriteTxn
@@ -72,6 +80,10 @@ class ObjectDatabase:
         self._cache = PayloadCache()
         self.after_write: Callable[[], None] = _nothing
         self._schemas: dict[bytes, Schema] = {bytes(EMPTY_SCHEMA.oid): EMPTY_SCHEMA}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same storage where it is unpickled; see ``Storage``."""
+        return type(self), (self.storage,)
 
     def on(self, storage: Storage) -> ObjectDatabase:
         """Return the same database, its caches included, on a wrapper of its storage."""
@@ -438,6 +450,35 @@ class ObjectDatabase:
             raise IntegrityError(f"hash mismatch: blob '{oid.hex()}' has hash '{found.hex()}'")
         if held:
             yield held
+
+    def check_blob(self, txn: ReadTxn, oid: bytes) -> None:
+        """Recompute the hash of a blob, piece by piece; see ``get`` for the errors."""
+        value = txn.get("objects", oid) or b""
+        size = self.blob_size(txn, oid)
+        hasher = blake3(object_header("blob", size))
+        left = size
+        for piece in self.pieces(txn, oid, value):
+            hasher.update(piece)
+            left -= len(piece)
+        if left:
+            raise IntegrityError(f"malformed object '{oid.hex()}': its length is wrong")
+        if (found := hasher.digest()) != oid:
+            raise IntegrityError(f"hash mismatch: object '{oid.hex()}' has hash '{found.hex()}'")
+
+    def pieces(self, txn: ReadTxn, oid: bytes, value: bytes) -> Iterator[bytes]:
+        """Yield the payload of a stored form that is no array, piece by piece."""
+        _, encoding, size = HEAD.unpack_from(value)
+        body: Iterator[bytes] = iter([value[HEAD.size :]])
+        if encoding & _ELSEWHERE:
+            body = body_pieces(txn, value[HEAD.size :])
+        match encoding & ~_ELSEWHERE:
+            case Encoding.RAW:
+                return body
+            case Encoding.ZSTD:
+                return inflated(body, size)
+            case Encoding.CHUNKS:
+                return (self.chunk(txn, item) for item in chunk_items(b"".join(body)))
+        raise IntegrityError(f"malformed object '{oid.hex()}': unknown kind or encoding")
 
     def object(self, txn: ReadTxn, oid: bytes) -> Decodable:
         """Return a decoded object; see ``get`` for the errors."""

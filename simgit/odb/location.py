@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+LIMIT: Final = 1 << 62
+"""No step, generation, episode, depth or number of a line is as great: what is has been forged."""
 
 
 class Location(NamedTuple):

@@ -9,6 +9,7 @@ come in random order to two thirds. Pieces of a quarter of a page that are appen
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from itertools import count
 from typing import Final
 
@@ -40,17 +41,21 @@ def get_body(txn: ReadTxn, place: bytes) -> bytes:
     Raises:
         IntegrityError: it is missing.
     """
-    pieces: list[bytes] = []
+    return b"".join(body_pieces(txn, place))
+
+
+def body_pieces(txn: ReadTxn, place: bytes) -> Iterator[bytes]:
+    """Yield the pieces of the body that ``place`` refers to; see ``get_body``."""
     missing = body_size(place)
-    first = _PLACE.unpack(place)[0]
-    for key, piece in txn.scan(_TABLE, first.to_bytes(8, "big")):
-        if missing <= 0 or key != (first + len(pieces)).to_bytes(8, "big"):
+    number = _PLACE.unpack(place)[0]
+    for key, piece in txn.scan(_TABLE, number.to_bytes(8, "big")):
+        if missing <= 0 or key != number.to_bytes(8, "big"):
             break
-        pieces.append(piece)
+        yield piece
+        number += 1
         missing -= len(piece)
     if missing:
         raise IntegrityError("the body of an object is missing; see 'simgit fsck'")
-    return b"".join(pieces)
 
 
 def body_start(txn: ReadTxn, place: bytes, size: int) -> bytes:

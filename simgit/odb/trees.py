@@ -122,10 +122,12 @@ def _form(data: Any) -> str | None:
         return "list" if isinstance(data, list) else "tuple"
     if all(isinstance(key, str) and _is_name(key) for key in data):
         return "map"
-    # exactly int: a bool or an enum does not come back as it was
-    return (
-        "intmap" if all(type(key) is int and -(1 << 63) <= key < 1 << 64 for key in data) else None
+    # not a bool or an enum, which does not come back as it was
+    whole = all(
+        isinstance(key, np.integer) or (type(key) is int and -(1 << 63) <= key < 1 << 64)
+        for key in data
     )
+    return "intmap" if whole else None
 
 
 def _is_name(key: str) -> bool:

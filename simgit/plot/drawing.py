@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
-from simgit.errors import InvalidInput, NotFound, StorageError
+from simgit.errors import InvalidInput, NotFound, StorageError, visible_lines
 
 P = ParamSpec("P")
 FORMATS: Final = (".png", ".svg")
@@ -80,8 +80,25 @@ class Drawing:
         # no date and no version: the same picture is the same file
         metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {"Software": None}
         with matplotlib().rc_context(_STYLE):
+            self._make_texts_plain()
             self.figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
         return buffer.getvalue()
+
+    def _make_texts_plain(self) -> None:
+        """Draw texts as they are: no formulas in a stranger's name, nothing that is not visible."""
+        from matplotlib.text import Text
+        from matplotlib.ticker import FixedFormatter
+
+        def plain(text: str) -> str:
+            return visible_lines(text).replace("\\$", "$").replace("$", "\\$")
+
+        for each in self.figure.findobj(Text):
+            each.set_text(plain(each.get_text()))
+        for axes in self.figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                for formatter in (axis.get_major_formatter(), axis.get_minor_formatter()):
+                    if isinstance(formatter, FixedFormatter):
+                        formatter.seq = [plain(text) for text in formatter.seq]
 
     def _repr_png_(self) -> bytes:
         return self.render()

@@ -27,7 +27,8 @@ def columns(
 ) -> Drawing:
     """Draw columns of shape (n,) or (n, …) over steps of shape (n,); an array is several lines.
 
-    ``starts`` are the steps at which episodes begin.
+    A line has a gap where a value is NaN or masked. ``starts`` are the steps at which episodes
+    begin.
 
     Raises:
         InvalidInput: a field is not numeric, or there are no steps.
@@ -58,8 +59,11 @@ def _field(axis: Any, x: Floats, name: str, values: npt.ArrayLike) -> None:
 
 
 def _lines(name: str, values: npt.ArrayLike, count: int) -> Floats:
-    found = np.asarray(values)
+    try:
+        found: Any = np.ma.asanyarray(values)
+    except ValueError:  # a list of arrays of several shapes
+        found = np.ma.asanyarray([])
     if found.dtype.kind not in "biuf" or len(found) != count:
         raise InvalidInput(f"cannot draw '{name}': not a column of numbers")
-    lines: Floats = found.reshape(count, -1).astype(np.float64)
+    lines: Floats = found.reshape(count, -1).astype(np.float64).filled(np.nan)
     return lines

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from simgit.errors import visible_lines
+
 Pixels = npt.NDArray[np.uint8]
 _COLOR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 """PNG's colour type by the number of channels: grey, grey with alpha, RGB, RGBA."""
@@ -28,7 +30,7 @@ def escaped(value: object) -> Html:
     """Return a value as HTML."""
     if isinstance(value, Html):
         return value
-    text = str(value)
+    text = visible_lines(str(value))
     for (
         character,
         entity,

@@ -1,30 +1,43 @@
 """Flushing: when buffered states are stored, how a run's ref moves, and how recorders end.
 
 A flush is one transaction with the runs' refs. It happens every so many states, every so many
-seconds, past so many bytes, at an episode's end if asked for, and at close; in a background
-thread if asked for.
+seconds by the clock, past so many bytes, at an episode's end if asked for, and at close; in a
+background thread if asked for. The clock is a thread of its own: the states of a program that
+waits are stored too. It takes states from the buffer while others may be appended.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import queue
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic as _clock
+from functools import partial
+from itertools import chain
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from simgit.errors import AlreadyExists, Conflict, InvalidInput, SimgitError, plural
-from simgit.objects.coerce import coerce
+from simgit.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    SimgitError,
+    StorageError,
+    plural,
+)
+from simgit.objects.coerce import check_number, coerce
 from simgit.objects.columns import Columns
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import StateBatch, Tip
 from simgit.odb.trees import Data, plan
+from simgit.recording.finalize import abandon, finish, watch
 from simgit.recording.states import pending_tip, prepare, store
-from simgit.refs.attachments import attach_data, check_attachment
+from simgit.refs.attachments import attach_data, attachable, check_attachment
 from simgit.refs.names import conflict_names
 from simgit.refs.records import RunRef, moved
 from simgit.refs.refs import Refs
@@ -33,6 +46,8 @@ from simgit.storage.failpoints import fail_point
 from simgit.storage.interrupts import interrupts_held_back
 from simgit.storage.process import now, this_writer
 
+_SHORTEST: Final = 0.01
+"""The shortest time in seconds between two flushes by the clock."""
 _QUEUE: Final = 16
 """Flushes that the background thread may have waiting before ``append`` blocks."""
 
@@ -45,6 +60,17 @@ class FlushPolicy:
     seconds: float | None = 10.0
     bytes: int = 64 << 20
     episodes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InvalidInput: one is not a number, or out of range.
+        """
+        check_number(self.every, "flush_every", 1, whole=True)
+        check_number(self.bytes, "flush_bytes", 1, whole=True)
+        if self.seconds is not None:
+            check_number(self.seconds, "flush_seconds")
 
 
 Attached = tuple[int, str, Data]
@@ -107,6 +133,8 @@ class RunWriter:
             # its configuration or status may have been changed meanwhile
             new = moved(current, self.tip)
             self.refs.update_run(txn, self.name, current, new, message)
+            if self.ref.oid is None:
+                self.refs.follow(txn, self.name)
             self.ref = new
             return None
         if current is not None and self._has_stored(current):
@@ -175,13 +203,21 @@ class FlushWriter:
         """True if a failed flush waits to be tried again."""
         return bool(self._backlog)
 
+    @property
+    def unstored(self) -> str:
+        """The number of states by run that a failed flush could not store, as text."""
+        counts: Counter[str] = Counter()
+        for work in chain.from_iterable(self._backlog):
+            counts[work.lane.name] += len(next(iter(work.columns.values()), ()))
+        return ", ".join(f"{plural(n, 'state')} of run '{run}'" for run, n in counts.items())
+
     def submit(self, work: list[Work]) -> None:
         """Store the columns of lanes in one transaction, now or soon."""
         if self._thread is None:
             self._store(work)
         else:
             self._queue.put(work)  # first: what was taken from the buffer must not be lost
-            self.check()
+        self.check()
 
     def check(self) -> None:
         """Raise the error of a background flush, once."""
@@ -219,6 +255,8 @@ class FlushWriter:
         conflict = None
         while self._backlog:  # to its end: after a conflict a recorder may be closed
             conflict = self._store_one(self._backlog[0]) or conflict
+        if isinstance(self.error, StorageError):
+            self.error = None  # by now it could be stored
         if conflict is not None:
             raise conflict
 
@@ -261,13 +299,35 @@ def coerce_data(name: str, data: Any) -> Data:
 
     Raises:
         InvalidInput: the name is not allowed, or some part of the data cannot be stored.
+        NotFound: a file does not exist.
     """
     check_attachment(name)
-    return plan(coerce(data, name))
+    data = attachable(name, data)
+    return plan(data.read_bytes() if isinstance(data, Path) else coerce(data, name))
+
+
+def _flush_by_clock(
+    recorder: weakref.ref[RecorderBase], stopped: threading.Event, seconds: float
+) -> None:
+    """Flush a recorder every so many seconds, until it is closed or dropped."""
+    while not stopped.wait(seconds):
+        found = recorder()
+        if found is None:
+            return
+        found.flush_if_idle()
+        del found
 
 
 class RecorderBase:
-    """The common part of recorders of one run and of many: flushing and closing."""
+    """The common part of recorders of one run and of many: flushing and closing.
+
+    A recorder belongs to one thread. Its clock flushes in another one: ``_lock`` is held while the
+    buffer is taken, or changed other than by appending, and ``_flushing`` while it is taken and
+    stored, so that the states stay in order.
+    """
+
+    _is_started = False
+    _parent: int | None = None
 
     def __init__(
         self, odb: ObjectDatabase, lanes: list[RunWriter], policy: FlushPolicy, background: bool
@@ -276,8 +336,53 @@ class RecorderBase:
         self._lanes = lanes
         self._policy = policy
         self._writer = FlushWriter(odb, background)
-        self._set_due()
+        self._lock = threading.RLock()  # a handler of a signal may flush
+        self._flushing = threading.RLock()
+        self._flusher: int | None = None
+        self._stopped = threading.Event()
+        self._clock: threading.Thread | None = None
         self._closed = False
+
+    def start(self) -> None:
+        """Flush by the clock from now on, and close when dropped or when the process ends."""
+        self._is_started = True
+        self._process = os.getpid()
+        watch(self)
+        seconds = self._policy.seconds
+        if seconds is None or not seconds < threading.TIMEOUT_MAX:
+            return
+        self._clock = threading.Thread(
+            target=_flush_by_clock,
+            args=(weakref.ref(self), self._stopped, max(seconds, _SHORTEST)),
+            name="simgit-clock",
+            daemon=True,
+        )
+        self._clock.start()
+
+    def __del__(self) -> None:
+        """Store what was not closed, now or as soon as that is safe."""
+        if self._is_started and not self._closed:
+            abandon(self._process, partial(finish, self))
+
+    @property
+    def unstored(self) -> str:
+        """The number of states by run that could not be stored, as text; '' for none."""
+        return self._writer.unstored
+
+    def belongs_to_parent(self) -> None:
+        """Take no more states in a forked child: what is buffered is stored by its parent."""
+        if not self._closed:
+            self._closed, self._parent = True, self._process
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be copied or sent to another process: make one there"
+        )
 
     def _take(self) -> list[Work]:
         """Return the buffered states, and empty the buffer."""
@@ -289,19 +394,52 @@ class RecorderBase:
         Raises:
             Conflict: another writer moved the run; the states are in a run named after it.
         """
+        self._check_owner()
         self._start_flush()
         self._writer.drain()
 
-    def _set_due(self) -> None:
-        seconds = self._policy.seconds
-        self._due_at = math.inf if seconds is None else _clock() + seconds
-
     def _start_flush(self) -> None:
-        with interrupts_held_back():  # what was taken is stored, and that is known, or neither
-            self._set_due()
-            work = self._take()
-            if work or self._writer.waiting:
-                self._writer.submit(work)
+        self._check_thread()
+        # what was taken is stored, and that is known, or neither
+        with interrupts_held_back(), self._flushing:
+            self._flusher = threading.get_ident()
+            try:
+                work = self._take()
+                if work or self._writer.waiting:
+                    self._writer.submit(work)
+            finally:
+                self._flusher = None
+
+    def flush_if_idle(self) -> None:
+        """Flush in the thread of the clock; an error is raised by the recorder's next flush."""
+        if not self._flushing.acquire(blocking=False):
+            return  # a flush is under way
+        try:
+            if not self._closed:
+                self._start_flush()
+        except Exception as error:
+            self._writer.error = self._writer.error or error
+        finally:
+            self._flushing.release()
+
+    def _check_thread(self) -> None:
+        """Check that this thread may wait for another one that stores states.
+
+        Raises:
+            StorageError: it holds the write transaction, which that one waits for; or a handler of
+                a signal came while it changed the buffer or stored states.
+        """
+        if self._odb.storage.is_writing:
+            raise StorageError("this thread already holds the write transaction")
+        if self._flusher == threading.get_ident() or self._lock._is_owned():  # type: ignore[attr-defined]
+            raise StorageError("this thread is recording or storing states at this moment")
+
+    def _check_owner(self) -> None:
+        if self._parent is not None:
+            raise InvalidInput(
+                f"the recorder belongs to process {self._parent}, which this one was forked from; "
+                "open another one here"
+            )
 
     def close(self, status: str = "active") -> None:
         """Flush, and release the run; ``status`` says how it stands then. Closing twice is fine.
@@ -318,6 +456,7 @@ class RecorderBase:
     def _close(self, status: str) -> None:
         if self._closed:
             return
+        self._check_thread()
         self._closed = True
         try:
             self.flush()
@@ -334,6 +473,9 @@ class RecorderBase:
     def _end(self, status: str) -> None:
         self._closed = False  # if this fails, it can be tried again
         self._writer.stop()
+        self._stopped.set()
+        if self._clock is not None and self._clock is not threading.current_thread():
+            self._clock.join(1.0)  # it waits for nothing, but could be ending this recorder too
         with self._odb.write() as txn:
             for lane in self._lanes:
                 lane.release(txn, status)
@@ -356,5 +498,6 @@ class RecorderBase:
             error.add_note(f"simgit: {second}")
 
     def _check_open(self) -> None:
+        self._check_owner()
         if self._closed:
             raise InvalidInput("the recorder is closed; open another one to continue the run")

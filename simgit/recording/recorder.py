@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import monotonic as _clock
+from os import PathLike
 from typing import Any, Final
 
 import numpy as np
 
 from simgit.errors import InvalidInput
+from simgit.objects.arguments import check_argument, checked
 from simgit.objects.arrays import MAX_NDIM, storable_dtype
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, coerce_data
 from simgit.recording.states import (
@@ -22,7 +24,9 @@ from simgit.recording.states import (
     coerce_message,
     coerce_reset,
     coerce_reward,
+    simplified_fields,
 )
+from simgit.refs.attachments import attachable
 
 _PLAIN: Final = frozenset((int, float, bool, np.int64, np.int32, np.float32, np.float64, np.bool_))
 
@@ -42,6 +46,8 @@ class RunRecorder(RecorderBase):
     ) -> None:
         super().__init__(odb, [lane], policy, background)
         self._begin()
+        self.simplifier = Simplifier()
+        """Takes the values that have no encoding; refuses those without a form."""
         self._attached: list[Attached] = []
         self._has_states = lane.tip is not None
         self._dtype: np.dtype[Any] | None = None
@@ -56,7 +62,9 @@ class RunRecorder(RecorderBase):
         self._terminated: list[Any] = []
         self._truncated: list[Any] = []
         self._infos: list[Any] = []
+        # by the number of the row, which counts those that were taken too
         self._rare: dict[str, dict[int, Any]] = {}
+        self._taken = 0
         self._bytes = 0
 
     def __enter__(self) -> RunRecorder:
@@ -113,27 +121,40 @@ class RunRecorder(RecorderBase):
         """
         if self._closed:
             self._check_open()
-        if type(observation) is np.ndarray:
-            if observation.dtype is self._dtype and observation.shape == self._shape:
-                observation = observation.tobytes()
-                self._bytes += len(observation)
-            else:
-                observation = self._other_array(observation)
-        elif observation is not None:
-            observation = self._other(observation)
-        if action is not None and type(action) not in _PLAIN:
-            action = coerce(action, "action")
-        if type(reward) is not float and reward is not None:
-            reward = coerce_reward(reward)
-        if type(terminated) is not bool and terminated is not None:
-            terminated = coerce_flag(terminated, "terminated")
-        if type(truncated) is not bool and truncated is not None:
-            truncated = coerce_flag(truncated, "truncated")
-        if info is not None:
-            info = _EMPTY if type(info) is dict and not info else coerce_info(info)
         rare = None
-        if reset is not None or files is not None or message is not None:
-            rare = _coerce_rare(reset, files, message)
+        try:
+            if action is not None and type(action) not in _PLAIN:
+                action = coerce(action, "action")
+            if type(reward) is not float and reward is not None:
+                reward = coerce_reward(reward)
+            if type(terminated) is not bool and terminated is not None:
+                terminated = coerce_flag(terminated, "terminated")
+            if type(truncated) is not bool and truncated is not None:
+                truncated = coerce_flag(truncated, "truncated")
+            if info is not None:
+                info = _EMPTY if type(info) is dict and not info else coerce_info(info)
+            if reset is not None or files is not None or message is not None:
+                rare = _coerce_rare(reset, files, message)
+            if type(observation) is np.ndarray:
+                if observation.dtype is self._dtype and observation.shape == self._shape:
+                    observation = observation.tobytes()
+                    self._bytes += len(observation)
+                else:
+                    observation = self._other_array(observation)
+            elif observation is not None:
+                observation = self._other(observation)
+        except Exception:  # also of what a user's class does
+            given = (observation, action, reward, terminated, truncated, info)
+            fields = simplified_fields(
+                self.simplifier, dict(zip(FIELDS, given, strict=False)) | {"reset": reset}
+            )
+            fields = {name: each for name, each in fields.items() if each is not ABSENT}
+            observation, action, reward, terminated, truncated, info = (
+                fields.pop(name, None) for name in FIELDS[: len(given)]
+            )
+            rare = fields | _coerce_rare(None, files, message)
+            if observation is not None:
+                observation = self._other(observation)
         if (
             observation is None
             and not rare
@@ -156,13 +177,15 @@ class RunRecorder(RecorderBase):
             raise
         if (
             len(self._observations) >= self._every
-            or _clock() >= self._due_at
             or self._bytes > self._most
             or ((terminated or truncated) and self._policy.episodes)
         ):
             self._start_flush()
 
-    def attach(self, name: str, data: Any) -> None:
+    @checked
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Bind data to the newest state without changing its name. What is passed is copied.
 
         It is stored in the transaction that stores the state, or, if that was flushed already,
@@ -171,18 +194,21 @@ class RunRecorder(RecorderBase):
         Args:
             name: what ``Repository.attachment`` finds it by; the last one of a name counts.
             data: bytes, an array, a plain value, or nested dicts, lists and tuples of these (a
-                checkpoint: stored as its difference to the last one of this name).
+                checkpoint: stored as its difference to the last one of this name). A text that
+                names a file is refused.
+            path: the file whose content is attached, instead of ``data``.
 
         Raises:
+            NotFound: the file does not exist.
             InvalidInput: the name is not allowed, some part of the data cannot be stored, or there
                 is no state yet.
         """
         self._check_open()
-        if not self._observations and not self._has_states:
+        if not self._has_states and not self._observations:
             raise InvalidInput(
                 f"cannot attach '{name}': the run has no state yet; append one first", name=name
             )
-        self._attach(len(self._observations) - 1, {name: data})
+        self._attach(-1, {name: attachable(name, data, path)})
         if self._bytes > self._most:
             self._start_flush()
 
@@ -190,33 +216,40 @@ class RunRecorder(RecorderBase):
         self, fields: Mapping[str, Any] | None, attachments: Mapping[str, Any] | None
     ) -> None:
         """Keep the fields that few states have, for the state that is appended next."""
-        row = len(self._observations)
         if attachments:
-            self._attach(row, attachments)
-        for name, value in (fields or {}).items():
-            self._rare.setdefault(name, {})[row] = value
+            check_argument("attachments", attachments, "Mapping[str, Any]")
+            self._attach(0, attachments)
+        with self._lock:
+            row = self._taken + len(self._observations)
+            for name, value in (fields or {}).items():
+                self._rare.setdefault(name, {})[row] = value
 
     def _even_out(self) -> None:
         """Drop the fields of a state that was not appended as a whole."""
-        lists = self._lists()
-        count = min(map(len, lists))
-        for each in lists:
-            del each[count:]
-        for found in self._rare.values():
-            found.pop(count, None)
-        self._attached = [each for each in self._attached if each[0] < count]
+        with self._lock:
+            lists = self._lists()
+            count = min(map(len, lists))
+            for each in lists:
+                del each[count:]
+            row = self._taken + count
+            for found in self._rare.values():
+                found.pop(row, None)
+            self._attached = [each for each in self._attached if each[0] < row]
 
     def _lists(self) -> list[list[Any]]:
-        """Return the buffers of the first six fields."""
+        """Return the buffers of the first six fields, in the order in which they are appended."""
         return [
             self._observations, self._actions, self._rewards, self._terminated, self._truncated,
             self._infos,
         ]  # fmt: skip
 
-    def _attach(self, row: int, data: Mapping[str, Any]) -> None:
-        planned = [(row, name, coerce_data(name, each)) for name, each in data.items()]
-        self._attached += planned
-        self._bytes += sum(each.size for _, _, each in planned)
+    def _attach(self, offset: int, data: Mapping[str, Any]) -> None:
+        """Keep data of the state that is appended next, or with -1 of the newest one."""
+        planned = [(name, coerce_data(name, each)) for name, each in data.items()]
+        with self._lock:
+            row = self._taken + len(self._observations) + offset
+            self._attached += [(row, name, each) for name, each in planned]
+            self._bytes += sum(each.size for _, each in planned)
 
     def _other_array(self, observation: Any) -> Any:
         """Begin a run of arrays of one form, or end the one that was begun."""
@@ -224,57 +257,77 @@ class RunRecorder(RecorderBase):
         plain = dtype == observation.dtype and dtype.kind != "b"
         if self._observations or not plain or observation.ndim > MAX_NDIM:
             return self._other(observation)
-        self._dtype, self._shape = observation.dtype, observation.shape
+        with self._lock:  # nothing is buffered, but a flush could be about to read what was
+            self._dtype, self._shape = observation.dtype, observation.shape
         self._bytes += observation.nbytes
         return observation.tobytes()
 
     def _other(self, observation: Any) -> Any:
         coerced = coerce(observation, "observation")
         if self._dtype is not None:
-            self._observations = list(map(self._array, self._observations))
-            self._dtype = None
+            with self._lock:
+                self._observations[:] = [
+                    _array(each, self._dtype, self._shape) for each in self._observations
+                ]
+                self._dtype = None
         self._bytes += _size(coerced)
         return coerced
 
-    def _array(self, raw: Any) -> Any:
-        if raw is None:
-            return None
-        return np.frombuffer(raw, self._dtype).reshape(self._shape)
-
     def _take(self) -> list[Work]:
-        count = len(self._observations)
-        columns = self._columns()
-        attached, self._attached = self._attached, []
-        self._begin()
+        """Return the whole states of the buffer, and remove them.
+
+        This thread may be another one than that which appends, or have come between two lines of
+        ``append``. So the lists stay the same objects, of which the beginning is removed.
+        """
+        with self._lock:
+            lists = self._lists()
+            count = len(lists[-1])  # those of a state that is being appended are longer
+            first, self._taken = self._taken, self._taken + count
+            values = [each[:count] for each in lists]
+            self._has_states = self._has_states or count > 0
+            for each in lists:
+                del each[:count]
+            rare = {
+                name: {row - first: rows.pop(row) for row in list(rows) if row < self._taken}
+                for name, rows in self._rare.items()
+            }
+            attached = [
+                (row - first, name, data) for row, name, data in self._attached if row < self._taken
+            ]
+            self._attached = [each for each in self._attached if each[0] >= self._taken]
+            self._bytes = 0
+            dtype, shape = self._dtype, self._shape
         if not count and not attached:
             return []
-        self._has_states = True
-        return [Work(self._lanes[0], columns, attached)]
+        return [Work(self._lanes[0], _columns(values, rare, dtype, shape), attached)]
 
-    def _columns(self) -> Columns:
-        """Return the buffered states as columns, without those that no state has."""
-        count = len(self._observations)
-        found = zip(FIELDS, self._lists(), strict=False)
-        columns: dict[str, Column] = {
-            name: values for name, values in found if any(each is not None for each in values)
-        }
-        for name in FIELDS:
-            if name in self._rare:
-                columns[name] = _spread(self._rare[name], count)
-        if self._dtype is not None:
-            self._take_arrays(columns)
-        return columns
 
-    def _take_arrays(self, columns: dict[str, Column]) -> None:
-        """Join arrays of one form into one column, if every state has one."""
-        raw = columns.get("observation")
-        if not isinstance(raw, list):
-            return
-        assert self._dtype is not None
-        if set(map(type, raw)) != {bytes}:
-            columns["observation"] = list(map(self._array, raw))
+def _columns(
+    lists: list[list[Any]],
+    rare: Mapping[str, Mapping[int, Any]],
+    dtype: np.dtype[Any] | None,
+    shape: tuple[int, ...],
+) -> Columns:
+    """Return states as columns, without those that no state has."""
+    found = zip(FIELDS, lists, strict=False)
+    columns: dict[str, Column] = {
+        name: values for name, values in found if any(each is not None for each in values)
+    }
+    for name in FIELDS:
+        if rare.get(name):
+            columns[name] = _spread(rare[name], len(lists[0]))
+    raw = columns.get("observation")
+    if dtype is not None and isinstance(raw, list):
+        if set(map(type, raw)) == {bytes}:
+            columns["observation"] = ArrayColumn(dtype, shape, raw)
         else:
-            columns["observation"] = ArrayColumn(self._dtype, self._shape, raw)
+            columns["observation"] = [_array(each, dtype, shape) for each in raw]
+    return columns
+
+
+def _array(raw: Any, dtype: np.dtype[Any] | None, shape: tuple[int, ...]) -> Any:
+    """Return an observation that was kept as its bytes."""
+    return None if raw is None else np.frombuffer(raw, dtype).reshape(shape)
 
 
 def _coerce_rare(reset: Any, files: Any, message: Any) -> dict[str, Any]:

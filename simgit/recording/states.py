@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import InvalidInput, shown
-from simgit.objects.arrays import to_array
-from simgit.objects.coerce import coerce
+from simgit.objects.arrays import is_arraylike, to_array
+from simgit.objects.coerce import check_seed, coerce
 from simgit.objects.columns import ABSENT, Columns, check_columns, row_value, slice_columns
 from simgit.objects.kinds import EMPTY_SCHEMA, NO_ORIGIN, Spec
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.row_encoder import pack
+from simgit.objects.simplify import Simplified, Simplifier, stored_forms
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.batch import StateBatch, Tip, new_batch
@@ -92,6 +93,10 @@ def coerce_reset(value: Any) -> Any:
             f"reset must be a bool or a dict of 'seed' and 'options', got {shown(value)}",
             path="reset",
         )
+    check_seed(value.get("seed"), "reset.seed")
+    options = value.get("options")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInput(f"reset.options must be a dict, got {shown(options)}", path="reset")
     return coerce({key: item for key, item in value.items() if item is not None}, "reset")
 
 
@@ -138,13 +143,60 @@ def coerce_fields(**given: Any) -> dict[str, Any]:
     Raises:
         InvalidInput: a value cannot be recorded, or there is no field at all.
     """
-    coerced = {name: _COERCE[name](value) for name, value in given.items() if value is not None}
+    try:
+        coerced = {name: _COERCE[name](value) for name, value in given.items() if value is not None}
+    except Exception:  # also of what a user's class does
+        coerced = simplified_fields(Simplifier(), given)
     fields = {name: value for name, value in coerced.items() if value is not ABSENT}
     if not fields:
         raise InvalidInput(
             "cannot record a state without fields; pass an observation, for instance"
         )
     return fields
+
+
+def simplified_fields(simplifier: Simplifier, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the coerced fields of a state of which ``coerce`` refused one; ABSENT if left out.
+
+    Args:
+        simplifier: decides what is left out.
+        given: the fields, a ``Simplified`` where that was done before.
+
+    Raises:
+        InvalidInput: a value cannot be recorded, and may not be left out.
+    """
+    fields: dict[str, Any] = {}
+    forms = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name == "reward" and (rewards := _vector(value)) is not None:
+            fields["rewards"] = rewards
+        elif isinstance(value, Simplified) or name in ("observation", "action", "info", "reset"):
+            each = value if isinstance(value, Simplified) else simplifier.simplify(value, name)
+            fields[name] = each.value
+            if name in ("info", "reset") and each.value is not ABSENT:
+                fields[name] = simplifier.guard(_COERCE[name], each.value, name)
+            forms[name] = [] if fields[name] is ABSENT else each.forms
+        else:
+            fields[name] = simplifier.guard(_COERCE[name], value, name)
+    listed = stored_forms(forms)
+    return fields | ({"forms": listed} if listed else {})
+
+
+def _vector(value: Any) -> Any:
+    """Return a reward of several numbers as an array, None for anything else."""
+    try:
+        if isinstance(value, (list, tuple)):
+            if not all(isinstance(each, (int, float, np.number)) for each in value):
+                return None
+            value = np.asarray(value)
+        elif not is_arraylike(value):
+            return None
+        array = to_array(value)
+    except Exception:  # also of what a user's class does
+        return None
+    return array.copy() if array.size != 1 and array.dtype.kind in "iuf" else None
 
 
 _COERCE: Final[dict[str, Callable[[Any], Any]]] = {

@@ -16,6 +16,7 @@ import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, near_or_known
 from simgit.objects.arrays import dtype_from_text
+from simgit.objects.json_form import parse_json
 from simgit.recording.recorder import RunRecorder
 
 FORMATS: Final = ("json", "msgpack")
@@ -133,7 +134,9 @@ def _json(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
 
 def _parse(line: bytes, number: int) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
+    except InvalidInput as error:
+        raise InvalidInput(f"line {number}: {error}", line=number) from None
     except UnicodeDecodeError:
         raise InvalidInput(f"line {number}: not UTF-8", line=number) from None
     except json.JSONDecodeError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from time import monotonic as _clock
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from simgit.errors import InvalidInput, shown
 from simgit.objects.coerce import coerce, coerce_key
 from simgit.objects.columns import ABSENT, Column, Columns, DenseColumn
 from simgit.objects.schema import exact_cast
+from simgit.objects.simplify import Simplifier
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import FlushPolicy, RecorderBase, RunWriter, Work
 from simgit.recording.recorder import RunRecorder
@@ -23,14 +25,14 @@ class _Member(RunRecorder):
 
     def __init__(self, group: LaneRecorder, lane: RunWriter, policy: FlushPolicy) -> None:
         super().__init__(group._odb, lane, policy, False)
-        self._group = group
+        self._group: LaneRecorder = weakref.proxy(group)  # no cycle: it is stored when dropped
+        self._lock = group._lock  # the group takes the buffers of all members
 
     def _start_flush(self) -> None:
         self._group._start_flush()
 
-    def start_over(self, has_states: bool) -> None:
-        """Note that the group was flushed, perhaps with states of this lane in batches."""
-        self._set_due()
+    def note_states(self, has_states: bool) -> None:
+        """Note whether states of this lane were flushed in batches."""
         self._has_states = self._has_states or has_states
 
 
@@ -50,6 +52,8 @@ class LaneRecorder(RecorderBase):
             bytes=policy.bytes // len(lanes),
         )
         self._members = [_Member(self, lane, share) for lane in lanes]
+        self.simplifier = Simplifier()
+        """Takes the values that have no encoding; see ``RunRecorder``."""
 
     def __enter__(self) -> LaneRecorder:
         return self
@@ -67,14 +71,28 @@ class LaneRecorder(RecorderBase):
         self._check_open()
         if self._batches:
             self._start_flush()  # the states of a lane stay in order
-        self._members[lane].append(*fields, **more)
+        member = self._member(lane)
+        member.simplifier = self.simplifier
+        member.append(*fields, **more)
 
-    def attach(self, lane: int, name: str, data: Any) -> None:
+    def attach(
+        self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Bind data to the newest state of a lane; see ``Recorder.attach``."""
         self._check_open()
         if self._batches:
             self._start_flush()
-        self._members[lane].attach(name, data)
+        self._member(lane).attach(name, data, path=path)
+
+    def _member(self, lane: int) -> _Member:
+        """Return the buffer of a lane; InvalidInput for a lane that there is not."""
+        try:
+            return self._members[lane]
+        except (TypeError, IndexError):
+            most = len(self._members) - 1
+            raise InvalidInput(
+                f"lane must be 0 to {most}, got {shown(lane)}", path="lane"
+            ) from None
 
     def append_batch(
         self,
@@ -117,10 +135,10 @@ class LaneRecorder(RecorderBase):
         steps = self._check_shapes(batch)
         if not steps:
             return
-        self._batches.append(batch)
-        self._states += steps * len(self._lanes)
-        due = _clock() >= self._due_at
-        if due or self._states >= self._policy.every or self._bytes > self._policy.bytes:
+        with self._lock:
+            self._batches.append(batch)
+            self._states += steps * len(self._lanes)
+        if self._states >= self._policy.every or self._bytes > self._policy.bytes:
             self._start_flush()
 
     def _check_shapes(self, batch: dict[str, Any]) -> int:
@@ -139,6 +157,10 @@ class LaneRecorder(RecorderBase):
         return int(shapes.pop())
 
     def _take(self) -> list[Work]:
+        with self._lock:
+            return self._take_all()
+
+    def _take_all(self) -> list[Work]:
         batches, self._batches, self._states, self._bytes = self._batches, [], 0, 0
         work = []
         for alike in _alike(batches):
@@ -147,7 +169,7 @@ class LaneRecorder(RecorderBase):
                 work.append(Work(lane, _lane_columns(joined, number)))
         work += [each for member in self._members for each in member._take()]
         for member in self._members:
-            member.start_over(bool(batches))
+            member.note_states(bool(batches))
         return work
 
 

@@ -7,14 +7,19 @@ meta:        "latest" ‖ 00 ‖ name in UTF-8    -> oid of the last tree attach
 from __future__ import annotations
 
 import itertools
+import os
+import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.codec import decode_name
+from simgit.objects.columns import ABSENT
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.odb import ancestry, trees
+from simgit.odb import ancestry, foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.trees import Data
@@ -22,6 +27,9 @@ from simgit.refs.names import check_name
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.failpoints import fail_point
 
+_LONGEST: Final = 4096
+"""The most characters of a path."""
+_SUFFIX: Final = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,9}$")
 KINDS: Final = ("blob", "array", "tree", "value")
 _TABLE: Final = "attachments"
 _LATEST: Final = b"latest\0"
@@ -52,6 +60,7 @@ def attach_data(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, data:
     A tree is stored as its difference to the last one of this name.
     """
     _bind(odb, txn, state, name, *trees.store(odb, txn, data, latest(txn, name)))
+    foreign.unmark(txn, binding(txn, state, name))
 
 
 def _bind(odb: ObjectDatabase, txn: WriteTxn, state: Oid, name: str, kind: str, oid: Oid) -> None:
@@ -141,6 +150,18 @@ def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:
     return txn.get(_TABLE, _key(state, name)) is not None
 
 
+def binding(txn: ReadTxn, state: Oid, name: str) -> Oid:
+    """Return the oid of the binding of an attachment.
+
+    Raises:
+        NotFound: the state has no attachment of this name.
+    """
+    oid = txn.get(_TABLE, _key(state, name))
+    if oid is None:
+        raise NotFound(f"state '{state.short()}' has no attachment '{name}'", name=name)
+    return Oid(oid)
+
+
 def names_aside(name: str) -> Iterator[str]:
     """Yield a name, and those under which another attachment of that name is kept beside it."""
     yield name
@@ -164,6 +185,49 @@ def check_attachment(name: str, kind: str = "value") -> None:
         raise InvalidInput(f"'{name}' is not a valid name for an attachment: it contains '/'")
     if kind not in KINDS:
         raise InvalidInput(f"a {kind} cannot be attached", kind=kind)
+
+
+def attachable(name: str, data: Any = ABSENT, path: str | PathLike[str] | None = None) -> Any:
+    """Return what is to be attached: data, or the ``Path`` of a file that exists.
+
+    Raises:
+        InvalidInput: neither or both are given, or the data are a text that names a file, whose
+            content would be lost.
+        NotFound: the file does not exist.
+    """
+    if (data is ABSENT) == (path is None):
+        raise InvalidInput(f"attachment '{name}' needs either data or path=", name=name)
+    if isinstance(data, str) and _names_file(data):
+        raise InvalidInput(
+            f"attachment '{name}': {shown(data)} names a file, whose content would not be stored; "
+            "use path= to attach the file, or attach the text in a list",
+            name=name,
+        )
+    if path is None and not isinstance(data, PathLike):
+        return data
+    try:
+        file = Path(data if path is None else path)
+    except TypeError as error:
+        raise InvalidInput(f"path {shown(path)} is not a path: {error}", name=name) from None
+    if "\0" in str(file):
+        raise InvalidInput(f"path {shown(str(file))} is not a path: it contains a NUL", name=name)
+    if file.is_file():
+        return file
+    if file.exists():
+        raise InvalidInput(f"cannot attach '{file}': not a regular file", name=name)
+    raise NotFound(f"cannot attach '{file}': no such file", name=name)
+
+
+def _names_file(text: str) -> bool:
+    """Return True if a text is the path of a file, or looks like one that is elsewhere."""
+    if not text or len(text) > _LONGEST or "\0" in text:
+        return False
+    if os.path.lexists(text):
+        return True
+    above, name = os.path.split(text)
+    if "://" in text or re.search(r"\s", text) or not name:
+        return False
+    return bool(_SUFFIX.search(name)) or (bool(above) and Path(above).is_dir())
 
 
 def _is_name(name: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, shown
 
 HEAD: Final = "HEAD"
 RUNS: Final = "runs/"
@@ -16,38 +16,105 @@ TAGS: Final = "tags/"
 MAX_NAME: Final = 200
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 _REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?)$")
+_OID: Final = re.compile(r"[0-9a-fA-F]{64}")
+COUNTER: Final = re.compile(r"\{auto\}|%0?(?P<width>[0-9]{0,2})d")
+"""What a recorder replaces in the name of a new run by the next number."""
 
 
-def check_name(name: str, what: str = "a run") -> str:
-    """Return ``name`` if a run or tag may have it: git's check-ref-format, and not a revision.
+def check_name(name: str, what: str) -> str:
+    """Return ``name`` if something may have it: git's check-ref-format, and not a revision.
 
     Raises:
-        InvalidInput: it may not; the message names the rule that it breaks.
+        InvalidInput: it may not; the message names the rule that it breaks, and a name that works.
     """
-    reason = None
+    return _checked(name, what, _form_fault)
+
+
+def check_ref_name(name: str, what: str = "a run") -> str:
+    """Return ``name`` if a new run or tag may have it: each revision then means one thing.
+
+    Raises:
+        InvalidInput: as ``check_name``; or it is a full oid, begins as full names of refs do, or
+            has a counter.
+    """
+    return _checked(name, what, _ref_fault)
+
+
+def _checked(name: str, what: str, fault: Callable[[str], str | None]) -> str:
+    if not isinstance(name, str):
+        raise InvalidInput(f"the name of {what} must be a text, got {shown(name)}")
+    if (reason := fault(name)) is not None:
+        near = _usable(name)
+        hint = "" if near is None or fault(near) is not None else f"; use '{near}'"
+        raise InvalidInput(f"'{name}' is not a valid name for {what}: {reason}{hint}", name=name)
+    return name
+
+
+def _form_fault(name: str) -> str | None:
+    """Return the rule that a name breaks, None for a valid one."""
     components = name.split("/")
     if not name:
-        reason = "it is empty"
-    elif name in ("@", HEAD):
-        reason = "it is reserved"
-    elif found := _FORBIDDEN.search(name):
-        reason = f"it contains {found[0]!r}"
-    elif not all(components):
-        reason = "a part between slashes is empty"
-    elif any(part.startswith(".") or part.endswith(".lock") for part in components):
-        reason = "a part between slashes begins with '.' or ends with '.lock'"
-    elif name.endswith(".") or name.startswith("-"):
-        reason = "it ends with '.' or begins with '-'"
-    elif found := _REVISION_LIKE.search(name):
-        reason = f"it ends with '{found[0]}', which means a step or an episode of a run"
-    elif len(name.encode(errors="replace")) > MAX_NAME:
-        reason = f"it is longer than {MAX_NAME} bytes"
-    elif not name.isprintable():
+        return "it is empty"
+    if name in ("@", HEAD):
+        return "it is reserved"
+    if found := _FORBIDDEN.search(name):
+        return f"it contains {found[0]!r}"
+    if not all(components):
+        return "a part between slashes is empty"
+    if any(part.startswith(".") or part.endswith(".lock") for part in components):
+        return "a part between slashes begins with '.' or ends with '.lock'"
+    if name.endswith(".") or name.startswith("-"):
+        return "it ends with '.' or begins with '-'"
+    if found := _REVISION_LIKE.search(name):
+        return f"it ends with '{found[0]}', which means a step or an episode of a run"
+    if len(name.encode(errors="replace")) > MAX_NAME:
+        return f"it is longer than {MAX_NAME} bytes"
+    if not name.isprintable():
         unprintable = next(each for each in name if not each.isprintable())
-        reason = f"it contains {unprintable!r}, which cannot be printed"
-    if reason is not None:
-        raise InvalidInput(f"'{name}' is not a valid name for {what}: {reason}", name=name)
-    return name
+        return f"it contains {unprintable!r}, which cannot be printed"
+    return None
+
+
+def _ref_fault(name: str) -> str | None:
+    """Return the rule that the name of a run or tag breaks, None for a valid one."""
+    if (reason := _form_fault(name)) is not None:
+        return reason
+    if _OID.fullmatch(name):
+        return "it is a full oid, which means a state"
+    if name.startswith((RUNS, TAGS)):
+        return f"it begins with '{name[:5]}', as full names of refs do"
+    if found := COUNTER.search(name):
+        return f"it contains '{found[0]}', a counter that only recorders fill in"
+    return None
+
+
+def _usable(name: str) -> str | None:
+    """Return a name that is like one that is not allowed, None if nothing is left of it."""
+    text = "".join(each if each.isprintable() else "-" for each in COUNTER.sub("1", name))
+    text = _FORBIDDEN.sub("-", text.replace("//", "/"))
+    while text.startswith((RUNS, TAGS)):
+        text = text[5:]
+    parts = [re.sub(r"(\.lock)+$", "", part.lstrip(".-")).rstrip(".-") for part in text.split("/")]
+    text = _cut("/".join(filter(None, parts)), MAX_NAME)
+    text = _REVISION_LIKE.sub(lambda found: "-" + found[0][1:], text)
+    if _OID.fullmatch(text):
+        text = f"run-{text[:12]}"
+    return text.lower() if text in ("@", HEAD) else text or None
+
+
+def own_ancestor(parents: Mapping[str, str | None]) -> str | None:
+    """Return a run that is its own ancestor, given each run's parent; None if there is none."""
+    sound: set[str] = set()
+    for name in parents:
+        path: dict[str, None] = {}
+        above: str | None = name
+        while above is not None and above not in sound:
+            if above in path:
+                return above
+            path[above] = None
+            above = parents.get(above)
+        sound.update(path)
+    return None
 
 
 def is_pattern(text: str) -> bool:
@@ -82,5 +149,16 @@ def fold(name: str) -> str:
 
 def conflict_names(name: str) -> Iterator[str]:
     """Yield the names for states that could not be written to a run; the first free one is used."""
-    base = name.encode()[: MAX_NAME - 24].decode(errors="ignore").rstrip("./")
+    base = _cut(name, MAX_NAME - 24)
     return (f"{base}.conflict-{number}" for number in itertools.count(1))
+
+
+def more_names(name: str) -> Iterator[str]:
+    """Yield names for a run beside one that cannot be recorded to: ``main.2``, ``main.3``, …."""
+    base = _cut(name, MAX_NAME - 24)
+    return (f"{base}.{number}" for number in itertools.count(2))
+
+
+def _cut(name: str, size: int) -> str:
+    """Return the beginning of a name that takes so many bytes at most."""
+    return name.encode()[:size].decode(errors="ignore").rstrip("./")

@@ -11,7 +11,7 @@ from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.codec import pack_record, unpack_value
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.odb.location import Location
+from simgit.odb.location import LIMIT, Location
 from simgit.odb.segments.batch import Tip
 from simgit.storage.process import is_alive
 
@@ -25,8 +25,12 @@ MAYBE_TEXT: Final = (str, NoneType)
 MAYBE_BYTES: Final = (bytes, NoneType)
 
 
+_SIGNED: Final = {"created", "ended", "time", "until", "returned"}
+"""Fields that may be negative: times before 1970, and sums of rewards."""
+
+
 def check_fields(record: Any, types: Types, what: str, every: bool = True) -> None:
-    """Check that a record is a map of its known fields, each of its type.
+    """Check that a record is a map of its known fields, each of its type and within its range.
 
     Args:
         record: the decoded record.
@@ -47,6 +51,10 @@ def check_fields(record: Any, types: Types, what: str, every: bool = True) -> No
             raise IntegrityError(
                 f"{what} is malformed: field '{name}' must be {wanted}, got {shown(value)}"
             )
+        if type(value) is int and not (-LIMIT * 2 if name in _SIGNED else 0) <= value < LIMIT * 2:
+            raise IntegrityError(f"{what} is malformed: field '{name}' is out of range: {value}")
+        if name in ("line", "step") and value >= LIMIT:
+            raise IntegrityError(f"{what} is malformed: field '{name}' is out of range: {value}")
 
 
 STATUSES: Final = ("active", "paused", "completed", "failed", "crashed")
@@ -77,6 +85,11 @@ class RunRef(NamedTuple):
         """The status; ``crashed`` if the run's writer died without ending it."""
         gone = self.status == "active" and self.writer is not None and not is_alive(self.writer)
         return "crashed" if gone else self.status
+
+    @property
+    def is_claimed(self) -> bool:
+        """True if a living process records the run."""
+        return self.writer is not None and self.shown_status == "active"
 
 
 class TagRef(NamedTuple):

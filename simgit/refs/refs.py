@@ -16,7 +16,7 @@ from typing import Any, Final
 from simgit.errors import AlreadyExists, Conflict, IntegrityError, NotFound, did_you_mean
 from simgit.objects.codec import decode_name
 from simgit.objects.oid import Oid
-from simgit.refs.names import HEAD, RUNS, TAGS, check_name, fold
+from simgit.refs.names import HEAD, RUNS, TAGS, check_ref_name, fold
 from simgit.refs.records import (
     LogEntry,
     RunRef,
@@ -83,6 +83,18 @@ class Refs:
         for key, value in txn.scan("refs", b"tags/", b"tags0"):
             yield decode_name(key[len(TAGS) :]), decode_ref(value, TagRef)
 
+    def names(self, txn: ReadTxn, space: str, stem: str) -> Iterator[str]:
+        """Yield the names of runs or tags that begin with a text, in any case or Unicode form."""
+        start = b"fold\0" + (space + fold(stem)).encode()
+        for _, name in txn.scan("meta", start, start + b"\xff"):
+            yield decode_name(name)
+
+    def is_taken(self, txn: ReadTxn, name: str) -> bool:
+        """Return True if a new run cannot have this name."""
+        return self.has_tag(txn, name) or bool(
+            txn.get("meta", b"fold\0" + (RUNS + fold(name)).encode())
+        )
+
     def near(self, txn: ReadTxn, name: str, *prefixes: str) -> str:
         """Return a hint at the ref whose name is nearest to a wrong one; '' if none is near."""
         known: list[str] = []
@@ -137,7 +149,7 @@ class Refs:
         Raises:
             AlreadyExists: the name is taken, or differs from a taken one in case only.
         """
-        check_name(name)
+        check_ref_name(name)
         self._claim(txn, RUNS, name, "run")
         self._put(txn, RUNS + name, ref._asdict())
         self.log_entry(txn, RUNS + name, None, ref.oid, message)
@@ -159,12 +171,17 @@ class Refs:
             self._add_to_logs(txn, refs, LogEntry(old.oid, new.oid, now(), message, os.getpid()))
 
     def delete_run(self, txn: WriteTxn, name: str, message: str) -> RunRef:
-        """Remove a run; its reflog is kept."""
+        """Remove a run; its reflog is kept, if the run ever had states."""
         ref = self.run(txn, name)
         txn.delete("refs", (RUNS + name).encode())
         self._release(txn, RUNS, name)
         self._rename_parent(txn, name, None)  # another run may get the name
-        self.log_entry(txn, RUNS + name, ref.oid, None, message)
+        if all(entry.old is entry.new is None for entry in self.log(txn, RUNS + name)):
+            start = (RUNS + name).encode() + b"\0"
+            for key, _ in list(txn.scan("log", start, start + b"\xff" * 9)):
+                txn.delete("log", key)
+        else:
+            self.log_entry(txn, RUNS + name, ref.oid, None, message)
         return ref
 
     def _rename_parent(self, txn: WriteTxn, old: str, new: str | None) -> None:
@@ -178,7 +195,7 @@ class Refs:
         Returns:
             The number in the new name's reflog of the old one's first entry.
         """
-        check_name(new)
+        check_ref_name(new)
         ref = self.run(txn, old)
         txn.delete("refs", (RUNS + old).encode())
         self._release(txn, RUNS, old)
@@ -197,7 +214,7 @@ class Refs:
         Raises:
             AlreadyExists: the name is taken, or differs from a taken one in case only.
         """
-        check_name(name, "a tag")
+        check_ref_name(name, "a tag")
         old = None
         if force and self.has_tag(txn, name):
             old = self.tag(txn, name).oid
@@ -221,6 +238,12 @@ class Refs:
         txn.put("refs", b"HEAD", pack_ref(value))
         self.log_entry(txn, HEAD, old, self.head_oid(txn), message)
 
+    def follow(self, txn: WriteTxn, name: str) -> None:
+        """Point HEAD at a run that got its first states, if HEAD's own does not exist yet."""
+        head = self.head(txn)
+        if isinstance(head, str) and head != name and not self.has_run(txn, head):
+            self.set_head(txn, name, f"HEAD: follows '{name}', which was recorded first")
+
     def head_oid(self, txn: ReadTxn) -> Oid | None:
         """Return the state that HEAD points at, None if its run has no states yet."""
         head = self.head(txn)
@@ -243,7 +266,18 @@ class Refs:
                 else f" as '{other}' (names must differ in more than case or form)"
             )
             raise AlreadyExists(f"{what} '{name}' already exists{why}", name=other)
+        self._check_other(txn, space, name, what)
         txn.put("meta", key, name.encode())
+
+    def _check_other(self, txn: ReadTxn, space: str, name: str, what: str) -> None:
+        """Check that no tag has the name of a new run, nor a run that of a new tag."""
+        is_taken, other = (self.has_tag, "tag") if space == RUNS else (self.has_run, "run")
+        if is_taken(txn, name):
+            raise AlreadyExists(
+                f"cannot create {what} '{name}': there is a {other} '{name}', and the name would "
+                f"be ambiguous; use '{name}-{what}'",
+                name=name,
+            )
 
     def _release(self, txn: WriteTxn, space: str, name: str) -> None:
         txn.delete("meta", b"fold\0" + (space + fold(name)).encode())

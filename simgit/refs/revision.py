@@ -85,10 +85,16 @@ class Revisions:
         return Resolved(self.odb.states.row(txn, found.place)[0], found.place, found.run)
 
     def find(self, txn: ReadTxn, text: str) -> Found:
-        """Return the location of a revision's state, and its oid if that costs nothing."""
+        """Return the location of a revision's state, and its oid if that costs nothing.
+
+        Raises:
+            IntegrityError: the state at the location in a run's ref is not the one that it names.
+        """
         base, suffixes = split_revision(text)
         state = self._base(txn, text, base, suffixes)
         found = Found(state.place, state.run, state.oid)
+        if state.run is not None and not suffixes:
+            self.odb.states.check_tip(txn, state.place, state.oid)
         for suffix in suffixes:
             try:
                 place = self._place(txn, found.place, suffix)

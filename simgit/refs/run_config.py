@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.kinds import Run
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
@@ -56,10 +56,15 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings whose keys may be dotted paths as nested maps.
 
     Raises:
-        InvalidInput: a path leads through a value that is not a map, or is malformed.
+        InvalidInput: a setting is given twice, a path leads through a value that is not a map or
+            is malformed, or these are no settings.
     """
     config: dict[str, Any] = {}
+    if not isinstance(settings, Mapping):
+        raise InvalidInput(f"settings must be a dict, got {shown(settings)}")
     for path, value in settings.items():
+        if not isinstance(path, str):
+            raise InvalidInput(f"name of a setting must be a text, got {shown(path)}")
         *above, last = path.split(".")
         level = config
         for key in above:
@@ -68,8 +73,25 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
                 raise InvalidInput(f"setting '{path}' leads through a value that is not a map")
         if not last or "" in above:
             raise InvalidInput(f"malformed setting '{path}': write it as 'agent.lr'")
-        level[last] = dict(value) if isinstance(value, Mapping) else value
+        if last in level:
+            _add(level, last, value, path)
+        else:
+            level[last] = dict(value) if isinstance(value, Mapping) else value
     return config
+
+
+def _add(level: dict[str, Any], key: Any, value: Any, path: str) -> None:
+    """Add a setting to one that is there; maps have the settings of both."""
+    old = level.get(key)
+    if not isinstance(old, Mapping) or not isinstance(value, Mapping):
+        raise InvalidInput(f"setting '{path}' is given twice: {shown(old)} and {shown(value)}")
+    joined = dict(old)
+    for name, item in value.items():
+        if name in joined:
+            _add(joined, name, item, f"{path}.{name}")
+        else:
+            joined[name] = item
+    level[key] = joined
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known
+from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, near_or_known, shown
+from simgit.objects.codec import encode_value
+from simgit.objects.coerce import check_seed
 from simgit.objects.kinds import NO_ORIGIN, Run, Spec
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.odb.ancestry import is_ancestor
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.batch import Tip
 from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
+from simgit.refs.names import COUNTER, RUNS, TAGS, more_names
 from simgit.refs.records import STATUSES, RunRef, moved
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
-from simgit.storage.process import now
+from simgit.storage.process import now, this_writer
 
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
@@ -54,6 +60,12 @@ class RunInfo:
         """The resolved configuration, read on first use: it may be inherited over many runs."""
         return self.resolve()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Take the resolved configuration along: the repository may not be there."""
+        values = [getattr(self, each.name) for each in fields(self)[:-1]]
+        plain = [dict(each) if isinstance(each, Mapping) else each for each in values]
+        return type(self), (*plain, partial(dict, self.config))
+
     def _repr_html_(self) -> str:
         from simgit.plot import notebook
 
@@ -69,6 +81,21 @@ class RunInfo:
 
 def _or_none(value: object) -> object:
     return "none" if value is None else value
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that was opened to be recorded.
+
+    Attributes:
+        name: its name.
+        ref: its ref.
+        warning: why it is not the run that was asked for, if it is not.
+    """
+
+    name: str
+    ref: RunRef
+    warning: str | None = None
 
 
 class Runs:
@@ -111,6 +138,7 @@ class Runs:
         parent = start.run if start else None
         above = self.refs.run(txn, parent).record if parent else None
         point = start.oid if start else None
+        check_seed(seed)
         record = Run(run_config.nested(overrides), above, point, seed, dict(metadata))
         oid = self.odb.put(txn, record)
         ref = RunRef(None, 0, 0, oid, created=now(), parent=parent)
@@ -119,23 +147,123 @@ class Runs:
         self.refs.create_run(txn, name, ref, message)
         return ref
 
-    def ensure(
-        self, txn: WriteTxn, name: str, config: Mapping[str, Any] | None, seed: Any
-    ) -> RunRef:
-        """Return a run's ref for writing; create the run if there is none.
+    def ensure(self, txn: WriteTxn, name: str) -> RunRef:
+        """Return a run's ref for a commit; create the run if there is none.
 
         Raises:
-            InvalidInput: the run is completed, or exists and has another configuration.
+            InvalidInput: the run is completed.
+            Conflict: another process records it.
         """
         if not self.refs.has_run(txn, name):
-            return self.create(txn, name, None, config or {}, seed, {}, "run: created")
+            return self.create(txn, name, None, {}, None, {}, "run: created")
         ref = self.refs.run(txn, name)
         if ref.status == "completed":
             raise completed(name)
-        if config:
-            self.configure(txn, name, config)
-            ref = self.refs.run(txn, name)
+        if ref.is_claimed and ref.writer != this_writer():
+            raise being_recorded(name, ref.writer)
         return ref
+
+    def open(
+        self,
+        txn: WriteTxn,
+        name: str,
+        config: Mapping[str, Any] | None,
+        seed: Any,
+        branch: bool = False,
+    ) -> Opened:
+        """Return the run to record to; it is created if there is none.
+
+        Args:
+            txn: the transaction in which the run is claimed then.
+            name: the run that was asked for.
+            config: the configuration; the run's own states must have been recorded with it.
+            seed: the seed; likewise.
+            branch: take a new run, branched off the one that cannot be recorded to.
+
+        Raises:
+            InvalidInput: the run is completed, and no ``branch``.
+            Conflict: another recorder writes it, or it has states of other settings; likewise.
+        """
+        if not self.refs.has_run(txn, name):
+            ref = self.create(txn, name, None, config or {}, seed, {}, "run: created")
+            return Opened(name, ref)
+        ref = self.refs.run(txn, name)
+        try:
+            self._check_free(name, ref)
+            return Opened(name, self._with_settings(txn, name, ref, config, seed))
+        except (Conflict, InvalidInput) as error:
+            if not branch:
+                raise
+            start = None if ref.oid is None else Resolved(ref.oid, ref.place, name)
+            above = {} if start is not None else run_config.resolve(self.odb, txn, ref.record)
+            run_config.merge(above, run_config.nested(config or {}))
+            other = next(n for n in more_names(name) if not self.refs.is_taken(txn, n))
+            ref = self.create(txn, other, start, above, seed, {}, f"run: created beside {name}")
+            why = str(error).partition(";")[0]
+            return Opened(other, ref, f"{why}; recording to run '{other}' instead")
+
+    def _check_free(self, name: str, ref: RunRef) -> None:
+        if ref.status == "completed":
+            raise completed(name)
+        if ref.is_claimed:
+            raise being_recorded(name, ref.writer, ANOTHER_RUN)
+
+    def _with_settings(
+        self,
+        txn: WriteTxn,
+        name: str,
+        ref: RunRef,
+        config: Mapping[str, Any] | None,
+        seed: Any,
+    ) -> RunRef:
+        """Return the ref of a run whose configuration has some settings; none may lie of a state.
+
+        Raises:
+            Conflict: the run has states of its own, recorded with other settings.
+        """
+        record = run_config.run_record(self.odb, txn, ref.record)
+        has_states = ref.oid is not None and ref.oid != record.branch_point
+        if has_states:
+            before = run_config.resolve(self.odb, txn, ref.record)
+            after = run_config.resolve(self.odb, txn, ref.record)
+            run_config.merge(after, run_config.nested(config or {}))
+            _check_same(name, run_config.flat(before), run_config.flat(after))
+            _check_same(name, {"seed": record.seed}, {} if seed is None else {"seed": seed})
+        if not config:
+            return ref
+        self.configure(txn, name, config)
+        return self.refs.run(txn, name)
+
+    def take_over(self, txn: WriteTxn, writer: Mapping[str, Any]) -> None:
+        """Note that a process which recorded runs is gone."""
+        for name, ref in list(self.refs.runs(txn)):
+            if ref.writer == writer:
+                new = ref._replace(status="crashed", ended=now(), writer=None)
+                self.refs.update_run(txn, name, ref, new, None)
+
+    def numbered(self, txn: ReadTxn, names: Sequence[str]) -> list[str]:
+        """Return names with their counters, ``{auto}`` or ``%03d``, replaced by the next number.
+
+        Names that are alike up to the counter get the same number: the lanes of one environment.
+        It is greater than that of any run; the caller creates the runs in this transaction.
+        """
+        numbers: dict[str, int] = {}
+        found = []
+        for name in names:
+            if (counter := COUNTER.search(name)) is not None:
+                stem = name[: counter.start()]
+                if stem not in numbers:
+                    numbers[stem] = self._last_number(txn, stem) + 1
+                number = str(numbers[stem]).zfill(int(counter["width"] or 0))
+                name = stem + number + name[counter.end() :]
+            found.append(name)
+        return found
+
+    def _last_number(self, txn: ReadTxn, stem: str) -> int:
+        """Return the greatest number that follows a text in the name of a run or tag, 0 if none."""
+        digits = re.compile(rf"{re.escape(stem)}([0-9]{{1,18}})(?![0-9])", re.IGNORECASE)
+        names = chain(self.refs.names(txn, RUNS, stem), self.refs.names(txn, TAGS, stem))
+        return max((int(each[1]) for each in map(digits.match, names) if each), default=0)
 
     def configure(
         self,
@@ -248,6 +376,8 @@ class Runs:
             return None
         if verdict == "not deterministic":
             return f"run '{start.run}' is not deterministic and cannot be resumed exactly"
+        if verdict == "depends on the process":
+            return f"run '{start.run}' depends on the process: it may continue otherwise in another"
         return (
             f"run '{start.run}' was not checked for determinism; "
             f"check it with 'simgit verify {start.run}'"
@@ -255,8 +385,8 @@ class Runs:
 
     def _verdict(self, txn: ReadTxn, record: Oid) -> Any:
         for each in run_config.ancestors(self.odb, txn, record):
-            if "verdict" in each.metadata:
-                return each.metadata["verdict"].get("result")
+            if isinstance(verdict := each.metadata.get("verdict"), dict):
+                return verdict.get("result")
         return None
 
     def _is_of_environment(self, txn: ReadTxn, origin: bytes) -> bool:
@@ -271,6 +401,7 @@ class Runs:
         """Store a spec; return its oid."""
         oid = self.odb.put(txn, Spec(dict(spec)) if spec else NO_ORIGIN)
         self.odb.expect(txn, oid)
+        foreign.unmark(txn, oid)
         return oid
 
 
@@ -282,12 +413,38 @@ def completed(name: str) -> InvalidInput:
     )
 
 
-def check_unwritten(name: str, ref: RunRef, advice: str = "") -> None:
-    """Raise Conflict if a process is writing a run."""
-    if ref.writer is not None and ref.shown_status == "active":
-        pid = ref.writer["pid"]
+ANOTHER_RUN: Final = ", or record to another run (--run, or on_conflict='branch')"
+
+
+def being_recorded(name: str, writer: Mapping[str, Any] | None, what_else: str = "") -> Conflict:
+    """Return the error for a run that a living process records already."""
+    mine = this_writer()
+    who, more = "in this process", ""
+    pid = None if writer is None else writer["pid"]
+    if writer is not None and dict(writer) != mine:
+        who = f"by process {pid}"
+        if writer["machine"] != mine["machine"]:
+            who += f" of '{str(writer['machine']).partition(' ')[0]}'"
+            more = f"; if it runs no more: simgit run reopen {name}"
+    return Conflict(
+        f"run '{name}' is being recorded {who}; close that recorder{what_else}{more}",
+        name=name,
+        pid=pid,
+        writer=writer,
+    )
+
+
+def _check_same(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for path, value in after.items():
+        if path in before and encode_value(before[path]) == encode_value(value):
+            continue
+        was = shown(before[path]) if path in before else "not set"
         raise Conflict(
-            f"run '{name}' is being written by process {pid}{advice}", name=name, pid=pid
+            f"run '{name}' has states that were recorded with other settings: {path} was {was}, "
+            f"is {shown(value)}; record to another run (--run '{name}-{{auto}}', or "
+            "on_conflict='branch')",
+            name=name,
+            path=path,
         )
 
 
@@ -300,3 +457,12 @@ def _remove(config: dict[str, Any], path: str) -> None:
         near = did_you_mean(path, run_config.flat(config))
         raise NotFound(f"setting '{path}' not found among the run's own overrides{near}", name=path)
     del level[last]
+
+
+def check_unwritten(name: str, ref: RunRef, advice: str = "") -> None:
+    """Raise Conflict if a process is writing a run."""
+    if ref.writer is not None and ref.is_claimed:
+        pid = ref.writer["pid"]
+        raise Conflict(
+            f"run '{name}' is being written by process {pid}{advice}", name=name, pid=pid
+        )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 
 from simgit.errors import AlreadyExists
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.refs import Refs
 from simgit.storage.directory import is_repository, write_format
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import LmdbStorage
 from simgit.storage.lmdb.unlocked_copy import readable
+from simgit.storage.regular import check
+from simgit.storage.trust import TrustList
 
 
 def clone(source: Path, target: Path) -> None:
@@ -26,21 +30,33 @@ def clone(source: Path, target: Path) -> None:
     """
     if is_repository(target):
         raise AlreadyExists(f"repository '{target}' already exists", path=target)
+    if os.path.lexists(target):
+        check(target)
     LmdbStorage.discard(target)
     with (
         readable(source, target) as place,
         closing(LmdbStorage.open(place, read_only=True, allow_network=True)) as storage,
     ):
-        storage.copy_to(target, _release_runs)
+        with storage.read() as txn:
+            is_trusted = TrustList().has(source, foreign.identity(txn))
+        storage.copy_to(target, lambda made: _make_own(made, is_trusted))
+    with closing(LmdbStorage.open(target, read_only=True)) as copied, copied.read() as txn:
+        TrustList().mark_own(target, foreign.identity(txn))
     fail_point("clone.copied")
     write_format(target)
 
 
-def _release_runs(made: LmdbStorage) -> None:
-    """Note that no process writes the runs of the copy."""
+def _make_own(made: LmdbStorage, is_trusted: bool) -> None:
+    """Give the copy its identity, and note that no process writes its runs.
+
+    What it has is foreign, unless the source is trusted.
+    """
     odb = ObjectDatabase(made)
     refs = Refs()
     with odb.write() as txn:
+        foreign.new_identity(txn)
+        if not is_trusted:
+            foreign.mark_all(txn)
         for name, ref in list(refs.runs(txn)):
             if ref.writer is not None:
                 refs.update_run(txn, name, ref, ref._replace(writer=None), None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.objects.kinds import Binding
@@ -14,6 +17,16 @@ from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
     from simgit.repository.store import Store
+    from simgit.storage.base import ReadTxn
+
+
+def _copied(data: Any) -> Any:
+    """Return nested data with a writable copy of every array in it."""
+    if isinstance(data, np.ndarray):
+        return data.copy()
+    if isinstance(data, dict):
+        return {key: _copied(item) for key, item in data.items()}
+    return type(data)(map(_copied, data)) if isinstance(data, (list, tuple)) else data
 
 
 class Attachments:
@@ -23,7 +36,10 @@ class Attachments:
         self._store = store
         self._odb = store.odb
 
-    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
+    def attach(
+        self, revision: str | Oid, name: str, data: Any, path: str | PathLike[str] | None
+    ) -> Oid:
+        data = attachments.attachable(name, data, path)
         with self._store.read() as txn:
             state = self._store.resolve(txn, revision).oid
         blob = None
@@ -49,24 +65,40 @@ class Attachments:
             tip = self._store.resolve(txn, revision).place
             return list(attachments.in_history(self._odb, txn, tip, name))
 
-    def load(self, revision: str | Oid, name: str, newest: bool) -> Any:
+    def load(
+        self, revision: str | Oid, name: str, writable: bool, tensors: bool, newest: bool
+    ) -> Any:
         with self._store.read() as txn:
-            found = self._store.resolve(txn, revision)
+            target = self._target(txn, revision, name, newest)
+            data = trees.load_data(self._odb, txn, *target)
+        if tensors:
             try:
-                target = attachments.find(self._odb, txn, found.oid, name)
-            except NotFound as error:
-                earlier = attachments.in_history(self._odb, txn, found.place, name)
-                last = next(earlier, None)
-                if last is None:
+                from simgit.agents.tensors import to_tensors
+            except ModuleNotFoundError as error:
+                if error.name != "torch":
                     raise
-                if not newest:
-                    raise NotFound(
-                        f"{error}; the newest before it is at step {last.step}: use --newest "
-                        "(newest=True)",
-                        name=name,
-                    ) from None
-                target = last.kind, last.oid
-            return trees.load_data(self._odb, txn, *target)
+                raise NotFound("tensors need torch: pip install 'simgit[torch]'") from None
+            return to_tensors(data)
+        return _copied(data) if writable else data
+
+    def _target(
+        self, txn: ReadTxn, revision: str | Oid, name: str, newest: bool
+    ) -> attachments.Target:
+        """Return kind and oid of an attachment of a state, or of the newest in its history."""
+        found = self._store.resolve(txn, revision)
+        try:
+            return attachments.find(self._odb, txn, found.oid, name)
+        except NotFound as error:
+            last = next(attachments.in_history(self._odb, txn, found.place, name), None)
+            if last is None:
+                raise
+            if not newest:
+                raise NotFound(
+                    f"{error}; the newest before it is at step {last.step}: use --newest "
+                    "(newest=True)",
+                    name=name,
+                ) from None
+            return last.kind, last.oid
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         def detach() -> Oid:

@@ -66,7 +66,7 @@ class OperationHistory:
             else:
                 target = self._log.operation(txn, self._number(txn, name))
         number = target.number
-        self._carry_out("undo", number, lambda txn: self._undo.revert(txn, target), number)
+        self._carry_out("undo", number, lambda txn: self._undo.revert(txn, number), number)
         return target
 
     def redo(self) -> Operation:
@@ -74,7 +74,7 @@ class OperationHistory:
             undo = self._undo.to_redo(txn)
             again = self._log.find(txn, undo.reverts or 0) or undo
         self._carry_out(
-            "redo", again.number, lambda txn: self._undo.redo(txn, undo, again), undo.number
+            "redo", again.number, lambda txn: self._undo.redo(txn, undo.number, again), undo.number
         )
         return again
 

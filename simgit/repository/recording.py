@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import InvalidInput
+from simgit.errors import Conflict, InvalidInput, SimgitWarning
 from simgit.objects.oid import Oid
+from simgit.recording.finalize import settle
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
 from simgit.recording.states import coerce_fields, prepare, store
@@ -14,12 +17,15 @@ from simgit.recording.vector_recorder import LaneRecorder
 from simgit.refs.names import HEAD
 from simgit.refs.records import RunRef, moved
 from simgit.repository.worktree.files import store_files
+from simgit.storage.process import this_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simgit.objects.columns import Column
+    from simgit.odb.database import ObjectDatabase
     from simgit.odb.segments.batch import Tip
+    from simgit.refs.runs import Opened
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -51,7 +57,7 @@ class Recording:
                 raise InvalidInput(f"files: object '{files}' is not a tree", path="files")
             name = run if run is not None else self._refs.head(txn)
             # a detached HEAD has no ref; it moves by itself
-            ref = None if isinstance(name, Oid) else self._store.runs.ensure(txn, name, None, None)
+            ref = None if isinstance(name, Oid) else self._store.runs.ensure(txn, name)
             above = self._parents(txn, ref, parents)
             origin = b"" if above else self._store.runs.origin(txn, spec)
             tip = store(self._odb, txn, prepare(columns, above, origin), above)
@@ -59,6 +65,7 @@ class Recording:
                 self._refs.set_head(txn, tip.oid, shown)
             elif ref is not None:
                 self._refs.update_run(txn, name, ref, moved(ref, tip), shown)
+                self._refs.follow(txn, name)
         return tip.oid
 
     def _parents(
@@ -84,18 +91,67 @@ class Recording:
         config: Mapping[str, Any] | None,
         seed: Any,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        branch: bool,
     ) -> RunRecorder | LaneRecorder:
+        settle()
         names = self._names(run)
         odb = self._store.journaled("recorder", *names, session=True)
+        arguments = (odb, names, config, seed, spec, branch)
+        try:
+            lanes = self._open(*arguments)
+        except Conflict as error:
+            if not self._is_free_now(odb, vars(error).get("writer")):
+                raise
+            lanes = self._open(*arguments)
+        recorder: RunRecorder | LaneRecorder
+        if isinstance(run, str) or run is None:
+            recorder = RunRecorder(odb, lanes[0], policy, background)
+        else:
+            recorder = LaneRecorder(odb, lanes, policy, background)
+        recorder.start()
+        self._store.recorders.add(recorder)
+        return recorder
+
+    def _is_free_now(self, odb: ObjectDatabase, writer: Mapping[str, Any] | None) -> bool:
+        """Return True if a run could be free by now whose writer was taken to be alive."""
+        if writer is None:
+            return False
+        if writer == this_writer():  # by a recorder that was dropped and not yet collected
+            found = gc.collect() > 0
+            settle()
+            return found
+        # of another machine nothing is known, say of a container that was there before; but whoever
+        # writes has the store open
+        if writer["machine"] == this_writer()["machine"] or not self._store.storage.is_alone():
+            return False
+        with odb.write() as txn:
+            self._store.runs.take_over(txn, writer)
+        return True
+
+    def _open(
+        self,
+        odb: ObjectDatabase,
+        names: Sequence[str],
+        config: Mapping[str, Any] | None,
+        seed: Any,
+        spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        branch: bool,
+    ) -> list[RunWriter]:
+        """Open and claim runs, all of them or none, in one transaction."""
+        runs = self._store.runs
         with odb.write() as txn:
             specs = [spec] * len(names) if spec is None or isinstance(spec, Mapping) else spec
-            lanes = [
-                self._claim(txn, name, config, seed, self._store.runs.origin(txn, each))
-                for name, each in zip(names, specs, strict=True)
+            opened = [
+                runs.open(txn, each, config, seed, branch) for each in runs.numbered(txn, names)
             ]
-        if isinstance(run, str) or run is None:
-            return RunRecorder(odb, lanes[0], policy, background)
-        return LaneRecorder(odb, lanes, policy, background)
+            lanes = [
+                self._claim(txn, each, runs.origin(txn, spec))
+                for each, spec in zip(opened, specs, strict=True)
+            ]
+        for each in opened:
+            if each.warning is not None:
+                warnings.warn(each.warning, SimgitWarning, stacklevel=4)
+        return lanes
 
     def _names(self, run: str | Sequence[str] | None) -> list[str]:
         if run is None:
@@ -109,12 +165,9 @@ class Recording:
             raise InvalidInput("a recorder needs one or more runs, each once")
         return names
 
-    def _claim(
-        self, txn: WriteTxn, name: str, config: Mapping[str, Any] | None, seed: Any, origin: Oid
-    ) -> RunWriter:
+    def _claim(self, txn: WriteTxn, opened: Opened, origin: Oid) -> RunWriter:
         """Mark a run as being written by this process, and return its writer."""
-        ref = self._store.runs.ensure(txn, name, config, seed)
-        tip = self._store.runs.tip(txn, ref)
-        writer = RunWriter(self._odb, self._refs, name, ref, tip, origin)
+        tip = self._store.runs.tip(txn, opened.ref)
+        writer = RunWriter(self._odb, self._refs, opened.name, opened.ref, tip, origin)
         writer.claim(txn)
         return writer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simgit.errors import IntegrityError, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, RUNS, TAGS
@@ -26,6 +26,9 @@ class References:
     def tag(
         self, name: str, revision: str | Oid, message: str | None, tagger: str, force: bool
     ) -> Oid:
+        for part, text in (("message", message), ("tagger", tagger)):
+            if text is not None and not isinstance(text, str):
+                raise InvalidInput(f"{part} must be a text, got {shown(text)}")
         with self._store.write("tag", name, revision) as txn:
             state = self._store.resolve(txn, revision).oid
             note = None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, shown, visible
+from simgit.objects.arguments import checked_methods
+from simgit.objects.coerce import check_number
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import SHORT, Oid
 from simgit.refs.names import HEAD
 from simgit.refs.revision import file_of
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.operations import OperationHistory
+    from simgit.repository.permission import Permission
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
 MEMORY: Final = ":memory:"
 
 
+@checked_methods
 class Repository:
     """A store of simulation states with its runs, tags and HEAD.
 
@@ -88,6 +94,12 @@ class Repository:
     def oplog(self) -> OperationLog:
         """The operation log."""
         return self._store.oplog
+
+    @cached_property
+    def _permission(self) -> Permission:
+        from simgit.repository.permission import Permission
+
+        return Permission(self._store)
 
     @cached_property
     def _states(self) -> States:
@@ -125,9 +137,11 @@ class Repository:
     def init(cls, path: str | Path = ".") -> Self:
         """Create ``path/.simgit`` and return the repository; ``":memory:"`` makes one in memory.
 
+        A repository that is there already is opened as it is.
+
         Raises:
-            AlreadyExists: there is one already.
             StorageError: the directory cannot be written.
+            FormatError, IntegrityError: see ``open``.
         """
         if str(path) == MEMORY:
             from simgit.storage.memory import MemoryStorage
@@ -151,20 +165,28 @@ class Repository:
         return cls(Store.open(Path(path), read_only=read_only))
 
     @classmethod
-    def discover(cls, start: str | Path = ".", *, read_only: bool = False) -> Self:
+    def discover(
+        cls, start: str | Path = ".", *, read_only: bool = False, anyone: bool = False
+    ) -> Self:
         """Open the repository of a directory or of the nearest one above it.
+
+        With ``anyone`` it may belong to another user of this machine.
 
         Raises:
             NotFound: there is none.
+            StorageError: it belongs to another user, and the data of it are not trusted.
         """
-        return cls.open(find_repository(Path(start).resolve()), read_only=read_only)
+        found = find_repository(Path(start).resolve(), anyone=anyone)
+        return cls.open(found, read_only=read_only)
 
     @classmethod
-    def clone(cls, source: str | Path, target: str | Path) -> Self:
+    def clone(cls, source: str | Path, target: str | Path, *, checkout: bool = True) -> Self:
         """Make ``target/.simgit`` a compact copy of a repository and return it.
 
         It is a copy of one moment, even while other processes record into the source. The source
-        may lie on read-only media. No run of the copy is marked as being written.
+        may lie on read-only media. No run of the copy is marked as being written. The files of
+        HEAD's state are written into ``target``, unless ``checkout`` is False; it warns if other
+        files are in the way.
 
         Raises:
             NotFound: there is no repository at the source.
@@ -179,7 +201,36 @@ class Repository:
         check_format(found)
         directory = Path(target).resolve() / DIRECTORY
         clone(found, directory)
-        return cls.open(directory)
+        made = cls.open(directory)
+        if checkout:
+            made._checkout.restore_files()
+        return made
+
+    # --- trust ---
+
+    def is_trusted(self, oid: Oid | None = None) -> bool:
+        """Return True if this user trusts the repository to name code that is executed.
+
+        That is one that was made here, or for which there was a ``simgit trust``. Of an object
+        (a spec or a binding) it is also asked whether it came by an import or a clone since.
+        """
+        return self._permission.given(oid)
+
+    def trust(self) -> bool:
+        """Trust the repository, with all that is in it now; return True if it was not before.
+
+        Raises:
+            StorageError: the user's list cannot be written, or the repository.
+        """
+        return self._permission.give()
+
+    def distrust(self) -> bool:
+        """Stop trusting the repository; return True if it was trusted.
+
+        Raises:
+            StorageError: see ``trust``.
+        """
+        return self._permission.take_away()
 
     def again(self) -> Self:
         """Open the repository once more; what both write under a named command is one operation.
@@ -189,11 +240,26 @@ class Repository:
         return self if self.directory is None else type(self)(self._store.again())
 
     def close(self) -> None:
-        """Close the repository; closing it twice is fine."""
-        try:
-            self._maintenance.close()
-        finally:  # also if Ctrl-C ends that
-            self._store.storage.close()
+        """Close the repository and its recorders; closing it twice is fine.
+
+        Raises:
+            Conflict, StorageError: see ``Recorder.close``.
+        """
+        self.__exit__(None, None, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the repository where it is unpickled, which works in any process of this machine.
+
+        Raises:
+            InvalidInput: it is in memory.
+        """
+        return type(self), (self._store,)
+
+    def __copy__(self) -> Self:
+        return self.again()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self.again()
 
     def __enter__(self) -> Self:
         return self
@@ -204,7 +270,11 @@ class Repository:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with ExitStack() as ends:  # all of them, also if Ctrl-C ends one
+            ends.callback(self._store.storage.close)
+            ends.callback(self._maintenance.close)
+            for recorder in list(self._store.recorders):
+                ends.callback(recorder.__exit__, kind, error, trace)
 
     @property
     def read_only(self) -> bool:
@@ -230,7 +300,7 @@ class Repository:
         return max(SHORT, most.bit_length() // 2 + 1)
 
     def __repr__(self) -> str:
-        return f"<Repository {self.directory or 'in memory'}>"
+        return visible(f"<Repository {self.directory or 'in memory'}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import repository_overview
@@ -289,24 +359,31 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_conflict: str = "raise",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
         A run that does not exist is created; one that has states is resumed.
 
         Args:
-            run: a run's name, or a sequence of names for batches of parallel environments.
+            run: a run's name, or a sequence of names for batches of parallel environments. In the
+                name of a new run ``{auto}``, or ``%d`` or ``%03d``, stands for the next number.
             flush_every: flush when so many states are buffered, of all lanes together (default
                 16384 for one run, 4096 for each lane).
-            flush_seconds: flush at the first append after so many seconds; None for never.
+            flush_seconds: flush after so many seconds, by a clock in a thread of its own; None for
+                never.
             flush_bytes: flush when so many bytes of observations are buffered.
             flush_episodes: flush at each episode's end.
             background: flush in a thread, so that no append waits for the disk.
             config: the run's configuration (overrides on what it inherits); keys may be dotted.
-            seed: the run's seed, if it is created.
+            seed: the run's seed.
             spec: what a root state comes from; for lanes there may be one for each.
+            on_conflict: what to do with a run that is being recorded, is completed, or has states
+                of another configuration or seed: "raise", or "branch" to record to a new run
+                ``RUN.2``, branched off it, with a warning.
 
         Raises:
+            Conflict: another recorder writes a run, or it has states of other settings.
             InvalidInput: a run is completed.
         """
         from simgit.recording.flush import FlushPolicy
@@ -315,10 +392,11 @@ class Repository:
             raise InvalidInput("a recorder needs one or more runs")
         if flush_every is None:
             flush_every = 16384 if run is None or isinstance(run, str) else 4096 * len(run)
-        if flush_every < 1:
-            raise InvalidInput(f"flush_every must be at least 1, got {flush_every}")
+        if on_conflict not in ("raise", "branch"):
+            raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
+        branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec)
+        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -348,10 +426,9 @@ class Repository:
     def __contains__(self, revision: object) -> bool:
         """Return whether a revision names a state."""
         try:
-            self.resolve(revision if isinstance(revision, Oid) else str(revision))
+            return isinstance(revision, (str, Oid)) and bool(self.resolve(revision))
         except (NotFound, InvalidInput):
             return False
-        return True
 
     __iter__ = None  # else Python would try repo[0], repo[1], …
 
@@ -480,6 +557,8 @@ class Repository:
         Warns:
             SimgitWarning: with a time, of states of which it is not known when they were recorded.
         """
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.log(revisions, every, limit, reverse, where, since, until)
 
     def time(self, revision: str | Oid = HEAD) -> int | None:
@@ -494,6 +573,8 @@ class Repository:
         self, *revisions: str | Oid, every: bool = False, limit: int | None = None
     ) -> list[LogLine]:
         """Return the lines of ``log`` where something happens: tips, tags, forks and merges."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._history.outline(revisions, every, limit)
 
     def episodes(self, revision: str | Oid = HEAD) -> list[EpisodeLine]:
@@ -550,6 +631,14 @@ class Repository:
             NotFound: HEAD is detached, or its run does not exist yet.
         """
         return self._runs.head()
+
+    def run(self, name: str) -> RunInfo:
+        """Return what is known of a run: the same as ``runs[name]``.
+
+        Raises:
+            NotFound: no such run.
+        """
+        return self.runs[name]
 
     def branch(
         self,
@@ -738,19 +827,27 @@ class Repository:
 
     # --- attachments ---
 
-    def attach(self, revision: str | Oid, name: str, data: Any) -> Oid:
-        """Bind data to a state without changing its oid; return the data's oid.
+    def attach(
+        self,
+        revision: str | Oid,
+        name: str,
+        data: Any = ABSENT,
+        *,
+        path: str | PathLike[str] | None = None,
+    ) -> Oid:
+        """Bind data or a file to a state without changing its oid; return the data's oid.
 
         Args:
-            data: bytes or a path (a blob, streamed), an array, nested dicts, lists and tuples of
-                arrays and plain values (a checkpoint: stored as its difference to the last one of
-                this name), or any plain value.
+            data: bytes or a ``Path`` (a blob, streamed), an array, nested dicts, lists and tuples
+                of arrays and plain values (a checkpoint: stored as its difference to the last one
+                of this name), or any plain value. A text that names a file is refused.
+            path: the file whose content is attached, instead of ``data``.
 
         Raises:
-            NotFound: there is no such state.
+            NotFound: there is no such state or file.
             InvalidInput: the name is not allowed, or some part of the data has no encoding.
         """
-        return self._attachments.attach(revision, name, data)
+        return self._attachments.attach(revision, name, data, path)
 
     def attachments(self, revision: str | Oid = HEAD) -> dict[str, tuple[str, Oid]]:
         """Return a state's attachments: name to kind and oid."""
@@ -767,18 +864,28 @@ class Repository:
         """
         return self._attachments.history(revision, name)
 
-    def attachment(self, revision: str | Oid, name: str, *, newest: bool = False) -> Any:
-        """Return the data of an attachment; arrays are read-only.
+    def attachment(
+        self,
+        revision: str | Oid,
+        name: str,
+        *,
+        writable: bool = False,
+        tensors: bool = False,
+        newest: bool = False,
+    ) -> Any:
+        """Return the data of an attachment; its arrays are read-only unless asked for otherwise.
 
         Args:
             revision: the state.
             name: the name of the attachment.
+            writable: give arrays that may be changed (copies).
+            tensors: give torch's tensors instead of arrays, such as for ``load_state_dict``.
             newest: take that of the newest state up to this one that has one of this name.
 
         Raises:
-            NotFound: the state has none of this name.
+            NotFound: the state has none of this name, or torch is not installed.
         """
-        return self._attachments.load(revision, name, newest)
+        return self._attachments.load(revision, name, writable, tensors, newest)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""
@@ -800,6 +907,8 @@ class Repository:
 
     def operations(self, limit: int | None = None) -> list[Operation]:
         """Return the operations, the newest first."""
+        if limit is not None:
+            check_number(limit, "limit", whole=True)
         return self._operations.operations(limit)
 
     def operation(self, name: str | int = "@") -> Operation:

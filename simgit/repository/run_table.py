@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import InvalidInput, near_or_known
+from simgit.history.leaf_column import LeafColumn
 from simgit.history.log import EpisodeLine
+from simgit.history.paths import FieldPath, path_text
 from simgit.history.where import Predicate
-from simgit.objects.schema import Path
 from simgit.refs.run_config import flat
 from simgit.refs.runs import RunInfo
 
@@ -96,7 +97,7 @@ class RunTable:
 
     # --- what a condition asks ---
 
-    def has(self, path: Path) -> bool:
+    def has(self, path: FieldPath) -> bool:
         """Return whether a path is a column."""
         try:
             self.values(_name(path))
@@ -104,18 +105,27 @@ class RunTable:
             return False
         return True
 
-    def present(self, path: Path) -> npt.NDArray[np.bool_]:
+    def present(self, path: FieldPath) -> npt.NDArray[np.bool_]:
         """Return which runs have a value."""
         return np.array([value is not None for value in self.values(_name(path))], bool)
 
-    def column(self, path: Path) -> Any:
-        """Return the values of a column: numbers as an array, others as a list."""
-        values = self.values(_name(path))
-        if all(value is None or type(value) in (int, float, bool) for value in values):
-            return np.array([0 if value is None else value for value in values])
-        return values
+    def is_map(self, path: FieldPath) -> bool:
+        """Return False: settings are looked up in each run's own."""
+        return False
 
-    def paths(self) -> set[Path]:
+    def leaf_columns(self, *paths: FieldPath) -> list[LeafColumn]:
+        """Return for each path its values: numbers as an array, others as a list."""
+        found = []
+        for path in paths:
+            values, absent = self.values(_name(path)), ~self.present(path)
+            if all(value is None or type(value) in (int, float, bool) for value in values):
+                numbers = np.array([0 if value is None else value for value in values])
+                found.append(LeafColumn(numbers, absent))
+            else:
+                found.append(LeafColumn(values, absent))
+        return found
+
+    def paths(self) -> set[FieldPath]:
         """Return the paths of the settings."""
         return {tuple(key.split(".")) for settings in self._settings for key in settings}
 
@@ -142,8 +152,8 @@ class RunTable:
             raise InvalidInput(str(error).replace(_SAFE, "return"), text=condition) from None
 
 
-def _name(path: Path) -> str:
-    return ".".join(path).replace(_SAFE, "return") if path == (_SAFE,) else ".".join(path)
+def _name(path: FieldPath) -> str:
+    return "return" if path == (_SAFE,) else path_text(path)
 
 
 def _readable(condition: str) -> str:

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import Conflict, InvalidInput, Unverified
+from simgit.errors import Conflict, IntegrityError, InvalidInput, Unverified, visible
+from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
 from simgit.refs.names import RUNS, expanded
-from simgit.refs.runs import RunInfo
+from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from simgit.repository.store import Store
 
 
+@checked_methods
 class RunsView(Mapping[str, RunInfo]):
     """The runs of a repository by name, in the order of their names.
 
@@ -105,7 +107,7 @@ class RunsView(Mapping[str, RunInfo]):
             return {name: self._store.runs.info(txn, name) for name in names}
 
     def __repr__(self) -> str:
-        return f"<{len(names := self._names())} runs: {', '.join(names)}>"
+        return visible(f"<{len(names := self._names())} runs: {', '.join(names)}>")
 
     def _repr_html_(self) -> str:
         from simgit.repository.display import runs_table
@@ -148,11 +150,14 @@ class RunEditor:
                 self._store.runs.create(txn, name, found, overrides, seed, metadata, message)
             doubt = self._store.runs.doubt(txn, found)
         if doubt is not None:
-            warnings.warn(doubt, Unverified, stacklevel=3)  # at the caller of Repository.branch
+            warnings.warn(doubt, Unverified, stacklevel=4)  # at the caller of Repository.branch
         return found.oid
 
     def rename(self, old: str, new: str) -> None:
         with self._store.write("rename", old, new) as txn:
+            ref = self._store.refs.run(txn, old)
+            if ref.is_claimed:  # its recorder would not know the new name
+                raise being_recorded(old, ref.writer)
             first = self._store.refs.rename_run(txn, old, new)
             if old != new:
                 txn.moves.append((RUNS + old, 0, RUNS + new, first))
@@ -201,8 +206,10 @@ class RunEditor:
     def lineage(self, run: str | None) -> list[RunInfo]:
         with self._store.read() as txn:
             name: str | None = run if run is not None else self._store.head_run(txn)
-            found: list[RunInfo] = []
+            found: dict[str, RunInfo] = {}
             while name is not None and self._store.refs.has_run(txn, name):
-                found.append(self._store.runs.info(txn, name))
-                name = found[-1].parent
-            return found
+                if name in found:
+                    raise IntegrityError(f"run '{name}' is its own ancestor; see 'simgit fsck'")
+                found[name] = self._store.runs.info(txn, name)
+                name = found[name].parent
+            return list(found.values())

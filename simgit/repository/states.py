@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import InvalidInput, NotFound
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from simgit.refs.revision import Range
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn
+
+
+def _load(store: Store, run: str | None, where: Location, values: dict[str, Any] | None) -> State:
+    """Return a state of a trajectory (a function of a module, which can be pickled)."""
+    with store.read() as txn:
+        return load_state(store.odb, txn, where, run)
 
 
 class States:
@@ -85,10 +92,7 @@ class States:
     def _ending_at(self, place: Location, run: str | None, start: int = 0) -> Trajectory:
         from simgit.history.trajectory import Trajectory
 
-        def make(where: Location, values: dict[str, Any] | None) -> State:
-            with self._store.read() as txn:
-                return load_state(self._odb, txn, where, run)
-
+        make = partial(_load, self._store, run)
         return Trajectory(self._odb, place, start, place.step + 1, run or "", make)
 
     # --- objects ---

@@ -7,13 +7,15 @@ read in; a write transaction becomes one operation of the operation log.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from simgit.errors import AlreadyExists, NotFound, StorageError, reason
 from simgit.objects.oid import Oid
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved, Revisions
@@ -30,6 +32,7 @@ from simgit.storage.directory import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simgit.recording.flush import RecorderBase
     from simgit.refs.oplog.journal import Journal, JournalTxn
     from simgit.refs.oplog.log import OperationLog
 
@@ -39,6 +42,7 @@ class Store:
 
     Attributes:
         directory: the ``.simgit``, None in memory.
+        recorders: the recorders that write through this handle.
     """
 
     def __init__(self, storage: Storage, directory: Path | None = None) -> None:
@@ -52,26 +56,33 @@ class Store:
         self._command: Journal | None = None
         self._lock = threading.Lock()
         self._joined = threading.local()
+        self.recorders: weakref.WeakSet[RecorderBase] = weakref.WeakSet()
 
     @classmethod
     def create(cls, path: Path) -> Store:
-        """Create ``path/.simgit``; see ``Repository.init``."""
+        """Create ``path/.simgit`` or open it; see ``Repository.init``."""
         from simgit.storage.durable import make_directories
         from simgit.storage.failpoints import fail_point
         from simgit.storage.lmdb import LmdbStorage
+        from simgit.storage.regular import check
+        from simgit.storage.trust import TrustList
 
         directory = path.resolve() / DIRECTORY
         if is_repository(directory):
-            raise AlreadyExists(f"repository '{directory}' already exists")
+            return cls.open(directory)
         try:
             make_directories(directory)
         except OSError as error:
             raise StorageError(f"cannot create '{directory}': {reason(error)}") from None
+        check(directory)
         try:
             storage = LmdbStorage.create(directory)
         except AlreadyExists:
             # an earlier init was interrupted before it wrote the format, which it does last
             storage = LmdbStorage.open(directory)
+        with storage.write() as txn:
+            identity = foreign.identity(txn) or foreign.new_identity(txn)
+        TrustList().mark_own(directory, identity)
         fail_point("init.format")
         write_format(directory)
         return cls(storage, directory)
@@ -85,10 +96,23 @@ class Store:
         check_format(directory)
         return cls(LmdbStorage.open(directory, read_only=read_only), directory)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same directory where it is unpickled.
+
+        Raises:
+            InvalidInput: it is in memory, or a view of the past.
+        """
+        self.storage.__reduce__()  # only what lies on disk can be opened there
+        assert self.directory is not None
+        return partial(Store.open, self.directory, read_only=self.storage.read_only), ()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Store:
+        return self  # what is copied may read the same store
+
     def again(self) -> Store:
         """Open the same directory once more; a named command is shared."""
         assert self.directory is not None
-        other = Store.open(self.directory)
+        other = Store.open(self.directory, read_only=self.storage.read_only)
         if (journal := self._command_journal()) is not None:
             other._command = journal.on(other.storage)
         return other

@@ -25,7 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from simgit.errors import InvalidInput, StorageFullError
 
@@ -112,6 +112,22 @@ class WriteTxn(ReadTxn):
 class Storage(ABC):
     """The tables of one store."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled; a storage on disk is opened where it is unpickled.
+
+        Raises:
+            InvalidInput: it is not on disk.
+        """
+        raise InvalidInput(
+            "a repository in memory cannot be sent to another process: make it in a directory"
+        )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self  # what is copied may read the same store
+
     @property
     @abstractmethod
     def path(self) -> Path | None:
@@ -122,6 +138,11 @@ class Storage(ABC):
     def read_only(self) -> bool:
         """True if ``write`` is refused."""
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return False
+
     @abstractmethod
     def read(self) -> AbstractContextManager[ReadTxn]:
         """Begin a read transaction; keep it short, for it keeps old pages from being reused."""
@@ -129,6 +150,10 @@ class Storage(ABC):
     @abstractmethod
     def write(self) -> AbstractContextManager[WriteTxn]:
         """Begin the write transaction, waiting for the writer before; commit at the block's end."""
+
+    def is_alone(self) -> bool:
+        """Return True if no other process has the store open; it may be opened right after."""
+        return True
 
     def compact(self) -> bool:
         """Give unused space back, if that is possible now; return True if it was."""

@@ -13,16 +13,19 @@ import ctypes
 import os
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from simgit import errors
+from simgit.storage import regular
 
 _META: Final = struct.Struct("=16x II 8x 8x I 44x 48x QQ")
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
 _PAGE_SIZES: Final = [1 << power for power in range(8, 17)]
 _ORIGIN: Final = "origin"
+_ORIGIN_SIZE: Final = 256
 # statx(2), which Python 3.11 does not offer
 _AT_FDCWD: Final = -100
 _STATX_BTIME: Final = 0x800
@@ -75,7 +78,7 @@ def needed_size(data: Path) -> int:
     """
     if sys.maxsize < 2**32:
         return 0
-    with data.open("rb") as file:
+    with regular.reader(data) as file:
         newest = newest_meta(data, file)
     return (newest.last_page + 1) * newest.page_size
 
@@ -103,7 +106,8 @@ def is_copy(directory: Path) -> bool:
     A copy made while a writer was at work is torn, and reading it can abort the process.
     """
     try:
-        recorded = (directory / _ORIGIN).read_bytes().decode("ascii")
+        with regular.reader(directory / _ORIGIN) as file:
+            recorded = file.read(_ORIGIN_SIZE).decode("ascii")
         return not _same(Origin.parse(recorded), identity(directory))
     except (FileNotFoundError, ValueError):
         return True
@@ -111,15 +115,15 @@ def is_copy(directory: Path) -> bool:
 
 def record_origin(directory: Path) -> None:
     """Record that the file at this path was created or checked here."""
-    scratch = directory / f"{_ORIGIN}.{os.getpid()}"
-    scratch.write_text(" ".join(map(str, identity(directory))) + "\n", "ascii")
-    scratch.replace(directory / _ORIGIN)
+    text = " ".join(map(str, identity(directory))) + "\n"
+    regular.replace(directory / _ORIGIN, text.encode("ascii"))
 
 
 def sweep(directory: Path) -> None:
     """Remove the files of a process that died while it recorded the origin."""
     for scratch in directory.glob(f"{_ORIGIN}.*"):
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # a directory, which is none of them
+            scratch.unlink()
 
 
 def identity(directory: Path) -> Origin:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
 from simgit.errors import FormatError, IntegrityError, NotFound, StorageError, reason
-from simgit.storage import durable
+from simgit.storage import durable, regular
 
 FORMAT: Final = 1
 """The version of the stored format; see docs/object-format.md and docs/store-layout.md."""
@@ -15,8 +16,8 @@ _FILE: Final = "format"
 
 
 def is_repository(directory: Path) -> bool:
-    """Return True if ``directory`` is a repository itself (a ``.simgit``)."""
-    return (directory / _FILE).is_file()
+    """Return True if ``directory`` is a repository itself (a ``.simgit``), or looks like one."""
+    return os.path.lexists(directory / _FILE)
 
 
 def repository_directory(path: Path) -> Path:
@@ -31,20 +32,37 @@ def repository_directory(path: Path) -> Path:
     raise NotFound(f"'{path}' is not a simgit repository", path=path)
 
 
-def find_repository(start: Path) -> Path:
+def find_repository(start: Path, *, anyone: bool = False) -> Path:
     """Return the repository of a directory or of the nearest one above it.
+
+    Args:
+        start: the directory.
+        anyone: it may belong to another user.
 
     Raises:
         NotFound: there is none.
+        StorageError: it is a link, has links or special files, or belongs to another user.
     """
     for directory in (start, *start.parents):
         if is_repository(directory / DIRECTORY):
+            regular.check(directory / DIRECTORY)
+            if not anyone:
+                _check_owner(directory / DIRECTORY)
             return directory / DIRECTORY
     raise NotFound(
         f"not a simgit repository (or any of the parent directories): '{start}'; "
         "create one with 'simgit init'",
         path=start,
     )
+
+
+def _check_owner(directory: Path) -> None:
+    """Check that a repository that was found, and not named, belongs to this user or to root."""
+    owner = directory.lstat().st_uid
+    if hasattr(os, "geteuid") and owner not in (os.geteuid(), 0):
+        from simgit.storage.trust import check_stranger
+
+        check_stranger(directory, owner)
 
 
 def write_format(directory: Path) -> None:
@@ -67,8 +85,11 @@ def check_format(directory: Path) -> None:
     Raises:
         FormatError: it was written by a newer version.
         IntegrityError: its version is malformed.
+        StorageError: it has links or special files.
     """
-    text = (directory / _FILE).read_bytes()[:32].strip()
+    regular.check(directory)
+    with regular.reader(directory / _FILE) as file:
+        text = file.read(32).strip()
     if not text.isdigit():
         raise IntegrityError(f"repository '{directory}' has a malformed format version")
     if int(text) > FORMAT:

@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from simgit.storage import regular
+
 
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or the entries of a directory, are on the disk."""
@@ -29,12 +31,7 @@ def is_special(path: Path) -> bool:
 
 def write(path: Path, data: bytes) -> None:
     """Write a file: after a crash it has all of the data, or is as it was."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    regular.replace(path, data, durable=True)
     sync_names(path.parent)
 
 

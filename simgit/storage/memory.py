@@ -77,6 +77,11 @@ class MemoryStorage(Storage):
         """Return False: memory can always be written."""
         return False
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return self._writer == threading.get_ident()
+
     def read(self) -> _MemoryRead:
         """Begin a read transaction."""
         self._check_open()
@@ -111,7 +116,7 @@ class MemoryStorage(Storage):
         return self._snapshot
 
     def _acquire(self) -> None:
-        if self._writer == threading.get_ident():
+        if self.is_writing:
             raise errors.StorageError("this thread already holds the write transaction")
         self._writing.acquire()
         self._writer = threading.get_ident()

@@ -13,6 +13,8 @@ from simgit.analysis.statistics import Estimate, mean, proportion
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
 from simgit.gym.envs.agent_view import View, make
+from simgit.gym.restoring.recorded_path import RecordedPath
+from simgit.gym.spec.permit import Permit, Trust, check
 from simgit.kube.task.catalogue import Catalogue, catalogue
 from simgit.kube.task.scenarios import parse_scenario
 from simgit.kube.trace.model import Trace
@@ -145,16 +147,20 @@ def agent_of(
 
 
 def environment_of(
-    repo: Repository | None, subject: str, changes: Mapping[str, Any]
+    repo: Repository | None, subject: str, changes: Mapping[str, Any], trust: Trust = None
 ) -> tuple[str, dict[str, Any]]:
     """Return id and arguments of an agent's environment, with some arguments changed.
 
     Raises:
         InvalidInput: the environment is not known.
+        Untrusted: it is not registered, or its arguments may name files; see ``restore``.
     """
     described: Mapping[str, Any] = {}
     if repo is not None and subject not in agents.names() and not Path(subject).is_file():
         described = repo.origin(subject).get("environment") or {}
+        if described:
+            origin = RecordedPath(repo, repo.resolve(subject)).origin
+            check({"environment": described}, Permit(repo, origin, trust))
     name = described.get("id") or "simgit/SimKube-v0"
     return name, {**(described.get("kwargs") or {}), **changes}
 
@@ -198,6 +204,7 @@ def evaluate(
     if run is not None and repo is not None:
         config = {"evaluation": {"agent": subject, "episodes": episodes, "seed": seed}}
         env = Recorder(env, repo, run, config=config)
+        run = env.run
     try:
         results = play(env, agent, view, tasks(traces, episodes), seed, tell)
     finally:

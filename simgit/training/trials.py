@@ -31,7 +31,7 @@ class Trials:
 
     @cached_property
     def _arena(self) -> tuple[Any, View, Catalogue]:
-        name, arguments = environment_of(self._repo, self._run, {})
+        name, arguments = environment_of(self._repo, self._run, {}, trust=True)  # as it was made
         traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
         env: Any = make(name, **arguments)
         return env, View(env), traces

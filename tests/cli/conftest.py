@@ -16,6 +16,9 @@ from click.testing import CliRunner
 from simgit.cli.root import cli
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
+from tests.support.unchecked import checked, unchecked
+
+__all__ = ["checked", "unchecked"]
 
 
 class Result:

@@ -97,7 +97,7 @@ def doors(directory: Path) -> Path:
     return directory
 
 
-QUESTION = "Trust this repository from now on? [y/N]: "
+QUESTION = "Trust this repository, with all that is in it now? [y/N]: "
 WHAT_IF = ("what-if", "main@15", "--action", "0,1", "--horizon", "2", "--rollouts", "1")
 
 
@@ -107,6 +107,8 @@ def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
 ) -> None:
     environment["SIMGIT_CONFIG_DIR"] = str(doors / "config")
     code, text = in_terminal(environment, *command, answer=b"n\n")
+    assert code == 128 and text.count(QUESTION) == 1, text
+    code, text = in_terminal(environment, *command, answer=b"y\n")
     assert code == 0, text
     assert text.count(QUESTION) == 1
     announced = text.index("re-executing ")
@@ -145,7 +147,7 @@ with progress("work") as tell:
 """
     code, text = in_terminal(environment, answer=b"n\n", script=script)
     assert code == 0, text
-    before, _, after = text.partition("The snapshots of ")
+    before, _, after = text.partition("To do this, code that ")
     assert before.endswith("\x1b[2K"), before  # the line of the bar is erased
     assert "work" in before and "work" in after and "2/2" in after
     assert "\x1b" not in after[: after.index(QUESTION)]

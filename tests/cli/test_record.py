@@ -17,7 +17,34 @@ def test_init_makes_a_repository_that_is_found_from_below(run, directory: Path) 
     assert run("init", "--json").json == {"directory": str(directory / ".simgit")}
     (directory / "a" / "b").mkdir(parents=True)
     assert run("-C", "a", "-C", "b", "status").lines == ["on run main", "no states yet"]
-    assert "already exists" in run("init", code=128).err
+    assert run("init").out == f"reinitialized existing simgit repository in {directory}/.simgit\n"
+
+
+def test_a_stream_that_is_refused_at_once_leaves_no_run(run) -> None:
+    run("init")
+    for bad in (b"not json\n", b'{"observation": {"a": 1}, "oops": 2}\n', b"[1]\n", b"\xff"):
+        run("commit", "--stdin", "--run", "new", stdin=bad, code=128)
+        assert run("run", "list", "--json").out == ""
+        assert "not found" in run("reflog", "new", code=128).err
+    run("commit", "--run", "new", "-m", "x")
+    run("commit", "--stdin", "--run", "new", stdin=b"{", code=128)
+    assert run("run", "show", "new", "--json").json["status"] == "active"
+
+
+def test_a_new_run_whose_name_looks_like_a_slip_is_told(run) -> None:
+    run("init")
+    run("commit", "-m", "x")
+    err = run("commit", "-m", "x", "--run", "mian").err
+    assert err == "warning: 'mian' is a new run; did you mean 'main'?\n"
+    for name in ("mian", "main-2", "main-3", "sweep/1", "sweep/2", "other"):
+        assert not run("commit", "-m", "x", "--run", name).err
+
+
+def test_head_follows_what_a_command_records_first(run) -> None:
+    run("init")
+    run("commit", "--stdin", "--run", "try", stdin=b'{"observation": 1}\n')
+    assert run("status").lines[0] == "on run try"
+    assert len(run("log", "--oneline").lines) == 1
 
 
 def test_the_repository_can_be_named_by_the_environment(run, directory, monkeypatch) -> None:

@@ -78,15 +78,22 @@ def test_bisect_tells_an_action_from_an_outcome(recorded: Path, run: Call) -> No
 
 
 def test_trust_is_given_listed_and_revoked(recorded: Path, run: Call) -> None:
+    assert run("trust").lines == [f"'{recorded}' is already trusted"], "it was made here"
+    assert run("trust", "--list").lines == []
+    assert run("trust", "--revoke").lines == [f"'{recorded}' is no longer trusted"]
     assert run("trust").lines == [f"'{recorded}' is now trusted"]
     assert run("trust").lines == [f"'{recorded}' is already trusted"]
     assert run("trust", "--list").lines == [str(recorded)]
-    assert run("trust", "--list", "--json").records == [{"directory": str(recorded)}]
+    listed = {"directory": str(recorded), "data_only": False}
+    assert run("trust", "--list", "--json").records == [listed]
     assert run("trust", "--revoke", "--json").json == {
         "directory": str(recorded), "trusted": False,
     }  # fmt: skip
     assert run("trust", "--revoke").lines == [f"'{recorded}' was not trusted"]
     assert run("trust", "--list").lines == []
+    assert run("trust", "--data").lines == [f"'{recorded}' may be used"]
+    assert run("trust", "--list").lines == [f"{recorded} (data only)"]
+    assert run("trust", "--data", "--revoke", code=2).err.startswith("error: --revoke and --data")
 
 
 def test_what_if_prints_a_row_an_action(recorded: Path, run: Call) -> None:

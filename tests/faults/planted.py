@@ -58,8 +58,8 @@ FAULTS = (
     _unsynced("commits are not synced", "sync=False"),
     _unsynced("the meta page is not synced", "metasync=False"),
     Planted(
-        "a new repository's format is not synced", "storage/durable.py",
-        "        os.fsync(file.fileno())", "        pass", POWER,
+        "a new repository's format is not synced", "storage/regular.py",
+        "                os.fsync(file.fileno())", "                pass", POWER,
     ),
     Planted(
         "a compact copy is not synced before it is moved", ENVIRONMENT,
@@ -69,6 +69,16 @@ FAULTS = (
         "a transaction is committed in two halves", "odb/segments/state_store.py",
         '        fail_point("states.stored")', f'        {HALVES}\n        fail_point("states.stored")',
         KILLS,
+    ),
+    Planted(
+        "a run that is recorded is opened again", "refs/runs.py",
+        "            raise being_recorded(name, ref.writer, ANOTHER_RUN)\n", "            pass\n",
+        ("tests/recording/test_claims.py", "-k", "moment"),
+    ),
+    Planted(
+        "the clock takes a state that is being appended", "recording/recorder.py",
+        "            count = len(lists[-1])", "            count = len(lists[0])",
+        ("tests/recording/test_endings.py", "-k", "whole"),
     ),
     Planted(
         "a ref is moved before its states", "recording/flush.py",

@@ -7,15 +7,19 @@ state the schema that it has, its payload and its oid.
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import fractions
 import json
 import math
 import struct
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from simgit import Oid, Repository
+from simgit.objects.forms import restored_field
 from simgit.objects.kinds import (
     Array,
     Binding,
@@ -30,6 +34,7 @@ from simgit.objects.kinds import (
     ValueObject,
 )
 from simgit.objects.schema import TYPE_NAMES, FieldType, Schema
+from simgit.recording.states import coerce_fields
 
 FILE = Path(__file__).with_name("vectors.json")
 A, B, C = (Oid(bytes([n]) * 32) for n in (0xAA, 0xBB, 0xCC))
@@ -280,6 +285,23 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
         {"info": {"x" * 1000: 1}},
     ],
     "floats by their bits": [{"reward": v} for v in (0.0, -0.0, math.nan, math.inf)],
+    "values with forms": [
+        {
+            "info": {
+                "a set": {2, 1, "b", datetime.date(2020, 1, 2)},
+                "any keys": {None: 1, 1.5: {3}},
+                "when": datetime.datetime(2020, 1, 2, 3, 4, 5, 6, datetime.UTC),
+                "delay": datetime.timedelta(1, 2, 3),
+                "exact": [decimal.Decimal("1.50"), fractions.Fraction(1, 3)],
+                "half": "\ud800",
+                "masked": np.ma.MaskedArray([1, 2], [False, True]),
+                "rows": np.array([(1, 2.5)], [("a", "<i4"), ("b", "<f8")]),
+                "objects": np.array([[1, "x"]], object),
+            }
+        },
+        {"action": {"path": PurePosixPath("/a/b"), "range": range(3)}, "reward": np.ones(2, "<f4")},
+        {"info": {}},
+    ],
     "a map grows": [{"info": {f"k{i}": i for i in range(1024)}}, {"info": {"more": 1}}],
 }
 
@@ -327,13 +349,29 @@ def vector(kind: str, description: str, given: Any, payload: bytes, oid: Oid) ->
     }
 
 
+def without_forms(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state with its plain values, and their forms if it has any."""
+    fields = coerce_fields(**state)
+    return fields if fields.keys() & {"forms", "rewards"} else state
+
+
+def arguments(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``commit`` for a state, which may have plain values and forms."""
+    given = {
+        name: restored_field(name, value, state.get("forms", []))
+        for name, value in state.items()
+        if name not in ("forms", "rewards")
+    }
+    given |= {"reset": given["reset"] or True} if "reset" in given else {}
+    return given | ({"reward": state["rewards"]} if "rewards" in state else {})
+
+
 def chain(description: str, states: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the vector of a run of states."""
     out = []
     with Repository.init(":memory:") as repo:
         for state in states:
-            value = {**state, "reset": state["reset"] or True} if "reset" in state else state
-            oid = repo.commit(**value)
+            oid = repo.commit(**arguments(state))
             found = repo.object(oid)
             schema = repo.state().schema
             out.append(
@@ -342,7 +380,7 @@ def chain(description: str, states: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "kind": "chain",
         "description": description,
-        "input": [neutral(s) for s in states],
+        "input": [neutral(without_forms(s)) for s in states],
         "states": out,
     }
 

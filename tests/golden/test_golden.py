@@ -63,7 +63,7 @@ def test_a_chain_has_the_names_of_its_vector(vector: dict[str, Any]) -> None:
         with recorded.recorder() as rec:
             for data, expected in zip(vector["input"], vector["states"], strict=True):
                 state = plain(data)
-                value = {**state, "reset": state["reset"] or True} if "reset" in state else state
+                value = make_vectors.arguments(state)
                 assert slow.commit(state).hex() == expected["oid"]
                 assert slow.schema.payload().hex() == expected["schema"]
                 assert repo.commit(**value).hex() == expected["oid"]

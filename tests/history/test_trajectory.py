@@ -36,13 +36,13 @@ def odb() -> ObjectDatabase:
     return memory_database()
 
 
-def test_columns_have_one_entry_a_state_and_zeros_where_a_number_is_absent(
+def test_columns_have_one_entry_a_state_and_mask_what_is_absent(
     odb: ObjectDatabase,
 ) -> None:
     trajectory = whole(odb, record(odb, [reset(), step(1), step(2, terminated=True)]))
     assert trajectory.observations.tolist() == [[0, 0], [1, -1], [2, -2]]
     assert trajectory.observations.dtype == np.float32
-    assert trajectory.actions.tolist() == [0, 1, 0]
+    assert trajectory.actions.tolist() == [None, 1, 0]
     assert trajectory.rewards.tolist() == [0.0, 1.0, 2.0]
     assert trajectory.terminations.tolist() == [False, False, True]
     assert trajectory.truncations.tolist() == [False, False, False]
@@ -220,7 +220,7 @@ def test_large_arrays_that_are_loose_objects_are_found(odb: ObjectDatabase) -> N
 def test_large_arrays_may_be_absent_or_change_their_shape(odb: ObjectDatabase) -> None:
     a, b = np.arange(100.0), np.arange(200.0)
     gap = whole(odb, record(odb, [{"observation": a}, {"reward": 1.0}, {"observation": a}]))
-    np.testing.assert_array_equal(gap.observations, [a, a * 0, a])
+    np.testing.assert_array_equal(gap.observations, [a, a * np.nan, a])
     mixed = whole(odb, record(odb, [{"observation": v} for v in (a, b)] + [{"reward": 2.0}]))
     assert isinstance(mixed.observations, list)
     np.testing.assert_array_equal(mixed.observations[1], b)
@@ -251,7 +251,7 @@ def test_episodes_begin_at_resets_and_at_the_root(odb: ObjectDatabase) -> None:
     assert (one.return_, one.length, one.seed, one.terminated) == (3.0, 2, 7, True)
     assert (two.return_, two.length, two.seed, two.truncated) == (12.0, 3, None, True)
     assert (three.return_, three.length, three.terminated) == (0.0, 0, False)
-    assert two.actions.tolist() == [0, 1, 0, 1]
+    assert two.actions.tolist() == [None, 1, 0, 1]
     assert [e.number for e in two.episodes] == [2]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from simgit import IntegrityError, InvalidInput, Repository
 from simgit.objects.codec import decode_value, encode_value
+from simgit.objects.simplify import Simplifier
 from simgit.testing.reference import value_bytes
 
 QUIET = struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000001))[0]
@@ -258,6 +259,16 @@ REFUSED: list[Any] = [
 def test_a_value_without_an_encoding_is_refused_by_its_path(value: Any) -> None:
     with pytest.raises(InvalidInput, match=r"^value\.a\[1\]"):
         encode_value({"a": [0, value]})
+
+
+@pytest.mark.parametrize("value", REFUSED, ids=lambda v: type(v).__name__)
+def test_a_value_without_a_form_is_refused_by_its_path_in_a_state(value: Any) -> None:
+    try:
+        Simplifier().simplify(value, "value")
+    except InvalidInput:
+        pass
+    else:
+        return  # tests/objects/test_forms.py
     with Repository.init(":memory:") as repo:
         for name in ("observation", "action", "info"):
             with pytest.raises(InvalidInput, match=rf"^{name}\.a\[1\]"):

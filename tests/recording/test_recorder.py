@@ -151,10 +151,10 @@ def test_a_refused_value_buffers_nothing(repo: Repository) -> None:
         rec.append(np.zeros(2), 1)
         for bad in (
             {"observation": {"a": [object()]}},
-            {"observation": np.zeros(2, object)},
-            {"action": {1, 2}},
+            {"observation": np.array([object()])},
+            {"action": {1, object()}},
             {"reward": "1"},
-            {"reward": np.array([1.0, 2.0])},
+            {"reward": np.array(["1", "2"])},
             {"reward": 1j},
             {"reward": True},
             {"reward": 2**53 + 1},
@@ -162,8 +162,8 @@ def test_a_refused_value_buffers_nothing(repo: Repository) -> None:
             {"terminated": 1},
             {"terminated": "yes"},
             {"truncated": None, "observation": object()},
-            {"info": {"a": {(1,): 2}}},
-            {"info": {10**5000: 1}},
+            {"info": {"a": {(object(),): 2}}},
+            {"info": {object(): 1}},
             {"info": "\ud800"},
             {"reset": 3},
             {"reset": {"sed": 1}},
@@ -193,7 +193,7 @@ def test_circular_values_are_refused(repo: Repository) -> None:
     ring["ring"] = {"x": ring}
     with repo.recorder() as rec:
         for bad in (loop, ring, (loop, ring)):
-            with pytest.raises(InvalidInput, match="nested deeper than 64"):
+            with pytest.raises(InvalidInput, match="contains itself"):
                 rec.append(bad)
 
 
@@ -312,9 +312,16 @@ def test_a_batch_that_does_not_fit_is_refused(repo: Repository, batch: dict[str,
 # --- other writers -----------------------------------------------------------------------------
 
 
+def overtaking(repo: Repository) -> Any:
+    """Return a recorder of a run that another one may still write."""
+    if "main" in repo.runs:
+        repo.set_status("main", "active")
+    return repo.recorder("main")
+
+
 def test_what_a_second_writer_had_goes_to_a_run_named_after_it(repo: Repository) -> None:
     repo.commit(0)
-    first, second, third = (repo.recorder("main") for _ in range(3))
+    first, second, third = (overtaking(repo) for _ in range(3))
     for rec, value in ((first, 1), (second, 2), (third, 3)):
         rec.append(value)
     first.close()
@@ -538,7 +545,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def _write(path: str, value: int, started: Any, go: Any) -> None:
     with Repository.open(path) as repo:
-        rec = repo.recorder("main")
+        rec = overtaking(repo)
         for i in range(100):
             rec.append(value * 1000 + i)
         started.set()
@@ -557,9 +564,9 @@ def test_two_processes_on_one_run_lose_nothing(tmp_path: Path) -> None:
         writers = [
             SPAWN.Process(target=_write, args=(str(tmp_path), i, started[i], go)) for i in range(2)
         ]
-        for writer in writers:
+        for writer, event in zip(writers, started, strict=True):
             writer.start()
-        assert all(event.wait(PATIENCE) for event in started)
+            assert event.wait(PATIENCE)
         go.set()
         for writer in writers:
             writer.join(30)

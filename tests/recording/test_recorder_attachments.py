@@ -141,7 +141,9 @@ def test_attachments_are_stored_in_the_background(repo: Repository) -> None:
 
 def test_a_conflict_takes_what_is_attached_along(repo: Repository) -> None:
     repo.commit(0)
-    first, second = repo.recorder("main"), repo.recorder("main")
+    first = repo.recorder("main")
+    repo.set_status("main", "active")  # it is not waited for any more
+    second = repo.recorder("main")
     first.append(1, attachments={"note": "first"})
     second.append(2, attachments={"note": "second"})
     second.attach("more", 1)

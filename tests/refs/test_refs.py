@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simgit import AlreadyExists, Conflict, InvalidInput, NotFound, Repository
-from simgit.refs.names import check_name, fold
+from simgit.refs.names import check_name, check_ref_name, fold
 from simgit.storage.process import is_alive, this_writer
 
 
@@ -20,7 +23,7 @@ def repo() -> Repository:
     "name", ["main", "a/b/c", "feature-1", "é", "a.b", "a@b", "@a", "x" * 200, "1", "a{b", "lock"]
 )
 def test_names_that_git_allows_are_allowed(name: str) -> None:
-    assert check_name(name) == name
+    assert check_ref_name(name) == check_name(name, "a run") == name
 
 
 @pytest.mark.parametrize(
@@ -29,13 +32,82 @@ def test_names_that_git_allows_are_allowed(name: str) -> None:
         "", "@", "HEAD", ".a", "a/.b", "a..b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b",
         "a\x7f", "a\n", "/a", "a/", "a//b", "a.", "a.lock", "a.lock/b", "a@{1}", "-a", "a@2",
         "a@ep3", "a@ep3.4", "x" * 201, "é" * 101, "a\u200b", "a\ud800",
+        "ab" * 32, "AB" * 32, "runs/a", "tags/a", "tags/tags/a", "a{auto}", "a/%d", "%04d",
     ],
 )  # fmt: skip
 def test_names_that_git_forbids_or_revisions_need_are_refused(repo: Repository, name: str) -> None:
     repo.commit(1)
     for action in (lambda: repo.branch(name, "main"), lambda: repo.tag(name, "main")):
-        with pytest.raises(InvalidInput, match="not a valid name"):
+        with pytest.raises(InvalidInput, match=r"not a valid name|Unicode text"):
             action()
+
+
+@pytest.mark.parametrize(
+    ("name", "works"),
+    [
+        ("ppo lr=0.1", "ppo-lr=0.1"), ("a:b", "a-b"), ("main@5", "main-5"), ("runs/a", "a"),
+        ("ab" * 32, "run-" + "ab" * 6), ("HEAD", "head"), (".git", "git"), ("a/b.lock", "a/b"),
+        ("sweep/{auto}", "sweep/1"), ("tags/runs/@{u}", "u}"), ("a\n", "a"), ("a//b", "a/b"),
+        ("x" * 300, "x" * 200),
+    ],
+)  # fmt: skip
+def test_the_error_for_a_name_has_one_that_works(repo: Repository, name: str, works: str) -> None:
+    for make in (repo.commit, repo.recorder):
+        with pytest.raises(InvalidInput) as caught:
+            make(**{"run": name, **({"message": "x"} if make == repo.commit else {})})
+        hint = str(caught.value).rpartition("; use ")[2]
+        assert hint == f"'{works}'" or not hint
+    assert not repo.runs
+
+
+@given(st.text(max_size=250))
+def test_a_name_is_allowed_or_the_error_has_one_that_is_or_none(name: str) -> None:
+    try:
+        assert check_ref_name(name) == name
+    except InvalidInput as error:
+        assert "\n" not in str(error).replace(name, "")
+        _, marked, hint = str(error).rpartition("; use '")
+        if marked:
+            assert check_ref_name(hint[:-1]) == hint[:-1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.sampled_from("ab.@/{}:~^-0e5p HEAD'"), min_size=1, max_size=8))
+def test_a_name_that_is_allowed_is_a_revision_that_names_its_run(name: str) -> None:
+    repo = Repository.init(":memory:")
+    try:
+        first = repo.commit(1, run=name)
+    except InvalidInput:
+        return
+    repo.commit(2, run=name)
+    tip = repo.commit(3, run=name)
+    assert repo.resolve(name) == repo.resolve(f"runs/{name}") == tip
+    assert repo.resolve(f"{name}@0") == repo.resolve(f"{name}~2") == first
+    assert repo.resolve(f"{name}@{{0}}") == tip
+    assert next(iter(repo.log(f"{first}..{name}"))).oid == tip
+
+
+def test_a_tag_and_a_run_cannot_have_one_name(repo: Repository) -> None:
+    repo.commit(1)
+    repo.tag("v1", "main")
+    for action in (
+        lambda: repo.branch("v1", "main"),
+        lambda: repo.commit(2, run="v1"),
+        lambda: repo.recorder("v1"),
+        lambda: repo.recorder(["a", "v1"]),
+        lambda: repo.rename_run("main", "v1"),
+        lambda: repo.tag("main", "main"),
+        lambda: repo.tag("main", "main", force=True),
+    ):
+        with pytest.raises(AlreadyExists, match=r"ambiguous; use '(v1-run|main-tag)'$"):
+            action()
+    assert set(repo.runs) == {"main"}
+    assert set(repo.tags()) == {"v1"}
+    repo.tag("v1", "main", force=True)
+    repo.delete_tag("v1")
+    repo.branch("v1", "main")
+    with pytest.raises(AlreadyExists):
+        repo.tag("v1", "main")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +122,9 @@ def test_names_that_differ_only_in_case_or_form_cannot_coexist(
     repo.branch(a, "x")
     with pytest.raises(AlreadyExists, match="must differ in more"):
         repo.branch(b, "x")
-    repo.tag(b, "x")
+    repo.tag(f"t/{b}", "x")
     with pytest.raises(AlreadyExists):
-        repo.tag(a, "x")
+        repo.tag(f"t/{a}", "x")
     repo.rename_run(a, b)
     assert list(repo.runs) == sorted([b, "x"])
     repo.delete_run(b)
@@ -169,3 +241,28 @@ def test_tags_move_only_by_force(repo: Repository) -> None:
     repo.delete_tag("v1")
     with pytest.raises(NotFound):
         repo.resolve("v1")
+
+
+def test_names_that_were_allowed_before_are_imported_under_a_prefix_or_kept_aside() -> None:
+    """A bundle of an older version may have a run that is named like an oid, or like a tag."""
+    source, target, bundle = Repository.init(":memory:"), Repository.init(":memory:"), io.BytesIO()
+    tip = source.commit(1, run="a")
+    source.tag("t", "a")
+    with source.odb.write() as txn:
+        txn.put("refs", b"tags/a", txn.get("refs", b"tags/t") or b"")
+        for name in (b"ab" * 32, b"runs/x"):
+            txn.put("refs", b"runs/" + name, txn.get("refs", b"runs/a") or b"")
+    source.create_bundle(bundle, ["runs/a", "tags/a", "tags/t", "ab" * 32, "runs/runs/x"])
+    for rename, prefix in ((None, ""), (None, "runs/"), (None, "a "), ("cd" * 32, "")):
+        bundle.seek(0)
+        with pytest.raises(InvalidInput):
+            target.import_bundle(bundle, prefix=prefix, rename=rename)
+    assert not target.runs
+    bundle.seek(0)
+    found = target.import_bundle(bundle, prefix="from/").refs
+    assert {name: each.name for name, each in found.items()} == {
+        "runs/a": "runs/from/a", f"runs/{'ab' * 32}": f"runs/from/{'ab' * 32}",
+        "runs/runs/x": "runs/from/runs/x", "tags/t": "tags/from/t",
+        "tags/a": "tags/from/a.conflict-1",
+    }  # fmt: skip
+    assert target.resolve("from/a") == target.resolve("from/a.conflict-1") == tip

@@ -25,7 +25,10 @@ def repo() -> Repository:
     repo.branch("merge", "side")
     repo.commit(102, run="merge", parents=["main"])
     repo.tag("v1", "main@ep3")
-    repo.tag("main", "side")
+    repo.tag("other", "side")
+    with repo.odb.write() as txn:  # as older versions allowed it
+        txn.put("refs", b"tags/main", txn.get("refs", b"tags/other") or b"")
+    repo.delete_tag("other")
     repo.checkout("side")
     return repo
 

@@ -11,13 +11,17 @@ from contextlib import contextmanager
 import msgpack
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from simgit import IntegrityError, InvalidInput, Repository
 from simgit.objects import canonical, row_encoder, rows
 from simgit.objects.canonical import MAX_PARTS, check_parts
 from simgit.objects.codec import encode_value
-from simgit.objects.oid import hash_object
-from simgit.odb.loose import encode_loose
+from simgit.objects.compression import compress
+from simgit.objects.kinds import KIND_CODES, Blob
+from simgit.objects.oid import hash_object, object_header
+from simgit.objects.schema import Schema
+from simgit.odb.loose import HEAD, Encoding, encode_loose
 from simgit.remotes.bundle import limits, records, verify
 from simgit.remotes.bundle.records import RecordReader, RecordWriter
 from simgit.remotes.bundle.states import decode_head
@@ -272,3 +276,72 @@ def test_more_refs_than_a_reader_takes_are_not_sent(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(canonical, "MAX_PARTS", 100)
     with pytest.raises(InvalidInput, match=r"^the manifest of the bundle must have at most 100"):
         repo.create_bundle(io.BytesIO(), [f"tags/tag-{number}" for number in range(20)])
+
+
+# --- what inflates --------------------------------------------------------------------------------
+
+
+def zeros(kind: str, header: bytes, encoding: int, size: int, body: bytes) -> tuple[int, bytes]:
+    """Return an object of zeros in a stored form of our choice."""
+    hasher = blake3(object_header(kind, len(header) + size) + header)
+    for _ in range(size >> 20):
+        hasher.update(bytes(1 << 20))
+    head = HEAD.pack(KIND_CODES[kind], encoding, len(header) + size)
+    return records.OBJECT, hasher.digest() + head + body
+
+
+def a_blob() -> tuple[int, bytes]:
+    return zeros("blob", b"", Encoding.ZSTD, 512 << 20, compress(bytes(512 << 20)))
+
+
+def an_array() -> tuple[int, bytes]:
+    """An array of zeros: its planes take no bytes at all."""
+    size = 1 << 30
+    header = b"\3|u1\1" + struct.pack("<Q", size)
+    return zeros("array", header, Encoding.FULL, size, struct.pack("<H", 13) + header + b"\0\2")
+
+
+@pytest.mark.parametrize("make", [a_blob, an_array])
+def test_a_small_bundle_is_refused_before_it_inflates(
+    make: Callable[[], tuple[int, bytes]],
+) -> None:
+    data = bundle(make())
+    assert len(data) < 66_000
+    tracemalloc.start()
+    try:
+        refused(data)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_states_of_one_row_are_bounded_too() -> None:
+    for stored, size, count in ((66_000, 2 << 30, 1), (100, 257 << 20, 1), (66_000, 200 << 20, 2)):
+        with pytest.raises(IntegrityError, match="larger"):
+            limits.check_group(stored, size, count, records.MAX_OBJECT)
+    limits.check_group(100, 256 << 20, 1, records.MAX_OBJECT)
+    limits.check_group(100, 2 << 30, 1, 3 << 30)  # who names a limit gets it
+    claimed = (300 << 20).to_bytes(8, "little")
+    with pytest.raises(IntegrityError, match="larger"):
+        limits.check_block(Schema(), 1, claimed + bytes(1000))
+
+
+def test_honest_objects_of_zeros_pass_whatever_their_size() -> None:
+    source = Repository.init(":memory:")
+    source.commit(0)
+    source.attach("main", "weights", {"zeros": np.zeros(9 << 20)})  # 72 MiB
+    source.attach("main", "text", b"0" * (20 << 20))
+    out = io.BytesIO()
+    source.create_bundle(out, ["main"])
+    repo = Repository.init(":memory:")
+    repo.import_bundle(io.BytesIO(out.getvalue()))
+    assert repo.attachments("main") == source.attachments("main")
+    kinds = [kind for kind, _ in RecordReader(io.BytesIO(out.getvalue()).read)]
+    assert kinds.count(records.BLOB) == 1 and kinds.count(records.PIECE) == 320
+
+
+def test_a_bundle_of_an_older_writer_may_have_a_blob_in_one_piece() -> None:
+    content = bytes(range(251)) * 1000
+    body = HEAD.pack(KIND_CODES["blob"], Encoding.ZSTD, len(content)) + compress(content)
+    data = bundle((records.OBJECT, Blob(content).oid + body))
+    assert Repository.init(":memory:").import_bundle(io.BytesIO(data)).objects == 1

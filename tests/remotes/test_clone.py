@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit import AlreadyExists, IntegrityError, NotFound, Repository
+from simgit import AlreadyExists, IntegrityError, NotFound, Repository, SimgitWarning
 from simgit.storage import datafile
 from simgit.storage.lmdb import files
 from simgit.testing.failpoints import ENDED, traced
@@ -224,3 +224,30 @@ def test_a_truncated_file_is_said_to_be_truncated(source: Path) -> None:
     os.truncate(data, data.stat().st_size - 8192)
     with pytest.raises(IntegrityError, match="truncated"):
         Repository.open(source)
+
+
+def test_a_fresh_clone_is_clean(tmp_path: Path) -> None:
+    with Repository.init(tmp_path / "a") as repo:
+        repo.commit(1, files={"x": b"1", "d/y": bytes(100_000)})
+    with Repository.clone(tmp_path / "a", tmp_path / "b") as made:
+        assert made.status().is_clean
+        assert not made.status().untracked
+        assert (tmp_path / "b" / "d" / "y").read_bytes() == bytes(100_000)
+    with Repository.clone(tmp_path / "a", tmp_path / "c", checkout=False) as made:
+        assert made.status().deleted == ("d/y", "x")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x").write_bytes(b"mine")
+    with pytest.warns(SimgitWarning, match="files of HEAD were not written: .*'x'"):
+        Repository.clone(tmp_path / "a", tmp_path / "d").close()
+    assert (tmp_path / "d" / "x").read_bytes() == b"mine"
+
+
+def test_a_clone_of_a_detached_head_or_of_nothing_is_clean(tmp_path: Path) -> None:
+    with Repository.init(tmp_path / "a") as repo:
+        Repository.clone(tmp_path / "a", tmp_path / "empty").close()
+        oid = repo.commit(1, files={"x": b"1"})
+        repo.commit(2, files={"x": b"2"})
+        repo.checkout(oid, force=True)
+    with Repository.clone(tmp_path / "a", tmp_path / "b") as made:
+        assert made.status().is_clean
+        assert (tmp_path / "b" / "x").read_bytes() == b"1"

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from simgit import AlreadyExists, InvalidInput, NotFound, Oid, Repository
+from simgit import InvalidInput, NotFound, Oid, Repository
 
 
-def test_a_second_init_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_second_init_opens_what_is_there(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         oid = repo.commit(observation=1)
-    with pytest.raises(AlreadyExists):
-        Repository.init(tmp_path)
-    with Repository.open(tmp_path) as repo:
+        with Repository.init(tmp_path) as again:
+            assert again.resolve("HEAD") == oid
+    with Repository.init(tmp_path) as repo:
         assert repo.resolve("HEAD") == oid
+        assert repo.settings() == Repository.open(tmp_path).settings()
 
 
 @pytest.mark.parametrize("left", ["nothing", "store"])

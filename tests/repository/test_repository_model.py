@@ -76,6 +76,10 @@ class Model:
         self.states[oid] = Known(value, parents, above.step + 1 if above else 0, episode, schema)
         return oid
 
+    def follow(self, name: str) -> None:
+        if isinstance(self.head, str) and self.head not in self.runs:
+            self.head = name
+
     def head_oid(self) -> Oid | None:
         if isinstance(self.head, Oid):
             return self.head
@@ -175,6 +179,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             run = model.ensure(str(target))
             run.oid = found
             model.log(str(target), found)
+            model.follow(str(target))
 
     @rule(
         chain=st.lists(values, min_size=1, max_size=6)
@@ -201,6 +206,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             run.oid = self.model.add(value, (run.oid,) if run.oid else ())
             if i % every == 0 or i == len(chain):
                 self.model.log(name, run.oid)
+        self.model.follow(name)
         assert found == run.oid
 
     @precondition(lambda self: self.model.states)

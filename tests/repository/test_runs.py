@@ -20,6 +20,12 @@ def repo() -> Repository:
     return repo
 
 
+def test_a_run_is_found_by_its_name(repo: Repository) -> None:
+    assert repo.run("main") == repo.runs["main"]
+    with pytest.raises(NotFound, match="run 'mian' not found; did you mean 'main'"):
+        repo.run("mian")
+
+
 def test_runs_are_a_mapping_in_the_order_of_their_names(repo: Repository) -> None:
     assert isinstance(repo.runs, Mapping)
     assert list(repo.runs) == list(repo.runs.keys()) == ["a/x", "b", "main"]

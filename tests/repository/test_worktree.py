@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
+import tempfile
 import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simgit.errors import Conflict, IntegrityError, InvalidInput, NotFound
 from simgit.objects.kinds import Blob, Entry, Tree
@@ -206,3 +211,110 @@ def test_a_damaged_blob_leaves_the_old_file(odb: ObjectDatabase, root: Path) -> 
     with pytest.raises(IntegrityError):
         checkout(odb, root, one, two)
     assert content(root) == {"f": b"old"}
+
+
+# --- what status lists ---------------------------------------------------------------------------
+
+
+def write(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x")
+
+
+def test_a_directory_without_tracked_files_is_one_path(odb: ObjectDatabase, root: Path) -> None:
+    tree = store_files(odb, {"a/b/kept": b"1", "top": b"1"})
+    checkout(odb, root, None, tree)
+    write(root, "a/new", "a/b/c/d", "a/b/c/e", "x/y/z", "x/w", "other", "a.b/c", "a0")
+    (root / "empty" / "er").mkdir(parents=True)
+    (root / "a" / "link").symlink_to(root / "x")
+    assert status(odb, root, tree).untracked == (
+        "a.b/", "a/b/c/", "a/link", "a/new", "a0", "other", "x/",
+    )  # fmt: skip
+    assert status(odb, root, tree).is_clean
+
+
+def test_what_belongs_to_other_programs_is_not_listed(odb: ObjectDatabase, root: Path) -> None:
+    write(
+        root, ".git/config", ".venv/bin/python", "p/__pycache__/x.pyc", "p/q/.git/HEAD", ".simgit/a"
+    )
+    assert status(odb, root, None).untracked == ()
+    write(root, "p/x.py", ".gitignore", "__pycache__x")
+    assert status(odb, root, None).untracked == (".gitignore", "__pycache__x", "p/")
+    tree = store_files(odb, {".venv/kept": b"x", "__pycache__": b"x"})
+    assert status(odb, root, tree).deleted == (".venv/kept", "__pycache__")
+    write(root, ".venv/kept", "__pycache__")
+    assert status(odb, root, tree).is_clean
+
+
+@pytest.mark.parametrize(
+    ("rules", "untracked"),
+    [
+        ("", ["a/", "b.log", "build/", "keep.log"]),
+        ("*.log\n", ["a/", "build/"]),
+        ("*.log\n!keep.log\n", ["a/", "build/", "keep.log"]),
+        ("build/\n# a/\n\n", ["a/", "b.log", "keep.log"]),
+        ("/b.log\na/**/deep\n", ["a/", "build/", "keep.log"]),
+        ("a/x\na/b/\n", ["b.log", "build/", "keep.log"]),
+        ("*\n!/a/\n!/a/b/\n", []),
+        ("*\n!/a/\n!/a/x\n", ["a/"]),
+        ("a/**\n!a/x\n*.log", ["a/", "build/"]),
+        ("*\n!/a/\n", []),
+        ("build\nb.lo?\nkeep.[a-l]og", ["a/"]),
+        ("\\#x\r\n*.log  \r\n", ["a/", "build/"]),
+    ],
+)
+def test_an_ignore_file_has_gits_patterns(
+    odb: ObjectDatabase, root: Path, rules: str, untracked: list[str]
+) -> None:
+    write(root, "a/x", "a/b/c/deep", "b.log", "build/out", "keep.log")
+    (root / ".simgitignore").write_text(rules, newline="")
+    found = status(odb, root, None).untracked
+    assert [each for each in found if each != ".simgitignore"] == untracked
+
+
+def test_a_tracked_file_is_compared_even_if_it_is_ignored(odb: ObjectDatabase, root: Path) -> None:
+    tree = store_files(odb, {"build/a": b"1", "build/b": b"1"})
+    write(root, "build/a", "build/new", ".simgitignore")
+    (root / ".simgitignore").write_text("build/\n")
+    found = status(odb, root, tree)
+    assert (found.modified, found.deleted) == (("build/a",), ("build/b",))
+    assert found.untracked == (".simgitignore",)
+
+
+def test_an_ignore_file_that_is_none_is_refused_or_not_followed(
+    odb: ObjectDatabase, root: Path
+) -> None:
+    write(root, "a")
+    (root / ".simgitignore").symlink_to("/dev/zero")
+    assert status(odb, root, None).untracked == (".simgitignore", "a")
+    (root / ".simgitignore").unlink()
+    (root / ".simgitignore").write_bytes(b"x\n" * (1 << 20))
+    with pytest.raises(InvalidInput, match="at most 1048576 bytes"):
+        status(odb, root, None)
+    (root / ".simgitignore").write_bytes(b"ok\n!\n")
+    with pytest.raises(InvalidInput, match="line 2: malformed pattern '!'"):
+        status(odb, root, None)
+    (root / ".simgitignore").write_bytes(b"\xff\xfe*\na\n")
+    assert status(odb, root, None).untracked == (".simgitignore",)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git says what is right")
+@given(
+    st.lists(
+        st.sampled_from(["*", "!*", "a", "/a", "a/", "!a/", "!/a", "b", "*/b", "a/b", "!a/b", "**/c",
+                         "a/**", "!a/**/c", "a/*", "!b", "c/", "[ab]", "!?", "a*", "\\!b", "#a", "/b/"]),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_git_lists_the_same(rules: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        write(root, "a/a", "a/b", "a/c/b", "a/c/c", "b/a", "b/c/x", "c", "!b", "d/a/b/c")
+        for name in (".gitignore", ".simgitignore"):
+            (root / name).write_text("\n".join([*rules, "/.gitignore", "/.simgitignore"]))
+        for command in (["init", "-q"], ["status", "--porcelain", "-z"]):
+            done = subprocess.run(["git", *command], cwd=root, capture_output=True, check=True)
+        listed = [each[3:] for each in done.stdout.decode().split("\0") if each]
+        found = status(ObjectDatabase(MemoryStorage()), root, None).untracked
+        assert sorted(listed) == sorted(found)

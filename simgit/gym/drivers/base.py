@@ -7,14 +7,11 @@ from typing import Any, ClassVar, Final, Literal
 
 from simgit.errors import InvalidInput
 
-VERSION: Final = 1
-"""The version of the format of snapshots."""
+VERSION: Final = 2
+"""The version of the format of snapshots. (Version 1 left attributes out by their names.)"""
+READABLE: Final = (1, 2)
 Snapshot = dict[str, Any]
 Where = Literal["any", "end", "root", "never"]
-
-
-class CannotSnapshot(InvalidInput):
-    """Some state of an environment cannot be captured: another driver has to serve it."""
 
 
 class Driver:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from simgit.errors import InvalidInput
 from simgit.gym.drivers.ale import Ale
-from simgit.gym.drivers.base import CannotSnapshot, Driver, Engine
+from simgit.gym.drivers.base import Driver, Engine
 from simgit.gym.drivers.engines import Functional, Generic, Methods, Retro
+from simgit.gym.drivers.limits import CannotSnapshot
 from simgit.gym.drivers.mujoco import Mujoco
 from simgit.gym.drivers.snapshots import CreationReplay, EpisodeReplay, NoDriver, SnapshotDriver
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
@@ -28,6 +29,14 @@ _registered: Final[list[Engine]] = []
 def register(engine: Engine) -> None:
     """Register an engine for environments of your own; the last one registered is tried first."""
     _registered.insert(0, engine)
+
+
+def importable() -> list[str]:
+    """Return the classes of registered engines that another process can import."""
+    kinds = [type(engine) for engine in reversed(_registered)]
+    return [
+        f"{kind.__module__}:{kind.__qualname__}" for kind in kinds if kind.__module__ != "__main__"
+    ]
 
 
 def select(env: Any) -> Driver:

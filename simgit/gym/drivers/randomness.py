@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from gymnasium import Space
 
-from simgit.gym.drivers.plain import decode_generator, encode_generator
+from simgit.gym.drivers.classes import is_trusted
+from simgit.gym.drivers.generators import (
+    decode_generator,
+    encode_generator,
+    own_generator,
+    seeding_of,
+)
 
-_PYTHON: Final[Any] = random.getstate.__self__  # type: ignore[attr-defined]
-_NUMPY: Final[Any] = np.random.get_state.__self__  # type: ignore[attr-defined]
+PYTHON: Final[Any] = random.getstate.__self__  # type: ignore[attr-defined]
+NUMPY: Final[Any] = np.random.get_state.__self__  # type: ignore[attr-defined]
 """The global generators themselves."""
 _PARTS = ("spaces", "feature_space", "stack", "node_space", "edge_space")
 
 
-def capture(stack: Sequence[Any]) -> dict[str, Any]:
+Spaces = Iterable[tuple[str, Any]]
+"""Spaces with their names; see ``all_spaces``."""
+
+
+def capture(stack: Sequence[Any], spaces: Spaces | None = None) -> dict[str, Any]:
     """Return the generators of layers and their spaces as plain data, a copy.
 
     Raises:
@@ -26,15 +38,23 @@ def capture(stack: Sequence[Any]) -> dict[str, Any]:
     """
     cores = {}
     for i, layer in enumerate(stack):
-        generator = vars(layer).get("_np_random")
+        generator = own_generator(layer)
         if generator is not None:
             cores[str(i)] = [encode_generator(generator), vars(layer).get("_np_random_seed")]
-    spaces = {
+    return {"layers": cores, "spaces": capture_spaces(spaces or all_spaces(stack))}
+
+
+def capture_spaces(spaces: Spaces) -> dict[str, Any]:
+    """Return the generators of spaces as plain data, a copy.
+
+    Raises:
+        NotPlain: a generator is not one of NumPy's.
+    """
+    return {
         name: encode_generator(space._np_random)
-        for name, space in all_spaces(stack)
+        for name, space in spaces
         if space._np_random is not None
     }
-    return {"layers": cores, "spaces": spaces}
 
 
 def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
@@ -44,34 +64,43 @@ def apply(stack: Sequence[Any], data: dict[str, Any]) -> None:
         if body is not None:
             _set(layer, "_np_random", body[0])
             layer._np_random_seed = body[1]
-        elif "_np_random" in vars(layer):
+        elif own_generator(layer) is not None:
             layer._np_random = None
+    apply_spaces(stack, data["spaces"])
+
+
+def apply_spaces(stack: Sequence[Any], data: Mapping[str, Any]) -> None:
+    """Put the generators of spaces back; those that are not in the data are removed."""
     for name, space in all_spaces(stack):
-        body = data["spaces"].get(name)
+        body = data.get(name)
         if body is None:
             space._np_random = None
         else:
             _set(space, "_np_random", body)
 
 
-def named(stack: Sequence[Any]) -> dict[tuple[Any, ...], Any]:
+def named(stack: Sequence[Any], spaces: Spaces | None = None) -> dict[tuple[Any, ...], Any]:
     """Return the captured generators, by names that are the same in every process.
 
     References to them in a pickle are stored by these names.
     """
     found: dict[tuple[Any, ...], Any] = {
-        ("random", i): vars(layer).get("_np_random") for i, layer in enumerate(stack)
+        ("random", i): own_generator(layer) for i, layer in enumerate(stack)
     }
-    found |= {("random", name): space._np_random for name, space in all_spaces(stack)}
-    found |= {("random", "python"): _PYTHON, ("random", "numpy"): _NUMPY}
+    found |= {("random", name): space._np_random for name, space in spaces or all_spaces(stack)}
+    found |= {("random", "python"): PYTHON, ("random", "numpy"): NUMPY}
     return {name: generator for name, generator in found.items() if generator is not None}
 
 
 def _set(owner: Any, name: str, body: Any) -> None:
-    """Set a generator, in place if it has the same type: others may refer to it."""
+    """Set a generator, in place if it is of the same kind and seed: others may refer to it."""
     made = decode_generator(body)
     old = vars(owner).get(name)
-    if type(old) is np.random.Generator and type(old.bit_generator) is type(made.bit_generator):
+    if (
+        type(old) is np.random.Generator
+        and type(old.bit_generator) is type(made.bit_generator)
+        and (len(body) < 3 or seeding_of(old) == body[2])
+    ):
         old.bit_generator.state = made.bit_generator.state
     else:
         setattr(owner, name, made)
@@ -84,6 +113,29 @@ def all_spaces(stack: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         for name, value in vars(layer).items():
             if isinstance(value, Space):
                 yield from _inside(f"{i}.{name}", value, seen)
+        for name, value in _of_class(type(layer)).items():
+            if name not in vars(layer):
+                yield from _inside(f"{i}.{name}", value, seen)
+
+
+def _of_class(kind: type) -> dict[str, Any]:
+    """Return the spaces that are attributes of a class: all its environments share them."""
+    found: dict[str, Any] = {}
+    for each in _open_classes(kind):
+        for name, value in vars(each).items():
+            if isinstance(value, Space):
+                found.setdefault(name, value)
+    return found
+
+
+@cache
+def _open_classes(kind: type) -> tuple[type, ...]:
+    """Return the class and its bases that may have spaces, in the order of lookup."""
+    return tuple(
+        each
+        for each in kind.__mro__
+        if not is_trusted(each) or any(isinstance(value, Space) for value in vars(each).values())
+    )
 
 
 def _inside(name: str, space: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -132,17 +184,89 @@ def capture_globals() -> dict[str, Any]:
         "python": [version, np.array(words, np.uint32), gauss],
         "numpy": np.random.get_state(legacy=False),
     }
-    torch = sys.modules.get("torch")
+    torch = _loaded_torch()
     if torch is not None:
         found["torch"] = torch.random.get_rng_state().numpy().copy()
+        if torch.cuda.is_initialized():
+            found["cuda"] = [state.numpy().copy() for state in torch.cuda.get_rng_state_all()]
     return found
 
 
-def apply_globals(data: dict[str, Any]) -> None:
-    """Put the state of global generators back; torch's only if it is loaded."""
+def apply_globals(data: Mapping[str, Any]) -> None:
+    """Put the state of global generators back.
+
+    Torch is loaded if it was: an environment that loads it later continues with its generators.
+    """
+    torch = _load_torch() if "torch" in data else None  # first: loading it may draw numbers
     version, words, gauss = data["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     np.random.set_state(data["numpy"])
-    torch = sys.modules.get("torch")
-    if torch is not None and "torch" in data:
+    if torch is not None:
         torch.random.set_rng_state(torch.from_numpy(np.array(data["torch"])))
+        if "cuda" in data and torch.cuda.is_available():
+            for i, state in enumerate(data["cuda"][: torch.cuda.device_count()]):
+                torch.cuda.set_rng_state(torch.from_numpy(np.array(state)), i)
+
+
+def torch_seed() -> int | None:
+    """Return the seed that torch has in this process, None if it is not loaded.
+
+    Each process draws one when it loads torch.
+    """
+    torch = _loaded_torch()
+    return None if torch is None else int(torch.initial_seed())
+
+
+def seed_torch(seed: int) -> None:
+    """Load torch as a process with that seed loads it; other global generators are kept."""
+    before = capture_globals()
+    torch = _load_torch()
+    apply_globals(before)
+    if torch is not None:
+        torch.manual_seed(seed)
+
+
+def _loaded_torch() -> Any:
+    """Return torch, None if it is not loaded, or only in part."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "random") and hasattr(torch, "cuda") else None
+
+
+def _load_torch() -> Any:
+    """Return torch, None if it is not installed: nothing can draw from it then."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError:
+        return None
+
+
+# --- at the start of a session -------------------------------------------------------------------
+
+
+def capture_start(stack: Sequence[Any]) -> dict[str, Any]:
+    """Return what the first reset of an environment may draw from besides its own generator.
+
+    Raises:
+        NotPlain: a generator is not one of NumPy's.
+    """
+    return {"spaces": capture_spaces(all_spaces(stack)), "globals": capture_globals()}
+
+
+def complete_start(stack: Sequence[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``capture_start`` noted, with the generators that the first reset has made.
+
+    (As they were new: a space that was never seeded makes one when it is first used.)
+    """
+    made = {
+        name: encode_generator(np.random.Generator(type(bits)(bits.seed_seq)))
+        for name, space in all_spaces(stack)
+        if space._np_random is not None and name not in data["spaces"]
+        for bits in [space._np_random.bit_generator]
+    }
+    return {**data, "spaces": {**data["spaces"], **made}}
+
+
+def apply_start(stack: Sequence[Any], data: Mapping[str, Any]) -> None:
+    """Put that back into a new environment, before its first reset."""
+    apply_spaces(stack, data["spaces"])
+    apply_globals(data["globals"])

@@ -7,8 +7,15 @@ from typing import Any
 
 from simgit.errors import InvalidInput
 from simgit.gym.drivers import attributes, randomness
-from simgit.gym.drivers.base import VERSION, CannotSnapshot, Driver, Engine, Snapshot, Where
-from simgit.gym.drivers.plain import NotPlain
+from simgit.gym.drivers.base import (
+    READABLE,
+    VERSION,
+    Driver,
+    Engine,
+    Snapshot,
+    Where,
+)
+from simgit.gym.drivers.limits import CannotSnapshot, NotPlain
 from simgit.gym.drivers.stored_form import unpack
 from simgit.gym.drivers.wrappers import class_name, is_core, layers
 
@@ -34,13 +41,16 @@ class SnapshotDriver(Driver):
         # the most specific one: a vector's own part is generic
         self.name = next((name for name in names if name != "generic"), "generic")
         self.lead = max((engine.lead(stack[i]) for i, engine in engines.items()), default=0)
-        self.needs_trust = look and self._capture(stack)["form"] == "pickle"
+        self.needs_trust = (
+            look and self._attributes.capture(stack, self._owned(stack))["form"] == "pickle"
+        )
 
     def snapshot(self, env: Any) -> Snapshot:
         """Return the state of an environment; see ``Driver``."""
         stack = layers(env)
+        spaces = list(randomness.all_spaces(stack))
         try:
-            numbers = randomness.capture(stack)
+            numbers = randomness.capture(stack, spaces)
         except NotPlain as error:
             raise CannotSnapshot(str(error)) from None
         engines = {
@@ -53,14 +63,11 @@ class SnapshotDriver(Driver):
             "version": VERSION,
             "classes": "\n".join(map(class_name, stack)),
             **({"lead": self.lead} if self.lead else {}),
-            **self._capture(stack),
+            **self._attributes.capture(stack, self._owned(stack), spaces),
             **({"engines": engines} if engines else {}),
             "random": numbers,
             "globals": randomness.capture_globals(),
         }
-
-    def _capture(self, stack: Sequence[Any]) -> dict[str, Any]:
-        return self._attributes.capture(stack, self._owned(stack))
 
     def _owned(self, stack: Sequence[Any]) -> list[frozenset[str] | None]:
         """Return for each layer the attributes to leave out."""
@@ -76,11 +83,12 @@ class SnapshotDriver(Driver):
         """Put an environment into the state of a snapshot; see ``Driver``."""
         stack, data = layers(env), unpack(data)
         expect(data, self.name, stack)
+        found = attributes.Restoration(stack, self._owned(stack), data)
         for i, engine in self._engines.items():
             if str(i) in data.get("engines", {}):
                 engine.apply(stack[i], data["engines"][str(i)])
         randomness.apply(stack, data["random"])  # first, since attributes may refer to generators
-        attributes.apply(stack, self._owned(stack), data)
+        found.apply()
         randomness.apply_globals(data["globals"])
 
     def reseed(self, env: Any, seed: int | None = None) -> None:
@@ -102,7 +110,7 @@ def expect(data: Mapping[str, Any], name: str, stack: Sequence[Any]) -> None:
             f"the snapshot was taken by driver '{data.get('driver')}', "
             f"this environment uses '{name}'"
         )
-    if data.get("version") != VERSION:
+    if data.get("version") not in READABLE:
         raise InvalidInput(f"cannot read a snapshot of version {data.get('version')}")
     recorded = str(data.get("classes", "")).split("\n")
     present = list(map(class_name, stack))
@@ -141,8 +149,9 @@ class EpisodeReplay(Driver):
         """Put the environment where it was before a reset; the caller then resets it."""
         stack, data = layers(env), unpack(data)
         expect(data, self.name, stack)
+        found = attributes.Restoration(stack, _wrappers_only(stack), data)
         randomness.apply(stack, data["random"])
-        attributes.apply(stack, _wrappers_only(stack), data)
+        found.apply()
         randomness.apply_globals(data["globals"])
 
 

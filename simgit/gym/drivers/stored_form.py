@@ -62,9 +62,14 @@ def unpack(stored: Any) -> Any:
     if not isinstance(stored, Mapping) or _PACKED not in stored:
         return stored
     found = unpack_value(unpadded(stored[_PACKED]))
-    snapshot = found["snapshot"]
-    for path, value in zip(found["apart"], stored.get("apart", ()), strict=True):
-        snapshot = _put(snapshot, path, value)
+    try:
+        snapshot = found["snapshot"]
+        for path, value in zip(found["apart"], stored.get("apart", ()), strict=True):
+            snapshot = _put(snapshot, path, value)
+    except (LookupError, TypeError, ValueError) as error:
+        raise IntegrityError(f"malformed snapshot: {error}") from None
+    if isinstance(snapshot, Mapping) and _PACKED in snapshot:
+        raise IntegrityError("a snapshot is packed twice")  # what was checked is not what is used
     return snapshot
 
 

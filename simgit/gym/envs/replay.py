@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from simgit.errors import Divergence, InvalidInput, NotFound
 from simgit.gym.spec import spaces
 from simgit.gym.spec.values import cast_for, thaw
+from simgit.history.leaf_column import LeafColumn
 from simgit.history.state import State
 from simgit.history.trajectory import Trajectory
 from simgit.plot import notebook
@@ -160,8 +161,12 @@ def recorded_spaces(repo: Repository, trajectory: Trajectory) -> tuple[Space, Sp
 
 def _fitting(field: str, trajectory: Trajectory) -> Space:
     """Return a space that holds all values of a column of arrays or integers."""
-    values = np.asarray(trajectory.column(field)) if trajectory.has(field) else np.zeros(0, object)
-    if values.dtype.kind in "iu" and values.ndim == 1:
+    values = np.zeros(0, object)
+    if trajectory.has(field):
+        (found,) = trajectory.leaf_columns(field)
+        if isinstance(found, LeafColumn) and isinstance(found.values, np.ndarray):
+            values = found.values[~found.absent]
+    if values.dtype.kind in "iu" and values.ndim == 1 and len(values):
         low = min(0, int(values.min()))
         return gym_spaces.Discrete(int(values.max()) - low + 1, start=low)
     if values.dtype.kind in "iuf":

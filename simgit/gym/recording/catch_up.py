@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, shown
-from simgit.gym.restoring.compare import difference
+from simgit.gym.restoring.compare import USUAL, difference, ignoring
 from simgit.gym.restoring.recorded_steps import RecordedStep, recorded_steps
-from simgit.gym.spec.values import plain_info
+from simgit.gym.restoring.run_notes import ignored
+from simgit.gym.spec.values import left_out
 from simgit.history.trajectory import Trajectory
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplifier
+from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 
 
@@ -26,6 +31,7 @@ class CatchUp:
         self._step = step
         self._rows: Iterator[RecordedStep] = recorded_steps(self._states[step + 1 :])
         self._failed: Divergence | None = None
+        self._ignored = ignoring((*USUAL, *ignored(repo.lineage(run))))
 
     @property
     def is_done(self) -> bool:
@@ -53,23 +59,27 @@ class CatchUp:
             raise self._failed
         state = next(self._rows)
         given = {
-            "reset": None if reset is None else dict(reset),
+            "reset": reset,
             "action": action,
-            "reward": None if reward is None else float(reward),
-            "terminated": None if terminated is None else bool(terminated),
-            "truncated": None if truncated is None else bool(truncated),
+            "reward": reward,
+            "terminated": terminated,
+            "truncated": truncated,
             "observation": observation,
-            "info": plain_info(info) if info else {},
+            "info": info,
         }
-        for name, found in given.items():
-            recorded = getattr(state, name)
+        found = simplified_fields(Simplifier(left_out, numbers=True), given)
+        for name in (*given, "rewards"):
+            pair = getattr(state, name), found.get(name)
+            empty: Any = {} if name == "info" else None
             self._check(
-                state.step, name, {} if name == "info" and not recorded else recorded, found
+                state.step,
+                name,
+                *(empty if each is None or each is ABSENT else each for each in pair),
             )
         self._step += 1
 
     def _check(self, step: int, name: str, recorded: Any, found: Any) -> None:
-        differs = difference(name, recorded, found)
+        differs = difference(name, recorded, found, self._ignored)
         if differs is None:
             return
         self._failed = Divergence(
@@ -80,9 +90,11 @@ class CatchUp:
         )  # fmt: skip
         raise self._failed
 
-    def attach(self, name: str, data: Any) -> None:
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
         """Attach data to the recorded state that was reached."""
-        self._repo.attach(self._states[self._step].oid, name, data)
+        self._repo.attach(self._states[self._step].oid, name, data, path=path)
 
 
 def moved(repo: Repository, oid: Oid) -> Oid:

@@ -6,7 +6,9 @@ objects that the environment returns; what is recorded is copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy, deepcopy
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Self
@@ -16,14 +18,15 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import CatchUp, moved, state_of
-from simgit.gym.recording.finalize import settle
-from simgit.gym.recording.selfcheck import SECONDS
+from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import (
+    SKIP,
     Session,
     check_open,
     gap_after,
     open_repository,
     seed_in_use,
+    start_of,
 )
 from simgit.gym.recording.snapshots import (
     Snapshots,
@@ -32,15 +35,22 @@ from simgit.gym.recording.snapshots import (
     load_trigger,
     trigger_name,
 )
+from simgit.gym.recording.volatile import ignored_paths, volatile_paths
+from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
-from simgit.gym.restoring.restore import STEP_SECONDS, Trust, restore
+from simgit.gym.restoring.restore import STEP_SECONDS, restore
+from simgit.gym.restoring.run_notes import REEXECUTE
 from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     BOOLS,
     cast_for,
     five_values,
+    hard_step,
+    is_set,
     keep_reset,
     keeper,
+    kept_or_simplified,
     needs_cast,
     observation_and_info,
     plain_info,
@@ -48,7 +58,10 @@ from simgit.gym.spec.values import (
     plain_type,
     thaw,
 )
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplified
+from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 
@@ -56,9 +69,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Records an environment to a run of a repository, without changing its behaviour.
 
     Every reset and every step is a state. States are stored every so many states and seconds, at
-    ``flush`` and ``close``, and when the process ends. An exception in the environment, or a value
-    without an encoding, marks the run as failed, with everything before it stored; recording
-    continues with the next reset, whose state has a message that says so.
+    ``flush`` and ``close``, and when the process ends. An exception in the environment marks the
+    run as failed, with everything before it stored; recording continues with the next reset, whose
+    state has a message that says so. What cannot be stored is left out, see ``unencodable``.
     """
 
     is_observer = True
@@ -76,6 +89,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
         self_check: bool = True,
+        unencodable: str = "skip",
+        ignore: Sequence[str] = (),
+        volatile: Sequence[str] = (),
         **flush: Any,
     ) -> None:
         """Wrap an environment.
@@ -92,8 +108,14 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             config: the run's configuration; keys may be dotted.
             provenance: record versions, machine, command line, and commit and diff of the script's
                 code with the run.
-            self_check: re-execute the first episode of a new run in another environment, if it is
-                short, and note with the run whether it is exact.
+            self_check: check in a process of its own, while the recording goes on, whether what
+                is recorded of a new run continues exactly, and note the verdict with the run.
+            unencodable: "skip" to leave out what cannot be stored, with a warning and a note in
+                the run's metadata; "raise" for an InvalidInput.
+            ignore: paths of fields that are recorded and not compared when the run is restored or
+                verified, since they differ by nature (``"info.seconds"``, ``"info.*.pid"``).
+            volatile: paths of entries of the info that are not even part of the states, but of
+                their attachment "volatile"; see ``simgit.gym.volatile``.
             flush: ``flush_every``, ``flush_seconds``, ``flush_bytes``, ``flush_episodes`` and
                 ``background`` of ``Repository.recorder``.
 
@@ -105,6 +127,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         episodes, steps = load_trigger(episode_trigger), load_trigger(step_trigger)
         self._snapshots = Snapshots(snapshots, episodes, steps)
         saved = {"run": run, "provenance": provenance, "self_check": self_check, **flush}
+        saved |= {} if unencodable == SKIP else {"unencodable": unencodable}
+        given = {"ignore": ignored_paths(ignore), "volatile": volatile_paths(volatile)}
+        saved |= {name: paths for name, paths in given.items() if paths}
         saved |= {"snapshots": snapshots} if isinstance(snapshots, (str, int)) else {}
         triggers = {"episode_trigger": episode_trigger, "step_trigger": step_trigger}
         saved |= {name: trigger_name(each) for name, each in triggers.items() if each is not None}
@@ -114,23 +139,29 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._repo = open_repository(repo)
         self._session = Session(
             self._repo, run, specs.describe(env), config=config, provenance=provenance,
-            options=flush,
+            unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._keep_action = keeper(env.action_space, "action")
         self._cast = cast_for(env.observation_space)
         self._casts = needs_cast(env.observation_space)
         self._action_type = plain_type(env.action_space)
         self._begin()
-        self._unchecked = self_check and self._count < 0
+        may = may_reexecute(env)
+        if not may and self._count < 0:
+            self._session.noter()({REEXECUTE: False})
+        self._check = SelfCheck(self_check and may and self._count < 0)
+        self._session.watch(self._check)
 
     def _begin(self) -> None:
         info = self._repo.runs[self._session.recorder.run]
         self._count = -1 if info.step is None else info.step
         self._episodes = info.episodes
         self._first = True
+        self._start: Any = None
         self._append = self._session.recorder.append
         self._snapshots.start(self._count, self._session.noter())
         self._catch_up: CatchUp | None = None
+        self._volatile = self._session.volatile[0] if self._session.volatile else None
         self._next = -1  # the first step takes the slow path
         self._gap: str | None = None
 
@@ -175,8 +206,15 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             reached = (
                 f"{run}@{repo.state(moved(repo, start)).step}"  # the run's own history is meant
             )
-            env = restore(repo, reached, env=env, trust=trust, progress=progress)
-        recorder = cls(env or specs.make(repo.origin(run)), repo, run, **options)
+            made = restore(repo, reached, env=env, trust=trust, progress=progress)
+        else:
+            made = RecordedPath(repo, run).make(trust) if env is None else env
+        try:
+            recorder = cls(made, repo, run, **options)
+        except BaseException:
+            if env is None:
+                made.close()
+            raise
         recorder._continue(repo, run, step)
         return recorder
 
@@ -220,7 +258,29 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         catch_up = CatchUp(repo, run, step)
         if not catch_up.is_done:
             self._catch_up = catch_up
+            self._volatile = None
             self._append = catch_up.append
+
+    # --- copies ---
+
+    def __copy__(self) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return copy(self.env)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return deepcopy(self.env, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
+            "a path or a Repository"
+        )
 
     # --- Gymnasium's methods ---
 
@@ -228,30 +288,38 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Step the environment, record the resulting state, and return the environment's result.
 
         Raises:
-            InvalidInput: the action has no encoding, and the environment was not stepped; or the
-                result has none, and nothing is recorded until the next reset.
+            InvalidInput: with ``unencodable="raise"``: the action has no encoding, and the
+                environment was not stepped; or the result has none, and nothing is recorded until
+                the next reset.
             Conflict: another writer moved the run; the new states go to a run of their own.
             StorageError: it could not be stored; it is kept, and stored with the next flush.
         """
-        kept = action if type(action) is self._action_type else self._keep_action(action)
+        kept = action
+        if type(action) is not self._action_type:
+            kept = kept_or_simplified(self._keep_action, action, "action", self._session.simplifier)
         count = self._count = self._count + 1
         if count >= self._next:
             return self._step_watched(action, kept)
         try:
             result = self.env.step(action)
             observation, reward, terminated, truncated, info = result
-            if self._casts:
-                observation = self._cast(observation)
-            if (
-                type(truncated) is not bool
-                or type(terminated) is not bool
-                or (type(reward) is not float and type(reward) in BOOLS)
-            ):
-                reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
-            self._append(
-                observation, kept, reward, terminated, truncated,
-                plain_info(info) if info else info,
-            )  # fmt: skip
+            try:
+                seen = self._cast(observation) if self._casts else observation
+                if (
+                    type(truncated) is not bool
+                    or type(terminated) is not bool
+                    or (type(reward) is not float and type(reward) in BOOLS)
+                ):
+                    reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
+                info = plain_info(info) if info else info
+            except Exception:  # also of what a user's class does
+                seen, reward, terminated, truncated, info = hard_step(
+                    self._session.simplifier, self._cast,
+                    (observation, reward, terminated, truncated), info,
+                )  # fmt: skip
+            if self._volatile is not None:
+                info = self._apart(info)
+            self._append(seen, kept, reward, terminated, truncated, info)
         except BaseException as error:
             self._fail(error, kept)
             raise
@@ -263,23 +331,29 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Reset the environment and record the state; the seed is passed on, never invented.
 
         Raises:
-            InvalidInput: the options, or what the environment returned, have no encoding.
+            InvalidInput: the options, or what the environment returned, have no encoding; see
+                ``step``.
             Conflict: see ``step``.
         """
-        kept = keep_reset(seed, options)
+        kept = keep_reset(seed, options, self._session.simplifier)
         self._reopen()
-        if self._unchecked and self._episodes:
-            self._check_itself()
+        if self._check.is_waiting and self._episodes:
+            self._session.check()
         if self._catch_up is None and self._gap is None:
             self._snapshots.before_reset(
                 self.env, self._count, self._episodes + 1, self._session.recorder
             )
         self._count += 1
+        if self._first and self._session.is_new:
+            self._start = start_of(self.env)
         try:
             result = self.env.reset(seed=seed, options=options)
             observation, info = observation_and_info(result)
+            simplifier = self._session.simplifier
+            info = self._apart(kept_or_simplified(plain_info, info, "info", simplifier))
             self._append(
-                self._cast(observation), info=plain_info(info), reset=kept,
+                kept_or_simplified(self._cast, observation, "observation", simplifier),
+                info=info, reset=kept,
                 attachments=self._attachments(), **self._after_gap(),
             )  # fmt: skip
         except BaseException as error:
@@ -294,8 +368,12 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._caught_up()
         return result
 
-    def attach(self, name: str, data: Any) -> None:
-        """Attach data to the newest state, in the transaction that stores it; data are copied.
+    def attach(
+        self, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or the file ``path`` to the newest state, in the transaction that stores it.
+
+        Data are copied.
 
         Raises:
             InvalidInput: the name is not allowed, the data have no encoding, or the newest state
@@ -307,7 +385,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                 name=name,
             )
         self._reopen()
-        (self._catch_up or self._session.recorder).attach(name, data)
+        (self._catch_up or self._session.recorder).attach(name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
@@ -320,8 +398,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def close(self) -> None:
         """Store the buffered states, release the run, and close the environment."""
         try:
-            if self._unchecked and self._session.is_open:
-                self._check_itself()
+            if self._check.is_waiting and self._session.is_open:
+                self._session.check()
             self._end()
         finally:
             super().close()
@@ -373,27 +451,46 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             result = self.env.step(action)
             seconds = _clock() - start
             observation, reward, terminated, truncated, info = five_values(result)
-            self._append(
-                self._cast(observation), kept, *plain_outcome(reward, terminated, truncated),
-                plain_info(info) if info else info, attachments=self._attachments(),
-            )  # fmt: skip
+            try:
+                fields = (
+                    self._cast(observation), *plain_outcome(reward, terminated, truncated),
+                    plain_info(info) if info else info,
+                )  # fmt: skip
+            except Exception:  # also of what a user's class does
+                fields = hard_step(
+                    self._session.simplifier, self._cast,
+                    (observation, reward, terminated, truncated), info,
+                )  # fmt: skip
+            seen, *rest, info = fields
+            info = self._apart(info)
+            self._append(seen, kept, *rest, info, attachments=self._attachments())
         except BaseException as error:
             self._fail(error, kept)
             raise
         if self._catch_up is None:
-            ended = bool(terminated or truncated)
+            ended = is_set(terminated) or is_set(truncated)
             target = self._session.recorder
             self._snapshots.after_step(self.env, self._count, seconds, ended, target)
             self._next = self._snapshots.next
+            if self._check.is_due(self._count):
+                self._session.check()
         else:
             self._caught_up()
         return result
+
+    def _apart(self, info: Any) -> Any:
+        """Return an info without its volatile entries, which are kept for an attachment."""
+        if self._volatile is None:
+            return info
+        self._session.attach_volatile(full=True)
+        return self._volatile.take(info, self._count)
 
     def _caught_up(self) -> None:
         """Record from now on, if everything recorded has been replayed."""
         assert self._catch_up is not None
         if self._catch_up.is_done:
             self._catch_up = None
+            self._volatile = self._session.volatile[0] if self._session.volatile else None
             self._append = self._session.recorder.append
 
     def _attachments(self) -> dict[str, Any] | None:
@@ -401,7 +498,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not self._first or self._catch_up is not None:
             return None
         self._first = False
-        return self._session.first_attachments({"seed": seed_in_use(self.env)})
+        random = None if self._start is None else start_of(self.env, self._start)
+        self._start = None
+        return self._session.first_attachments(
+            {"seed": seed_in_use(self.env), **({} if random is None else {"random": random})}
+        )
 
     def _after_gap(self) -> dict[str, str]:
         """Return the message about states that were not recorded, and clear it."""
@@ -410,13 +511,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             return {}
         self._snapshots.start_over()
         return {"message": gap}
-
-    def _check_itself(self) -> None:
-        """Run the self-check of the first episode, if it is short enough."""
-        self._unchecked = False
-        steps = self._count + 1
-        if steps > 1 and steps * self._snapshots.step_seconds < SECONDS:
-            self._session.check()
 
     # --- ends ---
 
@@ -436,7 +530,9 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._next = -1
         # no recorded state leads to where the environment is now
         self._gap = gap_after(error)
-        self._session.fail(error, self.run, {"after": self._count, "given": kept})
+        given = kept.value if isinstance(kept, Simplified) else kept
+        given = None if given is ABSENT else given
+        self._session.fail(error, self.run, {"after": self._count, "given": given})
 
     def _reopen(self) -> None:
         settle()

@@ -14,8 +14,9 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.session import check_open
 from simgit.gym.recording.sub_env import MARK, Lane
 from simgit.gym.restoring.recorded_path import RecordedPath
-from simgit.gym.restoring.restore import Trust, loads_pickle
+from simgit.gym.restoring.restore import settled
 from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import thaw
 from simgit.history.state import State
 from simgit.repository import Repository
@@ -66,16 +67,22 @@ def lanes_of(repo: Repository, run: str) -> list[str]:
     return names
 
 
-def make_lanes(repo: Repository, names: Sequence[str], mode: Mode) -> VectorEnv[Any, Any, Any]:
+def make_lanes(
+    repo: Repository, names: Sequence[str], mode: Mode, trust: Trust
+) -> VectorEnv[Any, Any, Any]:
     """Return a new vector environment of the environments that were recorded to runs.
 
     Raises:
         NotFound: an environment is not installed.
+        Untrusted: see ``restore``.
         InvalidInput: the mode is unknown, or a lane is not an environment of its own.
     """
     facts = repo.runs[names[0]].metadata.get(VECTOR, {})
     options = _reset_option(facts.get("autoreset_mode", NEXT_STEP))
-    made: list[Callable[[], Any]] = [partial(_make, repo.origin(name)) for name in names]
+    paths = [RecordedPath(repo, name) for name in names]
+    for path in paths:
+        path.check_make(trust)
+    made: list[Callable[[], Any]] = [partial(_make, path.spec) for path in paths]
     if mode == "sync":
         return SyncVectorEnv(made, **options)
     if mode == "async":
@@ -92,7 +99,7 @@ def _reset_option(mode: str) -> dict[str, Any]:
 
 
 def _make(description: Any) -> Lane:
-    return Lane(specs.make(description))
+    return Lane(specs.make(description, True))  # it was checked in the parent
 
 
 def put_back(
@@ -127,7 +134,7 @@ def put_back(
     ended = [bool(state.terminated or state.truncated) for state in newest]
     resets = [each and autoreset_mode(core) != DISABLED for each in ended]
     core.set_attr("lane_number", list(range(len(names))))
-    trusted = any(loads_pickle(RecordedPath(repo, name), trust) for name in names)
+    trusted = settled([RecordedPath(repo, name) for name in names], trust)
     core.call("lane_restore", given, list(names), resets, trusted)
     _show(core, newest)
     return resets

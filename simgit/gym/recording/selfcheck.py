@@ -1,33 +1,90 @@
-"""The self-check: re-execution of the first episode as soon as it is recorded."""
+"""The self-check of what is recorded: in a process of its own, while recording continues.
+
+Nothing of it happens in the script's process: no environment is made, no generator moves on.
+"""
 
 from __future__ import annotations
 
-import warnings
-from typing import Final
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
 
-from simgit.gym.drivers import randomness
-from simgit.gym.restoring.verify import judge
+from simgit.errors import StorageError
+from simgit.gym.restoring.check_process import CheckProcess
+from simgit.gym.restoring.run_notes import NOT_CHECKED, Verdict
 from simgit.repository import Repository
 
-SECONDS: Final = 1.0
-"""Longer first episodes are not re-executed: the script waits for it."""
-UNKNOWN: Final = "unknown"
+STATES: Final = 2000
+SECONDS: Final = 10.0
+"""States, and seconds, after which an episode that has not ended is checked as far as it is."""
+PATIENCE: Final = 10.0
+"""The seconds that closing waits for a check."""
 
 
-def self_check(repo: Repository, run: str) -> None:
-    """Re-execute the first episode of a run, and note the verdict with the run.
+def may_reexecute(env: Any) -> bool:
+    """Return True unless an environment's metadata say that it must not be re-executed.
 
-    The script does not notice: global random generators keep their state, and nothing is raised.
+    (``{"simgit": {"reexecute": False}}``: it holds a device, or a connection.)
     """
-    before = randomness.capture_globals()
-    try:
-        with warnings.catch_warnings():
-            # the script saw the same warnings when it made its environment
-            warnings.simplefilter("ignore")
-            # this process took the snapshots: their pickles need no trust
-            judge(repo, run, trust=True)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        repo.configure(run, metadata={"verdict": {"result": UNKNOWN, "reason": reason[:1000]}})
-    finally:
-        randomness.apply_globals(before)
+    declared = (getattr(env, "metadata", None) or {}).get("simgit")
+    return not (isinstance(declared, dict) and declared.get("reexecute") is False)
+
+
+class SelfCheck:
+    """Checks the first states of new runs, once.
+
+    Attributes:
+        is_due_at: the time from which on an episode that has not ended is checked.
+    """
+
+    def __init__(self, is_wanted: bool) -> None:
+        """Begin; ``is_wanted`` is False if nothing is to be checked."""
+        self.is_waiting = is_wanted
+        self.is_due_at = monotonic() + SECONDS
+        self._process: CheckProcess | None = None
+        self._runs: Sequence[str] = ()
+
+    def is_due(self, count: int) -> bool:
+        """Return True if an episode that has not ended is long enough to be checked."""
+        return self.is_waiting and (count >= STATES or monotonic() > self.is_due_at)
+
+    def start(self, repo: Repository, runs: Sequence[str]) -> dict[str, Verdict]:
+        """Start the check of what is stored of runs; return verdicts if it cannot be started."""
+        self.is_waiting, self._runs = False, list(runs)
+        stops = {run: _states(repo, run) for run in runs}
+        if min(stops.values()) < 2:
+            return {}
+        try:
+            self._process = CheckProcess(repo, stops)
+        except StorageError as error:
+            return dict.fromkeys(runs, Verdict(NOT_CHECKED, None, {"reason": str(error)}))
+        return {}
+
+    def verdicts(self, seconds: float | None = 0.0) -> dict[str, Verdict]:
+        """Return the verdicts when they are there, once; without, an empty dictionary.
+
+        Args:
+            seconds: the time to wait for them, after which there is a verdict without them; None
+                to ask only.
+        """
+        process = self._process
+        if process is None or (not process.wait(seconds or 0.0) and seconds is None):
+            return {}
+        try:
+            return process.verdicts(
+                "its re-execution was not finished when the recorder was closed; "
+                "check it with 'simgit verify'"
+            )
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """End the check."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+
+def _states(repo: Repository, run: str) -> int:
+    step = repo.runs[run].step
+    return 0 if step is None else step + 1

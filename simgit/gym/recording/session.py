@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitError, StorageError, shown
-from simgit.gym.recording.finalize import abandon, settle
-from simgit.gym.recording.selfcheck import self_check
+from simgit.errors import (
+    InvalidInput,
+    NotFound,
+    SimgitError,
+    SimgitWarning,
+    StorageError,
+    Unverified,
+    shown,
+)
+from simgit.gym.drivers import layers, pack, randomness, unpack
+from simgit.gym.drivers.limits import NotPlain
+from simgit.gym.recording.selfcheck import PATIENCE, SelfCheck
+from simgit.gym.recording.volatile import Volatile, ignored_paths, volatile_paths
+from simgit.gym.restoring.run_notes import IGNORE, NOT_CHECKED, VOLATILE, Verdict, note
 from simgit.gym.spec.diff import spec_difference, title
 from simgit.gym.spec.provenance import Provenance
 from simgit.gym.spec.spec import compare_spaces
 from simgit.history.state import State
 from simgit.objects.kinds import Spec
-from simgit.refs.runs import completed
+from simgit.objects.simplify import Simplifier
+from simgit.recording.finalize import abandon, is_crashing, settle
+from simgit.refs.runs import ANOTHER_RUN, being_recorded, completed
 from simgit.repository import Repository
-from simgit.storage.process import is_alive, this_writer
+from simgit.storage.process import machine
 
 SESSION: Final = "session"
-"""The attachment that marks the first state of a new environment; it has the seed in use."""
+"""The attachment that marks the first state of a new environment.
+
+It has the seed in use, and the other generators as they were before the first reset.
+"""
+TORCH: Final = "torch_seed"
+"""The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 DIFF: Final = "code.diff"
+SKIP, RAISE = "skip", "raise"
+"""What to do with values that cannot be stored."""
+LEFT_OUT: Final = "left_out"
+"""The key of the run's metadata that says what was left out, and why, by path."""
+_MOST: Final = 32
+"""The most paths that are noted and warned of; environments can make new ones at each step."""
 _GAP: Final = "simgit: nothing is recorded until the next reset"
 
 
@@ -46,24 +72,53 @@ class Session:
         *,
         config: Mapping[str, Any] | None,
         provenance: bool,
+        unencodable: str,
+        ignore: Sequence[str],
+        volatile: Sequence[str],
         options: Mapping[str, Any],
     ) -> None:
         settle()
+        if unencodable not in (SKIP, RAISE):
+            raise InvalidInput(f"unencodable must be 'skip' or 'raise', got {shown(unencodable)}")
+        ignored, apart = ignored_paths(ignore), volatile_paths(volatile)
+        self._left_out: dict[str, str] = {}
+        callback = partial(_leave_out, self._left_out) if unencodable == SKIP else None
+        self.simplifier = Simplifier(callback, numbers=True)
         self._names = [runs] if isinstance(runs, str) else list(runs)
         specs = [spec] if isinstance(spec, Mapping) else spec
         for name, each in zip(self._names, specs, strict=True):
-            check_free(repo, name)
             check_spec(repo, name, each)
         self._given = repo
         self._repo = self._handle()
         self._arguments = {"run": runs, "config": config, "spec": spec, **options}
-        self.recorder: Any = self._repo.recorder(**self._arguments)
+        try:
+            self.recorder: Any = self._repo.recorder(**self._arguments)
+        except BaseException:
+            self._let_go_of_repository()
+            raise
+        current = self._current()  # numbers were filled in, or the run was branched
+        self._names = [current] if isinstance(current, str) else current
+        self.recorder.simplifier = self.simplifier
+        self.volatile = [Volatile(apart) for _ in self._names] if apart else []
         self.is_open = True
         self.is_new = True
+        self.self_check = SelfCheck(False)
+        self._has_torch = randomness.torch_seed() is not None
         self._provenance = Provenance.collect() if provenance else None
         if self._provenance is not None:
             for name in self._names:
                 self.note(name, {"provenance": self._provenance.facts})
+        paths = {IGNORE: ignored, VOLATILE: apart}
+        if ignored or apart:
+            for name in self._names:
+                self.note(name, {key: each for key, each in paths.items() if each})
+        self._finalizer: Any = None
+        self._end_with_process()
+
+    def watch(self, check: SelfCheck) -> None:
+        """Take the self-check of the runs, whose verdict is noted when it is there."""
+        self.self_check = check
+        self._finalizer.detach()
         self._end_with_process()
 
     def _handle(self) -> Repository:
@@ -93,6 +148,18 @@ class Session:
         names = self._current()
         self.note(names if isinstance(names, str) else names[lane], metadata)
 
+    def note_torch(self) -> None:
+        """Note torch's seed with the runs, if torch was loaded since the session began.
+
+        What was noted before has no state of its generators.
+        """
+        seed = randomness.torch_seed() if self.is_new and not self._has_torch else None
+        if seed is not None:
+            self._has_torch = True
+            names = self._current()
+            for name in [names] if isinstance(names, str) else names:
+                self.note(name, {TORCH: seed})
+
     def newest(self, lane: int = 0) -> int:
         """Return the step of a lane's newest stored state, -1 without states."""
         names = self._current()
@@ -107,19 +174,44 @@ class Session:
         """
         settle()
         if self.is_open:
+            self.attach_volatile()
             self.recorder.flush()
+            self._note_verdicts(self.self_check.verdicts(None))
+
+    def attach_volatile(self, *, full: bool = False) -> None:
+        """Attach the volatile entries to the newest states.
+
+        Args:
+            full: only where many entries wait.
+        """
+        if not full or any(each.is_due for each in self.volatile):
+            _attach_volatile(self.recorder, self.volatile)
 
     def check(self) -> None:
-        """Store everything, and self-check the first episodes of the runs."""
+        """Store everything, and start the self-check of what is recorded of the runs."""
+        self.attach_volatile()
         self.recorder.flush()
         names = self._current()
-        for name in [names] if isinstance(names, str) else names:
-            self_check(self._repo, name)
+        runs = [names] if isinstance(names, str) else names
+        self._note_verdicts(self.self_check.start(self._repo, runs))
+
+    def _note_verdicts(self, found: Mapping[str, Verdict]) -> None:
+        late = []
+        for run, verdict in found.items():
+            with suppress(NotFound):  # the run was deleted meanwhile
+                note(self._repo, run, verdict)
+            if verdict.result == NOT_CHECKED:
+                late.append(f"not checked: run '{run}': {verdict.details.get('reason')}")
+        if late:
+            more = f" (and {len(late) - 1} more)" if late[1:] else ""
+            warnings.warn(late[0] + more, Unverified, stacklevel=4)
 
     def reopen(self) -> None:
         """Reopen the session after its end."""
         self._repo = self._handle()
-        self.recorder = self._repo.recorder(**{**self._arguments, "run": self._current()})
+        again = {"run": self._current(), "config": None}  # which may have been changed since
+        self.recorder = self._repo.recorder(**{**self._arguments, **again})
+        self.recorder.simplifier = self.simplifier
         self.is_open = True
         self._end_with_process()
 
@@ -138,18 +230,29 @@ class Session:
         settle()
         if not self.is_open:
             return
+        _note_left_out(self._repo, self.recorder, self._left_out)
         try:
+            self.note_torch()
+            self.attach_volatile()
             self.recorder.close(status)
         except StorageError:
             raise
         except BaseException:
             self._let_go()
             raise
-        self._let_go()
+        try:
+            if status == "active":
+                self._note_verdicts(self.self_check.verdicts(PATIENCE))
+        finally:
+            self._let_go()
 
     def _let_go(self) -> None:
+        self.self_check.cancel()
         self.is_open = False
         self._finalizer.detach()
+        self._let_go_of_repository()
+
+    def _let_go_of_repository(self) -> None:
         if self._repo is not self._given:
             self._repo.close()
 
@@ -166,36 +269,77 @@ class Session:
             error.add_note(f"simgit: {second}")
 
     def _end_with_process(self) -> None:
-        own = None if self._repo is self._given else self._repo
-        end = partial(_finish, self.recorder, own)
+        is_own = self._repo is not self._given
+        end = partial(
+            _finish, self.recorder, self._repo, is_own, self._left_out, self.volatile,
+            self.self_check,
+        )  # fmt: skip
         self._finalizer = weakref.finalize(self, abandon, os.getpid(), end)
 
 
-def _finish(recorder: Any, repo: Repository | None) -> None:
+def _leave_out(known: dict[str, str], path: str, why: str) -> None:
+    """Note a value that is left out, and warn once for each path."""
+    path = re.sub(r"\[\d+\]", "[]", path)[:200]
+    if path in known or len(known) > _MOST:
+        return
+    if len(known) == _MOST:
+        path, why = "…", f"more than {_MOST} fields are left out"
+    known[path] = why
+    warnings.warn(
+        f"'{path}' is left out of the recording: {why} (unencodable='raise' stops instead)",
+        SimgitWarning,
+        stacklevel=2,
+    )
+
+
+def _note_left_out(repo: Repository, recorder: Any, left_out: Mapping[str, str]) -> None:
+    """Note with the runs what was left out of them."""
+    if not left_out:
+        return
+    for name in getattr(recorder, "runs", None) or [recorder.run]:
+        with suppress(SimgitError):  # the states matter more, and a warning was given
+            repo.configure(name, metadata={LEFT_OUT: dict(left_out)})
+
+
+def _attach_volatile(recorder: Any, volatile: Sequence[Volatile]) -> None:
+    """Attach the volatile entries of each lane to its newest state."""
+    for lane, each in enumerate(volatile):
+        many = hasattr(recorder, "runs")
+        each.attach(partial(recorder.attach, lane) if many else recorder.attach)
+
+
+def _finish(
+    recorder: Any,
+    repo: Repository,
+    is_own: bool,
+    left_out: Mapping[str, str],
+    volatile: Sequence[Volatile],
+    check: SelfCheck,
+) -> None:
     """Store the states of a session that nobody ended: it was dropped, or the process ends.
 
     Raises:
         StorageError: it could not be stored; try again later.
         Conflict: another writer moved a run; the states went to a run of their own.
     """
+    _note_left_out(repo, recorder, left_out)
     try:
-        recorder.close("crashed" if _is_crashing() else "active")
+        _attach_volatile(recorder, volatile)
+        recorder.close("crashed" if is_crashing() else "active")
+        for run, verdict in check.verdicts().items():  # nothing is waited for here
+            with suppress(NotFound):
+                note(repo, run, verdict)
     except StorageError:
         raise  # with the repository open
     except BaseException:
-        _close(repo)
+        _close(repo, is_own)
         raise
-    _close(repo)
+    _close(repo, is_own)
 
 
-def _close(repo: Repository | None) -> None:
-    if repo is not None:
+def _close(repo: Repository, is_own: bool) -> None:
+    if is_own:
         repo.close()
-
-
-def _is_crashing() -> bool:
-    """Return True if the interpreter ends because of an uncaught exception."""
-    return getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
 
 
 def gap_after(error: BaseException) -> str:
@@ -217,6 +361,21 @@ def open_repository(repo: Repository | str | Path) -> Repository:
         return Repository.init(repo)
 
 
+def start_of(env: Any, before: Any = None) -> dict[str, Any] | None:
+    """Return what the first reset may draw from besides the environment's own generator.
+
+    That is what its spaces and the whole process draw from; None if it cannot be stored. It is
+    noted before the reset, and again after it, with ``before``, for spaces that were never seeded.
+    """
+    stack = layers(env)
+    try:
+        if before is None:
+            return pack(randomness.capture_start(stack))
+        return pack(randomness.complete_start(stack, unpack(before)))
+    except NotPlain:
+        return None
+
+
 def seed_in_use(env: Any) -> int | None:
     """Return the seed of an environment's generator, without making the generator."""
     seed = getattr(env.unwrapped, "_np_random_seed", None)
@@ -232,15 +391,9 @@ def check_free(repo: Repository, name: str) -> None:
     if name not in repo.runs:
         return
     info = repo.runs[name]
-    if info.status != "active" or info.writer is None or not is_alive(dict(info.writer)):
-        return
-    mine = dict(info.writer) == this_writer()
-    who = "in this process" if mine else f"by process {info.writer['pid']}"
-    raise Conflict(
-        f"run '{name}' is being recorded {who}; close that recorder, or record to "
-        "another run (--run)",
-        name=name,
-    )
+    # a dead one's is shown as crashed; of another machine's the recorder knows when it is opened
+    if info.status == "active" and info.writer and info.writer["machine"] == machine():
+        raise being_recorded(name, info.writer, ANOTHER_RUN)
 
 
 def check_open(repo: Repository, name: str) -> None:
@@ -262,6 +415,8 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
         InvalidInput: it is of another environment or of no environment, of other spaces, or made
             with other arguments or wrappers.
     """
+    if name not in repo.runs:
+        return
     recorded = recorded_spec(repo, name)
     if recorded is None:
         if _root(repo, name) is not None:

@@ -14,8 +14,9 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from simgit.gym import drivers
-from simgit.gym.recording.session import open_repository, seed_in_use
+from simgit.gym.recording.session import open_repository, seed_in_use, start_of
 from simgit.gym.restoring.restore import restore
+from simgit.gym.spec.permit import Trust
 from simgit.repository import Repository
 
 MARK: Final = "simgit.lane"
@@ -71,6 +72,10 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """Return the seed of the environment's generator."""
         return seed_in_use(self.env)
 
+    def lane_start(self, before: Any) -> dict[str, Any] | None:
+        """Return the generators that the first reset may draw from; see ``start_of``."""
+        return start_of(self.env, before)
+
     def lane_snapshot(self, number: int) -> dict[str, Any] | None:
         """Return a snapshot in its stored form; None if ``number`` is another lane's.
 
@@ -88,7 +93,7 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         repo: Repository | str | Path,
         runs: Sequence[str],
         resets: Sequence[bool],
-        trust: bool,
+        trust: Trust,
     ) -> None:
         """Restore the environment to the newest state of this lane's run.
 

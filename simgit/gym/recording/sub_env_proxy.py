@@ -8,7 +8,7 @@ from typing import Any
 
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
-from simgit.gym.recording.session import seed_in_use
+from simgit.gym.recording.session import seed_in_use, start_of
 from simgit.gym.recording.sub_env import MARK
 
 
@@ -40,6 +40,10 @@ class RemoteLane:
         seed: int | None = self.vector.call("lane_seed")[self.number]
         return seed
 
+    def start(self, before: Any) -> Any:
+        """Return the generators that its first reset may draw from; see ``start_of``."""
+        return self.vector.call("lane_start", before)[self.number]
+
     def driver(self) -> RemoteDriver:
         """Return the driver that has its snapshots taken there."""
         return RemoteDriver(**self.vector.call("lane_driver")[self.number])
@@ -61,3 +65,8 @@ class RemoteDriver:
 def seed_of(part: Any) -> int | None:
     """Return the seed of the generator of a lane's environment."""
     return part.seed if isinstance(part, RemoteLane) else seed_in_use(part)
+
+
+def lane_start(part: Any, before: Any = None) -> Any:
+    """Return the generators that the first reset of a lane may draw from; see ``start_of``."""
+    return part.start(before) if isinstance(part, RemoteLane) else start_of(part, before)

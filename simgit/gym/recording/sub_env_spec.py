@@ -8,13 +8,13 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from simgit.gym.spec import spaces
+from simgit.gym.spec.entry_points import public_path
 from simgit.gym.spec.spec import (
     OBSERVERS,
     Data,
     class_path,
     describe,
     encodable,
-    public_path,
     registered,
 )
 

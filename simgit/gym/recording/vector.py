@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy, deepcopy
+from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
 from typing import Any, Final, Self
@@ -13,7 +15,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
-from simgit.gym.recording.finalize import settle
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
     SAME_STEP,
@@ -25,24 +26,29 @@ from simgit.gym.recording.resume_vector import (
     make_lanes,
     put_back,
 )
-from simgit.gym.recording.selfcheck import SECONDS
+from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
-from simgit.gym.recording.sub_env_proxy import RemoteLane, parts_of, seed_of
+from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes
-from simgit.gym.restoring.restore import STEP_SECONDS, Trust
+from simgit.gym.restoring.restore import STEP_SECONDS
+from simgit.gym.restoring.run_notes import REEXECUTE
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
     keep_reset,
     keeper,
+    kept_or_simplified,
     observation_and_info,
     plain_info,
     plain_outcome,
 )
 from simgit.objects.coerce import coerce
+from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
-from simgit.recording.states import coerce_flag, coerce_reward
+from simgit.recording.finalize import settle
+from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
@@ -68,6 +74,9 @@ class VectorRecorder(VectorWrapper):
         config: Mapping[str, Any] | None = None,
         provenance: bool = True,
         self_check: bool = True,
+        unencodable: str = "skip",
+        ignore: Sequence[str] = (),
+        volatile: Sequence[str] = (),
         **flush: Any,
     ) -> None:
         """Wrap a vector environment.
@@ -80,8 +89,10 @@ class VectorRecorder(VectorWrapper):
                 other processes without ``Lane``, or are not environments of their own.
             config: the runs' configuration.
             provenance: see ``Recorder``.
-            self_check: re-execute the first episodes when the recorder is closed, if they are short
-                and their lanes are environments of their own.
+            self_check: see ``Recorder``; for lanes that are environments of their own.
+            unencodable: see ``Recorder``.
+            ignore: likewise.
+            volatile: likewise.
             flush: options of ``Repository.recorder``.
 
         Raises:
@@ -99,7 +110,7 @@ class VectorRecorder(VectorWrapper):
         self._start_snapshots(checked_choice(snapshots))
         self._session = Session(
             self._repo, names, describe_lanes(env), config=config, provenance=provenance,
-            options=flush,
+            unencodable=unencodable, ignore=ignore, volatile=volatile, options=flush,
         )  # fmt: skip
         self._dtype = _plain_dtype(env.single_observation_space)
         self._resets = np.zeros(env.num_envs, bool)  # the lanes that the next step resets
@@ -107,16 +118,20 @@ class VectorRecorder(VectorWrapper):
         self._gaps: dict[int, str] = {}
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
+        self._starts: dict[int, Any] = {}
         infos = [self._repo.runs[name] for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
         self._targets = [_LaneTarget(self._session, i, self._errors) for i in range(env.num_envs)]
         for i, each in enumerate(self._snapshots):
             each.start(self._counts[i], self._session.noter(i))
-        self._unchecked = self_check and bool(self._parts) and set(self._counts) == {-1}
-        if set(self._counts) == {-1}:
+        is_new, may = set(self._counts) == {-1}, may_reexecute(env)
+        if is_new:
+            marks = {VECTOR: {"autoreset_mode": self._mode}, **({} if may else {REEXECUTE: False})}
             for name in self.runs:
-                self._session.note(name, {VECTOR: {"autoreset_mode": self._mode}})
+                self._session.note(name, marks)
+        self._check = SelfCheck(self_check and may and bool(self._parts) and is_new)
+        self._session.watch(self._check)
 
     def _start_snapshots(self, choice: Any) -> None:
         choice = choice if self._parts else None
@@ -159,7 +174,7 @@ class VectorRecorder(VectorWrapper):
         """
         repo = open_repository(repo)
         names = lanes_of(repo, run)
-        made = make_lanes(repo, names, vectorization_mode) if env is None else env
+        made = make_lanes(repo, names, vectorization_mode, trust) if env is None else env
         try:
             resets = put_back(repo, names, made, trust)
             recorder = cls(made, repo, run, **options)
@@ -170,6 +185,27 @@ class VectorRecorder(VectorWrapper):
         recorder._resets[:] = resets
         return recorder
 
+    # --- copies ---
+
+    def __copy__(self) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return copy(self.env)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy of the environment alone: what happens in it is not recorded."""
+        return deepcopy(self.env, memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
+            "a path or a Repository"
+        )
+
     # --- Gymnasium's methods ---
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -179,7 +215,11 @@ class VectorRecorder(VectorWrapper):
         from its next reset on.
         """
         settle()
-        kept = list(map(self._keep_action, self._rows(self.action_space, actions)))
+        simplifier = self._session.simplifier
+        kept = [
+            kept_or_simplified(self._keep_action, each, "action", simplifier)
+            for each in self._rows(self.action_space, actions)
+        ]
         start = _clock()
         try:
             result = self.env.step(actions)
@@ -203,12 +243,15 @@ class VectorRecorder(VectorWrapper):
             mask = np.array(options["reset_mask"])
             given = {key: value for key, value in options.items() if key != "reset_mask"}
         lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
-        marks = {i: keep_reset(self._seed(seed, i), given) for i in lanes}
+        simplifier = self._session.simplifier
+        marks = {i: keep_reset(self._seed(seed, i), given, simplifier) for i in lanes}
+        if self._parts and self._session.is_new:
+            self._starts = {i: lane_start(self._parts[i]) for i in lanes if self._first[i]}
         try:
             result = self.env.reset(seed=seed, options=options)
             observations, infos = observation_and_info(result)
             rows = list(self._rows(self.observation_space, observations))
-            kept = [(self._keep(rows[i]), lane_info(infos, i)) for i in lanes]
+            kept = [(self._keep(rows[i]), self._info(infos, i)) for i in lanes]
             for i, state in zip(lanes, kept, strict=True):
                 self._record_reset(i, *state, marks[i])
             self._tell()
@@ -218,12 +261,14 @@ class VectorRecorder(VectorWrapper):
         self._resets[list(lanes)] = False
         return result
 
-    def attach(self, lane: int, name: str, data: Any) -> None:
-        """Attach data to the newest state of a lane; see ``Recorder.attach``."""
+    def attach(
+        self, lane: int, name: str, data: Any = ABSENT, *, path: str | PathLike[str] | None = None
+    ) -> None:
+        """Attach data or a file to the newest state of a lane; see ``Recorder.attach``."""
         if lane in self._gaps:
             raise InvalidInput(f"cannot attach '{name}' to lane {lane}: {self._gaps[lane]}")
         self._reopen()
-        self._session.recorder.attach(lane, name, data)
+        self._session.recorder.attach(lane, name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
@@ -236,8 +281,8 @@ class VectorRecorder(VectorWrapper):
     def close(self, **kwargs: Any) -> None:
         """Store the buffered states, release the runs, and close the environment."""
         try:
-            if self._unchecked and self._session.is_open:
-                self._check_itself()
+            if self._check.is_waiting and self._session.is_open:
+                self._session.check()
             for i, each in enumerate(self._snapshots):
                 if self._session.is_open and self._session.is_new and each.step_seconds:
                     self._session.noter(i)({STEP_SECONDS: each.step_seconds})
@@ -251,13 +296,6 @@ class VectorRecorder(VectorWrapper):
         (The garbage collector calls this anywhere, in a transaction too, or before there is a
         session.)
         """
-
-    def _check_itself(self) -> None:
-        self._unchecked = False
-        steps = [count + 1 for count in self._counts]
-        seconds = sum(n * each.step_seconds for n, each in zip(steps, self._snapshots, strict=True))
-        if min(steps) > 1 and seconds < SECONDS:
-            self._session.check()
 
     @property
     def repo(self) -> Repository:
@@ -293,7 +331,11 @@ class VectorRecorder(VectorWrapper):
         observations, *outcomes, infos = result
         ended = np.logical_or(*outcomes[1:])
         rows = self._rows(self.observation_space, observations)
-        lists = [np.asarray(each).tolist() for each in outcomes]
+        rewards = np.asarray(outcomes[0])  # of several numbers each, or of one
+        lists = [
+            list(rewards) if rewards.ndim > 1 else rewards.tolist(),
+            *(np.asarray(each).tolist() for each in outcomes[1:]),
+        ]
         # all are checked before any is appended: all are recorded or none
         lanes = [
             self._states(i, row, (kept[i], *outcome), infos, ended[i])
@@ -308,6 +350,10 @@ class VectorRecorder(VectorWrapper):
                 self._record_reset(i, *reset, {})
         self._resets = ended & (self._mode == NEXT_STEP)
         self._tell()
+        if self._check.is_waiting and (
+            min(self._episodes) > 1 or self._check.is_due(sum(self._counts))
+        ):
+            self._session.check()
 
     def _states(
         self, i: int, row: Any, fields: tuple[Any, ...], infos: Any, ended: Any
@@ -318,22 +364,42 @@ class VectorRecorder(VectorWrapper):
             InvalidInput: a value has no encoding.
         """
         if self._resets[i]:
-            return None, (self._keep(row), lane_info(infos, i))
+            return None, (self._keep(row), self._info(infos, i))
         is_followed = ended and self._mode == SAME_STEP
-        reset = (self._keep(row), lane_info(infos, i, _FINAL)) if is_followed else None
+        reset = (self._keep(row), self._info(infos, i, _FINAL)) if is_followed else None
         if i in self._gaps:
             return None, reset
         last = infos["final_obs"][i] if is_followed else row
-        info = lane_info(infos.get("final_info", {}) if is_followed else infos, i)
+        info = self._info(infos.get("final_info", {}) if is_followed else infos, i)
         action, *outcome = fields
-        return (self._keep(last), action, *_outcome(*outcome), info), reset
+        return (self._keep(last), action, *self._outcome(*outcome), info), reset
 
     def _keep(self, observation: Any) -> Any:
         """Return the recorded form of an observation; InvalidInput if it has no encoding."""
-        value = self._cast(observation)
-        if type(value) is np.ndarray and value.dtype is self._dtype:
-            return value
-        return coerce(value, "observation")
+        try:
+            value = self._cast(observation)
+            if type(value) is np.ndarray and value.dtype is self._dtype:
+                return value
+            return coerce(value, "observation")
+        except Exception:  # also of what a user's class does
+            return self._session.simplifier.simplify(observation, "observation")
+
+    def _info(self, infos: Any, i: int, leave_out: Sequence[str] = ()) -> Any:
+        """Return the recorded form of a lane's info; InvalidInput if it has none."""
+        try:
+            found = split_info(infos, i, leave_out)
+        except Exception:  # not what Gymnasium's vectors return
+            found = infos
+        return kept_or_simplified(plain_info, found, "info", self._session.simplifier)
+
+    def _outcome(self, reward: Any, terminated: Any, truncated: Any) -> tuple[Any, Any, Any]:
+        """Return the recorded form of reward and flags; InvalidInput if they have none."""
+        if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
+            return reward, terminated, truncated
+        names = ("reward", "terminated", "truncated")
+        values = plain_outcome(reward, terminated, truncated)
+        found = simplified_fields(self._session.simplifier, dict(zip(names, values, strict=True)))
+        return found.get("rewards", found.get("reward")), found["terminated"], found["truncated"]
 
     def _record_reset(self, i: int, row: Any, info: Any, mark: Any) -> None:
         gap = self._gaps.pop(i, None)
@@ -365,8 +431,18 @@ class VectorRecorder(VectorWrapper):
         if self._first[i]:
             self._first[i] = False
             seed = seed_of(self._parts[i]) if self._parts else None
-            attachments = self._session.first_attachments({"seed": seed})
+            start = self._starts.pop(i, None)
+            start = None if start is None else lane_start(self._parts[i], start)
+            facts = {"seed": seed, **({} if start is None else {"random": start})}
+            attachments = self._session.first_attachments(facts)
         self._counts[i] += 1
+        if self._session.volatile:
+            self._session.attach_volatile(full=True)
+            take = self._session.volatile[i].take
+            if "info" in more:
+                more["info"] = take(more["info"], self._counts[i])
+            else:
+                fields = (*fields[:-1], take(fields[-1], self._counts[i]))
         try:
             self._session.recorder.append(i, *fields, attachments=attachments, **more)
         except (Conflict, StorageError) as error:
@@ -427,37 +503,30 @@ def _plain_dtype(space: Any) -> Any:
     return dtype if dtype is not None and dtype.isnative and dtype.itemsize <= 8 else None
 
 
-def _outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[float, bool, bool]:
-    """Return the recorded form of reward and flags; InvalidInput if they have none."""
-    if type(reward) is float and type(terminated) is bool and type(truncated) is bool:
-        return reward, terminated, truncated
-    reward, terminated, truncated = plain_outcome(reward, terminated, truncated)
-    return (
-        coerce_reward(reward),
-        coerce_flag(terminated, "terminated"),
-        coerce_flag(truncated, "truncated"),
-    )
-
-
 def lane_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the recorded form of one lane's info; see ``split_info``."""
+    info: dict[str, Any] = plain_info(split_info(infos, i, leave_out))
+    return info
+
+
+def split_info(infos: Mapping[str, Any], i: int, leave_out: Sequence[str] = ()) -> dict[str, Any]:
     """Return the info of one lane: the entries whose masks include it.
 
     Without a mask an entry is the lane's element of an array, or belongs to all lanes.
     """
+    found: dict[str, Any] = {}
     if not infos:
-        return {}
-    found = {}
+        return found
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
         is_mask = str(key).startswith("_") and str(key)[1:] in infos
         if is_mask or key in leave_out or (mask is not None and not mask[i]):
             continue
         found[key] = _lane_value(values, i)
-    info: dict[str, Any] = plain_info(found)
-    return info
+    return found
 
 
 def _lane_value(values: Any, i: int) -> Any:
     if isinstance(values, Mapping):
-        return lane_info(values, i)
+        return split_info(values, i)
     return values[i] if isinstance(values, np.ndarray) and values.ndim else values

@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from simgit.errors import InvalidInput
-from simgit.gym.drivers import unpack
+from simgit.gym.drivers import layers, needs_trust, randomness, unpack
 from simgit.gym.restoring.reseeding import Seeds, reseeds
-from simgit.gym.restoring.run_notes import runs_of
+from simgit.gym.restoring.run_notes import ignored, noted, runs_of
+from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Permit, Trust, are_plain, check, refusal
 from simgit.history.trajectory import Trajectory
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
@@ -21,6 +23,8 @@ from simgit.repository import Repository
 SNAPSHOT: Final = "snapshot"
 SESSION: Final = "session"
 """The attachment of a new environment's first state; it has the seed in use."""
+TORCH: Final = "torch_seed"
+"""The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
 _FIRST, _MOST = 64, 16384
 
 
@@ -42,6 +46,48 @@ class RecordedPath:
         self.trajectory: Trajectory = repo.trajectory(self.oid)
         self.step = len(self.trajectory) - 1
 
+    @property
+    def origin(self) -> Oid | None:
+        """The oid of the spec of the environment that the history began with."""
+        origin: Oid | None = self.trajectory[0].origin
+        return origin
+
+    def make(self, trust: Trust, **changes: Any) -> Any:
+        """Make the environment that the history began with; see ``simgit.gym.spec.spec.make``.
+
+        Raises:
+            Untrusted: making or resetting it would run code of whoever recorded it, or read files
+                that he names.
+        """
+        return specs.make(self.spec, self.check_make(trust), **changes)
+
+    def check_make(self, trust: Trust) -> bool:
+        """Check that the environment may be made; return True if who recorded it is trusted.
+
+        Raises:
+            Untrusted: see ``make``.
+        """
+        permit = Permit(self.repo, self.origin, trust)
+        is_trusted = check(self.spec, permit)
+        if not is_trusted and not self._has_plain_resets() and not permit():
+            raise refusal("environments were reset with options that may name files")
+        return is_trusted
+
+    def _has_plain_resets(self) -> bool:
+        """Return True if the options of all resets are small numbers and words."""
+        if not any(path[:2] == ("reset", "options") for path in self.trajectory.paths()):
+            return True
+        name = self.spec["environment"].get("id")
+        resets = self.trajectory.present("reset").nonzero()[0].tolist()
+        options = ((self.trajectory[step].reset or {}).get("options") for step in resets)
+        return all(are_plain(each, name) for each in options if each is not None)
+
+    def may_load(self, step: int, trust: Trust) -> bool:
+        """Return True if the snapshot of a state is plain data, or its pickle may be loaded."""
+        if not needs_trust(self.snapshot(step)):
+            return True
+        return Permit(self.repo, self.binding(step, SNAPSHOT), trust)()
+
     @cached_property
     def spec(self) -> Mapping[str, Any]:
         """The spec of the environment that the history began with.
@@ -49,8 +95,7 @@ class RecordedPath:
         Raises:
             InvalidInput: the states were not recorded from an environment.
         """
-        origin = self.trajectory[0].origin
-        found = self.repo.object(origin) if origin is not None else None
+        found = self.repo.object(self.origin) if self.origin is not None else None
         if not isinstance(found, Spec) or "environment" not in found.fields:
             raise InvalidInput(
                 f"state '{self.oid.short()}' was not recorded from an environment: "
@@ -73,6 +118,11 @@ class RecordedPath:
     def recorded_in(self) -> list[RunInfo]:
         """The runs that recorded the state, and those they were branched off."""
         return runs_of(self.repo, self.oid, self.runs)
+
+    @cached_property
+    def ignored(self) -> list[str]:
+        """The paths of fields that are not compared, as the runs' recorders were told."""
+        return ignored(self.recorded_in)
 
     def is_own(self, step: int) -> bool:
         """Return True if the attachments of a state on the path belong to this path.
@@ -102,6 +152,11 @@ class RecordedPath:
         """Return an attachment of a state."""
         return self.repo.attachment(self.trajectory[step].oid, name)
 
+    def binding(self, step: int, name: str) -> Oid:
+        """Return the oid of the binding of an attachment of a state."""
+        with self.repo.odb.read() as txn:
+            return attachments.binding(txn, self.trajectory[step].oid, name)
+
     def snapshot(self, step: int) -> Any:
         """Return the snapshot attached to a state, unpacked."""
         return unpack(self.attachment(step, SNAPSHOT))
@@ -128,6 +183,28 @@ class RecordedPath:
             if self.is_reset(step):
                 return step, self._seed(step, self.attachment(step, SESSION))
         return 0, self._seed(0, {})
+
+    def put_back_start(self, env: Any) -> None:
+        """Give a new environment the generators that its first reset may draw from.
+
+        They were noted before the reset of ``creation``.
+        """
+        step, _ = self.creation()
+        session = self.attachment(step, SESSION) if step in self.attached(SESSION, step) else {}
+        if "random" in session:
+            start = unpack(session["random"])
+            randomness.apply_start(layers(env), start)
+            self.put_back_torch(start)
+
+    def put_back_torch(self, noted_before: Mapping[str, Any]) -> None:
+        """Load torch with the recorded seed, if it was loaded only after some data were noted."""
+        seed = noted(self.recorded_in, TORCH)
+        if (
+            "globals" in noted_before
+            and "torch" not in noted_before["globals"]
+            and seed is not None
+        ):
+            randomness.seed_torch(seed)
 
     def _seed(self, step: int, session: Any) -> int | None:
         reset = self.trajectory[step].reset or {}

@@ -9,13 +9,18 @@ import numpy as np
 
 from simgit.history.state import State
 from simgit.history.trajectory import Trajectory
+from simgit.objects.columns import ABSENT
+from simgit.objects.forms import restored_field
 
 _FIRST, _MOST = 64, 2048
-_TOP: Final = ("observation", "action", "reward", "terminated", "truncated", "info", "reset")
+_TOP: Final = (
+    "observation", "action", "reward", "terminated", "truncated", "info", "reset", "forms",
+    "rewards",
+)  # fmt: skip
 
 
 class RecordedStep(NamedTuple):
-    """The recorded fields of one state; None where a field is absent."""
+    """The recorded fields of one state, in their plain forms; None where a field is absent."""
 
     step: int
     observation: Any
@@ -25,6 +30,13 @@ class RecordedStep(NamedTuple):
     truncated: Any
     info: Any
     reset: Any
+    forms: Any = None
+    rewards: Any = None
+
+    def given(self, name: str) -> Any:
+        """Return the action or the reset's mark as what it was, see ``simgit.objects.forms``."""
+        value = getattr(self, name)
+        return value if self.forms is None else restored_field(name, value, self.forms)
 
 
 def recorded_steps(trajectory: Trajectory) -> Iterator[RecordedStep]:
@@ -42,7 +54,7 @@ def _values(part: Trajectory, path: tuple[str, ...], absent: Any = None) -> Sequ
     mask = part.present(path) if part.has(path) else np.zeros(len(part), bool)
     if not mask.any():
         return [absent] * len(part)
-    found = _inside(part, path, part.column(path))
+    found = _inside(part, path, part.leaf_columns(path)[0])
     if mask.all():
         return found
     return [value if has else absent for value, has in zip(found, mask.tolist(), strict=True)]
@@ -63,9 +75,12 @@ def _inside(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[An
     if isinstance(column, tuple):
         items = [_inside(part, (*path, str(n)), each) for n, each in enumerate(column)]
         return list(zip(*items, strict=True)) if items else [()] * len(part)
-    if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "biuf":
-        return _numbers(part, path, column)
-    return list(column)
+    if column.objects is not None:  # each as it was recorded
+        return [None if value is ABSENT else value for value in column.objects]
+    values = column.values
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "biuf":
+        return _numbers(part, path, values)
+    return list(values)
 
 
 def _numbers(part: Trajectory, path: tuple[str, ...], column: Any) -> Sequence[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from gymnasium.spaces import Discrete
@@ -28,6 +28,7 @@ class Reexecution:
         reseeds: Mapping[int, int] | None = None,
         total: int | None = None,
         progress: Progress | None = None,
+        ignore: Iterable[str] = (),
     ) -> None:
         """Take an environment.
 
@@ -36,14 +37,17 @@ class Reexecution:
             reseeds: the seeds of its generators, by step; see ``reseeding``.
             total: the number of states in all.
             progress: called with the number of states done, and ``total``.
+            ignore: paths of fields that are not compared; see ``Comparer``.
         """
         self._env = env
         self._reseeds = reseeds or {}
-        self._comparer = Comparer(env)
+        self._comparer = Comparer(env, ignore)
         self._thaw = _thawer(env.action_space)
         self._total = total
         self._progress = progress
         self.done = 0
+        self.returned: tuple[Any, ...] = ()
+        """The newest result of the environment."""
 
     def replay(self, states: Trajectory, *, seed: Any = None, compare: bool = True) -> None:
         """Re-execute all states; see ``steps``."""
@@ -70,10 +74,10 @@ class Reexecution:
             if _moves(state, states):
                 if state.step - 1 in self._reseeds:
                     drivers.select(self._env).reseed(self._env, self._reseeds[state.step - 1])
-                returned = self._follow(state, seed)
+                self.returned = self._follow(state, seed)
                 seed = None
                 if compare:
-                    self._comparer.check(state, returned)
+                    self._comparer.check(state, self.returned)
             self.done += 1
             if self._progress is not None and (self.done & 63 == 0 or self.done == self._total):
                 self._progress(self.done, self._total)
@@ -83,11 +87,12 @@ class Reexecution:
         """Execute the action or reset that led to a state; return the environment's result."""
         try:
             if state.reset is None:
-                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.action))
+                stepped: tuple[Any, ...] = self._env.step(self._thaw(state.given("action")))
                 return stepped
-            given = state.reset.get("seed")
+            mark = state.given("reset")
+            given = mark.get("seed")
             returned: tuple[Any, ...] = self._env.reset(
-                seed=seed if given is None else int(given), options=state.reset.get("options")
+                seed=seed if given is None else int(given), options=mark.get("options")
             )
             return returned
         except SimgitError:

@@ -46,18 +46,27 @@ def reseeds(
 
 def _of_run(repo: Repository, name: str, state: Oid) -> Seeds | None:
     """Return the reseedings of a run up to a state; None if another run recorded the state."""
-    run = repo.runs[name]
-    if run.branch_point is None:
-        return {}
-    start, step = _step(repo, run.branch_point), _step(repo, state)
-    if start is None or step is None:
-        return {}
-    if step <= start:
-        known = run.parent is not None and run.parent in repo.runs
-        return _of_run(repo, str(run.parent), state) if known else None
-    seed = run.metadata.get(WHAT_IF, {}).get("seed")
-    before = reseeds(repo, run.branch_point, run.parent)
-    return before if seed is None else {**before, start: seed}
+    found: Seeds = {}
+    first, passed, above = state, {name}, name
+    while (point := (run := repo.runs[above]).branch_point) is not None:
+        start, step = _step(repo, point), _step(repo, state)
+        if start is None or step is None:
+            break
+        parent = run.parent if run.parent in repo.runs else None
+        if step <= start:  # a run further up recorded the state; forged ones may go in a circle
+            if parent is None or parent in passed:
+                return None if state == first else {**reseeds(repo, state), **found}
+            passed.add(parent)
+            above = parent
+            continue
+        rollout = run.metadata.get(WHAT_IF)
+        seed = rollout.get("seed") if isinstance(rollout, dict) else None
+        if type(seed) is int:
+            found[start] = seed
+        if parent is None or parent not in repo.contains(point):
+            return {**reseeds(repo, point), **found}
+        state, passed, above = point, {parent}, parent
+    return found
 
 
 def _step(repo: Repository, state: Oid) -> int | None:

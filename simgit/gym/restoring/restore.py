@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from simgit.errors import (
     Divergence,
@@ -18,22 +21,29 @@ from simgit.errors import (
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
 from simgit.gym.restoring.full_reset import KEEPS_ALL, forgets, keeps_all
-from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
+from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution, raised
-from simgit.gym.restoring.run_notes import noted, runs_of, snapshots_fail
+from simgit.gym.restoring.run_notes import (
+    BY_PROCESS,
+    DIVERGES,
+    REEXECUTE,
+    noted,
+    repeats,
+    runs_of,
+    snapshots_fail,
+    verdict_of,
+    vouches,
+)
 from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust, Untrusted
+from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
-Trust = bool | Callable[[], bool] | None
 How = Literal["snapshot", "episode", "creation"]
 _BETWEEN: Final = "replay-episode"
 STEP_SECONDS: Final = "step_seconds"
 """The key of a run's metadata for the median seconds of a step."""
-
-
-class Untrusted(InvalidInput):
-    """The snapshot is a pickle, and the repository is not trusted."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class RestorePlan:
         lead: the step of an earlier snapshot to restore first, None if that is not needed.
         seed: the seed of the reset, if it was given none.
         driver: the name of the driver of the snapshot.
-        is_doubtful: True if the run's snapshots are known to continue inexactly.
+        doubt: what nothing was compared with, so that the state may be another; None without doubt.
         step_seconds: the seconds of a step when it was recorded, None if unknown.
     """
 
@@ -58,7 +68,7 @@ class RestorePlan:
     lead: int | None = None
     seed: int | None = None
     driver: str | None = None
-    is_doubtful: bool = False
+    doubt: str | None = None
     step_seconds: float | None = field(default=None, compare=False)
 
     @property
@@ -94,43 +104,48 @@ def restore(
             torch's global generators too; False reseeds the environment, for planning.
         env: an environment made in the same way, to be put into the state; made from the run's
             spec if None.
-        trust: True to load pickles in snapshots, which runs code of whoever recorded them; or a
-            function, which is asked if there is one. Without trust such runs are re-executed.
+        trust: True to import the module of an environment that is not registered, and to load
+            pickles in snapshots: both run code of whoever recorded them; False not to; a function
+            to ask where the user's trust in the repository is missing (None: nobody is asked).
+            Without trust, runs whose snapshots are pickles are re-executed.
         progress: called with the number of actions re-executed, and of all.
 
     Raises:
         NotFound: no such state, or its environment is not installed.
         InvalidInput: there is nothing to restore from, or the spaces have changed.
-        Untrusted: there is only a pickle to restore from.
+        Untrusted: without code of whoever recorded it the state cannot be restored.
         Divergence: the environment does not repeat the recorded steps.
     """
     path = RecordedPath(repo, revision)
     warn_of_changes(repo, path)
-    given = env is not None
-    if given:
-        specs.compare_spaces(specs.describe_spaces(env), path.spec)
-    made = env if given else specs.make(path.spec)
+    _warn_of_process(path)
     before = None if rng else randomness.capture_globals()
-    failed: Divergence | None = None
-    for plan in plans(path, made, trust):
-        if failed is not None and not given:
-            made = specs.make(path.spec)  # the diverged environment is in some other state
-        try:
-            execute(path, made, plan, progress)
-        except Divergence as error:
-            failed = failed or error
-            continue
-        if plan.is_doubtful:
-            message = (
-                f"state '{path.oid.short()}' can only be restored from a snapshot, and the "
-                "snapshots of its run are known to continue inexactly: verify before you rely on it"
-            )
-            warnings.warn(message, Unverified, stacklevel=2)
-        if before is not None:
-            drivers.select(made).reseed(made)
-            randomness.apply_globals(before)
-        return made
-    raise failed or _nothing(path, trust)
+    if env is not None:
+        specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    made = env if env is not None else path.make(trust)
+    failed: Divergence | drivers.CannotRestore | None = None
+    try:
+        for plan in plans(path, made, trust):
+            if failed is not None and env is None:
+                made.close()
+                made = path.make(trust)  # the diverged environment is in some other state
+            try:
+                if plan.doubt is None:
+                    try_ahead(path, plan, trust)
+                execute(path, made, plan, progress)
+            except (Divergence, drivers.CannotRestore) as error:
+                failed = failed or error
+                continue
+            _settle_doubt(path, plan)
+            if before is not None:
+                drivers.select(made).reseed(made)
+                randomness.apply_globals(before)
+            return made
+        raise failed or _nothing(path, trust)
+    except BaseException:
+        if env is None:
+            made.close()
+        raise
 
 
 # --- planning ------------------------------------------------------------------------------------
@@ -143,21 +158,158 @@ def plan(repo: Repository, revision: str | Oid, *, trust: Trust = None) -> Resto
         InvalidInput, Untrusted: see ``restore``.
     """
     path = RecordedPath(repo, revision)
-    found = next(plans(path, specs.make(path.spec), trust), None)
+    with closing(path.make(trust)) as env:
+        found = next(plans(path, env, trust), None)
     if found is None:
         raise _nothing(path, trust)
     return replace(found, step_seconds=step_seconds(repo, path.oid))
 
 
 def plans(path: RecordedPath, env: Any, trust: Trust) -> Iterator[RestorePlan]:
-    """Yield plans to reach a state, the best first; each is tried if the one before diverges."""
-    found = from_snapshot(path, trust, path.step)
-    fails = found is not None and snapshots_fail(path.recorded_in)
-    if found is not None and not fails:
-        yield found
+    """Yield plans to reach a state, the best first; each is tried if the one before diverges.
+
+    Snapshots that were found to continue inexactly are not among them, unless nothing of the run
+    comes out the same again: then they are the last plan, with a warning.
+    """
+    nearest = from_snapshot(path, trust, path.step)
+    found = nearest
+    if found is not None and snapshots_fail(path.recorded_in, found.driver):
+        found = None
+    if found is not None:
+        yield from _compared(path, env, trust, found)
     yield from _reexecutions(path, env)
-    if found is not None and fails:
-        yield replace(found, is_doubtful=True)
+    verdict = verdict_of(path.recorded_in)
+    if nearest is not None and verdict is not None and verdict.result in (BY_PROCESS, DIVERGES):
+        # it has what was; what follows will be something else in any case, and is warned of
+        yield replace(nearest, doubt="")
+
+
+def _compared(
+    path: RecordedPath, env: Any, trust: Trust, found: RestorePlan
+) -> Iterator[RestorePlan]:
+    """Yield the plans that begin at a snapshot, in the order in which more is compared.
+
+    A restore that begins at the state's own snapshot would compare nothing. Where no verdict
+    vouches for the snapshots, all of a short run is re-executed; else, once for a run in a process,
+    the restore begins one snapshot earlier. If that costs too much, the plan has a doubt.
+    """
+    if _key(path, found) in _seen:
+        yield found
+        return
+    may = noted(path.recorded_in, REEXECUTE) is not False
+    if may and not is_vouched_for(path, found):
+        short = (each for each in _reexecutions(path, env) if each.how == "creation")
+        yield from (each for each in short if _is_cheap(path, each.cost))
+    first = found.start if found.lead is None else found.lead
+    earlier = from_snapshot(path, trust, first - 1) if may and first else None
+    enough = found.step - found.start >= MOST_STEPS
+    if enough or (found.step > found.start and earlier is None):
+        yield found
+    elif earlier is not None and _is_cheap(path, earlier.cost):
+        yield earlier
+    elif earlier is not None or not may:
+        why = (
+            "its environment is marked not to be re-executed"
+            if not may
+            else (f"that would re-execute {earlier.cost if earlier else 0} actions")
+        )
+        yield replace(found, doubt=why)
+    elif is_vouched_for(path, found):
+        yield found
+    else:  # the run's first snapshot: re-execution from the beginning costs no more
+        yield from _reexecutions(path, env)
+        yield replace(found, doubt="it is the first snapshot of its run")
+
+
+MOST_STEPS: Final = 200
+MOST_SECONDS: Final = 1.0
+"""The actions, or the seconds, that may be re-executed only to compare."""
+_in_memory: Final[WeakKeyDictionary[Repository, object]] = WeakKeyDictionary()
+"""Something that stands for each repository in memory."""
+_seen: Final[set[tuple[Any, ...]]] = set()
+"""Runs and drivers whose snapshots continued as recorded in this process.
+
+What an environment keeps in classes and modules is the process's, and so is this.
+"""
+
+
+def _key(path: RecordedPath, plan: RestorePlan) -> tuple[Any, ...]:
+    run = path.recorded_in[0].name if path.recorded_in else ""
+    directory = path.repo.directory
+    where = _in_memory.setdefault(path.repo, object()) if directory is None else directory
+    return where, path.trajectory[0].oid, run, plan.driver
+
+
+def is_vouched_for(path: RecordedPath, plan: RestorePlan) -> bool:
+    """Return True if the run's verdict says that snapshots such as a plan's continue exactly."""
+    form = path.snapshot(plan.start).get("version")
+    return vouches(path.recorded_in, plan.driver, form)
+
+
+def _is_cheap(path: RecordedPath, cost: int) -> bool:
+    seconds = noted(path.recorded_in, STEP_SECONDS)
+    return cost <= MOST_STEPS if seconds is None else cost * seconds <= MOST_SECONDS
+
+
+def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
+    """Try a plan in another environment, and continue with the recorded steps after the state.
+
+    Only where no verdict vouches for the plan: a part of the state that a snapshot lacks may show
+    only later, and so may a seed that the environment draws itself when it is made. What cannot be
+    tried is left to the comparison on the way to the state.
+
+    Raises:
+        Divergence: the steps differ.
+    """
+    if _key(path, plan) in _seen:
+        return
+    vouched = is_vouched_for(path, plan) if plan.how == "snapshot" else repeats(path.recorded_in)
+    if vouched:
+        return
+    if noted(path.recorded_in, REEXECUTE) is False or not _is_cheap(path, plan.cost):
+        return
+    following = _following(path)
+    if not len(following):
+        return
+    before = randomness.capture_globals()
+    try:
+        env = path.make(trust)
+    except SimgitError:
+        return
+    with closing(env):
+        try:
+            replay, until = execute(path, env, plan), monotonic() + MOST_SECONDS
+            for _ in replay.steps(following):
+                if monotonic() > until:
+                    break
+        finally:
+            randomness.apply_globals(before)
+
+
+def _following(path: RecordedPath) -> Trajectory:
+    """Return the recorded states that follow a state, given by the same environment."""
+    for run in path.recorded_in:
+        states = path.repo.trajectory(run.name)
+        if len(states) > path.step + 1 and states[path.step].oid == path.oid:
+            end = min(len(states), path.step + 1 + MOST_STEPS)
+            later = RecordedPath(path.repo, states[end - 1].oid)
+            new = [at for at in later.attached(SESSION, end - 1) if at > path.step]
+            gaps = [at for at in range(path.step + 1, end) if states[at].message]
+            return states[path.step + 1 : min([end, *new, *gaps])]
+    return path.trajectory[path.step + 1 :]
+
+
+def _settle_doubt(path: RecordedPath, plan: RestorePlan) -> None:
+    """Remember that a plan's snapshots were compared, or warn that they were not."""
+    if plan.doubt:
+        warnings.warn(
+            f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
+            f"{plan.doubt}; check its run with 'simgit verify'",
+            Unverified,
+            stacklevel=3,
+        )
+    elif plan.doubt is None and plan.how == "snapshot":
+        _seen.add(_key(path, plan))
 
 
 def _reexecutions(path: RecordedPath, env: Any) -> Iterator[RestorePlan]:
@@ -190,13 +342,13 @@ def from_snapshot(path: RecordedPath, trust: Trust, newest: int) -> RestorePlan 
             continue
         if not path.is_own(step):
             continue
-        if drivers.needs_trust(data) and not is_trusted(trust):
+        if not path.may_load(step, trust):
             return None
         lead = data.get("lead", 0)
         if not lead or path.is_reset(step):
             return RestorePlan(path.step, "snapshot", step, driver=name)
         earlier = _earlier(path, step, lead)
-        if earlier is not None:
+        if earlier is not None and path.may_load(earlier, trust):
             return RestorePlan(path.step, "snapshot", step, earlier, driver=name)
     return None
 
@@ -209,30 +361,39 @@ def _earlier(path: RecordedPath, step: int, lead: int) -> int | None:
     return None
 
 
-def is_trusted(trust: Trust) -> bool:
-    """Return True if pickles may be loaded; ``trust`` is called if it is a function."""
-    return bool(trust() if callable(trust) else trust)
+def settled(paths: Sequence[RecordedPath], trust: Trust, *, makes: bool = False) -> Trust:
+    """Return the trust for other processes, which cannot ask; ask here if that is needed.
 
+    Args:
+        paths: the paths to the states that they will restore.
+        trust: see ``restore``.
+        makes: they make the environments too.
 
-def loads_pickle(path: RecordedPath, trust: Trust) -> bool:
-    """Return True if there is a pickle to restore from and it is trusted; ask only then."""
+    Raises:
+        Untrusted: making the environment of a path is not permitted.
+    """
+    if not callable(trust):
+        return trust
     answers: list[bool] = []
 
     def asked() -> bool:
-        answers.append(is_trusted(trust))
+        answers.append(trust())
         return answers[-1]
 
-    from_snapshot(path, asked, path.step)
-    return any(answers)
+    for path in paths:
+        if makes:
+            path.check_make(asked)
+        from_snapshot(path, asked, path.step)
+    return True if any(answers) else None
 
 
 def _nothing(path: RecordedPath, trust: Trust) -> InvalidInput:
     short = path.oid.short()
     for step in path.attached(SNAPSHOT, path.step):
-        if drivers.needs_trust(path.snapshot(step)) and not is_trusted(trust):
+        if not path.may_load(step, trust):
             return Untrusted(
                 f"state '{short}' can only be restored by loading a pickle, which runs code of "
-                "whoever recorded it: trust this repository with 'simgit trust'",
+                "whoever recorded it: trust what is in this repository with 'simgit trust'",
                 oid=path.oid,
             )
     return InvalidInput(
@@ -253,18 +414,29 @@ def execute(
     Raises:
         Divergence: it does not repeat the recorded steps.
     """
-    replay = Reexecution(env, reseeds=path.reseeds, total=plan.cost, progress=progress)
-    states = path.trajectory
+    replay = begin(path, env, plan, progress)
+    first = plan.start + (plan.how == "snapshot")
+    replay.replay(path.trajectory[first:], seed=plan.seed)
+    return replay
+
+
+def begin(
+    path: RecordedPath, env: Any, plan: RestorePlan, progress: Progress | None = None
+) -> Reexecution:
+    """Put an environment where a plan begins to compare; return the re-execution from there."""
+    replay = Reexecution(
+        env, reseeds=path.reseeds, total=plan.cost, progress=progress, ignore=path.ignored
+    )
+    if plan.how == "creation":
+        path.put_back_start(env)
     if plan.how != "snapshot":
-        replay.replay(states[plan.start :], seed=plan.seed)
         return replay
     assert plan.driver is not None
     driver = drivers.serving(env, plan.driver)
     if plan.lead is not None:
         _put_back(path, env, driver, plan.lead)
-        replay.replay(states[plan.lead + 1 : plan.start + 1], compare=False)
+        replay.replay(path.trajectory[plan.lead + 1 : plan.start + 1], compare=False)
     _put_back(path, env, driver, plan.start)
-    replay.replay(states[plan.start + 1 :])
     return replay
 
 
@@ -272,10 +444,24 @@ def _put_back(path: RecordedPath, env: Any, driver: drivers.Driver, step: int) -
     data = path.snapshot(step)
     try:
         driver.restore(env, data)
+        path.put_back_torch(data)
     except SimgitError:
         raise
     except Exception as error:  # of the environment's methods, or of a class in a pickle
         raise raised(step, error) from error
+
+
+def _warn_of_process(path: RecordedPath) -> None:
+    """Warn if the run of a state is known not to come out the same again."""
+    verdict = verdict_of(path.recorded_in)
+    if verdict is not None and verdict.result in (BY_PROCESS, DIVERGES):
+        why = "depends on the process" if verdict.result == BY_PROCESS else "is not deterministic"
+        warnings.warn(
+            f"state '{path.oid.short()}' is of a run that {why}: what follows may differ from what "
+            "was recorded",
+            Unverified,
+            stacklevel=3,
+        )
 
 
 def warn_of_changes(repo: Repository, path: RecordedPath) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,8 +12,13 @@ from simgit.repository import Repository
 
 EXACT: Final = "exact"
 BY_REPLAY: Final = "exact by replay"
+BY_PROCESS: Final = "depends on the process"
 DIVERGES: Final = "not deterministic"
-_VERDICT: Final = "verdict"
+UNKNOWN: Final = "unknown"
+NOT_CHECKED: Final = "not checked"
+REEXECUTE: Final = "reexecute"
+"""The key of a run's metadata that is False if its environment must not be re-executed unasked."""
+VERDICT: Final = "verdict"
 
 
 @dataclass(frozen=True)
@@ -21,21 +26,38 @@ class Verdict:
     """The result of a check of a run's restores, noted with the run as ``verdict``.
 
     Attributes:
-        result: "exact" (from a snapshot to the end), "exact by replay", "not deterministic".
+        result: "exact" (from snapshots), "exact by replay", "depends on the process",
+            "not deterministic", "unknown", "not checked".
         driver: the driver of the snapshots, None if no snapshot was tried.
-        details: the step and the field that differed first, or why a snapshot or the replay
-            failed.
+        details: ``format`` of the snapshots, ``snapshots`` (how many were ``checked``, ``of`` how
+            many, up to which ``step``), the step and the field that differed first, the snapshot
+            ``from`` which they did, or the ``reason`` why something was not possible.
     """
 
     result: str
     driver: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as it is noted with the run."""
+        return {"result": self.result, "driver": self.driver, **self.details}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return a noted verdict."""
+        rest = {key: value for key, value in data.items() if key not in ("result", "driver")}
+        return cls(str(data.get("result")), data.get("driver"), rest)
+
 
 def note(repo: Repository, run: str, verdict: Verdict) -> None:
     """Note a verdict with a run."""
-    data = {"result": verdict.result, "driver": verdict.driver, **verdict.details}
-    repo.configure(run, metadata={_VERDICT: data})
+    repo.configure(run, metadata={VERDICT: verdict.to_json()})
+
+
+def verdict_of(runs: Iterable[RunInfo]) -> Verdict | None:
+    """Return the verdict of the first run that has one, None without one."""
+    found = noted(runs, VERDICT)
+    return Verdict.from_json(found) if isinstance(found, Mapping) and found else None
 
 
 def noted(runs: Iterable[RunInfo], key: str) -> Any:
@@ -43,15 +65,57 @@ def noted(runs: Iterable[RunInfo], key: str) -> Any:
     return next((run.metadata[key] for run in runs if run.metadata.get(key) is not None), None)
 
 
-def snapshots_fail(runs: Iterable[RunInfo]) -> bool:
+IGNORE, VOLATILE = "ignore", "volatile"
+"""Metadata keys: the paths of fields that are not compared, and not even part of the states."""
+
+
+def ignored(runs: Iterable[RunInfo]) -> list[str]:
+    """Return the paths of fields that are not compared, as noted with some runs."""
+    noted_paths = [run.metadata.get(key) for run in runs for key in (IGNORE, VOLATILE)]
+    return sorted(
+        {path for each in noted_paths if isinstance(each, (list, tuple)) for path in map(str, each)}
+    )
+
+
+def snapshots_fail(runs: Iterable[RunInfo], driver: str | None = None) -> bool:
     """Return True if one of the runs is known to have snapshots that fail.
 
     The verdict has details of a snapshot that failed; without details "exact by replay" only says
     that there was no snapshot to try.
+
+    Args:
+        runs: the runs.
+        driver: the driver in question; None for any.
     """
-    found = (run.metadata.get(_VERDICT) or {} for run in runs)
+    found = (run.metadata.get(VERDICT) or {} for run in runs)
     return any(
-        each.get("result") == BY_REPLAY and ("step" in each or "reason" in each) for each in found
+        each.get("result") in (BY_REPLAY, BY_PROCESS, DIVERGES)
+        and ("from" in each or "step" in each or "reason" in each)
+        and driver in (None, each.get("driver"))
+        for each in found
+        if isinstance(each, Mapping)
+    )
+
+
+def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any) -> bool:
+    """Return True if a verdict says that snapshots of a driver and a format continue exactly.
+
+    (Earlier versions looked at one snapshot, in the process that recorded: theirs do not.)
+    """
+    found = verdict_of(runs)
+    return (
+        found is not None
+        and found.result == EXACT
+        and "snapshots" in found.details
+        and (found.driver, found.details.get("format")) == (driver, form)
+    )
+
+
+def repeats(runs: Iterable[RunInfo]) -> bool:
+    """Return True if a verdict says that re-execution from the beginning was exact."""
+    found = verdict_of(runs)
+    return found is not None and (
+        found.result == BY_REPLAY or (found.result == EXACT and "replay" not in found.details)
     )
 
 

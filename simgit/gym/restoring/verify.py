@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
-from simgit.errors import Divergence, InvalidInput, NotFound, SimgitError
+from simgit.errors import Divergence, InvalidInput
+from simgit.gym.restoring.check_process import SECONDS, check_run
+from simgit.gym.restoring.checks import details
 from simgit.gym.restoring.recorded_path import SESSION, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
-from simgit.gym.restoring.restore import RestorePlan, Trust, execute, from_snapshot, restore
-from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, Verdict
+from simgit.gym.restoring.restore import restore, settled
+from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, VERDICT, Verdict
 from simgit.gym.restoring.run_notes import note as note_verdict
-from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.repository import Repository
+
+SNAPSHOTS: Final = 12
+"""The greatest number of snapshots from which a run is continued, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +34,28 @@ class Verification:
         stop: the step after the last that agreed.
         seconds: the duration.
         divergence: the difference at ``stop``, None if all states agree.
+        verdict: the verdict on a whole run and its snapshots; None where only a part was
+            re-executed, or snapshots were not asked for.
     """
 
     start: int
     stop: int
     seconds: float
     divergence: Divergence | None
+    verdict: Verdict | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """True if all states agree, and all snapshots that were tried continue as recorded."""
+        wrong = self.verdict is not None and "from" in self.verdict.details
+        return self.divergence is None and not wrong
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as data for JSON."""
         found: dict[str, Any] = {
             "start": self.start, "stop": self.stop, "seconds": self.seconds,
-            "exact": self.divergence is None,
+            "exact": self.is_exact,
+            "verdict": None if self.verdict is None else self.verdict.to_json(),
         }  # fmt: skip
         if self.divergence is not None:
             names = ("step", "field", "recorded", "found")
@@ -54,8 +70,9 @@ def verify(
     trust: Trust = None,
     progress: Progress | None = None,
     make: Callable[[Any], Any] | None = None,
+    snapshots: int | None = None,
 ) -> Verification:
-    """Re-execute a range of a run and compare each state.
+    """Re-execute a range of a run and compare each state; of a whole run, try its snapshots too.
 
     Args:
         repo: the repository.
@@ -63,7 +80,9 @@ def verify(
             begin at a root, the state before it is restored first.
         trust: see ``restore``.
         progress: called with the number of states compared, and of all.
-        make: makes an environment from its spec.
+        make: makes an environment from its spec; then snapshots are not tried.
+        snapshots: the greatest number of a run's snapshots to continue from, evenly spread, each
+            in a new process and up to the next one of them (default 12); 0 for none.
 
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
@@ -83,7 +102,14 @@ def verify(
             break
         done += len(part)
     agreed = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
-    return Verification(states.start, agreed, perf_counter() - begun, failed)
+    seconds = perf_counter() - begun
+    verdict = None
+    snapshots = SNAPSHOTS if snapshots is None else snapshots
+    if snapshots and make is None and revision in repo.runs:
+        how = {"sample": snapshots, "stretches": True, "trust": _elsewhere(end, trust)}
+        how |= {} if failed is not None else {"replayed": agreed}
+        verdict = check_run(repo, revision, seconds=max(SECONDS, 4 * seconds), **how)
+    return Verification(states.start, agreed, perf_counter() - begun, failed, verdict)
 
 
 def sessions(end: RecordedPath, states: Trajectory) -> list[tuple[int, int]]:
@@ -109,8 +135,11 @@ def _verify(
     make: Callable[[Any], Any] | None,
 ) -> None:
     env, seed = environment_before(end, part, trust, make)
-    replay = Reexecution(env, reseeds=end.reseeds, total=len(part), progress=progress)
-    replay.replay(part, seed=seed)
+    with closing(env):
+        replay = Reexecution(
+            env, reseeds=end.reseeds, total=len(part), progress=progress, ignore=end.ignored
+        )
+        replay.replay(part, seed=seed)
 
 
 def environment_before(
@@ -127,7 +156,9 @@ def environment_before(
     path = RecordedPath(end.repo, part[0].oid)
     made_at, seed = path.creation()
     if made_at == path.step and (seed is not None or path.step == 0):
-        return (make or specs.make)(path.spec), seed
+        new = end.make(trust) if make is None else make(path.spec)
+        path.put_back_start(new)
+        return new, seed
     env = None if make is None else make(path.spec)
     return restore(end.repo, end.revision(path.step - 1), trust=trust, env=env), None
 
@@ -135,80 +166,53 @@ def environment_before(
 # --- verdicts ------------------------------------------------------------------------------------
 
 
-def judge(repo: Repository, run: str, *, trust: Trust = None) -> Verdict:
-    """Check the first episode of a run, and note the verdict with the run.
+def _elsewhere(end: RecordedPath, trust: Trust) -> Trust:
+    """Return the trust for the process that checks a run, which cannot ask.
 
-    Its actions are re-executed from the newest snapshot that has states after it, and in a new
-    environment up to that snapshot; to the end if the snapshot fails.
+    Raises:
+        Untrusted: making the environment is not permitted.
+    """
+    end.check_make(trust)
+    if end.repo.directory is None and end.repo.is_trusted():
+        return True  # it reads a bundle of this repository, which is foreign there
+    return settled([end], trust, makes=True)
+
+
+def judge(repo: Repository, run: str, *, trust: Trust = None, seconds: float = SECONDS) -> Verdict:
+    """Check a run in a process of its own, and note the verdict with the run.
+
+    It is continued from an early, a middle and a late snapshot, each in a new environment, and
+    re-executed from its beginning, as far as the time allows.
 
     Args:
         repo: the repository.
         run: the run's name.
-        trust: see ``restore``; True is safe for a run that this process recorded.
+        trust: see ``restore``.
+        seconds: the greatest time to wait.
 
     Raises:
-        NotFound: no such run, or its environment is not installed.
-        InvalidInput: the run was not recorded from an environment.
+        NotFound: no such run.
+        InvalidInput, Untrusted: see ``restore``.
     """
-    verdict = _judged(repo, run, trust)
+    repo.runs[run]  # raises NotFound
+    verdict = check_run(
+        repo, run, seconds=seconds, trust=_elsewhere(RecordedPath(repo, run), trust)
+    )
     note_verdict(repo, run, verdict)
     return verdict
 
 
 def note(repo: Repository, run: str, found: Verification) -> None:
-    """Note the verdict of verifying a whole run, unless it has a verdict."""
-    known = repo.runs[run].metadata.get("verdict", {})
-    if found.divergence is not None:
-        verdict = Verdict(DIVERGES, known.get("driver"), _details(found.divergence))
-    elif known.get("result") in (EXACT, BY_REPLAY):
-        return
-    else:
-        verdict = Verdict(BY_REPLAY, known.get("driver"))
+    """Note the verdict of verifying a whole run, unless that says less than the one it has."""
+    known = Verdict.from_json(repo.runs[run].metadata.get(VERDICT) or {})
+    verdict = found.verdict
+    if verdict is None:
+        if found.divergence is None and known.result in (EXACT, BY_REPLAY):
+            return
+        result = BY_REPLAY if found.divergence is None else DIVERGES
+        differs = {} if found.divergence is None else details(found.divergence)
+        verdict = Verdict(result, known.driver, differs)
+    elif "from" in known.details and "from" not in verdict.details:
+        # a snapshot that failed, once and somewhere, was not among those that were tried now
+        verdict = known
     note_verdict(repo, run, verdict)
-
-
-def _judged(repo: Repository, run: str, trust: Trust) -> Verdict:
-    whole = repo.trajectory(run)
-    resets = whole.episode_starts[1:].nonzero()[0]
-    first = whole[: int(resets[0]) + 1] if len(resets) else whole
-    end = RecordedPath(repo, first[len(first) - 1].oid)
-    found = _tried_snapshot(end, trust)
-    plan, failed = found if found is not None else (None, None)
-    is_exact = plan is not None and failed is None
-    left = first[: plan.start + 1] if plan is not None and is_exact else first
-    replayed = _outcome(lambda: _verify(end, left, trust, None, None))
-    driver = plan.driver if plan is not None else None
-    if is_exact:
-        return Verdict(EXACT, driver, {} if replayed is None else {"replay": _details(replayed)})
-    if replayed is None:
-        return Verdict(BY_REPLAY, driver, _details(failed))
-    return Verdict(DIVERGES, driver, _details(replayed))
-
-
-def _tried_snapshot(
-    path: RecordedPath, trust: Trust
-) -> tuple[RestorePlan, SimgitError | None] | None:
-    """Return the plan from a snapshot before a state, and the error of executing it."""
-    plan = from_snapshot(path, trust, path.step - 1)
-    if plan is None:
-        return None
-    env = specs.make(path.spec)
-    return plan, _outcome(lambda: execute(path, env, plan))
-
-
-def _outcome(check: Callable[[], Any]) -> SimgitError | None:
-    try:
-        check()
-    except NotFound:
-        raise
-    except SimgitError as error:
-        return error
-    return None
-
-
-def _details(error: SimgitError | None) -> dict[str, Any]:
-    if error is None:
-        return {}
-    if isinstance(error, Divergence):
-        return {"step": error.step, "field": error.field}  # type: ignore[attr-defined]
-    return {"reason": str(error)}

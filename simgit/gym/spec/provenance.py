@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from simgit.gym.spec.masking import mask_arguments, mask_text
+from simgit.gym.spec.masking import mask_arguments, mask_text, mask_values
 
 PACKAGES: Final = {
     "simgit": "simgit", "gymnasium": "gymnasium", "numpy": "numpy", "torch": "torch", "jax": "jax",
@@ -26,6 +27,13 @@ MAX_DIFF: Final = 256 << 10
 """Bytes of a diff that are recorded at most."""
 MAX_COMMAND: Final = 8 << 10
 _GIT_SECONDS: Final = 5
+_GIT_SETTINGS: Final = (
+    "core.fsmonitor=false", f"core.hooksPath={os.devnull}", "submodule.recurse=false",
+)  # fmt: skip
+_GIT_ENVIRONMENT: Final = {
+    "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0",
+}  # fmt: skip
+"""No object that is missing is fetched: a partial clone names the command that does it."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +44,24 @@ class Provenance:
     diff: str | None
 
     @classmethod
-    def collect(cls, *modules: str) -> Provenance:
+    def collect(cls, *modules: str, arguments: Sequence[str] | None = None) -> Provenance:
         """Collect the facts of this process and machine; what cannot be found out is left out.
+
+        What looks like a secret is masked everywhere.
 
         Args:
             modules: further top-level modules whose versions matter, such as the environment's.
+            arguments: a command line that takes the place of this process's.
         """
-        code = code_of(_script_folder())
+        code = code_of(_script_folder(sys.argv[:1] if arguments is None else arguments))
         facts = {
             "versions": versions(*modules),
             "machine": machine(),
-            "command": command(),
+            "command": command(arguments),
             **({"threads": threads} if (threads := torch_threads()) else {}),
             **({"code": code.facts} if code else {}),
         }
-        return cls(facts, code.diff if code else None)
+        return cls(mask_values(facts), code.diff if code else None)
 
 
 @dataclass(frozen=True)
@@ -115,9 +126,9 @@ def torch_threads() -> dict[str, Any] | None:
     }
 
 
-def command() -> list[str]:
-    """Return the command line of this process, its secrets masked."""
-    masked = mask_arguments(sys.orig_argv)
+def command(arguments: Sequence[str] | None = None) -> list[str]:
+    """Return a command line (this process's), its secrets masked, cut at ``MAX_COMMAND``."""
+    masked = mask_arguments(sys.orig_argv if arguments is None else arguments)
     kept: list[str] = []
     size = 0
     for argument in masked:
@@ -128,9 +139,11 @@ def command() -> list[str]:
     return kept
 
 
-def _script_folder() -> Path:
-    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
-    return script.resolve().parent if script.is_file() else Path.cwd()
+def _script_folder(arguments: Sequence[str]) -> Path:
+    """Return the folder of the first file among the first words of a command, else this one."""
+    scripts = (Path(word) for word in arguments[:3] if word)
+    found = next((script for script in scripts if script.is_file()), None)
+    return Path.cwd() if found is None else found.resolve().parent
 
 
 def code_of(folder: Path) -> Code | None:
@@ -138,31 +151,61 @@ def code_of(folder: Path) -> Code | None:
 
     The diff is against the commit, secrets masked, cut at ``MAX_DIFF`` bytes.
     """
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    found = _git(folder, "rev-parse", "HEAD", "--show-toplevel")
+    if found is None:
         return None
-    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv")
+    commit, _, top = found.rstrip("\n").partition("\n")
+    if not folder.resolve().is_relative_to(Path(top).resolve()):
+        return None  # its configuration names a work tree elsewhere
+    filters = _no_filters(folder)
+    if filters is None:
+        return Code({"commit": commit}, None)
+    diff = _git(
+        folder, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv",
+        "--ignore-submodules=dirty", "--submodule=short", settings=filters,
+    )  # fmt: skip
     untracked = _git(folder, "ls-files", "--others", "--exclude-standard", "--", "*.py")
-    facts: dict[str, Any] = {"commit": commit.strip(), "changed": bool(diff)}
+    facts: dict[str, Any] = {"commit": commit, "changed": bool(diff)}
     if untracked:
         facts["untracked"] = untracked.splitlines()[:100]
-    return Code(facts, _cut(mask_text(diff)) if diff else None)
+    return Code(facts, mask_text(_cut(diff)) if diff else None)
 
 
 def _cut(diff: str) -> str:
     raw = diff.encode(errors="replace")
     if len(raw) <= MAX_DIFF:
         return raw.decode()
-    kept = raw[:MAX_DIFF].decode(errors="ignore")
-    return f"{kept}\n… {len(raw) - MAX_DIFF} more bytes are left out\n"
+    kept = raw[: raw.rfind(b"\n", 0, MAX_DIFF) + 1].decode().rstrip("\n")  # no part of a secret
+    return f"{kept}\n… {len(raw) - len(kept.encode())} more bytes are left out\n"
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Return the output of a git command; None without git or without a repository."""
+def _no_filters(folder: Path) -> list[str] | None:
+    """Return the settings that disable every configured filter; None if a name prevents that.
+
+    The attributes of any file may name a filter of the configuration, which git executes to compare
+    the file. Git has no option against that.
+    """
+    listed = _git(folder, "config", "--list", "--name-only", "-z", "--includes")
+    if listed is None:
+        return None
+    filters = {key.rpartition(".")[0] for key in listed.split("\0") if key.startswith("filter.")}
+    if any("=" in name or "\n" in name for name in filters):
+        return None
+    off = ("clean=", "smudge=", "process=", "required=false")
+    return [f"{name}.{setting}" for name in sorted(filters) for setting in off]
+
+
+def _git(folder: Path, *arguments: str, settings: Sequence[str] = ()) -> str | None:
+    """Return the output of a git command; None without git or without a repository.
+
+    Git executes no other program: the configuration may be a stranger's.
+    """
+    options = [each for setting in (*_GIT_SETTINGS, *settings) for each in ("-c", setting)]
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],
-            cwd=folder, capture_output=True, timeout=_GIT_SECONDS, check=False,
+            ["git", "--no-optional-locks", "--no-pager", *options, *arguments],
+            cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=_GIT_SECONDS,
+            check=False, env={**os.environ, **_GIT_ENVIRONMENT},
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

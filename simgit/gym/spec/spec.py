@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle, RecordConstructorArgs
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, SimgitError
 from simgit.gym.spec import spaces
+from simgit.gym.spec.entry_points import PACKAGES, RECORDED_AS, entry_text, public_path
+from simgit.gym.spec.permit import Permit, check, check_form, time_limit
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
 
@@ -37,13 +39,6 @@ _MADE: Final = tuple(
     for name in ("PassiveEnvChecker", "OrderEnforcing", "TimeLimit")
 )
 """Wrappers that ``gymnasium.make`` adds because the environment's own spec says so, in order."""
-_ALWAYS_REGISTERED: Final = ("gymnasium", "simgit")
-"""Packages whose environments need only their ids: they are registered wherever this runs."""
-_RECORDED_AS: Final = {
-    "simgit.gym.envs.replay:ReplayEnv": "simgit.gym.replay:ReplayEnv",
-    "simgit.gym.envs.simkube:SimKubeEnv": "simgit.gym.simkube:SimKubeEnv",
-}
-"""Environments that have moved since the format was frozen, with the entry points in oids."""
 _FLAGS: Final = {"max_episode_steps": None, "order_enforce": True, "disable_env_checker": False}
 """Fields of an EnvSpec that are described where they differ from the default."""
 
@@ -70,17 +65,24 @@ def describe(env: gymnasium.Env[Any, Any]) -> Data:
     }
 
 
-def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
+def make(
+    data: Mapping[str, Any], permit: Permit | bool = False, /, **changes: Any
+) -> gymnasium.Env[Any, Any]:
     """Make a new environment from the data of ``describe``.
 
     Args:
         data: the description.
+        permit: the permission to import what is not registered and to construct what has other
+            than plain arguments; see ``simgit.gym.spec.permit``.
         changes: arguments of the environment to replace, such as ``render_mode``.
 
     Raises:
         NotFound: the environment, or a wrapper, is not installed.
-        InvalidInput: some of its arguments are unknown, or its spaces have changed.
+        InvalidInput: some of its arguments are unknown, its spaces have changed, or its code ends
+            the program.
+        Untrusted: making it would run code of whoever recorded it.
     """
+    check_form(data)
     described = data["environment"]
     name = described.get("id") or described["entry_point"]
     if "lane" in described or "vector_wrappers" in data:
@@ -89,13 +91,25 @@ def make(data: Mapping[str, Any], **changes: Any) -> gymnasium.Env[Any, Any]:
             name=name,
         )
     kwargs = {**_arguments(described, name), **changes}
+    is_trusted = check(data, permit)
     try:
-        env = _base(described, kwargs)
-        for each in data["wrappers"]:
-            wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
-            env = wrap(env, **_arguments(each, each["name"]))
+        with nullcontext() if is_trusted else time_limit(f"environment '{name}'"):
+            env = _base(described, kwargs)
+            for each in data.get("wrappers", ()):
+                wrap = _constructor(each["entry_point"], gymnasium.Wrapper)
+                env = wrap(env, **_arguments(each, each.get("name") or each["entry_point"]))
+    except SystemExit as error:
+        raise InvalidInput(
+            f"cannot make environment '{name}': its code ends the program", name=name
+        ) from error
     except (ImportError, AttributeError, gymnasium.error.Error) as error:
         raise NotFound(f"cannot make environment '{name}': {error}", name=name) from error
+    except Exception as error:
+        if is_trusted or isinstance(error, SimgitError):
+            raise
+        raise InvalidInput(  # a stranger's arguments
+            f"cannot make environment '{name}' as it was recorded: {error}", name=name
+        ) from error
     compare_spaces(describe_spaces(env), data)
     return env
 
@@ -176,40 +190,18 @@ def _class_name(kind: type) -> str:
 
 def registered(spec: EnvSpec) -> Data:
     """Describe an environment that is known by its id."""
-    entry = _entry_text(spec.entry_point)
+    entry = entry_text(spec.entry_point)
     kwargs = dict(spec.kwargs)
     if kwargs.get("render_mode") in (None, "human"):  # which only shows
         kwargs.pop("render_mode", None)
     flags = {name: getattr(spec, name) for name in _FLAGS}
-    known = (entry or "").partition(".")[0] in _ALWAYS_REGISTERED
+    known = (entry or "").partition(".")[0] in PACKAGES
     return {
         "id": spec.id,
         **({} if known or entry is None else {"entry_point": entry}),
         **encodable(kwargs),
         **{name: value for name, value in flags.items() if value != _FLAGS[name]},
     }
-
-
-def _entry_text(entry: Any) -> str | None:
-    """Return an entry point as text: "module:name"."""
-    if entry is None:
-        return None
-    if not isinstance(entry, str):
-        name = getattr(entry, "__qualname__", type(entry).__qualname__)
-        entry = f"{entry.__module__}:{name}"
-    return public_path(entry)
-
-
-def public_path(entry: str) -> str:
-    """Return an entry point by the shortest module that exports it, which rarely moves."""
-    module, _, name = entry.partition(":")
-    thing = getattr(sys.modules.get(module), name, None)
-    parts = module.split(".")
-    for end in range(1, len(parts)):
-        shorter = ".".join(parts[:end])
-        if thing is not None and getattr(sys.modules.get(shorter), name, None) is thing:
-            return f"{shorter}:{name}"
-    return _RECORDED_AS.get(entry, entry)
 
 
 def _wrapper(layer: Any) -> Data:
@@ -266,7 +258,7 @@ def encodable(kwargs: Mapping[str, Any]) -> Data:
 
 
 def _arguments(described: Mapping[str, Any], name: str) -> dict[str, Any]:
-    if described["kwargs"] is None:
+    if described.get("kwargs") is None:
         raise InvalidInput(
             f"the arguments of '{name}' were not recorded: pass an environment with env=", name=name
         )
@@ -290,14 +282,18 @@ def _base(described: Mapping[str, Any], kwargs: dict[str, Any]) -> gymnasium.Env
     if entry is None or "<" in entry or entry.startswith("__main__:"):
         entry = gymnasium.spec(name).entry_point
     elif not _is_registered(name, entry):
-        _constructor(entry, gymnasium.Env)
+        _importable(entry)
+        if not _is_registered(
+            name, entry
+        ):  # most modules register what they define: a function too
+            _constructor(entry, gymnasium.Env)
     return gymnasium.make(EnvSpec(name, entry_point=entry, kwargs=kwargs, **flags))
 
 
 def _is_registered(name: str, entry: str) -> bool:
     """Return True if an installed package registered this environment with this entry point."""
     known = gymnasium.registry.get(name)
-    return known is not None and _entry_text(known.entry_point) == entry
+    return known is not None and entry_text(known.entry_point) == entry
 
 
 def _constructor(entry: str, kind: type) -> Any:
@@ -322,7 +318,7 @@ _KINDS: Final = {
 
 
 def _importable(entry: str) -> Any:
-    entry = next((now for now, then in _RECORDED_AS.items() if then == entry), entry)
+    entry = next((now for now, then in RECORDED_AS.items() if then == entry), entry)
     module, _, name = entry.partition(":")
     if module == "__main__" or "<locals>" in name:
         raise InvalidInput(

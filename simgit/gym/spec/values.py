@@ -15,6 +15,8 @@ from gymnasium import spaces
 from simgit.errors import InvalidInput
 from simgit.objects.arrays import is_arraylike
 from simgit.objects.coerce import coerce, coerce_key
+from simgit.objects.columns import ABSENT
+from simgit.objects.simplify import Simplified, Simplifier
 
 Cast = Callable[[Any], Any]
 """Returns the recorded form of a value of a space; arrays of the right dtype are not copied."""
@@ -52,15 +54,24 @@ def keeper(space: spaces.Space[Any], path: str) -> Cast:
     return lambda value: value if type(value) is kind else coerce(cast(value), path)
 
 
-def keep_reset(seed: int | None, options: Any) -> dict[str, Any]:
+def keep_reset(seed: int | None, options: Any, simplifier: Simplifier | None = None) -> Any:
     """Return the recorded form of the arguments of a reset.
 
     Raises:
-        InvalidInput: the options have no encoding.
+        InvalidInput: the options have no encoding, and nothing may be left out.
     """
-    given = {"seed": seed, "options": options}
-    kept: dict[str, Any] = coerce({k: v for k, v in given.items() if v is not None}, "reset")
-    return kept
+    given = {k: v for k, v in (("seed", seed), ("options", options)) if v is not None}
+    return kept_or_simplified(
+        lambda value: coerce(value, "reset"), given, "reset", simplifier or Simplifier()
+    )
+
+
+def kept_or_simplified(keep: Cast, value: Any, path: str, simplifier: Simplifier) -> Any:
+    """Return what ``keep`` makes of a value, or its simplified form if ``keep`` raises."""
+    try:
+        return keep(value)
+    except Exception:  # also of what a user's class does
+        return simplifier.simplify(value, path)
 
 
 def thaw(space: spaces.Space[Any], value: Any) -> Any:
@@ -95,6 +106,55 @@ def plain_info(info: Any) -> Any:
         )
         for key, value in info.items()
     }
+
+
+def left_out(path: str, why: str) -> None:
+    """Leave out what cannot be stored, without a word: the recorder said so already."""
+
+
+def comparable_info(info: Any) -> Any:
+    """Return an info in its recorded form, without what a recorder would leave out."""
+    if isinstance(info, Simplified):
+        found = info.value
+    else:
+        try:
+            return plain_info(info) if info else {}
+        except Exception:  # also of what a user's class does
+            found = Simplifier(left_out, numbers=True).simplify(info, "info").value
+    return {} if found is ABSENT else found
+
+
+def hard_step(
+    simplifier: Simplifier, cast: Cast, fields: tuple[Any, Any, Any, Any], info: Any
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Return the recorded form of a step of which something has no encoding of its own.
+
+    Args:
+        simplifier: says what to do with it.
+        cast: the function of the observation space.
+        fields: observation, reward, terminated, truncated.
+        info: the info.
+
+    Raises:
+        InvalidInput: something in the info cannot be stored, and may not be left out.
+    """
+    observation, reward, terminated, truncated = map(_tried, (cast, _reward, _flag, _flag), fields)
+    return observation, reward, terminated, truncated, simplifier.simplify(info, "info")
+
+
+def _tried(make: Cast, value: Any) -> Any:
+    try:
+        return make(value)
+    except Exception:  # the recorder will see what it can make of it
+        return value
+
+
+def is_set(flag: Any) -> bool:
+    """Return True for a flag that is true; one without a meaning is not."""
+    try:
+        return bool(flag)
+    except Exception:
+        return False
 
 
 _OLD_API: Final = (
@@ -137,8 +197,11 @@ def plain_outcome(reward: Any, terminated: Any, truncated: Any) -> tuple[Any, An
     Gymnasium lets numbers, arrays of one element and None pass as flags, and a bool as a reward.
     Any other value is returned unchanged.
     """
-    reward = float(reward) if isinstance(reward, (bool, np.bool_)) else reward
-    return reward, _flag(terminated), _flag(truncated)
+    return _reward(reward), _flag(terminated), _flag(truncated)
+
+
+def _reward(value: Any) -> Any:
+    return float(value) if isinstance(value, (bool, np.bool_)) else value
 
 
 def _flag(value: Any) -> Any:

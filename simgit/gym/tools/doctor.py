@@ -26,8 +26,7 @@ from simgit.gym.restoring.compare import difference
 from simgit.gym.restoring.recorded_path import SNAPSHOT, RecordedPath
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import plans, restore
-from simgit.gym.spec import spec as specs
-from simgit.gym.spec.values import plain_info
+from simgit.gym.spec.values import comparable_info
 from simgit.repository import Repository
 
 _RUN: Final = "main"
@@ -210,7 +209,7 @@ _STEP: Final = ("observation", "reward", "terminated", "truncated", "info")
 
 
 def _comparable(value: Any) -> Any:
-    return plain_info(value) if isinstance(value, dict) else value
+    return comparable_info(value) if isinstance(value, dict) else value
 
 
 def _record(env: Any, directory: Path, actions: Sequence[Any], seed: int) -> None:
@@ -326,13 +325,15 @@ def check_point(directory: str, step: int, horizon: int) -> Point:
     warnings.simplefilter("ignore")
     with Repository.open(directory, read_only=True) as repo:
         path = RecordedPath(repo, f"{_RUN}@{step}")
-        env = specs.make(path.spec)
+        env = path.make(True)  # this process recorded it
         begun = perf_counter()
         try:
             restore(repo, path.oid, env=env, trust=True)
             seconds = perf_counter() - begun
             plan = next(plans(path, env, True))
-            Reexecution(env).replay(repo.trajectory(_RUN)[step + 1 : step + 1 + horizon])
+            Reexecution(env, ignore=path.ignored).replay(
+                repo.trajectory(_RUN)[step + 1 : step + 1 + horizon]
+            )
         except Divergence as error:
             text = f"step {error.step}, {error.field}"  # type: ignore[attr-defined]
             return Point(step, perf_counter() - begun, 0, "", text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -10,9 +10,8 @@ import numpy as np
 from simgit.errors import InvalidInput
 from simgit.gym.restoring.recorded_path import RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
-from simgit.gym.restoring.restore import Trust
 from simgit.gym.restoring.verify import environment_before, sessions
-from simgit.gym.spec import spec as specs
+from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.plot.notebook import Pixels
 from simgit.repository import Repository
@@ -59,7 +58,7 @@ class Film:
         if not len(self._states):
             raise InvalidInput(f"'{revision}' has no states to render")
         self._end = path_to_last(repo, self._states, revision)
-        env = make_rendering(RecordedPath(repo, self._states[0].oid).spec)
+        env = make_rendering(self._end, trust)
         self.fps = float(env.metadata.get("render_fps") or USUAL_FPS)
         env.close()
 
@@ -79,9 +78,11 @@ class Film:
             yield from self._session(states[start - states.start : stop - states.start])
 
     def _session(self, part: Trajectory) -> Iterator[Pixels]:
-        env, seed = environment_before(self._end, part, self._trust, make_rendering)
+        env, seed = environment_before(
+            self._end, part, self._trust, lambda _: make_rendering(self._end, self._trust)
+        )
         try:
-            replay = Reexecution(env, reseeds=self._end.reseeds)
+            replay = Reexecution(env, reseeds=self._end.reseeds, ignore=self._end.ignored)
             for state in replay.steps(part, seed=seed):
                 at = state.step - self._states.start
                 if self._progress is not None:
@@ -99,25 +100,25 @@ class Film:
             raise InvalidInput(f"cannot render the environment here: {why}") from error
 
 
-def make_rendering(spec: Mapping[str, Any]) -> Any:
-    """Make an environment from its spec, rendering to arrays.
+def make_rendering(path: RecordedPath, trust: Trust) -> Any:
+    """Make the environment of a recorded path, rendering to arrays.
 
     Raises:
-        NotFound, InvalidInput: see ``simgit.gym.spec.spec.make``; or it renders no images.
+        NotFound, InvalidInput, Untrusted: see ``RecordedPath.make``; or it renders no images.
     """
-    described = spec["environment"]
+    described = path.spec["environment"]
     name = described.get("id") or described["entry_point"]
-    modes = _modes(spec)
+    modes = _modes(path, trust)
     if MODE not in modes:
         raise InvalidInput(
             f"environment '{name}' renders no images, only {', '.join(modes) or 'nothing'}"
         )
-    return specs.make(spec, render_mode=MODE)
+    return path.make(trust, render_mode=MODE)
 
 
-def _modes(spec: Mapping[str, Any]) -> list[str]:
+def _modes(path: RecordedPath, trust: Trust) -> list[str]:
     """Return the render modes of an environment: asking for an unknown one may raise."""
-    env = specs.make(spec)
+    env = path.make(trust)
     modes = list(env.metadata.get("render_modes") or [])
     env.close()
     return modes

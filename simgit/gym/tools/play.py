@@ -15,7 +15,7 @@ from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
-from simgit.gym.restoring.restore import Trust
+from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import thaw
 from simgit.gym.tools.film import make_rendering
 from simgit.repository import Repository
@@ -120,7 +120,7 @@ def play(
     """
     player = _player()
     state = repo.state(run)
-    env = make_rendering(RecordedPath(repo, run).spec)
+    env = make_rendering(RecordedPath(repo, run), trust)
     try:
         chosen = controls(env, keys, noop)
         recorder = Recorder.resume(repo, run, env=env, trust=trust, progress=progress)

@@ -20,11 +20,13 @@ from simgit.gym import drivers
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.reseeding import WHAT_IF
-from simgit.gym.restoring.restore import Trust, loads_pickle, restore, warn_of_changes
+from simgit.gym.restoring.restore import restore, settled, warn_of_changes
 from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
 from simgit.gym.spec import spaces
-from simgit.gym.spec.values import cast_for, keeper, plain_info
+from simgit.gym.spec.permit import Trust
+from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified, left_out
 from simgit.objects.oid import Oid
+from simgit.objects.simplify import Simplifier
 from simgit.repository import Repository
 
 PREFIX: Final = "what-if"
@@ -191,7 +193,7 @@ def execute(
     """Execute rollouts, in worker processes if there are several; return the results in order."""
     tell = progress or (lambda done, total: None)
     paths = [RecordedPath(repo, state) for state in dict.fromkeys(job.state for job in jobs)]
-    trusted = any(loads_pickle(path, trust) for path in paths)
+    trusted = settled(paths, trust, makes=True)
     tell(0, len(jobs))
     for path in paths:
         warn_of_changes(repo, path)  # once, not in each worker
@@ -219,18 +221,20 @@ def _told(found: Iterable[Continuation], total: int, tell: Progress) -> Iterator
         yield each
 
 
-def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: bool) -> list[Continuation]:
+def _in_worker(directory: Path, jobs: Sequence[Rollout], trusted: Trust) -> list[Continuation]:
     warnings.simplefilter("ignore", EnvironmentChanged)
     with Repository.open(directory) as repo:
         return list(_in_turn(repo, jobs, trusted))
 
 
-def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterator[Continuation]:
+def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: Trust) -> Iterator[Continuation]:
     """Execute rollouts one after another; the same state is not restored twice in a row."""
     env: Any = None
     start: tuple[Oid, Any] | None = None
     for job in jobs:
         if start is None or start[0] != job.state:
+            if env is not None:
+                env.close()
             env = restore(repo, job.state, trust=trusted)
             driver = drivers.select(env)
             # without snapshots the state is restored each time
@@ -241,6 +245,8 @@ def _in_turn(repo: Repository, jobs: Sequence[Rollout], trusted: bool) -> Iterat
         if job.seed is not None:
             driver.reseed(env, job.seed)
         yield _recorded(repo, env, job)
+    if env is not None:
+        env.close()
 
 
 def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
@@ -250,13 +256,14 @@ def _recorded(repo: Repository, env: Any, job: Rollout) -> Continuation:
     total, length = 0.0, 0
     terminated = truncated = False
     with repo.recorder(job.run) as recorder:
+        simplifier = recorder.simplifier = Simplifier(left_out, numbers=True)
         for action in _actions(env, job):
-            kept = keep(action)
+            kept = kept_or_simplified(keep, action, "action", simplifier)
             observation, reward, terminated, truncated, info = env.step(action)
-            recorder.append(
-                cast(observation), kept, reward, bool(terminated), bool(truncated),
-                plain_info(info),
-            )  # fmt: skip
+            seen, value, *flags, info = hard_step(
+                simplifier, cast, (observation, reward, terminated, truncated), info
+            )
+            recorder.append(seen, kept, value, *flags, info)
             total, length = total + float(reward), length + 1
             if terminated or truncated:
                 break

@@ -15,6 +15,7 @@ import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.history.diff.arrays import ArrayChange, compare_arrays, same_bits
+from simgit.objects.json_form import value_to_json
 from simgit.objects.kinds import Tree
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, split_row, unpack_row
@@ -58,9 +59,9 @@ class Change:
         """Return the change as JSON types."""
         out: dict[str, Any] = {"path": self.name, "kind": self.kind}
         if self.before is not MISSING:
-            out["before"] = jsonable(self.before)
+            out["before"] = value_to_json(self.before, short=True)
         if self.after is not MISSING:
-            out["after"] = jsonable(self.after)
+            out["after"] = value_to_json(self.after, short=True)
         if self.array is not None:
             out["array"] = self.array.to_json()
         return out
@@ -82,37 +83,6 @@ class StateDiff:
             "b": {"oid": self.b.hex(), "step": self.steps[1]},
             "changes": [change.to_json() for change in self.changes],
         }
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value as JSON types: large arrays by dtype and shape, bytes as hex."""
-    if isinstance(value, np.ndarray):
-        if value.size <= 64:
-            return jsonable(value.tolist())
-        return {"dtype": str(value.dtype), "shape": list(value.shape)}
-    if isinstance(value, np.generic):
-        value = value.item() if value.dtype.kind in "biufcSU" else str(value)
-    if isinstance(value, Mapping):
-        return {_json_key(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    return _json_leaf(value)
-
-
-def _json_key(key: Any) -> str:
-    return key.hex() if isinstance(key, bytes) else str(key)
-
-
-def _json_leaf(value: Any) -> Any:
-    if isinstance(value, Reference):
-        return {"kind": value.kind, "oid": value.oid.hex()}
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float):
-        return value if np.isfinite(value) else str(value)
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return str(value)
 
 
 def diff_values(a: Any, b: Any, path: ValuePath = ()) -> tuple[Change, ...]:
@@ -137,7 +107,7 @@ def _at(values: Any, i: int) -> Any:
 
 
 def _key(key: Any) -> Key:
-    return key if isinstance(key, (str, int)) else _json_key(key)
+    return key if isinstance(key, (str, int)) else str(key.hex())
 
 
 def _diff_leaves(a: Any, b: Any, path: ValuePath) -> tuple[Change, ...]:

@@ -52,6 +52,15 @@ def content(traces: Catalogue) -> dict[str, Any]:
     return {name: _lists(trace_data(trace)) for name, trace in traces.items()}
 
 
+def is_content(source: Any) -> bool:
+    """Return True if a source has its traces in itself, and no file is read for them."""
+    if isinstance(source, Mapping):
+        return "events" in source or "version" in source or all(map(is_content, source.values()))
+    if isinstance(source, (list, tuple)):
+        return all(map(is_content, source))
+    return isinstance(source, (bytes, Trace))
+
+
 def _traces(source: Any) -> Iterator[tuple[str, Trace]]:
     if isinstance(source, Trace):
         yield UNNAMED, source

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, visible_json
 from simgit.kube.manifest import freeze
 from simgit.kube.trace.model import Trace
 from simgit.kube.trace.sktrace import MAX_BYTES, plain_trace, trace_from_plain
@@ -14,7 +14,8 @@ from simgit.kube.trace.sktrace import MAX_BYTES, plain_trace, trace_from_plain
 
 def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:
     """Return the content as JSON with sorted keys."""
-    return json.dumps(trace_data(trace), indent=indent, ensure_ascii=False, allow_nan=False)
+    data = trace_data(trace)
+    return visible_json(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def trace_data(trace: Trace) -> dict[str, Any]:

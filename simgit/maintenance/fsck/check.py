@@ -10,7 +10,8 @@ from simgit.maintenance.fsck.findings import ALL, Progress, TimeOverError
 from simgit.maintenance.fsck.report import OBJECT, FsckReport
 from simgit.maintenance.fsck.states import StateChecks
 from simgit.maintenance.fsck.tables import TableChecks
-from simgit.objects.kinds import decode_object, links_of
+from simgit.objects.kinds import KIND_CODES, decode_object, links_of
+from simgit.odb.loose import HEAD
 from simgit.storage.base import ReadTxn
 
 __all__ = ["ALL", "Fsck", "Progress"]
@@ -47,12 +48,15 @@ class Fsck(StateChecks, TableChecks):
                 )
 
     def _check_objects(self, txn: ReadTxn) -> None:
-        for oid, _ in txn.scan("objects"):
+        for oid, value in txn.scan("objects"):
             if not self._sample.has(oid[0]):
                 continue
             self._check_time()
             self.report.objects += 1
             try:
+                if len(value) >= HEAD.size and value[0] == KIND_CODES["blob"]:
+                    self.odb.check_blob(txn, oid)  # it may be larger than the memory
+                    continue
                 kind, payload = self.odb.get(txn, oid)
                 for link in links_of(decode_object(kind, payload)):
                     if not self.odb.exists(txn, link):

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgpack
 
 from simgit.storage.base import WriteTxn
+from simgit.storage.regular import open_file
 
 
 class Quarantine:
@@ -46,7 +47,8 @@ class Quarantine:
         if self._kept and self._directory is not None:
             if self.path is None:
                 self.path = self._directory / f"quarantine-{time.time_ns()}"
-            with self.path.open("ab") as file:
+            handle = open_file(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            with os.fdopen(handle, "ab") as file:
                 file.write(b"".join(self._kept))
                 file.flush()
                 os.fsync(file.fileno())

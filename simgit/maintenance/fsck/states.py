@@ -23,7 +23,7 @@ from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.header import Header, decode_header, segment_key
 from simgit.odb.segments.index import ARRAYS, STATES, find_loose
 from simgit.odb.segments.lines import Line, derived_line, read_line
-from simgit.odb.segments.totals import episode_starts, rewards, total
+from simgit.odb.segments.totals import episode_starts, near, rewards, total
 from simgit.storage.base import ReadTxn
 
 
@@ -47,11 +47,12 @@ class StateChecks(Findings):
             self._problem(str(error), self._cost(txn, number, 0, END))
             return
         step, parent = line.step, None
+        before = None if line.is_root else Location(line.parent_line, line.parent_step)
         for key, value in txn.scan("segments", segment_key(number, 0), segment_key(number + 1, 0)):
             at = int.from_bytes(key[8:], "big")
             if at != step:
                 self._lacks(txn, number, step, at)
-                parent = None
+                parent = before = None
             try:
                 header = decode_header(key, value)
             except SimgitError as error:
@@ -59,10 +60,12 @@ class StateChecks(Findings):
                 self._problem(str(error), cost, STATES_DAMAGED, (number, at))
                 # its last step is unknown
                 step, parent = self._next_step(txn, key, number), None
+                before = None
                 continue
             if self._sample.has(number + at // SEGMENT_ROWS):
-                self._check_segment(txn, line, header, parent)
+                self._check_segment(txn, line, header, parent, before)
             step, parent = header.end, header.last
+            before = Location(number, header.end - 1)
         needed = self._needed(txn).get(number, 0)
         if step < needed:
             self._lacks(txn, number, step, needed)
@@ -102,9 +105,14 @@ class StateChecks(Findings):
             raise IntegrityError(f"line {line.id} does not begin at its parent")
 
     def _check_segment(
-        self, txn: ReadTxn, line: Line, header: Header, parent: bytes | None
+        self,
+        txn: ReadTxn,
+        line: Line,
+        header: Header,
+        parent: bytes | None,
+        before: Location | None,
     ) -> None:
-        """Check one segment, which follows a state of an oid."""
+        """Check one segment, which follows a state of an oid at a location."""
         self._check_time()
         try:
             oids = self.odb.states.oids(txn, line.id, header.step, header.end)
@@ -113,6 +121,7 @@ class StateChecks(Findings):
                     f"hash mismatch: the states of segment {line.id}/{header.step}"
                 )
             self._check_sums(txn, header)
+            self._check_standing(txn, header, before)
             with _of_the_index():
                 self._check_index(txn, header, oids)
             self._check_arrays(txn, header)
@@ -132,10 +141,24 @@ class StateChecks(Findings):
             root = header.step == 0 and number == 0
             resets = int(episode_starts(rows, root).sum())
             # the order of a sum, and so its last bits, differ from one machine to another
-            near = np.isclose(total(rewards(rows)), info.rewards, equal_nan=True)
-            if resets != info.resets or not near:
+            if resets != info.resets or not near(total(rewards(rows)), info.rewards):
                 step = header.step + number * BLOCK_ROWS
                 raise IntegrityError(f"the totals of the block at {header.line}/{step} are wrong")
+
+    def _check_standing(self, txn: ReadTxn, header: Header, before: Location | None) -> None:
+        """Check that the episode and the return before a segment are those of the state before."""
+        if before is not None:
+            above = self.odb.states.header(txn, before)
+            episode, start, returned = self.odb.states.standing(txn, above, before.step)
+        elif header.step == 0:
+            episode, start, returned = 0, 0, 0.0
+        else:
+            return  # what is before is missing, and reported
+        same = (episode, start) == (header.episode, header.episode_start)
+        if not same or not near(returned, header.returned):
+            raise IntegrityError(
+                f"the episode or return before segment {header.line}/{header.step} is wrong"
+            )
 
     def _check_index(self, txn: ReadTxn, header: Header, oids: list[bytes]) -> None:
         known = self.odb.states.index.maybe_known(txn, STATES, oids)

@@ -10,10 +10,14 @@ from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import unreachable
-from simgit.odb.segments.index import STATES, find_loose
+from simgit.odb.location import Location
+from simgit.odb.segments.array_groups import group_place
+from simgit.odb.segments.index import STATES, check_run, find_loose
+from simgit.odb.segments.lines import counter
 from simgit.odb.segments.times import PREFIX, read_time
-from simgit.refs.names import HEAD, RUNS, fold
-from simgit.refs.oplog.log import parse
+from simgit.odb.segments.totals import near
+from simgit.refs.names import HEAD, RUNS, fold, own_ancestor
+from simgit.refs.oplog.log import OperationLog, parse
 from simgit.refs.records import decode_entry
 from simgit.refs.settings import DEFAULTS, get_setting
 from simgit.storage.base import ReadTxn
@@ -26,13 +30,17 @@ class TableChecks(Findings):
         """Check everything but states and objects themselves."""
         self._check_stray_segments(txn)
         self._check_numbers(txn)
+        self._check_index_pages(txn)
         self._check_loose(txn)
         self._check_refs(txn)
+        self._check_parents_of_runs(txn)
         self._check_names(txn)
         self._check_logs(txn)
         self._check_attachments(txn)
         self._check_pending(txn)
         self._check_settings(txn)
+        with self._noting():
+            OperationLog().whole(txn)
         self._check_times(txn)
         for what, missing in check_operations(self.odb, txn):
             self._problem(what, kind=OBJECT if missing else "", where=missing)
@@ -46,6 +54,13 @@ class TableChecks(Findings):
                 LINES, (number, 0),
             )  # fmt: skip
 
+        for key, _ in txn.scan("groups"):
+            with self._noting():
+                number, field, first = group_place(key)
+                header = self.odb.states.header(txn, Location(number, first))
+                if field not in self.odb.schema(txn, header.schema).arrays:
+                    raise IntegrityError(f"the arrays at {number}/{first} belong to no field")
+
     def _check_numbers(self, txn: ReadTxn) -> None:
         """Check that the counters are above all used numbers."""
         runs = txn.floor("index", b"\0" + b"\xff" * 8)
@@ -54,12 +69,24 @@ class TableChecks(Findings):
             newest = int.from_bytes(last[0][-8:], "big") if last else -1
             if value is None and last is None:
                 continue
-            if value is None or len(value) != 8 or int.from_bytes(value, "big") <= newest:
+            try:
+                sound = value is not None and counter(value, name.decode()) > newest
+            except SimgitError:
+                sound = False
+            if not sound:
                 self._problem(
-                    f"the counter '{name.decode()}' is missing or too small; do not write before "
+                    f"the counter '{name.decode()}' is missing or wrong; do not write before "
                     "it is repaired",
                     kind=COUNTERS,
                 )
+
+    def _check_index_pages(self, txn: ReadTxn) -> None:
+        """Check that each run of the index finds its pages, and these what they lead to."""
+        try:
+            for run in self.odb.states.index.runs(txn):
+                check_run(txn, run)
+        except SimgitError as error:
+            self._problem(str(error), kind=INDEX)
 
     def _check_loose(self, txn: ReadTxn) -> None:
         for oid, _ in txn.scan("oids"):
@@ -92,6 +119,9 @@ class TableChecks(Findings):
             run = self.refs.run(txn, name[len(RUNS) :])
             if run.oid is not None:
                 self.odb.states.row(txn, run.place, run.oid)
+                tip = self.odb.states.tip(txn, run.place)
+                if tip.episode != run.episodes or not near(tip.returned, run.returned):
+                    raise IntegrityError("its episodes and return are not those of its state")
             if not self.odb.exists(txn, run.record):
                 what = f"ref '{name}': the run's record is missing"
                 self._problem(what, kind=OBJECT, where=bytes(run.record))
@@ -101,6 +131,13 @@ class TableChecks(Findings):
             if tag.tag is not None and not self.odb.exists(txn, tag.tag):
                 what = f"ref '{name}': the tag's annotation is missing"
                 self._problem(what, kind=OBJECT, where=bytes(tag.tag))
+
+    def _check_parents_of_runs(self, txn: ReadTxn) -> None:
+        if name := own_ancestor({name: run.parent for name, run in self._runs(txn)}):
+            self._problem(
+                f"ref 'runs/{name}': the run is its own ancestor", kind=REFS,
+                where=(RUNS + name).encode(),
+            )  # fmt: skip
 
     def _check_names(self, txn: ReadTxn) -> None:
         """Check that the reserved names are those of the runs and tags."""

@@ -7,12 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from simgit.errors import StorageFullError
+from simgit.errors import InvalidInput, StorageFullError, shown
 from simgit.maintenance.compaction import Progress, consolidate, count_segments
 from simgit.maintenance.gc.plan import DAY, Planner, Window, forget_found
 from simgit.maintenance.gc.retention import Rule, parse_rules, thinned
 from simgit.maintenance.gc.sweep import Removed, Sweeper
 from simgit.maintenance.size_log import COLLECTED, SETTLED, note_size
+from simgit.objects.coerce import check_number
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.unreachable import TABLE, Since
 from simgit.refs.oplog.journal import expire
@@ -27,6 +28,9 @@ from simgit.storage.process import now
 _LEAST: Final = 64 << 10
 _SHARE: Final = 8
 Clock = Callable[[], int]
+
+
+_MOST_DAYS: Final = 36_500
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class GcReport:
     removed: Removed
 
 
+"""The longest period in days."""
+
+
 @dataclass(frozen=True)
 class GcOptions:
     """Periods in days, None for the repository's settings; and retention rules.
@@ -60,6 +67,18 @@ class GcOptions:
     grace: float | None = None
     expire: float | None = None
     keep: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the periods.
+
+        Raises:
+            InvalidInput: one is not a number of days, is negative, or too long to be counted.
+        """
+        for name, days in (("grace", self.grace), ("expire", self.expire)):
+            if days is not None and check_number(days, name) > _MOST_DAYS:
+                raise InvalidInput(f"{name} must be at most {_MOST_DAYS} days, got {days}")
+        if self.keep is not None and not isinstance(self.keep, str):
+            raise InvalidInput(f"keep must be a text of rules, got {shown(self.keep)}")
 
 
 def gc(

@@ -17,6 +17,7 @@ import numpy as np
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import AnyArray
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
+from simgit.odb.location import LIMIT
 from simgit.odb.overflow import delete_body, get_body, put_body
 from simgit.odb.segments.array_codec import (
     LEVEL,
@@ -42,6 +43,16 @@ OidsOf = Callable[[ReadTxn, int, int, np.ndarray[Any, np.dtype[np.int64]]], list
 def group_key(line: int, field: int, step: int) -> bytes:
     """Return the key of a group."""
     return struct.pack(">QHQ", line, field, step)
+
+
+def group_place(key: bytes) -> tuple[int, int, int]:
+    """Return line, field and step of a group's key; IntegrityError if it is malformed."""
+    if len(key) != 18:
+        raise IntegrityError(f"malformed key of a group of arrays: '{key.hex()}'")
+    line, field, step = struct.unpack(">QHQ", key)
+    if max(line, step) >= LIMIT:
+        raise IntegrityError(f"malformed key of a group of arrays: '{key.hex()}'")
+    return line, field, step
 
 
 def write_groups(

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, overload
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE
+from simgit.odb.location import LIMIT
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.storage.base import ReadTxn, WriteTxn
 
@@ -144,6 +145,8 @@ def decode_header(key: bytes, value: bytes) -> Header:
     end = at + number * _BLOCK.size
     if version != _VERSION or not count or end + inline_size != len(body):
         raise IntegrityError(f"the header of segment {line}/{step} is damaged")
+    if step + count > LIMIT or not start <= step or episode > step:
+        raise IntegrityError(f"the header of segment {line}/{step} has a number out of range")
     return Header(
         line, step, count, schema, parent, last, episode, start, returned,
         body[_FIXED.size : at], Blocks(body[at:end]), body[end:],

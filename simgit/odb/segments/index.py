@@ -244,6 +244,22 @@ def read_entries(txn: ReadTxn, run: IndexRun) -> Entries:
     return np.concatenate([p for p, _ in pages]), np.concatenate([s for _, s in pages])
 
 
+def check_run(txn: ReadTxn, run: IndexRun) -> None:
+    """Check that a run's pages are those that its record lists, and that its slots exist.
+
+    Raises:
+        IntegrityError: they are not.
+    """
+    start = _page_key(run.id, 0)
+    pages = [key for key, _ in txn.scan("index", start, start[:9] + b"\xff" * 5)]
+    _, slots = read_entries(txn, run)
+    known = int(run.ends[-1]) if len(run.ends) else 0
+    if pages != [_page_key(run.id, first) for first in run.firsts]:
+        raise IntegrityError(f"run {run.id} of the index lacks pages; see 'simgit fsck'")
+    if len(slots) and int(slots.max()) >= known:
+        raise IntegrityError(f"run {run.id} of the index leads to unknown places")
+
+
 def merge_runs(
     txn: WriteTxn, kind: int, level: int, runs: list[IndexRun], entries: list[Entries]
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from simgit.errors import IntegrityError
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.objects.oid import OID_SIZE
-from simgit.odb.location import Location
+from simgit.odb.location import LIMIT, Location
 from simgit.storage.base import ReadTxn, WriteTxn
 
 NOWHERE: Final = (1 << 64) - 1
@@ -50,7 +50,7 @@ def line_key(line: int) -> bytes:
     Raises:
         IntegrityError: no line has this number; it was taken from a damaged key.
     """
-    if line > NOWHERE:
+    if line >= LIMIT:
         raise IntegrityError(f"malformed key: no line can have number {line}")
     return line.to_bytes(8, "big")
 
@@ -69,7 +69,8 @@ def decode_line(line: int, value: bytes) -> Line:
     """Return a line.
 
     Raises:
-        IntegrityError: its checksum does not match, or its parent lines are not older.
+        IntegrityError: its checksum does not match, a number is out of range, or its parent lines
+            are not older.
     """
     body = value[:-CHECKSUM_SIZE]
     if checksum(body) != value[-CHECKSUM_SIZE:] or len(body) < _FIXED.size:
@@ -80,6 +81,8 @@ def decode_line(line: int, value: bytes) -> Line:
         raise IntegrityError(f"line {line} is damaged")
     if (above == NOWHERE) != (count == 0):
         raise IntegrityError(f"malformed line {line}: it must have either parents or an origin")
+    if max(step, generation, fork, depth, record) >= LIMIT:
+        raise IntegrityError(f"malformed line {line}: a number is out of range")
     # so that every walk ends
     if any(number >= line and number != NOWHERE for number in (above, jump)):
         raise IntegrityError(f"malformed line {line}: its parent lines must be older")
@@ -102,9 +105,21 @@ def read_line(txn: ReadTxn, line: int) -> Line:
     return decode_line(line, value)
 
 
+def counter(value: bytes, name: str) -> int:
+    """Return the value of a counter in ``meta``; IntegrityError if none can have it."""
+    number = int.from_bytes(value, "big")
+    if len(value) != 8 or number >= LIMIT:
+        raise IntegrityError(f"the counter '{name}' is damaged; see 'simgit fsck'")
+    return number
+
+
 def next_number(txn: WriteTxn, what: bytes) -> int:
-    """Return a number that was never given out before."""
-    number = int.from_bytes(txn.get("meta", what) or b"\0" * 8, "big")
+    """Return a number that was never given out before.
+
+    Raises:
+        IntegrityError: the counter is malformed.
+    """
+    number = counter(txn.get("meta", what) or bytes(8), what.decode())
     txn.put("meta", what, (number + 1).to_bytes(8, "big"))
     return number
 

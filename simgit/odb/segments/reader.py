@@ -241,6 +241,20 @@ class StateReader:
                 if start >= stop:
                     break
 
+    def check_tip(self, txn: ReadTxn, place: Location, oid: bytes) -> None:
+        """Check that a location holds the state that a ref names: cheaply at a segment's end.
+
+        Raises:
+            IntegrityError: it holds another state.
+        """
+        header = self.header(txn, place)
+        if place.step != header.end - 1:
+            self.row(txn, place, oid)
+        elif header.last != oid:
+            raise IntegrityError(
+                f"hash mismatch: state '{oid.hex()}' is not at {place.line}/{place.step}"
+            )
+
     def tip(self, txn: ReadTxn, place: Location) -> Tip:
         """Return a state as a tip that a chain can continue."""
         header = self.header(txn, place)

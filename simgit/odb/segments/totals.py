@@ -28,6 +28,11 @@ def total(values: npt.NDArray[np.float64]) -> float:
         return float(values.sum())
 
 
+def near(a: float, b: float) -> bool:
+    """Return True if two sums are equal but for the order in which they were added up."""
+    return bool(np.isclose(a, b, equal_nan=True))
+
+
 def episode_starts(rows: Rows, root: bool) -> npt.NDArray[np.bool_]:
     """Return a mask of the rows that start an episode; a root always does."""
     index = rows.schema.index.get(("reset",))

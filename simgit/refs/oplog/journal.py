@@ -199,6 +199,11 @@ class Journal(Storage):
         """Note the committed operation."""
         self._progress.written = written
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return self._storage.is_writing
+
     def write(self) -> JournalTxn:
         """Begin the write transaction, as part of the operation."""
         return JournalTxn(self, self._storage.write())

@@ -285,7 +285,9 @@ class Operation:
         check_fields(record["process"], WRITER_TYPES, what)
         moves = record["moves"]
         if not all(type(each) is list and tuple(map(type, each)) == _MOVE for each in moves):
-            raise IntegrityError(f"{what} is malformed: field 'moved' must be a list of moves")
+            raise IntegrityError(f"{what} is malformed: field 'moves' must be a list of moves")
+        if any(not 0 <= number < _IMPOSSIBLE for each in moves for number in each[1::2]):
+            raise IntegrityError(f"{what} is malformed: field 'moves' has a number out of range")
         if not all(type(each) is str for each in record["arguments"]):
             raise IntegrityError(f"{what} is malformed: field 'arguments' must be strings")
         arguments, moved = tuple(record["arguments"]), tuple(map(tuple, moves))
@@ -320,8 +322,15 @@ class OperationLog:
         return newest
 
     def whole(self, txn: ReadTxn) -> int:
-        """Return the number of the oldest operation whose changes are kept."""
-        return int.from_bytes(txn.get("meta", WHOLE) or b"", "big")
+        """Return the number of the oldest operation whose changes are kept.
+
+        Raises:
+            IntegrityError: the number is impossible.
+        """
+        number = int.from_bytes(txn.get("meta", WHOLE) or b"", "big")
+        if number > self.newest(txn) + 1:
+            raise IntegrityError(f"the operation log is damaged: no operation {number - 1}")
+        return number
 
     def oldest(self, txn: ReadTxn) -> int:
         """Return the number of the oldest operation that is kept, 1 if there is none yet."""

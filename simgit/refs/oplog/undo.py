@@ -77,7 +77,8 @@ class Undo:
         """Return the records before an operation that differ from those of now."""
         was: Was = {}
         for operation in self.log.operations(txn, number):
-            for change in reversed(self.log.changes(txn, operation.number)):
+            what = f"cannot look back over operation {operation.number}"
+            for change in reversed(self._changes(txn, operation, what)):
                 was[change.key] = change.inverse.apply(_current(txn, was, change.key))
         return was
 
@@ -130,37 +131,34 @@ class Undo:
 
     # --- plans ---
 
-    def revert(self, txn: ReadTxn, operation: Operation) -> UndoPlan:
+    def revert(self, txn: ReadTxn, number: int) -> UndoPlan:
         """Return the plan that undoes an operation.
 
         Raises:
             Conflict: some of its refs were changed again since (``refs`` lists them).
             NotFound: it changed nothing, or its changes are no longer kept.
         """
-        if not operation.changes and not operation.moves:
-            gone = operation.number < self.log.whole(txn)
-            why = "gc has removed its changes" if gone else "it changed nothing"
-            raise NotFound(
-                f"cannot undo operation {operation.number} ({operation.title}): {why}",
-                number=operation.number,
-            )
+        operation = self.log.operation(txn, number)
         return self._reverted(txn, operation, "undo", operation)
 
-    def redo(self, txn: ReadTxn, undo: Operation, again: Operation) -> UndoPlan:
+    def redo(self, txn: ReadTxn, undo: int, again: Operation) -> UndoPlan:
         """Return the plan that reverts an undo, so that the operation takes effect again.
 
         Raises:
-            Conflict: see ``revert``.
+            Conflict, NotFound: see ``revert``.
         """
-        return self._reverted(txn, undo, "redo", again)
+        return self._reverted(txn, self.log.operation(txn, undo), "redo", again)
 
     def _reverted(
         self, txn: ReadTxn, operation: Operation, verb: str, named: Operation
     ) -> UndoPlan:
         what = f"cannot {verb} operation {named.number} ({named.title})"
+        changes = self._changes(txn, operation, what)
+        if not changes and not operation.moves:
+            raise NotFound(f"{what}: it changed nothing", number=operation.number)
         was: Was = {}
         stuck = []
-        for change in reversed(self.log.changes(txn, operation.number)):
+        for change in reversed(changes):
             current = _current(txn, was, change.key)
             if not change.is_empty and not change.inverse.fits(current):
                 stuck.append(change.key)
@@ -171,6 +169,13 @@ class Undo:
             raise Conflict(f"{what}: {_listed(names)} changed since{by}", refs=names)
         self._check_head(txn, operation, was, what)
         return UndoPlan(was, (operation,), what, f"{verb}: {named.title}")
+
+    def _changes(self, txn: ReadTxn, operation: Operation, what: str) -> list[KeyChange]:
+        """Return all changes of an operation: without some of them, less would be put back."""
+        changes, number = self.log.changes(txn, operation.number), operation.number
+        if number < self.log.whole(txn) or len(changes) != operation.changes:
+            raise NotFound(f"{what}: gc has removed its changes", number=number)
+        return changes
 
     def _changed_by(self, txn: ReadTxn, number: int, keys: set[Key]) -> str:
         """Return a phrase about the newest later operation that changed one of some keys."""

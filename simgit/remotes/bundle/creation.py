@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from blake3 import blake3
 
 from simgit.errors import IntegrityError
 from simgit.objects import rows as rowlib
 from simgit.objects.canonical import limit_parts
 from simgit.objects.codec import decode_name
-from simgit.objects.kinds import COUNTED, Binding
-from simgit.objects.oid import OID_SIZE, Oid
+from simgit.objects.kinds import COUNTED, KIND_CODES, Binding
+from simgit.objects.oid import OID_SIZE, Oid, object_header
 from simgit.objects.rows import Rows
 from simgit.odb import ancestry, trees
-from simgit.odb.database import ObjectDatabase
+from simgit.odb.database import CHUNKED_SIZE, ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.loose import encode_loose, loose_base, loose_chunks
+from simgit.odb.loose import HEAD, Encoding, encode_loose, loose_base
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
 from simgit.odb.segments.array_groups import Member, groups_between, read_group
 from simgit.odb.segments.header import NO_PARENT
@@ -26,9 +27,15 @@ from simgit.odb.segments.lines import read_line
 from simgit.refs import run_config
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle import records
-from simgit.remotes.bundle.limits import check_sent, check_sent_values, is_counted, parts_of
+from simgit.remotes.bundle.limits import (
+    check_sent,
+    check_sent_values,
+    inflates_too_much,
+    is_counted,
+    parts_of,
+)
 from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
-from simgit.remotes.bundle.pieces import encode_piece
+from simgit.remotes.bundle.pieces import MAX_PIECE, encode_piece
 from simgit.remotes.bundle.records import RecordWriter, Write
 from simgit.remotes.bundle.select import BundleSelection, select
 from simgit.remotes.bundle.states import encode_head, encode_rows
@@ -230,20 +237,43 @@ class _Creation:
         if oid in self._sent:
             return
         self._sent.add(oid)
-        value = self.odb.loose(txn, oid)
-        if value is not None and (chunks := loose_chunks(value)) is not None:
-            self.out.put(records.BLOB, oid, struct.pack("<Q", self.odb.blob_size(txn, oid)))
-            for item in chunks:
-                self.out.put(records.PIECE, encode_piece(self.odb.chunk(txn, item)))
+        if self._send_blob(txn, oid):
             return
+        value = self.odb.loose(txn, oid)
         base = None if value is None else loose_base(value)
         if value is None or (base is not None and base not in self._sent):
             value = encode_loose(*self.odb.get(txn, oid))
+        if inflates_too_much(value):  # a reader would refuse it
+            kind, payload = self.odb.get(txn, oid)
+            value = HEAD.pack(value[0], Encoding.RAW, len(payload)) + payload
         check_sent(oid, value)
         if is_counted(oid, value):  # those of today are limited when they are written
             kind, payload = self.odb.get(txn, oid)
             limit_parts(payload, COUNTED[kind])
         self.out.put(records.OBJECT, oid, value)
+
+    def _send_blob(self, txn: ReadTxn, oid: Oid) -> bool:
+        """Send a blob in pieces; return False for a small one, and for other objects."""
+        value = txn.get("objects", oid) or b""
+        if value[:1] != KIND_CODES["blob"].to_bytes():
+            return False
+        size = self.odb.blob_size(txn, oid)
+        if size < CHUNKED_SIZE and value[1] != Encoding.CHUNKS:
+            return False
+        self.out.put(records.BLOB, oid, struct.pack("<Q", size))
+        hasher = blake3(object_header("blob", size))
+        held = bytearray()  # the pieces do not depend on how the blob is stored
+        for part in self.odb.pieces(txn, oid, value):
+            hasher.update(part)
+            held += part
+            while len(held) >= MAX_PIECE:
+                self.out.put(records.PIECE, encode_piece(bytes(held[:MAX_PIECE])))
+                del held[:MAX_PIECE]
+        if held:
+            self.out.put(records.PIECE, encode_piece(bytes(held)))
+        if hasher.digest() != oid:
+            raise IntegrityError(f"hash mismatch: object '{oid.hex()}'; see 'simgit fsck'")
+        return True
 
     def _send_tree(self, txn: ReadTxn, oid: Oid, depth: int = 0) -> None:
         """Send a tree after its entries."""

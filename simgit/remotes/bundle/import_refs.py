@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
 
-from simgit.errors import AlreadyExists, IntegrityError, NotFound
+from simgit.errors import AlreadyExists, IntegrityError, InvalidInput, NotFound
 from simgit.objects.kinds import Tag
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry
 from simgit.odb.database import ObjectDatabase
 from simgit.refs import run_config
-from simgit.refs.names import RUNS, TAGS, check_name, conflict_names
+from simgit.refs.names import RUNS, TAGS, check_ref_name, conflict_names, own_ancestor
 from simgit.refs.records import RunRef, TagRef, moved
 from simgit.refs.refs import Refs
 from simgit.remotes.bundle.manifest import Manifest, RunEntry, TagEntry
@@ -50,15 +50,27 @@ def set_refs(
         IntegrityError: an object that a ref names is missing.
         InvalidInput: a name with its prefix is not allowed for a ref.
     """
-    names = {name: check_name(rename or prefix + name) for name in manifest.runs}
+    names = {name: _new_name(rename or prefix + name, "a run") for name in manifest.runs}
+    tags = {name: _new_name(prefix + name, "a tag") for name in manifest.tags}
     setting = _Setting(odb, refs, txn)
     found = {}
     for name, run in manifest.runs.items():
         parent = names.get(run.parent or "")
         found[RUNS + name] = setting.run(names[name], run, parent)
+    if any(run.parent for run in manifest.runs.values()):
+        parents = {name: run.parent for name, run in refs.runs(txn)}
+        if circular := own_ancestor(parents):  # a run of the bundle closes a circle here
+            raise IntegrityError(f"malformed bundle: run '{circular}' would be its own ancestor")
     for name, tag in manifest.tags.items():
-        found[TAGS + name] = setting.tag(check_name(prefix + name, "a tag"), tag)
+        found[TAGS + name] = setting.tag(tags[name], tag)
     return found
+
+
+def _new_name(name: str, what: str) -> str:
+    try:
+        return check_ref_name(name, what)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}; import it with a prefix (--prefix)", name=name) from None
 
 
 class _Setting:

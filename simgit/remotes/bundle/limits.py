@@ -18,9 +18,10 @@ from simgit.objects.oid import Oid
 from simgit.objects.rows import Rows
 from simgit.objects.schema import VALUE, Schema
 from simgit.odb.location import Location
-from simgit.odb.loose import loose_size
+from simgit.odb.loose import Encoding, loose_size
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import groups_between, read_group
+from simgit.remotes.bundle.records import MAX_OBJECT
 from simgit.storage.base import ReadTxn
 
 MAX_STRUCTURED: Final = 16 << 20
@@ -31,12 +32,27 @@ MAX_VARIABLE: Final = 32 << 20
 """The most inflated bytes of their variable part."""
 SPLIT: Final = 16 << 20
 """The bytes of a record of states after which a writer begins another one."""
+MAX_RATIO: Final = 1000
+"""How many times its stored bytes something may be that is larger than the following."""
+FREE_BLOB: Final = 16 << 20
+FREE_ARRAY: Final = 64 << 20
 _PLAIN: Final = {KIND_CODES["blob"], KIND_CODES["array"]}
 
 
 def is_too_large(value: bytes) -> bool:
     """Return True if an object in its stored form is larger than a bundle allows for its kind."""
     return value[0] not in _PLAIN and loose_size(value) > MAX_STRUCTURED
+
+
+def inflates_too_much(value: bytes) -> bool:
+    """Return True if an object in its stored form inflates to more than honest writers let it.
+
+    A delta is as large as its base, which was accepted.
+    """
+    if value[1] not in (Encoding.ZSTD, Encoding.FULL):
+        return False
+    free = FREE_ARRAY if value[1] == Encoding.FULL else FREE_BLOB
+    return loose_size(value) > max(free, MAX_RATIO * len(value))
 
 
 def check_sent(oid: Oid, value: bytes) -> None:
@@ -82,6 +98,17 @@ def check_manifest(body: bytes) -> None:
     check_parts(body, MAX_PARTS)
 
 
+def check_group(stored: int, size: int, count: int, max_object: int) -> None:
+    """Check the size that a group of arrays claims before it is inflated.
+
+    Raises:
+        IntegrityError: it is larger than allowed.
+    """
+    inflates = max_object == MAX_OBJECT and size * count > max(MAX_STATES, MAX_RATIO * stored)
+    if size > max_object or inflates or (count > 1 and size * count > MAX_STATES):
+        raise IntegrityError("arrays of the bundle are larger than allowed")
+
+
 def check_block(schema: Schema, rows: int, variable: bytes) -> None:
     """Check the sizes that a block of states claims before it is decoded.
 
@@ -89,7 +116,8 @@ def check_block(schema: Schema, rows: int, variable: bytes) -> None:
         IntegrityError: they are too large.
     """
     claimed = int.from_bytes(variable[:8], "little")
-    if rows > 1 and (schema.fixed_size * rows > MAX_STATES or claimed > MAX_VARIABLE):
+    most = MAX_VARIABLE if rows > 1 else max(MAX_STATES, MAX_RATIO * len(variable))
+    if claimed > most or (rows > 1 and schema.fixed_size * rows > MAX_STATES):
         raise IntegrityError("states of the bundle are larger than allowed")
 
 

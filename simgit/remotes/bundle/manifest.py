@@ -9,7 +9,7 @@ from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.canonical import limit_parts
 from simgit.objects.codec import decode_value, encode_value
 from simgit.objects.oid import Oid
-from simgit.refs.names import check_name
+from simgit.refs.names import check_name, own_ancestor
 from simgit.refs.records import STATUSES
 from simgit.remotes.bundle import limits
 
@@ -82,12 +82,15 @@ class Manifest:
         limits.check_manifest(body)
         record = decode_value(body)
         try:
-            return cls(
+            found = cls(
                 tuple(Oid(oid) for oid in record["prerequisites"]),
-                {check_name(name): _run(entry) for name, entry in record["runs"].items()},
+                {check_name(name, "a run"): _run(entry) for name, entry in record["runs"].items()},
                 {check_name(name, "a tag"): _tag(entry) for name, entry in record["tags"].items()},
                 None if record["attachments"] is None else tuple(map(_text, record["attachments"])),
             )
+            if name := own_ancestor({name: run.parent for name, run in found.runs.items()}):
+                raise InvalidInput(f"run '{name}' is its own ancestor")
+            return found
         except InvalidInput as error:
             raise IntegrityError(f"malformed manifest of the bundle: {error}") from None
         except (KeyError, TypeError, AttributeError):
@@ -102,7 +105,7 @@ def _plain(entry: RunEntry | TagEntry) -> dict[str, Any]:
 def _run(entry: dict[str, Any]) -> RunEntry:
     oid = None if entry["oid"] is None else Oid(entry["oid"])
     times = _integer(entry["created"]), None if entry["ended"] is None else _integer(entry["ended"])
-    parent = None if entry["parent"] is None else check_name(_text(entry["parent"]))
+    parent = None if entry["parent"] is None else check_name(_text(entry["parent"]), "a run")
     status = entry["status"]
     if status not in STATUSES:
         raise TypeError(f"unknown status '{status}'")
@@ -120,6 +123,6 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError("a time must be an integer")
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
+        raise TypeError("a time must be an integer of 64 bits")
     return value

@@ -8,10 +8,12 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.arrays import decode_array
 from simgit.objects.kinds import KIND_CODES, Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.objects.oid import OID_SIZE, Oid, hash_object
+from simgit.odb import foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.loose import loose_base, loose_chunks, loose_size
 from simgit.refs import attachments
 from simgit.remotes.bundle import limits
+from simgit.remotes.bundle.records import MAX_OBJECT
 from simgit.storage.base import ReadTxn, WriteTxn
 
 
@@ -25,6 +27,11 @@ def split_object(body: bytes, max_object: int) -> tuple[Oid, bytes]:
     size = loose_size(value)
     if size > max_object or limits.is_too_large(value):
         raise IntegrityError(f"object '{oid.hex()}' of the bundle claims {size} bytes, too many")
+    if max_object == MAX_OBJECT and limits.inflates_too_much(value):
+        raise IntegrityError(
+            f"object '{oid.hex()}' of the bundle claims {size} bytes, too many for its "
+            f"{len(value)}; accept it with --max-object (max_object)"
+        )
     if loose_chunks(value) is not None:
         raise IntegrityError(f"malformed object '{oid.hex()}': encoding not allowed in a bundle")
     return Oid(oid), value
@@ -58,8 +65,11 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     kind, payload = decode(odb, txn, oid, value)
     thing = decode_object(kind, payload)
     check_links(odb, txn, oid, thing)
+    is_new = txn.get("objects", oid) is None
     if isinstance(thing, Binding):
-        return _bind(odb, txn, thing)
+        return _bind(odb, txn, thing, is_new)
+    if is_new and kind in foreign.KINDS:
+        foreign.mark(txn, oid)
     if kind == "array":
         odb.put_array(txn, decode_array(payload), loose_base(value))
     else:
@@ -67,8 +77,8 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     return None
 
 
-def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding) -> str | None:
-    """Bind an attachment; return its name if it was kept aside."""
+def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> str | None:
+    """Bind an attachment, as a foreign one if it is new; return its name if it was kept aside."""
     target = binding.target_kind, binding.target
     try:
         bound = attachments.attachments(odb, txn, binding.state)
@@ -77,6 +87,8 @@ def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding) -> str | None:
                 return None
             if name not in bound:
                 attachments.attach(odb, txn, binding.state, name, *target)
+                if is_new or name != binding.name:
+                    foreign.mark(txn, attachments.binding(txn, binding.state, name))
                 return name if name != binding.name else None
     except (InvalidInput, NotFound) as error:
         raise IntegrityError(f"malformed attachment in the bundle: {error}") from None

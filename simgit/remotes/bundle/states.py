@@ -26,7 +26,7 @@ from simgit.odb.segments.block import (
     encode_block,
     encode_layout,
 )
-from simgit.remotes.bundle.limits import MAX_STATES, check_block, check_values
+from simgit.remotes.bundle.limits import check_block, check_group, check_values
 
 _SIZES: Final = struct.Struct("<32s32sI")
 _GROUP: Final = struct.Struct("<HIQ")
@@ -146,9 +146,7 @@ def _arrays(reader: _Parts, rows: Rows, max_object: int) -> Arrays:
         if field not in rows.schema.arrays:
             raise IntegrityError("malformed record of states: a group belongs to no array field")
         header = group_header(group)
-        several = len(header.steps) > 1 and header.nbytes * len(header.steps) > MAX_STATES
-        if header.nbytes > max_object or several:
-            raise IntegrityError("arrays of the bundle are larger than allowed")
+        check_group(size, header.nbytes, len(header.steps), max_object)
         members = found.setdefault(field, [])
         steps = (header.steps + first).tolist()
         ordered = [members[-1][0] if members else -1, *steps, rows.count]

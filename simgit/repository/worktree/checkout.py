@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
-from simgit.errors import InvalidInput, NotFound, did_you_mean
+from simgit.errors import Conflict, InvalidInput, NotFound, SimgitWarning, did_you_mean
 from simgit.objects.oid import Oid
 from simgit.odb.trees import load_tree
 from simgit.refs.names import HEAD, RUNS
@@ -100,6 +101,17 @@ class Checkout:
             from simgit.repository.worktree import files
 
             files.checkout(self._store.odb, self.directory, before, after, force)
+
+    def restore_files(self) -> None:
+        """Write the files of HEAD's state into a working directory that has none of them."""
+        with self._store.read() as txn:
+            head = self._store.refs.head_oid(txn)
+        try:
+            self.switch(None, head)
+        except Conflict as error:
+            warnings.warn(
+                f"the files of HEAD were not written: {error}", SimgitWarning, stacklevel=3
+            )
 
     def status(self) -> Status:
         from simgit.repository.worktree import files

@@ -137,17 +137,18 @@ class Directory:
         with io_errors("/".join(parts)), self._opened(parts[:-1]) as fd:
             os.rmdir(parts[-1], dir_fd=fd)
 
+    def entries(self, parts: Parts) -> list[tuple[str, bool]]:
+        """Return the names in a directory, without the repository's own, each with True for a
+        directory; in order."""
+        with io_errors("/".join(parts) or "."), self._opened(parts) as fd:
+            found = [(each.name, each.is_dir(follow_symlinks=False)) for each in os.scandir(fd)]
+        return sorted(each for each in found if not is_reserved(each[0]))
+
     def files(self, below: Parts = ()) -> Iterator[Parts]:
         """Yield all that is no directory, without the repository's own, in order."""
         waiting = [below]
         while waiting:
             parts = waiting.pop()
-            with io_errors("/".join(parts) or "."), self._opened(parts) as fd:
-                entries = sorted(os.scandir(fd), key=lambda entry: entry.name)
-                directories = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-            waiting += [(*parts, name) for name in reversed(directories) if not is_reserved(name)]
-            yield from (
-                (*parts, e.name)
-                for e in entries
-                if e.name not in directories and not is_reserved(e.name)
-            )
+            entries = self.entries(parts)
+            waiting += [(*parts, name) for name, is_dir in reversed(entries) if is_dir]
+            yield from ((*parts, name) for name, is_dir in entries if not is_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,14 @@ from simgit.objects.oid import Oid, object_header
 from simgit.odb.database import CHUNKED_SIZE, ObjectDatabase
 from simgit.odb.trees import load_tree
 from simgit.repository.worktree.directory import Directory, io_errors
-from simgit.repository.worktree.names import Parts, check_together, split_path
+from simgit.repository.worktree.ignore import Ignored, read_ignored
+from simgit.repository.worktree.names import (
+    MAX_DEPTH,
+    Parts,
+    check_together,
+    is_component,
+    split_path,
+)
 from simgit.storage.base import ReadTxn, WriteTxn
 
 _PIECE: Final = 1 << 20
@@ -114,15 +121,32 @@ def _store_tree(odb: ObjectDatabase, txn: WriteTxn, files: Mapping[Parts, Oid]) 
 def read_files(odb: ObjectDatabase, txn: ReadTxn, tree: Oid) -> Iterator[tuple[str, Oid]]:
     """Yield path and blob of every file of a tree of directories, ordered by name in each.
 
+    Names that may not be written anywhere are among them: see ``writable_files``.
+
     Raises:
-        IntegrityError: the tree is damaged, or holds something that no file of a state may be.
+        IntegrityError: the tree is damaged, or an entry of it is no path.
     """
-    found = list(_entries(odb, txn, tree, ()))
+    yield from (("/".join(parts), oid) for parts, oid in _entries(odb, txn, tree, ()))
+
+
+def writable_files(odb: ObjectDatabase, tree: Oid | None) -> dict[Parts, Oid]:
+    """Return the blob of every file of a tree, which is checked to be fit for a file system.
+
+    Raises:
+        IntegrityError: the tree is damaged, or has a name that may not be written. A stranger's
+            program can store such a name, and earlier versions of simgit could.
+    """
+    if tree is None:
+        return {}
+    with odb.read() as txn:
+        found = dict(_entries(odb, txn, tree, ()))
     try:
-        check_together(parts for parts, _ in found)
+        for parts in found:
+            split_path("/".join(parts))
+        check_together(found)
     except InvalidInput as error:
-        raise IntegrityError(f"the files of tree '{tree}': {error}", oid=tree) from None
-    yield from (("/".join(parts), oid) for parts, oid in found)
+        raise IntegrityError(f"cannot use the files of tree '{tree}': {error}", oid=tree) from None
+    return found
 
 
 def _entries(
@@ -131,11 +155,8 @@ def _entries(
     tree = load_tree(odb, txn, oid)
     for entry in tree.entries:
         parts = (*above, entry.name)
-        try:
-            safe = split_path("/".join(parts)) == parts
-        except InvalidInput:
-            safe = False
-        if not safe or tree.form != "map" or entry.kind not in ("blob", "tree"):
+        is_path = is_component(entry.name) and len(parts) <= MAX_DEPTH
+        if not is_path or tree.form != "map" or entry.kind not in ("blob", "tree"):
             raise IntegrityError(
                 f"tree '{oid}' has an entry '{entry.name}' that no file may be", oid=oid
             )
@@ -145,19 +166,15 @@ def _entries(
             yield from _entries(odb, txn, entry.oid, parts)
 
 
-def _files(odb: ObjectDatabase, tree: Oid | None) -> dict[Parts, Oid]:
-    if tree is None:
-        return {}
-    with odb.read() as txn:
-        return {tuple(path.split("/")): oid for path, oid in read_files(odb, txn, tree)}
-
-
 # --- the working directory ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Status:
-    """The differences between a working directory and a tree: paths, sorted."""
+    """The differences between a working directory and a tree: paths, sorted.
+
+    A directory of which the tree has nothing is one path in ``untracked``, with ``/`` at its end.
+    """
 
     modified: tuple[str, ...]
     deleted: tuple[str, ...]
@@ -170,12 +187,49 @@ class Status:
 
 
 def status(odb: ObjectDatabase, root: Path, tree: Oid | None) -> Status:
-    """Compare a working directory with the files of a tree, by size and then by hash."""
-    wanted = _files(odb, tree)
+    """Compare a working directory with the files of a tree, by size and then by hash.
+
+    What ``.simgitignore`` names is not untracked, nor is anything in ``.git`` and the like.
+
+    Raises:
+        InvalidInput: a line of ``.simgitignore`` is malformed.
+    """
+    wanted = writable_files(odb, tree)
     with Directory(root) as directory:
-        there = set(directory.files())
-        changed = [p for p in wanted if p in there and not _is(odb, directory, p, wanted[p])]
-    return Status(_sorted(changed), _sorted(wanted.keys() - there), _sorted(there - wanted.keys()))
+        there = {
+            parts
+            for parts in wanted
+            if directory.mode(parts) is not None and not directory.is_directory(parts)
+        }
+        changed = [p for p in there if not _is(odb, directory, p, wanted[p])]
+        untracked = sorted(_untracked(directory, wanted.keys(), read_ignored(directory)))
+    return Status(_sorted(changed), _sorted(wanted.keys() - there), tuple(untracked))
+
+
+def _untracked(directory: Directory, tracked: Set[Parts], is_ignored: Ignored) -> Iterator[str]:
+    """Yield what is not tracked; a directory without tracked files as one path."""
+    above = {parts[:end] for parts in tracked for end in range(len(parts))} | {()}
+    waiting: list[Parts] = [()]
+    while waiting:
+        below = waiting.pop()
+        for name, is_dir in directory.entries(below):
+            parts = (*below, name)
+            if parts in tracked or is_ignored(parts, is_dir):
+                continue
+            if is_dir and parts in above:
+                waiting.append(parts)
+            elif not is_dir or _has_files(directory, parts, is_ignored):
+                yield "/".join(parts) + "/" * is_dir
+
+
+def _has_files(directory: Directory, below: Parts, is_ignored: Ignored) -> bool:
+    for name, is_dir in directory.entries(below):
+        parts = (*below, name)
+        if not is_ignored(parts, is_dir) and (
+            not is_dir or _has_files(directory, parts, is_ignored)
+        ):
+            return True
+    return False
 
 
 def _sorted(paths: Any) -> tuple[str, ...]:
@@ -223,7 +277,7 @@ def checkout(
         IntegrityError: a tree has names that no file may have.
         StorageError: a file cannot be written or removed.
     """
-    old, new = _files(odb, old_tree), _files(odb, new_tree)
+    old, new = writable_files(odb, old_tree), writable_files(odb, new_tree)
     with Directory(root) as directory:
         going = {parts for parts in old.keys() - new.keys() if directory.mode(parts) is not None}
         coming = {p for p in new if force or old.get(p) != new[p]}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import lmdb
 
 from simgit import errors
-from simgit.storage import datafile
+from simgit.storage import datafile, regular
 from simgit.storage.durable import sync
 from simgit.storage.failpoints import fail_point
 from simgit.storage.lmdb import files, reserve
@@ -84,9 +84,14 @@ class Environment:
         except lmdb.Error as error:
             return self._begin_again(error)
 
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return self._writer == threading.get_ident()
+
     def begin_write(self, txn: LmdbWrite) -> tuple[Any, dict[str, Any]]:
         """Wait for the writer before, of any thread and process, and begin."""
-        if self._writer == threading.get_ident():
+        if self.is_writing:
             raise errors.StorageError("this thread already holds the write transaction")
         if self._forking:
             self._wait_for_fork()
@@ -146,6 +151,19 @@ class Environment:
             self.fail(error)
         sync(target / "data.mdb")
         datafile.record_origin(target)
+
+    def is_alone(self) -> bool:
+        """Return True if no other process holds the lease, and no thread a transaction."""
+        if self.is_writing:
+            return False
+        with self._writing, self._mutex:
+            if self.active:
+                return False
+            try:
+                return self._lease.acquire_alone()
+            finally:
+                self._lease.share()
+                self._follow()
 
     def compact(self) -> bool:
         """Replace the file by a compact copy if no other process has it open; return True if so."""
@@ -253,10 +271,12 @@ class Environment:
 
     def _open(self) -> None:
         try:
+            regular.check(self.directory, *self._written())
             self._inode = files.inode(self.directory)  # of what the lease protects
             self.env, found = files.open_largest(
                 self.directory, self._map_size, self.writable, self.registered
             )
+            self._check_opened()
             self._tight = self._tight or found < self._map_size
             self._map_size = found
             if not self._spending:  # now it is known that the reserve fits, too
@@ -267,6 +287,23 @@ class Environment:
             self.opened = next(_OPENED)
         except lmdb.Error as error:
             self.fail(error)
+
+    def _written(self) -> tuple[str, ...]:
+        """Return the names of the files that LMDB and simgit will write in their place."""
+        return ("lock.mdb",) * self.registered + ("data.mdb", "reserve") * self.writable
+
+    def _check_opened(self) -> None:
+        """Check the files again: LMDB opens them by name, and follows links."""
+        try:
+            regular.check(self.directory, *self._written())
+            if files.inode(self.directory) != self._inode:
+                raise errors.StorageError(
+                    f"store was replaced while it was opened, try again: '{self.directory}'",
+                    path=self.directory,
+                )
+        except BaseException:
+            self.env.close()
+            raise
 
     def _reopen(self, *, enlarge: bool = False, writable: bool = False) -> None:
         """Open again with a larger map or for writing; only while no transaction is open."""

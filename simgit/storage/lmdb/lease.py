@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from simgit import errors
+from simgit.storage import regular
 
 try:
     import fcntl
@@ -136,6 +137,6 @@ class LoneLease(Lease):
 
 def _open(path: Path, flags: int = 0) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o666)
+        return regular.open_file(path, os.O_RDWR | flags)
     except OSError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return regular.open_file(path)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from simgit.storage import regular
+
 _FILE: Final = "reserve"
 _SHARE: Final = 16
 _LEAST: Final = 256 << 10
@@ -31,7 +33,7 @@ def keep(directory: Path) -> None:
     path = directory / _FILE
     with suppress(OSError):  # without it everything works but making room on a full disk
         size = wanted((directory / "data.mdb").stat().st_size)
-        missing = size - (path.stat().st_size if path.exists() else 0)
+        missing = size - (path.lstat().st_size if path.exists() else 0)
         if missing > 0 and free(directory) >= _PLENTY * size:
             _grow(path, missing)
 
@@ -44,8 +46,9 @@ def give_up(directory: Path) -> bool:
     """
     path = directory / _FILE
     try:
-        if path.stat().st_size > _LAST:
-            os.truncate(path, _LAST)
+        if path.lstat().st_size > _LAST:
+            with os.fdopen(regular.open_file(path, os.O_WRONLY), "wb") as file:
+                file.truncate(_LAST)
         else:
             path.unlink()
     except OSError:
@@ -61,7 +64,8 @@ def free(directory: Path) -> int:
 
 def _grow(path: Path, more: int) -> None:
     """Take blocks of the disk, with random bytes: a file system may compress zeros to nothing."""
-    with path.open("ab") as file:
+    handle = regular.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with os.fdopen(handle, "ab") as file:
         try:
             file.write(os.urandom(more))
             file.flush()

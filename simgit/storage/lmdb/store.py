@@ -7,8 +7,10 @@ import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from simgit import errors
+from simgit.storage import regular
 from simgit.storage.base import Storage
 from simgit.storage.durable import make_directories
 from simgit.storage.lmdb import files
@@ -59,6 +61,7 @@ class LmdbStorage(Storage):
             raise errors.NotFound(f"no store in '{directory}'", path=directory)
         if not read_only:
             files.refuse_network(directory, allow_network)
+        regular.check(directory)
         network = network_file_system(directory) is not None and not allow_network
         may_write = not network and files.may_write(directory)
         lock = not network and files.may_register(directory)
@@ -69,6 +72,10 @@ class LmdbStorage(Storage):
     def discard(directory: Path | str) -> None:
         """Remove a store that is not in use yet, and the files of a killed copy."""
         files.discard(Path(directory))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same directory where it is unpickled."""
+        return type(self).open, (self._directory, self._read_only)
 
     @property
     def path(self) -> Path:
@@ -112,6 +119,15 @@ class LmdbStorage(Storage):
         """Return the length of the data file."""
         self._environment()
         return (self._directory / "data.mdb").stat().st_size
+
+    def is_alone(self) -> bool:
+        """Return True if no other process has the store open; it may be opened right after."""
+        return self._environment().is_alone()
+
+    @property
+    def is_writing(self) -> bool:
+        """True if this thread holds the write transaction."""
+        return not self._closed and self._environment().is_writing
 
     def close(self) -> None:
         """Release the environment; the last handle closes it and ends its transactions."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from simgit import errors
-from simgit.storage import datafile
+from simgit.storage import datafile, regular
 from simgit.storage.durable import make_directories
 from simgit.storage.lmdb import files
 from simgit.storage.mounts import network_file_system
@@ -47,7 +47,7 @@ def readable(directory: Path, target: Path) -> Iterator[Path]:
 
 def _copy(data: Path, copy: Path) -> None:
     for _ in range(_TRIES):
-        with data.open("rb") as source, copy.open("wb+") as made:
+        with regular.reader(data) as source, copy.open("wb+") as made:
             shutil.copyfileobj(source, made, _BLOCK)  # its meta pages first
             copied = datafile.newest_meta(data, made).txn_id
             if datafile.newest_meta(data, source).txn_id - copied <= 1:

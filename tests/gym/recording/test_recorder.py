@@ -409,21 +409,21 @@ def test_an_exception_in_the_environment_marks_the_run_as_failed(repo: Repositor
 
 
 UNENCODABLE = [
-    moved(9.0, bad={1, 2}),
-    moved(9.0, bad="\ud800"),
+    moved(9.0, bad=object()),
+    moved(9.0, bad={1: [len]}),
     (np.zeros(2), "no reward", False, False, {}),
-    (np.zeros(2, np.longdouble), *moved(9.0)[1:]),
+    (np.array([object()]), *moved(9.0)[1:]),
     (np.zeros(2), 1.0, "no flag", False, {}),
     ValueError("once"),
 ]
 
 
-@pytest.mark.parametrize("result", UNENCODABLE, ids=str)
+@pytest.mark.parametrize("result", UNENCODABLE, ids=range(len(UNENCODABLE)))
 def test_nothing_is_recorded_between_an_error_and_the_next_reset(
     repo: Repository, result: Any
 ) -> None:
-    after = [moved(2.0), moved(3.0, bad={1}), START, moved(4.0)]
-    env = scripted(repo, [START, moved(1.0), result, *after])
+    after = [moved(2.0), moved(3.0, bad=object()), START, moved(4.0)]
+    env = scripted(repo, [START, moved(1.0), result, *after], unencodable="raise")
     env.reset()
     env.step(0)
     with pytest.raises(ValueError) as failed:
@@ -444,8 +444,9 @@ def test_nothing_is_recorded_between_an_error_and_the_next_reset(
 
 
 def test_a_reset_that_cannot_be_recorded_begins_no_episode(repo: Repository) -> None:
-    bad = START[0], {"bad": {1}}
-    env = scripted(repo, [START, moved(1.0), bad, moved(2.0), START, moved(3.0)])
+    bad = START[0], {"bad": {object()}}
+    results = [START, moved(1.0), bad, moved(2.0), START, moved(3.0)]
+    env = scripted(repo, results, unencodable="raise")
     env.reset()
     env.step(0)
     with pytest.raises(InvalidInput, match=r"info\.bad"):
@@ -466,10 +467,10 @@ def test_after_an_error_the_next_episode_can_be_restored(repo: Repository) -> No
             result = self.env.step(action)
             self.left -= 1
             if self.left == 0:
-                result[4]["bad"] = {1}
+                result[4]["bad"] = object()
             return result
 
-    env = Recorder(Once(cartpole()), repo, provenance=False, self_check=False)
+    env = Recorder(Once(cartpole()), repo, provenance=False, self_check=False, unencodable="raise")
     env.reset(seed=1)
     for i in range(7):
         if i == 4:
@@ -519,7 +520,7 @@ def test_ctrl_c_pauses_a_run(repo: Repository) -> None:
 
 
 def test_an_action_that_cannot_be_recorded_is_refused_before_it_is_taken(repo: Repository) -> None:
-    env = scripted(repo, [START, moved(1.0)])
+    env = scripted(repo, [START, moved(1.0)], unencodable="raise")
     env.reset()
     with pytest.raises(InvalidInput, match="action"):
         env.step(object())
@@ -532,7 +533,7 @@ def test_an_action_that_cannot_be_recorded_is_refused_before_it_is_taken(repo: R
 
 
 def test_what_cannot_be_recorded_is_an_error_that_names_its_place(repo: Repository) -> None:
-    env = scripted(repo, [START, moved(1.0, bad={"worse": object()})])
+    env = scripted(repo, [START, moved(1.0, bad={"worse": object()})], unencodable="raise")
     env.reset()
     with pytest.raises(InvalidInput, match=r"info\.bad\.worse"):
         env.step(0)

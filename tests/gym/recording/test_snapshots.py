@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -25,6 +26,7 @@ from simgit.gym.recording.snapshot_schedule import (
 )
 from simgit.gym.recording.snapshots import Snapshots
 from simgit.gym.spec.spec import make
+from tests.support.patience import PATIENCE
 
 
 def timed(step: float, snapshot: float, every: int | None = None) -> SnapshotSchedule:
@@ -237,7 +239,7 @@ def verdict(repo: Repository, env: Any, steps: int = 5, **options: Any) -> Any:
     return repo.head_run.metadata.get("verdict")
 
 
-def test_a_run_says_whether_it_is_exact() -> None:
+def test_a_run_says_whether_it_is_exact(checked: None) -> None:
     cartpole: Any = gymnasium.make("CartPole-v1")
     found = verdict(Repository.init(":memory:"), cartpole)
     assert found["result"] == "exact"
@@ -254,7 +256,19 @@ def test_a_run_says_whether_it_is_exact() -> None:
     assert verdict(Repository.init(":memory:"), cartpole, self_check=False) is None
 
 
-def test_the_check_comes_after_the_first_episode_and_once() -> None:
+def flushed(env: Recorder) -> bool:
+    env.flush()
+    return True
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_the_check_begins_after_the_first_episode_and_comes_once(checked: None) -> None:
     repo = Repository.init(":memory:")
     env = Recorder(gymnasium.make("CartPole-v1"), repo, provenance=False)
     env.reset(seed=1)
@@ -264,6 +278,7 @@ def test_the_check_comes_after_the_first_episode_and_once() -> None:
     before = random.getstate()
     env.reset()
     assert random.getstate() == before
+    wait_until(lambda: flushed(env) and "verdict" in repo.head_run.metadata)
     assert repo.head_run.metadata["verdict"]["result"] == "exact"
     repo.configure("main", metadata={"verdict": "mine"})
     env.reset()

@@ -24,8 +24,9 @@ from simgit.gym import (
     verify,
 )
 from simgit.gym.restoring.recorded_path import RecordedPath
-from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT
+from simgit.gym.restoring.run_notes import BY_PROCESS, BY_REPLAY, DIVERGES, EXACT
 from simgit.gym.restoring.verify import judge, note
+from simgit.odb import foreign
 
 
 @pytest.fixture
@@ -79,8 +80,17 @@ def test_every_state_of_a_run_is_restored_and_goes_on(repo: Repository) -> None:
         assert goes_on(env, repo, "main", step)
 
 
-def test_the_nearest_snapshot_is_taken(repo: Repository) -> None:
+def vouch(repo: Repository, driver: str = "generic", run: str = "main") -> None:
+    """Note a verdict that vouches for the snapshots of a run."""
+    found = {"result": EXACT, "driver": driver, "format": 2, "snapshots": {"checked": 3, "of": 3}}
+    repo.configure(run, metadata={"verdict": found})
+
+
+def test_the_nearest_snapshot_is_taken_once_one_has_been_compared(repo: Repository) -> None:
     record(repo, gym.make("MountainCar-v0"))
+    vouch(repo)
+    assert plan(repo, "main@47") == drivers_plan(47, 20), "compared from one snapshot earlier"
+    restore(repo, "main@47")
     assert plan(repo, "main@47") == drivers_plan(47, 40)
     assert plan(repo, "main@47").cost == 7
     assert plan(repo, "main@40").cost == 0
@@ -184,6 +194,9 @@ def test_atari_needs_an_earlier_snapshot(repo: Repository) -> None:
     ale_py = pytest.importorskip("ale_py")
     gym.register_envs(ale_py)
     record(repo, gym.make("ALE/Qbert-v5"), steps=70, step_trigger=every(30))
+    vouch(repo, "ale")
+    assert plan(repo, "main@65").lead == 30
+    restore(repo, "main@65")
     found = plan(repo, "main@65")
     assert (found.start, found.lead, found.driver) == (63, 60, "ale")
     assert goes_on(restore(repo, "main@65"), repo, "main", 65)
@@ -265,7 +278,7 @@ class Elsewhere(gym.Env[Any, Any]):
 
 
 @pytest.fixture
-def elsewhere(repo: Repository) -> Iterator[str]:
+def elsewhere(repo: Repository, checked: None) -> Iterator[str]:
     """A run of it that was checked; its newest state has a snapshot."""
     gym.register("Elsewhere-v0", entry_point=f"{__name__}:Elsewhere")
     try:
@@ -298,8 +311,15 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
     env = gym.make("MiniGrid-DoorKey-8x8-v0")
     env.reset(seed=1)
     record(repo, env)
-    asked = []
-    assert plan(repo, "main@45").how == "creation"
+    vouch(repo)
+    asked: list[int] = []
+    assert plan(repo, "main@45").how == "snapshot", "this process recorded it"
+    assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
+    assert not asked
+    with repo.odb.write() as txn:
+        foreign.mark_all(txn)
+    for trust in (None, False, lambda: False):
+        assert plan(repo, "main@45", trust=trust).how == "creation"
     assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
     assert asked, "a function is asked"
     for trust in (None, True):
@@ -309,8 +329,9 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
 def test_without_trust_and_seed_the_error_names_the_command(repo: Repository, odd: Any) -> None:
     odd.reset()
     record(repo, odd, seed=None)
-    with pytest.raises(Untrusted, match="'simgit trust'"):
-        restore(repo, "main@45")
+    for env in (None, odd):
+        with pytest.raises(Untrusted, match="'simgit trust'"):
+            restore(repo, "main@45", trust=False, env=env)
 
 
 class Fragile(gym.Env[Any, Any]):
@@ -338,7 +359,7 @@ class Fragile(gym.Env[Any, Any]):
 
 
 @pytest.fixture
-def fragile(repo: Repository) -> Iterator[str]:
+def fragile(repo: Repository, checked: None) -> Iterator[str]:
     gym.register("Fragile-v0", entry_point=f"{__name__}:Fragile")
     try:
         record(repo, gym.make("Fragile-v0"), steps=70)
@@ -349,7 +370,7 @@ def fragile(repo: Repository) -> Iterator[str]:
 
 def test_after_an_exception_the_next_way_is_tried(repo: Repository, fragile: str) -> None:
     assert repo.runs[fragile].metadata["verdict"]["result"] == BY_REPLAY
-    repo.configure(fragile, metadata={"verdict": {}})
+    vouch(repo, "methods")
     for step in (25, 65):  # from a step, and from its own method
         assert plan(repo, f"main@{step}").how == "snapshot"
         assert goes_on(restore(repo, f"main@{step}"), repo, "main", step)
@@ -507,8 +528,9 @@ def test_verdicts_say_what_a_run_is_good_for(repo: Repository, odd: Any) -> None
     record(repo, gym.make("CartPole-v1"), "good")
     record(repo, gym.make("CartPole-v1"), "slow", seed=6, snapshots=None, step_trigger=never)
     record(repo, odd, "bad", snapshots=None, step_trigger=never, steps=9)
-    for run, result in (("good", EXACT), ("slow", BY_REPLAY), ("bad", DIVERGES)):
-        assert judge(repo, run).result == result
+    for run, result in (("good", EXACT), ("slow", BY_REPLAY), ("bad", BY_PROCESS)):
+        found = judge(repo, run)
+        assert found.result == result, found
         assert repo.runs[run].metadata["verdict"]["result"] == result
     assert repo.runs["bad"].metadata["verdict"]["field"] == "observation"
 
@@ -518,7 +540,8 @@ def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsew
         "nothing follows this one"
     )
     verdict = repo.runs[elsewhere].metadata["verdict"]
-    assert (verdict["result"], verdict["step"]) == (BY_REPLAY, 21)
+    assert verdict["result"] == BY_REPLAY
+    assert "Elsewhere.total" in verdict["reason"]
 
 
 def test_snapshots_that_are_known_not_to_serve_are_not_taken(
@@ -541,14 +564,14 @@ def test_snapshots_that_are_known_not_to_serve_are_not_taken(
     assert plan(repo, other.run).how == "creation", "what is known of a run holds for its rollouts"
 
 
-def test_where_only_such_a_snapshot_leads_to_a_state_that_is_warned_of(repo: Repository) -> None:
+def test_where_only_such_a_snapshot_leads_to_a_state_it_is_not_restored(repo: Repository) -> None:
     record(repo, gym.make("CartPole-v1"))
     refuted = {"result": BY_REPLAY, "driver": "generic", "step": 7, "field": "observation"}
     repo.configure("main", metadata={"verdict": refuted})
     with repo.recorder("main") as recorder:  # what leads to it by re-execution is not this
         recorder.append({"x": 1}, 0)
     repo.attach("main", "snapshot", RecordedPath(repo, "main@100").snapshot(100))
-    with pytest.warns(Unverified):
+    with pytest.raises(Divergence):
         restore(repo, "main")
 
 
@@ -575,7 +598,7 @@ def test_branching_warns_unless_the_run_is_known_to_be_exact(repo: Repository, o
     judge(repo, "bad")
     repo.branch("checked", "good@5")
     repo.branch("further", "checked")  # which has the verdict of its parent
-    with pytest.warns(Unverified, match="'bad' is not deterministic"):
+    with pytest.warns(Unverified, match="'bad' depends on the process"):
         repo.branch("doubtful", "bad@5")
 
 
@@ -589,7 +612,7 @@ def test_verifying_a_whole_run_can_be_noted(repo: Repository, odd: Any) -> None:
     record(repo, gym.make("CartPole-v1"), "good")
     for run, result in (("bad", DIVERGES), ("good", BY_REPLAY)):
         repo.configure(run, metadata={"verdict": {}})
-        note(repo, run, verify(repo, run))
+        note(repo, run, verify(repo, run, snapshots=0))
         assert repo.runs[run].metadata["verdict"]["result"] == result
     judge(repo, "good")
     note(repo, "good", verify(repo, "good"))

@@ -144,6 +144,7 @@ def test_a_run_of_an_earlier_version_goes_on(
     monkeypatch.syspath_prepend(GOLDEN)
     shutil.copytree(GOLDEN / "repository-1" / "simgit", tmp_path / "golden")
     with Repository.open(tmp_path / "golden") as repo:
+        repo.trust()
         runs = [name for name in repo.runs if repo.runs[name].oid is not None]
         described = [name for name in runs if _is_of_an_environment(repo, name)]
         assert described

@@ -114,6 +114,26 @@ def test_a_long_diff_is_cut(project: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert code.diff.rstrip().endswith("more bytes are left out")
 
 
+def test_a_diff_is_cut_before_it_is_masked_and_never_within_a_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "MAX_DIFF", 400)
+    long = "x = 'M10.5 20.5 " * 1000
+    (project / "train.py").write_text(f"a = 1\ntoken = 'ghp_{'a' * 500}'\n{long}\n")
+    code = code_of(project)
+    assert code is not None and code.diff is not None
+    assert "+a = 1" in code.diff and "ghp_" not in code.diff and "M10" not in code.diff
+
+
+def test_all_of_the_provenance_is_masked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "token=hunter2.py").write_text("")
+    script = str(project / "train.py")
+    found = Provenance.collect(arguments=["python", script, "--api-key", "hunter2", "--lr", "1"])
+    assert found.facts["command"] == ["python", script, "--api-key", MASK, "--lr", "1"]
+    assert found.facts["code"]["changed"] is False
+    assert "hunter2" not in str(found.facts)
+
+
 def test_code_outside_git_has_no_commit(tmp_path: Path) -> None:
     assert code_of(tmp_path) is None
     assert code_of(tmp_path / "gone") is None

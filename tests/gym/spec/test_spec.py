@@ -95,14 +95,14 @@ WRAPPED = [
 def test_an_environment_is_made_again_from_the_bytes_of_its_description(build: Any) -> None:
     env = build()
     data = describe(env)
-    again = make(decode_value(encode_value(data)))
+    again = make(decode_value(encode_value(data)), True)
     assert names(again) == names(env)
     assert encode_value(describe(again)) == encode_value(data)
 
 
 @pytest.mark.parametrize("build", WRAPPED)
 def test_an_environment_that_was_made_again_does_the_same(build: Any) -> None:
-    one, two = build(), make(describe(build()))
+    one, two = build(), make(describe(build()), True)
     one.action_space.seed(0)
     for seed in (1, None):
         assert repr(one.reset(seed=seed)) == repr(two.reset(seed=seed))
@@ -140,7 +140,7 @@ def test_what_only_looks_on_is_left_out() -> None:
 
 
 def test_arguments_can_be_changed() -> None:
-    env = make(describe(cartpole()), render_mode="rgb_array")
+    env = make(describe(cartpole()), True, render_mode="rgb_array")
     env.reset(seed=0)
     assert env.render().shape == (400, 600, 3)
 
@@ -149,34 +149,34 @@ def test_an_environment_registered_as_a_function_is_made_by_its_id() -> None:
     gymnasium.register("Lambda-v0", lambda: Walk(2))
     try:
         data = describe(gymnasium.make("Lambda-v0"))
-        assert make(data).reset()[0] == 2
+        assert make(data, True).reset()[0] == 2
     finally:
         gymnasium.registry.pop("Lambda-v0")
     with pytest.raises(NotFound, match=r"Lambda-v0"):
-        make(data)
+        make(data, True)
 
 
 def test_what_is_not_known_is_asked_for() -> None:
     with pytest.raises(InvalidInput, match=r"arguments of '.*:Hidden' were not recorded"):
-        make(describe(Hidden(3)))
+        make(describe(Hidden(3)), True)
     function = wrappers.TransformReward(cartpole(), lambda reward: 2 * reward)
     data = describe(function)
     assert data["wrappers"][0]["opaque"] == {"func": "builtins.function"}
     with pytest.raises(InvalidInput, match="'TransformReward' was made with 'func'"):
-        make(data)
+        make(data, True)
 
     class Local(Walk):
         pass
 
     with pytest.raises(InvalidInput, match="outside its script"):
-        make(describe(Local()))
+        make(describe(Local()), True)
 
 
 def test_an_environment_that_is_not_installed_is_not_found() -> None:
     data = describe(cartpole())
     data["environment"] |= {"id": "Gone-v3", "entry_point": "gone_package:Gone"}
     with pytest.raises(NotFound, match="cannot make environment 'Gone-v3'"):
-        make(data)
+        make(data, True)
 
 
 def test_spaces_that_changed_are_refused() -> None:
@@ -186,7 +186,7 @@ def test_spaces_that_changed_are_refused() -> None:
         InvalidInput,
         match=r"the action space is Discrete\(2\), but Discrete\(3\) in what was recorded",
     ):
-        make(data)
+        make(data, True)
     compare_spaces(describe_spaces(cartpole()), describe(cartpole()))
 
 
@@ -195,7 +195,7 @@ def test_stable_baselines3s_wrappers_are_made_again() -> None:
     ale_py = pytest.importorskip("ale_py")
     gymnasium.register_envs(ale_py)
     env = atari.AtariWrapper(gymnasium.make("ALE/Pong-v5", frameskip=1), frame_skip=3)
-    again = make(describe(env))
+    again = make(describe(env), True)
     assert "AtariWrapper" not in names(again)
     assert names(again) == names(env)
     assert again.get_wrapper_attr("_skip") == 3
@@ -242,7 +242,7 @@ def test_a_description_makes_environments_and_wrappers_and_calls_nothing_else(
     with gymnasium.make("CartPole-v1") as env:
         hostile |= describe_spaces(env)
     with pytest.raises(InvalidInput, match="refusing to call it"):
-        make(hostile)
+        make(hostile, True)
     assert not target.exists()
 
 
@@ -252,4 +252,4 @@ def test_a_class_is_described_by_the_shortest_module_that_offers_it() -> None:
     assert type(env).__module__ == "gymnasium.wrappers.stateful_observation"
     (described,) = describe(env)["wrappers"]
     assert described["entry_point"] == "gymnasium.wrappers:TimeAwareObservation"
-    assert type(make(describe(env))) is wrappers.TimeAwareObservation
+    assert type(make(describe(env), True)) is wrappers.TimeAwareObservation

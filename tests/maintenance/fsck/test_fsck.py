@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,36 @@ def test_damage_in_several_places_is_reported_in_one_report(
             txn.put(*ref)
     assert any(problem.runs for problem in report.problems)
     assert any("runs/files" in problem.what for problem in report.problems)
+
+
+@pytest.mark.parametrize("how", ["file", "bytes"])
+def test_the_memory_of_fsck_does_not_grow_with_an_attachment(how: str, tmp_path: Path) -> None:
+    size = 96 << 20
+    content = np.random.default_rng(1).bytes(1 << 20) * (size >> 20)
+    (tmp_path / "large").write_bytes(content)
+    with Repository.init(tmp_path) as repo:
+        repo.commit(0)
+        repo.attach("main", "large", tmp_path / "large" if how == "file" else content)
+    del content
+    with Repository.open(tmp_path) as repo:
+        tracemalloc.start()
+        try:
+            assert repo.fsck().is_clean
+            assert tracemalloc.get_traced_memory()[1] < size // 4
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_damaged_blob_is_found_in_each_form(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    few = rng.integers(0, 9, 99_999, np.uint8).tobytes()
+    for name, content in {"raw": rng.bytes(99_999), "zstd": few}.items():
+        with Repository.init(tmp_path / name) as repo:
+            repo.commit(0)
+            oid = repo.attach("main", "x", content)
+            (target,) = [each for _, each in repo.attachments("main").values()]
+            with repo.odb.storage.write() as txn:
+                key, value = next(iter(txn.scan("bodies")))
+                txn.put("bodies", key, value[:-1] + bytes([value[-1] ^ 1]))
+            problems = repo.fsck().problems
+            assert [each.where for each in problems] == [bytes(target)], (name, oid, problems)

@@ -16,6 +16,7 @@ import pytest
 from simgit import Conflict, InvalidInput, NotFound, Repository, StorageError
 from simgit.refs.oplog.journal import LEAST, MAX_ARGUMENT, MAX_ARGUMENTS, Journal, shortened
 from simgit.refs.oplog.log import KeyChange, Operation
+from simgit.refs.oplog.undo import Undo
 from simgit.refs.records import TagRef
 from simgit.storage.process import this_writer
 from tests.support.paths import ROOT
@@ -703,3 +704,76 @@ def test_an_undo_whose_changes_are_forgotten_is_not_redone(repo: Repository) -> 
     with pytest.raises(NotFound, match="nothing to redo"):
         repo.redo()
     assert repo.operation().number == before
+
+
+def _collect_after(monkeypatch: pytest.MonkeyPatch, method: str, directory: Path) -> None:
+    """Let another process run ``gc --expire now`` after a method of ``Undo`` is called first."""
+    plan = getattr(Undo, method)
+    calls = []
+
+    def then_collect(self: Undo, *args: Any) -> Any:
+        found = plan(self, *args)
+        if not calls:
+            calls.append(method)
+            words = [sys.executable, "-m", "simgit", "gc", "--expire", "now", "--grace", "now"]
+            env = {**os.environ, "PYTHONPATH": str(ROOT)}
+            subprocess.run(words, cwd=directory, env=env, check=True, capture_output=True)
+        return found
+
+    monkeypatch.setattr(Undo, method, then_collect)
+
+
+@pytest.mark.parametrize("last", ["commit", "rename", "attach", "tag", "checkout"])
+@pytest.mark.parametrize("method", ["to_undo", "revert", "head_oid"])
+def test_undo_fails_if_gc_removes_the_operation_at_the_same_time(
+    last: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit(0)
+        repo.branch("try", "main")
+        match last:
+            case "commit":
+                repo.commit(1)
+            case "rename":
+                repo.rename_run("try", "other")
+            case "attach":
+                repo.attach("main", "x", b"1")
+            case "tag":
+                repo.tag("v")
+            case "checkout":
+                repo.checkout("try")
+        before = seen(repo)
+        _collect_after(monkeypatch, method, tmp_path)
+        number = None if method == "to_undo" else repo.operations()[0].number
+        with pytest.raises(NotFound):
+            repo.undo(number)
+        assert seen(repo) == before
+        assert not repo.fsck().problems
+
+
+@pytest.mark.parametrize("method", ["to_redo", "redo"])
+def test_redo_fails_if_gc_removes_the_undo_at_the_same_time(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Repository.init(tmp_path) as repo:
+        repo.commit(0)
+        repo.commit(1)
+        repo.undo()
+        before = seen(repo)
+        _collect_after(monkeypatch, method, tmp_path)
+        with pytest.raises(NotFound):
+            repo.redo()
+        assert seen(repo) == before
+
+
+def test_a_restore_fails_if_gc_removes_operations_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Repository.init(tmp_path) as repo:
+        for value in range(4):
+            repo.commit(value)
+        before = seen(repo)
+        _collect_after(monkeypatch, "restore", tmp_path)
+        with pytest.raises(NotFound):
+            repo.restore_operation(2)
+        assert seen(repo) == before

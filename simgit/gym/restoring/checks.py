@@ -1,0 +1,287 @@
+"""Checks of a recorded run: continued from some of its snapshots, and re-executed from the start.
+
+Each check is made in a process that is forked for it (where the system can): what an environment
+keeps in its class, its module or its library is as in any new process. See ``check_process``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from simgit.errors import Divergence, InvalidInput, SimgitError
+from simgit.gym.drivers import CannotRestore
+from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath, path_to_last
+from simgit.gym.restoring.reexecute import Reexecution
+from simgit.gym.restoring.restore import RestorePlan, begin, from_snapshot
+from simgit.gym.restoring.run_notes import (
+    BY_PROCESS,
+    BY_REPLAY,
+    DIVERGES,
+    EXACT,
+    NOT_CHECKED,
+    UNKNOWN,
+    Verdict,
+)
+from simgit.gym.spec.values import plain_info
+from simgit.history.trajectory import Trajectory
+from simgit.objects.codec import encode_value
+from simgit.objects.coerce import coerce
+from simgit.repository import Repository
+
+SAMPLE: Final = 3
+"""The number of snapshots that are checked: an early, a middle and a late one."""
+_PART: Final = 0.7
+"""The part of a check's time after which it stops by itself, with what it has found."""
+_REASON: Final = 1000
+"""The greatest length of a reason that is noted."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check.
+
+    Attributes:
+        start: the step of the snapshot, or of the first state.
+        compared: the number of states that agreed.
+        differs: the step and the field that differ, or the reason why it could not continue.
+        unmade: the reason why the environment, or its driver, could not be made.
+        ended: why there is no result: the time was over, or the process ended.
+        digest: a digest of everything that was returned, for another re-execution.
+    """
+
+    start: int
+    compared: int = 0
+    differs: dict[str, Any] = field(default_factory=dict)
+    unmade: str | None = None
+    ended: str | None = None
+    driver: str | None = None
+    form: Any = None
+    digest: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as data for JSON."""
+        return asdict(self)
+
+
+Opened = Callable[[], AbstractContextManager[Repository]]
+Apart = Callable[[Callable[[], Outcome], int, float], Outcome]
+"""Makes a check in a process of its own: the check, the step at which it starts, its seconds."""
+
+
+class RunCheck:
+    """The checks of the first states of a run."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        run: str,
+        *,
+        stop: int | None = None,
+        seconds: float,
+        sample: int = SAMPLE,
+        stretches: bool = False,
+        replayed: int | None = None,
+        trust: bool | None = True,
+    ) -> None:
+        """Take what is to be checked.
+
+        Args:
+            opened: returns the repository; called in the process that makes a check.
+            run: the run.
+            stop: the number of states to check; None for all.
+            seconds: the time for everything.
+            sample: the number of snapshots to check.
+            stretches: continue from each snapshot to the next one that is checked, not to the end.
+            replayed: the number of states that were re-executed and agree; None if that is to be
+                checked.
+            trust: see ``restore``; True is safe for a run that the asking process recorded.
+        """
+        self._opened = opened
+        self._run = run
+        self._stop = stop
+        self._seconds = seconds
+        self._sample = sample
+        self._stretches = stretches
+        self._replayed = replayed
+        self._trust = trust
+
+    def verdict(self, apart: Apart) -> Verdict:
+        """Return what the checks say about the run."""
+        deadline = monotonic() + self._seconds
+        with self._opened() as repo:
+            path = self._path(repo)
+            steps, total = self._chosen(path)
+        ends = [*steps[1:], None] if self._stretches else [None] * len(steps)
+
+        def left() -> float:
+            return max(1.0, (deadline - monotonic()) / 2)
+
+        outcomes = [
+            apart(partial(self.from_snapshot, at, left() * _PART, end), at, left())
+            for at, end in zip(steps, ends, strict=True)
+        ]
+        if self._replayed is not None:
+            return judged(outcomes, Outcome(0, compared=self._replayed), None, total)
+        replay = apart(partial(self.replay, left() * _PART), 0, left())
+        again = None
+        if replay.differs and not (
+            outcomes and all(o.compared and not o.differs for o in outcomes)
+        ):
+            again = apart(partial(self.replay, left(), replay.compared + 1), 0, left())
+        return judged(outcomes, replay, again, total)
+
+    # --- in a process of their own ---
+
+    def from_snapshot(self, step: int, seconds: float, end: int | None = None) -> Outcome:
+        """Restore a new environment from a snapshot, and continue as recorded, up to a step."""
+        with self._opened() as repo:
+            path = self._path(repo)
+            plan = from_snapshot(path, self._trust, step)
+            if plan is None:
+                return Outcome(step, unmade="the snapshot cannot be used")
+            form = path.snapshot(plan.start).get("version")
+            made = Outcome(plan.start, driver=plan.driver, form=form)
+            last = _border(path, plan.start) if end is None else end + 1
+            states = path.trajectory[plan.start + 1 : min(last, _border(path, plan.start))]
+            return self._continued(path, plan, states, made, seconds)
+
+    def replay(self, seconds: float, most: int | None = None) -> Outcome:
+        """Re-execute everything from the making of the environment; ``most`` states uncompared."""
+        with self._opened() as repo:
+            path = self._path(repo)
+            made_at, seed = RecordedPath(repo, path.trajectory[0].oid).creation()
+            if seed is None and not path.attached(SESSION, 0):
+                return Outcome(0, unmade="the first reset had no seed")
+            plan = RestorePlan(path.step, "creation", made_at, seed=seed)
+            states = path.trajectory[made_at : _border(path, made_at)]
+            return self._continued(path, plan, states, Outcome(made_at), seconds, most)
+
+    def _path(self, repo: Repository) -> RecordedPath:
+        states = repo.trajectory(self._run)
+        return path_to_last(repo, states[: self._stop], self._run)
+
+    def _chosen(self, path: RecordedPath) -> tuple[list[int], int]:
+        """Return the steps of the snapshots to check, and the number of all."""
+        found = sorted(path.attached(SNAPSHOT, path.step - 1))
+        plans = (from_snapshot(path, self._trust, at) for at in spread(found, self._sample))
+        return sorted({plan.start for plan in plans if plan is not None}), len(found)
+
+    def _continued(
+        self,
+        path: RecordedPath,
+        plan: RestorePlan,
+        states: Trajectory,
+        found: Outcome,
+        seconds: float,
+        most: int | None = None,
+    ) -> Outcome:
+        facts, until = found.to_json(), monotonic() + seconds
+        try:
+            env = path.make(self._trust)
+        except BaseException as error:  # of whatever the environment's modules do
+            return Outcome(**{**facts, "unmade": _named(error)})
+        digest = hashlib.sha256()
+        with closing(env):
+            try:
+                replay = begin(path, env, plan)
+            except (Divergence, CannotRestore) as error:
+                return Outcome(**{**facts, "differs": details(error)})
+            except BaseException as error:
+                return Outcome(**{**facts, "unmade": _named(error)})
+            done = 0
+            try:
+                for _ in replay.steps(states, seed=plan.seed, compare=most is None):
+                    done += 1
+                    digest.update(_bytes(replay))
+                    if done == most or monotonic() > until:
+                        break
+            except BaseException as error:
+                facts["differs"] = details(error)
+                digest.update(_bytes(replay))
+        return Outcome(**{**facts, "compared": done, "digest": digest.hexdigest()})
+
+
+def judged(
+    outcomes: Sequence[Outcome], replay: Outcome, again: Outcome | None, total: int
+) -> Verdict:
+    """Return the verdict that follows from the results of checks.
+
+    Args:
+        outcomes: those from snapshots.
+        replay: that of re-execution from the beginning.
+        again: that of another re-execution, if there was one.
+        total: the number of snapshots in all.
+    """
+    bad = next((each for each in outcomes if each.differs), None)
+    good = [each for each in outcomes if each.compared and not each.differs]
+    driver = next((each.driver for each in outcomes if each.driver), None)
+    counted = {
+        "checked": len(good),
+        "of": total,
+        "step": max((each.start for each in outcomes), default=0),
+    }
+    seen = {"snapshots": counted, "process": "another"} if outcomes else {"process": "another"}
+    form = {"format": good[0].form} if good else {}
+    if good and bad is None:
+        also = {"replay": replay.differs} if replay.differs else {}
+        return Verdict(EXACT, driver, {**form, **seen, **also})
+    why = _why(outcomes, replay)
+    wrong = {} if bad is None else {**bad.differs, "from": bad.start}
+    if not replay.differs and replay.compared:
+        return Verdict(BY_REPLAY, driver, {**wrong, **seen, **({"why": why} if why else {})})
+    if replay.unmade or replay.ended or not replay.differs:
+        if bad is not None:  # the snapshots are known to fail, and nothing else is known
+            return Verdict(BY_REPLAY, driver, {**wrong, **seen, "replay": {"reason": why}})
+        result = UNKNOWN if replay.unmade else NOT_CHECKED
+        return Verdict(result, driver, {"reason": why or "it has too few states"})
+    if replay.differs.get("field") in (None, "exception"):
+        return Verdict(UNKNOWN, driver, {"reason": replay.differs["reason"], **seen})
+    same = again is not None and again.digest == replay.digest
+    return Verdict(BY_PROCESS if same else DIVERGES, driver, {**replay.differs, **seen})
+
+
+def _why(outcomes: Iterable[Outcome], replay: Outcome) -> str | None:
+    """Return the first reason why something could not be checked."""
+    return next((r for o in (replay, *outcomes) for r in (o.unmade, o.ended) if r), None)
+
+
+def spread(steps: Sequence[int], count: int) -> list[int]:
+    """Return at most ``count`` of some steps, evenly spread, the first and the last among them."""
+    if len(steps) <= count:
+        return list(steps)
+    if count == 1:
+        return [steps[0]]
+    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]
+
+
+def details(error: BaseException) -> dict[str, Any]:
+    """Return what is noted of an error: the step and the field that differ, or the reason."""
+    if isinstance(error, Divergence):
+        found: dict[str, Any] = {"step": error.step, "field": error.field}  # type: ignore[attr-defined]
+        return found | ({"reason": str(error)[:_REASON]} if found["field"] == "exception" else {})
+    return {"reason": _named(error)}
+
+
+def _named(error: BaseException) -> str:
+    text = str(error) if isinstance(error, SimgitError) else f"{type(error).__name__}: {error}"
+    return text[:_REASON]
+
+
+def _border(path: RecordedPath, step: int) -> int:
+    """Return the step after the last that the environment of a step gave."""
+    later = [at for at in path.attached(SESSION, path.step) if at > step and path.is_reset(at)]
+    return min(later, default=path.step + 1)
+
+
+def _bytes(replay: Reexecution) -> bytes:
+    *values, info = replay.returned or ({},)
+    try:
+        return encode_value(coerce([*values, plain_info(info)], "returned"), "returned")
+    except (InvalidInput, TypeError, ValueError):
+        return repr((values, info)).encode()

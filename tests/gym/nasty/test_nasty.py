@@ -1,0 +1,78 @@
+"""No nasty environment goes on differently after a restore without a word.
+
+The default profile has each environment once, at one of the times when its number changes; the
+slow one all of them, recorded with other snapshots, and with the check of the recorder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gym.nasty import envs, matrix
+
+EXACT = {
+    "InEnv", "InEnvs", "InMetadata", "InClock", "InSlots", "InActionSpace", "InSpaceOfSeveral",
+    "InBoundOfSpace", "InEnum", "InFlag", "InDrawnClass", "InBoundMethod", "InPartial",
+    "InNestedObject", "InSharedList", "InView", "InScalarArray", "InDictSubclass", "InListSubclass",
+    "InIterator", "InCycle", "InSpawned", "InIdentity", "InForgetful", "InRebuilt", "InGenerator",
+    "InThread", "InSuite", "InSimulation", "InRect", "InSurface", "InTorchLoadedLate",
+    "InWrappedEnvironment", "InOtherEnvironments", "InTensors", "InSpacesNumbers", "IsDict",
+}  # fmt: skip
+"""Environments that are restored exactly, from a snapshot or by re-execution."""
+
+COMPARED = {
+    "FromSystem", "FromClock", "FromHash", "FromSetOfTexts", "FromOrderOfTexts", "FromAddress",
+    "InFile", "InEnvironmentVariable", "InModuleOfSystem",
+}  # fmt: skip
+"""Environments whose state no driver can see: restoring has to compare."""
+
+
+def _silent(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    wrong = {
+        run: [
+            each for each in texts if not each.startswith(("equal", "refused", "warned", "raised"))
+        ]
+        for run, texts in found.items()
+    }
+    return {run: texts for run, texts in wrong.items() if texts}
+
+
+def test_there_are_many_kinds() -> None:
+    assert len(envs.HIDING) > 100
+
+
+def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Path) -> None:
+    once = [
+        (name, kind.times[i % len(kind.times)])
+        for i, (name, kind) in enumerate(envs.HIDING.items())
+    ]
+    once = [each for each in once if each[0] not in COMPARED]
+    cases = matrix.cases(once, snapshots=4, self_check=False)
+    found = matrix.outcomes(tmp_path, cases)
+    assert _silent(found) == {}
+    exact = {case.name for case in cases if set(found[case.run]) == {"equal"}}
+    assert EXACT & {case.name for case in cases} - exact == set()
+
+
+def test_nor_does_a_lane_of_a_vector(tmp_path: Path) -> None:
+    names = ("InEnv", "InEnum", "InClass", "InListOfTheClass", "InSpacesNumbers", "InGlobalRandom",
+             "InSharedGenerator", "InSimulation", "InSetOfNumbers", "InClosure")  # fmt: skip
+    cases = matrix.cases([(name, "step") for name in names], lanes=2, snapshots=4, self_check=False)
+    found = matrix.outcomes(tmp_path, cases)
+    assert _silent(found) == {}
+    exact = {case.name for case in cases if set(found[case.run]) == {"equal"}}
+    assert {"InEnv", "InEnum", "InSharedGenerator", "InSimulation", "InClosure"} & {
+        case.name for case in cases
+    } - exact == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [
+    {"snapshots": 1, "self_check": False}, {"snapshots": 7, "self_check": False}, {"snapshots": 5}, {},
+], ids=["each step", "seven", "checked", "defaults"])  # fmt: skip
+def test_none_does_with_other_snapshots(tmp_path: Path, options: dict[str, Any]) -> None:
+    found = matrix.outcomes(tmp_path, matrix.cases(envs.CASES, **options))
+    assert _silent(found) == {}

@@ -1,0 +1,260 @@
+"""The self-check: what a process of its own finds out, and that the script does not notice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from simgit import Repository
+from simgit.errors import Unverified
+from simgit.gym import Recorder, VectorRecorder, judge
+from simgit.gym.recording import selfcheck
+from simgit.gym.restoring import check_process
+from tests.gym.recording import checked_envs
+from tests.support.paths import ROOT
+from tests.support.patience import PATIENCE
+
+pytestmark = pytest.mark.usefixtures("checked")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine have its time."""
+    for name in ("PATIENCE",):
+        monkeypatch.setattr(selfcheck, name, PATIENCE)
+    monkeypatch.setattr("simgit.gym.recording.session.PATIENCE", PATIENCE)
+
+
+@pytest.fixture
+def repo() -> Repository:
+    return Repository.init(":memory:")
+
+
+def play(env: Any, steps: int = 9) -> list[Any]:
+    seen = [env.reset(seed=1)[0]]
+    for _ in range(steps):
+        observation, _, terminated, truncated, _ = env.step(0)
+        seen.append(observation)
+        if terminated or truncated:
+            seen.append(env.reset()[0])
+    env.close()
+    return seen
+
+
+def verdict(repo: Repository, env: Any, **options: Any) -> Any:
+    play(Recorder(env, repo, snapshots=2, provenance=False, **options))
+    return repo.runs["main"].metadata.get("verdict")
+
+
+def test_the_run_is_that_which_would_have_been(repo: Repository) -> None:
+    runs = []
+    for wrap in (lambda env: env, lambda env: Recorder(env, repo, snapshots=2)):
+        checked_envs.OfClass.rng = np.random.default_rng(42)
+        checked_envs.OfClass.made = checked_envs.OfClass.closed = 0
+        runs.append(play(wrap(checked_envs.OfClass())))
+        assert (checked_envs.OfClass.made, checked_envs.OfClass.closed) == (1, 1)
+    assert runs[0] == runs[1]
+
+
+def test_every_environment_that_is_made_is_closed(tmp_path: Path, repo: Repository) -> None:
+    verdict(repo, checked_envs.Device(str(tmp_path / "log")))
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    there = {pid for _, pid in lines}
+    assert len(there) > 1, "it was re-executed, elsewhere"
+    assert {pid for what, pid in lines if what == "close"} == there
+    assert sum(pid == str(os.getpid()) for _, pid in lines) == 3
+
+
+def test_what_is_marked_is_not_re_executed(tmp_path: Path, repo: Repository) -> None:
+    assert verdict(repo, checked_envs.Marked(str(tmp_path / "log"))) is None
+    assert repo.runs["main"].metadata["reexecute"] is False
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert {line.split()[1] for line in lines} == {str(os.getpid())}
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (checked_envs.Counting, "exact"),
+        (checked_envs.HashOrder, "depends on the process"),
+        (checked_envs.Clock, "not deterministic"),
+    ],
+)
+def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -> None:
+    found = verdict(repo, kind())
+    assert found["result"] == result
+    assert found["process"] == "another"
+    if result == "exact":
+        assert (found["driver"], found["format"]) == ("generic", 2)
+        assert found["snapshots"] == {"checked": 3, "of": 3, "step": 4}
+    else:
+        assert found["field"] == "observation"
+
+
+@pytest.mark.parametrize(
+    ("how", "result", "reason"),
+    [
+        ("exits", "unknown", "SystemExit"),
+        ("dies", "not checked", "exit code 9"),
+        ("breaks", "unknown", "no such robot"),
+        ("hangs", "not checked", "too long"),
+        ("prints", "exact", ""),
+        ("spawns", "exact", ""),
+    ],
+)
+def test_what_happens_elsewhere_stays_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    how: str,
+    result: str,
+    reason: str,
+) -> None:
+    monkeypatch.setenv("CHECKED_HOME", str(os.getpid()))
+    monkeypatch.setenv("CHECKED_HOW", how)
+    repo = Repository.init(tmp_path)
+    verdict(repo, checked_envs.Elsewhere(), self_check=False)
+    found = judge(repo, "main", seconds=4.0 if how == "hangs" else PATIENCE)
+    assert found.result == result, found
+    assert reason in str(found.details.get("reason", ""))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_cannot_be_made_again_is_unknown(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHECKED_HOME", str(os.getpid()))
+    found = verdict(repo, checked_envs.Unmade())
+    assert (found["result"], found["reason"]) == ("unknown", "OSError: no licence here")
+
+    class Local(checked_envs.Counting):
+        pass
+
+    recorder = Recorder(Local(), repo, "local", provenance=False)
+    play(recorder)
+    found = repo.runs["local"].metadata["verdict"]
+    assert found["result"] == "unknown" and "outside its script" in found["reason"]
+
+
+def test_without_a_process_nothing_is_checked_and_that_is_said(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.warns(Unverified, match="not checked: run 'main': cannot start a process"):
+        found = verdict(repo, checked_envs.Counting())
+    assert found["result"] == "not checked"
+
+
+def test_what_is_not_finished_at_the_end_is_said(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simgit.gym.recording.session.PATIENCE", 0.0)
+    with pytest.warns(Unverified, match="not finished.*'simgit verify'"):
+        found = verdict(repo, checked_envs.Counting())
+    assert found["result"] == "not checked"
+
+
+def test_an_episode_that_does_not_end_is_checked_as_far_as_it_is(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfcheck, "STATES", 5)
+    env = Recorder(checked_envs.Counting(), repo, snapshots=2, provenance=False)
+    env.env.length = 1 << 30
+    env.reset(seed=1)
+    for _ in range(8):
+        env.step(0)
+    wait_until(lambda: env.flush() or "verdict" in repo.runs["main"].metadata)
+    found = repo.runs["main"].metadata["verdict"]
+    assert (found["result"], found["snapshots"]["step"]) == ("exact", 4)
+    env.close()
+
+
+def test_each_lane_has_its_verdict(tmp_path: Path) -> None:
+    repo = Repository.init(tmp_path)
+    env = gym.vector.SyncVectorEnv([checked_envs.Counting, checked_envs.HashOrder])
+    env = VectorRecorder(env, repo, snapshots=2, provenance=False)
+    env.reset(seed=1)
+    for _ in range(9):
+        env.step(np.zeros(2, int))
+    env.close()
+    found = [repo.runs[f"main/{i}"].metadata["verdict"]["result"] for i in range(2)]
+    assert found == ["exact", "depends on the process"]
+
+
+def test_what_is_resumed_or_branched_is_not_checked_again(tmp_path: Path) -> None:
+    repo = Repository.init(tmp_path)
+    before = verdict(repo, checked_envs.Counting())
+    Recorder.resume(repo, "main").close()
+    Recorder.branch(repo, "other", "main@3").close()
+    assert repo.runs["main"].metadata["verdict"] == before
+    assert "verdict" not in repo.runs["other"].metadata
+
+
+def wait_until(is_so: Callable[[], Any]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+SCRIPT = """
+import os, sys, time
+import gymnasium as gym
+from simgit.gym import Recorder
+from tests.gym.recording import checked_envs
+print("script", flush=True)
+env = Recorder(checked_envs.Elsewhere(), sys.argv[1], snapshots=2, provenance=False)
+os.environ.update(CHECKED_HOME=str(os.getpid()), CHECKED_HOW="hangs")
+env.reset(seed=1)
+while not env.step(0)[2]:
+    pass
+env.reset()
+env.flush()
+print(env._check._process._process.pid, flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_check_ends_with_the_script(tmp_path: Path, number: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "repo")], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "script\n"
+    pid = int(process.stdout.readline())
+    os.kill(pid, 0)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert out == "", "the script ran once"
+    assert err.count("Traceback") == (number == signal.SIGINT)
+    wait_until(lambda: not is_there(pid))
+
+
+def is_there(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_the_other_process_has_another_hash_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("0", "7", "random"):
+        monkeypatch.setenv("PYTHONHASHSEED", given)
+        found = check_process._environment()["PYTHONHASHSEED"]
+        assert found != given and 0 <= int(found) < 1 << 32
