@@ -8,7 +8,7 @@ import click
 
 from simgit.cli.app import App, CommandGroup, command
 from simgit.cli.branch import write_runs
-from simgit.cli.output import Output, clean, number, when
+from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import RUN, Choice, settings
 from simgit.cli.render import run_record, value_text, write_run
 
@@ -76,8 +76,13 @@ def _write_columns(
     places = {info.name: i for i, info in enumerate(table.infos)}
     records = [{n: values[n][places[info.name]] for n in wanted} for info in infos]
     if as_json:
+        from simgit.objects.json_form import value_to_json
+
         for record in records:
-            out.json(record)
+            out.json({
+                name: stamp(value) if name in ("created", "ended") else value_to_json(value)
+                for name, value in record.items()
+            })  # fmt: skip
         return
     rows: list[Any] = [[_cell(name, value) for name, value in r.items()] for r in records]
     out.table([[(name, "bold") for name in wanted], *rows])

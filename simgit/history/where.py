@@ -87,11 +87,11 @@ class ColumnTable(Protocol):
         ...
 
     def is_map(self, path: FieldPath, /) -> bool:
-        """Return True if a column is a dict of columns."""
+        """Return whether a column is a dict of columns."""
         ...
 
-    def leaf_columns(self, path: FieldPath, /) -> tuple[Any, ...]:
-        """Return a column, a ``LeafColumn`` or nested ones, as a tuple of one."""
+    def leaf_columns(self, *paths: FieldPath) -> Any:
+        """Return for each path its values, a ``LeafColumn`` or nested columns."""
         ...
 
 

@@ -17,6 +17,7 @@ from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
     from simgit.repository.store import Store
+    from simgit.storage.base import ReadTxn
 
 
 def _copied(data: Any) -> Any:
@@ -65,24 +66,10 @@ class Attachments:
             return list(attachments.in_history(self._odb, txn, tip, name))
 
     def load(
-        self, revision: str | Oid, name: str, newest: bool, writable: bool, tensors: bool
+        self, revision: str | Oid, name: str, writable: bool, tensors: bool, newest: bool
     ) -> Any:
         with self._store.read() as txn:
-            found = self._store.resolve(txn, revision)
-            try:
-                target = attachments.find(self._odb, txn, found.oid, name)
-            except NotFound as error:
-                earlier = attachments.in_history(self._odb, txn, found.place, name)
-                last = next(earlier, None)
-                if last is None:
-                    raise
-                if not newest:
-                    raise NotFound(
-                        f"{error}; the newest before it is at step {last.step}: use --newest "
-                        "(newest=True)",
-                        name=name,
-                    ) from None
-                target = last.kind, last.oid
+            target = self._target(txn, revision, name, newest)
             data = trees.load_data(self._odb, txn, *target)
         if tensors:
             try:
@@ -93,6 +80,25 @@ class Attachments:
                 raise NotFound("tensors need torch: pip install 'simgit[torch]'") from None
             return to_tensors(data)
         return _copied(data) if writable else data
+
+    def _target(
+        self, txn: ReadTxn, revision: str | Oid, name: str, newest: bool
+    ) -> attachments.Target:
+        """Return kind and oid of an attachment of a state, or of the newest in its history."""
+        found = self._store.resolve(txn, revision)
+        try:
+            return attachments.find(self._odb, txn, found.oid, name)
+        except NotFound as error:
+            last = next(attachments.in_history(self._odb, txn, found.place, name), None)
+            if last is None:
+                raise
+            if not newest:
+                raise NotFound(
+                    f"{error}; the newest before it is at step {last.step}: use --newest "
+                    "(newest=True)",
+                    name=name,
+                ) from None
+            return last.kind, last.oid
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         def detach() -> Oid:

@@ -887,7 +887,7 @@ class Repository:
         Raises:
             NotFound: the state has none of this name, or torch is not installed.
         """
-        return self._attachments.load(revision, name, newest, writable, tensors)
+        return self._attachments.load(revision, name, writable, tensors, newest)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         """Remove an attachment; return the oid of its data."""

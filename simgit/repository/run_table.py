@@ -13,9 +13,8 @@ import numpy.typing as npt
 from simgit.errors import InvalidInput, near_or_known
 from simgit.history.leaf_column import LeafColumn
 from simgit.history.log import EpisodeLine
-from simgit.history.paths import FieldPath
+from simgit.history.paths import FieldPath, path_text
 from simgit.history.where import Predicate
-from simgit.objects.columns import ABSENT
 from simgit.refs.run_config import flat
 from simgit.refs.runs import RunInfo
 
@@ -111,13 +110,20 @@ class RunTable:
         return np.array([value is not None for value in self.values(_name(path))], bool)
 
     def is_map(self, path: FieldPath) -> bool:
-        """Return False: a column of dicts is one of values here."""
+        """Return False: settings are looked up in each run's own."""
         return False
 
-    def leaf_columns(self, path: FieldPath) -> tuple[LeafColumn]:
-        """Return the values of a column."""
-        values = self.values(_name(path))
-        return (LeafColumn.of_objects([ABSENT if each is None else each for each in values]),)
+    def leaf_columns(self, *paths: FieldPath) -> list[LeafColumn]:
+        """Return for each path its values: numbers as an array, others as a list."""
+        found = []
+        for path in paths:
+            values, absent = self.values(_name(path)), ~self.present(path)
+            if all(value is None or type(value) in (int, float, bool) for value in values):
+                numbers = np.array([0 if value is None else value for value in values])
+                found.append(LeafColumn(numbers, absent))
+            else:
+                found.append(LeafColumn(values, absent))
+        return found
 
     def paths(self) -> set[FieldPath]:
         """Return the paths of the settings."""
@@ -147,8 +153,7 @@ class RunTable:
 
 
 def _name(path: FieldPath) -> str:
-    text = ".".join(map(str, path))
-    return text.replace(_SAFE, "return") if path == (_SAFE,) else text
+    return "return" if path == (_SAFE,) else path_text(path)
 
 
 def _readable(condition: str) -> str:
