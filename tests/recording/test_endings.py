@@ -367,3 +367,31 @@ def test_no_warning_is_given_at_a_normal_end(tmp_path: Path) -> None:
         with Repository.init(tmp_path) as repo:
             repo.recorder("a").append(1)
         gc.collect()
+
+
+def test_a_flush_between_any_two_lines_of_append_takes_whole_states() -> None:
+    with Repository.init(":memory:") as repo:
+        rec = repo.recorder("a", flush_seconds=None)
+
+        def flush(frame: Any, event: str, _: Any) -> Any:
+            with suppress(StorageError):
+                rec.flush()
+            return flush
+
+        def on_call(frame: Any, event: str, _: Any) -> Any:
+            return flush if frame.f_code is type(rec).append.__code__ else None
+
+        before = sys.gettrace()
+        for i in range(20):
+            sys.settrace(on_call)
+            try:
+                rec.append(np.full(2, i), i, float(i), message=str(i), attachments={"n": i})
+            finally:
+                sys.settrace(before)
+        rec.close()
+        for i in range(20):
+            state = repo.state(f"a@{i}")
+            assert (state.observation.tolist(), state.action) == ([i, i], i)
+            assert (state.reward, state.message) == (float(i), str(i))
+            assert repo.attachment(f"a@{i}", "n") == i
+        assert repo.runs["a"].step == 19
