@@ -268,7 +268,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_the_check_begins_after_the_first_episode_and_comes_once(checked: None) -> None:
+def test_the_check_begins_after_the_first_episode(checked: None) -> None:
     repo = Repository.init(":memory:")
     env = Recorder(gymnasium.make("CartPole-v1"), repo, provenance=False)
     env.reset(seed=1)
@@ -280,7 +280,8 @@ def test_the_check_begins_after_the_first_episode_and_comes_once(checked: None) 
     assert random.getstate() == before
     wait_until(lambda: flushed(env) and "verdict" in repo.head_run.metadata)
     assert repo.head_run.metadata["verdict"]["result"] == "exact"
+    assert repo.head_run.metadata["verdict"]["upto"] == 1
     repo.configure("main", metadata={"verdict": "mine"})
-    env.reset()
+    env.flush()
+    assert repo.head_run.metadata["verdict"] == "mine", "it is noted once"
     env.close()
-    assert repo.head_run.metadata["verdict"] == "mine"
