@@ -121,4 +121,4 @@ def test_integers_of_any_size_are_stored_and_shown(
                   ["attachments", "main", "x"], ["diff", "main~1", "main"]):  # fmt: skip
         for line in run(*words, "--json").out.splitlines():
             json.loads(line)
-    assert run("show", "main~1", "--json").json["observation"] == {"integer": hex(LONG)}
+    assert hex(LONG) in run("show", "main~1", "--json").out
