@@ -86,7 +86,7 @@ def test_runs_that_are_each_others_parent_are_refused(
 def test_a_circle_with_the_runs_that_are_there_is_refused(whole: bytes) -> None:
     repo = Repository.init(":memory:")
     repo.import_bundle(io.BytesIO(whole), prefix="x/")
-    repo.delete_run("x/a")
+    repo.delete_run("x/a", force=True)
     set_parents(repo, {"x/b": "x/a"})  # a name that no run has any more
     with pytest.raises(IntegrityError, match="own ancestor"):
         repo.import_bundle(io.BytesIO(with_parents(whole, {"a": "b"})), prefix="x/")
