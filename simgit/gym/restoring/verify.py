@@ -20,6 +20,7 @@ from simgit.gym.restoring.run_notes import note as note_verdict
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
+from simgit.odb import foreign
 from simgit.repository import Repository
 
 SNAPSHOTS: Final = 12
@@ -175,8 +176,10 @@ def _elsewhere(end: RecordedPath, trust: Trust) -> Trust:
         Untrusted: making the environment is not permitted.
     """
     end.check_make(trust)
-    if end.repo.directory is None and end.repo.is_trusted():
-        return True  # it reads a bundle of this repository, which is foreign there
+    if end.repo.directory is None and trust is None:
+        with end.repo.odb.read() as txn:
+            if not foreign.is_any(txn):
+                return True  # it reads a bundle of this repository, where all is foreign
     return settled([end], trust, makes=True)
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from simgit import InvalidInput, NotFound, Repository
-from simgit.errors import IntegrityError
-from simgit.gym import Recorder, Untrusted, VectorRecorder, plan, restore, step_batch, verify
+from simgit.errors import IntegrityError, SimgitError
+from simgit.gym import Recorder, Untrusted, VectorRecorder, judge, plan, restore, step_batch, verify
 from simgit.gym.drivers import needs_trust, pack, select, unpack
 from simgit.gym.drivers.stored_form import padded
 from simgit.gym.envs.simkube import SimKubeEnv
 from simgit.gym.restoring.recorded_path import RecordedPath
+from simgit.gym.restoring.restore import execute, from_snapshot
 from simgit.gym.spec import permit
 from simgit.gym.spec.permit import Permit, are_plain, time_limit, why_unsafe
 from simgit.gym.spec.spec import describe, make
@@ -343,6 +344,8 @@ def test_no_pickle_is_hidden_in_a_snapshot(tmp_path: Path) -> None:
                 verify(repo, "main")
             except (IntegrityError, InvalidInput):
                 pass
+            with contextlib.suppress(SimgitError):
+                judge(repo, "main")  # in a process that gets a bundle of it
             assert not (tmp_path / "mark").exists()
 
 
@@ -367,7 +370,12 @@ def test_the_snapshot_before_needs_trust_of_its_own(tmp_path: Path) -> None:
         foreign.mark_all(txn)
     restore(repo, "main@3")
     assert not (tmp_path / "mark").exists()
-    restore(repo, "main@3", trust=True)
+    path = RecordedPath(repo, "main")
+    assert from_snapshot(path, None, 3) is None
+    found = from_snapshot(path, True, 3)
+    assert found is not None and found.lead == 2
+    with contextlib.suppress(SimgitError):
+        execute(path, gym.make("CartPole-v1"), found)
     assert (tmp_path / "mark").exists(), "the attack does not work: it shows nothing"
 
 
