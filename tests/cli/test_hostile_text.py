@@ -144,6 +144,8 @@ CALLS: Final[dict[str, list[list[str]]]] = {
     "checkout": [["checkout", "main@1"], ["checkout", NAME], ["checkout", EVIL],
                  ["checkout", "-b", EVIL]],
     "reset": [["reset", "main~1"], ["reset", EVIL]],
+    "restore": [["restore", "note.txt"], ["restore", EVIL]],
+    "purge": [["purge", NAME], ["purge", EVIL]],
     "undo": [["undo"], ["undo", EVIL]],
     "redo": [["redo"]],
     "op": [["op", "log"], ["op", "show", "3"], ["op", "show", "9"], ["op", "restore", "5"],
