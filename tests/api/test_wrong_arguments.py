@@ -26,7 +26,7 @@ from tests.support.examples import share
 NASTY: list[Any] = [
     None, 0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**5000, 1e999, -1e999, float("nan"), 0.5, True,
     1j, "", "x", "main", "x" * 5000, "\ud800", "a\0b", "a\nb", "..", "a..b", "@", "^", "~", "*", ":",
-    "main@", "main@{", "main@ep", "-x", "/", "é" * 300, "[", "{}", "1e999", b"", b"\xff" * 32, [],
+    "main@", "main@{", "main@ep", "-x", "/dev/null/x", "é" * 300, "[", "{}", "1e999", b"", b"\xff" * 32, [],
     [None], ["main", 3], {}, {1: 2}, {None: object()}, {"a": object()}, (), set(), object(),
     lambda *a, **k: None, len, int, Path("nowhere"), Path("\0"), np.zeros(3), np.zeros((2, 2), object),
     np.int64(-1), np.float64("nan"), np.datetime64("NaT"), datetime.datetime(2020, 1, 1), range(3),

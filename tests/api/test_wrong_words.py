@@ -18,7 +18,7 @@ from tests.support.examples import share
 ODD = [
     "", " ", "x" * 3000, "a\nb", "a\tb", "é", "\u202e", "..", "...", "a..b", "main..", "main@", "@",
     "main@{9}", "main@ep", "main@99", "main~9", "^", "^main", "~1", "*", "[", "{", "'", '"', "\\",
-    "%s", "{0}", "-1", "0", "1e999", "nan", "-0.5", "99999999999999999999999", "true", "null", "/",
+    "%s", "{0}", "-1", "0", "1e999", "nan", "-0.5", "99999999999999999999999", "true", "null", "/dev/null/x",
     "/nowhere/at/all", ".", "main", "HEAD", "other", "0" * 64, "0" * 8, "-", "--", "--nothing", "-x",
     "reward >", "((", "reward > 0", "a=b", "=", "a.b=1", "[1,", "$(x)", ":", "main:x", "\udcff",
 ]  # fmt: skip
