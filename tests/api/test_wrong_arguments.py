@@ -222,8 +222,10 @@ def _repr(value: Any) -> str:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.chdir(tmp_path)
-    return World(tmp_path)
+    place = tmp_path / "within"  # ".." is one of the arguments
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return World(place)
 
 
 def wrong(target: Target, world: World, values: list[Any]) -> list[str]:

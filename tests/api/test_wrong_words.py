@@ -54,16 +54,18 @@ def options(words: tuple[str, ...]) -> list[str]:
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "within"  # ".." is one of the arguments
+    place.mkdir()
+    monkeypatch.chdir(place)
     for name in ("SIMGIT_DIR", "SIMGIT_PAGER", "PAGER"):
         monkeypatch.delenv(name, raising=False)
-    with Repository.init(tmp_path) as repo:
+    with Repository.init(place) as repo:
         with repo.recorder("main") as recorder:
             for i in range(6):
                 recorder.append(i, i, float(i), info={"n": i}, reset=i == 0)
         repo.attach("main", "x", b"x")
         repo.tag("v1", "main@2")
-    return tmp_path
+    return place
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
