@@ -77,8 +77,7 @@ def test_a_key_that_cannot_be_stored_says_its_type_and_how_to_convert_it(
 ) -> None:
     with Repository.init(":memory:") as repo:
         for record in (
-            lambda: repo.commit({key: 1}, run="a"),
-            lambda: repo.commit(1, run="b", info={"in": {key: 1}}),
+            lambda: repo.attach("main", "x", {"in": {key: 1}}),
             lambda: repo.configure("main", {"x": {key: 1}}),
         ):
             repo.commit(0, run="main")
@@ -87,13 +86,14 @@ def test_a_key_that_cannot_be_stored_says_its_type_and_how_to_convert_it(
             assert str(caught.value).endswith(f": key {said}")
 
 
-def test_a_reward_of_one_element_is_a_number_and_of_two_is_none() -> None:
+def test_a_reward_of_one_element_is_a_number_and_of_two_a_vector() -> None:
     with Repository.init(":memory:") as repo:
         one = repo.commit(1, reward=np.array([1.5]), run="a")
         assert repo.state(one).reward == 1.5
         assert one == repo.commit(1, reward=1.5, run="b")
+        two = repo.commit(1, reward=np.array([1.5, 2]), run="c")
+        assert repo.state(two).reward.tolist() == [1.5, 2]
         for given, said in (
-            (np.zeros(2), "reward must be a number, got an array of shape (2,)"),
             ("1", "reward must be a number, got '1'"),
             (2**53 + 1, "reward must fit a float64 exactly, got 9007199254740993; "),
         ):

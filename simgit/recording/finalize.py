@@ -28,10 +28,10 @@ class Unclosed(Protocol):
 
     def close(self, status: str = ...) -> None: ...
 
-    def belongs_to_parent(self) -> None: ...
+    def _belongs_to_parent(self) -> None: ...
 
     @property
-    def unstored(self) -> str: ...
+    def _unstored(self) -> str: ...
 
 
 _open: Final[weakref.WeakSet[Unclosed]] = weakref.WeakSet()
@@ -95,7 +95,7 @@ def _end(pid: int, end: Ending, last: bool) -> None:
             _waiting.append((pid, end))  # perhaps this thread is in a write transaction
             _settle_at_exit()
         else:
-            lost = getattr(getattr(end, "args", [None])[0], "unstored", "")
+            lost = getattr(getattr(end, "args", [None])[0], "_unstored", "")
             why = f"{lost} are lost: {error}" if lost else str(error)
             warnings.warn(f"a recorder that was never closed: {why}", stacklevel=2)
 
@@ -116,7 +116,7 @@ def _settle_at_exit() -> None:
 
 def _leave_to_parent() -> None:
     for recorder in list(_open):
-        recorder.belongs_to_parent()
+        recorder._belongs_to_parent()
 
 
 def _watch(phase: str, _: dict[str, Any]) -> None:

@@ -314,7 +314,7 @@ def _flush_by_clock(
         found = recorder()
         if found is None:
             return
-        found.flush_if_idle()
+        found._flush_if_idle()
         del found
 
 
@@ -365,11 +365,11 @@ class RecorderBase:
             abandon(self._process, partial(finish, self))
 
     @property
-    def unstored(self) -> str:
+    def _unstored(self) -> str:
         """The number of states by run that could not be stored, as text; '' for none."""
         return self._writer.unstored
 
-    def belongs_to_parent(self) -> None:
+    def _belongs_to_parent(self) -> None:
         """Take no more states in a forked child: what is buffered is stored by its parent."""
         if not self._closed:
             self._closed, self._parent = True, self._process
@@ -410,7 +410,7 @@ class RecorderBase:
             finally:
                 self._flusher = None
 
-    def flush_if_idle(self) -> None:
+    def _flush_if_idle(self) -> None:
         """Flush in the thread of the clock; an error is raised by the recorder's next flush."""
         if not self._flushing.acquire(blocking=False):
             return  # a flush is under way

@@ -1,4 +1,4 @@
-"""What a class tells: where it is from, which attributes it has, what its pickle keeps."""
+"""Facts about classes: where one is from, which attributes it has, what its pickle keeps."""
 
 from __future__ import annotations
 

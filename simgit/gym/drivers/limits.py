@@ -1,4 +1,4 @@
-"""What a driver raises where it cannot serve."""
+"""The errors of a driver that cannot serve an environment."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class Encoder:
         raise NotPlain(f"a value of type '{kind.__module__}.{kind.__qualname__}'")
 
     def leave(self, parts: list[Any]) -> None:
-        """Note the parts of a value that stays as it is: they must not come back as others too.
+        """Note the parts of a value that is left alone: they must not come back as others too.
 
         Raises:
             NotPlain: one of them is encoded as well.
