@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -158,8 +157,8 @@ class Journal(Storage):
 
     def on(self, storage: Storage) -> Journal:
         """Return a journal of the same operation over another handle of the same store."""
-        other = copy(self)
-        other._storage = storage
+        other = object.__new__(type(self))  # a copy of a storage is the storage itself
+        vars(other).update(vars(self), _storage=storage)
         return other
 
     def mark(
