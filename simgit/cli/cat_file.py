@@ -13,7 +13,6 @@ from simgit.cli.params import REVISION
 from simgit.cli.render import write_bytes
 from simgit.cli.show import outline, write_state
 from simgit.errors import NotFound
-from simgit.refs.revision import file_of
 
 if TYPE_CHECKING:
     from simgit.objects.oid import Oid
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 def find_object(repo: Repository, text: str) -> tuple[str, Oid]:
     """Return kind and oid of an object: a revision, an abbreviated oid, or ``REVISION:PATH``."""
+    from simgit.refs.revision import file_of
+
     if file_of(text) is not None:
         return repo.file(text)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -38,7 +39,7 @@ def op_log(app: App, limit: int | None, as_json: bool) -> None:
     from simgit.refs.oplog.log import standing
 
     with app.repository() as repo, app.output(page=True) as out:
-        operations = repo.operations(limit)
+        operations = repo.operations(None if limit is None else min(limit, sys.maxsize))
         if as_json:
             for operation in operations:
                 out.json(record(operation))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from simgit.cli.app import App, command
 from simgit.cli.params import REVISION
 from simgit.errors import InvalidInput
-from simgit.repository import Repository
+
+if TYPE_CHECKING:
+    from simgit.repository import Repository
 
 
 @command(

@@ -12,7 +12,6 @@ from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import REVISION
 from simgit.cli.render import run_record, tag_record, write_bytes, write_run, write_tag
 from simgit.errors import text_of
-from simgit.refs.revision import file_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +40,8 @@ def show(app: App, revision: str, as_run: bool, as_tag: bool, full: bool, as_jso
     A step counts from the root (0), an episode from 1, a state in its episode from the reset (0).
     REVISION:PATH is a file of the state, or a directory.
     """
+    from simgit.refs.revision import file_of
+
     if file_of(revision) is not None and not (as_run or as_tag):
         with app.repository() as repo:
             _show_file(app, repo, revision, as_json)
