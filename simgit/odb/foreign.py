@@ -15,7 +15,7 @@ from typing import Final
 from simgit.objects.kinds import KIND_CODES
 from simgit.storage.base import ReadTxn, WriteTxn
 
-_IDENTITY: Final = b"identity"
+IDENTITY: Final = b"identity"
 _IDENTITY_SIZE: Final = 16
 _PREFIX: Final = b"foreign\0"
 _STOP: Final = b"foreign\1"
@@ -25,13 +25,19 @@ _CODES: Final = frozenset(KIND_CODES[kind] for kind in KINDS)
 
 def identity(txn: ReadTxn) -> bytes:
     """Return the identity of a store; empty if an earlier version made it."""
-    return txn.get("meta", _IDENTITY) or b""
+    return txn.get("meta", IDENTITY) or b""
+
+
+def is_malformed(txn: ReadTxn) -> bool:
+    """Return True if a store's identity is damaged; another one of the right size cannot be told."""
+    found = txn.get("meta", IDENTITY)
+    return found is not None and len(found) != _IDENTITY_SIZE
 
 
 def new_identity(txn: WriteTxn) -> bytes:
     """Give a store a new identity, and return it."""
     made = secrets.token_bytes(_IDENTITY_SIZE)
-    txn.put("meta", _IDENTITY, made)
+    txn.put("meta", IDENTITY, made)
     return made
 
 

@@ -44,10 +44,11 @@ def test_a_reserve_grows_with_the_store_up_to_a_limit() -> None:
 
 
 def test_a_repository_that_cannot_have_a_reserve_works(tmp_path: Path) -> None:
-    Repository.init(tmp_path).close()
-    (tmp_path / ".simgit" / "reserve").unlink()
-    (tmp_path / ".simgit" / "reserve").mkdir()
-    with Repository.open(tmp_path) as repo:
+    with Repository.init(tmp_path) as repo:
+        assert repo.odb.storage.give_up_reserve() and repo.odb.storage.give_up_reserve()
+        (tmp_path / ".simgit" / "reserve").mkdir()  # it is open: no file can be made there now
         repo.commit(1)
         repo.gc()
+        repo.commit(2)
         assert not repo.odb.storage.give_up_reserve()
+        assert repo.fsck().is_clean

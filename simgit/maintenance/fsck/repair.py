@@ -24,6 +24,7 @@ from simgit.maintenance.fsck.report import (
     ARRAYS,
     CHILDREN,
     COUNTERS,
+    IDENTITY,
     INDEX,
     LINES,
     LOGS,
@@ -36,7 +37,7 @@ from simgit.maintenance.fsck.report import (
     Problem,
 )
 from simgit.objects.oid import Oid
-from simgit.odb import ancestry
+from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.array_codec import group_header
@@ -108,7 +109,7 @@ class _Repairer:
         kinds = {problem.kind for problem in problems}
         simple: dict[str, Callable[[WriteTxn], str]] = {
             COUNTERS: self._counters, CHILDREN: self._children, INDEX: self._index,
-            NAMES: self._names, LOGS: self._logs, TIMES: self._times,
+            NAMES: self._names, LOGS: self._logs, TIMES: self._times, IDENTITY: self._identity,
         }  # fmt: skip
         actions = self._copy(problems) if self.source is not None else []
         with self.odb.write() as txn:
@@ -202,6 +203,11 @@ class _Repairer:
             except SimgitError:
                 self.kept.take(txn, "meta", key)
         return "removed unreadable times of recorded states"
+
+    def _identity(self, txn: WriteTxn) -> str:
+        self.kept.take(txn, "meta", foreign.IDENTITY)
+        foreign.new_identity(txn)
+        return "gave the store a new identity: trust it again with 'simgit trust'"
 
     def _logs(self, txn: WriteTxn) -> str:
         """Add the state of each run to its reflog where it is missing."""

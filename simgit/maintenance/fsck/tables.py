@@ -5,11 +5,21 @@ from __future__ import annotations
 from simgit.errors import IntegrityError, NotFound, SimgitError
 from simgit.maintenance.fsck.findings import END, Findings
 from simgit.maintenance.fsck.oplog import check_operations
-from simgit.maintenance.fsck.report import COUNTERS, INDEX, LINES, LOGS, NAMES, OBJECT, REFS, TIMES
+from simgit.maintenance.fsck.report import (
+    COUNTERS,
+    IDENTITY,
+    INDEX,
+    LINES,
+    LOGS,
+    NAMES,
+    OBJECT,
+    REFS,
+    TIMES,
+)
 from simgit.maintenance.size_log import sizes
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import OID_SIZE, Oid
-from simgit.odb import unreachable
+from simgit.odb import foreign, unreachable
 from simgit.odb.location import Location
 from simgit.odb.segments.array_groups import group_place
 from simgit.odb.segments.index import STATES, check_run, find_loose
@@ -42,6 +52,8 @@ class TableChecks(Findings):
         with self._noting():
             OperationLog().whole(txn)
         self._check_times(txn)
+        if foreign.is_malformed(txn):
+            self._problem("the identity of the store is malformed", kind=IDENTITY)
         for what, missing in check_operations(self.odb, txn):
             self._problem(what, kind=OBJECT if missing else "", where=missing)
 

@@ -188,6 +188,19 @@ def test_the_parts_of_a_sample_are_everything(repo: Repository) -> None:
     assert sum(not repo.fsck(sample=(k, 7)).is_clean for k in range(1, 8)) >= 1
 
 
+def test_a_damaged_identity_is_replaced_and_the_store_is_to_be_trusted_again(
+    repo: Repository,
+) -> None:
+    assert repo.is_trusted()
+    for value in (b"", b"short", b"x" * 17):
+        with repo.odb.storage.write() as txn:
+            txn.put("meta", b"identity", value)
+        [problem] = repo.fsck().problems
+        assert "identity" in problem.what
+        assert repo.repair().report.is_clean
+        assert not repo.is_trusted()
+
+
 def test_a_check_ends_when_its_time_is_over(repo: Repository) -> None:
     report = repo.fsck(seconds=0)
     assert not report.is_complete and report.states == 0
