@@ -120,7 +120,13 @@ class Revisions:
             which = suffixes.pop(0)["log"]
             if not base and (back := BACK.fullmatch(f"@{{{which}}}")):
                 name = self.earlier_head(txn, int(back[1]))
-                return self._base(txn, text, name, suffixes)
+                try:
+                    return self._base(txn, text, name, suffixes)
+                except NotFound:
+                    raise NotFound(
+                        f"revision '{text}' not found: HEAD was at '{name}', which has no state now",
+                        revision=text,
+                    ) from None
             return self._from_log(txn, text, base, which)
         if base in (HEAD, "@", ""):
             return self._head(txn)

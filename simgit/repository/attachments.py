@@ -91,7 +91,13 @@ class Attachments:
         except NotFound as error:
             last = next(attachments.in_history(self._odb, txn, found.place, name), None)
             if last is None:
-                raise
+                if not newest:
+                    raise
+                raise NotFound(
+                    f"no state from the first one to '{found.oid.short()}' has an attachment "
+                    f"'{name}'",
+                    name=name,
+                ) from None
             if not newest:
                 raise NotFound(
                     f"{error}; the newest before it is at step {last.step}: use --newest "

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, near_or_known
+from simgit.errors import InvalidInput, did_you_mean, near_or_known
 from simgit.history.leaf_column import LeafColumn
 from simgit.history.log import EpisodeLine
 from simgit.history.paths import FieldPath, path_text
@@ -34,7 +34,8 @@ _OF_EPISODES: Final = ("last_return", "best_return", "mean_return", "last_length
 _STRING: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
 _RETURN: Final = re.compile(r"(?<![\w.])return\b")
 _KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
-_SAFE: Final = "return_"  # 'return' is a word of Python, in whose syntax conditions are parsed
+_SAFE: Final = "retur_"
+"""Stands for 'return', a word of Python, in whose syntax conditions are parsed; it is as long."""
 
 
 class RunTable:
@@ -80,8 +81,12 @@ class RunTable:
             return [_known(name, info) for info in self.infos]
         every = dict.fromkeys(key for settings in self._settings for key in settings)
         if name not in every:
-            known = [*FIELDS, *every] if top not in ("config", "metadata") else every
-            raise InvalidInput(f"unknown name '{name}'{near_or_known(name, known)}", name=name)
+            near = did_you_mean(name, [*FIELDS, *every])
+            if not near and top not in ("config", "metadata"):
+                near = near_or_known(name, FIELDS)  # without metadata, of which there is much
+            elif not near and not any(key.startswith(f"{top}.") for key in every):
+                near = f"; no run has {top}"
+            raise InvalidInput(f"unknown name '{name}'{near}", name=name)
         return [settings.get(name) for settings in self._settings]
 
     def _of_episodes(self, name: str, info: RunInfo) -> float | None:

@@ -213,6 +213,16 @@ def test_where_head_was_before_is_a_revision() -> None:
         repo.resolve("@{-0}")
 
 
+def test_a_run_that_head_was_at_and_that_was_deleted_is_named() -> None:
+    repo = Repository.init(":memory:")
+    repo.branch("try", repo.commit(action=0))
+    repo.checkout("try")
+    repo.checkout("main")
+    repo.delete_run("try")
+    with pytest.raises(NotFound, match=r"'@\{-1\}' not found: HEAD was at 'try', which has no"):
+        repo.resolve("@{-1}")
+
+
 def test_checkouts_of_older_versions_are_known_too() -> None:
     repo = Repository.init(":memory:")
     repo.commit(action=0)

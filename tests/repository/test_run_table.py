@@ -62,7 +62,7 @@ def test_runs_are_ordered(repo: Repository, order: str, names: str) -> None:
         ("retrun > 1", "unknown field 'retrun'; did you mean 'return'?"),
         ("config.lrr > 1", "unknown name 'config.lrr'; did you mean 'config.lr'?"),
         ("return > 'x'", "'return' is a number, 'x' is a text"),
-        ("return >", "the condition ends after '>'"),
+        ("return >", "column 8: the condition ends after '>'"),
         ("reward > 1", "unknown field 'reward'"),
         ("status == done", "write a text in quotes: 'done'"),
     ],
@@ -70,7 +70,7 @@ def test_runs_are_ordered(repo: Repository, order: str, names: str) -> None:
 def test_mistakes_in_conditions_are_named(repo: Repository, condition: str, message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         repo.runs.select(condition)
-    assert message in str(caught.value) and "return_" not in str(caught.value)
+    assert message in str(caught.value) and "retur_" not in str(caught.value)
 
 
 def test_mistakes_in_orders_and_columns_are_named(repo: Repository) -> None:
@@ -79,3 +79,17 @@ def test_mistakes_in_orders_and_columns_are_named(repo: Repository) -> None:
     with pytest.raises(InvalidInput, match=r"unknown name 'config.agent.kin'; did you mean"):
         repo.runs.table().values("config.agent.kin")
     assert Repository.init(":memory:").runs.select("return > 1", "-return") == []
+
+
+def test_an_unknown_name_is_answered_in_one_short_line() -> None:
+    """The metadata of a recorded environment have dozens of entries: they are not listed."""
+    repo = Repository.init(":memory:")
+    repo.recorder("a").close()
+    repo.configure("a", metadata={f"entry{i}": i for i in range(50)})
+    for name, rest in {
+        "config.lr": "; no run has config", "zzz": " (known: name, status,", "metadata.zzz": "",
+    }.items():  # fmt: skip
+        with pytest.raises(InvalidInput) as caught:
+            repo.runs.select(None, name)
+        assert f"unknown name '{name}'{rest}" in str(caught.value)
+        assert "entry1" not in str(caught.value)
