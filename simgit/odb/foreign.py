@@ -29,7 +29,7 @@ def identity(txn: ReadTxn) -> bytes:
 
 
 def is_malformed(txn: ReadTxn) -> bool:
-    """Return True if a store's identity is damaged; another one of the right size cannot be told."""
+    """Return True if a store's identity is damaged; another of the right size cannot be told."""
     found = txn.get("meta", IDENTITY)
     return found is not None and len(found) != _IDENTITY_SIZE
 

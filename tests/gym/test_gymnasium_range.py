@@ -19,7 +19,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from simgit import Conflict, NotFound, Repository
-from simgit.gym import Lane, Recorder, VectorRecorder, plan, restore, verify
+from simgit.gym import Lane, Recorder, VectorRecorder, judge, plan, restore, verify
 from simgit.gym.spec import spaces
 from simgit.gym.spec.spec import describe, make
 from simgit.objects.codec import encode_value
@@ -96,6 +96,7 @@ def test_a_state_has_the_same_oid_beside_every_version(repo: Repository) -> None
 
 def test_a_recorded_state_lives_again_and_is_verified(repo: Repository) -> None:
     record(repo, "main")
+    judge(repo, "main")
     assert plan(repo, "main@11").how == "snapshot"
     env = restore(repo, "main@11")
     after = repo.state("main@12")

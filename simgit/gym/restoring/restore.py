@@ -62,7 +62,8 @@ class RestorePlan:
         lead: the step of an earlier snapshot to restore first, None if that is not needed.
         seed: the seed of the reset, if it was given none.
         driver: the name of the driver of the snapshot.
-        doubt: what nothing was compared with, so that the state may be another; None without doubt.
+        doubt: what nothing was compared with, so that the state may be another; None without doubt,
+            '' where all differs in any case, and is warned of.
         step_seconds: the seconds of a step when it was recorded, None if unknown.
     """
 
@@ -137,7 +138,7 @@ def restore(
                 made.close()
                 made = path.make(trust)  # the diverged environment is in some other state
             try:
-                if plan.doubt is None:
+                if plan.doubt != "":
                     try_ahead(path, plan, trust)
                 execute(path, made, plan, progress)
             except (Divergence, drivers.CannotRestore) as error:
@@ -271,8 +272,6 @@ def try_ahead(path: RecordedPath, plan: RestorePlan, trust: Trust) -> None:
     Raises:
         Divergence: the steps differ.
     """
-    if _key(path, plan) in _seen:
-        return
     if plan.how != "snapshot" and not replay_differs(path.recorded_in):
         return  # in this process it would be the second one, and classes count
     if plan.how == "snapshot" and is_vouched_for(path, plan):
