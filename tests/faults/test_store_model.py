@@ -26,7 +26,6 @@ from tests.support.examples import share
 
 from .test_crash_model import ACTIONS, NAME, CrashMachine, cut_off
 
-
 OWN = 4 * 4096
 """The most bytes a clone may have more: the pages of the transaction that gives it its identity.
 
