@@ -117,6 +117,6 @@ def _write(out: Output, repo: Repository, found: Collected) -> None:
     if found.returned is not None:
         out.line(f"mean return {found.returned:g}")
     if found.verdict is not None:
-        result = str(found.verdict["result"])
+        result = str(found.verdict.get("result"))
         good = result.startswith("exact")
         out.line(f"first episode re-executed: {out.paint(result, 'good' if good else 'bad')}")

@@ -27,6 +27,7 @@ from simgit.refs.revision import Resolved
 from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.process import now, this_writer
 
+_VERDICT: Final = "verdict"
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
 
@@ -36,7 +37,8 @@ class RunInfo:
     """The facts about a run.
 
     ``step`` is the newest state's (None if there is none), ``return_`` the sum of all rewards on
-    the way to it, times are in nanoseconds since 1970 (UTC).
+    the way to it, times are in nanoseconds since 1970 (UTC). ``is_foreign``: its metadata have a
+    verdict that came from elsewhere, by an import or a clone.
     """
 
     name: str
@@ -53,6 +55,7 @@ class RunInfo:
     created: int
     ended: int | None
     writer: Mapping[str, Any] | None
+    is_foreign: bool = field(repr=False, compare=False)
     resolve: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
 
     @cached_property
@@ -116,7 +119,9 @@ class Runs:
         return RunInfo(
             name, ref.oid, ref.step if ref.oid else None, ref.episodes, ref.returned,
             ref.shown_status, record.overrides, ref.parent, record.branch_point, record.seed,
-            record.metadata, ref.created, ref.ended, ref.writer, lambda: self.config(ref.record),
+            record.metadata, ref.created, ref.ended, ref.writer,
+            _VERDICT in record.metadata and foreign.is_foreign(txn, ref.record),
+            lambda: self.config(ref.record),
         )  # fmt: skip
 
     def config(self, record: Oid) -> dict[str, Any]:
@@ -285,9 +290,18 @@ class Runs:
             merged, record.parent, record.branch_point, record.seed,
             {**record.metadata, **metadata},
         )  # fmt: skip
-        self.refs.update_run(
-            txn, name, ref, ref._replace(record=self.odb.put(txn, new)), "config: changed"
-        )
+        oid = self._successor(txn, ref.record, new)
+        if _VERDICT in metadata:
+            foreign.unmark(txn, oid)  # this user has noted it
+        self.refs.update_run(txn, name, ref, ref._replace(record=oid), "config: changed")
+
+    def _successor(self, txn: WriteTxn, old: Oid, new: Run) -> Oid:
+        """Store the record that replaces another; it is as foreign as that one."""
+        is_new = not self.odb.exists(txn, new.oid)
+        oid = self.odb.put(txn, new)
+        if is_new and foreign.is_foreign(txn, old):
+            foreign.mark(txn, oid)
+        return oid
 
     def set_status(self, txn: WriteTxn, name: str, status: str) -> None:
         """Set the status of a run; ``active`` reopens a completed one.
@@ -363,7 +377,8 @@ class Runs:
         old = run_config.run_record(self.odb, txn, ref.record)
         if old.branch_point == point:
             return ref.record
-        return self.odb.put(txn, Run(old.overrides, old.parent, point, old.seed, old.metadata))
+        new = Run(old.overrides, old.parent, point, old.seed, old.metadata)
+        return self._successor(txn, ref.record, new)
 
     def doubt(self, txn: ReadTxn, start: Resolved) -> str | None:
         """Return why resuming from a state may not be exact, None if there is no reason.
@@ -390,8 +405,8 @@ class Runs:
 
     def _verdict(self, txn: ReadTxn, record: Oid) -> Any:
         for each in run_config.ancestors(self.odb, txn, record):
-            if isinstance(verdict := each.metadata.get("verdict"), dict):
-                return verdict.get("result")
+            if isinstance(verdict := each.metadata.get(_VERDICT), dict):
+                return None if foreign.is_foreign(txn, each.oid) else str(verdict.get("result"))
         return None
 
     def _is_of_environment(self, txn: ReadTxn, origin: bytes) -> bool:

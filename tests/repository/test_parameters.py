@@ -113,3 +113,11 @@ def test_the_texts_of_a_tag_are_texts(repo: Repository) -> None:
         with pytest.raises(InvalidInput, match="must be a"):
             repo.tag("v1", **more)  # type: ignore[arg-type]
     assert repo.tags() == {}
+
+
+@pytest.mark.parametrize("content", [{}, [], None, 5, {"y": b"1"}, np.zeros(2)], ids=repr)
+def test_a_file_of_a_commit_is_a_path_or_bytes(repo: Repository, content: Any) -> None:
+    before = repo.resolve("main")
+    with pytest.raises(InvalidInput, match="must be a path or bytes"):
+        repo.commit(1, files={"x": content})
+    assert repo.resolve("main") == before

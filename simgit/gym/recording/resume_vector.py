@@ -10,11 +10,12 @@ from gymnasium import vector
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, shown
 from simgit.gym.recording.session import check_open
 from simgit.gym.recording.sub_env import MARK, Lane
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.restore import settled
+from simgit.gym.restoring.run_notes import noted
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import thaw
@@ -77,7 +78,7 @@ def make_lanes(
         Untrusted: see ``restore``.
         InvalidInput: the mode is unknown, or a lane is not an environment of its own.
     """
-    facts = repo.runs[names[0]].metadata.get(VECTOR, {})
+    facts = noted([repo.runs[names[0]]], VECTOR, dict) or {}
     options = _reset_option(facts.get("autoreset_mode", NEXT_STEP))
     paths = [RecordedPath(repo, name) for name in names]
     for path in paths:
@@ -90,12 +91,17 @@ def make_lanes(
     raise InvalidInput(f"the vectorization mode must be 'sync' or 'async', got '{mode}'", mode=mode)
 
 
-def _reset_option(mode: str) -> dict[str, Any]:
-    if mode == NEXT_STEP:
+def _reset_option(mode: object) -> dict[str, Any]:
+    if isinstance(mode, str) and mode == NEXT_STEP:
         return {}  # the default, and in Gymnasium 1.0 there is no such argument
     if not hasattr(vector, "AutoresetMode"):
         raise NotFound(f"autoreset mode '{mode}' needs Gymnasium 1.1 or newer", name=mode)
-    return {"autoreset_mode": vector.AutoresetMode(mode)}
+    try:
+        return {"autoreset_mode": vector.AutoresetMode(mode)}
+    except ValueError:
+        raise InvalidInput(
+            f"unknown autoreset mode {shown(mode)} in the metadata of a run", mode=mode
+        ) from None
 
 
 def _make(description: Any) -> Lane:

@@ -198,7 +198,7 @@ class RecordedPath:
 
     def put_back_torch(self, noted_before: Mapping[str, Any]) -> None:
         """Load torch with the recorded seed, if it was loaded only after some data were noted."""
-        seed = noted(self.recorded_in, TORCH)
+        seed = noted(self.recorded_in, TORCH, int)
         if (
             "globals" in noted_before
             and "torch" not in noted_before["globals"]

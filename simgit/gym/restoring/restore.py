@@ -258,7 +258,7 @@ def is_vouched_for(path: RecordedPath, plan: RestorePlan) -> bool:
 
 
 def _is_cheap(path: RecordedPath, cost: int) -> bool:
-    seconds = noted(path.recorded_in, STEP_SECONDS)
+    seconds = noted(path.recorded_in, STEP_SECONDS, int, float)
     return cost <= MOST_STEPS if seconds is None else cost * seconds <= MOST_SECONDS
 
 
@@ -499,8 +499,9 @@ def _warn_of_process(path: RecordedPath) -> None:
 
 def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
     """Warn if packages have other versions than when a state was recorded."""
-    recorded = (noted(path.recorded_in, "provenance") or {}).get("versions")
-    if recorded is None:
+    recorded = noted(path.recorded_in, "provenance", dict) or {}
+    recorded = recorded.get("versions")
+    if not isinstance(recorded, dict):
         return
     from simgit.gym.spec.provenance import versions
 
@@ -517,7 +518,7 @@ def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:
     """Return the seconds of a step when a run was recorded, None if unknown."""
-    found: float | None = noted(runs_of(repo, repo.resolve(revision)), STEP_SECONDS)
+    found: float | None = noted(runs_of(repo, repo.resolve(revision)), STEP_SECONDS, int, float)
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from simgit.objects.oid import Oid
@@ -47,7 +47,8 @@ class Verdict:
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
         """Return a noted verdict."""
         rest = {key: value for key, value in data.items() if key not in ("result", "driver")}
-        return cls(str(data.get("result")), data.get("driver"), rest)
+        driver = data.get("driver")
+        return cls(str(data.get("result")), driver if isinstance(driver, str) else None, rest)
 
 
 def note(repo: Repository, run: str, verdict: Verdict) -> None:
@@ -56,14 +57,33 @@ def note(repo: Repository, run: str, verdict: Verdict) -> None:
 
 
 def verdict_of(runs: Iterable[RunInfo]) -> Verdict | None:
-    """Return the verdict of the first run that has one, None without one."""
-    found = noted(runs, VERDICT)
-    return Verdict.from_json(found) if isinstance(found, Mapping) and found else None
+    """Return the verdict of the first run that has one, None without one.
+
+    One that came from elsewhere says only what its writer wants: it is as if not checked.
+    """
+    return next(_verdicts(runs), None)
 
 
-def noted(runs: Iterable[RunInfo], key: str) -> Any:
-    """Return the value of a metadata key in the first run that has it, or None."""
-    return next((run.metadata[key] for run in runs if run.metadata.get(key) is not None), None)
+def _verdicts(runs: Iterable[RunInfo]) -> Iterator[Verdict]:
+    for run in runs:
+        found = run.metadata.get(VERDICT)
+        if isinstance(found, Mapping) and found:
+            yield Verdict(NOT_CHECKED) if run.is_foreign else Verdict.from_json(found)
+
+
+def noted(runs: Iterable[RunInfo], key: str, *kinds: type) -> Any:
+    """Return the value of a metadata key in the first run that has one of some kinds, or None.
+
+    Metadata are whatever someone wrote: what is of another kind does not count.
+    """
+    found = (run.metadata.get(key) for run in runs)
+    return next((each for each in found if each is not None and is_of(each, *kinds)), None)
+
+
+def is_of(value: Any, *kinds: type) -> bool:
+    """Return True if a value of metadata is of one of some kinds; True and False are no numbers."""
+    is_number = not isinstance(value, bool) or bool in kinds
+    return not kinds or (isinstance(value, kinds) and is_number)
 
 
 IGNORE, VOLATILE = "ignore", "volatile"
@@ -88,13 +108,11 @@ def snapshots_fail(runs: Iterable[RunInfo], driver: str | None = None) -> bool:
         runs: the runs.
         driver: the driver in question; None for any.
     """
-    found = (run.metadata.get(VERDICT) or {} for run in runs)
     return any(
-        each.get("result") in (BY_REPLAY, BY_PROCESS, DIVERGES)
-        and ("from" in each or "step" in each or "reason" in each)
-        and driver in (None, each.get("driver"))
-        for each in found
-        if isinstance(each, Mapping)
+        each.result in (BY_REPLAY, BY_PROCESS, DIVERGES)
+        and not each.details.keys().isdisjoint(("from", "step", "reason"))
+        and driver in (None, each.driver)
+        for each in _verdicts(runs)
     )
 
 
@@ -110,12 +128,14 @@ def vouches(runs: Iterable[RunInfo], driver: str | None, form: Any, step: int) -
         step: its step; what was recorded after a check has no verdict.
     """
     found = verdict_of(runs)
+    upto = None if found is None else found.details.get("upto")
     return (
         found is not None
         and found.result == EXACT
         and "snapshots" in found.details
         and (found.driver, found.details.get("format")) == (driver, form)
-        and step <= found.details.get("upto", -1)
+        and is_of(upto, int)
+        and step <= upto  # type: ignore[operator]
     )
 
 
@@ -149,7 +169,14 @@ def runs_of(repo: Repository, state: Oid, names: Sequence[str] | None = None) ->
                 if point is not None and run.parent is None and point not in points:
                     points.add(point)  # branched off a state given by its oid
                     waiting.append((point, repo.contains(point)))
-    return list(found.values())
+    return own(repo, found.values())
+
+
+def own(repo: Repository, runs: Iterable[RunInfo]) -> list[RunInfo]:
+    """Return runs; in a repository that the user does not trust all of them are foreign."""
+    if repo.is_trusted():
+        return list(runs)
+    return [replace(run, is_foreign=True) for run in runs]
 
 
 def _recorders(repo: Repository, state: Oid, names: Sequence[str]) -> list[str]:

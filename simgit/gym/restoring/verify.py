@@ -15,7 +15,15 @@ from simgit.gym.restoring.checks import details
 from simgit.gym.restoring.recorded_path import SESSION, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import restore, settled
-from simgit.gym.restoring.run_notes import BY_REPLAY, DIVERGES, EXACT, VERDICT, Verdict
+from simgit.gym.restoring.run_notes import (
+    BY_REPLAY,
+    DIVERGES,
+    EXACT,
+    UNKNOWN,
+    Verdict,
+    own,
+    verdict_of,
+)
 from simgit.gym.restoring.run_notes import note as note_verdict
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
@@ -210,7 +218,7 @@ def judge(repo: Repository, run: str, *, trust: Trust = None, seconds: float = S
 
 def note(repo: Repository, run: str, found: Verification) -> None:
     """Note the verdict of verifying a whole run, unless that says less than the one it has."""
-    known = Verdict.from_json(repo.runs[run].metadata.get(VERDICT) or {})
+    known = verdict_of(own(repo, [repo.runs[run]])) or Verdict(UNKNOWN)
     verdict = found.verdict
     if verdict is None:
         if found.divergence is None and known.result in (EXACT, BY_REPLAY):

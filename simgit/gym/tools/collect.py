@@ -12,6 +12,7 @@ import gymnasium
 
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym.recording.recorder import Recorder
+from simgit.gym.restoring.run_notes import VERDICT, noted
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
 
@@ -122,7 +123,7 @@ def collect(
         recorder.close()
     seconds = perf_counter() - start
     mean = sum(returns) / len(returns) if returns else None
-    verdict = repo.runs[recorder.run].metadata.get("verdict")
+    verdict = noted([repo.runs[recorder.run]], VERDICT, dict)
     return Collected(recorder.run, tip, done, len(returns), mean, seconds, verdict)
 
 

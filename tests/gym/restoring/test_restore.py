@@ -321,6 +321,7 @@ def test_pickles_are_loaded_only_with_trust(repo: Repository, odd: Any) -> None:
     assert not asked
     with repo.odb.write() as txn:
         foreign.mark_all(txn)
+    vouch(repo)  # this user has checked it
     for trust in (None, False, lambda: False):
         assert plan(repo, "main@45", trust=trust).how == "creation"
     assert plan(repo, "main@45", trust=lambda: not asked.append(1)).how == "snapshot"
