@@ -2,12 +2,14 @@
 
 It is not restored. A snapshot has a description of it, and is refused where it has another one. It
 is looked for in the code of the environment's own classes: their attributes, and the global names
-that their methods mention, in their package. What library code keeps is not looked at.
+that their methods mention, in their package and in other code of the user. What library code keeps
+is not looked at.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +30,7 @@ _STATIC: Final = (
     types.FunctionType, type, types.ModuleType, types.BuiltinFunctionType, property, staticmethod,
     classmethod, types.MemberDescriptorType, types.GetSetDescriptorType,
 )  # fmt: skip
+_DESCRIPTORS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _MOST: Final = 2000
 
 
@@ -49,7 +52,7 @@ class _Place(NamedTuple):
             except ValueError:
                 return _MISSING
         if isinstance(self.holder, types.FunctionType):
-            return getattr(self.holder, self.name)
+            return getattr(self.holder, self.name) or _MISSING
         return vars(self.holder).get(self.name, _MISSING)
 
 
@@ -66,6 +69,7 @@ class Outside:
         }
         self._seen: dict[int, Any] = {}
         self._places: dict[str, _Place] = {}
+        self._classes: dict[type, int] = {}
         for layer in stack:
             for kind in type(layer).__mro__:
                 self._look_at(kind)
@@ -78,9 +82,17 @@ class Outside:
         """
         found: dict[str, bytes] = {}
         names: dict[int, tuple[Any, Any]] = {}
+        for kind, count in list(self._classes.items()):
+            if len(vars(kind)) != count:  # it has an attribute that it did not have
+                self._look_at_class(kind)
         for label, place in self._places.items():
             value = place.read()
-            if value is _MISSING or isinstance(value, _STATIC):
+            if value is _MISSING:
+                continue
+            if isinstance(value, _STATIC):
+                code = _code_name(value)
+                if code != label:  # imported, or bound to another name, which can change
+                    found[label] = hashlib.blake2b(code.encode(), digest_size=12).digest()
                 continue
             try:
                 found[label], parts = describe(value, named)
@@ -90,37 +102,39 @@ class Outside:
                 names.setdefault(id(part), (("outside", label, i), part))
         return found, names
 
+    def _is_own(self, module: str) -> bool:
+        """Return True for a module of the environment's package, or of the user's other code."""
+        return module.partition(".")[0] in self._own or origin_of(module) == "own"
+
     def _look_at(self, thing: Any) -> None:
         if id(thing) in self._seen or len(self._seen) > _MOST:
             return
         self._seen[id(thing)] = thing
         if isinstance(thing, type):
-            if thing.__module__.partition(".")[0] in self._own:
+            if self._is_own(thing.__module__):
                 self._look_at_class(thing)
         elif (code := _code_of(thing)) is not None:
             self._look_at_code(thing, code)
 
     def _look_at_class(self, kind: type) -> None:
-        for name, value in vars(kind).items():
+        self._classes[kind] = len(vars(kind))
+        for name, value in list(vars(kind).items()):
             if name in _CLASS:
                 continue
             for function in _functions_in(value):
                 self._look_at(function)
-            if not isinstance(value, _STATIC):
-                self._add(f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
-            if isinstance(value, functools._lru_cache_wrapper):
+            if not isinstance(value, _DESCRIPTORS):
                 self._add(f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
         for base in kind.__bases__:
             self._look_at(base)
 
     def _look_at_code(self, function: Any, code: types.CodeType) -> None:
         module = sys.modules.get(function.__module__ or "")
-        if module is None or function.__module__.partition(".")[0] not in self._own:
+        if module is None or not self._is_own(function.__module__):
             return
         label = f"{function.__module__}.{function.__qualname__}"
         for name in ("__defaults__", "__kwdefaults__", "__dict__"):
-            if getattr(function, name):
-                self._add(f"{label}.{name}", function, name)
+            self._add(f"{label}.{name}", function, name)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             place = _Place(f"{label}.{name}", cell, name)
             value = place.read()
@@ -129,16 +143,19 @@ class Outside:
             else:
                 self._places.setdefault(place.label, place)
         names = set(_names_in(code))
-        for name in names & vars(module).keys():
-            value = vars(module)[name]
+        for name in names:
+            value = vars(module).get(name)
             if isinstance(value, types.ModuleType):
-                if value.__name__.partition(".")[0] in self._own:
-                    for inner in names & vars(value).keys():
+                if self._is_own(value.__name__):
+                    for inner in names:
                         self._look_at_global(value, inner)
                 continue
             self._look_at_global(module, name)
 
     def _look_at_global(self, module: types.ModuleType, name: str) -> None:
+        if name not in vars(module):  # it may be set later
+            self._add(f"{module.__name__}.{name}", module, name)
+            return
         value = vars(module)[name]
         for function in _functions_in(value):
             self._look_at(function)
@@ -146,8 +163,7 @@ class Outside:
             self._look_at(value)
         elif type(value) not in ATOMS and not isinstance(value, _STATIC):
             self._look_at(type(value))
-        if not isinstance(value, _STATIC):
-            self._add(f"{module.__name__}.{name}", module, name)
+        self._add(f"{module.__name__}.{name}", module, name)
 
     def _add(self, label: str, holder: Any, name: str) -> None:
         self._places.setdefault(label, _Place(label, holder, name))
@@ -173,6 +189,16 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             yield from _names_in(const)
+        elif isinstance(const, str) and const.isidentifier():  # as for getattr and globals()
+            yield const
+
+
+def _code_name(value: Any) -> str:
+    """Return where a function, class or module was defined."""
+    value = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+    if isinstance(value, types.ModuleType):
+        return value.__name__
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
 
 
 def check(found: Mapping[str, bytes], recorded: Mapping[str, bytes]) -> None:

@@ -15,6 +15,7 @@ from simgit import InvalidInput
 from simgit.gym import drivers
 from simgit.gym.drivers.plain import Decoder, Encoder
 from simgit.gym.drivers.stored_form import padded
+from tests.gym.nasty import envs
 
 
 @pytest.fixture
@@ -203,3 +204,20 @@ def test_a_version_that_is_not_known_is_refused(cart: Any) -> None:
     driver = drivers.select(cart)
     with pytest.raises(InvalidInput, match="version 3"):
         driver.restore(cart, {**(driver.snapshot(cart) or {}), "version": 3})
+
+
+@pytest.mark.parametrize("name", [
+    "InModuleOfTheUser", "InLateAttributeOfTheClass", "InLateGlobal", "InLateAttributeOfAFunction",
+    "InChosenFunction", "InChosenMethod",
+])  # fmt: skip
+def test_what_is_outside_is_compared_wherever_the_users_code_keeps_it(name: str) -> None:
+    env = envs.HIDING[name]()
+    env.reset(seed=3)
+    driver = drivers.select(env)
+    driver.snapshot(env)
+    env.put(7)
+    taken = driver.snapshot(env) or {}
+    driver.restore(env, taken)
+    env.put(8)
+    with pytest.raises(drivers.CannotRestore, match="is not as it was"):
+        driver.restore(env, taken)

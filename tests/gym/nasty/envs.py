@@ -697,6 +697,95 @@ class InModuleOfSystem(Hidden):
         return sys.getrecursionlimit()
 
 
+class InModuleOfTheUser(Hidden):
+    """In a module of its own, as a simulator beside the environment."""
+
+    def make(self) -> None:
+        self.name = simulator.__name__
+
+    def put(self, number: int) -> None:
+        simulator.held = number  # type: ignore[attr-defined]
+
+    def get(self) -> int:
+        return int(simulator.held)  # type: ignore[attr-defined]
+
+
+simulator = types.ModuleType("nasty_simulator")
+sys.modules[simulator.__name__] = simulator
+
+
+class InLateAttributeOfTheClass(Hidden):
+    """In an attribute that the class has only when it is first set."""
+
+    def put(self, number: int) -> None:
+        if number != 1:
+            type(self).later = number  # type: ignore[attr-defined]
+
+    def get(self) -> int:
+        return int(getattr(type(self), "later", 1))
+
+
+class InLateGlobal(Hidden):
+    def put(self, number: int) -> None:
+        if number != 1:
+            globals()["SET_LATER"] = number
+
+    def get(self) -> int:
+        return int(globals().get("SET_LATER", 1))
+
+
+class InLateAttributeOfAFunction(Hidden):
+    def put(self, number: int) -> None:
+        if number != 1:
+            _plainly.later = number  # type: ignore[attr-defined]
+
+    def get(self) -> int:
+        return int(getattr(_plainly, "later", 1))
+
+
+def _plainly(number: int) -> int:
+    return number
+
+
+def _doubled(number: int) -> int:
+    return 2 * number
+
+
+SHOWN = _plainly
+
+
+class InChosenFunction(Hidden):
+    """Which function a global name has."""
+
+    def put(self, number: int) -> None:
+        global SHOWN
+        self.number = number
+        SHOWN = _doubled if number % 2 else _plainly
+
+    def get(self) -> int:
+        return SHOWN(self.number)
+
+
+class InChosenMethod(Hidden):
+    """Which function the class has as its method."""
+
+    def plainly(self) -> int:
+        return self.number
+
+    def doubled(self) -> int:
+        return 2 * self.number
+
+    shown = plainly
+
+    def put(self, number: int) -> None:
+        self.number = number
+        kind = type(self)
+        kind.shown = kind.doubled if number % 2 else kind.plainly  # type: ignore[method-assign]
+
+    def get(self) -> int:
+        return self.shown()
+
+
 class InGlobalRandom(Hidden):
     times = ("step", "late", "reset")
 
