@@ -1,7 +1,8 @@
 """No nasty environment goes on differently after a restore without a word.
 
-The default profile has each environment once, at one of the times when its number changes; the
-slow one all of them, recorded with other snapshots, and with the check of the recorder.
+The quick profile has half of the environments, each at one of the times when its number changes;
+the full one all of them; and the slow tests at all times, recorded with other snapshots, and with
+the check of the recorder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 
 from simgit.gym.tools.doctor import examine
 from tests.gym.nasty import envs, matrix
+from tests.support.examples import FULL, share
 
 EXACT = {
     "InEnv", "InEnvs", "InMetadata", "InClock", "InSlots", "InActionSpace", "InSpaceOfSeveral",
@@ -43,6 +45,7 @@ def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Pa
     once = [
         (name, kind.times[i % len(kind.times)])
         for i, (name, kind) in enumerate(envs.HIDING.items())
+        if i % 2 == 0 or share(2 * FULL) > FULL
     ]
     cases = matrix.cases(once, snapshots=4, self_check=False)
     found = matrix.outcomes(tmp_path, cases)
