@@ -53,6 +53,8 @@ class _Place(NamedTuple):
                 return _MISSING
         if isinstance(self.holder, types.FunctionType):
             return getattr(self.holder, self.name) or _MISSING
+        if isinstance(self.holder, type) and self.name == "__bases__":
+            return self.holder.__bases__
         return vars(self.holder).get(self.name, _MISSING)
 
 
@@ -88,6 +90,10 @@ class Outside:
         for label, place in self._places.items():
             value = place.read()
             if value is _MISSING:
+                continue
+            if isinstance(place.holder, type) and place.name == "__bases__":
+                code = ", ".join(map(_code_name, value))
+                found[label] = hashlib.blake2b(code.encode(), digest_size=12).digest()
                 continue
             if isinstance(value, _STATIC):
                 code = _code_name(value)
@@ -125,6 +131,7 @@ class Outside:
                 self._look_at(function)
             if not isinstance(value, _DESCRIPTORS):
                 self._add(f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
+        self._add(f"{kind.__module__}.{kind.__qualname__}.__bases__", kind, "__bases__")
         for base in kind.__bases__:
             self._look_at(base)
 

@@ -208,7 +208,7 @@ def test_a_version_that_is_not_known_is_refused(cart: Any) -> None:
 
 @pytest.mark.parametrize("name", [
     "InModuleOfTheUser", "InLateAttributeOfTheClass", "InLateGlobal", "InLateAttributeOfAFunction",
-    "InChosenFunction", "InChosenMethod",
+    "InChosenFunction", "InChosenMethod", "InBasesOfAClass",
 ])  # fmt: skip
 def test_what_is_outside_is_compared_wherever_the_users_code_keeps_it(name: str) -> None:
     env = envs.HIDING[name]()

@@ -786,6 +786,29 @@ class InChosenMethod(Hidden):
         return self.shown()
 
 
+class _One:
+    def factor(self) -> int:
+        return 1
+
+
+class _Two(_One):
+    def factor(self) -> int:
+        return 2
+
+
+class _Chosen(_One):
+    """Which class it extends is state."""
+
+
+class InBasesOfAClass(Hidden):
+    def put(self, number: int) -> None:
+        self.number = number
+        _Chosen.__bases__ = (_Two,) if number % 2 else (_One,)
+
+    def get(self) -> int:
+        return self.number * _Chosen().factor()
+
+
 class InGlobalRandom(Hidden):
     times = ("step", "late", "reset")
 
