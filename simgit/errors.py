@@ -7,6 +7,8 @@ Every error survives pickling, so that worker processes can raise it across thei
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -237,3 +239,15 @@ class EnvironmentChanged(SimgitWarning):
 
 class Unverified(SimgitWarning):
     """A branch off a run whose environment was not verified to resume exactly."""
+
+
+def warn(message: str, category: type[SimgitWarning] = SimgitWarning) -> None:
+    """Warn at the line of the user's that led here, however many of simgit's own are between."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_own(frame.f_globals.get("__name__")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_own(module: object) -> bool:
+    return str(module).partition(".")[0] == "simgit"

@@ -128,3 +128,16 @@ def test_a_damaged_record_names_the_field() -> None:
         with pytest.raises(IntegrityError) as caught:
             check_fields(record, TAG_TYPES, "a tag")
         assert str(caught.value) == f"a tag is malformed: {said}"
+
+
+def test_a_warning_is_shown_at_the_users_line(recwarn: pytest.WarningsRecorder) -> None:
+    """Not at one of simgit's own, of which some check arguments."""
+    with Repository.init(":memory:") as repo:
+        first = repo.recorder("main")
+        repo.recorder("main", on_conflict="branch").close()
+        first.append(action=1)
+        first.close()
+        repo.commit(action=1, info={"a": 1})
+        repo.log(where="info.b > 1")
+    assert len(recwarn) >= 1
+    assert {warning.filename for warning in recwarn} == {__file__}

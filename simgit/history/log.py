@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from simgit.errors import SimgitWarning, plural
+from simgit.errors import plural, warn
 from simgit.history.paths import FieldPath
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
@@ -162,7 +161,7 @@ def recorded_between(
     if unknown:
         it = "it was" if unknown == 1 else "they were"
         text = f"{plural(unknown, 'state')} left out: it is not known when {it} recorded"
-        warnings.warn(text, SimgitWarning, stacklevel=2)
+        warn(text)
 
 
 def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
@@ -249,7 +248,7 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
                 yield from (line for line, good in zip(found, mask[::-1], strict=True) if good)
             stop = part.start
     for doubt in holds.unknown_entries(known or set()):
-        warnings.warn(doubt, SimgitWarning, stacklevel=2)
+        warn(doubt)
 
 
 def _names(

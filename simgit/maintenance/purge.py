@@ -58,13 +58,16 @@ def remove_refs(
 
     Raises:
         NotFound: there is no such run, and no reflog of a deleted one.
-        Conflict: one is checked out, or a process writes it.
+        Conflict: one is checked out and others stay, or a process writes it.
     """
     window = Window(clock(), 0)
     planner = Planner(odb, refs)
     with odb.write() as txn:
         before = planner.pending(txn, window)
         named: set[Oid] = set()
+        head = refs.head(txn)
+        if head in names and any(name not in names for name, _ in refs.runs(txn)):
+            raise Conflict(f"run '{head}' is checked out; check out another run first", name=head)
         for name in names:
             named |= _named_by(refs, txn, name)
         places = [odb.locate(txn, oid) for oid in named]
@@ -91,8 +94,6 @@ def _named_by(refs: Refs, txn: ReadTxn, name: str) -> set[Oid]:
     entries = list(refs.log(txn, RUNS + name))
     if not entries or refs.has_run(txn, name):
         ref = refs.run(txn, name)  # raises if there is none
-        if refs.head(txn) == name:
-            raise Conflict(f"run '{name}' is checked out; check out another run first", name=name)
         check_unwritten(name, ref)
         found.add(ref.oid)
     for entry in entries:

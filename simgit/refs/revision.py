@@ -124,7 +124,7 @@ class Revisions:
                     return self._base(txn, text, name, suffixes)
                 except NotFound:
                     raise NotFound(
-                        f"revision '{text}' not found: HEAD was at '{name}', now without states",
+                        f"revision '{text}' not found: HEAD was at '{name}', which is deleted",
                         revision=text,
                     ) from None
             return self._from_log(txn, text, base, which)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import Conflict, InvalidInput, SimgitWarning
+from simgit.errors import Conflict, InvalidInput, warn
 from simgit.objects.oid import Oid
 from simgit.recording.finalize import settle
 from simgit.recording.flush import FlushPolicy, RunWriter
@@ -154,7 +153,7 @@ class Recording:
             ]
         for each in opened:
             if each.warning is not None:
-                warnings.warn(each.warning, SimgitWarning, stacklevel=4)
+                warn(each.warning)
         return lanes
 
     def _names(self, run: str | Sequence[str] | None) -> list[str]:

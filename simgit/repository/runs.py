@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from simgit.errors import Conflict, IntegrityError, InvalidInput, Unverified, visible
+from simgit.errors import Conflict, IntegrityError, InvalidInput, Unverified, visible, warn
 from simgit.objects.arguments import checked_methods
 from simgit.odb import ancestry
 from simgit.refs import run_config
@@ -150,7 +149,7 @@ class RunEditor:
                 self._store.runs.create(txn, name, found, overrides, seed, metadata, message)
             doubt = self._store.runs.doubt(txn, found)
         if doubt is not None:
-            warnings.warn(doubt, Unverified, stacklevel=4)  # at the caller of Repository.branch
+            warn(doubt, Unverified)
         return found.oid
 
     def rename(self, old: str, new: str) -> None:

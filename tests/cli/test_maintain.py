@@ -60,8 +60,8 @@ def test_purge_says_what_went_and_who_keeps_the_rest(repo: Call) -> None:
     assert said[3] == "kept 2 states that others need: run main (2)"
     assert repo("op", "log").out.count("purge") == 1
     assert "no run matches 'sweep/*'" in repo("purge", "sweep/*", code=128).err
-    assert "is checked out" in repo("purge", "main", code=128).err
     repo("branch", "again")
+    assert "is checked out" in repo("purge", "main", code=128).err
     repo("commit", "-m", "x", "--run", "again")
     assert repo("purge", "again", "--json").json["states"] == 1
 

@@ -96,7 +96,7 @@ def test_heads_reflog_forgets_the_run(repo: Repository) -> None:
 
 def test_runs_in_use_are_not_purged(repo: Repository) -> None:
     with pytest.raises(Conflict, match="run 'main' is checked out"):
-        repo.purge("try", "main")
+        repo.purge("main")
     with repo.recorder("try") as recorder:
         recorder.append(observation=1.0)
         with pytest.raises(Conflict, match=f"is being written by process {os.getpid()}"):
@@ -106,6 +106,14 @@ def test_runs_in_use_are_not_purged(repo: Repository) -> None:
     with pytest.raises(NotFound, match=r"no run matches 'x\*'"):
         repo.purge("x*")
     assert repo.runs["try"].step == 11 and repo.runs["main"].step == 9
+
+
+def test_the_only_runs_can_be_purged(repo: Repository) -> None:
+    """There is no other one to check out."""
+    repo.purge("main", "try")
+    assert not list(repo.runs) and repo.head == "main" and repo.fsck().is_clean
+    repo.commit(action=1)
+    assert list(repo.runs) == ["main"]
 
 
 def test_patterns_name_many_runs(repo: Repository) -> None:

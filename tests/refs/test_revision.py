@@ -219,7 +219,7 @@ def test_a_run_that_head_was_at_and_that_was_deleted_is_named() -> None:
     repo.checkout("try")
     repo.checkout("main")
     repo.delete_run("try")
-    with pytest.raises(NotFound, match=r"'@\{-1\}' not found: HEAD was at 'try', which has no"):
+    with pytest.raises(NotFound, match=r"'@\{-1\}' not found: HEAD was at 'try', which is deleted"):
         repo.resolve("@{-1}")
 
 

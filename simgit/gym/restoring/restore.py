@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from simgit.errors import (
     SimgitError,
     Unverified,
     shown,
+    warn,
 )
 from simgit.gym import drivers
 from simgit.gym.drivers import randomness
@@ -318,11 +318,10 @@ def _following(path: RecordedPath) -> Trajectory:
 def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
     """Remember that a plan's snapshots were compared, or warn that nothing was."""
     if plan.doubt:
-        warnings.warn(
+        warn(
             f"state '{path.oid.short()}' was restored from a snapshot, and nothing was compared: "
             f"{plan.doubt}; check its run with 'simgit verify'",
             Unverified,
-            stacklevel=4,
         )
     elif (
         plan.doubt is None
@@ -337,11 +336,10 @@ def _settle_doubt(path: RecordedPath, plan: RestorePlan, env: Any) -> None:
         and not _is_judged(path)
         and not forgets(env)
     ):
-        warnings.warn(
+        warn(
             f"state '{path.oid.short()}' was restored by a reset, and no step was compared; check "
             "its run with 'simgit verify'",
             Unverified,
-            stacklevel=4,
         )
 
 
@@ -489,11 +487,10 @@ def _warn_of_process(path: RecordedPath) -> None:
     verdict = verdict_of(path.recorded_in)
     known = {BY_PROCESS: "depends on the process", DIVERGES: "is not deterministic"}
     if verdict is not None and verdict.result in known:
-        warnings.warn(
+        warn(
             f"state '{path.oid.short()}' is of a run that {known[verdict.result]}: it may continue "
             "otherwise than recorded",
             Unverified,
-            stacklevel=4,
         )
 
 
@@ -513,7 +510,7 @@ def warn_of_changes(repo: Repository, path: RecordedPath) -> None:
     ]
     if changed:
         message = f"recorded with other versions: {', '.join(changed)}"
-        warnings.warn(message, EnvironmentChanged, stacklevel=4)
+        warn(message, EnvironmentChanged)
 
 
 def step_seconds(repo: Repository, revision: str | Oid) -> float | None:

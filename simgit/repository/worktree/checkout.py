@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
-from simgit.errors import Conflict, InvalidInput, NotFound, SimgitWarning, did_you_mean
+from simgit.errors import Conflict, InvalidInput, NotFound, did_you_mean, warn
 from simgit.objects.oid import Oid
 from simgit.odb.trees import load_tree
 from simgit.refs.names import HEAD, RUNS
@@ -109,9 +108,7 @@ class Checkout:
         try:
             self.switch(None, head)
         except Conflict as error:
-            warnings.warn(
-                f"the files of HEAD were not written: {error}", SimgitWarning, stacklevel=3
-            )
+            warn(f"the files of HEAD were not written: {error}")
 
     def status(self) -> Status:
         from simgit.repository.worktree import files
