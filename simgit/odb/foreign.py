@@ -3,8 +3,8 @@
 meta: "identity"           -> 16 random bytes, which no other store has; a clone has its own
 meta: "foreign" ‖ 00 ‖ oid -> empty
 
-A spec names code, and a binding may attach a pickle. So these are marked when they arrive, until
-the user trusts all that is here, or records the same.
+A spec names code, a binding may attach a pickle, and the record of a run may have a verdict. So
+these are marked when they arrive, until the user trusts all that is here, or records the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IDENTITY: Final = b"identity"
 _IDENTITY_SIZE: Final = 16
 _PREFIX: Final = b"foreign\0"
 _STOP: Final = b"foreign\1"
-KINDS: Final = ("spec", "binding")
+KINDS: Final = ("spec", "binding", "run")
 _CODES: Final = frozenset(KIND_CODES[kind] for kind in KINDS)
 
 
@@ -29,7 +29,7 @@ def identity(txn: ReadTxn) -> bytes:
 
 
 def is_malformed(txn: ReadTxn) -> bool:
-    """Return True if a store's identity is damaged; another of the right size cannot be told."""
+    """Return True if a store's identity has another size; damage within it cannot be told."""
     found = txn.get("meta", IDENTITY)
     return found is not None and len(found) != _IDENTITY_SIZE
 
@@ -58,7 +58,7 @@ def unmark(txn: WriteTxn, oid: bytes) -> None:
 
 
 def mark_all(txn: WriteTxn) -> None:
-    """Mark all objects that can lead to code."""
+    """Mark all objects that can lead to code, or say that something was checked."""
     for oid in [key for key, value in txn.scan("objects") if value[:1] and value[0] in _CODES]:
         mark(txn, oid)
 
