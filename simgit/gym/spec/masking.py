@@ -152,7 +152,7 @@ def mask_text(text: str) -> str:
     text = _SCHEME.sub(_masked_scheme, text)
     text = "\n".join([_NETRC.sub(rf"\g<name>{MASK}", line) if "password" in line else line
                       for line in text.split("\n")])  # fmt: skip
-    return _LONG.sub(lambda found: MASK if _looks_random(found[0]) else found[0], text)
+    return _LONG.sub(_masked_long, text)
 
 
 def mask_arguments(arguments: Sequence[str]) -> list[str]:
@@ -317,6 +317,20 @@ def _masked_url(found: re.Match[str]) -> str:
 
 def _masked_scheme(found: re.Match[str]) -> str:
     return f"{found['scheme']}{MASK}" if _NO_WORD.search(found["value"]) else found[0]
+
+
+_OF_PATH: Final = re.compile(r"[A-Za-z]?[a-z]{2,}(?:[-_]?[a-z0-9]+)*")
+
+
+def _masked_long(found: re.Match[str]) -> str:
+    """Return a long word masked if it looks random; of a path its names, each by itself."""
+    text = found[0]
+    names = text.split("/")
+    if names[1:] and (not names[0] or any(map(_OF_PATH.fullmatch, names))):
+        return "/".join(
+            MASK if _LONG.fullmatch(name) and _looks_random(name) else name for name in names
+        )
+    return MASK if _looks_random(text) else text
 
 
 def _looks_random(text: str) -> bool:

@@ -185,3 +185,20 @@ def test_a_long_text_takes_linear_time(what: str, text: str) -> None:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("path", [
+    "/tmp/pytest-of-root/pytest-74/popen-gw1/test_all_of_the_provenance_is_0/train.py",
+    "/home/me/Projects/rl-experiments-2024/AntV5_sac_run3/Train2.py",
+    "/data/user01/checkpoints/run_2024_11_28/model0001.pt", "runs/HalfCheetah-v5/seed7_2024-11-28T10/x",
+    "~/work/RL2/CleanRL/ppo_continuous_action_v2/lr3e-4", "s3://bucket/Runs/Exp17/Model0042/step00100000",
+])  # fmt: skip
+def test_a_path_is_no_secret(path: str) -> None:
+    assert mask_arguments(["python", path]) == ["python", path]
+    assert mask_arguments([f"--out={path}"]) == [f"--out={path}"]
+
+
+def test_what_is_random_in_a_path_is_masked() -> None:
+    token = "wJalrXUtnFEMIqK7MDENGzbPxRfiCYEXAMPLEKEY9"
+    assert token not in str(mask_arguments([f"/home/me/{token}/train.py"]))
+    assert "K7MDENG" not in str(mask_arguments(["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"]))
