@@ -117,6 +117,7 @@ def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
     assert "\x1b" not in text[:announced]
 
 
+@pytest.mark.slow
 def test_nobody_is_asked_to_trust_what_holds_no_pickle(directory, environment) -> None:
     import gymnasium
 

@@ -50,6 +50,7 @@ def test_verify_says_that_all_came_again(recorded: Path, run: Call) -> None:
     assert (found["start"], found["stop"], found["exact"]) == (11, 21, True)
 
 
+@pytest.mark.slow
 def test_verify_tries_snapshots_and_says_how_many(recorded: Path, run: Call, checked: None) -> None:
     found = run("verify", "main")
     assert found.lines[1].startswith("exact: ") and "snapshots restored" in found.lines[1]

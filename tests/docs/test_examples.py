@@ -16,7 +16,7 @@ from tests.support.patience import PATIENCE
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
-LONG = ("demo", "go_explore")
+LONG = ("branch_cartpole", "demo", "go_explore", "train_cleanrl")
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def registries_as_they_were() -> Iterator[None]:
         registry._functions = functions
 
 
-LONG = ("docs/pictures.md", "docs/simkube.md", "docs/tutorial.md")
+LONG = ("docs/environments.md", "docs/pictures.md", "docs/simkube.md", "docs/tutorial.md")
 
 
 @pytest.mark.parametrize(

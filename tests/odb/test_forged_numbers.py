@@ -242,7 +242,7 @@ def forged_bytes(rng: random.Random, table: str) -> tuple[Tables, str]:
 @pytest.mark.parametrize("table", [table for table in STORE if table not in ("blocks",)])
 def test_a_forged_number_anywhere(table: str, seed: int) -> None:
     rng = random.Random(seed)
-    for _ in range(share(60)):
+    for _ in range(share(24)):
         check(*forged_bytes(rng, table))
 
 
@@ -330,7 +330,7 @@ RECORDS: Final = records()
 
 def test_numbers_of_a_map(seed: int) -> None:
     cases = [(where, number) for where in RECORDS for number in MSGPACK]
-    for where, number in some(random.Random(seed), cases, 300):
+    for where, number in some(random.Random(seed), cases, 120):
         (table, key), path = RECORDS[where]
         record = unpack_ref(STORE[table][key])
         changed = STORE[table] | {key: pack_ref(replaced(record, path, number))}
@@ -352,7 +352,7 @@ def test_a_run_at_a_place_that_no_store_has(field: str, number: int) -> None:
 def test_counters(name: str, seed: int) -> None:
     cases = [n.to_bytes(9, "big")[9 - size :] for n in NUMBERS for size in (8, 7, 9, 0)]
     at_end = b"\xff" * 8
-    for value in [at_end, *some(random.Random(seed), cases, 30)]:
+    for value in [at_end, *some(random.Random(seed), cases, 12)]:
         changed = STORE["meta"] | {name.encode(): value}
         check(STORE | {"meta": changed}, f"meta/{name} = {value.hex()}")
     if name in ("next-line", "next-index"):

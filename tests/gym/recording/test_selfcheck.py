@@ -109,7 +109,7 @@ def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -
         ("exits", "unknown", "SystemExit"),
         ("dies", "not checked", "exit code 9"),
         ("breaks", "unknown", "no such robot"),
-        ("hangs", "not checked", "too long"),
+        pytest.param("hangs", "not checked", "too long", marks=pytest.mark.slow),
         ("prints", "exact", ""),
         ("spawns", "exact", ""),
     ],

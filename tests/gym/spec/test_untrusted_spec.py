@@ -320,6 +320,7 @@ def snapshot_with(env: Any, body: Any, **more: Any) -> dict[str, Any]:
     return {**taken, "form": "pickle", "body": padded(body), **more}
 
 
+@pytest.mark.slow
 def test_no_pickle_is_hidden_in_a_snapshot(tmp_path: Path) -> None:
     """Packed once, packed twice, in the snapshot before, under a form that reads as another."""
     env = gym.make("CartPole-v1")
