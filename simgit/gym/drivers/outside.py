@@ -21,9 +21,10 @@ from simgit.gym.drivers.limits import CannotRestore, CannotSnapshot
 
 _CLASS: Final = frozenset({
     "__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__parameters__",
-    "__orig_bases__", "__abstractmethods__", "_abc_impl", "__qualname__", "__slots__",
-    "__static_attributes__", "__firstlineno__", "__match_args__", "__dataclass_fields__",
-    "__dataclass_params__", "__hash__", "__annotations_cache__", "__annotate_func__",
+    "__orig_bases__", "__abstractmethods__", "_abc_impl", "__slotnames__", "__qualname__",
+    "__slots__", "__static_attributes__", "__firstlineno__", "__match_args__",
+    "__dataclass_fields__", "__dataclass_params__", "__hash__",
+    "__annotations_cache__", "__annotate_func__",
 })  # fmt: skip
 """Names in the dictionary of a class that its author did not set."""
 _STATIC: Final = (

@@ -221,3 +221,42 @@ def test_what_is_outside_is_compared_wherever_the_users_code_keeps_it(name: str)
     env.put(8)
     with pytest.raises(drivers.CannotRestore, match="is not as it was"):
         driver.restore(env, taken)
+
+
+class Game:
+    """A simulator that is no environment."""
+
+    place = 0
+
+
+class Holding(gym.Env[Any, Any]):
+    observation_space, action_space = gym.spaces.Discrete(9), gym.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.env = Game()
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.env.place = 0
+        return 0, {}
+
+    def step(self, action: Any) -> Any:
+        self.env.place += 1
+        return self.env.place, 0.0, False, False, {}
+
+
+def test_what_pickle_notes_with_a_class_is_no_state() -> None:
+    env = Holding()
+    env.reset(seed=1)
+    env.step(0)
+    driver = drivers.select(env)
+    taken = driver.snapshot(env)
+    assert taken is not None
+    Game().__reduce_ex__(2)
+    assert "__slotnames__" in vars(Game)
+    other = Holding()
+    drivers.select(other).restore(other, taken)
+    assert other.step(0)[0] == 2
+    del Game.__slotnames__  # type: ignore[attr-defined]
+    drivers.select(other).restore(other, taken)
+    assert other.step(0)[0] == 2
