@@ -70,7 +70,7 @@ def test_merge_bases_are_found_below_merges(deep: Deep) -> None:
     with at_most(300_000):
         assert repo.merge_base("merged", f"r{DEPTH - 1}") == oids[-1]
         assert repo.merge_base("merged", "r5000") == repo.resolve("r5000~1")
-    repo.delete_run("merged")
+    repo.delete_run("merged", force=True)
 
 
 def test_configurations_are_inherited(deep: Deep) -> None:
