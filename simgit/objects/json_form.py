@@ -177,7 +177,7 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         JSONDecodeError: it is not JSON.
         InvalidInput: a number is out of range, a key stands twice, or a key that begins with ``$``
-            is none of this form.
+            does not belong to this form.
     """
     return value_from_json(json.loads(text, parse_float=_number, object_pairs_hook=_object))
 
@@ -202,7 +202,7 @@ def value_from_json(form: Any) -> Any:
     """Return the value that ``value_to_json`` wrote, given as JSON types.
 
     Raises:
-        InvalidInput: an object with a key that begins with ``$`` is none of this form.
+        InvalidInput: an object with a key that begins with ``$`` does not belong to this form.
     """
     return _value(form, 0)
 

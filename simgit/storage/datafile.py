@@ -122,7 +122,7 @@ def record_origin(directory: Path) -> None:
 def sweep(directory: Path) -> None:
     """Remove the files of a process that died while it recorded the origin."""
     for scratch in directory.glob(f"{_ORIGIN}.*"):
-        with suppress(OSError):  # a directory, which is none of them
+        with suppress(OSError):  # it may be a directory
             scratch.unlink()
 
 

@@ -56,7 +56,7 @@ def errors(value: Any, rule: Any, where: str = "$") -> Iterator[str]:
     if "$ref" in rule:
         yield from errors(value, schema()["$defs"][rule["$ref"].rpartition("/")[2]], where)
     if "anyOf" in rule and all(any(errors(value, each, where)) for each in rule["anyOf"]):
-        yield f"{where}: {value!r:.100} is none of {json.dumps(rule['anyOf']):.300}"
+        yield f"{where}: {value!r:.100} fits none of {json.dumps(rule['anyOf']):.300}"
     if "const" in rule and value != rule["const"]:
         yield f"{where}: {value!r} is not {rule['const']!r}"
     types = rule.get("type", [])
