@@ -17,7 +17,7 @@ from simgit.objects.row_encoder import hash_array
 from simgit.odb import ancestry
 from simgit.odb.location import Location
 from simgit.odb.segments.array_codec import decode_group, group_header, unstack
-from simgit.odb.segments.array_groups import groups_between, read_group
+from simgit.odb.segments.array_groups import array_place, groups_between, read_group
 from simgit.odb.segments.batch import SEGMENT_ROWS
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.header import Header, decode_header, segment_key
@@ -161,10 +161,13 @@ class StateChecks(Findings):
             )
 
     def _check_index(self, txn: ReadTxn, header: Header, oids: list[bytes]) -> None:
-        known = self.odb.states.index.maybe_known(txn, STATES, oids)
-        if not known.all():
-            first = header.step + int(np.flatnonzero(~known)[0])
-            raise IntegrityError(f"the index lacks the state at {header.line}/{first}")
+        steps = np.arange(header.step, header.step + len(oids), dtype=np.uint64)
+        leads = self.odb.states.index.lead_to(txn, STATES, oids, header.line, steps)
+        for i in np.flatnonzero(~leads).tolist():
+            if txn.get("oids", oids[i]) is None:
+                raise IntegrityError(
+                    f"the index does not lead to the state at {header.line}/{header.step + i}"
+                )
         for step, oid in enumerate(oids, header.step):
             if txn.get("oids", oid) is None:
                 continue
@@ -209,8 +212,11 @@ class StateChecks(Findings):
                 )
             self.report.arrays += 1
         with _of_the_index():
-            if not self.odb.states.index.maybe_known(txn, ARRAYS, oids).all():
-                raise IntegrityError(f"the index lacks arrays of the group at {line}/{first}")
+            where = np.full(len(oids), array_place(index, first), np.uint64)
+            leads = self.odb.states.index.lead_to(txn, ARRAYS, oids, line, where)
+            for i in np.flatnonzero(~leads).tolist():  # another group may have the same array
+                if self.odb.states.find_array(txn, oids[i]) is None:
+                    raise IntegrityError(f"the index lacks arrays of the group at {line}/{first}")
             for oid in oids:
                 alone = txn.get("oids", oid) is not None
                 if alone and self.odb.states.find_array(txn, oid) is None:

@@ -45,6 +45,11 @@ def group_key(line: int, field: int, step: int) -> bytes:
     return struct.pack(">QHQ", line, field, step)
 
 
+def array_place(field: int, step: int) -> int:
+    """Return field and step of a group as one number, as the index has them."""
+    return field << _STEP_BITS | step
+
+
 def group_place(key: bytes) -> tuple[int, int, int]:
     """Return line, field and step of a group's key; IntegrityError if it is malformed."""
     if len(key) != 18:
@@ -93,7 +98,7 @@ def index_groups(
 ) -> None:
     """Enter groups, given as (field, first step, oids), into the index."""
     entries = [(oid, slot) for slot, (_, _, oids) in enumerate(groups) for oid in oids]
-    wheres = [field << _STEP_BITS | step for field, step, _ in groups]
+    wheres = [array_place(field, step) for field, step, _ in groups]
     if len(entries) < LOOSE:
         for oid, slot in entries:
             add_loose(txn, ARRAYS, oid, line, wheres[slot])

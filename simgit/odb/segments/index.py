@@ -43,6 +43,8 @@ ARRAYS: Final = 1
 LOOSE: Final = 64
 """The number of entries from which on a write makes a run of them."""
 FAN_IN: Final = 8
+_ALIKE: Final = 64
+"""The most entries of one prefix that are followed; honest ones are two or three at most."""
 MAX_MERGE: Final = 1 << 21
 """The most entries of a run that is merged while writing; larger ones are left to gc."""
 CACHED_ENTRIES: Final = 1 << 22
@@ -167,6 +169,48 @@ class Index:
                 at = np.searchsorted(have, wanted).clip(max=len(have) - 1)
                 known |= have[at] == wanted
         return known
+
+    def lead_to(
+        self,
+        txn: ReadTxn,
+        kind: int,
+        oids: Sequence[bytes],
+        line: int,
+        where: npt.NDArray[np.uint64],
+    ) -> npt.NDArray[np.bool_]:
+        """Return a mask of oids with an entry that leads to their place: see ``IndexRun.place``.
+
+        Args:
+            txn: the transaction.
+            kind: the kind of the entries.
+            oids: the oids.
+            line: the line that they are in.
+            where: the step of each state; of arrays field and step of their group.
+        """
+        wanted, span = prefixes(oids), CHECKPOINT_ROWS if kind == STATES else 1
+        found = np.zeros(len(oids), bool)
+        for run in self.runs(txn):
+            if run.kind != kind or not run.entries:
+                continue
+            have, slots = self._cached_entries(txn, run)
+            at, stop = np.searchsorted(have, wanted), np.searchsorted(have, wanted, "right")
+            for _ in range(_ALIKE):
+                left = np.flatnonzero(~found & (at < stop))
+                if not len(left):
+                    break
+                slot = slots[at[left]].astype(np.int64)
+                i = np.searchsorted(run.ends, slot, "right").clip(max=len(run.ends) - 1)
+                begun = run.places["b"][i].astype(np.uint64)
+                if kind == STATES:
+                    first = run.ends[i] - run.places["n"][i].astype(np.int64)
+                    begun = begun + ((slot - first) * CHECKPOINT_ROWS).astype(np.uint64)
+                found[left] = (
+                    (run.places["a"][i] == line)
+                    & (begun <= where[left])
+                    & (where[left] - begun < span)
+                )
+                at = at + 1
+        return found
 
     def _cached_entries(self, txn: ReadTxn, run: IndexRun) -> Entries:
         with self._mutex:
