@@ -1,0 +1,1 @@
+"""SQL over what is recorded, by DuckDB: read only, and no files."""
