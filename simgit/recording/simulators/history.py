@@ -79,7 +79,10 @@ class SimulatorHistory:
         A snapshot of the state itself is used if a verdict vouches for it. If not, the way begins
         at an earlier one, so that something is compared, where that costs little.
         """
-        reset = max(each for each in self.resets if each <= step)
+        resets = self.resets
+        if hooks.restart is not None:
+            resets = [at for at in resets if at == 0 or hooks.is_start(self.states[at].reset)]
+        reset = max(each for each in resets if each <= step)
         saved = None
         if hooks.load is not None and not snapshots_fail(self._runs, DRIVER):
             found = self.snapshots(step)

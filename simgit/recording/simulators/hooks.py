@@ -29,6 +29,8 @@ class SimulatorHooks:
         save: returns the whole state of a simulator as plain data: numbers, texts, bytes, arrays,
             and dicts, lists and tuples of these.
         load: returns a simulator made from such data.
+        restart: returns a simulator after a reset without a seed, which goes on with its own
+            random numbers; called with it and the mark. Without it, ``rebuild`` is called.
     """
 
     rebuild: Callable[..., Any] | None = None
@@ -36,6 +38,7 @@ class SimulatorHooks:
     observe: Callable[[Any], Any] | None = None
     save: Callable[[Any], Any] | None = None
     load: Callable[[Any], Any] | None = None
+    restart: Callable[[Any, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         """Check the hooks.
@@ -55,12 +58,19 @@ class SimulatorHooks:
         if self.rebuild is None and self.load is None:
             raise InvalidInput("a simulator is put back by rebuild=, or by save= and load=")
 
-    def rebuilt(self, mark: Any) -> Any:
-        """Return a new simulator for the mark of a reset.
+    def is_start(self, mark: Any) -> bool:
+        """Return True if the mark of a reset says all that a simulator begins with."""
+        seeded = isinstance(mark, Mapping) and mark.get("seed") is not None
+        return self.restart is None or seeded
+
+    def rebuilt(self, mark: Any, simulator: Any = None) -> Any:
+        """Return a simulator for the mark of a reset: a new one, or the given one restarted.
 
         Raises:
             InvalidInput: there is no hook for it.
         """
+        if self.restart is not None and simulator is not None and not self.is_start(mark):
+            return self.restart(simulator, mark)
         if self.rebuild is None:
             raise InvalidInput("a reset needs rebuild=", path="rebuild")
         given = mark if isinstance(mark, Mapping) else {}

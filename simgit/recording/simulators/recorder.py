@@ -19,6 +19,7 @@ from simgit.recording.simulators.history import SNAPSHOT, SimulatorHistory
 from simgit.recording.simulators.hooks import SimulatorHooks, as_fields
 from simgit.recording.simulators.replay import put_back
 from simgit.recording.snapshot_schedule import SnapshotSchedule
+from simgit.recording.states import coerce_reset
 
 AUTO: Final = "auto"
 
@@ -98,9 +99,8 @@ class SimulatorRecorder(RunRecorder):
             Divergence: while catching up, it gives something else than recorded.
         """
         self._check_open()
-        mark = {"seed": seed, "options": options}
-        mark = {key: value for key, value in mark.items() if value is not None}
-        self.simulator = self._hooks.rebuilt(mark)
+        mark = coerce_reset({"seed": seed, "options": options})
+        self.simulator = self._hooks.rebuilt(mark, self.simulator)
         seen = self._hooks.observed(self.simulator)
         self.append(reset=mark or True, **seen)
         return seen

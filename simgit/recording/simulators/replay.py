@@ -90,7 +90,8 @@ class SimulatorReplay:
         return as_fields(seen) | given
 
     def _rebuild(self, step: int, mark: Any) -> None:
-        self.simulator = self._guarded(step, lambda make: make(mark), self._hooks.rebuilt)
+        before = self.simulator
+        self.simulator = self._guarded(step, lambda make: make(mark, before), self._hooks.rebuilt)
 
     def _guarded(self, step: int, call: Callable[[Any], Any], hook: Any) -> Any:
         """Call a hook; what it raises did not happen when the state was recorded."""
