@@ -39,7 +39,7 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
-from simgit.gym.restoring.run_notes import REEXECUTE
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
@@ -148,9 +148,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._casts = needs_cast(env.observation_space)
         self._action_type = plain_type(env.action_space)
         self._begin()
-        may = may_reexecute(env)
-        if not may and self._count < 0:
-            self._session.noter()({REEXECUTE: False})
+        may, missing = may_reexecute(env), specs.left_out(env)
+        marks = {**({} if may else {REEXECUTE: False}), **({LEFT_OUT: missing} if missing else {})}
+        if marks and self._count < 0:
+            self._session.noter()(marks)
         self._check = SelfCheck(self_check and may and self._count < 0)
         self._session.watch(self._check)
 

@@ -31,9 +31,9 @@ from simgit.gym.recording.session import Session, gap_after, open_repository
 from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
-from simgit.gym.recording.sub_env_spec import describe_lanes
+from simgit.gym.recording.sub_env_spec import describe_lanes, lanes_left_out
 from simgit.gym.restoring.restore import STEP_SECONDS
-from simgit.gym.restoring.run_notes import REEXECUTE
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
@@ -130,8 +130,8 @@ class VectorRecorder(VectorWrapper):
         is_new, may = set(self._counts) == {-1}, may_reexecute(env)
         if is_new:
             marks = {VECTOR: {"autoreset_mode": self._mode}, **({} if may else {REEXECUTE: False})}
-            for name in self.runs:
-                self._session.note(name, marks)
+            for name, missing in zip(self.runs, lanes_left_out(env), strict=True):
+                self._session.note(name, {**marks, **({LEFT_OUT: missing} if missing else {})})
         self._check = SelfCheck(self_check and may and bool(self._parts) and is_new)
         self._session.watch(self._check)
 
