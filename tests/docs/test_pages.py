@@ -169,7 +169,10 @@ def registries_as_they_were() -> Iterator[None]:
         registry._functions = functions
 
 
-LONG = ("docs/environments.md", "docs/pictures.md", "docs/simkube.md", "docs/tutorial.md")
+LONG = (
+    "docs/environments.md", "docs/pictures.md", "docs/recording.md", "docs/simkube.md",
+    "docs/tutorial.md",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

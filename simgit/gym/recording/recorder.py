@@ -7,7 +7,6 @@ objects that the environment returns; what is recorded is copied.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -18,6 +17,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import CatchUp, moved, state_of
+from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import (
     SKIP,
@@ -66,7 +66,7 @@ from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 
-class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Records an environment to a run of a repository, without changing its behaviour.
 
     Every reset and every step is a state. States are stored every so many states and seconds, at
@@ -265,27 +265,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._catch_up = catch_up
             self._volatile = None
             self._append = catch_up.append
-
-    # --- copies ---
-
-    def __copy__(self) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return copy(self.env)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return deepcopy(self.env, memo)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled.
-
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput(
-            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
-            "a path or a Repository"
-        )
 
     # --- Gymnasium's methods ---
 
