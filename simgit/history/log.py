@@ -16,9 +16,9 @@ from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
 from simgit.objects.schema import MAP, NONE, TREE, TUPLE
 from simgit.odb import ancestry
 from simgit.odb.ancestry import LineRange
+from simgit.odb.clock import clocks
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.times import time_spans
 from simgit.odb.segments.totals import episode_starts, total
@@ -30,7 +30,8 @@ class LogLine(NamedTuple):
 
     ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
     and its first parent in the listing were left out (see ``outline``). ``time`` is when it was
-    recorded, in nanoseconds since 1970, None if that is not known.
+    recorded, in nanoseconds since 1970, None if that is not known; ``clock`` is the simulator's
+    time, None without one.
     """
 
     oid: Oid
@@ -45,6 +46,7 @@ class LogLine(NamedTuple):
     truncated: bool | None
     message: str | None
     time: int | None = None
+    clock: float | None = None
     skipped: int = 0
 
 
@@ -164,22 +166,6 @@ def recorded_between(
         warn(text)
 
 
-def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
-    """Cut a range into parts of one block each, from its end."""
-    stop = line_range.stop
-    while stop > line_range.start:
-        start = max(line_range.start, _block(odb, txn, line_range.line, stop - 1)[0])
-        yield LineRange(line_range.line, start, stop)
-        stop = start
-
-
-def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
-    """Return the first step of a state's block, and the step after its last."""
-    header = odb.states.header(txn, Location(line, step))
-    start = step - (step - header.step) % BLOCK_ROWS
-    return start, min(start + BLOCK_ROWS, header.end)
-
-
 _VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
 
 # --- reading them ------------------------------------------------------------------------------
@@ -197,7 +183,7 @@ def pages(
         line, start, stop = line_range.line, line_range.start, line_range.stop
         while start < stop:
             with odb.read() as txn:
-                first, end = _block(odb, txn, line, start if reverse else stop - 1)
+                first, end = ancestry.block_of(odb, txn, line, start if reverse else stop - 1)
                 part = LineRange(line, max(first, start), min(end, stop))
                 found = lines(odb, txn, part)
             start, stop = (part.stop, stop) if reverse else (start, part.start)
@@ -214,6 +200,7 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     columns += [values(rows, name) for name in _VALUES]
     spans = time_spans(txn, part.line, part.start, part.stop)
     columns.append([span.time for span in spans for _ in range(span.start, span.stop)])
+    columns.append(clocks(rows))
     found = [LogLine(*row) for row in zip(*columns, strict=True)]
     found.reverse()
     return found
@@ -237,7 +224,9 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
         while stop > line_range.start:
             with odb.read() as txn:
                 part = next(
-                    newest_blocks(odb, txn, LineRange(line_range.line, line_range.start, stop))
+                    ancestry.newest_blocks(
+                        odb, txn, LineRange(line_range.line, line_range.start, stop)
+                    )
                 )
             block = Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop)
             mask = holds(block)
@@ -340,7 +329,7 @@ def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[Episo
     number = ancestry.episode_of(odb, txn, tip)[0]
     stop, rewards, end = tip.step + 1, 0.0, ""
     ranges = ancestry.line_ranges(txn, tip)
-    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in ranges):
+    for part in chain.from_iterable(ancestry.newest_blocks(odb, txn, each) for each in ranges):
         _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
         flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
         reward = _column(rows, "reward", float)

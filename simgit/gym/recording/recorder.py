@@ -16,7 +16,7 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
-from simgit.gym.recording.catch_up import CatchUp, moved, state_of
+from simgit.gym.recording.catch_up import moved, state_of
 from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import (
@@ -39,7 +39,7 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
-from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
@@ -62,6 +62,7 @@ from simgit.objects.arguments import checked
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplified
+from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
@@ -260,7 +261,7 @@ class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordC
             int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
         )
         self._snapshots.start(step, self._session.noter())
-        catch_up = CatchUp(repo, run, step)
+        catch_up = CatchUp(repo.trajectory(run), step, ignored(repo.lineage(run)), repo.attach)
         if not catch_up.is_done:
             self._catch_up = catch_up
             self._volatile = None

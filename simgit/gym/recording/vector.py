@@ -28,7 +28,6 @@ from simgit.gym.recording.resume_vector import (
 )
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import Session, gap_after, open_repository
-from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes, lanes_left_out
@@ -49,6 +48,7 @@ from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.recording.finalize import settle
+from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 

@@ -14,7 +14,9 @@ import pytest
 from simgit import Repository
 from simgit.gym import Recorder
 from simgit.gym.drivers import layers, select
-from simgit.gym.recording.snapshot_schedule import (
+from simgit.gym.recording.snapshots import Snapshots
+from simgit.gym.spec.spec import make
+from simgit.recording.snapshot_schedule import (
     COMPARING,
     KEPT,
     NEAR,
@@ -24,8 +26,6 @@ from simgit.gym.recording.snapshot_schedule import (
     STORING,
     SnapshotSchedule,
 )
-from simgit.gym.recording.snapshots import Snapshots
-from simgit.gym.spec.spec import make
 from tests.support.patience import PATIENCE
 
 
