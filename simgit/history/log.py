@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from simgit.errors import plural, warn
 from simgit.history.paths import FieldPath
@@ -21,7 +22,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.times import time_spans
-from simgit.odb.segments.totals import episode_starts, total
+from simgit.odb.segments.totals import episode_starts
 from simgit.storage.base import ReadTxn
 
 
@@ -335,30 +336,53 @@ class EpisodeLine(NamedTuple):
     end: str
 
 
+class EpisodeColumns(NamedTuple):
+    """The episodes of a history, oldest first, each column of shape (episodes,).
+
+    ``start`` is the step of an episode's reset, ``stop`` the one after its last state.
+    """
+
+    number: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.int64]
+    return_: npt.NDArray[np.float64]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+
+
+def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> EpisodeColumns:
+    """Return the episodes of a state's first-parent history."""
+    starts: list[npt.NDArray[np.int64]] = []
+    returns: list[npt.NDArray[np.float64]] = []
+    ends: list[npt.NDArray[np.bool_]] = []
+    last = np.zeros((2, 1), bool)  # the flags of the row before
+    for part in reversed(list(ancestry.line_ranges(txn, tip))):
+        for step, rows in odb.states.rows(txn, *part, False):
+            flags = np.stack([_column(rows, name, bool) for name in ("terminated", "truncated")])
+            reward = _column(rows, "reward", float)
+            at = np.flatnonzero(episode_starts(rows, step == 0))
+            with np.errstate(all="ignore"):  # infinities of both signs
+                if at[:1].tolist() != [0]:  # an episode of the block before goes on here
+                    returns[-1][-1] += reward[: at[0] if len(at) else None].sum()
+                returns += [np.add.reduceat(reward, at)] if len(at) else []
+            if len(at):
+                starts.append(at + step)
+                ends.append(np.concatenate([last, flags], axis=1)[:, at])
+            last = flags[:, -1:]
+    start = np.concatenate(starts)
+    stop = np.append(start[1:], tip.step + 1)
+    terminated, truncated = np.concatenate([*ends, last], axis=1)[:, 1:]
+    number = np.arange(1, len(start) + 1)
+    return EpisodeColumns(number, start, stop, np.concatenate(returns), terminated, truncated)
+
+
 def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:
     """Yield the episodes of a state's first-parent history, the newest first."""
-    number = ancestry.episode_of(odb, txn, tip)[0]
-    stop, rewards, end = tip.step + 1, 0.0, ""
-    ranges = ancestry.line_ranges(txn, tip)
-    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in ranges):
-        _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
-        flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
-        reward = _column(rows, "reward", float)
-        high = rows.count
-        for start in reversed(np.flatnonzero(episode_starts(rows, part.start == 0)).tolist()):
-            at = part.start + start
-            rewards += total(reward[start:high])
-            end = _ended(flags, high - 1) if part.start + high == stop else end
-            yield EpisodeLine(number, at, stop, stop - at - 1, rewards, end)
-            number, stop, rewards, high = number - 1, at, 0.0, start
-        if high:
-            rewards += total(reward[:high])
-            end = _ended(flags, high - 1) if part.start + high == stop else end
-
-
-def _ended(flags: Sequence[Any], row: int) -> str:
-    names = [n for n, flag in zip(("terminated", "truncated"), flags, strict=True) if flag[row]]
-    return "+".join(names) or "open"
+    columns = (column.tolist() for column in episode_columns(odb, txn, tip))
+    for number, start, stop, return_, *flags in reversed(list(zip(*columns, strict=True))):
+        names = ("terminated", "truncated")
+        end = "+".join(name for name, flag in zip(names, flags, strict=True) if flag) or "open"
+        yield EpisodeLine(number, start, stop, stop - start - 1, return_, end)
 
 
 def _column(rows: Rows, name: str, kind: type) -> Any:
