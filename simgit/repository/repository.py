@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
+    from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -106,6 +108,12 @@ class Repository:
         from simgit.repository.states import States
 
         return States(self._store)
+
+    @cached_property
+    def _queries(self) -> Queries:
+        from simgit.repository.queries import Queries
+
+        return Queries(self._store, self._states)
 
     @cached_property
     def _comparisons(self) -> Comparisons:
@@ -621,6 +629,25 @@ class Repository:
         Only oids are compared, as many as the logarithm of the shorter history.
         """
         return self._comparisons.bisect(a, b)
+
+    # --- queries ---
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Relation:
+        """Return the result of a query in SQL (DuckDB's), read only; see docs/sql.md.
+
+        Tables are ``runs``, ``tags``, ``episodes``, ``states``, ``attachments``, ``series``,
+        ``reflog`` and ``operations``, and any run or revision by its name in double quotes, as in
+        ``from "main@100..main"``. Only the columns and steps that are needed are read.
+
+        Args:
+            query: one SELECT.
+            params: the values for ``?`` in it as a list, or for ``$name`` as a mapping.
+
+        Raises:
+            InvalidInput: the query is not one SELECT, or DuckDB refuses it.
+            NotFound: there is no such table, or DuckDB is not installed.
+        """
+        return self._queries.sql(query, params)
 
     # --- runs and their configuration ---
 
