@@ -19,7 +19,7 @@ from simgit.integrations.transitions import (
     CHUNK,
     ZERO,
     AnyArray,
-    History,
+    RecordedTransitions,
     Ints,
     differing,
     predicted,
@@ -40,7 +40,7 @@ _NAMES: Final = (
 
 @dataclass
 class RowMatches:
-    """What was found out about a buffer's rows; row ``lane * slots + slot`` is that of a slot.
+    """Matches of a buffer's rows with transitions; row ``lane * slots + slot`` is that of a slot.
 
     Attributes:
         roles: the role of each column.
@@ -60,7 +60,7 @@ def no_transitions(rows: int) -> tuple[Ints, Ints]:
     return np.full(rows, -1, np.int64), np.full(rows, -1, np.int64)
 
 
-def matched(ring: Ring, histories: Sequence[History], known: RowMatches) -> RowMatches:
+def matched(ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches) -> RowMatches:
     """Return what is known of all rows, after those that changed were compared again."""
     blocks = {number: block_hash(ring, number) for number in ring.blocks()}
     changed = [number for number, each in blocks.items() if known.blocks.get(number) != each]
@@ -89,7 +89,9 @@ def matched(ring: Ring, histories: Sequence[History], known: RowMatches) -> RowM
     return known
 
 
-def _by_age(ring: Ring, histories: Sequence[History], rows: Ints, late: int) -> tuple[Ints, Ints]:
+def _by_age(
+    ring: Ring, histories: Sequence[RecordedTransitions], rows: Ints, late: int
+) -> tuple[Ints, Ints]:
     """Return history and step of rows if the newest transitions are in the newest rows, in order.
 
     Args:
@@ -116,7 +118,7 @@ def _by_age(ring: Ring, histories: Sequence[History], rows: Ints, late: int) -> 
 
 
 def _infer(
-    ring: Ring, histories: Sequence[History], rows: Ints
+    ring: Ring, histories: Sequence[RecordedTransitions], rows: Ints
 ) -> tuple[dict[str, str], tuple[Ints, Ints]]:
     """Return the role of each column, and history and step of each row, that fit best."""
     age = (ring.position - 1 - rows % ring.slots) % ring.slots
@@ -134,7 +136,7 @@ def _infer(
 
 
 def _best_roles(
-    ring: Ring, histories: Sequence[History], rows: Ints, history: Ints, step: Ints
+    ring: Ring, histories: Sequence[RecordedTransitions], rows: Ints, history: Ints, step: Ints
 ) -> dict[str, tuple[str, int, str]]:
     """Return for each column the role that fits best, the rows that differ, and the usual role."""
     wrong: dict[str, dict[str, int]] = {name: {} for name in ring.columns}
@@ -167,7 +169,7 @@ def _usual(name: str, among: Collection[str]) -> str:
 
 
 def chunks(
-    histories: Sequence[History], rows: Ints, history: Ints, step: Ints
+    histories: Sequence[RecordedTransitions], rows: Ints, history: Ints, step: Ints
 ) -> Iterator[tuple[Ints, dict[str, AnyArray]]]:
     """Yield rows that have a transition, and the parts of their transitions, a chunk at a time."""
     for number, each in enumerate(histories):
@@ -179,7 +181,9 @@ def chunks(
                 yield rows[part], each.read(step[part])
 
 
-def _compare(ring: Ring, histories: Sequence[History], known: RowMatches, rows: Ints) -> None:
+def _compare(
+    ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches, rows: Ints
+) -> None:
     """Compare rows with the transitions that they are thought to hold."""
     for mask in known.stray.values():
         mask[rows] = True
@@ -206,7 +210,7 @@ def _unmatched(known: RowMatches, rows: Ints) -> npt.NDArray[np.bool_]:
 
 def _look_up(
     ring: Ring,
-    histories: Sequence[History],
+    histories: Sequence[RecordedTransitions],
     known: RowMatches,
     rows: Ints,
     wide: str | tuple[str, ...],
@@ -252,7 +256,9 @@ def _in_sequence(recorded: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64
     return at
 
 
-def _improve(ring: Ring, histories: Sequence[History], known: RowMatches, rows: Ints) -> bool:
+def _improve(
+    ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches, rows: Ints
+) -> bool:
     """Give a column another role where that explains all rows; return True if there is one.
 
     (Until an episode was truncated, nothing tells ``terminated`` from ``done``.)

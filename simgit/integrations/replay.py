@@ -24,7 +24,7 @@ from simgit.integrations.matching import (
     no_transitions,
 )
 from simgit.integrations.rings import Element, Ring, holder_of
-from simgit.integrations.transitions import History, Ints, predicted
+from simgit.integrations.transitions import RecordedTransitions, Ints, predicted
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.repository import Repository
 
@@ -39,7 +39,7 @@ class Replay:
     """
 
     def __init__(self, buffer: Any, element: Element | None = None) -> None:
-        """Take a buffer; it stays where it is, and is restored in place.
+        """Take a buffer, which is restored in place.
 
         Args:
             buffer: the buffer.
@@ -67,7 +67,7 @@ class Replay:
             NotFound: no such state.
         """
         ring = self._holder.ring()
-        histories = [History(repo, Oid(tip)) for tip in tips]
+        histories = [RecordedTransitions(repo, Oid(tip)) for tip in tips]
         known = self._known
         if known is None or len(known.step) != ring.rows or known.roles.keys() != ring.columns:
             known = RowMatches({}, *no_transitions(ring.rows), {})
@@ -105,7 +105,7 @@ class Replay:
                 raise InvalidInput(f"replay buffer of unknown form {data['form']}")
             ring = self._holder.empty(data)
             _check_shape(ring, data)
-            histories = [History(repo, _oid(tip)) for tip in data["histories"]]
+            histories = [RecordedTransitions(repo, _oid(tip)) for tip in data["histories"]]
             known = RowMatches(
                 {name: str(each[0]) for name, each in data["columns"].items()},
                 *no_transitions(ring.rows), {},
@@ -154,14 +154,16 @@ def _check_shape(ring: Ring, data: Mapping[str, Any]) -> None:
 # --- storing -------------------------------------------------------------------------------------
 
 
-def _pieces(ring: Ring, histories: Sequence[History], known: RowMatches) -> Ints:
+def _pieces(ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches) -> Ints:
     """Return the ranges of steps: (row, stride, rows, history, first step, step after the last)."""
     strides = [1] if ring.lanes == len(histories) else [1, len(histories)]
     found = [_in_pieces(ring, histories, known, stride) for stride in dict.fromkeys(strides)]
     return min(found, key=len)
 
 
-def _in_pieces(ring: Ring, histories: Sequence[History], known: RowMatches, stride: int) -> Ints:
+def _in_pieces(
+    ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches, stride: int
+) -> Ints:
     rows = np.flatnonzero((known.step >= 0) & ring.held)
     turn = (rows % ring.slots) % stride
     rows = rows[np.lexsort((rows, turn, rows // ring.slots))]
@@ -185,7 +187,7 @@ def _in_pieces(ring: Ring, histories: Sequence[History], known: RowMatches, stri
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def _place(pieces: Ints, histories: Sequence[History], known: RowMatches) -> None:
+def _place(pieces: Ints, histories: Sequence[RecordedTransitions], known: RowMatches) -> None:
     """Note the transitions of stored pieces.
 
     Raises:
@@ -199,7 +201,7 @@ def _place(pieces: Ints, histories: Sequence[History], known: RowMatches) -> Non
         known.history[rows], known.step[rows] = history, steps
 
 
-def _fill(ring: Ring, histories: Sequence[History], known: RowMatches) -> None:
+def _fill(ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches) -> None:
     rows = np.flatnonzero(known.step >= 0)
     for part, parts in chunks(histories, rows, known.history[rows], known.step[rows]):
         lane, slot = np.divmod(part, ring.slots)

@@ -26,7 +26,7 @@ _SCALED, _ONE_HOT = "scaled_", "one_hot_"
 _CONTENTS: Final = ("observation", "action", "reward", "terminated", "truncated")
 
 
-class History:
+class RecordedTransitions:
     """The transitions of the first-parent history of a state, by the step that each led to.
 
     Attributes:
@@ -112,7 +112,7 @@ def roles(parts: dict[str, AnyArray], column: AnyArray, bounds: Any = None) -> l
     """Return the roles that a column of a buffer may have, by its shape, the usual ones first.
 
     Args:
-        parts: the parts of some transitions, see ``History.read``.
+        parts: the parts of some transitions, see ``RecordedTransitions.read``.
         column: the column, of shape (n, …).
         bounds: the least and greatest actions, if the buffer scales actions to -1 … 1.
     """

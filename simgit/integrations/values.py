@@ -1,7 +1,7 @@
-"""What users keep in their loops, as data that a repository stores, and back without a pickle.
+"""Values of users' loops as data that a repository stores, and back without a pickle.
 
 Arrays and plain values are stored as they are. Anything else is a dict whose entry ``$`` names its
-kind: a tensor, a NumPy scalar, a tuple, a deque, a generator of random numbers, or a dict whose
+kind: a tensor, a NumPy scalar, a tuple, a deque, a random generator, or a dict whose
 keys are not all texts. Nothing that is read names a class to be made.
 """
 
@@ -82,7 +82,7 @@ def _encode_dict(value: dict[Any, Any], path: str, depth: int) -> Any:
 
 
 def _encode_random(value: Any, path: str) -> Any:
-    """Return a generator of random numbers as data, None for anything else."""
+    """Return a random generator as data, None for anything else."""
     if isinstance(value, np.random.Generator):
         try:
             return {KIND: "generator", "data": encode_generator(value)}
@@ -134,7 +134,7 @@ def put_random(target: Any, data: Mapping[str, Any], path: str) -> None:
 
 
 def is_random(value: Any) -> bool:
-    """Return True for a generator of random numbers whose state can be put back in place."""
+    """Return True for a random generator whose state can be put back in place."""
     return _encode_random(value, "generator") is not None
 
 
