@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from simgit.errors import Divergence, InvalidInput
 from simgit.integrations.sb3 import checkpoints, settings
-from simgit.integrations.sb3.lanes import Lane, lanes_of, runs_of
+from simgit.integrations.sb3.lanes import LearnerLane, lanes_of, runs_of
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -18,7 +18,7 @@ from simgit.repository import Repository
 
 @dataclass
 class Restart:
-    """What a resumed learner begins with, and what it is compared with.
+    """The beginning of a resumed ``learn``, and what it is compared with.
 
     Attributes:
         data: the checkpoint.
@@ -118,7 +118,7 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         else:
             self._write(is_end=True)
 
-    def _lanes(self) -> list[Lane]:
+    def _lanes(self) -> list[LearnerLane]:
         assert self._repo is not None
         return lanes_of(self.training_env, self._repo)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.integrations.sb3 import other_callbacks, pieces, settings, wrappers
-from simgit.integrations.sb3.lanes import Lane
+from simgit.integrations.sb3.lanes import LearnerLane
 from simgit.objects.oid import Oid
 from simgit.odb import trees
 from simgit.repository import Repository
@@ -26,7 +26,7 @@ VERSION: Final = 1
 _DIGESTED: Final = ("parameters", "tensors", "random")
 
 
-def capture(model: Any, root: Any, lanes: list[Lane], said: set[str]) -> dict[str, Any]:
+def capture(model: Any, root: Any, lanes: list[LearnerLane], said: set[str]) -> dict[str, Any]:
     """Return a checkpoint of a learner at the start of a rollout.
 
     Args:

@@ -43,7 +43,7 @@ class LaneRecording:
         self._process = os.getpid()
 
     def __call__(self, env: Any) -> Any:
-        """Return the environment, recorded; a Monitor on the outside stays there.
+        """Return the environment, recorded; a Monitor on the outside is kept there.
 
         Raises:
             InvalidInput: this is a forked process, which cannot know its lane.
@@ -103,7 +103,7 @@ def record(
     """Return a ``wrapper_class`` that records the environments of a vector, a run for each.
 
     The runs are ``run/0``, ``run/1``, … in the order of the vector, with DummyVecEnv and with
-    SubprocVecEnv. A Monitor stays on the outside, so that its seconds are no part of the states.
+    SubprocVecEnv. A Monitor is kept on the outside, so that its seconds are no part of the states.
 
     Args:
         repo: a repository, or a path, at which one is created if it does not exist.
@@ -122,7 +122,7 @@ def record(
 
 
 @dataclass(frozen=True)
-class Lane:
+class LearnerLane:
     """One environment of the vector at a checkpoint: its run, its step, and how it was wrapped."""
 
     run: str
@@ -164,7 +164,7 @@ def runs_of(venv: Any) -> list[str]:
     return runs
 
 
-def lanes_of(venv: Any, repo: Repository, *, is_behind: bool = False) -> list[Lane]:
+def lanes_of(venv: Any, repo: Repository, *, is_behind: bool = False) -> list[LearnerLane]:
     """Return the lanes of a vector where they are now, with all their states stored."""
     if not is_behind:
         venv.env_method("flush")
@@ -181,7 +181,7 @@ def lanes_of(venv: Any, repo: Repository, *, is_behind: bool = False) -> list[La
             monitor = {key: list(each) if isinstance(each, tuple) else each
                        for key, each in found.items()}  # fmt: skip
         oid = bytes(repo.resolve(f"{run}@{step}"))
-        lanes.append(Lane(run, int(step), oid, monitor, options))
+        lanes.append(LearnerLane(run, int(step), oid, monitor, options))
     return lanes
 
 
@@ -189,7 +189,7 @@ class LaneRestorer:
     """Restores one lane's environment in the process that steps it: an ``env_fn`` of a vector."""
 
     def __init__(
-        self, repo: Repository | str, lane: Lane, make: Callable[[int], Any] | None, i: int,
+        self, repo: Repository | str, lane: LearnerLane, make: Callable[[int], Any] | None, i: int,
         trust: Trust,
     ) -> None:  # fmt: skip
         self._given = (repo, lane, make, i, trust)
@@ -224,7 +224,7 @@ class LaneRestorer:
         return monitor
 
 
-def _continue(monitor: Any, repo: Repository, lane: Lane) -> None:
+def _continue(monitor: Any, repo: Repository, lane: LearnerLane) -> None:
     """Let a new Monitor know the episodes up to a recorded state; their seconds are not known."""
     past = repo.trajectory(lane.run)[: lane.step + 1]
     starts = np.flatnonzero(past.episode_starts)

@@ -17,7 +17,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.integrations.sb3 import checkpoints, settings, wrappers
 from simgit.integrations.sb3.callback import Restart, SimgitCallback
 from simgit.integrations.sb3.checkpoints import StoredCheckpoint
-from simgit.integrations.sb3.lanes import Lane, LaneRestorer
+from simgit.integrations.sb3.lanes import LearnerLane, LaneRestorer
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -63,7 +63,7 @@ def resume(
     found, data = _newest(opened, first, until)
     names = checkpoints.lane_runs(opened, first, len(data["lanes"]))
     lanes = [
-        Lane(name, each["step"], each["oid"], each["monitor"], each["options"])
+        LearnerLane(name, each["step"], each["oid"], each["monitor"], each["options"])
         for name, each in zip(names, data["lanes"], strict=True)
     ]
     changes = _changes(opened, names, found, data)
@@ -200,7 +200,11 @@ def _changes(
 
 
 def _vector(
-    repo: Repository, lanes: list[Lane], kind: str, env: Callable[[int], Any] | None, trust: Trust
+    repo: Repository,
+    lanes: list[LearnerLane],
+    kind: str,
+    env: Callable[[int], Any] | None,
+    trust: Trust,
 ) -> Any:
     """Return the vector of restored environments.
 
