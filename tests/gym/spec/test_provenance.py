@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import simgit
 from simgit.gym.spec import provenance
 from simgit.gym.spec.masking import MASK, mask_arguments, mask_text
 from simgit.gym.spec.provenance import Provenance, code_of, versions
@@ -123,6 +124,20 @@ def test_a_diff_is_cut_before_it_is_masked_and_never_within_a_line(
     code = code_of(project)
     assert code is not None and code.diff is not None
     assert "+a = 1" in code.diff and "ghp_" not in code.diff and "M10" not in code.diff
+
+
+@pytest.mark.parametrize("own", ["bin/simgit", "__main__.py"])
+def test_the_code_is_not_that_around_the_command_of_simgit(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.chdir(project)
+    commit = Provenance.collect(arguments=["train.py"]).facts["code"]["commit"]
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "bin").mkdir(parents=True)
+    (elsewhere / "bin" / "simgit").touch()
+    script = Path(simgit.__file__).parent / own if own == "__main__.py" else elsewhere / own
+    found = Provenance.collect(arguments=[str(script), "record", "x"])
+    assert found.facts["code"]["commit"] == commit
 
 
 def test_all_of_the_provenance_is_masked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
