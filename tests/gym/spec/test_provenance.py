@@ -171,6 +171,7 @@ def test_the_versions_of_what_is_loaded_are_kept() -> None:
     assert "not_loaded" not in found
 
 
+@pytest.mark.slow
 def test_the_threads_of_torch_are_kept_if_it_is_loaded() -> None:
     program = (
         "from simgit.gym.spec.provenance import Provenance, torch_threads\n"
