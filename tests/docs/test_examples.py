@@ -17,7 +17,7 @@ SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
 LONG = (
-    "branch_cartpole", "checkpoint_torch", "demo", "go_explore", "train_cleanrl", "train_sb3",
+    "branch_cartpole", "checkpoint_torch", "curriculum", "demo", "go_explore", "train_cleanrl", "train_sb3",
 )  # fmt: skip
 
 
