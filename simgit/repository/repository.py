@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.derivations import Derivations, Derived
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
     from simgit.repository.recording import Recording
@@ -124,6 +125,12 @@ class Repository:
         from simgit.repository.attachments import Attachments
 
         return Attachments(self._store)
+
+    @cached_property
+    def _derivations(self) -> Derivations:
+        from simgit.repository.derivations import Derivations
+
+        return Derivations(self._store)
 
     @cached_property
     def _operations(self) -> OperationHistory:
@@ -904,6 +911,51 @@ class Repository:
             InvalidInput: it is not a binding.
         """
         return self._attachments.reattach(binding)
+
+    def derived(
+        self,
+        revision: str | Oid,
+        name: str,
+        compute: Callable[[Trajectory], Any] | None = None,
+        *,
+        uses: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> Derived:
+        """Return an artefact that is computed from states; only what is not there is computed.
+
+        It is attached to the newest of the states, together with what it was made from: the oids
+        of its sources, the name of the function and the settings. With the same ones it is loaded.
+
+        Args:
+            revision: the states, for instance a run.
+            name: the name of the attachment.
+            compute: called with the states, returns the data (see ``attach``); None to find the
+                newest artefact in the history. Its ``stale`` says which of its sources are others
+                now, by their oids.
+            uses: further sources by label: revisions, oids, or what ``derived`` returned.
+            settings: plain values on which the data depends.
+            force: compute it anew in any case.
+
+        Raises:
+            NotFound: there is no such state or artefact.
+            InvalidInput: a name is not allowed, or some part has no encoding.
+        """
+        return self._derivations.derived(
+            revision, name, compute, uses or {}, settings or {}, bool(force)
+        )
+
+    def sources(self, what: str | Oid) -> dict[str, Oid]:
+        """Return what was directly used to make a run or an artefact, by label.
+
+        Args:
+            what: a revision, whose run says what it was recorded with; or the oid of an artefact.
+
+        Raises:
+            NotFound: there is no such state, or the sources of the artefact are not known.
+            InvalidInput: what it says of its sources is malformed.
+        """
+        return self._derivations.sources(what)
 
     # --- operations ---
 
