@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -166,7 +166,7 @@ class GoldenFixture:
         try:
             yield
         except SimgitError as error:
-            told = "\n".join(_told(error, self._node.nodeid))
+            told = "\n".join(_told(error, self._node.nodeid, self._update))
             raise pytest.fail.Exception(told, pytrace=False) from None
 
 
@@ -180,14 +180,16 @@ def file_name(test: str, name: str) -> str:
     return f"{plain[:_LONGEST]}-{hashlib.sha256(whole.encode(errors='replace')).hexdigest()[:8]}"
 
 
-def _told(error: SimgitError, test: str) -> Iterable[str]:
+def _told(error: SimgitError, test: str, update: bool) -> Iterator[str]:
+    """Yield the lines about an error, and how to record anew if that helps."""
     from simgit.errors import NotFound, visible
 
     yield from getattr(error, "report", (str(error),))
-    if isinstance(error, NotFound):
-        yield f"record it: pytest '{visible(test)}' --simgit-update"
-    else:
-        yield f"if the change is meant, record it anew: pytest '{visible(test)}' --simgit-update"
+    again = f"pytest '{visible(test)}' --simgit-update"
+    if isinstance(error, NotFound) and hasattr(error, "path"):
+        yield f"record it: {again}"
+    elif not update and not isinstance(error, NotFound):
+        yield f"if the change is meant, record it anew: {again}"
 
 
 @pytest.fixture

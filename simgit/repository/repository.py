@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.formats.exported import Exported
+    from simgit.datasets.formats.loading import Loaded
+    from simgit.datasets.formats.preview import ImportPreview
+    from simgit.datasets.formats.selection import Progress as ExchangeProgress
+    from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
@@ -53,8 +58,10 @@ if TYPE_CHECKING:
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
     from simgit.repository.derivations import Derivations, Derived
+    from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
+    from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -109,6 +116,12 @@ class Repository:
         return States(self._store)
 
     @cached_property
+    def _queries(self) -> Queries:
+        from simgit.repository.queries import Queries
+
+        return Queries(self._store, self._states)
+
+    @cached_property
     def _comparisons(self) -> Comparisons:
         from simgit.repository.comparisons import Comparisons
 
@@ -137,6 +150,12 @@ class Repository:
         from simgit.repository.operations import OperationHistory
 
         return OperationHistory(self._store, self._checkout)
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        from simgit.repository.exchange import Exchange
+
+        return Exchange(self._store)
 
     # --- opening and closing ---
 
@@ -629,6 +648,25 @@ class Repository:
         """
         return self._comparisons.bisect(a, b)
 
+    # --- queries ---
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Relation:
+        """Return the result of a query in SQL (DuckDB's), read only; see docs/sql.md.
+
+        Tables are ``runs``, ``tags``, ``episodes``, ``states``, ``attachments``, ``series``,
+        ``reflog`` and ``operations``, and any run or revision by its name in double quotes, as in
+        ``from "main@100..main"``. Only the columns and steps that are needed are read.
+
+        Args:
+            query: one SELECT.
+            params: the values for ``?`` in it as a list, or for ``$name`` as a mapping.
+
+        Raises:
+            InvalidInput: the query is not one SELECT, or DuckDB refuses it.
+            NotFound: there is no such table, or DuckDB is not installed.
+        """
+        return self._queries.sql(query, params)
+
     # --- runs and their configuration ---
 
     @property
@@ -1105,6 +1143,97 @@ class Repository:
                 odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit,
                 progress=progress,
             )  # fmt: skip
+
+    def export(
+        self,
+        format: str,
+        target: str | Path,
+        *revisions: str | Oid,
+        fields: Sequence[str] | None = None,
+        where: str | None = None,
+        options: Mapping[str, str] | None = None,
+        replace: bool = False,
+        progress: ExchangeProgress | None = None,
+    ) -> Exported:
+        """Write states to a file or directory of another format; see docs/formats.md.
+
+        A state is one row. Its observation, reward and flags are what the environment returned for
+        the action in the same row; that action was chosen from the observation in the row before.
+        A reset has no action. A state that several runs share is written once.
+
+        Args:
+            format: ``parquet``, ``arrow``, ``jsonl``, ``csv``, ``numpy``, ``minari``, ``lerobot``
+                or another one that ``simgit export --help`` lists.
+            target: the path; it has nothing or all of the export, whatever happens.
+            revisions: runs, patterns of their names, other revisions, or ranges ``a..b``; HEAD
+                without any. A revision stands for its whole history.
+            fields: only these fields, such as ``info.lives``.
+            where: only the states that meet this condition. With it or ``fields`` the file says
+                that it is not the run, and is never imported as the same.
+            options: of the format, by name.
+            replace: replace an existing file.
+            progress: called with the numbers of states written and to write.
+
+        Raises:
+            NotFound: the format, a revision, a field or a needed package is not found.
+            InvalidInput: there are no states, or the format or condition cannot express them.
+            AlreadyExists: there is something at ``target``.
+            StorageError: it cannot be written.
+        """
+        return self._exchange.export(
+            format, target, revisions, fields, where, options, replace, progress
+        )
+
+    def import_data(
+        self,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        prefix: str = "",
+        rename: str | None = None,
+        as_new: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: ExchangeProgress | None = None,
+    ) -> Loaded:
+        """Import the runs of a file or directory that ``export`` or another program wrote.
+
+        Of a file that ``export`` wrote, every oid is recomputed: a value that was edited, a row
+        that was removed or moved, and a file that was cut off are errors, and no ref changes. A
+        run that exists here moves forward, or is imported as ``NAME.conflict-1``, as in
+        ``import_bundle``.
+
+        Args:
+            source: the path, or the URL of a database.
+            format: as in ``export``; probed without it.
+            prefix: put before the names of runs and tags.
+            rename: the name for the source's only run.
+            as_new: give all states new oids, so that an edited or lossy file can be imported; the
+                metadata of its runs say where they came from.
+            options: of the format, by name.
+            progress: called with the number of states that were read, and their total if known.
+
+        Raises:
+            IntegrityError: the source is damaged, truncated or edited; refs are as they were.
+            NotFound: the source, the states that it continues, or a needed package is not there.
+            InvalidInput: the format is unknown, or the source is lossy and not imported as new.
+        """
+        return self._exchange.load(source, format, prefix, rename, as_new, options, progress)
+
+    def preview_import(
+        self,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        options: Mapping[str, str] | None = None,
+        progress: ExchangeProgress | None = None,
+    ) -> ImportPreview:
+        """Return what ``import_data`` would import: counts, first states, and what is left out.
+
+        Raises:
+            IntegrityError: the source is damaged; hashes are not compared.
+            NotFound, InvalidInput: see ``import_data``.
+        """
+        return self._exchange.preview(source, format, options, progress)
 
     # --- maintenance ---
 

@@ -177,12 +177,10 @@ def registries_as_they_were() -> Iterator[None]:
 
 
 LONG = (
-    "docs/environments.md",
-    "docs/golden.md",
-    "docs/pictures.md",
+    "docs/environments.md", "docs/golden.md", "docs/pictures.md", "docs/recording.md",
     "docs/simkube.md",
     "docs/tutorial.md",
-)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

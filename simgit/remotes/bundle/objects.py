@@ -67,7 +67,7 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     check_links(odb, txn, oid, thing)
     is_new = txn.get("objects", oid) is None
     if isinstance(thing, Binding):
-        return _bind(odb, txn, thing, is_new)
+        return bind(odb, txn, thing, is_new)
     if is_new and kind in foreign.KINDS:
         foreign.mark(txn, oid)
     if kind == "array":
@@ -77,8 +77,12 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     return None
 
 
-def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> str | None:
-    """Bind an attachment, as a foreign one if it is new; return its name if it was kept aside."""
+def bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> str | None:
+    """Bind an attachment, as a foreign one if it is new; return its name if it was kept aside.
+
+    Raises:
+        IntegrityError: its name is not allowed, or its state or target is missing.
+    """
     target = binding.target_kind, binding.target
     try:
         bound = attachments.attachments(odb, txn, binding.state)
