@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from simgit.gym.envs.registration import register
 
 if TYPE_CHECKING:
+    from simgit.errors import Untrusted
     from simgit.gym.recording.recorder import Recorder
     from simgit.gym.recording.sub_env import Lane
     from simgit.gym.recording.vector import VectorRecorder
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         restore,
     )
     from simgit.gym.restoring.verify import judge, verify
-    from simgit.gym.spec.permit import Untrusted
     from simgit.gym.tools.collect import CollectionSpec, collect_once
     from simgit.gym.tools.drift import DriftReport, drift
     from simgit.gym.tools.whatif import Continuation, step_batch, what_if

@@ -25,6 +25,7 @@ from simgit.errors import (
     IntegrityError,
     InvalidInput,
     NotFound,
+    Untrusted,
     plural,
     shown,
     visible,
@@ -486,7 +487,6 @@ def check_bundled(path: Path, run: str) -> None:
         InvalidInput: it was not recorded from an environment that is registered here.
     """
     from simgit.gym.restoring.verify import verify
-    from simgit.gym.spec.permit import Untrusted
     from simgit.gym.spec.provenance import versions
 
     with load_bundle(path) as repo:

@@ -120,6 +120,13 @@ class World:
         self.recorder = self.repo.recorder("recorded")
         self.recorder.append(1)
         self.lanes = self.repo.recorder(["lane/0", "lane/1"])
+        self.simulator = self.repo.recorder(
+            "simulated",
+            rebuild=lambda **given: {"given": given},
+            advance=lambda simulator, action: None,
+            observe=lambda simulator: {"observation": 1},
+        )
+        self.simulator.reset(seed=1)
         self.env: Any = None
 
 
@@ -138,6 +145,10 @@ TARGETS: list[Target] = [
     *[
         Target(f"RunRecorder.{name}", lambda world, name=name: getattr(world.recorder, name))
         for name in ("append", "attach")
+    ],
+    *[
+        Target(f"SimulatorRecorder.{name}", lambda world, name=name: getattr(world.simulator, name))
+        for name in ("append", "attach", "reset", "step")
     ],
     *[
         Target(f"LaneRecorder.{name}", lambda world, name=name: getattr(world.lanes, name))
