@@ -99,6 +99,36 @@ class GoldenFixture:
         with self._golden(name) as golden, self._failing():
             golden.environment(make, seeds=seeds, steps=steps, policy=policy, ignore=ignore)
 
+    def simulator(
+        self,
+        *,
+        rebuild: Callable[..., Any],
+        advance: Callable[..., Any],
+        observe: Callable[..., Any] | None = None,
+        seeds: Sequence[int] = (0,),
+        steps: int = 200,
+        policy: Callable[[Any], Any] | None = None,
+        ignore: Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
+        """Compare a simulator that is no environment with its golden run, by its hooks.
+
+        Args:
+            rebuild: returns a new simulator for the ``seed`` of a reset.
+            advance: moves a simulator, given it and an action; may return what to record.
+            observe: returns what to record of a simulator, such as ``{"observation": …}``.
+            seeds: the seeds of its resets.
+            steps: the steps after each of them; fewer if it says that it has ended.
+            policy: returns the action for an observation; without it there are no actions.
+            ignore: as in a call.
+            name: likewise.
+        """
+        with self._golden(name) as golden, self._failing():
+            golden.simulator(
+                rebuild=rebuild, advance=advance, observe=observe, seeds=seeds, steps=steps,
+                policy=policy, ignore=ignore,
+            )  # fmt: skip
+
     @contextmanager
     def recorder(
         self, name: str | None = None, *, ignore: Sequence[str] = (), **options: Any
@@ -215,7 +245,7 @@ class GoldenBundle(pytest.File):
     def collect(self) -> Iterator[GoldenItem]:
         """Yield the tests."""
         from simgit.errors import SimgitError
-        from simgit.integrations.golden import load_bundle
+        from simgit.integrations.golden.bundles import load_bundle
 
         try:
             with load_bundle(self.path) as repo:
@@ -235,7 +265,7 @@ class GoldenItem(pytest.Item):
         Raises:
             Divergence: it differs.
         """
-        from simgit.integrations.golden import check_bundled
+        from simgit.integrations.golden.bundles import check_bundled
 
         check_bundled(self.path, self.name)
 
