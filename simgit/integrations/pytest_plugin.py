@@ -6,7 +6,6 @@ simgit is imported before a test asks for the fixture, or there is a bundle to r
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -207,6 +206,8 @@ def file_name(test: str, name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", usual)
     if plain == usual and len(plain) <= _LONGEST:
         return plain
+    import hashlib  # takes longer than the rest of this module
+
     return f"{plain[:_LONGEST]}-{hashlib.sha256(whole.encode(errors='replace')).hexdigest()[:8]}"
 
 

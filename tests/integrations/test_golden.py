@@ -8,7 +8,7 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium
 import pytest
@@ -155,6 +155,26 @@ def test_what_does_not_repeat_itself_is_not_recorded(pytester: pytest.Pytester) 
 def test_other_arguments_of_a_test_are_told(pytester: pytest.Pytester, walk: Path) -> None:
     edit(pytester.path / "test_walk.py", "steps=20", "steps=30")
     run(pytester).stdout.fnmatch_lines([f"'{FILE}' was recorded with steps 20, the test has 30"])
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "told"),
+    [
+        (lambda: None, {}, "an environment, its id or a function that makes one"),
+        (lambda: gymnasium.make_vec("CartPole-v1", 2), {}, "is a vector"),
+        ("Nowhere-v0", {}, "cannot make environment 'Nowhere-v0'"),
+        ("CartPole-v1", {"seeds": 3}, "seeds must be a list"),
+        ("CartPole-v1", {"seeds": []}, "seeds must be a list"),
+        ("CartPole-v1", {"seeds": [1.5]}, "seeds must be an integer"),
+        ("CartPole-v1", {"steps": "x"}, "steps must be an integer"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(
+    tmp_path: Path, make: Any, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(simgit.SimgitError, match=told):
+        golden.Golden(tmp_path / "x", update=True).environment(make, **given)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_file_says_how_to_record_it(pytester: pytest.Pytester, walk: Path) -> None:

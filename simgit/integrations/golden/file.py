@@ -27,6 +27,7 @@ from simgit.integrations.golden.playing import (
     repeat_environment,
     repeat_simulator,
 )
+from simgit.objects.coerce import check_number
 from simgit.repository import Repository
 
 PREFIX: Final = "golden/"
@@ -81,7 +82,7 @@ class Golden:
             IntegrityError: it is damaged.
             InvalidInput: it is another file, or was recorded with other arguments.
         """
-        asked = {"kind": "environment", "seeds": list(map(int, seeds)), "steps": steps}
+        asked = _asked("environment", seeds, steps)
         can_repeat = isinstance(make, (type, str)) or not hasattr(make, "step")
         used: list[Any] = [None]
 
@@ -120,7 +121,7 @@ class Golden:
         Raises:
             See ``environment``.
         """
-        asked = {"kind": "simulator", "seeds": list(map(int, seeds)), "steps": steps}
+        asked = _asked("simulator", seeds, steps)
         hooks = {"rebuild": rebuild, "advance": advance, "observe": observe}
         used = [sys.modules.get(getattr(rebuild, "__module__", ""))]
 
@@ -292,6 +293,16 @@ class Golden:
         except (NotFound, IntegrityError, InvalidInput, Divergence):
             return False
         return True
+
+
+def _asked(kind: str, seeds: Sequence[int], steps: int) -> dict[str, Any]:
+    if not isinstance(seeds, Sequence) or not seeds:
+        raise InvalidInput(f"seeds must be a list of integers, got {shown(seeds)}", path="seeds")
+    return {
+        "kind": kind,
+        "seeds": [check_number(each, "seeds", whole=True) for each in seeds],
+        "steps": check_number(steps, "steps", whole=True),
+    }
 
 
 def _copy(source: Repository, runs: Sequence[str], target: Repository, prefix: str = "") -> None:

@@ -58,6 +58,11 @@ def made_environment(make: Any) -> Any:
         raise InvalidInput(
             f"an environment, its id or a function that makes one is needed, got {shown(env)}"
         )
+    if hasattr(env, "num_envs"):
+        raise InvalidInput(
+            f"{shown(env)} is a vector: test one of its environments, or record it and compare its "
+            "runs with compare()"
+        )
     return env
 
 
