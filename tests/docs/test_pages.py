@@ -48,6 +48,7 @@ RUNNING = (
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",
+    "docs/database-gym.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
