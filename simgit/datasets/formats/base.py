@@ -11,7 +11,7 @@ of its source, imports nothing and loads no pickle.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -26,6 +26,9 @@ from simgit.objects.rows import Rows
 from simgit.recording.states import coerce_fields
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from simgit.datasets.formats.selection import Export
 
 Attachment = tuple[int, str, Any]
@@ -96,6 +99,8 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
+            once these are stored; None if there are none.
     """
 
     name: str
@@ -112,6 +117,7 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
 @dataclass
@@ -136,7 +142,10 @@ class Contents:
 
 
 class Format(Protocol):
-    """One format: a module of this package offers one under the name ``FORMAT``."""
+    """One format: a module of this package offers one under the name ``FORMAT``.
+
+    One that reads what others may read better says ``is_general = True``: it is probed after them.
+    """
 
     name: str
     """The name after ``simgit export``, in lower case."""
@@ -185,7 +194,7 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
-    for each in formats().values():
+    for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
     if "://" not in source.text and not source.path.exists():
@@ -193,6 +202,10 @@ def probe(source: Source) -> Format:
     raise InvalidInput(
         f"'{source.text}' is in no known format; name its format with --format", path=source.text
     )
+
+
+def _is_general(each: Format) -> bool:
+    return getattr(each, "is_general", False)
 
 
 def state_columns(states: Iterable[Mapping[str, Any]], size: int = BLOCK) -> Iterator[Columns]:
