@@ -63,7 +63,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Copy": {
         "clone": ("clone", "Copy a repository, even while it is being written."),
         "bundle": ("bundle", "Write runs and tags into a file, and inspect one."),
-        "import": ("import_", "Import the runs and tags of a bundle."),
+        "export": ("export", "Write runs into a file of another format."),
+        "import": ("import_", "Import the runs of a bundle or of another file."),
     },
     "Maintain": {
         "gc": ("gc", "Remove unreachable objects and free their space."),

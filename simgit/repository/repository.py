@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.formats.exported import Exported
+    from simgit.datasets.formats.loading import Loaded
+    from simgit.datasets.formats.preview import ImportPreview
+    from simgit.datasets.formats.selection import Progress as ExchangeProgress
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
     from simgit.repository.recording import Recording
@@ -130,6 +135,12 @@ class Repository:
         from simgit.repository.operations import OperationHistory
 
         return OperationHistory(self._store, self._checkout)
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        from simgit.repository.exchange import Exchange
+
+        return Exchange(self._store)
 
     # --- opening and closing ---
 
@@ -1053,6 +1064,97 @@ class Repository:
                 odb, self.refs, read, prefix=prefix, rename=rename, max_object=limit,
                 progress=progress,
             )  # fmt: skip
+
+    def export(
+        self,
+        format: str,
+        target: str | Path,
+        *revisions: str | Oid,
+        fields: Sequence[str] | None = None,
+        where: str | None = None,
+        options: Mapping[str, str] | None = None,
+        replace: bool = False,
+        progress: ExchangeProgress | None = None,
+    ) -> Exported:
+        """Write states to a file or directory of another format; see docs/formats.md.
+
+        A state is one row. Its observation, reward and flags are what the environment returned for
+        the action in the same row; that action was chosen from the observation in the row before.
+        A reset has no action. A state that several runs share is written once.
+
+        Args:
+            format: ``parquet``, ``arrow``, ``jsonl``, ``csv``, ``numpy``, ``minari``, ``lerobot``
+                or another one that ``simgit export --help`` lists.
+            target: the path; it has nothing or all of the export, whatever happens.
+            revisions: runs, patterns of their names, other revisions, or ranges ``a..b``; HEAD
+                without any. A revision stands for its whole history.
+            fields: only these fields, such as ``info.lives``.
+            where: only the states that meet this condition. With it or ``fields`` the file says
+                that it is not the run, and is never imported as the same.
+            options: of the format, by name.
+            replace: replace an existing file.
+            progress: called with the numbers of states written and to write.
+
+        Raises:
+            NotFound: the format, a revision, a field or a needed package is not found.
+            InvalidInput: there are no states, or the format or condition cannot express them.
+            AlreadyExists: there is something at ``target``.
+            StorageError: it cannot be written.
+        """
+        return self._exchange.export(
+            format, target, revisions, fields, where, options, replace, progress
+        )
+
+    def import_data(
+        self,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        prefix: str = "",
+        rename: str | None = None,
+        as_new: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: ExchangeProgress | None = None,
+    ) -> Loaded:
+        """Import the runs of a file or directory that ``export`` or another program wrote.
+
+        Of a file that ``export`` wrote, every oid is recomputed: a value that was edited, a row
+        that was removed or moved, and a file that was cut off are errors, and no ref changes. A
+        run that exists here moves forward, or is imported as ``NAME.conflict-1``, as in
+        ``import_bundle``.
+
+        Args:
+            source: the path, or the URL of a database.
+            format: as in ``export``; probed without it.
+            prefix: put before the names of runs and tags.
+            rename: the name for the source's only run.
+            as_new: give all states new oids, so that an edited or lossy file can be imported; the
+                metadata of its runs say where they came from.
+            options: of the format, by name.
+            progress: called with the number of states that were read, and their total if known.
+
+        Raises:
+            IntegrityError: the source is damaged, truncated or edited; refs are as they were.
+            NotFound: the source, the states that it continues, or a needed package is not there.
+            InvalidInput: the format is unknown, or the source is lossy and not imported as new.
+        """
+        return self._exchange.load(source, format, prefix, rename, as_new, options, progress)
+
+    def preview_import(
+        self,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        options: Mapping[str, str] | None = None,
+        progress: ExchangeProgress | None = None,
+    ) -> ImportPreview:
+        """Return what ``import_data`` would import: counts, first states, and what is left out.
+
+        Raises:
+            IntegrityError: the source is damaged; hashes are not compared.
+            NotFound, InvalidInput: see ``import_data``.
+        """
+        return self._exchange.preview(source, format, options, progress)
 
     # --- maintenance ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,14 @@ def _load(store: Store, run: str | None, where: Location, values: dict[str, Any]
     """Return a state of a trajectory (a function of a module, which can be pickled)."""
     with store.read() as txn:
         return load_state(store.odb, txn, where, run)
+
+
+def _table(states: Trajectory, fields: Sequence[str] | None, oids: str) -> Any:
+    """Return the Arrow table of a trajectory (a function of a module, which can be pickled)."""
+    from simgit.datasets.packages import needed
+
+    arrow = needed("simgit.datasets.arrow", "a table")
+    return arrow.ArrowTable([states], fields, oids=oids).table()
 
 
 class States:
@@ -93,7 +101,7 @@ class States:
         from simgit.history.trajectory import Trajectory
 
         make = partial(_load, self._store, run)
-        return Trajectory(self._odb, place, start, place.step + 1, run or "", make)
+        return Trajectory(self._odb, place, start, place.step + 1, run or "", make, _table)
 
     # --- objects ---
 

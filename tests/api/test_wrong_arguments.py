@@ -113,7 +113,7 @@ class World:
 
 TARGETS: list[Target] = [
     *of(Repository, lambda world: world.repo, "init", "open", "discover", "clone", "close",
-        "create_bundle", "import_bundle", "repair", "transaction", "name_command", "fsck", "gc"),
+        "create_bundle", "import_bundle", "export", "import_data", "repair", "transaction", "name_command", "fsck", "gc"),
     *of(simgit.Trajectory, lambda world: world.trajectory, "plot"),
     *of(RunsView, lambda world: world.repo.runs),
     *of(Oid, lambda world: world.repo.resolve("main")),

@@ -200,7 +200,9 @@ def probe(source: Source) -> Format:
     if "://" not in source.text and not source.path.exists():
         raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
-        f"'{source.text}' is in no known format; name its format with --format", path=source.text
+        f"'{source.text}' is not a bundle, nor in another known format; name its format with "
+        f"--format (known: {', '.join(formats())})",
+        path=source.text,
     )
 
 

@@ -1,72 +1,66 @@
-"""A look at a source before it is imported: its runs, first states, and what will be lost."""
+"""The contents of a source, without importing it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from simgit.datasets.formats.base import Contents, PackedStates
-from simgit.datasets.formats.packing import unpacked
+from simgit.datasets.formats.packing import row_values
 from simgit.datasets.formats.selection import Progress
-from simgit.objects.columns import ABSENT, Columns, check_columns
+from simgit.objects.columns import check_columns, row_value
+
+FIRST: Final = 3
+"""The number of states of each run that are shown."""
 
 
-@dataclass
-class RunPreview:
-    """A run of a source: its name, its own states, the first of them, and where it begins."""
+@dataclass(frozen=True)
+class PreviewedRun:
+    """A run of a source: its name, number of states, configuration, and first states."""
 
     name: str
+    states: int
     parent: tuple[str, int] | None
-    status: str
-    states: int = 0
-    first: list[dict[str, Any]] = field(default_factory=list)
+    config: Mapping[str, Any]
+    first: tuple[Mapping[str, Any], ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImportPreview:
-    """The contents of a source: what an import would bring, with the same notes."""
+    """The contents of a source.
 
-    runs: list[RunPreview] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def states(self) -> int:
-        """The number of states."""
-        return sum(run.states for run in self.runs)
-
-
-def preview(contents: Contents, count: int = 3, progress: Progress | None = None) -> ImportPreview:
-    """Read a source to its end and store nothing; return what is in it.
-
-    Args:
-        contents: what a format read.
-        count: how many of the first states of each run are kept.
-        progress: called with the number of states so far, and of how many if that is known.
-
-    Raises:
-        SimgitError: what an import of it would raise.
+    Attributes:
+        runs: its runs.
+        lossy: why it is imported as a new run only, None if that is not so.
+        notes: what would be guessed or left out, a line each.
     """
-    found = ImportPreview(notes=contents.notes)
+
+    runs: tuple[PreviewedRun, ...]
+    lossy: str | None
+    notes: tuple[str, ...]
+
+
+def preview(contents: Contents, progress: Progress | None = None) -> ImportPreview:
+    """Read a source to its end, and return what it has; no hash is compared."""
+    runs = []
     done = 0
     for run in contents.runs:
-        here = RunPreview(run.name, run.parent, run.status)
-        found.runs.append(here)
+        count = 0
+        first: list[Mapping[str, Any]] = []
         for block in run.blocks:
-            columns = unpacked(block) if isinstance(block, PackedStates) else block
-            here.first += _first(columns, count - len(here.first))
-            here.states += check_columns(columns)
-            done = done + check_columns(columns)
+            if isinstance(block, PackedStates):
+                size = block.rows.count
+                if len(first) < FIRST:
+                    first += islice(row_values(block.rows.slice(0, FIRST)), FIRST - len(first))
+            else:
+                size = check_columns(block)
+                first += [row_value(block, i) for i in range(min(size, FIRST - len(first)))]
+            count, done = count + size, done + size
             if progress is not None:
                 progress(done, contents.total)
-        for _ in run.attachments:  # some are refused only when they are read
+        for _ in run.attachments:  # a reader may note what it leaves out
             pass
-    return found
-
-
-def _first(columns: Columns, count: int) -> list[dict[str, Any]]:
-    rows = islice(range(check_columns(columns)), max(0, count))
-    return [
-        {name: column[i] for name, column in columns.items() if column[i] is not ABSENT}
-        for i in rows
-    ]
+        runs.append(PreviewedRun(run.name, count, run.parent, run.config, tuple(first)))
+    return ImportPreview(tuple(runs), contents.lossy, tuple(contents.notes))

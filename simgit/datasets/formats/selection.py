@@ -11,8 +11,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput
 from simgit.history.array_reader import ArrayReader
+from simgit.history.column_reader import no_such_field
+from simgit.history.paths import as_path
 from simgit.history.step_range import Piece, StepRange, find_pieces
 from simgit.history.trajectory import Trajectory
 from simgit.history.where import Predicate
@@ -36,6 +38,7 @@ Progress = Callable[[int, int | None], None]
 PART_ROWS: Final = 16384
 """The most states that are in memory at once, fewer if they are large."""
 PART_BYTES: Final = 16 << 20
+FILES: Final = ("files",)
 ALIGNMENT: Final = (
     "each row is one state: observation, reward and flags are what the environment returned for "
     "the action in the same row, which was chosen from the row before; the first row of an "
@@ -122,6 +125,7 @@ class Export:
         options: of the format, by name.
         progress: told how many states are done, and of how many.
         notes: what the writer says about the export, a line each.
+        written: the number of states that ``parts`` has yielded.
     """
 
     def __init__(
@@ -130,7 +134,7 @@ class Export:
         refs: Refs,
         revisions: Sequence[str],
         *,
-        fields: Sequence[Path] | None = None,
+        fields: Sequence[str | Path] | None = None,
         where: str | None = None,
         options: Mapping[str, str] | None = None,
         progress: Progress | None = None,
@@ -145,6 +149,7 @@ class Export:
         self.refs = refs
         self.options = dict(options or {})
         self.notes: list[str] = []
+        self.written = 0
         self.where = where
         self.predicate = None if where is None else Predicate(where)
         self._progress = progress
@@ -173,9 +178,20 @@ class Export:
             return f"it has only the states where {self.where}"
         if self.fields is not None:
             return f"it has only the fields {', '.join(map('.'.join, self.fields))}"
-        if any(kind.code == TREE for each in self.schemas for _, kind in each.fields):
+        if self._has_files:
             return "it lacks the files of its states, which a bundle carries"
         return None
+
+    @cached_property
+    def _has_files(self) -> bool:
+        """True if a state has a tree of files; only the presence of rows is read for it."""
+        with self.odb.read() as txn:
+            return any(
+                rowlib.presence(rows, schema.index[FILES]).any()
+                for _, line, start, stop, schema, *_ in self.stretches
+                if FILES in schema.index
+                for _, rows in self.odb.states.rows(txn, line, start, stop, False)
+            )
 
     def trajectory(self, run: ExportedRun) -> Trajectory:
         """Return a run's whole history as columns."""
@@ -268,6 +284,7 @@ class Export:
             part = PartOfRun(run.name, number, at, own, numbers, own - begun, rows)
             chosen = self._chosen(steps, part)
             if len(chosen.steps):
+                self.written += len(chosen.steps)
                 yield chosen
             at = stop
             if at < stretch.stop:
@@ -310,21 +327,18 @@ class Export:
 
     # --- fields ---
 
-    def _checked(self, fields: Sequence[Path]) -> tuple[Path, ...]:
+    def _checked(self, fields: Sequence[str | Path]) -> tuple[Path, ...]:
         known = {path for stretch in self.stretches for path, _ in stretch.schema.fields}
-        for path in fields:
+        found = [tuple(map(str, as_path(field))) for field in fields]
+        for path in found:
             if path not in known:
-                from simgit.errors import did_you_mean
-
-                text = ".".join(path)
-                near = did_you_mean(text, map(".".join, known))
-                raise NotFound(f"no state here has a field '{text}'{near}", path=path)
-        return tuple(fields)
+                raise no_such_field([stretch.schema for stretch in self.stretches], path)
+        return tuple(found)
 
     def _written(self, schema: Schema) -> Schema:
         """Return the schema of what is written of states of a schema."""
         if self.fields is None:
-            if self.where is None and not any(kind.code == TREE for _, kind in schema.fields):
+            if not self._has_files:
                 return schema
             wanted = {path for path, kind in schema.fields if kind.code != TREE}
         else:
