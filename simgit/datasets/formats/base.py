@@ -24,6 +24,7 @@ from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
 from simgit.objects.rows import Rows
 from simgit.recording.states import coerce_fields
+from simgit.refs.oplog.journal import without_password
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +53,21 @@ class Source:
     path: Path
     options: Mapping[str, str] = field(default_factory=dict)
     as_new: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The text without a password, as it may be stored and shown."""
+        return without_password(self.text)
+
+    def check_options(self, *known: str) -> None:
+        """Check that only options of the format were given.
+
+        Raises:
+            InvalidInput: there is another one.
+        """
+        for name in sorted(self.options.keys() - set(known)):
+            near = near_or_known(name, known) if known else "; the format has none"
+            raise InvalidInput(f"unknown option '{name}'{near}", option=name)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -162,6 +178,20 @@ class Format(Protocol):
         """Write an export to a new file or directory; it is moved to its place afterwards."""
 
 
+class ImportOnly:
+    """The writing of formats that are only read."""
+
+    name: str
+
+    def write(self, export: Export, target: Path) -> None:
+        """Refuse to write.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(f"format '{self.name}' can be imported only; export parquet or jsonl")
+
+
 @cache
 def formats() -> Mapping[str, Format]:
     """Return all formats by name; their heavy packages are imported when they are used."""
@@ -200,7 +230,7 @@ def probe(source: Source) -> Format:
     if "://" not in source.text and not source.path.exists():
         raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
-        f"'{source.text}' is not a bundle, nor in another known format; name its format with "
+        f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )

@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from simgit.datasets.formats.base import Attachment, Contents, Source, SourceRun, state_columns
+from simgit.datasets.formats.base import (
+    Attachment,
+    Contents,
+    ImportOnly,
+    Source,
+    SourceRun,
+    state_columns,
+)
 from simgit.datasets.formats.lines import Line, LineReader
 from simgit.datasets.formats.text_values import nanoseconds
 from simgit.errors import InvalidInput, SimgitError, plural
@@ -43,7 +50,7 @@ GUESSED: Final = {
 """How runs and episodes are told apart: the log has no mark of either."""
 
 
-class SimArena:
+class SimArena(ImportOnly):
     """The format of Sim-Arena's logs."""
 
     name = "sim-arena"
@@ -66,6 +73,7 @@ class SimArena:
 
     def read(self, source: Source) -> Contents:
         """Return a run for each process that wrote to the log."""
+        source.check_options("keep-lines")
         path = _log_of(source.path)
         if path is None:
             raise InvalidInput(f"'{source.text}' has no {_LOG}", path=source.text)
@@ -112,7 +120,8 @@ class _Reading:
         self._path = path
         self._keep = keep
         self._lines = LineReader(path, _fault)
-        self._unknown = self._count = 0
+        self._unknown = self._count = self._copies = 0
+        self._begun: set[str] = set()
         self._total = 0.0
         self.notes = notes
 
@@ -124,6 +133,8 @@ class _Reading:
         while ahead is not None:
             first = ahead
             began = nanoseconds(first.value["timestamp"]) or 0
+            self._copies += (simulation := str(first.value.get("sim_name"))) in self._begun
+            self._begun.add(simulation)
             name = _name(first, names)
             run = SourceRun(
                 name,
@@ -236,6 +247,11 @@ class _Reading:
         if has_runs:
             notes.append(
                 "runs and episodes are guessed: the log has no mark of either (metadata 'guessed')"
+            )
+        if self._copies:
+            notes.append(
+                f"{plural(self._copies, 'run')} {'begin' if self._copies > 1 else 'begins'} with a "
+                "line that stood there before: the log has copies of lines"
             )
         if self._unknown:
             notes.append(

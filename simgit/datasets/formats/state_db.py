@@ -15,7 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.datasets.formats.base import Attachment, Contents, Source, SourceRun, state_columns
+from simgit.datasets.formats.base import (
+    Attachment,
+    Contents,
+    ImportOnly,
+    Source,
+    SourceRun,
+    state_columns,
+)
 from simgit.datasets.formats.state_tree import MISSING, ROOT, StateTree
 from simgit.datasets.formats.tables import (
     BATCH,
@@ -48,7 +55,7 @@ _EXAMPLES: Final = 3
 """The ids that a note names at most."""
 
 
-class StateDbFormat:
+class StateDbFormat(ImportOnly):
     """The format of simulator-state-db, on SQLite and PostgreSQL."""
 
     name = "simulator-state-db"
@@ -68,6 +75,7 @@ class StateDbFormat:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of the tables."""
+        source.check_options("arrays")
         address = source.text if is_postgres(source.text) else str(source.path)
         return read_tables(open_tables(address), "arrays" in source.options)
 

@@ -10,9 +10,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, StorageError
+from simgit.refs.oplog.journal import without_password
 
 SQLITE_MAGIC: Final = b"SQLite format 3\0"
 POSTGRES: Final = (
@@ -66,13 +67,6 @@ def is_sqlite(head: bytes) -> bool:
 def is_postgres(text: str) -> bool:
     """Return True if a text is the URL of a PostgreSQL database."""
     return text.startswith(POSTGRES)
-
-
-def without_password(url: str) -> str:
-    """Return a URL without its password and options, as it may be stored and shown."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
 
 
 def quoted(name: str) -> str:
@@ -204,7 +198,7 @@ class PostgresTables:
         try:
             import psycopg
         except ModuleNotFoundError:
-            raise NotFound("PostgreSQL needs psycopg: pip install 'psycopg[binary]'") from None
+            raise NotFound("PostgreSQL needs psycopg: pip install 'simgit[postgres]'") from None
         self._driver = psycopg
         self._shown = without_password(url)
         scheme, _, rest = url.partition("://")

@@ -264,12 +264,17 @@ def test_the_format_is_found_in_folders(records: list[Any], tmp_path: Path) -> N
         contents(source, FORMAT)
 
 
+def test_copies_of_lines_are_told(repo: Repository, records: list[Any], tmp_path: Path) -> None:
+    """A log that was joined with an older copy of itself: its states are stored once."""
+    done = bring(repo, write_steps(tmp_path, records + records[:6]))
+    assert stored(repo) == len(records)
+    assert any(note.startswith("1 run begins with a line that") for note in done.notes)
+
+
 @pytest.mark.slow
-def test_a_large_log_takes_little_memory(records: list[Any], tmp_path: Path) -> None:
+def test_a_large_log_takes_little_memory(seed: int, tmp_path: Path) -> None:
     peaks = []
-    for copies in (5_000, 50_000):
-        path = tmp_path / str(copies) / "step.jsonl"
-        path.parent.mkdir()
-        path.write_text("".join(json.dumps(each) + "\n" for each in records[-2:]) * copies)
-        peaks.append(peak_memory(path))
+    for episodes in (500, 5_000):
+        records = step_records(np.random.default_rng(seed), [("learned", episodes, 10)])
+        peaks.append(peak_memory(write_steps(tmp_path / str(episodes), records)))
     assert peaks[1] < peaks[0] + (48 << 20)
