@@ -140,7 +140,10 @@ class _Reading:
     ) -> list[_Plan]:
         """Return the runs that can be read, each with the states that none before it has."""
         orphans, circles = self._tree.fates()
-        for numbers, what in ((orphans, "come from one that is missing"), (circles, "in circles")):
+        for numbers, what in (
+            (orphans, "without a root, as a parent is missing"),
+            (circles, "in circles"),
+        ):
             if len(numbers):
                 self.notes.append(
                     f"{plural(len(numbers), 'state')} {what}; not imported: "
@@ -156,7 +159,7 @@ class _Reading:
         taken: set[str] = set()
         for row in rows:
             simulation = simulations.get(str(row["simulation_id"]), {})
-            tip = self._tip(row)
+            tip = self._tip(row, lost)
             if tip is None or lost[tip]:
                 why = "it has no state" if tip is None else "its states have no root"
                 self.notes.append(f"run '{row['name']}' ({row['id']}) not imported: {why}")
@@ -170,7 +173,7 @@ class _Reading:
         more = ", …" if len(numbers) > _EXAMPLES else ""
         return ", ".join(self._tree.ids(numbers[:_EXAMPLES])) + more
 
-    def _tip(self, row: Mapping[str, Any]) -> int | None:
+    def _tip(self, row: Mapping[str, Any], lost: Any) -> int | None:
         """Return the number of a run's newest state; None if it has none."""
         if row.get("current_state_id") is not None:
             found = self._tree.number(row["current_state_id"])
@@ -180,6 +183,7 @@ class _Reading:
             (row["id"],),
         )
         known = [number for (id_,) in links if (number := self._tree.number(id_)) != MISSING]
+        known = [number for number in known if not lost[number]]
         parents = {int(self._tree.parents[number]) for number in known}
         leaves = [number for number in known if number not in parents]
         if len(leaves) > 1:

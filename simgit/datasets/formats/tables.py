@@ -93,6 +93,14 @@ class SqliteTables:
             raise StorageError(f"cannot read '{path}': {error}", path=str(path)) from None
         self._restrict()
 
+    @classmethod
+    def over(cls, connection: sqlite3.Connection, name: str) -> SqliteTables:
+        """Return the tables of an open connection, which takes no more changes."""
+        made = cls.__new__(cls)
+        made._path, made._connection = Path(name), connection
+        made._restrict()
+        return made
+
     def _restrict(self) -> None:
         connection = self._connection
         for pragma in ("trusted_schema=off", "query_only=on", "cell_size_check=on", "mmap_size=0"):

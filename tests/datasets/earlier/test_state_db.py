@@ -156,7 +156,7 @@ def test_orphans_and_circles_are_told_and_left(
     made.run(simulation, "circular", second)
     notes = bring(repo, made.write_sqlite(tmp_path / "states.db")).notes
     text = "\n".join(notes)
-    assert "2 states come from one that is missing; not imported: " in text
+    assert "2 states without a root, as a parent is missing; not imported: " in text
     assert orphan in text
     assert "2 states in circles; not imported: " in text
     assert "run 'orphaned'" in text and "run 'circular'" in text
