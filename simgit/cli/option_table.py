@@ -107,10 +107,11 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "plot": {
         "--kind": "Quantity to plot.",
+        "--field": "Field to plot, such as observation.queue.",
         "-o": "Picture to write: FILE.png or FILE.svg.",
         "--output": "Picture to write: FILE.png or FILE.svg.",
         "--smooth": "Moving average over N episodes (default 1).",
-        "--x": "Horizontal axis.",
+        "--x": "Horizontal axis (default: episodes, of a --field steps); time is the simulator's.",
         "--bands": "Show runs that differ only in their seeds as one band.",
         "--title": "Title of the picture.",
         "--json": "Print JSON.",

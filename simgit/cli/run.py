@@ -49,8 +49,8 @@ def run_list(
 
     NAME is name, status, parent, seed, step, states, episodes, return, created, ended,
     last_return, best_return, mean_return, last_length or mean_length (of the episodes that have
-    ended), or a setting as config.agent.lr or metadata.note. A CONDITION compares them, as 'log
-    --where' does fields of states.
+    ended), time (the simulator's clock at the newest state), or a setting as config.agent.lr or
+    metadata.note. A CONDITION compares them, as 'log --where' does fields of states.
     """
     with app.repository() as repo, app.output(page=True) as out:
         names = repo.runs.matching(*patterns) if patterns else None

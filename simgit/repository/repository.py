@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
     from simgit.datasets.formats.selection import Progress as ExchangeProgress
+    from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
+    from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
@@ -111,6 +113,12 @@ class Repository:
         from simgit.repository.states import States
 
         return States(self._store)
+
+    @cached_property
+    def _queries(self) -> Queries:
+        from simgit.repository.queries import Queries
+
+        return Queries(self._store, self._states)
 
     @cached_property
     def _comparisons(self) -> Comparisons:
@@ -632,6 +640,25 @@ class Repository:
         Only oids are compared, as many as the logarithm of the shorter history.
         """
         return self._comparisons.bisect(a, b)
+
+    # --- queries ---
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Relation:
+        """Return the result of a query in SQL (DuckDB's), read only; see docs/sql.md.
+
+        Tables are ``runs``, ``tags``, ``episodes``, ``states``, ``attachments``, ``series``,
+        ``reflog`` and ``operations``, and any run or revision by its name in double quotes, as in
+        ``from "main@100..main"``. Only the columns and steps that are needed are read.
+
+        Args:
+            query: one SELECT.
+            params: the values for ``?`` in it as a list, or for ``$name`` as a mapping.
+
+        Raises:
+            InvalidInput: the query is not one SELECT, or DuckDB refuses it.
+            NotFound: there is no such table, or DuckDB is not installed.
+        """
+        return self._queries.sql(query, params)
 
     # --- runs and their configuration ---
 

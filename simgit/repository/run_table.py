@@ -23,12 +23,12 @@ FIELDS: Final[Mapping[str, str]] = {
     "name": _TEXT, "status": _TEXT, "parent": _TEXT, "step": _NUMBER, "states": _NUMBER,
     "episodes": _NUMBER, "return": _NUMBER, "last_return": _NUMBER, "best_return": _NUMBER,
     "mean_return": _NUMBER, "last_length": _NUMBER, "mean_length": _NUMBER, "created": _NUMBER,
-    "ended": _NUMBER, "seed": "", "config": "", "metadata": "",
+    "ended": _NUMBER, "time": _NUMBER, "seed": "", "config": "", "metadata": "",
 }  # fmt: skip
 """What a condition, an order or a column can name, and its type; ``config.lr`` leads further.
 
 The returns and lengths of episodes are of those that have ended; ``return`` is the sum of all
-rewards on the way to the newest state.
+rewards on the way to the newest state, ``time`` the simulator's clock there.
 """
 _OF_EPISODES: Final = ("last_return", "best_return", "mean_return", "last_length", "mean_length")
 _STRING: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
@@ -44,12 +44,17 @@ class RunTable:
     Args:
         infos: the runs.
         episodes: returns the episodes of a run, the newest first.
+        clock: returns the simulator's time at the newest state of a run, None without one.
     """
 
     def __init__(
-        self, infos: Sequence[RunInfo], episodes: Callable[[str], Sequence[EpisodeLine]]
+        self,
+        infos: Sequence[RunInfo],
+        episodes: Callable[[str], Sequence[EpisodeLine]],
+        clock: Callable[[str], float | None],
     ) -> None:
         self.infos = list(infos)
+        self._clock = clock
         self._episodes = episodes
         self._columns: dict[str, list[Any]] = {}
         self._settings = [
@@ -75,6 +80,8 @@ class RunTable:
         top = name.partition(".")[0]
         if name in _OF_EPISODES:
             return [self._of_episodes(name, info) for info in self.infos]
+        if name == "time":
+            return [None if each.oid is None else self._clock(each.name) for each in self.infos]
         if name in ("config", "metadata"):
             return [dict(getattr(info, name)) for info in self.infos]
         if name in FIELDS:

@@ -58,6 +58,7 @@ def in_terminal(
     return child.wait(PATIENCE), text.decode(errors="replace")
 
 
+@pytest.mark.slow
 def test_what_is_executed_again_is_told_beforehand(directory, environment) -> None:
     import gymnasium
 

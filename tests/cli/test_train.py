@@ -43,6 +43,7 @@ def test_training_ends_with_what_came_of_it_and_what_to_do_next(repo, directory:
         assert repo(*line.split()[1:]).code == 0
 
 
+@pytest.mark.slow
 def test_runs_are_numbered_and_named_by_trace_and_agent(repo) -> None:
     for number in (1, 2):
         found = repo("train", "--trace", "mem-slight", *QUICK, "--json").json
@@ -164,6 +165,7 @@ def test_a_checkpoint_file_is_evaluated(repo, directory: Path) -> None:
     assert found[0] == stored[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
     """Ctrl-C in a process of its own; then --resume leads to the names of an undisturbed run."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -16,7 +16,9 @@ from tests.support.patience import PATIENCE
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
-LONG = ("branch_cartpole", "demo", "go_explore", "train_cleanrl")
+LONG = (
+    "branch_cartpole", "checkpoint_torch", "demo", "go_explore", "train_cleanrl", "train_sb3",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

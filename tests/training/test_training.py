@@ -84,6 +84,7 @@ def test_checkpoints_lie_at_the_ends_of_episodes_and_hold_the_agent() -> None:
     assert agent.settings == config().settings
 
 
+@pytest.mark.slow
 def test_a_run_stands_for_its_best_checkpoint_and_a_state_for_the_newest_up_to_it() -> None:
     repo = whole(episodes=20)
     states = repo.trajectory("a")
@@ -101,6 +102,7 @@ def test_a_run_stands_for_its_best_checkpoint_and_a_state_for_the_newest_up_to_i
     assert evaluate("a~0", *where, repo=repo).state == with_agent[-1]
 
 
+@pytest.mark.slow
 def test_trials_leave_no_trace_in_what_is_learned() -> None:
     assert whole("dqn").resolve("a") == whole("dqn", trials=0).resolve("a")
 

@@ -127,6 +127,7 @@ print(env.run)
 """
 
 
+@pytest.mark.slow
 def test_scripts_that_start_together_get_runs_of_their_own(tmp_path: Path) -> None:
     Repository.init(tmp_path).close()
     started = [

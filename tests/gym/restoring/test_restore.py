@@ -579,6 +579,7 @@ def test_where_only_such_a_snapshot_leads_to_a_state_it_is_not_restored(repo: Re
         restore(repo, "main")
 
 
+@pytest.mark.slow
 def test_without_a_known_beginning_the_first_seeded_reset_is_taken(
     repo: Repository, elsewhere: str
 ) -> None:

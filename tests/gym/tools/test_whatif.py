@@ -44,6 +44,7 @@ def test_recorded_actions_lead_to_the_recorded_states(repo: Repository) -> None:
     assert found[0].run == f"what-if/{short}-1"
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_states(repo: Repository) -> None:
     states = [f"main@{step}" for step in (2, 9, 4, 2)]
     found = step_batch(repo, states, [0, 1, 1, 0], workers=2)
