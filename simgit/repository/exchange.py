@@ -73,9 +73,9 @@ class Exchange:
         from simgit.datasets.formats.loading import load
 
         contents, given = self._contents(source, format, as_new, options)
-        odb = self._store.journaled("import", given.text)
+        odb = self._store.journaled("import", given.shown)
         return load(
-            odb, self._store.refs, contents, given.text, prefix=prefix, rename=rename,
+            odb, self._store.refs, contents, given.shown, prefix=prefix, rename=rename,
             as_new=as_new, progress=progress,
         )  # fmt: skip
 

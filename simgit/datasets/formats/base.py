@@ -11,7 +11,7 @@ of its source, imports nothing and loads no pickle.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -24,8 +24,12 @@ from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
 from simgit.objects.rows import Rows
 from simgit.recording.states import coerce_fields
+from simgit.refs.oplog.journal import without_password
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from simgit.datasets.formats.selection import Export
 
 Attachment = tuple[int, str, Any]
@@ -49,6 +53,21 @@ class Source:
     path: Path
     options: Mapping[str, str] = field(default_factory=dict)
     as_new: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The text without a password, as it may be stored and shown."""
+        return without_password(self.text)
+
+    def check_options(self, *known: str) -> None:
+        """Check that only options of the format were given.
+
+        Raises:
+            InvalidInput: there is another one.
+        """
+        for name in sorted(self.options.keys() - set(known)):
+            near = near_or_known(name, known) if known else "; the format has none"
+            raise InvalidInput(f"unknown option '{name}'{near}", option=name)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -96,6 +115,8 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
+            once these are stored; None if there are none.
     """
 
     name: str
@@ -112,6 +133,7 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
 @dataclass
@@ -136,7 +158,10 @@ class Contents:
 
 
 class Format(Protocol):
-    """One format: a module of this package offers one under the name ``FORMAT``."""
+    """One format: a module of this package offers one under the name ``FORMAT``.
+
+    One that reads what others may read better says ``is_general = True``: it is probed after them.
+    """
 
     name: str
     """The name after ``simgit export``, in lower case."""
@@ -151,6 +176,20 @@ class Format(Protocol):
 
     def write(self, export: Export, target: Path) -> None:
         """Write an export to a new file or directory; it is moved to its place afterwards."""
+
+
+class ImportOnly:
+    """The writing of formats that are only read."""
+
+    name: str
+
+    def write(self, export: Export, target: Path) -> None:
+        """Refuse to write.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(f"format '{self.name}' can be imported only; export parquet or jsonl")
 
 
 @cache
@@ -185,16 +224,20 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
-    for each in formats().values():
+    for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
     if "://" not in source.text and not source.path.exists():
         raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
-        f"'{source.text}' is not a bundle, nor in another known format; name its format with "
+        f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )
+
+
+def _is_general(each: Format) -> bool:
+    return getattr(each, "is_general", False)
 
 
 def state_columns(states: Iterable[Mapping[str, Any]], size: int = BLOCK) -> Iterator[Columns]:

@@ -36,6 +36,7 @@ class JsonLines:
 
     name = "jsonl"
     summary = "JSON lines: one state per line, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that simgit wrote, or that is named ``.jsonl`` or ``.ndjson``."""
