@@ -1,6 +1,7 @@
 """The seam of all formats: what a format offers, and what passes through it.
 
-A format is a module of this package that has an object ``FORMAT``; no other file names it. Reading
+A format is a module of this package that has an object ``FORMAT`` (or several, ``FORMATS``); no
+other file names it. Reading
 yields *source runs*, each with blocks of states: columns of values, whose oids are made here, or
 packed states that say which oids they must have. Writing is given an ``Export``.
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
+_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables")
+"""Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""
 
@@ -160,9 +163,14 @@ def formats() -> Mapping[str, Format]:
     modules = [
         import_module(f"{package}.{each.name}")
         for each in pkgutil.iter_modules(import_module(package).__path__)
-        if each.name != __name__.rpartition(".")[2]
+        if each.name not in _NO_FORMATS
     ]
-    found = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
+    found = [
+        each
+        for module in modules
+        for each in getattr(module, "FORMATS", (getattr(module, "FORMAT", None),))
+        if each is not None
+    ]
     return {each.name: each for each in sorted(found, key=lambda each: str(each.name))}
 
 

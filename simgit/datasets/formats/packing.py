@@ -5,38 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from simgit.datasets.formats.base import PackedStates
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects import rows as rowlib
 from simgit.objects.columns import ABSENT, Column, Columns
-from simgit.objects.row_encoder import hash_array, pack
+from simgit.objects.row_encoder import pack
 from simgit.objects.rows import Reference, Rows
-from simgit.objects.schema import ARRAY, TREE, Schema
+from simgit.objects.schema import TREE, Schema
 from simgit.remotes.bundle.states import check_rows
 
 
 def check_packed(rows: Rows) -> None:
-    """Check rows that came from a file, and put the oids of their arrays in place.
+    """Check rows that were packed from a file's values.
 
     Raises:
-        IntegrityError: an item is malformed, a row lacks an array, or has files.
+        IntegrityError: an item is malformed or has too many parts, or a state has files.
     """
     check_rows(rows)
-    for index, (path, kind) in enumerate(rows.schema.fields):
-        here = np.flatnonzero(rowlib.presence(rows, index))
-        if kind.code == TREE and len(here):
+    for index, (_, kind) in enumerate(rows.schema.fields):
+        if kind.code == TREE and rowlib.presence(rows, index).any():
             raise IntegrityError("malformed source: a state has files, which are not in it")
-        if kind.code != ARRAY:
-            continue
-        found = rows.arrays.get(index, [])
-        if [row for row, _ in found] != here.tolist():
-            raise IntegrityError(f"malformed source: field '{'.'.join(path)}' lacks an array")
-        if found:
-            oids = np.frombuffer(b"".join([hash_array(array) for _, array in found]), np.uint8)
-            at = rows.schema.offsets[index]
-            rows.fixed[here, at : at + 32] = oids.reshape(-1, 32)
 
 
 def row_values(rows: Rows) -> list[dict[str, Any]]:
