@@ -6,7 +6,6 @@ an array or a number. The Arrow column only has to hold the value.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType
+from simgit.datasets.formats.packing import finished, narrowed
 from simgit.errors import IntegrityError
-from simgit.history.leaf_column import cast_exact
 from simgit.objects.arrays import AnyArray
 from simgit.objects.canonical import MAX_PARTS, check_parts
 from simgit.objects.codec import decode_value
@@ -35,7 +34,6 @@ from simgit.objects.schema import (
     FieldType,
     Path,
     Schema,
-    exact_cast,
 )
 
 Columns = dict[str, pa.Array]
@@ -71,12 +69,7 @@ class _Filler:
         self.packer = RowPacker(schema, count)
 
     def result(self) -> Rows:
-        if self.packer.good < self.count:
-            raise IntegrityError(
-                f"hash mismatch: row {self.packer.good} of a batch does not fit its schema; it was "
-                "edited"
-            )
-        return self.packer.result()
+        return finished(self.packer, self.count)
 
     def fill(self, path: Path, node: FieldNode, columns: Columns) -> None:
         """Fill a field, and those below it, from the columns beside it."""
@@ -141,7 +134,7 @@ class _Filler:
         dtype = kind.storage_dtype
         assert dtype is not None
         if shapes is None:
-            data = _numbers(array)
+            data = numbers_of(array)
             data = data if rows is None else data[rows]
         else:  # in other states the field has arrays of another shape
             each = _arrays(array, shapes)
@@ -149,7 +142,7 @@ class _Filler:
             data = np.stack(here) if here else np.zeros((0, *kind.shape), dtype)
         if dtype.kind in "mM" and data.dtype == np.int64:
             data = data.view(dtype)
-        cast = _narrowed(data, dtype) if data.shape[1:] == kind.shape else None
+        cast = narrowed(data, dtype) if data.shape[1:] == kind.shape else None
         if cast is None:
             raise IntegrityError(
                 f"hash mismatch: column '{'.'.join(self.schema.fields[index][0])}' holds other "
@@ -157,18 +150,6 @@ class _Filler:
             )
         self.packer.put(index, rows, as_bytes(cast, kind.width))
         self.packer.mark(index, rows)
-
-
-def _narrowed(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
-    """Return numbers in a dtype that the file's may only contain; None if bits would be lost."""
-    found = exact_cast(data, dtype)
-    if found is not None or not {data.dtype.kind, dtype.kind} <= set("biufc"):
-        return found
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        made = data.astype(dtype)
-    back = cast_exact(made, data.dtype)
-    return made if back is not None and back.tobytes() == data.tobytes() else None
 
 
 def _present(array: pa.Array) -> Places | None:
@@ -188,7 +169,7 @@ def _values(array: pa.Array) -> list[Any]:
     return found
 
 
-def _numbers(array: pa.Array) -> AnyArray:
+def numbers_of(array: pa.Array) -> AnyArray:
     """Return numbers with a leading axis for the rows; what stands for null is free.
 
     Raises:
@@ -196,13 +177,13 @@ def _numbers(array: pa.Array) -> AnyArray:
     """
     kind = array.type
     if isinstance(kind, pa.FixedShapeTensorType):
-        return _numbers(_items(array.storage)).reshape(len(array), *kind.shape)
+        return numbers_of(_items(array.storage)).reshape(len(array), *kind.shape)
     if pa.types.is_fixed_size_list(kind):
-        return _numbers(_items(array)).reshape(len(array), kind.list_size)
+        return numbers_of(_items(array)).reshape(len(array), kind.list_size)
     if pa.types.is_boolean(kind):
         return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), bool)
     if pa.types.is_struct(kind):
-        parts = [_numbers(array.field(i)) for i in range(kind.num_fields)]
+        parts = [numbers_of(array.field(i)) for i in range(kind.num_fields)]
         if [field.name for field in kind] != ["re", "im"] or parts[0].dtype.kind != "f":
             raise IntegrityError("malformed table: a struct is not a complex number")
         return np.stack(parts, -1).reshape(-1).view(f"<c{2 * parts[0].dtype.itemsize}")
@@ -237,8 +218,8 @@ def _items(array: pa.Array) -> pa.Array:
 def _arrays(array: pa.Array, shapes: pa.Array | None) -> Sequence[AnyArray]:
     """Return an array for each row, whatever for those that are null."""
     if shapes is None:
-        return [np.ascontiguousarray(each) for each in _numbers(array)]
-    flat = _numbers(array.values)
+        return [np.ascontiguousarray(each) for each in numbers_of(array)]
+    flat = numbers_of(array.values)
     offsets = array.offsets.to_numpy()
     found = []
     for shape, start, stop in zip(shapes.to_pylist(), offsets[:-1], offsets[1:], strict=True):

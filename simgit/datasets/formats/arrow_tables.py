@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from simgit.datasets.arrow import ArrowTable
-from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType
-from simgit.datasets.formats.arrow_rows import rows_of
+from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty
+from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
 from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
 from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
 from simgit.datasets.formats.manifest import FileManifest
@@ -249,3 +250,48 @@ def _shaped(value: Any, kind: pa.DataType, shape: Sequence[int] | None) -> Any:
     except (ValueError, TypeError):  # ragged, or with nulls
         return value
     return array if shape is None else array.reshape(shape)
+
+
+# --- Minari --------------------------------------------------------------------------------------
+
+
+def whole_table(path: Path) -> dict[str, pa.Array]:
+    """Return the columns of an Arrow file, read at once.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    with damage_of(path.name), pa.memory_map(str(path)) as mapped:
+        table = pa.ipc.open_file(mapped).read_all()
+        table.validate(full=True)
+        return {
+            name: pa.concat_arrays(table.column(name).chunks) if table.num_rows else empty(kind)
+            for name, kind in zip(table.schema.names, table.schema.types, strict=True)
+        }
+
+
+def of_space(column: pa.Array, space: Any) -> Any:
+    """Return a column of values of a space as arrays with a leading axis.
+
+    Raises:
+        IntegrityError: the column does not fit the space.
+    """
+    kind = space.get("type") if isinstance(space, dict) else None
+    try:
+        if kind == "Dict":
+            below = space["subspaces"]
+            return {name: of_space(column.field(name), below[name]) for name in below}
+        if kind == "Tuple":
+            return tuple(
+                of_space(column.field(str(i)), s) for i, s in enumerate(space["subspaces"])
+            )
+        if kind == "Text":
+            return [str(each) for each in column.to_pylist()]
+        if kind in ("Box", "MultiDiscrete", "MultiBinary"):
+            flat = numbers_of(column)
+            shape = space.get("shape", np.shape(space.get("nvec", ())))
+            shape = np.atleast_1d(space["n"]).tolist() if kind == "MultiBinary" else shape
+            return flat.reshape(len(column), *map(int, shape))
+        return numbers_of(column)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"malformed table: {error}") from None

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from simgit.errors import InvalidInput, NotFound, near_or_known
+from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
 from simgit.objects.rows import Rows
@@ -46,12 +47,28 @@ class Source:
         path: the same as a path; of a URL it leads to nothing.
         options: by name, from ``--option NAME=VALUE``; ``"true"`` where no value was given.
         as_new: True if states get new oids, so that an edited file may be read.
+        closing: closes what readers have opened; entered by who calls them.
     """
 
     text: str
     path: Path
     options: Mapping[str, str] = field(default_factory=dict)
     as_new: bool = False
+    closing: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+
+    def open(self, path: Path | None = None) -> BinaryIO:
+        """Open a regular file for reading, the source itself or one in it; see ``closing``.
+
+        Raises:
+            NotFound: there is no such file.
+            IntegrityError: it is a link out of its directory, or not a regular file.
+        """
+        path = self.path if path is None else path
+        if not path.exists():
+            raise NotFound(f"'{path}' not found", path=path)
+        if not path.is_file() or (path != self.path and path.is_symlink()):
+            raise IntegrityError(f"'{path.name}' must be a regular file", path=path)
+        return self.closing.enter_context(path.open("rb"))
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""

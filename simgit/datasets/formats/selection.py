@@ -264,6 +264,18 @@ class Export:
             found += [Trajectory(self.odb, run.place, a, b, run.name) for a, b in bounds]
         return found
 
+    def rows_of(self, states: Trajectory, start: int, stop: int) -> Iterator[Rows]:
+        """Yield the rows of the steps start <= step < stop of a run's history, with all arrays."""
+        steps = StepRange(self.odb, states.place, start, stop)
+        with self.odb.read() as txn:
+            pieces = steps.pieces(txn)
+        for line, at, end in pieces:
+            while at < end:
+                with self.odb.read() as txn:
+                    first = next(self.odb.states.rows(txn, line, at, end))[1].count
+                    yield self._rows(txn, Piece(line, at, at + first))
+                at += first
+
     def tell(self, read: int, written: int) -> None:
         """Note that so many states were read and written by a writer that takes ``ranges``."""
         self._done += read
@@ -347,7 +359,11 @@ class Export:
         if mask is not None:
             part = _take(part, mask)
         schema = self._written(part.rows.schema)
-        return part if schema is part.rows.schema else part._replace(rows=_only(part.rows, schema))
+        return (
+            part
+            if schema is part.rows.schema
+            else part._replace(rows=only_fields(part.rows, schema))
+        )
 
     # --- fields ---
 
@@ -502,7 +518,7 @@ def _take(part: PartOfRun, chosen: npt.NDArray[np.intp]) -> PartOfRun:
     )  # fmt: skip
 
 
-def _only(rows: Rows, schema: Schema) -> Rows:
+def only_fields(rows: Rows, schema: Schema) -> Rows:
     """Return the fields of rows that a smaller schema has."""
     old = rows.schema
     fixed = np.zeros((rows.count, schema.fixed_size), np.uint8)
