@@ -173,7 +173,8 @@ class RowColumns:
         """Decide into which blocks the column is cut; return the first row of each."""
         sections = self.layout.sections
         width = self._width(leaf)
-        if self.layout.count * width <= self._cache.limit // 2:
+        whole = sum(self._width(each) for each in self._used.values())
+        if self.layout.count * whole <= self._cache.limit // 2:
             cuts = [(0, 0)]
         else:
             size = max(1, min(_MOST_ROWS, _BLOCK_BYTES // max(1, width)))

@@ -197,9 +197,16 @@ class Dataset:
             index.keep(self._holds[self._layout.rows_at(before + 1)])
         return index
 
-    def _check_fields(self) -> None:
-        for name in self.definition.fields or ():
+    def _plan_fields(self) -> None:
+        """Say which columns there will be, as it depends on all of them how much is read at once.
+
+        Raises:
+            NotFound: no state has one of the fields.
+        """
+        for name in self.columns:
             self._columns.plan(as_path(name))
+        for name in ("reward", "terminated", "truncated"):
+            self._columns.has((name,))
 
     def transitions(self, n_step: int = 1, gamma: float = 1.0) -> Transitions:
         """Return the transitions, over one step each or up to several; indexing gives columns.
@@ -218,7 +225,7 @@ class Dataset:
         n_step = check_number(n_step, "n_step", 1, whole=True)
         gamma = check_number(gamma, "gamma", most=1)
         if (n_step, gamma) not in self._transitions:
-            self._check_fields()
+            self._plan_fields()
             given = (self._columns, self._index(n_step), self.columns, self.definition.transforms)
             self._transitions[n_step, gamma] = Transitions(*given, n_step=n_step, gamma=gamma)
         return self._transitions[n_step, gamma]
@@ -254,7 +261,7 @@ class Dataset:
         length = check_number(length, "length", 1, most=_LONGEST, whole=True)
         stride = length if stride is None else check_number(stride, "stride", 1, whole=True)
         burn_in = check_number(burn_in, "burn_in", most=_LONGEST, whole=True)
-        self._check_fields()
+        self._plan_fields()
         index = StepIndex.sequences(self._spans, length, stride, pad == "drop")
         given = (self._columns, index, self.columns, self.definition.transforms)
         return Sequences(*given, length=length, burn_in=burn_in, counts=self._holds)

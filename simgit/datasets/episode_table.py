@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simgit.datasets.layout import StateLayout, Section, parts_of
+from simgit.datasets.layout import Section, StateLayout, parts_of
 from simgit.history.leaf_column import LeafColumn, Mask
 from simgit.history.paths import FieldPath, follow
 from simgit.history.planned_columns import steps_of

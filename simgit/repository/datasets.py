@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from simgit.repository.store import Store
 
 PREFIX: Final = "datasets/"
-"""What the names of the tags and of the attachments of saved datasets begin with."""
+"""The beginning of the tags of saved datasets."""
+_ATTACHED: Final = "dataset."
+"""The beginning of the names of the attachments that hold their definitions."""
 
 
 def _config(store: Store, run: str) -> Mapping[str, Any]:
@@ -73,7 +75,7 @@ class Datasets:
                 self._store.odb.locate(txn, tip)
                 self._store.refs.create_tag(txn, full, TagRef(tip, None), force)
             kind, oid = trees.store_data(self._store.odb, txn, value)
-            attachments.attach(self._store.odb, txn, tips[0], PREFIX + name, kind, oid)
+            attachments.attach(self._store.odb, txn, tips[0], _ATTACHED + name, kind, oid)
         return data.oid
 
     def load(self, name: str, memory: int) -> Dataset:
@@ -81,7 +83,7 @@ class Datasets:
             tags = {tag: ref.oid for tag, ref in self._store.refs.tags(txn)}
             if PREFIX + name not in tags:
                 raise NotFound(f"dataset '{name}' not found", name=name)
-            target = attachments.find(self._store.odb, txn, tags[PREFIX + name], PREFIX + name)
+            target = attachments.find(self._store.odb, txn, tags[PREFIX + name], _ATTACHED + name)
             value = trees.load_data(self._store.odb, txn, *target)
         if not isinstance(value, dict):
             raise IntegrityError(f"dataset '{name}' is malformed")
@@ -91,7 +93,8 @@ class Datasets:
         with self._store.read() as txn:
             tags = {tag: ref.oid for tag, ref in self._store.refs.tags(txn)}
             return [
-                tag.removeprefix(PREFIX)
+                name
                 for tag, state in tags.items()
-                if tag.startswith(PREFIX) and attachments.is_bound(txn, state, tag)
+                if (name := tag.removeprefix(PREFIX)) != tag
+                and attachments.is_bound(txn, state, _ATTACHED + name)
             ]

@@ -955,8 +955,8 @@ class Repository:
     def save_dataset(self, name: str, data: Dataset, *, force: bool = False) -> Oid:
         """Save the definition of a dataset under a name; return its oid.
 
-        It becomes the tag ``datasets/NAME`` and an attachment of this name, with the numbers of
-        transforms; no state is copied. What it was pinned to (``Dataset.freeze``) is kept by gc.
+        It becomes the tag ``datasets/NAME`` and the attachment ``dataset.NAME``, with the numbers
+        of transforms; no state is copied. What it is pinned to (``Dataset.freeze``) is kept by gc.
 
         Raises:
             AlreadyExists: there is one of this name, and no ``force``.
