@@ -17,7 +17,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.integrations.sb3 import checkpoints, settings, wrappers
 from simgit.integrations.sb3.callback import Restart, SimgitCallback
 from simgit.integrations.sb3.checkpoints import StoredCheckpoint
-from simgit.integrations.sb3.lanes import LearnerLane, LaneRestorer
+from simgit.integrations.sb3.lanes import LaneRestorer, LearnerLane
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
