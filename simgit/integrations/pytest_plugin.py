@@ -6,9 +6,8 @@ simgit is imported before a test asks for the fixture, or there is a bundle to r
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -99,6 +98,36 @@ class GoldenFixture:
         with self._golden(name) as golden, self._failing():
             golden.environment(make, seeds=seeds, steps=steps, policy=policy, ignore=ignore)
 
+    def simulator(
+        self,
+        *,
+        rebuild: Callable[..., Any],
+        advance: Callable[..., Any],
+        observe: Callable[..., Any] | None = None,
+        seeds: Sequence[int] = (0,),
+        steps: int = 200,
+        policy: Callable[[Any], Any] | None = None,
+        ignore: Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
+        """Compare a simulator that is no environment with its golden run, by its hooks.
+
+        Args:
+            rebuild: returns a new simulator for the ``seed`` of a reset.
+            advance: moves a simulator, given it and an action; may return what to record.
+            observe: returns what to record of a simulator, such as ``{"observation": …}``.
+            seeds: the seeds of its resets.
+            steps: the steps after each of them; fewer if it says that it has ended.
+            policy: returns the action for an observation; without it there are no actions.
+            ignore: as in a call.
+            name: likewise.
+        """
+        with self._golden(name) as golden, self._failing():
+            golden.simulator(
+                rebuild=rebuild, advance=advance, observe=observe, seeds=seeds, steps=steps,
+                policy=policy, ignore=ignore,
+            )  # fmt: skip
+
     @contextmanager
     def recorder(
         self, name: str | None = None, *, ignore: Sequence[str] = (), **options: Any
@@ -166,7 +195,7 @@ class GoldenFixture:
         try:
             yield
         except SimgitError as error:
-            told = "\n".join(_told(error, self._node.nodeid))
+            told = "\n".join(_told(error, self._node.nodeid, self._update))
             raise pytest.fail.Exception(told, pytrace=False) from None
 
 
@@ -177,17 +206,21 @@ def file_name(test: str, name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", usual)
     if plain == usual and len(plain) <= _LONGEST:
         return plain
+    import hashlib  # takes longer than the rest of this module
+
     return f"{plain[:_LONGEST]}-{hashlib.sha256(whole.encode(errors='replace')).hexdigest()[:8]}"
 
 
-def _told(error: SimgitError, test: str) -> Iterable[str]:
+def _told(error: SimgitError, test: str, update: bool) -> Iterator[str]:
+    """Yield the lines about an error, and how to record anew if that helps."""
     from simgit.errors import NotFound, visible
 
     yield from getattr(error, "report", (str(error),))
-    if isinstance(error, NotFound):
-        yield f"record it: pytest '{visible(test)}' --simgit-update"
-    else:
-        yield f"if the change is meant, record it anew: pytest '{visible(test)}' --simgit-update"
+    again = f"pytest '{visible(test)}' --simgit-update"
+    if isinstance(error, NotFound) and hasattr(error, "path"):
+        yield f"record it: {again}"
+    elif not update and not isinstance(error, NotFound):
+        yield f"if the change is meant, record it anew: {again}"
 
 
 @pytest.fixture
@@ -213,7 +246,7 @@ class GoldenBundle(pytest.File):
     def collect(self) -> Iterator[GoldenItem]:
         """Yield the tests."""
         from simgit.errors import SimgitError
-        from simgit.integrations.golden import load_bundle
+        from simgit.integrations.golden.bundles import load_bundle
 
         try:
             with load_bundle(self.path) as repo:
@@ -233,7 +266,7 @@ class GoldenItem(pytest.Item):
         Raises:
             Divergence: it differs.
         """
-        from simgit.integrations.golden import check_bundled
+        from simgit.integrations.golden.bundles import check_bundled
 
         check_bundled(self.path, self.name)
 

@@ -41,7 +41,8 @@ def with_time(info: Any, time: Any) -> dict[Any, Any]:
         InvalidInput: the time is not a finite number, or the info has another one.
     """
     number = time.item() if isinstance(time, (np.generic, np.ndarray)) and time.size == 1 else time
-    if type(number) not in (int, float) or not math.isfinite(number):
+    is_long = type(number) is int and not -(1 << 63) <= number < 1 << 63
+    if type(number) not in (int, float) or is_long or not math.isfinite(number):
         raise InvalidInput(f"time must be a finite number, got {shown(time)}", path="time")
     if info is not None and not isinstance(info, Mapping):
         raise InvalidInput(f"info must be a mapping, got {shown(info)}", path="info")

@@ -49,7 +49,7 @@ class CatchUp:
 
     def append(
         self,
-        observation: Any,
+        observation: Any = None,
         action: Any = None,
         reward: Any = None,
         terminated: Any = None,

@@ -216,7 +216,12 @@ class Outcome:
 
 
 def judged(
-    outcomes: Sequence[Outcome], replay: Outcome, again: Outcome | None, total: int, upto: int
+    outcomes: Sequence[Outcome],
+    replay: Outcome,
+    again: Outcome | None,
+    total: int,
+    upto: int,
+    process: str = "another",
 ) -> Verdict:
     """Return the verdict that follows from the results of checks.
 
@@ -226,6 +231,7 @@ def judged(
         again: that of another re-execution, if there was one.
         total: the number of snapshots in all.
         upto: the step of the last state that was in question.
+        process: where the checks were made: "another" process, or "the same".
     """
     bad = next((each for each in outcomes if each.differs), None)
     good = [each for each in outcomes if each.compared and not each.differs]
@@ -235,7 +241,7 @@ def judged(
         "of": total,
         "step": max((each.start for each in outcomes), default=0),
     }
-    seen: dict[str, Any] = {"process": "another", "upto": upto}
+    seen: dict[str, Any] = {"process": process, "upto": upto}
     seen |= {"snapshots": counted} if outcomes else {}
     form = {"format": good[0].form} if good else {}
     if good and bad is None:
