@@ -131,7 +131,7 @@ class TestObservations:
             frame.loc[5, "Observation Index"] = 4
         else:
             frame = frame.drop(5)
-        with pytest.raises(InvalidInput, match="observation (4 is twice|5 is missing)"):
+        with pytest.raises(InvalidInput, match=r"observation (4 is twice|5 is missing)"):
             bring(repo, self.write(frame, tmp_path / "a"))
         assert not repo.runs
 
