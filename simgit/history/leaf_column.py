@@ -187,7 +187,7 @@ def cast_exact(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
     if dtype.kind in "fc":
         same |= data != data  # NaN
         if data.dtype.kind in "iu":  # large ones may saturate and compare equal
-            same &= abs(out) < 2.0**63
+            same &= abs(out).astype("<f8") < 2.0**63
     return out if same.all() else None
 
 

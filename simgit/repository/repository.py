@@ -765,6 +765,27 @@ class Repository:
         """
         return self._queries.sql(query, params)
 
+    def saved_queries(self) -> dict[str, str]:
+        """Return the saved queries by name."""
+        return self._queries.saved()
+
+    def save_query(self, name: str, query: str) -> None:
+        """Save a query under a name, in place of one that has it; ``simgit sql NAME`` runs it.
+
+        Raises:
+            InvalidInput: the name is not allowed, or the query is not one SELECT.
+            NotFound: DuckDB is not installed.
+        """
+        self._queries.save(name, query)
+
+    def delete_query(self, name: str) -> str:
+        """Delete a saved query; return it.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return self._queries.delete(name)
+
     # --- runs and their configuration ---
 
     @property

@@ -68,11 +68,11 @@ def resume(
     ]
     changes = _changes(opened, names, found, data)
     overrides = {name: value for _, each in changes for name, value in each.items()}
+    settings.check_changes(data, overrides)
     envs = _vector(opened, lanes, data["vector"], env, trust)
     try:
         model = _make(make, envs, overrides, data)
         checkpoints.check(model, data)
-        settings.check_changes(model, overrides)
         settings.say_differences(model, data["arguments"], overrides)
         checkpoints.put_back(model, data)  # it may be evaluated before it learns
     except BaseException:
@@ -132,6 +132,7 @@ def branch(
         checkpoints.step_at(opened, name, each["step"], more)
         for name, each in zip(names, data["lanes"], strict=True)
     ]
+    settings.check_changes(data, overrides or {})
     changed = {f"agent.{name}": value for name, value in (overrides or {}).items()}
     with opened.transaction("branch", run, revision):
         for name, step in zip(names, steps, strict=True):
