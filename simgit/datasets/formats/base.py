@@ -156,7 +156,10 @@ class Contents:
 
 
 class Format(Protocol):
-    """One format: a module of this package offers one under the name ``FORMAT``."""
+    """One format: a module of this package offers one under the name ``FORMAT``.
+
+    It may have ``in_place`` and ``lossy``, see ``write_export``.
+    """
 
     name: str
     """The name after ``simgit export``, in lower case."""
