@@ -49,6 +49,7 @@ class FieldNames:
 
 _PLAIN: Final = {name: (name,) for name in _OWN}
 _RLLIB: Final = _PLAIN | {
+    "rewards": ("reward_vector",),
     "observation": ("obs",), "action": ("actions",), "reward": ("rewards",),
     "terminated": ("terminateds",), "truncated": ("truncateds",), "info": ("infos",),
     NEXT: ("new_obs",), EPISODE: ("eps_id",), "episode_step": ("t",),
@@ -63,6 +64,7 @@ _LEROBOT: Final = _PLAIN | {
     "step": ("index",),
 }  # fmt: skip
 _AUTO: Final[dict[str, Sequence[str]]] = {
+    "rewards": ("reward_vector",),
     "observation": ("observation", "observations", "obs", "state"),
     "action": ("action", "actions"),
     "reward": ("reward", "rewards", "next.reward"),
@@ -139,7 +141,7 @@ def _fields(row: Mapping[str, Any], names: FieldNames) -> dict[str, Any]:
             continue
         top, dot, rest = name.partition(".")
         field = known.get(top)
-        if dot and field in ("observation", "action", "info", "reset"):
+        if dot and field in ("observation", "action", "info", "reset", NEXT):
             above = found.setdefault(field, {})
             if isinstance(above, dict):
                 _nest(above, rest.split("."), value)
