@@ -21,6 +21,7 @@ from simgit.datasets.formats.episodes import (
     OwnStates,
     RestReader,
     RestWriter,
+    at_row,
     episodes_of,
     own_arrays,
 )
@@ -379,28 +380,15 @@ def _states(episodes: Iterator[Arrays]) -> Iterator[dict[str, Any]]:
         count = len(found["rewards"])
         seed = found.get("seed")
         for t in range(count + 1):
-            state: dict[str, Any] = {"observation": _at(observations, t)}
+            state: dict[str, Any] = {"observation": at_row(observations, t)}
             if isinstance(infos, dict) and infos:
-                state["info"] = _at(infos, t)
+                state["info"] = at_row(infos, t)
             if t == 0:
                 state["reset"] = True if seed is None else {"seed": seed}
             else:
-                state |= {"action": _at(found.get("actions"), t - 1)}
+                state |= {"action": at_row(found.get("actions"), t - 1)}
                 state |= {name: found[theirs][t - 1].item() for name, theirs in _KEYS.items()}
             yield {name: value for name, value in state.items() if value is not None}
-
-
-def _at(data: Any, t: int) -> Any:
-    if data is None:
-        return None
-    if isinstance(data, dict):
-        return {name: _at(each, t) for name, each in data.items()}
-    if isinstance(data, tuple):
-        return tuple(_at(each, t) for each in data)
-    try:
-        return data[t]
-    except IndexError:
-        raise IntegrityError("an episode has arrays of different lengths") from None
 
 
 FORMAT: Final = Minari()
