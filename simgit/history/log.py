@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from simgit.errors import plural, warn
 from simgit.history.paths import FieldPath
@@ -322,6 +323,46 @@ class EpisodeLine(NamedTuple):
     steps: int
     return_: float
     end: str
+
+
+class EpisodeColumns(NamedTuple):
+    """The episodes of a history, oldest first, each column of shape (episodes,).
+
+    ``start`` is the step of an episode's reset, ``stop`` the one after its last state.
+    """
+
+    number: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.int64]
+    return_: npt.NDArray[np.float64]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+
+
+def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> EpisodeColumns:
+    """Return the episodes of a state's first-parent history."""
+    starts: list[npt.NDArray[np.int64]] = []
+    returns: list[npt.NDArray[np.float64]] = []
+    ends: list[npt.NDArray[np.bool_]] = []
+    last = np.zeros((2, 1), bool)  # the flags of the row before
+    for part in reversed(list(ancestry.line_ranges(txn, tip))):
+        for step, rows in odb.states.rows(txn, *part, False):
+            flags = np.stack([_column(rows, name, bool) for name in ("terminated", "truncated")])
+            reward = _column(rows, "reward", float)
+            at = np.flatnonzero(episode_starts(rows, step == 0))
+            with np.errstate(all="ignore"):  # infinities of both signs
+                if at[:1].tolist() != [0]:  # an episode of the block before goes on here
+                    returns[-1][-1] += reward[: at[0] if len(at) else None].sum()
+                returns += [np.add.reduceat(reward, at)] if len(at) else []
+            if len(at):
+                starts.append(at + step)
+                ends.append(np.concatenate([last, flags], axis=1)[:, at])
+            last = flags[:, -1:]
+    start = np.concatenate(starts)
+    stop = np.append(start[1:], tip.step + 1)
+    terminated, truncated = np.concatenate([*ends, last], axis=1)[:, 1:]
+    number = np.arange(1, len(start) + 1)
+    return EpisodeColumns(number, start, stop, np.concatenate(returns), terminated, truncated)
 
 
 def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:

@@ -20,6 +20,8 @@ UNKNOWN: Final = "unknown"
 NOT_CHECKED: Final = "not checked"
 REEXECUTE: Final = "reexecute"
 """The key of a run's metadata that is False if its environment must not be re-executed unasked."""
+LEFT_OUT: Final = "wrappers_left_out"
+"""The key of the classes of wrappers that the spec lacks although making them may change much."""
 VERDICT: Final = "verdict"
 
 

@@ -102,6 +102,11 @@ def _usable(name: str) -> str | None:
     return text.lower() if text in ("@", HEAD) else text or None
 
 
+def usable_name(text: str) -> str:
+    """Return a name for a run or tag that another program calls ``text``: the same if it can."""
+    return text if text and _ref_fault(text) is None else _usable(text) or "run"
+
+
 def own_ancestor(parents: Mapping[str, str | None]) -> str | None:
     """Return a run that is its own ancestor, given each run's parent; None if there is none."""
     sound: set[str] = set()

@@ -116,7 +116,10 @@ class Runs:
         Raises:
             NotFound: there is no such run.
         """
-        ref = self.refs.run(txn, name)
+        return self.describe(txn, name, self.refs.run(txn, name))
+
+    def describe(self, txn: ReadTxn, name: str, ref: RunRef) -> RunInfo:
+        """Return the facts about a run whose ref was read before."""
         record = run_config.run_record(self.odb, txn, ref.record)
         return RunInfo(
             name, ref.oid, ref.step if ref.oid else None, ref.episodes, ref.returned,

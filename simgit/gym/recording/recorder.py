@@ -7,7 +7,6 @@ objects that the environment returns; what is recorded is copied.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -18,6 +17,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
 from simgit.gym.recording.catch_up import moved, state_of
+from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import (
     SKIP,
@@ -39,7 +39,7 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
-from simgit.gym.restoring.run_notes import REEXECUTE, ignored
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
@@ -67,7 +67,7 @@ from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 
-class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Records an environment to a run of a repository, without changing its behaviour.
 
     Every reset and every step is a state. States are stored every so many states and seconds, at
@@ -149,9 +149,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._casts = needs_cast(env.observation_space)
         self._action_type = plain_type(env.action_space)
         self._begin()
-        may = may_reexecute(env)
-        if not may and self._count < 0:
-            self._session.noter()({REEXECUTE: False})
+        may, missing = may_reexecute(env), specs.left_out(env)
+        marks = {**({} if may else {REEXECUTE: False}), **({LEFT_OUT: missing} if missing else {})}
+        if marks and self._count < 0:
+            self._session.noter()(marks)
         self._check = SelfCheck(self_check and may and self._count < 0)
         self._session.watch(self._check)
 
@@ -265,27 +266,6 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._catch_up = catch_up
             self._volatile = None
             self._append = catch_up.append
-
-    # --- copies ---
-
-    def __copy__(self) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return copy(self.env)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return deepcopy(self.env, memo)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled.
-
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput(
-            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
-            "a path or a Repository"
-        )
 
     # --- Gymnasium's methods ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from simgit.errors import Divergence, shown
@@ -54,11 +54,13 @@ class Comparer:
 
     def difference(self, state: RecordedStep, returned: tuple[Any, ...]) -> Difference | None:
         """Return the first field in which a state differs, None if there is none."""
+        return next(self.differences(state, returned), None)
+
+    def differences(self, state: RecordedStep, returned: tuple[Any, ...]) -> Iterator[Difference]:
+        """Yield the first difference in each of the state's fields that differ."""
         observation, info = returned[0], returned[-1]
         if len(returned) > 2:
-            found = _of_step(state, returned)
-            if found is not None:
-                return found
+            yield from _of_step(state, returned)
         seen = kept_or_simplified(self._cast, observation, "observation", _LEAVE_OUT)
         found = difference("observation", state.observation, _plain(seen), self._ignored)
         if found is not None:
@@ -66,25 +68,28 @@ class Comparer:
                 "observation", state.observation,
                 _plain(_LEAVE_OUT.simplify(observation, "observation")), self._ignored,
             )  # fmt: skip
+        if found is not None:
+            yield found
         info = comparable_info(info)
-        if found is not None or not (info or state.info):
-            return found
-        return difference("info", state.info or {}, info, self._ignored)
+        if info or state.info:
+            found = difference("info", state.info or {}, info, self._ignored)
+            if found is not None:
+                yield found
 
 
-def _of_step(state: RecordedStep, returned: tuple[Any, ...]) -> Difference | None:
-    """Return the first difference in reward and flags."""
+def _of_step(state: RecordedStep, returned: tuple[Any, ...]) -> Iterator[Difference]:
+    """Yield the differences in reward and flags."""
     names = ("reward", "terminated", "truncated")
     values = returned[1:4]
     recorded = state.reward, state.terminated, state.truncated
     if tuple(map(type, values)) == _USUAL and values == recorded:
-        return None
+        return
     fields = dict(zip(names, plain_outcome(*values), strict=True))
     found = simplified_fields(_LEAVE_OUT, fields)
-    pairs = ((name, getattr(state, name), found.get(name)) for name in (*names, "rewards"))
-    return next(
-        (each for pair in pairs if (each := difference(*map(_plain, pair))) is not None), None
-    )
+    for name in (*names, "rewards"):
+        each = difference(name, _plain(getattr(state, name)), _plain(found.get(name)))
+        if each is not None:
+            yield each
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from simgit.errors import (
     Untrusted,
     Unverified,
     shown,
+    visible,
     warn,
 )
 from simgit.gym import drivers
@@ -30,6 +31,7 @@ from simgit.gym.restoring.run_notes import (
     BY_REPLAY,
     DIVERGES,
     EXACT,
+    LEFT_OUT,
     REEXECUTE,
     noted,
     replay_differs,
@@ -131,6 +133,8 @@ def restore(
         if not hasattr(env, "observation_space") or not hasattr(env, "action_space"):
             raise InvalidInput(f"env must be an environment, got {shown(env)}", path="env")
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    if env is None:
+        _warn_of_wrappers(path)
     made = env if env is not None else path.make(trust)
     failed: Divergence | drivers.CannotRestore | None = None
     try:
@@ -491,6 +495,18 @@ def _warn_of_process(path: RecordedPath) -> None:
         warn(
             f"state '{path.oid.short()}' is of a run that {known[verdict.result]}: it may continue "
             "otherwise than recorded",
+            Unverified,
+        )
+
+
+def _warn_of_wrappers(path: RecordedPath) -> None:
+    """Warn if the spec lacks a wrapper, and no verdict says that the run repeats without it."""
+    missing = noted(path.recorded_in, LEFT_OUT, list, tuple)
+    if missing and not _is_judged(path):
+        warn(
+            f"state '{path.oid.short()}' is restored without '{visible(str(missing[0]))}': a "
+            "wrapper that has no step or reset of its own is not recorded; if it changes the "
+            "environment when it is made, give yours with 'env='",
             Unverified,
         )
 

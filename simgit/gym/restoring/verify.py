@@ -26,6 +26,7 @@ from simgit.gym.restoring.run_notes import note as note_verdict
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
+from simgit.objects.coerce import check_number
 from simgit.odb import foreign
 from simgit.recording.verdicts import Verification, details
 from simgit.repository import Repository
@@ -59,6 +60,7 @@ def verify(
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
     """
+    sample = SNAPSHOTS if snapshots is None else check_number(snapshots, "snapshots", whole=True)
     states = repo.trajectory(revision)
     if not len(states):
         raise InvalidInput(f"'{revision}' has no states to re-execute")
@@ -76,9 +78,8 @@ def verify(
     agreed = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
     seconds = perf_counter() - begun
     verdict = None
-    snapshots = SNAPSHOTS if snapshots is None else snapshots
-    if snapshots and make is None and revision in repo.runs:
-        how = {"sample": snapshots, "stretches": True, "trust": _elsewhere(end, trust)}
+    if sample and make is None and revision in repo.runs:
+        how = {"sample": sample, "stretches": True, "trust": _elsewhere(end, trust)}
         how |= {} if failed is not None else {"replayed": agreed}
         verdict = check_run(repo, revision, seconds=max(SECONDS, 4 * seconds), **how)
     return Verification(states.start, agreed, perf_counter() - begun, failed, verdict)

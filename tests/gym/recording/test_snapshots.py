@@ -239,6 +239,7 @@ def verdict(repo: Repository, env: Any, steps: int = 5, **options: Any) -> Any:
     return repo.head_run.metadata.get("verdict")
 
 
+@pytest.mark.slow
 def test_a_run_says_whether_it_is_exact(checked: None) -> None:
     cartpole: Any = gymnasium.make("CartPole-v1")
     found = verdict(Repository.init(":memory:"), cartpole)
@@ -268,6 +269,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_check_begins_after_the_first_episode(checked: None) -> None:
     repo = Repository.init(":memory:")
     env = Recorder(gymnasium.make("CartPole-v1"), repo, provenance=False)
