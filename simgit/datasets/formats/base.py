@@ -1,6 +1,7 @@
 """The seam of all formats: what a format offers, and what passes through it.
 
-A format is a module of this package that has an object ``FORMAT``; no other file names it. Reading
+A format is a module of this package that has an object ``FORMAT`` (or several, ``FORMATS``); no
+other file names it. Reading
 yields *source runs*, each with blocks of states: columns of values, whose oids are made here, or
 packed states that say which oids they must have. Writing is given an ``Export``.
 
@@ -12,14 +13,15 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from simgit.errors import InvalidInput, NotFound, near_or_known
+from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
 from simgit.objects.rows import Rows
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
+_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables")
+"""Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""
 
@@ -43,12 +47,28 @@ class Source:
         path: the same as a path; of a URL it leads to nothing.
         options: by name, from ``--option NAME=VALUE``; ``"true"`` where no value was given.
         as_new: True if states get new oids, so that an edited file may be read.
+        closing: closes what readers have opened; entered by who calls them.
     """
 
     text: str
     path: Path
     options: Mapping[str, str] = field(default_factory=dict)
     as_new: bool = False
+    closing: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+
+    def open(self, path: Path | None = None) -> BinaryIO:
+        """Open a regular file for reading, the source itself or one in it; see ``closing``.
+
+        Raises:
+            NotFound: there is no such file.
+            IntegrityError: it is a link out of its directory, or not a regular file.
+        """
+        path = self.path if path is None else path
+        if not path.exists():
+            raise NotFound(f"'{path}' not found", path=path)
+        if not path.is_file() or (path != self.path and path.is_symlink()):
+            raise IntegrityError(f"'{path.name}' must be a regular file", path=path)
+        return self.closing.enter_context(path.open("rb"))
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -136,7 +156,10 @@ class Contents:
 
 
 class Format(Protocol):
-    """One format: a module of this package offers one under the name ``FORMAT``."""
+    """One format: a module of this package offers one under the name ``FORMAT``.
+
+    It may have ``in_place`` and ``lossy``, see ``write_export``.
+    """
 
     name: str
     """The name after ``simgit export``, in lower case."""
@@ -160,9 +183,14 @@ def formats() -> Mapping[str, Format]:
     modules = [
         import_module(f"{package}.{each.name}")
         for each in pkgutil.iter_modules(import_module(package).__path__)
-        if each.name != __name__.rpartition(".")[2]
+        if each.name not in _NO_FORMATS
     ]
-    found = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
+    found = [
+        each
+        for module in modules
+        for each in getattr(module, "FORMATS", (getattr(module, "FORMAT", None),))
+        if each is not None
+    ]
     return {each.name: each for each in sorted(found, key=lambda each: str(each.name))}
 
 
