@@ -129,6 +129,10 @@ def test_an_interrupted_collection_that_is_not_repeated_is_refused(repo: Reposit
     with pytest.raises(simgit.Divergence):
         collect_once(repo, SPEC, **QUICK)
     assert repo.runs[SPEC.run].status != "completed"
+    forced = collect_once(repo, SPEC, force=True, **QUICK)
+    assert forced.run == f"{SPEC.run}.2" and forced.episodes == 4
+    found = collect_once(repo, SPEC, **QUICK)  # that one, as it is complete
+    assert found.run == forced.run and not found.is_new
 
 
 def test_a_policy_of_ones_own_is_declared_by_its_name_and_sources(repo: Repository) -> None:
