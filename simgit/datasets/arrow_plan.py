@@ -161,6 +161,11 @@ class _Planner:
         """Return a column of numbers or arrays, None if no dtype holds all of them."""
         if ARRAY not in codes:
             plan = make_plan(self.schemas, path)
+            if self.exact and any(_needs_value(kind.storage_dtype, kind.shape) for kind in types):
+                return None
+            floats = {d for kind in types if (d := kind.storage_dtype) and d.kind in "fc"}
+            if self.exact and len(floats) > 1:  # a cast may change the bits of NaN
+                return None
             if plan.kind == "dense" and plan.dtype is not None and self._holds(plan, types):
                 return NumberColumn(name, plan, plan.dtype, plan.shape, self.exact)
             forms = {(kind.storage_dtype, kind.shape) for kind in types}
@@ -170,6 +175,8 @@ class _Planner:
         dtypes = {dtype for dtype, _ in forms}
         plan = ColumnPlan(path, "array")
         if len(dtypes) != 1 or (dtype := dtypes.pop()) is None:
+            return None
+        if self.exact and any(_needs_value(dtype, shape) for _, shape in forms):
             return None
         if len(forms) == 1:
             return NumberColumn(name, plan, dtype, next(iter(forms))[1], self.exact)
@@ -181,7 +188,9 @@ class _Planner:
         wide = any(
             dtype is not None and dtype.kind in "iu" and dtype.itemsize == 8 for dtype in dtypes
         )
-        if len(dtypes) == 1 or not wide or plan.dtype is None or plan.dtype.kind not in "fc":
+        if len(dtypes) == 1 or plan.dtype is None:
+            return True
+        if not self.exact and (not wide or plan.dtype.kind not in "fc"):
             return True
         return all(
             planned_columns(part, {plan.path: plan})[plan.path].objects is None
@@ -221,15 +230,27 @@ class _Planner:
         return seen
 
     def _is_absent(self, path: FieldPath) -> bool:
-        """Return True if a field of the schemas is absent in some state, but not in all."""
+        """Return True if a field is absent in some state, but (unless exact) not in all."""
         key = (*path, PRESENT)
         plan = ColumnPlan(path, "presence")
         found = [
             np.asarray(planned_columns(part, {key: plan})[key].values) for part in self._parts()
         ]
-        return any(mask.any() for mask in found) and not all(mask.all() for mask in found)
+        if all(mask.all() for mask in found):
+            return False
+        return self.exact or any(mask.any() for mask in found)
 
     def _parts(self) -> list[Trajectory]:
         return [
             states[at : at + _LOOK] for states in self.ranges for at in range(0, len(states), _LOOK)
         ]
+
+
+def _needs_value(dtype: np.dtype[Any] | None, shape: tuple[int, ...]) -> bool:
+    """Return True for elements that Arrow or Parquet cannot give back bit by bit.
+
+    These are texts of any code points, dates of days (NaT would be null) and of seconds (Parquet
+    has milliseconds), and no elements at all.
+    """
+    coarse = dtype is not None and dtype.kind in "mM" and np.datetime_data(dtype)[0] in ("D", "s")
+    return dtype is None or dtype.kind in "SU" or coarse or 0 in shape

@@ -50,8 +50,8 @@ class Stack:
             if self.dense.dtype != arrays.dtype or self.dense.shape[1:] != arrays.shape[1:]:
                 self._to_list()
         if self.items is not None:
-            for place, array in zip(places.tolist(), arrays, strict=True):
-                self.items[place] = np.array(array)
+            for i, place in enumerate(places.tolist()):
+                self.items[place] = _one(arrays, i)
         else:
             assert self.dense is not None
             first, last = int(places[0]), int(places[-1])
@@ -65,7 +65,7 @@ class Stack:
         assert self.dense is not None
         self.items = [None] * self.count
         for place in np.flatnonzero(self.filled).tolist():
-            self.items[place] = self.dense[place].copy()
+            self.items[place] = _one(self.dense, place)
         self.dense = None
 
     def result(self) -> Any:
@@ -81,6 +81,11 @@ class _Group(NamedTuple):
     data: bytes
     rows: Places
     places: Places
+
+
+def _one(arrays: AnyArray, i: int) -> AnyArray:
+    """Return a copy of one array; as an element, a text would lose its width."""
+    return arrays[i : i + 1].reshape(arrays.shape[1:]).copy()
 
 
 class ArrayReader:

@@ -301,8 +301,15 @@ def values(
         found = _referred(rows, index, kind, where, resolve)
     else:
         data = row_column(rows, index)
-        found = data if kind.variable else list(data) if kind.code == FIXED else data.tolist()
+        found = data if kind.variable else _items(data) if kind.code == FIXED else data.tolist()
     return [value if there else absent for value, there in zip(found, here, strict=True)]
+
+
+def _items(data: AnyArray) -> list[Any]:
+    """Return the elements of the first axis as a state has them; see ``as_scalar``."""
+    if data.ndim == 1 and data.dtype.kind in "SU":
+        return [data[i : i + 1].reshape(()) for i in range(len(data))]
+    return list(data)
 
 
 def _containers(

@@ -24,7 +24,7 @@ from simgit.integrations.matching import (
     no_transitions,
 )
 from simgit.integrations.rings import Element, Ring, holder_of
-from simgit.integrations.transitions import RecordedTransitions, Ints, predicted
+from simgit.integrations.transitions import Ints, RecordedTransitions, predicted
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.repository import Repository
 

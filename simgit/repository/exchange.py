@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from simgit.objects.oid import Oid
 from simgit.refs.names import HEAD, expanded, is_pattern
 
 if TYPE_CHECKING:
-    from simgit.datasets.formats.base import Contents, Format, Source
     from simgit.datasets.formats.exported import Exported
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
     from simgit.datasets.formats.selection import Export, Progress
     from simgit.repository.store import Store
-
-BUNDLE: Final = "bundle"
 
 
 class Exchange:
@@ -70,14 +67,17 @@ class Exchange:
         options: Mapping[str, str] | None,
         progress: Progress | None,
     ) -> Loaded:
+        from simgit.datasets.formats.base import Source, find_format, probe
         from simgit.datasets.formats.loading import load
 
-        contents, given = self._contents(source, format, as_new, options)
-        odb = self._store.journaled("import", given.text)
-        return load(
-            odb, self._store.refs, contents, given.text, prefix=prefix, rename=rename,
-            as_new=as_new, progress=progress,
-        )  # fmt: skip
+        given = Source(str(source), Path(source), dict(options or {}), as_new)
+        odb = self._store.journaled("import", given.shown)
+        with given.closing:
+            found = probe(given) if format is None else find_format(format)
+            return load(
+                odb, self._store.refs, found.read(given), given.shown, prefix=prefix,
+                rename=rename, as_new=as_new, progress=progress,
+            )  # fmt: skip
 
     def preview(
         self,
@@ -86,20 +86,10 @@ class Exchange:
         options: Mapping[str, str] | None,
         progress: Progress | None,
     ) -> ImportPreview:
+        from simgit.datasets.formats.base import Source, find_format, probe
         from simgit.datasets.formats.preview import preview
 
-        contents, _ = self._contents(source, format, False, options)
-        return preview(contents, progress)
-
-    def _contents(
-        self,
-        source: str | Path,
-        format: str | None,
-        as_new: bool,
-        options: Mapping[str, str] | None,
-    ) -> tuple[Contents, Source]:
-        from simgit.datasets.formats.base import Source, find_format, probe
-
-        given = Source(str(source), Path(source), dict(options or {}), as_new)
-        found: Format = probe(given) if format is None else find_format(format)
-        return found.read(given), given
+        given = Source(str(source), Path(source), dict(options or {}))
+        with given.closing:
+            found = probe(given) if format is None else find_format(format)
+            return preview(found.read(given), progress)

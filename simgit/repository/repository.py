@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.dataset import Dataset
     from simgit.datasets.formats.exported import Exported
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.datasets import Datasets
     from simgit.repository.derivations import Derivations, Derived
     from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
@@ -152,6 +154,12 @@ class Repository:
         from simgit.repository.derivations import Derivations
 
         return Derivations(self._store)
+
+    @cached_property
+    def _datasets(self) -> Datasets:
+        from simgit.repository.datasets import Datasets
+
+        return Datasets(self._store, self._states)
 
     @cached_property
     def _operations(self) -> OperationHistory:
@@ -765,6 +773,27 @@ class Repository:
         """
         return self._queries.sql(query, params)
 
+    def saved_queries(self) -> dict[str, str]:
+        """Return the saved queries by name."""
+        return self._queries.saved()
+
+    def save_query(self, name: str, query: str) -> None:
+        """Save a query under a name, in place of one that has it; ``simgit sql NAME`` runs it.
+
+        Raises:
+            InvalidInput: the name is not allowed, or the query is not one SELECT.
+            NotFound: DuckDB is not installed.
+        """
+        self._queries.save(name, query)
+
+    def delete_query(self, name: str) -> str:
+        """Delete a saved query; return it.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return self._queries.delete(name)
+
     # --- runs and their configuration ---
 
     @property
@@ -1092,6 +1121,70 @@ class Repository:
             InvalidInput: what it says of its sources is malformed.
         """
         return self._derivations.sources(what)
+
+    # --- datasets ---
+
+    def dataset(
+        self,
+        revisions: str | Oid | Sequence[str | Oid] = HEAD,
+        *,
+        where: str | None = None,
+        episode_where: str | None = None,
+        fields: Sequence[str] | None = None,
+        memory: int = 256 << 20,
+    ) -> Dataset:
+        """Return the states of some runs as data to learn from; nothing is copied or read yet.
+
+        A recorded state holds the action that led *to* it; in the dataset's transitions and
+        sequences an action stands beside the observation that it was chosen *from*.
+
+        Args:
+            revisions: runs, patterns of runs (``lr-*``), and what ``trajectory`` takes; a history
+                that they share is there once.
+            where: a condition on states, such as ``reward > 0``; on the state that an action led
+                to, for transitions.
+            episode_where: a condition on episodes: on ``return``, ``length``, ``start`` (its first
+                step), ``episode`` (its number), ``terminated``, ``truncated``, ``run`` and
+                ``config`` (of the run), such as ``return > 100 and config.lr < 0.1``.
+            fields: the fields of batches and tables, such as ``info.lives``; observation, action,
+                reward and flags without it.
+            memory: bytes of columns that are kept; datasets of one repository share them.
+
+        Raises:
+            NotFound: there is no such run or state.
+            InvalidInput: a condition or field is malformed, or a range is not of one history.
+        """
+        from simgit.datasets.batches import field_names
+        from simgit.datasets.definition import Definition, sources_of
+
+        names = None if fields is None else field_names(fields)
+        definition = Definition(sources_of(revisions), where, episode_where, names)
+        return self._datasets.open(definition, memory)
+
+    def save_dataset(self, name: str, data: Dataset, *, force: bool = False) -> Oid:
+        """Save the definition of a dataset under a name; return its oid.
+
+        It becomes the tag ``datasets/NAME`` and the attachment ``dataset.NAME``, with the numbers
+        of transforms; no state is copied. What it is pinned to (``Dataset.freeze``) is kept by gc.
+
+        Raises:
+            AlreadyExists: there is one of this name, and no ``force``.
+            InvalidInput: the name is not allowed, or the dataset has no states.
+        """
+        return self._datasets.save(name, data, force)
+
+    def load_dataset(self, name: str, *, memory: int = 256 << 20) -> Dataset:
+        """Return a dataset that was saved under a name.
+
+        Raises:
+            NotFound: there is none, or its runs are gone.
+            IntegrityError: its definition is malformed.
+        """
+        return self._datasets.load(name, memory)
+
+    def datasets(self) -> list[str]:
+        """Return the names of the saved datasets."""
+        return self._datasets.all()
 
     # --- operations ---
 

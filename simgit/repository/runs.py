@@ -14,7 +14,7 @@ from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
-    from simgit.history.log import EpisodeLine
+    from simgit.history.log import EpisodeColumns
     from simgit.objects.oid import Oid
     from simgit.repository.run_table import RunTable
     from simgit.repository.store import Store
@@ -76,10 +76,10 @@ class RunsView(Mapping[str, RunInfo]):
         from simgit.odb.clock import clocks
         from simgit.repository.run_table import RunTable
 
-        def episodes(name: str) -> list[EpisodeLine]:
+        def episodes(name: str) -> EpisodeColumns:
             with self._store.read() as txn:
                 place = self._store.refs.run(txn, name).place
-                return list(log.episodes(self._store.odb, txn, place))
+                return log.episode_columns(self._store.odb, txn, place)
 
         def clock(name: str) -> float | None:
             with self._store.read() as txn:
@@ -101,6 +101,23 @@ class RunsView(Mapping[str, RunInfo]):
             InvalidInput: the condition is malformed, or no run has a name in it.
         """
         return self.table().select(where, sort)
+
+    def best(
+        self, by: str = "mean(return, 10)", *, where: str | None = None, lowest: bool = False
+    ) -> list[tuple[RunInfo, float]]:
+        """Return the runs with the number by which they are ranked, the best first.
+
+        Args:
+            by: a measure of the episodes that have ended, such as ``mean(return, 10)`` for the last
+                ten; the functions are mean, median, min, max, sum, std, first and last, of
+                ``return`` or ``length``. Or a name, as in ``select``.
+            where: only runs that fulfil a condition, as in ``select``.
+            lowest: True if the lowest number is the best.
+
+        Raises:
+            InvalidInput: the measure or the condition is malformed, or not a number.
+        """
+        return self.table().ranked(by, where, lowest)
 
     def _names(self) -> list[str]:
         with self._store.read() as txn:

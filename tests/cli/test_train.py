@@ -73,6 +73,7 @@ def test_a_branch_is_resumed_with_its_setting(repo) -> None:
     assert repo("plot", "a", "slow").lines[-1].startswith("▁")
 
 
+@pytest.mark.slow
 def test_a_setting_at_the_top_of_an_older_branch_counts_as_it_did(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     with Repository.open(".") as found:  # what the command recorded before it named the section
@@ -87,6 +88,7 @@ def test_a_setting_at_the_top_of_an_older_branch_counts_as_it_did(repo) -> None:
     assert repo("config", "old", "--own", "--json").json == {"lr": 0.5}
 
 
+@pytest.mark.slow
 def test_resume_takes_the_training_that_is_not_finished(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     repo("train", "--trace", TRACE, *QUICK, "--run", "b")

@@ -104,6 +104,9 @@ def test_leaves_have_types_of_their_own(values: list[Any], kind: str) -> None:
     for exact in (False, True):
         table = of_info(*({"x": value} for value in values), ..., exact=exact)
         leaf = table["info"].combine_chunks().field("x")
+        if exact and kind.startswith("date32"):  # it has no NaT beside null
+            assert isinstance(leaf.type, pa.BaseExtensionType)
+            continue
         assert str(leaf.type) == kind
         plain = [value.item() if isinstance(value, np.generic) else value for value in values]
         assert leaf.to_pylist() == [*plain, None]

@@ -476,7 +476,7 @@ def test_conditions_choose_what_they_would_choose_of_all_rows(repo: Repository, 
         dict(zip(names, row, strict=True))
         for row in rows(repo, f"select {', '.join(names)} from states")
     ]
-    for _ in range(40):
+    for _ in range(20):
         text, holds = condition(draw, draw.choice(every))
         expected = [(row["run"], row["step"]) for row in every if holds(row)]
         found = rows(repo, f"select run, step from states where {text}")

@@ -177,7 +177,8 @@ def registries_as_they_were() -> Iterator[None]:
 
 
 LONG = (
-    "docs/environments.md", "docs/golden.md", "docs/pictures.md", "docs/recording.md",
+    "docs/agents/dqn.md", "docs/environments.md", "docs/golden.md", "docs/pictures.md",
+    "docs/recording.md",
     "docs/simkube.md",
     "docs/tutorial.md",
 )  # fmt: skip

@@ -47,6 +47,7 @@ def test_an_audit_names_the_damage_of_a_page_before_it_is_read(tmp_path: Path) -
     assert named >= 5
 
 
+@pytest.mark.slow
 def test_every_error_of_a_transaction_that_met_damage_is_the_first(tmp_path: Path) -> None:
     damage.make(tmp_path)
     data = tmp_path / ".simgit" / "data.mdb"

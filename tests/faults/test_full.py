@@ -14,6 +14,7 @@ from . import full
 from .processes import in_child
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_all_can_be_read_and_gc_makes_room(tmp_path: Path) -> None:
     full.on_disk(tmp_path)
 

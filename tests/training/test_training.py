@@ -212,6 +212,7 @@ def test_a_training_that_goes_on_has_one_environment() -> None:
     assert [i for i, oid in enumerate(oids) if "session" in repo.attachments(oid)] == [0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_trial_was_interrupted_is_tried_when_it_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -319,6 +320,7 @@ def child(directory: Path, agent: str, episodes: int) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "kills"), [("greedy", 3), ("dqn", 1)])
 def test_a_training_that_is_killed_again_and_again_is_the_same_in_the_end(
     agent: str, kills: int, tmp_path: Path
@@ -417,6 +419,7 @@ def test_the_run_folder_has_what_its_users_know(tmp_path: Path) -> None:
 # --- means of agents ---
 
 
+@pytest.mark.slow
 def test_the_mean_of_agents_is_a_state_with_several_parents_and_goes_on() -> None:
     repo = Repository.init(":memory:")
     for seed, name in enumerate(("a", "b", "c")):

@@ -1,6 +1,7 @@
 """The seam of all formats: what a format offers, and what passes through it.
 
-A format is a module of this package that has an object ``FORMAT``; no other file names it. Reading
+A format is a module of this package that has an object ``FORMAT`` (or several, ``FORMATS``); no
+other file names it. Reading
 yields *source runs*, each with blocks of states: columns of values, whose oids are made here, or
 packed states that say which oids they must have. Writing is given an ``Export``.
 
@@ -11,25 +12,32 @@ of its source, imports nothing and loads no pickle.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
-from simgit.errors import InvalidInput, NotFound, near_or_known
+from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
 from simgit.objects.rows import Rows
 from simgit.recording.states import coerce_fields
+from simgit.refs.oplog.journal import without_password
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from simgit.datasets.formats.selection import Export
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
+_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables", "lerobot_frames")
+"""Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""
 
@@ -43,12 +51,43 @@ class Source:
         path: the same as a path; of a URL it leads to nothing.
         options: by name, from ``--option NAME=VALUE``; ``"true"`` where no value was given.
         as_new: True if states get new oids, so that an edited file may be read.
+        closing: closes what readers have opened; entered by who calls them.
     """
 
     text: str
     path: Path
     options: Mapping[str, str] = field(default_factory=dict)
     as_new: bool = False
+    closing: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+
+    def open(self, path: Path | None = None) -> BinaryIO:
+        """Open a regular file for reading, the source itself or one in it; see ``closing``.
+
+        Raises:
+            NotFound: there is no such file.
+            IntegrityError: it is a link out of its directory, or not a regular file.
+        """
+        path = self.path if path is None else path
+        if not path.exists():
+            raise NotFound(f"'{path}' not found", path=path)
+        if not path.is_file() or (path != self.path and path.is_symlink()):
+            raise IntegrityError(f"'{path.name}' must be a regular file", path=path)
+        return self.closing.enter_context(path.open("rb"))
+
+    @property
+    def shown(self) -> str:
+        """The text without a password, as it may be stored and shown."""
+        return without_password(self.text)
+
+    def check_options(self, *known: str) -> None:
+        """Check that only options of the format were given.
+
+        Raises:
+            InvalidInput: there is another one.
+        """
+        for name in sorted(self.options.keys() - set(known)):
+            near = near_or_known(name, known) if known else "; the format has none"
+            raise InvalidInput(f"unknown option '{name}'{near}", option=name)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -96,6 +135,8 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
+            once these are stored; None if there are none.
     """
 
     name: str
@@ -112,6 +153,7 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
 @dataclass
@@ -136,7 +178,14 @@ class Contents:
 
 
 class Format(Protocol):
-    """One format: a module of this package offers one under the name ``FORMAT``."""
+    """One format: a module of this package offers one under the name ``FORMAT``.
+
+    <<<<<<< HEAD
+        One that reads what others may read better says ``is_general = True``: it is probed after them.
+    =======
+        It may have ``in_place`` and ``lossy``, see ``write_export``.
+    >>>>>>> w-files
+    """
 
     name: str
     """The name after ``simgit export``, in lower case."""
@@ -153,6 +202,20 @@ class Format(Protocol):
         """Write an export to a new file or directory; it is moved to its place afterwards."""
 
 
+class ImportOnly:
+    """The writing of formats that are only read."""
+
+    name: str
+
+    def write(self, export: Export, target: Path) -> None:
+        """Refuse to write.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(f"format '{self.name}' can be imported only; export parquet or jsonl")
+
+
 @cache
 def formats() -> Mapping[str, Format]:
     """Return all formats by name; their heavy packages are imported when they are used."""
@@ -160,9 +223,14 @@ def formats() -> Mapping[str, Format]:
     modules = [
         import_module(f"{package}.{each.name}")
         for each in pkgutil.iter_modules(import_module(package).__path__)
-        if each.name != __name__.rpartition(".")[2]
+        if each.name not in _NO_FORMATS
     ]
-    found = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
+    found = [
+        each
+        for module in modules
+        for each in getattr(module, "FORMATS", (getattr(module, "FORMAT", None),))
+        if each is not None
+    ]
     return {each.name: each for each in sorted(found, key=lambda each: str(each.name))}
 
 
@@ -185,16 +253,20 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
-    for each in formats().values():
+    for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
     if "://" not in source.text and not source.path.exists():
         raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
-        f"'{source.text}' is not a bundle, nor in another known format; name its format with "
+        f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )
+
+
+def _is_general(each: Format) -> bool:
+    return getattr(each, "is_general", False)
 
 
 def state_columns(states: Iterable[Mapping[str, Any]], size: int = BLOCK) -> Iterator[Columns]:

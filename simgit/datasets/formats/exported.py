@@ -33,7 +33,8 @@ class Exported:
 def write_export(format: Format, export: Export, target: Path, replace: bool) -> Exported:
     """Write an export to a new file or directory; return the result.
 
-    A format with ``in_place`` set writes at the final path, and may add to what is there.
+    A format with ``in_place`` set writes at the final path, and may add to what is there; one with
+    ``lossy`` says why its files never give the same oids.
 
     Raises:
         InvalidInput: there are no states, or the format cannot express them.
@@ -47,5 +48,5 @@ def write_export(format: Format, export: Export, target: Path, replace: bool) ->
         with new_place(target, replace) as place:
             format.write(export, place)
     names = tuple(run.name for run in export.runs)
-    lossy = export.lossy
+    lossy = export.lossy or getattr(format, "lossy", None)
     return Exported(export.written, names, size_of(target), lossy, tuple(export.notes))

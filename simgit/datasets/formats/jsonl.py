@@ -36,6 +36,7 @@ class JsonLines:
 
     name = "jsonl"
     summary = "JSON lines: one state per line, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that simgit wrote, or that is named ``.jsonl`` or ``.ndjson``."""
@@ -45,8 +46,7 @@ class JsonLines:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a file; the lines of another program's file are dicts of fields."""
-        opened = source.path.open("rb")
-        lines = _lines(opened, source.text)
+        lines = _lines(source.open(), source.text)
         first = next(lines, b"")
         if not first.startswith(_HEAD):
             return _foreign(source, _chained(first, lines))
@@ -76,11 +76,10 @@ class JsonLines:
 
 
 def _lines(opened: BinaryIO, name: str) -> Iterator[bytes]:
-    with opened:
-        while line := opened.readline(_MAX_LINE + 1):
-            if len(line) > _MAX_LINE:
-                raise IntegrityError(f"a line of '{name}' is longer than {_MAX_LINE} bytes")
-            yield line
+    while line := opened.readline(_MAX_LINE + 1):
+        if len(line) > _MAX_LINE:
+            raise IntegrityError(f"a line of '{name}' is longer than {_MAX_LINE} bytes")
+        yield line
 
 
 def _chained(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:

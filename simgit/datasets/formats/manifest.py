@@ -20,7 +20,7 @@ from simgit.objects.json_form import value_from_json, value_to_json
 from simgit.objects.kinds import Run, Spec
 from simgit.objects.oid import OID_SIZE
 from simgit.objects.rows import Rows
-from simgit.objects.schema import Schema
+from simgit.objects.schema import MAP, TUPLE, VALUE, FieldType, Path, Schema
 from simgit.refs.names import check_name
 from simgit.refs.records import STATUSES
 
@@ -48,12 +48,14 @@ class FileManifest:
 
     Attributes:
         runs: the runs without their states.
+        schemas: of the states as they are in the file.
         stretches: in the order of the rows, ordered by run.
         lossy: why the file is not what was recorded, None if it is.
         attachments: the numbers of attachments that the file does not have, by name.
     """
 
     runs: list[SourceRun]
+    schemas: list[Schema]
     stretches: list[StretchClaim]
     lossy: str | None
     attachments: Mapping[str, int]
@@ -63,12 +65,23 @@ class FileManifest:
         """The number of rows."""
         return sum(each.rows for each in self.stretches)
 
+    def widest(self) -> Schema | None:
+        """Return a schema with all fields, each of the type that it has last; None without any."""
+        types: dict[Path, FieldType] = {}
+        for schema in self.schemas:
+            types |= dict(schema.fields)
+        for path in sorted(types, key=len):
+            if len(path) > 1 and types.get(path[:-1], FieldType(VALUE)).code not in (MAP, TUPLE):
+                del types[path]
+        order = sorted(types, key=lambda path: [part.encode() for part in path])
+        return Schema(tuple((path, types[path]) for path in order)) if types else None
+
 
 def write_manifest(export: Export) -> str:
     """Return the manifest of an export, a JSON text in one line."""
     schemas = list(dict.fromkeys(export.schemas))
     specs = {export_spec for stretch in export.stretches if (export_spec := stretch.origin)}
-    record = {
+    record: dict[str, Any] = {
         "format": KEY,
         "version": VERSION,
         "alignment": ALIGNMENT,
@@ -76,11 +89,11 @@ def write_manifest(export: Export) -> str:
         "states": export.count,
         "runs": [_run(export, number) for number in range(len(export.runs))],
         "attachments": export.attachments(),
+        "schemas": [_text(schema.payload) for schema in schemas],
     }
     if export.lossy is None:
         record |= {
             "specs": [_text(payload) for payload in _payloads(export, specs)],
-            "schemas": [_text(schema.payload) for schema in schemas],
             "stretches": [
                 {
                     "run": each.run,
@@ -172,7 +185,7 @@ def _decoded(record: dict[str, Any]) -> FileManifest:
     if [each.run for each in stretches] != sorted(each.run for each in stretches):
         raise ValueError("its runs are out of order")
     counts = {str(name): int(count) for name, count in record.get("attachments", {}).items()}
-    return FileManifest(runs, stretches, lossy, counts)
+    return FileManifest(runs, schemas, stretches, lossy, counts)
 
 
 def _source_run(record: dict[str, Any], specs: Sequence[bytes]) -> SourceRun:

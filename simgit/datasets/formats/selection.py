@@ -150,6 +150,7 @@ class Export:
         self.options = dict(options or {})
         self.notes: list[str] = []
         self.written = 0
+        self._done = 0
         self.where = where
         self.predicate = None if where is None else Predicate(where)
         self._progress = progress
@@ -250,6 +251,38 @@ class Export:
             if self._progress is not None:
                 self._progress(done, self.count)
 
+    def ranges(self) -> list[Trajectory]:
+        """Return the states as trajectories, each of consecutive states of one run."""
+        found = []
+        for run in self.runs:
+            bounds: list[list[int]] = []
+            for _, start, stop in run.pieces:
+                if bounds and bounds[-1][1] == start:
+                    bounds[-1][1] = stop
+                else:
+                    bounds.append([start, stop])
+            found += [Trajectory(self.odb, run.place, a, b, run.name) for a, b in bounds]
+        return found
+
+    def rows_of(self, states: Trajectory, start: int, stop: int) -> Iterator[Rows]:
+        """Yield the rows of the steps start <= step < stop of a run's history, with all arrays."""
+        steps = StepRange(self.odb, states.place, start, stop)
+        with self.odb.read() as txn:
+            pieces = steps.pieces(txn)
+        for line, at, end in pieces:
+            while at < end:
+                with self.odb.read() as txn:
+                    first = next(self.odb.states.rows(txn, line, at, end))[1].count
+                    yield self._rows(txn, Piece(line, at, at + first))
+                at += first
+
+    def tell(self, read: int, written: int) -> None:
+        """Note that so many states were read and written by a writer that takes ``ranges``."""
+        self._done += read
+        self.written += written
+        if self._progress is not None:
+            self._progress(self._done, self.count)
+
     def episodes(self) -> Iterator[list[PartOfRun]]:
         """Yield the states episode by episode; an episode's parts may have several schemas."""
         held: list[PartOfRun] = []
@@ -311,7 +344,10 @@ class Export:
         reader.add(0, rows, piece.line, piece.start)
         values = reader.result()
         here = np.flatnonzero(rowlib.presence(rows, index)).tolist()
-        return [(row, np.asarray(values[row])) for row in here]
+        if isinstance(values, list):
+            return [(row, values[row]) for row in here]
+        # an element of texts would lose its width
+        return [(row, values[row : row + 1].reshape(values.shape[1:])) for row in here]
 
     def _chosen(self, steps: StepRange, part: PartOfRun) -> PartOfRun:
         """Return the states and fields of a part that are written."""
@@ -323,7 +359,11 @@ class Export:
         if mask is not None:
             part = _take(part, mask)
         schema = self._written(part.rows.schema)
-        return part if schema is part.rows.schema else part._replace(rows=_only(part.rows, schema))
+        return (
+            part
+            if schema is part.rows.schema
+            else part._replace(rows=only_fields(part.rows, schema))
+        )
 
     # --- fields ---
 
@@ -478,7 +518,7 @@ def _take(part: PartOfRun, chosen: npt.NDArray[np.intp]) -> PartOfRun:
     )  # fmt: skip
 
 
-def _only(rows: Rows, schema: Schema) -> Rows:
+def only_fields(rows: Rows, schema: Schema) -> Rows:
     """Return the fields of rows that a smaller schema has."""
     old = rows.schema
     fixed = np.zeros((rows.count, schema.fixed_size), np.uint8)

@@ -99,7 +99,7 @@ class _WholeTable:
 
 
 def _source(table: QueryTable, failures: Failures) -> Any:
-    class Source(_sources.ArrowScanSource):  # type: ignore[misc]
+    class Pushdown(_sources.ArrowScanSource):  # type: ignore[misc]
         """A table of which DuckDB chooses columns and rows."""
 
         schema_is_stable = True
@@ -115,4 +115,4 @@ def _source(table: QueryTable, failures: Failures) -> Any:
             names = known if columns is None else [known[i] for i in columns]
             return _stream(table, names, filters, failures), columns is not None
 
-    return Source(table)
+    return Pushdown(table)

@@ -51,14 +51,25 @@ class Relation:
         return self._done(lambda: (known or self._relation.fetch_record_batch)(rows))
 
     def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches; errors are those of ``arrow``."""
+        """Yield the rows in batches, one without rows if there are none.
+
+        Raises:
+            InvalidInput, IntegrityError: see ``arrow``.
+        """
         reader = self.reader(rows)
+        batch = None
         while True:
             try:
                 batch = self._done(reader.read_next_batch)
             except StopIteration:
-                return
+                break
             yield batch
+        if batch is None:
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+    def limit(self, count: int) -> Relation:
+        """Return the first rows of the result, so many at most."""
+        return Relation(self._connection, self._relation.limit(count), self._failures)
 
     def df(self) -> Any:
         """Return all rows as a pandas DataFrame.

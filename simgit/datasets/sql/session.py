@@ -71,6 +71,15 @@ def query(
         return Relation(connection, found, failures)
 
 
+def check(text: str) -> None:
+    """Check that a text is a query; its tables need not exist.
+
+    Raises:
+        InvalidInput: it is not one SELECT.
+    """
+    _parse(connect(), text)
+
+
 def _read_tables(
     store: Readable,
     tree: Any,

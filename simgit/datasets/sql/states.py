@@ -277,7 +277,7 @@ def _shown_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_float16(kind):
         return pa.float32()
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, _shown_type(f.type)) for f in kind])
+        return pa.struct([_shown_field(field) for field in kind])
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_shown_type(kind.value_type), kind.list_size)
     if pa.types.is_large_list(kind):

@@ -1,4 +1,4 @@
-"""What a copy of a recording environment is: the environment alone."""
+"""Copies of a recording environment: they are of the environment alone."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _NOT_KEPT: Final = frozenset({
 
 def callbacks(root: Any) -> Iterator[Any]:
     """Yield a callback and those below it, without the lists and simgit's own."""
-    is_own = type(root).__module__.startswith("simgit.")
+    is_own = any(kind.__module__.startswith("simgit.") for kind in type(root).__mro__)
     if type(root) is not CallbackList and not is_own:
         yield root
     below = [getattr(root, "callback_on_new_best", None), getattr(root, "callback", None)]

@@ -17,7 +17,7 @@ from simgit.gym.spec.permit import Trust
 from simgit.integrations.sb3 import checkpoints, settings, wrappers
 from simgit.integrations.sb3.callback import Restart, SimgitCallback
 from simgit.integrations.sb3.checkpoints import StoredCheckpoint
-from simgit.integrations.sb3.lanes import LearnerLane, LaneRestorer
+from simgit.integrations.sb3.lanes import LaneRestorer, LearnerLane
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -68,11 +68,11 @@ def resume(
     ]
     changes = _changes(opened, names, found, data)
     overrides = {name: value for _, each in changes for name, value in each.items()}
+    settings.check_changes(data, overrides)
     envs = _vector(opened, lanes, data["vector"], env, trust)
     try:
         model = _make(make, envs, overrides, data)
         checkpoints.check(model, data)
-        settings.check_changes(model, overrides)
         settings.say_differences(model, data["arguments"], overrides)
         checkpoints.put_back(model, data)  # it may be evaluated before it learns
     except BaseException:
@@ -132,6 +132,7 @@ def branch(
         checkpoints.step_at(opened, name, each["step"], more)
         for name, each in zip(names, data["lanes"], strict=True)
     ]
+    settings.check_changes(data, overrides or {})
     changed = {f"agent.{name}": value for name, value in (overrides or {}).items()}
     with opened.transaction("branch", run, revision):
         for name, step in zip(names, steps, strict=True):

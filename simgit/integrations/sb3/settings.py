@@ -37,7 +37,17 @@ _FREE: Final = frozenset({
 _BUFFERED: Final = ("gamma", "gae_lambda")
 _CLIPS: Final = ("clip_range", "clip_range_vf")
 _EXPLORATION: Final = ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction")
-_NOT_ARGUMENTS: Final = ("self", "env", "_init_setup_model")
+_BUFFER_CLASSES: Final = ("replay_buffer_class", "rollout_buffer_class")
+_USUAL: Final = (
+    "ReplayBuffer", "DictReplayBuffer", "NStepReplayBuffer", "RolloutBuffer", "DictRolloutBuffer",
+    "RecurrentRolloutBuffer", "RecurrentDictRolloutBuffer", "MaskableRolloutBuffer",
+    "MaskableDictRolloutBuffer",
+)  # fmt: skip
+"""Buffers that an algorithm chooses by itself."""
+_CLASSES: Final = {"activation_fn": torch.nn, "optimizer_class": torch.optim}
+"""Arguments of a policy that are classes of torch, stored by their names."""
+_NOT_ARGUMENTS: Final = ("self", "env", "_init_setup_model", "use_rms_prop", "rms_prop_eps")
+"""(The last two are in ``policy_kwargs`` afterwards.)"""
 
 
 def algorithm(name: str) -> Any:
@@ -99,7 +109,7 @@ def _argument(model: Any, name: str) -> Any:
         return (model.train_freq.frequency, model.train_freq.unit.value)
     if name == "action_noise" and model.action_noise is not None:
         raise InvalidInput("action_noise")
-    if name == "replay_buffer_class":
+    if name in _BUFFER_CLASSES:
         return _default(model, name)
     if name == "stats_window_size":
         return model._stats_window_size
@@ -109,17 +119,27 @@ def _argument(model: Any, name: str) -> Any:
     if name in _CLIPS and value is not None:
         return constant(value)
     if name == "policy_kwargs":
-        value = {key: item for key, item in value.items() if key != "use_sde"}
+        value = {key: _name(key, item) for key, item in value.items() if key != "use_sde"}
     if callable(value):
         raise InvalidInput(name)
     return value
 
 
+def _name(key: str, value: Any) -> Any:
+    known = key in _CLASSES and vars(_CLASSES[key]).get(getattr(value, "__name__", "")) is value
+    return value.__name__ if known else value
+
+
+def _class(key: str, value: Any) -> Any:
+    found = vars(_CLASSES[key]).get(value) if key in _CLASSES and isinstance(value, str) else value
+    if isinstance(value, str) and key in _CLASSES and not isinstance(found, type):
+        raise InvalidInput(f"'{key}' {shown(value)} is no class of torch", path=key)
+    return found
+
+
 def _default(model: Any, name: str) -> None:
-    usual = ("ReplayBuffer", "DictReplayBuffer", "NStepReplayBuffer", "RolloutBuffer",
-             "DictRolloutBuffer")  # fmt: skip
     kind = getattr(model, name)
-    if kind is not None and kind.__name__ not in usual:
+    if kind is not None and kind.__name__ not in _USUAL:
         raise InvalidInput(name)
 
 
@@ -149,8 +169,9 @@ def rebuild(name: str, stored: Mapping[str, Any], missing: str | None, venv: Any
         raise InvalidInput(f"algorithm '{short}' is not the library's: pass make=")
     if missing is not None:
         raise InvalidInput(f"'{missing}' of the model is not plain data: pass make=", path=missing)
-    given = {key: decode(value) for key, value in stored.items()}
-    given = {key: value for key, value in given.items() if key != "replay_buffer_class"}
+    given = {key: decode(value) for key, value in stored.items() if key not in _BUFFER_CLASSES}
+    policy = given.get("policy_kwargs") or {}
+    given["policy_kwargs"] = {key: _class(key, value) for key, value in policy.items()}
     return algorithm(short)(env=venv, **given)
 
 
@@ -221,44 +242,39 @@ def _same(a: Any, b: Any) -> bool:
 # --- changes --------------------------------------------------------------------------------------
 
 
-def check_changes(model: Any, overrides: Mapping[str, Any]) -> None:
-    """Check that settings can be changed while a model learns.
+def check_changes(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Check that settings can be changed while the model of a checkpoint learns.
 
     Raises:
-        InvalidInput: one cannot, or its value is not a number.
+        InvalidInput: one cannot, or its value is of another type.
     """
+    known = _FREE | {"learning_rate", "ent_coef", *_BUFFERED, *_CLIPS, *_EXPLORATION}
+    had = {"learning_rate", *data["arguments"], *data["schedules"]}
     for name, value in overrides.items():
-        known = _FREE | {"learning_rate", "ent_coef", *_BUFFERED, *_CLIPS, *_EXPLORATION}
-        has = name in known and hasattr(model, name)
-        if not has:
-            usable = sorted(each for each in known if hasattr(model, each))
+        if name not in known & had:
+            kind = data["algorithm"].rpartition(".")[2]
             raise InvalidInput(
-                f"'{name}' of a {type(model).__name__} cannot be changed in a branch"
-                f"{near_or_known(name, usable)}",
+                f"'{name}' of a {kind} cannot be changed in a branch"
+                f"{near_or_known(name, sorted(known & had))}",
                 path=name,
             )
-        if not isinstance(value, (int, float)) and value is not None:
+        if not isinstance(value, (int, float)):
             raise InvalidInput(f"'{name}' must be a number, got {shown(value)}", path=name)
-        if name == "ent_coef" and getattr(model, "ent_coef_optimizer", None) is not None:
+        if name == "ent_coef" and "log_ent_coef" in data["tensors"]:
             raise InvalidInput("'ent_coef' is learned here: it cannot be changed", path=name)
-        old = getattr(model, name)
-        if type(old) is int and type(value) is not int:
-            raise InvalidInput(f"'{name}' must be an integer, got {shown(value)}", path=name)
+        old = decode(data["arguments"].get(name))
+        if type(old) in (int, bool) and type(value) is not type(old):
+            raise InvalidInput(f"'{name}' must be like {old!r}, got {shown(value)}", path=name)
 
 
 def change(model: Any, overrides: Mapping[str, Any]) -> None:
-    """Change settings of a model, for what it does from here on.
-
-    Raises:
-        InvalidInput: see ``check_changes``.
-    """
-    check_changes(model, overrides)
+    """Change settings of a model, for what it does from here on; see ``check_changes``."""
     for name, value in overrides.items():
         if name == "learning_rate":
             model.learning_rate = float(value)
             model._setup_lr_schedule()
         elif name in _CLIPS:
-            setattr(model, name, None if value is None else FloatSchedule(float(value)))
+            setattr(model, name, FloatSchedule(float(value)))
         else:
             setattr(model, name, value)
         if name in _BUFFERED:

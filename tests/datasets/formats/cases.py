@@ -24,8 +24,9 @@ def write(repo: Repository, name: str, target: Path, *revisions: str, **options:
 def read(repo: Repository, path: Path, as_new: bool = False, **options: str) -> Loaded:
     """Import a file whose format is probed."""
     source = Source(str(path), path, options, as_new)
-    contents = probe(source).read(source)
-    return load(repo.odb, repo.refs, contents, str(path), as_new=as_new)
+    with source.closing:
+        contents = probe(source).read(source)
+        return load(repo.odb, repo.refs, contents, str(path), as_new=as_new)
 
 
 def everything(repo: Repository) -> Sequence[str]:

@@ -67,6 +67,7 @@ def test_the_run_is_that_which_would_have_been(repo: Repository) -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 def test_every_environment_that_is_made_is_closed(tmp_path: Path, repo: Repository) -> None:
     verdict(repo, checked_envs.Device(str(tmp_path / "log")))
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]

@@ -33,6 +33,7 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
         yield made
 
 
+@pytest.mark.slow
 def test_recorded_actions_lead_to_the_recorded_states(repo: Repository) -> None:
     """The proof of exactness: going on in a worker gives the oids of the recorded run."""
     actions = [int(action) for action in repo.trajectory("main@3..main@9").actions]

@@ -34,6 +34,14 @@ from stable_baselines3.common.vec_env import (
 from simgit.integrations.sb3 import SimgitCallback, record, resume
 
 torch.set_num_threads(1)
+IGNORED = (
+    ".*n_steps.*",
+    ".*mini-batch.*",
+    ".*already wrapped.*",
+    ".*render_mode.*",
+    ".*not of the same type.*",
+)
+"""Warnings of Stable-Baselines3 that these small trainings give."""
 SMALL: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}, "device": "cpu"}
 
 
@@ -149,8 +157,10 @@ class Case:
     def resume(self, path: Any, run: str, at: int | None) -> tuple[str, Any]:
         """Resume at some timesteps; return the digest, and the model."""
         model, left = resume(path, run, at=at, make=self.make, trust=True)
-        model.learn(left, callback=self.callbacks(), reset_num_timesteps=False)
-        model.env.close()
+        try:
+            model.learn(left, callback=self.callbacks(), reset_num_timesteps=False)
+        finally:
+            model.env.close()
         return digest(model), model
 
 
@@ -200,6 +210,7 @@ CASES: dict[str, Case] = {
 CASES |= {
     "ppo-schedule": Case(PPO, "CartPole-v1", 320, 100, ON | {"learning_rate": schedule}, 2),
     "ppo-gsde": Case(PPO, "Pendulum-v1", 320, 100, ON | {"use_sde": True, "sde_sample_freq": 8}, 2),
+    "ppo-gsde-once": Case(PPO, "Pendulum-v1", 320, 100, ON | {"use_sde": True}, 2),
     "sac-gsde": Case(SAC, "Pendulum-v1", 250, 80, OFF | {"use_sde": True, "sde_sample_freq": 4}),
     "ppo-eval": Case(PPO, "CartPole-v1", 320, 100, ON, 2, eval_every=37),
     "ppo-normalize-eval": Case(PPO, "Pendulum-v1", 256, 70, ON, 2, wrap=(normalized,), eval_every=37),
@@ -251,7 +262,8 @@ def digest(model: Any) -> str:
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", message=".*n_steps.*|.*mini-batch.*|.*recommended.*")
+    for each in IGNORED:
+        warnings.filterwarnings("ignore", message=each)
     for job in sys.argv[2:]:
         case, _, at = job.partition("@")
         run, _, name = case.rpartition("/")

@@ -10,16 +10,16 @@ import pytest
 
 pytest.importorskip("sb3_contrib")
 
-from simgit import Repository
-from simgit.integrations.sb3 import checkpoints
-from tests.integrations.sb3.cases import ALGORITHMS, CASES, WRAPS
+from simgit import InvalidInput, Repository
+from simgit.integrations.sb3 import checkpoints, resume
+from tests.integrations.sb3.cases import ALGORITHMS, CASES, IGNORED, WRAPS, digest
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*n_steps.*", "ignore:.*mini-batch.*", "ignore:.*already wrapped.*",
-    "ignore:.*render_mode.*", "ignore:.*not of the same type.*",
-)  # fmt: skip
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{each}") for each in IGNORED]
+
+
+MATRIX = [CASES[f"{a}-{n}-{w}"] for a in ALGORITHMS for n in ("1", "2", "2p") for w in WRAPS]
 
 
 def resumed(path: Path, jobs: list[str]) -> dict[str, str]:
@@ -59,9 +59,26 @@ def test_each_checkpoint_of_the_matrix(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [name for name in CASES if name.count("-") < 2 or "-eval" in name])
+@pytest.mark.parametrize("case", [name for name in CASES if CASES[name] not in MATRIX])
 def test_each_checkpoint_of_what_is_special(tmp_path: Path, case: str) -> None:
     every_checkpoint(tmp_path / "runs", case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["recurrent", "maskable", "dqn-n-step", "ppo-2-stack", "ppo-2-normalize",
+                                  "sac-memory", "ddpg-normal", "her",
+                                  *(f"{name}-1-plain" for name in ALGORITHMS)])  # fmt: skip
+def test_a_model_is_made_again_from_what_was_recorded(tmp_path: Path, case: str) -> None:
+    learned = CASES[case].train(tmp_path / "runs", case)[0]
+    at = stored(tmp_path / "runs", case)[-2]
+    if case in ("ddpg-normal", "her"):
+        with pytest.raises(InvalidInput, match="not plain data: pass make="):
+            resume(tmp_path / "runs", case, at=at)
+        return
+    model, left = resume(tmp_path / "runs", case, at=at, trust=True)
+    model.learn(left, reset_num_timesteps=False)
+    model.env.close()
+    assert digest(model) == learned
 
 
 def every_checkpoint(path: Path, case: str) -> None:
