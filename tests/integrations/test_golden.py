@@ -433,6 +433,28 @@ def test_runs_that_a_test_recorded_itself_are_compared(tmp_path: Path) -> None:
         comparing.compare(recorded(1), "main")
 
 
+def test_several_agents_are_compared_by_their_lanes(tmp_path: Path) -> None:
+    rps = pytest.importorskip("pettingzoo.classic.rps").rps
+    from simgit.integrations import pettingzoo
+
+    runs = ("duel", "duel/player_0", "duel/player_1")
+
+    def played(last: int) -> simgit.Repository:
+        repo = simgit.Repository.init(":memory:")
+        env = pettingzoo.record(rps.parallel_env(), repo, "duel")
+        env.reset(seed=1)
+        for turn in range(4):
+            env.step({agent: (turn + i) % 3 for i, agent in enumerate(env.agents)})
+        env.step(dict(zip(env.agents, (0, last), strict=True)))
+        env.close()
+        return repo
+
+    golden.Golden(tmp_path / "x", update=True).compare(played(1), *runs)
+    golden.Golden(tmp_path / "x").compare(played(1), *runs)
+    with pytest.raises(simgit.Divergence, match="in run 'duel' at step 5: 'action"):
+        golden.Golden(tmp_path / "x").compare(played(2), *runs)
+
+
 # --- bundles as tests ----------------------------------------------------------------------------
 
 
