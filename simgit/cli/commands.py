@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "show": ("show", "Show a state, a run or a tag with its values."),
         "diff": ("diff", "Compare states, runs or configurations."),
         "tree": ("tree", "Show which run was branched off which."),
+        "sql": ("sql", "Query runs, episodes and states in SQL."),
         "plot": ("plot", "Plot returns and lengths of runs over episodes."),
         "video": ("video", "Render recorded states as a film."),
         "play": ("play", "Take over with the keyboard at a recorded state."),

@@ -1,7 +1,8 @@
 """Conditions on states: ``reward > 0 and terminated``, evaluated over whole columns.
 
 A small language in Python's syntax: fields and paths into them (``info.lives``,
-``observation[2]``), ``step`` and ``episode``, numbers, strings, True, False, None, comparisons,
+``observation[2]``), ``step``, ``episode`` and ``time`` (the simulator's clock, ``info.time``),
+numbers, strings, True, False, None, comparisons,
 ``and``, ``or``, ``not``, ``+ - * / // %``, ``in``, and the functions abs, min, max and len.
 Text is parsed into a tree of which only these nodes are accepted; nothing is ever executed.
 A comparison with a value that a state does not have is False.
@@ -24,6 +25,7 @@ from simgit.history.leaf_column import LeafColumn
 from simgit.history.paths import FieldPath, path_text
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
+from simgit.odb.clock import TIME, clock_of
 
 if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 Mask = npt.NDArray[np.bool_]
 MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 60
-NAMES: Final = (*FIELDS, "step", "episode")
+NAMES: Final = (*FIELDS, "step", "episode", TIME)
 FUNCTIONS: Final = ("abs", "min", "max", "len")
 _BINARY: Final[dict[type, str]] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
@@ -47,7 +49,7 @@ _OTHER_OPERATORS: Final[dict[type, str]] = {
 _WORDS: Final = {"&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "~": "not"}
 """Operators of other languages to the words that are meant."""
 _TYPES: Final = {
-    "step": "a number", "episode": "a number", "reward": "a number",
+    "step": "a number", "episode": "a number", TIME: "a number", "reward": "a number",
     "terminated": "True or False", "truncated": "True or False", "message": "a text",
 }  # fmt: skip
 """Fields whose values are of one type to that type."""
@@ -410,9 +412,23 @@ class _Evaluation:
             return where_values.numbers(self.trajectory.steps)
         if path == ("episode",):
             return where_values.numbers(self.trajectory.episode_ids)
+        if path == (TIME,):
+            return self._clock()
         if isinstance(node, ast.Attribute):
             return where_values.item(self._field(node.value), node.attr, self._text(node))
         if isinstance(node, ast.Subscript):
             inner = self._field(node.value)
             return where_values.item(inner, _index(node.slice), self._text(node))
         return where_values.nothing(self.count)
+
+    def _clock(self) -> Operand:
+        """Return the simulator's time, where a state's info has a number for it."""
+        path = ("info", TIME)
+        if not self.trajectory.has(path):
+            return where_values.nothing(self.count)
+        (found,) = self.trajectory.leaf_columns(path)
+        values = found.values if isinstance(found, LeafColumn) else [None] * self.count
+        if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
+            return where_values.column(found)
+        clocks = np.array([clock_of({TIME: each}) for each in values], np.float64)  # None: NaN
+        return Operand(clocks, ~np.isnan(clocks))

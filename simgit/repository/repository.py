@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
     from simgit.datasets.formats.selection import Progress as ExchangeProgress
+    from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
+    from simgit.recording.verdicts import Verification
     from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
@@ -56,10 +58,13 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.derivations import Derivations, Derived
     from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
+    from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
+    from simgit.repository.simulators import Simulators
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
 
@@ -113,6 +118,12 @@ class Repository:
         return States(self._store)
 
     @cached_property
+    def _queries(self) -> Queries:
+        from simgit.repository.queries import Queries
+
+        return Queries(self._store, self._states)
+
+    @cached_property
     def _comparisons(self) -> Comparisons:
         from simgit.repository.comparisons import Comparisons
 
@@ -125,10 +136,22 @@ class Repository:
         return Recording(self._store)
 
     @cached_property
+    def _simulators(self) -> Simulators:
+        from simgit.repository.simulators import Simulators
+
+        return Simulators(self._store)
+
+    @cached_property
     def _attachments(self) -> Attachments:
         from simgit.repository.attachments import Attachments
 
         return Attachments(self._store)
+
+    @cached_property
+    def _derivations(self) -> Derivations:
+        from simgit.repository.derivations import Derivations
+
+        return Derivations(self._store)
 
     @cached_property
     def _operations(self) -> OperationHistory:
@@ -371,10 +394,18 @@ class Repository:
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_conflict: str = "raise",
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        snapshots: str | int = "auto",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
-        A run that does not exist is created; one that has states is resumed.
+        A run that does not exist is created; one that has states is resumed. With hooks of a
+        simulator (``rebuild``, or ``save`` and ``load``) it is a ``SimulatorRecorder``, which puts
+        the simulator back where the run stands.
 
         Args:
             run: a run's name, or a sequence of names for batches of parallel environments. In the
@@ -392,10 +423,18 @@ class Repository:
             on_conflict: what to do with a run that is being recorded, is completed, or has states
                 of another configuration or seed: "raise", or "branch" to record to a new run
                 ``RUN.2``, branched off it, with a warning.
+            rebuild: returns a new simulator for the ``seed`` and ``options`` of a reset.
+            advance: moves a simulator, given it and an action; may return what to record.
+            observe: returns what to record of a simulator, as arguments of ``append`` in a dict.
+            save: returns the whole state of a simulator as plain data.
+            load: returns a simulator made from such data.
+            snapshots: how often ``save`` is called: "auto" for as often as costs at most five
+                percent of the time, or a number of steps.
 
         Raises:
             Conflict: another recorder writes a run, or it has states of other settings.
-            InvalidInput: a run is completed.
+            InvalidInput: a run is completed; or its simulator cannot be put back.
+            Divergence: a simulator does not repeat the recorded states.
         """
         from simgit.recording.flush import FlushPolicy
 
@@ -407,7 +446,81 @@ class Repository:
             raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
         branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
+        hooks = _hooks(rebuild, advance, observe, save, load)
+        settings = (run, policy, background, config, seed, spec, branch)
+        if hooks:
+            return self._simulators.recorder(hooks, snapshots, *settings)
+        return self._recording.recorder(*settings)
+
+    def simulator(
+        self,
+        revision: str | Oid = HEAD,
+        *,
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Any:
+        """Return a simulator at a recorded state: from a snapshot or a reset, moved by ``advance``.
+
+        Each state on the way is compared with the recorded one.
+
+        Args:
+            revision: the state.
+            rebuild: the hooks, see ``recorder``; without any, those that the run notes are
+                imported, if its user trusts the repository.
+            advance: see ``rebuild``.
+            observe: see ``rebuild``.
+            save: see ``rebuild``.
+            load: see ``rebuild``.
+            progress: called with the number of states re-executed, and of all.
+
+        Raises:
+            NotFound: no such state, or a hook that the run notes is not there.
+            InvalidInput: there is nothing to begin from, or a hook is missing.
+            Untrusted: the hooks were named by someone else.
+            Divergence: the simulator does not repeat the recorded states.
+        """
+        return self._simulators.restored(
+            revision, _hooks(rebuild, advance, observe, save, load), progress
+        )
+
+    def verify_simulator(
+        self,
+        revision: str = HEAD,
+        *,
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        snapshots: int = 12,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Verification:
+        """Re-execute the states of a simulator and compare each; try the snapshots of a run too.
+
+        The verdict on a whole run is noted with it.
+
+        Args:
+            revision: a run, a range or an episode, as in ``trajectory``.
+            rebuild: the hooks, see ``simulator``.
+            advance: see ``rebuild``.
+            observe: see ``rebuild``.
+            save: see ``rebuild``.
+            load: see ``rebuild``.
+            snapshots: the greatest number of snapshots to continue from, evenly spread, each up to
+                the next of them.
+            progress: called with the number of states compared, and of all.
+
+        Raises:
+            NotFound, InvalidInput, Untrusted: see ``simulator``.
+        """
+        check_number(snapshots, "snapshots", whole=True)
+        return self._simulators.verified(
+            revision, _hooks(rebuild, advance, observe, save, load), snapshots, progress
+        )
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -632,6 +745,46 @@ class Repository:
         Only oids are compared, as many as the logarithm of the shorter history.
         """
         return self._comparisons.bisect(a, b)
+
+    # --- queries ---
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Relation:
+        """Return the result of a query in SQL (DuckDB's), read only; see docs/sql.md.
+
+        Tables are ``runs``, ``tags``, ``episodes``, ``states``, ``attachments``, ``series``,
+        ``reflog`` and ``operations``, and any run or revision by its name in double quotes, as in
+        ``from "main@100..main"``. Only the columns and steps that are needed are read.
+
+        Args:
+            query: one SELECT.
+            params: the values for ``?`` in it as a list, or for ``$name`` as a mapping.
+
+        Raises:
+            InvalidInput: the query is not one SELECT, or DuckDB refuses it.
+            NotFound: there is no such table, or DuckDB is not installed.
+        """
+        return self._queries.sql(query, params)
+
+    def saved_queries(self) -> dict[str, str]:
+        """Return the saved queries by name."""
+        return self._queries.saved()
+
+    def save_query(self, name: str, query: str) -> None:
+        """Save a query under a name, in place of one that has it; ``simgit sql NAME`` runs it.
+
+        Raises:
+            InvalidInput: the name is not allowed, or the query is not one SELECT.
+            NotFound: DuckDB is not installed.
+        """
+        self._queries.save(name, query)
+
+    def delete_query(self, name: str) -> str:
+        """Delete a saved query; return it.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return self._queries.delete(name)
 
     # --- runs and their configuration ---
 
@@ -915,6 +1068,51 @@ class Repository:
             InvalidInput: it is not a binding.
         """
         return self._attachments.reattach(binding)
+
+    def derived(
+        self,
+        revision: str | Oid,
+        name: str,
+        compute: Callable[[Trajectory], Any] | None = None,
+        *,
+        uses: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> Derived:
+        """Return an artefact that is computed from states; only what is not there is computed.
+
+        It is attached to the newest of the states, together with what it was made from: the oids
+        of its sources, the name of the function and the settings. With the same ones it is loaded.
+
+        Args:
+            revision: the states, for instance a run.
+            name: the name of the attachment.
+            compute: called with the states, returns the data (see ``attach``); None to find the
+                newest artefact in the history. Its ``stale`` says which of its sources are others
+                now, by their oids.
+            uses: further sources by label: revisions, oids, or what ``derived`` returned.
+            settings: plain values on which the data depends.
+            force: compute it anew in any case.
+
+        Raises:
+            NotFound: there is no such state or artefact.
+            InvalidInput: a name is not allowed, or some part has no encoding.
+        """
+        return self._derivations.derived(
+            revision, name, compute, uses or {}, settings or {}, bool(force)
+        )
+
+    def sources(self, what: str | Oid) -> dict[str, Oid]:
+        """Return what was directly used to make a run or an artefact, by label.
+
+        Args:
+            what: a revision, whose run says what it was recorded with; or the oid of an artefact.
+
+        Raises:
+            NotFound: there is no such state, or the sources of the artefact are not known.
+            InvalidInput: what it says of its sources is malformed.
+        """
+        return self._derivations.sources(what)
 
     # --- operations ---
 
@@ -1268,3 +1466,11 @@ class Repository:
             StorageError: the repository cannot be written.
         """
         return self._maintenance.repair(source._store if source else None)
+
+
+def _hooks(rebuild: Any, advance: Any, observe: Any, save: Any, load: Any) -> dict[str, Any]:
+    """Return the hooks of a simulator that were given, by name."""
+    found = {
+        "rebuild": rebuild, "advance": advance, "observe": observe, "save": save, "load": load,
+    }  # fmt: skip
+    return {name: hook for name, hook in found.items() if hook is not None}

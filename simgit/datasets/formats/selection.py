@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, near_or_known
 from simgit.history.array_reader import ArrayReader
 from simgit.history.column_reader import no_such_field
 from simgit.history.paths import as_path
@@ -417,6 +417,17 @@ class Export:
         if step == line.step:
             return line.parents, line.origin
         return (bytes(self.odb.states.row(txn, Location(line.id, step - 1))[0]),), b""
+
+
+def check_options(options: Mapping[str, str], known: Sequence[str]) -> None:
+    """Check that only options of a format were given.
+
+    Raises:
+        InvalidInput: there is another one.
+    """
+    for name in sorted(options.keys() - set(known)):
+        near = near_or_known(name, known) if known else "; the format has none"
+        raise InvalidInput(f"unknown option '{name}'{near}", option=name)
 
 
 class _Selection:
