@@ -48,6 +48,7 @@ RUNNING = (
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",
+    "docs/formats.md",
     "docs/database-gym.md",
 )
 VARYING = (

@@ -220,8 +220,9 @@ class Export:
             found = self.odb.object(txn, read_line(txn, root.line).origin)
         return dict(found.fields) if isinstance(found, Spec) else {}
 
+    @cached_property
     def attachments(self) -> dict[str, int]:
-        """Return the number of attachments of the states by name; no export carries them."""
+        """The number of attachments of the states by name; no export carries them."""
         from simgit.objects.codec import decode_name
 
         found: dict[str, int] = {}
