@@ -108,6 +108,10 @@ class RowColumns:
         self._starts: dict[FieldPath, Positions] = {}
         self._names: dict[tuple[FieldPath, int], Any] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what another process makes it of, which reads the blocks anew."""
+        return _reopened, (self.layout, self._cache.limit, list(self._plans))
+
     def plan(self, path: FieldPath) -> ColumnPlan:
         """Return how a field is read.
 
@@ -248,6 +252,13 @@ class RowColumns:
             if low < high:
                 found.append(each.states[low:high])
         return found
+
+
+def _reopened(layout: StateLayout, limit: int, paths: Sequence[FieldPath]) -> RowColumns:
+    columns = RowColumns(layout, cache_for(limit), store_of(layout.sources))
+    for path in paths:
+        columns.plan(path)
+    return columns
 
 
 def _edges(states: Trajectory, size: int) -> Sequence[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from simgit.datasets.sampling import EpochSampler
 from simgit.errors import InvalidInput
 from simgit.history.leaf_column import Column
 
+_PIPED: Final = 256 << 10
+"""The bytes up to which a pipe is faster than shared memory, of which a file must be made."""
 Tensors = Any
 """A tensor, or a list of what is no number, or a dict or tuple of these."""
 
 
 class TorchBatch(dict[str, Any]):
-    """Columns of a batch as tensors, which go to another process as one piece of shared memory."""
+    """Columns of a batch as tensors, which another process gets as one piece of memory."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         found: list[torch.Tensor] = []
@@ -27,14 +29,19 @@ class TorchBatch(dict[str, Any]):
         sizes = [each.numel() * each.element_size() for each in found]
         # each tensor begins at a multiple of 16 bytes, so that it can be of any dtype
         starts = np.concatenate([[0], np.cumsum([-(-size // 16) * 16 for size in sizes])])
-        packed = torch.empty(int(starts[-1]), dtype=torch.uint8)
+        small = bytearray(int(starts[-1])) if 0 < starts[-1] <= _PIPED else None
+        packed = (
+            torch.empty(int(starts[-1]), dtype=torch.uint8)
+            if small is None
+            else torch.frombuffer(small, dtype=torch.uint8)
+        )
         for each, start, size in zip(found, starts.tolist(), sizes, strict=False):
             packed[start : start + size] = each.contiguous().reshape(-1).view(torch.uint8)
         layout = [
             (start, size, each.dtype, tuple(each.shape))
             for each, start, size in zip(found, starts.tolist(), sizes, strict=False)
         ]
-        return _unpacked, (frame, packed, layout)
+        return _unpacked, (frame, packed if small is None else small, layout)
 
 
 class _Place:
@@ -49,7 +56,12 @@ def _note(tensor: torch.Tensor, found: list[torch.Tensor]) -> _Place:
     return _Place(len(found) - 1)
 
 
-def _unpacked(frame: dict[str, Any], packed: torch.Tensor, layout: Sequence[Any]) -> TorchBatch:
+def _unpacked(
+    frame: dict[str, Any], given: torch.Tensor | bytearray, layout: Sequence[Any]
+) -> TorchBatch:
+    packed = (
+        given if isinstance(given, torch.Tensor) else torch.frombuffer(given, dtype=torch.uint8)
+    )
     tensors = [
         packed[start : start + size].view(dtype).reshape(shape)
         for start, size, dtype, shape in layout
@@ -87,6 +99,8 @@ def _tensor(column: Any) -> Any:
                 "have; choose other fields, or a condition"
             )
         column = column.data
+    if isinstance(column, np.generic):
+        column = np.asarray(column)
     if not isinstance(column, np.ndarray) or column.dtype.kind not in "biufc":
         return column.tolist() if isinstance(column, np.ndarray) else column
     column = np.ascontiguousarray(column)
