@@ -180,11 +180,8 @@ class Contents:
 class Format(Protocol):
     """One format: a module of this package offers one under the name ``FORMAT``.
 
-    <<<<<<< HEAD
-        One that reads what others may read better says ``is_general = True``: it is probed after them.
-    =======
-        It may have ``in_place`` and ``lossy``, see ``write_export``.
-    >>>>>>> w-files
+    One that reads what others may read better says ``is_general = True``: it is probed after
+    them. It may have ``in_place`` and ``lossy``, see ``write_export``.
     """
 
     name: str

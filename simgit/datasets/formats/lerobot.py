@@ -133,7 +133,8 @@ def _info(source: Source) -> dict[str, Any]:
             found = json.loads(opened.read(_MAX_INFO))
         if not str(found["codebase_version"]).startswith("v3"):
             raise InvalidInput(
-                f"LeRobot's version '{found['codebase_version']}' cannot be read; convert it to v3.0"
+                f"LeRobot's version '{found['codebase_version']}' cannot be read; convert it to "
+                "v3.0"
             )
         features = found["features"]
         if not all(isinstance(each["shape"], list) for each in features.values()):
