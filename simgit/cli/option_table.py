@@ -654,6 +654,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--run": "Name of the run, if SOURCE has only one.",
         "--as": "Name of the run, if SOURCE has only one.",
         "--as-new": "New oids for all states: of a file that was edited or is lossy.",
+        "--map": "Map from the columns of SOURCE, a table, to fields; see docs/earlier-systems.md.",
         "-n": "Only show what would be imported.",
         "--dry-run": "Only show what would be imported.",
         "--max-object": "Largest object of a bundle to accept (default 2 GiB).",

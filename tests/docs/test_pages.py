@@ -45,6 +45,7 @@ RUNNING = (
     "docs/simkube.md",
     "docs/pictures.md",
     "docs/recording.md",
+    "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",

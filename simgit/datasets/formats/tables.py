@@ -49,6 +49,9 @@ class Tables(Protocol):
             IntegrityError: the database is damaged.
         """
 
+    def named_rows(self, query: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query by the names of their columns; see ``rows``."""
+
     def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns; none if there is no such table."""
 
@@ -117,10 +120,20 @@ class SqliteTables:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Yield the rows of a query; see ``Tables``."""
+        for _, row in self._execute(query, parameters):
+            yield row
+
+    def named_rows(self, query: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query by the names of their columns; see ``Tables``."""
+        for description, row in self._execute(query):
+            yield {each[0]: value for each, value in zip(description, row, strict=True)}
+
+    def _execute(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, Row]]:
         try:
             cursor = self._connection.execute(query, parameters)
             while batch := cursor.fetchmany(BATCH):
-                yield from batch
+                for row in batch:
+                    yield cursor.description, row
         except sqlite3.Warning as error:  # several statements at once
             raise InvalidInput(f"query on '{self._path}': {error}") from None
         except sqlite3.Error as error:
@@ -222,13 +235,23 @@ class PostgresTables:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Yield the rows of a query; see ``Tables``."""
+        for _, row in self._execute(query, parameters):
+            yield row
+
+    def named_rows(self, query: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query by the names of their columns; see ``Tables``."""
+        for description, row in self._execute(query):
+            yield {each[0]: value for each, value in zip(description, row, strict=True)}
+
+    def _execute(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, Row]]:
         text = query.replace("%", "%%").replace("?", "%s") if parameters else query
         try:
             # a named cursor stays on the server, and sends a batch at a time
             with self._connection.cursor("simgit") as cursor:
                 cursor.itersize = BATCH
                 cursor.execute(text, list(parameters) or None)
-                yield from cursor
+                for row in cursor:
+                    yield cursor.description, row
         except self._driver.Error as error:
             self._connection.rollback()
             why = str(error).partition("\n")[0]
