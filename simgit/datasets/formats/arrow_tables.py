@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _BUDGET: Final = 16 << 20
 """About how many bytes a batch that is read should have."""
 _LEAST: Final = 64
-_MOST: Final = 32768
+_MOST: Final = 16384
 
 
 # --- out -----------------------------------------------------------------------------------------
