@@ -134,6 +134,7 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        is_merged: True if it is there for a later run only, and gets no ref.
         of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
             once these are stored; None if there are none.
     """
@@ -152,6 +153,7 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    is_merged: bool = False
     of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
