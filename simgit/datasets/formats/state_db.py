@@ -51,6 +51,8 @@ _JSON: Final = frozenset((
 ))  # fmt: skip
 MAP: Final = "source-ids"
 """The attachment that has the ids of a run's own states in the tables, and their oids here."""
+_PART: Final = 65536
+"""The most states in one of them; the last one is the newest state's."""
 _EXAMPLES: Final = 3
 """The ids that a note names at most."""
 
@@ -292,9 +294,12 @@ class _Reading:
 
     def _map(self, plan: _Plan, oids: Any) -> Iterator[Attachment]:
         """Yield the ids that a run's own states had, with their oids and times here."""
-        ids = self._tree.array(plan.own)
         times = np.array(plan.times, "<M8[ns]")
-        yield plan.start + len(oids) - 1, MAP, {"id": ids, "oid": oids, "created_at": times}
+        for at in range(0, len(oids), _PART):
+            part = slice(at, at + _PART)
+            ids = self._tree.array(plan.own[part])
+            found = {"id": ids, "oid": oids[part], "created_at": times[part]}
+            yield plan.start + at + len(ids) - 1, MAP, found
 
     def _blocks(self, plan: _Plan) -> Iterator[Columns]:
         return state_columns(self._states(plan), BATCH)
