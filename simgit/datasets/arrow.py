@@ -132,10 +132,6 @@ class ArrowTable:
         batches = [self.batch(states) for states in self.ranges if len(states)]
         return pa.Table.from_batches(batches, self.schema)
 
-    def reader(self, rows: int = ROWS) -> pa.RecordBatchReader:
-        """Return a reader of the batches, which many libraries take instead of a table."""
-        return pa.RecordBatchReader.from_batches(self.schema, self.batches(rows))
-
     def _keys(self, states: Trajectory) -> Iterator[pa.Array]:
         count = len(states)
         index = pa.array(np.zeros(count, np.int32))
@@ -156,3 +152,8 @@ class ArrowTable:
             last[-1] = True
             validity = pa.py_buffer(np.packbits(last, bitorder="little"))
         return pa.Array.from_buffers(pa.binary(OID_SIZE), count, [validity, pa.py_buffer(names)])
+
+
+def reader_of(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """Return a reader of batches of a schema."""
+    return pa.RecordBatchReader.from_batches(schema, batches)

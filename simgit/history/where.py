@@ -11,9 +11,11 @@ A comparison with a value that a state does not have is False.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -58,6 +60,13 @@ _STRING: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ASSIGNMENT: Final = re.compile(r"(?<![=!<>:])=(?!=)")
 _FOREIGN: Final = re.compile(r"&&|\|\||!(?!=)")
 _OPEN_END: Final = re.compile(r"(?:\b(?:and|or|not|in|is)|[-+*/%<>=!.,(\[]+)$")
+
+
+_QUOTED: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
+_RETURN: Final = re.compile(r"(?<![\w.])return\b")
+_KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
+_SAFE: Final = "retur_"
+"""Stands for 'return', a word of Python, in whose syntax conditions are parsed; it is as long."""
 
 
 STATE_FIELDS: Final = {name: _TYPES.get(name, "") for name in NAMES}
@@ -112,9 +121,12 @@ class Predicate:
             InvalidInput: the text is not a condition; the message says what is wrong and where.
         """
         self.text = text
-        self._tree = _parse(text)
-        _check_depth(self._tree)
-        _Check(STATE_FIELDS if fields is None else fields).node(self._tree)
+        known = STATE_FIELDS if fields is None else fields
+        with _readable_errors(text):
+            self._tree = _parse(_readable(text))
+            _check_depth(self._tree)
+            names = {_SAFE if name == "return" else name: kind for name, kind in known.items()}
+            _Check(names).node(self._tree)
         self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
     def __call__(self, trajectory: ColumnTable) -> Mask:
@@ -123,7 +135,8 @@ class Predicate:
         Raises:
             InvalidInput: an operation does not apply to the values of a field.
         """
-        return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
+        with _readable_errors(self.text):
+            return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
 
     def unknown_entries(self, known: Set[FieldPath]) -> Iterator[str]:
         """Yield a message for each entry, such as ``info.lives``, that is in no known path."""
@@ -141,6 +154,25 @@ class Predicate:
 def where(text: str, trajectory: Trajectory) -> Mask:
     """Return a mask of the states for which a condition holds, shape (n,); see ``Predicate``."""
     return Predicate(text)(trajectory)
+
+
+def _readable(text: str) -> str:
+    """Return a condition in which the words of Python, as in ``config.lambda``, can be parsed."""
+    parts = _QUOTED.split(text)
+    for i in range(0, len(parts), 2):
+        parts[i] = _KEYWORD.sub(r'["\1"]', _RETURN.sub(_SAFE, parts[i]))
+    return "".join(parts)
+
+
+@contextmanager
+def _readable_errors(text: str) -> Iterator[None]:
+    """Write in errors what ``_readable`` changed as the user wrote it."""
+    try:
+        yield
+    except InvalidInput as error:
+        if _SAFE not in str(error):
+            raise
+        raise InvalidInput(str(error).replace(_SAFE, "return"), text=text) from None
 
 
 def _parse(text: str) -> ast.expr:
@@ -297,7 +329,7 @@ def _path(node: ast.expr) -> FieldPath:
     """Return the path that a node names, as far as it is one."""
     match node:
         case ast.Name(id=name):
-            return (name,)
+            return ("return" if name == _SAFE else name,)
         case ast.Attribute(value=value, attr=name):
             above = _path(value)
             return (*above, name) if above else ()

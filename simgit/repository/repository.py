@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from simgit.errors import InvalidInput, NotFound, shown, visible
 from simgit.objects.arguments import checked_methods
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.dataset import Dataset
     from simgit.datasets.formats.exported import Exported
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
     from simgit.datasets.formats.selection import Progress as ExchangeProgress
+    from simgit.datasets.series import Series
     from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.datasets import Datasets
     from simgit.repository.derivations import Derivations, Derived
     from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
@@ -152,6 +155,12 @@ class Repository:
         from simgit.repository.derivations import Derivations
 
         return Derivations(self._store)
+
+    @cached_property
+    def _datasets(self) -> Datasets:
+        from simgit.repository.datasets import Datasets
+
+        return Datasets(self._store, self._states)
 
     @cached_property
     def _operations(self) -> OperationHistory:
@@ -1069,6 +1078,47 @@ class Repository:
         """
         return self._attachments.reattach(binding)
 
+    @overload
+    def series(self, revision: str | Oid, tag: str) -> Series: ...
+    @overload
+    def series(self, revision: str | Oid = HEAD, tag: None = None) -> dict[str, Series]: ...
+    def series(
+        self, revision: str | Oid = HEAD, tag: str | None = None
+    ) -> Series | dict[str, Series]:
+        """Return the points of a tag that were logged on the way to a state, or those of all tags.
+
+        A branch begins with the points of its parent. A ``Series`` has the arrays ``step``,
+        ``time`` (seconds since 1970) and ``value``.
+
+        Raises:
+            NotFound: there is no such state or tag.
+            IntegrityError: an attachment of the name ``series`` is something else.
+        """
+        found = self._attachments.series(revision)
+        if tag is None:
+            return found
+        if tag not in found:
+            from simgit.datasets.series import no_such_tag
+
+            raise no_such_tag(str(revision), tag, list(found))
+        return found[tag]
+
+    def add_series(self, revision: str | Oid, points: Mapping[str, Any]) -> Oid:
+        """Add points to the series of a state (the newest one of a run); return their oid.
+
+        They are kept as the attachment ``series``, see ``simgit.datasets.series``.
+
+        Args:
+            points: tag, such as ``train/loss``, to (steps, values), or to (steps, values, times)
+                with seconds since 1970; a number or as many as there are points. Without times it
+                is now. Values of float32 stay so, others become float64.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the points are malformed.
+        """
+        return self._attachments.add_series(revision, points)
+
     def derived(
         self,
         revision: str | Oid,
@@ -1113,6 +1163,70 @@ class Repository:
             InvalidInput: what it says of its sources is malformed.
         """
         return self._derivations.sources(what)
+
+    # --- datasets ---
+
+    def dataset(
+        self,
+        revisions: str | Oid | Sequence[str | Oid] = HEAD,
+        *,
+        where: str | None = None,
+        episode_where: str | None = None,
+        fields: Sequence[str] | None = None,
+        memory: int = 256 << 20,
+    ) -> Dataset:
+        """Return the states of some runs as data to learn from; nothing is copied or read yet.
+
+        A recorded state holds the action that led *to* it; in the dataset's transitions and
+        sequences an action stands beside the observation that it was chosen *from*.
+
+        Args:
+            revisions: runs, patterns of runs (``lr-*``), and what ``trajectory`` takes; a history
+                that they share is there once.
+            where: a condition on states, such as ``reward > 0``; on the state that an action led
+                to, for transitions.
+            episode_where: a condition on episodes: on ``return``, ``length``, ``start`` (its first
+                step), ``episode`` (its number), ``terminated``, ``truncated``, ``run`` and
+                ``config`` (of the run), such as ``return > 100 and config.lr < 0.1``.
+            fields: the fields of batches and tables, such as ``info.lives``; observation, action,
+                reward and flags without it.
+            memory: bytes of columns that are kept; datasets of one repository share them.
+
+        Raises:
+            NotFound: there is no such run or state.
+            InvalidInput: a condition or field is malformed, or a range is not of one history.
+        """
+        from simgit.datasets.batches import field_names
+        from simgit.datasets.definition import Definition, sources_of
+
+        names = None if fields is None else field_names(fields)
+        definition = Definition(sources_of(revisions), where, episode_where, names)
+        return self._datasets.open(definition, memory)
+
+    def save_dataset(self, name: str, data: Dataset, *, force: bool = False) -> Oid:
+        """Save the definition of a dataset under a name; return its oid.
+
+        It becomes the tag ``datasets/NAME`` and the attachment ``dataset.NAME``, with the numbers
+        of transforms; no state is copied. What it is pinned to (``Dataset.freeze``) is kept by gc.
+
+        Raises:
+            AlreadyExists: there is one of this name, and no ``force``.
+            InvalidInput: the name is not allowed, or the dataset has no states.
+        """
+        return self._datasets.save(name, data, force)
+
+    def load_dataset(self, name: str, *, memory: int = 256 << 20) -> Dataset:
+        """Return a dataset that was saved under a name.
+
+        Raises:
+            NotFound: there is none, or its runs are gone.
+            IntegrityError: its definition is malformed.
+        """
+        return self._datasets.load(name, memory)
+
+    def datasets(self) -> list[str]:
+        """Return the names of the saved datasets."""
+        return self._datasets.all()
 
     # --- operations ---
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -44,11 +43,6 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }  # fmt: skip
 """Measures of a run's episodes that have ended, as in ``mean(return, 10)``: of the last ten."""
 _COMMA: Final = re.compile(r",(?![^()]*\))")
-_STRING: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
-_RETURN: Final = re.compile(r"(?<![\w.])return\b")
-_KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
-_SAFE: Final = "retur_"
-"""Stands for 'return', a word of Python, in whose syntax conditions are parsed; it is as long."""
 
 
 class RunTable:
@@ -138,14 +132,14 @@ class RunTable:
     def has(self, path: FieldPath) -> bool:
         """Return whether a path is a column."""
         try:
-            self.values(_name(path))
+            self.values(path_text(path))
         except InvalidInput:
             return False
         return True
 
     def present(self, path: FieldPath) -> npt.NDArray[np.bool_]:
         """Return which runs have a value."""
-        return np.array([value is not None for value in self.values(_name(path))], bool)
+        return np.array([value is not None for value in self.values(path_text(path))], bool)
 
     def is_map(self, path: FieldPath) -> bool:
         """Return False: settings are looked up in each run's own."""
@@ -155,7 +149,7 @@ class RunTable:
         """Return for each path its values: numbers as an array, others as a list."""
         found = []
         for path in paths:
-            values, absent = self.values(_name(path)), ~self.present(path)
+            values, absent = self.values(path_text(path)), ~self.present(path)
             if all(value is None or type(value) in (int, float, bool) for value in values):
                 numbers = np.array([0 if value is None else value for value in values])
                 found.append(LeafColumn(numbers, absent))
@@ -192,31 +186,15 @@ class RunTable:
         return good + [each for each in found if each[1] != each[1]]  # those with NaN
 
     def _holds(self, condition: str) -> npt.NDArray[np.bool_]:
-        fields = {_SAFE if name == "return" else name: kind for name, kind in FIELDS.items()}
-        try:
-            holds = Predicate(_readable(condition), fields)
-            for path in holds.entries:
-                self.values(_name(path))
-            return holds(self)
-        except InvalidInput as error:
-            raise InvalidInput(str(error).replace(_SAFE, "return"), text=condition) from None
+        holds = Predicate(condition, FIELDS)
+        for path in holds.entries:
+            self.values(path_text(path))
+        return holds(self)
 
 
 def split_names(text: str) -> list[str]:
     """Return the names in a list of columns such as ``name,mean(return, 10)``."""
     return [part.strip() for part in _COMMA.split(text) if part.strip()]
-
-
-def _name(path: FieldPath) -> str:
-    return "return" if path == (_SAFE,) else path_text(path)
-
-
-def _readable(condition: str) -> str:
-    """Return a condition in which the words of Python, as in ``config.lambda``, can be parsed."""
-    parts = _STRING.split(condition)
-    for i in range(0, len(parts), 2):
-        parts[i] = _KEYWORD.sub(r'["\1"]', _RETURN.sub(_SAFE, parts[i]))
-    return "".join(parts)
 
 
 def _under(top: str, settings: Mapping[str, Any]) -> dict[str, Any]:

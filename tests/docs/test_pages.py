@@ -45,9 +45,11 @@ RUNNING = (
     "docs/simkube.md",
     "docs/pictures.md",
     "docs/recording.md",
+    "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",
+    "docs/formats.md",
     "docs/database-gym.md",
     "docs/earlier-systems.md",
 )

@@ -195,13 +195,19 @@ def test_a_damaged_or_foreign_file_fails_and_can_be_recorded_anew(
     with simgit.Repository.init(":memory:") as repo:
         repo.commit(1)
         repo.create_bundle(pytester.path / "other", ["main"])
+        repo.tag("v1", "main")
+        repo.create_bundle(pytester.path / "tag", ["v1"])
+        repo.import_bundle(file)
+        repo.create_bundle(pytester.path / "both", ["main", "golden/run"])
     cases = {
         "is damaged": [
             good[:-1], good[:at], good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :], b"",
             b"<<<<<<< HEAD\n" + good, good + good,
         ],
         "is damaged*'git lfs pull'": [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"],
-        "is a bundle, but not of golden runs": [(pytester.path / "other").read_bytes()],
+        "is a bundle, but not of golden runs": [
+            (pytester.path / name).read_bytes() for name in ("tag", "both", "other")
+        ],
     }  # fmt: skip
     for told, contents in cases.items():
         for content in contents:
@@ -387,6 +393,10 @@ def test_the_fixture_takes_hooks(pytester: pytest.Pytester) -> None:
     )
     run(pytester, "--simgit-update").assert_outcomes(passed=1)
     run(pytester).assert_outcomes(passed=1)
+    edit(pytester.path / "test_counter.py", "seeds=(5, 6)", "seeds=(5, 6), steps=9")
+    run(pytester).assert_outcomes(failed=1)
+    run(pytester, "--simgit-update").assert_outcomes(passed=1)  # with the same states
+    run(pytester).assert_outcomes(passed=1)
     edit(pytester.path / "counter.py", "% 19", "% 17")
     result = run(pytester)
     result.assert_outcomes(failed=1)
@@ -421,6 +431,28 @@ def test_runs_that_a_test_recorded_itself_are_compared(tmp_path: Path) -> None:
         comparing.compare(recorded(1), "lanes/0")
     with pytest.raises(simgit.InvalidInput, match="run 'main' has no states"):
         comparing.compare(recorded(1), "main")
+
+
+def test_several_agents_are_compared_by_their_lanes(tmp_path: Path) -> None:
+    rps = pytest.importorskip("pettingzoo.classic.rps").rps
+    from simgit.integrations import pettingzoo
+
+    runs = ("duel", "duel/player_0", "duel/player_1")
+
+    def played(last: int) -> simgit.Repository:
+        repo = simgit.Repository.init(":memory:")
+        env = pettingzoo.record(rps.parallel_env(), repo, "duel")
+        env.reset(seed=1)
+        for turn in range(4):
+            env.step({agent: (turn + i) % 3 for i, agent in enumerate(env.agents)})
+        env.step(dict(zip(env.agents, (0, last), strict=True)))
+        env.close()
+        return repo
+
+    golden.Golden(tmp_path / "x", update=True).compare(played(1), *runs)
+    golden.Golden(tmp_path / "x").compare(played(1), *runs)
+    with pytest.raises(simgit.Divergence, match="in run 'duel' at step 5: 'action"):
+        golden.Golden(tmp_path / "x").compare(played(2), *runs)
 
 
 # --- bundles as tests ----------------------------------------------------------------------------
@@ -459,6 +491,7 @@ def test_the_runs_of_bundles_are_tests_of_their_own(
     pytester: pytest.Pytester, bundle: Path
 ) -> None:
     run(pytester).assert_outcomes(passed=1)  # not asked for
+    (pytester.path / "elsewhere.bundle").write_bytes(bundle.read_bytes())
     run(pytester, "--simgit-golden", "kept").assert_outcomes(passed=3)
     run(pytester, "--simgit-golden", "kept", "test_other.py").assert_outcomes(passed=1)
     run(pytester, "--simgit-golden", "kept", "kept").assert_outcomes(passed=2)

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
+from simgit.datasets.formats.selection import check_options
 from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
-_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables")
+_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables", "lerobot_frames")
 """Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""
@@ -85,9 +86,7 @@ class Source:
         Raises:
             InvalidInput: there is another one.
         """
-        for name in sorted(self.options.keys() - set(known)):
-            near = near_or_known(name, known) if known else "; the format has none"
-            raise InvalidInput(f"unknown option '{name}'{near}", option=name)
+        check_options(self.options, known)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""

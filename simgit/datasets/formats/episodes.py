@@ -217,13 +217,13 @@ class RestWriter:
         self._out = (folder / REST).open("w", encoding="utf-8")
         self._out.write(f'{{"simgit": {write_manifest(export)}}}\n')
 
-    def add(self, episode: EpisodeArrays) -> None:
-        """Write a line for an episode and one for each of its states."""
+    def add(self, episode: EpisodeArrays, more: Mapping[str, Any] | None = None) -> None:
+        """Write a line for an episode, with entries of a format, and one for each of its states."""
         head = {"episode": episode.number, "states": episode.states, "borrowed": episode.borrowed}
-        self._line(head)
+        self._line(head | dict(more or {}))
         for value, absent in zip(episode.rest, episode.absent, strict=True):
-            more = {"absent": absent} if absent else {}
-            self._line({name: value_to_json(item) for name, item in value.items()} | more)
+            gone = {"absent": absent} if absent else {}
+            self._line({name: value_to_json(item) for name, item in value.items()} | gone)
 
     def _line(self, record: Mapping[str, Any]) -> None:
         self._out.write(json.dumps(record, allow_nan=False) + "\n")
@@ -241,6 +241,7 @@ class OwnStates(NamedTuple):
     borrowed: bool
     rest: list[dict[str, Any]]
     absent: list[list[str]]
+    final: Any = None
 
 
 class RestReader:
@@ -279,7 +280,8 @@ class RestReader:
                     raise IntegrityError(f"malformed file '{REST}': unknown absent fields")
                 absent.append(gone)
                 rest.append({k: v for k, v in line.items() if k in FIELDS and k not in ARRAYS})
-            yield OwnStates(number, count, bool(head.get("borrowed")), rest, absent)
+            borrowed = bool(head.get("borrowed"))
+            yield OwnStates(number, count, borrowed, rest, absent, head.get("final"))
 
     def _line(self) -> dict[str, Any] | None:
         line = self._opened.readline(_MAX_LINE + 1)
@@ -306,7 +308,7 @@ class EpisodeRows:
         self._at = 0
 
     def read(self, claim: StretchClaim) -> Iterator[Rows]:
-        """Yield the rows of the next stretch."""
+        """Yield the rows that a claim is about, the next ones."""
         left = claim.rows
         while left:
             if self._held is None:
@@ -405,3 +407,21 @@ def _padded(data: Any) -> Any:
     if isinstance(data, list):
         return ["", *data]
     return np.concatenate([np.zeros((1, *data.shape[1:]), data.dtype), data])
+
+
+def at_row(data: Any, row: int) -> Any:
+    """Return the value of one row of arrays, nested as they are; None where there is none.
+
+    Raises:
+        IntegrityError: an array is shorter.
+    """
+    if data is None:
+        return None
+    if isinstance(data, dict):
+        return {name: at_row(each, row) for name, each in data.items()}
+    if isinstance(data, tuple):
+        return tuple(at_row(each, row) for each in data)
+    try:
+        return data[row]
+    except IndexError:
+        raise IntegrityError("an episode has arrays of different lengths") from None

@@ -15,6 +15,7 @@ from simgit.datasets.formats.manifest import (
     read_manifest,
     write_manifest,
 )
+from simgit.datasets.formats.selection import check_options
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
 
@@ -43,6 +44,7 @@ class Parquet:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a row group for each batch of states."""
+        check_options(export.options, ("names", "oids", "compression"))
         pq = needed("pyarrow.parquet", "Parquet")
         tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
         schema, batches = tables.batches_of(export)
@@ -93,6 +95,7 @@ class ArrowFile:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a record batch for each batch of states."""
+        check_options(export.options, ("names", "oids"))
         ipc = needed("pyarrow", "Arrow").ipc
         tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
         schema, batches = tables.batches_of(export)
@@ -123,6 +126,7 @@ class ArrowFile:
 def _contents(
     source: Source, text: bytes | None, batches: Callable[[], Iterator[pa.RecordBatch]], tables: Any
 ) -> Contents:
+    source.check_options("names")
     manifest = None if text is None else read_manifest(text)
     guarded = tables.guarded(batches, source.text)
     if manifest is None or manifest.lossy is not None or source.as_new:

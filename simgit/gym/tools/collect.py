@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count
+from itertools import chain, count
 from time import perf_counter
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from simgit.objects.arguments import checked
 from simgit.objects.coerce import check_number, coerce
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 from simgit.repository.derivations import MADE_FROM
 
@@ -255,7 +256,7 @@ def collect_once(
         act: returns the action for an observation, instead of what the spec's policy names; it has
             to do the same each time.
         force: record again to a run of its own, ``RUN.2``. It has the same oids if the environment
-            and the policy repeat themselves.
+            and the policy repeat themselves. Where they do not, this ends what was interrupted.
         progress: called now and then with the number of episodes done, and of all.
         options: further arguments of ``Recorder``.
 
@@ -267,22 +268,21 @@ def collect_once(
     """
     if not isinstance(spec, CollectionSpec):
         raise InvalidInput(f"spec must be a CollectionSpec, got {shown(spec)}", path="spec")
-    run = spec.run
-    if force and run in repo.runs:
-        run = next(name for n in count(2) if (name := f"{run}.{n}") not in repo.runs)
-    known = repo.runs.get(run)
-    if known is not None and known.step is not None:
-        declared = known.metadata.get(_SPEC)
-        if not isinstance(declared, Mapping) or Spec(declared).oid != spec.oid:
-            raise AlreadyExists(f"run '{run}' was not recorded for this spec: rename it", name=run)
-    if known is not None and known.status == "completed":
-        return _summary(repo, run, 0.0, False)
+    there = _recorded_for(repo, spec)
+    complete = next((each for each in there if each.status == "completed"), None)
+    if complete is not None and not force:
+        return _summary(repo, complete.name, 0.0, False)
     begun = perf_counter()
     env = make_environment(spec.environment, **spec.data["arguments"])
     try:
-        if known is not None and known.step is not None:
+        if there and not force:
+            run = there[0].name
             recorder = Recorder.resume(repo, run, at=-1, env=env, **options)
         else:
+            names = (f"{spec.run}.{n}" if n else spec.run for n in chain([0], count(2)))
+            run = next(
+                name for name in names if name not in repo.runs or repo.runs[name].step is None
+            )
             recorder = Recorder(env, repo, run, **options)
             repo.configure(run, metadata={_SPEC: spec.data, MADE_FROM: spec.data[MADE_FROM]})
     except BaseException:
@@ -295,6 +295,27 @@ def collect_once(
             progress((number + 1) * spec.episodes, len(spec.seeds) * spec.episodes)
     repo.set_status(run, "completed")
     return _summary(repo, run, perf_counter() - begun, True)
+
+
+def _recorded_for(repo: Repository, spec: CollectionSpec) -> list[RunInfo]:
+    """Return the runs that were recorded for a spec, the first one first.
+
+    Raises:
+        AlreadyExists: something else has the name of the first.
+    """
+    found = []
+    for name in chain([spec.run], (f"{spec.run}.{n}" for n in count(2))):
+        if name not in repo.runs:
+            break
+        info = repo.runs[name]
+        declared = info.metadata.get(_SPEC)
+        if isinstance(declared, Mapping) and Spec(declared).oid == spec.oid:
+            found += [info] * (info.step is not None)
+        elif name == spec.run and info.step is not None:
+            raise AlreadyExists(
+                f"run '{name}' was not recorded for this spec: rename it", name=name
+            )
+    return found
 
 
 def _summary(repo: Repository, run: str, seconds: float, is_new: bool) -> Collected:

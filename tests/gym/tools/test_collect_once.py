@@ -94,6 +94,8 @@ def test_the_parts_of_seeds_do_not_depend_on_each_other(repo: Repository) -> Non
     one = CollectionSpec("Counted-v0", {"length": 5}, seeds=(1,), episodes=2)
     alone = repo[collect_once(repo, one, **QUICK).run]
     assert np.array_equal(both.observations[12:], alone.observations)
+    space = gymnasium.spaces.Discrete(3, seed=3)
+    assert both.actions[1:6].tolist() == [space.sample() for _ in range(5)]
 
 
 def test_force_records_again_and_shares_all_states(repo: Repository) -> None:
@@ -127,6 +129,10 @@ def test_an_interrupted_collection_that_is_not_repeated_is_refused(repo: Reposit
     with pytest.raises(simgit.Divergence):
         collect_once(repo, SPEC, **QUICK)
     assert repo.runs[SPEC.run].status != "completed"
+    forced = collect_once(repo, SPEC, force=True, **QUICK)
+    assert forced.run == f"{SPEC.run}.2" and forced.episodes == 4
+    found = collect_once(repo, SPEC, **QUICK)  # that one, as it is complete
+    assert found.run == forced.run and not found.is_new
 
 
 def test_a_policy_of_ones_own_is_declared_by_its_name_and_sources(repo: Repository) -> None:
@@ -155,6 +161,9 @@ def test_a_wrong_declaration_is_refused(repo: Repository, wrong: dict[str, Any])
 
 def test_a_run_that_only_has_the_name_is_not_taken_for_it(repo: Repository) -> None:
     repo.commit(1, run=SPEC.run)
+    with pytest.raises(simgit.AlreadyExists, match="was not recorded for this spec"):
+        collect_once(repo, SPEC, **QUICK)
+    repo.configure(SPEC.run, metadata={"collection": CollectionSpec("Counted-v0").data})
     with pytest.raises(simgit.AlreadyExists, match="was not recorded for this spec"):
         collect_once(repo, SPEC, **QUICK)
     assert len(repo[SPEC.run]) == 1

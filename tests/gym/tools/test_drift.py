@@ -76,6 +76,16 @@ def test_every_field_that_differs_is_counted_with_its_greatest_distance(repo: Re
         drift(repo, "main@6..main", make=lambda spec: Scale(0.5))
 
 
+def test_the_greatest_distance_may_be_the_first(repo: Repository) -> None:
+    class Fading(Scale):
+        def step(self, action: Any) -> Any:
+            self.bias = 1 / (self.count + 1)
+            return super().step(action)
+
+    report = drift(repo, "main", make=lambda spec: Fading(), ignore=["info"])
+    assert report.fields["reward"].most == 1.0 and report.fields["reward"].states == 8
+
+
 def test_an_episode_that_ends_earlier_is_left_there(repo: Repository) -> None:
     report = drift(repo, "main", make=lambda spec: Scale(length=3))
     assert (report.states, report.endings) == (8, 2)
