@@ -73,7 +73,12 @@ class StateTree:
 
     def number(self, id_: Any) -> int:
         """Return the number of the state with an id, ``MISSING`` if there is none."""
-        return int(self._numbers(np.array([str(id_).encode()]))[0]) if id_ is not None else MISSING
+        return int(self.numbers([id_])[0]) if id_ is not None else MISSING
+
+    def numbers(self, ids: Iterable[Any]) -> Numbers:
+        """Return the numbers of the states with some ids, ``MISSING`` where there is none."""
+        texts = [str(each).encode("utf-8", "surrogateescape") for each in ids]
+        return self._numbers(np.array(texts))
 
     def _numbers(self, wanted: Any) -> Numbers:
         found = np.searchsorted(self._ids, wanted)

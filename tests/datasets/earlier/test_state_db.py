@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from simgit import Repository
 from simgit.datasets.formats.state_db import read_tables
 from simgit.datasets.formats.tables import SqliteTables
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, SimgitError
 from tests.datasets.earlier.importing import bring, column, contents, outcomes, peak_memory, stored
 from tests.datasets.earlier.sources import StateDb, branching
 from tests.support.examples import share
@@ -341,6 +341,32 @@ class TestStrangersFile:
         tables = SqliteTables(made.write_sqlite(tmp_path / "states.db"))
         with pytest.raises((InvalidInput, IntegrityError)):
             list(tables.rows(query))
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "simulations.name", "simulations.description", "simulation_runs.name",
+            "simulation_runs.id", "simulation_runs.status", "simulation_runs.created_at",
+            "states.observation", "states.info", "states.created_at", "states.step_number",
+            "states.reward", "states.done", "states.parent_state_id", "simulations.agent_config",
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize(
+        "cell", ["CAST(x'ff00fe' AS TEXT)", "x'00ff'", "9e999", "'\x1b[2J'", "''"]
+    )
+    def test_any_cell_is_read_or_refused(
+        self, made: StateDb, repo: Repository, tmp_path: Path, place: str, cell: str
+    ) -> None:
+        path = made.write_sqlite(tmp_path / "states.db")
+        table, name = place.split(".")
+        with sqlite3.connect(path) as connection:
+            rows = "1" if name == "id" else "1, 2"
+            connection.execute(f"UPDATE {table} SET {name} = {cell} WHERE rowid IN ({rows})")
+        try:
+            bring(repo, path)
+        except SimgitError:
+            assert not repo.runs
+        stored(repo)
 
     def test_a_view_is_no_table(self, made: StateDb, tmp_path: Path) -> None:
         path = made.write_sqlite(tmp_path / "states.db")
