@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, clean, columns, number, width
 from simgit.cli.params import REVISION, Choice
 from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
@@ -21,6 +23,7 @@ _EXTREMES: Final = {
     "returns": (("best", "nanmax"),), "lengths": (("shortest", "nanmin"), ("longest", "nanmax")),
 }  # fmt: skip
 """The extremes that a summary of all episodes names: of lengths nobody knows which is best."""
+_BOTH: Final = (("lowest", "nanmin"), ("highest", "nanmax"))
 _LAST = 10
 """The number of last episodes whose mean is shown."""
 
@@ -30,6 +33,7 @@ _LAST = 10
     example="""\
 simgit plot
 simgit plot main high-lr --smooth 10 --output curves.png
+simgit plot main high-lr --series train/loss
 simgit plot 'train/*' --bands --x steps --output seeds.svg
 simgit plot main@ep5 --kind pods""",
 )
@@ -41,6 +45,7 @@ simgit plot main@ep5 --kind pods""",
     show_default=True,
     help="Quantity to plot.",
 )
+@click.option("--series", metavar="TAG", help="Series to plot instead, such as train/loss.")
 @click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 @click.option(
     "--smooth",
@@ -61,6 +66,7 @@ def plot(
     app: App,
     revisions: tuple[str, ...],
     kind: Any,
+    series: str | None,
     output: str | None,
     smooth: int,
     x: Any,
@@ -68,7 +74,7 @@ def plot(
     title: str,
     as_json: bool,
 ) -> None:
-    """Plot returns or lengths of runs (default: HEAD's) over episodes.
+    """Plot returns, lengths or a series of runs (default: HEAD's).
 
     Without --output the plot is drawn in the terminal. The curve of a run that was branched off
     another continues that run's curve; a diamond marks the branch point. A band is the mean of its
@@ -79,13 +85,18 @@ def plot(
     --kind values the value of each action in the states of an episode, by the agent's newest
     checkpoint, and --kind policy (SimKube) its preferred action for each request.
     """
+    one_of(series=series, bands=bands)
+    one_of(series=series, kind=kind != KINDS[0])
     if output is not None:
         from simgit.plot.drawing import check_format
 
         check_format(app.path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
-        if kind not in ("returns", "lengths"):
+        if series is not None:
+            target = None if output is None else app.path(output)
+            _series(out, repo, runs, series, smooth, target, title, as_json)
+        elif kind not in ("returns", "lengths"):
             from simgit.cli import agent_values, cluster_usage
 
             target = None if output is None else app.path(output)
@@ -111,6 +122,30 @@ def plot(
             _write(out, found, kind, x, smooth, as_json)
 
 
+def _series(
+    out: Output,
+    repo: Repository,
+    runs: list[str],
+    tag: str,
+    window: int,
+    target: Path | None,
+    title: str,
+    as_json: bool,
+) -> None:
+    """Plot numbers that were logged beside runs."""
+    from simgit.analysis import series_curves
+
+    found = series_curves(repo, runs, tag)
+    if target is None:
+        _write(out, found, tag, "steps", window, as_json, "point")
+        return
+    from simgit.plot import learning_curve
+
+    learning_curve({tag: found}, title=title or tag, x_label="step", window=window).save(target)
+    name = target.name
+    out.json({"file": name}) if as_json else out.line(f"wrote {name}")
+
+
 def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
     """Return the runs that match patterns, and other revisions as they are.
 
@@ -121,7 +156,13 @@ def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
 
 
 def _write(
-    out: Output, found: Sequence[Curve | Band], kind: str, x: str, window: int, as_json: bool
+    out: Output,
+    found: Sequence[Curve | Band],
+    kind: str,
+    x: str,
+    window: int,
+    as_json: bool,
+    unit: str = "episode",
 ) -> None:
     from simgit.plot import Band, chart, smooth
 
@@ -137,13 +178,13 @@ def _write(
             out.json(record)
         return
     if not any(len(values) for _, values in shown):
-        raise InvalidInput("no episode to plot")
+        raise InvalidInput(f"no {unit} to plot")
     if len(shown) > 1:
-        _write_table(out, shown, kind)
+        _write_table(out, shown, kind, unit)
         return
     each, values = shown[0]
     room = columns() - 14
-    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), 'episode')}")
+    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), unit)}")
     for line in chart(values, max(10, min(room, 100))):
         out.line(line)
     out.line(_summary(values, kind))
@@ -154,7 +195,8 @@ def _summary(values: Any, kind: str) -> str:
 
     last = values[-_LAST:]
     extremes = "".join(
-        f"{name} {number(float(getattr(np, find)(values)))}, " for name, find in _EXTREMES[kind]
+        f"{name} {number(float(getattr(np, find)(values)))}, "
+        for name, find in _EXTREMES.get(kind, _BOTH)
     )
     return (
         f"first {number(values[0])}, {extremes}"
@@ -162,17 +204,17 @@ def _summary(values: Any, kind: str) -> str:
     )
 
 
-def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
+def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, unit: str) -> None:
     import numpy as np
 
     from simgit.plot import sparkline
 
     longest = max(width(each.label) for each, _ in shown)
-    room = max(10, min(columns() - longest - 22 - 10 * len(_EXTREMES[kind]), 60))
+    extremes = _EXTREMES.get(kind, _BOTH)
+    room = max(10, min(columns() - longest - 22 - 10 * len(extremes), 60))
     everything = np.concatenate([values for _, values in shown])
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
-    extremes = _EXTREMES[kind]
-    heads = ["run", kind, "episodes", *(name for name, _ in extremes), f"last {_LAST}"]
+    heads = ["run", kind, f"{unit}s", *(name for name, _ in extremes), f"last {_LAST}"]
     rows: list[list[Any]] = [[(head, "bold") for head in heads]]
     for each, values in shown:
         numbers = (
