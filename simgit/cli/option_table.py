@@ -125,6 +125,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "plot": {
         "--kind": "Quantity to plot.",
         "--field": "Field to plot, such as observation.queue.",
+        "--series": "Series to plot instead, such as train/loss.",
         "-o": "Picture to write: FILE.png or FILE.svg.",
         "--output": "Picture to write: FILE.png or FILE.svg.",
         "--smooth": "Moving average over N episodes (default 1).",
