@@ -105,6 +105,8 @@ class Objects:
 
     def _attributes(self, module: Any, path: str) -> Iterator[tuple[str, Any]]:
         """Yield the attributes of a module that can be stored, encoded; warn of others once."""
+        if _COMPILED in module._modules or isinstance(module, _PARALLEL):
+            return
         for key, value in vars(module).items():
             if key.startswith("_") or key == "training" or isinstance(value, _CODE):
                 continue
@@ -320,7 +322,7 @@ class Objects:
                     )
 
     def _load_moment(self, held: Any, data: Any, parameter: Any, path: str) -> Any:
-        if isinstance(data, np.ndarray):
+        if isinstance(data, (np.ndarray, np.generic)):
             return _tensor(data, parameter.device)
         return self.loaded(None if is_tensor(held) else held, data, path)
 
@@ -415,8 +417,8 @@ def _array(value: Any, path: str) -> Any:
 
 
 def _tensor(data: Any, device: Any) -> Any:
-    if isinstance(data, np.ndarray):
-        return torch.from_numpy(data.copy()).to(device)
+    if isinstance(data, (np.ndarray, np.generic)):
+        return torch.from_numpy(np.array(data)).to(device)
     return tensor_of(data, device)
 
 

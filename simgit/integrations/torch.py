@@ -185,7 +185,7 @@ class Loop:
                 self._put_random(items, place.random)
         elif not is_sequence:
             place.random = self._random(items)
-        if self._found is not None and not self._found["places"] and not depth:
+        if self._found is not None and self._found["done"]:
             self._restore()  # the loop had come to its end
             return
         self._stack.append(place)
@@ -194,8 +194,8 @@ class Loop:
                 yield item
         finally:
             del self._stack[depth:]
-        if not depth and not self._found:
-            self._save(())
+        if not depth and self._found is None:
+            self._save((), done=True)
 
     def point(self, *values: Any) -> Any:
         """Save or restore everything here; return the values that hold from here on.
@@ -246,7 +246,7 @@ class Loop:
 
     # --- saving ---
 
-    def _save(self, values: tuple[Any, ...]) -> None:
+    def _save(self, values: tuple[Any, ...], done: bool = False) -> None:
         if self.envs is None:
             self._states.append(self._points)
             self._states.flush()
@@ -265,6 +265,7 @@ class Loop:
             STATES: [bytes(tip) for tip in tips],
             "steps": steps,
             "points": self._points,
+            "done": done,
             "places": [{"index": p.index, "random": p.random} for p in self._stack],
             "random": capture_globals(),
             "spaces": capture_spaces(all_spaces(self._layers())),
@@ -286,7 +287,7 @@ class Loop:
             differs = ", ".join(f"{key} {was.get(key)}" for key in now if was.get(key) != now[key])
             warn(f"the checkpoint was made with another torch: {differs}")
         stored = data["values"]
-        if data["places"] and len(values) != len(stored):
+        if not data["done"] and len(values) != len(stored):
             raise InvalidInput(f"point() was saved with {len(stored)} values, got {len(values)}")
         self._objects.load(self.repo, data["objects"])
         given = values or (None,) * len(stored)
