@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "show": ("show", "Show a state, a run or a tag with its values."),
         "diff": ("diff", "Compare states, runs or configurations."),
         "tree": ("tree", "Show which run was branched off which."),
+        "sql": ("sql", "Query runs, episodes and states in SQL."),
         "plot": ("plot", "Plot returns and lengths of runs over episodes."),
         "video": ("video", "Render recorded states as a film."),
         "play": ("play", "Take over with the keyboard at a recorded state."),
@@ -63,7 +64,8 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Copy": {
         "clone": ("clone", "Copy a repository, even while it is being written."),
         "bundle": ("bundle", "Write runs and tags into a file, and inspect one."),
-        "import": ("import_", "Import the runs and tags of a bundle."),
+        "export": ("export", "Write runs into a file of another format."),
+        "import": ("import_", "Import the runs of a bundle or of another file."),
     },
     "Maintain": {
         "gc": ("gc", "Remove unreachable objects and free their space."),

@@ -11,6 +11,7 @@ from simgit.cli.branch import write_runs
 from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import RUN, Choice, settings
 from simgit.cli.render import run_record, value_text, write_run
+from simgit.refs.run_config import flat
 
 if TYPE_CHECKING:
     from simgit.refs.runs import RunInfo
@@ -49,8 +50,9 @@ def run_list(
 
     NAME is name, status, parent, seed, step, states, episodes, return, created, ended,
     last_return, best_return, mean_return, last_length or mean_length (of the episodes that have
-    ended), or a setting as config.agent.lr or metadata.note. A CONDITION compares them, as 'log
-    --where' does fields of states.
+    ended), a measure such as 'mean(return, 10)' (see 'run best'), time (the simulator's clock at
+    the newest state), or a setting as config.agent.lr or metadata.note. A CONDITION compares
+    them, as 'log --where' does fields of states.
     """
     with app.repository() as repo, app.output(page=True) as out:
         names = repo.runs.matching(*patterns) if patterns else None
@@ -71,7 +73,9 @@ def run_list(
 def _write_columns(
     out: Output, table: RunTable, infos: list[RunInfo], text: str, as_json: bool
 ) -> None:
-    wanted = [name.strip() for name in text.split(",")]
+    from simgit.repository.run_table import split_names
+
+    wanted = split_names(text)
     values = {name: table.values(name) for name in wanted}
     places = {info.name: i for i, info in enumerate(table.infos)}
     records = [{n: values[n][places[info.name]] for n in wanted} for info in infos]
@@ -98,6 +102,52 @@ def _cell(name: str, value: Any) -> str:
     return clean(value) if isinstance(value, str) else value_text(value)
 
 
+@command(
+    "best",
+    example="""\
+simgit run best
+simgit run best 'sweep/*' --by 'mean(return, 10)' -n 3
+simgit run best --by 'median(length, 100)' --lowest --where 'config.lr < 0.1'""",
+)
+@click.argument("patterns", nargs=-1, type=RUN, metavar="[PATTERN]…")
+@click.option(
+    "--by", default="mean(return, 10)", show_default=True, metavar="MEASURE",
+    help="Number by which runs are ranked.",
+)  # fmt: skip
+@click.option("--lowest", is_flag=True, help="The lowest number is the best.")
+@click.option("-n", "--limit", type=click.IntRange(1), metavar="N", help="Show only N runs.")
+@click.option("--where", metavar="CONDITION", help="Only runs for which it is true.")
+def run_best(
+    app: App,
+    patterns: tuple[str, ...],
+    by: str,
+    lowest: bool,
+    limit: int | None,
+    where: str | None,
+    as_json: bool,
+) -> None:
+    """Rank the runs, the best first.
+
+    MEASURE is FUNCTION(return) or FUNCTION(length) of the episodes that have ended, or
+    FUNCTION(return, N) of the last N of them, with mean, median, min, max, sum, std, first or last;
+    or a NAME of 'run list', such as states or config.score. Runs without it are left out.
+    """
+    with app.repository() as repo, app.output(page=True) as out:
+        names = repo.runs.matching(*patterns) if patterns else None
+        ranked = repo.runs.best(by, where=where, lowest=lowest)
+        ranked = [each for each in ranked if names is None or each[0].name in names][:limit]
+        if as_json:
+            for rank, (info, value) in enumerate(ranked, 1):
+                out.json({"rank": rank, "by": by, "value": value} | run_record(info))
+            return
+        rows: list[Any] = [[(head, "bold") for head in ("", "run", by, "episodes", "settings")]]
+        for rank, (info, value) in enumerate(ranked, 1):
+            settings = [f"{k}={value_text(v)}" for k, v in sorted(flat(dict(info.config)).items())]
+            name = (info.name, "run")
+            rows.append([str(rank), name, number(value), str(info.episodes), " ".join(settings)])
+        out.table(rows, (0, 2, 3), fit=True)
+
+
 @command("show", example="simgit run show try-1")
 @click.argument("name", required=False, type=RUN)
 def run_show(app: App, name: str | None, as_json: bool) -> None:
@@ -119,6 +169,7 @@ def run_set(app: App, name: str, pairs: tuple[str, ...], as_json: bool) -> None:
 
 
 run.add_command(run_list)
+run.add_command(run_best)
 run.add_command(run_show)
 run.add_command(run_set)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from simgit.odb.segments.array_groups import group_before, groups_between, read_
 from simgit.storage.base import ReadTxn
 
 Places = npt.NDArray[np.intp]
+ArrayForm = tuple[np.dtype[Any], tuple[int, ...]]
+"""The dtype and the shape of an array."""
 
 
 class _Part(NamedTuple):
@@ -48,8 +50,8 @@ class Stack:
             if self.dense.dtype != arrays.dtype or self.dense.shape[1:] != arrays.shape[1:]:
                 self._to_list()
         if self.items is not None:
-            for place, array in zip(places.tolist(), arrays, strict=True):
-                self.items[place] = np.array(array)
+            for i, place in enumerate(places.tolist()):
+                self.items[place] = _one(arrays, i)
         else:
             assert self.dense is not None
             first, last = int(places[0]), int(places[-1])
@@ -63,7 +65,7 @@ class Stack:
         assert self.dense is not None
         self.items = [None] * self.count
         for place in np.flatnonzero(self.filled).tolist():
-            self.items[place] = self.dense[place].copy()
+            self.items[place] = _one(self.dense, place)
         self.dense = None
 
     def result(self) -> Any:
@@ -71,6 +73,19 @@ class Stack:
         if self.dense is not None:
             return self.dense
         return [None] * self.count if self.items is None else self.items
+
+
+class _Group(NamedTuple):
+    """A stored group of arrays: which of its members are wanted, and for which entries."""
+
+    data: bytes
+    rows: Places
+    places: Places
+
+
+def _one(arrays: AnyArray, i: int) -> AnyArray:
+    """Return a copy of one array; as an element, a text would lose its width."""
+    return arrays[i : i + 1].reshape(arrays.shape[1:]).copy()
 
 
 class ArrayReader:
@@ -82,7 +97,7 @@ class ArrayReader:
         self.path = path
         self.stack = Stack(count)
         self.parts: list[_Part] = []
-        self.oids: dict[int, bytes] = {}
+        self.small: set[ArrayForm] = set()
         self._blocks: list[tuple[Places, npt.NDArray[np.uint8]]] = []
 
     def add(self, at: int, rows: Rows, line: int, step: int) -> None:
@@ -91,7 +106,10 @@ class ArrayReader:
         if index is None:
             return
         here = np.flatnonzero(presence(rows, index))
-        if rows.schema.fields[index][1].code != ARRAY:
+        kind = rows.schema.fields[index][1]
+        if kind.code != ARRAY:
+            if len(here) and kind.dtype is not None:
+                self.small.add((kind.dtype, kind.shape))
             self.stack.put(at + here, column(rows, index)[here])
             return
         self._blocks.append((at + here, column(rows, index)[here]))
@@ -103,21 +121,42 @@ class ArrayReader:
 
     def result(self) -> Any:
         """Read the arrays; return their column."""
+        for found in self._found():
+            if isinstance(found, _Group):
+                arrays = decode_group(found.data, int(found.rows.max()))[found.rows]
+                self.stack.put(found.places, arrays)
+            else:
+                self.stack.put(found[1], np.repeat(found[0][None], len(found[1]), axis=0))
+        return self.stack.result()
+
+    def forms(self) -> set[ArrayForm]:
+        """Return the dtypes and shapes of the arrays, read from the headers of their groups."""
+        forms = set(self.small)
+        for found in self._found():
+            if isinstance(found, _Group):
+                header = group_header(found.data)
+                forms.add((header.dtype, header.shape))
+                self.stack.filled[found.places] = True
+            else:
+                forms.add((found[0].dtype, found[0].shape))
+                self.stack.filled[found[1]] = True
+        return forms
+
+    def _found(self) -> Iterator[_Group | tuple[AnyArray, Places]]:
+        """Yield the groups that hold the arrays, and those arrays that lie in none.
+
+        Who takes a group notes its entries as filled before the next one is asked for.
+        """
         for part in self.parts:
             for first, key in groups_between(
                 self.txn, part.line, part.field, part.start, part.stop
             ):
-                self._put_group(part, first, read_group(self.txn, key))
-        self._put_elsewhere(self._missing())
-        return self.stack.result()
-
-    def _put_group(self, part: _Part, first: int, data: bytes) -> None:
-        steps = group_header(data).steps + first
-        inside = np.flatnonzero((steps >= part.start) & (steps < part.stop))
-        if len(inside):
-            a, b = int(inside[0]), int(inside[-1]) + 1
-            arrays = decode_group(data, b - 1)[a:b]
-            self.stack.put(steps[a:b] - part.start + part.at, arrays)
+                data = read_group(self.txn, key)
+                steps = group_header(data).steps + first
+                inside = np.flatnonzero((steps >= part.start) & (steps < part.stop))
+                if len(inside):
+                    yield _Group(data, inside, steps[inside] - part.start + part.at)
+        yield from self._elsewhere(self._missing())
 
     def _missing(self) -> dict[bytes, list[int]]:
         """Return oid -> positions of the arrays that are not stored with their own state."""
@@ -127,34 +166,33 @@ class ArrayReader:
                 wanted.setdefault(oids[i].tobytes(), []).append(int(places[i]))
         return wanted
 
-    def _put_elsewhere(self, wanted: dict[bytes, list[int]]) -> None:
-        """Set the arrays that are stored with other states, or as loose objects."""
+    def _elsewhere(
+        self, wanted: dict[bytes, list[int]]
+    ) -> Iterator[_Group | tuple[AnyArray, Places]]:
+        """Yield the arrays that are stored with other states, or as loose objects."""
         states = self.odb.states
         while wanted:
             oid = next(iter(wanted))
             found = states.find_array(self.txn, oid)
             before = None if found is None else group_before(self.txn, *found)
-            if found is None or before is None:
-                self._put_one(wanted.pop(oid), self.odb.array(self.txn, oid))
-                continue
-            data = read_group(self.txn, before[1])
-            steps = group_header(data).steps + before[0]
-            oids = states.field_oids(self.txn, found[0], found[1], steps)
-            self._put_known(wanted, oids, decode_group(data))
+            if found is not None and before is not None:
+                data = read_group(self.txn, before[1])
+                steps = group_header(data).steps + before[0]
+                oids = states.field_oids(self.txn, found[0], found[1], steps)
+                known = _known(wanted, oids)
+                if len(known[0]):
+                    yield _Group(data, *known)
             if oid in wanted:
-                self._put_one(wanted.pop(oid), self.odb.array(self.txn, oid))
+                places = np.array(wanted.pop(oid), np.intp)
+                yield self.odb.array(self.txn, oid), places
 
-    def _put_known(
-        self, wanted: dict[bytes, list[int]], oids: Sequence[bytes], arrays: AnyArray
-    ) -> None:
-        rows, places = [], []
-        for row, oid in enumerate(oids):
-            for place in wanted.pop(oid, ()):
-                rows.append(row)
-                places.append(place)
-        order = np.argsort(places)
-        self.stack.put(np.array(places, np.intp)[order], arrays[np.array(rows, np.intp)[order]])
 
-    def _put_one(self, places: list[int], array: AnyArray) -> None:
-        for place in places:
-            self.stack.put(np.array([place], np.intp), array[None])
+def _known(wanted: dict[bytes, list[int]], oids: Sequence[bytes]) -> tuple[Places, Places]:
+    """Return which of a group's arrays are wanted for which entries, in these's order."""
+    rows, places = [], []
+    for row, oid in enumerate(oids):
+        for place in wanted.pop(oid, ()):
+            rows.append(row)
+            places.append(place)
+    order = np.argsort(places)
+    return np.array(rows, np.intp)[order], np.array(places, np.intp)[order]

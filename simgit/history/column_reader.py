@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from simgit.errors import NotFound, did_you_mean
-from simgit.history.array_reader import ArrayReader
+from simgit.history.array_reader import ArrayForm, ArrayReader
 from simgit.history.leaf_column import LeafColumn, Mask, cast_exact, common_dtype
 from simgit.history.paths import (
     FieldPath,
@@ -27,6 +27,7 @@ from simgit.history.paths import (
 )
 from simgit.history.step_range import StepRange
 from simgit.objects.arrays import AnyArray
+from simgit.objects.codec import encode_value
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.rows import Rows, presence
@@ -61,7 +62,7 @@ class ColumnPlan:
     """The plan of how a path is read: a map or tuple of plans, or one leaf of a kind."""
 
     path: FieldPath
-    kind: str  # "map", "tuple", "dense", "array", "object"
+    kind: str  # "map", "tuple", "dense", "array", "object", "encoded", "presence"
     dtype: np.dtype[Any] | None = None
     shape: tuple[int, ...] = ()
     below: dict[str, ColumnPlan] = field(default_factory=dict)
@@ -233,6 +234,50 @@ class _Objects:
         return LeafColumn.of_objects(self.out, numbers=not self.texts)
 
 
+class _Encoded:
+    """Values in their canonical encoding; strings and bytes, where there is nothing else, bare."""
+
+    def __init__(self, plan: ColumnPlan, count: int, resolve: Resolve) -> None:
+        self.path = plan.path
+        self.bare = plan.texts
+        self.out: list[bytes | None] = [None] * count
+        self.resolve = resolve
+
+    def add(self, at: int, rows: Rows, line: int, step: int) -> None:
+        index = rows.schema.index.get(self.path)  # type: ignore[arg-type]
+        if index is None:
+            return
+        path, kind = rows.schema.fields[index]
+        here: list[bytes | None]
+        if kind.code == VALUE or (self.bare and kind.variable):
+            items = rows.variable[rows.schema.variable.index(index)]
+            mask = presence(rows, index).tolist()
+            here = [item if there else None for item, there in zip(items, mask, strict=True)]
+        else:
+            found = values(rows, path, (line, step), self.resolve, ABSENT)
+            here = [None if value is ABSENT else encode_value(value) for value in found]
+        self.out[at : at + rows.count] = here
+
+    def result(self) -> LeafColumn:
+        return LeafColumn(list(self.out), np.array([item is None for item in self.out], bool))
+
+
+class _Presence:
+    """True for each state that has the field; nothing is absent in this column."""
+
+    def __init__(self, plan: ColumnPlan, count: int) -> None:
+        self.path = plan.path
+        self.out = np.zeros(count, bool)
+
+    def add(self, at: int, rows: Rows, line: int, step: int) -> None:
+        index = rows.schema.index.get(self.path)  # type: ignore[arg-type]
+        if index is not None:
+            self.out[at : at + rows.count] = presence(rows, index)
+
+    def result(self) -> LeafColumn:
+        return LeafColumn(self.out, np.zeros(len(self.out), bool))
+
+
 def values(
     rows: Rows, path: Path, where: tuple[int, int], resolve: Resolve, absent: Any = None
 ) -> list[Any]:
@@ -256,8 +301,15 @@ def values(
         found = _referred(rows, index, kind, where, resolve)
     else:
         data = row_column(rows, index)
-        found = data if kind.variable else list(data) if kind.code == FIXED else data.tolist()
+        found = data if kind.variable else _items(data) if kind.code == FIXED else data.tolist()
     return [value if there else absent for value, there in zip(found, here, strict=True)]
+
+
+def _items(data: AnyArray) -> list[Any]:
+    """Return the elements of the first axis as a state has them; see ``as_scalar``."""
+    if data.ndim == 1 and data.dtype.kind in "SU":
+        return [data[i : i + 1].reshape(()) for i in range(len(data))]
+    return list(data)
 
 
 def _containers(
@@ -301,7 +353,7 @@ def read_columns(
     schemas = steps.schemas(txn)
     plans = {path: make_plan(schemas, path) for path in paths}
     leaves = {(*leaf.path, *leaf.inside): leaf for plan in plans.values() for leaf in plan.leaves()}
-    done = _read_leaves(steps, txn, leaves)
+    done = read_leaves(steps, txn, leaves)
     found = {path: plan.assemble(done) for path, plan in plans.items()}
     for path, column in found.items():
         # inside of values only the values say
@@ -326,9 +378,10 @@ def is_map(schemas: Sequence[Schema], path: FieldPath) -> bool:
     )
 
 
-def _read_leaves(
+def read_leaves(
     steps: StepRange, txn: ReadTxn, leaves: dict[FieldPath, ColumnPlan]
 ) -> dict[FieldPath, LeafColumn]:
+    """Read columns whose plans are known, such as those of a longer range; keys are free."""
     sinks = {path: _sink(steps, txn, leaf) for path, leaf in leaves.items()}
     variable = any(leaf.variable for leaf in leaves.values())
     inexact: dict[FieldPath, ColumnPlan] = {}
@@ -338,10 +391,10 @@ def _read_leaves(
                 sinks[path].add(step - steps.start, rows, line, step)
             except _Inexact:
                 del sinks[path]
-                inexact[path] = ColumnPlan(path, "object", variable=True)
+                inexact[path] = ColumnPlan(leaves[path].path, "object", variable=True)
     done = {path: sink.result() for path, sink in sinks.items()}
     if inexact:
-        done |= _read_leaves(steps, txn, inexact)
+        done |= read_leaves(steps, txn, inexact)
     return done
 
 
@@ -350,7 +403,18 @@ def _sink(steps: StepRange, txn: ReadTxn, leaf: ColumnPlan) -> _Sink:
         return _Dense(leaf, steps.count)
     if leaf.kind == "array":
         return _Arrays(steps, txn, leaf)
-    return _Objects(leaf, steps.count, lambda oid, hint: steps.odb.array(txn, oid, hint))
+    if leaf.kind == "presence":
+        return _Presence(leaf, steps.count)
+    sink = _Encoded if leaf.kind == "encoded" else _Objects
+    return sink(leaf, steps.count, lambda oid, hint: steps.odb.array(txn, oid, hint))
+
+
+def read_forms(steps: StepRange, txn: ReadTxn, path: Path) -> set[ArrayForm]:
+    """Return the dtypes and shapes of the arrays of a field, which are not decoded."""
+    reader = ArrayReader(steps.odb, txn, path, steps.count)
+    for line, step, rows in steps.rows(txn, variable=False):
+        reader.add(step - steps.start, rows, line, step)
+    return reader.forms()
 
 
 def read_presence(steps: StepRange, txn: ReadTxn, path: FieldPath) -> Mask | None:

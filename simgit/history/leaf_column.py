@@ -183,11 +183,12 @@ def cast_exact(data: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
         return None
     with np.errstate(all="ignore"):
         out = data.astype(dtype)
-        same = out.astype(data.dtype) == data
+        back = out.real if dtype.kind == "c" and data.dtype.kind != "c" else out
+        same = back.astype(data.dtype) == data
     if dtype.kind in "fc":
         same |= data != data  # NaN
         if data.dtype.kind in "iu":  # large ones may saturate and compare equal
-            same &= abs(out) < 2.0**63
+            same &= abs(out).astype("<f8") < 2.0**63
     return out if same.all() else None
 
 

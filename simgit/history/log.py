@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from simgit.errors import plural, warn
 from simgit.history.paths import FieldPath
@@ -16,9 +17,9 @@ from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
 from simgit.objects.schema import MAP, NONE, TREE, TUPLE
 from simgit.odb import ancestry
 from simgit.odb.ancestry import LineRange
+from simgit.odb.clock import clocks
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.times import time_spans
 from simgit.odb.segments.totals import episode_starts, total
@@ -30,7 +31,8 @@ class LogLine(NamedTuple):
 
     ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
     and its first parent in the listing were left out (see ``outline``). ``time`` is when it was
-    recorded, in nanoseconds since 1970, None if that is not known.
+    recorded, in nanoseconds since 1970, None if that is not known; ``clock`` is the simulator's
+    time, None without one.
     """
 
     oid: Oid
@@ -45,6 +47,7 @@ class LogLine(NamedTuple):
     truncated: bool | None
     message: str | None
     time: int | None = None
+    clock: float | None = None
     skipped: int = 0
 
 
@@ -164,22 +167,6 @@ def recorded_between(
         warn(text)
 
 
-def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
-    """Cut a range into parts of one block each, from its end."""
-    stop = line_range.stop
-    while stop > line_range.start:
-        start = max(line_range.start, _block(odb, txn, line_range.line, stop - 1)[0])
-        yield LineRange(line_range.line, start, stop)
-        stop = start
-
-
-def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
-    """Return the first step of a state's block, and the step after its last."""
-    header = odb.states.header(txn, Location(line, step))
-    start = step - (step - header.step) % BLOCK_ROWS
-    return start, min(start + BLOCK_ROWS, header.end)
-
-
 _VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
 
 # --- reading them ------------------------------------------------------------------------------
@@ -197,7 +184,7 @@ def pages(
         line, start, stop = line_range.line, line_range.start, line_range.stop
         while start < stop:
             with odb.read() as txn:
-                first, end = _block(odb, txn, line, start if reverse else stop - 1)
+                first, end = ancestry.block_of(odb, txn, line, start if reverse else stop - 1)
                 part = LineRange(line, max(first, start), min(end, stop))
                 found = lines(odb, txn, part)
             start, stop = (part.stop, stop) if reverse else (start, part.start)
@@ -214,6 +201,7 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     columns += [values(rows, name) for name in _VALUES]
     spans = time_spans(txn, part.line, part.start, part.stop)
     columns.append([span.time for span in spans for _ in range(span.start, span.stop)])
+    columns.append(clocks(rows))
     found = [LogLine(*row) for row in zip(*columns, strict=True)]
     found.reverse()
     return found
@@ -237,7 +225,9 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
         while stop > line_range.start:
             with odb.read() as txn:
                 part = next(
-                    newest_blocks(odb, txn, LineRange(line_range.line, line_range.start, stop))
+                    ancestry.newest_blocks(
+                        odb, txn, LineRange(line_range.line, line_range.start, stop)
+                    )
                 )
             block = Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop)
             mask = holds(block)
@@ -335,12 +325,52 @@ class EpisodeLine(NamedTuple):
     end: str
 
 
+class EpisodeColumns(NamedTuple):
+    """The episodes of a history, oldest first, each column of shape (episodes,).
+
+    ``start`` is the step of an episode's reset, ``stop`` the one after its last state.
+    """
+
+    number: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.int64]
+    return_: npt.NDArray[np.float64]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+
+
+def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> EpisodeColumns:
+    """Return the episodes of a state's first-parent history."""
+    starts: list[npt.NDArray[np.int64]] = []
+    returns: list[npt.NDArray[np.float64]] = []
+    ends: list[npt.NDArray[np.bool_]] = []
+    last = np.zeros((2, 1), bool)  # the flags of the row before
+    for part in reversed(list(ancestry.line_ranges(txn, tip))):
+        for step, rows in odb.states.rows(txn, *part, False):
+            flags = np.stack([_column(rows, name, bool) for name in ("terminated", "truncated")])
+            reward = _column(rows, "reward", float)
+            at = np.flatnonzero(episode_starts(rows, step == 0))
+            with np.errstate(all="ignore"):  # infinities of both signs
+                if at[:1].tolist() != [0]:  # an episode of the block before goes on here
+                    returns[-1][-1] += reward[: at[0] if len(at) else None].sum()
+                returns += [np.add.reduceat(reward, at)] if len(at) else []
+            if len(at):
+                starts.append(at + step)
+                ends.append(np.concatenate([last, flags], axis=1)[:, at])
+            last = flags[:, -1:]
+    start = np.concatenate(starts)
+    stop = np.append(start[1:], tip.step + 1)
+    terminated, truncated = np.concatenate([*ends, last], axis=1)[:, 1:]
+    number = np.arange(1, len(start) + 1)
+    return EpisodeColumns(number, start, stop, np.concatenate(returns), terminated, truncated)
+
+
 def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:
     """Yield the episodes of a state's first-parent history, the newest first."""
     number = ancestry.episode_of(odb, txn, tip)[0]
     stop, rewards, end = tip.step + 1, 0.0, ""
     ranges = ancestry.line_ranges(txn, tip)
-    for part in chain.from_iterable(newest_blocks(odb, txn, each) for each in ranges):
+    for part in chain.from_iterable(ancestry.newest_blocks(odb, txn, each) for each in ranges):
         _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
         flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
         reward = _column(rows, "reward", float)

@@ -11,13 +11,19 @@ import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
-from simgit.history.column_reader import Leaves, is_field, is_map, read_columns, read_presence
+from simgit.history.column_reader import (
+    Leaves,
+    is_field,
+    is_map,
+    read_columns,
+    read_presence,
+)
 from simgit.history.leaf_column import UNFILLED, Column, LeafColumn, Mask
 from simgit.history.paths import FieldPath, as_path, locate, nested_paths
 from simgit.history.state import State
@@ -26,17 +32,22 @@ from simgit.history.summary import to_html, to_text
 from simgit.history.windows import Windows, make_transitions, make_windows, map_leaves
 from simgit.objects.arguments import checked_methods
 from simgit.objects.columns import ABSENT
-from simgit.objects.oid import Oid
+from simgit.objects.oid import OID_SIZE, Oid
 from simgit.objects.rows import column as row_column
 from simgit.objects.rows import unpack_row
 from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, VALUE, Schema
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
+from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.totals import total
 
 if TYPE_CHECKING:
     from simgit.plot import Drawing
+    from simgit.storage.base import ReadTxn
 
+T = TypeVar("T")
+TableFactory = Callable[..., Any]
+"""A function that makes an Arrow table of a trajectory, given fields and oids."""
 StateFactory = Callable[[Location, dict[str, Any] | None], Any]
 """A function that makes a state from its location, and from its unpacked row if given."""
 Floats = npt.NDArray[np.float64]
@@ -59,6 +70,7 @@ class Trajectory:
         stop: int,
         name: str = "",
         state_factory: StateFactory | None = None,
+        table_factory: TableFactory | None = None,
     ) -> None:
         """Note the range of states; nothing is read yet.
 
@@ -70,12 +82,14 @@ class Trajectory:
             name: the run's name, for display.
             state_factory: makes the states that indexing and iteration return; without it they
                 are dicts of their fields.
+            table_factory: makes the table of ``to_arrow``.
 
         Raises:
             InvalidInput: the history does not have these steps.
         """
         self._range = StepRange(odb, place, start, stop)
         self._factory = state_factory
+        self._tables = table_factory
         self._columns: dict[FieldPath, Leaves] = {}
         self._masks: dict[FieldPath, Mask] = {}
         self._source: Trajectory | None = None
@@ -84,8 +98,8 @@ class Trajectory:
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy is made of: columns are read again where they are needed."""
         return {
-            "_range": self._range, "_factory": self._factory, "name": self.name,
-            "_columns": {}, "_masks": {}, "_source": None,
+            "_range": self._range, "_factory": self._factory, "_tables": self._tables,
+            "name": self.name, "_columns": {}, "_masks": {}, "_source": None,
         }  # fmt: skip
 
     # --- where ---
@@ -121,6 +135,20 @@ class Trajectory:
         with odb.read() as txn:
             for piece in self._range.pieces(txn):
                 found += map(Oid, odb.states.all_oids(txn, *piece))
+        return found
+
+    def oid_array(self) -> npt.NDArray[np.uint8]:
+        """Return the oid of each state, recomputed from its content, as bytes of shape (n, 32)."""
+        found: npt.NDArray[np.uint8] = np.empty((len(self), OID_SIZE), np.uint8)
+        odb, at = self._range.odb, 0
+        with odb.read() as txn:
+            for line, start, stop in self._range.pieces(txn):
+                for step in range(start, stop, BLOCK_ROWS):
+                    oids = odb.states.all_oids(txn, line, step, min(step + BLOCK_ROWS, stop))
+                    part = np.frombuffer(b"".join(oids), np.uint8).reshape(-1, OID_SIZE)
+                    found[at : at + len(part)] = part
+                    at += len(part)
+        found.flags.writeable = False
         return found
 
     # --- columns ---
@@ -161,15 +189,19 @@ class Trajectory:
             self._columns |= self._read(missing)
         return tuple(self._cached(key) for key in keys)
 
-    def _read(self, paths: list[FieldPath]) -> dict[FieldPath, Leaves]:
+    def _reading(self, read: Callable[[StepRange, ReadTxn], T], *paths: FieldPath) -> T:
+        """Return what is read in a transaction; an object that is missing is a damage."""
         with self._range.odb.read() as txn:
             try:
-                return read_columns(self._range, txn, paths)
+                return read(self._range, txn)
             except NotFound as error:
                 if vars(error).get("path") in paths:
                     raise
                 # not a field is missing, but an object that a state names
                 raise IntegrityError(f"{error}; see 'simgit fsck'") from error
+
+    def _read(self, paths: list[FieldPath]) -> dict[FieldPath, Leaves]:
+        return self._reading(lambda steps, txn: read_columns(steps, txn, paths), *paths)
 
     def _cached(self, path: FieldPath) -> Leaves | None:
         """Return a column that this trajectory, or the one it is a slice of, has read already."""
@@ -339,6 +371,14 @@ class Trajectory:
         ids += self._standing[0] - ids[0]
         return ids
 
+    @property
+    def episode_steps(self) -> Ints:
+        """The number of each state in its episode, 0 for the reset, shape (n,)."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        began = np.where(self.episode_starts, self.steps, self._standing[1])
+        return self.steps - np.maximum.accumulate(began)
+
     @cached_property
     def _borders(self) -> npt.NDArray[np.intp]:
         """The positions where the episodes begin, and the end of the last."""
@@ -420,7 +460,8 @@ class Trajectory:
                 "slice its columns"
             )
         start, stop = self.start + first, self.start + max(first, last)
-        part = Trajectory(self._range.odb, self.place, start, stop, self.name, self._factory)
+        made = (self.name, self._factory, self._tables)
+        part = Trajectory(self._range.odb, self.place, start, stop, *made)
         part._source = self
         return part
 
@@ -471,14 +512,53 @@ class Trajectory:
         """
         return make_windows(self, length, stride, across, fill)
 
-    def transitions(self) -> dict[str, Column]:
-        """Return the transitions between successive states of each episode.
+    def transitions(self, n_step: int = 1, gamma: float = 1.0) -> dict[str, Column]:
+        """Return the transitions of each episode: from a state, over steps, to a later one.
+
+        ``observations`` are those that the actions were chosen from; ``actions`` led from there to
+        the next state; ``next_observations`` are those after the last step, with its
+        ``terminations`` and ``truncations``. No transition leaves a state at which its episode
+        ended. ``discounts`` is what the value of the next observation is multiplied with: 0 where
+        the episode terminated, but not where it was only truncated.
+
+        Args:
+            n_step: the steps of a transition, fewer at the end of an episode; ``rewards`` are
+                summed over them.
+            gamma: the factor for each later step.
 
         Returns:
             Columns of equal length: ``observations``, ``actions``, ``rewards``,
-            ``next_observations``, ``terminations``, ``truncations``.
+            ``next_observations``, ``terminations``, ``truncations``, ``discounts``.
+
+        Raises:
+            InvalidInput: ``n_step`` is less than 1, or ``gamma`` less than 0.
         """
-        return make_transitions(self)
+        return make_transitions(self, n_step, gamma)
+
+    def to_arrow(
+        self,
+        fields: Sequence[str] | None = None,
+        *,
+        oids: Literal["none", "tips", "all"] = "tips",
+    ) -> Any:
+        """Return the states as a ``pyarrow.Table``, one row a state.
+
+        A row holds the action that led *to* its observation, with reward, terminated and truncated;
+        the observation before it is in the row before, if that is of the same ``episode``. Null is
+        a value that a state does not have. Columns of numbers share memory with this trajectory's.
+        ``simgit.datasets.arrow`` lists the types.
+
+        Args:
+            fields: such as ``info.lives``; all top-level fields without it.
+            oids: "all" oids, "tips" for the last state's only, or "none" for no such column.
+
+        Raises:
+            NotFound: no state has a field, or pyarrow is not installed.
+            InvalidInput: the states are of no repository.
+        """
+        if self._tables is None:
+            raise InvalidInput("a table needs a trajectory of a repository")
+        return self._tables(self, fields, oids)
 
     # --- display ---
 
@@ -518,7 +598,8 @@ class Episode(Trajectory):
     """The states of a trajectory that belong to one episode."""
 
     def __init__(self, whole: Trajectory, start: int, stop: int, number: int, first: int) -> None:
-        super().__init__(whole._range.odb, whole.place, start, stop, whole.name, whole._factory)
+        made = (whole.name, whole._factory, whole._tables)
+        super().__init__(whole._range.odb, whole.place, start, stop, *made)
         self._source = whole
         self.number = number
         """The episode's number in the run, from 1."""

@@ -44,22 +44,30 @@ def pack(schema: Schema, columns: Columns, count: int) -> Rows:
 
     The result has as many rows as fit, perhaps none. ``schema`` may lack fields of later states.
     """
-    packer = _Packer(schema, count)
+    packer = RowPacker(schema, count)
     packer.fill_map((), schema.root, columns)
     return packer.result()
 
 
-class _Packer:
+class RowPacker:
+    """Rows of one schema that are filled column by column.
+
+    Attributes:
+        good: the number of leading rows that fit so far.
+    """
+
     def __init__(self, schema: Schema, count: int) -> None:
+        """Begin with rows that have no fields."""
         self.schema = schema
         self.count = count
-        self.good = count  # rows that fit so far
+        self.good = count
         self.everywhere = 0  # the presence bits that all rows have
         self.fixed: Matrix = np.zeros((count, schema.fixed_size), np.uint8)
         self.variable: dict[int, list[bytes]] = {}
         self.arrays: dict[int, list[tuple[int, AnyArray]]] = {}
 
     def result(self) -> Rows:
+        """Return the leading rows that fit."""
         size = self.schema.presence_size
         self.fixed[:, :size] |= np.frombuffer(self.everywhere.to_bytes(size, "little"), np.uint8)
         variable = [
@@ -72,6 +80,7 @@ class _Packer:
         return Rows(self.schema, self.fixed[: self.good], variable, arrays)
 
     def fill_map(self, path: Path, node: FieldNode, columns: Columns) -> None:
+        """Fill the fields below a map, the top included, each from its column."""
         for name, column in columns.items():
             child = node.children.get(name)
             if child is not None:
@@ -91,6 +100,7 @@ class _Packer:
                 return
 
     def fill(self, path: Path, node: FieldNode, column: Column) -> None:
+        """Fill a field from its column; below the top, None is a value."""
         index = self.schema.index[path]
         if not isinstance(column, list):
             if self.fill_stacked(index, node.type, column):
@@ -117,6 +127,7 @@ class _Packer:
             self.fixed[rows, byte] |= 1 << bit
 
     def put(self, index: int, rows: npt.NDArray[np.intp] | None, data: Matrix) -> None:
+        """Set the bytes of a field of fixed width, of all rows or of some."""
         at = self.schema.offsets[index]
         if rows is None:
             self.fixed[: len(data), at : at + data.shape[1]] = data
@@ -169,6 +180,7 @@ class _Packer:
     def put_variable(
         self, index: int, rows: npt.NDArray[np.intp] | None, encoded: list[bytes]
     ) -> None:
+        """Set the items of a field of variable width, of all rows or of some."""
         column = (
             encoded + [b""] * (self.count - len(encoded)) if rows is None else [b""] * self.count
         )

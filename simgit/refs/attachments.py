@@ -43,12 +43,14 @@ def attach(
 
     Raises:
         InvalidInput: the name or the kind is not allowed for an attachment.
-        NotFound: there is no such state or object.
+        NotFound: there is no such state or object, or the data refer to a state that is not here.
     """
     check_attachment(name, kind)
     odb.locate(txn, state)
     if not odb.exists(txn, oid):
         raise NotFound(f"object '{oid}' not found", oid=oid)
+    for each in trees.states_named(odb, txn, kind, oid):
+        odb.locate(txn, each)
     before = _target(odb, txn, _key(state, name))
     _bind(odb, txn, state, name, kind, oid)
     return before
@@ -127,7 +129,25 @@ def in_history(
         name: only attachments of this name.
     """
     parts = {part.line: part for part in ancestry.line_ranges(txn, tip)}
-    found: list[tuple[int, str, bytes]] = []
+    found = []
+    for place, here, key in placed(odb, txn, name):
+        part = parts.get(place.line)
+        if part is not None and part.start <= place.step < part.stop:
+            found.append((-place.step, here, key))
+    for step, here, key in sorted(found):
+        yield attached(odb, txn, -step, here, key)
+
+
+def placed(
+    odb: ObjectDatabase, txn: ReadTxn, name: str | None = None
+) -> Iterator[tuple[Location, str, bytes]]:
+    """Yield the place of each attachment's state, its name, and the key of its binding.
+
+    Args:
+        odb: the database.
+        txn: the transaction.
+        name: only attachments of this name.
+    """
     places: dict[bytes, Location] = {}
     for key, _ in txn.scan(_TABLE):
         state, here = key[:OID_SIZE], decode_name(key[OID_SIZE:])
@@ -135,14 +155,14 @@ def in_history(
             continue
         if state not in places:
             places[state] = odb.locate(txn, Oid(state))
-        place = places[state]
-        part = parts.get(place.line)
-        if part is not None and part.start <= place.step < part.stop:
-            found.append((-place.step, here, key))
-    for step, here, key in sorted(found):
-        target = _target(odb, txn, key)
-        assert target is not None
-        yield Attached(Oid(key[:OID_SIZE]), -step, here, *target)
+        yield places[state], here, key
+
+
+def attached(odb: ObjectDatabase, txn: ReadTxn, step: int, name: str, key: bytes) -> Attached:
+    """Return an attachment whose binding has a key."""
+    target = _target(odb, txn, key)
+    assert target is not None
+    return Attached(Oid(key[:OID_SIZE]), step, name, *target)
 
 
 def is_bound(txn: ReadTxn, state: Oid, name: str) -> bool:

@@ -128,6 +128,10 @@ class Refs:
                 f"the reflog of '{ref}' lacks its oldest entries; see 'simgit fsck'"
             )
 
+    def logged(self, txn: ReadTxn) -> list[str]:
+        """Return the full names of all refs that have a reflog, deleted ones too."""
+        return [*dict.fromkeys(decode_name(key[:-9]) for key, _ in txn.scan("log"))]
+
     def first_entry(self, txn: ReadTxn, ref: str) -> int:
         """Return the number of the oldest entry that a reflog must have.
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from simgit.errors import InvalidInput, NotFound, shown, visible
 from simgit.objects.arguments import checked_methods
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.dataset import Dataset
+    from simgit.datasets.formats.exported import Exported
+    from simgit.datasets.formats.loading import Loaded
+    from simgit.datasets.formats.preview import ImportPreview
+    from simgit.datasets.formats.selection import Progress as ExchangeProgress
+    from simgit.datasets.series import Series
+    from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
     from simgit.history.diff.values import Change, StateDiff
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
+    from simgit.recording.verdicts import Verification
     from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
@@ -52,9 +60,14 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.datasets import Datasets
+    from simgit.repository.derivations import Derivations, Derived
+    from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
+    from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
+    from simgit.repository.simulators import Simulators
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
 
@@ -108,6 +121,12 @@ class Repository:
         return States(self._store)
 
     @cached_property
+    def _queries(self) -> Queries:
+        from simgit.repository.queries import Queries
+
+        return Queries(self._store, self._states)
+
+    @cached_property
     def _comparisons(self) -> Comparisons:
         from simgit.repository.comparisons import Comparisons
 
@@ -120,16 +139,40 @@ class Repository:
         return Recording(self._store)
 
     @cached_property
+    def _simulators(self) -> Simulators:
+        from simgit.repository.simulators import Simulators
+
+        return Simulators(self._store)
+
+    @cached_property
     def _attachments(self) -> Attachments:
         from simgit.repository.attachments import Attachments
 
         return Attachments(self._store)
 
     @cached_property
+    def _derivations(self) -> Derivations:
+        from simgit.repository.derivations import Derivations
+
+        return Derivations(self._store)
+
+    @cached_property
+    def _datasets(self) -> Datasets:
+        from simgit.repository.datasets import Datasets
+
+        return Datasets(self._store, self._states)
+
+    @cached_property
     def _operations(self) -> OperationHistory:
         from simgit.repository.operations import OperationHistory
 
         return OperationHistory(self._store, self._checkout)
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        from simgit.repository.exchange import Exchange
+
+        return Exchange(self._store)
 
     # --- opening and closing ---
 
@@ -360,10 +403,18 @@ class Repository:
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_conflict: str = "raise",
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        snapshots: str | int = "auto",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
-        A run that does not exist is created; one that has states is resumed.
+        A run that does not exist is created; one that has states is resumed. With hooks of a
+        simulator (``rebuild``, or ``save`` and ``load``) it is a ``SimulatorRecorder``, which puts
+        the simulator back where the run stands.
 
         Args:
             run: a run's name, or a sequence of names for batches of parallel environments. In the
@@ -381,10 +432,18 @@ class Repository:
             on_conflict: what to do with a run that is being recorded, is completed, or has states
                 of another configuration or seed: "raise", or "branch" to record to a new run
                 ``RUN.2``, branched off it, with a warning.
+            rebuild: returns a new simulator for the ``seed`` and ``options`` of a reset.
+            advance: moves a simulator, given it and an action; may return what to record.
+            observe: returns what to record of a simulator, as arguments of ``append`` in a dict.
+            save: returns the whole state of a simulator as plain data.
+            load: returns a simulator made from such data.
+            snapshots: how often ``save`` is called: "auto" for as often as costs at most five
+                percent of the time, or a number of steps.
 
         Raises:
             Conflict: another recorder writes a run, or it has states of other settings.
-            InvalidInput: a run is completed.
+            InvalidInput: a run is completed; or its simulator cannot be put back.
+            Divergence: a simulator does not repeat the recorded states.
         """
         from simgit.recording.flush import FlushPolicy
 
@@ -396,7 +455,81 @@ class Repository:
             raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
         branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
+        hooks = _hooks(rebuild, advance, observe, save, load)
+        settings = (run, policy, background, config, seed, spec, branch)
+        if hooks:
+            return self._simulators.recorder(hooks, snapshots, *settings)
+        return self._recording.recorder(*settings)
+
+    def simulator(
+        self,
+        revision: str | Oid = HEAD,
+        *,
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Any:
+        """Return a simulator at a recorded state: from a snapshot or a reset, moved by ``advance``.
+
+        Each state on the way is compared with the recorded one.
+
+        Args:
+            revision: the state.
+            rebuild: the hooks, see ``recorder``; without any, those that the run notes are
+                imported, if its user trusts the repository.
+            advance: see ``rebuild``.
+            observe: see ``rebuild``.
+            save: see ``rebuild``.
+            load: see ``rebuild``.
+            progress: called with the number of states re-executed, and of all.
+
+        Raises:
+            NotFound: no such state, or a hook that the run notes is not there.
+            InvalidInput: there is nothing to begin from, or a hook is missing.
+            Untrusted: the hooks were named by someone else.
+            Divergence: the simulator does not repeat the recorded states.
+        """
+        return self._simulators.restored(
+            revision, _hooks(rebuild, advance, observe, save, load), progress
+        )
+
+    def verify_simulator(
+        self,
+        revision: str = HEAD,
+        *,
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        snapshots: int = 12,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Verification:
+        """Re-execute the states of a simulator and compare each; try the snapshots of a run too.
+
+        The verdict on a whole run is noted with it.
+
+        Args:
+            revision: a run, a range or an episode, as in ``trajectory``.
+            rebuild: the hooks, see ``simulator``.
+            advance: see ``rebuild``.
+            observe: see ``rebuild``.
+            save: see ``rebuild``.
+            load: see ``rebuild``.
+            snapshots: the greatest number of snapshots to continue from, evenly spread, each up to
+                the next of them.
+            progress: called with the number of states compared, and of all.
+
+        Raises:
+            NotFound, InvalidInput, Untrusted: see ``simulator``.
+        """
+        check_number(snapshots, "snapshots", whole=True)
+        return self._simulators.verified(
+            revision, _hooks(rebuild, advance, observe, save, load), snapshots, progress
+        )
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -621,6 +754,46 @@ class Repository:
         Only oids are compared, as many as the logarithm of the shorter history.
         """
         return self._comparisons.bisect(a, b)
+
+    # --- queries ---
+
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Relation:
+        """Return the result of a query in SQL (DuckDB's), read only; see docs/sql.md.
+
+        Tables are ``runs``, ``tags``, ``episodes``, ``states``, ``attachments``, ``series``,
+        ``reflog`` and ``operations``, and any run or revision by its name in double quotes, as in
+        ``from "main@100..main"``. Only the columns and steps that are needed are read.
+
+        Args:
+            query: one SELECT.
+            params: the values for ``?`` in it as a list, or for ``$name`` as a mapping.
+
+        Raises:
+            InvalidInput: the query is not one SELECT, or DuckDB refuses it.
+            NotFound: there is no such table, or DuckDB is not installed.
+        """
+        return self._queries.sql(query, params)
+
+    def saved_queries(self) -> dict[str, str]:
+        """Return the saved queries by name."""
+        return self._queries.saved()
+
+    def save_query(self, name: str, query: str) -> None:
+        """Save a query under a name, in place of one that has it; ``simgit sql NAME`` runs it.
+
+        Raises:
+            InvalidInput: the name is not allowed, or the query is not one SELECT.
+            NotFound: DuckDB is not installed.
+        """
+        self._queries.save(name, query)
+
+    def delete_query(self, name: str) -> str:
+        """Delete a saved query; return it.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return self._queries.delete(name)
 
     # --- runs and their configuration ---
 
@@ -905,6 +1078,156 @@ class Repository:
         """
         return self._attachments.reattach(binding)
 
+    @overload
+    def series(self, revision: str | Oid, tag: str) -> Series: ...
+    @overload
+    def series(self, revision: str | Oid = HEAD, tag: None = None) -> dict[str, Series]: ...
+    def series(
+        self, revision: str | Oid = HEAD, tag: str | None = None
+    ) -> Series | dict[str, Series]:
+        """Return the points of a tag that were logged on the way to a state, or those of all tags.
+
+        A branch begins with the points of its parent. A ``Series`` has the arrays ``step``,
+        ``time`` (seconds since 1970) and ``value``.
+
+        Raises:
+            NotFound: there is no such state or tag.
+            IntegrityError: an attachment of the name ``series`` is something else.
+        """
+        found = self._attachments.series(revision)
+        if tag is None:
+            return found
+        if tag not in found:
+            from simgit.datasets.series import no_such_tag
+
+            raise no_such_tag(str(revision), tag, list(found))
+        return found[tag]
+
+    def add_series(self, revision: str | Oid, points: Mapping[str, Any]) -> Oid:
+        """Add points to the series of a state (the newest one of a run); return their oid.
+
+        They are kept as the attachment ``series``, see ``simgit.datasets.series``.
+
+        Args:
+            points: tag, such as ``train/loss``, to (steps, values), or to (steps, values, times)
+                with seconds since 1970; a number or as many as there are points. Without times it
+                is now. Values of float32 stay so, others become float64.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the points are malformed.
+        """
+        return self._attachments.add_series(revision, points)
+
+    def derived(
+        self,
+        revision: str | Oid,
+        name: str,
+        compute: Callable[[Trajectory], Any] | None = None,
+        *,
+        uses: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> Derived:
+        """Return an artefact that is computed from states; only what is not there is computed.
+
+        It is attached to the newest of the states, together with what it was made from: the oids
+        of its sources, the name of the function and the settings. With the same ones it is loaded.
+
+        Args:
+            revision: the states, for instance a run.
+            name: the name of the attachment.
+            compute: called with the states, returns the data (see ``attach``); None to find the
+                newest artefact in the history. Its ``stale`` says which of its sources are others
+                now, by their oids.
+            uses: further sources by label: revisions, oids, or what ``derived`` returned.
+            settings: plain values on which the data depends.
+            force: compute it anew in any case.
+
+        Raises:
+            NotFound: there is no such state or artefact.
+            InvalidInput: a name is not allowed, or some part has no encoding.
+        """
+        return self._derivations.derived(
+            revision, name, compute, uses or {}, settings or {}, bool(force)
+        )
+
+    def sources(self, what: str | Oid) -> dict[str, Oid]:
+        """Return what was directly used to make a run or an artefact, by label.
+
+        Args:
+            what: a revision, whose run says what it was recorded with; or the oid of an artefact.
+
+        Raises:
+            NotFound: there is no such state, or the sources of the artefact are not known.
+            InvalidInput: what it says of its sources is malformed.
+        """
+        return self._derivations.sources(what)
+
+    # --- datasets ---
+
+    def dataset(
+        self,
+        revisions: str | Oid | Sequence[str | Oid] = HEAD,
+        *,
+        where: str | None = None,
+        episode_where: str | None = None,
+        fields: Sequence[str] | None = None,
+        memory: int = 256 << 20,
+    ) -> Dataset:
+        """Return the states of some runs as data to learn from; nothing is copied or read yet.
+
+        A recorded state holds the action that led *to* it; in the dataset's transitions and
+        sequences an action stands beside the observation that it was chosen *from*.
+
+        Args:
+            revisions: runs, patterns of runs (``lr-*``), and what ``trajectory`` takes; a history
+                that they share is there once.
+            where: a condition on states, such as ``reward > 0``; on the state that an action led
+                to, for transitions.
+            episode_where: a condition on episodes: on ``return``, ``length``, ``start`` (its first
+                step), ``episode`` (its number), ``terminated``, ``truncated``, ``run`` and
+                ``config`` (of the run), such as ``return > 100 and config.lr < 0.1``.
+            fields: the fields of batches and tables, such as ``info.lives``; observation, action,
+                reward and flags without it.
+            memory: bytes of columns that are kept; datasets of one repository share them.
+
+        Raises:
+            NotFound: there is no such run or state.
+            InvalidInput: a condition or field is malformed, or a range is not of one history.
+        """
+        from simgit.datasets.batches import field_names
+        from simgit.datasets.definition import Definition, sources_of
+
+        names = None if fields is None else field_names(fields)
+        definition = Definition(sources_of(revisions), where, episode_where, names)
+        return self._datasets.open(definition, memory)
+
+    def save_dataset(self, name: str, data: Dataset, *, force: bool = False) -> Oid:
+        """Save the definition of a dataset under a name; return its oid.
+
+        It becomes the tag ``datasets/NAME`` and the attachment ``dataset.NAME``, with the numbers
+        of transforms; no state is copied. What it is pinned to (``Dataset.freeze``) is kept by gc.
+
+        Raises:
+            AlreadyExists: there is one of this name, and no ``force``.
+            InvalidInput: the name is not allowed, or the dataset has no states.
+        """
+        return self._datasets.save(name, data, force)
+
+    def load_dataset(self, name: str, *, memory: int = 256 << 20) -> Dataset:
+        """Return a dataset that was saved under a name.
+
+        Raises:
+            NotFound: there is none, or its runs are gone.
+            IntegrityError: its definition is malformed.
+        """
+        return self._datasets.load(name, memory)
+
+    def datasets(self) -> list[str]:
+        """Return the names of the saved datasets."""
+        return self._datasets.all()
+
     # --- operations ---
 
     def operations(self, limit: int | None = None) -> list[Operation]:
@@ -1054,6 +1377,97 @@ class Repository:
                 progress=progress,
             )  # fmt: skip
 
+    def export(
+        self,
+        format: str,
+        target: str | Path,
+        *revisions: str | Oid,
+        fields: Sequence[str] | None = None,
+        where: str | None = None,
+        options: Mapping[str, str] | None = None,
+        replace: bool = False,
+        progress: ExchangeProgress | None = None,
+    ) -> Exported:
+        """Write states to a file or directory of another format; see docs/formats.md.
+
+        A state is one row. Its observation, reward and flags are what the environment returned for
+        the action in the same row; that action was chosen from the observation in the row before.
+        A reset has no action. A state that several runs share is written once.
+
+        Args:
+            format: ``parquet``, ``arrow``, ``jsonl``, ``csv``, ``numpy``, ``minari``, ``lerobot``
+                or another one that ``simgit export --help`` lists.
+            target: the path; it has nothing or all of the export, whatever happens.
+            revisions: runs, patterns of their names, other revisions, or ranges ``a..b``; HEAD
+                without any. A revision stands for its whole history.
+            fields: only these fields, such as ``info.lives``.
+            where: only the states that meet this condition. With it or ``fields`` the file says
+                that it is not the run, and is never imported as the same.
+            options: of the format, by name.
+            replace: replace an existing file.
+            progress: called with the numbers of states written and to write.
+
+        Raises:
+            NotFound: the format, a revision, a field or a needed package is not found.
+            InvalidInput: there are no states, or the format or condition cannot express them.
+            AlreadyExists: there is something at ``target``.
+            StorageError: it cannot be written.
+        """
+        return self._exchange.export(
+            format, target, revisions, fields, where, options, replace, progress
+        )
+
+    def import_data(
+        self,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        prefix: str = "",
+        rename: str | None = None,
+        as_new: bool = False,
+        options: Mapping[str, str] | None = None,
+        progress: ExchangeProgress | None = None,
+    ) -> Loaded:
+        """Import the runs of a file or directory that ``export`` or another program wrote.
+
+        Of a file that ``export`` wrote, every oid is recomputed: a value that was edited, a row
+        that was removed or moved, and a file that was cut off are errors, and no ref changes. A
+        run that exists here moves forward, or is imported as ``NAME.conflict-1``, as in
+        ``import_bundle``.
+
+        Args:
+            source: the path, or the URL of a database.
+            format: as in ``export``; probed without it.
+            prefix: put before the names of runs and tags.
+            rename: the name for the source's only run.
+            as_new: give all states new oids, so that an edited or lossy file can be imported; the
+                metadata of its runs say where they came from.
+            options: of the format, by name.
+            progress: called with the number of states that were read, and their total if known.
+
+        Raises:
+            IntegrityError: the source is damaged, truncated or edited; refs are as they were.
+            NotFound: the source, the states that it continues, or a needed package is not there.
+            InvalidInput: the format is unknown, or the source is lossy and not imported as new.
+        """
+        return self._exchange.load(source, format, prefix, rename, as_new, options, progress)
+
+    def preview_import(
+        self,
+        source: str | Path,
+        *,
+        format: str | None = None,
+        options: Mapping[str, str] | None = None,
+        progress: ExchangeProgress | None = None,
+    ) -> ImportPreview:
+        """Return what ``import_data`` would import: counts, first states, and what is left out.
+
+        Raises:
+            IntegrityError: the source is damaged; hashes are not compared.
+            NotFound, InvalidInput: see ``import_data``.
+        """
+        return self._exchange.preview(source, format, options, progress)
+
     # --- maintenance ---
 
     def gc(
@@ -1166,3 +1580,11 @@ class Repository:
             StorageError: the repository cannot be written.
         """
         return self._maintenance.repair(source._store if source else None)
+
+
+def _hooks(rebuild: Any, advance: Any, observe: Any, save: Any, load: Any) -> dict[str, Any]:
+    """Return the hooks of a simulator that were given, by name."""
+    found = {
+        "rebuild": rebuild, "advance": advance, "observe": observe, "save": save, "load": load,
+    }  # fmt: skip
+    return {name: hook for name, hook in found.items() if hook is not None}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput, did_you_mean, near_or_known
+from simgit.errors import InvalidInput, did_you_mean, near_or_known, shown
 from simgit.history.leaf_column import LeafColumn
-from simgit.history.log import EpisodeLine
+from simgit.history.log import EpisodeColumns
 from simgit.history.paths import FieldPath, path_text
 from simgit.history.where import Predicate
 from simgit.refs.run_config import flat
@@ -23,19 +23,26 @@ FIELDS: Final[Mapping[str, str]] = {
     "name": _TEXT, "status": _TEXT, "parent": _TEXT, "step": _NUMBER, "states": _NUMBER,
     "episodes": _NUMBER, "return": _NUMBER, "last_return": _NUMBER, "best_return": _NUMBER,
     "mean_return": _NUMBER, "last_length": _NUMBER, "mean_length": _NUMBER, "created": _NUMBER,
-    "ended": _NUMBER, "seed": "", "config": "", "metadata": "",
+    "ended": _NUMBER, "time": _NUMBER, "seed": "", "config": "", "metadata": "",
 }  # fmt: skip
 """What a condition, an order or a column can name, and its type; ``config.lr`` leads further.
 
 The returns and lengths of episodes are of those that have ended; ``return`` is the sum of all
-rewards on the way to the newest state.
+rewards on the way to the newest state, ``time`` the simulator's clock there.
 """
-_OF_EPISODES: Final = ("last_return", "best_return", "mean_return", "last_length", "mean_length")
-_STRING: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
-_RETURN: Final = re.compile(r"(?<![\w.])return\b")
-_KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
-_SAFE: Final = "retur_"
-"""Stands for 'return', a word of Python, in whose syntax conditions are parsed; it is as long."""
+_OF_EPISODES: Final = {
+    "last_return": "last(return)", "best_return": "max(return)", "mean_return": "mean(return)",
+    "last_length": "last(length)", "mean_length": "mean(length)",
+}  # fmt: skip
+_MEASURE: Final = re.compile(
+    r"\s*(?P<function>[a-z]+)\s*\(\s*(?P<of>[a-z]+)\s*(?:,\s*(?P<count>[0-9]{1,9})\s*)?\)\s*"
+)
+_FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "mean": np.mean, "median": np.median, "min": np.min, "max": np.max, "sum": np.sum,
+    "std": np.std, "last": lambda values: values[-1], "first": lambda values: values[0],
+}  # fmt: skip
+"""Measures of a run's episodes that have ended, as in ``mean(return, 10)``: of the last ten."""
+_COMMA: Final = re.compile(r",(?![^()]*\))")
 
 
 class RunTable:
@@ -43,14 +50,19 @@ class RunTable:
 
     Args:
         infos: the runs.
-        episodes: returns the episodes of a run, the newest first.
+        episodes: returns the episodes of a run.
+        clock: returns the simulator's time at the newest state of a run, None without one.
     """
 
     def __init__(
-        self, infos: Sequence[RunInfo], episodes: Callable[[str], Sequence[EpisodeLine]]
+        self,
+        infos: Sequence[RunInfo],
+        episodes: Callable[[str], EpisodeColumns],
+        clock: Callable[[str], float | None],
     ) -> None:
         self.infos = list(infos)
-        self._episodes = episodes
+        self._clock = clock
+        self._episodes = cache(episodes)
         self._columns: dict[str, list[Any]] = {}
         self._settings = [
             {**_under("config", info.config), **_under("metadata", info.metadata)} for info in infos
@@ -73,8 +85,10 @@ class RunTable:
 
     def _read(self, name: str) -> list[Any]:
         top = name.partition(".")[0]
-        if name in _OF_EPISODES:
-            return [self._of_episodes(name, info) for info in self.infos]
+        if (found := _MEASURE.fullmatch(_OF_EPISODES.get(name, name))) is not None:
+            return self._measured(name, **found.groupdict())
+        if name == "time":
+            return [None if each.oid is None else self._clock(each.name) for each in self.infos]
         if name in ("config", "metadata"):
             return [dict(getattr(info, name)) for info in self.infos]
         if name in FIELDS:
@@ -89,30 +103,43 @@ class RunTable:
             raise InvalidInput(f"unknown name '{name}'{near}", name=name)
         return [settings.get(name) for settings in self._settings]
 
-    def _of_episodes(self, name: str, info: RunInfo) -> float | None:
+    def _measured(self, name: str, function: str, of: str, count: str | None) -> list[Any]:
+        if function not in _FUNCTIONS:
+            near = near_or_known(function, _FUNCTIONS)
+            raise InvalidInput(f"unknown function '{function}' in '{name}'{near}", name=name)
+        if of not in ("return", "length"):
+            raise InvalidInput(f"'{name}' must be of 'return' or 'length', got '{of}'", name=name)
+        if count is not None and not int(count):
+            raise InvalidInput(f"'{name}' must be of 1 episode or more, got 0", name=name)
+        found = []
+        for info in self.infos:
+            values = self._ended(info, of)[-int(count or 0) :]
+            with np.errstate(all="ignore"):  # infinities of both signs
+                found.append(_FUNCTIONS[function](values).item() if len(values) else None)
+        return found
+
+    def _ended(self, info: RunInfo, of: str) -> npt.NDArray[Any]:
+        """Return the returns or lengths of a run's episodes that have ended."""
         if info.oid is None:
-            return None
-        ended = [each for each in self._episodes(info.name) if each.end != "open"]
-        if not ended:
-            return None
-        kind, _, what = name.partition("_")
-        found = [each.return_ if what == "return" else each.steps for each in ended]
-        values = {"last": found[0], "best": max(found), "mean": sum(found) / len(found)}
-        return values[kind]
+            return np.zeros(0)
+        episodes = self._episodes(info.name)
+        values = episodes.return_ if of == "return" else episodes.stop - episodes.start - 1
+        ended: npt.NDArray[Any] = values[episodes.terminated | episodes.truncated]
+        return ended
 
     # --- what a condition asks ---
 
     def has(self, path: FieldPath) -> bool:
         """Return whether a path is a column."""
         try:
-            self.values(_name(path))
+            self.values(path_text(path))
         except InvalidInput:
             return False
         return True
 
     def present(self, path: FieldPath) -> npt.NDArray[np.bool_]:
         """Return which runs have a value."""
-        return np.array([value is not None for value in self.values(_name(path))], bool)
+        return np.array([value is not None for value in self.values(path_text(path))], bool)
 
     def is_map(self, path: FieldPath) -> bool:
         """Return False: settings are looked up in each run's own."""
@@ -122,7 +149,7 @@ class RunTable:
         """Return for each path its values: numbers as an array, others as a list."""
         found = []
         for path in paths:
-            values, absent = self.values(_name(path)), ~self.present(path)
+            values, absent = self.values(path_text(path)), ~self.present(path)
             if all(value is None or type(value) in (int, float, bool) for value in values):
                 numbers = np.array([0 if value is None else value for value in values])
                 found.append(LeafColumn(numbers, absent))
@@ -139,34 +166,35 @@ class RunTable:
         chosen = list(range(len(self.infos)))
         if condition is not None and self.infos:
             chosen = np.flatnonzero(self._holds(condition)).tolist()
-        for key in reversed([part.strip() for part in (order or "").split(",") if part.strip()]):
+        for key in reversed(split_names(order or "")):
             values = self.values(key.lstrip("+-"))
             there = [i for i in chosen if values[i] is not None]
             there.sort(key=lambda i, v=values: _rank(v[i]), reverse=key.startswith("-"))  # type: ignore[misc]
             chosen = there + [i for i in chosen if values[i] is None]
         return [self.infos[i] for i in chosen]
 
+    def ranked(self, by: str, where: str | None, lowest: bool) -> list[tuple[RunInfo, float]]:
+        """Return the runs that have a number, in its order; see ``RunsView.best``."""
+        values = {info.name: value for info, value in zip(self.infos, self.values(by), strict=True)}
+        found = [(info, values[info.name]) for info in self.select(where, None)]
+        found = [(info, value) for info, value in found if value is not None]
+        for _, value in found:
+            if type(value) not in (int, float):
+                raise InvalidInput(f"'{by}' must be a number, got {shown(value)}", name=by)
+        good = [each for each in found if each[1] == each[1]]
+        good.sort(key=lambda each: each[1], reverse=not lowest)
+        return good + [each for each in found if each[1] != each[1]]  # those with NaN
+
     def _holds(self, condition: str) -> npt.NDArray[np.bool_]:
-        fields = {_SAFE if name == "return" else name: kind for name, kind in FIELDS.items()}
-        try:
-            holds = Predicate(_readable(condition), fields)
-            for path in holds.entries:
-                self.values(_name(path))
-            return holds(self)
-        except InvalidInput as error:
-            raise InvalidInput(str(error).replace(_SAFE, "return"), text=condition) from None
+        holds = Predicate(condition, FIELDS)
+        for path in holds.entries:
+            self.values(path_text(path))
+        return holds(self)
 
 
-def _name(path: FieldPath) -> str:
-    return "return" if path == (_SAFE,) else path_text(path)
-
-
-def _readable(condition: str) -> str:
-    """Return a condition in which the words of Python, as in ``config.lambda``, can be parsed."""
-    parts = _STRING.split(condition)
-    for i in range(0, len(parts), 2):
-        parts[i] = _KEYWORD.sub(r'["\1"]', _RETURN.sub(_SAFE, parts[i]))
-    return "".join(parts)
+def split_names(text: str) -> list[str]:
+    """Return the names in a list of columns such as ``name,mean(return, 10)``."""
+    return [part.strip() for part in _COMMA.split(text) if part.strip()]
 
 
 def _under(top: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from simgit.refs.runs import RunInfo, being_recorded
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
-    from simgit.history.log import EpisodeLine
+    from simgit.history.log import EpisodeColumns
     from simgit.objects.oid import Oid
     from simgit.repository.run_table import RunTable
     from simgit.repository.store import Store
@@ -73,14 +73,20 @@ class RunsView(Mapping[str, RunInfo]):
     def table(self) -> RunTable:
         """Return what is known of all runs, as columns."""
         from simgit.history import log
+        from simgit.odb.clock import clocks
         from simgit.repository.run_table import RunTable
 
-        def episodes(name: str) -> list[EpisodeLine]:
+        def episodes(name: str) -> EpisodeColumns:
             with self._store.read() as txn:
                 place = self._store.refs.run(txn, name).place
-                return list(log.episodes(self._store.odb, txn, place))
+                return log.episode_columns(self._store.odb, txn, place)
 
-        return RunTable([*self.values()], episodes)
+        def clock(name: str) -> float | None:
+            with self._store.read() as txn:
+                place = self._store.refs.run(txn, name).place
+                return clocks(self._store.odb.states.row(txn, place)[2])[0]
+
+        return RunTable([*self.values()], episodes, clock)
 
     def select(self, where: str | None = None, sort: str | None = None) -> list[RunInfo]:
         """Return the runs that fulfil a condition, in an order.
@@ -95,6 +101,23 @@ class RunsView(Mapping[str, RunInfo]):
             InvalidInput: the condition is malformed, or no run has a name in it.
         """
         return self.table().select(where, sort)
+
+    def best(
+        self, by: str = "mean(return, 10)", *, where: str | None = None, lowest: bool = False
+    ) -> list[tuple[RunInfo, float]]:
+        """Return the runs with the number by which they are ranked, the best first.
+
+        Args:
+            by: a measure of the episodes that have ended, such as ``mean(return, 10)`` for the last
+                ten; the functions are mean, median, min, max, sum, std, first and last, of
+                ``return`` or ``length``. Or a name, as in ``select``.
+            where: only runs that fulfil a condition, as in ``select``.
+            lowest: True if the lowest number is the best.
+
+        Raises:
+            InvalidInput: the measure or the condition is malformed, or not a number.
+        """
+        return self.table().ranked(by, where, lowest)
 
     def _names(self) -> list[str]:
         with self._store.read() as txn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,14 @@ def _load(store: Store, run: str | None, where: Location, values: dict[str, Any]
     """Return a state of a trajectory (a function of a module, which can be pickled)."""
     with store.read() as txn:
         return load_state(store.odb, txn, where, run)
+
+
+def _table(states: Trajectory, fields: Sequence[str] | None, oids: str) -> Any:
+    """Return the Arrow table of a trajectory (a function of a module, which can be pickled)."""
+    from simgit.datasets.packages import needed
+
+    arrow = needed("simgit.datasets.arrow", "a table")
+    return arrow.ArrowTable([states], fields, oids=oids).table()
 
 
 class States:
@@ -70,7 +78,7 @@ class States:
     def trajectory(self, revision: str | Oid) -> Trajectory:
         with self._store.read() as txn:
             if isinstance(revision, Oid):
-                return self._ending_at(self._odb.locate(txn, revision), None)
+                return self.ending_at(self._odb.locate(txn, revision), None)
             ends = self._store.revisions.resolve_range(txn, revision)
             if ends is not None:
                 return self._between(txn, revision, ends)
@@ -81,19 +89,19 @@ class States:
                 start = found.place.step
                 last = ancestry.episode_end(self._odb, txn, tip, episode.number)
                 found = Found(ancestry.ancestor(txn, tip, last), found.run)
-            return self._ending_at(found.place, found.run, start)
+            return self.ending_at(found.place, found.run, start)
 
     def _between(self, txn: ReadTxn, text: str, ends: Range) -> Trajectory:
         bases = ancestry.merge_bases(self._odb, txn, ends.start.place, ends.end.place)
         if ends.symmetric or bases != [ends.start.place]:
             raise InvalidInput(f"'{text}' is not a part of one history: use 'ancestor..state'")
-        return self._ending_at(ends.end.place, ends.end.run, ends.start.place.step + 1)
+        return self.ending_at(ends.end.place, ends.end.run, ends.start.place.step + 1)
 
-    def _ending_at(self, place: Location, run: str | None, start: int = 0) -> Trajectory:
+    def ending_at(self, place: Location, run: str | None, start: int = 0) -> Trajectory:
         from simgit.history.trajectory import Trajectory
 
         make = partial(_load, self._store, run)
-        return Trajectory(self._odb, place, start, place.step + 1, run or "", make)
+        return Trajectory(self._odb, place, start, place.step + 1, run or "", make, _table)
 
     # --- objects ---
 

@@ -20,6 +20,7 @@ import simgit
 import simgit.gym
 from simgit import Oid, Repository, SimgitError
 from simgit.errors import SimgitWarning
+from simgit.gym import CollectionSpec
 from simgit.repository.runs import RunsView
 from tests.support.examples import share
 
@@ -59,7 +60,18 @@ GIVEN: dict[str, Any] = {
     "state": "main@3", "states": ["main@3"], "observation": 1, "lane": 0, "field": "reward",
     "paths": "reward", "text": "ab" * 32, "raw": b"\0" * 32, "fields": "reward", "target": "main",
 }  # fmt: skip
-LEFT_OUT = {"progress", "make", "self", "cls", "kwargs", "options", "flush", "trust", "clock"}
+LEFT_OUT = {
+    "progress",
+    "make",
+    "compute",
+    "self",
+    "cls",
+    "kwargs",
+    "options",
+    "flush",
+    "trust",
+    "clock",
+}
 """Functions that are called, whose faults are their own; and trust, which a user is asked for."""
 
 
@@ -108,12 +120,19 @@ class World:
         self.recorder = self.repo.recorder("recorded")
         self.recorder.append(1)
         self.lanes = self.repo.recorder(["lane/0", "lane/1"])
+        self.simulator = self.repo.recorder(
+            "simulated",
+            rebuild=lambda **given: {"given": given},
+            advance=lambda simulator, action: None,
+            observe=lambda simulator: {"observation": 1},
+        )
+        self.simulator.reset(seed=1)
         self.env: Any = None
 
 
 TARGETS: list[Target] = [
     *of(Repository, lambda world: world.repo, "init", "open", "discover", "clone", "close",
-        "create_bundle", "import_bundle", "repair", "transaction", "name_command", "fsck", "gc"),
+        "create_bundle", "import_bundle", "export", "import_data", "repair", "transaction", "name_command", "fsck", "gc"),
     *of(simgit.Trajectory, lambda world: world.trajectory, "plot"),
     *of(RunsView, lambda world: world.repo.runs),
     *of(Oid, lambda world: world.repo.resolve("main")),
@@ -126,6 +145,10 @@ TARGETS: list[Target] = [
     *[
         Target(f"RunRecorder.{name}", lambda world, name=name: getattr(world.recorder, name))
         for name in ("append", "attach")
+    ],
+    *[
+        Target(f"SimulatorRecorder.{name}", lambda world, name=name: getattr(world.simulator, name))
+        for name in ("append", "attach", "reset", "step")
     ],
     *[
         Target(f"LaneRecorder.{name}", lambda world, name=name: getattr(world.lanes, name))
@@ -154,7 +177,9 @@ def vector(world: World) -> Any:
 GYM = [
     gym_target("restore"), gym_target("plan"), gym_target("verify"), gym_target("judge"),
     gym_target("volatile"), gym_target("what_if", horizon=1, actions=[0]),
-    gym_target("step_batch", actions=[0]), gym_target("Recorder", env=cartpole, run="made"),
+    gym_target("step_batch", actions=[0]), gym_target("drift"),
+    gym_target("collect_once", spec=lambda world: CollectionSpec("CartPole-v1")),
+    gym_target("Recorder", env=cartpole, run="made"),
     gym_target("VectorRecorder", env=vector, run="made"),
     Target("gym.Recorder.resume", lambda world: simgit.gym.Recorder.resume,
            repo=lambda world: world.repo),

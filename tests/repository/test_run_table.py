@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
+from typing import Any
+
 import pytest
 
 from simgit import InvalidInput, Repository
@@ -93,3 +97,63 @@ def test_an_unknown_name_is_answered_in_one_short_line() -> None:
             repo.runs.select(None, name)
         assert f"unknown name '{name}'{rest}" in str(caught.value)
         assert "entry1" not in str(caught.value)
+
+
+def ranking(repo: Repository, by: str, **options: Any) -> list[tuple[str, float]]:
+    return [(info.name, value) for info, value in repo.runs.best(by, **options)]
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("mean(return, 10)", [("c", 10.0), ("b", 6.0), ("a", 2.0)]),
+        ("mean(return)", [("c", 10.0), ("b", 6.0), ("a", 2.0)]),
+        ("mean(return, 1)", [("c", 12.0), ("b", 8.0), ("a", 4.0)]),
+        (" max ( return ) ", [("c", 12.0), ("b", 8.0), ("a", 4.0)]),
+        ("first(return)", [("c", 8.0), ("b", 4.0), ("a", 0.0)]),
+        ("last(return)", [("c", 12.0), ("b", 8.0), ("a", 4.0)]),
+        ("sum(length)", [("a", 6), ("b", 6), ("c", 6)]),
+        ("min(return, 2)", [("c", 8.0), ("b", 4.0), ("a", 0.0)]),
+        ("std(return)", [("a", 2.0), ("b", 2.0), ("c", 2.0)]),
+        ("median(return)", [("c", 10.0), ("b", 6.0), ("a", 2.0)]),
+        ("best_return", [("c", 12.0), ("b", 8.0), ("a", 4.0)]),
+        ("config.lr", [("a", 1.0), ("b", 0.1), ("c", 0.1**2)]),
+        ("states", [("a", 8), ("b", 8), ("c", 8), ("d", 0)]),
+    ],
+)
+def test_runs_are_ranked(repo: Repository, by: str, expected: list[tuple[str, float]]) -> None:
+    assert ranking(repo, by) == expected
+
+
+def test_a_ranking_of_some_runs_the_lowest_first(repo: Repository) -> None:
+    found = ranking(repo, "mean(return)", where="config.lr < 0.5", lowest=True)
+    assert found == [("b", 6.0), ("c", 10.0)]
+
+
+@pytest.mark.parametrize("lowest", [True, False])
+def test_a_run_whose_number_is_none_is_the_last(lowest: bool) -> None:
+    made = Repository.init(":memory:")
+    for name, reward in (("a", 1.0), ("b", math.nan), ("c", 2.0), ("d", -math.inf)):
+        made.commit(observation=0, run=name)
+        made.commit(observation=0, reward=reward, terminated=True, run=name)
+    found = [name for name, _ in ranking(made, "mean(return)", lowest=lowest)]
+    assert found == (["d", "a", "c", "b"] if lowest else ["c", "a", "d", "b"])
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("men(return)", "unknown function 'men'"), ("mean(reward)", "must be of 'return' or 'length'"),
+        ("mean(return, 0)", "must be of 1 episode or more"), ("name", "'name' must be a number"),
+        ("mean(return, -1)", "unknown name"), ("mean(return", "unknown name"), ("", "unknown name"),
+        ("mean(return, 10) + 1", "unknown name"),
+    ],
+)  # fmt: skip
+def test_a_measure_that_is_none(repo: Repository, by: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        repo.runs.best(by)
+
+
+def test_measures_are_columns(repo: Repository) -> None:
+    assert chosen(repo, None, "-mean(return, 1),name") == "cbad"
+    assert repo.runs.table().values("max(length, 1)") == [3, 3, 3, None]

@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import HealthCheck, settings
 
 FULL: Final = 200
-QUICK: Final = 40
+QUICK: Final = 25
 
 
 def register_profiles() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy, deepcopy
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -15,6 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
+from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
     SAME_STEP,
@@ -28,7 +28,6 @@ from simgit.gym.recording.resume_vector import (
 )
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import Session, gap_after, open_repository
-from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes, lanes_left_out
@@ -49,13 +48,14 @@ from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.recording.finalize import settle
+from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
 
 
-class VectorRecorder(VectorWrapper):
+class VectorRecorder(CopiesEnvironment, VectorWrapper):
     """Records a vector environment, lane by lane, without changing its behaviour.
 
     Lane ``i``, the i-th sub-environment, is the run ``{run}/{i}``. Its states are those of that
@@ -187,27 +187,6 @@ class VectorRecorder(VectorWrapper):
         recorder._session.is_new = False
         recorder._resets[:] = resets
         return recorder
-
-    # --- copies ---
-
-    def __copy__(self) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return copy(self.env)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return deepcopy(self.env, memo)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled.
-
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput(
-            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
-            "a path or a Repository"
-        )
 
     # --- Gymnasium's methods ---
 

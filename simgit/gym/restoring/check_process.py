@@ -26,9 +26,10 @@ from typing import Any, Final
 
 from simgit.errors import SimgitError, StorageError
 from simgit.gym.drivers import choose
-from simgit.gym.restoring.checks import Opened, Outcome, RunCheck
+from simgit.gym.restoring.checks import Opened, RunCheck
 from simgit.gym.restoring.run_notes import NOT_CHECKED, UNKNOWN, Verdict
 from simgit.objects.coerce import check_number
+from simgit.recording.verdicts import Outcome
 from simgit.repository import Repository
 
 SECONDS: Final = 60.0

@@ -15,6 +15,7 @@ from simgit.errors import (
     InvalidInput,
     NotFound,
     SimgitError,
+    Untrusted,
     Unverified,
     shown,
     visible,
@@ -40,7 +41,7 @@ from simgit.gym.restoring.run_notes import (
     vouches,
 )
 from simgit.gym.spec import spec as specs
-from simgit.gym.spec.permit import Trust, Untrusted
+from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid

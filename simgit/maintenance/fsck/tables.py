@@ -29,6 +29,7 @@ from simgit.odb.segments.totals import near
 from simgit.refs.names import HEAD, RUNS, fold, own_ancestor
 from simgit.refs.oplog.log import OperationLog, parse
 from simgit.refs.records import decode_entry
+from simgit.refs.saved_queries import saved_queries
 from simgit.refs.settings import DEFAULTS, get_setting
 from simgit.storage.base import ReadTxn
 
@@ -217,6 +218,8 @@ class TableChecks(Findings):
         for name in DEFAULTS:
             with self._noting():
                 get_setting(txn, name)
+        with self._noting():
+            saved_queries(txn)
         with self._noting():
             sizes(txn)
 

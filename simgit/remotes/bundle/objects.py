@@ -8,7 +8,7 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.arrays import decode_array
 from simgit.objects.kinds import KIND_CODES, Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.objects.oid import OID_SIZE, Oid, hash_object
-from simgit.odb import foreign
+from simgit.odb import foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.loose import loose_base, loose_chunks, loose_size
 from simgit.refs import attachments
@@ -67,7 +67,7 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     check_links(odb, txn, oid, thing)
     is_new = txn.get("objects", oid) is None
     if isinstance(thing, Binding):
-        return _bind(odb, txn, thing, is_new)
+        return bind(odb, txn, thing, is_new)
     if is_new and kind in foreign.KINDS:
         foreign.mark(txn, oid)
     if kind == "array":
@@ -77,8 +77,12 @@ def store(odb: ObjectDatabase, txn: WriteTxn, oid: Oid, value: bytes) -> str | N
     return None
 
 
-def _bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> str | None:
-    """Bind an attachment, as a foreign one if it is new; return its name if it was kept aside."""
+def bind(odb: ObjectDatabase, txn: WriteTxn, binding: Binding, is_new: bool) -> str | None:
+    """Bind an attachment, as a foreign one if it is new; return its name if it was kept aside.
+
+    Raises:
+        IntegrityError: its name is not allowed, or its state or target is missing.
+    """
     target = binding.target_kind, binding.target
     try:
         bound = attachments.attachments(odb, txn, binding.state)
@@ -101,7 +105,11 @@ def check_links(odb: ObjectDatabase, txn: ReadTxn, oid: bytes, thing: Decodable)
     Raises:
         IntegrityError: one is missing or of another kind.
     """
-    for kind, link in _links(thing):
+    links = list(_links(thing))
+    if isinstance(thing, Binding) and has(odb, txn, thing.target_kind, thing.target):
+        named = trees.states_named(odb, txn, thing.target_kind, thing.target)
+        links += [("state", each) for each in named]
+    for kind, link in links:
         if not has(odb, txn, kind, link):
             raise IntegrityError(
                 f"object '{oid.hex()}' refers to {kind} '{link.hex()}', which is missing"

@@ -128,6 +128,7 @@ def test_environments_that_diverge_are_closed(
     assert checked_envs.OfClass.made == checked_envs.OfClass.closed
 
 
+@pytest.mark.slow
 def test_verify_tries_snapshots_and_refutes_their_driver(repo: Repository) -> None:
     record(repo, Hiding(15))
     found = verify(repo, "main", snapshots=12)

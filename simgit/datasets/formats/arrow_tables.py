@@ -1,0 +1,297 @@
+"""The tables of Parquet and Arrow files: batches of an export, and of files of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from simgit.datasets.arrow import ArrowTable
+from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty
+from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
+from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
+from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
+from simgit.datasets.formats.manifest import FileManifest
+from simgit.errors import IntegrityError, InvalidInput, NotFound, StorageError, reason
+from simgit.objects.codec import decode_value
+from simgit.objects.schema import Schema
+from simgit.refs.names import usable_name
+
+if TYPE_CHECKING:
+    from simgit.datasets.formats.selection import Export
+
+_BUDGET: Final = 32 << 20
+"""About how many bytes a batch that is read should have."""
+_LEAST: Final = 64
+_MOST: Final = 65536
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+def batches_of(export: Export) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the Arrow schema of an export, and its batches in order."""
+    table = ArrowTable(
+        export.ranges(), None if export.fields is None else [*map(".".join, export.fields)],
+        oids=export.options.get("oids", "none"), exact=export.lossy is None,
+    )  # fmt: skip
+    names = table.schema.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInput(f"two columns would be called '{twice}'; export as jsonl instead")
+    preset = field_names(export.options.get("names", "plain"))
+    schema = _renamed(table.schema, preset)
+    return schema, _batches(export, table, schema)
+
+
+def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    ranges = iter([each for each in table.ranges if len(each)])
+    states, at = next(ranges), 0
+    names = [run.name for run in export.runs]
+    known = pa.array(names, pa.string())  # one dictionary for all batches, as a file must have
+    for batch in table.batches():
+        if at == len(states):
+            states, at = next(ranges), 0
+        part = states[at : at + batch.num_rows]
+        at += batch.num_rows
+        size = batch.num_rows
+        if export.predicate is not None:
+            batch = batch.filter(pa.array(export.predicate(part)))
+        export.tell(size, batch.num_rows)
+        if batch.num_rows:
+            number = np.full(batch.num_rows, names.index(part.name), np.int32)
+            run = pa.DictionaryArray.from_arrays(pa.array(number), known)
+            yield pa.RecordBatch.from_arrays([run, *batch.columns[1:]], schema=schema)
+
+
+def _renamed(schema: pa.Schema, names: FieldNames) -> pa.Schema:
+    fields = [field.with_name(names.outside(field.name)) for field in schema]
+    return pa.schema(fields, schema.metadata)
+
+
+def text_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns for which a dictionary of values pays."""
+    return [
+        field.name
+        for field in schema
+        if pa.types.is_dictionary(field.type)
+        or pa.types.is_large_string(field.type)
+        or isinstance(field.type, ValueType)
+        or (pa.types.is_integer(field.type) and field.name not in ("step", "episode_step"))
+    ]
+
+
+def float_columns(schema: pa.Schema) -> list[str]:
+    """Return the paths of columns of floats, whose bytes are compressed by their place."""
+    found = []
+    for field in schema:
+        if pa.types.is_float32(field.type) or pa.types.is_float64(field.type):
+            found.append(field.name)
+        elif isinstance(field.type, pa.FixedShapeTensorType) and (
+            pa.types.is_float32(field.type.value_type) or pa.types.is_float64(field.type.value_type)
+        ):
+            found.append(f"{field.name}.list.element")
+    return found
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def damage_of(name: str) -> Iterator[None]:
+    """Raise Arrow's errors as simgit's."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"'{name}' not found", path=name) from None
+    except (pa.ArrowException, ValueError, MemoryError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise IntegrityError(f"'{name}' is damaged: {str(error) or 'too large'}") from None
+    except OSError as error:
+        # pyarrow reports damage of a file in this way, too
+        if error.errno is None:
+            raise IntegrityError(f"'{name}' is damaged: {error}") from None
+        raise StorageError(f"cannot read '{name}': {reason(error)}", path=name) from None
+
+
+def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[pa.RecordBatch]:
+    """Yield batches; Arrow's errors are raised as simgit's."""
+    with damage_of(name):
+        batches = make()
+    while True:
+        with damage_of(name):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def rows_at_once(metadata: Any, group: int) -> int:
+    """Return how many rows of a row group are read at once.
+
+    A value that a dictionary holds once may stand in every row: so the greatest part of a column
+    is taken for the size of each of its values.
+    """
+    found = metadata.row_group(group)
+    width = 0
+    for i in range(found.num_columns):
+        column = found.column(i)
+        if column.physical_type == "BYTE_ARRAY":
+            sizes = column.total_uncompressed_size
+            has_dictionary = column.has_dictionary_page
+            width += sizes if has_dictionary else sizes // max(1, found.num_rows) + 1
+        else:
+            width += column.total_uncompressed_size // max(1, found.num_rows) + 1
+    return max(_LEAST, min(_MOST, _BUDGET // max(1, width)))
+
+
+def new_contents(
+    source: Source, manifest: FileManifest | None, batches: Iterator[pa.RecordBatch]
+) -> Contents:
+    """Return the runs of a table whose states get their oids here."""
+    names = field_names(source.options.get("names", "auto"))
+    known = {run.name: run for run in manifest.runs} if manifest else {}
+    schema = manifest.widest() if manifest else None
+    contents = Contents((), manifest.total or None if manifest else None)
+    contents.lossy = manifest.lossy if manifest else None
+
+    def runs() -> Iterator[SourceRun]:
+        parts = _by_run(batches, names, usable_name(source.path.stem))
+        for name, found in groupby(parts, lambda part: part[0]):
+            run = known.get(name) or SourceRun(usable_name(name))
+            run.blocks = _blocks((batch for _, batch in found), names, schema, contents.notes)
+            yield run
+
+    contents.runs = runs()
+    return contents
+
+
+def _by_run(
+    batches: Iterator[pa.RecordBatch], names: FieldNames, default: str
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    for batch in batches:
+        column = names.find("run", batch.schema.names)
+        if column is None:
+            yield default, batch
+            continue
+        texts = [str(each) for each in batch.column(column).to_pylist()]
+        at = 0
+        for name, found in groupby(texts):
+            size = sum(1 for _ in found)
+            yield name, batch.slice(at, size)
+            at += size
+
+
+def _blocks(
+    batches: Iterator[pa.RecordBatch], names: FieldNames, schema: Schema | None, notes: list[str]
+) -> Iterator[Any]:
+    held: pa.RecordBatch | None = None
+    if schema is not None:
+        for batch in batches:
+            try:
+                yield PackedStates(rows_of(batch, schema), None)
+            except IntegrityError:
+                held = batch
+                break
+        else:
+            return
+    rest = batches if held is None else _with(held, batches)
+    rows = (row for batch in rest for row in _records(batch))
+    yield from state_columns(source_states(rows, names, notes))
+
+
+def _with(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _records(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Yield the rows of any table as dicts, numbers as NumPy's."""
+    columns = {}
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        if not name.endswith((f".{PRESENT}", f".{SHAPE}")):
+            columns[name] = _column(array)
+    for i in range(batch.num_rows):
+        yield {name: values[i] for name, values in columns.items() if values[i] is not None}
+
+
+def _column(array: pa.Array) -> Sequence[Any]:
+    kind = array.type
+    if isinstance(kind, ValueType):
+        return [None if v is None else decode_value(v) for v in array.storage.to_pylist()]
+    if isinstance(kind, pa.FixedShapeTensorType):
+        shape = kind.shape
+        return [_shaped(v, kind.value_type, shape) for v in array.storage.to_pylist()]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [_shaped(v, kind.value_type, None) for v in array.to_pylist()]
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        scalar = np.dtype(kind.to_pandas_dtype()).type
+        return [None if v is None else scalar(v) for v in array.to_pylist()]
+    found: Sequence[Any] = array.to_pylist()
+    return found
+
+
+def _shaped(value: Any, kind: pa.DataType, shape: Sequence[int] | None) -> Any:
+    """Return a list of numbers as an array; anything else as it is."""
+    inner = kind
+    while pa.types.is_list(inner) or pa.types.is_large_list(inner):
+        inner = inner.value_type
+    is_number = pa.types.is_integer(inner) or pa.types.is_floating(inner)
+    if value is None or not (is_number or pa.types.is_boolean(inner)):
+        return value
+    try:
+        array = np.array(value, inner.to_pandas_dtype())
+    except (ValueError, TypeError):  # ragged, or with nulls
+        return value
+    return array if shape is None else array.reshape(shape)
+
+
+# --- Minari --------------------------------------------------------------------------------------
+
+
+def whole_table(path: Path) -> dict[str, pa.Array]:
+    """Return the columns of an Arrow file, read at once.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    with damage_of(path.name), pa.memory_map(str(path)) as mapped:
+        table = pa.ipc.open_file(mapped).read_all()
+        table.validate(full=True)
+        return {
+            name: pa.concat_arrays(table.column(name).chunks) if table.num_rows else empty(kind)
+            for name, kind in zip(table.schema.names, table.schema.types, strict=True)
+        }
+
+
+def of_space(column: pa.Array, space: Any) -> Any:
+    """Return a column of values of a space as arrays with a leading axis.
+
+    Raises:
+        IntegrityError: the column does not fit the space.
+    """
+    kind = space.get("type") if isinstance(space, dict) else None
+    try:
+        if kind == "Dict":
+            below = space["subspaces"]
+            return {name: of_space(column.field(name), below[name]) for name in below}
+        if kind == "Tuple":
+            return tuple(
+                of_space(column.field(str(i)), s) for i, s in enumerate(space["subspaces"])
+            )
+        if kind == "Text":
+            return [str(each) for each in column.to_pylist()]
+        if kind in ("Box", "MultiDiscrete", "MultiBinary"):
+            flat = numbers_of(column)
+            shape = space.get("shape", np.shape(space.get("nvec", ())))
+            shape = np.atleast_1d(space["n"]).tolist() if kind == "MultiBinary" else shape
+            return flat.reshape(len(column), *map(int, shape))
+        return numbers_of(column)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"malformed table: {error}") from None

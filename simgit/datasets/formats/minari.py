@@ -1,0 +1,394 @@
+"""Minari's data sets (0.5), in HDF5 or Arrow: episodes of T + 1 observations and T actions.
+
+HDF5 is written by h5py; for Arrow, which has a directory for each episode, Minari writes itself.
+Images are never made JPEG. A file ``simgit.jsonl`` beside the data has what has no place in them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
+from simgit.datasets.formats.episodes import (
+    REST,
+    EpisodeArrays,
+    EpisodeRows,
+    OwnStates,
+    RestReader,
+    RestWriter,
+    at_row,
+    episodes_of,
+    own_arrays,
+)
+from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested
+from simgit.datasets.formats.manifest import exact_contents
+from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.datasets.formats.spaces import minari_space, space_text
+from simgit.datasets.packages import needed
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.refs.names import usable_name
+
+_VERSION: Final = "0.5.0"
+_MAIN: Final = "main_data.hdf5"
+_METADATA: Final = "metadata.json"
+_MANY: Final = 10_000
+"""Episodes beyond which a directory for each is slow."""
+_MAX_METADATA: Final = 64 << 20
+_KEYS: Final = {
+    "reward": "rewards", "terminated": "terminations", "truncated": "truncations",
+}  # fmt: skip
+Arrays = dict[str, Any]
+
+
+class Minari:
+    """The format ``minari``."""
+
+    name = "minari"
+    summary = "Minari's data sets, HDF5 or Arrow, exact"
+
+    def probe(self, source: Source) -> bool:
+        """Return True for a directory with Minari's metadata."""
+        return _data_of(source.path) is not None
+
+    def write(self, export: Export, target: Path) -> None:
+        """Write a data set: ``target/data`` has the files."""
+        kind = export.options.get("format", "hdf5")
+        if kind not in ("hdf5", "arrow"):
+            raise InvalidInput(f"format of Minari must be 'hdf5' or 'arrow', got '{kind}'")
+        folder = target / "data"
+        folder.mkdir(parents=True)
+        rest = RestWriter(folder, export)
+        writer = _Hdf5(folder, export) if kind == "hdf5" else _Arrow(folder, export)
+        try:
+            for episode in episodes_of(export):
+                writer.add(episode)
+                rest.add(episode)
+        finally:
+            rest.close()
+            writer.close()
+        name = export.options.get("id", f"{usable_name(target.name)}-v0")
+        writer.describe({
+            "dataset_id": name, "minari_version": _VERSION, "author": ["simgit"],
+            "algorithm_name": ", ".join(run.name for run in export.runs)[:1000],
+            "description": f"Exported by simgit. In Minari's form: {EPISODES}. {ALIGNMENT}",
+        })  # fmt: skip
+        if kind == "arrow" and writer.episodes > _MANY:
+            export.notes.append(
+                f"{writer.episodes} episodes are as many directories; hdf5 has one file"
+            )
+
+    def read(self, source: Source) -> Contents:
+        """Return the runs of a data set."""
+        folder = _data_of(source.path)
+        if folder is None:
+            raise IntegrityError(f"'{source.text}' has no metadata of Minari")
+        metadata = _metadata(folder)
+        reader = _reader(folder, metadata)
+        rest = folder / REST
+        if rest.exists() and not source.as_new:
+            opened = RestReader(source.open(rest))
+            if opened.manifest.lossy is None:
+                rows = EpisodeRows(_with_arrays(opened.episodes(), reader.episodes()))
+                return exact_contents(opened.manifest, rows.read, rows.finish)
+        name = str(metadata.get("dataset_id") or source.path.name)
+        contents = Contents((), notes=reader.notes)
+        run = SourceRun(usable_name(name), metadata={"minari": _plain_metadata(metadata)})
+        run.blocks = state_columns(_states(reader.episodes()))
+        contents.runs = [run]
+        return contents
+
+
+EPISODES: Final = "actions[t] was chosen from observations[t] and led to observations[t + 1]"
+
+
+def _data_of(path: Path) -> Path | None:
+    for folder in (path, path / "data"):
+        found = folder / _METADATA
+        if found.is_file() and not found.is_symlink() and found.stat().st_size <= _MAX_METADATA:
+            with found.open("rb") as opened:
+                text = opened.read()
+            if b'"data_format"' in text or b'"minari_version"' in text:
+                return folder
+    return None
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / _METADATA).read_bytes())
+        if not isinstance(found, dict) or type(found.get("total_episodes")) is not int:
+            raise ValueError("it has no number of episodes")
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"malformed metadata of Minari: {error}") from None
+    return found
+
+
+def _plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a data set, without its spaces."""
+    return {
+        key: value for key, value in metadata.items()
+        if isinstance(value, (str, int, float, list)) and not key.endswith("_space")
+    }  # fmt: skip
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """A writer of one kind of data set."""
+
+    def __init__(self, folder: Path, export: Export) -> None:
+        self.folder = folder
+        self.spec = export.spec(export.runs[0])
+        self.spaces: dict[str, Any] = {}
+        self.episodes = 0
+        self.steps = 0
+
+    def add(self, episode: EpisodeArrays) -> None:
+        """Write an episode."""
+        if not self.spaces:
+            for name in ("observation", "action"):
+                space = minari_space(
+                    self.spec.get(f"{name}_space"), _filled(getattr(episode, name))
+                )
+                self.spaces[name] = space
+        self.put(episode)
+        self.episodes += 1
+        self.steps += len(episode.reward)
+
+    def put(self, episode: EpisodeArrays) -> None:
+        """Write the arrays of an episode."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the files."""
+
+    def describe(self, metadata: dict[str, Any]) -> None:
+        """Write the metadata of the data set."""
+        size = sum(each.stat().st_size for each in self.folder.rglob("*") if each.is_file())
+        found = {
+            "total_episodes": self.episodes, "total_steps": self.steps, "jpeg_encoding": False,
+            "data_format": self.kind, "dataset_size": round(size / 1e6, 1),
+            "observation_space": space_text(self.spaces["observation"]),
+            "action_space": space_text(self.spaces["action"]),
+        }  # fmt: skip
+        (self.folder / _METADATA).write_text(json.dumps(found | metadata))
+
+    kind = ""
+
+
+def _filled(data: Any) -> Any:
+    return np.zeros((0,), np.float32) if data is None else data
+
+
+class _Hdf5(_Writer):
+    kind = "hdf5"
+
+    def __init__(self, folder: Path, export: Export) -> None:
+        super().__init__(folder, export)
+        self.file = needed("h5py", "Minari").File(folder / _MAIN, "w", track_order=True)
+
+    def put(self, episode: EpisodeArrays) -> None:
+        group = self.file.create_group(f"episode_{self.episodes}")
+        group.attrs["id"] = self.episodes
+        group.attrs["total_steps"] = len(episode.reward)
+        if episode.seed is not None and -(1 << 63) <= episode.seed < 1 << 63:
+            group.attrs["seed"] = episode.seed
+        for name, data in _named(episode).items():
+            write_nested(group, name, data)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Arrow(_Writer):
+    kind = "arrow"
+    _storage: Any = None
+
+    def put(self, episode: EpisodeArrays) -> None:
+        if self._storage is None:
+            spaces = needed("minari.serialization", "Minari in Arrow")
+            storage = needed("minari.dataset.minari_storage", "Minari in Arrow").MinariStorage
+            self._buffer = needed("minari.data_collector", "Minari in Arrow").EpisodeBuffer
+            self._storage = storage.new(
+                self.folder,
+                *(spaces.deserialize_space(space_text(s)) for s in self.spaces.values()),
+                data_format="arrow", jpeg_encoding=False,
+            )  # fmt: skip
+        found = _named(episode)
+        buffer = self._buffer(id=None, seed=episode.seed, infos=None, **found)
+        self._storage.update_episodes([buffer])
+
+    def describe(self, metadata: dict[str, Any]) -> None:
+        super().describe(metadata)
+
+
+def _named(episode: EpisodeArrays) -> Arrays:
+    """Return the arrays of an episode by Minari's names."""
+    if episode.observation is None:
+        raise InvalidInput("Minari needs observations; parquet and jsonl take all states")
+    count = len(episode.reward)
+    action = np.zeros(count) if episode.action is None else episode.action
+    return {
+        "observations": episode.observation, "actions": action, "rewards": episode.reward,
+        "terminations": episode.terminated, "truncations": episode.truncated,
+    }  # fmt: skip
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """A reader of the episodes of a data set."""
+
+    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.count = metadata["total_episodes"]
+        self.spaces: dict[str, Any] = {}
+        self.notes: list[str] = []
+        for name in ("observation", "action"):
+            try:
+                self.spaces[name] = json.loads(metadata.get(f"{name}_space") or "{}")
+            except (ValueError, TypeError, RecursionError):
+                raise IntegrityError("malformed metadata of Minari: a space") from None
+
+    def episodes(self) -> Iterator[Arrays]:
+        """Yield the arrays of each episode by Minari's names, and its ``seed`` if it has one."""
+        raise NotImplementedError
+
+
+class _Hdf5Episodes(_Reader):
+    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
+        super().__init__(folder, metadata)
+        self.jpeg = bool(metadata.get("jpeg_encoding", True))
+
+    def episodes(self) -> Iterator[Arrays]:
+        with Hdf5Reader(self.folder / _MAIN) as file:
+            for number in range(self.count):
+                group = file.group(f"episode_{number}")
+                found = {name: file.read(group, name) for name in group}
+                seed = group.attrs.get("seed")
+                if isinstance(seed, (int, np.integer)):
+                    found["seed"] = int(seed)
+                for name in ("observation", "action"):
+                    found[f"{name}s"] = self._images(found.get(f"{name}s"), self.spaces[name])
+                yield found
+
+    def _images(self, data: Any, space: Any) -> Any:
+        """Return data with pictures that were stored as JPEG decoded."""
+        if isinstance(data, dict):
+            below = space.get("subspaces", {}) if isinstance(space, dict) else {}
+            named = (
+                below
+                if isinstance(below, dict)
+                else {f"_index_{i}": s for i, s in enumerate(below)}
+            )
+            found = {name: self._images(each, named.get(name, {})) for name, each in data.items()}
+            indices = [f"_index_{i}" for i in range(len(found))]
+            is_tuple = bool(found) and set(found) == set(indices)
+            return tuple(found[i] for i in indices) if is_tuple else found
+        if not self.jpeg or not isinstance(space, dict) or space.get("dtype") != "uint8":
+            return data
+        if not (isinstance(data, list) or getattr(data, "ndim", 0) == 2) or len(space["shape"]) < 2:
+            return data
+        image = needed("PIL.Image", "JPEG in Minari")
+        import io
+
+        note = "pictures are decoded from JPEG: they differ from what the environment returned"
+        if note not in self.notes:
+            self.notes.append(note)
+        try:
+            return np.stack([np.asarray(image.open(io.BytesIO(bytes(each)))) for each in data])
+        except (OSError, ValueError, image.DecompressionBombError) as error:
+            raise IntegrityError(f"malformed picture in Minari's data: {error}") from None
+
+
+class _ArrowEpisodes(_Reader):
+    def episodes(self) -> Iterator[Arrays]:
+        tables = needed("simgit.datasets.formats.arrow_tables", "Minari in Arrow")
+        for number in range(self.count):
+            folder = self.folder / str(number)
+            files = sorted(
+                each for each in folder.glob("*.arrow") if each.is_file() and not each.is_symlink()
+            )
+            if len(files) != 1:
+                raise IntegrityError(f"malformed data of Minari: no file of episode {number}")
+            columns = tables.whole_table(files[0])
+            found: Arrays = {}
+            for name, column in columns.items():
+                space = self.spaces.get(name.removesuffix("s"))
+                data = tables.of_space(column, space) if space is not None else np.asarray(
+                    tables.of_space(column, {"type": "Discrete"})
+                )  # fmt: skip
+                found[name] = data if name == "observations" else _shorter(data)
+            found.pop("infos", None)
+            seed = _metadata_of(folder).get("seed")
+            if type(seed) is int:
+                found["seed"] = seed
+            yield found
+
+
+def _metadata_of(folder: Path) -> dict[str, Any]:
+    path = folder / _METADATA
+    if not path.is_file() or path.is_symlink() or path.stat().st_size > _MAX_METADATA:
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _shorter(data: Any) -> Any:
+    """Return all but the last entry, which only fills the row of the last observation."""
+    if isinstance(data, dict):
+        return {name: _shorter(each) for name, each in data.items()}
+    if isinstance(data, tuple):
+        return tuple(_shorter(each) for each in data)
+    return data[:-1]
+
+
+def _reader(folder: Path, metadata: Mapping[str, Any]) -> _Reader:
+    kind = metadata.get("data_format", "hdf5")
+    if kind == "hdf5":
+        return _Hdf5Episodes(folder, metadata)
+    if kind == "arrow":
+        return _ArrowEpisodes(folder, metadata)
+    raise InvalidInput(f"unknown data format '{kind}' of Minari")
+
+
+def _with_arrays(
+    rest: Iterator[OwnStates], episodes: Iterator[Arrays]
+) -> Iterator[tuple[OwnStates, Mapping[str, Any]]]:
+    for own in rest:
+        found = next(episodes, None)
+        if found is None:
+            raise IntegrityError("the data have fewer episodes than they should: they were edited")
+        more = {name: found.get(theirs) for name, theirs in _KEYS.items()}
+        yield own, own_arrays(own, found.get("observations"), found.get("actions"), more)
+    if next(episodes, None) is not None:
+        raise IntegrityError("the data have more episodes than they should: they were edited")
+
+
+def _states(episodes: Iterator[Arrays]) -> Iterator[dict[str, Any]]:
+    for found in episodes:
+        observations, infos = found.get("observations"), found.get("infos")
+        count = len(found["rewards"])
+        seed = found.get("seed")
+        for t in range(count + 1):
+            state: dict[str, Any] = {"observation": at_row(observations, t)}
+            if isinstance(infos, dict) and infos:
+                state["info"] = at_row(infos, t)
+            if t == 0:
+                state["reset"] = True if seed is None else {"seed": seed}
+            else:
+                state |= {"action": at_row(found.get("actions"), t - 1)}
+                state |= {name: found[theirs][t - 1].item() for name, theirs in _KEYS.items()}
+            yield {name: value for name, value in state.items() if value is not None}
+
+
+FORMAT: Final = Minari()

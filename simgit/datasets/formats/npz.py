@@ -1,0 +1,305 @@
+"""NumPy's ``.npz``: an array a field with a row a state, or d4rl's dict of transitions.
+
+Layout ``states`` (default): ``observation`` (n, …), ``info/lives``, and beside a field that some
+states do not have a mask, ``reward.present``. Layout ``d4rl``: row t of ``observations``,
+``actions``, ``rewards``, ``terminals``, ``timeouts`` and ``next_observations`` is a transition.
+A file is read without pickle, a piece of each array at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, Final
+
+import numpy as np
+
+from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
+from simgit.datasets.formats.episodes import episodes_of
+from simgit.datasets.formats.foreign import field_names, source_states
+from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.errors import IntegrityError, InvalidInput
+from simgit.history.column_reader import make_plan
+from simgit.history.leaf_column import LeafColumn
+from simgit.history.planned_columns import array_forms, planned_columns
+from simgit.objects.arrays import AnyArray
+from simgit.objects.schema import Path as FieldPath
+from simgit.objects.schema import Schema
+from simgit.refs.names import usable_name
+
+_ROWS: Final = 16384
+_MOST: Final = 16 << 30
+_RATIO: Final = 1000
+"""How many times its compressed bytes an array that is read may be, if it is large."""
+_FREE: Final = 64 << 20
+_MAX_HEADER: Final = 10_000
+_MAX_ARRAYS: Final = 4096
+_BUDGET: Final = 16 << 20
+TRANSITIONS: Final = (
+    "row t is a transition: actions[t] was chosen from observations[t] and led to "
+    "next_observations[t]; timeouts is also set where an episode breaks off"
+)
+
+
+class Npz:
+    """The format ``numpy``."""
+
+    name = "numpy"
+    summary = "NumPy's .npz, or d4rl's dict of transitions (-o layout=d4rl)"
+    lossy = "NumPy's arrays have no types of Python"
+
+    def probe(self, source: Source) -> bool:
+        """Return True for a zip file whose name ends with ``.npz``."""
+        return source.path.suffix == ".npz" and source.head(4) == b"PK\x03\x04"
+
+    def write(self, export: Export, target: Path) -> None:
+        """Write the arrays beside each other, then into one file."""
+        layout = export.options.get("layout", "states")
+        if layout not in ("states", "d4rl"):
+            raise InvalidInput(f"layout of NumPy must be 'states' or 'd4rl', got '{layout}'")
+        with TemporaryDirectory(dir=target.parent) as folder:
+            arrays = _Arrays(Path(folder))
+            if layout == "d4rl":
+                _put_transitions(export, arrays)
+            else:
+                _put_states(export, arrays)
+            text = TRANSITIONS if layout == "d4rl" else ALIGNMENT
+            arrays.put("alignment", np.array(text))
+            arrays.close()
+            kind = zipfile.ZIP_STORED if export.options.get("compress") == "false" else None
+            with zipfile.ZipFile(
+                target, "w", zipfile.ZIP_DEFLATED if kind is None else kind
+            ) as out:
+                arrays.pack(out)
+
+    def read(self, source: Source) -> Contents:
+        """Return the runs of a file; pickled arrays are refused."""
+        try:
+            archive = zipfile.ZipFile(source.open())
+        except (zipfile.BadZipFile, ValueError, OSError) as error:
+            raise IntegrityError(f"'{source.text}' is not a zip file: {error}") from None
+        source.closing.callback(archive.close)
+        contents = Contents(())
+        members = _members(archive, source.text)
+        names = field_names(source.options.get("names", "auto"))
+        rows = _rows(archive, members, source.text)
+        default = usable_name(source.path.stem)
+
+        def runs() -> Iterator[SourceRun]:
+            for name, found in itertools.groupby(rows, lambda row: str(row.pop("run", default))):
+                run = SourceRun(usable_name(name))
+                run.blocks = state_columns(source_states(found, names, contents.notes))
+                yield run
+
+        contents.runs = runs()
+        return contents
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+class _Arrays:
+    """Arrays that grow row by row, each in a file of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
+        self.files: dict[str, IO[bytes]] = {}
+
+    def extend(self, name: str, data: AnyArray) -> None:
+        """Add rows to an array.
+
+        Raises:
+            InvalidInput: they are of another dtype or shape than those before.
+        """
+        kind, shape, count = self.kinds.get(name, (data.dtype, data.shape[1:], 0))
+        if shape != data.shape[1:]:
+            raise InvalidInput(
+                f"'{name}' has arrays of several shapes, which NumPy cannot stack; "
+                "parquet and jsonl take all values"
+            )
+        if name not in self.files:
+            self.files[name] = (self.folder / str(len(self.files))).open("w+b")
+        self.kinds[name] = kind, shape, count + len(data)
+        self.files[name].write(np.ascontiguousarray(data.astype(kind, casting="unsafe")).data)
+
+    def put(self, name: str, data: AnyArray) -> None:
+        """Add a whole array."""
+        self.files[name] = (self.folder / str(len(self.files))).open("w+b")
+        self.kinds[name] = data.dtype, data.shape, -1
+        self.files[name].write(data.tobytes())
+
+    def close(self) -> None:
+        """Flush the files."""
+        for file in self.files.values():
+            file.flush()
+
+    def pack(self, out: zipfile.ZipFile) -> None:
+        """Write all arrays into a zip file."""
+        for name, file in self.files.items():
+            dtype, shape, count = self.kinds[name]
+            whole = shape if count < 0 else (count, *shape)
+            with file, out.open(f"{name}.npy", "w", force_zip64=True) as member:
+                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False,
+                          "shape": whole}  # fmt: skip
+                np.lib.format.write_array_header_1_0(member, header)
+                file.seek(0)
+                while piece := file.read(1 << 20):
+                    member.write(piece)
+
+
+def _put_states(export: Export, arrays: _Arrays) -> None:
+    plans = _plans(export, export.schemas)
+    names = [run.name for run in export.runs]
+    width = f"<U{max(map(len, names))}"
+    for states in export.ranges():
+        for at in range(0, len(states), _ROWS):
+            part = states[at : at + _ROWS]
+            mask = None if export.predicate is None else export.predicate(part)
+            chosen = slice(None) if mask is None else np.flatnonzero(mask)
+            arrays.extend("run", np.full(len(part), part.name, width)[chosen])
+            arrays.extend("step", part.steps[chosen])
+            arrays.extend("episode", part.episode_ids[chosen])
+            for path, plan in plans.items():
+                leaf = planned_columns(part, {path: plan})[path]
+                _put_column(arrays, "/".join(path), leaf, chosen, plan)
+            export.tell(len(part), len(part) if mask is None else int(mask.sum()))
+
+
+def _plans(export: Export, schemas: list[Schema]) -> Mapping[FieldPath, Any]:
+    """Return the plans of the leaves that are numbers or arrays; the others are left out."""
+    found: dict[FieldPath, Any] = {}
+    left = []
+    for name in sorted({path[0] for schema in schemas for path, _ in schema.fields}):
+        for leaf in make_plan(schemas, (name,)).leaves():
+            path = tuple(map(str, leaf.path))
+            forms: set[Any] = set()
+            if leaf.kind == "array":
+                for states in export.ranges():
+                    forms |= array_forms(states, path)
+                if len(forms) == 1:
+                    ((leaf.dtype, leaf.shape),) = forms
+            if leaf.kind == "dense" or len(forms) == 1:
+                found[path] = leaf
+            elif leaf.variable or forms:
+                left.append(".".join(path))
+    if left:
+        export.notes.append(f"left out, as NumPy has no array for them: {', '.join(left)}")
+    return found
+
+
+def _put_column(arrays: _Arrays, name: str, leaf: LeafColumn, chosen: Any, plan: Any) -> None:
+    values, present = leaf.values, leaf.present
+    if not isinstance(values, np.ndarray):
+        values, present = np.zeros((len(leaf), *plan.shape), plan.dtype), np.zeros(len(leaf), bool)
+    arrays.extend(name, values.astype(plan.dtype, copy=False)[chosen])
+    arrays.extend(f"{name}.present", present[chosen])
+
+
+def _put_transitions(export: Export, arrays: _Arrays) -> None:
+    for episode in episodes_of(export):
+        if not len(episode.reward):
+            continue
+        _extend_nested(arrays, "observations", episode.observation, slice(None, -1))
+        _extend_nested(arrays, "actions", episode.action, slice(None))
+        arrays.extend("rewards", episode.reward)
+        arrays.extend("terminals", episode.terminated)
+        timeouts = episode.truncated.copy()
+        timeouts[-1] |= not episode.terminated[-1]
+        arrays.extend("timeouts", timeouts)
+        _extend_nested(arrays, "next_observations", episode.observation, slice(1, None))
+
+
+def _extend_nested(arrays: _Arrays, name: str, data: Any, cut: slice) -> None:
+    if isinstance(data, (dict, tuple)):
+        pairs = data.items() if isinstance(data, dict) else enumerate(data)
+        for key, each in pairs:
+            _extend_nested(arrays, f"{name}/{key}", each, cut)
+    elif isinstance(data, np.ndarray):
+        arrays.extend(name, data[cut])
+    else:
+        raise InvalidInput(f"'{name}' are not numbers; parquet and jsonl take all values")
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+class _Member:
+    """An array in a zip file, read row by row."""
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> None:
+        self.name = name
+        if info.flag_bits & 1 or info.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
+            raise IntegrityError(f"array '{name}' is encrypted or compressed in an unknown way")
+        if info.file_size > max(_FREE, _RATIO * info.compress_size) or info.file_size > _MOST:
+            raise IntegrityError(f"array '{name}' is too large for its bytes")
+        self.file = archive.open(info)
+        try:
+            version = np.lib.format.read_magic(self.file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            self.shape, fortran, self.dtype = read(self.file, max_header_size=_MAX_HEADER)
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, OSError) as error:
+            raise IntegrityError(f"array '{name}' is malformed: {error}") from None
+        if self.dtype.hasobject or self.dtype.names:
+            raise IntegrityError(f"array '{name}' holds pickled objects or records: refused")
+        self.row = int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
+        if fortran and len(self.shape) > 1:
+            raise IntegrityError(f"array '{name}' is in Fortran order, which cannot be streamed")
+        if self.shape and self.shape[0] * self.row > info.file_size:
+            raise IntegrityError(f"array '{name}' claims more rows than it has bytes")
+
+    def take(self, count: int) -> AnyArray:
+        """Return the next rows."""
+        try:
+            data = self.file.read(count * self.row)
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            raise IntegrityError(f"array '{self.name}' is damaged: {error}") from None
+        if len(data) != count * self.row:
+            raise IntegrityError(f"array '{self.name}' was truncated")
+        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _members(archive: zipfile.ZipFile, name: str) -> dict[str, _Member]:
+    infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    if len(infos) > _MAX_ARRAYS or len({info.filename for info in infos}) < len(infos):
+        raise IntegrityError(f"'{name}' has too many arrays, or two of one name")
+    found = {}
+    for info in infos:
+        member = _Member(archive, info, info.filename.removesuffix(".npy"))
+        if member.shape:
+            found[member.name] = member
+    lengths = [member.shape[0] for member in found.values()]
+    if not found:
+        raise IntegrityError(f"'{name}' has no arrays")
+    # what has another length than most belongs to no row
+    usual = max(set(lengths), key=lengths.count)
+    return {each: member for each, member in found.items() if member.shape[0] == usual}
+
+
+def _rows(
+    archive: zipfile.ZipFile, members: Mapping[str, _Member], name: str
+) -> Iterator[dict[str, Any]]:
+    count = next(iter(members.values())).shape[0]
+    width = sum(member.row for member in members.values())
+    size = max(1, min(_ROWS, _BUDGET // max(1, width)))
+    for at in range(0, count, size):
+        here = {each: member.take(min(size, count - at)) for each, member in members.items()}
+        masks = {
+            n.removesuffix(".present"): here.pop(n) for n in list(here) if n.endswith(".present")
+        }
+        for i in range(min(size, count - at)):
+            row = {n.replace("/", "."): values[i] for n, values in here.items()
+                   if n not in masks or masks[n][i]}  # fmt: skip
+            yield {n: str(v) if isinstance(v, np.str_) else v for n, v in row.items()}
+
+
+FORMAT: Final = Npz()

@@ -1,0 +1,119 @@
+"""The result of a query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from simgit.datasets.sql.pushdown import Failures
+from simgit.errors import InvalidInput, visible
+
+ROWS: Final = 65536
+_KIND: Final = re.compile(r"^(?:[A-Z][\w ]*?(?:Error|Exception): )+")
+_PLACE: Final = re.compile(r"^LINE (\d+): ")
+
+
+class Relation:
+    """The rows of a query, which is carried out when they are asked for.
+
+    Attributes:
+        columns: the names of the columns.
+        types: their types, as DuckDB names them.
+    """
+
+    def __init__(self, connection: Any, relation: Any, failures: Failures) -> None:
+        self._connection = connection  # closed when nobody has it any more
+        self._relation = relation
+        self._failures = failures
+        self.columns: list[str] = list(relation.columns)
+        self.types: list[str] = [str(kind) for kind in relation.types]
+
+    def arrow(self) -> pa.Table:
+        """Return all rows as an Arrow table.
+
+        Raises:
+            InvalidInput: a value does not fit its type, for instance in a cast.
+            IntegrityError: stored bytes are damaged.
+        """
+        return self._done(self._relation.to_arrow_table)
+
+    def reader(self, rows: int = ROWS) -> pa.RecordBatchReader:
+        """Return a reader of the rows, in batches of so many; it takes the memory of a few.
+
+        Raises:
+            InvalidInput: see ``arrow``.
+        """
+        known = getattr(self._relation, "to_arrow_reader", None)  # named otherwise before 2.0
+        return self._done(lambda: (known or self._relation.fetch_record_batch)(rows))
+
+    def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches, one without rows if there are none.
+
+        Raises:
+            InvalidInput, IntegrityError: see ``arrow``.
+        """
+        reader = self.reader(rows)
+        batch = None
+        while True:
+            try:
+                batch = self._done(reader.read_next_batch)
+            except StopIteration:
+                break
+            yield batch
+        if batch is None:
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+    def limit(self, count: int) -> Relation:
+        """Return the first rows of the result, so many at most."""
+        return Relation(self._connection, self._relation.limit(count), self._failures)
+
+    def df(self) -> Any:
+        """Return all rows as a pandas DataFrame.
+
+        Raises:
+            InvalidInput, IntegrityError: see ``arrow``.
+        """
+        return self._done(self._relation.df)
+
+    def pl(self) -> Any:
+        """Return all rows as a polars DataFrame.
+
+        Raises:
+            InvalidInput, IntegrityError: see ``arrow``.
+        """
+        return self._done(self._relation.pl)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return all rows as tuples of Python values.
+
+        Raises:
+            InvalidInput, IntegrityError: see ``arrow``.
+        """
+        found: list[tuple[Any, ...]] = self._done(self._relation.fetchall)
+        return found
+
+    def _done(self, work: Any) -> Any:
+        try:
+            return work()
+        except (duckdb.Error, pa.ArrowException, RuntimeError, OSError) as error:
+            if (first := self._failures.first) is not None:
+                raise first from None
+            raise refused(error) from None
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{n} {t}" for n, t in zip(self.columns, self.types, strict=True))
+        return visible(f"<Relation {named}>")
+
+
+def refused(error: Exception) -> InvalidInput:
+    """Return the error for a query that DuckDB refuses: its message on one line."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip(" ^")]
+    parts = [_KIND.sub("", line) for line in lines if not _PLACE.match(line)]
+    text = " ".join(
+        part.rstrip("!.") + (";" if i < len(parts) - 1 else "") for i, part in enumerate(parts)
+    )
+    return InvalidInput(f"query refused: {text[:1].lower()}{text[1:]}")

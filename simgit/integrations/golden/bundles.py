@@ -1,0 +1,57 @@
+"""Bundles of recorded environments as tests: every run is re-executed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from simgit.errors import EnvironmentChanged, InvalidInput, Untrusted
+from simgit.integrations.golden.differences import Place, changed_versions, golden_divergence
+from simgit.integrations.golden.file import MAX_OBJECT
+from simgit.repository import Repository
+
+
+@contextmanager
+def load_bundle(path: Path) -> Iterator[Repository]:
+    """Yield a repository in memory with what a bundle has.
+
+    Raises:
+        IntegrityError: it is damaged.
+        InvalidInput: it has no runs.
+    """
+    with closing(Repository.init(":memory:")) as repo:
+        repo.import_bundle(path, max_object=MAX_OBJECT)
+        if not repo.runs:
+            raise InvalidInput(f"bundle '{path}' has no runs to re-execute")
+        yield repo
+
+
+def check_bundled(path: Path, run: str) -> None:
+    """Re-execute a run of a bundle, whose environment has to be registered, and compare it.
+
+    Raises:
+        Divergence: a state differs; ``report`` has the lines that show it.
+        InvalidInput: it was not recorded from an environment that is registered here.
+    """
+    from simgit.gym.restoring.verify import verify
+    from simgit.gym.spec.provenance import versions
+
+    with load_bundle(path) as repo:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EnvironmentChanged)
+                found = verify(repo, run, trust=False, snapshots=0)
+        except Untrusted:
+            raise InvalidInput(
+                f"the environment of '{run}' in '{path.name}' is not registered here: register it "
+                "in conftest.py, or pass it to the fixture simgit_golden"
+            ) from None
+        if found.divergence is None:
+            return
+        noted = repo.runs[run].metadata.get("provenance", {})
+        was = {name: noted.get("versions", {}).get(name) for name in versions()}
+        changed = changed_versions({"versions": was}, versions())
+        states, place = repo.trajectory(run), Place.of(found.divergence)
+        raise golden_divergence(path.name, f"differs in run '{run}'", states, place, changed)

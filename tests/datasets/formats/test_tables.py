@@ -1,0 +1,141 @@
+"""CSV and NumPy: what other programs read, and what comes back of it."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simgit import IntegrityError, InvalidInput, Repository
+from simgit.datasets.formats.base import Source, probe
+from tests.datasets.formats.cases import everything, read, write
+
+
+def pole(repo: Repository, observe: Any = lambda i: np.arange(4, dtype="f4") * i) -> None:
+    with repo.recorder("main") as recorder:
+        for i in range(25):
+            begins = i % 10 == 0
+            recorder.append(
+                observe(i), None if begins else np.int64(i % 2), None if begins else i / 2,
+                terminated=None if begins else i % 10 == 9, truncated=None if begins else False,
+                info={"lives": i, "name": "a,\"b\"", "7": "7"}, reset=begins,
+            )  # fmt: skip
+
+
+def test_csv_spreads_arrays_and_comes_back_as_a_new_run(tmp_path: Path) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    pole(repo)
+    write(repo, "csv", tmp_path / "pole.csv", "main")
+    with (tmp_path / "pole.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[3]["observation[2]"] == "6.0" and rows[3]["action"] == "1"
+    assert rows[0]["action"] == "" and rows[9]["terminated"] == "true"
+    assert rows[3]["info.name"] == 'a,"b"' and rows[3]["info.7"] == '"7"'
+    read(other, tmp_path / "pole.csv")
+    one, two = repo["main"], other["main"]
+    np.testing.assert_array_equal(one.observations, two.observations)
+    np.testing.assert_array_equal(one.rewards, two.rewards)
+    assert two.column("info.7") == ["7"] * 25
+    assert two.episode_starts.tolist() == one.episode_starts.tolist()
+
+
+def test_csv_of_all_kinds_of_values_is_read_again(tmp_path: Path) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    write(repo, "csv", tmp_path / "all.csv", *everything(repo))
+    assert read(other, tmp_path / "all.csv").states == 47
+    assert list(other.runs) == ["main", "what-if"]
+
+
+def test_transitions_of_another_program_become_states(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_text(
+        "obs,actions,rewards,dones,next_obs\n1,0,0.5,false,2\n2,1,1.0,true,3\n7,0,2.0,false,8\n"
+    )
+    repo = Repository.init(":memory:")
+    found = read(repo, tmp_path / "theirs.csv")
+    states = repo["theirs"]
+    assert states.observations.tolist() == [1, 2, 3, 7, 8]
+    assert states.rewards.tolist() == [0, 0.5, 1, 0, 2]
+    assert states.episode_ids.tolist() == [1, 1, 1, 2, 2]
+    assert any("transition" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "text", ["a,a\n1,2\n", "a,b\n1\n", "x[0],x[2]\n1,2\n", "\n", "\xff,b\n1,2"]
+)
+def test_malformed_csv_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
+    repo = Repository.init(":memory:")
+    with pytest.raises((IntegrityError, InvalidInput)):
+        read(repo, tmp_path / "x.csv")
+    assert dict(repo.runs) == {}
+
+
+def test_arrays_have_a_row_a_state_and_say_what_is_absent(tmp_path: Path) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    pole(repo, lambda i: {"a": np.float32([i, 1]), "image": np.full((20, 20), i, "u1")})
+    exported = write(repo, "numpy", tmp_path / "pole.npz", "main")
+    with np.load(tmp_path / "pole.npz") as arrays:
+        assert arrays["observation/image"].shape == (25, 20, 20)
+        assert arrays["action.present"].tolist() == [i % 10 != 0 for i in range(25)]
+        assert arrays["episode"].tolist() == [1] * 10 + [2] * 10 + [3] * 5
+        assert "action in the same row" in str(arrays["alignment"])
+    assert exported.notes == ["left out, as NumPy has no array for them: info.7, info.name"]
+    read(other, tmp_path / "pole.npz")
+    np.testing.assert_array_equal(
+        other["main"].observations["image"], repo["main"].observations["image"]
+    )
+    assert other["main"].rewards.tolist() == repo["main"].rewards.tolist()
+
+
+def test_transitions_of_d4rl_stand_beside_their_observations(tmp_path: Path) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    pole(repo)
+    write(repo, "numpy", tmp_path / "pole.npz", "main", options={"layout": "d4rl"})
+    with np.load(tmp_path / "pole.npz") as arrays:
+        assert len(arrays["actions"]) == 9 + 9 + 4
+        assert arrays["observations"][9, 1] == 10 and arrays["next_observations"][9, 1] == 11
+        assert arrays["actions"][9] == 1 and arrays["rewards"][9] == 5.5
+        assert arrays["terminals"].nonzero()[0].tolist() == [8, 17]
+        assert arrays["timeouts"].nonzero()[0].tolist() == [21]
+    read(other, tmp_path / "pole.npz")
+    np.testing.assert_array_equal(other["pole"].observations, repo["main"].observations)
+    assert other["pole"].actions.tolist()[1:10] == repo["main"].actions.tolist()[1:10]
+
+
+def test_archives_of_strangers_are_refused(tmp_path: Path) -> None:
+    repo = Repository.init(":memory:")
+    path = tmp_path / "x.npz"
+    np.savez(path, observation=np.array([{"a": 1}], object))
+    with pytest.raises(IntegrityError, match="pickled"):
+        read(repo, path)
+    np.savez_compressed(path, observation=np.zeros(10_000_000))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(IntegrityError):
+        read(repo, path)
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out,
+        out.open("observation.npy", "w") as m,
+    ):
+        np.lib.format.write_array_header_1_0(
+            m, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
+        )
+        m.write(bytes(100 << 20))
+    with pytest.raises(IntegrityError):
+        read(repo, path)
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("observation.npy", pickle.dumps([1]))
+    with pytest.raises(IntegrityError):
+        read(repo, path)
+    assert dict(repo.runs) == {}
+
+
+def test_what_is_in_no_format_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"junk")
+    with pytest.raises(InvalidInput, match="--format"):
+        probe(Source("x", tmp_path / "x"))
