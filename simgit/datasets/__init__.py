@@ -6,7 +6,7 @@ a recorded state holds the action that led *to* it.
 - ``dataset``, ``definition``: the facade of a dataset; what it is, as a value with an oid.
 - ``layout``, ``episode_table``: its states, each once; its episodes, for conditions.
 - ``blocks``: columns of its states, block by block.
-- ``batches``, ``sampling``, ``transforms``: transitions and sequences; what is drawn; named changes.
+- ``batches``, ``sampling``, ``transforms``: transitions and sequences; draws; named changes.
 - ``torch``, ``frames``: tensors and loaders; data frames of pandas and polars.
 - ``arrow``, ``arrow_plan``, ``arrow_columns``: tables: their batches, their columns, their types.
 - ``packages``: optional packages, imported when they are needed.
