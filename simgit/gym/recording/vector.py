@@ -14,7 +14,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, Divergence, InvalidInput, SimgitError, StorageError
-from simgit.gym.recording.catch_up import CatchUp
 from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
@@ -48,6 +47,7 @@ from simgit.objects.arguments import checked
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
 from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import simplified_fields
