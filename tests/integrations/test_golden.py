@@ -434,7 +434,9 @@ def test_runs_that_a_test_recorded_itself_are_compared(tmp_path: Path) -> None:
 
 
 def test_several_agents_are_compared_by_their_lanes(tmp_path: Path) -> None:
-    rps = pytest.importorskip("pettingzoo.classic.rps").rps
+    pytest.importorskip("pettingzoo")
+    from pettingzoo.classic.rps import rps
+
     from simgit.integrations import pettingzoo
 
     runs = ("duel", "duel/player_0", "duel/player_1")
