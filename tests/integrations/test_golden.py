@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import textwrap
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import gymnasium
@@ -18,7 +22,7 @@ import simgit.gym.restoring.verify  # loaded here, it is not loaded anew by each
 import simgit.gym.tools.collect
 from simgit.integrations import golden
 from tests.recording.simulators.models import QUEUE, Queue, advance_queue
-from tests.support.golden_plugin import PLUGIN, plugin_arguments
+from tests.support.golden_plugin import PLUGIN
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -52,10 +56,18 @@ TEST = """
 """
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Load no other plugin in inner sessions, and leave no environment registered."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    yield
+    gymnasium.registry.pop("Walk-v0", None)
+
+
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run pytest in this process, which forgets the modules that it loads and what they register."""
     gymnasium.registry.pop("Walk-v0", None)
-    return pytester.runpytest_inprocess(*plugin_arguments(), "-p", "no:cacheprovider", *arguments)
+    return pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:cacheprovider", *arguments)
 
 
 @pytest.fixture
@@ -461,31 +473,29 @@ def test_several_agents_are_compared_by_their_lanes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bundle(pytester: pytest.Pytester) -> Path:
+def bundle(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of two runs of an environment that conftest registers."""
     pytester.syspathinsert()
     pytester.makepyfile(walk=ENVIRONMENT, test_other="def test_other(): pass")
     pytester.makeconftest(
         "import gymnasium\ngymnasium.register('Walk-v0', 'walk:Walk', max_episode_steps=5)\n"
     )
-    pytester.makepyfile(
-        make="""
-        import os, random, sys
-        import conftest, gymnasium, simgit.gym
-        repo = simgit.Repository.init(":memory:")
-        for run in ("short", "long"):
-            env = simgit.gym.Recorder(gymnasium.make("Walk-v0"), repo, run, self_check=False)
+    made = ModuleType("walk")
+    monkeypatch.setitem(sys.modules, "walk", made)
+    exec(textwrap.dedent(ENVIRONMENT), vars(made))
+    gymnasium.register("Walk-v0", "walk:Walk", max_episode_steps=5)
+    (pytester.path / "kept").mkdir()
+    with simgit.Repository.init(":memory:") as repo:
+        for name in ("short", "long"):
+            env = simgit.gym.Recorder(gymnasium.make("Walk-v0"), repo, name, self_check=False)
             random.seed(0)
             env.reset(seed=1)
-            for _ in range(len(run)):
-                if any(env.step(1)[2:4]): env.reset()
+            for _ in range(len(name)):
+                if any(env.step(1)[2:4]):
+                    env.reset()
             env.close()
-        os.mkdir("kept")
-        repo.create_bundle("kept/two.bundle", ["short", "long"])
-        """
-    )
-    done = pytester.runpython("make.py")
-    assert done.ret == 0
+        repo.create_bundle(pytester.path / "kept" / "two.bundle", ["short", "long"])
+    monkeypatch.delitem(sys.modules, "walk")
     return pytester.path / "kept" / "two.bundle"
 
 
@@ -538,7 +548,8 @@ def installed(tmp_path: Path) -> dict[str, str]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: simgit\nVersion: 0\n")
     lines = (f"[{g}]\n" + "".join(f"{k} = {v}\n" for k, v in e.items()) for g, e in groups.items())
     (info / "entry_points.txt").write_text("".join(lines))
-    return os.environ | {"PYTHONPATH": f"{info.parent}{os.pathsep}{ROOT}"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return kept | {"PYTHONPATH": f"{info.parent}{os.pathsep}{ROOT}"}
 
 
 def pytest_process(
