@@ -593,6 +593,14 @@ def test_workers_of_xdist_record_and_compare(tmp_path: Path, installed: dict[str
     assert done.returncode == 0, done.stdout + done.stderr
     recorded = [line for line in done.stdout.splitlines() if line.startswith("recorded golden")]
     assert len(recorded) == len({*recorded}) == 6
-    # another process, with another hash seed, repeats them
-    done = pytest_process(folder, installed | {"PYTHONHASHSEED": "7"}, "-n", "2")
+    files = sorted((folder / "golden").rglob("*.golden"))
+    before = [file.read_bytes() for file in files]
+    # another process, with another hash seed, repeats them, and writes the same bytes
+    again = installed | {"PYTHONHASHSEED": "7"}
+    done = pytest_process(folder, again, "-n", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+    for file in files:
+        file.unlink()
+    done = pytest_process(folder, again, "--simgit-update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [file.read_bytes() for file in files] == before
