@@ -64,8 +64,7 @@ def sql(
     Nothing can be changed, and no file is read or written but by -o. Tables are runs, tags,
     episodes, states, attachments, series, reflog and operations, and any run or revision by its
     name in double quotes: "main@100..main". QUERY is one SELECT, the name of a saved query, or -,
-    standard input. A table shows 1000 rows, unless -n says otherwise; the other forms have all of
-    them.
+    standard input. A table shows 1000 rows, unless -n says otherwise; the other forms have all.
 
     The states of a branch begin with those of its parent: "where own" leaves them out.
     """

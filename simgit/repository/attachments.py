@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import InvalidInput, NotFound, shown
 from simgit.objects.kinds import Binding
 from simgit.objects.oid import Oid
 from simgit.odb import trees
@@ -16,8 +18,11 @@ from simgit.refs import attachments
 from simgit.storage.base import make_room
 
 if TYPE_CHECKING:
+    from simgit.datasets.series import Series
     from simgit.repository.store import Store
     from simgit.storage.base import ReadTxn
+
+_LONGEST_TAG: Final = 1000
 
 
 def _copied(data: Any) -> Any:
@@ -105,6 +110,25 @@ class Attachments:
                     name=name,
                 ) from None
             return last.kind, last.oid
+
+    # --- series ---
+
+    def series(self, revision: str | Oid) -> dict[str, Series]:
+        from simgit.datasets.series import series_of
+
+        with self._store.read() as txn:
+            return series_of(self._odb, txn, self._store.resolve(txn, revision).place)
+
+    def add_series(self, revision: str | Oid, points: Mapping[str, Any]) -> Oid:
+        from simgit.datasets.series import append, as_series
+
+        for tag in points:
+            if not isinstance(tag, str) or not tag or len(tag) > _LONGEST_TAG:
+                raise InvalidInput(f"a tag must be a text, got {shown(tag)}")
+        now = time.time()
+        more = {tag: as_series(tag, given, now) for tag, given in points.items()}
+        with self._store.write("add-series", revision) as txn:
+            return append(self._odb, txn, self._store.resolve(txn, revision).oid, more)
 
     def detach(self, revision: str | Oid, name: str) -> Oid:
         def detach() -> Oid:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from simgit.errors import InvalidInput, NotFound, shown, visible
 from simgit.objects.arguments import checked_methods
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
     from simgit.datasets.formats.selection import Progress as ExchangeProgress
+    from simgit.datasets.series import Series
     from simgit.datasets.sql.relation import Relation
     from simgit.history.bisect import FirstDifference
     from simgit.history.diff.runs import RunDiff
@@ -1076,6 +1077,47 @@ class Repository:
             InvalidInput: it is not a binding.
         """
         return self._attachments.reattach(binding)
+
+    @overload
+    def series(self, revision: str | Oid, tag: str) -> Series: ...
+    @overload
+    def series(self, revision: str | Oid = HEAD, tag: None = None) -> dict[str, Series]: ...
+    def series(
+        self, revision: str | Oid = HEAD, tag: str | None = None
+    ) -> Series | dict[str, Series]:
+        """Return the points of a tag that were logged on the way to a state, or those of all tags.
+
+        A branch begins with the points of its parent. A ``Series`` has the arrays ``step``,
+        ``time`` (seconds since 1970) and ``value``.
+
+        Raises:
+            NotFound: there is no such state or tag.
+            IntegrityError: an attachment of the name ``series`` is something else.
+        """
+        found = self._attachments.series(revision)
+        if tag is None:
+            return found
+        if tag not in found:
+            from simgit.datasets.series import no_such_tag
+
+            raise no_such_tag(str(revision), tag, list(found))
+        return found[tag]
+
+    def add_series(self, revision: str | Oid, points: Mapping[str, Any]) -> Oid:
+        """Add points to the series of a state (the newest one of a run); return their oid.
+
+        They are kept as the attachment ``series``, see ``simgit.datasets.series``.
+
+        Args:
+            points: tag, such as ``train/loss``, to (steps, values), or to (steps, values, times)
+                with seconds since 1970; a number or as many as there are points. Without times it
+                is now. Values of float32 stay so, others become float64.
+
+        Raises:
+            NotFound: there is no such state.
+            InvalidInput: the points are malformed.
+        """
+        return self._attachments.add_series(revision, points)
 
     def derived(
         self,

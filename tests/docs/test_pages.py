@@ -49,6 +49,7 @@ RUNNING = (
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",
+    "docs/formats.md",
     "docs/database-gym.md",
 )
 VARYING = (

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
+from simgit.datasets.formats.selection import check_options
 from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
@@ -85,9 +86,7 @@ class Source:
         Raises:
             InvalidInput: there is another one.
         """
-        for name in sorted(self.options.keys() - set(known)):
-            near = near_or_known(name, known) if known else "; the format has none"
-            raise InvalidInput(f"unknown option '{name}'{near}", option=name)
+        check_options(self.options, known)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -180,11 +179,8 @@ class Contents:
 class Format(Protocol):
     """One format: a module of this package offers one under the name ``FORMAT``.
 
-    <<<<<<< HEAD
-        One that reads what others may read better says ``is_general = True``: it is probed after them.
-    =======
-        It may have ``in_place`` and ``lossy``, see ``write_export``.
-    >>>>>>> w-files
+    One that reads what others may read better says ``is_general = True``: it is probed after them.
+    It may have ``in_place`` and ``lossy``, see ``write_export``.
     """
 
     name: str

@@ -308,7 +308,7 @@ class EpisodeRows:
         self._at = 0
 
     def read(self, claim: StretchClaim) -> Iterator[Rows]:
-        """Yield the rows of the next stretch."""
+        """Yield the rows that a claim is about, the next ones."""
         left = claim.rows
         while left:
             if self._held is None:

@@ -30,7 +30,7 @@ _VARINTS: Final = (7, 10)
 
 
 @dataclass
-class Curve:
+class ScalarCurve:
     """The points of a tag, in the order in which they were written."""
 
     steps: array[int] = field(default_factory=lambda: array("q"))
@@ -58,7 +58,7 @@ class Scalars:
         faults: what is damaged or cut off, a line each.
     """
 
-    curves: dict[str, Curve] = field(default_factory=dict)
+    curves: dict[str, ScalarCurve] = field(default_factory=dict)
     others: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -99,7 +99,7 @@ class Scalars:
         if found is None or not tag:
             self.others += 1
             return
-        curve = self.curves.setdefault(tag, Curve())
+        curve = self.curves.setdefault(tag, ScalarCurve())
         curve.steps.append(step)
         curve.times.append(time)
         curve.values.append(found[0])

@@ -88,7 +88,7 @@ def write_manifest(export: Export) -> str:
         "lossy": export.lossy,
         "states": export.count,
         "runs": [_run(export, number) for number in range(len(export.runs))],
-        "attachments": export.attachments(),
+        "attachments": export.attachments,
         "schemas": [_text(schema.payload) for schema in schemas],
     }
     if export.lossy is None:

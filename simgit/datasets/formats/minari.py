@@ -27,7 +27,7 @@ from simgit.datasets.formats.episodes import (
 )
 from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested
 from simgit.datasets.formats.manifest import exact_contents
-from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.datasets.formats.spaces import minari_space, space_text
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
@@ -57,6 +57,13 @@ class Minari:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a data set: ``target/data`` has the files."""
+        check_options(
+            export.options,
+            (
+                "format",
+                "id",
+            ),
+        )
         kind = export.options.get("format", "hdf5")
         if kind not in ("hdf5", "arrow"):
             raise InvalidInput(f"format of Minari must be 'hdf5' or 'arrow', got '{kind}'")
@@ -84,6 +91,7 @@ class Minari:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a data set."""
+        source.check_options()
         folder = _data_of(source.path)
         if folder is None:
             raise IntegrityError(f"'{source.text}' has no metadata of Minari")

@@ -20,7 +20,7 @@ import numpy as np
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
 from simgit.datasets.formats.episodes import episodes_of
 from simgit.datasets.formats.foreign import field_names, source_states
-from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.history.column_reader import make_plan
 from simgit.history.leaf_column import LeafColumn
@@ -49,6 +49,7 @@ class Npz:
 
     name = "numpy"
     summary = "NumPy's .npz, or d4rl's dict of transitions (-o layout=d4rl)"
+    is_general = True
     lossy = "NumPy's arrays have no types of Python"
 
     def probe(self, source: Source) -> bool:
@@ -57,6 +58,13 @@ class Npz:
 
     def write(self, export: Export, target: Path) -> None:
         """Write the arrays beside each other, then into one file."""
+        check_options(
+            export.options,
+            (
+                "layout",
+                "compress",
+            ),
+        )
         layout = export.options.get("layout", "states")
         if layout not in ("states", "d4rl"):
             raise InvalidInput(f"layout of NumPy must be 'states' or 'd4rl', got '{layout}'")
@@ -77,6 +85,7 @@ class Npz:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a file; pickled arrays are refused."""
+        source.check_options("names")
         try:
             archive = zipfile.ZipFile(source.open())
         except (zipfile.BadZipFile, ValueError, OSError) as error:

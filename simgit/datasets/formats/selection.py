@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, near_or_known
 from simgit.history.array_reader import ArrayReader
 from simgit.history.column_reader import no_such_field
 from simgit.history.paths import as_path
@@ -220,8 +220,9 @@ class Export:
             found = self.odb.object(txn, read_line(txn, root.line).origin)
         return dict(found.fields) if isinstance(found, Spec) else {}
 
+    @cached_property
     def attachments(self) -> dict[str, int]:
-        """Return the number of attachments of the states by name; no export carries them."""
+        """The number of attachments of the states by name; no export carries them."""
         from simgit.objects.codec import decode_name
 
         found: dict[str, int] = {}
@@ -417,6 +418,17 @@ class Export:
         if step == line.step:
             return line.parents, line.origin
         return (bytes(self.odb.states.row(txn, Location(line.id, step - 1))[0]),), b""
+
+
+def check_options(options: Mapping[str, str], known: Sequence[str]) -> None:
+    """Check that only options of a format were given.
+
+    Raises:
+        InvalidInput: there is another one.
+    """
+    for name in sorted(options.keys() - set(known)):
+        near = near_or_known(name, known) if known else "; the format has none"
+        raise InvalidInput(f"unknown option '{name}'{near}", option=name)
 
 
 class _Selection:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from simgit.datasets.series import Series, parts_of
 from simgit.errors import NotFound
 from simgit.history.log import EpisodeColumns, episode_columns
 from simgit.objects.json_form import value_to_json
@@ -39,6 +40,8 @@ TIME: Final = pa.timestamp("ns")
 NAME: Final = pa.dictionary(pa.int32(), pa.string())
 JSON: Final = "json"
 """Text that DuckDB knows as JSON."""
+_LATEST: Final = 9e9
+"""The greatest number of seconds since 1970 that a time in nanoseconds holds."""
 _JSON: Final = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 
@@ -293,6 +296,52 @@ def _attached(store: Readable, txn: ReadTxn, known: Sequence[RunHistory]) -> Ite
     yield from (_OfRun(None, None, each) for each in left.values())
 
 
+def series(store: Readable, known: Sequence[RunHistory]) -> Columns:
+    """Return the columns of ``series``: the points of each run's whole history."""
+
+    @cache
+    def found() -> list[tuple[str, bool, str, Series]]:
+        with store.read() as txn:
+            return list(_series(store, txn, known))
+
+    def joined(make: Callable[[Series], Any], kind: pa.DataType) -> Make:
+        return lambda: pa.array(np.concatenate([[], *(make(s) for *_, s in found())]), kind)
+
+    def steps() -> pa.Array:
+        return pa.array(np.concatenate([np.zeros(0, np.int64), *(s.step for *_, s in found())]))
+
+    def times() -> pa.Array:
+        seconds = np.concatenate([[], *(s.time for *_, s in found())])
+        known_ones = np.abs(seconds) < _LATEST  # which NaN is not
+        counts = (np.where(known_ones, seconds, 0) * 1e9).astype(np.int64)
+        return pa.array(counts, INTEGER, mask=~known_ones).cast(TIME)
+
+    def counts() -> list[int]:
+        return [len(s.step) for *_, s in found()]
+
+    return {
+        "run": (NAME, lambda: run_column([run for run, *_ in found()], counts())),
+        "tag": (NAME, lambda: run_column([tag for _, _, tag, _ in found()], counts())),
+        "step": (INTEGER, steps),
+        "time": (TIME, times),
+        "value": (NUMBER, joined(lambda s: s.value, NUMBER)),
+        "own": (FLAG, lambda: pa.array(np.repeat([own for _, own, *_ in found()], counts()), FLAG)),
+    }
+
+
+def _series(
+    store: Readable, txn: ReadTxn, known: Sequence[RunHistory]
+) -> Iterator[tuple[str, bool, str, Series]]:
+    """Yield the points of each run, attachment by attachment: run, whether own, tag, points."""
+    for run in known:
+        if run.ref.oid is None:
+            continue
+        first = first_own_step(store, txn, run)
+        for part in parts_of(store.odb, txn, run.ref.place):
+            for tag, points in part.series.items():
+                yield run.name, part.at >= first, tag, points
+
+
 def reflog(store: Readable, known: Sequence[RunHistory]) -> Columns:
     """Return the columns of ``reflog``: the changes of all refs, deleted ones too."""
 
@@ -342,7 +391,7 @@ def operations(store: Readable, known: Sequence[RunHistory]) -> Columns:
 
 
 TABLES: Final[Mapping[str, Callable[[Readable, Sequence[RunHistory]], Columns]]] = {
-    "runs": runs, "tags": tags, "episodes": episodes, "attachments": attached, "reflog": reflog,
-    "operations": operations,
+    "runs": runs, "tags": tags, "episodes": episodes, "attachments": attached, "series": series,
+    "reflog": reflog, "operations": operations,
 }  # fmt: skip
 """Name of a table to what returns its columns."""

@@ -1,0 +1,415 @@
+"""Event files: written as TensorBoard reads them, read as it and torch write them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simgit import AlreadyExists, IntegrityError, InvalidInput, NotFound, Repository
+from simgit.datasets import event_files, event_records
+from simgit.datasets.event_files import EventFile, Point, scalar_events, version_event
+from simgit.datasets.event_records import crc32c, records
+from tests.support.patience import PATIENCE
+
+
+def record(repo: Repository, run: str, lengths: Sequence[int], first: float = 0.0) -> None:
+    with repo.recorder(run) as recorder:
+        for number, length in enumerate(lengths):
+            recorder.append(np.float32(number), reset=True)
+            for step in range(1, length + 1):
+                recorder.append(np.float32(step), 0, first + step / 4, step == length)
+
+
+@pytest.fixture
+def repo() -> Repository:
+    """A run of three episodes and an open one, with series; and a branch of it."""
+    made = Repository.init(":memory:")
+    made.recorder("main", config={"agent.lr": 0.5, "agent.name": "dqn", "n": 3, "on": True}).close()
+    record(made, "main", [4, 2, 5])
+    made.add_series("main", {"train/loss": ([10, 20], np.float32([0.5, 0.25]), [100.0, 101.0])})
+    made.commit(observation=np.float32(0), reset=True)
+    made.branch("try/1", "main@7", overrides={"agent.lr": 0.25})
+    record(made, "try/1", [3], 1.0)
+    made.add_series("try/1", {"train/loss": ([30], [7.0]), "train/new": (1, 1.0)})
+    return made
+
+
+def accumulated(directory: Path) -> Any:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = accumulator.EventAccumulator(str(directory), size_guidance={"scalars": 0, "images": 0})
+    found.Reload()
+    return found
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return what TensorBoard itself reads of a directory."""
+    found = accumulated(directory)
+    return {
+        tag: [(event.step, event.value) for event in found.Scalars(tag)]
+        for tag in found.Tags()["scalars"]
+    }
+
+
+def points(file: EventFile) -> list[Point]:
+    return list(file.points())
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def test_checks_are_crc_32c(seed: int) -> None:
+    draw = random.Random(seed)
+    assert crc32c(b"123456789") == 0xE3069283  # as every description of CRC-32C says
+    assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720
+    table = event_records._listed()
+    for size in [0, 1, 255, 256, 511, 512, 513, *(draw.randrange(3000) for _ in range(5))]:
+        data = draw.randbytes(size)
+        register = 0xFFFFFFFF
+        for byte in data:
+            register = table[(register ^ byte) & 255] ^ register >> 8
+        assert crc32c(data) == register ^ 0xFFFFFFFF
+    many = [draw.randbytes(draw.choice([3, 40, 600])) for _ in range(60)]
+    assert event_records.checks(many) == [event_records.check(each) for each in many]
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+def test_tensorboard_reads_what_is_exported(repo: Repository, tmp_path: Path) -> None:
+    repo.export("tensorboard", tmp_path / "logs", "main", "try/1")
+    ended = [e for e in reversed(repo.episodes("main")) if e.end != "open"]
+    found = scalars(tmp_path / "logs/main")
+    assert found == {
+        "charts/episodic_return": [(e.stop - 1, e.return_) for e in ended],
+        "charts/episodic_length": [(e.stop - 1, e.steps) for e in ended],
+        "rollout/ep_rew_mean": [
+            (e.stop - 1, pytest.approx(np.mean([x.return_ for x in ended[: i + 1]])))
+            for i, e in enumerate(ended)
+        ],
+        "rollout/ep_len_mean": [
+            (e.stop - 1, pytest.approx(np.mean([x.steps for x in ended[: i + 1]])))
+            for i, e in enumerate(ended)
+        ],
+        "train/loss": [(10, 0.5), (20, 0.25)],
+    }
+    branch = scalars(tmp_path / "logs/try/1")
+    assert branch["charts/episodic_return"][:2] == found["charts/episodic_return"][:2]
+    assert len(branch["charts/episodic_return"]) == 3
+    assert branch["train/loss"] == [(30, 7.0)]  # main's were added after the branch point
+    event = accumulated(tmp_path / "logs/main").Scalars("train/loss")[1]
+    assert event.wall_time == 101.0
+    event = accumulated(tmp_path / "logs/main").Scalars("charts/episodic_return")[0]
+    recorded = repo.time(repo.trajectory("main").oids[4])
+    assert recorded is not None
+    assert event.wall_time == pytest.approx(recorded / 1e9)
+
+
+def test_the_configuration_is_shown_under_hparams(repo: Repository, tmp_path: Path) -> None:
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    repo.export("tensorboard", tmp_path / "logs", "try/1")
+    content = accumulated(tmp_path / "logs/try/1").PluginTagToContent("hparams")
+    data = plugin.HParamsPluginData.FromString(content["_hparams_/session_start_info"])
+    found = {
+        key: getattr(value, value.WhichOneof("kind"))
+        for key, value in data.session_start_info.hparams.items()
+    }
+    assert found == {"agent.lr": 0.25, "agent.name": "dqn", "n": 3.0, "on": True}
+
+
+def test_means_are_of_the_last_hundred_episodes(tmp_path: Path) -> None:
+    repo = Repository.init(":memory:")
+    record(repo, "main", [1 + i % 7 for i in range(130)])
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    found = scalars(tmp_path / "logs/main")
+    lengths = [value for _, value in found["charts/episodic_length"]]
+    means = [value for _, value in found["rollout/ep_len_mean"]]
+    expected = [np.mean(lengths[max(0, i - 99) : i + 1]) for i in range(130)]
+    np.testing.assert_allclose(means, expected, rtol=1e-6)
+
+
+def test_values_that_are_no_numbers(tmp_path: Path) -> None:
+    repo = Repository.init(":memory:")
+    for reward in (float("nan"), 1e300, -float("inf")):
+        repo.commit(observation=1, reset=True)
+        repo.commit(observation=1, reward=reward, terminated=True)
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    found = [value for _, value in scalars(tmp_path / "logs/main")["charts/episodic_return"]]
+    assert np.isnan(found[0])
+    assert found[1:] == [np.inf, -np.inf]
+    repo.export("tensorboard", tmp_path / "logs", "main")  # which finds nothing new
+
+
+def test_a_second_export_adds_what_is_new(repo: Repository, tmp_path: Path) -> None:
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    (file,) = (tmp_path / "logs/main").iterdir()
+    size = file.stat().st_size
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    assert file.stat().st_size == size
+    record(repo, "main", [2, 2])
+    repo.add_series("main", {"train/loss": ([40], [0.1])})
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    repo.export("tensorboard", tmp_path / "other", "main")
+    assert scalars(tmp_path / "logs/main") == scalars(tmp_path / "other/main")
+    assert len(list((tmp_path / "logs/main").iterdir())) == 1
+
+
+def test_an_export_that_was_cut_off_is_continued(repo: Repository, tmp_path: Path) -> None:
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    (file,) = (tmp_path / "logs/main").iterdir()
+    whole = file.read_bytes()
+    for cut in (1, 7, 20, 60):
+        file.write_bytes(whole[:-cut])
+        repo.export("tensorboard", tmp_path / "logs", "main")
+        assert file.read_bytes() == whole
+
+
+def test_another_history_is_not_mixed_in(repo: Repository, tmp_path: Path) -> None:
+    repo.export("tensorboard", tmp_path / "logs", "main")
+    repo.reset("main@5", run="main")
+    record(repo, "main", [6, 7, 8])
+    with pytest.raises(AlreadyExists, match="another history"):
+        repo.export("tensorboard", tmp_path / "logs", "main")
+
+
+def test_files_of_other_programs_are_left_alone(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "main").mkdir()
+    (tmp_path / "main/events.out.tfevents.1.host").write_bytes(records([version_event(1.0)]))
+    with pytest.raises(AlreadyExists, match="another program"):
+        repo.export("tensorboard", tmp_path, "main")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"where": "reward > 0"}, {"fields": ["reward"]}, {"options": {"frames": "x"}},
+     {"options": {"every": "-1"}}],
+)  # fmt: skip
+def test_what_an_export_cannot_do(
+    repo: Repository, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput):
+        repo.export("tensorboard", tmp_path / "logs", "main", **options)
+
+
+def test_images_of_some_states(tmp_path: Path, seed: int) -> None:
+    pytest.importorskip("PIL")
+    from io import BytesIO
+
+    from PIL import Image
+
+    draw = np.random.default_rng(seed)
+    frames = draw.integers(0, 255, (7, 20, 30, 3), np.uint8)
+    repo = Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        for frame in frames[:5]:
+            recorder.append({"camera": frame, "speed": 1.0}, reset=True)
+    repo.export("tensorboard", tmp_path / "logs", "main", options={"frames": "2"})
+    with repo.recorder("main") as recorder:
+        for frame in frames[5:]:
+            recorder.append({"camera": frame, "speed": 1.0}, reset=True)
+    repo.export("tensorboard", tmp_path / "logs", "main", options={"frames": "2"})
+    found = accumulated(tmp_path / "logs/main").Images("observation/camera")
+    assert [event.step for event in found] == [0, 2, 4, 6]
+    for event in found:
+        pixels = np.asarray(Image.open(BytesIO(event.encoded_image_string)))
+        np.testing.assert_array_equal(pixels, frames[event.step])
+
+
+def test_an_export_follows_a_run_until_it_has_ended(tmp_path: Path) -> None:
+    directory = tmp_path / "store"
+    repo = Repository.init(directory)
+    record(repo, "main", [2])
+    follower = Repository.open(directory)
+    options = {"follow": "true", "every": "0.01"}
+    thread = threading.Thread(
+        target=lambda: follower.export("tensorboard", tmp_path / "logs", "main", options=options)
+    )
+    thread.start()
+    file = tmp_path / "logs/main/events.out.tfevents.0000000000.simgit"
+    reader: EventFile | None = None
+    seen: list[Point] = []
+    for number in range(1, 4):
+        deadline = time.monotonic() + PATIENCE
+        while sum(p.tag == "charts/episodic_return" for p in seen) < number:
+            assert time.monotonic() < deadline
+            if file.exists() and file.stat().st_size:
+                reader = reader or EventFile(file)
+                seen += reader.points()  # while it grows
+            time.sleep(0.005)
+        record(repo, "main", [2 + number])
+    repo.set_status("main", "completed")
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert len(scalars(tmp_path / "logs/main")["charts/episodic_return"]) == 4
+    follower.close()
+    repo.close()
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+def test_what_torch_writes_is_imported(tmp_path: Path) -> None:
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    with tensorboard.SummaryWriter(str(tmp_path / "logs/seed-1")) as writer:
+        for step in range(20):
+            writer.add_scalar("train/loss", 1 / (step + 1), step, walltime=1000.0 + step)
+        writer.add_scalar("new/style", 2.5, 3, walltime=1000.0, new_style=True)
+        writer.add_scalar(
+            "train/double", 0.1, 3, walltime=1000.0, new_style=True, double_precision=True
+        )
+        writer.add_histogram("weights", np.arange(9.0), 1)
+        writer.add_image("frame", np.zeros((3, 4, 5)), 1)
+        writer.add_text("note", "hello", 1)
+    with tensorboard.SummaryWriter(str(tmp_path / "logs/seed-2")) as writer:
+        writer.add_scalar("train/loss", 7.0, -1, walltime=5.0)
+    repo = Repository.init(":memory:")
+    done = repo.import_data(tmp_path / "logs", prefix="tb/")
+    assert set(repo.runs) == {"tb/seed-1", "tb/seed-2"}
+    series = repo.series("tb/seed-1")
+    assert series["train/loss"].step.tolist() == list(range(20))
+    assert series["train/loss"].time.tolist() == [1000.0 + step for step in range(20)]
+    np.testing.assert_array_equal(
+        series["train/loss"].value, np.float32([1 / (step + 1) for step in range(20)])
+    )
+    assert series["train/loss"].value.dtype == np.float32
+    assert series["new/style"].value.tolist() == [2.5]
+    assert series["train/double"].value.tolist() == [0.1]
+    assert repo.series("tb/seed-2", "train/loss").step.tolist() == [-1]
+    left_out = [note.partition(": ")[2] for note in done.notes]
+    assert left_out == ["1 histogram left out", "1 image left out", "1 text left out"]
+    assert repo.runs["tb/seed-1"].created == 10**12
+
+
+def test_hyperparameters_become_the_configuration(tmp_path: Path) -> None:
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    with tensorboard.SummaryWriter(str(tmp_path / "logs")) as writer:
+        writer.add_hparams(
+            {"agent.lr": 0.25, "layers": 2, "name": "dqn"}, {"score": 3.0}, run_name="one"
+        )
+    repo = Repository.init(":memory:")
+    repo.import_data(tmp_path / "logs/one")
+    (info,) = repo.runs.values()
+    assert info.config == {"agent": {"lr": 0.25}, "layers": 2, "name": "dqn"}
+    assert repo.series(info.name, "score").value.tolist() == [3.0]
+
+
+def test_out_and_in_again(repo: Repository, tmp_path: Path) -> None:
+    repo.export("tensorboard", tmp_path / "logs", "main", "try/1")
+    other = Repository.init(":memory:")
+    other.import_data(tmp_path / "logs")
+    assert set(other.runs) == {"main", "try/1"}
+    for run in other.runs:
+        assert other.runs[run].config == repo.runs[run].config
+        before, after = repo.series(run), other.series(run)
+        for tag, series in before.items():
+            np.testing.assert_array_equal(after[tag].step, series.step)
+            np.testing.assert_array_equal(after[tag].value, series.value.astype(np.float32))
+    returns = other.series("main", "charts/episodic_return").value.tolist()
+    assert returns == [e.return_ for e in reversed(repo.episodes("main")) if e.end != "open"]
+
+
+# --- damaged files -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "logs/events.out.tfevents.1.host"
+    path.parent.mkdir()
+    events = scalar_events("loss", range(9), [float(i) for i in range(9)], range(9))
+    path.write_bytes(records([version_event(0.0), *events]))
+    return path
+
+
+def test_a_file_that_ends_within_a_record(file: Path) -> None:
+    whole = file.read_bytes()
+    size = len(records([scalar_events("loss", [1], [1.0], [1.0])[0]]))
+    for cut in range(1, size):
+        file.write_bytes(whole[:-cut])
+        repo = Repository.init(":memory:")
+        done = repo.import_data(file.parent, rename="a")
+        assert repo.series("a", "loss").step.tolist() == list(range(8))
+        word = "byte" if size - cut == 1 else "bytes"
+        assert done.notes == [
+            f"'{file.name}': the last record is cut off; {size - cut} {word} left out"
+        ]
+
+
+def test_a_damaged_record_is_left_out_and_told(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-10] ^= 1
+    file.write_bytes(data)
+    repo = Repository.init(":memory:")
+    done = repo.import_data(file.parent, rename="a")
+    assert repo.series("a", "loss").step.tolist() == list(range(8))
+    assert done.notes == [f"'{file.name}': 1 damaged record left out"]
+
+
+def test_a_damaged_length_ends_the_file_and_is_told(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    size = len(records([scalar_events("loss", [1], [1.0], [1.0])[0]]))
+    data[-3 * size] ^= 1
+    file.write_bytes(data)
+    repo = Repository.init(":memory:")
+    done = repo.import_data(file.parent, rename="a")
+    assert repo.series("a", "loss").step.tolist() == list(range(6))
+    at = len(data) - 3 * size
+    assert done.notes == [
+        f"'{file.name}': damaged at byte {at}; the {3 * size} bytes from there on are left out"
+    ]
+
+
+def test_hostile_files(file: Path, seed: int) -> None:
+    """Whatever a record holds, its points or an error of simgit's come of it."""
+    draw = random.Random(seed)
+    good = scalar_events("loss", [1], [1.0], [1.0])[0]
+    for _ in range(300):
+        body = bytearray(good if draw.random() < 0.8 else draw.randbytes(40))
+        for _ in range(draw.randrange(1, 4)):
+            body[draw.randrange(len(body))] = draw.randrange(256)
+        file.write_bytes(records([version_event(0.0), bytes(body)]))
+        for point in EventFile(file).points():
+            assert isinstance(point, Point)
+    file.write_bytes(b"\xff" * 64)
+    with pytest.raises(IntegrityError, match="not an event file"):
+        points(EventFile(file))
+    length = (1 << 40).to_bytes(8, "little")
+    file.write_bytes(length + event_records.check(length) + b"x" * 100)
+    with pytest.raises(IntegrityError, match="not an event file"):
+        points(EventFile(file))
+
+
+def test_a_file_is_read_while_it_grows(file: Path) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    reader, found = EventFile(file), []
+    for at in range(0, len(whole) + 5, 5):
+        with file.open("r+b") as opened:
+            opened.write(whole[: at + 5])
+        found += reader.points()
+    assert [point.step for point in found] == list(range(9))
+    assert (reader.rest, reader.damaged, reader.broken) == (0, 0, False)
+
+
+def test_links_are_not_followed(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/events.out.tfevents.1.x").symlink_to(file)
+    repo = Repository.init(":memory:")
+    with pytest.raises((NotFound, InvalidInput)):
+        repo.import_data(tmp_path / "linked")
+
+
+def test_values_of_every_kind_of_tensor() -> None:
+    for code, dtype in event_files._DTYPES.items():
+        content = np.array([1], dtype).tobytes()
+        body = b"\x08" + bytes([code]) + event_files.message(4, content)
+        assert event_files._tensor(body) == 1.0
+    assert event_files._tensor(b"\x08\x01" + event_files.message(5, np.float32(2).tobytes())) == 2.0
+    assert event_files._tensor(b"\x08\x09\x50\x07") == 7.0
+    two = event_files.message(2, event_files.message(2, b"\x08\x02"))
+    assert event_files._tensor(b"\x08\x01" + two + event_files.message(4, bytes(8))) is None
