@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import gymnasium
+import numpy as np
 import pytest
 
 import simgit
@@ -262,6 +263,32 @@ def test_resets_with_options_in_a_forged_file_are_refused(tmp_path: Path) -> Non
     with pytest.raises(simgit.InvalidInput, match="was not recorded from an environment by this"):
         golden.Golden(file).environment(Reads, steps=1)
     assert Reads.given == []
+
+
+def test_forged_notes_and_states_are_differences_or_errors_of_simgit(tmp_path: Path) -> None:
+    file, states = tmp_path / "forged.golden", ({"a": np.zeros(2)}, {"b": None}, 3, "x", [1])
+    notes: list[Any] = [
+        3, {}, {"kind": np.zeros(3)}, {"kind": "environment", "seeds": [np.zeros(2)], "steps": 2},
+        {"kind": "environment", "seeds": [0], "steps": 2, "versions": 3},
+        {"kind": "environment", "seeds": [0], "steps": 2, "versions": {"numpy": {}, 3: "x", "\x1b": "\x1b" * 99}},
+    ]  # fmt: skip
+    for note, action in [(each, 1) for each in notes] + [(notes[-1], each) for each in states]:
+        with simgit.Repository.init(":memory:") as repo:
+            env = simgit.gym.Recorder(
+                gymnasium.make("CartPole-v1"), repo, "run", snapshots=None, self_check=False
+            )
+            env.reset(seed=0)
+            env.close()
+            repo.commit(
+                action, action, 1.0, reset={"seed": 1 << 80} if action == 3 else None, run="run"
+            )
+            repo.tag("golden/run", "run")
+            repo.attach("run", "golden", note)
+            repo.create_bundle(file, ["golden/run"])
+        with pytest.raises(simgit.SimgitError) as error:
+            golden.Golden(file).environment("CartPole-v1", steps=2)
+        told = getattr(error.value, "report", (str(error.value),))
+        assert all(line.isprintable() and len(line) < 500 for line in told)
 
 
 def test_another_version_of_a_package_is_told_with_a_difference(
