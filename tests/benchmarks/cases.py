@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     cases_arrays,
+    cases_exchange,
     cases_gym,
     cases_history,
     cases_kube,
@@ -23,6 +24,7 @@ def every_case() -> list[Case]:
         *cases_read.CASES,
         *cases_arrays.CASES,
         *cases_history.CASES,
+        *cases_exchange.CASES,
         *cases_start.CASES,
         *cases_gym.CASES,
         *cases_kube.CASES,

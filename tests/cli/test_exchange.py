@@ -60,7 +60,9 @@ def test_an_edited_file_is_fatal(filled: Call, directory: Path) -> None:
     filled("export", "jsonl", "a.jsonl", "main")
     lines = (directory / "a.jsonl").read_text().splitlines()
     state = json.loads(lines[2]) | {"message": "edited"}
-    (directory / "a.jsonl").write_text("\n".join([*lines[:2], json.dumps(state), *lines[3:]]) + "\n")
+    (directory / "a.jsonl").write_text(
+        "\n".join([*lines[:2], json.dumps(state), *lines[3:]]) + "\n"
+    )
     err = filled("import", "a.jsonl", "--prefix", "x/", code=128).err
     assert "hash mismatch" in err and "--as-new" in err
     assert "x/main" not in filled("branch").out
