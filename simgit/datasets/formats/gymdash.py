@@ -109,7 +109,7 @@ def _run(
         name,
         state_columns(_states(row, statuses)),
         spec={"source": GymDash.name, "sim_key": config.get("sim_key")},
-        config=_undotted(settings),
+        config=_undotted(settings, name, notes),
         metadata={
             "simulation": {key: value for key, value in more.items() if value is not None},
             "config": {key: value for key, value in config.items() if key != "kwargs"},
@@ -156,9 +156,15 @@ def _decoded(text: Any, name: str, notes: list[str]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _undotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _undotted(settings: Mapping[str, Any], name: str, notes: list[str]) -> dict[str, Any]:
     """Return settings with names that mean no path: a dot in one would."""
-    return {key.replace(".", "_") or "_": value for key, value in settings.items()}
+    found = {}
+    for key, value in settings.items():
+        plain = key.replace(".", "_") or "_"
+        if plain != key:
+            notes.append(f"run '{name}': setting '{key}' is called '{plain}' here")
+        found[plain] = value
+    return found
 
 
 def _series(name: str, folder: Path, last: int, notes: list[str]) -> Iterator[Attachment]:

@@ -164,7 +164,7 @@ class _Format:
                 points += _add(newer, target, files, frames)
             except KeyboardInterrupt:
                 break
-        export.tell(export.count, export.count)
+        export.tell(export.count, 0)
         export.notes.append(
             f"{plural(points, 'point')} of curves; states are not among what event files hold"
         )
