@@ -134,6 +134,7 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        is_merged: True if it is there for a later run only, and gets no ref.
         of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
             once these are stored; None if there are none.
     """
@@ -152,6 +153,7 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    is_merged: bool = False
     of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
@@ -249,16 +251,23 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
+    if "://" not in source.text and not _exists(source.path):
+        raise NotFound(f"'{source.text}' not found", path=source.text)
     for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
-    if "://" not in source.text and not source.path.exists():
-        raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
         f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, or one that is no text
+        return False
 
 
 def _is_general(each: Format) -> bool:

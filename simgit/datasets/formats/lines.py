@@ -80,6 +80,7 @@ def _decoded(text: bytes) -> tuple[Any, str | None]:
     except RecursionError:
         return None, "nested too deep"
     except json.JSONDecodeError as error:
-        return None, f"not JSON: {error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
+        why = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+        return None, f"not JSON: {why} at column {error.colno}"
     except ValueError as error:
         return None, f"malformed: {error}"

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -76,7 +76,6 @@ class Npz:
                 _put_states(export, arrays)
             text = TRANSITIONS if layout == "d4rl" else ALIGNMENT
             arrays.put("alignment", np.array(text))
-            arrays.close()
             kind = zipfile.ZIP_STORED if export.options.get("compress") == "false" else None
             with zipfile.ZipFile(
                 target, "w", zipfile.ZIP_DEFLATED if kind is None else kind
@@ -116,7 +115,7 @@ class _Arrays:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
-        self.files: dict[str, IO[bytes]] = {}
+        self.files: dict[str, Path] = {}  # opened for each write: there may be thousands
 
     def extend(self, name: str, data: AnyArray) -> None:
         """Add rows to an array.
@@ -130,32 +129,28 @@ class _Arrays:
                 f"'{name}' has arrays of several shapes, which NumPy cannot stack; "
                 "parquet and jsonl take all values"
             )
-        if name not in self.files:
-            self.files[name] = (self.folder / str(len(self.files))).open("w+b")
         self.kinds[name] = kind, shape, count + len(data)
-        self.files[name].write(np.ascontiguousarray(data.astype(kind, casting="unsafe")).data)
+        self._append(name, data.astype(kind, casting="unsafe"))
 
     def put(self, name: str, data: AnyArray) -> None:
         """Add a whole array."""
-        self.files[name] = (self.folder / str(len(self.files))).open("w+b")
         self.kinds[name] = data.dtype, data.shape, -1
-        self.files[name].write(data.tobytes())
+        self._append(name, data)
 
-    def close(self) -> None:
-        """Flush the files."""
-        for file in self.files.values():
-            file.flush()
+    def _append(self, name: str, data: AnyArray) -> None:
+        path = self.files.setdefault(name, self.folder / str(len(self.files)))
+        with path.open("ab") as file:
+            file.write(data.tobytes())
 
     def pack(self, out: zipfile.ZipFile) -> None:
         """Write all arrays into a zip file."""
-        for name, file in self.files.items():
+        for name, path in self.files.items():
             dtype, shape, count = self.kinds[name]
             whole = shape if count < 0 else (count, *shape)
-            with file, out.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with path.open("rb") as file, out.open(f"{name}.npy", "w", force_zip64=True) as member:
                 header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False,
                           "shape": whole}  # fmt: skip
                 np.lib.format.write_array_header_1_0(member, header)
-                file.seek(0)
                 while piece := file.read(1 << 20):
                     member.write(piece)
 

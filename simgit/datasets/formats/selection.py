@@ -100,6 +100,7 @@ class ExportedRun:
         tip: the newest state.
         place: its location.
         pieces: the states that no run before has, oldest first.
+        is_merged: True if it is there for a later run only, which was merged with it.
     """
 
     name: str
@@ -107,6 +108,7 @@ class ExportedRun:
     tip: Oid
     place: Location
     pieces: tuple[Piece, ...]
+    is_merged: bool = False
 
     @property
     def count(self) -> int:
@@ -469,23 +471,24 @@ class _Selection:
             ref = self.refs.run(self.txn, end.run)
             ref = ref if ref.oid == end.oid and start == 0 else None
         name = text.removeprefix("runs/") if ends is None and ref is None else (end.run or text)
-        pieces: list[Piece] = []
-        for piece in find_pieces(self.txn, end.place, start, end.place.step + 1):
-            if start == 0:
+        found = find_pieces(self.txn, end.place, start, end.place.step + 1)
+        if start == 0:
+            for piece in found:
                 yield from self._merged(read_line(self.txn, piece.line))
-            pieces += self._new(piece)
-        yield ExportedRun(name, ref, end.oid, end.place, tuple(pieces))
+        pieces = tuple(each for piece in found for each in self._new(piece))
+        yield ExportedRun(name, ref, end.oid, end.place, pieces)
 
     def _merged(self, line: Line) -> Iterator[ExportedRun]:
-        """Yield the histories of further parents of a line's first state."""
+        """Yield the histories of further parents of a line's first state, before any of it."""
         for oid in line.parents[1:]:
             place = self.odb.locate(self.txn, oid)
-            pieces: list[Piece] = []
-            for piece in find_pieces(self.txn, place, 0, place.step + 1):
+            found = find_pieces(self.txn, place, 0, place.step + 1)
+            for piece in found:
                 yield from self._merged(read_line(self.txn, piece.line))
-                pieces += self._new(piece)
+            pieces = tuple(each for piece in found for each in self._new(piece))
             if pieces:
-                yield ExportedRun(f"merged-{oid.hex()[:12]}", None, Oid(oid), place, tuple(pieces))
+                name = f"merged-{oid.hex()[:12]}"
+                yield ExportedRun(name, None, Oid(oid), place, pieces, True)
 
     def _new(self, piece: Piece) -> Iterator[Piece]:
         """Yield the parts of a piece that no run before has."""
