@@ -202,3 +202,10 @@ def test_what_is_refused_and_what_is_warned_of(zoo: Any) -> None:
         zoo.record(make(), repo, "main")
     with pytest.raises(InvalidInput):
         zoo.record(make(), repo, "third", on_conflict="branch")
+
+
+def test_a_path_is_a_repository_of_the_environments_own(zoo: Any, tmp_path: Path) -> None:
+    play(zoo.record(made("stone")(), tmp_path / "new", "main"), 4)
+    with Repository.open(tmp_path / "new") as repo:
+        assert repo.runs["main"].step == 4 and repo.runs["main/player_0"].step == 4
+        assert zoo.restore(repo, "main@3", make=made("stone")).agents == ["player_0", "player_1"]

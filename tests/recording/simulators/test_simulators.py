@@ -283,6 +283,25 @@ def test_a_loop_of_ones_own_is_compared_and_goes_on(seed: int) -> None:
     assert caught.value.step == rec.position
 
 
+def test_snapshots_are_few_where_they_cost_more_than_steps() -> None:
+    """By default far from every state is saved, and the first one is."""
+    calls: list[int] = []
+
+    def save(queue: models.Queue) -> dict[str, Any]:
+        calls.append(queue.now)
+        return models.save_queue(queue)
+
+    repo = Repository.init(":memory:")
+    hooks = {**models.SAVED, "save": save}
+    with repo.recorder("main", **hooks) as rec:
+        rec.reset(seed=1)
+        for _ in range(1000):
+            rec.step(1)
+    assert calls[0] == 0 and 1 < len(calls) < 200
+    assert [line.step for line in repo.history_attachments("main", "snapshot")] == calls[::-1]
+    assert repo.verify_simulator("main", **hooks).verdict.result == "exact"
+
+
 def test_without_hooks_a_recorder_is_what_it_was() -> None:
     repo = Repository.init(":memory:")
     with repo.recorder("main") as rec:
