@@ -26,6 +26,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--policy": "'random', or a function of the observation, as module:name.",
         "--seed": "Seed of the first reset and of a random policy.",
         "--run": "Run to record on (default: HEAD's).",
+        "--once": "Record to a run that the options name; nothing if it is there.",
+        "--force": "With --once: record again, to a run RUN.2.",
         "--snapshots": "Steps between snapshots of the environment.",
         "--env-set": "Argument of the environment, as JSON.",
         "--no-provenance": "Leave out versions, command line, git commit and diff.",

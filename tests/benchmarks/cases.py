@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import (
     cases_arrays,
+    cases_datasets,
+    cases_exchange,
     cases_gym,
     cases_history,
     cases_kube,
@@ -23,7 +25,9 @@ def every_case() -> list[Case]:
         *cases_record.CASES,
         *cases_read.CASES,
         *cases_arrays.CASES,
+        *cases_datasets.CASES,
         *cases_history.CASES,
+        *cases_exchange.CASES,
         *cases_start.CASES,
         *cases_sql.CASES,
         *cases_gym.CASES,

@@ -41,6 +41,7 @@ RUNNING = (
     "docs/index.md",
     "docs/tutorial.md",
     "docs/trajectories.md",
+    "docs/datasets.md",
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",

@@ -25,7 +25,7 @@ from simgit.datasets.formats.episodes import (
     episodes_of,
     own_arrays,
 )
-from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested
+from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested, write_number
 from simgit.datasets.formats.manifest import exact_contents
 from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.datasets.formats.spaces import minari_space, space_text
@@ -202,10 +202,10 @@ class _Hdf5(_Writer):
 
     def put(self, episode: EpisodeArrays) -> None:
         group = self.file.create_group(f"episode_{self.episodes}")
-        group.attrs["id"] = self.episodes
-        group.attrs["total_steps"] = len(episode.reward)
+        write_number(group, "id", self.episodes)
+        write_number(group, "total_steps", len(episode.reward))
         if episode.seed is not None and -(1 << 63) <= episode.seed < 1 << 63:
-            group.attrs["seed"] = episode.seed
+            write_number(group, "seed", episode.seed)
         for name, data in _named(episode).items():
             write_nested(group, name, data)
 

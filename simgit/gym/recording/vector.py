@@ -14,7 +14,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from gymnasium.vector.utils import iterate
 
 from simgit.errors import Conflict, Divergence, InvalidInput, SimgitError, StorageError
-from simgit.gym.recording.catch_up import CatchUp
 from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
@@ -33,7 +32,7 @@ from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
 from simgit.gym.recording.sub_env_spec import describe_lanes, lanes_left_out
 from simgit.gym.restoring.restore import STEP_SECONDS
-from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
@@ -48,6 +47,7 @@ from simgit.objects.arguments import checked
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
 from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import simplified_fields
@@ -206,7 +206,10 @@ class VectorRecorder(CopiesEnvironment, VectorWrapper):
             part = self._repo.trajectory(name)[: step + 1]
             self._episodes[i] = int(part.episode_starts.sum()) if step >= 0 else 0
             self._snapshots[i].start(step, self._session.noter(i))
-            catch_up = CatchUp(self._repo, name, step)
+            catch_up = CatchUp(
+                self._repo.trajectory(name), step, ignored(self._repo.lineage(name)),
+                self._repo.attach,
+            )  # fmt: skip
             if not catch_up.is_done:
                 self._catch_ups[i] = catch_up
 
