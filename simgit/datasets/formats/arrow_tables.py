@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _BUDGET: Final = 16 << 20
 """About how many bytes a batch that is read should have."""
-_LEAST: Final = 64
 _MOST: Final = 16384
 
 
@@ -76,8 +75,8 @@ def _renamed(schema: pa.Schema, names: FieldNames) -> pa.Schema:
     return pa.schema(fields, schema.metadata)
 
 
-def text_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns for which a dictionary of values pays."""
+def repeating_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns for which a dictionary of values pays, which a reader may expand."""
     return [
         field.name
         for field in schema
@@ -137,20 +136,18 @@ def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator
 def rows_at_once(metadata: Any, group: int) -> int:
     """Return how many rows of a row group are read at once.
 
-    A value that a dictionary holds once may stand in every row: so the greatest part of a column
-    is taken for the size of each of its values.
+    A value that a dictionary holds once may stand in every row. So all of a column's bytes are
+    taken for one value; simgit's own files have no dictionary of texts.
     """
     found = metadata.row_group(group)
-    width = 0
+    width = largest = 1
     for i in range(found.num_columns):
         column = found.column(i)
-        if column.physical_type == "BYTE_ARRAY":
-            sizes = column.total_uncompressed_size
-            has_dictionary = column.has_dictionary_page
-            width += sizes if has_dictionary else sizes // max(1, found.num_rows) + 1
+        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+            largest += column.total_uncompressed_size
         else:
             width += column.total_uncompressed_size // max(1, found.num_rows) + 1
-    return max(_LEAST, min(_MOST, _BUDGET // max(1, width)))
+    return max(1, min(_MOST, _BUDGET // width, 4 * _BUDGET // largest))
 
 
 def new_contents(

@@ -54,7 +54,7 @@ class Parquet:
             )
         floats = tables.float_columns(schema)
         with pq.ParquetWriter(
-            target, schema, compression=codec, use_dictionary=tables.text_columns(schema),
+            target, schema, compression=codec, use_dictionary=tables.repeating_columns(schema),
             use_byte_stream_split=floats, store_schema=True,
         ) as writer:  # fmt: skip
             for batch in batches:
