@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -81,8 +81,6 @@ def repeating_columns(schema: pa.Schema) -> list[str]:
         field.name
         for field in schema
         if pa.types.is_dictionary(field.type)
-        or pa.types.is_large_string(field.type)
-        or isinstance(field.type, ValueType)
         or (pa.types.is_integer(field.type) and field.name not in ("step", "episode_step"))
     ]
 
@@ -119,6 +117,19 @@ def damage_of(name: str) -> Iterator[None]:
         if error.errno is None:
             raise IntegrityError(f"'{name}' is damaged: {error}") from None
         raise StorageError(f"cannot read '{name}': {reason(error)}", path=name) from None
+
+
+def plain_names(batches: Iterator[pa.RecordBatch], preset: str) -> Iterator[pa.RecordBatch]:
+    """Yield batches whose columns are called as the fields are, not as in a preset."""
+    names = field_names(preset)
+    own = {names.outside(field): field for field in names.columns}
+    for batch in batches:
+        yield batch.rename_columns([_plain_name(each, own) for each in batch.schema.names])
+
+
+def _plain_name(name: str, own: Mapping[str, str]) -> str:
+    top, dot, rest = name.partition(".")
+    return own.get(name) or own.get(top, top) + dot + rest
 
 
 def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[pa.RecordBatch]:
