@@ -98,14 +98,14 @@ def _goes_around(name: str, states: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("name", LOSSLESS)
 @given(states=st.lists(_STATES, min_size=1, max_size=5))
-@settings(max_examples=share(100))
+@settings(max_examples=share(60))
 def test_any_values_come_back_with_their_oids(name: str, states: list[dict[str, Any]]) -> None:
     _goes_around(name, [s for s in states if s["observation"] is not None] or [{"message": ""}])
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
 @given(values=_COLUMNS, nested=st.sampled_from(["observation", "info"]))
-@settings(max_examples=share(100))
+@settings(max_examples=share(60))
 def test_columns_of_arrays_come_back_with_their_oids(
     name: str, values: list[Any], nested: str
 ) -> None:
