@@ -251,16 +251,23 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
+    if "://" not in source.text and not _exists(source.path):
+        raise NotFound(f"'{source.text}' not found", path=source.text)
     for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
-    if "://" not in source.text and not source.path.exists():
-        raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
         f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, or one that is no text
+        return False
 
 
 def _is_general(each: Format) -> bool:

@@ -42,6 +42,7 @@ class Csv:
 
     name = "csv"
     summary = "CSV: one state per row, without types"
+    is_general = True
     lossy = "CSV has no types"
 
     def probe(self, source: Source) -> bool:

@@ -49,6 +49,7 @@ class Npz:
 
     name = "numpy"
     summary = "NumPy's .npz, or d4rl's dict of transitions (-o layout=d4rl)"
+    is_general = True
     lossy = "NumPy's arrays have no types of Python"
 
     def probe(self, source: Source) -> bool:

@@ -36,6 +36,7 @@ class Parquet:
 
     name = "parquet"
     summary = "Parquet: a table of states, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that begins as Parquet does."""
@@ -89,6 +90,7 @@ class ArrowFile:
 
     name = "arrow"
     summary = "Arrow IPC: a table of states to be mapped into memory, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that begins as Arrow's do."""
