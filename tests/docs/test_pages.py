@@ -46,6 +46,7 @@ RUNNING = (
     "docs/recording.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
+    "docs/torch.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
