@@ -45,6 +45,7 @@ RUNNING = (
     "docs/simkube.md",
     "docs/pictures.md",
     "docs/recording.md",
+    "docs/sb3.md",
     "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
@@ -179,7 +180,7 @@ def registries_as_they_were() -> Iterator[None]:
 
 LONG = (
     "docs/agents/dqn.md", "docs/environments.md", "docs/golden.md", "docs/pictures.md",
-    "docs/recording.md",
+    "docs/recording.md", "docs/sb3.md",
     "docs/simkube.md",
     "docs/tutorial.md",
 )  # fmt: skip
