@@ -9,6 +9,7 @@ from . import (
     cases_kube,
     cases_read,
     cases_record,
+    cases_sb3,
     cases_start,
     cases_train,
     cases_upkeep,
@@ -27,6 +28,7 @@ def every_case() -> list[Case]:
         *cases_gym.CASES,
         *cases_kube.CASES,
         *cases_train.CASES,
+        *cases_sb3.CASES,
         *cases_upkeep.CASES,
     ]
 

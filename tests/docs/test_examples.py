@@ -19,7 +19,8 @@ SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 WHOLE = ("database_gym", "demo")
 """Examples that have a simulator of their own."""
 LONG = (
-    "branch_cartpole", "checkpoint_torch", "curriculum", "demo", "go_explore", "train_cleanrl", "train_sb3",
+    "branch_cartpole", "checkpoint_torch", "curriculum", "demo", "go_explore", "resume_sb3", "train_cleanrl",
+    "train_sb3",
 )  # fmt: skip
 
 
