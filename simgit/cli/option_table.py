@@ -26,6 +26,8 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--policy": "'random', or a function of the observation, as module:name.",
         "--seed": "Seed of the first reset and of a random policy.",
         "--run": "Run to record on (default: HEAD's).",
+        "--once": "Record to a run that the options name; nothing if it is there.",
+        "--force": "With --once: record again, to a run RUN.2.",
         "--snapshots": "Steps between snapshots of the environment.",
         "--env-set": "Argument of the environment, as JSON.",
         "--no-provenance": "Leave out versions, command line, git commit and diff.",
@@ -125,6 +127,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "plot": {
         "--kind": "Quantity to plot.",
         "--field": "Field to plot, such as observation.queue.",
+        "--series": "Series to plot instead, such as train/loss.",
         "-o": "Picture to write: FILE.png or FILE.svg.",
         "--output": "Picture to write: FILE.png or FILE.svg.",
         "--smooth": "Moving average over N episodes (default 1).",

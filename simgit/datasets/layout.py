@@ -55,7 +55,7 @@ class Section(NamedTuple):
         return self.position + len(self.context)
 
 
-class EpisodeRows(NamedTuple):
+class EpisodeSpans(NamedTuple):
     """The episodes of the sections, one entry each.
 
     Attributes:
@@ -165,11 +165,11 @@ class StateLayout:
         return total
 
     @cached_property
-    def _table(self) -> tuple[Spans, Positions, EpisodeRows]:
+    def _table(self) -> tuple[Spans, Positions, EpisodeSpans]:
         """The spans, the episode of each, and the episodes; reads marks and flags of all states."""
         spans: list[Spans] = []
         of_span: list[Positions] = []
-        episodes: list[EpisodeRows] = []
+        episodes: list[EpisodeSpans] = []
         total = 0
         for number, each in enumerate(self.sections):
             starts, ended = self._marks(each)
@@ -192,14 +192,14 @@ class StateLayout:
             first = int(each.states[:1].episode_ids[0])
             numbers = first + np.arange(len(whole), dtype=np.int64)
             named = np.full(len(whole), number, np.int64)
-            episodes.append(EpisodeRows(named, edges, steps, numbers))
+            episodes.append(EpisodeSpans(named, edges, steps, numbers))
             total += len(whole)
         if not episodes:
             none = np.zeros(0, np.int64)
             return (
                 Spans(none, none, none),
                 none,
-                EpisodeRows(none, Spans(none, none, none), none, none),
+                EpisodeSpans(none, Spans(none, none, none), none, none),
             )
         joined = [np.concatenate(column) for column in zip(*spans, strict=True)]
         edges = Spans(*(np.concatenate(c) for c in zip(*(e.spans for e in episodes), strict=True)))
@@ -207,7 +207,7 @@ class StateLayout:
         return (
             Spans(*joined),
             np.concatenate(of_span),
-            EpisodeRows(rest[0], edges, rest[1], rest[2]),
+            EpisodeSpans(rest[0], edges, rest[1], rest[2]),
         )
 
     def _marks(self, each: Section) -> tuple[Mask, Mask]:
@@ -237,7 +237,7 @@ class StateLayout:
         return self._table[1]
 
     @property
-    def episodes(self) -> EpisodeRows:
+    def episodes(self) -> EpisodeSpans:
         """The episodes."""
         return self._table[2]
 

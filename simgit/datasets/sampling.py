@@ -151,7 +151,7 @@ class Priorities:
 def _floats(values: Any) -> Floats:
     try:
         found = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"must be numbers, got {shown(values)}") from None
     if not (np.isfinite(found).all() and (found >= 0).all()):
         raise InvalidInput("must be finite numbers of 0 or more")

@@ -103,7 +103,7 @@ def _tensor(column: Any) -> Any:
         column = np.asarray(column)
     if not isinstance(column, np.ndarray) or column.dtype.kind not in "biufc":
         return column.tolist() if isinstance(column, np.ndarray) else column
-    column = np.ascontiguousarray(column)
+    column = np.asarray(column, order="C")  # not ascontiguousarray, which adds an axis to a number
     return torch.from_numpy(column if column.flags.writeable else column.copy())
 
 

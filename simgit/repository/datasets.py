@@ -69,11 +69,10 @@ class Datasets:
         if not tips:
             raise InvalidInput("the dataset is empty: there is no state to save it with")
         value = data.definition.value()
+        if data.definition.is_pinned:
+            value[trees.STATES] = [bytes(tip) for tip in tips]  # which keeps them
         with self._store.write("save-dataset", name) as txn:
-            for number, tip in enumerate(tips if data.definition.is_pinned else tips[:1]):
-                full = f"{PREFIX}{name}" + (f".{number + 1}" if number else "")
-                self._store.odb.locate(txn, tip)
-                self._store.refs.create_tag(txn, full, TagRef(tip, None), force)
+            self._store.refs.create_tag(txn, PREFIX + name, TagRef(tips[0], None), force)
             kind, oid = trees.store_data(self._store.odb, txn, value)
             attachments.attach(self._store.odb, txn, tips[0], _ATTACHED + name, kind, oid)
         return data.oid

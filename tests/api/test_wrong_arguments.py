@@ -19,6 +19,8 @@ from gymnasium.vector import SyncVectorEnv
 import simgit
 import simgit.gym
 from simgit import Oid, Repository, SimgitError
+from simgit.datasets.dataset import Dataset
+from simgit.datasets.sampling import EpochSampler, Priorities
 from simgit.errors import SimgitWarning
 from simgit.gym import CollectionSpec
 from simgit.repository.runs import RunsView
@@ -136,6 +138,13 @@ TARGETS: list[Target] = [
     *of(simgit.Trajectory, lambda world: world.trajectory, "plot"),
     *of(RunsView, lambda world: world.repo.runs),
     *of(Oid, lambda world: world.repo.resolve("main")),
+    *of(Dataset, lambda world: world.repo.dataset("main")),
+    *[
+        Target(f"Transitions.{name}", lambda world, name=name: getattr(world.repo.dataset("main").transitions(), name))
+        for name in ("__getitems__", "numbers", "sample", "sampler")
+    ],
+    *of(Priorities, lambda world: Priorities(5)),
+    *of(EpochSampler, lambda world: EpochSampler(5, 2)),
     Target("Repository.gc", lambda world: world.repo.gc),
     *[
         Target(f"Repository.{name}", lambda world, name=name: getattr(Repository, name))

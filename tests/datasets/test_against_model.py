@@ -66,6 +66,8 @@ def test_transitions_are_those_of_the_model(seed: int, n_step: int, gamma: float
     assert data.steps == len(model.transitions(episodes)) == len(data.transitions())
     found = data.transitions(n_step, gamma)
     same(found[:], model.transitions(episodes, n_step, gamma))
+    alone = model.transitions(model.episodes(repo, ["main"]), n_step, gamma)
+    same(repo["main"].transitions(n_step, gamma), alone)
 
 
 @settings(max_examples=share(60))

@@ -41,6 +41,7 @@ RUNNING = (
     "docs/index.md",
     "docs/tutorial.md",
     "docs/trajectories.md",
+    "docs/datasets.md",
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",
@@ -50,7 +51,10 @@ RUNNING = (
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",
+    "docs/formats.md",
     "docs/database-gym.md",
+    "docs/earlier-systems.md",
+    "docs/sql.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
