@@ -20,7 +20,7 @@ WHOLE = ("database_gym", "demo", "ppo_cleanrl")
 """Examples that have a simulator of their own."""
 LONG = (
     "branch_cartpole", "checkpoint_torch", "curriculum", "demo", "go_explore", "ppo_cleanrl",
-    "train_cleanrl", "train_sb3",
+    "resume_sb3", "train_cleanrl", "train_sb3",
 )  # fmt: skip
 
 
