@@ -140,14 +140,27 @@ class Steps:
         return Priorities(len(self))
 
     def sampler(
-        self, batch: int, *, seed: int = 0, shuffle: bool = True, drop_last: bool = False
+        self,
+        batch: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        window: int = 0,
     ) -> EpochSampler:
         """Return a sampler of batches of numbers, each once an epoch, whose place can be saved.
+
+        Args:
+            batch: numbers in a batch.
+            seed: of the order.
+            shuffle: False for the order of the states.
+            drop_last: leave out a last batch that is smaller.
+            window: shuffle so many numbers at a time, for data larger than memory.
 
         Raises:
             InvalidInput: a number is out of range.
         """
-        return EpochSampler(len(self), batch, seed, shuffle, drop_last)
+        return EpochSampler(len(self), batch, seed, shuffle, drop_last, window)
 
     def to_torch(self) -> Any:
         """Return a dataset for torch's DataLoader, of tensors; see ``simgit.datasets.torch``.

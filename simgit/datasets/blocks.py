@@ -191,6 +191,11 @@ class RowColumns:
         self._starts[key] = starts
         return starts
 
+    def rows_at_once(self, path: FieldPath) -> int:
+        """Return how many rows of a field to take at once where all are taken."""
+        width = sum(self._width(leaf) for leaf in self.plan(path).leaves())
+        return max(1, min(_MOST_ROWS, 8 * _BLOCK_BYTES // max(1, width)))
+
     def _width(self, leaf: ColumnPlan) -> int:
         """Return about how many bytes a state's value takes."""
         if leaf.kind == "dense" and leaf.dtype is not None:

@@ -385,18 +385,17 @@ class Dataset:
         """
         names = field_names(fields) or self.columns
         found: dict[str, Moments] = {}
-        for rows in self._chunks():
-            for name in names:
-                taken = self._columns.take(as_path(name), rows)
-                for path, leaf in numeric_leaves(taken, as_path(name)):
-                    moments = found.setdefault(path_text(path), Moments())
+        for path in map(as_path, names):
+            for rows in self._chunks(self._columns.rows_at_once(path)):
+                for below, leaf in numeric_leaves(self._columns.take(path, rows), path):
+                    moments = found.setdefault(path_text(below), Moments())
                     moments.add(np.asarray(leaf.values)[~leaf.absent])
         return {name: moments.result() for name, moments in found.items()}
 
-    def _chunks(self) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield the rows of the states that count, some thousand at a time."""
-        for at in range(0, self._layout.count, 8192):
-            stop = min(at + 8192, self._layout.count)
+    def _chunks(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the rows of the states that count, some at a time."""
+        for at in range(0, self._layout.count, size):
+            stop = min(at + size, self._layout.count)
             rows = np.arange(at, stop, dtype=np.int64)
             yield rows if self._selected is None else rows[self._selected[at:stop]]
 

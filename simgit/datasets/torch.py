@@ -137,6 +137,7 @@ class TorchDataset(Dataset[Any]):
         seed: int = 0,
         shuffle: bool = True,
         drop_last: bool = False,
+        window: int = 0,
         **options: Any,
     ) -> TorchLoader:
         """Return a loader of batches, whose place in an epoch can be saved.
@@ -147,12 +148,15 @@ class TorchDataset(Dataset[Any]):
             seed: of the order.
             shuffle: False for the order of the states.
             drop_last: leave out a last batch that is smaller.
+            window: shuffle so many items at a time, for data larger than memory.
             options: others of torch's DataLoader, such as ``pin_memory``.
 
         Raises:
             InvalidInput: a number is out of range.
         """
-        sampler = self.steps.sampler(batch, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        sampler = self.steps.sampler(
+            batch, seed=seed, shuffle=shuffle, drop_last=drop_last, window=window
+        )
         return TorchLoader(self, sampler, workers, options)
 
 
