@@ -14,6 +14,7 @@ from simgit.analysis.runs import (
     curves,
     draw_tree,
     learning_curves,
+    series_curves,
     tree,
 )
 from simgit.analysis.statistics import Estimate, band
@@ -40,6 +41,7 @@ __all__ = [
     "pods",
     "policy",
     "sample",
+    "series_curves",
     "thoughts",
     "trace_usage",
     "tree",

@@ -119,6 +119,32 @@ def clocks(states: Trajectory) -> Floats:
     return np.array([clock_of({TIME: each}) for each in given], np.float64)
 
 
+def series_curves(repo: Repository, runs: Sequence[str] = (), tag: str = "") -> list[Curve]:
+    """Return a curve for each run that has the series of a tag, over the steps that it was given.
+
+    A branched run continues the curve of its parent.
+
+    Raises:
+        NotFound: no run has such a series.
+    """
+    names = list(runs) or [repo.head_run.name]
+    every = {name: repo.series(name) for name in names}
+    if not any(tag in found for found in every.values()):
+        repo.series(names[0], tag)  # which says so
+    known = set(repo.runs)
+    curves = []
+    for name, found in every.items():
+        if tag not in found:
+            continue
+        order = np.argsort(found[tag].step, kind="stable")
+        x, y = (column[order].astype(np.float64) for column in (found[tag].step, found[tag].value))
+        parent, step = _left(repo, name, names) if name in known else (None, None)
+        shared = repo.series(f"{name}@{step}").get(tag) if step is not None else None
+        fork = float(shared.step.max()) if shared is not None and len(shared.step) else None
+        curves.append(Curve(name, x, y, fork, parent if fork is not None else None))
+    return curves
+
+
 def _left(repo: Repository, name: str, names: Sequence[str]) -> tuple[str | None, int | None]:
     """Return which of the named runs a run was branched off (None for no one), and the step."""
     first = None

@@ -13,6 +13,8 @@ from simgit.cli.params import REVISION, Choice
 from simgit.errors import InvalidInput, plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
@@ -22,6 +24,7 @@ _EXTREMES: Final = {
     "returns": (("best", "nanmax"),), "lengths": (("shortest", "nanmin"), ("longest", "nanmax")),
 }  # fmt: skip
 """The extremes that a summary of all episodes names: of lengths nobody knows which is best."""
+_BOTH: Final = (("lowest", "nanmin"), ("highest", "nanmax"))
 _LAST = 10
 """The number of last episodes whose mean is shown."""
 
@@ -31,6 +34,7 @@ _LAST = 10
     example="""\
 simgit plot
 simgit plot main high-lr --smooth 10 --output curves.png
+simgit plot main high-lr --series train/loss
 simgit plot 'train/*' --bands --x steps --output seeds.svg
 simgit plot main@ep5 --kind pods
 simgit plot bank --field observation.waiting --x time""",
@@ -44,6 +48,7 @@ simgit plot bank --field observation.waiting --x time""",
     help="Quantity to plot.",
 )
 @click.option("--field", metavar="PATH", help="Field to plot, such as observation.queue.")
+@click.option("--series", metavar="TAG", help="Series to plot instead, such as train/loss.")
 @click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 @click.option(
     "--smooth",
@@ -65,6 +70,7 @@ def plot(
     revisions: tuple[str, ...],
     kind: Any,
     field: str | None,
+    series: str | None,
     output: str | None,
     smooth: int,
     x: Any,
@@ -72,7 +78,7 @@ def plot(
     title: str,
     as_json: bool,
 ) -> None:
-    """Plot returns or lengths of runs (default: HEAD's) over episodes.
+    """Plot returns, lengths or a series of runs (default: HEAD's).
 
     Without --output the plot is drawn in the terminal. The curve of a run that was branched off
     another continues that run's curve; a diamond marks the branch point. A band is the mean of its
@@ -85,21 +91,28 @@ def plot(
     --kind values the value of each action in the states of an episode, by the agent's newest
     checkpoint, and --kind policy (SimKube) its preferred action for each request.
     """
+    one_of(series=series, field=field, bands=bands)
+    one_of(series=series, field=field, kind=kind != KINDS[0])
     if output is not None:
         from simgit.plot.drawing import check_format
 
         check_format(app.path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
-        if field is not None:
-            one_of(field=field, bands=bands)
-            _write_field(app, repo, out, runs, field, x or "steps", output, smooth, title, as_json)
-            return
-        x = x or "episodes"
-        if kind not in MEASURES:
+        target = None if output is None else app.path(output)
+        if series is not None:
+            from simgit.analysis import series_curves
+
+            found = series_curves(repo, runs, series)
+            _draw(out, found, series, "steps", smooth, target, title, as_json, "point")
+        elif field is not None:
+            from simgit.analysis.runs import field_curves
+
+            found = field_curves(repo, runs, field, x=x or "steps")
+            _draw(out, found, field, x or "steps", smooth, target, title, as_json, "state")
+        elif kind not in MEASURES:
             from simgit.cli import agent_values, cluster_usage
 
-            target = None if output is None else app.path(output)
             shown = {
                 "pods": cluster_usage.pods, "occupancy": cluster_usage.occupancy,
                 "values": agent_values.values, "policy": agent_values.policy,
@@ -109,42 +122,42 @@ def plot(
             from simgit.analysis import learning_curves
 
             drawing = learning_curves(
-                repo, runs, [kind], x=x, window=smooth, bands=bands, title=title
+                repo, runs, [kind], x=x or "episodes", window=smooth, bands=bands, title=title
             )
             drawing.save(app.path(output))
             out.json({"file": output}) if as_json else out.line(f"wrote {output}")
         else:
             from simgit.analysis import by_seed, curves
 
-            found: Sequence[Curve | Band] = curves(repo, runs, kind, x=x)
-            if bands:
-                found = by_seed(repo, curves(repo, runs, kind, x=x), smooth)
-            _write(out, found, kind, x, smooth, as_json)
+            x = x or "episodes"
+            of_runs = curves(repo, runs, kind, x=x)
+            shown_curves: Sequence[Curve | Band] = (
+                by_seed(repo, of_runs, smooth) if bands else of_runs
+            )
+            _write(out, shown_curves, kind, x, smooth, as_json)
 
 
-def _write_field(
-    app: App,
-    repo: Repository,
+def _draw(
     out: Output,
-    runs: list[str],
-    field: str,
+    found: Sequence[Curve],
+    name: str,
     x: Any,
-    output: str | None,
     window: int,
+    target: Path | None,
     title: str,
     as_json: bool,
+    unit: str,
 ) -> None:
-    from simgit.analysis.runs import X_LABELS, field_curves
-
-    found = field_curves(repo, runs, field, x=x)
-    if output is None:
-        _write(out, found, field, x, window, as_json)
+    """Draw curves of numbers that are no measures of episodes, as a picture or in the terminal."""
+    if target is None:
+        _write(out, found, name, x, window, as_json, unit)
         return
+    from simgit.analysis.runs import X_LABELS
     from simgit.plot import learning_curve
 
-    drawing = learning_curve({field: found}, title=title, x_label=X_LABELS[x], window=window)
-    drawing.save(app.path(output))
-    out.json({"file": output}) if as_json else out.line(f"wrote {output}")
+    drawing = learning_curve({name: found}, title=title, x_label=X_LABELS[x], window=window)
+    drawing.save(target)
+    out.json({"file": target.name}) if as_json else out.line(f"wrote {target.name}")
 
 
 def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
@@ -157,7 +170,13 @@ def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
 
 
 def _write(
-    out: Output, found: Sequence[Curve | Band], kind: str, x: str, window: int, as_json: bool
+    out: Output,
+    found: Sequence[Curve | Band],
+    kind: str,
+    x: str,
+    window: int,
+    as_json: bool,
+    unit: str = "episode",
 ) -> None:
     from simgit.plot import Band, chart, smooth
 
@@ -173,14 +192,13 @@ def _write(
             out.json(record)
         return
     if not any(len(values) for _, values in shown):
-        raise InvalidInput("no episode to plot" if kind in MEASURES else "no value to plot")
+        raise InvalidInput(f"no {unit} to plot")
     if len(shown) > 1:
-        _write_table(out, shown, kind)
+        _write_table(out, shown, kind, unit)
         return
     each, values = shown[0]
-    what = "episode" if kind in MEASURES else "state"
     room = columns() - 14
-    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), what)}")
+    out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), unit)}")
     for line in chart(values, max(10, min(room, 100))):
         out.line(line)
     out.line(_summary(values, kind))
@@ -191,7 +209,8 @@ def _summary(values: Any, kind: str) -> str:
 
     last = values[-_LAST:]
     extremes = "".join(
-        f"{name} {number(float(getattr(np, find)(values)))}, " for name, find in _extremes(kind)
+        f"{name} {number(float(getattr(np, find)(values)))}, "
+        for name, find in _EXTREMES.get(kind, _BOTH)
     )
     return (
         f"first {number(values[0])}, {extremes}"
@@ -199,27 +218,17 @@ def _summary(values: Any, kind: str) -> str:
     )
 
 
-def _extremes(kind: str) -> tuple[tuple[str, str], ...]:
-    return _EXTREMES.get(kind, (("least", "nanmin"), ("greatest", "nanmax")))
-
-
-def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str) -> None:
+def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, unit: str) -> None:
     import numpy as np
 
     from simgit.plot import sparkline
 
     longest = max(width(each.label) for each, _ in shown)
-    extremes = _extremes(kind)
+    extremes = _EXTREMES.get(kind, _BOTH)
     room = max(10, min(columns() - longest - 22 - 10 * len(extremes), 60))
     everything = np.concatenate([values for _, values in shown])
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
-    heads = [
-        "run",
-        kind,
-        "episodes" if kind in MEASURES else "states",
-        *(name for name, _ in extremes),
-        f"last {_LAST}",
-    ]
+    heads = ["run", kind, f"{unit}s", *(name for name, _ in extremes), f"last {_LAST}"]
     rows: list[list[Any]] = [[(head, "bold") for head in heads]]
     for each, values in shown:
         numbers = (

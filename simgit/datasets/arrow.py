@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from simgit.datasets.arrow_columns import ArrowColumn, row_bytes
+from simgit.datasets.arrow_columns import ArrowColumn, of_items, of_numbers, row_bytes
 from simgit.datasets.arrow_plan import plan_columns
 from simgit.errors import InvalidInput
 from simgit.history.planned_columns import planned_columns
@@ -134,11 +134,12 @@ class ArrowTable:
 
     def _keys(self, states: Trajectory) -> Iterator[pa.Array]:
         count = len(states)
-        index = pa.array(np.zeros(count, np.int32))
-        yield pa.DictionaryArray.from_arrays(index, pa.array([states.name], pa.string()))
-        yield pa.array(states.steps)
-        yield pa.array(states.episode_ids.astype(np.int32))
-        yield pa.array(states.episode_steps.astype(np.int32))
+        index = of_numbers(np.zeros(count, np.int32))
+        names = of_items([states.name.encode()], pa.string())
+        yield pa.DictionaryArray.from_arrays(index, names)
+        yield of_numbers(states.steps)
+        yield of_numbers(states.episode_ids.astype(np.int32))
+        yield of_numbers(states.episode_steps.astype(np.int32))
 
     def _names(self, states: Trajectory) -> pa.Array:
         count = len(states)

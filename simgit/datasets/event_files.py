@@ -100,7 +100,7 @@ def settings_event(settings: dict[str, Any], time: float) -> bytes:
 # --- reading -------------------------------------------------------------------------------------
 
 
-class Point(NamedTuple):
+class LoggedPoint(NamedTuple):
     """A number that was logged: float32 where a file has it as such."""
 
     tag: str
@@ -125,7 +125,7 @@ class EventFile(RecordFile):
         self.newest_image = -1
         self._plugins: dict[str, str] = {}
 
-    def points(self) -> Iterator[Point]:
+    def points(self) -> Iterator[LoggedPoint]:
         """Yield the numbers in the records that are whole and have not been read yet.
 
         A record that is not whole yet, at the end of the file, is left for the next call.
@@ -139,7 +139,7 @@ class EventFile(RecordFile):
             except _MALFORMED:  # a field of another type, cut off, or out of range
                 self.damaged += 1
 
-    def _points(self, payload: bytes) -> Iterator[Point]:
+    def _points(self, payload: bytes) -> Iterator[LoggedPoint]:
         step, time = 0, float("nan")
         summaries = []
         for number, value in _fields(payload):
@@ -154,7 +154,7 @@ class EventFile(RecordFile):
                 if number == 1:
                     yield from self._value(value, step, time)
 
-    def _value(self, body: bytes, step: int, time: float) -> Iterator[Point]:
+    def _value(self, body: bytes, step: int, time: float) -> Iterator[LoggedPoint]:
         tag, plugin, kind = "", None, ""
         number: float | None = None
         for part, value in _fields(body):
@@ -176,7 +176,7 @@ class EventFile(RecordFile):
         if plugin == "hparams":
             return
         if number is not None and plugin in ("", "scalars"):
-            yield Point(tag, step, time, number)
+            yield LoggedPoint(tag, step, time, number)
         else:
             kind = plugin or kind or "value"
             self.left_out[kind] = self.left_out.get(kind, 0) + 1

@@ -76,7 +76,7 @@ def _numbers(tag: str, what: str, given: Any, kinds: str) -> npt.NDArray[Any]:
         found = np.atleast_1d(np.asarray(given))
     except (ValueError, TypeError, OverflowError):
         found = np.zeros(0, object)
-    if not found.size and found.dtype.kind == "f":
+    if kinds == "iu" and not found.size and found.dtype.kind == "f":
         found = found.astype(np.int64)
     if found.ndim != 1 or found.dtype.kind not in kinds:
         what_kind = "integers" if kinds == "iu" else "numbers"

@@ -343,26 +343,33 @@ def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Episode
     """Return the episodes of a state's first-parent history."""
     starts: list[npt.NDArray[np.int64]] = []
     returns: list[npt.NDArray[np.float64]] = []
-    ends: list[npt.NDArray[np.bool_]] = []
-    last = np.zeros((2, 1), bool)  # the flags of the row before
+    names = ("terminated", "truncated")
+    ended: dict[str, list[npt.NDArray[np.bool_]]] = {name: [] for name in names}
+    last = dict.fromkeys(names, False)  # the flags of the row before
     for part in reversed(list(ancestry.line_ranges(txn, tip))):
         for step, rows in odb.states.rows(txn, *part, False):
-            flags = np.stack([_column(rows, name, bool) for name in ("terminated", "truncated")])
             reward = _column(rows, "reward", float)
             at = np.flatnonzero(episode_starts(rows, step == 0))
+            goes_on = not len(at) or at[0]  # an episode of the block before
             with np.errstate(all="ignore"):  # infinities of both signs
-                if at[:1].tolist() != [0]:  # an episode of the block before goes on here
+                if goes_on:
                     returns[-1][-1] += reward[: at[0] if len(at) else None].sum()
                 returns += [np.add.reduceat(reward, at)] if len(at) else []
-            if len(at):
-                starts.append(at + step)
-                ends.append(np.concatenate([last, flags], axis=1)[:, at])
-            last = flags[:, -1:]
+            starts += [at + step] if len(at) else []
+            for name in names:
+                flags = _column(rows, name, bool)
+                if len(at):
+                    before = flags[at - 1]
+                    if not goes_on:
+                        before[0] = last[name]
+                    ended[name].append(before)
+                last[name] = flags[-1]
     start = np.concatenate(starts)
     stop = np.append(start[1:], tip.step + 1)
-    terminated, truncated = np.concatenate([*ends, last], axis=1)[:, 1:]
-    number = np.arange(1, len(start) + 1)
-    return EpisodeColumns(number, start, stop, np.concatenate(returns), terminated, truncated)
+    flags = [np.append(np.concatenate(ended[name])[1:], last[name]) for name in names]
+    return EpisodeColumns(
+        np.arange(1, len(start) + 1), start, stop, np.concatenate(returns), *flags
+    )
 
 
 def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:

@@ -169,8 +169,8 @@ def decode(data: Any, device: Any = None) -> Any:
     Raises:
         IntegrityError: the data are malformed.
     """
-    if isinstance(data, np.ndarray):
-        return data.copy()
+    if isinstance(data, (np.ndarray, np.generic)):
+        return np.array(data)  # one of no dimensions is read as a scalar
     if isinstance(data, (list, tuple)):
         return [decode(each, device) for each in data]
     if not isinstance(data, Mapping):

@@ -8,10 +8,11 @@ clock too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from simgit.errors import InvalidInput, NotFound, shown
 from simgit.objects.rows import Rows, column, presence, unpack_row
@@ -40,6 +41,8 @@ def with_time(info: Any, time: Any) -> dict[Any, Any]:
     Raises:
         InvalidInput: the time is not a finite number, or the info has another one.
     """
+    if type(time) is float and info is None and math.isfinite(time):
+        return {TIME: time}
     number = time.item() if isinstance(time, (np.generic, np.ndarray)) and time.size == 1 else time
     is_long = type(number) is int and not -(1 << 63) <= number < 1 << 63
     if type(number) not in (int, float) or is_long or not math.isfinite(number):
@@ -53,25 +56,33 @@ def with_time(info: Any, time: Any) -> dict[Any, Any]:
 
 def clocks(rows: Rows) -> list[float | None]:
     """Return the clock of each row, None where there is none."""
-    index = rows.schema.index.get(("info", TIME))
-    if index is None or rows.schema.fields[index][1].variable:
-        if ("info",) not in rows.schema.index or not _may_have(rows):
+    found = _numbers(rows)
+    if found is None:
+        if not _is_of_any_form(rows):
             return [None] * rows.count
         return [clock_of(unpack_row(rows, i).get("info")) for i in range(rows.count)]
-    kind, here = rows.schema.fields[index][1], presence(rows, index)
-    dtype = kind.storage_dtype
-    if dtype is None or kind.shape or np.dtype(dtype).kind not in "iuf":
-        return [None] * rows.count
-    values = column(rows, index)
-    here &= values == values  # NaN is no time
+    values, here = found
     return [v if there else None for v, there in zip(values.tolist(), here.tolist(), strict=True)]
 
 
-def _may_have(rows: Rows) -> bool:
-    """Return True if infos are values of any form, or their clocks are."""
-    index = rows.schema.index[("info",)]
-    is_value = rows.schema.fields[index][1].variable
-    return is_value or ("info", TIME) in rows.schema.index
+def _numbers(rows: Rows) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
+    """Return the clocks as a column and a mask of those that are there; None if it has none."""
+    index = rows.schema.index.get(("info", TIME))
+    if index is None or rows.schema.fields[index][1].variable:
+        return None
+    kind = rows.schema.fields[index][1]
+    dtype = kind.storage_dtype
+    if dtype is None or kind.shape or np.dtype(dtype).kind not in "iuf":
+        return np.zeros(rows.count), np.zeros(rows.count, bool)
+    values = column(rows, index)
+    return values, presence(rows, index) & (values == values)  # NaN is no time
+
+
+def _is_of_any_form(rows: Rows) -> bool:
+    """Return True if infos, or their clocks, are values of any form."""
+    places = (("info",), ("info", TIME))
+    found = [rows.schema.index[place] for place in places if place in rows.schema.index]
+    return any(rows.schema.fields[index][1].variable for index in found)
 
 
 def last_until(odb: ObjectDatabase, txn: ReadTxn, tip: Location, time: float) -> Location:
@@ -85,15 +96,23 @@ def last_until(odb: ObjectDatabase, txn: ReadTxn, tip: Location, time: float) ->
     earliest: float | None = None
     for line_range in ancestry.line_ranges(txn, tip):
         for part in ancestry.newest_blocks(odb, txn, line_range):
-            _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
-            found: Sequence[float | None] = clocks(rows)
-            for row in range(len(found) - 1, -1, -1):
-                clock = found[row]
-                if clock is None:
-                    continue
-                if clock <= time:
-                    return Location(part.line, part.start + row)
-                earliest = clock if earliest is None else min(earliest, clock)
+            _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
+            if (known := _numbers(rows)) is not None:
+                values, here = known
+            elif _is_of_any_form(rows):
+                _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
+                found = clocks(rows)
+                here = np.array([each is not None for each in found])
+                values = np.array([0 if each is None else each for each in found])
+            else:
+                continue
+            # an integer is not compared as a float, which may be another number
+            most = math.floor(time) if values.dtype.kind in "iu" else time
+            if (before := np.flatnonzero(here & (values <= most))).size:
+                return Location(part.line, part.start + int(before[-1]))
+            if here.any():
+                least = values[here].min().item()
+                earliest = least if earliest is None else min(earliest, least)
     if earliest is None:
         raise NotFound("no state has a clock; record one with time=")
     raise NotFound(f"no state at or before time {time:g}; the earliest is at {earliest:g}")

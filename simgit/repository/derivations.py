@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import InvalidInput, NotFound, shown
@@ -202,5 +203,7 @@ def _uses(record: Mapping[str, Any]) -> dict[str, tuple[Oid, str | None, str | N
 
 
 def _function_name(compute: Callable[..., Any]) -> str:
+    while isinstance(compute, partial):
+        compute = compute.func
     kind = compute if hasattr(compute, "__qualname__") else type(compute)
     return f"{kind.__module__}:{kind.__qualname__}"

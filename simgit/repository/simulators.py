@@ -59,6 +59,11 @@ class Simulators:
         found = recording.recorder(run, policy, background, config, seed, spec, branch, make)
         assert isinstance(found, SimulatorRecorder)
         try:
+            if found.tip is not None and "environment" in self._states.origin(found.run):
+                raise InvalidInput(
+                    f"run '{found.run}' was recorded from an environment: record to another run",
+                    name=found.run,
+                )
             names = given.names() or {}
             if self._info(found.run).metadata.get(HOOKS) != names:
                 self._runs.configure(found.run, {}, (), {HOOKS: names})

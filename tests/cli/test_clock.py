@@ -52,3 +52,10 @@ def test_plot_draws_a_field_over_the_clock(bank, directory: Path) -> None:
     assert (directory / "a.svg").read_text().startswith("<?xml")
     bank("plot", "bank", "--field", "observation.nothing", code=128)
     bank("plot", "bank", "--field", "observation.waiting", "--x", "episodes", code=128)
+
+
+def test_a_stream_has_clocks(bank) -> None:
+    lines = b'{"observation": 1, "time": 0.5, "reset": true}\n{"observation": 2, "time": 1}\n'
+    bank("commit", "--stdin", "--run", "streamed", stdin=lines)
+    assert [r["clock"] for r in bank("log", "streamed", "--json").records] == [1, 0.5]
+    bank("commit", "--stdin", "--run", "other", stdin=b'{"time": "noon"}\n', code=128)

@@ -177,3 +177,21 @@ def test_the_best_runs(recorded: Call) -> None:
     assert (found["rank"], found["name"], found["value"]) == (1, "main", 3.0)
     found = recorded("run", "best", "o*", "--where", "config.lr > 1")
     assert [line.split()[:2] for line in found.lines[1:]] == [["1", "other"]]
+
+
+def test_a_series_is_plotted(recorded: Call, directory: Path) -> None:
+    with Repository.open(directory) as made:
+        made.add_series("main", {"train/loss": ([1, 2, 3], [0.5, 0.25, 0.75])})
+        made.add_series("other", {"train/loss": ([1], [7.0])})
+    found = recorded("plot", "main", "--series", "train/loss")
+    assert found.lines[0] == "main  train/loss of 3 points"
+    assert found.lines[-1] == "first 0.5, lowest 0.25, highest 0.75, last 3: 0.5 on average"
+    assert "other" in recorded("plot", "main", "other", "--series", "train/loss").out
+    record = recorded("plot", "main", "--series", "train/loss", "--json").json
+    assert (record["steps"], record["values"]) == ([1, 2, 3], [0.5, 0.25, 0.75])
+    pytest.importorskip("matplotlib")
+    recorded("plot", "main", "--series", "train/loss", "-o", "loss.svg")
+    assert (directory / "loss.svg").exists()
+    for options in (("--bands",), ("--kind", "lengths")):
+        found = recorded("plot", "--series", "a", *options, code=None)
+        assert "cannot be used together" in found.err

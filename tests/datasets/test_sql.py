@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import operator
 import random
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -491,3 +493,22 @@ def test_a_version_of_duckdb_without_pushdown(
     monkeypatch.setattr("simgit.datasets.sql.pushdown._sources", None)
     assert rows(repo, query) == expected
     assert rows(repo, "select name from runs where step is null") == [("empty",)]
+
+
+def test_an_old_version_of_duckdb_is_refused(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duckdb.__version__", "1.4.4")
+    with pytest.raises(NotFound, match=r"duckdb 2\.0 or newer, not 1\.4\.4"):
+        repo.sql("select 1")
+
+
+def test_a_missing_package_is_named(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "simgit.datasets.sql.session", raising=False)
+    monkeypatch.setattr("simgit.datasets.sql.session", None, raising=False)
+    monkeypatch.delattr("simgit.datasets.sql.session")
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(
+        NotFound, match=re.escape("a query needs duckdb: pip install 'simgit[sql]'")
+    ):
+        repo.sql("select 1")

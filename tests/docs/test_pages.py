@@ -50,7 +50,10 @@ RUNNING = (
     "docs/agents/dqn.md",
     "docs/environments.md",
     "docs/golden.md",
+    "docs/formats.md",
     "docs/database-gym.md",
+    "docs/earlier-systems.md",
+    "docs/sql.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),

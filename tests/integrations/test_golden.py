@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import textwrap
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import gymnasium
+import numpy as np
 import pytest
 
 import simgit
@@ -18,7 +23,7 @@ import simgit.gym.restoring.verify  # loaded here, it is not loaded anew by each
 import simgit.gym.tools.collect
 from simgit.integrations import golden
 from tests.recording.simulators.models import QUEUE, Queue, advance_queue
-from tests.support.golden_plugin import PLUGIN, plugin_arguments
+from tests.support.golden_plugin import PLUGIN
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -52,10 +57,18 @@ TEST = """
 """
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Load no other plugin in inner sessions, and leave no environment registered."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    yield
+    gymnasium.registry.pop("Walk-v0", None)
+
+
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run pytest in this process, which forgets the modules that it loads and what they register."""
     gymnasium.registry.pop("Walk-v0", None)
-    return pytester.runpytest_inprocess(*plugin_arguments(), "-p", "no:cacheprovider", *arguments)
+    return pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:cacheprovider", *arguments)
 
 
 @pytest.fixture
@@ -252,6 +265,32 @@ def test_resets_with_options_in_a_forged_file_are_refused(tmp_path: Path) -> Non
     assert Reads.given == []
 
 
+def test_forged_notes_and_states_are_differences_or_errors_of_simgit(tmp_path: Path) -> None:
+    file, states = tmp_path / "forged.golden", ({"a": np.zeros(2)}, {"b": None}, 3, "x", [1])
+    notes: list[Any] = [
+        3, {}, {"kind": np.zeros(3)}, {"kind": "environment", "seeds": [np.zeros(2)], "steps": 2},
+        {"kind": "environment", "seeds": [0], "steps": 2, "versions": 3},
+        {"kind": "environment", "seeds": [0], "steps": 2, "versions": {"numpy": {}, 3: "x", "\x1b": "\x1b" * 99}},
+    ]  # fmt: skip
+    for note, action in [(each, 1) for each in notes] + [(notes[-1], each) for each in states]:
+        with simgit.Repository.init(":memory:") as repo:
+            env = simgit.gym.Recorder(
+                gymnasium.make("CartPole-v1"), repo, "run", snapshots=None, self_check=False
+            )
+            env.reset(seed=0)
+            env.close()
+            repo.commit(
+                action, action, 1.0, reset={"seed": 1 << 80} if action == 3 else None, run="run"
+            )
+            repo.tag("golden/run", "run")
+            repo.attach("run", "golden", note)
+            repo.create_bundle(file, ["golden/run"])
+        with pytest.raises(simgit.SimgitError) as error:
+            golden.Golden(file).environment("CartPole-v1", steps=2)
+        told = getattr(error.value, "report", (str(error.value),))
+        assert all(line.isprintable() and len(line) < 500 for line in told)
+
+
 def test_another_version_of_a_package_is_told_with_a_difference(
     pytester: pytest.Pytester, walk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,35 +472,57 @@ def test_runs_that_a_test_recorded_itself_are_compared(tmp_path: Path) -> None:
         comparing.compare(recorded(1), "main")
 
 
+def test_several_agents_are_compared_by_their_lanes(tmp_path: Path) -> None:
+    pytest.importorskip("pettingzoo")
+    from pettingzoo.classic.rps import rps
+
+    from simgit.integrations import pettingzoo
+
+    runs = ("duel", "duel/player_0", "duel/player_1")
+
+    def played(last: int) -> simgit.Repository:
+        repo = simgit.Repository.init(":memory:")
+        env = pettingzoo.record(rps.parallel_env(), repo, "duel")
+        env.reset(seed=1)
+        for turn in range(4):
+            env.step({agent: (turn + i) % 3 for i, agent in enumerate(env.agents)})
+        env.step(dict(zip(env.agents, (0, last), strict=True)))
+        env.close()
+        return repo
+
+    golden.Golden(tmp_path / "x", update=True).compare(played(1), *runs)
+    golden.Golden(tmp_path / "x").compare(played(1), *runs)
+    with pytest.raises(simgit.Divergence, match="in run 'duel' at step 5: 'action"):
+        golden.Golden(tmp_path / "x").compare(played(2), *runs)
+
+
 # --- bundles as tests ----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def bundle(pytester: pytest.Pytester) -> Path:
+def bundle(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of two runs of an environment that conftest registers."""
     pytester.syspathinsert()
     pytester.makepyfile(walk=ENVIRONMENT, test_other="def test_other(): pass")
     pytester.makeconftest(
         "import gymnasium\ngymnasium.register('Walk-v0', 'walk:Walk', max_episode_steps=5)\n"
     )
-    pytester.makepyfile(
-        make="""
-        import os, random, sys
-        import conftest, gymnasium, simgit.gym
-        repo = simgit.Repository.init(":memory:")
-        for run in ("short", "long"):
-            env = simgit.gym.Recorder(gymnasium.make("Walk-v0"), repo, run, self_check=False)
+    made = ModuleType("walk")
+    monkeypatch.setitem(sys.modules, "walk", made)
+    exec(textwrap.dedent(ENVIRONMENT), vars(made))
+    gymnasium.register("Walk-v0", "walk:Walk", max_episode_steps=5)
+    (pytester.path / "kept").mkdir()
+    with simgit.Repository.init(":memory:") as repo:
+        for name in ("short", "long"):
+            env = simgit.gym.Recorder(gymnasium.make("Walk-v0"), repo, name, self_check=False)
             random.seed(0)
             env.reset(seed=1)
-            for _ in range(len(run)):
-                if any(env.step(1)[2:4]): env.reset()
+            for _ in range(len(name)):
+                if any(env.step(1)[2:4]):
+                    env.reset()
             env.close()
-        os.mkdir("kept")
-        repo.create_bundle("kept/two.bundle", ["short", "long"])
-        """
-    )
-    done = pytester.runpython("make.py")
-    assert done.ret == 0
+        repo.create_bundle(pytester.path / "kept" / "two.bundle", ["short", "long"])
+    monkeypatch.delitem(sys.modules, "walk")
     return pytester.path / "kept" / "two.bundle"
 
 
@@ -514,7 +575,8 @@ def installed(tmp_path: Path) -> dict[str, str]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: simgit\nVersion: 0\n")
     lines = (f"[{g}]\n" + "".join(f"{k} = {v}\n" for k, v in e.items()) for g, e in groups.items())
     (info / "entry_points.txt").write_text("".join(lines))
-    return os.environ | {"PYTHONPATH": f"{info.parent}{os.pathsep}{ROOT}"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return kept | {"PYTHONPATH": f"{info.parent}{os.pathsep}{ROOT}"}
 
 
 def pytest_process(
@@ -558,6 +620,14 @@ def test_workers_of_xdist_record_and_compare(tmp_path: Path, installed: dict[str
     assert done.returncode == 0, done.stdout + done.stderr
     recorded = [line for line in done.stdout.splitlines() if line.startswith("recorded golden")]
     assert len(recorded) == len({*recorded}) == 6
-    # another process, with another hash seed, repeats them
-    done = pytest_process(folder, installed | {"PYTHONHASHSEED": "7"}, "-n", "2")
+    files = sorted((folder / "golden").rglob("*.golden"))
+    before = [file.read_bytes() for file in files]
+    # another process, with another hash seed, repeats them, and writes the same bytes
+    again = installed | {"PYTHONHASHSEED": "7"}
+    done = pytest_process(folder, again, "-n", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+    for file in files:
+        file.unlink()
+    done = pytest_process(folder, again, "--simgit-update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [file.read_bytes() for file in files] == before

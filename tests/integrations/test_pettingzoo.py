@@ -83,6 +83,27 @@ def test_a_fresh_process_resumes(tmp_path: Path) -> None:
         assert same(whole, parts)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["archers", "born and dying in turns", "tic-tac-toe"])
+def test_what_was_killed_in_the_middle_of_it_goes_on(tmp_path: Path, case: str) -> None:
+    """Killed three times with states in the buffers; what was stored is continued exactly."""
+    made(case)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "SIMGIT_CONFIG_DIR": str(tmp_path / "config")}
+
+    def run(stop: int, *more: str) -> int:
+        program = [sys.executable, "-m", "tests.integrations.zoo_script"]
+        arguments = [str(tmp_path / "parts"), case, str(stop), *more]
+        return subprocess.run([*program, *arguments], env=environ, cwd=tmp_path).returncode
+
+    assert [run(stop, "kill") for stop in (14, 23, 31)] == [-9] * 3
+    assert run(40) == 0
+    from simgit.integrations import pettingzoo as zoo
+
+    with Repository.init(":memory:") as whole, Repository.open(tmp_path / "parts") as parts:
+        play(zoo.record(maker(case)(), whole, "main"), 40)
+        assert same(whole, parts)
+
+
 def test_a_lane_has_what_its_agent_saw(zoo: Any) -> None:
     make = made("born and dying")
     repo, plain = Repository.init(":memory:"), make()

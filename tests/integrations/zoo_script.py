@@ -1,10 +1,14 @@
 """A script of a user's that plays an environment of PettingZoo, as a module and as a program.
 
-python -m tests.integrations.zoo_script DIRECTORY CASE STOP
+python -m tests.integrations.zoo_script DIRECTORY CASE STOP [kill]
+
+With ``kill`` the process ends without a word when it is there, with states in its buffers.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -45,7 +49,7 @@ def act(env: Any, agent: Any, step: int, mask: Any = None) -> Any:
     return draw.uniform(space.low, space.high).astype(space.dtype)
 
 
-def play(env: Any, stop: int) -> None:
+def play(env: Any, stop: int, kill: bool = False) -> None:
     """Play to a joint step; only the first reset has a seed."""
     while env.recording.step_count < stop:
         step = env.recording.step_count
@@ -60,20 +64,22 @@ def play(env: Any, stop: int) -> None:
             mask = (observation if isinstance(observation, dict) else info).get("action_mask")
             dead = terminated or truncated
             env.step(None if dead else act(env, env.agent_selection, step, mask))
+    if kill:
+        os.kill(os.getpid(), signal.SIGKILL)
     env.close()
 
 
 def main() -> None:
     from simgit.integrations import pettingzoo
 
-    directory, case, stop = sys.argv[1:]
+    directory, case, stop, *more = sys.argv[1:]
     warnings.simplefilter("ignore")
     with Repository.init(directory) as repo:
         if "main" in repo.runs:
-            env = pettingzoo.resume(repo, "main", make=maker(case))
+            env = pettingzoo.resume(repo, "main", make=maker(case), flush_every=11)
         else:
-            env = pettingzoo.record(maker(case)(), repo, "main")
-        play(env, int(stop))
+            env = pettingzoo.record(maker(case)(), repo, "main", flush_every=11)
+        play(env, int(stop), kill=bool(more))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,7 @@ def test_what_is_there_is_not_computed_again(repo: Repository) -> None:
     assert np.array_equal(again.data["each"], first.data["each"])
     assert repo.derived("main", "sum").function.endswith("test_derivations:total")
     assert CALLS == [5]
+    assert not repo.derived("main", "sum", partial(total)).is_new
     forced = repo.derived("main", "sum", total, force=True)
     assert forced.is_new and forced.oid == first.oid  # the same data on the same state
 

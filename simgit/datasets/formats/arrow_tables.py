@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from simgit.datasets.arrow import ArrowTable
-from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty
+from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty, of_items, of_numbers
 from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
 from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
 from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
@@ -25,10 +25,10 @@ from simgit.refs.names import usable_name
 if TYPE_CHECKING:
     from simgit.datasets.formats.selection import Export
 
-_BUDGET: Final = 32 << 20
+_BUDGET: Final = 16 << 20
 """About how many bytes a batch that is read should have."""
 _LEAST: Final = 64
-_MOST: Final = 65536
+_MOST: Final = 16384
 
 
 # --- out -----------------------------------------------------------------------------------------
@@ -53,7 +53,9 @@ def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[p
     ranges = iter([each for each in table.ranges if len(each)])
     states, at = next(ranges), 0
     names = [run.name for run in export.runs]
-    known = pa.array(names, pa.string())  # one dictionary for all batches, as a file must have
+    known = of_items(
+        [name.encode() for name in names], pa.string()
+    )  # one dictionary for all batches, as a file must have
     for batch in table.batches():
         if at == len(states):
             states, at = next(ranges), 0
@@ -61,11 +63,11 @@ def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[p
         at += batch.num_rows
         size = batch.num_rows
         if export.predicate is not None:
-            batch = batch.filter(pa.array(export.predicate(part)))
+            batch = batch.filter(of_numbers(export.predicate(part)))
         export.tell(size, batch.num_rows)
         if batch.num_rows:
             number = np.full(batch.num_rows, names.index(part.name), np.int32)
-            run = pa.DictionaryArray.from_arrays(pa.array(number), known)
+            run = pa.DictionaryArray.from_arrays(of_numbers(number), known)
             yield pa.RecordBatch.from_arrays([run, *batch.columns[1:]], schema=schema)
 
 

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
+from simgit.datasets.formats.selection import check_options
 from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
@@ -85,9 +86,7 @@ class Source:
         Raises:
             InvalidInput: there is another one.
         """
-        for name in sorted(self.options.keys() - set(known)):
-            near = near_or_known(name, known) if known else "; the format has none"
-            raise InvalidInput(f"unknown option '{name}'{near}", option=name)
+        check_options(self.options, known)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -135,6 +134,7 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        is_merged: True if it is there for a later run only, and gets no ref.
         of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
             once these are stored; None if there are none.
     """
@@ -153,6 +153,7 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    is_merged: bool = False
     of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
@@ -180,8 +181,8 @@ class Contents:
 class Format(Protocol):
     """One format: a module of this package offers one under the name ``FORMAT``.
 
-    One that reads what others may read better says ``is_general = True``: it is probed after
-    them. It may have ``in_place`` and ``lossy``, see ``write_export``.
+    One that reads what others may read better says ``is_general = True``: it is probed after them.
+    It may have ``in_place`` and ``lossy``, see ``write_export``.
     """
 
     name: str
@@ -250,16 +251,23 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
+    if "://" not in source.text and not _exists(source.path):
+        raise NotFound(f"'{source.text}' not found", path=source.text)
     for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
-    if "://" not in source.text and not source.path.exists():
-        raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
         f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, or one that is no text
+        return False
 
 
 def _is_general(each: Format) -> bool:

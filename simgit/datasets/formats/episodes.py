@@ -40,6 +40,8 @@ REST: Final = "simgit.jsonl"
 ARRAYS: Final = ("observation", "action", "reward", "terminated", "truncated")
 """The fields that the formats have a place for."""
 _STATES: Final = 8192
+_EMPTY: Final[dict[str, Any]] = {"info": {}}
+_EMPTY_LINE: Final = '{"info": {}}'
 _MAX_LINE: Final = 64 << 20
 
 
@@ -116,6 +118,8 @@ def _chunk(export: Export, states: Trajectory, start: int, stop: int) -> Iterato
     columns = [_column(part, name) for name in ARRAYS]
     masks = {name: _absent(column, len(part)) for name, column in zip(ARRAYS, columns, strict=True)}
     rest = _rest(export, states, start, stop)
+    numbers = [*_numbers(columns[2:], len(part))]
+    ids = part.episode_ids
     starts = part.episode_starts.copy()
     starts[0] = True
     for a, b in itertools.pairwise([*np.flatnonzero(starts).tolist(), len(part)]):
@@ -127,11 +131,11 @@ def _chunk(export: Export, states: Trajectory, start: int, stop: int) -> Iterato
                 "reward, for which there is no place here; parquet and jsonl take all states"
             )
         observation, action = _cut(columns[0], a, b), _cut(columns[1], a + 1, b)
-        reward, terminated, truncated = _numbers(columns[2:], a + 1, b)
+        reward, terminated, truncated = (each[a + 1 : b] for each in numbers)
         mine = rest[own.start - (not begins) : own.stop - (not begins)]
         seed = mine[0].get("reset", {}).get("seed")
         yield EpisodeArrays(
-            states.name, int(part.episode_ids[a]), part.start + own.start, borrowed,
+            states.name, int(ids[a]), part.start + own.start, borrowed,
             observation, action, reward, terminated, truncated,
             [[n for n in ARRAYS if masks[n][i]] for i in own], mine,
             int(seed) if isinstance(seed, (int, np.integer)) else None,
@@ -188,14 +192,13 @@ def _cut(column: Any, start: int, stop: int) -> Any:
     )
 
 
-def _numbers(columns: Sequence[Any], start: int, stop: int) -> Iterator[AnyArray]:
+def _numbers(columns: Sequence[Any], count: int) -> Iterator[AnyArray]:
     """Yield rewards and flags, 0 and False where a state has none."""
     for column, dtype in zip(columns, (float, bool, bool), strict=True):
         if column is None:
-            yield np.zeros(stop - start, dtype)
+            yield np.zeros(count, dtype)
         else:
-            fill = dtype(0)
-            yield np.asarray(column.filled(fill), dtype)[start:stop]
+            yield np.asarray(column.filled(dtype(0)), dtype)
 
 
 def _rest(export: Export, states: Trajectory, start: int, stop: int) -> list[dict[str, Any]]:
@@ -220,13 +223,15 @@ class RestWriter:
     def add(self, episode: EpisodeArrays, more: Mapping[str, Any] | None = None) -> None:
         """Write a line for an episode, with entries of a format, and one for each of its states."""
         head = {"episode": episode.number, "states": episode.states, "borrowed": episode.borrowed}
-        self._line(head | dict(more or {}))
+        lines = [json.dumps(head | dict(more or {}), allow_nan=False)]
         for value, absent in zip(episode.rest, episode.absent, strict=True):
+            if value == _EMPTY and not absent:  # as most are
+                lines.append(_EMPTY_LINE)
+                continue
             gone = {"absent": absent} if absent else {}
-            self._line({name: value_to_json(item) for name, item in value.items()} | gone)
-
-    def _line(self, record: Mapping[str, Any]) -> None:
-        self._out.write(json.dumps(record, allow_nan=False) + "\n")
+            record = {name: value_to_json(item) for name, item in value.items()} | gone
+            lines.append(json.dumps(record, allow_nan=False))
+        self._out.write("\n".join(lines) + "\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -308,7 +313,7 @@ class EpisodeRows:
         self._at = 0
 
     def read(self, claim: StretchClaim) -> Iterator[Rows]:
-        """Yield the rows of the next stretch."""
+        """Yield the rows that a claim is about, the next ones."""
         left = claim.rows
         while left:
             if self._held is None:

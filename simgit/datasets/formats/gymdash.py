@@ -19,14 +19,13 @@ from simgit.datasets.formats.base import (
     SourceRun,
     state_columns,
 )
-from simgit.datasets.formats.event_files import PATTERN, read_scalars
 from simgit.datasets.formats.tables import SqliteTables, is_sqlite
+from simgit.datasets.formats.tensorboard import MARK, read_series
 from simgit.datasets.formats.text_values import nanoseconds
+from simgit.datasets.series import NAME
 from simgit.errors import InvalidInput, plural
 from simgit.refs.names import usable_name
 
-SERIES: Final = "series"
-"""The attachment that has curves: {tag: {step, time, value}}, each an array."""
 _DATABASE: Final = Path("db") / "simulations.db"
 _CODES: Final = {0: "success", 1: "fail", 2: "info"}
 _SUBCODES: Final = {0: "none", 1: "error", 2: "stopped"}
@@ -109,7 +108,7 @@ def _run(
         name,
         state_columns(_states(row, statuses)),
         spec={"source": GymDash.name, "sim_key": config.get("sim_key")},
-        config=_undotted(settings),
+        config=_undotted(settings, name, notes),
         metadata={
             "simulation": {key: value for key, value in more.items() if value is not None},
             "config": {key: value for key, value in config.items() if key != "kwargs"},
@@ -156,9 +155,15 @@ def _decoded(text: Any, name: str, notes: list[str]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _undotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _undotted(settings: Mapping[str, Any], name: str, notes: list[str]) -> dict[str, Any]:
     """Return settings with names that mean no path: a dot in one would."""
-    return {key.replace(".", "_") or "_": value for key, value in settings.items()}
+    found = {}
+    for key, value in settings.items():
+        plain = key.replace(".", "_") or "_"
+        if plain != key:
+            notes.append(f"run '{name}': setting '{key}' is called '{plain}' here")
+        found[plain] = value
+    return found
 
 
 def _series(name: str, folder: Path, last: int, notes: list[str]) -> Iterator[Attachment]:
@@ -166,22 +171,19 @@ def _series(name: str, folder: Path, last: int, notes: list[str]) -> Iterator[At
     if not folder.is_dir() or folder.is_symlink():
         return
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    events = [path for path in files if path.match(PATTERN)]
+    events = [path for path in files if MARK in path.name]
     by_folder: dict[Path, list[Path]] = {}
     for path in sorted(events, key=lambda path: (path.stat().st_mtime_ns, path)):
         by_folder.setdefault(path.parent, []).append(path)
-    curves: dict[str, Any] = {}
-    others = 0
+    series: dict[str, Any] = {}
     for place, paths in sorted(by_folder.items()):
-        found = read_scalars(paths)
-        notes += [f"run '{name}': {fault}" for fault in found.faults]
-        others += found.others
+        troubles: list[str] = []
+        found, _ = read_series(paths, troubles)
+        notes += [f"run '{name}': {trouble}" for trouble in troubles]
         prefix = f"{place.relative_to(folder)}/" if len(by_folder) > 1 else ""
-        curves |= {prefix + tag: curve.arrays() for tag, curve in found.curves.items()}
-    if curves:
-        yield last, SERIES, curves
-    if others:
-        notes.append(f"run '{name}': {plural(others, 'value')} of event files are no scalars")
+        series |= {prefix + tag: curve for tag, curve in found.items()}
+    if series:
+        yield last, NAME, series
     if rest := len(files) - len(events):
         notes.append(f"run '{name}': {plural(rest, 'file')} not imported (media, checkpoints)")
 

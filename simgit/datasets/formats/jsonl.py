@@ -19,7 +19,7 @@ from simgit.datasets.formats.manifest import (
     write_manifest,
 )
 from simgit.datasets.formats.packing import packed_values, row_values
-from simgit.datasets.formats.selection import Export
+from simgit.datasets.formats.selection import Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.columns import FIELDS
 from simgit.objects.json_form import parse_json, value_to_json
@@ -59,6 +59,7 @@ class JsonLines:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a line with the manifest, then one for each state."""
+        check_options(export.options, ())
         with target.open("w", encoding="utf-8") as out:
             out.write(f'{{"{KEY}": {write_manifest(export)}}}\n')
             for part in export.parts(_BLOCK):

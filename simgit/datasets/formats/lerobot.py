@@ -27,7 +27,7 @@ from simgit.datasets.formats.episodes import (
     own_arrays,
 )
 from simgit.datasets.formats.manifest import exact_contents
-from simgit.datasets.formats.selection import Export
+from simgit.datasets.formats.selection import Export, check_options
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.arrays import AnyArray
@@ -66,6 +66,14 @@ class LeRobot:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a data set."""
+        check_options(
+            export.options,
+            (
+                "fps",
+                "task",
+                "robot",
+            ),
+        )
         frames = needed("simgit.datasets.formats.lerobot_frames", "LeRobot")
         fps = _fps(export)
         task = export.options.get("task", ", ".join(run.name for run in export.runs)[:1000])
@@ -102,6 +110,7 @@ class LeRobot:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a data set."""
+        source.check_options()
         info = _info(source)
         frames = needed("simgit.datasets.formats.lerobot_frames", "LeRobot")
         rest = source.path / REST
@@ -133,8 +142,7 @@ def _info(source: Source) -> dict[str, Any]:
             found = json.loads(opened.read(_MAX_INFO))
         if not str(found["codebase_version"]).startswith("v3"):
             raise InvalidInput(
-                f"LeRobot's version '{found['codebase_version']}' cannot be read; convert it to "
-                "v3.0"
+                f"LeRobot's version '{found['codebase_version']}' cannot be read: it must be v3.0"
             )
         features = found["features"]
         if not all(isinstance(each["shape"], list) for each in features.values()):

@@ -13,7 +13,7 @@ _MOST: Final = 1000
 """The faults that are kept."""
 
 
-class Line(NamedTuple):
+class JsonLine(NamedTuple):
     """A line that was decoded: its number from 1, its place in the file, and its value."""
 
     number: int
@@ -45,7 +45,7 @@ class LineReader:
         self._fault = fault
         self.faults: list[str] = []
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[JsonLine]:
         with self._path.open("rb") as opened:
             start = number = 0
             while line := opened.readline(_LONGEST):
@@ -55,7 +55,7 @@ class LineReader:
                     value, why = _decoded(text) if size <= _LONGEST else (None, "too long")
                     why = why or self._fault(value)
                     if why is None:
-                        yield Line(number, start, size, value)
+                        yield JsonLine(number, start, size, value)
                     elif len(self.faults) < _MOST:
                         self.faults.append(f"line {number}: {why}")
                 start += size
@@ -80,6 +80,7 @@ def _decoded(text: bytes) -> tuple[Any, str | None]:
     except RecursionError:
         return None, "nested too deep"
     except json.JSONDecodeError as error:
-        return None, f"not JSON: {error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
+        why = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+        return None, f"not JSON: {why} at column {error.colno}"
     except ValueError as error:
         return None, f"malformed: {error}"

@@ -172,6 +172,8 @@ class _Loading:
         if is_open and not self.as_new:
             raise IntegrityError(f"malformed source: run '{run.name}' ends without a last oid")
         self._tips[run.name] = tip
+        if run.is_merged:
+            return
         with self.odb.write() as txn:
             self._attach(txn, run, tip)
             record = self._record(txn, run, above)

@@ -88,7 +88,7 @@ def write_manifest(export: Export) -> str:
         "lossy": export.lossy,
         "states": export.count,
         "runs": [_run(export, number) for number in range(len(export.runs))],
-        "attachments": export.attachments(),
+        "attachments": export.attachments,
         "schemas": [_text(schema.payload) for schema in schemas],
     }
     if export.lossy is None:
@@ -112,6 +112,8 @@ def write_manifest(export: Export) -> str:
 def _run(export: Export, number: int) -> dict[str, Any]:
     run = export.runs[number]
     found: dict[str, Any] = {"name": run.name, "tip": run.tip.hex(), "states": run.count}
+    if run.is_merged:
+        found["merged"] = True
     if run.ref is not None:
         found |= {
             "status": run.ref.status, "created": run.ref.created, "ended": run.ref.ended,
@@ -210,6 +212,7 @@ def _source_run(record: dict[str, Any], specs: Sequence[bytes]) -> SourceRun:
         ended=_time(record.get("ended")),
         records=records,
         specs=specs,
+        is_merged=record.get("merged") is True,
     )
 
 

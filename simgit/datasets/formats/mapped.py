@@ -129,6 +129,9 @@ class _Splitting:
                     faults.append(f"{place}: {error}")
                     continue
                 raise InvalidInput(f"{place}: {error}") from None
+            if not state:
+                faults.append(f"{place}: no value in a column that is mapped")
+                continue
             here = row.get(self._map.episode) if self._map.episode else None
             if self._map.episode and here != episode:
                 begins, episode = True, here
@@ -152,8 +155,7 @@ class _Splitting:
             state = {name: each for name, each in state.items() if name not in _TAKEN} | carried
         if begins and "reset" not in state:
             state["reset"] = True
-        if state:
-            yield state
+        yield state
 
 
 _TAKEN: Final = ("action", "reward", "terminated", "truncated")

@@ -36,7 +36,7 @@ _FALSE: Final = frozenset(("0", "false", "f", "no", "n"))
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """Where a column goes, and what becomes of its cells."""
+    """The path of the field that a column becomes, and the conversion of its cells."""
 
     name: str
     path: tuple[str, ...]

@@ -25,9 +25,9 @@ from simgit.datasets.formats.episodes import (
     episodes_of,
     own_arrays,
 )
-from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested
+from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested, write_number
 from simgit.datasets.formats.manifest import exact_contents
-from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.datasets.formats.spaces import minari_space, space_text
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
@@ -57,6 +57,13 @@ class Minari:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a data set: ``target/data`` has the files."""
+        check_options(
+            export.options,
+            (
+                "format",
+                "id",
+            ),
+        )
         kind = export.options.get("format", "hdf5")
         if kind not in ("hdf5", "arrow"):
             raise InvalidInput(f"format of Minari must be 'hdf5' or 'arrow', got '{kind}'")
@@ -84,6 +91,7 @@ class Minari:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a data set."""
+        source.check_options()
         folder = _data_of(source.path)
         if folder is None:
             raise IntegrityError(f"'{source.text}' has no metadata of Minari")
@@ -194,10 +202,10 @@ class _Hdf5(_Writer):
 
     def put(self, episode: EpisodeArrays) -> None:
         group = self.file.create_group(f"episode_{self.episodes}")
-        group.attrs["id"] = self.episodes
-        group.attrs["total_steps"] = len(episode.reward)
+        write_number(group, "id", self.episodes)
+        write_number(group, "total_steps", len(episode.reward))
         if episode.seed is not None and -(1 << 63) <= episode.seed < 1 << 63:
-            group.attrs["seed"] = episode.seed
+            write_number(group, "seed", episode.seed)
         for name, data in _named(episode).items():
             write_nested(group, name, data)
 

@@ -15,6 +15,7 @@ from simgit.datasets.formats.manifest import (
     read_manifest,
     write_manifest,
 )
+from simgit.datasets.formats.selection import check_options
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
 
@@ -35,6 +36,7 @@ class Parquet:
 
     name = "parquet"
     summary = "Parquet: a table of states, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that begins as Parquet does."""
@@ -42,6 +44,7 @@ class Parquet:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a row group for each batch of states."""
+        check_options(export.options, ("names", "oids", "compression"))
         pq = needed("pyarrow.parquet", "Parquet")
         tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
         schema, batches = tables.batches_of(export)
@@ -84,6 +87,7 @@ class ArrowFile:
 
     name = "arrow"
     summary = "Arrow IPC: a table of states to be mapped into memory, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that begins as Arrow's do."""
@@ -91,6 +95,7 @@ class ArrowFile:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a record batch for each batch of states."""
+        check_options(export.options, ("names", "oids"))
         ipc = needed("pyarrow", "Arrow").ipc
         tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
         schema, batches = tables.batches_of(export)
@@ -121,6 +126,7 @@ class ArrowFile:
 def _contents(
     source: Source, text: bytes | None, batches: Callable[[], Iterator[pa.RecordBatch]], tables: Any
 ) -> Contents:
+    source.check_options("names")
     manifest = None if text is None else read_manifest(text)
     guarded = tables.guarded(batches, source.text)
     if manifest is None or manifest.lossy is not None or source.as_new:

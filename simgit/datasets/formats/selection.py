@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, near_or_known
 from simgit.history.array_reader import ArrayReader
 from simgit.history.column_reader import no_such_field
 from simgit.history.paths import as_path
@@ -100,6 +100,7 @@ class ExportedRun:
         tip: the newest state.
         place: its location.
         pieces: the states that no run before has, oldest first.
+        is_merged: True if it is there for a later run only, which was merged with it.
     """
 
     name: str
@@ -107,6 +108,7 @@ class ExportedRun:
     tip: Oid
     place: Location
     pieces: tuple[Piece, ...]
+    is_merged: bool = False
 
     @property
     def count(self) -> int:
@@ -220,8 +222,9 @@ class Export:
             found = self.odb.object(txn, read_line(txn, root.line).origin)
         return dict(found.fields) if isinstance(found, Spec) else {}
 
+    @cached_property
     def attachments(self) -> dict[str, int]:
-        """Return the number of attachments of the states by name; no export carries them."""
+        """The number of attachments of the states by name; no export carries them."""
         from simgit.objects.codec import decode_name
 
         found: dict[str, int] = {}
@@ -419,6 +422,17 @@ class Export:
         return (bytes(self.odb.states.row(txn, Location(line.id, step - 1))[0]),), b""
 
 
+def check_options(options: Mapping[str, str], known: Sequence[str]) -> None:
+    """Check that only options of a format were given.
+
+    Raises:
+        InvalidInput: there is another one.
+    """
+    for name in sorted(options.keys() - set(known)):
+        near = near_or_known(name, known) if known else "; the format has none"
+        raise InvalidInput(f"unknown option '{name}'{near}", option=name)
+
+
 class _Selection:
     """The choice of the states of revisions, each in the first run that has it."""
 
@@ -457,23 +471,24 @@ class _Selection:
             ref = self.refs.run(self.txn, end.run)
             ref = ref if ref.oid == end.oid and start == 0 else None
         name = text.removeprefix("runs/") if ends is None and ref is None else (end.run or text)
-        pieces: list[Piece] = []
-        for piece in find_pieces(self.txn, end.place, start, end.place.step + 1):
-            if start == 0:
+        found = find_pieces(self.txn, end.place, start, end.place.step + 1)
+        if start == 0:
+            for piece in found:
                 yield from self._merged(read_line(self.txn, piece.line))
-            pieces += self._new(piece)
-        yield ExportedRun(name, ref, end.oid, end.place, tuple(pieces))
+        pieces = tuple(each for piece in found for each in self._new(piece))
+        yield ExportedRun(name, ref, end.oid, end.place, pieces)
 
     def _merged(self, line: Line) -> Iterator[ExportedRun]:
-        """Yield the histories of further parents of a line's first state."""
+        """Yield the histories of further parents of a line's first state, before any of it."""
         for oid in line.parents[1:]:
             place = self.odb.locate(self.txn, oid)
-            pieces: list[Piece] = []
-            for piece in find_pieces(self.txn, place, 0, place.step + 1):
+            found = find_pieces(self.txn, place, 0, place.step + 1)
+            for piece in found:
                 yield from self._merged(read_line(self.txn, piece.line))
-                pieces += self._new(piece)
+            pieces = tuple(each for piece in found for each in self._new(piece))
             if pieces:
-                yield ExportedRun(f"merged-{oid.hex()[:12]}", None, Oid(oid), place, tuple(pieces))
+                name = f"merged-{oid.hex()[:12]}"
+                yield ExportedRun(name, None, Oid(oid), place, pieces, True)
 
     def _new(self, piece: Piece) -> Iterator[Piece]:
         """Yield the parts of a piece that no run before has."""

@@ -26,7 +26,7 @@ from simgit.datasets.formats.base import (
     SourceRun,
     state_columns,
 )
-from simgit.datasets.formats.lines import Line, LineReader
+from simgit.datasets.formats.lines import JsonLine, LineReader
 from simgit.datasets.formats.text_values import nanoseconds
 from simgit.errors import InvalidInput, SimgitError, plural
 from simgit.refs.names import usable_name
@@ -105,7 +105,7 @@ def _files_beside(given: Path, log: Path) -> list[tuple[int, Path]]:
 
 @dataclass
 class _Process:
-    """What is known of the run that is being read."""
+    """The run that is being read, with the times and places of its lines."""
 
     run: SourceRun
     times: array[int] = field(default_factory=lambda: array("q"))
@@ -144,7 +144,7 @@ class _Reading:
                 created=began,
             )
             process = _Process(run)
-            self._ahead: Line | None = first
+            self._ahead: JsonLine | None = first
             run.blocks = state_columns(self._states(first, rest, process), _BLOCK)
             run.attachments = self._attachments(process, files)
             yield run
@@ -154,11 +154,11 @@ class _Reading:
     # --- states ---
 
     def _states(
-        self, first: Line, rest: Iterator[Line], process: _Process
+        self, first: JsonLine, rest: Iterator[JsonLine], process: _Process
     ) -> Iterator[dict[str, Any]]:
         """Yield the states of one process, and keep the first line of the next."""
-        before: Line | None = None
-        line: Line | None = first
+        before: JsonLine | None = None
+        line: JsonLine | None = first
         while line is not None:
             state = self._state(line, before)
             self._note_place(process, line)
@@ -171,7 +171,7 @@ class _Reading:
                 line = None
         process.run.ended = process.times[-1]
 
-    def _note_place(self, process: _Process, line: Line) -> None:
+    def _note_place(self, process: _Process, line: JsonLine) -> None:
         process.times.append(nanoseconds(line.value["timestamp"]) or 0)
         step = len(process.times) - 1
         if self._keep:
@@ -181,7 +181,7 @@ class _Reading:
                 size = line.stop - start
             process.parts.append((step, start, size))
 
-    def _state(self, line: Line, before: Line | None) -> dict[str, Any]:
+    def _state(self, line: JsonLine, before: JsonLine | None) -> dict[str, Any]:
         """Return the state of a line, given the one before it of the same process."""
         record = line.value
         continues = before is not None and _continues(before.value, record)
@@ -299,7 +299,7 @@ def _arguments(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(record), *(str(record.get(key)) for key in ("namespace", "policy", "duration_s"))
 
 
-def _same_process(line: Line, following: Line) -> bool:
+def _same_process(line: JsonLine, following: JsonLine) -> bool:
     """Return True if a line was written by the process that wrote the one before."""
     if _arguments(line.value) != _arguments(following.value):
         return False
@@ -311,7 +311,7 @@ def _same_process(line: Line, following: Line) -> bool:
     return -_SECOND <= pause <= longest * _SECOND
 
 
-def _name(line: Line, taken: set[str]) -> str:
+def _name(line: JsonLine, taken: set[str]) -> str:
     """Return the name of the run that begins with a line: its time, to the second."""
     time = re.sub(r"[^0-9T]", "", str(line.value["timestamp"])[:19])
     name = base = usable_name(f"sim-arena/{time}")

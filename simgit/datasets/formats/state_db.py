@@ -11,6 +11,7 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -45,12 +46,15 @@ _STATE: Final = (
     "created_at",
 )  # fmt: skip
 _NEEDED: Final = frozenset(("id", "parent_state_id", "observation"))
+_NEEDED_RUNS: Final = frozenset(("id", "name", "simulation_id"))
 _JSON: Final = frozenset((
     "environment_config", "agent_config", "max_steps", "seed", "tags", "config_overrides",
     "total_reward", "extra_metadata",
 ))  # fmt: skip
 MAP: Final = "source-ids"
 """The attachment that has the ids of a run's own states in the tables, and their oids here."""
+_PART: Final = 65536
+"""The most states in one of them; the last one is the newest state's."""
 _EXAMPLES: Final = 3
 """The ids that a note names at most."""
 
@@ -91,9 +95,14 @@ def read_tables(tables: Tables, arrays: bool) -> Contents:
         InvalidInput: a table or column is missing.
     """
     names = tables.columns("states")
-    if missing := _NEEDED - set(names):
-        tables.close()
-        raise InvalidInput(f"table 'states' lacks column '{min(missing)}'")
+    runs = set(tables.columns("simulation_runs"))
+    for table, missing in (
+        ("states", _NEEDED - set(names)),
+        ("simulation_runs", _NEEDED_RUNS - runs),
+    ):
+        if missing:
+            tables.close()
+            raise InvalidInput(f"table '{table}' lacks column '{min(missing)}'")
     tree = StateTree(tables.rows("SELECT id, parent_state_id FROM states"))
     simulations = {str(row["id"]): row for row in _records(tables, "simulations")}
     rows = _parents_first(_records(tables, "simulation_runs"))
@@ -212,20 +221,22 @@ class _Reading:
     def _check_sequence(self, plans: list[_Plan]) -> None:
         """Note if the table of sequences has other states for the last run than its parents say."""
         plan = plans[-1]
-        last: dict[int, int] = {}  # of each run on the way: the step up to which it is shared
+        # of each run on the way: the step up to which it is shared; the last entry is nobody's
+        shared = np.full(len(plans) + 1, -1, np.int64)
         index: int | None = len(plans) - 1
         step = plan.start + len(plan.own)
         while index is not None:
-            last[index] = step
+            shared[index] = step
             step = plans[index].start - 1
             index = plans[index].above
+        query = "SELECT state_id FROM run_state_sequence WHERE run_id = ?"
+        rest = self._tables.rows(query, (plan.row["id"],))
         others = 0
-        for (id_,) in self._tables.rows(
-            "SELECT state_id FROM run_state_sequence WHERE run_id = ?", (plan.row["id"],)
-        ):
-            number = self._tree.number(id_)
-            here = number != MISSING and self._step[number] <= last.get(self._owner[number], -1)
-            others += not here
+        while part := [id_ for (id_,) in islice(rest, _PART)]:
+            numbers = self._tree.numbers(part)
+            known = numbers[numbers != MISSING]
+            here = self._step[known] <= shared[self._owner[known]]
+            others += len(part) - int(np.count_nonzero(here))
         if others:
             self.notes.append(
                 f"run '{plan.row['name']}': {plural(others, 'state')} of its sequence are no "
@@ -292,9 +303,12 @@ class _Reading:
 
     def _map(self, plan: _Plan, oids: Any) -> Iterator[Attachment]:
         """Yield the ids that a run's own states had, with their oids and times here."""
-        ids = self._tree.array(plan.own)
         times = np.array(plan.times, "<M8[ns]")
-        yield plan.start + len(oids) - 1, MAP, {"id": ids, "oid": oids, "created_at": times}
+        for at in range(0, len(oids), _PART):
+            part = slice(at, at + _PART)
+            ids = self._tree.array(plan.own[part])
+            found = {"id": ids, "oid": oids[part], "created_at": times[part]}
+            yield plan.start + at + len(ids) - 1, MAP, found
 
     def _blocks(self, plan: _Plan) -> Iterator[Columns]:
         return state_columns(self._states(plan), BATCH)
@@ -311,7 +325,7 @@ class _Reading:
                 row = dict(zip(self._names, found[id_], strict=True))
                 try:
                     state, ended = self._state(row, plan.start + at + offset, ended)
-                except (SimgitError, ValueError) as error:
+                except (SimgitError, ValueError, TypeError, OverflowError) as error:
                     raise InvalidInput(f"state '{id_}': {error}", id=id_) from None
                 plan.times.append(nanoseconds(row.get("created_at")) or 0)
                 yield state

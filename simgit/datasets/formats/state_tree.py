@@ -41,14 +41,20 @@ class StateTree:
         """
         ids, parents = _texts(rows)
         order = np.argsort(ids, kind="stable")
-        ids, parents = ids[order], parents[order]
+        ids = ids[order]
         again = np.zeros(len(ids), bool)
         again[1:] = ids[1:] == ids[:-1]
         self.doubles = [_decoded(each) for each in ids[again]]
-        self._ids, above = ids[~again], parents[~again]
-        self.parents: Numbers = np.full(len(above), ROOT, np.int64)
-        named = above != b""
-        self.parents[named] = self._numbers(above[named])
+        self._ids = ids[~again] if self.doubles else ids
+        found = [np.zeros(0, np.int64)]
+        while parents:
+            found.append(self._parents(parents.pop(0)))
+        self.parents: Numbers = np.concatenate(found)[order[~again]]
+
+    def _parents(self, texts: Any) -> Numbers:
+        found = self._numbers(texts)
+        found[texts == b""] = ROOT
+        return found
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -67,7 +73,12 @@ class StateTree:
 
     def number(self, id_: Any) -> int:
         """Return the number of the state with an id, ``MISSING`` if there is none."""
-        return int(self._numbers(np.array([str(id_).encode()]))[0]) if id_ is not None else MISSING
+        return int(self.numbers([id_])[0]) if id_ is not None else MISSING
+
+    def numbers(self, ids: Iterable[Any]) -> Numbers:
+        """Return the numbers of the states with some ids, ``MISSING`` where there is none."""
+        texts = [str(each).encode("utf-8", "surrogateescape") for each in ids]
+        return self._numbers(np.array(texts))
 
     def _numbers(self, wanted: Any) -> Numbers:
         found = np.searchsorted(self._ids, wanted)
@@ -99,19 +110,14 @@ class StateTree:
         return np.flatnonzero(~is_parent)
 
 
-def _texts(rows: Iterable[tuple[Any, Any]]) -> tuple[Any, Any]:
-    """Return the ids and the parents' ids as arrays of bytes, parts of which are read at a time."""
-    parts: list[tuple[Any, Any]] = []
+def _texts(rows: Iterable[tuple[Any, Any]]) -> tuple[Any, list[Any]]:
+    """Return the ids as one array of bytes, and the parents' ids as arrays of parts."""
+    ids, above = [np.array([], "S1")], []
     rest = iter(rows)
     while part := list(islice(rest, _PART)):
-        parts.append((
-            np.array([_encoded(id_) for id_, _ in part]),
-            np.array([b"" if above is None else _encoded(above) for _, above in part]),
-        ))  # fmt: skip
-    if not parts:
-        return np.array([], "S1"), np.array([], "S1")
-    ids, above = zip(*parts, strict=True)
-    return np.concatenate(ids), np.concatenate(above)
+        ids.append(np.array([_encoded(id_) for id_, _ in part]))
+        above.append(np.array([b"" if each is None else _encoded(each) for _, each in part]))
+    return np.concatenate(ids), above
 
 
 def _encoded(id_: Any) -> bytes:

@@ -138,6 +138,8 @@ class SqliteTables:
             raise InvalidInput(f"query on '{self._path}': {error}") from None
         except sqlite3.Error as error:
             raise self._error(error) from None
+        except UnicodeEncodeError:
+            raise IntegrityError(f"damaged database '{self._path}': an id is not UTF-8") from None
 
     def _error(self, error: sqlite3.Error) -> Exception:
         text = str(error).partition("\n")[0]

@@ -1,7 +1,7 @@
 """The tables of a query as DuckDB reads them: only the columns and rows that it needs.
 
-DuckDB 2 asks a source for columns, and offers it conditions that it may apply. Earlier versions
-have no such source: they are given the columns that the query names, and all rows.
+DuckDB asks a source for columns, and offers it conditions that it may apply. That is no public
+interface of DuckDB's: in a version without it, tables are read whole, and DuckDB chooses.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ class Relation:
         Raises:
             InvalidInput: see ``arrow``.
         """
-        known = getattr(self._relation, "to_arrow_reader", None)  # named otherwise before 2.0
-        return self._done(lambda: (known or self._relation.fetch_record_batch)(rows))
+        return self._done(lambda: self._relation.to_arrow_reader(rows))
 
     def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches, one without rows if there are none.

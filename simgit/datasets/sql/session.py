@@ -15,11 +15,11 @@ import duckdb
 
 from simgit.datasets.sql.pushdown import Failures, QueryTable, register
 from simgit.datasets.sql.relation import Relation, refused
-from simgit.datasets.sql.states import StatesTable
 from simgit.datasets.sql.tables import TABLES, MadeTable, Readable, RunHistory
 from simgit.errors import InvalidInput, NotFound, SimgitError, did_you_mean
 from simgit.history.trajectory import Trajectory
 
+_OLDEST: Final = 2
 _OPTIONS: Final = {"temp_directory": ""}
 _SETTINGS: Final = (
     "enable_external_access = false", "autoinstall_known_extensions = false",
@@ -92,7 +92,10 @@ def _read_tables(
     for name in dict.fromkeys(_tables(tree)):
         if name.lower() in TABLES:
             yield name, MadeTable(TABLES[name.lower()](store, known))
-        elif name.lower() == STATES:
+            continue
+        from simgit.datasets.sql.states import StatesTable  # others start faster without it
+
+        if name.lower() == STATES:
             yield name, StatesTable.of_runs(store, known, mentioned)
         else:
             try:
@@ -103,13 +106,19 @@ def _read_tables(
 
 
 def connect() -> Any:
-    """Return a connection to a new database in memory that can reach nothing else."""
+    """Return a connection to a new database in memory that can reach nothing else.
+
+    Raises:
+        NotFound: the version of DuckDB is too old.
+    """
+    if int(duckdb.__version__.partition(".")[0]) < _OLDEST:
+        raise NotFound(
+            f"a query needs duckdb {_OLDEST}.0 or newer, not {duckdb.__version__}: "
+            "pip install -U 'simgit[sql]'"
+        )
     connection = duckdb.connect(":memory:", config=dict(_OPTIONS))
-    for setting in _SETTINGS:
-        try:
-            connection.execute(f"set {setting}").fetchall()
-        except duckdb.CatalogException:  # a version that does not have what it would forbid
-            continue
+    for setting in _SETTINGS:  # an unknown one is an error: nothing may be left open
+        connection.execute(f"set {setting}").fetchall()
     return connection
 
 

@@ -68,7 +68,7 @@ class CollectionSpec:
         policy: "random", a function as "module:name", or the name of what is passed to
             ``collect_once`` as ``act``.
         seeds: the seeds of the resets; each begins a part that does not depend on the others.
-        episodes: the number of episodes of each part.
+        episodes: the number of episodes of each part, None for as many as ``steps`` give.
         steps: the greatest number of actions of each part, None for any.
         made_from: the oids of what the policy depends on, by label: of a model, for instance.
     """
@@ -77,7 +77,7 @@ class CollectionSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     policy: str = "random"
     seeds: Sequence[int] = (0,)
-    episodes: int = 1
+    episodes: int | None = 1
     steps: int | None = None
     made_from: Mapping[str, Oid] = field(default_factory=dict)
 
@@ -94,6 +94,8 @@ class CollectionSpec:
         seeds = [check_number(each, "seeds", whole=True) for each in self.seeds]
         if not seeds:
             raise InvalidInput("seeds: at least one is needed")
+        if self.episodes is None and self.steps is None:
+            raise InvalidInput("episodes or steps must say where to end")
         if not all(isinstance(each, Oid) for each in self.made_from.values()):
             raise InvalidInput("made_from must have oids, such as that of what derived() returns")
         return {
@@ -101,10 +103,10 @@ class CollectionSpec:
             "arguments": coerce(dict(self.arguments), "arguments"),
             "policy": self.policy,
             "seeds": seeds,
-            "episodes": check_number(self.episodes, "episodes", 1, whole=True),
-            "steps": (
-                None if self.steps is None else check_number(self.steps, "steps", 1, whole=True)
-            ),
+            **{
+                name: None if value is None else check_number(value, name, 1, whole=True)
+                for name, value in (("episodes", self.episodes), ("steps", self.steps))
+            },
             MADE_FROM: {str(label): oid.hex() for label, oid in self.made_from.items()},
         }
 
@@ -257,7 +259,7 @@ def collect_once(
             to do the same each time.
         force: record again to a run of its own, ``RUN.2``. It has the same oids if the environment
             and the policy repeat themselves. Where they do not, this ends what was interrupted.
-        progress: called now and then with the number of episodes done, and of all.
+        progress: called with the number of seeds done, and of all.
         options: further arguments of ``Recorder``.
 
     Raises:
@@ -275,6 +277,8 @@ def collect_once(
     begun = perf_counter()
     env = make_environment(spec.environment, **spec.data["arguments"])
     try:
+        if act is None:
+            make_policy(spec.policy, env, None)  # raises before anything is written
         if there and not force:
             run = there[0].name
             recorder = Recorder.resume(repo, run, at=-1, env=env, **options)
@@ -292,7 +296,7 @@ def collect_once(
         for number, seed in enumerate(spec.data["seeds"]):
             policy = make_policy(spec.policy, recorder, seed) if act is None else act
             _play(recorder, policy, spec.steps, spec.episodes, seed, lambda done, total: None)
-            progress((number + 1) * spec.episodes, len(spec.seeds) * spec.episodes)
+            progress(number + 1, len(spec.seeds))
     repo.set_status(run, "completed")
     return _summary(repo, run, perf_counter() - begun, True)
 

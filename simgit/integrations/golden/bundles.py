@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -50,8 +50,9 @@ def check_bundled(path: Path, run: str) -> None:
             ) from None
         if found.divergence is None:
             return
-        noted = repo.runs[run].metadata.get("provenance", {})
-        was = {name: noted.get("versions", {}).get(name) for name in versions()}
-        changed = changed_versions({"versions": was}, versions())
+        facts = repo.runs[run].metadata.get("provenance")
+        known = facts.get("versions") if isinstance(facts, Mapping) else None
+        now = {name: each for name, each in versions().items() if name in (known or ())}
+        changed = changed_versions(known, now)
         states, place = repo.trajectory(run), Place.of(found.divergence)
         raise golden_divergence(path.name, f"differs in run '{run}'", states, place, changed)

@@ -136,11 +136,16 @@ def versions_of(module: Any) -> dict[str, str]:
     return found
 
 
-def changed_versions(note: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    """Return the versions that are others now than those in a note."""
-    was = note.get("versions", {})
+def changed_versions(noted: Any, now: Mapping[str, str]) -> list[str]:
+    """Return the versions that are others now than those that a file notes, whatever it has."""
+    was = noted if isinstance(noted, Mapping) else {}
+    was = {name[:40]: each[:40] for name, each in was.items() if _are_texts(name, each)}
     return [
         f"{name} {was.get(name, 'none')} → {now.get(name, 'none')}"
-        for name in sorted({*was, *now} if was else (), key=str)
+        for name in sorted({*was, *now} if was else ())
         if was.get(name) != now.get(name)
     ]
+
+
+def _are_texts(*values: Any) -> bool:
+    return all(isinstance(each, str) for each in values)

@@ -27,6 +27,7 @@ from simgit.integrations.golden.playing import (
     repeat_environment,
     repeat_simulator,
 )
+from simgit.objects.codec import encode_value
 from simgit.objects.coerce import check_number
 from simgit.repository import Repository
 
@@ -190,7 +191,7 @@ class Golden:
                         repeat(repo, f"{PREFIX}run")
                 except Divergence as error:
                     states, versions = repo.trajectory(f"{PREFIX}run"), versions_of(used[0])
-                    changed = changed_versions(_note(repo), versions)
+                    changed = changed_versions(_note(repo).get("versions"), versions)
                     place = Place.of(error)
                     raise golden_divergence(self.title, what, states, place, changed) from None
                 except InvalidInput as error:
@@ -216,7 +217,9 @@ class Golden:
             found = first_change(kept, PREFIX + run, NOW + run, ignore)
             if found is not None:
                 what = "differs" if len(runs) == 1 else f"differs in run '{run}'"
-                versions = changed_versions(_note(kept), versions_of(calling_module()))
+                versions = changed_versions(
+                    _note(kept).get("versions"), versions_of(calling_module())
+                )
                 raise golden_divergence(self.title, what, repo.trajectory(run), found, versions)
 
     # --- the file ---
@@ -256,7 +259,7 @@ class Golden:
 
     def _check_note(self, note: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         for name, value in asked.items():
-            if note.get(name) != value:
+            if encode_value(note.get(name)) != encode_value(value):
                 raise InvalidInput(
                     f"'{self.title}' was recorded with {name} {shown(note.get(name))}, the test "
                     f"has {shown(value)}"
@@ -314,9 +317,9 @@ def _copy(source: Repository, runs: Sequence[str], target: Repository, prefix: s
 
 
 def _note(repo: Repository) -> dict[str, Any]:
-    """Return how golden runs were made; every part that is used has its type."""
+    """Return how golden runs were made; it may be a stranger's text."""
     first = min(repo.tags())
     note = repo.attachment(first, NOTE) if NOTE in repo.attachments(first) else None
-    if not isinstance(note, dict) or not isinstance(note.get("versions", {}), dict):
+    if not isinstance(note, dict):
         raise InvalidInput("the file does not say how its golden runs were made")
     return note

@@ -16,7 +16,7 @@ from simgit.errors import InvalidInput, shown
 
 
 class LaneState(NamedTuple):
-    """What one agent has seen: its name, and the arguments of ``append``."""
+    """A state of one agent: its name, and the arguments of ``append``."""
 
     agent: Any
     fields: dict[str, Any]

@@ -84,7 +84,7 @@ def resume(
     at: int | None = None,
     **options: Any,
 ) -> Any:
-    """Return a recorded environment at a run's newest joint step, or an earlier one, that goes on.
+    """Return a recorded environment that continues a run, from its newest joint step or another.
 
     From an earlier one the next joint steps are compared with the recorded ones, until the newest
     is reached.

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.datasets.formats.event_files import read_scalars
 from tests.datasets.earlier.importing import bring, outcomes, stored
 from tests.datasets.earlier.sources import gymdash_simulation, write_gymdash
 
@@ -47,12 +45,11 @@ def project(ids: list[str], tmp_path: Path) -> Path:
     )  # fmt: skip
 
 
-def write_events(folder: Path, points: list[tuple[str, int, float]], **kinds: Any) -> Path:
+def write_events(folder: Path, points: list[tuple[str, int, float]]) -> Path:
     """Write scalars with TensorBoard's own writer, which also wrote them for GymDash."""
     pytest.importorskip("tensorboard")
     from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,11 +57,6 @@ def write_events(folder: Path, points: list[tuple[str, int, float]], **kinds: An
     for tag, step, number in points:
         value = Summary.Value(tag=tag, simple_value=number)
         writer.add_event(Event(wall_time=1.7e9 + step, step=step, summary=Summary(value=[value])))
-    scalars = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
-    for tag, (dtype, field, values) in kinds.items():
-        tensor = TensorProto(dtype=dtype, **{field: values})
-        value = Summary.Value(tag=tag, tensor=tensor, metadata=scalars)
-        writer.add_event(Event(wall_time=1.5, step=-3, summary=Summary(value=[value])))
     writer.close()
     return next(folder.glob("*tfevents*"))
 
@@ -118,49 +110,19 @@ def test_curves_become_series(repo: Repository, project: Path, ids: list[str], s
     assert done.notes == ["run 'Cart-run': 1 file not imported (media, checkpoints)"]
 
 
-@pytest.mark.parametrize("cut", [1, 5, 20])
-def test_a_file_that_is_still_written_is_read_to_its_last_record(tmp_path: Path, cut: int) -> None:
-    path = write_events(tmp_path, [("a", step, step / 4) for step in range(9)])
-    path.write_bytes(path.read_bytes()[:-cut])
-    found = read_scalars([path])
-    assert found.curves["a"].arrays()["value"].tolist() == [step / 4 for step in range(8)]
-    assert len(found.faults) == 1 and "cut off within a record" in found.faults[0]
-
-
-def test_damage_in_the_middle_is_told(tmp_path: Path, seed: int) -> None:
-    path = write_events(tmp_path, [("a", step, 1.0) for step in range(100)])
-    data = bytearray(path.read_bytes())
-    at = int(np.random.default_rng(seed).integers(len(data) // 3, len(data) - 20))
-    data[at] ^= 0x40
-    path.write_bytes(data)
-    found = read_scalars([path])
-    assert 0 < len(found.curves["a"].steps) < 100
-    assert len(found.faults) == 1
-
-
-def test_tensors_of_one_number_are_scalars(tmp_path: Path) -> None:
-    path = write_events(
-        tmp_path, [],
-        f4=(1, "float_val", [0.5]), f8=(2, "tensor_content", np.float64(0.1).tobytes()),
-        i8=(9, "int64_val", [-7]), several=(1, "float_val", [1.0, 2.0]), text=(7, "string_val", [b"x"]),
-    )  # fmt: skip
-    found = read_scalars([path])
-    values = {tag: curve.arrays()["value"] for tag, curve in found.curves.items()}
-    assert {tag: (each.dtype.str, each.tolist()) for tag, each in values.items()} == {
-        "f4": ("<f4", [0.5]), "f8": ("<f8", [0.1]), "i8": ("<f8", [-7.0]),
-    }  # fmt: skip
-    assert found.others == 2
-    assert found.curves["f4"].steps[0] == -3
-
-
-def test_any_bytes_are_no_more_than_refused(tmp_path: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for size in (0, 5, 11, 12, 13, 100, 5000):
-        path = tmp_path / str(size)
-        path.write_bytes(rng.bytes(size))
-        found = read_scalars([path])
-        assert not found.curves
-        assert len(found.faults) == (size > 0)
+def test_event_files_of_several_loggers_and_a_cut_one(
+    repo: Repository, project: Path, ids: list[str]
+) -> None:
+    """Tags have the folder before them where there are several; what is cut off is told."""
+    sims = project / "sims" / ids[0] / "tb"
+    write_events(sims / "train", [("loss", step, step / 4) for step in range(9)])
+    path = write_events(sims / "val", [("loss", step, step / 8) for step in range(9)])
+    path.write_bytes(path.read_bytes()[:-5])
+    done = bring(repo, project)
+    series = repo.series("Cart-run", "tb/val/loss")
+    assert series.value.tolist() == [step / 8 for step in range(8)]
+    assert repo.series("Cart-run", "tb/train/loss").step.tolist() == list(range(9))
+    assert [note for note in done.notes if "the last record is cut off" in note]
 
 
 def test_settings_that_are_no_json_are_told(repo: Repository, project: Path) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from simgit import Repository
 from simgit.datasets.formats.state_db import read_tables
 from simgit.datasets.formats.tables import SqliteTables
-from simgit.errors import IntegrityError, InvalidInput
-from tests.datasets.earlier.importing import bring, column, contents, outcomes, stored
+from simgit.errors import IntegrityError, InvalidInput, SimgitError
+from tests.datasets.earlier.importing import bring, column, contents, outcomes, peak_memory, stored
 from tests.datasets.earlier.sources import StateDb, branching
+from tests.support.examples import share
 
 FORMAT = "simulator-state-db"
 
@@ -207,6 +211,75 @@ def test_a_value_that_cannot_be_stored_names_its_state(
     assert not repo.runs  # refs move last
 
 
+@given(shape=st.data())
+@settings(max_examples=share(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_tree_against_a_plain_model(shape: st.DataObject, tmp_path_factory: Any) -> None:
+    """Random parents, also missing ones and circles; random runs: paths are the model's."""
+    count = shape.draw(st.integers(1, 25))
+    parents = [
+        shape.draw(st.one_of(st.none(), st.integers(0, count - 1), st.just(-1)))
+        for _ in range(count)
+    ]
+    tips = shape.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=5))
+    made = StateDb(np.random.default_rng(count))
+    simulation = made.simulation()
+    for number, parent in enumerate(parents):
+        above = None if parent is None else "gone" if parent < 0 else f"s{parent}"
+        made.states.append({
+            "id": f"s{number}", "parent_state_id": above, "observation": [number], "action": None,
+            "reward": None, "done": False, "truncated": False, "step_number": 0, "info": None,
+            "extra_metadata": None, "created_at": made.time(),
+        })  # fmt: skip
+    for number, tip in enumerate(tips):
+        made.run(simulation, f"r{number}", f"s{tip}", current_state_id=f"s{tip}")
+    expected = {f"r{n}": path for n, tip in enumerate(tips) if (path := _path(parents, tip))}
+    path = made.write_sqlite(tmp_path_factory.mktemp("tree") / "states.db")
+    with Repository.init(":memory:") as repo:
+        if not expected:
+            with pytest.raises(InvalidInput, match="has no runs"):
+                bring(repo, path)
+            return
+        bring(repo, path)
+        found = {run: [each[0] for each in column(repo, run, "observation")] for run in repo.runs}
+        assert found == expected
+        assert stored(repo) == len({each for path in expected.values() for each in path})
+
+
+def _path(parents: list[int | None], tip: int) -> list[int] | None:
+    """Return the states from a root to one, None if there is no root."""
+    found, at = [tip], parents[tip]
+    while at is not None:
+        if at < 0 or at in found:
+            return None
+        found.append(at)
+        at = parents[at]
+    return found[::-1]
+
+
+@pytest.mark.slow
+def test_a_large_database_takes_little_memory(tmp_path: Path) -> None:
+    """Some hundred bytes a state for the tree and the map of ids, none of the values."""
+    sizes, peaks = (20_000, 120_000), []
+    for count in sizes:
+        path = StateDb(np.random.default_rng(1)).write_sqlite(tmp_path / f"{count}.db")
+        with sqlite3.connect(path) as connection:
+            connection.executemany(
+                "INSERT INTO states VALUES (?, ?, ?, 1, 1.0, 0, 0, ?, ?, 'null', '2025-01-01')",
+                (
+                    (f"{i:036}", f"{i - 1:036}" if i else None, f"[{i}, 0.5]", i, '{"a": "%s"}' % ("x" * 2000))
+                    for i in range(count)
+                ),
+            )  # fmt: skip
+            connection.execute(
+                "INSERT INTO simulation_runs (id, simulation_id, name, root_state_id, "
+                "current_state_id, status, total_steps, created_at) "
+                f"VALUES ('r', 's', 'main', '{0:036}', '{count - 1:036}', 'active', 0, '2025-01-01')"
+            )
+        connection.close()
+        peaks.append(peak_memory(path))
+    assert peaks[1] - peaks[0] < 600 * (sizes[1] - sizes[0])
+
+
 class TestStrangersFile:
     """A file that somebody made to harm."""
 
@@ -268,6 +341,32 @@ class TestStrangersFile:
         tables = SqliteTables(made.write_sqlite(tmp_path / "states.db"))
         with pytest.raises((InvalidInput, IntegrityError)):
             list(tables.rows(query))
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "simulations.name", "simulations.description", "simulation_runs.name",
+            "simulation_runs.id", "simulation_runs.status", "simulation_runs.created_at",
+            "states.observation", "states.info", "states.created_at", "states.step_number",
+            "states.reward", "states.done", "states.parent_state_id", "simulations.agent_config",
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize(
+        "cell", ["CAST(x'ff00fe' AS TEXT)", "x'00ff'", "9e999", "'\x1b[2J'", "''"]
+    )
+    def test_any_cell_is_read_or_refused(
+        self, made: StateDb, repo: Repository, tmp_path: Path, place: str, cell: str
+    ) -> None:
+        path = made.write_sqlite(tmp_path / "states.db")
+        table, name = place.split(".")
+        with sqlite3.connect(path) as connection:
+            rows = "1" if name == "id" else "1, 2"
+            connection.execute(f"UPDATE {table} SET {name} = {cell} WHERE rowid IN ({rows})")
+        try:
+            bring(repo, path)
+        except SimgitError:
+            assert not repo.runs
+        stored(repo)
 
     def test_a_view_is_no_table(self, made: StateDb, tmp_path: Path) -> None:
         path = made.write_sqlite(tmp_path / "states.db")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from simgit import IntegrityError, InvalidInput, Repository
-from tests.datasets.formats.cases import read, write
-from tests.datasets.formats.test_minari import OBSERVATIONS, episodes
+from tests.datasets.formats.cases import episodes, read, write
+from tests.datasets.formats.test_minari import OBSERVATIONS
 
 pq = pytest.importorskip("pyarrow.parquet")
 pd = pytest.importorskip("pandas")

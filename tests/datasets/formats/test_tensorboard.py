@@ -14,7 +14,7 @@ import pytest
 
 from simgit import AlreadyExists, IntegrityError, InvalidInput, NotFound, Repository
 from simgit.datasets import event_files, event_records
-from simgit.datasets.event_files import EventFile, Point, scalar_events, version_event
+from simgit.datasets.event_files import EventFile, LoggedPoint, scalar_events, version_event
 from simgit.datasets.event_records import crc32c, records
 from tests.support.patience import PATIENCE
 
@@ -57,7 +57,7 @@ def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def points(file: EventFile) -> list[Point]:
+def points(file: EventFile) -> list[LoggedPoint]:
     return list(file.points())
 
 
@@ -233,7 +233,7 @@ def test_an_export_follows_a_run_until_it_has_ended(tmp_path: Path) -> None:
     thread.start()
     file = tmp_path / "logs/main/events.out.tfevents.0000000000.simgit"
     reader: EventFile | None = None
-    seen: list[Point] = []
+    seen: list[LoggedPoint] = []
     for number in range(1, 4):
         deadline = time.monotonic() + PATIENCE
         while sum(p.tag == "charts/episodic_return" for p in seen) < number:
@@ -374,7 +374,7 @@ def test_hostile_files(file: Path, seed: int) -> None:
             body[draw.randrange(len(body))] = draw.randrange(256)
         file.write_bytes(records([version_event(0.0), bytes(body)]))
         for point in EventFile(file).points():
-            assert isinstance(point, Point)
+            assert isinstance(point, LoggedPoint)
     file.write_bytes(b"\xff" * 64)
     with pytest.raises(IntegrityError, match="not an event file"):
         points(EventFile(file))

@@ -98,6 +98,12 @@ def test_the_parts_of_seeds_do_not_depend_on_each_other(repo: Repository) -> Non
     assert both.actions[1:6].tolist() == [space.sample() for _ in range(5)]
 
 
+def test_a_number_of_steps_may_say_where_parts_end(repo: Repository) -> None:
+    spec = CollectionSpec("Counted-v0", {"length": 5}, seeds=(3, 1), episodes=None, steps=7)
+    done = collect_once(repo, spec, **QUICK)
+    assert (done.steps, done.episodes) == (14, 2)
+
+
 def test_force_records_again_and_shares_all_states(repo: Repository) -> None:
     first = collect_once(repo, SPEC, **QUICK)
     forced = collect_once(repo, SPEC, force=True, **QUICK)
@@ -142,6 +148,7 @@ def test_a_policy_of_ones_own_is_declared_by_its_name_and_sources(repo: Reposito
     assert done.returned == 8.0 and repo.sources(done.run) == {"model": model}
     with pytest.raises(simgit.NotFound, match="policy 'ones' not found"):
         collect_once(repo, CollectionSpec("Counted-v0", policy="ones"), **QUICK)
+    assert [*repo.runs] == [done.run]
     assert not collect_once(repo, spec, act=None, **QUICK).is_new
 
 
@@ -149,7 +156,7 @@ def test_a_policy_of_ones_own_is_declared_by_its_name_and_sources(repo: Reposito
     "wrong",
     [
         {"environment": 3}, {"policy": None}, {"seeds": []}, {"seeds": ["x"]}, {"seeds": 3},
-        {"episodes": 0}, {"episodes": 1.5}, {"steps": 0}, {"steps": "x"}, {"arguments": {"f": object()}},
+        {"episodes": 0}, {"episodes": None}, {"episodes": 1.5}, {"steps": 0}, {"steps": "x"}, {"arguments": {"f": object()}},
         {"arguments": 3}, {"made_from": {"a": "b"}}, {"made_from": 3}, {"seeds": [True]}, {"seeds": [1.5]},
     ],
 )  # fmt: skip

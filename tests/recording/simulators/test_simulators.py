@@ -146,6 +146,36 @@ def test_a_fresh_process_resumes_and_verifies(tmp_path: Path, seed: int, names: 
     assert json.loads(found.stdout)["verdict"]["result"] in ("exact", "exact by replay")
 
 
+@pytest.mark.slow
+def test_a_killed_process_is_continued(tmp_path: Path, seed: int) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from simgit import Repository\n"
+        "from tests.recording.simulators.models import SAVED\n"
+        "stop = int(sys.argv[2])\n"
+        "rec = Repository.init(sys.argv[1]).recorder('main', flush_every=5, snapshots=6, **SAVED)\n"
+        "while rec.position < stop:\n"
+        "    rec.step(rec.position % 3) if rec.position else rec.reset(seed=3)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "SIMGIT_CONFIG_DIR": str(tmp_path / "config")}
+    for stop in (8, 22, 41, 64):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "parts"), str(stop)],
+            env=environ, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        assert done.returncode == -9
+    whole = Repository.init(":memory:")
+    with whole.recorder("main", **models.SAVED) as rec:
+        rec.reset(seed=3)
+        while rec.position < 64:
+            rec.step(rec.position % 3)
+    with Repository.open(tmp_path / "parts") as parts:
+        assert parts.runs["main"].step in range(58, 64)
+        assert parts.resolve("main") == whole.resolve(f"main@{parts.runs['main'].step}")
+        assert parts.verify_simulator("main", **models.SAVED).verdict.result == "exact"
+
+
 # --- what differs is found ----------------------------------------------------------------------
 
 
@@ -313,6 +343,18 @@ def test_hooks_that_a_stranger_names_are_not_called(tmp_path: Path) -> None:
     source.distrust()
     with pytest.raises(Untrusted):
         source.simulator("main")
+
+
+def test_the_run_of_an_environment_is_not_one_of_a_simulator() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from simgit.gym import Recorder
+
+    repo = Repository.init(":memory:")
+    with Recorder(gymnasium.make("CartPole-v1"), repo, "main", self_check=False) as env:
+        env.reset(seed=1)
+    with pytest.raises(InvalidInput, match="was recorded from an environment"):
+        repo.recorder("main", **models.QUEUE)
+    assert "simulator" not in repo.runs["main"].metadata
 
 
 def test_hooks_are_noted_by_name_where_they_have_one() -> None:
