@@ -134,6 +134,11 @@ class Steps:
             return self.batch(numbers) | {"numbers": numbers, "weights": weights}
         return self.batch(draw(self.index, count, random, by))
 
+    @property
+    def row_bytes(self) -> int:
+        """About how many bytes the fields of one state take."""
+        return self._columns.row_bytes
+
     @cached_property
     def priorities(self) -> Priorities:
         """The priorities by which ``sample(by="priority")`` draws; all are equal at first."""
