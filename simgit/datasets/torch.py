@@ -236,7 +236,11 @@ class TorchLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[TorchBatch]:
-        self.sampler.epoch, self.sampler.taken = self._epoch, self._seen
+        place = self.state_dict()  # an epoch of which all batches were seen is over
+        self._epoch, self._seen = self.sampler.epoch, self.sampler.taken = (
+            place["epoch"],
+            place["taken"],
+        )
         size = self.sampler.batch
         for group in self._loader:
             count = len(group["rewards"])
