@@ -134,6 +134,8 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        tip: the oid that its newest state must have, where packed states have oids; None if any.
+        branched_off: the name of the run that it was branched off, if that is not ``parent``'s.
         is_merged: True if it is there for a later run only, and gets no ref.
         of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
             once these are stored; None if there are none.
@@ -153,6 +155,8 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    tip: bytes | None = None
+    branched_off: str | None = None
     is_merged: bool = False
     of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
