@@ -68,12 +68,22 @@ class Source:
             NotFound: there is no such file.
             IntegrityError: it is a link out of its directory, or not a regular file.
         """
-        path = self.path if path is None else path
+        path = self.path if path is None else self.inside(path)
         if not path.exists():
             raise NotFound(f"'{path}' not found", path=path)
-        if not path.is_file() or (path != self.path and path.is_symlink()):
+        if not path.is_file():
             raise IntegrityError(f"'{path.name}' must be a regular file", path=path)
         return self.closing.enter_context(path.open("rb"))
+
+    def inside(self, path: Path) -> Path:
+        """Return a path within the source, no part of which is a link.
+
+        Raises:
+            IntegrityError: a link leads there.
+        """
+        if path.resolve() != self.path.resolve() / path.relative_to(self.path):
+            raise IntegrityError(f"a link leads to '{path.name}'", path=path)
+        return path
 
     @property
     def shown(self) -> str:
