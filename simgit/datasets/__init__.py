@@ -4,7 +4,7 @@ An observation stands beside the action that was chosen *from* it only where a d
 a recorded state holds the action that led *to* it.
 
 - ``dataset``, ``definition``: the facade of a dataset; what it is, as a value with an oid.
-- ``layout``, ``episode_table``: its states, each once; its episodes, for conditions.
+- ``layout``, ``choice``, ``episode_table``: its states, each once; which count; its episodes.
 - ``blocks``: columns of its states, block by block.
 - ``batches``, ``sampling``, ``transforms``: transitions and sequences; draws; named changes.
 - ``torch``, ``frames``: tensors and loaders; data frames of pandas and polars.

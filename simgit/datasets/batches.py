@@ -134,20 +134,38 @@ class Steps:
             return self.batch(numbers) | {"numbers": numbers, "weights": weights}
         return self.batch(draw(self.index, count, random, by))
 
+    @property
+    def row_bytes(self) -> int:
+        """About how many bytes the fields of one state take."""
+        return self._columns.row_bytes
+
     @cached_property
     def priorities(self) -> Priorities:
         """The priorities by which ``sample(by="priority")`` draws; all are equal at first."""
         return Priorities(len(self))
 
     def sampler(
-        self, batch: int, *, seed: int = 0, shuffle: bool = True, drop_last: bool = False
+        self,
+        batch: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        window: int = 0,
     ) -> EpochSampler:
         """Return a sampler of batches of numbers, each once an epoch, whose place can be saved.
+
+        Args:
+            batch: numbers in a batch.
+            seed: of the order.
+            shuffle: False for the order of the states.
+            drop_last: leave out a last batch that is smaller.
+            window: shuffle so many numbers at a time, for data larger than memory.
 
         Raises:
             InvalidInput: a number is out of range.
         """
-        return EpochSampler(len(self), batch, seed, shuffle, drop_last)
+        return EpochSampler(len(self), batch, seed, shuffle, drop_last, window)
 
     def to_torch(self) -> Any:
         """Return a dataset for torch's DataLoader, of tensors; see ``simgit.datasets.torch``.

@@ -177,8 +177,7 @@ class RowColumns:
         """Decide into which blocks the column is cut; return the first row of each."""
         sections = self.layout.sections
         width = self._width(leaf)
-        whole = sum(self._width(each) for each in self._used.values())
-        if self.layout.count * whole <= self._cache.limit // 2:
+        if self.layout.count * self.row_bytes <= self._cache.limit // 2:
             cuts = [(0, 0)]
         else:
             size = max(1, min(_MOST_ROWS, _BLOCK_BYTES // max(1, width)))
@@ -190,6 +189,16 @@ class RowColumns:
         starts = np.array([sections[n].row + at if sections else 0 for n, at in cuts], np.int64)
         self._starts[key] = starts
         return starts
+
+    @property
+    def row_bytes(self) -> int:
+        """About how many bytes a row of all fields takes that were asked for."""
+        return sum(self._width(each) for each in self._used.values())
+
+    def rows_at_once(self, path: FieldPath) -> int:
+        """Return how many rows of a field to take at once where all are taken."""
+        width = sum(self._width(leaf) for leaf in self.plan(path).leaves())
+        return max(1, min(_MOST_ROWS, 8 * _BLOCK_BYTES // max(1, width)))
 
     def _width(self, leaf: ColumnPlan) -> int:
         """Return about how many bytes a state's value takes."""

@@ -11,17 +11,15 @@ import numpy as np
 
 from simgit.datasets.batches import Batch, Sequences, Transitions, field_names
 from simgit.datasets.blocks import BlockCache, RowColumns, cache_for, store_of
+from simgit.datasets.choice import StateChoice, parsed
 from simgit.datasets.definition import Definition, Pinned, Split, make_parts
-from simgit.datasets.episode_table import FIELDS, EpisodeTable
-from simgit.datasets.layout import StateLayout, parts_of
+from simgit.datasets.layout import StateLayout
 from simgit.datasets.packages import needed
 from simgit.datasets.transforms import FITTED, Moments, Transform, make_transform, numeric_leaves
 from simgit.errors import InvalidInput
-from simgit.history.leaf_column import Mask
 from simgit.history.paths import as_path, path_text
-from simgit.history.spans import Spans, StepIndex
+from simgit.history.spans import StepIndex
 from simgit.history.trajectory import Trajectory
-from simgit.history.where import Predicate
 from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
@@ -77,12 +75,7 @@ class Dataset:
         self.definition = definition
         self._origin = origin
         self._given = layout
-        self._where = None if definition.where is None else Predicate(definition.where)
-        self._episode_where = (
-            None
-            if definition.episode_where is None
-            else Predicate(definition.episode_where, FIELDS)
-        )
+        self._conditions = parsed(definition)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what another process makes it of: the same states, read from the store anew."""
@@ -105,66 +98,24 @@ class Dataset:
         return RowColumns(self._layout, self._origin.cache, self._origin.store)
 
     @cached_property
-    def _chosen(self) -> Mask | None:
-        """A mask of the episodes that count; None if all do."""
-        if self._episode_where is None and not self.definition.splits:
-            return None
-        chosen = np.ones(len(self._layout.episodes.first), bool)
-        for number, split in enumerate(self.definition.splits):
-            low, high = split.bounds()
-            shares = self._layout.shares(f"{split.seed}/{number}".encode())
-            chosen &= (shares >= low) & (shares < high)
-        if self._episode_where is not None and len(chosen):
-            chosen &= self._episode_where(EpisodeTable(self._layout, self._origin.config))
-        return chosen
-
-    @cached_property
-    def _spans(self) -> Spans:
-        spans = self._layout.spans
-        return spans if self._chosen is None else spans.chosen(
-            self._chosen[self._layout.episode_of_span]
-        )  # fmt: skip
-
-    @cached_property
-    def _holds(self) -> Mask | None:
-        """A mask of the rows whose states fulfil the condition; None without one."""
-        if self._where is None:
-            return None
-        masks = [
-            self._where(part) for each in self._layout.sections for part in parts_of(each.states)
-        ]
-        return np.concatenate(masks) if masks else np.zeros(0, bool)
-
-    @cached_property
-    def _selected(self) -> Mask | None:
-        """A mask of the rows whose states count; None if all do."""
-        if self._chosen is None:
-            return self._holds
-        mask = np.zeros(self._layout.count, bool)
-        spans = self._layout.episodes.spans
-        for own, stop in zip(spans.own[self._chosen], spans.stops[self._chosen], strict=True):
-            rows = self._layout.rows_at(np.array([own, stop - 1]))
-            mask[rows[0] : rows[1] + 1] = True
-        return mask if self._holds is None else mask & self._holds
+    def _choice(self) -> StateChoice:
+        config = self._origin.config
+        return StateChoice(self._layout, self.definition.splits, *self._conditions, config)
 
     @property
     def episodes(self) -> int:
         """The number of episodes; without conditions only headers are read for it."""
-        if self._chosen is None:
-            return self._layout.episode_count
-        return int(self._chosen.sum())
+        return self._choice.episode_count
 
     @property
     def steps(self) -> int:
         """The number of steps, which are the transitions; without conditions from headers."""
-        if self._chosen is None and self._where is None:
-            return self._layout.step_count
-        return len(self._index(1))
+        return self._choice.step_count
 
     @property
     def states(self) -> int:
         """The number of states, those of resets among them."""
-        return self._layout.count if self._selected is None else int(self._selected.sum())
+        return self._choice.state_count
 
     def __len__(self) -> int:
         return self.steps
@@ -189,13 +140,6 @@ class Dataset:
         return tuple(name for name in USUAL if name in tops)
 
     # --- batches ---
-
-    def _index(self, n_step: int) -> StepIndex:
-        index = StepIndex.transitions(self._spans, n_step)
-        if self._holds is not None and len(index):
-            before, _ = index.at(np.arange(len(index)))
-            index.keep(self._holds[self._layout.rows_at(before + 1)])
-        return index
 
     def _plan_fields(self) -> None:
         """Say which columns there will be, as it depends on all of them how much is read at once.
@@ -226,7 +170,12 @@ class Dataset:
         gamma = check_number(gamma, "gamma", most=1)
         if (n_step, gamma) not in self._transitions:
             self._plan_fields()
-            given = (self._columns, self._index(n_step), self.columns, self.definition.transforms)
+            given = (
+                self._columns,
+                self._choice.transitions(n_step),
+                self.columns,
+                self.definition.transforms,
+            )
             self._transitions[n_step, gamma] = Transitions(*given, n_step=n_step, gamma=gamma)
         return self._transitions[n_step, gamma]
 
@@ -262,9 +211,9 @@ class Dataset:
         stride = length if stride is None else check_number(stride, "stride", 1, whole=True)
         burn_in = check_number(burn_in, "burn_in", most=_LONGEST, whole=True)
         self._plan_fields()
-        index = StepIndex.sequences(self._spans, length, stride, pad == "drop")
+        index = StepIndex.sequences(self._choice.spans, length, stride, pad == "drop")
         given = (self._columns, index, self.columns, self.definition.transforms)
-        return Sequences(*given, length=length, burn_in=burn_in, counts=self._holds)
+        return Sequences(*given, length=length, burn_in=burn_in, counts=self._choice.holds)
 
     def sample(
         self,
@@ -385,20 +334,20 @@ class Dataset:
         """
         names = field_names(fields) or self.columns
         found: dict[str, Moments] = {}
-        for rows in self._chunks():
-            for name in names:
-                taken = self._columns.take(as_path(name), rows)
-                for path, leaf in numeric_leaves(taken, as_path(name)):
-                    moments = found.setdefault(path_text(path), Moments())
+        for path in map(as_path, names):
+            for rows in self._chunks(self._columns.rows_at_once(path)):
+                for below, leaf in numeric_leaves(self._columns.take(path, rows), path):
+                    moments = found.setdefault(path_text(below), Moments())
                     moments.add(np.asarray(leaf.values)[~leaf.absent])
         return {name: moments.result() for name, moments in found.items()}
 
-    def _chunks(self) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield the rows of the states that count, some thousand at a time."""
-        for at in range(0, self._layout.count, 8192):
-            stop = min(at + 8192, self._layout.count)
+    def _chunks(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the rows of the states that count, some at a time."""
+        for at in range(0, self._layout.count, size):
+            stop = min(at + size, self._layout.count)
             rows = np.arange(at, stop, dtype=np.int64)
-            yield rows if self._selected is None else rows[self._selected[at:stop]]
+            chosen = self._choice.states
+            yield rows if chosen is None else rows[chosen[at:stop]]
 
     def to_arrow_reader(
         self, batch: int = 65536, *, oids: Literal["none", "tips", "all"] = "none"
@@ -423,16 +372,14 @@ class Dataset:
         return arrow.reader_of(table.schema, self._record_batches(table.batches(batch)))
 
     def _record_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
-        at = 0
+        chosen, at = self._choice.states, 0
         for each in batches:
-            rows = each.num_rows
-            if self._selected is None:
+            stop = at + each.num_rows
+            if chosen is None:
                 yield each
-            elif self._selected[at : at + rows].any():
-                yield each.filter(
-                    needed("pyarrow", "a table").array(self._selected[at : at + rows])
-                )
-            at += rows
+            elif chosen[at:stop].any():
+                yield each.filter(needed("pyarrow", "a table").array(chosen[at:stop]))
+            at = stop
 
     def to_arrow(self, *, oids: Literal["none", "tips", "all"] = "none") -> Any:
         """Return the states as a ``pyarrow.Table``; see ``to_arrow_reader``.

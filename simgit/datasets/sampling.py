@@ -7,7 +7,7 @@ numbers, and it goes on exactly from there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,10 @@ from simgit.objects.arguments import check_argument, checked_methods
 from simgit.objects.coerce import check_number
 
 Floats = npt.NDArray[np.float64]
-WAYS: Final = ("uniform", "episode", "priority")
+_RUNS: Final = 16
+"""Runs of consecutive numbers in a window."""
+_SETTINGS: Final = ("count", "batch", "seed", "shuffle", "drop_last", "window")
+"""The settings of a sampler on which its order depends."""
 
 
 def draw(index: StepIndex, count: int, random: np.random.Generator, by: str) -> Positions:
@@ -168,7 +171,13 @@ class EpochSampler:
     """
 
     def __init__(
-        self, count: int, batch: int, seed: int = 0, shuffle: bool = True, drop_last: bool = False
+        self,
+        count: int,
+        batch: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        window: int = 0,
     ) -> None:
         """Begin at the first batch of epoch 0.
 
@@ -178,6 +187,8 @@ class EpochSampler:
             seed: of the order.
             shuffle: False for the order of the numbers.
             drop_last: leave out a last batch that is smaller.
+            window: shuffle so many numbers at a time, which are sixteen runs of consecutive ones,
+                so that data larger than memory are read about once an epoch; 0 for all together.
 
         Raises:
             InvalidInput: ``batch`` is less than 1, or another number less than 0.
@@ -187,6 +198,7 @@ class EpochSampler:
         self.seed = check_number(seed, "seed", 0, whole=True)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
+        self.window = check_number(window, "window", 0, whole=True)
         self.epoch = 0
         self.taken = 0
         """Batches of the epoch that were taken."""
@@ -201,7 +213,16 @@ class EpochSampler:
         epoch = check_number(epoch, "epoch", 0, whole=True)
         if not self.shuffle:
             return np.arange(self.count, dtype=np.int64)
-        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        random = np.random.default_rng([self.seed, epoch])
+        if not self.window or self.window >= self.count:
+            return random.permutation(self.count)
+        run = max(1, self.window // _RUNS)
+        starts = run * random.permutation(-(-self.count // run))
+        every = (starts[:, None] + np.arange(run)).reshape(-1)
+        order: Positions = every[every < self.count].astype(np.int64)
+        for at in range(0, self.count, self.window):
+            random.shuffle(order[at : at + self.window])
+        return order
 
     def __iter__(self) -> Iterator[list[int]]:
         for numbers in self.batches():
@@ -223,8 +244,7 @@ class EpochSampler:
         epoch, taken = self.epoch, self.taken
         if len(self) and taken >= len(self):
             epoch, taken = epoch + 1, 0
-        settings = ("count", "batch", "seed", "shuffle", "drop_last")
-        return {"epoch": epoch, "taken": taken} | {name: getattr(self, name) for name in settings}
+        return {"epoch": epoch, "taken": taken} | {name: getattr(self, name) for name in _SETTINGS}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Resume at a state.
@@ -233,7 +253,7 @@ class EpochSampler:
             InvalidInput: it is of another number of transitions, batch, seed or order.
         """
         mine = self.state()
-        for name in ("count", "batch", "seed", "shuffle", "drop_last"):
+        for name in _SETTINGS:
             if name not in state or state[name] != mine[name]:
                 raise InvalidInput(
                     f"the state is of a sampler with another '{name}': "
@@ -246,6 +266,3 @@ class EpochSampler:
 
     def __repr__(self) -> str:
         return f"<EpochSampler {self.count:,} in batches of {self.batch}, epoch {self.epoch}>"
-
-
-By = Literal["uniform", "episode", "priority"]

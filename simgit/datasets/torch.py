@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from simgit.datasets.batches import Steps, map_column
 from simgit.datasets.sampling import EpochSampler
@@ -16,6 +17,8 @@ from simgit.history.leaf_column import Column
 
 _PIPED: Final = 256 << 10
 """The bytes up to which a pipe is faster than shared memory, of which a file must be made."""
+_MOST: Final = 8
+"""The most batches that a worker loads together."""
 Tensors = Any
 """A tensor, or a list of what is no number, or a dict or tuple of these."""
 
@@ -137,6 +140,7 @@ class TorchDataset(Dataset[Any]):
         seed: int = 0,
         shuffle: bool = True,
         drop_last: bool = False,
+        window: int = 0,
         **options: Any,
     ) -> TorchLoader:
         """Return a loader of batches, whose place in an epoch can be saved.
@@ -147,12 +151,15 @@ class TorchDataset(Dataset[Any]):
             seed: of the order.
             shuffle: False for the order of the states.
             drop_last: leave out a last batch that is smaller.
+            window: shuffle so many items at a time, for data larger than memory.
             options: others of torch's DataLoader, such as ``pin_memory``.
 
         Raises:
             InvalidInput: a number is out of range.
         """
-        sampler = self.steps.sampler(batch, seed=seed, shuffle=shuffle, drop_last=drop_last)
+        sampler = self.steps.sampler(
+            batch, seed=seed, shuffle=shuffle, drop_last=drop_last, window=window
+        )
         return TorchLoader(self, sampler, workers, options)
 
 
@@ -178,6 +185,29 @@ def collate(items: Any) -> TorchBatch:
     return TorchBatch(torch.utils.data.default_collate(list(items)))
 
 
+class _Groups(Sampler[Any]):
+    """Several batches at a time, which a worker loads together: passing on costs more than that."""
+
+    def __init__(self, sampler: EpochSampler, most: int) -> None:
+        self.sampler = sampler
+        self.most = most
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.most)
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = self.sampler.batches()
+        while group := list(itertools.islice(batches, self.most)):
+            yield np.concatenate(group)
+
+
+def _cut(group: TorchBatch, start: int, stop: int) -> TorchBatch:
+    """Return one batch of several, whose tensors are views."""
+    return TorchBatch(
+        {name: map_column(each, lambda one: one[start:stop]) for name, each in group.items()}
+    )
+
+
 class TorchLoader:
     """Batches of tensors, epoch by epoch; iterating gives what is left of the present epoch.
 
@@ -195,8 +225,10 @@ class TorchLoader:
         self.sampler = sampler
         self._epoch, self._seen = sampler.epoch, sampler.taken
         more = {"persistent_workers": workers > 0, **options}
+        each = 2 * sampler.batch * dataset.steps.row_bytes  # observations are there twice
+        groups = _Groups(sampler, max(1, min(_MOST, _PIPED // max(1, each))) if workers else 1)
         self._loader: DataLoader[Any] = DataLoader(
-            dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, **more
+            dataset, batch_sampler=groups, num_workers=workers, collate_fn=collate, **more
         )
 
     def __len__(self) -> int:
@@ -204,10 +236,17 @@ class TorchLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[TorchBatch]:
-        self.sampler.epoch, self.sampler.taken = self._epoch, self._seen
-        for batch in self._loader:
-            self._seen += 1
-            yield batch
+        place = self.state_dict()  # an epoch of which all batches were seen is over
+        self._epoch, self._seen = self.sampler.epoch, self.sampler.taken = (
+            place["epoch"],
+            place["taken"],
+        )
+        size = self.sampler.batch
+        for group in self._loader:
+            count = len(group["rewards"])
+            for at in range(0, count, size):
+                self._seen += 1
+                yield group if count <= size else _cut(group, at, at + size)
         self._epoch, self._seen = self._epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -49,12 +49,22 @@ class Transform:
     of: tuple[Oid, ...] = ()
 
     def apply(self, column: Column, rest: FieldPath) -> Column:
-        """Return a changed column; values without numbers are left as they are."""
+        """Return a changed column; values without numbers are left as they are.
+
+        Raises:
+            InvalidInput: the numbers are of another shape than the values.
+        """
         numbers = self.numbers.get(path_text(rest) if self.kind in FITTED else "")
         if numbers is None or not isinstance(column, np.ndarray) or column.dtype.kind not in "biuf":
             return column
         wide = np.float64 if column.dtype.itemsize == 8 else np.float32
         first, second = [np.asarray(numbers[name], wide) for name in _NEEDS[self.kind]]
+        for shape in (first.shape, second.shape):
+            if shape != column.shape[column.ndim - len(shape) :]:
+                raise InvalidInput(
+                    f"'{self.kind}' of '{path_text(self.path)}' is for values of shape {shape}, "
+                    f"got a column of shape {column.shape}"
+                )
         if self.kind == "clip":
             return np.clip(column, first.astype(column.dtype), second.astype(column.dtype))
         given: Any = column.astype(wide)

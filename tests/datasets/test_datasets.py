@@ -266,6 +266,17 @@ def test_parts_of_a_split_and_transforms_that_are_fitted_to_one() -> None:
             wrong()
 
 
+def test_numbers_of_another_shape_than_the_field_are_refused() -> None:
+    repo = filled()
+    data = repo.dataset("main").map("standardise", "observation")
+    value = data.definition.value()
+    value["transforms"][0]["numbers"][""]["mean"] = np.zeros((7, 2))
+    repo.tag("datasets/x", "main")
+    repo.attach("main", "dataset.x", value)
+    with pytest.raises(InvalidInput, match="shape"):
+        repo.load_dataset("x").sample(4, 1)
+
+
 def test_equal_definitions_have_equal_oids_and_different_ones_others() -> None:
     repo = filled()
     makes: list[Any] = [
@@ -386,6 +397,37 @@ def test_a_dataset_larger_than_its_memory_is_read_in_blocks(seed: int) -> None:
     cache = small._origin.cache
     assert cache.nbytes <= 200_000 and len(cache._blocks) > 1
     assert max(len(block.values) for block in cache._blocks.values()) < 30_000
+
+
+def test_an_epoch_shuffled_in_windows_reads_a_block_about_once(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from simgit.datasets import blocks
+    from simgit.testing.builders import cartpole_columns, record_columns
+
+    repo = simgit.Repository.init(":memory:")
+    tip = record_columns(repo.odb, cartpole_columns(40_000, seed))
+    monkeypatch.setattr(blocks, "_MOST_ROWS", 500)
+    moves = repo.dataset(tip.oid, memory=900_000).transitions()
+    read: list[int] = []
+    planned = blocks.planned_columns
+
+    def counted(states: Any, plans: Any) -> Any:
+        read.append(len(states))
+        return planned(states, plans)
+
+    monkeypatch.setattr(blocks, "planned_columns", counted)
+    sampler = moves.sampler(256, seed=seed % 1000, window=8000)
+    batches = list(sampler.batches())
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(moves)))
+    assert np.abs(np.diff(batches[0])).mean() > 1000  # it is shuffled
+    for batch in batches:
+        moves.batch(batch)
+    in_windows = sum(read)
+    read.clear()
+    for batch in list(moves.sampler(256, seed=1).batches())[:40]:
+        moves.batch(batch)
+    assert in_windows < 4 * 40_000 < sum(read), (in_windows, sum(read))
 
 
 @pytest.mark.parametrize("key", [slice("a"), "x", None, [0.5], [[1]], 99, [99], object(), -99])
