@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
-_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables", "lerobot_frames")
+_NO_FORMATS: Final = ("base", "arrow_bounds", "arrow_rows", "arrow_tables", "lerobot_frames")
 """Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""

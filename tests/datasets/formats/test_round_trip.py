@@ -213,3 +213,23 @@ def test_a_table_of_pandas_is_a_run(tmp_path: Path) -> None:
     assert repo["theirs"].column("info.cost").tolist() == [1, 2, 3]
     assert repo["theirs"].terminations.tolist() == [False, False, True]
     assert found.notes
+
+
+def test_compressed_arrow_files_are_read_and_bombs_are_not(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    path = tmp_path / "x.arrow"
+    write(repo, "arrow", path, "main")
+    with pa.ipc.open_file(path) as file:
+        table = file.read_all()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(path, table.schema, options=options) as out:
+        out.write_table(table)
+    read(other, path)
+    assert other.runs["main"].oid == repo.runs["main"].oid
+    bomb = pa.table({"observation": np.zeros(12_000_000)})
+    with pa.ipc.new_file(path, bomb.schema, options=options) as out:
+        out.write_table(bomb)
+    with pytest.raises(IntegrityError, match="too large"):
+        read(other, path)
