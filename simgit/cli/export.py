@@ -44,9 +44,8 @@ def export(
 ) -> None:
     """Write runs into TARGET, a file or directory of another format.
 
-    TARGET is new; - is standard output.
-    FORMAT is one of 'arrow', 'csv', 'jsonl', 'lerobot', 'minari', 'numpy' and 'parquet', or one
-    that 'simgit import' reads and can be written. REVISION is a run, a pattern such as 'sweep/*',
+    TARGET is new; - is standard output. FORMAT is one of 'arrow', 'csv', 'jsonl', 'lerobot',
+    'minari', 'numpy', 'parquet' and 'tensorboard'. REVISION is a run, a pattern such as 'sweep/*',
     or a range; HEAD without it. A state that several runs share is written once.
 
     A row is a state: its observation and reward are what the environment returned for the action

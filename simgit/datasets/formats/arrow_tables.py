@@ -16,7 +16,7 @@ from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty, of_i
 from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
 from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
 from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
-from simgit.datasets.formats.manifest import FileManifest
+from simgit.datasets.formats.manifest import FileManifest, with_empty_runs
 from simgit.errors import IntegrityError, InvalidInput, NotFound, StorageError, reason
 from simgit.objects.codec import decode_value
 from simgit.objects.schema import Schema
@@ -178,7 +178,7 @@ def new_contents(
             run.blocks = _blocks((batch for _, batch in found), names, schema, contents.notes)
             yield run
 
-    contents.runs = runs()
+    contents.runs = with_empty_runs(runs(), manifest.runs if manifest else ())
     return contents
 
 

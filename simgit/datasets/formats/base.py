@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
-_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables", "lerobot_frames")
+_NO_FORMATS: Final = ("base", "arrow_bounds", "arrow_rows", "arrow_tables", "lerobot_frames")
 """Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""
@@ -68,12 +68,22 @@ class Source:
             NotFound: there is no such file.
             IntegrityError: it is a link out of its directory, or not a regular file.
         """
-        path = self.path if path is None else path
+        path = self.path if path is None else self.inside(path)
         if not path.exists():
             raise NotFound(f"'{path}' not found", path=path)
-        if not path.is_file() or (path != self.path and path.is_symlink()):
+        if not path.is_file():
             raise IntegrityError(f"'{path.name}' must be a regular file", path=path)
         return self.closing.enter_context(path.open("rb"))
+
+    def inside(self, path: Path) -> Path:
+        """Return a path within the source, no part of which is a link.
+
+        Raises:
+            IntegrityError: a link leads there.
+        """
+        if path.resolve() != self.path.resolve() / path.relative_to(self.path):
+            raise IntegrityError(f"a link leads to '{path.name}'", path=path)
+        return path
 
     @property
     def shown(self) -> str:
@@ -134,6 +144,8 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        tip: the oid that its newest state must have, where packed states have oids; None if any.
+        branched_off: the name of the run that it was branched off, if that is not ``parent``'s.
         is_merged: True if it is there for a later run only, and gets no ref.
         of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
             once these are stored; None if there are none.
@@ -153,6 +165,8 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    tip: bytes | None = None
+    branched_off: str | None = None
     is_merged: bool = False
     of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 

@@ -16,6 +16,7 @@ from simgit.datasets.formats.manifest import (
     StretchClaim,
     exact_contents,
     read_manifest,
+    with_empty_runs,
     write_manifest,
 )
 from simgit.datasets.formats.packing import packed_values, row_values
@@ -123,9 +124,8 @@ def _exact(manifest: FileManifest, lines: Iterator[bytes]) -> Contents:
 
 def _anew(manifest: FileManifest, lines: Iterator[bytes]) -> Contents:
     """Return the runs of an edited or lossy file; states of a run follow each other."""
-    return Contents(
-        _split(map(_state, lines), manifest.runs), manifest.total or None, manifest.lossy
-    )
+    runs = with_empty_runs(_split(map(_state, lines), manifest.runs), manifest.runs)
+    return Contents(runs, manifest.total or None, manifest.lossy)
 
 
 def _split(states: Iterable[dict[str, Any]], runs: Iterable[SourceRun]) -> Iterator[SourceRun]:

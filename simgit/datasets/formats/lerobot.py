@@ -182,6 +182,8 @@ def _spread(found: dict[str, AnyArray], path: str, data: Any, count: int, top: s
         return [_spread(found, f"{path}.{i}", each, count, top) for i, each in enumerate(data)]
     if not isinstance(data, np.ndarray) or data.dtype.kind not in "biuf" or "/" in path:
         raise InvalidInput(f"'{path}' is not of numbers; parquet and jsonl take all values")
+    if 0 in data.shape[1:]:
+        raise InvalidInput(f"'{path}' has no elements; parquet and jsonl take all values")
     if path == "observation":
         path = "observation.image" if is_picture(data) else "observation.state"
     found[path] = data[:count]

@@ -8,7 +8,7 @@ were, and gc removes what was stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
 
@@ -128,7 +128,11 @@ class _Loading:
             self._load_run(run)
         if not self._runs:
             raise InvalidInput(f"'{self.source}' has no runs", path=self.source)
-        manifest = Manifest((), self._runs, self._tags, None)
+        runs = {
+            name: run if run.parent in self._runs else replace(run, parent=None)
+            for name, run in self._runs.items()
+        }
+        manifest = Manifest((), runs, self._tags, None)
         with self.odb.write() as txn:
             self.done.refs = set_refs(self.odb, refs, txn, manifest, prefix, rename)
             fail_point("import.refs")
@@ -171,6 +175,9 @@ class _Loading:
                 self.progress(self.done.states, self.contents.total)
         if is_open and not self.as_new:
             raise IntegrityError(f"malformed source: run '{run.name}' ends without a last oid")
+        if run.tip is not None and not self.as_new:
+            with self.odb.read() as txn:
+                tip = self._tip_of(txn, run.tip, tip)
         self._tips[run.name] = tip
         if run.is_merged:
             return
@@ -179,7 +186,7 @@ class _Loading:
             record = self._record(txn, run, above)
             oid = None if tip is None else tip.oid
             created = now() if run.created is None else run.created
-            name = run.parent[0] if run.parent and run.parent[0] in self._runs else None
+            name = run.branched_off if run.records else run.parent[0] if run.parent else None
             self._runs[run.name] = RunEntry(oid, record, run.status, created, run.ended, name)
 
     def _start(self, run: SourceRun) -> tuple[RunEntry | None, Tip | None]:

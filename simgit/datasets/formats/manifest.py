@@ -122,15 +122,16 @@ def _run(export: Export, number: int) -> dict[str, Any]:
             "status": run.ref.status, "created": run.ref.created, "ended": run.ref.ended,
             "config": value_to_json(export.config(run)),
             "records": [_text(payload) for payload in export.records(run)],
+            "branched_off": run.ref.parent,
         }  # fmt: skip
     return found | {"parent": _parent(export, run), "spec": value_to_json(export.spec(run))}
 
 
 def _parent(export: Export, run: ExportedRun) -> list[Any] | None:
-    """Return the run of the export, and its step, at which a run begins."""
-    if not run.pieces or run.pieces[0].start == 0:
+    """Return the run of the export, and its step, after which a run has states of its own."""
+    above = run.pieces[0].start - 1 if run.pieces else run.place.step
+    if above < 0:
         return None
-    above = run.pieces[0].start - 1
     with export.odb.read() as txn:
         place = export.odb.states.ancestor(txn, run.place, above)
     for other in export.runs:
@@ -216,8 +217,16 @@ def _source_run(record: dict[str, Any], specs: Sequence[bytes]) -> SourceRun:
         ended=_time(record.get("ended")),
         records=records,
         specs=specs,
+        tip=_oid(record["tip"]),
+        branched_off=_maybe_text(record.get("branched_off")),
         is_merged=record.get("merged") is True,
     )
+
+
+def _maybe_text(value: Any) -> str | None:
+    if not (value is None or isinstance(value, str)):
+        raise ValueError("a name must be a text")
+    return value
 
 
 def _time(value: Any) -> int | None:
@@ -296,3 +305,15 @@ def _notes(manifest: FileManifest) -> list[str]:
         f"{plural(count, 'attachment')} '{name}' left out: only bundles carry them"
         for name, count in manifest.attachments.items()
     ]
+
+
+def with_empty_runs(found: Iterator[SourceRun], known: Sequence[SourceRun]) -> Iterator[SourceRun]:
+    """Yield runs as they are found, and those of a manifest that have no rows in their place."""
+    waiting = list(known)
+    for run in found:
+        if any(each is run for each in waiting):
+            while waiting[0] is not run:
+                yield waiting.pop(0)
+            waiting.pop(0)
+        yield run
+    yield from waiting

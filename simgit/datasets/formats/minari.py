@@ -96,7 +96,7 @@ class Minari:
         if folder is None:
             raise IntegrityError(f"'{source.text}' has no metadata of Minari")
         metadata = _metadata(folder)
-        reader = _reader(folder, metadata)
+        reader = _reader(source, folder, metadata)
         rest = folder / REST
         if rest.exists() and not source.as_new:
             opened = RestReader(source.open(rest))
@@ -253,8 +253,9 @@ def _named(episode: EpisodeArrays) -> Arrays:
 class _Reader:
     """A reader of the episodes of a data set."""
 
-    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, source: Source, folder: Path, metadata: Mapping[str, Any]) -> None:
+        self.source = source
+        self.folder = source.inside(folder)
         self.count = metadata["total_episodes"]
         self.spaces: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -270,8 +271,8 @@ class _Reader:
 
 
 class _Hdf5Episodes(_Reader):
-    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
-        super().__init__(folder, metadata)
+    def __init__(self, source: Source, folder: Path, metadata: Mapping[str, Any]) -> None:
+        super().__init__(source, folder, metadata)
         self.jpeg = bool(metadata.get("jpeg_encoding", True))
 
     def episodes(self) -> Iterator[Arrays]:
@@ -321,7 +322,7 @@ class _ArrowEpisodes(_Reader):
         for number in range(self.count):
             folder = self.folder / str(number)
             files = sorted(
-                each for each in folder.glob("*.arrow") if each.is_file() and not each.is_symlink()
+                self.source.inside(each) for each in folder.glob("*.arrow") if each.is_file()
             )
             if len(files) != 1:
                 raise IntegrityError(f"malformed data of Minari: no file of episode {number}")
@@ -360,12 +361,12 @@ def _shorter(data: Any) -> Any:
     return data[:-1]
 
 
-def _reader(folder: Path, metadata: Mapping[str, Any]) -> _Reader:
+def _reader(source: Source, folder: Path, metadata: Mapping[str, Any]) -> _Reader:
     kind = metadata.get("data_format", "hdf5")
     if kind == "hdf5":
-        return _Hdf5Episodes(folder, metadata)
+        return _Hdf5Episodes(source, folder, metadata)
     if kind == "arrow":
-        return _ArrowEpisodes(folder, metadata)
+        return _ArrowEpisodes(source, folder, metadata)
     raise InvalidInput(f"unknown data format '{kind}' of Minari")
 
 

@@ -112,16 +112,22 @@ class ArrowFile:
         arrow = needed("pyarrow", "Arrow")
         tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
         with tables.damage_of(source.text):
-            mapped = arrow.memory_map(str(source.path))
-            opened = arrow.ipc.open_file(mapped)
+            mapped = source.closing.enter_context(arrow.memory_map(str(source.path)))
+            count = arrow.ipc.open_file(mapped).num_record_batches
+            mapped.seek(8)  # from here on it is a stream, whose messages are those that are checked
+            needed("simgit.datasets.formats.arrow_bounds", "Arrow").check_sizes(mapped)
+            mapped.seek(8)
+            opened = arrow.ipc.open_stream(mapped)
             text = (opened.schema.metadata or {}).get(KEY.encode())
 
         def batches() -> Iterator[pa.RecordBatch]:
-            with mapped:
-                for i in range(opened.num_record_batches):
-                    batch = opened.get_batch(i)
-                    batch.validate(full=True)
-                    yield batch
+            found = 0
+            for batch in opened:
+                batch.validate(full=True)
+                yield batch
+                found += 1
+            if found != count:
+                raise IntegrityError("the Arrow file has another number of batches than it says")
 
         return _contents(source, text, batches, tables)
 

@@ -108,3 +108,15 @@ def test_what_lerobot_cannot_have_is_refused(tmp_path: Path) -> None:
     episodes(repo, lambda i: "text")
     with pytest.raises(InvalidInput, match="parquet and jsonl"):
         write(repo, "lerobot", tmp_path / "x", "main")
+
+
+@pytest.mark.parametrize("part", ["data", "data/chunk-000", "meta/info.json", "simgit.jsonl"])
+def test_links_in_a_data_set_are_not_followed(tmp_path: Path, part: str) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo, OBSERVATIONS["vector"])
+    write(repo, "lerobot", tmp_path / "pole", "main")
+    (tmp_path / "pole" / part).rename(tmp_path / "secret")
+    (tmp_path / "pole" / part).symlink_to(tmp_path / "secret")
+    with pytest.raises((IntegrityError, InvalidInput)):
+        read(other, tmp_path / "pole")
+    assert dict(other.runs) == {}

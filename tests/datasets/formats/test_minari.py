@@ -136,3 +136,15 @@ def test_metadata_are_told(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "pole" / "data" / "metadata.json").read_text())
     assert found["dataset_id"] == "me/pole-v3" and found["total_steps"] == 22
     assert "observations[t + 1]" in found["description"]
+
+
+@pytest.mark.parametrize("part", ["data", "data/main_data.hdf5", "data/simgit.jsonl"])
+def test_links_in_a_data_set_are_not_followed(tmp_path: Path, part: str) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    write(repo, "minari", tmp_path / "pole", "main")
+    (tmp_path / "pole" / part).rename(tmp_path / "secret")
+    (tmp_path / "pole" / part).symlink_to(tmp_path / "secret")
+    with pytest.raises(IntegrityError):
+        read(other, tmp_path / "pole")
+    assert dict(other.runs) == {}

@@ -124,6 +124,23 @@ def test_branches_share_their_history(name: str, tmp_path: Path) -> None:
     assert [other.runs[n].oid for n in names] == [repo.runs[n].oid for n in names]
 
 
+def test_runs_without_states_of_their_own_come_back(tmp_path: Path) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    repo.branch("same", "what-if")
+    repo.branch("early", "main@7")
+    names = ["what-if", "same", "early", "main"]  # main's beginning is in what-if's
+    write(repo, "jsonl", tmp_path / "x", *names)
+    read(other, tmp_path / "x")
+    for name in names:
+        assert other.runs[name].oid == repo.runs[name].oid
+        assert other.runs[name].parent == repo.runs[name].parent
+    read(new := Repository.init(":memory:"), tmp_path / "x", as_new=True)
+    assert {name: new.runs[name].step for name in names} == {
+        name: repo.runs[name].step for name in names
+    }
+
+
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_half_a_file_is_damaged_and_nothing_is_imported(name: str, tmp_path: Path) -> None:
     repo, other = Repository.init(":memory:"), Repository.init(":memory:")
@@ -196,3 +213,23 @@ def test_a_table_of_pandas_is_a_run(tmp_path: Path) -> None:
     assert repo["theirs"].column("info.cost").tolist() == [1, 2, 3]
     assert repo["theirs"].terminations.tolist() == [False, False, True]
     assert found.notes
+
+
+def test_compressed_arrow_files_are_read_and_bombs_are_not(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    path = tmp_path / "x.arrow"
+    write(repo, "arrow", path, "main")
+    with pa.ipc.open_file(path) as file:
+        table = file.read_all()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(path, table.schema, options=options) as out:
+        out.write_table(table)
+    read(other, path)
+    assert other.runs["main"].oid == repo.runs["main"].oid
+    bomb = pa.table({"observation": np.zeros(12_000_000)})
+    with pa.ipc.new_file(path, bomb.schema, options=options) as out:
+        out.write_table(bomb)
+    with pytest.raises(IntegrityError, match="too large"):
+        read(other, path)
