@@ -66,7 +66,7 @@ def matched(ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatc
     changed = [number for number, each in blocks.items() if known.blocks.get(number) != each]
     rows = ring.rows_in(changed)
     history, step = _by_age(ring, histories, rows, 0)
-    if not known.roles:
+    if not known.blocks:
         known.roles, (history, step) = _infer(ring, histories, rows)
     known.stray = {name: known.stray.get(name, np.ones(ring.rows, bool)) for name in ring.columns}
     before = known.history[rows], known.step[rows]
@@ -123,11 +123,12 @@ def _infer(
     """Return the role of each column, and history and step of each row, that fit best."""
     age = (ring.position - 1 - rows % ring.slots) % ring.slots
     sample = rows[np.argsort(age, kind="stable")][:_SAMPLE]
-    tried = [
-        _best_roles(ring, histories, sample, *_by_age(ring, histories, sample, late))
-        for late in range(_OFFSETS)
-    ]
-    wrong = [sum(count for _, count, _ in found.values()) for found in tried]
+    tried: list[dict[str, tuple[str, int, str]]] = []
+    wrong: list[int] = []
+    while len(tried) < _OFFSETS and 0 not in wrong:
+        places = _by_age(ring, histories, sample, len(tried))
+        tried.append(_best_roles(ring, histories, sample, *places))
+        wrong.append(sum(count for _, count, _ in tried[-1].values()))
     late = int(np.argmin(wrong))
     found = {name: role for name, (role, _, _) in tried[late].items()}
     if wrong[late] * 4 > len(sample) * len(found):  # they are in another order

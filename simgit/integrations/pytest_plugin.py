@@ -246,11 +246,10 @@ class GoldenBundle(pytest.File):
     def collect(self) -> Iterator[GoldenItem]:
         """Yield the tests."""
         from simgit.errors import SimgitError
-        from simgit.integrations.golden.bundles import load_bundle
+        from simgit.integrations.golden.bundles import bundled_runs
 
         try:
-            with load_bundle(self.path) as repo:
-                names = sorted(repo.runs)
+            names = bundled_runs(self.path)
         except SimgitError as error:
             raise self.CollectError(str(error)) from None
         for name in names:

@@ -23,6 +23,10 @@ BLOCK: Final = 1024
 """The slots of a block, which are hashed together."""
 
 
+_NONE: Final = "none"
+"""The column of a buffer that has none yet."""
+
+
 class Ring:
     """The columns of a buffer. Row ``lane * slots + slot`` is what a slot holds of a lane.
 
@@ -202,10 +206,11 @@ class _TorchRLBuffer:
     def _parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the tensors of the storage, and everything else."""
         held = getattr(self._buffer._storage, "_storage", None)
-        if held is None or not hasattr(held, "named_apply"):
+        if held is None:
+            return {}, {}
+        if not hasattr(held, "named_apply"):
             raise InvalidInput(
-                "cannot refer to this replay buffer of TorchRL: it must have a storage of tensors "
-                "that is not empty"
+                "cannot refer to this replay buffer of TorchRL: it must have a storage of tensors"
             )
         tensors = {}
         for key, value in held.items(include_nested=True, leaves_only=True):
@@ -219,6 +224,8 @@ class _TorchRLBuffer:
 
     def ring(self) -> Ring:
         tensors, rest = self._parts()
+        if not tensors:
+            return Ring({_NONE: np.zeros((0, 1), np.uint8)}, 0, 0, rest={"dtypes": {}})
         columns = {
             name: np.expand_dims(encode(value, f"replay.{name}")["data"], 1)
             for name, value in tensors.items()
@@ -231,7 +238,7 @@ class _TorchRLBuffer:
 
     def empty(self, data: Mapping[str, Any]) -> Ring:
         capacity = getattr(self._buffer._storage, "max_size", None)
-        if capacity is not None and capacity != data["slots"]:
+        if data["slots"] and capacity is not None and capacity != data["slots"]:
             raise InvalidInput(
                 f"the checkpoint's replay buffer has slots {data['slots']}, this one has {capacity}"
             )
@@ -242,6 +249,10 @@ class _TorchRLBuffer:
         return Ring(columns, int(data["count"]), int(data["position"]), rest=data["rest"])
 
     def put(self, ring: Ring) -> None:
+        if not ring.rest["dtypes"]:
+            if len(self._buffer):
+                self._buffer.empty()
+            return
         state, dtypes = decode(ring.rest["state"]), ring.rest["dtypes"]
         nested: dict[str, Any] = {}
         for name, column in ring.columns.items():
@@ -276,7 +287,7 @@ class _Elements:
     def ring(self) -> Ring:
         if not self._buffer:
             rest = {"kind": "tuple", "fields": {}}
-            return Ring({"none": np.zeros((0, 1), np.uint8)}, 0, 0, rest=rest)
+            return Ring({_NONE: np.zeros((0, 1), np.uint8)}, 0, 0, rest=rest)
         first = self._buffer[0]
         kind = "tuple" if isinstance(first, tuple) else type(first).__name__
         if self._element is not None:

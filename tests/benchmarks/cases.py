@@ -11,6 +11,7 @@ from . import (
     cases_kube,
     cases_read,
     cases_record,
+    cases_sb3,
     cases_sql,
     cases_start,
     cases_train,
@@ -33,6 +34,7 @@ def every_case() -> list[Case]:
         *cases_gym.CASES,
         *cases_kube.CASES,
         *cases_train.CASES,
+        *cases_sb3.CASES,
         *cases_upkeep.CASES,
     ]
 

@@ -16,10 +16,11 @@ from tests.support.patience import PATIENCE
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
-WHOLE = ("database_gym", "demo")
+WHOLE = ("database_gym", "demo", "ppo_cleanrl")
 """Examples that have a simulator of their own."""
 LONG = (
-    "branch_cartpole", "checkpoint_torch", "curriculum", "demo", "go_explore", "train_cleanrl", "train_sb3",
+    "branch_cartpole", "checkpoint_torch", "curriculum", "demo", "go_explore", "ppo_cleanrl",
+    "resume_sb3", "train_cleanrl", "train_sb3",
 )  # fmt: skip
 
 

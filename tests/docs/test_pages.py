@@ -46,6 +46,7 @@ RUNNING = (
     "docs/simkube.md",
     "docs/pictures.md",
     "docs/recording.md",
+    "docs/sb3.md",
     "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
@@ -54,6 +55,7 @@ RUNNING = (
     "docs/database-gym.md",
     "docs/earlier-systems.md",
     "docs/sql.md",
+    "docs/torch.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
@@ -183,7 +185,7 @@ def registries_as_they_were() -> Iterator[None]:
 
 LONG = (
     "docs/agents/dqn.md", "docs/environments.md", "docs/golden.md", "docs/pictures.md",
-    "docs/recording.md",
+    "docs/recording.md", "docs/sb3.md",
     "docs/simkube.md",
     "docs/tutorial.md",
 )  # fmt: skip

@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 
 pytest.importorskip("pettingzoo")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-FAST = {"born and dying in turns", "tic-tac-toe", "walkers"}
+FAST = {"born and dying in turns", "tic-tac-toe"}
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -49,7 +49,7 @@ def same(one: Repository, other: Repository) -> bool:
     "case", [c if c in FAST else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
 )
 def test_resumed_branched_and_verified(zoo: Any, case: str) -> None:
-    make, stop = made(case), 45
+    make, stop = made(case), 40 if case in FAST else 60
     whole, parts = Repository.init(":memory:"), Repository.init(":memory:")
     play(zoo.record(make(), whole, "main"), stop)
     play(zoo.record(make(), parts, "main"), 13)
@@ -65,6 +65,7 @@ def test_resumed_branched_and_verified(zoo: Any, case: str) -> None:
         assert (None if found is None else found.oid) == info.oid, name
 
 
+@pytest.mark.slow
 def test_a_fresh_process_resumes(tmp_path: Path) -> None:
     made("tic-tac-toe")
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "SIMGIT_CONFIG_DIR": str(tmp_path / "config")}
@@ -201,3 +202,10 @@ def test_what_is_refused_and_what_is_warned_of(zoo: Any) -> None:
         zoo.record(make(), repo, "main")
     with pytest.raises(InvalidInput):
         zoo.record(make(), repo, "third", on_conflict="branch")
+
+
+def test_a_path_is_a_repository_of_the_environments_own(zoo: Any, tmp_path: Path) -> None:
+    play(zoo.record(made("stone")(), tmp_path / "new", "main"), 4)
+    with Repository.open(tmp_path / "new") as repo:
+        assert repo.runs["main"].step == 4 and repo.runs["main/player_0"].step == 4
+        assert zoo.restore(repo, "main@3", make=made("stone")).agents == ["player_0", "player_1"]

@@ -263,6 +263,7 @@ def test_a_deque_of_lanes_that_take_turns(seed: int) -> None:
         assert len(data["pieces"]) == 3
 
 
+@pytest.mark.slow  # TorchRL takes seconds to import
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_buffer_of_torchrl(flat: bool, seed: int) -> None:
     torch, torchrl = pytest.importorskip("torch"), pytest.importorskip("torchrl.data")

@@ -79,6 +79,7 @@ for run in sys.argv[2:]:
 """
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork in a process with threads
 def test_ppo_of_one_file_is_resumed_exactly_in_a_new_process(tmp_path: Path) -> None:
     args = ppo.Args(**SMALL)
     full = ppo.train(str(tmp_path), "full", args=args)
@@ -138,7 +139,9 @@ CUTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize(
+    "name", [n if n == "torch" else pytest.param(n, marks=pytest.mark.slow) for n in CUTS]
+)
 def test_a_piece_that_is_left_out_is_noticed(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ def test_a_piece_that_is_left_out_is_noticed(
         resumed_without(tmp_path, CUTS[name], monkeypatch)
 
 
+@pytest.mark.slow
 def test_runs_of_one_seed_share_states_and_no_checkpoints(tmp_path: Path) -> None:
     one = ppo.train(str(tmp_path), "one", args=ppo.Args(**SMALL))
     other = ppo.train(str(tmp_path), "two", args=ppo.Args(**SMALL, learning_rate=1e-3))
@@ -306,6 +310,7 @@ def test_objects_come_back_in_place(optimizer: str) -> None:
         assert facts(other) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_and_parallel_modules_have_the_names_of_the_bare_one() -> None:
     with simgit.Repository.init(":memory:") as repo:
@@ -428,7 +433,9 @@ def supervised(directory: Path, run: str, stop: int = 0) -> bytes:
     return words + np.float64([count, total]).tobytes()
 
 
-@pytest.mark.parametrize("stop", [2, 12, 20])
+@pytest.mark.parametrize(
+    "stop", [12, pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_a_loader_goes_on_in_the_middle_of_an_epoch(tmp_path: Path, stop: int) -> None:
     full = supervised(tmp_path, "full")
     with pytest.raises(Stop):
@@ -497,7 +504,7 @@ def q_learning(directory: Path, run: str, kind: str, stop: int = 0) -> bytes:
     return b"".join(p.detach().numpy().tobytes() for p in net.parameters())
 
 
-@pytest.mark.parametrize("kind", ["deque", "sb3"])
+@pytest.mark.parametrize("kind", ["deque", pytest.param("sb3", marks=pytest.mark.slow)])
 def test_a_replay_buffer_is_a_reference_in_the_checkpoint(tmp_path: Path, kind: str) -> None:
     full = q_learning(tmp_path, "full", kind)
     with pytest.raises(Stop):

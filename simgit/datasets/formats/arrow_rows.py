@@ -112,7 +112,8 @@ class _Filler:
         """Set the presence of a field that has no bytes: of a mask, or of what is not null."""
         rows = None
         if array is not None and pa.types.is_boolean(array.type):
-            rows = np.flatnonzero(_bits(array, 1))
+            there = _bits(array, 1)
+            rows = np.flatnonzero(there & _bits(array, 0) if array.null_count else there)
         elif array is not None:
             rows = _present(array)
         self.packer.mark(index, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _BUDGET: Final = 16 << 20
 """About how many bytes a batch that is read should have."""
-_LEAST: Final = 64
 _MOST: Final = 16384
 
 
@@ -76,14 +75,12 @@ def _renamed(schema: pa.Schema, names: FieldNames) -> pa.Schema:
     return pa.schema(fields, schema.metadata)
 
 
-def text_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns for which a dictionary of values pays."""
+def repeating_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns for which a dictionary of values pays, which a reader may expand."""
     return [
         field.name
         for field in schema
         if pa.types.is_dictionary(field.type)
-        or pa.types.is_large_string(field.type)
-        or isinstance(field.type, ValueType)
         or (pa.types.is_integer(field.type) and field.name not in ("step", "episode_step"))
     ]
 
@@ -122,6 +119,19 @@ def damage_of(name: str) -> Iterator[None]:
         raise StorageError(f"cannot read '{name}': {reason(error)}", path=name) from None
 
 
+def plain_names(batches: Iterator[pa.RecordBatch], preset: str) -> Iterator[pa.RecordBatch]:
+    """Yield batches whose columns are called as the fields are, not as in a preset."""
+    names = field_names(preset)
+    own = {names.outside(field): field for field in names.columns}
+    for batch in batches:
+        yield batch.rename_columns([_plain_name(each, own) for each in batch.schema.names])
+
+
+def _plain_name(name: str, own: Mapping[str, str]) -> str:
+    top, dot, rest = name.partition(".")
+    return own.get(name) or own.get(top, top) + dot + rest
+
+
 def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[pa.RecordBatch]:
     """Yield batches; Arrow's errors are raised as simgit's."""
     with damage_of(name):
@@ -137,20 +147,18 @@ def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator
 def rows_at_once(metadata: Any, group: int) -> int:
     """Return how many rows of a row group are read at once.
 
-    A value that a dictionary holds once may stand in every row: so the greatest part of a column
-    is taken for the size of each of its values.
+    A value that a dictionary holds once may stand in every row. So all of a column's bytes are
+    taken for one value; simgit's own files have no dictionary of texts.
     """
     found = metadata.row_group(group)
-    width = 0
+    width = largest = 1
     for i in range(found.num_columns):
         column = found.column(i)
-        if column.physical_type == "BYTE_ARRAY":
-            sizes = column.total_uncompressed_size
-            has_dictionary = column.has_dictionary_page
-            width += sizes if has_dictionary else sizes // max(1, found.num_rows) + 1
+        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+            largest += column.total_uncompressed_size
         else:
             width += column.total_uncompressed_size // max(1, found.num_rows) + 1
-    return max(_LEAST, min(_MOST, _BUDGET // max(1, width)))
+    return max(1, min(_MOST, _BUDGET // width, 4 * _BUDGET // largest))
 
 
 def new_contents(

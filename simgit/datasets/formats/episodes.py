@@ -94,20 +94,20 @@ def episodes_of(export: Export) -> Iterator[EpisodeArrays]:
     for states in export.ranges():
         start = 0
         while start < len(states):
-            stop = _next_border(states, start)
+            stop = _next_border(states, start, export.at_once(_STATES))
             yield from _chunk(export, states, start, stop)
             export.tell(stop - start, stop - start)
             start = stop
 
 
-def _next_border(states: Trajectory, start: int) -> int:
-    """Return the end of the last whole episode of some thousand states, or of a longer one."""
-    after = np.flatnonzero(states.episode_starts[start + 1 :]) + start + 1
-    near = after[after <= start + _STATES]
-    if len(near) and len(states) - start > _STATES:
-        return int(near[-1])
-    if len(states) - start <= _STATES:
+def _next_border(states: Trajectory, start: int, most: int) -> int:
+    """Return the end of the last whole episode of so many states, or of a longer one."""
+    if len(states) - start <= most:
         return len(states)
+    after = np.flatnonzero(states.episode_starts[start + 1 :]) + start + 1
+    near = after[after <= start + most]
+    if len(near):
+        return int(near[-1])
     return int(after[0]) if len(after) else len(states)
 
 

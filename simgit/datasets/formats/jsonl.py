@@ -26,7 +26,7 @@ from simgit.objects.json_form import parse_json, value_to_json
 from simgit.objects.rows import Rows
 from simgit.refs.names import usable_name
 
-_MAX_LINE: Final = 256 << 20
+_MAX_LINE: Final = 64 << 20
 _BLOCK: Final = 4096
 _HEAD: Final = b'{"simgit": '
 

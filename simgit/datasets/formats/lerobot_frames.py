@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,9 @@ _GROUP: Final = 4096
 _IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROOT: Final = "data/chunk-{:03d}/file-{:03d}.parquet"
 _NUMBERS: Final = ("frame_index", "episode_index", "index", "task_index")
+_MAX_FRAME: Final = 1 << 26
+"""The most elements of a feature in a frame."""
+_BUDGET: Final = 64 << 20
 _MAX_FILE: Final = 4 << 30
 
 
@@ -91,7 +95,9 @@ class FrameWriter:
         path = self.target / _ROOT.format(*divmod(self._file, self.files))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._sink = path.open("wb")
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="snappy")
+        self._writer = pq.ParquetWriter(
+            self._sink, self._schema, compression="snappy", use_dictionary=False
+        )
 
     def _make_schema(self) -> pa.Schema:
         fields = [pa.field(name, _type(*kind)) for name, kind in self._kinds.items()]
@@ -302,13 +308,21 @@ class FrameReader:
             with damage_of(path.name):
                 file = pq.ParquetFile(opened)
             for group in range(file.metadata.num_row_groups):
-                batches = file.iter_batches(rows_at_once(file.metadata, group), [group])
+                size = min(rows_at_once(file.metadata, group), self._at_once())
+                batches = file.iter_batches(size, [group])
                 while True:
                     with damage_of(path.name):
                         batch = next(batches, None)
                     if batch is None:
                         break
                     yield batch
+
+    def _at_once(self) -> int:
+        """Return how many frames are decoded together, by the sizes that the features claim."""
+        sizes = [math.prod(map(int, each["shape"])) for each in self._features.values()]
+        if max(sizes, default=0) > _MAX_FRAME:
+            raise IntegrityError("a feature has more elements than are accepted")
+        return max(1, _BUDGET // (8 * sum(sizes) + 1))
 
     def _column(self, name: str, column: pa.Array) -> Any:
         feature = self._features.get(name, {})

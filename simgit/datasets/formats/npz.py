@@ -160,8 +160,9 @@ def _put_states(export: Export, arrays: _Arrays) -> None:
     names = [run.name for run in export.runs]
     width = f"<U{max(map(len, names))}"
     for states in export.ranges():
-        for at in range(0, len(states), _ROWS):
-            part = states[at : at + _ROWS]
+        size = export.at_once(_ROWS)
+        for at in range(0, len(states), size):
+            part = states[at : at + size]
             mask = None if export.predicate is None else export.predicate(part)
             chosen = slice(None) if mask is None else np.flatnonzero(mask)
             arrays.extend("run", np.full(len(part), part.name, width)[chosen])

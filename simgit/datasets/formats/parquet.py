@@ -54,13 +54,16 @@ class Parquet:
                 f"unknown compression '{codec}'; use zstd, snappy, gzip, lz4 or none"
             )
         floats = tables.float_columns(schema)
+        # in the schema: so it stays where pyarrow reads the table and writes it again
+        schema = schema.with_metadata({**(schema.metadata or {}), KEY: write_manifest(export)})
         with pq.ParquetWriter(
-            target, schema, compression=codec, use_dictionary=tables.text_columns(schema),
+            target, schema, compression=codec, use_dictionary=tables.repeating_columns(schema),
             use_byte_stream_split=floats, store_schema=True,
         ) as writer:  # fmt: skip
             for batch in batches:
-                writer.write_batch(batch, row_group_size=_ROWS)
-            writer.add_key_value_metadata({KEY: write_manifest(export)})
+                writer.write_batch(
+                    batch.replace_schema_metadata(schema.metadata), row_group_size=_ROWS
+                )
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a table."""
@@ -129,6 +132,8 @@ def _contents(
     source.check_options("names")
     manifest = None if text is None else read_manifest(text)
     guarded = tables.guarded(batches, source.text)
+    if manifest is not None and manifest.names != "plain":
+        guarded = tables.plain_names(guarded, manifest.names)
     if manifest is None or manifest.lossy is not None or source.as_new:
         found: Contents = tables.new_contents(source, manifest, guarded)
         return found

@@ -196,6 +196,24 @@ class Export:
                 for _, rows in self.odb.states.rows(txn, line, start, stop, False)
             )
 
+    @cached_property
+    def state_bytes(self) -> int:
+        """About how many bytes a state takes with its arrays: the most of a few that are read."""
+        sizes = [1]
+        wide = [s for s in self.stretches if s.schema.arrays] or self.stretches
+        for stretch in wide[:: max(1, len(wide) // 8)]:
+            with self.odb.read() as txn:
+                piece = Piece(stretch.line, stretch.stop - 1, stretch.stop)
+                rows = self._rows(txn, piece)
+            arrays = sum(a.nbytes for found in rows.arrays.values() for _, a in found)
+            items = sum(len(item) for column in rows.variable for item in column)
+            sizes.append(rows.fixed.shape[1] + items + arrays)
+        return max(sizes)
+
+    def at_once(self, most: int = PART_ROWS) -> int:
+        """Return how many states are to be in memory together."""
+        return max(1, min(most, PART_BYTES // self.state_bytes))
+
     def trajectory(self, run: ExportedRun) -> Trajectory:
         """Return a run's whole history as columns."""
         return Trajectory(self.odb, run.place, 0, run.place.step + 1, run.name)
@@ -302,7 +320,7 @@ class Export:
     def _parts_of(self, number: int, stretch: Stretch, most: int) -> Iterator[PartOfRun]:
         run = self.runs[stretch.run]
         steps = StepRange(self.odb, run.place, stretch.start, stretch.stop)
-        size = max(1, min(most, PART_BYTES // max(1, _row_bytes(stretch.schema))))
+        size = self.at_once(most)
         at = stretch.start
         with self.odb.read() as txn:
             place = Location(stretch.line, at)
@@ -501,10 +519,6 @@ class _Selection:
         if start < stop:
             yield Piece(line, start, stop)
         taken.append((piece.start, piece.stop))
-
-
-def _row_bytes(schema: Schema) -> int:
-    return schema.fixed_size + 64 * len(schema.variable) + (1 << 16) * len(schema.arrays)
 
 
 def _slice(part: PartOfRun, start: int, stop: int) -> PartOfRun:

@@ -73,12 +73,15 @@ class SimArena(ImportOnly):
 
     def read(self, source: Source) -> Contents:
         """Return a run for each process that wrote to the log."""
-        source.check_options("keep-lines")
+        source.check_options("keep-lines", "action")
+        if source.options.get("action", "map") not in ("map", "index"):
+            raise InvalidInput("option 'action' must be 'map' or 'index'", option="action")
         path = _log_of(source.path)
         if path is None:
             raise InvalidInput(f"'{source.text}' has no {_LOG}", path=source.text)
         contents = Contents(())
-        reading = _Reading(path, contents.notes, "keep-lines" in source.options)
+        key = "action_idx" if source.options.get("action") == "index" else "action"
+        reading = _Reading(path, contents.notes, "keep-lines" in source.options, key)
         contents.runs = reading.runs(_files_beside(source.path, path))
         return contents
 
@@ -116,11 +119,12 @@ class _Process:
 class _Reading:
     """One log, while it is read."""
 
-    def __init__(self, path: Path, notes: list[str], keep: bool) -> None:
+    def __init__(self, path: Path, notes: list[str], keep: bool, action: str) -> None:
         self._path = path
         self._keep = keep
+        self._action = action
         self._lines = LineReader(path, _fault)
-        self._unknown = self._count = self._copies = 0
+        self._unknown = self._count = self._copies = self._without = 0
         self._begun: set[str] = set()
         self._total = 0.0
         self.notes = notes
@@ -197,7 +201,8 @@ class _Reading:
             self._total += state["reward"]
         if continues:
             assert before is not None
-            state["action"] = before.value["action"]
+            state["action"] = before.value.get(self._action)
+            self._without += state["action"] is None
         else:
             state["reset"] = True
         self._count += 1
@@ -253,6 +258,8 @@ class _Reading:
                 f"{plural(self._copies, 'run')} {'begin' if self._copies > 1 else 'begins'} with a "
                 "line that stood there before: the log has copies of lines"
             )
+        if self._without:
+            notes.append(f"{plural(self._without, 'action')} without an index: left out")
         if self._unknown:
             notes.append(
                 f"{plural(self._unknown, 'observation')} of zeros only: nobody knows whether that "

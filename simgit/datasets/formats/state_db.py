@@ -7,7 +7,6 @@ parents: ``sequence_order`` has no constraint and may have gaps and doubles.
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,16 @@ from simgit.datasets.formats.base import (
     SourceRun,
     state_columns,
 )
+from simgit.datasets.formats.state_rows import (
+    flag_of,
+    info_of,
+    json_of,
+    parents_first,
+    plain_row,
+    records,
+    run_name,
+    settings_of,
+)
 from simgit.datasets.formats.state_tree import MISSING, ROOT, StateTree
 from simgit.datasets.formats.tables import (
     BATCH,
@@ -31,13 +40,11 @@ from simgit.datasets.formats.tables import (
     is_postgres,
     is_sqlite,
     open_tables,
-    quoted,
 )
 from simgit.datasets.formats.text_values import nanoseconds
 from simgit.errors import InvalidInput, SimgitError, plural
 from simgit.objects.columns import Columns
 from simgit.recording.stream import arrays_of
-from simgit.refs.names import usable_name
 from simgit.refs.records import STATUSES
 
 TABLES: Final = ("simulations", "states", "simulation_runs", "run_state_sequence")
@@ -47,10 +54,6 @@ _STATE: Final = (
 )  # fmt: skip
 _NEEDED: Final = frozenset(("id", "parent_state_id", "observation"))
 _NEEDED_RUNS: Final = frozenset(("id", "name", "simulation_id"))
-_JSON: Final = frozenset((
-    "environment_config", "agent_config", "max_steps", "seed", "tags", "config_overrides",
-    "total_reward", "extra_metadata",
-))  # fmt: skip
 MAP: Final = "source-ids"
 """The attachment that has the ids of a run's own states in the tables, and their oids here."""
 _PART: Final = 65536
@@ -104,8 +107,8 @@ def read_tables(tables: Tables, arrays: bool) -> Contents:
             tables.close()
             raise InvalidInput(f"table '{table}' lacks column '{min(missing)}'")
     tree = StateTree(tables.rows("SELECT id, parent_state_id FROM states"))
-    simulations = {str(row["id"]): row for row in _records(tables, "simulations")}
-    rows = _parents_first(_records(tables, "simulation_runs"))
+    simulations = {str(row["id"]): row for row in records(tables, "simulations")}
+    rows = parents_first(records(tables, "simulation_runs"))
     reading = _Reading(tables, tree, [name for name in _STATE if name in names], arrays)
     plans = reading.plan(rows, simulations)
     reading.note_rest()
@@ -173,7 +176,7 @@ class _Reading:
                 why = "it has no state" if tip is None else "its states have no root"
                 self.notes.append(f"run '{row['name']}' ({row['id']}) not imported: {why}")
                 continue
-            name = _name(row, simulation, several, taken)
+            name = run_name(row, simulation, several, taken)
             plans.append(self._plan_run(row, simulation, name, tip, len(plans)))
             self._check_sequence(plans)
         return plans
@@ -277,7 +280,7 @@ class _Reading:
         row, simulation = plan.row, plan.simulation
         above = None if plan.above is None else plans[plan.above]
         inherits = above is not None and above.simulation is simulation
-        settings = {} if inherits else _settings(simulation)
+        settings = {} if inherits else settings_of(simulation)
         overrides = row.get("config_overrides")
         if isinstance(overrides, dict) and overrides:
             settings["agent"] = {**settings.get("agent", {}), **overrides}
@@ -294,7 +297,7 @@ class _Reading:
             },
             config=settings,
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
-            metadata={"simulation": _plain(simulation), "run": _plain(row)},
+            metadata={"simulation": plain_row(simulation), "run": plain_row(row)},
             status=status if status in STATUSES else "paused",
             created=nanoseconds(row.get("created_at")),
             ended=nanoseconds(row.get("completed_at")),
@@ -333,15 +336,15 @@ class _Reading:
     def _has_ended(self, number: int) -> bool:
         names = [name for name in ("done", "truncated") if name in self._names]
         (row,) = self._tables.by_ids("states", names, self._tree.ids([number])).values()
-        return any(map(_flag, row))
+        return any(map(flag_of, row))
 
     def _state(
         self, row: Mapping[str, Any], step: int, after_end: bool
     ) -> tuple[dict[str, Any], bool]:
         """Return a state's fields, and whether an episode ends with it."""
-        action, reward = _json(row.get("action")), row.get("reward")
-        done, truncated = _flag(row.get("done")), _flag(row.get("truncated"))
-        state: dict[str, Any] = {"observation": _json(row["observation"]), "action": action}
+        action, reward = json_of(row.get("action")), row.get("reward")
+        done, truncated = flag_of(row.get("done")), flag_of(row.get("truncated"))
+        state: dict[str, Any] = {"observation": json_of(row["observation"]), "action": action}
         if self._arrays:
             state = {name: arrays_of(value) for name, value in state.items()}
         state["reward"] = None if reward is None else float(reward)
@@ -352,100 +355,8 @@ class _Reading:
         self._both += done and truncated
         if not state.get("reset") or done or truncated:
             state |= {"terminated": done and not truncated, "truncated": truncated}
-        state["info"] = _info(row, step) or None
+        state["info"] = info_of(row, step) or None
         return state, done or truncated
-
-
-def _info(row: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """Return the info of a state, with the columns that have no field of their own."""
-    given, more = _json(row.get("info")), _json(row.get("extra_metadata"))
-    info: dict[str, Any] = given if isinstance(given, dict) else {}
-    if given is not None and info is not given:
-        info["info"] = given
-    if more not in (None, {}):
-        info["extra_metadata"] = more
-    number = row.get("step_number")
-    if number is not None and int(number) != step:
-        info["step_number"] = int(number)
-    return info
-
-
-def _settings(simulation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration that a simulation gives all of its runs."""
-    agent = simulation.get("agent_config")
-    found = {
-        "agent": dict(agent) if isinstance(agent, dict) else {},
-        "agent_type": simulation.get("agent_type"),
-        "environment": simulation.get("environment_config"),
-        "max_steps": simulation.get("max_steps"),
-    }
-    return {name: value for name, value in found.items() if value not in (None, {})}
-
-
-def _name(
-    row: Mapping[str, Any], simulation: Mapping[str, Any], several: bool, taken: set[str]
-) -> str:
-    """Return the name of a run; ``SIMULATION/RUN`` if the tables have several simulations."""
-    name = str(row["name"])
-    if several and simulation:
-        name = f"{str(simulation['name']).replace('/', '-')}/{name}"
-    name = usable_name(name)
-    if name.casefold() in taken:
-        name = usable_name(f"{name}-{str(row['id'])[:8]}")
-    taken.add(name.casefold())
-    return name
-
-
-def _records(tables: Tables, table: str) -> list[dict[str, Any]]:
-    """Return the rows of a small table as dicts, their JSON decoded."""
-    names = tables.columns(table)
-    if not names:
-        return []
-    columns = ", ".join(map(quoted, names))
-    found = []
-    for row in tables.rows(f"SELECT {columns} FROM {quoted(table)} ORDER BY created_at, id"):
-        record = dict(zip(names, row, strict=True))
-        found.append({n: _json(v) if n in _JSON else v for n, v in record.items()})
-    return found
-
-
-def _parents_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return runs such that each comes after the one that it was branched off."""
-    known = {str(row["id"]): row for row in rows}
-    found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        line: dict[str, dict[str, Any]] = {}
-        at: dict[str, Any] | None = row
-        while at is not None and str(at["id"]) not in found and str(at["id"]) not in line:
-            line[str(at["id"])] = at
-            at = known.get(str(at.get("parent_run_id")))
-        found |= dict(reversed(line.items()))
-    return list(found.values())
-
-
-def _json(value: Any) -> Any:
-    """Return what a column of type JSON holds; SQLite has its numbers as numbers."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except RecursionError:
-        raise InvalidInput("malformed JSON: nested too deep") from None
-    except ValueError as error:
-        raise InvalidInput(f"malformed JSON: {error}") from None
-
-
-def _flag(value: Any) -> bool:
-    return value in (1, True, "1", "true", "t")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row without its empty columns, times as texts."""
-    return {
-        name: value if isinstance(value, (str, int, float, bool, dict, list)) else str(value)
-        for name, value in row.items()
-        if value is not None
-    }
 
 
 FORMAT: Final = StateDbFormat()

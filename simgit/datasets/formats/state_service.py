@@ -37,6 +37,7 @@ _COLUMNS: Final = {
 _KINDS: Final = (
     ("simulations", {"id", "name", "environment_name"}),
     ("simulation_runs", {"id", "name", "simulation_id"}),
+    ("simulation_runs", {"id", "name", "status", "total_steps"}),
     ("states", {"id", "observation", "step_number"}),
 )
 """The keys by which a record is known."""
@@ -88,7 +89,7 @@ def _is_answer(path: Path) -> bool:
         head = opened.read(4096)
     begins = head.lstrip()[:1] in (b"{", b"[")
     known = (b'"run_id"', b'"states"'), (b'"environment_name"', b'"agent_type"'), (
-        b'"simulation_id"', b'"total_steps"',
+        b'"status"', b'"total_steps"',
     ), (b'"step_number"', b'"observation"')  # fmt: skip
     return begins and any(all(key in head for key in keys) for keys in known)
 

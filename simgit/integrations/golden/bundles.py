@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from simgit.errors import EnvironmentChanged, InvalidInput, Untrusted
 from simgit.integrations.golden.differences import Place, changed_versions, golden_divergence
 from simgit.integrations.golden.file import MAX_OBJECT
+from simgit.remotes.bundle import read_manifest
+from simgit.remotes.bundle.files import reading
 from simgit.repository import Repository
 
 
-@contextmanager
-def load_bundle(path: Path) -> Iterator[Repository]:
-    """Yield a repository in memory with what a bundle has.
+def bundled_runs(path: Path) -> list[str]:
+    """Return the names of the runs of a bundle; only its beginning is read.
 
     Raises:
-        IntegrityError: it is damaged.
+        IntegrityError: it is not a bundle, or damaged.
         InvalidInput: it has no runs.
     """
-    with closing(Repository.init(":memory:")) as repo:
-        repo.import_bundle(path, max_object=MAX_OBJECT)
-        if not repo.runs:
-            raise InvalidInput(f"bundle '{path}' has no runs to re-execute")
-        yield repo
+    with reading(path) as read:
+        names = sorted(read_manifest(read).runs)
+    if not names:
+        raise InvalidInput(f"bundle '{path}' has no runs to re-execute")
+    return names
 
 
 def check_bundled(path: Path, run: str) -> None:
@@ -33,12 +34,14 @@ def check_bundled(path: Path, run: str) -> None:
 
     Raises:
         Divergence: a state differs; ``report`` has the lines that show it.
+        IntegrityError: the bundle is damaged.
         InvalidInput: it was not recorded from an environment that is registered here.
     """
     from simgit.gym.restoring.verify import verify
     from simgit.gym.spec.provenance import versions
 
-    with load_bundle(path) as repo:
+    with closing(Repository.init(":memory:")) as repo:
+        repo.import_bundle(path, max_object=MAX_OBJECT)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EnvironmentChanged)

@@ -25,6 +25,7 @@ class JointRecording:
         options: arguments of ``Repository.recorder``.
         step: the step of the newest state that the environment has given, -1 for none.
         catch_up: compares the next states with recorded ones.
+        is_own: close the repository with the environment.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class JointRecording:
         options: Mapping[str, Any],
         step: int = -1,
         catch_up: CatchUp | None = None,
+        is_own: bool = False,
     ) -> None:
         self.repo = repo
+        self._is_own = is_own
         self.joint = joint
         self.step_count = step
         self._catch_up = None if catch_up is None or catch_up.is_done else catch_up
@@ -89,6 +92,8 @@ class JointRecording:
     def close(self) -> None:
         """Store everything, and release the runs."""
         self._lanes.close()
+        if self._is_own:
+            self.repo.close()
 
 
 class ParallelRecorder(BaseParallelWrapper):  # type: ignore[misc]
@@ -176,7 +181,8 @@ def record(env: Any, repo: Repository | str | Path, run: str = "main", **options
         AlreadyExists: the run has states; use ``resume``.
     """
     joint = joint_env(env)
+    is_own = not isinstance(repo, Repository)
     repo = repo if isinstance(repo, Repository) else Repository.init(repo)
     if run in repo.runs and repo.runs[run].oid is not None:
         raise AlreadyExists(f"run '{run}' has states: resume it, or record to another", name=run)
-    return wrapped(joint, lambda made: JointRecording(repo, run, made, options))
+    return wrapped(joint, lambda made: JointRecording(repo, run, made, options, is_own=is_own))

@@ -185,11 +185,16 @@ class SimulatorRecorder(RunRecorder):
 
     def _save(self, save: Any, reset: bool) -> None:
         """Take a snapshot of the simulator if one is due; the first state has one in any case."""
+        schedule = self._schedule
+        if self.position < schedule.next and not reset:
+            return
         now = perf_counter()
-        self._schedule.stepped(now - self._before)
-        if self.position == 1 or self._schedule.is_due(self.position, reset):
+        if schedule.is_timing:
+            schedule.stepped(now - self._before)
+        if self.position == 1 or schedule.is_due(self.position, reset):
             super().attach(SNAPSHOT, save(self.simulator))
-            self._schedule.took(self.position, perf_counter() - now)
+            schedule.took(self.position, perf_counter() - now)
+        schedule.plan(self.position)
         self._before = perf_counter()
 
 

@@ -88,6 +88,36 @@ def test_a_state_has_the_action_that_led_to_it(
                 assert state.action is None
 
 
+def test_transitions_are_those_that_the_learner_there_was_taught(
+    repo: Repository, records: list[Any], tmp_path: Path
+) -> None:
+    """Its loop updates with the line before: its state, its action, and the reward of this one."""
+    taught, before = [], None
+    for record in records[-14:]:
+        if before is not None and record["trace_in"] == before["trace_out"]:
+            taught.append(
+                (before["dqn_state"], before["action_idx"], record["reward"], record["at_target"])
+            )
+        before = record
+    path = write_steps(tmp_path, records[-14:])
+    repo.import_data(path, options={"action": "index"})
+    fields = ["observation", "action", "reward", "terminated", "info.dqn_state"]
+    data = repo.dataset(list(repo.runs), fields=fields)
+    found = data.transitions()[:]
+    assert found["actions"].tolist() == [action for _, action, _, _ in taught]
+    assert found["rewards"].tolist() == [reward for _, _, reward, _ in taught]
+    assert found["terminations"].tolist() == [done for *_, done in taught]
+    ready = [round(record["obs"]["ready"]) for record in records[-14:] if not record["at_target"]]
+    assert found["observations"]["ready"].tolist() == ready
+
+
+def test_an_action_without_an_index_is_told(
+    repo: Repository, records: list[Any], tmp_path: Path
+) -> None:
+    done = bring(repo, write_steps(tmp_path, records), action="index")
+    assert any(note == "10 actions without an index: left out" for note in done.notes)
+
+
 def test_ends_of_episodes(repo: Repository, records: list[Any], tmp_path: Path) -> None:
     """What the log says is taken over; that an episode was cut off is not said in it."""
     learned = records[-14:]

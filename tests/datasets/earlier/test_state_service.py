@@ -75,6 +75,17 @@ def test_answers_to_posts_carry_info_too(repo: Repository, made: StateDb, tmp_pa
     assert column(repo, "main", "info.extra_metadata.epsilon") == [0.5] * len(path)
 
 
+def test_runs_by_their_simulation(repo: Repository, made: StateDb, tmp_path: Path) -> None:
+    """``/simulations/ID/runs`` does not name the simulation again."""
+    answers = made.payloads()
+    for run in answers["runs.json"]:
+        del run["simulation_id"]
+    done = bring(repo, save(tmp_path / "a", answers), FORMAT)
+    assert not [note for note in done.notes if "no answers" in note]
+    assert repo.runs["high-lr"].parent == "main"
+    check(repo, made)
+
+
 def test_doubles_orphans_and_others_are_told(
     repo: Repository, made: StateDb, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "EpsteinCivilViolence": {"width": 15, "height": 15}, "PdGrid": {"width": 12, "height": 12},
     "SugarscapeG1mt": {"initial_population": 40}, "WolfSheep": {},
 }  # fmt: skip
+pytestmark = pytest.mark.slow  # to import them takes seconds
 FAST = ("BoltzmannWealth", "VirusOnNetwork")
 NUMBERS = ("wealth", "state", "sugar", "spice", "energy", "happy", "arrest_probability", "score")
 
@@ -77,20 +78,18 @@ def record(where: str | Path | Repository, name: str, stop: int) -> None:
             rec.step()
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
-)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_of_mesa(name: str, tmp_path: Path, seed: int) -> None:
     pytest.importorskip("mesa.examples")
-    whole = Repository.init(":memory:")
-    record(whole, name, 20)
+    whole, stop = Repository.init(":memory:"), 20
+    record(whole, name, stop)
     first, last = whole.state(f"{name}@0").observation, whole.state(name).observation
     assert repr(first) != repr(last), "nothing happens in the model"
-    model = whole.simulator(f"{name}@t={seed % 20}", **hooks(name))
-    assert model.steps == seed % 20
+    model = whole.simulator(f"{name}@t={seed % stop}", **hooks(name))
+    assert model.steps == seed % stop
     if name in FAST:
-        record(tmp_path, name, 9)
-        record(tmp_path, name, 20)
+        record(tmp_path, name, 3)
+        record(tmp_path, name, stop)
     else:
         script = (
             "import sys, warnings; warnings.simplefilter('ignore')\n"
@@ -98,8 +97,8 @@ def test_a_model_of_mesa(name: str, tmp_path: Path, seed: int) -> None:
             "record(sys.argv[1], sys.argv[2], int(sys.argv[3]))\n"
         )
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "random"}
-        for stop in (9, 20):
-            arguments = [str(tmp_path), name, str(stop)]
+        for until in (9, stop):
+            arguments = [str(tmp_path), name, str(until)]
             subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environ)
     with Repository.open(tmp_path) as parts:
         assert parts.resolve(name) == whole.resolve(name)
@@ -114,7 +113,7 @@ def test_a_model_that_draws_from_elsewhere_is_not_taken_for_the_same() -> None:
         random.seed(1)
         with repo.recorder("main", **given) as rec:
             rec.reset(seed=11)
-            for _ in range(30):
+            for _ in range(12):
                 rec.step()
         with pytest.raises(Divergence, match=r"observation"):
             repo.simulator("main", **given)

@@ -29,6 +29,9 @@ MODELS: dict[str, tuple[dict[str, Any], str | None]] = {
 }
 
 
+QUICK = [*list(MODELS)[:-1], pytest.param("salabim", marks=pytest.mark.slow)]
+
+
 @pytest.fixture(params=MODELS)
 def hooks(request: pytest.FixtureRequest) -> dict[str, Any]:
     hooks, package = MODELS[request.param]
@@ -70,6 +73,7 @@ def test_a_resumed_run_is_that_without_interruption(hooks: dict[str, Any], seed:
     )
 
 
+@pytest.mark.parametrize("hooks", QUICK, indirect=True)
 def test_each_step_can_be_gone_back_to(hooks: dict[str, Any], seed: int) -> None:
     repo = Repository.init(":memory:")
     record(repo, "main", hooks, seed, 40)
@@ -88,6 +92,7 @@ def test_each_step_can_be_gone_back_to(hooks: dict[str, Any], seed: int) -> None
             assert seen["time"] == state.info["time"]
 
 
+@pytest.mark.parametrize("hooks", QUICK, indirect=True)
 def test_a_branch_goes_on_from_its_point(hooks: dict[str, Any], seed: int) -> None:
     repo = Repository.init(":memory:")
     record(repo, "main", hooks, seed, 40)
@@ -104,8 +109,8 @@ def test_a_branch_goes_on_from_its_point(hooks: dict[str, Any], seed: int) -> No
 @pytest.mark.parametrize(
     "names",
     [
-        ["QUEUE", "SAVED", "BANK"],
-        pytest.param(["MARKET", "SHOP"], marks=pytest.mark.slow),
+        ["SAVED", "BANK"],
+        pytest.param(["QUEUE", "MARKET", "SHOP"], marks=pytest.mark.slow),
     ],
 )
 def test_a_fresh_process_resumes_and_verifies(tmp_path: Path, seed: int, names: list[str]) -> None:
@@ -276,6 +281,25 @@ def test_a_loop_of_ones_own_is_compared_and_goes_on(seed: int) -> None:
         rec.simulator.now += 1
         rec.append(**models.observe_queue(rec.simulator), action=rec.recorded_action)
     assert caught.value.step == rec.position
+
+
+def test_snapshots_are_few_where_they_cost_more_than_steps() -> None:
+    """By default far from every state is saved, and the first one is."""
+    calls: list[int] = []
+
+    def save(queue: models.Queue) -> dict[str, Any]:
+        calls.append(queue.now)
+        return models.save_queue(queue)
+
+    repo = Repository.init(":memory:")
+    hooks = {**models.SAVED, "save": save}
+    with repo.recorder("main", **hooks) as rec:
+        rec.reset(seed=1)
+        for _ in range(1000):
+            rec.step(1)
+    assert calls[0] == 0 and 1 < len(calls) < 200
+    assert [line.step for line in repo.history_attachments("main", "snapshot")] == calls[::-1]
+    assert repo.verify_simulator("main", **hooks).verdict.result == "exact"
 
 
 def test_without_hooks_a_recorder_is_what_it_was() -> None:
