@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import random
 import re
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -512,3 +515,26 @@ def test_a_missing_package_is_named(repo: Repository, monkeypatch: pytest.Monkey
         NotFound, match=re.escape("a query needs duckdb: pip install 'simgit[sql]'")
     ):
         repo.sql("select 1")
+
+
+def test_ctrl_c_ends_a_query(repo: Repository) -> None:
+    query = "select count(*) from range(100000000000) a(x), range(1000) b(y) where x * y % 7 = 3"
+    found = repo.sql(query)
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        found.fetchall()
+    timer.join()
+    assert repo.sql("select 1").fetchall() == [(1,)]
+
+
+def test_queries_in_threads(repo: Repository) -> None:
+    expected = rows(repo, "select run, sum(reward) from states group by run order by run")
+    found: list[Any] = []
+    query = "select run, sum(reward) from states group by run order by run"
+    threads = [threading.Thread(target=lambda: found.append(rows(repo, query))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
