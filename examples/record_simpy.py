@@ -1,4 +1,4 @@
-"""A simulator that is no Gymnasium environment: a bank in SimPy, recorded and branched.
+"""A simulator that is no Gymnasium environment: a bank in SimPy, recorded, branched and verified.
 
 python examples/record_simpy.py [DIRECTORY]
 """
@@ -8,70 +8,69 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import simpy
 
 import simgit
 
 MINUTES, BRANCH = 480, 120
-State = dict[str, int]
 
 
-def bank(clerks: int, seed: int) -> Iterator[tuple[State, float]]:
-    """Yield the state and the reward of every minute; what is sent back changes the clerks."""
-    random, env = Random(seed), simpy.Environment()
-    queue: list[float] = []
-    served = [0]
+class Bank:
+    """Customers and clerks; nothing of simgit is in it."""
 
-    def customers() -> Iterator[simpy.Event]:
+    def __init__(self, seed: int) -> None:
+        self.random, self.env = Random(seed), simpy.Environment()
+        self.clerks, self.served = 1, 0
+        self.queue: list[float] = []
+        self.env.process(self.customers())
+        self.env.process(self.counter())
+
+    def customers(self) -> Iterator[simpy.Event]:
         while True:
-            yield env.timeout(random.expovariate(0.75))
-            queue.append(env.now)
+            yield self.env.timeout(self.random.expovariate(0.75))
+            self.queue.append(self.env.now)
 
-    def counter() -> Iterator[simpy.Event]:
+    def counter(self) -> Iterator[simpy.Event]:
         while True:
-            for _ in range(min(clerks, len(queue))):
-                queue.pop(0)
-                served[0] += 1
-            yield env.timeout(2)
-
-    env.process(customers())
-    env.process(counter())
-    for minute in range(1, MINUTES + 1):
-        env.run(until=minute)
-        change = yield {"waiting": len(queue), "served": served[0]}, -float(len(queue))
-        clerks = clerks if change is None else change
+            for _ in range(min(self.clerks, len(self.queue))):
+                self.queue.pop(0)
+                self.served += 1
+            yield self.env.timeout(2)
 
 
-def record(repo: simgit.Repository, run: str, first: int, later: int) -> None:
-    """Record a run; the part that it shares with its parent is simulated again and compared."""
-    there = repo[run] if run in repo.runs else None
-    simulation, clerks = bank(first, seed=7), first
-    with repo.recorder(run) as recorder:
-        if there is None:
-            recorder.append({"waiting": 0, "served": 0}, reset={"seed": 7})
-        state, reward = next(simulation)
-        for minute in range(1, MINUTES + 1):
-            if there is not None and minute < len(there):
-                assert there[minute].observation == state, f"minute {minute} differs"
-            else:
-                recorder.append(state, clerks, reward, minute == MINUTES)
-            if minute < MINUTES:
-                clerks = first if minute < BRANCH else later
-                state, reward = simulation.send(clerks)
+def advance(bank: Bank, clerks: int) -> None:
+    """Let a minute pass with so many clerks."""
+    bank.clerks = clerks
+    bank.env.run(until=bank.env.now + 1)
+
+
+def observe(bank: Bank) -> dict[str, Any]:
+    """Return what is recorded of each minute."""
+    seen = {"waiting": len(bank.queue), "served": bank.served}
+    return {"observation": seen, "reward": -float(len(bank.queue)), "time": float(bank.env.now)}
+
+
+HOOKS: dict[str, Any] = {"rebuild": Bank, "advance": advance, "observe": observe}
 
 
 def main() -> None:
     """Simulate a day with one clerk, and the same day with a second one from ten o'clock on."""
-    directory = sys.argv[1] if len(sys.argv) > 1 else "record-simpy"
-    with simgit.Repository.init(directory) as repo:
-        record(repo, "one-clerk", 1, 1)
-        repo.branch("two-clerks", f"one-clerk@{BRANCH}", overrides={"clerks": 2})
-        record(repo, "two-clerks", 1, 2)
+    with simgit.Repository.init(sys.argv[1] if len(sys.argv) > 1 else "record-simpy") as repo:
+        with repo.recorder("one-clerk", **HOOKS) as recorder:
+            recorder.reset(seed=7)
+            for _ in range(MINUTES):
+                recorder.step(1)
+        repo.branch("two-clerks", f"one-clerk@t={BRANCH}", overrides={"clerks": 2})
+        with repo.recorder("two-clerks", **HOOKS) as recorder:  # here it is 10:00, after comparing
+            while recorder.position <= MINUTES:
+                recorder.step(2)
         for name in ("one-clerk", "two-clerks"):
             waiting = repo[name].observations["waiting"]
             print(f"{name:<11} {waiting[BRANCH]} wait at the branch, {waiting[-1]} in the evening")
-        print(f"shared: {repo.merge_base('one-clerk', 'two-clerks').short(8)}")
+            print(f"            {repo.verify_simulator(name, **HOOKS).verdict.result}")
+        print(f"served at noon: {repo.simulator('two-clerks@t=240', **HOOKS).served}")
 
 
 if __name__ == "__main__":

@@ -222,6 +222,10 @@ class Divergence(SimgitError):
     """A replay that differs from the recording; ``step`` and ``field`` say where."""
 
 
+class Untrusted(InvalidInput):
+    """Code of whoever recorded a state would run, and the repository is not trusted."""
+
+
 class ClusterError(SimgitError):
     """A cluster that is unreachable, failed or timed out."""
 

@@ -308,7 +308,7 @@ def save_pt(data: Mapping[str, Any], path: Path) -> None:
 def load_pt(path: Path) -> Checkpoint:
     """Read such a file, executing nothing in it; InvalidInput if it is malformed."""
     try:
-        found = torch.load(path, weights_only=True)
+        found = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
         raise InvalidInput(f"cannot read '{path}': {first_line(error)}") from None
     if not isinstance(found, dict):
@@ -329,4 +329,7 @@ def _with_arrays(value: Any) -> Any:
         return {key: _with_arrays(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_arrays(item) for item in value]
-    return value.numpy() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    plain = value.detach()  # NumPy has no bfloat16
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()

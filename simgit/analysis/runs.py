@@ -14,17 +14,18 @@ from simgit.analysis.statistics import band
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import Oid
+from simgit.odb.clock import TIME, clock_of
 from simgit.plot import Band, Branch, Curve, Drawing, learning_curve, run_tree, smooth
 from simgit.plot.curves import Floats
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
 
-Axis = Literal["episodes", "steps"]
+Axis = Literal["episodes", "steps", "time"]
 Measure = Literal["returns", "lengths"]
 MEASURES: Final[dict[str, str]] = {"returns": "return", "lengths": "length (steps)"}
 _NAMES: Final = {"returns": "Return", "lengths": "Length"}
 _BETWEEN: Final = "-_/.= "
-_X: Final = {"episodes": "episode", "steps": "step"}
+X_LABELS: Final = {"episodes": "episode", "steps": "step", "time": "time"}
 
 
 def learning_curves(
@@ -51,7 +52,7 @@ def learning_curves(
         found = curves(repo, runs, measure, x=x)
         series[MEASURES[measure]] = by_seed(repo, found, window) if bands else found
     title = title or _title(series, measures)
-    return learning_curve(series, title=title, x_label=_X[x], window=window)
+    return learning_curve(series, title=title, x_label=X_LABELS[x], window=window)
 
 
 def _title(series: Mapping[str, Sequence[Curve | Band]], measures: Sequence[Measure]) -> str:
@@ -80,6 +81,42 @@ def curves(
             curve = replace(curve, fork=episodes.place(step, x), parent=parent)
         found.append(curve)
     return found
+
+
+def field_curves(
+    repo: Repository, runs: Sequence[str], field: str, *, x: Axis = "steps"
+) -> list[Curve]:
+    """Return a curve of a field's values for each run or other revision, over steps or times.
+
+    Raises:
+        NotFound: no state has the field.
+        InvalidInput: it is not a number in each state, or ``x`` is "episodes".
+    """
+    if x == "episodes":
+        raise InvalidInput("a field has a value in each state: draw it over steps or time")
+    found = []
+    for name in list(runs) or [repo.head_run.name]:
+        states = repo.trajectory(name)
+        values = np.ma.asanyarray(states.column(field))
+        if values.ndim != 1 or values.dtype.kind not in "biuf":
+            raise InvalidInput(f"cannot draw '{field}': not a number in each state", path=field)
+        y = values.astype(np.float64).filled(np.nan)
+        along = states.steps.astype(np.float64) if x == "steps" else clocks(states)
+        kept = ~(np.isnan(along) | np.isnan(y))
+        found.append(Curve(name, along[kept], y[kept]))
+    return found
+
+
+def clocks(states: Trajectory) -> Floats:
+    """Return the simulator's time in each state, NaN without one; shape (n,)."""
+    if not states.has(("info", TIME)):
+        return np.full(len(states), np.nan)
+    (found,) = states.leaf_columns(("info", TIME))
+    values = getattr(found, "values", None)
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
+        return np.where(found.absent, np.nan, values.astype(np.float64))
+    given = [None] * len(states) if values is None else values
+    return np.array([clock_of({TIME: each}) for each in given], np.float64)
 
 
 def series_curves(repo: Repository, runs: Sequence[str] = (), tag: str = "") -> list[Curve]:
@@ -124,10 +161,11 @@ def _left(repo: Repository, name: str, names: Sequence[str]) -> tuple[str | None
 
 @dataclass(frozen=True)
 class Episodes:
-    """The finished episodes of a trajectory: number, step of the last state, measures."""
+    """The finished episodes of a trajectory: number, step and time of the last state, measures."""
 
     numbers: Floats
     ends: Floats
+    times: Floats
     measures: dict[str, Floats]
 
     @classmethod
@@ -143,19 +181,21 @@ class Episodes:
         return cls(
             trajectory.episode_ids[kept].astype(np.float64),
             trajectory.steps[kept].astype(np.float64),
+            clocks(trajectory)[kept],
             {name: getattr(trajectory, name)[at].astype(np.float64) for name in MEASURES},
         )
 
     def curve(self, label: str, measure: Measure, x: Axis) -> Curve:
-        """Return the curve of a measure, over the episodes' numbers or last steps."""
-        return Curve(label, self.numbers if x == "episodes" else self.ends, self.measures[measure])
+        """Return the curve of a measure, over the episodes' numbers, last steps or last times."""
+        along = {"episodes": self.numbers, "steps": self.ends, "time": self.times}
+        return Curve(label, along[x], self.measures[measure])
 
     def place(self, step: int, x: Axis) -> float:
-        """Return the x of a step: itself, or the number of the last episode that had ended."""
+        """Return the x of a step: itself, or that of the last episode that had ended."""
         if x == "steps":
             return float(step)
         before = int(np.searchsorted(self.ends, step, side="right"))
-        return float(self.numbers[max(0, before - 1)])
+        return float((self.numbers if x == "episodes" else self.times)[max(0, before - 1)])
 
 
 def by_seed(repo: Repository, found: Sequence[Curve], window: int = 1) -> list[Curve | Band]:

@@ -56,7 +56,8 @@ def commit(
     action is an array.
 
     --stdin reads one state per line as a JSON object, or msgpack maps, with the keys
-    observation, action, reward, terminated, truncated, info, reset, seed, message.
+    observation, action, reward, terminated, truncated, info, time, reset, seed,
+    message.
     """
     given["reset"] = given["reset"] or None
     with app.repository() as repo:

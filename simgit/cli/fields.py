@@ -79,6 +79,8 @@ def _record(
     if not line.skipped:
         del found["skipped"]
     if names == [ALL]:
+        if line.clock is None:
+            del found["clock"]
         return found | dict(repo.state(line.oid).value)
     value = repo.state(line.oid).value if not set(names) <= set(known) else {}
     record = {}

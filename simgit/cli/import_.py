@@ -29,7 +29,9 @@ _MAGIC = b"simgit bundle "
 simgit import try.bundle --prefix from-ada/
 simgit import runs.parquet
 simgit import runs.jsonl --as-new --run edited
-simgit import runs.csv --dry-run""",
+simgit import runs.csv --dry-run
+simgit import steps.csv --map columns.toml
+simgit import sim-arena/runs/step.jsonl -o keep-lines""",
     at_op=False,
 )
 @click.argument("file", metavar="SOURCE")
@@ -44,6 +46,10 @@ simgit import runs.csv --dry-run""",
 @click.option(
     "--as-new", is_flag=True, help="New oids for all states: of a file that was edited or is lossy."
 )
+@click.option(
+    "--map", "column_map", metavar="FILE",
+    help="Map from the columns of SOURCE, a table, to fields; see docs/earlier-systems.md.",
+)  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be imported.")
 @click.option(
     "--max-object", type=click.IntRange(min=1), metavar="BYTES",
@@ -57,6 +63,7 @@ def import_(
     prefix: str,
     rename: str | None,
     as_new: bool,
+    column_map: str | None,
     dry_run: bool,
     max_object: int | None,
     options: tuple[str, ...],
@@ -72,6 +79,7 @@ def import_(
     NAME.conflict-1. Run the same command again to resume an interrupted import.
     """
     one_of(prefix=prefix, run=rename)
+    one_of(format=format, map=column_map)
     with app.repository() as repo, app.output() as out:
         if format == _BUNDLE or (format is None and _is_bundle(app, file)):
             if as_new or dry_run:
@@ -80,6 +88,8 @@ def import_(
             return
         given = file if "://" in file else app.path(file)
         more = format_options(options)
+        if column_map is not None:
+            more["map"], format = str(app.path(column_map)), format or "table"
         with progress("import", not as_json) as tell:
             if dry_run:
                 found = repo.preview_import(given, format=format, options=more, progress=tell)

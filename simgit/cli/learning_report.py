@@ -124,7 +124,8 @@ def write(output: Output, record: dict[str, Any]) -> None:
     if record["curve"]:
         output.line(f"learning curve: {record['curve']}")
     output.line("next:")
-    for text in (f"log --oneline -n 10 {run}", f"plot {run}", f"evaluate {run}"):
+    more = () if record["agent"].startswith("sb3:") else (f"evaluate {run}",)
+    for text in (f"log --oneline -n 10 {run}", f"plot {run}", *more):
         output.line(f"  simgit {text}")
 
 

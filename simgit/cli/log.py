@@ -70,6 +70,8 @@ def log(
     A CONDITION compares fields, with and, or, not, + - * / and numbers: action == 1, info.lives <
     3, observation[2] > 0.5, step % 100 == 0, 'goal' in message, episode in (1, 2).
 
+    'time' in a CONDITION is the simulator's clock, where states have one.
+
     A TIME is such as '2026-11-28 12:00', 'yesterday' or '2 hours ago'. Each flush and each commit
     notes when it was; no oid depends on that.
     """
@@ -172,6 +174,8 @@ class _Renderer:
             short = self.out.paint(short, "oid")
         refs = f" ({self.refs[oid]})" if oid in self.refs else ""
         text = f"{short}{refs} step {line.step} ep{line.episode}.{line.episode_step}"
+        if line.clock is not None:
+            text += f" t={number(line.clock)}"
         if line.reset:
             text += " reset"
         if line.action is not None:
@@ -200,6 +204,8 @@ class _Renderer:
         lines.append(f"Step:    {line.step} (episode {line.episode}, {place})")
         if line.time is not None:
             lines.append(f"Time:    {when(line.time)}")
+        if line.clock is not None:
+            lines.append(f"Clock:   {number(line.clock)}")
         if line.action is not None:
             lines.append(f"Action:  {_action(line.action)}")
         if line.reward is not None:
@@ -234,8 +240,11 @@ def record(line: LogLine) -> dict[str, Any]:
     from simgit.objects.json_form import value_to_json
 
     found = line._asdict() | {"action": value_to_json(line.action), "time": stamp(line.time)}
+    found["clock"] = value_to_json(line.clock)
     if not line.skipped:
         del found["skipped"]
+    if line.clock is None:
+        del found["clock"]
     return found
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from simgit.plot import Band, Curve
     from simgit.repository import Repository
 
-KINDS = ("returns", "lengths", "pods", "occupancy", "values", "policy")
+MEASURES = ("returns", "lengths")
+KINDS = (*MEASURES, "pods", "occupancy", "values", "policy")
 _EXTREMES: Final = {
     "returns": (("best", "nanmax"),), "lengths": (("shortest", "nanmin"), ("longest", "nanmax")),
 }  # fmt: skip
@@ -35,7 +36,8 @@ simgit plot
 simgit plot main high-lr --smooth 10 --output curves.png
 simgit plot main high-lr --series train/loss
 simgit plot 'train/*' --bands --x steps --output seeds.svg
-simgit plot main@ep5 --kind pods""",
+simgit plot main@ep5 --kind pods
+simgit plot bank --field observation.waiting --x time""",
 )
 @click.argument("revisions", nargs=-1, type=REVISION, metavar="[RUN]…")
 @click.option(
@@ -45,6 +47,7 @@ simgit plot main@ep5 --kind pods""",
     show_default=True,
     help="Quantity to plot.",
 )
+@click.option("--field", metavar="PATH", help="Field to plot, such as observation.queue.")
 @click.option("--series", metavar="TAG", help="Series to plot instead, such as train/loss.")
 @click.option("-o", "--output", metavar="FILE", help="Picture to write: FILE.png or FILE.svg.")
 @click.option(
@@ -55,8 +58,8 @@ simgit plot main@ep5 --kind pods""",
     help="Moving average over N episodes (default 1).",
 )
 @click.option(
-    "--x", type=Choice(["episodes", "steps"]), default="episodes", show_default=True,
-    help="Horizontal axis.",
+    "--x", type=Choice(["episodes", "steps", "time"]),
+    help="Horizontal axis (default: episodes, of a --field steps); time is the simulator's.",
 )  # fmt: skip
 @click.option(
     "--bands", is_flag=True, help="Show runs that differ only in their seeds as one band."
@@ -66,6 +69,7 @@ def plot(
     app: App,
     revisions: tuple[str, ...],
     kind: Any,
+    field: str | None,
     series: str | None,
     output: str | None,
     smooth: int,
@@ -80,26 +84,35 @@ def plot(
     another continues that run's curve; a diamond marks the branch point. A band is the mean of its
     runs with a 95 % interval. RUN may be a pattern such as 'try-*'.
 
+    --field draws a number of each state, over steps or with --x time over the simulator's time.
+
     --kind pods shows an agent on a cluster: its actions and the ready and pending pods, in the
     last episode of RUN or in one such as main@ep5. --kind occupancy shows how full the nodes are,
     --kind values the value of each action in the states of an episode, by the agent's newest
     checkpoint, and --kind policy (SimKube) its preferred action for each request.
     """
-    one_of(series=series, bands=bands)
-    one_of(series=series, kind=kind != KINDS[0])
+    one_of(series=series, field=field, bands=bands)
+    one_of(series=series, field=field, kind=kind != KINDS[0])
     if output is not None:
         from simgit.plot.drawing import check_format
 
         check_format(app.path(output))
     with app.repository() as repo, app.output() as out:
         runs = matching(repo, revisions)
+        target = None if output is None else app.path(output)
         if series is not None:
-            target = None if output is None else app.path(output)
-            _series(out, repo, runs, series, smooth, target, title, as_json)
-        elif kind not in ("returns", "lengths"):
+            from simgit.analysis import series_curves
+
+            found = series_curves(repo, runs, series)
+            _draw(out, found, series, "steps", smooth, target, title, as_json, "point")
+        elif field is not None:
+            from simgit.analysis.runs import field_curves
+
+            found = field_curves(repo, runs, field, x=x or "steps")
+            _draw(out, found, field, x or "steps", smooth, target, title, as_json, "state")
+        elif kind not in MEASURES:
             from simgit.cli import agent_values, cluster_usage
 
-            target = None if output is None else app.path(output)
             shown = {
                 "pods": cluster_usage.pods, "occupancy": cluster_usage.occupancy,
                 "values": agent_values.values, "policy": agent_values.policy,
@@ -109,41 +122,42 @@ def plot(
             from simgit.analysis import learning_curves
 
             drawing = learning_curves(
-                repo, runs, [kind], x=x, window=smooth, bands=bands, title=title
+                repo, runs, [kind], x=x or "episodes", window=smooth, bands=bands, title=title
             )
             drawing.save(app.path(output))
             out.json({"file": output}) if as_json else out.line(f"wrote {output}")
         else:
             from simgit.analysis import by_seed, curves
 
-            found: Sequence[Curve | Band] = curves(repo, runs, kind, x=x)
-            if bands:
-                found = by_seed(repo, curves(repo, runs, kind, x=x), smooth)
-            _write(out, found, kind, x, smooth, as_json)
+            x = x or "episodes"
+            of_runs = curves(repo, runs, kind, x=x)
+            shown_curves: Sequence[Curve | Band] = (
+                by_seed(repo, of_runs, smooth) if bands else of_runs
+            )
+            _write(out, shown_curves, kind, x, smooth, as_json)
 
 
-def _series(
+def _draw(
     out: Output,
-    repo: Repository,
-    runs: list[str],
-    tag: str,
+    found: Sequence[Curve],
+    name: str,
+    x: Any,
     window: int,
     target: Path | None,
     title: str,
     as_json: bool,
+    unit: str,
 ) -> None:
-    """Plot numbers that were logged beside runs."""
-    from simgit.analysis import series_curves
-
-    found = series_curves(repo, runs, tag)
+    """Draw curves of numbers that are no measures of episodes, as a picture or in the terminal."""
     if target is None:
-        _write(out, found, tag, "steps", window, as_json, "point")
+        _write(out, found, name, x, window, as_json, unit)
         return
+    from simgit.analysis.runs import X_LABELS
     from simgit.plot import learning_curve
 
-    learning_curve({tag: found}, title=title or tag, x_label="step", window=window).save(target)
-    name = target.name
-    out.json({"file": name}) if as_json else out.line(f"wrote {name}")
+    drawing = learning_curve({name: found}, title=title, x_label=X_LABELS[x], window=window)
+    drawing.save(target)
+    out.json({"file": target.name}) if as_json else out.line(f"wrote {target.name}")
 
 
 def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgit.cli.app import App, command
+from simgit.cli.app import App, command, one_of
 from simgit.cli.environment_options import environment_arguments
 from simgit.cli.output import Output, progress, say
 from simgit.cli.params import RUN, note_new_run, settings
@@ -31,7 +31,8 @@ class _Snapshots(click.ParamType):  # type: ignore[type-arg]
 @command("record", example="""\
 simgit record CartPole-v1 --steps 10000 --policy random --seed 0
 simgit record ALE/Pong-v5 --episodes 3 --run pong --env-set frameskip=4
-simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: skip
+simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act
+simgit record FrozenLake-v1 --episodes 50 --seed 3 --once""")  # fmt: skip
 @click.argument("environment", metavar="ENV")
 @click.option("--steps", type=click.IntRange(1), metavar="N",
               help="Number of steps to record (default 1000, without --episodes).")  # fmt: skip
@@ -43,6 +44,9 @@ simgit record simgit/SimKube-v0 --episodes 20 --policy my_agent:act""")  # fmt: 
     "--seed", type=click.IntRange(0), help="Seed of the first reset and of a random policy."
 )
 @click.option("--run", type=RUN, help="Run to record on (default: HEAD's).")
+@click.option("--once", is_flag=True,
+              help="Record to a run that the options name; nothing if it is there.")  # fmt: skip
+@click.option("--force", is_flag=True, help="With --once: record again, to a run RUN.2.")
 @click.option("--snapshots", type=_Snapshots(), default="auto", show_default=True,
               help="Steps between snapshots of the environment.")  # fmt: skip
 @environment_arguments("--kwargs")
@@ -56,6 +60,8 @@ def record(
     policy: str,
     seed: int | None,
     run: str | None,
+    once: bool,
+    force: bool,
     snapshots: Any,
     pairs: tuple[str, ...],
     no_provenance: bool,
@@ -66,19 +72,37 @@ def record(
     ENV is an id, after the module that registers it if it needs one: 'my_envs:Maze-v0'. The same
     seed gives the same states with the same oids.
     """
-    from simgit.gym.tools.collect import collect, make_environment, make_policy
+    from simgit.gym.tools.collect import (
+        CollectionSpec,
+        collect,
+        collect_once,
+        make_environment,
+        make_policy,
+    )
 
+    if once:
+        one_of(once=once, run=run is not None)
+    elif force:
+        raise click.UsageError("--force needs --once")
     if steps is None and episodes is None:
         steps = 1000
     with app.repository() as repo, app.output() as out, progress("record", not as_json) as tell:
+        options = {"snapshots": snapshots, "provenance": not no_provenance}
+        if once:
+            spec = CollectionSpec(
+                environment, settings(pairs), policy, (seed or 0,), episodes, steps
+            )
+            _tell(
+                out, repo, collect_once(repo, spec, force=force, progress=tell, **options), as_json
+            )
+            return
         env, name = make_environment(environment, **settings(pairs)), run or _head(repo)
         note_new_run(repo, run)
         before = _states(repo, name)
         try:
             found = collect(
                 repo, env, make_policy(policy, env, seed), run=name, steps=steps,
-                episodes=episodes, seed=seed, progress=tell, snapshots=snapshots,
-                provenance=not no_provenance,
+                episodes=episodes, seed=seed, progress=tell, **options,
             )  # fmt: skip
         except KeyboardInterrupt:
             stored = plural(_states(repo, name) - before, "state")
@@ -88,10 +112,14 @@ def record(
                 f"continue with: simgit record {again} --run {shlex.quote(name)}"
             )
             raise
-        if as_json:
-            out.json(dataclasses.asdict(found))
-        else:
-            _write(out, repo, found)
+        _tell(out, repo, found, as_json)
+
+
+def _tell(out: Output, repo: Repository, found: Collected, as_json: bool) -> None:
+    if as_json:
+        out.json(dataclasses.asdict(found))
+    else:
+        _write(out, repo, found)
 
 
 def _states(repo: Repository, run: str) -> int:
@@ -109,6 +137,10 @@ def _head(repo: Repository) -> str:
 
 def _write(out: Output, repo: Repository, found: Collected) -> None:
     tip = found.tip.short(repo.abbreviation) if found.tip else "no states"
+    if not found.is_new:
+        what = f"{plural(found.steps, 'step')}, {plural(found.episodes, 'episode')}"
+        out.line(f"[{found.run}] {what} are there already, up to {out.paint(tip, 'oid')}")
+        return
     rate = f"{found.steps / found.seconds:,.0f}".replace(",", " ")
     out.line(
         f"[{found.run}] {plural(found.steps, 'step')}, {plural(found.episodes, 'episode')} in "

@@ -261,6 +261,7 @@ def cli(
       main~3  main^2  main@{2}         ancestors, parents, the reflog's entry 2
       main@{yesterday}  @{-1}          the run at a time, HEAD before the last checkout
       main@200  main@ep5  main@ep5.10  a step, an episode, a state in it
+      main@t=12.5                      the last state at or before this time of the simulator
       a..b  a...b  main@100..200       ranges, for log and diff
     """
     where = Path(*directories) if directories else Path()

@@ -50,8 +50,9 @@ def run_list(
 
     NAME is name, status, parent, seed, step, states, episodes, return, created, ended,
     last_return, best_return, mean_return, last_length or mean_length (of the episodes that have
-    ended), a measure such as 'mean(return, 10)' (see 'run best'), or a setting as config.agent.lr
-    or metadata.note. A CONDITION compares them, as 'log --where' does fields of states.
+    ended), a measure such as 'mean(return, 10)' (see 'run best'), time (the simulator's clock at
+    the newest state), or a setting as config.agent.lr or metadata.note. A CONDITION compares
+    them, as 'log --where' does fields of states.
     """
     with app.repository() as repo, app.output(page=True) as out:
         names = repo.runs.matching(*patterns) if patterns else None

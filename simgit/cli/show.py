@@ -91,10 +91,13 @@ def _show_file(app: App, repo: Repository, text: str, as_json: bool) -> None:
 def state_record(state: State) -> dict[str, Any]:
     """Return a state as what ``--json`` prints."""
     from simgit.objects.json_form import value_to_json
+    from simgit.odb.clock import clock_of
 
     value = {name: value_to_json(each) for name, each in state.value.items() if name != "files"}
     if state.files:
         value["files"] = state.files
+    if (clock := clock_of(state.info)) is not None:
+        value["clock"] = value_to_json(clock)
     return {
         "oid": state.oid, "parents": list(state.parents), "origin": state.origin,
         "run": state.run, "step": state.step, "episode": state.episode,
@@ -105,6 +108,7 @@ def state_record(state: State) -> dict[str, Any]:
 def write_state(out: Output, repo: Repository, state: State, full: bool = False) -> None:
     """Print a state with its values."""
     from simgit.objects.kinds import NO_ORIGIN
+    from simgit.odb.clock import clock_of
 
     digits = repo.abbreviation
     names = repo.decorations().get(state.oid, [])
@@ -114,6 +118,8 @@ def write_state(out: Output, repo: Repository, state: State, full: bool = False)
     rows.append(["step", f"{state.step} ({place})"])
     if (time := repo.time(state.oid)) is not None:
         rows.append(["time", when(time)])
+    if (clock := clock_of(state.info)) is not None:
+        rows.append(["clock", number(clock)])
     if state.parents:
         rows.append(["parents", " ".join(p.short(digits) for p in state.parents)])
     if state.origin and state.origin != NO_ORIGIN.oid:

@@ -23,6 +23,7 @@ from simgit.cli.output import Output, progress, say
 from simgit.cli.params import RUN, Choice, note_new_run, settings
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
+from simgit.cli.train_sb3 import PREFIX, STEPS, check_options, is_sb3
 from simgit.errors import AlreadyExists, NotFound
 
 if TYPE_CHECKING:
@@ -73,16 +74,19 @@ def _agent_options(function: F) -> F:
 simgit train --trace traces/cpu-slight.sktrace --agent dqn --episodes 60
 simgit train --resume
 simgit branch high-lr train/cpu-slight-dqn-1@ep20 --set agent.lr=0.01
-simgit train --resume --run high-lr""",
+simgit train --resume --run high-lr
+simgit train --agent sb3:PPO --env CartPole-v1 --set agent.learning_rate=1e-3""",
 )
 @environment_options
-@click.option("--agent", help="Agent: dqn, greedy, random, heuristic, … (default dqn).")
+@click.option("--agent", help="Agent: dqn, greedy, random, heuristic, sb3:PPO, … (default dqn).")
 @click.option("--episodes", type=int, help="Number of episodes in all (default 60).")
+@click.option("--steps", type=click.IntRange(1), metavar="N",
+              help=f"Timesteps in all of agents 'sb3:…' (default {STEPS}).")  # fmt: skip
 @click.option("--seed", type=int, help="Random seed of the agent and the episodes (default 0).")
 @click.option("--run", type=RUN, help="Run (default 'train/<trace>-<agent>-<number>').")
 @click.option("--resume", is_flag=True, help="Resume the training --run, or the newest one.")
 @click.option("--checkpoint-every", "checkpoint", type=int, metavar="N",
-              help="Episodes between checkpoints (default 20).")  # fmt: skip
+              help="Episodes between checkpoints (default 20); timesteps of 'sb3:…'.")  # fmt: skip
 @click.option("--trials", type=int, metavar="N",
               help="Evaluation episodes per trace and checkpoint (default 1).")  # fmt: skip
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Setting of the agent.")
@@ -99,6 +103,7 @@ def train(
     run: str | None,
     agent: str | None,
     episodes: int | None,
+    steps: int | None,
     seed: int | None,
     checkpoint: int | None,
     trials: int | None,
@@ -119,15 +124,33 @@ def train(
     where, arguments = environment(app, given)
     chosen = {k: v for k, v in given.items() if v is not None}
     chosen |= {key.removeprefix("agent."): value for key, value in settings(pairs).items()}
+    of_sb3 = {"episodes": episodes, "trials": trials, "out": out}
     with app.repository() as repo:
         if resume:
-            used = [*arguments, *chosen, *(["agent"] if agent else []), *(["seed"] if seed else [])]
-            if used:
-                raise click.UsageError(
-                    f"--resume keeps the settings of the run; to change '{used[0]}', "
-                    f"branch the run with --set"
+            _check_kept(arguments, chosen, agent, seed)
+        name = run or newest_training(repo) if resume else ""
+        if (agent or "").startswith(PREFIX) or (resume and is_sb3(repo, name)):
+            from simgit.cli import train_sb3
+
+            check_options(of_sb3, steps, sb3=True)
+            if resume:
+                begun = train_sb3.resume(repo, name, steps)
+            else:
+                times = {"steps": steps, "seed": seed, "every": checkpoint}
+                begun = train_sb3.begin(
+                    repo,
+                    run,
+                    _label(where, arguments),
+                    str(agent),
+                    chosen,
+                    (where, arguments),
+                    times,
                 )
-            training = _resume(repo, run or newest_training(repo), episodes)
+            train_sb3.go(app, begun, curve, as_json)
+            return
+        check_options({}, steps, sb3=False)
+        if resume:
+            training = _resume(repo, name, episodes)
         else:
             training = _begin(
                 repo, where, arguments, run, agent or "dqn", chosen,
@@ -135,6 +158,17 @@ def train(
             )  # fmt: skip
         with app.output() as output:
             _go(app, repo, training, output, curve, out, as_json)
+
+
+def _check_kept(
+    arguments: dict[str, Any], chosen: dict[str, Any], agent: str | None, seed: int | None
+) -> None:
+    used = [*arguments, *chosen, *(["agent"] if agent else []), *(["seed"] if seed else [])]
+    if used:
+        raise click.UsageError(
+            f"--resume keeps the settings of the run; to change '{used[0]}', "
+            f"branch the run with --set"
+        )
 
 
 def _check_files(app: App, curve: str | None, out: str | None) -> None:

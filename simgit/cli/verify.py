@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +15,8 @@ from simgit.cli.restore_estimate import announce
 from simgit.errors import plural
 
 if TYPE_CHECKING:
-    from simgit.gym.restoring.run_notes import Verdict
-    from simgit.gym.restoring.verify import Verification
+    from simgit.recording.verdicts import Verdict, Verification
+    from simgit.repository import Repository
 
 
 @command("verify", example="""\
@@ -30,24 +31,47 @@ def verify(app: App, revision: str, as_json: bool) -> None:
     twelve snapshots, evenly spread, are tried too: each is restored in a new process, and continued
     up to the next of them. The verdict is noted with the run; snapshots that were found wrong are
     not used for it again. Exits with 1 if a state or a snapshot differs, and names step and field.
-    """
-    from simgit.gym.restoring.verify import note
-    from simgit.gym.restoring.verify import verify as re_execute
 
+    Of a simulator the hooks that its run notes are imported, if you trust the repository.
+    """
     with app.repository() as repo, app.output() as out:
-        trust = Asker(repo)
-        if not as_json:
-            announce(repo, revision, whole=True, trust=trust)
-        with progress("verify", not as_json) as tell:
-            found = re_execute(repo, revision, trust=trust, progress=tell)
-        if revision in repo.runs and not repo.read_only:
-            note(repo, revision, found)
+        if _is_simulator(repo, revision):
+            with progress("verify", not as_json) as tell:
+                found = repo.verify_simulator(revision, progress=tell)
+        else:
+            found = _re_executed(repo, revision, as_json)
         if as_json:
             out.json(found.to_json())
         else:
             _write(out, found)
     if not found.is_exact:
         answer_no()
+
+
+def _re_executed(repo: Repository, revision: str, as_json: bool) -> Verification:
+    """Re-execute the states of an environment, and note the verdict on a run."""
+    from simgit.gym.restoring.verify import note
+    from simgit.gym.restoring.verify import verify as re_execute
+
+    trust = Asker(repo)
+    if not as_json:
+        announce(repo, revision, whole=True, trust=trust)
+    with progress("verify", not as_json) as tell:
+        found = re_execute(repo, revision, trust=trust, progress=tell)
+    if revision in repo.runs and not repo.read_only:
+        note(repo, revision, found)
+    return found
+
+
+def _is_simulator(repo: Repository, revision: str) -> bool:
+    """Return True if a revision is of a run that notes hooks, and of no environment."""
+    from simgit.refs.runs import HOOKS
+
+    name = re.split(r"[@~^:]|\.\.", revision.removeprefix("runs/"), maxsplit=1)[0]
+    if name not in repo.runs or repo.runs[name].oid is None:
+        return False
+    noted = any(each.metadata.get(HOOKS) for each in repo.lineage(name))
+    return noted and "environment" not in repo.origin(name)
 
 
 def _write(out: Output, found: Verification) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from simgit.datasets.arrow_columns import ArrowColumn, row_bytes
+from simgit.datasets.arrow_columns import ArrowColumn, of_items, of_numbers, row_bytes
 from simgit.datasets.arrow_plan import plan_columns
 from simgit.errors import InvalidInput
 from simgit.history.planned_columns import planned_columns
@@ -132,17 +132,14 @@ class ArrowTable:
         batches = [self.batch(states) for states in self.ranges if len(states)]
         return pa.Table.from_batches(batches, self.schema)
 
-    def reader(self, rows: int = ROWS) -> pa.RecordBatchReader:
-        """Return a reader of the batches, which many libraries take instead of a table."""
-        return pa.RecordBatchReader.from_batches(self.schema, self.batches(rows))
-
     def _keys(self, states: Trajectory) -> Iterator[pa.Array]:
         count = len(states)
-        index = pa.array(np.zeros(count, np.int32))
-        yield pa.DictionaryArray.from_arrays(index, pa.array([states.name], pa.string()))
-        yield pa.array(states.steps)
-        yield pa.array(states.episode_ids.astype(np.int32))
-        yield pa.array(states.episode_steps.astype(np.int32))
+        index = of_numbers(np.zeros(count, np.int32))
+        names = of_items([states.name.encode()], pa.string())
+        yield pa.DictionaryArray.from_arrays(index, names)
+        yield of_numbers(states.steps)
+        yield of_numbers(states.episode_ids.astype(np.int32))
+        yield of_numbers(states.episode_steps.astype(np.int32))
 
     def _names(self, states: Trajectory) -> pa.Array:
         count = len(states)
@@ -156,3 +153,8 @@ class ArrowTable:
             last[-1] = True
             validity = pa.py_buffer(np.packbits(last, bitorder="little"))
         return pa.Array.from_buffers(pa.binary(OID_SIZE), count, [validity, pa.py_buffer(names)])
+
+
+def reader_of(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """Return a reader of batches of a schema."""
+    return pa.RecordBatchReader.from_batches(schema, batches)

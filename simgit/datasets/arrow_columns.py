@@ -114,7 +114,7 @@ class NumberColumn(ArrowColumn):
 
     def arrays(self, found: Columns, count: int) -> list[pa.Array]:
         leaf = found[self.path]
-        more = [pa.array(leaf.present)] if self.present else []
+        more = [of_numbers(leaf.present)] if self.present else []
         return [self._array(leaf, count), *more]
 
     def _array(self, leaf: LeafColumn, count: int) -> pa.Array:
@@ -183,7 +183,7 @@ class TextColumn(ArrowColumn):
 
     def arrays(self, found: Columns, count: int) -> list[pa.Array]:
         leaf = found[self.path]
-        more = [pa.array(leaf.present)] if self.present else []
+        more = [of_numbers(leaf.present)] if self.present else []
         is_value = isinstance(self.type, pa.ExtensionType)
         if self.plan.kind != "encoded" and not is_value:
             return [pa.array(list(leaf.values), self.type), *more]
@@ -191,7 +191,7 @@ class TextColumn(ArrowColumn):
         if self.plan.kind != "encoded":
             objects = leaf.objects or []
             items = [None if each is ABSENT else encode_value(each) for each in objects]
-        raw = pa.array(items, pa.large_binary())
+        raw = of_items(items, pa.large_binary())
         if is_value:
             return [pa.ExtensionArray.from_storage(self.type, raw), *more]
         try:
@@ -230,7 +230,7 @@ class NullColumn(ArrowColumn):
         return {key: ColumnPlan(self.path, "presence")} if self.present else {}
 
     def arrays(self, found: Columns, count: int) -> list[pa.Array]:
-        there = [pa.array(found[(*self.path, PRESENT)].values)] if self.present else []
+        there = [of_numbers(found[(*self.path, PRESENT)].values)] if self.present else []
         return [pa.nulls(count), *there]
 
 
@@ -255,7 +255,7 @@ class StructColumn(ArrowColumn):
     def arrays(self, found: Columns, count: int) -> list[pa.Array]:
         below = [array for each in self.below for array in each.arrays(found, count)]
         absent = ~np.asarray(found[(*self.path, PRESENT)].values)
-        mask = pa.array(absent) if absent.any() else None
+        mask = of_numbers(absent) if absent.any() else None
         parts = below or [pa.nulls(count)]
         return [pa.StructArray.from_arrays(parts, fields=self._below(), mask=mask)]
 
@@ -282,9 +282,9 @@ def elements(flat: AnyArray, kind: pa.DataType) -> pa.Array:
     """Return elements as an Arrow array, which shares their memory where it can."""
     count = len(flat)
     if flat.dtype.kind == "b":
-        return pa.array(flat)
+        return of_numbers(flat)
     if flat.dtype.kind == "c":
-        parts = [pa.array(np.ascontiguousarray(part)) for part in (flat.real, flat.imag)]
+        parts = [of_numbers(part) for part in (flat.real, flat.imag)]
         return pa.StructArray.from_arrays(parts, fields=list(kind))
     if flat.dtype.kind in "SU":
         return pa.array(flat.tolist(), kind)
@@ -296,6 +296,29 @@ def elements(flat: AnyArray, kind: pa.DataType) -> pa.Array:
         narrow = np.where(np.isnat(flat), 0, days).astype(np.int32)
         return with_validity(from_memory(pa.date32(), narrow, count), np.isnat(flat))
     return from_memory(kind, flat, count)
+
+
+def of_numbers(array: Any) -> pa.Array:
+    """Return numbers or booleans as an Arrow array.
+
+    ``pa.array`` would import pandas wherever it is installed.
+    """
+    flat = np.ascontiguousarray(array)
+    if flat.dtype.kind == "b":
+        bits = pa.py_buffer(np.packbits(flat, bitorder="little"))
+        return pa.Array.from_buffers(pa.bool_(), len(flat), [None, bits])
+    return from_memory(pa.from_numpy_dtype(flat.dtype), flat, len(flat))
+
+
+def of_items(items: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
+    """Return bytes, or texts in UTF-8, as an Arrow array of strings or bytes of any length."""
+    sizes = [0 if item is None else len(item) for item in items]
+    wide = pa.types.is_large_binary(kind) or pa.types.is_large_string(kind)
+    offsets = np.zeros(len(items) + 1, np.int64 if wide else np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    absent = np.array([item is None for item in items], bool)
+    buffers = [validity(absent), pa.py_buffer(offsets), pa.py_buffer(b"".join(filter(None, items)))]
+    return pa.Array.from_buffers(kind, len(items), buffers)
 
 
 def from_memory(kind: pa.DataType, flat: AnyArray, count: int) -> pa.Array:
@@ -317,7 +340,7 @@ def with_validity(array: pa.Array, absent: Mask) -> pa.Array:
     if pa.types.is_struct(array.type):
         fields = list(array.type)
         parts = [array.field(i) for i in range(len(fields))]
-        return pa.StructArray.from_arrays(parts, fields=fields, mask=pa.array(absent))
+        return pa.StructArray.from_arrays(parts, fields=fields, mask=of_numbers(absent))
     buffers = array.buffers()[1:]
     return pa.Array.from_buffers(array.type, len(array), [validity(absent), *buffers])
 

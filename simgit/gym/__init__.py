@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from simgit.gym.envs.registration import register
 
 if TYPE_CHECKING:
+    from simgit.errors import Untrusted
     from simgit.gym.recording.recorder import Recorder
     from simgit.gym.recording.sub_env import Lane
     from simgit.gym.recording.vector import VectorRecorder
@@ -25,17 +26,22 @@ if TYPE_CHECKING:
         restore,
     )
     from simgit.gym.restoring.verify import judge, verify
-    from simgit.gym.spec.permit import Untrusted
+    from simgit.gym.tools.collect import CollectionSpec, collect_once
+    from simgit.gym.tools.drift import DriftReport, drift
     from simgit.gym.tools.whatif import Continuation, step_batch, what_if
 
 __all__ = [
+    "CollectionSpec",
     "Continuation",
+    "DriftReport",
     "EnvironmentChanged",
     "Lane",
     "RestorePlan",
     "Recorder",
     "Untrusted",
     "VectorRecorder",
+    "collect_once",
+    "drift",
     "judge",
     "plan",
     "restore",
@@ -45,13 +51,17 @@ __all__ = [
     "what_if",
 ]
 _LAZY = {
+    "CollectionSpec": "tools.collect",
     "Continuation": "tools.whatif",
+    "DriftReport": "tools.drift",
     "EnvironmentChanged": "restoring.restore",
     "Lane": "recording.sub_env",
     "RestorePlan": "restoring.restore",
     "Recorder": "recording.recorder",
     "Untrusted": "spec.permit",
     "VectorRecorder": "recording.vector",
+    "collect_once": "tools.collect",
+    "drift": "tools.drift",
     "judge": "restoring.verify",
     "plan": "restoring.restore",
     "restore": "restoring.restore",

@@ -17,12 +17,12 @@ from simgit.objects.rows import Reference, Rows, column, presence, unpack_row
 from simgit.objects.schema import MAP, NONE, TREE, TUPLE
 from simgit.odb import ancestry
 from simgit.odb.ancestry import LineRange
+from simgit.odb.clock import clocks
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
-from simgit.odb.segments.block import BLOCK_ROWS
 from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.times import time_spans
-from simgit.odb.segments.totals import episode_starts
+from simgit.odb.segments.totals import episode_starts, total
 from simgit.storage.base import ReadTxn
 
 
@@ -31,7 +31,8 @@ class LogLine(NamedTuple):
 
     ``episode_step`` is the state's number in its episode, ``skipped`` how many states between it
     and its first parent in the listing were left out (see ``outline``). ``time`` is when it was
-    recorded, in nanoseconds since 1970, None if that is not known.
+    recorded, in nanoseconds since 1970, None if that is not known; ``clock`` is the simulator's
+    time, None without one.
     """
 
     oid: Oid
@@ -46,6 +47,7 @@ class LogLine(NamedTuple):
     truncated: bool | None
     message: str | None
     time: int | None = None
+    clock: float | None = None
     skipped: int = 0
 
 
@@ -165,22 +167,6 @@ def recorded_between(
         warn(text)
 
 
-def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
-    """Cut a range into parts of one block each, from its end."""
-    stop = line_range.stop
-    while stop > line_range.start:
-        start = max(line_range.start, _block(odb, txn, line_range.line, stop - 1)[0])
-        yield LineRange(line_range.line, start, stop)
-        stop = start
-
-
-def _block(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
-    """Return the first step of a state's block, and the step after its last."""
-    header = odb.states.header(txn, Location(line, step))
-    start = step - (step - header.step) % BLOCK_ROWS
-    return start, min(start + BLOCK_ROWS, header.end)
-
-
 _VALUES: Final = ("action", "reward", "terminated", "truncated", "message")
 
 # --- reading them ------------------------------------------------------------------------------
@@ -198,7 +184,7 @@ def pages(
         line, start, stop = line_range.line, line_range.start, line_range.stop
         while start < stop:
             with odb.read() as txn:
-                first, end = _block(odb, txn, line, start if reverse else stop - 1)
+                first, end = ancestry.block_of(odb, txn, line, start if reverse else stop - 1)
                 part = LineRange(line, max(first, start), min(end, stop))
                 found = lines(odb, txn, part)
             start, stop = (part.stop, stop) if reverse else (start, part.start)
@@ -215,6 +201,7 @@ def lines(odb: ObjectDatabase, txn: ReadTxn, part: LineRange) -> list[LogLine]:
     columns += [values(rows, name) for name in _VALUES]
     spans = time_spans(txn, part.line, part.start, part.stop)
     columns.append([span.time for span in spans for _ in range(span.start, span.stop)])
+    columns.append(clocks(rows))
     found = [LogLine(*row) for row in zip(*columns, strict=True)]
     found.reverse()
     return found
@@ -238,7 +225,9 @@ def matching(odb: ObjectDatabase, ranges: Sequence[LineRange], condition: str) -
         while stop > line_range.start:
             with odb.read() as txn:
                 part = next(
-                    newest_blocks(odb, txn, LineRange(line_range.line, line_range.start, stop))
+                    ancestry.newest_blocks(
+                        odb, txn, LineRange(line_range.line, line_range.start, stop)
+                    )
                 )
             block = Trajectory(odb, Location(part.line, part.stop - 1), part.start, part.stop)
             mask = holds(block)
@@ -385,11 +374,28 @@ def episode_columns(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Episode
 
 def episodes(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> Iterator[EpisodeLine]:
     """Yield the episodes of a state's first-parent history, the newest first."""
-    columns = (column.tolist() for column in episode_columns(odb, txn, tip))
-    for number, start, stop, return_, *flags in reversed(list(zip(*columns, strict=True))):
-        names = ("terminated", "truncated")
-        end = "+".join(name for name, flag in zip(names, flags, strict=True) if flag) or "open"
-        yield EpisodeLine(number, start, stop, stop - start - 1, return_, end)
+    number = ancestry.episode_of(odb, txn, tip)[0]
+    stop, rewards, end = tip.step + 1, 0.0, ""
+    ranges = ancestry.line_ranges(txn, tip)
+    for part in chain.from_iterable(ancestry.newest_blocks(odb, txn, each) for each in ranges):
+        _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop, False))
+        flags = [_column(rows, name, bool) for name in ("terminated", "truncated")]
+        reward = _column(rows, "reward", float)
+        high = rows.count
+        for start in reversed(np.flatnonzero(episode_starts(rows, part.start == 0)).tolist()):
+            at = part.start + start
+            rewards += total(reward[start:high])
+            end = _ended(flags, high - 1) if part.start + high == stop else end
+            yield EpisodeLine(number, at, stop, stop - at - 1, rewards, end)
+            number, stop, rewards, high = number - 1, at, 0.0, start
+        if high:
+            rewards += total(reward[:high])
+            end = _ended(flags, high - 1) if part.start + high == stop else end
+
+
+def _ended(flags: Sequence[Any], row: int) -> str:
+    names = [n for n, flag in zip(("terminated", "truncated"), flags, strict=True) if flag[row]]
+    return "+".join(names) or "open"
 
 
 def _column(rows: Rows, name: str, kind: type) -> Any:

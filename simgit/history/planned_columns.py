@@ -10,8 +10,10 @@ from simgit.history.array_reader import ArrayForm
 from simgit.history.column_reader import ColumnPlan, read_forms, read_leaves
 from simgit.history.leaf_column import LeafColumn
 from simgit.history.paths import FieldPath
+from simgit.history.step_range import Piece
 from simgit.history.trajectory import Trajectory
 from simgit.objects.schema import Path, Schema
+from simgit.storage.base import Storage
 
 
 def planned_columns(
@@ -45,6 +47,21 @@ def _known(states: Trajectory, plan: ColumnPlan) -> LeafColumn | None:
             is_same = found.objects is None and plan.dtype in (None, found.values.dtype)
             return found if is_same else None
     return None
+
+
+def pieces_of(states: Trajectory) -> list[Piece]:
+    """Return where the states lie, line by line."""
+    return states._reading(lambda steps, txn: list(steps.pieces(txn)))
+
+
+def steps_of(states: Trajectory, start: int, stop: int) -> Trajectory:
+    """Return other steps of the same history, which may lie before the states."""
+    return Trajectory(states._range.odb, states.place, start, stop, states.name)
+
+
+def storage_of(states: Trajectory) -> Storage:
+    """Return where the states lie."""
+    return states._range.odb.storage
 
 
 def schemas_of(states: Trajectory) -> list[Schema]:

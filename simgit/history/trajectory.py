@@ -512,14 +512,28 @@ class Trajectory:
         """
         return make_windows(self, length, stride, across, fill)
 
-    def transitions(self) -> dict[str, Column]:
-        """Return the transitions between successive states of each episode.
+    def transitions(self, n_step: int = 1, gamma: float = 1.0) -> dict[str, Column]:
+        """Return the transitions of each episode: from a state, over steps, to a later one.
+
+        ``observations`` are those that the actions were chosen from; ``actions`` led from there to
+        the next state; ``next_observations`` are those after the last step, with its
+        ``terminations`` and ``truncations``. No transition leaves a state at which its episode
+        ended. ``discounts`` is what the value of the next observation is multiplied with: 0 where
+        the episode terminated, but not where it was only truncated.
+
+        Args:
+            n_step: the steps of a transition, fewer at the end of an episode; ``rewards`` are
+                summed over them.
+            gamma: the factor for each later step.
 
         Returns:
             Columns of equal length: ``observations``, ``actions``, ``rewards``,
-            ``next_observations``, ``terminations``, ``truncations``.
+            ``next_observations``, ``terminations``, ``truncations``, ``discounts``.
+
+        Raises:
+            InvalidInput: ``n_step`` is less than 1, or ``gamma`` less than 0.
         """
-        return make_transitions(self)
+        return make_transitions(self, n_step, gamma)
 
     def to_arrow(
         self,

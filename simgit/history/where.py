@@ -1,7 +1,8 @@
 """Conditions on states: ``reward > 0 and terminated``, evaluated over whole columns.
 
 A small language in Python's syntax: fields and paths into them (``info.lives``,
-``observation[2]``), ``step`` and ``episode``, numbers, strings, True, False, None, comparisons,
+``observation[2]``), ``step``, ``episode`` and ``time`` (the simulator's clock, ``info.time``),
+numbers, strings, True, False, None, comparisons,
 ``and``, ``or``, ``not``, ``+ - * / // %``, ``in``, and the functions abs, min, max and len.
 Text is parsed into a tree of which only these nodes are accepted; nothing is ever executed.
 A comparison with a value that a state does not have is False.
@@ -10,9 +11,11 @@ A comparison with a value that a state does not have is False.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -24,6 +27,7 @@ from simgit.history.leaf_column import LeafColumn
 from simgit.history.paths import FieldPath, path_text
 from simgit.history.where_values import Operand
 from simgit.objects.columns import FIELDS
+from simgit.odb.clock import TIME, clock_of
 
 if TYPE_CHECKING:
     from simgit.history.trajectory import Trajectory
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 Mask = npt.NDArray[np.bool_]
 MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 60
-NAMES: Final = (*FIELDS, "step", "episode")
+NAMES: Final = (*FIELDS, "step", "episode", TIME)
 FUNCTIONS: Final = ("abs", "min", "max", "len")
 _BINARY: Final[dict[type, str]] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
@@ -47,7 +51,7 @@ _OTHER_OPERATORS: Final[dict[type, str]] = {
 _WORDS: Final = {"&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "~": "not"}
 """Operators of other languages to the words that are meant."""
 _TYPES: Final = {
-    "step": "a number", "episode": "a number", "reward": "a number",
+    "step": "a number", "episode": "a number", TIME: "a number", "reward": "a number",
     "terminated": "True or False", "truncated": "True or False", "message": "a text",
 }  # fmt: skip
 """Fields whose values are of one type to that type."""
@@ -56,6 +60,13 @@ _STRING: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ASSIGNMENT: Final = re.compile(r"(?<![=!<>:])=(?!=)")
 _FOREIGN: Final = re.compile(r"&&|\|\||!(?!=)")
 _OPEN_END: Final = re.compile(r"(?:\b(?:and|or|not|in|is)|[-+*/%<>=!.,(\[]+)$")
+
+
+_QUOTED: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
+_RETURN: Final = re.compile(r"(?<![\w.])return\b")
+_KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
+_SAFE: Final = "retur_"
+"""Stands for 'return', a word of Python, in whose syntax conditions are parsed; it is as long."""
 
 
 STATE_FIELDS: Final = {name: _TYPES.get(name, "") for name in NAMES}
@@ -110,9 +121,12 @@ class Predicate:
             InvalidInput: the text is not a condition; the message says what is wrong and where.
         """
         self.text = text
-        self._tree = _parse(text)
-        _check_depth(self._tree)
-        _Check(STATE_FIELDS if fields is None else fields).node(self._tree)
+        known = STATE_FIELDS if fields is None else fields
+        with _readable_errors(text):
+            self._tree = _parse(_readable(text))
+            _check_depth(self._tree)
+            names = {_SAFE if name == "return" else name: kind for name, kind in known.items()}
+            _Check(names).node(self._tree)
         self.entries = tuple(dict.fromkeys(_entries(self._tree)))
 
     def __call__(self, trajectory: ColumnTable) -> Mask:
@@ -121,7 +135,8 @@ class Predicate:
         Raises:
             InvalidInput: an operation does not apply to the values of a field.
         """
-        return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
+        with _readable_errors(self.text):
+            return where_values.truth(_Evaluation(trajectory).value(self._tree), self.text)
 
     def unknown_entries(self, known: Set[FieldPath]) -> Iterator[str]:
         """Yield a message for each entry, such as ``info.lives``, that is in no known path."""
@@ -139,6 +154,25 @@ class Predicate:
 def where(text: str, trajectory: Trajectory) -> Mask:
     """Return a mask of the states for which a condition holds, shape (n,); see ``Predicate``."""
     return Predicate(text)(trajectory)
+
+
+def _readable(text: str) -> str:
+    """Return a condition in which the words of Python, as in ``config.lambda``, can be parsed."""
+    parts = _QUOTED.split(text)
+    for i in range(0, len(parts), 2):
+        parts[i] = _KEYWORD.sub(r'["\1"]', _RETURN.sub(_SAFE, parts[i]))
+    return "".join(parts)
+
+
+@contextmanager
+def _readable_errors(text: str) -> Iterator[None]:
+    """Write in errors what ``_readable`` changed as the user wrote it."""
+    try:
+        yield
+    except InvalidInput as error:
+        if _SAFE not in str(error):
+            raise
+        raise InvalidInput(str(error).replace(_SAFE, "return"), text=text) from None
 
 
 def _parse(text: str) -> ast.expr:
@@ -295,7 +329,7 @@ def _path(node: ast.expr) -> FieldPath:
     """Return the path that a node names, as far as it is one."""
     match node:
         case ast.Name(id=name):
-            return (name,)
+            return ("return" if name == _SAFE else name,)
         case ast.Attribute(value=value, attr=name):
             above = _path(value)
             return (*above, name) if above else ()
@@ -410,9 +444,23 @@ class _Evaluation:
             return where_values.numbers(self.trajectory.steps)
         if path == ("episode",):
             return where_values.numbers(self.trajectory.episode_ids)
+        if path == (TIME,):
+            return self._clock()
         if isinstance(node, ast.Attribute):
             return where_values.item(self._field(node.value), node.attr, self._text(node))
         if isinstance(node, ast.Subscript):
             inner = self._field(node.value)
             return where_values.item(inner, _index(node.slice), self._text(node))
         return where_values.nothing(self.count)
+
+    def _clock(self) -> Operand:
+        """Return the simulator's time, where a state's info has a number for it."""
+        path = ("info", TIME)
+        if not self.trajectory.has(path):
+            return where_values.nothing(self.count)
+        (found,) = self.trajectory.leaf_columns(path)
+        values = found.values if isinstance(found, LeafColumn) else [None] * self.count
+        if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
+            return where_values.column(found)
+        clocks = np.array([clock_of({TIME: each}) for each in values], np.float64)  # None: NaN
+        return Operand(clocks, ~np.isnan(clocks))

@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from simgit.history.column_reader import Leaves
 from simgit.history.leaf_column import UNFILLED, Column, LeafColumn, Mask
+from simgit.history.spans import StepIndex, discounts, make_spans, summed_rewards
 from simgit.objects.coerce import check_number
 
 Places = npt.NDArray[np.intp]
@@ -34,6 +35,15 @@ class Columns(Protocol):
 
     @property
     def _borders(self) -> Places: ...
+
+    @property
+    def rewards(self) -> npt.NDArray[np.float64]: ...
+
+    @property
+    def terminations(self) -> Mask: ...
+
+    @property
+    def truncations(self) -> Mask: ...
 
     def __len__(self) -> int: ...
 
@@ -147,20 +157,26 @@ def make_windows(source: Columns, length: int, stride: int, across: bool, fill: 
     return Windows(source, starts, length, fill)
 
 
-_TRANSITIONS: Final = {
+TRANSITIONS: Final = {
     "observations": ("observation", -1, UNFILLED),
     "actions": ("action", 0, UNFILLED),
     "rewards": ("reward", 0, 0.0),
-    "next_observations": ("observation", 0, UNFILLED),
-    "terminations": ("terminated", 0, False),
-    "truncations": ("truncated", 0, False),
+    "next_observations": ("observation", 1, UNFILLED),
+    "terminations": ("terminated", 1, False),
+    "truncations": ("truncated", 1, False),
 }
-"""Each column of transitions: its field, the state before (-1) or after, what absent ones are."""
+"""Each column of transitions: its field, of which state (-1: before, 0: after the first step, 1:
+after the last step), and what absent ones are."""
 
 
-def make_transitions(source: Columns) -> dict[str, Column]:
+def make_transitions(source: Columns, n_step: int, gamma: float) -> dict[str, Column]:
     """Return the transitions of a trajectory; see ``Trajectory.transitions``."""
-    after = np.flatnonzero(~source.episode_starts[1:]) + 1
+    n_step = check_number(n_step, "n_step", 1, whole=True)
+    gamma = check_number(gamma, "gamma", most=1)
+    ended = source.terminations | source.truncations
+    index = StepIndex.transitions(make_spans(source.episode_starts, ended), n_step)
+    before, last = index.at(np.arange(len(index)))
+    of_state = {-1: before, 0: before + 1, 1: last}
 
     def taken(path: str, places: Places, fill: Any) -> Column:
         if not source.has(path):
@@ -171,9 +187,15 @@ def make_transitions(source: Columns) -> dict[str, Column]:
 
         return map_leaves(source.leaf_columns(path)[0], take)
 
-    return {
-        name: taken(path, after + shift, fill) for name, (path, shift, fill) in _TRANSITIONS.items()
+    found = {
+        name: taken(path, of_state[which], fill)
+        for name, (path, which, fill) in TRANSITIONS.items()
     }
+    if n_step > 1:
+        rewards = source.rewards
+        found["rewards"] = summed_rewards(lambda at: rewards[at], before, last, gamma)
+    found["discounts"] = discounts(last - before, found["terminations"], gamma)
+    return found
 
 
 def _take(values: Any, places: Places) -> Any:

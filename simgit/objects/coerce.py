@@ -88,13 +88,21 @@ def _coerce_other(value: Any, path: str) -> Any:
     raise unknown_type(value, path)
 
 
-def check_number(value: Any, name: str, least: float = 0, *, whole: bool = False) -> Any:
+def check_number(
+    value: Any,
+    name: str,
+    least: float = 0,
+    *,
+    most: float | None = None,
+    whole: bool = False,
+) -> Any:
     """Return a parameter that is a number as Python's int or float.
 
     Args:
         value: the parameter.
         name: its name in messages.
         least: the least value that it may have.
+        most: the greatest, if there is one.
         whole: True if it must be an integer; else infinity is allowed.
 
     Raises:
@@ -106,6 +114,8 @@ def check_number(value: Any, name: str, least: float = 0, *, whole: bool = False
         raise InvalidInput(f"{name} must be {what}, got {shown(value)}", name=name)
     if not value >= least:  # also where it is NaN
         raise InvalidInput(f"{name} must be at least {least}, got {shown(value)}", name=name)
+    if most is not None and value > most:
+        raise InvalidInput(f"{name} must be at most {most}, got {shown(value)}", name=name)
     return int(value) if whole or isinstance(value, (int, np.integer)) else float(value)
 
 

@@ -21,6 +21,12 @@ from simgit.objects.forms import form_of
 
 LeftOut = Callable[[str, str], None]
 """Called with the path of what is left out, and why."""
+
+
+def left_out(path: str, why: str) -> None:
+    """Leave out what cannot be stored, without a word: the recorder said so already."""
+
+
 _Forms = list[tuple[tuple[Any, ...], str, Any]]
 """The forms of a plain value: path below it, name, parameter."""
 

@@ -55,6 +55,22 @@ def line_ranges(txn: ReadTxn, place: Location, start: int = 0) -> Iterator[LineR
         line = read_line(txn, line.parent_line)
 
 
+def newest_blocks(odb: ObjectDatabase, txn: ReadTxn, line_range: LineRange) -> Iterator[LineRange]:
+    """Cut a range into parts of one block each, from its end."""
+    stop = line_range.stop
+    while stop > line_range.start:
+        start = max(line_range.start, block_of(odb, txn, line_range.line, stop - 1)[0])
+        yield LineRange(line_range.line, start, stop)
+        stop = start
+
+
+def block_of(odb: ObjectDatabase, txn: ReadTxn, line: int, step: int) -> tuple[int, int]:
+    """Return the first step of a state's block, and the step after its last."""
+    header = odb.states.header(txn, Location(line, step))
+    start = step - (step - header.step) % BLOCK_ROWS
+    return start, min(start + BLOCK_ROWS, header.end)
+
+
 def generation(txn: ReadTxn, place: Location) -> int:
     """Return a state's generation, which is greater than that of each of its parents."""
     line = read_line(txn, place.line)

@@ -16,13 +16,15 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound, text_of
 from simgit.objects.arrays import is_arraylike, to_array
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.codec import decode_value, encode_value
-from simgit.objects.kinds import Blob, Entry, Tree
-from simgit.objects.oid import Oid
+from simgit.objects.kinds import Binding, Blob, Decodable, Entry, Tree, links_of
+from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.storage.base import ReadTxn, WriteTxn
 
 LARGE: Final = 256
 """The size in bytes of an array or bytes that makes its container a tree; such bytes are a blob."""
+STATES: Final = "@states"
+"""The entry of an attached tree that names the states which the attachment refers to."""
 Target = tuple[str, Oid]
 """The kind and the oid of an object."""
 
@@ -244,3 +246,35 @@ def walk(
         if kind == "tree":
             entries = load_tree(odb, txn, oid).entries
             waiting += [((*path, e.name), e.kind, e.oid) for e in reversed(entries)]
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+def links(odb: ObjectDatabase, txn: ReadTxn, thing: Decodable) -> Iterator[bytes]:
+    """Yield the oids that an object refers to, those of an attachment's states included."""
+    yield from links_of(thing)
+    if isinstance(thing, Binding):
+        yield from states_named(odb, txn, thing.target_kind, thing.target)
+
+
+def states_named(odb: ObjectDatabase, txn: ReadTxn, kind: str, oid: Oid) -> list[Oid]:
+    """Return the states that attached data refer to by their entry ``@states``, a list of oids.
+
+    Data whose entry is something else refer to none.
+
+    Raises:
+        NotFound: an object is missing.
+        IntegrityError: one is damaged.
+    """
+    if kind != "tree":
+        return []
+    tree = load_tree(odb, txn, oid)
+    for entry in tree.entries:
+        if entry.name == STATES and entry.kind == "value" and tree.form == "map":
+            found = _load(odb, txn, entry.kind, entry.oid, 0)
+            if isinstance(found, list) and all(
+                isinstance(each, bytes) and len(each) == OID_SIZE for each in found
+            ):
+                return [Oid(each) for each in found]
+    return []

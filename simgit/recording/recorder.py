@@ -15,6 +15,7 @@ from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, FIELDS, ArrayColumn, Column, Columns
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplifier
+from simgit.odb.clock import with_time
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.flush import Attached, FlushPolicy, RecorderBase, RunWriter, Work, coerce_data
 from simgit.recording.states import (
@@ -95,6 +96,7 @@ class RunRecorder(RecorderBase):
         truncated: Any = None,
         info: Any = None,
         *,
+        time: Any = None,
         reset: Any = None,
         files: Oid | None = None,
         message: str | None = None,
@@ -110,6 +112,7 @@ class RunRecorder(RecorderBase):
             terminated: Gymnasium's flag.
             truncated: Gymnasium's flag.
             info: the environment's info, a mapping.
+            time: the simulator's clock, a finite number; it is stored as ``info.time``.
             reset: True, or a map with ``seed`` and ``options``, if this is a reset's state.
             files: the oid of a stored tree of files.
             message: a remark.
@@ -121,6 +124,8 @@ class RunRecorder(RecorderBase):
         """
         if self._closed:
             self._check_open()
+        if time is not None:
+            info = with_time(info, time)
         rare = None
         try:
             if action is not None and type(action) not in _PLAIN:

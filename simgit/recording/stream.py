@@ -21,7 +21,17 @@ from simgit.recording.recorder import RunRecorder
 
 FORMATS: Final = ("json", "msgpack")
 _FIELDS: Final = frozenset(
-    ("observation", "action", "reward", "terminated", "truncated", "info", "reset", "message")
+    (
+        "observation",
+        "action",
+        "reward",
+        "terminated",
+        "truncated",
+        "info",
+        "time",
+        "reset",
+        "message",
+    )
 )
 _ARRAY_KEYS: Final = {"dtype", "shape", "data"}
 _NUMBERS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}

@@ -43,12 +43,14 @@ def attach(
 
     Raises:
         InvalidInput: the name or the kind is not allowed for an attachment.
-        NotFound: there is no such state or object.
+        NotFound: there is no such state or object, or the data refer to a state that is not here.
     """
     check_attachment(name, kind)
     odb.locate(txn, state)
     if not odb.exists(txn, oid):
         raise NotFound(f"object '{oid}' not found", oid=oid)
+    for each in trees.states_named(odb, txn, kind, oid):
+        odb.locate(txn, each)
     before = _target(odb, txn, _key(state, name))
     _bind(odb, txn, state, name, kind, oid)
     return before

@@ -15,7 +15,7 @@ RUNS: Final = "runs/"
 TAGS: Final = "tags/"
 MAX_NAME: Final = 200
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
-_REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?)$")
+_REVISION_LIKE: Final = re.compile(r"@(\d+|ep\d+(\.\d+)?|t=-?\d+(\.\d+)?(e[-+]?\d+)?)$")
 _OID: Final = re.compile(r"[0-9a-fA-F]{64}")
 COUNTER: Final = re.compile(r"\{auto\}|%0?(?P<width>[0-9]{0,2})d")
 """What a recorder replaces in the name of a new run by the next number."""

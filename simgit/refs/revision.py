@@ -5,6 +5,7 @@ main~3  main^2  main@{2}                        ancestors, parents, earlier valu
 main@{yesterday}  main@{2026-11-28 12:00}       the ref's value at a time
 @{-1}                                           HEAD's run, or state, before the last checkout
 main@200  main@ep5  main@ep5.10                 step; episode (from 1), state in it (from 0)
+main@t=12.5                                     the last state at or before a simulated time
 main@200:dir/a.txt                              a file of the state, where files are meant
 a..b  a...b  main@100..200                      in b but not in a; in one of them only
 """
@@ -17,6 +18,7 @@ from typing import Final, NamedTuple
 from simgit.errors import InvalidInput, NotFound, SimgitError, did_you_mean, plural
 from simgit.objects.oid import OID_SIZE, Oid
 from simgit.odb import ancestry
+from simgit.odb.clock import last_until
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.refs.names import HEAD, RUNS, TAGS
@@ -29,16 +31,17 @@ MIN_PREFIX: Final = 4
 MAX_CANDIDATES: Final = 10
 _SUFFIX: Final = re.compile(
     r"(?:~(?P<tilde>[0-9]{0,18})|\^(?P<caret>[0-9]{0,18})|@\{(?P<log>[^{}]*)\}"
-    r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18}))$"
+    r"|@ep(?P<episode>[0-9]{1,18})(?:\.(?P<within>[0-9]{1,18}))?|@(?P<step>[0-9]{1,18})"
+    r"|@t=(?P<time>-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:e[-+]?[0-9]{1,3})?))$"
 )
 BACK: Final = re.compile(r"@\{-([1-9][0-9]{0,8})\}")
 """The revision that names where HEAD was before its last checkouts."""
 _CHECKOUT: Final = re.compile(r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)")
 _FILE: Final = re.compile(r"(?P<revision>(?:[^:{}]|\{[^{}]*\})*):(?P<path>.*)", re.DOTALL)
-_MALFORMED: Final = re.compile(r"@(?:ep)?[\d.]*$", re.IGNORECASE)
+_MALFORMED: Final = re.compile(r"@(?:(?:ep)?[\d.]*|t=[^@]*)$", re.IGNORECASE)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
-_TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep)?\d+(?:\.\d+)?$")
-_SHORT_TAIL: Final = re.compile(r"(?:ep)?\d+(?:\.\d+)?$")
+_TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep|t=-?)?\d+(?:\.\d+)?$")
+_SHORT_TAIL: Final = re.compile(r"(?:ep|t=-?)?\d+(?:\.\d+)?$")
 
 
 class Resolved(NamedTuple):
@@ -263,7 +266,7 @@ class Revisions:
             run = name[: malformed.start()] or HEAD
             return InvalidInput(
                 f"revision '{text}' is malformed; write '{run}@5' for a step, '{run}@ep5' for an "
-                f"episode, '{run}@ep5.10' for a state in it",
+                f"episode, '{run}@ep5.10' for a state in it, '{run}@t=12.5' for a simulated time",
                 revision=text,
             )
         if name.isdecimal():
@@ -281,6 +284,8 @@ class Revisions:
             return ancestry.ancestor(txn, place, int(suffix["step"]))
         if suffix["episode"] is not None:
             return self._episode(txn, place, int(suffix["episode"]), int(suffix["within"] or 0))
+        if suffix["time"] is not None:
+            return last_until(self.odb, txn, place, float(suffix["time"]))
         if suffix["tilde"] is not None:
             return ancestry.ancestor(txn, place, place.step - int(suffix["tilde"] or 1))
         if suffix["caret"] is not None:

@@ -28,6 +28,8 @@ from simgit.storage.base import ReadTxn, WriteTxn
 from simgit.storage.process import now, this_writer
 
 _VERDICT: Final = "verdict"
+HOOKS: Final = "simulator"
+"""The key of a run's metadata for the names of a simulator's hooks, which are code."""
 _EXACT: Final = ("exact", "exact by replay")
 """The verdicts with which an environment can be resumed."""
 
@@ -38,7 +40,7 @@ class RunInfo:
 
     ``step`` is the newest state's (None if there is none), ``return_`` the sum of all rewards on
     the way to it, times are in nanoseconds since 1970 (UTC). ``is_foreign``: its metadata have a
-    verdict that came from elsewhere, by an import or a clone.
+    verdict, or name hooks, that came from elsewhere, by an import or a clone.
     """
 
     name: str
@@ -123,7 +125,8 @@ class Runs:
             name, ref.oid, ref.step if ref.oid else None, ref.episodes, ref.returned,
             ref.shown_status, record.overrides, ref.parent, record.branch_point, record.seed,
             record.metadata, ref.created, ref.ended, ref.writer,
-            _VERDICT in record.metadata and foreign.is_foreign(txn, ref.record),
+            not {_VERDICT, HOOKS}.isdisjoint(record.metadata)
+            and foreign.is_foreign(txn, ref.record),
             lambda: self.config(ref.record),
         )  # fmt: skip
 
@@ -294,8 +297,8 @@ class Runs:
             {**record.metadata, **metadata},
         )  # fmt: skip
         oid = self._successor(txn, ref.record, new)
-        if _VERDICT in metadata:
-            foreign.unmark(txn, oid)  # this user has noted it
+        if _VERDICT in metadata and (HOOKS in metadata or not record.metadata.get(HOOKS)):
+            foreign.unmark(txn, oid)  # this user has noted it, and names no code of another's
         self.refs.update_run(txn, name, ref, ref._replace(record=oid), "config: changed")
 
     def _successor(self, txn: WriteTxn, old: Oid, new: Run) -> Oid:

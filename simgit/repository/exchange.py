@@ -71,11 +71,11 @@ class Exchange:
         from simgit.datasets.formats.loading import load
 
         given = Source(str(source), Path(source), dict(options or {}), as_new)
-        odb = self._store.journaled("import", given.text)
+        odb = self._store.journaled("import", given.shown)
         with given.closing:
             found = probe(given) if format is None else find_format(format)
             return load(
-                odb, self._store.refs, found.read(given), given.text, prefix=prefix,
+                odb, self._store.refs, found.read(given), given.shown, prefix=prefix,
                 rename=rename, as_new=as_new, progress=progress,
             )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from simgit.errors import Conflict, InvalidInput, warn
@@ -91,6 +91,7 @@ class Recording:
         seed: Any,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         branch: bool,
+        make: Callable[..., RunRecorder] = RunRecorder,
     ) -> RunRecorder | LaneRecorder:
         settle()
         names = self._names(run)
@@ -104,7 +105,7 @@ class Recording:
             lanes = self._open(*arguments)
         recorder: RunRecorder | LaneRecorder
         if isinstance(run, str) or run is None:
-            recorder = RunRecorder(odb, lanes[0], policy, background)
+            recorder = make(odb, lanes[0], policy, background)
         else:
             recorder = LaneRecorder(odb, lanes, policy, background)
         recorder.start()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from simgit.datasets.dataset import Dataset
     from simgit.datasets.formats.exported import Exported
     from simgit.datasets.formats.loading import Loaded
     from simgit.datasets.formats.preview import ImportPreview
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from simgit.maintenance.purge import Purged
     from simgit.maintenance.stats import Stats
     from simgit.objects.kinds import Decodable, Tag
+    from simgit.recording.verdicts import Verification
     from simgit.refs.attachments import Attached
     from simgit.refs.oplog.log import KeyChange, Operation, OperationLog
     from simgit.refs.records import LogEntry
@@ -58,11 +60,14 @@ if TYPE_CHECKING:
     from simgit.remotes import bundle
     from simgit.repository.attachments import Attachments
     from simgit.repository.comparisons import Comparisons
+    from simgit.repository.datasets import Datasets
+    from simgit.repository.derivations import Derivations, Derived
     from simgit.repository.exchange import Exchange
     from simgit.repository.operations import OperationHistory
     from simgit.repository.permission import Permission
     from simgit.repository.queries import Queries
     from simgit.repository.recording import Recording
+    from simgit.repository.simulators import Simulators
     from simgit.repository.states import States
     from simgit.repository.worktree.files import Status
 
@@ -134,10 +139,28 @@ class Repository:
         return Recording(self._store)
 
     @cached_property
+    def _simulators(self) -> Simulators:
+        from simgit.repository.simulators import Simulators
+
+        return Simulators(self._store)
+
+    @cached_property
     def _attachments(self) -> Attachments:
         from simgit.repository.attachments import Attachments
 
         return Attachments(self._store)
+
+    @cached_property
+    def _derivations(self) -> Derivations:
+        from simgit.repository.derivations import Derivations
+
+        return Derivations(self._store)
+
+    @cached_property
+    def _datasets(self) -> Datasets:
+        from simgit.repository.datasets import Datasets
+
+        return Datasets(self._store, self._states)
 
     @cached_property
     def _operations(self) -> OperationHistory:
@@ -380,10 +403,18 @@ class Repository:
         seed: Any = None,
         spec: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_conflict: str = "raise",
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        snapshots: str | int = "auto",
     ) -> Any:
         """Return a buffered writer of a run (HEAD's, if none is named), or of one run per lane.
 
-        A run that does not exist is created; one that has states is resumed.
+        A run that does not exist is created; one that has states is resumed. With hooks of a
+        simulator (``rebuild``, or ``save`` and ``load``) it is a ``SimulatorRecorder``, which puts
+        the simulator back where the run stands.
 
         Args:
             run: a run's name, or a sequence of names for batches of parallel environments. In the
@@ -401,10 +432,18 @@ class Repository:
             on_conflict: what to do with a run that is being recorded, is completed, or has states
                 of another configuration or seed: "raise", or "branch" to record to a new run
                 ``RUN.2``, branched off it, with a warning.
+            rebuild: returns a new simulator for the ``seed`` and ``options`` of a reset.
+            advance: moves a simulator, given it and an action; may return what to record.
+            observe: returns what to record of a simulator, as arguments of ``append`` in a dict.
+            save: returns the whole state of a simulator as plain data.
+            load: returns a simulator made from such data.
+            snapshots: how often ``save`` is called: "auto" for as often as costs at most five
+                percent of the time, or a number of steps.
 
         Raises:
             Conflict: another recorder writes a run, or it has states of other settings.
-            InvalidInput: a run is completed.
+            InvalidInput: a run is completed; or its simulator cannot be put back.
+            Divergence: a simulator does not repeat the recorded states.
         """
         from simgit.recording.flush import FlushPolicy
 
@@ -416,7 +455,81 @@ class Repository:
             raise InvalidInput(f"on_conflict must be 'raise' or 'branch', got {shown(on_conflict)}")
         branch = on_conflict == "branch"
         policy = FlushPolicy(flush_every, flush_seconds, flush_bytes, flush_episodes)
-        return self._recording.recorder(run, policy, background, config, seed, spec, branch)
+        hooks = _hooks(rebuild, advance, observe, save, load)
+        settings = (run, policy, background, config, seed, spec, branch)
+        if hooks:
+            return self._simulators.recorder(hooks, snapshots, *settings)
+        return self._recording.recorder(*settings)
+
+    def simulator(
+        self,
+        revision: str | Oid = HEAD,
+        *,
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Any:
+        """Return a simulator at a recorded state: from a snapshot or a reset, moved by ``advance``.
+
+        Each state on the way is compared with the recorded one.
+
+        Args:
+            revision: the state.
+            rebuild: the hooks, see ``recorder``; without any, those that the run notes are
+                imported, if its user trusts the repository.
+            advance: see ``rebuild``.
+            observe: see ``rebuild``.
+            save: see ``rebuild``.
+            load: see ``rebuild``.
+            progress: called with the number of states re-executed, and of all.
+
+        Raises:
+            NotFound: no such state, or a hook that the run notes is not there.
+            InvalidInput: there is nothing to begin from, or a hook is missing.
+            Untrusted: the hooks were named by someone else.
+            Divergence: the simulator does not repeat the recorded states.
+        """
+        return self._simulators.restored(
+            revision, _hooks(rebuild, advance, observe, save, load), progress
+        )
+
+    def verify_simulator(
+        self,
+        revision: str = HEAD,
+        *,
+        rebuild: Callable[..., Any] | None = None,
+        advance: Callable[..., Any] | None = None,
+        observe: Callable[..., Any] | None = None,
+        save: Callable[..., Any] | None = None,
+        load: Callable[..., Any] | None = None,
+        snapshots: int = 12,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Verification:
+        """Re-execute the states of a simulator and compare each; try the snapshots of a run too.
+
+        The verdict on a whole run is noted with it.
+
+        Args:
+            revision: a run, a range or an episode, as in ``trajectory``.
+            rebuild: the hooks, see ``simulator``.
+            advance: see ``rebuild``.
+            observe: see ``rebuild``.
+            save: see ``rebuild``.
+            load: see ``rebuild``.
+            snapshots: the greatest number of snapshots to continue from, evenly spread, each up to
+                the next of them.
+            progress: called with the number of states compared, and of all.
+
+        Raises:
+            NotFound, InvalidInput, Untrusted: see ``simulator``.
+        """
+        check_number(snapshots, "snapshots", whole=True)
+        return self._simulators.verified(
+            revision, _hooks(rebuild, advance, observe, save, load), snapshots, progress
+        )
 
     @contextmanager
     def transaction(self, command: str = "transaction", *arguments: object) -> Iterator[None]:
@@ -1006,6 +1119,115 @@ class Repository:
         """
         return self._attachments.add_series(revision, points)
 
+    def derived(
+        self,
+        revision: str | Oid,
+        name: str,
+        compute: Callable[[Trajectory], Any] | None = None,
+        *,
+        uses: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> Derived:
+        """Return an artefact that is computed from states; only what is not there is computed.
+
+        It is attached to the newest of the states, together with what it was made from: the oids
+        of its sources, the name of the function and the settings. With the same ones it is loaded.
+
+        Args:
+            revision: the states, for instance a run.
+            name: the name of the attachment.
+            compute: called with the states, returns the data (see ``attach``); None to find the
+                newest artefact in the history. Its ``stale`` says which of its sources are others
+                now, by their oids.
+            uses: further sources by label: revisions, oids, or what ``derived`` returned.
+            settings: plain values on which the data depends.
+            force: compute it anew in any case.
+
+        Raises:
+            NotFound: there is no such state or artefact.
+            InvalidInput: a name is not allowed, or some part has no encoding.
+        """
+        return self._derivations.derived(
+            revision, name, compute, uses or {}, settings or {}, bool(force)
+        )
+
+    def sources(self, what: str | Oid) -> dict[str, Oid]:
+        """Return what was directly used to make a run or an artefact, by label.
+
+        Args:
+            what: a revision, whose run says what it was recorded with; or the oid of an artefact.
+
+        Raises:
+            NotFound: there is no such state, or the sources of the artefact are not known.
+            InvalidInput: what it says of its sources is malformed.
+        """
+        return self._derivations.sources(what)
+
+    # --- datasets ---
+
+    def dataset(
+        self,
+        revisions: str | Oid | Sequence[str | Oid] = HEAD,
+        *,
+        where: str | None = None,
+        episode_where: str | None = None,
+        fields: Sequence[str] | None = None,
+        memory: int = 256 << 20,
+    ) -> Dataset:
+        """Return the states of some runs as data to learn from; nothing is copied or read yet.
+
+        A recorded state holds the action that led *to* it; in the dataset's transitions and
+        sequences an action stands beside the observation that it was chosen *from*.
+
+        Args:
+            revisions: runs, patterns of runs (``lr-*``), and what ``trajectory`` takes; a history
+                that they share is there once.
+            where: a condition on states, such as ``reward > 0``; on the state that an action led
+                to, for transitions.
+            episode_where: a condition on episodes: on ``return``, ``length``, ``start`` (its first
+                step), ``episode`` (its number), ``terminated``, ``truncated``, ``run`` and
+                ``config`` (of the run), such as ``return > 100 and config.lr < 0.1``.
+            fields: the fields of batches and tables, such as ``info.lives``; observation, action,
+                reward and flags without it.
+            memory: bytes of columns that are kept; datasets of one repository share them.
+
+        Raises:
+            NotFound: there is no such run or state.
+            InvalidInput: a condition or field is malformed, or a range is not of one history.
+        """
+        from simgit.datasets.batches import field_names
+        from simgit.datasets.definition import Definition, sources_of
+
+        names = None if fields is None else field_names(fields)
+        definition = Definition(sources_of(revisions), where, episode_where, names)
+        return self._datasets.open(definition, memory)
+
+    def save_dataset(self, name: str, data: Dataset, *, force: bool = False) -> Oid:
+        """Save the definition of a dataset under a name; return its oid.
+
+        It becomes the tag ``datasets/NAME`` and the attachment ``dataset.NAME``, with the numbers
+        of transforms; no state is copied. What it is pinned to (``Dataset.freeze``) is kept by gc.
+
+        Raises:
+            AlreadyExists: there is one of this name, and no ``force``.
+            InvalidInput: the name is not allowed, or the dataset has no states.
+        """
+        return self._datasets.save(name, data, force)
+
+    def load_dataset(self, name: str, *, memory: int = 256 << 20) -> Dataset:
+        """Return a dataset that was saved under a name.
+
+        Raises:
+            NotFound: there is none, or its runs are gone.
+            IntegrityError: its definition is malformed.
+        """
+        return self._datasets.load(name, memory)
+
+    def datasets(self) -> list[str]:
+        """Return the names of the saved datasets."""
+        return self._datasets.all()
+
     # --- operations ---
 
     def operations(self, limit: int | None = None) -> list[Operation]:
@@ -1358,3 +1580,11 @@ class Repository:
             StorageError: the repository cannot be written.
         """
         return self._maintenance.repair(source._store if source else None)
+
+
+def _hooks(rebuild: Any, advance: Any, observe: Any, save: Any, load: Any) -> dict[str, Any]:
+    """Return the hooks of a simulator that were given, by name."""
+    found = {
+        "rebuild": rebuild, "advance": advance, "observe": observe, "save": save, "load": load,
+    }  # fmt: skip
+    return {name: hook for name, hook in found.items() if hook is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -24,12 +23,12 @@ FIELDS: Final[Mapping[str, str]] = {
     "name": _TEXT, "status": _TEXT, "parent": _TEXT, "step": _NUMBER, "states": _NUMBER,
     "episodes": _NUMBER, "return": _NUMBER, "last_return": _NUMBER, "best_return": _NUMBER,
     "mean_return": _NUMBER, "last_length": _NUMBER, "mean_length": _NUMBER, "created": _NUMBER,
-    "ended": _NUMBER, "seed": "", "config": "", "metadata": "",
+    "ended": _NUMBER, "time": _NUMBER, "seed": "", "config": "", "metadata": "",
 }  # fmt: skip
 """What a condition, an order or a column can name, and its type; ``config.lr`` leads further.
 
 The returns and lengths of episodes are of those that have ended; ``return`` is the sum of all
-rewards on the way to the newest state.
+rewards on the way to the newest state, ``time`` the simulator's clock there.
 """
 _OF_EPISODES: Final = {
     "last_return": "last(return)", "best_return": "max(return)", "mean_return": "mean(return)",
@@ -44,11 +43,6 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }  # fmt: skip
 """Measures of a run's episodes that have ended, as in ``mean(return, 10)``: of the last ten."""
 _COMMA: Final = re.compile(r",(?![^()]*\))")
-_STRING: Final = re.compile(r"('[^']*'|\"[^\"]*\")")
-_RETURN: Final = re.compile(r"(?<![\w.])return\b")
-_KEYWORD: Final = re.compile(rf"\.({'|'.join(keyword.kwlist)})\b")
-_SAFE: Final = "retur_"
-"""Stands for 'return', a word of Python, in whose syntax conditions are parsed; it is as long."""
 
 
 class RunTable:
@@ -57,10 +51,17 @@ class RunTable:
     Args:
         infos: the runs.
         episodes: returns the episodes of a run.
+        clock: returns the simulator's time at the newest state of a run, None without one.
     """
 
-    def __init__(self, infos: Sequence[RunInfo], episodes: Callable[[str], EpisodeColumns]) -> None:
+    def __init__(
+        self,
+        infos: Sequence[RunInfo],
+        episodes: Callable[[str], EpisodeColumns],
+        clock: Callable[[str], float | None],
+    ) -> None:
         self.infos = list(infos)
+        self._clock = clock
         self._episodes = cache(episodes)
         self._columns: dict[str, list[Any]] = {}
         self._settings = [
@@ -86,6 +87,8 @@ class RunTable:
         top = name.partition(".")[0]
         if (found := _MEASURE.fullmatch(_OF_EPISODES.get(name, name))) is not None:
             return self._measured(name, **found.groupdict())
+        if name == "time":
+            return [None if each.oid is None else self._clock(each.name) for each in self.infos]
         if name in ("config", "metadata"):
             return [dict(getattr(info, name)) for info in self.infos]
         if name in FIELDS:
@@ -129,14 +132,14 @@ class RunTable:
     def has(self, path: FieldPath) -> bool:
         """Return whether a path is a column."""
         try:
-            self.values(_name(path))
+            self.values(path_text(path))
         except InvalidInput:
             return False
         return True
 
     def present(self, path: FieldPath) -> npt.NDArray[np.bool_]:
         """Return which runs have a value."""
-        return np.array([value is not None for value in self.values(_name(path))], bool)
+        return np.array([value is not None for value in self.values(path_text(path))], bool)
 
     def is_map(self, path: FieldPath) -> bool:
         """Return False: settings are looked up in each run's own."""
@@ -146,7 +149,7 @@ class RunTable:
         """Return for each path its values: numbers as an array, others as a list."""
         found = []
         for path in paths:
-            values, absent = self.values(_name(path)), ~self.present(path)
+            values, absent = self.values(path_text(path)), ~self.present(path)
             if all(value is None or type(value) in (int, float, bool) for value in values):
                 numbers = np.array([0 if value is None else value for value in values])
                 found.append(LeafColumn(numbers, absent))
@@ -183,31 +186,15 @@ class RunTable:
         return good + [each for each in found if each[1] != each[1]]  # those with NaN
 
     def _holds(self, condition: str) -> npt.NDArray[np.bool_]:
-        fields = {_SAFE if name == "return" else name: kind for name, kind in FIELDS.items()}
-        try:
-            holds = Predicate(_readable(condition), fields)
-            for path in holds.entries:
-                self.values(_name(path))
-            return holds(self)
-        except InvalidInput as error:
-            raise InvalidInput(str(error).replace(_SAFE, "return"), text=condition) from None
+        holds = Predicate(condition, FIELDS)
+        for path in holds.entries:
+            self.values(path_text(path))
+        return holds(self)
 
 
 def split_names(text: str) -> list[str]:
     """Return the names in a list of columns such as ``name,mean(return, 10)``."""
     return [part.strip() for part in _COMMA.split(text) if part.strip()]
-
-
-def _name(path: FieldPath) -> str:
-    return "return" if path == (_SAFE,) else path_text(path)
-
-
-def _readable(condition: str) -> str:
-    """Return a condition in which the words of Python, as in ``config.lambda``, can be parsed."""
-    parts = _STRING.split(condition)
-    for i in range(0, len(parts), 2):
-        parts[i] = _KEYWORD.sub(r'["\1"]', _RETURN.sub(_SAFE, parts[i]))
-    return "".join(parts)
 
 
 def _under(top: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class RunsView(Mapping[str, RunInfo]):
     def table(self) -> RunTable:
         """Return what is known of all runs, as columns."""
         from simgit.history import log
+        from simgit.odb.clock import clocks
         from simgit.repository.run_table import RunTable
 
         def episodes(name: str) -> EpisodeColumns:
@@ -80,7 +81,12 @@ class RunsView(Mapping[str, RunInfo]):
                 place = self._store.refs.run(txn, name).place
                 return log.episode_columns(self._store.odb, txn, place)
 
-        return RunTable([*self.values()], episodes)
+        def clock(name: str) -> float | None:
+            with self._store.read() as txn:
+                place = self._store.refs.run(txn, name).place
+                return clocks(self._store.odb.states.row(txn, place)[2])[0]
+
+        return RunTable([*self.values()], episodes, clock)
 
     def select(self, where: str | None = None, sort: str | None = None) -> list[RunInfo]:
         """Return the runs that fulfil a condition, in an order.

@@ -78,7 +78,7 @@ class States:
     def trajectory(self, revision: str | Oid) -> Trajectory:
         with self._store.read() as txn:
             if isinstance(revision, Oid):
-                return self._ending_at(self._odb.locate(txn, revision), None)
+                return self.ending_at(self._odb.locate(txn, revision), None)
             ends = self._store.revisions.resolve_range(txn, revision)
             if ends is not None:
                 return self._between(txn, revision, ends)
@@ -89,15 +89,15 @@ class States:
                 start = found.place.step
                 last = ancestry.episode_end(self._odb, txn, tip, episode.number)
                 found = Found(ancestry.ancestor(txn, tip, last), found.run)
-            return self._ending_at(found.place, found.run, start)
+            return self.ending_at(found.place, found.run, start)
 
     def _between(self, txn: ReadTxn, text: str, ends: Range) -> Trajectory:
         bases = ancestry.merge_bases(self._odb, txn, ends.start.place, ends.end.place)
         if ends.symmetric or bases != [ends.start.place]:
             raise InvalidInput(f"'{text}' is not a part of one history: use 'ancestor..state'")
-        return self._ending_at(ends.end.place, ends.end.run, ends.start.place.step + 1)
+        return self.ending_at(ends.end.place, ends.end.run, ends.start.place.step + 1)
 
-    def _ending_at(self, place: Location, run: str | None, start: int = 0) -> Trajectory:
+    def ending_at(self, place: Location, run: str | None, start: int = 0) -> Trajectory:
         from simgit.history.trajectory import Trajectory
 
         make = partial(_load, self._store, run)

@@ -97,6 +97,7 @@ class Corridor:
         return np.eye(self.length + 1, dtype=np.float32)[place]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dqn", "greedy"])
 def test_a_learner_finds_the_action_that_it_is_shown(name: str) -> None:
     agent = agents.make(name, 3, 3, 1, **QUICK[name])

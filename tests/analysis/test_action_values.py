@@ -107,6 +107,7 @@ def test_a_run_without_checkpoints_or_values_says_so(repo: Repository, tmp_path:
             draw_policy(other, "plain")
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table(trained, tmp_path: Path) -> None:
     def call(*args: str) -> str:
         done = CliRunner().invoke(cli, ["-C", str(trained[0]), "plot", *args], prog_name="simgit")

@@ -19,7 +19,10 @@ from gymnasium.vector import SyncVectorEnv
 import simgit
 import simgit.gym
 from simgit import Oid, Repository, SimgitError
+from simgit.datasets.dataset import Dataset
+from simgit.datasets.sampling import EpochSampler, Priorities
 from simgit.errors import SimgitWarning
+from simgit.gym import CollectionSpec
 from simgit.repository.runs import RunsView
 from tests.support.examples import share
 
@@ -59,7 +62,18 @@ GIVEN: dict[str, Any] = {
     "state": "main@3", "states": ["main@3"], "observation": 1, "lane": 0, "field": "reward",
     "paths": "reward", "text": "ab" * 32, "raw": b"\0" * 32, "fields": "reward", "target": "main",
 }  # fmt: skip
-LEFT_OUT = {"progress", "make", "self", "cls", "kwargs", "options", "flush", "trust", "clock"}
+LEFT_OUT = {
+    "progress",
+    "make",
+    "compute",
+    "self",
+    "cls",
+    "kwargs",
+    "options",
+    "flush",
+    "trust",
+    "clock",
+}
 """Functions that are called, whose faults are their own; and trust, which a user is asked for."""
 
 
@@ -108,6 +122,13 @@ class World:
         self.recorder = self.repo.recorder("recorded")
         self.recorder.append(1)
         self.lanes = self.repo.recorder(["lane/0", "lane/1"])
+        self.simulator = self.repo.recorder(
+            "simulated",
+            rebuild=lambda **given: {"given": given},
+            advance=lambda simulator, action: None,
+            observe=lambda simulator: {"observation": 1},
+        )
+        self.simulator.reset(seed=1)
         self.env: Any = None
 
 
@@ -117,6 +138,13 @@ TARGETS: list[Target] = [
     *of(simgit.Trajectory, lambda world: world.trajectory, "plot"),
     *of(RunsView, lambda world: world.repo.runs),
     *of(Oid, lambda world: world.repo.resolve("main")),
+    *of(Dataset, lambda world: world.repo.dataset("main")),
+    *[
+        Target(f"Transitions.{name}", lambda world, name=name: getattr(world.repo.dataset("main").transitions(), name))
+        for name in ("__getitems__", "numbers", "sample", "sampler")
+    ],
+    *of(Priorities, lambda world: Priorities(5)),
+    *of(EpochSampler, lambda world: EpochSampler(5, 2)),
     Target("Repository.gc", lambda world: world.repo.gc),
     *[
         Target(f"Repository.{name}", lambda world, name=name: getattr(Repository, name))
@@ -126,6 +154,10 @@ TARGETS: list[Target] = [
     *[
         Target(f"RunRecorder.{name}", lambda world, name=name: getattr(world.recorder, name))
         for name in ("append", "attach")
+    ],
+    *[
+        Target(f"SimulatorRecorder.{name}", lambda world, name=name: getattr(world.simulator, name))
+        for name in ("append", "attach", "reset", "step")
     ],
     *[
         Target(f"LaneRecorder.{name}", lambda world, name=name: getattr(world.lanes, name))
@@ -154,7 +186,9 @@ def vector(world: World) -> Any:
 GYM = [
     gym_target("restore"), gym_target("plan"), gym_target("verify"), gym_target("judge"),
     gym_target("volatile"), gym_target("what_if", horizon=1, actions=[0]),
-    gym_target("step_batch", actions=[0]), gym_target("Recorder", env=cartpole, run="made"),
+    gym_target("step_batch", actions=[0]), gym_target("drift"),
+    gym_target("collect_once", spec=lambda world: CollectionSpec("CartPole-v1")),
+    gym_target("Recorder", env=cartpole, run="made"),
     gym_target("VectorRecorder", env=vector, run="made"),
     Target("gym.Recorder.resume", lambda world: simgit.gym.Recorder.resume,
            repo=lambda world: world.repo),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from . import (
     cases_arrays,
+    cases_datasets,
+    cases_exchange,
     cases_gym,
     cases_history,
     cases_kube,
     cases_read,
     cases_record,
+    cases_sb3,
     cases_sql,
     cases_start,
     cases_train,
@@ -23,12 +26,15 @@ def every_case() -> list[Case]:
         *cases_record.CASES,
         *cases_read.CASES,
         *cases_arrays.CASES,
+        *cases_datasets.CASES,
         *cases_history.CASES,
+        *cases_exchange.CASES,
         *cases_start.CASES,
         *cases_sql.CASES,
         *cases_gym.CASES,
         *cases_kube.CASES,
         *cases_train.CASES,
+        *cases_sb3.CASES,
         *cases_upkeep.CASES,
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,34 @@ def record(path: Path, rows: Sequence[Row], name: str = "main") -> None:
             code_permalink="https://example.org", author="bench", author_email="b@example.org",
             description="random actions",
         )  # fmt: skip
+
+
+def write_episodes(path: Path, rows: Sequence[Row]) -> None:
+    """Write the states as episodes, in HDF5, from arrays: what is left of its collector.
+
+    Raises:
+        NotBuilt: it is not installed.
+    """
+    try:
+        import gymnasium
+        from minari.data_collector import EpisodeBuffer
+        from minari.dataset.minari_storage import MinariStorage
+    except ImportError as error:
+        raise NotBuilt from error
+    spaces = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32), gymnasium.spaces.Discrete(2)
+    storage = MinariStorage.new(path, *spaces, data_format="hdf5")
+    starts = [i for i, row in enumerate(rows) if row[5] is not None] + [len(rows)]
+    for start, stop in pairwise(starts):
+        observations, actions, rewards, terminated, truncated, _ = zip(
+            *rows[start:stop], strict=True
+        )
+        storage.update_episodes([
+            EpisodeBuffer(
+                observations=np.array(observations), actions=np.array(actions[1:]),
+                rewards=np.array(rewards[1:], float), terminations=np.array(terminated[1:], bool),
+                truncations=np.array(truncated[1:], bool), infos={},
+            )
+        ])  # fmt: skip
 
 
 def columns(path: Path, name: str = "main") -> NDArray[np.float32]:

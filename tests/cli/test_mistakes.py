@@ -151,7 +151,7 @@ def test_a_malformed_step_or_episode_is_told_its_form(tail: str, repo: Call) -> 
     said = repo("rev-parse", f"main@{tail}", code=128).err
     assert said == (
         f"fatal: revision 'main@{tail}' is malformed; write 'main@5' for a step, 'main@ep5' for an "
-        "episode, 'main@ep5.10' for a state in it\n"
+        "episode, 'main@ep5.10' for a state in it, 'main@t=12.5' for a simulated time\n"
     )
 
 

@@ -58,6 +58,7 @@ def in_terminal(
     return child.wait(PATIENCE), text.decode(errors="replace")
 
 
+@pytest.mark.slow
 def test_what_is_executed_again_is_told_beforehand(directory, environment) -> None:
     import gymnasium
 
@@ -102,6 +103,7 @@ QUESTION = "Trust this repository, with all that is in it now? [y/N]: "
 WHAT_IF = ("what-if", "main@15", "--action", "0,1", "--horizon", "2", "--rollouts", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [WHAT_IF, ("verify", "main@16..20")])
 def test_trust_is_asked_and_the_cost_told_before_there_is_a_bar(
     doors, environment, command: tuple[str, ...]

@@ -48,6 +48,30 @@ def test_a_recording_says_what_it_did(repo: Path, run: Call) -> None:
         assert opened.runs["main"].metadata["provenance"]["versions"]["gymnasium"]
 
 
+def test_what_is_recorded_once_is_found_again(repo: Path, run: Call) -> None:
+    options = ("record", "CartPole-v1", "--episodes", 2, "--seed", 3, "--once")
+    out = run(*options).out
+    assert out.startswith("[datasets/") and "2 episodes in" in out
+    with Repository.open(repo) as opened:
+        (name,) = opened.runs
+        tip, count = opened.runs[name].oid, len(opened.operations())
+    again = run(*options).out
+    assert again == f"[{name}] {len_of(repo, name)} steps, 2 episodes are there already, up to {tip.short(8)}\n"  # fmt: skip
+    assert run(*options, "--json").json["is_new"] is False
+    with Repository.open(repo) as opened:
+        assert len(opened.operations()) == count
+    forced = run(*options, "--force", "--json").json
+    assert (forced["run"], forced["tip"], forced["is_new"]) == (f"{name}.2", tip.hex(), True)
+    assert run("record", "CartPole-v1", "--steps", 30, "--once", "--json").json["steps"] == 30
+    assert "cannot be used together" in run(*options, "--run", "x", code=2).err
+    assert "--force needs --once" in run("record", "CartPole-v1", "--force", code=2).err
+
+
+def len_of(repo: Path, name: str) -> int:
+    with Repository.open(repo) as opened:
+        return int(opened[name].present("action").sum())
+
+
 def test_arguments_snapshots_and_policies_can_be_chosen(
     repo: Path, run: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

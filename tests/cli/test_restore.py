@@ -58,6 +58,7 @@ def test_verify_tries_snapshots_and_says_how_many(recorded: Path, run: Call, che
     assert verdict["result"] == "exact" and verdict["snapshots"]["checked"] > 3
 
 
+@pytest.mark.slow
 def test_verify_ends_with_1_where_a_snapshot_differs(
     directory: Path, run: Call, checked: None
 ) -> None:
@@ -141,6 +142,7 @@ def test_what_if_refuses_what_is_no_action(recorded: Path, run: Call) -> None:
     )
 
 
+@pytest.mark.slow
 def test_doctor_examines_an_environment(directory: Path, run: Call) -> None:
     found = run("doctor", "CartPole-v1", "--steps", 60, "--points", 1)
     assert found.lines[1].split() == ["deterministic", "yes"]

@@ -43,6 +43,7 @@ def test_training_ends_with_what_came_of_it_and_what_to_do_next(repo, directory:
         assert repo(*line.split()[1:]).code == 0
 
 
+@pytest.mark.slow
 def test_runs_are_numbered_and_named_by_trace_and_agent(repo) -> None:
     for number in (1, 2):
         found = repo("train", "--trace", "mem-slight", *QUICK, "--json").json
@@ -72,6 +73,7 @@ def test_a_branch_is_resumed_with_its_setting(repo) -> None:
     assert repo("plot", "a", "slow").lines[-1].startswith("▁")
 
 
+@pytest.mark.slow
 def test_a_setting_at_the_top_of_an_older_branch_counts_as_it_did(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     with Repository.open(".") as found:  # what the command recorded before it named the section
@@ -86,6 +88,7 @@ def test_a_setting_at_the_top_of_an_older_branch_counts_as_it_did(repo) -> None:
     assert repo("config", "old", "--own", "--json").json == {"lr": 0.5}
 
 
+@pytest.mark.slow
 def test_resume_takes_the_training_that_is_not_finished(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     repo("train", "--trace", TRACE, *QUICK, "--run", "b")
@@ -164,6 +167,7 @@ def test_a_checkpoint_file_is_evaluated(repo, directory: Path) -> None:
     assert found[0] == stored[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_how_to_go_on(directory: Path) -> None:
     """Ctrl-C in a process of its own; then --resume leads to the names of an undisturbed run."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -121,6 +121,7 @@ def test_ones_own_environment_in_ones_own_folder_needs_no_question(directory: Pa
     assert found.stdout.startswith("exact: ")
 
 
+@pytest.mark.slow
 def test_code_that_ends_the_program_is_a_failure(directory: Path) -> None:
     mark = str(directory / "mark")
     (directory / "mymod.py").write_text(MODULE.format(mark=mark, step=""))

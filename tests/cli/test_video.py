@@ -49,6 +49,7 @@ def test_a_film_that_cannot_be_is_an_error_and_leaves_nothing(repo, directory: P
     assert [path.name for path in directory.iterdir()] == [".simgit"]
 
 
+@pytest.mark.slow
 def test_playing_records_a_run_of_its_own(repo, process) -> None:
     code = """
 import sys, threading

@@ -125,7 +125,7 @@ def test_dates_in_units_that_arrow_lacks_are_integers_that_say_so() -> None:
 
 
 def test_no_date_is_null_unless_the_table_must_be_exact() -> None:
-    states = ({"x": np.datetime64("NaT", "s")}, {"x": np.datetime64(5, "s")})
+    states = ({"x": np.datetime64("NaT", "us")}, {"x": np.datetime64(5, "us")})
     assert of_info(*states)["info"].combine_chunks().field("x").null_count == 1
     exact = of_info(*states, exact=True)["info"].combine_chunks().field("x")
     assert exact.null_count == 0 and exact.cast(pa.int64())[0].as_py() == -(1 << 63)

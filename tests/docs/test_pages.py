@@ -31,6 +31,7 @@ from simgit.kube.task.scenarios import SCENARIOS
 from simgit.kube.task.vectors import VECTORS
 from simgit.recording.recorder import RunRecorder
 from simgit.recording.vector_recorder import LaneRecorder
+from tests.support.golden_plugin import plugin_arguments
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -40,13 +41,21 @@ RUNNING = (
     "docs/index.md",
     "docs/tutorial.md",
     "docs/trajectories.md",
+    "docs/datasets.md",
     "docs/python-api.md",
     "docs/simkube.md",
     "docs/pictures.md",
     "docs/recording.md",
+    "docs/sb3.md",
+    "docs/simulators.md",
     "docs/agents/dqn.md",
     "docs/environments.md",
+    "docs/golden.md",
+    "docs/formats.md",
+    "docs/database-gym.md",
+    "docs/earlier-systems.md",
     "docs/sql.md",
+    "docs/torch.md",
 )
 VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"), "TIME"),
@@ -79,6 +88,10 @@ class Shell:
         shim.parent.mkdir()
         shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m simgit "$@"\n')
         shim.chmod(0o755)
+        tests = shim.with_name("pytest")
+        words = " ".join(["-p no:cacheprovider", *plugin_arguments()])
+        tests.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pytest {words} "$@"\n')
+        tests.chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SIMGIT")}
         self.environment = kept | {
             "PATH": f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -170,7 +183,12 @@ def registries_as_they_were() -> Iterator[None]:
         registry._functions = functions
 
 
-LONG = ("docs/environments.md", "docs/pictures.md", "docs/simkube.md", "docs/tutorial.md")
+LONG = (
+    "docs/agents/dqn.md", "docs/environments.md", "docs/golden.md", "docs/pictures.md",
+    "docs/recording.md", "docs/sb3.md",
+    "docs/simkube.md",
+    "docs/tutorial.md",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from . import copies
 
 
+@pytest.mark.slow
 def test_a_copy_made_during_writes_is_whole_refused_or_found_by_fsck(tmp_path: Path) -> None:
     outcomes = Counter[str]()
     for seed in range(10):  # a busy machine may not tear any of the first copies

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from simgit import IntegrityError, Repository
 from simgit.storage.datafile import record_origin
 from tests.support.examples import share
@@ -20,6 +22,7 @@ def test_damage_anywhere_yields_what_was_stored_or_an_error_of_ours(tmp_path: Pa
     assert sum(n for what, n in outcomes.items() if "IntegrityError" in what) > count // 8
 
 
+@pytest.mark.slow
 def test_damage_in_place_never_yields_other_bytes(tmp_path: Path) -> None:
     count = share(200)
     outcomes, failures = damage.sweep(tmp_path, count, in_place=True)
@@ -44,6 +47,7 @@ def test_an_audit_names_the_damage_of_a_page_before_it_is_read(tmp_path: Path) -
     assert named >= 5
 
 
+@pytest.mark.slow
 def test_every_error_of_a_transaction_that_met_damage_is_the_first(tmp_path: Path) -> None:
     damage.make(tmp_path)
     data = tmp_path / ".simgit" / "data.mdb"

@@ -14,10 +14,12 @@ from . import full
 from .processes import in_child
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_all_can_be_read_and_gc_makes_room(tmp_path: Path) -> None:
     full.on_disk(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_in_a_full_address_space_all_can_be_read_and_gc_makes_room(tmp_path: Path) -> None:
     status, said = in_child(lambda: full.in_address_space(tmp_path))

@@ -46,6 +46,7 @@ def test_a_process_killed_at_any_time_leaves_what_was_before_or_after(directory:
     sweep(share(40), lambda seed: kills.session(seed, directory, True))
 
 
+@pytest.mark.slow
 def test_four_writers_killed_at_any_time_leave_what_each_has_acknowledged(directory: Path) -> None:
     sweep(share(40), lambda seed: kills.many(seed, directory))
 

@@ -27,6 +27,7 @@ def test_a_power_cut_after_any_call_leaves_what_was_acknowledged(directory: Path
     assert count > 300 // step
 
 
+@pytest.mark.slow
 def test_a_file_system_on_a_loop_device_holds_what_was_acknowledged(tmp_path: Path) -> None:
     if not loop.available(tmp_path):
         pytest.skip("no loop device can be had here")

@@ -114,6 +114,7 @@ def test_a_run_is_resumed_as_if_it_had_not_stopped(repo: Repository) -> None:
     assert repo.resolve("broken") == repo.resolve("straight")
 
 
+@pytest.mark.slow
 def test_a_fresh_process_finds_what_a_recorded_run_names(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         env = Recorder(gymnasium.make(ID, trace="cpu-slight"), repo, provenance=False)

@@ -91,6 +91,7 @@ def test_a_trajectory_crosses_forks(odb: ObjectDatabase) -> None:
     assert len(set(trajectory.oids)) == 10
 
 
+@pytest.mark.slow
 def test_thousands_of_forks_need_no_recursion(odb: ObjectDatabase) -> None:
     tip = record(odb, [reset()])
     for i in range(1, 3000):

@@ -107,7 +107,7 @@ def test_a_condition_selects_states(text: str, steps: list[int]) -> None:
         ("step % 2 == 'a'", "'step % 2' is a number"),
         ("reward > )", "column 10: unmatched"),
         ("rewrd > 0", r"unknown field 'rewrd'; did you mean 'reward'\?$"),
-        ("score > 0", r"unknown field 'score' \(known: observation, .*, episode\)$"),
+        ("score > 0", r"unknown field 'score' \(known: observation, .*, time\)$"),
         ("__import__('os')", "only abs, min, max, len can be called"),
         ("reward.__class__", "do not have this element"),
         ("(1).real", "apply to fields only"),

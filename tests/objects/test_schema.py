@@ -135,6 +135,7 @@ def test_too_many_fields_are_a_value(count: int, kind: str) -> None:
     assert observed({f"k{i}": i for i in range(count)})["observation"] == kind
 
 
+@pytest.mark.slow
 def test_fields_that_become_too_many_one_by_one_are_a_value() -> None:
     with Repository.init(":memory:") as repo, repo.recorder() as rec:
         for i in range(1100):

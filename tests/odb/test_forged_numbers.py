@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from simgit import IntegrityError, Repository, SimgitError
+from simgit.maintenance.fsck import Repaired
 from simgit.objects.compression import CHECKSUM_SIZE, checksum
 from simgit.refs.records import pack_ref, unpack_ref
 from simgit.repository.store import Store
@@ -244,6 +245,16 @@ def test_a_forged_number_anywhere(table: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(share(24)):
         check(*forged_bytes(rng, table))
+
+
+@pytest.mark.parametrize("number", [(1 << 62) - 1, 1 << 62, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_line_with_a_number_that_none_has(number: int) -> None:
+    key = next(iter(STORE["lines"]))
+    changed = dict(STORE["lines"])
+    changed[number.to_bytes(8, "big")] = changed.pop(key)
+    tables = STORE | {"lines": changed}
+    check(tables, f"lines: {number}")
+    assert isinstance(answers(opened(tables), {"repair": WRITES["repair"]})["repair"], Repaired)
 
 
 FIELDS: Final = {

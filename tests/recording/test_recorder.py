@@ -230,10 +230,8 @@ def test_resets_carry_seed_and_options(repo: Repository) -> None:
     assert repo.head_run.episodes == 5
 
 
-@pytest.mark.parametrize(
-    ("count", "calls"),
-    [(600, 10_000_000), pytest.param(1500, 28_000_000, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "calls"), [(600, 10_000_000), (1500, 28_000_000)])
 def test_many_new_fields_do_not_cost_more_and_more(
     repo: Repository, count: int, calls: int
 ) -> None:

@@ -230,6 +230,7 @@ LARGEST = MAX_PARTS - 3
 """Items of the longest list that a spec of one field can have."""
 
 
+@pytest.mark.slow
 def test_the_largest_spec_and_configuration_come_through_a_bundle() -> None:
     repo = Repository.init(":memory:")
     config = {"list": [0] * (LARGEST - 10)}  # the record has five fields around it

@@ -93,6 +93,7 @@ def test_a_clone_does_not_overwrite_a_repository(source: Path, tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_clone_that_was_cut_off_is_no_repository_and_can_be_repeated(
     source: Path, tmp_path: Path
 ) -> None:

@@ -16,25 +16,12 @@ from simgit.objects.codec import decode_value, encode_value
 from simgit.refs.records import pack_ref, unpack_ref
 from simgit.remotes.bundle import records, verify
 from simgit.remotes.bundle.manifest import Manifest
-from simgit.remotes.bundle.records import RecordReader, RecordWriter
+from tests.remotes.test_bundle import joined, parts
 from tests.support.cost import at_most
 from tests.support.examples import share
 
 ALLOWED: Final = (IntegrityError, FormatError, NotFound, InvalidInput)
 NUMBERS: Final = (0, 1, 255, 1 << 31, (1 << 32) - 1, (1 << 62) - 1, 1 << 63, (1 << 64) - 1)
-
-
-def parts(data: bytes) -> list[tuple[int, bytes]]:
-    return list(RecordReader(io.BytesIO(data).read))
-
-
-def joined(found: list[tuple[int, bytes]]) -> bytes:
-    out = io.BytesIO()
-    writer = RecordWriter(out.write)
-    for kind, body in found:
-        writer.put(kind, body)
-    writer.finish()
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")

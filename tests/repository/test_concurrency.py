@@ -86,6 +86,7 @@ def _record(path: str, run: str) -> None:
         record(repo, run, 500, 20)
 
 
+@pytest.mark.slow
 def test_processes_record_runs_of_their_own(repo: Repository, tmp_path: Path) -> None:
     writers = [SPAWN.Process(target=_record, args=(str(tmp_path), f"run{i}")) for i in range(3)]
     for writer in writers:

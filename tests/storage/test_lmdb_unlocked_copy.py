@@ -109,6 +109,7 @@ def test_who_may_write_the_lock_file_reads_while_somebody_writes(
     assert by_nobody(work) == 0
 
 
+@pytest.mark.slow
 @needs_root
 def test_clones_by_who_is_not_seen_are_whole(place: Path, writer: subprocess.Popen[str]) -> None:
     def work() -> bool:

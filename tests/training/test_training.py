@@ -84,6 +84,7 @@ def test_checkpoints_lie_at_the_ends_of_episodes_and_hold_the_agent() -> None:
     assert agent.settings == config().settings
 
 
+@pytest.mark.slow
 def test_a_run_stands_for_its_best_checkpoint_and_a_state_for_the_newest_up_to_it() -> None:
     repo = whole(episodes=20)
     states = repo.trajectory("a")
@@ -101,6 +102,7 @@ def test_a_run_stands_for_its_best_checkpoint_and_a_state_for_the_newest_up_to_i
     assert evaluate("a~0", *where, repo=repo).state == with_agent[-1]
 
 
+@pytest.mark.slow
 def test_trials_leave_no_trace_in_what_is_learned() -> None:
     assert whole("dqn").resolve("a") == whole("dqn", trials=0).resolve("a")
 
@@ -210,6 +212,7 @@ def test_a_training_that_goes_on_has_one_environment() -> None:
     assert [i for i, oid in enumerate(oids) if "session" in repo.attachments(oid)] == [0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_trial_was_interrupted_is_tried_when_it_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -317,6 +320,7 @@ def child(directory: Path, agent: str, episodes: int) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "kills"), [("greedy", 3), ("dqn", 1)])
 def test_a_training_that_is_killed_again_and_again_is_the_same_in_the_end(
     agent: str, kills: int, tmp_path: Path
@@ -415,6 +419,7 @@ def test_the_run_folder_has_what_its_users_know(tmp_path: Path) -> None:
 # --- means of agents ---
 
 
+@pytest.mark.slow
 def test_the_mean_of_agents_is_a_state_with_several_parents_and_goes_on() -> None:
     repo = Repository.init(":memory:")
     for seed, name in enumerate(("a", "b", "c")):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType
+from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, of_numbers
 from simgit.datasets.formats.packing import finished, narrowed
 from simgit.errors import IntegrityError
 from simgit.objects.arrays import AnyArray
@@ -37,6 +37,10 @@ from simgit.objects.schema import (
 )
 
 Columns = dict[str, pa.Array]
+_NUMPY: Final = {
+    "int8": "|i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "uint8": "|u1", "uint16": "<u2",
+    "uint32": "<u4", "uint64": "<u8", "halffloat": "<f2", "float": "<f4", "double": "<f8",
+}  # fmt: skip
 Places = npt.NDArray[np.intp]
 _BINARY: Final = (pa.types.is_large_binary, pa.types.is_binary)
 _TEXT: Final = (pa.types.is_large_string, pa.types.is_string)
@@ -108,7 +112,8 @@ class _Filler:
         """Set the presence of a field that has no bytes: of a mask, or of what is not null."""
         rows = None
         if array is not None and pa.types.is_boolean(array.type):
-            rows = np.flatnonzero(np.asarray(array.to_numpy(zero_copy_only=False), bool))
+            there = _bits(array, 1)
+            rows = np.flatnonzero(there & _bits(array, 0) if array.null_count else there)
         elif array is not None:
             rows = _present(array)
         self.packer.mark(index, rows)
@@ -123,7 +128,7 @@ class _Filler:
         if kind.code == STR:
             storage = storage.cast(pa.large_string()).view(pa.large_binary())
         rows = _present(storage)
-        items = (storage if rows is None else storage.take(pa.array(rows))).to_pylist()
+        items = (storage if rows is None else storage.take(of_numbers(rows))).to_pylist()
         self.packer.put_variable(index, rows, items)
         self.packer.mark(index, rows)
 
@@ -156,7 +161,20 @@ def _present(array: pa.Array) -> Places | None:
     """Return the rows that are not null, None if all are."""
     if not array.null_count:
         return None
-    return np.flatnonzero(np.asarray(array.is_valid().to_numpy(zero_copy_only=False)))
+    if pa.types.is_null(array.type):
+        return np.zeros(0, np.intp)
+    return np.flatnonzero(_bits(array, 0))
+
+
+def _bits(array: pa.Array, buffer: int) -> npt.NDArray[np.bool_]:
+    """Return the bits of an array's validity (buffer 0) or of its booleans (1).
+
+    Arrow's own functions would import pandas wherever it is installed.
+    """
+    raw = np.frombuffer(array.buffers()[buffer], np.uint8)
+    stop = array.offset + len(array)
+    bits = np.unpackbits(raw[: (stop + 7) // 8], bitorder="little")
+    return bits[array.offset : stop].view(bool)
 
 
 def _values(array: pa.Array) -> list[Any]:
@@ -181,7 +199,7 @@ def numbers_of(array: pa.Array) -> AnyArray:
     if pa.types.is_fixed_size_list(kind):
         return numbers_of(_items(array)).reshape(len(array), kind.list_size)
     if pa.types.is_boolean(kind):
-        return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), bool)
+        return _bits(array, 1) if len(array) else np.zeros(0, bool)
     if pa.types.is_struct(kind):
         parts = [numbers_of(array.field(i)) for i in range(kind.num_fields)]
         if [field.name for field in kind] != ["re", "im"] or parts[0].dtype.kind != "f":
@@ -199,8 +217,8 @@ def _plain(array: pa.Array) -> AnyArray:
         if getattr(kind, "tz", None):
             raise IntegrityError("malformed table: a date has a time zone")
         dtype = np.dtype(f"<{'m' if pa.types.is_duration(kind) else 'M'}8[{kind.unit}]")
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        dtype = np.dtype(kind.to_pandas_dtype()).newbyteorder("<")
+    elif str(kind) in _NUMPY:
+        dtype = np.dtype(_NUMPY[str(kind)])
     else:
         raise IntegrityError(f"malformed table: a column of {kind} holds no numbers")
     if not len(array):

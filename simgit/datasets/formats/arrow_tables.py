@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from simgit.datasets.arrow import ArrowTable
-from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty
+from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty, of_items, of_numbers
 from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
 from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
 from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
@@ -25,10 +25,9 @@ from simgit.refs.names import usable_name
 if TYPE_CHECKING:
     from simgit.datasets.formats.selection import Export
 
-_BUDGET: Final = 32 << 20
+_BUDGET: Final = 16 << 20
 """About how many bytes a batch that is read should have."""
-_LEAST: Final = 64
-_MOST: Final = 65536
+_MOST: Final = 16384
 
 
 # --- out -----------------------------------------------------------------------------------------
@@ -53,7 +52,9 @@ def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[p
     ranges = iter([each for each in table.ranges if len(each)])
     states, at = next(ranges), 0
     names = [run.name for run in export.runs]
-    known = pa.array(names, pa.string())  # one dictionary for all batches, as a file must have
+    known = of_items(
+        [name.encode() for name in names], pa.string()
+    )  # one dictionary for all batches, as a file must have
     for batch in table.batches():
         if at == len(states):
             states, at = next(ranges), 0
@@ -61,11 +62,11 @@ def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[p
         at += batch.num_rows
         size = batch.num_rows
         if export.predicate is not None:
-            batch = batch.filter(pa.array(export.predicate(part)))
+            batch = batch.filter(of_numbers(export.predicate(part)))
         export.tell(size, batch.num_rows)
         if batch.num_rows:
             number = np.full(batch.num_rows, names.index(part.name), np.int32)
-            run = pa.DictionaryArray.from_arrays(pa.array(number), known)
+            run = pa.DictionaryArray.from_arrays(of_numbers(number), known)
             yield pa.RecordBatch.from_arrays([run, *batch.columns[1:]], schema=schema)
 
 
@@ -74,14 +75,12 @@ def _renamed(schema: pa.Schema, names: FieldNames) -> pa.Schema:
     return pa.schema(fields, schema.metadata)
 
 
-def text_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns for which a dictionary of values pays."""
+def repeating_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns for which a dictionary of values pays, which a reader may expand."""
     return [
         field.name
         for field in schema
         if pa.types.is_dictionary(field.type)
-        or pa.types.is_large_string(field.type)
-        or isinstance(field.type, ValueType)
         or (pa.types.is_integer(field.type) and field.name not in ("step", "episode_step"))
     ]
 
@@ -120,6 +119,19 @@ def damage_of(name: str) -> Iterator[None]:
         raise StorageError(f"cannot read '{name}': {reason(error)}", path=name) from None
 
 
+def plain_names(batches: Iterator[pa.RecordBatch], preset: str) -> Iterator[pa.RecordBatch]:
+    """Yield batches whose columns are called as the fields are, not as in a preset."""
+    names = field_names(preset)
+    own = {names.outside(field): field for field in names.columns}
+    for batch in batches:
+        yield batch.rename_columns([_plain_name(each, own) for each in batch.schema.names])
+
+
+def _plain_name(name: str, own: Mapping[str, str]) -> str:
+    top, dot, rest = name.partition(".")
+    return own.get(name) or own.get(top, top) + dot + rest
+
+
 def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[pa.RecordBatch]:
     """Yield batches; Arrow's errors are raised as simgit's."""
     with damage_of(name):
@@ -135,20 +147,18 @@ def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator
 def rows_at_once(metadata: Any, group: int) -> int:
     """Return how many rows of a row group are read at once.
 
-    A value that a dictionary holds once may stand in every row: so the greatest part of a column
-    is taken for the size of each of its values.
+    A value that a dictionary holds once may stand in every row. So all of a column's bytes are
+    taken for one value; simgit's own files have no dictionary of texts.
     """
     found = metadata.row_group(group)
-    width = 0
+    width = largest = 1
     for i in range(found.num_columns):
         column = found.column(i)
-        if column.physical_type == "BYTE_ARRAY":
-            sizes = column.total_uncompressed_size
-            has_dictionary = column.has_dictionary_page
-            width += sizes if has_dictionary else sizes // max(1, found.num_rows) + 1
+        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+            largest += column.total_uncompressed_size
         else:
             width += column.total_uncompressed_size // max(1, found.num_rows) + 1
-    return max(_LEAST, min(_MOST, _BUDGET // max(1, width)))
+    return max(1, min(_MOST, _BUDGET // width, 4 * _BUDGET // largest))
 
 
 def new_contents(

@@ -12,7 +12,7 @@ of its source, imports nothing and loads no pickle.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,18 +21,23 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
+from simgit.datasets.formats.selection import check_options
 from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT, Column, Columns
 from simgit.objects.rows import Rows
 from simgit.recording.states import coerce_fields
+from simgit.refs.oplog.journal import without_password
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from simgit.datasets.formats.selection import Export
 
 Attachment = tuple[int, str, Any]
 """A step of the run's history, a name, and data to attach there (bytes, arrays, nested values)."""
-_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables")
+_NO_FORMATS: Final = ("base", "arrow_rows", "arrow_tables", "lerobot_frames")
 """Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
 """The states of a block that is made of single states."""
@@ -69,6 +74,19 @@ class Source:
         if not path.is_file() or (path != self.path and path.is_symlink()):
             raise IntegrityError(f"'{path.name}' must be a regular file", path=path)
         return self.closing.enter_context(path.open("rb"))
+
+    @property
+    def shown(self) -> str:
+        """The text without a password, as it may be stored and shown."""
+        return without_password(self.text)
+
+    def check_options(self, *known: str) -> None:
+        """Check that only options of the format were given.
+
+        Raises:
+            InvalidInput: there is another one.
+        """
+        check_options(self.options, known)
 
     def head(self, size: int = 64) -> bytes:
         """Return the first bytes of a regular file, none of anything else."""
@@ -116,6 +134,9 @@ class SourceRun:
         records: payloads of ``run`` objects, ancestors first, the last its own; then ``config``,
             ``seed`` and ``metadata`` are not used.
         specs: payloads of the specs that packed states name as their origins.
+        is_merged: True if it is there for a later run only, and gets no ref.
+        of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
+            once these are stored; None if there are none.
     """
 
     name: str
@@ -132,6 +153,8 @@ class SourceRun:
     tags: Mapping[str, int] = field(default_factory=dict)
     records: Sequence[bytes] = ()
     specs: Sequence[bytes] = ()
+    is_merged: bool = False
+    of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
 @dataclass
@@ -158,6 +181,7 @@ class Contents:
 class Format(Protocol):
     """One format: a module of this package offers one under the name ``FORMAT``.
 
+    One that reads what others may read better says ``is_general = True``: it is probed after them.
     It may have ``in_place`` and ``lossy``, see ``write_export``.
     """
 
@@ -174,6 +198,20 @@ class Format(Protocol):
 
     def write(self, export: Export, target: Path) -> None:
         """Write an export to a new file or directory; it is moved to its place afterwards."""
+
+
+class ImportOnly:
+    """The writing of formats that are only read."""
+
+    name: str
+
+    def write(self, export: Export, target: Path) -> None:
+        """Refuse to write.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(f"format '{self.name}' can be imported only; export parquet or jsonl")
 
 
 @cache
@@ -213,16 +251,27 @@ def probe(source: Source) -> Format:
         NotFound: there is no such file.
         InvalidInput: it is in none of the formats.
     """
-    for each in formats().values():
+    if "://" not in source.text and not _exists(source.path):
+        raise NotFound(f"'{source.text}' not found", path=source.text)
+    for each in sorted(formats().values(), key=_is_general):
         if each.probe(source):
             return each
-    if "://" not in source.text and not source.path.exists():
-        raise NotFound(f"'{source.text}' not found", path=source.text)
     raise InvalidInput(
-        f"'{source.text}' is not a bundle, nor in another known format; name its format with "
+        f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
         f"--format (known: {', '.join(formats())})",
         path=source.text,
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, or one that is no text
+        return False
+
+
+def _is_general(each: Format) -> bool:
+    return getattr(each, "is_general", False)
 
 
 def state_columns(states: Iterable[Mapping[str, Any]], size: int = BLOCK) -> Iterator[Columns]:

@@ -20,7 +20,7 @@ import numpy as np
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
 from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
 from simgit.datasets.formats.packing import row_values
-from simgit.datasets.formats.selection import Export
+from simgit.datasets.formats.selection import Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.columns import FIELDS
 from simgit.objects.json_form import parse_json, value_to_json
@@ -42,6 +42,7 @@ class Csv:
 
     name = "csv"
     summary = "CSV: one state per row, without types"
+    is_general = True
     lossy = "CSV has no types"
 
     def probe(self, source: Source) -> bool:
@@ -50,6 +51,13 @@ class Csv:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a header and a row for each state."""
+        check_options(
+            export.options,
+            (
+                "names",
+                "delimiter",
+            ),
+        )
         names = field_names(export.options.get("names", "plain"))
         leaves = _leaves(export)
         header = [*_KEYS, *itertools.chain.from_iterable(_titles(*leaf) for leaf in leaves)]
@@ -64,6 +72,7 @@ class Csv:
 
     def read(self, source: Source) -> Contents:
         """Return the run of a table; texts that are JSON are taken for what they say."""
+        source.check_options("names", "delimiter")
         text = io.TextIOWrapper(source.open(), encoding="utf-8", errors="strict", newline="")
         source.closing.callback(text.detach)
         delimiter = "\t" if source.path.suffix.lower() == ".tsv" else ","

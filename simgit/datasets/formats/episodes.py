@@ -40,6 +40,8 @@ REST: Final = "simgit.jsonl"
 ARRAYS: Final = ("observation", "action", "reward", "terminated", "truncated")
 """The fields that the formats have a place for."""
 _STATES: Final = 8192
+_EMPTY: Final[dict[str, Any]] = {"info": {}}
+_EMPTY_LINE: Final = '{"info": {}}'
 _MAX_LINE: Final = 64 << 20
 
 
@@ -92,20 +94,20 @@ def episodes_of(export: Export) -> Iterator[EpisodeArrays]:
     for states in export.ranges():
         start = 0
         while start < len(states):
-            stop = _next_border(states, start)
+            stop = _next_border(states, start, export.at_once(_STATES))
             yield from _chunk(export, states, start, stop)
             export.tell(stop - start, stop - start)
             start = stop
 
 
-def _next_border(states: Trajectory, start: int) -> int:
-    """Return the end of the last whole episode of some thousand states, or of a longer one."""
-    after = np.flatnonzero(states.episode_starts[start + 1 :]) + start + 1
-    near = after[after <= start + _STATES]
-    if len(near) and len(states) - start > _STATES:
-        return int(near[-1])
-    if len(states) - start <= _STATES:
+def _next_border(states: Trajectory, start: int, most: int) -> int:
+    """Return the end of the last whole episode of so many states, or of a longer one."""
+    if len(states) - start <= most:
         return len(states)
+    after = np.flatnonzero(states.episode_starts[start + 1 :]) + start + 1
+    near = after[after <= start + most]
+    if len(near):
+        return int(near[-1])
     return int(after[0]) if len(after) else len(states)
 
 
@@ -116,6 +118,8 @@ def _chunk(export: Export, states: Trajectory, start: int, stop: int) -> Iterato
     columns = [_column(part, name) for name in ARRAYS]
     masks = {name: _absent(column, len(part)) for name, column in zip(ARRAYS, columns, strict=True)}
     rest = _rest(export, states, start, stop)
+    numbers = [*_numbers(columns[2:], len(part))]
+    ids = part.episode_ids
     starts = part.episode_starts.copy()
     starts[0] = True
     for a, b in itertools.pairwise([*np.flatnonzero(starts).tolist(), len(part)]):
@@ -127,11 +131,11 @@ def _chunk(export: Export, states: Trajectory, start: int, stop: int) -> Iterato
                 "reward, for which there is no place here; parquet and jsonl take all states"
             )
         observation, action = _cut(columns[0], a, b), _cut(columns[1], a + 1, b)
-        reward, terminated, truncated = _numbers(columns[2:], a + 1, b)
+        reward, terminated, truncated = (each[a + 1 : b] for each in numbers)
         mine = rest[own.start - (not begins) : own.stop - (not begins)]
         seed = mine[0].get("reset", {}).get("seed")
         yield EpisodeArrays(
-            states.name, int(part.episode_ids[a]), part.start + own.start, borrowed,
+            states.name, int(ids[a]), part.start + own.start, borrowed,
             observation, action, reward, terminated, truncated,
             [[n for n in ARRAYS if masks[n][i]] for i in own], mine,
             int(seed) if isinstance(seed, (int, np.integer)) else None,
@@ -188,14 +192,13 @@ def _cut(column: Any, start: int, stop: int) -> Any:
     )
 
 
-def _numbers(columns: Sequence[Any], start: int, stop: int) -> Iterator[AnyArray]:
+def _numbers(columns: Sequence[Any], count: int) -> Iterator[AnyArray]:
     """Yield rewards and flags, 0 and False where a state has none."""
     for column, dtype in zip(columns, (float, bool, bool), strict=True):
         if column is None:
-            yield np.zeros(stop - start, dtype)
+            yield np.zeros(count, dtype)
         else:
-            fill = dtype(0)
-            yield np.asarray(column.filled(fill), dtype)[start:stop]
+            yield np.asarray(column.filled(dtype(0)), dtype)
 
 
 def _rest(export: Export, states: Trajectory, start: int, stop: int) -> list[dict[str, Any]]:
@@ -217,16 +220,18 @@ class RestWriter:
         self._out = (folder / REST).open("w", encoding="utf-8")
         self._out.write(f'{{"simgit": {write_manifest(export)}}}\n')
 
-    def add(self, episode: EpisodeArrays) -> None:
-        """Write a line for an episode and one for each of its states."""
+    def add(self, episode: EpisodeArrays, more: Mapping[str, Any] | None = None) -> None:
+        """Write a line for an episode, with entries of a format, and one for each of its states."""
         head = {"episode": episode.number, "states": episode.states, "borrowed": episode.borrowed}
-        self._line(head)
+        lines = [json.dumps(head | dict(more or {}), allow_nan=False)]
         for value, absent in zip(episode.rest, episode.absent, strict=True):
-            more = {"absent": absent} if absent else {}
-            self._line({name: value_to_json(item) for name, item in value.items()} | more)
-
-    def _line(self, record: Mapping[str, Any]) -> None:
-        self._out.write(json.dumps(record, allow_nan=False) + "\n")
+            if value == _EMPTY and not absent:  # as most are
+                lines.append(_EMPTY_LINE)
+                continue
+            gone = {"absent": absent} if absent else {}
+            record = {name: value_to_json(item) for name, item in value.items()} | gone
+            lines.append(json.dumps(record, allow_nan=False))
+        self._out.write("\n".join(lines) + "\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -241,6 +246,7 @@ class OwnStates(NamedTuple):
     borrowed: bool
     rest: list[dict[str, Any]]
     absent: list[list[str]]
+    final: Any = None
 
 
 class RestReader:
@@ -279,7 +285,8 @@ class RestReader:
                     raise IntegrityError(f"malformed file '{REST}': unknown absent fields")
                 absent.append(gone)
                 rest.append({k: v for k, v in line.items() if k in FIELDS and k not in ARRAYS})
-            yield OwnStates(number, count, bool(head.get("borrowed")), rest, absent)
+            borrowed = bool(head.get("borrowed"))
+            yield OwnStates(number, count, borrowed, rest, absent, head.get("final"))
 
     def _line(self) -> dict[str, Any] | None:
         line = self._opened.readline(_MAX_LINE + 1)
@@ -306,7 +313,7 @@ class EpisodeRows:
         self._at = 0
 
     def read(self, claim: StretchClaim) -> Iterator[Rows]:
-        """Yield the rows of the next stretch."""
+        """Yield the rows that a claim is about, the next ones."""
         left = claim.rows
         while left:
             if self._held is None:
@@ -405,3 +412,21 @@ def _padded(data: Any) -> Any:
     if isinstance(data, list):
         return ["", *data]
     return np.concatenate([np.zeros((1, *data.shape[1:]), data.dtype), data])
+
+
+def at_row(data: Any, row: int) -> Any:
+    """Return the value of one row of arrays, nested as they are; None where there is none.
+
+    Raises:
+        IntegrityError: an array is shorter.
+    """
+    if data is None:
+        return None
+    if isinstance(data, dict):
+        return {name: at_row(each, row) for name, each in data.items()}
+    if isinstance(data, tuple):
+        return tuple(at_row(each, row) for each in data)
+    try:
+        return data[row]
+    except IndexError:
+        raise IntegrityError("an episode has arrays of different lengths") from None

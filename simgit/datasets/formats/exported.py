@@ -49,4 +49,8 @@ def write_export(format: Format, export: Export, target: Path, replace: bool) ->
             format.write(export, place)
     names = tuple(run.name for run in export.runs)
     lossy = export.lossy or getattr(format, "lossy", None)
-    return Exported(export.written, names, size_of(target), lossy, tuple(export.notes))
+    notes = [*export.notes]
+    if export.attachments and not getattr(format, "in_place", False):
+        counts = ", ".join(f"{count} '{name}'" for name, count in export.attachments.items())
+        notes.append(f"attachments left out, which only bundles carry: {counts}")
+    return Exported(export.written, names, size_of(target), lossy, tuple(notes))

@@ -19,14 +19,14 @@ from simgit.datasets.formats.manifest import (
     write_manifest,
 )
 from simgit.datasets.formats.packing import packed_values, row_values
-from simgit.datasets.formats.selection import Export
+from simgit.datasets.formats.selection import Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.columns import FIELDS
 from simgit.objects.json_form import parse_json, value_to_json
 from simgit.objects.rows import Rows
 from simgit.refs.names import usable_name
 
-_MAX_LINE: Final = 256 << 20
+_MAX_LINE: Final = 64 << 20
 _BLOCK: Final = 4096
 _HEAD: Final = b'{"simgit": '
 
@@ -36,6 +36,7 @@ class JsonLines:
 
     name = "jsonl"
     summary = "JSON lines: one state per line, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that simgit wrote, or that is named ``.jsonl`` or ``.ndjson``."""
@@ -58,6 +59,7 @@ class JsonLines:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a line with the manifest, then one for each state."""
+        check_options(export.options, ())
         with target.open("w", encoding="utf-8") as out:
             out.write(f'{{"{KEY}": {write_manifest(export)}}}\n')
             for part in export.parts(_BLOCK):

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
-from simgit.datasets.formats.base import Contents, PackedStates, SourceRun
+import numpy as np
+
+from simgit.datasets.formats.base import Attachment, Contents, PackedStates, SourceRun
 from simgit.datasets.formats.packing import check_packed, unpacked
 from simgit.datasets.formats.selection import Progress
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.columns import Columns, check_columns
 from simgit.objects.kinds import NO_ORIGIN, Binding, Run, Spec, decode_object
-from simgit.objects.oid import Oid, hash_object
+from simgit.objects.oid import OID_SIZE, Oid, hash_object
 from simgit.odb import foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
@@ -112,6 +115,7 @@ class _Loading:
         self.progress = progress
         self.done = Loaded(notes=contents.notes)
         self._tips: dict[str, Tip | None] = {}
+        self._oids: list[bytes] | None = None
         self._runs: dict[str, RunEntry] = {}
         self._tags: dict[str, TagEntry] = {}
 
@@ -154,6 +158,7 @@ class _Loading:
         above, tip = self._start(run)
         if not self.as_new:
             self._store_specs(run.specs)
+        self._oids = None if run.of_oids is None else []
         is_open = False
         for block in run.blocks:
             is_open = isinstance(block, PackedStates) and block.last is None
@@ -167,6 +172,8 @@ class _Loading:
         if is_open and not self.as_new:
             raise IntegrityError(f"malformed source: run '{run.name}' ends without a last oid")
         self._tips[run.name] = tip
+        if run.is_merged:
+            return
         with self.odb.write() as txn:
             self._attach(txn, run, tip)
             record = self._record(txn, run, above)
@@ -287,6 +294,8 @@ class _Loading:
             if tip is None:
                 self._put_foreign(txn, "spec", origin.payload)
             found = store(self.odb, txn, batches, parents)
+            if self._oids is not None:
+                self._oids += [b"".join(batch.oids) for batch in batches]
             note_states_in_flight(txn, *found.place)
         self.done.states += check_columns(columns)
         return found
@@ -303,7 +312,11 @@ class _Loading:
 
     def _attach(self, txn: WriteTxn, run: SourceRun, tip: Tip | None) -> None:
         """Bind attachments and note tags, once the states are stored."""
-        for step, name, data in run.attachments:
+        made: Iterable[Attachment] = ()
+        if run.of_oids is not None and self._oids:
+            oids = np.frombuffer(b"".join(self._oids), np.uint8).reshape(-1, OID_SIZE)
+            made = run.of_oids(oids)
+        for step, name, data in chain(run.attachments, made):
             state = self._state_at(txn, run.name, step)
             if state is None:
                 self.done.notes.append(f"attachment '{name}' left out: no step {step}")

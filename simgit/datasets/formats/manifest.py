@@ -52,6 +52,7 @@ class FileManifest:
         stretches: in the order of the rows, ordered by run.
         lossy: why the file is not what was recorded, None if it is.
         attachments: the numbers of attachments that the file does not have, by name.
+        names: the preset of the names of columns.
     """
 
     runs: list[SourceRun]
@@ -59,6 +60,7 @@ class FileManifest:
     stretches: list[StretchClaim]
     lossy: str | None
     attachments: Mapping[str, int]
+    names: str = "plain"
 
     @property
     def total(self) -> int:
@@ -87,8 +89,9 @@ def write_manifest(export: Export) -> str:
         "alignment": ALIGNMENT,
         "lossy": export.lossy,
         "states": export.count,
+        "names": export.options.get("names", "plain"),
         "runs": [_run(export, number) for number in range(len(export.runs))],
-        "attachments": export.attachments(),
+        "attachments": export.attachments,
         "schemas": [_text(schema.payload) for schema in schemas],
     }
     if export.lossy is None:
@@ -112,6 +115,8 @@ def write_manifest(export: Export) -> str:
 def _run(export: Export, number: int) -> dict[str, Any]:
     run = export.runs[number]
     found: dict[str, Any] = {"name": run.name, "tip": run.tip.hex(), "states": run.count}
+    if run.is_merged:
+        found["merged"] = True
     if run.ref is not None:
         found |= {
             "status": run.ref.status, "created": run.ref.created, "ended": run.ref.ended,
@@ -185,7 +190,8 @@ def _decoded(record: dict[str, Any]) -> FileManifest:
     if [each.run for each in stretches] != sorted(each.run for each in stretches):
         raise ValueError("its runs are out of order")
     counts = {str(name): int(count) for name, count in record.get("attachments", {}).items()}
-    return FileManifest(runs, schemas, stretches, lossy, counts)
+    names = str(record.get("names", "plain"))
+    return FileManifest(runs, schemas, stretches, lossy, counts, names)
 
 
 def _source_run(record: dict[str, Any], specs: Sequence[bytes]) -> SourceRun:
@@ -210,6 +216,7 @@ def _source_run(record: dict[str, Any], specs: Sequence[bytes]) -> SourceRun:
         ended=_time(record.get("ended")),
         records=records,
         specs=specs,
+        is_merged=record.get("merged") is True,
     )
 
 

@@ -21,12 +21,13 @@ from simgit.datasets.formats.episodes import (
     OwnStates,
     RestReader,
     RestWriter,
+    at_row,
     episodes_of,
     own_arrays,
 )
-from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested
+from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested, write_number
 from simgit.datasets.formats.manifest import exact_contents
-from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.datasets.formats.spaces import minari_space, space_text
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
@@ -56,6 +57,13 @@ class Minari:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a data set: ``target/data`` has the files."""
+        check_options(
+            export.options,
+            (
+                "format",
+                "id",
+            ),
+        )
         kind = export.options.get("format", "hdf5")
         if kind not in ("hdf5", "arrow"):
             raise InvalidInput(f"format of Minari must be 'hdf5' or 'arrow', got '{kind}'")
@@ -83,6 +91,7 @@ class Minari:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a data set."""
+        source.check_options()
         folder = _data_of(source.path)
         if folder is None:
             raise IntegrityError(f"'{source.text}' has no metadata of Minari")
@@ -193,10 +202,10 @@ class _Hdf5(_Writer):
 
     def put(self, episode: EpisodeArrays) -> None:
         group = self.file.create_group(f"episode_{self.episodes}")
-        group.attrs["id"] = self.episodes
-        group.attrs["total_steps"] = len(episode.reward)
+        write_number(group, "id", self.episodes)
+        write_number(group, "total_steps", len(episode.reward))
         if episode.seed is not None and -(1 << 63) <= episode.seed < 1 << 63:
-            group.attrs["seed"] = episode.seed
+            write_number(group, "seed", episode.seed)
         for name, data in _named(episode).items():
             write_nested(group, name, data)
 
@@ -379,28 +388,15 @@ def _states(episodes: Iterator[Arrays]) -> Iterator[dict[str, Any]]:
         count = len(found["rewards"])
         seed = found.get("seed")
         for t in range(count + 1):
-            state: dict[str, Any] = {"observation": _at(observations, t)}
+            state: dict[str, Any] = {"observation": at_row(observations, t)}
             if isinstance(infos, dict) and infos:
-                state["info"] = _at(infos, t)
+                state["info"] = at_row(infos, t)
             if t == 0:
                 state["reset"] = True if seed is None else {"seed": seed}
             else:
-                state |= {"action": _at(found.get("actions"), t - 1)}
+                state |= {"action": at_row(found.get("actions"), t - 1)}
                 state |= {name: found[theirs][t - 1].item() for name, theirs in _KEYS.items()}
             yield {name: value for name, value in state.items() if value is not None}
-
-
-def _at(data: Any, t: int) -> Any:
-    if data is None:
-        return None
-    if isinstance(data, dict):
-        return {name: _at(each, t) for name, each in data.items()}
-    if isinstance(data, tuple):
-        return tuple(_at(each, t) for each in data)
-    try:
-        return data[t]
-    except IndexError:
-        raise IntegrityError("an episode has arrays of different lengths") from None
 
 
 FORMAT: Final = Minari()

@@ -13,14 +13,14 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
 from simgit.datasets.formats.episodes import episodes_of
 from simgit.datasets.formats.foreign import field_names, source_states
-from simgit.datasets.formats.selection import ALIGNMENT, Export
+from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.history.column_reader import make_plan
 from simgit.history.leaf_column import LeafColumn
@@ -49,6 +49,7 @@ class Npz:
 
     name = "numpy"
     summary = "NumPy's .npz, or d4rl's dict of transitions (-o layout=d4rl)"
+    is_general = True
     lossy = "NumPy's arrays have no types of Python"
 
     def probe(self, source: Source) -> bool:
@@ -57,6 +58,13 @@ class Npz:
 
     def write(self, export: Export, target: Path) -> None:
         """Write the arrays beside each other, then into one file."""
+        check_options(
+            export.options,
+            (
+                "layout",
+                "compress",
+            ),
+        )
         layout = export.options.get("layout", "states")
         if layout not in ("states", "d4rl"):
             raise InvalidInput(f"layout of NumPy must be 'states' or 'd4rl', got '{layout}'")
@@ -68,7 +76,6 @@ class Npz:
                 _put_states(export, arrays)
             text = TRANSITIONS if layout == "d4rl" else ALIGNMENT
             arrays.put("alignment", np.array(text))
-            arrays.close()
             kind = zipfile.ZIP_STORED if export.options.get("compress") == "false" else None
             with zipfile.ZipFile(
                 target, "w", zipfile.ZIP_DEFLATED if kind is None else kind
@@ -77,6 +84,7 @@ class Npz:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a file; pickled arrays are refused."""
+        source.check_options("names")
         try:
             archive = zipfile.ZipFile(source.open())
         except (zipfile.BadZipFile, ValueError, OSError) as error:
@@ -107,7 +115,7 @@ class _Arrays:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kinds: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
-        self.files: dict[str, IO[bytes]] = {}
+        self.files: dict[str, Path] = {}  # opened for each write: there may be thousands
 
     def extend(self, name: str, data: AnyArray) -> None:
         """Add rows to an array.
@@ -121,32 +129,28 @@ class _Arrays:
                 f"'{name}' has arrays of several shapes, which NumPy cannot stack; "
                 "parquet and jsonl take all values"
             )
-        if name not in self.files:
-            self.files[name] = (self.folder / str(len(self.files))).open("w+b")
         self.kinds[name] = kind, shape, count + len(data)
-        self.files[name].write(np.ascontiguousarray(data.astype(kind, casting="unsafe")).data)
+        self._append(name, data.astype(kind, casting="unsafe"))
 
     def put(self, name: str, data: AnyArray) -> None:
         """Add a whole array."""
-        self.files[name] = (self.folder / str(len(self.files))).open("w+b")
         self.kinds[name] = data.dtype, data.shape, -1
-        self.files[name].write(data.tobytes())
+        self._append(name, data)
 
-    def close(self) -> None:
-        """Flush the files."""
-        for file in self.files.values():
-            file.flush()
+    def _append(self, name: str, data: AnyArray) -> None:
+        path = self.files.setdefault(name, self.folder / str(len(self.files)))
+        with path.open("ab") as file:
+            file.write(data.tobytes())
 
     def pack(self, out: zipfile.ZipFile) -> None:
         """Write all arrays into a zip file."""
-        for name, file in self.files.items():
+        for name, path in self.files.items():
             dtype, shape, count = self.kinds[name]
             whole = shape if count < 0 else (count, *shape)
-            with file, out.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with path.open("rb") as file, out.open(f"{name}.npy", "w", force_zip64=True) as member:
                 header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False,
                           "shape": whole}  # fmt: skip
                 np.lib.format.write_array_header_1_0(member, header)
-                file.seek(0)
                 while piece := file.read(1 << 20):
                     member.write(piece)
 
@@ -156,8 +160,9 @@ def _put_states(export: Export, arrays: _Arrays) -> None:
     names = [run.name for run in export.runs]
     width = f"<U{max(map(len, names))}"
     for states in export.ranges():
-        for at in range(0, len(states), _ROWS):
-            part = states[at : at + _ROWS]
+        size = export.at_once(_ROWS)
+        for at in range(0, len(states), size):
+            part = states[at : at + size]
             mask = None if export.predicate is None else export.predicate(part)
             chosen = slice(None) if mask is None else np.flatnonzero(mask)
             arrays.extend("run", np.full(len(part), part.name, width)[chosen])

@@ -140,6 +140,8 @@ def fill_nested(
     values = data if rows is None else [data[row] for row in rows.tolist()]
     if isinstance(data, np.ndarray) and kind.storage_dtype is not None:
         chosen = data if rows is None else data[rows]
+        if chosen.shape[1:] == () and kind.shape == (1,):  # of formats that have one shape for both
+            chosen = chosen.reshape(-1, 1)
         fits = chosen.shape[1:] == kind.shape
         cast = narrowed(chosen, kind.storage_dtype) if fits else None
         if cast is None:

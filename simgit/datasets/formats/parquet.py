@@ -15,6 +15,7 @@ from simgit.datasets.formats.manifest import (
     read_manifest,
     write_manifest,
 )
+from simgit.datasets.formats.selection import check_options
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
 
@@ -35,6 +36,7 @@ class Parquet:
 
     name = "parquet"
     summary = "Parquet: a table of states, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that begins as Parquet does."""
@@ -42,6 +44,7 @@ class Parquet:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a row group for each batch of states."""
+        check_options(export.options, ("names", "oids", "compression"))
         pq = needed("pyarrow.parquet", "Parquet")
         tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
         schema, batches = tables.batches_of(export)
@@ -51,13 +54,16 @@ class Parquet:
                 f"unknown compression '{codec}'; use zstd, snappy, gzip, lz4 or none"
             )
         floats = tables.float_columns(schema)
+        # in the schema: so it stays where pyarrow reads the table and writes it again
+        schema = schema.with_metadata({**(schema.metadata or {}), KEY: write_manifest(export)})
         with pq.ParquetWriter(
-            target, schema, compression=codec, use_dictionary=tables.text_columns(schema),
+            target, schema, compression=codec, use_dictionary=tables.repeating_columns(schema),
             use_byte_stream_split=floats, store_schema=True,
         ) as writer:  # fmt: skip
             for batch in batches:
-                writer.write_batch(batch, row_group_size=_ROWS)
-            writer.add_key_value_metadata({KEY: write_manifest(export)})
+                writer.write_batch(
+                    batch.replace_schema_metadata(schema.metadata), row_group_size=_ROWS
+                )
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a table."""
@@ -84,6 +90,7 @@ class ArrowFile:
 
     name = "arrow"
     summary = "Arrow IPC: a table of states to be mapped into memory, exact"
+    is_general = True
 
     def probe(self, source: Source) -> bool:
         """Return True for a file that begins as Arrow's do."""
@@ -91,6 +98,7 @@ class ArrowFile:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a record batch for each batch of states."""
+        check_options(export.options, ("names", "oids"))
         ipc = needed("pyarrow", "Arrow").ipc
         tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
         schema, batches = tables.batches_of(export)
@@ -121,8 +129,11 @@ class ArrowFile:
 def _contents(
     source: Source, text: bytes | None, batches: Callable[[], Iterator[pa.RecordBatch]], tables: Any
 ) -> Contents:
+    source.check_options("names")
     manifest = None if text is None else read_manifest(text)
     guarded = tables.guarded(batches, source.text)
+    if manifest is not None and manifest.names != "plain":
+        guarded = tables.plain_names(guarded, manifest.names)
     if manifest is None or manifest.lossy is not None or source.as_new:
         found: Contents = tables.new_contents(source, manifest, guarded)
         return found

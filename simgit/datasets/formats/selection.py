@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, near_or_known
 from simgit.history.array_reader import ArrayReader
 from simgit.history.column_reader import no_such_field
 from simgit.history.paths import as_path
@@ -100,6 +100,7 @@ class ExportedRun:
         tip: the newest state.
         place: its location.
         pieces: the states that no run before has, oldest first.
+        is_merged: True if it is there for a later run only, which was merged with it.
     """
 
     name: str
@@ -107,6 +108,7 @@ class ExportedRun:
     tip: Oid
     place: Location
     pieces: tuple[Piece, ...]
+    is_merged: bool = False
 
     @property
     def count(self) -> int:
@@ -194,6 +196,24 @@ class Export:
                 for _, rows in self.odb.states.rows(txn, line, start, stop, False)
             )
 
+    @cached_property
+    def state_bytes(self) -> int:
+        """About how many bytes a state takes with its arrays: the most of a few that are read."""
+        sizes = [1]
+        wide = [s for s in self.stretches if s.schema.arrays] or self.stretches
+        for stretch in wide[:: max(1, len(wide) // 8)]:
+            with self.odb.read() as txn:
+                piece = Piece(stretch.line, stretch.stop - 1, stretch.stop)
+                rows = self._rows(txn, piece)
+            arrays = sum(a.nbytes for found in rows.arrays.values() for _, a in found)
+            items = sum(len(item) for column in rows.variable for item in column)
+            sizes.append(rows.fixed.shape[1] + items + arrays)
+        return max(sizes)
+
+    def at_once(self, most: int = PART_ROWS) -> int:
+        """Return how many states are to be in memory together."""
+        return max(1, min(most, PART_BYTES // self.state_bytes))
+
     def trajectory(self, run: ExportedRun) -> Trajectory:
         """Return a run's whole history as columns."""
         return Trajectory(self.odb, run.place, 0, run.place.step + 1, run.name)
@@ -220,8 +240,9 @@ class Export:
             found = self.odb.object(txn, read_line(txn, root.line).origin)
         return dict(found.fields) if isinstance(found, Spec) else {}
 
+    @cached_property
     def attachments(self) -> dict[str, int]:
-        """Return the number of attachments of the states by name; no export carries them."""
+        """The number of attachments of the states by name; no export carries them."""
         from simgit.objects.codec import decode_name
 
         found: dict[str, int] = {}
@@ -299,7 +320,7 @@ class Export:
     def _parts_of(self, number: int, stretch: Stretch, most: int) -> Iterator[PartOfRun]:
         run = self.runs[stretch.run]
         steps = StepRange(self.odb, run.place, stretch.start, stretch.stop)
-        size = max(1, min(most, PART_BYTES // max(1, _row_bytes(stretch.schema))))
+        size = self.at_once(most)
         at = stretch.start
         with self.odb.read() as txn:
             place = Location(stretch.line, at)
@@ -419,6 +440,17 @@ class Export:
         return (bytes(self.odb.states.row(txn, Location(line.id, step - 1))[0]),), b""
 
 
+def check_options(options: Mapping[str, str], known: Sequence[str]) -> None:
+    """Check that only options of a format were given.
+
+    Raises:
+        InvalidInput: there is another one.
+    """
+    for name in sorted(options.keys() - set(known)):
+        near = near_or_known(name, known) if known else "; the format has none"
+        raise InvalidInput(f"unknown option '{name}'{near}", option=name)
+
+
 class _Selection:
     """The choice of the states of revisions, each in the first run that has it."""
 
@@ -457,23 +489,24 @@ class _Selection:
             ref = self.refs.run(self.txn, end.run)
             ref = ref if ref.oid == end.oid and start == 0 else None
         name = text.removeprefix("runs/") if ends is None and ref is None else (end.run or text)
-        pieces: list[Piece] = []
-        for piece in find_pieces(self.txn, end.place, start, end.place.step + 1):
-            if start == 0:
+        found = find_pieces(self.txn, end.place, start, end.place.step + 1)
+        if start == 0:
+            for piece in found:
                 yield from self._merged(read_line(self.txn, piece.line))
-            pieces += self._new(piece)
-        yield ExportedRun(name, ref, end.oid, end.place, tuple(pieces))
+        pieces = tuple(each for piece in found for each in self._new(piece))
+        yield ExportedRun(name, ref, end.oid, end.place, pieces)
 
     def _merged(self, line: Line) -> Iterator[ExportedRun]:
-        """Yield the histories of further parents of a line's first state."""
+        """Yield the histories of further parents of a line's first state, before any of it."""
         for oid in line.parents[1:]:
             place = self.odb.locate(self.txn, oid)
-            pieces: list[Piece] = []
-            for piece in find_pieces(self.txn, place, 0, place.step + 1):
+            found = find_pieces(self.txn, place, 0, place.step + 1)
+            for piece in found:
                 yield from self._merged(read_line(self.txn, piece.line))
-                pieces += self._new(piece)
+            pieces = tuple(each for piece in found for each in self._new(piece))
             if pieces:
-                yield ExportedRun(f"merged-{oid.hex()[:12]}", None, Oid(oid), place, tuple(pieces))
+                name = f"merged-{oid.hex()[:12]}"
+                yield ExportedRun(name, None, Oid(oid), place, pieces, True)
 
     def _new(self, piece: Piece) -> Iterator[Piece]:
         """Yield the parts of a piece that no run before has."""
@@ -486,10 +519,6 @@ class _Selection:
         if start < stop:
             yield Piece(line, start, stop)
         taken.append((piece.start, piece.stop))
-
-
-def _row_bytes(schema: Schema) -> int:
-    return schema.fixed_size + 64 * len(schema.variable) + (1 << 16) * len(schema.arrays)
 
 
 def _slice(part: PartOfRun, start: int, stop: int) -> PartOfRun:

@@ -267,6 +267,27 @@ def _event_files(path: Path) -> Iterator[Path]:
 
 def _imported(name: str, files: Sequence[Path], notes: list[str]) -> SourceRun:
     """Return the run of some event files, in the order of their names."""
+    series, settings = read_series(files, notes)
+    times = [at for each in series.values() for at in each["time"].tolist() if 0 < at < 9e9]
+    count = sum(len(each["step"]) for each in series.values())
+    state = {"info": {"points": count, "tags": sorted(series)}, "message": "event files"}
+    return SourceRun(
+        name, state_columns([state]), config=_nested(settings, notes),
+        created=int(min(times) * 1e9) if times else None,
+        ended=int(max(times) * 1e9) if times else None,
+        attachments=[(0, NAME, series)] if series else [],
+    )  # fmt: skip
+
+
+def read_series(
+    files: Sequence[Path], notes: list[str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the series in event files, as the attachment has them, and their hyperparameters.
+
+    Args:
+        files: the files, in the order of their times.
+        notes: gets a line for all that is damaged or left out.
+    """
     points: dict[str, list[tuple[int, float, float]]] = {}
     settings: dict[str, Any] = {}
     for path in files:
@@ -283,15 +304,7 @@ def _imported(name: str, files: Sequence[Path], notes: list[str]) -> SourceRun:
         }
         for tag, found in points.items()
     }
-    times = [at for found in points.values() for _, at, _ in found if 0 < at < 9e9]
-    count = sum(map(len, points.values()))
-    state = {"info": {"points": count, "tags": sorted(points)}, "message": "event files"}
-    return SourceRun(
-        name, state_columns([state]), config=_nested(settings, notes),
-        created=int(min(times) * 1e9) if times else None,
-        ended=int(max(times) * 1e9) if times else None,
-        attachments=[(0, NAME, series)] if series else [],
-    )  # fmt: skip
+    return series, settings
 
 
 def _narrowed(values: Any) -> Any:

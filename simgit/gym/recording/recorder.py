@@ -7,7 +7,6 @@ objects that the environment returns; what is recorded is copied.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -17,7 +16,8 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from simgit.errors import Conflict, Divergence, InvalidInput, StorageError
-from simgit.gym.recording.catch_up import CatchUp, moved, state_of
+from simgit.gym.recording.catch_up import moved, state_of
+from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import (
     SKIP,
@@ -39,7 +39,7 @@ from simgit.gym.recording.volatile import ignored_paths, volatile_paths
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.reexecute import Progress
 from simgit.gym.restoring.restore import STEP_SECONDS, restore
-from simgit.gym.restoring.run_notes import REEXECUTE
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
 from simgit.gym.spec import spec as specs
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
@@ -62,11 +62,12 @@ from simgit.objects.arguments import checked
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.objects.simplify import Simplified
+from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
 from simgit.repository import Repository
 
 
-class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class Recorder(CopiesEnvironment, gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Records an environment to a run of a repository, without changing its behaviour.
 
     Every reset and every step is a state. States are stored every so many states and seconds, at
@@ -148,9 +149,10 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._casts = needs_cast(env.observation_space)
         self._action_type = plain_type(env.action_space)
         self._begin()
-        may = may_reexecute(env)
-        if not may and self._count < 0:
-            self._session.noter()({REEXECUTE: False})
+        may, missing = may_reexecute(env), specs.left_out(env)
+        marks = {**({} if may else {REEXECUTE: False}), **({LEFT_OUT: missing} if missing else {})}
+        if marks and self._count < 0:
+            self._session.noter()(marks)
         self._check = SelfCheck(self_check and may and self._count < 0)
         self._session.watch(self._check)
 
@@ -259,32 +261,11 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             int(repo.trajectory(run)[: step + 1].episode_starts.sum()) if step >= 0 else 0
         )
         self._snapshots.start(step, self._session.noter())
-        catch_up = CatchUp(repo, run, step)
+        catch_up = CatchUp(repo.trajectory(run), step, ignored(repo.lineage(run)), repo.attach)
         if not catch_up.is_done:
             self._catch_up = catch_up
             self._volatile = None
             self._append = catch_up.append
-
-    # --- copies ---
-
-    def __copy__(self) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return copy(self.env)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return deepcopy(self.env, memo)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled.
-
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput(
-            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
-            "a path or a Repository"
-        )
 
     # --- Gymnasium's methods ---
 

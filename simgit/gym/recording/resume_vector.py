@@ -109,9 +109,20 @@ def _make(description: Any) -> Lane:
 
 
 def put_back(
-    repo: Repository, names: Sequence[str], env: VectorEnv[Any, Any, Any], trust: Trust
+    repo: Repository,
+    names: Sequence[str],
+    env: VectorEnv[Any, Any, Any],
+    trust: Trust,
+    at: Sequence[int] | None = None,
 ) -> list[bool]:
-    """Restore each lane to the newest state of its run; return which lanes' next step resets.
+    """Restore each lane to a state of its run; return which lanes' next step resets.
+
+    Args:
+        repo: the repository.
+        names: the runs.
+        env: the vector environment.
+        trust: see ``restore``.
+        at: the step of each run, -1 for a new environment; the newest steps if None.
 
     Raises:
         InvalidInput: the lanes cannot be reached, or their number differs from that of the runs.
@@ -124,6 +135,11 @@ def put_back(
             f"the vector environment must have a lane for each of {len(names)} runs, "
             f"got {env.num_envs}"
         )
+    if at is not None and all(step < 0 for step in at):
+        return [False] * len(names)
+    if isinstance(core, SyncVectorEnv) and not core.metadata.get(MARK):
+        core.envs = [Lane(each) for each in core.envs]
+        core.metadata = {**core.metadata, MARK: True}
     if not core.metadata.get(MARK):
         raise InvalidInput(
             "cannot restore the lanes of this vector environment: "
@@ -136,12 +152,15 @@ def put_back(
                 "use vectorization_mode='sync'"
             )
         given = str(repo.directory)
-    newest = [repo.state(name) for name in names]
+    reached = (
+        names if at is None else [f"{name}@{step}" for name, step in zip(names, at, strict=True)]
+    )
+    newest = [repo.state(each) for each in reached]
     ended = [bool(state.terminated or state.truncated) for state in newest]
     resets = [each and autoreset_mode(core) != DISABLED for each in ended]
     core.set_attr("lane_number", list(range(len(names))))
     trusted = settled([RecordedPath(repo, name) for name in names], trust)
-    core.call("lane_restore", given, list(names), resets, trusted)
+    core.call("lane_restore", given, list(reached), resets, trusted)
     _show(core, newest)
     return resets
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from simgit.errors import Conflict, InvalidInput, StorageError, shown
 from simgit.gym.drivers import pack, select
-from simgit.gym.recording.snapshot_schedule import NEVER, SnapshotSchedule
+from simgit.recording.snapshot_schedule import NEVER, SnapshotSchedule
 
 SNAPSHOT: Final = "snapshot"
 """The name of the attachment of a snapshot."""

@@ -95,11 +95,11 @@ class Lane(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         resets: Sequence[bool],
         trust: Trust,
     ) -> None:
-        """Restore the environment to the newest state of this lane's run.
+        """Restore the environment to a state of this lane's run.
 
         Args:
             repo: the repository.
-            runs: the run of each lane.
+            runs: the state of each lane, or its run for the newest one.
             resets: for each lane, True if its next step is a reset.
             trust: see ``restore``.
 

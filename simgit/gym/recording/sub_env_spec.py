@@ -15,6 +15,7 @@ from simgit.gym.spec.spec import (
     class_path,
     describe,
     encodable,
+    left_out,
     registered,
 )
 
@@ -36,6 +37,17 @@ def describe_lanes(env: VectorEnv[Any, Any, Any]) -> list[Data]:
         spaces_now = _single_spaces(env)
         lanes = [{**lane, **spaces_now, "vector_wrappers": above} for lane in lanes]
     return lanes
+
+
+def lanes_left_out(env: VectorEnv[Any, Any, Any]) -> list[list[str]]:
+    """Return for each lane the classes of wrappers that its spec lacks, see ``spec.left_out``.
+
+    The spec of an environment in another process has them, or says that it lacks their arguments.
+    """
+    core = env.unwrapped
+    if isinstance(core, SyncVectorEnv):
+        return [left_out(each) for each in core.envs]
+    return [[]] * env.num_envs
 
 
 def _from_spec(spec: EnvSpec | None, core: Any) -> Data:

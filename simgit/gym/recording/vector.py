@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy, deepcopy
 from os import PathLike
 from pathlib import Path
 from time import perf_counter as _clock
@@ -14,7 +13,8 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
-from simgit.errors import Conflict, InvalidInput, SimgitError, StorageError
+from simgit.errors import Conflict, Divergence, InvalidInput, SimgitError, StorageError
+from simgit.gym.recording.copies import CopiesEnvironment
 from simgit.gym.recording.resume_vector import (
     NEXT_STEP,
     SAME_STEP,
@@ -28,12 +28,11 @@ from simgit.gym.recording.resume_vector import (
 )
 from simgit.gym.recording.selfcheck import SelfCheck, may_reexecute
 from simgit.gym.recording.session import Session, gap_after, open_repository
-from simgit.gym.recording.snapshot_schedule import NEVER
 from simgit.gym.recording.snapshots import Snapshots, checked_choice
 from simgit.gym.recording.sub_env_proxy import RemoteLane, lane_start, parts_of, seed_of
-from simgit.gym.recording.sub_env_spec import describe_lanes
+from simgit.gym.recording.sub_env_spec import describe_lanes, lanes_left_out
 from simgit.gym.restoring.restore import STEP_SECONDS
-from simgit.gym.restoring.run_notes import REEXECUTE
+from simgit.gym.restoring.run_notes import LEFT_OUT, REEXECUTE, ignored
 from simgit.gym.spec.permit import Trust
 from simgit.gym.spec.values import (
     cast_for,
@@ -48,14 +47,16 @@ from simgit.objects.arguments import checked
 from simgit.objects.coerce import coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
+from simgit.recording.catch_up import CatchUp
 from simgit.recording.finalize import settle
+from simgit.recording.snapshot_schedule import NEVER
 from simgit.recording.states import simplified_fields
 from simgit.repository import Repository
 
 _FINAL: Final = ("final_obs", "final_info")
 
 
-class VectorRecorder(VectorWrapper):
+class VectorRecorder(CopiesEnvironment, VectorWrapper):
     """Records a vector environment, lane by lane, without changing its behaviour.
 
     Lane ``i``, the i-th sub-environment, is the run ``{run}/{i}``. Its states are those of that
@@ -121,6 +122,7 @@ class VectorRecorder(VectorWrapper):
         self._errors: list[SimgitError] = []
         self._first = [True] * env.num_envs
         self._starts: dict[int, Any] = {}
+        self._catch_ups: dict[int, CatchUp] = {}  # of lanes that are compared, not recorded
         infos = [self._repo.runs[name] for name in self.runs]
         self._counts = [-1 if info.step is None else info.step for info in infos]
         self._episodes = [info.episodes for info in infos]
@@ -130,8 +132,8 @@ class VectorRecorder(VectorWrapper):
         is_new, may = set(self._counts) == {-1}, may_reexecute(env)
         if is_new:
             marks = {VECTOR: {"autoreset_mode": self._mode}, **({} if may else {REEXECUTE: False})}
-            for name in self.runs:
-                self._session.note(name, marks)
+            for name, missing in zip(self.runs, lanes_left_out(env), strict=True):
+                self._session.note(name, {**marks, **({LEFT_OUT: missing} if missing else {})})
         self._check = SelfCheck(self_check and may and bool(self._parts) and is_new)
         self._session.watch(self._check)
 
@@ -152,6 +154,7 @@ class VectorRecorder(VectorWrapper):
         run: str,
         *,
         env: VectorEnv[Any, Any, Any] | None = None,
+        at: Sequence[int] | None = None,
         vectorization_mode: Mode = "sync",
         trust: Trust = None,
         **options: Any,
@@ -159,13 +162,17 @@ class VectorRecorder(VectorWrapper):
         """Restore each lane to its run's newest state, and return a recorder that continues them.
 
         A lane whose episode has ended is reset by the next step, unless the autoreset mode is
-        DISABLED.
+        DISABLED. With ``at`` earlier states are restored: up to each run's newest state each step
+        is compared with the recorded one, then steps are appended.
 
         Args:
             repo: the repository.
             run: the prefix of the runs' names.
             env: a new environment to use, made as the recorded one was, its lanes wrapped in
-                ``Lane``; made from the spec, with the recorded autoreset mode, if None.
+                ``Lane`` if they are in other processes; made from the spec, with the recorded
+                autoreset mode, if None.
+            at: the step of each run to restore; -1 for all, for a new environment, before the
+                first states.
             vectorization_mode: "sync", or "async" with a process for each lane.
             trust: see ``restore``.
             options: further arguments of ``VectorRecorder``.
@@ -179,35 +186,32 @@ class VectorRecorder(VectorWrapper):
         names = lanes_of(repo, run)
         made = make_lanes(repo, names, vectorization_mode, trust) if env is None else env
         try:
-            resets = put_back(repo, names, made, trust)
+            if at is not None and len(at) != len(names):
+                raise InvalidInput(f"at must have a step for each of {len(names)} runs")
+            resets = put_back(repo, names, made, trust, at)
             recorder = cls(made, repo, run, **options)
         except BaseException:
             made.close()
             raise
         recorder._session.is_new = False
         recorder._resets[:] = resets
+        if at is not None:
+            recorder._continue(at)
         return recorder
 
-    # --- copies ---
-
-    def __copy__(self) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return copy(self.env)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Return a copy of the environment alone: what happens in it is not recorded."""
-        return deepcopy(self.env, memo)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled.
-
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput(
-            f"a {type(self).__name__} cannot be pickled: make it in the process that records, from "
-            "a path or a Repository"
-        )
+    def _continue(self, at: Sequence[int]) -> None:
+        """Continue from recorded states with restored lanes."""
+        for i, (name, step) in enumerate(zip(self.runs, at, strict=True)):
+            self._counts[i] = step
+            part = self._repo.trajectory(name)[: step + 1]
+            self._episodes[i] = int(part.episode_starts.sum()) if step >= 0 else 0
+            self._snapshots[i].start(step, self._session.noter(i))
+            catch_up = CatchUp(
+                self._repo.trajectory(name), step, ignored(self._repo.lineage(name)),
+                self._repo.attach,
+            )  # fmt: skip
+            if not catch_up.is_done:
+                self._catch_ups[i] = catch_up
 
     # --- Gymnasium's methods ---
 
@@ -271,7 +275,10 @@ class VectorRecorder(VectorWrapper):
         if lane in self._gaps:
             raise InvalidInput(f"cannot attach '{name}' to lane {lane}: {self._gaps[lane]}")
         self._reopen()
-        self._session.recorder.attach(lane, name, data, path=path)
+        if lane in self._catch_ups:
+            self._catch_ups[lane].attach(name, data, path=path)
+        else:
+            self._session.recorder.attach(lane, name, data, path=path)
 
     def flush(self) -> None:
         """Store the buffered states durably.
@@ -320,13 +327,17 @@ class VectorRecorder(VectorWrapper):
     def tips(self) -> list[Oid | None]:
         """The newest states' oids; the states are stored first, which computes them."""
         self.flush()
-        return [self._repo.runs[name].oid for name in self.runs]
+        return [
+            self._repo.resolve(f"{name}@{step}") if step >= 0 else None
+            for name, step in zip(self.runs, self._counts, strict=True)
+        ]
 
     @property
     def observations(self) -> Any:
         """The newest observations of all lanes, as one batch, read from the repository."""
         self.flush()
-        return batched(self, [self._repo.state(name) for name in self.runs])
+        reached = zip(self.runs, self._counts, strict=True)
+        return batched(self, [self._repo.state(f"{name}@{step}") for name, step in reached])
 
     # --- recording ---
 
@@ -346,8 +357,9 @@ class VectorRecorder(VectorWrapper):
         ]
         for i, (step, reset) in enumerate(lanes):
             if step is not None:
+                was_compared = i in self._catch_ups  # then its snapshots are there
                 self._append(i, *step)
-                if self._counts[i] >= self._next[i] or ended[i]:
+                if not was_compared and (self._counts[i] >= self._next[i] or ended[i]):
                     self._look(i, seconds, bool(ended[i]), reset is not None)
             if reset is not None:
                 self._record_reset(i, *reset, {})
@@ -408,9 +420,10 @@ class VectorRecorder(VectorWrapper):
         gap = self._gaps.pop(i, None)
         if gap is not None:
             self._snapshots[i].start_over()
+        was_compared = i in self._catch_ups
         self._append(i, row, info=info, reset=mark, message=gap)
         self._episodes[i] += 1
-        if self._parts:
+        if self._parts and not was_compared:
             self._snapshots[i].after_reset(
                 self._parts[i], self._counts[i], self._episodes[i], self._targets[i]
             )
@@ -430,6 +443,13 @@ class VectorRecorder(VectorWrapper):
     def _append(self, i: int, *fields: Any, **more: Any) -> None:
         if not self._session.is_open:
             self._reopen()
+        if i in self._catch_ups:
+            more.pop("message", None)
+            self._catch_ups[i].append(*fields, **more)
+            self._counts[i] += 1
+            if self._catch_ups[i].is_done:
+                del self._catch_ups[i]
+            return
         attachments = None
         if self._first[i]:
             self._first[i] = False
@@ -464,7 +484,7 @@ class VectorRecorder(VectorWrapper):
     # --- ends ---
 
     def _fail(self, error: BaseException) -> None:
-        if not isinstance(error, (Conflict, StorageError)):
+        if not isinstance(error, (Conflict, Divergence, StorageError)):
             self._gaps = dict.fromkeys(range(self.num_envs), gap_after(error))
             self._session.fail(error, self.runs[0], {})
 

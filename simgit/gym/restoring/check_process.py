@@ -26,12 +26,16 @@ from typing import Any, Final
 
 from simgit.errors import SimgitError, StorageError
 from simgit.gym.drivers import choose
-from simgit.gym.restoring.checks import Opened, Outcome, RunCheck
+from simgit.gym.restoring.checks import Opened, RunCheck
 from simgit.gym.restoring.run_notes import NOT_CHECKED, UNKNOWN, Verdict
+from simgit.objects.coerce import check_number
+from simgit.recording.verdicts import Outcome
 from simgit.repository import Repository
 
 SECONDS: Final = 60.0
 """The time that a check may take while a run is recorded."""
+LONGEST: Final = 86400.0 * 30
+"""Nobody waits longer for a check, and no system call takes any number of seconds."""
 _SLOW: Final = ("torch", "mujoco", "ale_py", "minigrid")
 """Libraries that are imported once, and not in each fork, where this process has imported them."""
 _CAN_FORK: Final = hasattr(os, "fork")
@@ -284,7 +288,11 @@ def check_run(repo: Repository, run: str, *, seconds: float = SECONDS, **how: An
         run: the run.
         seconds: the greatest time to wait.
         how: further arguments of ``RunCheck``.
+
+    Raises:
+        InvalidInput: no time can be so long.
     """
+    seconds = min(check_number(seconds, "seconds"), LONGEST)
     try:
         process = CheckProcess(repo, {run: None}, seconds=seconds, **how)
     except StorageError as error:

@@ -7,68 +7,28 @@ keeps in its class, its module or its library is as in any new process. See ``ch
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from simgit.errors import Divergence, InvalidInput, SimgitError
+from simgit.errors import Divergence, InvalidInput
 from simgit.gym.drivers import CannotRestore
 from simgit.gym.restoring.recorded_path import SESSION, SNAPSHOT, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Reexecution
 from simgit.gym.restoring.restore import RestorePlan, begin, from_snapshot
-from simgit.gym.restoring.run_notes import (
-    BY_PROCESS,
-    BY_REPLAY,
-    DIVERGES,
-    EXACT,
-    NOT_CHECKED,
-    UNKNOWN,
-    Verdict,
-)
 from simgit.gym.spec.values import plain_info
 from simgit.history.trajectory import Trajectory
 from simgit.objects.codec import encode_value
 from simgit.objects.coerce import coerce
+from simgit.recording.verdicts import Outcome, Verdict, details, judged, named, spread
 from simgit.repository import Repository
 
 SAMPLE: Final = 3
 """The number of snapshots that are checked: an early, a middle and a late one."""
 _PART: Final = 0.7
 """The part of a check's time after which it stops by itself, with what it has found."""
-_REASON: Final = 1000
-"""The greatest length of a reason that is noted."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one check.
-
-    Attributes:
-        start: the step of the snapshot, or of the first state.
-        compared: the number of states that agreed.
-        differs: the step and the field that differ, or the reason why it could not continue.
-        unmade: the reason why the environment, or its driver, could not be made.
-        ended: why there is no result: the time was over, or the process ended.
-        digest: a digest of everything that was returned, for another re-execution.
-    """
-
-    start: int
-    compared: int = 0
-    differs: dict[str, Any] = field(default_factory=dict)
-    unmade: str | None = None
-    ended: str | None = None
-    driver: str | None = None
-    form: Any = None
-    digest: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as data for JSON."""
-        return asdict(self)
-
-
 Opened = Callable[[], AbstractContextManager[Repository]]
 Apart = Callable[[Callable[[], Outcome], int, float], Outcome]
 """Makes a check in a process of its own: the check, the step at which it starts, its seconds."""
@@ -190,7 +150,7 @@ class RunCheck:
         try:
             env = path.make(self._trust)
         except BaseException as error:  # of whatever the environment's modules do
-            return Outcome(**{**facts, "unmade": _named(error)})
+            return Outcome(**{**facts, "unmade": named(error)})
         digest = hashlib.sha256()
         with closing(env):
             try:
@@ -198,7 +158,7 @@ class RunCheck:
             except (Divergence, CannotRestore) as error:
                 return Outcome(**{**facts, "differs": details(error)})
             except BaseException as error:
-                return Outcome(**{**facts, "unmade": _named(error)})
+                return Outcome(**{**facts, "unmade": named(error)})
             done = 0
             try:
                 for _ in replay.steps(states, seed=plan.seed, compare=most is None):
@@ -210,74 +170,6 @@ class RunCheck:
                 facts["differs"] = details(error)
                 digest.update(_bytes(replay))
         return Outcome(**{**facts, "compared": done, "digest": digest.hexdigest()})
-
-
-def judged(
-    outcomes: Sequence[Outcome], replay: Outcome, again: Outcome | None, total: int, upto: int
-) -> Verdict:
-    """Return the verdict that follows from the results of checks.
-
-    Args:
-        outcomes: those from snapshots.
-        replay: that of re-execution from the beginning.
-        again: that of another re-execution, if there was one.
-        total: the number of snapshots in all.
-        upto: the step of the last state that was in question.
-    """
-    bad = next((each for each in outcomes if each.differs), None)
-    good = [each for each in outcomes if each.compared and not each.differs]
-    driver = next((each.driver for each in outcomes if each.driver), None)
-    counted = {
-        "checked": len(good),
-        "of": total,
-        "step": max((each.start for each in outcomes), default=0),
-    }
-    seen: dict[str, Any] = {"process": "another", "upto": upto}
-    seen |= {"snapshots": counted} if outcomes else {}
-    form = {"format": good[0].form} if good else {}
-    if good and bad is None:
-        also = {"replay": replay.differs} if replay.differs else {}
-        return Verdict(EXACT, driver, {**form, **seen, **also})
-    why = _why(outcomes, replay)
-    wrong = {} if bad is None else {**bad.differs, "from": bad.start}
-    if not replay.differs and replay.compared:
-        return Verdict(BY_REPLAY, driver, {**wrong, **seen, **({"why": why} if why else {})})
-    if replay.unmade or replay.ended or not replay.differs:
-        if bad is not None:  # the snapshots are known to fail, and nothing else is known
-            return Verdict(BY_REPLAY, driver, {**wrong, **seen, "replay": {"reason": why}})
-        result = UNKNOWN if replay.unmade else NOT_CHECKED
-        return Verdict(result, driver, {"reason": why or "it has too few states"})
-    if replay.differs.get("field") in (None, "exception"):
-        return Verdict(UNKNOWN, driver, {"reason": replay.differs["reason"], **seen})
-    same = again is not None and again.digest == replay.digest
-    return Verdict(BY_PROCESS if same else DIVERGES, driver, {**replay.differs, **seen})
-
-
-def _why(outcomes: Iterable[Outcome], replay: Outcome) -> str | None:
-    """Return the first reason why something could not be checked."""
-    return next((r for o in (replay, *outcomes) for r in (o.unmade, o.ended) if r), None)
-
-
-def spread(steps: Sequence[int], count: int) -> list[int]:
-    """Return at most ``count`` of some steps, evenly spread, the first and the last among them."""
-    if len(steps) <= count:
-        return list(steps)
-    if count == 1:
-        return [steps[0]]
-    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]
-
-
-def details(error: BaseException) -> dict[str, Any]:
-    """Return what is noted of an error: the step and the field that differ, or the reason."""
-    if isinstance(error, Divergence):
-        found: dict[str, Any] = {"step": error.step, "field": error.field}  # type: ignore[attr-defined]
-        return found | ({"reason": str(error)[:_REASON]} if found["field"] == "exception" else {})
-    return {"reason": _named(error)}
-
-
-def _named(error: BaseException) -> str:
-    text = str(error) if isinstance(error, SimgitError) else f"{type(error).__name__}: {error}"
-    return text[:_REASON]
 
 
 def _border(path: RecordedPath, step: int) -> int:

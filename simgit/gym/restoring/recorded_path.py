@@ -16,6 +16,7 @@ from simgit.gym.spec.permit import Permit, Trust, are_plain, check, refusal
 from simgit.history.trajectory import Trajectory
 from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
+from simgit.recording.attached_steps import attached_steps
 from simgit.refs import attachments
 from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
@@ -25,7 +26,6 @@ SESSION: Final = "session"
 """The attachment of a new environment's first state; it has the seed in use."""
 TORCH: Final = "torch_seed"
 """The key of a run's metadata for torch's seed, if torch was loaded while the run was recorded."""
-_FIRST, _MOST = 64, 16384
 
 
 class RecordedPath:
@@ -138,15 +138,8 @@ class RecordedPath:
         return self.trajectory[step].oid if self.run is None else f"{self.run}@{step}"
 
     def attached(self, name: str, upto: int) -> Iterator[int]:
-        """Yield the steps up to ``upto`` whose states have an attachment, the newest first."""
-        stop, size = upto + 1, _FIRST
-        while stop > 0:
-            start = max(0, stop - size)
-            oids = self.trajectory[start:stop].oids
-            with self.repo.odb.read() as txn:
-                has = [attachments.is_bound(txn, oid, name) for oid in oids]
-            yield from (start + i for i in range(len(has) - 1, -1, -1) if has[i])
-            stop, size = start, min(2 * size, _MOST)
+        """Return the steps up to ``upto`` whose states have an attachment, the newest first."""
+        return attached_steps(self.repo.odb, self.trajectory, name, upto)
 
     def attachment(self, step: int, name: str) -> Any:
         """Return an attachment of a state."""

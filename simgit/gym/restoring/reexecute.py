@@ -10,8 +10,8 @@ from gymnasium.spaces import Discrete
 from simgit.errors import Divergence, InvalidInput, SimgitError, shown
 from simgit.gym import drivers
 from simgit.gym.restoring.compare import Comparer
-from simgit.gym.restoring.recorded_steps import RecordedStep, recorded_steps
 from simgit.gym.spec.values import thaw
+from simgit.history.recorded_steps import RecordedStep, recorded_steps
 from simgit.history.trajectory import Trajectory
 
 Progress = Callable[[int, int | None], None]

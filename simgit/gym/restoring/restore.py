@@ -15,8 +15,10 @@ from simgit.errors import (
     InvalidInput,
     NotFound,
     SimgitError,
+    Untrusted,
     Unverified,
     shown,
+    visible,
     warn,
 )
 from simgit.gym import drivers
@@ -29,6 +31,7 @@ from simgit.gym.restoring.run_notes import (
     BY_REPLAY,
     DIVERGES,
     EXACT,
+    LEFT_OUT,
     REEXECUTE,
     noted,
     replay_differs,
@@ -38,7 +41,7 @@ from simgit.gym.restoring.run_notes import (
     vouches,
 )
 from simgit.gym.spec import spec as specs
-from simgit.gym.spec.permit import Trust, Untrusted
+from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
@@ -130,6 +133,8 @@ def restore(
         if not hasattr(env, "observation_space") or not hasattr(env, "action_space"):
             raise InvalidInput(f"env must be an environment, got {shown(env)}", path="env")
         specs.compare_spaces(specs.describe_spaces(env), path.spec)
+    if env is None:
+        _warn_of_wrappers(path)
     made = env if env is not None else path.make(trust)
     failed: Divergence | drivers.CannotRestore | None = None
     try:
@@ -490,6 +495,18 @@ def _warn_of_process(path: RecordedPath) -> None:
         warn(
             f"state '{path.oid.short()}' is of a run that {known[verdict.result]}: it may continue "
             "otherwise than recorded",
+            Unverified,
+        )
+
+
+def _warn_of_wrappers(path: RecordedPath) -> None:
+    """Warn if the spec lacks a wrapper, and no verdict says that the run repeats without it."""
+    missing = noted(path.recorded_in, LEFT_OUT, list, tuple)
+    if missing and not _is_judged(path):
+        warn(
+            f"state '{path.oid.short()}' is restored without '{visible(str(missing[0]))}': a "
+            "wrapper that has no step or reset of its own is not recorded; if it changes the "
+            "environment when it is made, give yours with 'env='",
             Unverified,
         )
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
 from typing import Any, Final
 
 from simgit.errors import Divergence, InvalidInput
 from simgit.gym.restoring.check_process import SECONDS, check_run
-from simgit.gym.restoring.checks import details
 from simgit.gym.restoring.recorded_path import SESSION, RecordedPath, path_to_last
 from simgit.gym.restoring.reexecute import Progress, Reexecution
 from simgit.gym.restoring.restore import restore, settled
@@ -28,49 +26,13 @@ from simgit.gym.restoring.run_notes import note as note_verdict
 from simgit.gym.spec.permit import Trust
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked
+from simgit.objects.coerce import check_number
 from simgit.odb import foreign
+from simgit.recording.verdicts import Verification, details
 from simgit.repository import Repository
 
 SNAPSHOTS: Final = 12
 """The greatest number of snapshots from which a run is continued, evenly spread."""
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The result of a verification.
-
-    Attributes:
-        start: the first step that was compared.
-        stop: the step after the last that agreed.
-        seconds: the duration.
-        divergence: the difference at ``stop``, None if all states agree.
-        verdict: the verdict on a whole run and its snapshots; None where only a part was
-            re-executed, or snapshots were not asked for.
-    """
-
-    start: int
-    stop: int
-    seconds: float
-    divergence: Divergence | None
-    verdict: Verdict | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """True if all states agree, and all snapshots that were tried continue as recorded."""
-        wrong = self.verdict is not None and "from" in self.verdict.details
-        return self.divergence is None and not wrong
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as data for JSON."""
-        found: dict[str, Any] = {
-            "start": self.start, "stop": self.stop, "seconds": self.seconds,
-            "exact": self.is_exact,
-            "verdict": None if self.verdict is None else self.verdict.to_json(),
-        }  # fmt: skip
-        if self.divergence is not None:
-            names = ("step", "field", "recorded", "found")
-            found |= {name: getattr(self.divergence, name) for name in names}
-        return found
 
 
 @checked
@@ -98,6 +60,7 @@ def verify(
     Raises:
         NotFound, InvalidInput, Untrusted: see ``restore``.
     """
+    sample = SNAPSHOTS if snapshots is None else check_number(snapshots, "snapshots", whole=True)
     states = repo.trajectory(revision)
     if not len(states):
         raise InvalidInput(f"'{revision}' has no states to re-execute")
@@ -115,9 +78,8 @@ def verify(
     agreed = states.stop if failed is None else int(failed.step)  # type: ignore[attr-defined]
     seconds = perf_counter() - begun
     verdict = None
-    snapshots = SNAPSHOTS if snapshots is None else snapshots
-    if snapshots and make is None and revision in repo.runs:
-        how = {"sample": snapshots, "stretches": True, "trust": _elsewhere(end, trust)}
+    if sample and make is None and revision in repo.runs:
+        how = {"sample": sample, "stretches": True, "trust": _elsewhere(end, trust)}
         how |= {} if failed is not None else {"replayed": agreed}
         verdict = check_run(repo, revision, seconds=max(SECONDS, 4 * seconds), **how)
     return Verification(states.start, agreed, perf_counter() - begun, failed, verdict)
@@ -230,3 +192,6 @@ def note(repo: Repository, run: str, found: Verification) -> None:
         # a snapshot that failed, once and somewhere, was not among those that were tried now
         verdict = known
     note_verdict(repo, run, verdict)
+
+
+__all__ = ["Verification", "environment_before", "judge", "note", "sessions", "verify"]

@@ -18,7 +18,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, Untrusted
 from simgit.gym.spec.entry_points import PACKAGES, entry_text
 from simgit.kube.task.catalogue import is_content
 from simgit.objects.oid import Oid
@@ -32,10 +32,6 @@ SECONDS: Final = 60.0
 """The time that the constructor of an untrusted spec may take."""
 _LONGEST: Final = 64
 _SIMKUBE: Final = "simgit/SimKube-v0"
-
-
-class Untrusted(InvalidInput):
-    """Code of whoever recorded a state would run, and the repository is not trusted."""
 
 
 class Permit:

@@ -26,6 +26,7 @@ PACKAGES: Final = {
 MAX_DIFF: Final = 256 << 10
 """Bytes of a diff that are recorded at most."""
 MAX_COMMAND: Final = 8 << 10
+_PACKAGE: Final = Path(__file__).resolve().parents[2]
 _GIT_SECONDS: Final = 5
 _GIT_SETTINGS: Final = (
     "core.fsmonitor=false", f"core.hooksPath={os.devnull}", "submodule.recurse=false",
@@ -140,10 +141,14 @@ def command(arguments: Sequence[str] | None = None) -> list[str]:
 
 
 def _script_folder(arguments: Sequence[str]) -> Path:
-    """Return the folder of the first file among the first words of a command, else this one."""
+    """Return the folder of the first file among the first words of a command, else this one.
+
+    simgit's own command is no code of the user's, wherever it is installed.
+    """
     scripts = (Path(word) for word in arguments[:3] if word)
     found = next((script for script in scripts if script.is_file()), None)
-    return Path.cwd() if found is None else found.resolve().parent
+    is_own = found is not None and (found.name == "simgit" or found.resolve().parent == _PACKAGE)
+    return Path.cwd() if found is None or is_own else found.resolve().parent
 
 
 def code_of(folder: Path) -> Code | None:

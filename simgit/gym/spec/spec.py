@@ -166,6 +166,21 @@ def only_looks_on(layer: Any) -> bool:
     return not (changes or has_space)
 
 
+def left_out(env: Any) -> list[str]:
+    """Return the classes of wrappers that a spec lacks although making them may change something.
+
+    They have a constructor of their own, but no ``step``, ``reset`` or spaces.
+    """
+    found = []
+    while isinstance(env, gymnasium.Wrapper):
+        kind = type(env)
+        makes = kind.__init__ is not gymnasium.Wrapper.__init__
+        if makes and only_looks_on(env) and not _observes(kind):
+            found.append(class_path(env))
+        env = env.env
+    return found
+
+
 def _observes(kind: type) -> bool:
     return getattr(kind, "is_observer", False) or _class_name(kind) in OBSERVERS
 

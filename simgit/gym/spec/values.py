@@ -16,7 +16,7 @@ from simgit.errors import InvalidInput
 from simgit.objects.arrays import is_arraylike
 from simgit.objects.coerce import coerce, coerce_key
 from simgit.objects.columns import ABSENT
-from simgit.objects.simplify import Simplified, Simplifier
+from simgit.objects.simplify import Simplified, Simplifier, left_out
 
 Cast = Callable[[Any], Any]
 """Returns the recorded form of a value of a space; arrays of the right dtype are not copied."""
@@ -106,10 +106,6 @@ def plain_info(info: Any) -> Any:
         )
         for key, value in info.items()
     }
-
-
-def left_out(path: str, why: str) -> None:
-    """Leave out what cannot be stored, without a word: the recorder said so already."""
 
 
 def comparable_info(info: Any) -> Any:

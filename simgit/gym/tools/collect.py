@@ -1,20 +1,31 @@
-"""Recording without a script: an environment by its id, a policy by its name."""
+"""Recording without a script: an environment by its id, a policy by its name.
+
+What a ``CollectionSpec`` declares is recorded once: its oid names the run.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, count
 from time import perf_counter
 from typing import Any, Final
 
 import gymnasium
 
-from simgit.errors import InvalidInput, NotFound
+from simgit.errors import AlreadyExists, InvalidInput, NotFound, shown
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.restoring.run_notes import VERDICT, noted
+from simgit.objects.arguments import checked
+from simgit.objects.coerce import check_number, coerce
+from simgit.objects.kinds import Spec
 from simgit.objects.oid import Oid
+from simgit.refs.runs import RunInfo
 from simgit.repository import Repository
+from simgit.repository.derivations import MADE_FROM
 
 Policy = Callable[[Any], Any]
 """Returns the action for an observation."""
@@ -28,7 +39,7 @@ class Collected:
     """The result of a recording: the run, its new steps and episodes, and the duration.
 
     ``returned`` is the mean return of the episodes that ended, None without one; ``verdict`` is
-    that of the self-check.
+    that of the self-check. ``is_new`` is False if all was there already.
     """
 
     run: str
@@ -38,6 +49,76 @@ class Collected:
     returned: float | None
     seconds: float
     verdict: Mapping[str, Any] | None
+    is_new: bool = True
+
+
+_KINDS: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("environment", str, "a text"), ("policy", str, "a text"), ("arguments", Mapping, "a dict"),
+    ("seeds", Sequence, "a list"), ("made_from", Mapping, "a dict"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CollectionSpec:
+    """A declaration of what to record; equal ones have the same oid.
+
+    Attributes:
+        environment: the id of the environment.
+        arguments: the arguments that it is made with, plain values: its workload, for instance.
+        policy: "random", a function as "module:name", or the name of what is passed to
+            ``collect_once`` as ``act``.
+        seeds: the seeds of the resets; each begins a part that does not depend on the others.
+        episodes: the number of episodes of each part, None for as many as ``steps`` give.
+        steps: the greatest number of actions of each part, None for any.
+        made_from: the oids of what the policy depends on, by label: of a model, for instance.
+    """
+
+    environment: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    policy: str = "random"
+    seeds: Sequence[int] = (0,)
+    episodes: int | None = 1
+    steps: int | None = None
+    made_from: Mapping[str, Oid] = field(default_factory=dict)
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The spec as canonical data.
+
+        Raises:
+            InvalidInput: an argument has no encoding, or a number no meaning.
+        """
+        for name, kind, what in _KINDS:
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidInput(f"{name} must be {what}, got {shown(getattr(self, name))}")
+        seeds = [check_number(each, "seeds", whole=True) for each in self.seeds]
+        if not seeds:
+            raise InvalidInput("seeds: at least one is needed")
+        if self.episodes is None and self.steps is None:
+            raise InvalidInput("episodes or steps must say where to end")
+        if not all(isinstance(each, Oid) for each in self.made_from.values()):
+            raise InvalidInput("made_from must have oids, such as that of what derived() returns")
+        return {
+            "environment": self.environment,
+            "arguments": coerce(dict(self.arguments), "arguments"),
+            "policy": self.policy,
+            "seeds": seeds,
+            **{
+                name: None if value is None else check_number(value, name, 1, whole=True)
+                for name, value in (("episodes", self.episodes), ("steps", self.steps))
+            },
+            MADE_FROM: {str(label): oid.hex() for label, oid in self.made_from.items()},
+        }
+
+    @property
+    def oid(self) -> Oid:
+        """The oid: that of the data as an object of kind ``spec``."""
+        return Spec(self.data).oid
+
+    @property
+    def run(self) -> str:
+        """The name of the run that has what is declared."""
+        return f"datasets/{self.oid.short(12)}"
 
 
 def make_environment(id: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
@@ -150,3 +231,102 @@ def _play(
         if done & 255 == 0:
             progress(done if steps else len(returns), steps or episodes)
     return done, returns
+
+
+_SPEC: Final = "collection"
+"""The key of a run's metadata for the data of its spec."""
+
+
+@checked
+def collect_once(
+    repo: Repository,
+    spec: CollectionSpec,
+    *,
+    act: Callable[[Any], Any] | None = None,
+    force: bool = False,
+    progress: Progress = lambda done, total: None,
+    **options: Any,
+) -> Collected:
+    """Record what a spec declares, unless it is there already; the run is completed then.
+
+    A recording that was interrupted is resumed: the policy acts again from the beginning, each step
+    is compared with the recorded one, and what is missing is appended.
+
+    Args:
+        repo: the repository.
+        spec: the declaration.
+        act: returns the action for an observation, instead of what the spec's policy names; it has
+            to do the same each time.
+        force: record again to a run of its own, ``RUN.2``. It has the same oids if the environment
+            and the policy repeat themselves. Where they do not, this ends what was interrupted.
+        progress: called with the number of seeds done, and of all.
+        options: further arguments of ``Recorder``.
+
+    Raises:
+        NotFound: no such environment or policy.
+        AlreadyExists: the run's name is taken by something else.
+        Divergence: an interrupted recording is not repeated.
+        Conflict: another process records it.
+    """
+    if not isinstance(spec, CollectionSpec):
+        raise InvalidInput(f"spec must be a CollectionSpec, got {shown(spec)}", path="spec")
+    there = _recorded_for(repo, spec)
+    complete = next((each for each in there if each.status == "completed"), None)
+    if complete is not None and not force:
+        return _summary(repo, complete.name, 0.0, False)
+    begun = perf_counter()
+    env = make_environment(spec.environment, **spec.data["arguments"])
+    try:
+        if act is None:
+            make_policy(spec.policy, env, None)  # raises before anything is written
+        if there and not force:
+            run = there[0].name
+            recorder = Recorder.resume(repo, run, at=-1, env=env, **options)
+        else:
+            names = (f"{spec.run}.{n}" if n else spec.run for n in chain([0], count(2)))
+            run = next(
+                name for name in names if name not in repo.runs or repo.runs[name].step is None
+            )
+            recorder = Recorder(env, repo, run, **options)
+            repo.configure(run, metadata={_SPEC: spec.data, MADE_FROM: spec.data[MADE_FROM]})
+    except BaseException:
+        env.close()
+        raise
+    with closing(recorder):
+        for number, seed in enumerate(spec.data["seeds"]):
+            policy = make_policy(spec.policy, recorder, seed) if act is None else act
+            _play(recorder, policy, spec.steps, spec.episodes, seed, lambda done, total: None)
+            progress(number + 1, len(spec.seeds))
+    repo.set_status(run, "completed")
+    return _summary(repo, run, perf_counter() - begun, True)
+
+
+def _recorded_for(repo: Repository, spec: CollectionSpec) -> list[RunInfo]:
+    """Return the runs that were recorded for a spec, the first one first.
+
+    Raises:
+        AlreadyExists: something else has the name of the first.
+    """
+    found = []
+    for name in chain([spec.run], (f"{spec.run}.{n}" for n in count(2))):
+        if name not in repo.runs:
+            break
+        info = repo.runs[name]
+        declared = info.metadata.get(_SPEC)
+        if isinstance(declared, Mapping) and Spec(declared).oid == spec.oid:
+            found += [info] * (info.step is not None)
+        elif name == spec.run and info.step is not None:
+            raise AlreadyExists(
+                f"run '{name}' was not recorded for this spec: rename it", name=name
+            )
+    return found
+
+
+def _summary(repo: Repository, run: str, seconds: float, is_new: bool) -> Collected:
+    """Return what a whole run has."""
+    info, states = repo.runs[run], repo.trajectory(run)
+    ends = int((states.terminations | states.truncations).sum())
+    mean = info.return_ / ends if ends else None
+    steps = len(states) - int(states.episode_starts.sum())
+    verdict = noted([info], VERDICT, dict)
+    return Collected(run, info.oid, steps, ends, mean, seconds, verdict, is_new)

@@ -24,10 +24,10 @@ from simgit.gym.restoring.restore import restore, settled, warn_of_changes
 from simgit.gym.restoring.run_notes import runs_of, snapshots_fail
 from simgit.gym.spec import spaces
 from simgit.gym.spec.permit import Trust
-from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified, left_out
+from simgit.gym.spec.values import cast_for, hard_step, keeper, kept_or_simplified
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
-from simgit.objects.simplify import Simplifier
+from simgit.objects.simplify import Simplifier, left_out
 from simgit.repository import Repository
 
 PREFIX: Final = "what-if"

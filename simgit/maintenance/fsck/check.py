@@ -10,7 +10,8 @@ from simgit.maintenance.fsck.findings import ALL, Progress, TimeOverError
 from simgit.maintenance.fsck.report import OBJECT, FsckReport
 from simgit.maintenance.fsck.states import StateChecks
 from simgit.maintenance.fsck.tables import TableChecks
-from simgit.objects.kinds import KIND_CODES, decode_object, links_of
+from simgit.objects.kinds import KIND_CODES, decode_object
+from simgit.odb import trees
 from simgit.odb.loose import HEAD
 from simgit.storage.base import ReadTxn
 
@@ -58,7 +59,7 @@ class Fsck(StateChecks, TableChecks):
                     self.odb.check_blob(txn, oid)  # it may be larger than the memory
                     continue
                 kind, payload = self.odb.get(txn, oid)
-                for link in links_of(decode_object(kind, payload)):
+                for link in trees.links(self.odb, txn, decode_object(kind, payload)):
                     if not self.odb.exists(txn, link):
                         self._problem(
                             f"{kind} {oid.hex()} refers to {link.hex()}, which is missing",

@@ -39,7 +39,7 @@ from simgit.maintenance.fsck.report import (
 from simgit.objects.oid import Oid
 from simgit.odb import ancestry, foreign
 from simgit.odb.database import ObjectDatabase
-from simgit.odb.location import Location
+from simgit.odb.location import LIMIT, Location
 from simgit.odb.segments.array_codec import group_header
 from simgit.odb.segments.array_groups import index_groups, read_group
 from simgit.odb.segments.block import CHECKPOINT_ROWS
@@ -141,8 +141,9 @@ class _Repairer:
         return [recover_ref(self.odb, self.refs, txn, self.kept, name) for name in texts]
 
     def _counters(self, txn: WriteTxn) -> str:
-        runs = txn.floor("index", b"\0" + b"\xff" * 8)
-        for name, last in ((b"next-line", txn.last("lines")), (b"next-index", runs)):
+        greatest = (LIMIT - 2).to_bytes(8, "big")  # what is above it is a damaged key
+        lines, runs = txn.floor("lines", greatest), txn.floor("index", b"\0" + greatest)
+        for name, last in ((b"next-line", lines), (b"next-index", runs)):
             value = int.from_bytes((txn.get("meta", name) or b"")[:8], "big")
             newest = int.from_bytes(last[0][-8:], "big") + 1 if last else 0
             self.kept.take(txn, "meta", name)
@@ -168,6 +169,8 @@ class _Repairer:
         self.odb.states.index.forget()
         for key, _ in list(txn.scan("lines")):
             number = int.from_bytes(key, "big")
+            if number >= LIMIT:
+                continue  # a damaged key: no line has this number
             for header in headers(txn, number):
                 with suppress(SimgitError):
                     oids = self.odb.states.oids(txn, number, header.step, header.end)

@@ -11,16 +11,16 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
 from simgit.errors import IntegrityError
 from simgit.objects import rows as rowlib
-from simgit.objects.kinds import decode_object, links_of
+from simgit.objects.kinds import decode_object
 from simgit.objects.oid import OID_SIZE
 from simgit.objects.schema import TREE
-from simgit.odb import ancestry
+from simgit.odb import ancestry, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.header import Header, segment_key
@@ -29,6 +29,8 @@ from simgit.odb.segments.lines import read_line
 from simgit.storage.base import ReadTxn
 
 _LINKED = frozenset(("tree", "binding", "tag", "run"))
+_BOUND: Final = 2
+"""The links of a binding that are its own: its state and its target."""
 _Ident = tuple[bytes, bytes]
 _T = TypeVar("_T")
 
@@ -219,8 +221,15 @@ class Marker:
         if kind not in _LINKED:
             return ()
         if oid not in self._links:
-            self._links[oid] = tuple(links_of(decode_object(*self.odb.get(txn, oid))))
+            found = tuple(trees.links(self.odb, txn, decode_object(*self.odb.get(txn, oid))))
+            if kind == "binding":  # of the states that it names a damaged store may lack some
+                more = (each for each in found[_BOUND:] if self._is_here(txn, each))
+                found = (*found[:_BOUND], *more)
+            self._links[oid] = found
         return self._links[oid]
+
+    def _is_here(self, txn: ReadTxn, oid: bytes) -> bool:
+        return self.odb.states.locate(txn, oid) is not None
 
     def arrays_named(self, txn: ReadTxn, marks: Marks, asked: set[bytes]) -> set[bytes]:
         """Return those of some arrays that reached states name in their rows."""

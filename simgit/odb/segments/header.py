@@ -106,8 +106,15 @@ class Header:
 
 
 def segment_key(line: int, step: int) -> bytes:
-    """Return the key of a segment's header."""
-    return _KEY.pack(line, step)
+    """Return the key of a segment's header.
+
+    Raises:
+        IntegrityError: no line has this number, or no state this step.
+    """
+    try:
+        return _KEY.pack(line, step)
+    except struct.error:
+        raise IntegrityError(f"malformed key: no line {line} can have a step {step}") from None
 
 
 def encode_header(header: Header) -> bytes:

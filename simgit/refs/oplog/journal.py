@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -30,6 +31,7 @@ MAX_ARGUMENT: Final = 80
 MAX_ARGUMENTS: Final = 32
 LEAST: Final = 100
 """The newest operations that are kept whatever the clock says, which may have jumped."""
+_PASSWORD: Final = re.compile(r"(://[^/@:\s]*):[^@\s]*@")
 _EXPIRE_EVERY: Final = 32
 _EXPIRE_ROWS: Final = 2000
 _DAY: Final = 24 * 3600 * 10**9
@@ -326,9 +328,14 @@ def _process(pid: int) -> dict[str, Any]:
     return this_writer()
 
 
+def without_password(text: str) -> str:
+    """Return a text without the password of a URL in it, which is in no log."""
+    return _PASSWORD.sub(r"\1@", text)
+
+
 def shortened(arguments: tuple[object, ...]) -> tuple[str, ...]:
     """Return arguments in the form that the log keeps: printable, short, and few."""
     found = [text if len(text) <= MAX_ARGUMENT else text[: MAX_ARGUMENT - 1] + "…"
-             for text in map(str, arguments[:MAX_ARGUMENTS])]  # fmt: skip
+             for text in map(without_password, map(str, arguments[:MAX_ARGUMENTS]))]  # fmt: skip
     safe = [text.encode(errors="replace").decode() for text in found]
     return (*safe, "…") if len(arguments) > MAX_ARGUMENTS else tuple(safe)

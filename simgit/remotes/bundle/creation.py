@@ -77,7 +77,7 @@ def create(
         NotFound: a name or revision is not found.
     """
     with odb.read() as txn:
-        chosen = select(odb, refs, txn, names, exclude)
+        chosen = select(odb, refs, txn, names, exclude, attachments)
     return _Creation(odb, chosen, RecordWriter(write), attachments).run()
 
 
@@ -99,6 +99,7 @@ class _Creation:
         self._sent: set[bytes] = set()
         self._done: dict[int, int] = {}  # the newest sent step of each line
         self._bindings: dict[Location, list[tuple[bytes, Oid]]] = {}
+        self._late: list[Oid] = []  # the bindings that refer to states which come later
 
     def run(self) -> BundleInfo:
         """Write everything."""
@@ -109,6 +110,9 @@ class _Creation:
             self._find_bindings(txn)
         for piece in self.chosen.pieces:
             self._send_piece(piece)
+        with self.odb.read() as txn:
+            for oid in self._late:
+                self._send(txn, oid)
         self._send_records()
         self.out.finish()
         return BundleInfo(
@@ -226,7 +230,7 @@ class _Creation:
         where = self.odb.states.find_array(txn, oid)
         if where is not None:
             place = Location(where[0], where[2])
-            if self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step:
+            if self._is_sent(place):
                 return
         self._send(txn, oid)
 
@@ -305,7 +309,14 @@ class _Creation:
                     self._send_array(txn, binding.target)
                 else:
                     self._send(txn, binding.target)
-                self._send(txn, oid)
+                states = trees.states_named(self.odb, txn, binding.target_kind, binding.target)
+                if all(self._is_sent(self.odb.locate(txn, each)) for each in states):
+                    self._send(txn, oid)
+                else:
+                    self._late.append(oid)
+
+    def _is_sent(self, place: Location) -> bool:
+        return self.chosen.receiver_has(place) or self._done.get(place.line, -1) >= place.step
 
     def _send_records(self) -> None:
         """Send the records of runs, parents first, and the annotations of tags."""

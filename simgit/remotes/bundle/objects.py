@@ -8,7 +8,7 @@ from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.arrays import decode_array
 from simgit.objects.kinds import KIND_CODES, Binding, Decodable, Run, Tag, Tree, decode_object
 from simgit.objects.oid import OID_SIZE, Oid, hash_object
-from simgit.odb import foreign
+from simgit.odb import foreign, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.loose import loose_base, loose_chunks, loose_size
 from simgit.refs import attachments
@@ -105,7 +105,11 @@ def check_links(odb: ObjectDatabase, txn: ReadTxn, oid: bytes, thing: Decodable)
     Raises:
         IntegrityError: one is missing or of another kind.
     """
-    for kind, link in _links(thing):
+    links = list(_links(thing))
+    if isinstance(thing, Binding) and has(odb, txn, thing.target_kind, thing.target):
+        named = trees.states_named(odb, txn, thing.target_kind, thing.target)
+        links += [("state", each) for each in named]
+    for kind, link in links:
         if not has(odb, txn, kind, link):
             raise IntegrityError(
                 f"object '{oid.hex()}' refers to {kind} '{link.hex()}', which is missing"

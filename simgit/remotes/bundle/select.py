@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from simgit.errors import InvalidInput, NotFound
-from simgit.objects.oid import Oid
-from simgit.odb import ancestry
+from simgit.objects.codec import decode_name
+from simgit.objects.kinds import Binding
+from simgit.objects.oid import OID_SIZE, Oid
+from simgit.odb import ancestry, trees
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.location import Location
 from simgit.odb.segments.lines import read_line
@@ -53,8 +55,11 @@ def select(
     txn: ReadTxn,
     names: Sequence[str],
     exclude: Sequence[str],
+    attachments: Sequence[str] | None,
 ) -> BundleSelection:
     """Return the contents of a bundle of some runs and tags, without the history of ``exclude``.
+
+    The states that included attachments refer to are included with their history.
 
     Raises:
         NotFound: a name or revision is not found.
@@ -64,7 +69,11 @@ def select(
     revisions = Revisions(odb, refs)
     bases = [revisions.resolve(txn, revision) for revision in exclude]
     known = ancestry.reach(odb, txn, [base.place for base in bases])
-    sent = ancestry.reach(odb, txn, list(_tips(odb, txn, runs, tags)))
+    tips = list(_tips(odb, txn, runs, tags))
+    sent = ancestry.reach(odb, txn, tips)
+    while more := list(_referred(odb, txn, attachments, sent, known)):
+        tips += more
+        sent = ancestry.reach(odb, txn, tips)
     pieces = [piece for line in sorted(sent) for piece in _piece(txn, line, sent[line], known)]
     unique = tuple(dict.fromkeys(base.oid for base in bases))
     return BundleSelection(runs, tags, unique, pieces, known, sent)
@@ -94,6 +103,28 @@ def _tips(
         for record in run_config.ancestors(odb, txn, run.record):
             if record.branch_point is not None:
                 yield odb.locate(txn, record.branch_point)
+
+
+def _referred(
+    odb: ObjectDatabase,
+    txn: ReadTxn,
+    names: Sequence[str] | None,
+    sent: dict[int, int],
+    known: dict[int, int],
+) -> Iterator[Location]:
+    """Yield the states that attachments of sent states refer to, and that are not sent yet."""
+    for key, oid in txn.scan("attachments"):
+        if names is not None and decode_name(key[OID_SIZE:]) not in names:
+            continue
+        place = odb.states.locate(txn, key[:OID_SIZE])
+        if place is None or not known.get(place.line, -1) < place.step <= sent.get(place.line, -1):
+            continue
+        binding = odb.object(txn, Oid(oid))
+        if isinstance(binding, Binding):
+            for state in trees.states_named(odb, txn, binding.target_kind, binding.target):
+                found = odb.locate(txn, state)
+                if max(known.get(found.line, -1), sent.get(found.line, -1)) < found.step:
+                    yield found
 
 
 def _refs_named(

@@ -50,6 +50,26 @@ def everything(repo: Repository) -> Sequence[str]:
     return ["main", "what-if"]
 
 
+def episodes(
+    repo: Repository,
+    observe: Callable[[int], Any] = lambda i: np.arange(4, dtype="f4") * i,
+    action: Callable[[int], Any] = lambda i: np.int64(i % 2),
+) -> None:
+    """Record three episodes, the last unfinished, and a branch out of the middle of the second."""
+    with repo.recorder("main") as recorder:
+        for i in range(25):
+            begins = i % 10 == 0
+            recorder.append(
+                observe(i), None if begins else action(i), None if begins else i / 2,
+                terminated=None if begins else i % 10 == 9, truncated=None if begins else False,
+                info={"lives": i}, reset={"seed": i} if begins else False,
+            )  # fmt: skip
+    repo.branch("what-if", "main@13")
+    with repo.recorder("what-if") as recorder:
+        for i in range(3):
+            recorder.append(observe(i), action(i), 1.0, False, i == 2, {"text": "ü"})
+
+
 _NAN = np.array([0x7FF8000000000123, 0x8000000000000000], "<u8").view("<f8")
 _OBSERVATIONS: list[Callable[[int], Any]] = [
     lambda i: np.arange(4, dtype="f4") * i,

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from simgit import IntegrityError, InvalidInput, Repository
-from tests.datasets.formats.cases import read, write
+from tests.datasets.formats.cases import episodes, read, write
 
 h5py = pytest.importorskip("h5py")
 KINDS = ("hdf5", "arrow")
-
-
-def episodes(repo: Repository, observe: Any, action: Any = lambda i: np.int64(i % 2)) -> None:
-    with repo.recorder("main") as recorder:
-        for i in range(25):
-            begins = i % 10 == 0
-            recorder.append(
-                observe(i), None if begins else action(i), None if begins else i / 2,
-                terminated=None if begins else i % 10 == 9, truncated=None if begins else False,
-                info={"lives": i}, reset={"seed": i} if begins else False,
-            )  # fmt: skip
-    repo.branch("what-if", "main@13")
-    with repo.recorder("what-if") as recorder:
-        for i in range(3):
-            recorder.append(observe(i), action(i), 1.0, False, i == 2, {"text": "ü"})
 
 
 OBSERVATIONS = {

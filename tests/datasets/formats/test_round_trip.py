@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from simgit import IntegrityError, Repository
-from tests.datasets.formats.cases import everything, read, write
+from tests.datasets.formats.cases import episodes, everything, read, write
 from tests.support.examples import share
 
 LOSSLESS = ("jsonl", "parquet", "arrow")
@@ -98,14 +98,14 @@ def _goes_around(name: str, states: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("name", LOSSLESS)
 @given(states=st.lists(_STATES, min_size=1, max_size=5))
-@settings(max_examples=share(100))
+@settings(max_examples=share(60))
 def test_any_values_come_back_with_their_oids(name: str, states: list[dict[str, Any]]) -> None:
     _goes_around(name, [s for s in states if s["observation"] is not None] or [{"message": ""}])
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
 @given(values=_COLUMNS, nested=st.sampled_from(["observation", "info"]))
-@settings(max_examples=share(100))
+@settings(max_examples=share(60))
 def test_columns_of_arrays_come_back_with_their_oids(
     name: str, values: list[Any], nested: str
 ) -> None:
@@ -133,3 +133,66 @@ def test_half_a_file_is_damaged_and_nothing_is_imported(name: str, tmp_path: Pat
     with pytest.raises(IntegrityError):
         read(other, tmp_path / "runs")
     assert dict(other.runs) == {}
+
+
+@pytest.mark.parametrize("names", ["rllib", "rlds", "lerobot"])
+def test_presets_of_names_come_back_too(tmp_path: Path, names: str) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    write(repo, "parquet", tmp_path / "x", "main", "what-if", options={"names": names})
+    columns = set(pq.read_schema(tmp_path / "x").names)
+    wanted = {"rllib": "terminateds", "rlds": "is_terminal", "lerobot": "next.reward"}
+    assert wanted[names] in columns
+    read(other, tmp_path / "x")
+    assert other.runs["what-if"].oid == repo.runs["what-if"].oid
+    read(new := Repository.init(":memory:"), tmp_path / "x", as_new=True)
+    assert new["main"].rewards.tolist() == repo["main"].rewards.tolist()
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow"])
+@pytest.mark.parametrize("change", ["cell", "drop", "swap", "add"])
+def test_an_edited_table_is_refused(tmp_path: Path, name: str, change: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    path = tmp_path / "x"
+    write(repo, name, path, "main", "what-if")
+    table = pq.read_table(path) if name == "parquet" else pa.ipc.open_file(path).read_all()
+    if change == "cell":
+        rewards = table["reward"].to_pylist()
+        rewards[14] += 0.5
+        i = table.schema.get_field_index("reward")
+        table = table.set_column(i, table.schema.field(i), pa.array(rewards, pa.float64()))
+    elif change == "drop":
+        table = pa.concat_tables([table[:7], table[8:]])
+    elif change == "swap":
+        table = table.take(pa.array([0, 2, 1, *range(3, table.num_rows)]))
+    else:
+        table = pa.concat_tables([table, table[-1:]])
+    if name == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as out:
+            out.write_table(table.unify_dictionaries())
+    with pytest.raises(IntegrityError):
+        read(other, path)
+    assert dict(other.runs) == {}
+    assert read(other, path, as_new=True).states == table.num_rows
+
+
+def test_a_table_of_pandas_is_a_run(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({
+        "obs": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "reward": [0.0, 1.0, 2.0],
+        "done": [False, False, True], "cost": [1, 2, 3],
+    })  # fmt: skip
+    frame.to_parquet(tmp_path / "theirs.parquet")
+    repo = Repository.init(":memory:")
+    found = read(repo, tmp_path / "theirs.parquet")
+    np.testing.assert_array_equal(repo["theirs"].observations, [[1, 2], [3, 4], [5, 6]])
+    assert repo["theirs"].column("info.cost").tolist() == [1, 2, 3]
+    assert repo["theirs"].terminations.tolist() == [False, False, True]
+    assert found.notes

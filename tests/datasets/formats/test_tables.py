@@ -113,7 +113,7 @@ def test_archives_of_strangers_are_refused(tmp_path: Path) -> None:
     np.savez(path, observation=np.array([{"a": 1}], object))
     with pytest.raises(IntegrityError, match="pickled"):
         read(repo, path)
-    np.savez_compressed(path, observation=np.zeros(10_000_000))
+    np.savez_compressed(path, observation=np.random.default_rng(0).random(1000))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(IntegrityError):
@@ -125,7 +125,7 @@ def test_archives_of_strangers_are_refused(tmp_path: Path) -> None:
         np.lib.format.write_array_header_1_0(
             m, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
         )
-        m.write(bytes(100 << 20))
+        m.write(bytes(1 << 20))
     with pytest.raises(IntegrityError):
         read(repo, path)
     with zipfile.ZipFile(path, "w") as out:

@@ -146,6 +146,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_torch_that_is_loaded_late_draws_the_same_again_in_another_process(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     (tmp_path / "late.py").write_text(LATE)

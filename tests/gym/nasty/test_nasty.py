@@ -1,6 +1,6 @@
 """No nasty environment goes on differently after a restore without a word.
 
-The quick profile has a quarter of the environments, each at one of the times when its number changes;
+The quick profile has an eighth of the environments, each at one of the times when its number changes;
 the full one all of them; and the slow tests at all times, recorded with other snapshots, and with
 the check of the recorder.
 """
@@ -45,7 +45,7 @@ def test_restored_elsewhere_none_goes_on_differently_without_a_word(tmp_path: Pa
     once = [
         (name, kind.times[i % len(kind.times)])
         for i, (name, kind) in enumerate(envs.HIDING.items())
-        if i % 4 == 1 or share(2 * FULL) > FULL
+        if i % 8 == 1 or share(2 * FULL) > FULL
     ]
     cases = matrix.cases(once, snapshots=4, self_check=False)
     found = matrix.outcomes(tmp_path, cases)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from simgit import InvalidInput, NotFound, Repository
+from simgit import Divergence, InvalidInput, NotFound, Repository
 from simgit.gym import Lane, Recorder, VectorRecorder, plan, restore
 from tests.gym.restoring.test_restore import vouch
 
@@ -110,15 +110,59 @@ def test_a_wrapped_lane_is_recorded_as_without(repo: Repository) -> None:
     assert repo.resolve("with") == repo.resolve("without")
 
 
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("step", [-1, 0, 23])
+def test_earlier_states_are_caught_up_with(
+    repo: Repository, mode: AutoresetMode, step: int
+) -> None:
+    straight = VectorRecorder(made("sync", mode), repo, "straight", provenance=False)
+    killed = VectorRecorder(made("sync", mode), repo, "killed", provenance=False)
+    for env, count in ((straight, STEPS), (killed, STEPS - 20)):
+        env.reset(seed=7)
+        ended = drive(env, actions()[: max(step, 0)], np.zeros(LANES, bool), mode)
+        if env is killed:
+            at, over = env.step_counts if step >= 0 else [-1] * LANES, ended
+        drive(env, actions()[max(step, 0) : count], ended, mode)
+        env.close()
+    bare = gymnasium.make_vec("CartPole-v1", LANES, vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode})  # fmt: skip
+    again = VectorRecorder.resume(repo, "killed", env=bare, at=at, provenance=False)
+    if step < 0:
+        again.reset(seed=7)
+    assert again.step_counts == [max(each, 0) for each in at]
+    drive(again, actions()[max(step, 0) :], over, mode)
+    again.close()
+    for i in range(LANES):
+        assert repo.resolve(f"killed/{i}") == repo.resolve(f"straight/{i}")
+        assert repo.runs[f"killed/{i}"].status == "active"
+
+
+def test_what_differs_on_the_way_is_said(repo: Repository) -> None:
+    env = VectorRecorder(made("sync", AutoresetMode.NEXT_STEP), repo, provenance=False)
+    env.reset(seed=7)
+    drive(env, actions(9), np.zeros(LANES, bool), AutoresetMode.NEXT_STEP)
+    env.close()
+    before = [repo.resolve(f"main/{i}") for i in range(LANES)]
+    again = VectorRecorder.resume(repo, "main", at=[5] * LANES)
+    again.step(actions()[5])
+    with pytest.raises(Divergence, match="step 7"):
+        again.step(1 - actions()[6])
+    again.close()
+    assert [repo.resolve(f"main/{i}") for i in range(LANES)] == before
+    assert repo.runs["main/0"].status == "active"
+
+
 def test_what_cannot_be_resumed_is_said(repo: Repository) -> None:
     with pytest.raises(NotFound, match="run 'main/0' not found"):
         VectorRecorder.resume(repo, "main")
     env = VectorRecorder(made("sync", AutoresetMode.NEXT_STEP), repo, provenance=False)
     env.reset(seed=1)
     env.close()
-    bare = gymnasium.make_vec("CartPole-v1", LANES, vectorization_mode="sync")
+    bare = gymnasium.make_vec("CartPole-v1", LANES, vectorization_mode="async")
     with pytest.raises(InvalidInput, match=r"wrappers="):
         VectorRecorder.resume(repo, "main", env=bare)
+    with pytest.raises(InvalidInput, match="a step for each of 3 runs"):
+        VectorRecorder.resume(repo, "main", at=[0])
     two = SyncVectorEnv([lane, lane])
     with pytest.raises(InvalidInput, match="a lane for each of 3 runs, got 2"):
         VectorRecorder.resume(repo, "main", env=two)

@@ -88,6 +88,7 @@ def test_a_script_that_is_run_again_with_other_settings_is_refused(repo: Reposit
     assert (repo.config("main"), repo.config("main.2")) == ({"lr": 0.1}, {"lr": 0.2})
 
 
+@pytest.mark.slow
 def test_a_run_that_is_recorded_is_refused_or_branched(repo: Repository) -> None:
     first = recorder(repo)
     with pytest.raises(Conflict, match="being recorded in this process"):
@@ -127,6 +128,7 @@ print(env.run)
 """
 
 
+@pytest.mark.slow
 def test_scripts_that_start_together_get_runs_of_their_own(tmp_path: Path) -> None:
     Repository.init(tmp_path).close()
     started = [

@@ -67,6 +67,7 @@ def test_the_run_is_that_which_would_have_been(repo: Repository) -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 def test_every_environment_that_is_made_is_closed(tmp_path: Path, repo: Repository) -> None:
     verdict(repo, checked_envs.Device(str(tmp_path / "log")))
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
@@ -106,12 +107,12 @@ def test_verdicts_say_what_was_found(repo: Repository, kind: Any, result: str) -
 @pytest.mark.parametrize(
     ("how", "result", "reason"),
     [
-        ("exits", "unknown", "SystemExit"),
+        pytest.param("exits", "unknown", "SystemExit", marks=pytest.mark.slow),
         ("dies", "not checked", "exit code 9"),
         ("breaks", "unknown", "no such robot"),
         pytest.param("hangs", "not checked", "too long", marks=pytest.mark.slow),
         ("prints", "exact", ""),
-        ("spawns", "exact", ""),
+        pytest.param("spawns", "exact", "", marks=pytest.mark.slow),
     ],
 )
 def test_what_happens_elsewhere_stays_there(
@@ -166,6 +167,7 @@ def test_what_is_not_finished_at_the_end_is_said(
     assert found["result"] == "not checked"
 
 
+@pytest.mark.slow
 def test_an_episode_that_does_not_end_is_checked_as_far_as_it_is(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +183,7 @@ def test_an_episode_that_does_not_end_is_checked_as_far_as_it_is(
     env.close()
 
 
+@pytest.mark.slow
 def test_what_changes_after_the_first_episode_is_found_at_the_end(repo: Repository) -> None:
     env = Recorder(Hiding(hides_from=2), repo, snapshots=2, provenance=False)
     for _ in range(3):
@@ -205,6 +208,7 @@ def test_each_lane_has_its_verdict(tmp_path: Path) -> None:
     assert found == ["exact", "depends on the process"]
 
 
+@pytest.mark.slow
 def test_what_is_resumed_or_branched_is_not_checked_again(tmp_path: Path) -> None:
     repo = Repository.init(tmp_path)
     before = verdict(repo, checked_envs.Counting())

@@ -14,7 +14,9 @@ import pytest
 from simgit import Repository
 from simgit.gym import Recorder
 from simgit.gym.drivers import layers, select
-from simgit.gym.recording.snapshot_schedule import (
+from simgit.gym.recording.snapshots import Snapshots
+from simgit.gym.spec.spec import make
+from simgit.recording.snapshot_schedule import (
     COMPARING,
     KEPT,
     NEAR,
@@ -24,8 +26,6 @@ from simgit.gym.recording.snapshot_schedule import (
     STORING,
     SnapshotSchedule,
 )
-from simgit.gym.recording.snapshots import Snapshots
-from simgit.gym.spec.spec import make
 from tests.support.patience import PATIENCE
 
 
@@ -239,6 +239,7 @@ def verdict(repo: Repository, env: Any, steps: int = 5, **options: Any) -> Any:
     return repo.head_run.metadata.get("verdict")
 
 
+@pytest.mark.slow
 def test_a_run_says_whether_it_is_exact(checked: None) -> None:
     cartpole: Any = gymnasium.make("CartPole-v1")
     found = verdict(Repository.init(":memory:"), cartpole)
@@ -268,6 +269,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_check_begins_after_the_first_episode(checked: None) -> None:
     repo = Repository.init(":memory:")
     env = Recorder(gymnasium.make("CartPole-v1"), repo, provenance=False)

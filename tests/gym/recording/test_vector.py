@@ -236,6 +236,7 @@ def test_wrappers_of_the_vector_are_noted(repo: Repository) -> None:
         make(spec.fields)
 
 
+@pytest.mark.slow
 def test_lanes_have_snapshots_of_their_own(repo: Repository, checked: None) -> None:
     env = VectorRecorder(SyncVectorEnv([cartpole] * 2), repo, provenance=False, snapshots=15)
     env.reset(seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from simgit import Divergence, Repository, Unverified
-from simgit.gym import Recorder, judge, plan, restore, verify
+from simgit.gym import Recorder, VectorRecorder, judge, plan, restore, verify
 from simgit.gym.restoring import restore as restoring
 from tests.gym.recording import checked_envs
 from tests.gym.restoring.hiding_envs import Hiding
@@ -127,6 +128,7 @@ def test_environments_that_diverge_are_closed(
     assert checked_envs.OfClass.made == checked_envs.OfClass.closed
 
 
+@pytest.mark.slow
 def test_verify_tries_snapshots_and_refutes_their_driver(repo: Repository) -> None:
     record(repo, Hiding(15))
     found = verify(repo, "main", snapshots=12)
@@ -151,3 +153,59 @@ def test_verify_says_how_many_snapshots_it_tried(repo: Repository) -> None:
     assert found.details["snapshots"]["checked"] == 4
     assert found.details["snapshots"]["of"] > 15
     assert verify(repo, "main@3..9", snapshots=4).verdict is None
+
+
+class Heavier(gym.Wrapper):
+    """A wrapper that changes its environment when it is made, and is none of what is recorded."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        env.unwrapped.gravity = 20.0
+
+
+class Watcher(gym.Wrapper):
+    """A wrapper with a constructor of its own that changes nothing."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.seen: list[Any] = []
+
+
+@pytest.mark.parametrize("is_vector", [False, True])
+def test_a_wrapper_that_is_not_recorded_is_warned_of(repo: Repository, is_vector: bool) -> None:
+    if is_vector:
+        envs = gym.vector.SyncVectorEnv([lambda: Heavier(gym.make("CartPole-v1"))] * 2)
+        vector = VectorRecorder(envs, repo, "main", provenance=False, self_check=False)
+        vector.reset(seed=1)
+        vector.step(np.array([1, 1]))
+        vector.close()
+        name = "main/0@0"
+    else:
+        record(repo, Heavier(gym.make("CartPole-v1")), snapshots=None)
+        name = "main@0"
+    with pytest.warns(Unverified, match="'.*:Heavier'"):
+        env = restore(repo, name)
+    state = repo.state(name.replace("@0", "@1"))
+    assert not np.array_equal(env.step(1)[0], state.observation)  # what is warned of
+    env.close()
+    env = restore(repo, name, env=Heavier(gym.make("CartPole-v1")))
+    assert np.array_equal(env.step(1)[0], state.observation)
+    env.close()
+
+
+def test_a_verdict_says_that_a_wrapper_that_is_not_recorded_changes_nothing(
+    repo: Repository,
+) -> None:
+    record(repo, Watcher(gym.make("CartPole-v1")))
+    with pytest.warns(Unverified, match="Watcher"):
+        restore(repo, "main@3").close()
+    assert judge(repo, "main").result == "exact"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        restore(repo, "main@3").close()
+
+
+def test_wrappers_that_are_recorded_or_change_nothing_are_not_noted(repo: Repository) -> None:
+    env = gym.wrappers.TransformReward(gym.make("CartPole-v1"), lambda reward: reward * 2)
+    record(repo, gym.wrappers.RecordEpisodeStatistics(env))
+    assert "wrappers_left_out" not in repo.runs["main"].metadata

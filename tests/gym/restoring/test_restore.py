@@ -380,6 +380,7 @@ def test_after_an_exception_the_next_way_is_tried(repo: Repository, fragile: str
         assert goes_on(restore(repo, f"main@{step}"), repo, "main", step)
 
 
+@pytest.mark.slow
 def test_an_exception_where_none_was_recorded_is_a_difference(
     repo: Repository, fragile: str
 ) -> None:
@@ -548,6 +549,7 @@ def test_a_verdict_comes_only_of_states_after_a_snapshot(repo: Repository, elsew
     assert "Elsewhere.total" in verdict["reason"]
 
 
+@pytest.mark.slow
 def test_snapshots_that_are_known_not_to_serve_are_not_taken(
     repo: Repository, elsewhere: str
 ) -> None:
@@ -579,6 +581,7 @@ def test_where_only_such_a_snapshot_leads_to_a_state_it_is_not_restored(repo: Re
         restore(repo, "main")
 
 
+@pytest.mark.slow
 def test_without_a_known_beginning_the_first_seeded_reset_is_taken(
     repo: Repository, elsewhere: str
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import simgit
 from simgit.gym.spec import provenance
 from simgit.gym.spec.masking import MASK, mask_arguments, mask_text
 from simgit.gym.spec.provenance import Provenance, code_of, versions
@@ -125,6 +126,20 @@ def test_a_diff_is_cut_before_it_is_masked_and_never_within_a_line(
     assert "+a = 1" in code.diff and "ghp_" not in code.diff and "M10" not in code.diff
 
 
+@pytest.mark.parametrize("own", ["bin/simgit", "__main__.py"])
+def test_the_code_is_not_that_around_the_command_of_simgit(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.chdir(project)
+    commit = Provenance.collect(arguments=["train.py"]).facts["code"]["commit"]
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "bin").mkdir(parents=True)
+    (elsewhere / "bin" / "simgit").touch()
+    script = Path(simgit.__file__).parent / own if own == "__main__.py" else elsewhere / own
+    found = Provenance.collect(arguments=[str(script), "record", "x"])
+    assert found.facts["code"]["commit"] == commit
+
+
 def test_all_of_the_provenance_is_masked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "token=hunter2.py").write_text("")
     script = str(project / "train.py")
@@ -156,6 +171,7 @@ def test_the_versions_of_what_is_loaded_are_kept() -> None:
     assert "not_loaded" not in found
 
 
+@pytest.mark.slow
 def test_the_threads_of_torch_are_kept_if_it_is_loaded() -> None:
     program = (
         "from simgit.gym.spec.provenance import Provenance, torch_threads\n"

@@ -45,6 +45,7 @@ def test_an_environment_is_examined() -> None:
     assert found.to_json()["exact"] == 3
 
 
+@pytest.mark.slow
 def test_an_environment_that_does_not_repeat_is_found_out() -> None:
     found = examine(
         "noisy", make=lambda: Noisy(gym.make("Pendulum-v1")), steps=60, points=1, horizon=5
@@ -52,6 +53,7 @@ def test_an_environment_that_does_not_repeat_is_found_out() -> None:
     assert found.repeats == "step 30, reward"
 
 
+@pytest.mark.slow
 def test_arguments_are_passed_on() -> None:
     found = examine("FrozenLake-v1", {"is_slippery": False}, steps=40, points=1, horizon=9)
     assert found.exact == 1
@@ -75,10 +77,9 @@ def test_an_environment_that_raises_is_named_in_one_line() -> None:
         examine("breaking", make=lambda: Breaking(gym.make("Pendulum-v1")), steps=40, points=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("only", "count"),
-    [(["classic", "Box2D"], 3), pytest.param([], 8, marks=pytest.mark.slow)],
-    ids=["three", "all"],
+    ("only", "count"), [(["classic", "Box2D"], 3), ([], 8)], ids=["three", "all"]
 )
 def test_the_small_matrix_is_exact(tmp_path: Path, only: list[str], count: int) -> None:
     chosen = [text for each in only for text in ("--only", each)]

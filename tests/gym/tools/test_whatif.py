@@ -33,6 +33,7 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
         yield made
 
 
+@pytest.mark.slow
 def test_recorded_actions_lead_to_the_recorded_states(repo: Repository) -> None:
     """The proof of exactness: going on in a worker gives the oids of the recorded run."""
     actions = [int(action) for action in repo.trajectory("main@3..main@9").actions]
@@ -44,6 +45,7 @@ def test_recorded_actions_lead_to_the_recorded_states(repo: Repository) -> None:
     assert found[0].run == f"what-if/{short}-1"
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_states(repo: Repository) -> None:
     states = [f"main@{step}" for step in (2, 9, 4, 2)]
     found = step_batch(repo, states, [0, 1, 1, 0], workers=2)

@@ -300,7 +300,7 @@ def cron_trace(schedule: str, zone: str) -> Trace:
 
 
 @pytest.mark.parametrize("schedule", ["*/7 * * * *", "30 2 * * *", "0 0 1 * *", "@every 50m"])
-@pytest.mark.parametrize("zone", ["", "Europe/Berlin"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", pytest.param("", marks=pytest.mark.slow)])
 def test_a_cached_schedule_gives_the_same_world(schedule: str, zone: str) -> None:
     trace, simulation = cron_trace(schedule, zone), Simulation(linger=3600)
     with uncached():

@@ -21,10 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from simgit import Conflict, NotFound, Oid, Repository
 from simgit.maintenance import background
 from simgit.maintenance.background import BackgroundCollection
-from simgit.maintenance.gc.mark import links_of
 from simgit.maintenance.gc.plan import DAY
 from simgit.maintenance.gc.sweep import Removed
-from simgit.objects.kinds import Run, StateObject
+from simgit.objects.kinds import Run, StateObject, links_of
 from tests.support.examples import share
 
 RUNS = ["main", "a", "b", "c"]

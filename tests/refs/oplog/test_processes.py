@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from simgit import Conflict, NotFound, Repository
 
@@ -57,6 +58,7 @@ def own(repo: Repository) -> list[int]:
     return [each.number for each in repo.operations(30) if each.process["pid"] == os.getpid()]
 
 
+@pytest.mark.slow
 def test_writers_lose_nothing_to_one_who_undoes(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     with Repository.init(tmp_path) as repo:

@@ -1,0 +1,445 @@
+"""Datasets: the states of some runs, each once, as transitions, sequences, samples and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from simgit.datasets.batches import Batch, Sequences, Transitions, field_names
+from simgit.datasets.blocks import BlockCache, RowColumns, cache_for, store_of
+from simgit.datasets.choice import StateChoice, parsed
+from simgit.datasets.definition import Definition, Pinned, Split, make_parts
+from simgit.datasets.layout import StateLayout
+from simgit.datasets.packages import needed
+from simgit.datasets.transforms import FITTED, Moments, Transform, make_transform, numeric_leaves
+from simgit.errors import InvalidInput
+from simgit.history.paths import as_path, path_text
+from simgit.history.spans import StepIndex
+from simgit.history.trajectory import Trajectory
+from simgit.objects.arguments import checked_methods
+from simgit.objects.coerce import check_number
+from simgit.objects.oid import Oid
+from simgit.objects.schema import MAP, TUPLE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+USUAL = ("observation", "action", "reward", "terminated", "truncated")
+
+
+_LONGEST: Final = 1 << 20
+"""The most steps of a sequence."""
+
+
+class DataOrigin(NamedTuple):
+    """The states of a dataset, and what else it needs of the repository.
+
+    Attributes:
+        sources: the states of each source.
+        config: returns the configuration of a run.
+        cache: keeps blocks of columns.
+        store: names the repository in the cache.
+    """
+
+    sources: tuple[Trajectory, ...]
+    config: Callable[[str], Mapping[str, Any]]
+    cache: BlockCache
+    store: object
+
+
+@checked_methods
+class Dataset:
+    """Recorded states to learn from: a definition, and no copy of the states.
+
+    A history that several runs share is there once. Nothing is read before it is needed, and
+    columns block by block, so that a dataset may be larger than memory.
+
+    Alignment: a recorded state holds the action that led *to* it. In transitions and sequences
+    ``observations`` are those that the action was chosen *from*. Where an episode *terminated*,
+    the value of the next observation does not count (``discounts`` is 0); where it was only
+    *truncated*, it does. Nothing goes from one episode into the next.
+    """
+
+    def __init__(
+        self, definition: Definition, origin: DataOrigin, layout: StateLayout | None = None
+    ) -> None:
+        """Note what there is; ``Repository.dataset`` makes one.
+
+        Raises:
+            InvalidInput: a condition is malformed.
+        """
+        self.definition = definition
+        self._origin = origin
+        self._given = layout
+        self._conditions = parsed(definition)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what another process makes it of: the same states, read from the store anew."""
+        return _reopened, (self.definition, self._origin.sources, self._origin.config,
+                           self._origin.cache.limit)  # fmt: skip
+
+    # --- what there is ---
+
+    @property
+    def oid(self) -> Oid:
+        """The hash of the definition; equal definitions have equal ones."""
+        return self.definition.oid
+
+    @cached_property
+    def _layout(self) -> StateLayout:
+        return self._given or StateLayout(self._origin.sources)
+
+    @cached_property
+    def _columns(self) -> RowColumns:
+        return RowColumns(self._layout, self._origin.cache, self._origin.store)
+
+    @cached_property
+    def _choice(self) -> StateChoice:
+        config = self._origin.config
+        return StateChoice(self._layout, self.definition.splits, *self._conditions, config)
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes; without conditions only headers are read for it."""
+        return self._choice.episode_count
+
+    @property
+    def steps(self) -> int:
+        """The number of steps, which are the transitions; without conditions from headers."""
+        return self._choice.step_count
+
+    @property
+    def states(self) -> int:
+        """The number of states, those of resets among them."""
+        return self._choice.state_count
+
+    def __len__(self) -> int:
+        return self.steps
+
+    @cached_property
+    def schema(self) -> dict[str, str]:
+        """The fields of the states with their types; nothing is decoded for it."""
+        found: dict[str, dict[str, None]] = {}
+        for schema in self._layout.schemas:
+            above = {path[:-1] for path, _ in schema.fields}
+            for path, kind in schema.fields:
+                if not (kind.code in (MAP, TUPLE) and path in above):
+                    found.setdefault(path_text(path), {})[str(kind)] = None
+        return {name: " or ".join(kinds) for name, kinds in sorted(found.items())}
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The fields of batches and tables."""
+        if self.definition.fields is not None:
+            return self.definition.fields
+        tops = {path[0] for schema in self._layout.schemas for path, _ in schema.fields}
+        return tuple(name for name in USUAL if name in tops)
+
+    # --- batches ---
+
+    def _plan_fields(self) -> None:
+        """Say which columns there will be, as it depends on all of them how much is read at once.
+
+        Raises:
+            NotFound: no state has one of the fields.
+        """
+        for name in self.columns:
+            self._columns.plan(as_path(name))
+        for name in ("reward", "terminated", "truncated"):
+            self._columns.has((name,))
+
+    def transitions(self, n_step: int = 1, gamma: float = 1.0) -> Transitions:
+        """Return the transitions, over one step each or up to several; indexing gives columns.
+
+        ``observations`` are those that the actions were chosen from, ``next_observations`` those
+        after the last step. The condition ``where`` is on the state that the first action led to.
+
+        Args:
+            n_step: the steps of a transition, fewer at the end of an episode.
+            gamma: the factor for each later step, in ``rewards`` and ``discounts``.
+
+        Raises:
+            InvalidInput: ``n_step`` is less than 1, or ``gamma`` less than 0.
+            NotFound: no state has one of the fields.
+        """
+        n_step = check_number(n_step, "n_step", 1, whole=True)
+        gamma = check_number(gamma, "gamma", most=1)
+        if (n_step, gamma) not in self._transitions:
+            self._plan_fields()
+            given = (
+                self._columns,
+                self._choice.transitions(n_step),
+                self.columns,
+                self.definition.transforms,
+            )
+            self._transitions[n_step, gamma] = Transitions(*given, n_step=n_step, gamma=gamma)
+        return self._transitions[n_step, gamma]
+
+    @cached_property
+    def _transitions(self) -> dict[tuple[int, float], Transitions]:
+        return {}
+
+    def sequences(
+        self,
+        length: int,
+        stride: int | None = None,
+        *,
+        pad: Literal["zero", "drop"] = "drop",
+        burn_in: int = 0,
+    ) -> Sequences:
+        """Return sequences of steps of one episode each; indexing gives columns.
+
+        The t-th of ``observations`` is what the t-th of ``actions`` was chosen from. ``mask`` tells
+        real steps, ``loss_mask`` those to learn from.
+
+        Args:
+            length: the steps of a sequence.
+            stride: from the start of one to that of the next; ``length`` without it.
+            pad: what becomes of a sequence that the episode's end cuts: it is filled up with zeros
+                ("zero"), or left out ("drop").
+            burn_in: steps before the sequence that are given too, to warm up a recurrent state.
+
+        Raises:
+            InvalidInput: a number is out of range.
+            NotFound: no state has one of the fields.
+        """
+        length = check_number(length, "length", 1, most=_LONGEST, whole=True)
+        stride = length if stride is None else check_number(stride, "stride", 1, whole=True)
+        burn_in = check_number(burn_in, "burn_in", most=_LONGEST, whole=True)
+        self._plan_fields()
+        index = StepIndex.sequences(self._choice.spans, length, stride, pad == "drop")
+        given = (self._columns, index, self.columns, self.definition.transforms)
+        return Sequences(*given, length=length, burn_in=burn_in, counts=self._choice.holds)
+
+    def sample(
+        self,
+        count: int,
+        seed: int | None = None,
+        *,
+        by: Literal["uniform", "episode", "priority"] = "uniform",
+        n_step: int = 1,
+        gamma: float = 1.0,
+    ) -> Batch:
+        """Return transitions that are drawn at random; see ``Transitions.sample``.
+
+        ``observations`` are those that the actions were chosen from.
+
+        Raises:
+            InvalidInput: there are none; or a number is out of range.
+        """
+        return self.transitions(n_step, gamma).sample(count, seed, by=by)
+
+    def to_torch(self, n_step: int = 1, gamma: float = 1.0) -> Any:
+        """Return the transitions as a dataset for torch's DataLoader.
+
+        ``observations`` are those that the actions were chosen from.
+
+        Raises:
+            NotFound: torch is not installed.
+        """
+        return self.transitions(n_step, gamma).to_torch()
+
+    # --- other datasets ---
+
+    def _with(self, definition: Definition) -> Dataset:
+        return Dataset(definition, self._origin, self._layout)
+
+    def _transformed(self, made: Transform) -> Dataset:
+        return self._with(replace(self.definition, transforms=(*self.definition.transforms, made)))
+
+    def split(
+        self, parts: Mapping[str, float] | None = None, *, seed: int = 0, **shares: float
+    ) -> DatasetParts:
+        """Return parts of the episodes, such as ``split(train=0.8, val=0.1, test=0.1)``.
+
+        An episode falls into a part by a hash of its first state's oid and the seed. So it stays
+        there when the data grow, and episodes that begin alike (a branch's) are in one part.
+
+        Args:
+            parts: names to shares, which sum to 1; or as arguments by name.
+            seed: another seed gives other parts.
+            shares: the same as ``parts``.
+
+        Raises:
+            InvalidInput: the shares do not sum to 1.
+        """
+        found = make_parts({**(parts or {}), **shares})
+        return DatasetParts(
+            {name: self._with(self.definition.with_split(Split(found, int(seed), name)))
+             for name, _ in found}
+        )  # fmt: skip
+
+    def map(
+        self, kind: str, field: str = "observation", *, fit: str | None = None, **numbers: float
+    ) -> Dataset:
+        """Return the dataset with a named transform of a field, in all batches.
+
+        Args:
+            kind: "standardise" or "normalise" (fitted), "scale" (``factor``, ``offset``) or "clip"
+                (``low``, ``high``).
+            field: the field.
+            fit: the part of the same split that numbers are fitted to, such as "train"; this
+                dataset without it.
+            numbers: those of a transform that is not fitted.
+
+        Raises:
+            InvalidInput: the transform is unknown, or the numbers are not those that it needs.
+        """
+        stats: Mapping[str, Any] = {}
+        of: list[Oid] = []
+        if kind in FITTED:
+            definition = self.definition if fit is None else self.definition.sibling(fit)
+            fitted = self if fit is None else self._with(definition)
+            of = [
+                definition.oid,
+                *(states[-1].oid for states in self._origin.sources if len(states)),
+            ]
+            above = len(as_path(field))
+            stats = {path_text(as_path(name)[above:]) if len(as_path(name)) > above else "": each
+                     for name, each in fitted.stats(field).items()}  # fmt: skip
+        made = make_transform(kind, field, numbers, stats, of)
+        return self._transformed(made)
+
+    def freeze(self) -> Dataset:
+        """Return the dataset with its sources pinned to oids: later states are not in it."""
+        pinned = tuple(
+            Pinned(states[-1:].oids[0], states.start, states.name)
+            for states in self._origin.sources
+            if len(states)
+        )
+        if not pinned:
+            raise InvalidInput("the dataset is empty: there is nothing to pin")
+        return self._with(replace(self.definition, sources=pinned))
+
+    # --- numbers and tables ---
+
+    def stats(self, *fields: str) -> dict[str, dict[str, Any]]:
+        """Return count, mean, standard deviation, least and greatest of fields over the states.
+
+        They are those of the states that count, resets too, before any transform, and of the
+        values that states have; arrays element by element.
+
+        Args:
+            fields: fields and what is in them; all of ``columns`` without any.
+
+        Returns:
+            For each field of numbers a dict of ``count``, ``mean``, ``std``, ``min`` and ``max``.
+
+        Raises:
+            NotFound: no state has a field.
+        """
+        names = field_names(fields) or self.columns
+        found: dict[str, Moments] = {}
+        for path in map(as_path, names):
+            for rows in self._chunks(self._columns.rows_at_once(path)):
+                for below, leaf in numeric_leaves(self._columns.take(path, rows), path):
+                    moments = found.setdefault(path_text(below), Moments())
+                    moments.add(np.asarray(leaf.values)[~leaf.absent])
+        return {name: moments.result() for name, moments in found.items()}
+
+    def _chunks(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the rows of the states that count, some at a time."""
+        for at in range(0, self._layout.count, size):
+            stop = min(at + size, self._layout.count)
+            rows = np.arange(at, stop, dtype=np.int64)
+            chosen = self._choice.states
+            yield rows if chosen is None else rows[chosen[at:stop]]
+
+    def to_arrow_reader(
+        self, batch: int = 65536, *, oids: Literal["none", "tips", "all"] = "none"
+    ) -> Any:
+        """Return a ``pyarrow.RecordBatchReader`` over the states, in bounded memory.
+
+        A row is a state: it holds the action that led *to* its observation. ``run``, ``step``,
+        ``episode`` and ``episode_step`` tell which; the state before the first one of a branch is
+        in the rows of the run that it branched off. Transforms are not applied.
+
+        Args:
+            batch: rows in a batch, at most.
+            oids: whether there is a column of the states' oids, see ``Trajectory.to_arrow``.
+
+        Raises:
+            NotFound: no state has one of the fields, or pyarrow is not installed.
+        """
+        batch = check_number(batch, "batch", 1, whole=True)
+        arrow = needed("simgit.datasets.arrow", "to_arrow_reader()")
+        ranges = [each.states for each in self._layout.sections] or self._origin.sources
+        table = arrow.ArrowTable(ranges, self.definition.fields, oids=oids)
+        return arrow.reader_of(table.schema, self._record_batches(table.batches(batch)))
+
+    def _record_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
+        chosen, at = self._choice.states, 0
+        for each in batches:
+            stop = at + each.num_rows
+            if chosen is None:
+                yield each
+            elif chosen[at:stop].any():
+                yield each.filter(needed("pyarrow", "a table").array(chosen[at:stop]))
+            at = stop
+
+    def to_arrow(self, *, oids: Literal["none", "tips", "all"] = "none") -> Any:
+        """Return the states as a ``pyarrow.Table``; see ``to_arrow_reader``.
+
+        Raises:
+            NotFound: no state has one of the fields, or pyarrow is not installed.
+        """
+        return self.to_arrow_reader(oids=oids).read_all()
+
+    def to_pandas(self) -> Any:
+        """Return the states as a pandas DataFrame; see ``to_arrow_reader`` for what a row is.
+
+        Integers and flags that some states do not have are of pandas' nullable types; arrays,
+        and values of no type, are objects.
+
+        Raises:
+            NotFound: no state has one of the fields, or pandas or pyarrow is not installed.
+        """
+        return needed("simgit.datasets.frames", "to_pandas()").to_pandas(self.to_arrow())
+
+    def to_polars(self) -> Any:
+        """Return the states as a polars DataFrame; see ``to_arrow_reader`` for what a row is.
+
+        Arrays of one shape are of type ``Array``; values of no type are objects.
+
+        Raises:
+            NotFound: no state has one of the fields, or polars or pyarrow is not installed.
+        """
+        return needed("simgit.datasets.frames", "to_polars()").to_polars(self.to_arrow())
+
+    def __repr__(self) -> str:
+        names = (
+            each if isinstance(each, str) else f"{each.run or 'state'}@{each.tip.short()}"
+            for each in self.definition.sources
+        )
+        sources = ", ".join(names)
+        return f"<Dataset of {sources}: {self.episodes:,} episodes, {self.steps:,} steps>"
+
+
+class DatasetParts(dict[str, Dataset]):
+    """The parts of a split by name."""
+
+    def map(
+        self, kind: str, field: str = "observation", *, fit: str | None = None, **numbers: float
+    ) -> DatasetParts:
+        """Return the parts with a transform, fitted to one of them; see ``Dataset.map``.
+
+        Raises:
+            InvalidInput: a fitted transform has no part to be fitted to.
+        """
+        if kind in FITTED and fit not in self:
+            raise InvalidInput(f"fit must be one of the parts: {', '.join(self)}")
+        if kind not in FITTED or fit is None:
+            made = make_transform(kind, field, numbers, {}, ())
+        else:
+            made = self[fit].map(kind, field).definition.transforms[-1]
+        return DatasetParts({name: each._transformed(made) for name, each in self.items()})
+
+
+def _reopened(
+    definition: Definition, sources: tuple[Trajectory, ...], config: Any, limit: int
+) -> Dataset:
+    return Dataset(definition, DataOrigin(sources, config, cache_for(limit), store_of(sources)))

@@ -1,0 +1,178 @@
+"""Named transforms of fields, with the numbers that they need, and statistics to get these from.
+
+A transform is a name of the list below and numbers: nothing of a store is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simgit.errors import InvalidInput, near_or_known, shown
+from simgit.history.column_reader import Leaves
+from simgit.history.leaf_column import Column, LeafColumn
+from simgit.history.paths import FieldPath, as_path, path_text
+from simgit.objects.oid import Oid
+
+KINDS: Final = ("standardise", "normalise", "scale", "clip")
+FITTED: Final = ("standardise", "normalise")
+_NEEDS: Final = {
+    "standardise": ("mean", "std"), "normalise": ("min", "max"), "scale": ("factor", "offset"),
+    "clip": ("low", "high"),
+}  # fmt: skip
+Numbers = Mapping[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A named change of one field, and of all numbers in it.
+
+    ``standardise`` gives (x − mean) / std, ``normalise`` (x − min) / (max − min), ``scale``
+    x · factor + offset, ``clip`` min(max(x, low), high). A std or a range of 0 counts as 1.
+
+    Attributes:
+        kind: one of these.
+        path: the field.
+        numbers: for each part of the field (``""`` for itself) its numbers by name; those that
+            are not fitted are the same for all parts.
+        of: the oids that fitted numbers came from: of the dataset's definition, and of the newest
+            states of its sources.
+    """
+
+    kind: str
+    path: FieldPath
+    numbers: Mapping[str, Numbers]
+    of: tuple[Oid, ...] = ()
+
+    def apply(self, column: Column, rest: FieldPath) -> Column:
+        """Return a changed column; values without numbers are left as they are.
+
+        Raises:
+            InvalidInput: the numbers are of another shape than the values.
+        """
+        numbers = self.numbers.get(path_text(rest) if self.kind in FITTED else "")
+        if numbers is None or not isinstance(column, np.ndarray) or column.dtype.kind not in "biuf":
+            return column
+        wide = np.float64 if column.dtype.itemsize == 8 else np.float32
+        first, second = [np.asarray(numbers[name], wide) for name in _NEEDS[self.kind]]
+        for shape in (first.shape, second.shape):
+            if shape != column.shape[column.ndim - len(shape) :]:
+                raise InvalidInput(
+                    f"'{self.kind}' of '{path_text(self.path)}' is for values of shape {shape}, "
+                    f"got a column of shape {column.shape}"
+                )
+        if self.kind == "clip":
+            return np.clip(column, first.astype(column.dtype), second.astype(column.dtype))
+        given: Any = column.astype(wide)
+        if self.kind == "scale":
+            return given * first + second
+        width: Any = second if self.kind == "standardise" else np.subtract(second, first)
+        return (given - first) / np.where(width == 0, wide(1), width)
+
+    def value(self) -> dict[str, Any]:
+        """Return the transform as a plain value."""
+        numbers = {part: dict(each) for part, each in self.numbers.items()}
+        return {"kind": self.kind, "field": list(self.path), "numbers": numbers,
+                "of": [bytes(oid) for oid in self.of]}  # fmt: skip
+
+    @classmethod
+    def from_value(cls, value: Mapping[str, Any]) -> Transform:
+        """Return the transform of a plain value; KeyError and TypeError where it is malformed."""
+        kind = value["kind"]
+        if kind not in KINDS:
+            raise InvalidInput(f"unknown transform {shown(kind)}")
+        numbers = {
+            str(part): {name: np.asarray(each[name], np.float64) for name in _NEEDS[kind]}
+            for part, each in value["numbers"].items()
+        }
+        return cls(kind, as_path(tuple(value["field"])), numbers, tuple(map(Oid, value["of"])))
+
+
+def make_transform(
+    kind: str,
+    field: str,
+    parameters: Mapping[str, float],
+    stats: Mapping[str, Any],
+    of: Sequence[Oid],
+) -> Transform:
+    """Return a transform of a field.
+
+    Args:
+        kind: its name.
+        field: the field.
+        parameters: the numbers of one that is not fitted.
+        stats: statistics by the parts of the field.
+        of: where the statistics came from.
+
+    Raises:
+        InvalidInput: the name is unknown, or the numbers are not those that it needs.
+    """
+    if kind not in KINDS:
+        raise InvalidInput(f"unknown transform '{kind}'{near_or_known(kind, KINDS)}")
+    names = _NEEDS[kind]
+    path = as_path(field)
+    if kind in FITTED:
+        if parameters:
+            raise InvalidInput(f"'{kind}' takes its numbers from the data")
+        if not stats:
+            raise InvalidInput(f"field '{field}' has no numbers to fit '{kind}' to")
+        parts = {part: {name: each[name] for name in names} for part, each in stats.items()}
+        return Transform(kind, path, parts, tuple(of))
+    if set(parameters) - set(names) or names[0] not in parameters:
+        raise InvalidInput(f"'{kind}' needs {' and '.join(names)}, got {shown(sorted(parameters))}")
+    if kind == "clip" and names[1] not in parameters:
+        raise InvalidInput(f"'{kind}' needs {' and '.join(names)}")
+    given = {name: np.asarray(parameters.get(name, 0.0), np.float64) for name in names}
+    return Transform(kind, path, {"": given})
+
+
+class Moments:
+    """Count, mean, variance and bounds of arrays that come piece by piece."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: Any = 0.0
+        self._squares: Any = 0.0
+        self._low: Any = np.inf
+        self._high: Any = -np.inf
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Take values with a leading axis into account."""
+        if not len(values):
+            return
+        data = values.astype(np.float64)
+        count = len(data)
+        with np.errstate(all="ignore"):
+            mean = data.mean(axis=0)
+            squares = ((data - mean) ** 2).sum(axis=0)
+            apart = mean - self._mean
+            total = self.count + count
+            self._squares = self._squares + squares + apart**2 * (self.count * count / total)
+            self._mean = self._mean + apart * (count / total)
+            self._low = np.minimum(self._low, data.min(axis=0))
+            self._high = np.maximum(self._high, data.max(axis=0))
+        self.count = total
+
+    def result(self) -> dict[str, Any]:
+        """Return ``count``, and arrays ``mean``, ``std``, ``min`` and ``max``."""
+        with np.errstate(all="ignore"):
+            std = np.sqrt(self._squares / max(1, self.count))
+        found = {"mean": self._mean, "std": std, "min": self._low, "max": self._high}
+        return {"count": self.count, **{name: np.asarray(each) for name, each in found.items()}}
+
+
+def numeric_leaves(column: Leaves, path: FieldPath = ()) -> Iterator[tuple[FieldPath, LeafColumn]]:
+    """Yield the columns of numbers in a nested column with their paths."""
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(column, dict):
+        inner = column.items()
+    elif isinstance(column, tuple):
+        inner = ((str(i), each) for i, each in enumerate(column))
+    elif isinstance(column.values, np.ndarray) and column.values.dtype.kind in "biuf":
+        yield path, column
+    for name, below in inner:
+        yield from numeric_leaves(below, (*path, name))

@@ -1,0 +1,405 @@
+"""The pieces of a learner as nested arrays and plain values, and back, in place.
+
+Everything is put back into the objects that a model has: a running ``learn`` holds references to
+its buffer, its action noise and its networks. Nothing is pickled, and nothing that is read is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from simgit.errors import InvalidInput, shown
+from simgit.gym.drivers import randomness
+from simgit.gym.drivers.limits import CannotSnapshot, NotPlain
+from simgit.gym.drivers.plain import Encoder, decode
+
+_NOT_KEPT: Final = (
+    # other pieces
+    "policy", "env", "replay_buffer", "rollout_buffer", "_vec_normalize_env", "action_noise",
+    "actor", "critic*", "q_net*", "quantile_net*", "*batch_norm_stats*", "log_ent_coef",
+    "ent_coef_optimizer", "ent_coef_tensor", "_last_lstm_states", "observation_space",
+    "action_space",
+    # of the script, which makes the model
+    "device", "verbose", "tensorboard_log", "seed", "n_envs", "train_freq", "*_class", "*_kwargs",
+    "lr_schedule", "exploration_schedule", "clip_range*", "policy_aliases",
+    # of this call of ``learn``
+    "_logger", "_custom_logger", "start_time", "_total_timesteps", "_num_timesteps_at_start",
+    "_setup_learn",
+)  # fmt: skip
+"""Attributes of a model that are not restored as such."""
+SHAPE: Final = ("n_envs", "n_steps", "buffer_size", "optimize_memory_usage")
+"""Attributes that decide the shape of what is restored: they must be the same."""
+ROWS: Final = 4096
+"""Rows of a replay buffer in one array: of a checkpoint, only those that changed are stored."""
+_BUFFERS: Final = (
+    "stable_baselines3.common.buffers.ReplayBuffer",
+    "stable_baselines3.common.buffers.DictReplayBuffer",
+    "stable_baselines3.common.buffers.NStepReplayBuffer",
+    "stable_baselines3.her.her_replay_buffer.HerReplayBuffer",
+)
+_ARRAYS: Final = (
+    "observations", "next_observations", "actions", "rewards", "dones", "timeouts", "ep_start",
+    "ep_length",
+)  # fmt: skip
+_DISTRIBUTIONS: Final = ("policy.action_dist", "policy.actor.action_dist")
+_MATRICES: Final = ("exploration_mat", "exploration_matrices")
+
+
+def encoded(value: Any, what: str) -> Any:
+    """Return the plain form of a value.
+
+    Raises:
+        InvalidInput: it has none; ``what`` says whose it is.
+    """
+    try:
+        return Encoder().encode(value)
+    except (NotPlain, CannotSnapshot) as error:
+        raise InvalidInput(
+            f"{what} cannot be stored exactly: {error}", path=what.rpartition(" ")[2].strip("'")
+        ) from None
+
+
+def name_of(thing: Any) -> str:
+    """Return the name of an object's class with its module."""
+    kind = type(thing)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+# --- networks and optimizers ----------------------------------------------------------------------
+
+
+def parameters(model: Any) -> dict[str, Any]:
+    """Return the state dicts of a model's networks and optimizers, as arrays by name."""
+    return {
+        name: _optimizer(state) if "param_groups" in state else _arrays(state, name)
+        for name, state in model.get_parameters().items()
+    }
+
+
+def _arrays(state: Mapping[str, Any], what: str) -> dict[str, Any]:
+    return {key: array_of(value, f"{what}.{key}") for key, value in state.items()}
+
+
+def array_of(tensor: Any, what: str) -> Any:
+    """Return a tensor as an array that shares its memory where it can.
+
+    Raises:
+        InvalidInput: it is no tensor, or of a dtype that NumPy does not have.
+    """
+    try:
+        return tensor.detach().cpu().numpy()
+    except (AttributeError, TypeError) as error:
+        raise InvalidInput(f"'{what}' cannot be stored exactly: {error}", path=what) from None
+
+
+def tensor_of(array: Any) -> torch.Tensor:
+    """Return a stored array as a tensor with memory of its own."""
+    return torch.from_numpy(np.array(array))
+
+
+def _optimizer(state: Mapping[str, Any]) -> dict[str, Any]:
+    moments = {
+        str(number): {
+            key: value.detach().cpu().numpy() if torch.is_tensor(value) else value
+            for key, value in each.items()
+        }
+        for number, each in state["state"].items()
+    }
+    return {"state": moments, "groups": encoded(list(state["param_groups"]), "an optimizer")}
+
+
+def put_parameters(model: Any, data: Mapping[str, Any]) -> None:
+    """Put the state dicts back.
+
+    Raises:
+        InvalidInput: the model has other networks, or of other shapes.
+    """
+    check_parameters(model, data)
+    found = {}
+    for name, state in data.items():
+        if "groups" in state:
+            moments = {
+                int(number): {
+                    key: tensor_of(value) if isinstance(value, (np.ndarray, np.generic)) else value
+                    for key, value in each.items()
+                }
+                for number, each in state["state"].items()
+            }
+            found[name] = {"state": moments, "param_groups": decode(state["groups"])}
+        else:
+            found[name] = {key: tensor_of(value) for key, value in state.items()}
+    try:
+        model.set_parameters(found, exact_match=True, device=model.device)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InvalidInput(f"the checkpoint does not fit the model: {first}") from None
+
+
+def check_parameters(model: Any, data: Mapping[str, Any]) -> None:
+    """Check that a model has the networks of a checkpoint.
+
+    Raises:
+        InvalidInput: it has others, or of other shapes.
+    """
+    present = model.get_parameters()
+    if present.keys() != data.keys():
+        raise InvalidInput(
+            f"the model has {', '.join(sorted(present))}, the checkpoint "
+            f"{', '.join(sorted(data))}: make the model as it was"
+        )
+    for name, state in present.items():
+        if "param_groups" in state:
+            continue
+        shapes = {key: tuple(value.shape) for key, value in state.items()}
+        recorded = {key: tuple(np.shape(value)) for key, value in data[name].items()}
+        for key in [*shapes, *recorded]:
+            if shapes.get(key) != recorded.get(key):
+                raise InvalidInput(
+                    f"'{name}.{key}' has shape {shapes.get(key, 'none')}, in the checkpoint "
+                    f"{recorded.get(key, 'none')}: make the model with the same networks",
+                    path=f"{name}.{key}",
+                )
+
+
+def tensors(model: Any) -> dict[str, Any]:
+    """Return the tensors of a model beside its networks (an entropy coefficient), by name."""
+    names = model._get_torch_save_params()[1]
+    found = {name: _attribute(model, name) for name in names}
+    return {name: array_of(value, name) for name, value in found.items() if value is not None}
+
+
+def put_tensors(model: Any, data: Mapping[str, Any]) -> None:
+    """Put these tensors back in place: an optimizer refers to them.
+
+    Raises:
+        InvalidInput: the model has others.
+    """
+    if tensors(model).keys() != data.keys():
+        raise InvalidInput(
+            f"the model has {sorted(tensors(model)) or 'no tensors'} beside its networks, the "
+            f"checkpoint {sorted(data)}: ent_coef was another",
+            path="ent_coef",
+        )
+    for name, value in data.items():
+        _attribute(model, name).data.copy_(tensor_of(value))
+
+
+def _attribute(model: Any, path: str) -> Any:
+    for name in path.split("."):
+        model = getattr(model, name, None)
+    return model
+
+
+def matrices(model: Any) -> dict[str, Any]:
+    """Return the exploration matrices of gSDE, by the place of their distribution."""
+    if not model.use_sde:
+        return {}
+    return {
+        f"{place}.{name}": array_of(getattr(_attribute(model, place), name), name)
+        for place in _DISTRIBUTIONS
+        for name in _MATRICES
+        if torch.is_tensor(getattr(_attribute(model, place), name, None))
+    }
+
+
+def put_matrices(model: Any, data: Mapping[str, Any]) -> None:
+    """Put the exploration matrices back."""
+    for path, value in data.items():
+        place, _, name = path.rpartition(".")
+        if place in _DISTRIBUTIONS and name in _MATRICES:
+            setattr(_attribute(model, place), name, tensor_of(value).to(model.device))
+
+
+# --- what else a model holds ----------------------------------------------------------------------
+
+
+def attributes(model: Any) -> dict[str, Any]:
+    """Return the counters, settings and last observations of a model, in plain forms.
+
+    Raises:
+        InvalidInput: an attribute cannot be stored, so that the model would continue otherwise.
+    """
+    found = {}
+    for name, value in vars(model).items():
+        if _is_kept(name, value):
+            plain = dict(value) if type(value) is OrderedDict else value
+            found[name] = encoded(plain, f"attribute '{name}'")
+    return found
+
+
+def _is_kept(name: str, value: Any) -> bool:
+    return not callable(value) and not any(fnmatchcase(name, each) for each in _NOT_KEPT)
+
+
+def put_attributes(model: Any, data: Mapping[str, Any]) -> None:
+    """Put attributes back."""
+    for name, value in data.items():
+        if _is_kept(name, vars(model).get(name)):
+            vars(model)[name] = decode(value)
+
+
+def lstm(model: Any) -> list[Any] | None:
+    """Return the last hidden states of a recurrent policy, None without one."""
+    states = vars(model).get("_last_lstm_states")
+    if states is None:
+        return None
+    return [[array_of(each, "_last_lstm_states") for each in pair] for pair in states]
+
+
+def put_lstm(model: Any, data: Any) -> None:
+    """Put the hidden states back, into a tuple of the same kind."""
+    states = vars(model).get("_last_lstm_states")
+    if data is None or states is None:
+        return
+    pairs = [tuple(tensor_of(each).to(model.device) for each in pair) for pair in data]
+    model._last_lstm_states = type(states)(*pairs)
+
+
+def random(model: Any) -> dict[str, Any]:
+    """Return all random generators that a learner draws from."""
+    spaces = randomness.capture_spaces(randomness.all_spaces([model]))
+    return {"globals": randomness.capture_globals(), "spaces": spaces}
+
+
+def put_random(model: Any, data: Mapping[str, Any]) -> None:
+    """Put the random generators back."""
+    randomness.apply_spaces([model], dict(data["spaces"]))
+    randomness.apply_globals(data["globals"])
+
+
+def noise(found: Any) -> dict[str, Any] | None:
+    """Return the state of an action noise, None without one.
+
+    Raises:
+        InvalidInput: it holds what cannot be stored.
+    """
+    if found is None:
+        return None
+    each = getattr(found, "noises", None)
+    state = {
+        name: encoded(value, f"attribute '{name}' of the action noise")
+        for name, value in vars(found).items()
+        if name not in ("_noises", "_base_noise") and not callable(value)
+    }
+    data = {"kind": name_of(found), "state": state}
+    return data if each is None else {**data, "each": [noise(one) for one in each]}
+
+
+def put_noise(found: Any, data: Mapping[str, Any] | None) -> None:
+    """Put the state of an action noise back into the object that ``learn`` holds.
+
+    Raises:
+        InvalidInput: the model has another action noise.
+    """
+    kind = None if found is None else name_of(found)
+    recorded = None if data is None else data["kind"]
+    if kind != recorded:
+        raise InvalidInput(
+            f"the action noise is {shown(kind)}, in the checkpoint {shown(recorded)}: make the "
+            "model with the same",
+            path="action_noise",
+        )
+    if data is None:
+        return
+    vars(found).update({name: decode(value) for name, value in data["state"].items()})
+    for one, state in zip(getattr(found, "noises", ()), data.get("each", ()), strict=True):
+        put_noise(one, state)
+
+
+# --- the replay buffer ----------------------------------------------------------------------------
+
+
+def replay(buffer: Any) -> dict[str, Any] | None:
+    """Return the transitions of a replay buffer in arrays of ``ROWS`` rows; None without one.
+
+    Raises:
+        InvalidInput: it is of a class whose state is not known, or keeps infos.
+    """
+    if buffer is None:
+        return None
+    kind = name_of(buffer)
+    if kind not in _BUFFERS:
+        raise InvalidInput(f"replay buffer '{kind}' is not one of Stable-Baselines3's")
+    if getattr(buffer, "copy_info_dict", False):
+        raise InvalidInput("a HerReplayBuffer with copy_info_dict=True is not restored exactly")
+    count = buffer.buffer_size if buffer.full else buffer.pos
+    if buffer.optimize_memory_usage and not buffer.full:
+        count += 1  # the next observation lies in the next row
+    arrays = {
+        name: _rows(getattr(buffer, name), count) for name in _ARRAYS if hasattr(buffer, name)
+    }
+    found = {"kind": kind, "pos": int(buffer.pos), "full": bool(buffer.full), "arrays": arrays}
+    if hasattr(buffer, "_current_ep_start"):
+        found["episode"] = buffer._current_ep_start.copy()
+    return found
+
+
+def _rows(values: Any, count: int) -> Any:
+    if isinstance(values, dict):
+        return {key: _rows(each, count) for key, each in values.items()}
+    return [values[start : min(start + ROWS, count)] for start in range(0, count, ROWS)]
+
+
+def put_replay(buffer: Any, data: Mapping[str, Any] | None) -> None:
+    """Put transitions back into the arrays of a replay buffer.
+
+    Raises:
+        InvalidInput: the model has another buffer.
+    """
+    kind = None if buffer is None else name_of(buffer)
+    if kind != (None if data is None else data["kind"]):
+        raise InvalidInput(
+            f"the model's replay buffer is {shown(kind)}, not that of the checkpoint"
+        )
+    if data is None:
+        return
+    for name, chunks in data["arrays"].items():
+        if name in _ARRAYS:
+            _fill(getattr(buffer, name), chunks)
+    buffer.pos, buffer.full = data["pos"], data["full"]
+    if "episode" in data:
+        buffer._current_ep_start = np.array(data["episode"])
+
+
+def _fill(values: Any, chunks: Any) -> None:
+    if isinstance(values, dict):
+        for key, each in values.items():
+            _fill(each, chunks[key])
+        return
+    for i, chunk in enumerate(chunks):
+        values[i * ROWS : i * ROWS + len(chunk)] = chunk
+    values[sum(map(len, chunks)) :] = 0
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+def digest(data: Any) -> bytes:
+    """Return a hash of nested arrays and plain values, the same for equal bits."""
+    hashed = hashlib.blake2b(digest_size=16)
+    _hash(hashed, data)
+    return hashed.digest()
+
+
+def _hash(hashed: Any, data: Any) -> None:
+    if isinstance(data, Mapping):
+        for key in sorted(data, key=str):
+            hashed.update(f"{{{key}".encode())
+            _hash(hashed, data[key])
+    elif isinstance(data, (list, tuple)):
+        hashed.update(b"[%d" % len(data))
+        for each in data:
+            _hash(hashed, each)
+    elif isinstance(data, (np.ndarray, np.generic)):
+        array = np.ascontiguousarray(data)
+        hashed.update(f"#{array.dtype.str}{np.shape(data)}".encode())
+        hashed.update(array.tobytes())
+    else:
+        hashed.update(repr(data).encode())

@@ -1,0 +1,110 @@
+"""The recorded states of a simulator, and the places from which it can be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from simgit.history.trajectory import Trajectory
+from simgit.odb import trees
+from simgit.odb.database import ObjectDatabase
+from simgit.recording.attached_steps import attached_steps
+from simgit.recording.simulators.hooks import SimulatorHooks
+from simgit.recording.verdicts import ignored, snapshots_fail, vouches
+from simgit.refs import attachments
+from simgit.refs.runs import RunInfo
+
+SNAPSHOT: Final = "snapshot"
+"""The name of the attachment of what ``save`` returned."""
+DRIVER: Final = "simulator"
+"""The name of these snapshots' driver in verdicts."""
+FORM: Final = 1
+"""The version of their form."""
+MOST_STEPS: Final = 200
+"""The greatest number of steps that are re-executed only to compare."""
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A state from which a simulator can be put back: its own snapshot, or a reset.
+
+    Attributes:
+        step: the step of the state.
+        is_snapshot: True for a snapshot.
+        doubt: True if nothing would be compared on the way, and no verdict vouches for it.
+    """
+
+    step: int
+    is_snapshot: bool
+    doubt: bool = False
+
+
+class SimulatorHistory:
+    """The states that lead to a state of a simulator.
+
+    Attributes:
+        states: all of them, from the root on.
+        ignored: the paths of fields that are not compared.
+    """
+
+    def __init__(self, odb: ObjectDatabase, states: Trajectory, runs: Sequence[RunInfo]) -> None:
+        """Take the states, and the runs that recorded them, the nearest first."""
+        self.odb = odb
+        self.states = states
+        self._runs = runs
+        self.ignored = ignored(runs)
+        marked = states.present("reset") if states.has("reset") else np.zeros(len(states), bool)
+        self.resets: list[int] = sorted({0, *np.flatnonzero(marked).tolist()})
+
+    def snapshots(self, newest: int) -> Iterator[int]:
+        """Yield the steps of the snapshots up to a step, the newest first."""
+        return attached_steps(self.odb, self.states, SNAPSHOT, newest)
+
+    def snapshot(self, step: int) -> Any:
+        """Return the snapshot of a state; its arrays can be written.
+
+        Raises:
+            NotFound: it has none.
+        """
+        with self.odb.read() as txn:
+            kind, oid = attachments.find(self.odb, txn, self.states[step].oid, SNAPSHOT)
+            return _writable(trees.load_data(self.odb, txn, kind, oid))
+
+    def starts(self, hooks: SimulatorHooks, step: int) -> Iterator[StartingPoint]:
+        """Yield where to begin in order to reach a state, the best first.
+
+        A snapshot of the state itself is used if a verdict vouches for it. If not, the way begins
+        at an earlier one, so that something is compared, where that costs little.
+        """
+        resets = self.resets
+        if hooks.restart is not None:
+            resets = [at for at in resets if at == 0 or hooks.is_start(self.states[at].reset)]
+        reset = max(each for each in resets if each <= step)
+        saved = None
+        if hooks.load is not None and not snapshots_fail(self._runs, DRIVER):
+            found = self.snapshots(step)
+            saved = next(found, None)
+            if saved is not None and (saved >= reset or hooks.rebuild is None):
+                if saved == reset == step and hooks.rebuild is not None:
+                    yield StartingPoint(reset, False)
+                is_own = saved == step and not vouches(self._runs, DRIVER, FORM, saved)
+                if is_own and hooks.advance is not None:
+                    before = next(found, -1)
+                    is_saved = before >= reset or hooks.rebuild is None
+                    earlier = before if is_saved else reset
+                    if 0 <= earlier < step and step - earlier <= MOST_STEPS:
+                        yield StartingPoint(earlier, is_saved)
+                yield StartingPoint(saved, True, is_own)
+        if hooks.rebuild is not None:
+            yield StartingPoint(reset, False)
+
+
+def _writable(data: Any) -> Any:
+    if isinstance(data, np.ndarray):
+        return data.copy()
+    if isinstance(data, dict):
+        return {key: _writable(item) for key, item in data.items()}
+    return type(data)(map(_writable, data)) if isinstance(data, (list, tuple)) else data

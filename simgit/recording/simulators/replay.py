@@ -1,0 +1,166 @@
+"""A simulator that is moved along recorded states, each compared with what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from simgit.errors import Divergence, InvalidInput, SimgitError, Unverified, shown, warn
+from simgit.history.recorded_steps import RecordedStep, recorded_steps
+from simgit.recording.catch_up import CatchUp
+from simgit.recording.simulators.history import SimulatorHistory, StartingPoint
+from simgit.recording.simulators.hooks import SimulatorHooks, as_fields
+
+Progress = Callable[[int, int | None], None]
+"""Called with the number of steps done, and of all steps."""
+
+
+class SimulatorReplay:
+    """A simulator at a recorded state.
+
+    Attributes:
+        simulator: the simulator.
+        position: the number of states that it has given.
+    """
+
+    def __init__(self, hooks: SimulatorHooks, history: SimulatorHistory, at: StartingPoint) -> None:
+        """Make a simulator that starts at a state.
+
+        Raises:
+            Divergence: the state is a reset, and the new simulator gives something else; or a hook
+                raised.
+        """
+        self._hooks = hooks
+        self._states = history.states
+        self._ignored = history.ignored
+        self.simulator: Any = None
+        if at.is_snapshot:
+            data = history.snapshot(at.step)
+            assert hooks.load is not None
+            self.simulator = self._guarded(at.step, lambda load: load(data), hooks.load)
+            self.position = at.step + 1
+            return
+        self.position = at.step
+        if hooks.advance is not None or hooks.observe is not None:
+            self.follow(at.step + 1)
+        else:  # who moves it records the state of its reset again, and that is compared
+            self._rebuild(at.step, self._states[at.step].reset)
+
+    def follow(self, stop: int, tell: Callable[[], None] | None = None) -> None:
+        """Move the simulator along the recorded states before a step, and compare each.
+
+        Args:
+            stop: the step after the last one.
+            tell: called after each state.
+
+        Raises:
+            Divergence: the simulator gives something else than recorded, or a hook raised.
+            InvalidInput: there is no hook to move it.
+        """
+        compared = CatchUp(self._states[:stop], self.position - 1, self._ignored, _nowhere)
+        for state in recorded_steps(self._states[self.position : stop]):
+            compared.append(**self._moved(state))
+            self.position += 1
+            if tell is not None:
+                tell()
+
+    def _moved(self, state: RecordedStep) -> dict[str, Any]:
+        """Move the simulator to a state, and return what it gives, as arguments of ``append``."""
+        hooks = self._hooks
+        if state.reset is not None or state.step == 0:
+            mark = state.given("reset")
+            self._rebuild(state.step, mark)
+            given: dict[str, Any] = {"reset": mark}
+            returned = None
+        else:
+            if hooks.advance is None:
+                raise InvalidInput(
+                    f"cannot reach step {state.step}: pass advance= to move the simulator there "
+                    f"from step {state.step - 1}",
+                    step=state.step,
+                )
+            action = state.given("action")
+            given = {"action": action}
+            returned = self._guarded(
+                state.step, lambda advance: advance(self.simulator, action), hooks.advance
+            )
+        seen = self._guarded(
+            state.step, lambda observed: observed(self.simulator, returned), hooks.observed
+        )
+        return as_fields(seen) | given
+
+    def _rebuild(self, step: int, mark: Any) -> None:
+        before = self.simulator
+        self.simulator = self._guarded(step, lambda make: make(mark, before), self._hooks.rebuilt)
+
+    def _guarded(self, step: int, call: Callable[[Any], Any], hook: Any) -> Any:
+        """Call a hook; what it raises did not happen when the state was recorded."""
+        try:
+            return call(hook)
+        except SimgitError:
+            raise
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+            raise Divergence(
+                f"the simulator does not repeat step {step}: it raises {shown(found)}",
+                step=step, field="exception", recorded=None, found=found,
+            ) from error  # fmt: skip
+
+
+def put_back(
+    hooks: SimulatorHooks,
+    history: SimulatorHistory,
+    *,
+    progress: Progress | None = None,
+    moves: bool = True,
+) -> SimulatorReplay:
+    """Put a simulator back into the last state of a history.
+
+    Args:
+        hooks: the user's functions.
+        history: the states up to that state.
+        progress: called with the number of states re-executed, and of all.
+        moves: go on to the state by ``advance``; else stay where the way begins, if that hook is
+            not there.
+
+    Raises:
+        InvalidInput: there is nothing to begin from, or a hook is missing.
+        Divergence: the simulator does not repeat the recorded states.
+    """
+    step = len(history.states) - 1
+    failed: Divergence | None = None
+    for at in history.starts(hooks, step):
+        try:
+            replay = SimulatorReplay(hooks, history, at)
+            if moves or hooks.advance is not None:
+                replay.follow(step + 1, _teller(replay, progress, step + 1))
+        except Divergence as error:
+            failed = failed or error
+            continue
+        if at.doubt and (moves or hooks.advance is not None):
+            short = history.states[step].oid.short()
+            warn(
+                f"state '{short}' was restored from its own snapshot, and nothing was compared; "
+                "check its run with 'simgit verify'",
+                Unverified,
+            )
+        return replay
+    raise failed or InvalidInput(
+        f"cannot restore step {step}: no state up to it has a snapshot that can be used, and there "
+        "is no rebuild=",
+        step=step,
+    )
+
+
+def _teller(
+    replay: SimulatorReplay, progress: Progress | None, stop: int
+) -> Callable[[], None] | None:
+    """Return what tells of each state that is re-executed, None if nobody listens."""
+    if progress is None:
+        return None
+    first = replay.position
+    return lambda: progress(replay.position - first, stop - first)
+
+
+def _nowhere(*given: Any, **named: Any) -> None:
+    """Take what would be attached to a state that is recorded already."""

@@ -1,0 +1,1 @@
+from tests.support.unchecked import unchecked  # noqa: F401
