@@ -7,6 +7,7 @@ from . import (
     cases_gym,
     cases_history,
     cases_kube,
+    cases_learners,
     cases_read,
     cases_record,
     cases_start,
@@ -27,6 +28,7 @@ def every_case() -> list[Case]:
         *cases_gym.CASES,
         *cases_kube.CASES,
         *cases_train.CASES,
+        *cases_learners.CASES,
         *cases_upkeep.CASES,
     ]
 
