@@ -102,7 +102,7 @@ PIECES: list[tuple[str, int, str, Mutation]] = [
     ("tqc-1-plain", 90, "log_ent_coef", tensor),
     ("her", 120, "episode", lambda data: data["replay"]["rest"].pop("_current_ep_start")),
 ]  # fmt: skip
-QUICK = {("ppo-2-normalize", "returns"), ("dqn-1-plain", "_n_calls"), ("dqn-1-plain", "replay")}
+QUICK = {("dqn-1-plain", "_n_calls"), ("dqn-1-plain", "replay")}
 _learned: dict[str, tuple[Path, str]] = {}
 
 
