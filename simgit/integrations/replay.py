@@ -75,7 +75,11 @@ class Replay:
         ]
         self._histories = histories
         known = self._known
-        if known is None or len(known.step) != ring.rows or known.roles.keys() != ring.columns:
+        if (
+            known is None
+            or len(known.step) != ring.rows
+            or known.roles.keys() != ring.columns.keys()
+        ):
             known = RowMatches({}, *no_transitions(ring.rows), {})
         known = self._known = matched(ring, histories, known)
         held = ring.held
