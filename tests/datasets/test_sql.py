@@ -7,6 +7,7 @@ import operator
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from simgit import IntegrityError, InvalidInput, NotFound, Repository
 from simgit.history.trajectory import Trajectory
 from simgit.refs.run_config import flat
 from tests.support.examples import share
+from tests.support.paths import ROOT
 
 pytest.importorskip("duckdb")
 pytest.importorskip("pyarrow")
@@ -539,3 +541,18 @@ def test_queries_in_threads(repo: Repository) -> None:
     for thread in threads:
         thread.join()
     assert found == [expected] * 4
+
+
+def test_states_of_all_kinds_of_spaces(tmp_path: Path) -> None:
+    """A golden repository has frames, texts, graphs, sequences, merges and unsteady schemas."""
+    shutil.copytree(ROOT / "tests/golden/repository-1/simgit", tmp_path / ".simgit")
+    with Repository.open(tmp_path) as golden:
+        for run in golden.runs:
+            states = golden.trajectory(run)
+            found = golden.sql(f'select * from "{run}"').arrow()
+            assert found["oid"].to_pylist() == [oid.hex() for oid in states.oids]
+            if "reward" in found.column_names:
+                rewards = [0.0 if r is None else r for r in found["reward"].to_pylist()]
+                assert rewards == states.rewards.tolist()
+        every = golden.sql("select run, count(observation) n from states group by run").fetchall()
+        assert {run for run, _ in every} == set(golden.runs)
