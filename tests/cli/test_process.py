@@ -157,9 +157,10 @@ with progress("work") as tell:
     assert "\x1b" not in after[: after.index(QUESTION)]
 
 
-def test_a_pipe_that_closes_is_no_error(long, environment) -> None:
+@pytest.mark.parametrize("command", ["log --oneline", "export csv -"])
+def test_a_pipe_that_closes_is_no_error(long, environment, command: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "simgit", "log", "--oneline"],
+        [sys.executable, "-m", "simgit", *command.split()],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
     ) as child:  # fmt: skip
         assert child.stdout is not None and child.stderr is not None

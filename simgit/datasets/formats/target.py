@@ -36,6 +36,8 @@ def new_place(target: Path, replace: bool) -> Iterator[Path]:
             return
         _check_free(target, replace)
         scratch = Path(mkdtemp(dir=target.parent, prefix=f".{target.name[:100]}."))
+    except BrokenPipeError:
+        raise  # whoever reads the pipe has seen enough
     except OSError as error:
         raise StorageError(f"cannot write '{target}': {reason(error)}", path=target) from error
     try:
