@@ -20,7 +20,7 @@ import torch
 from torch import nn, optim
 from torch.distributions.categorical import Categorical
 
-from simgit.integrations.torch import Loop  # simgit
+from simgit.integrations.torch import TrainingLoop  # simgit
 
 
 @dataclass
@@ -96,7 +96,7 @@ def train(directory: str, run: str, kill_at: int = 0, args: Args | None = None) 
     envs: Any = gym.vector.SyncVectorEnv([make_env for _ in range(args.num_envs)])
     agent = Agent(envs)
     optimizer = optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5)
-    loop = Loop(directory, run, envs, every=2, agent=agent, optimizer=optimizer)  # simgit
+    loop = TrainingLoop(directory, run, envs, every=2, agent=agent, optimizer=optimizer)  # simgit
     envs = loop.envs  # simgit
 
     obs = torch.zeros((args.num_steps, args.num_envs, *envs.single_observation_space.shape))

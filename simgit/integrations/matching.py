@@ -65,15 +65,15 @@ def matched(ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatc
     blocks = {number: block_hash(ring, number) for number in ring.blocks()}
     changed = [number for number, each in blocks.items() if known.blocks.get(number) != each]
     rows = ring.rows_in(changed)
-    history, step = _by_age(ring, histories, rows, 0)
-    if not known.blocks:
-        known.roles, (history, step) = _infer(ring, histories, rows)
     known.stray = {name: known.stray.get(name, np.ones(ring.rows, bool)) for name in ring.columns}
-    before = known.history[rows], known.step[rows]
-    for found in ((history, step), before):
-        wrong = _unmatched(known, rows) if found is before else np.ones(len(rows), bool)
-        known.history[rows[wrong]], known.step[rows[wrong]] = found[0][wrong], found[1][wrong]
-        _compare(ring, histories, known, rows[wrong])
+    late = 0
+    if known.blocks:
+        _compare(ring, histories, known, rows)
+    else:
+        known.roles, late = _infer(ring, histories, rows)
+    new = rows[_unmatched(known, rows)]  # since the last time
+    known.history[new], known.step[new] = _by_age(ring, histories, new, late)
+    _compare(ring, histories, known, new)
     lost = rows[_unmatched(known, rows)]
     _look_up(ring, histories, known, lost, _WIDE)
     is_better = _improve(ring, histories, known, rows)
@@ -85,6 +85,7 @@ def matched(ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatc
         _look_up(ring, histories, known, rows[stray], "")
     lost = rows[_unmatched(known, rows)]
     known.history[lost] = known.step[lost] = -1
+    _compare(ring, histories, known, lost)
     known.blocks = blocks
     return known
 
@@ -110,7 +111,7 @@ def _by_age(
     history, step = no_transitions(len(rows))
     for number, each in enumerate(histories):
         mine = of == number
-        steps = each.newest(ring.slots + late)
+        steps = each.newest(int(age[mine].max(initial=0)) + 1 + late)
         place = len(steps) - 1 - late - age[mine]
         step[mine] = np.where(place >= 0, steps[np.maximum(place, 0)] if len(steps) else -1, -1)
         history[mine] = np.where(step[mine] >= 0, number, -1)
@@ -119,8 +120,8 @@ def _by_age(
 
 def _infer(
     ring: Ring, histories: Sequence[RecordedTransitions], rows: Ints
-) -> tuple[dict[str, str], tuple[Ints, Ints]]:
-    """Return the role of each column, and history and step of each row, that fit best."""
+) -> tuple[dict[str, str], int]:
+    """Return the role of each column that fits best, and how many newest steps are not there."""
     age = (ring.position - 1 - rows % ring.slots) % ring.slots
     sample = rows[np.argsort(age, kind="stable")][:_SAMPLE]
     tried: list[dict[str, tuple[str, int, str]]] = []
@@ -133,7 +134,7 @@ def _infer(
     found = {name: role for name, (role, _, _) in tried[late].items()}
     if wrong[late] * 4 > len(sample) * len(found):  # they are in another order
         found = {name: usual for name, (_, _, usual) in tried[late].items()}
-    return found, _by_age(ring, histories, rows, late)
+    return found, late
 
 
 def _best_roles(

@@ -51,6 +51,7 @@ class Replay:
         """
         self._holder = holder_of(buffer, element)
         self._known: RowMatches | None = None
+        self._histories: list[RecordedTransitions] = []
 
     def save(self, repo: Repository, tips: Sequence[Oid]) -> dict[str, Any]:
         """Return the buffer's content as plain data, which ``load`` takes.
@@ -67,9 +68,18 @@ class Replay:
             NotFound: no such state.
         """
         ring = self._holder.ring()
-        histories = [RecordedTransitions(repo, Oid(tip)) for tip in tips]
+        before = self._histories if len(self._histories) == len(tips) else [None] * len(tips)
+        histories = [
+            RecordedTransitions(repo, Oid(tip), older)
+            for tip, older in zip(tips, before, strict=True)
+        ]
+        self._histories = histories
         known = self._known
-        if known is None or len(known.step) != ring.rows or known.roles.keys() != ring.columns:
+        if (
+            known is None
+            or len(known.step) != ring.rows
+            or known.roles.keys() != ring.columns.keys()
+        ):
             known = RowMatches({}, *no_transitions(ring.rows), {})
         known = self._known = matched(ring, histories, known)
         held = ring.held
@@ -88,7 +98,7 @@ class Replay:
             "histories": [bytes(tip) for tip in tips],
             "bytes": {name: each for name, each in stored.items() if each is not None},
             "rest": ring.rest,
-            "digest": _digest(ring),
+            "digest": _digest(known.blocks),
         }  # fmt: skip
 
     def load(self, repo: Repository, data: Mapping[str, Any]) -> None:
@@ -119,9 +129,9 @@ class Replay:
             raise
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise IntegrityError(f"malformed replay buffer: {error!r}") from None
-        if _digest(ring) != data["digest"]:
-            raise Divergence("the replay buffer is not what the recorded states say it was")
         known.blocks = {number: block_hash(ring, number) for number in ring.blocks()}
+        if _digest(known.blocks) != data["digest"]:
+            raise Divergence("the replay buffer is not what the recorded states say it was")
         self._holder.put(ring)
         self._known = known
 
@@ -237,5 +247,5 @@ def _put_strays(ring: Ring, name: str, stray: Mapping[str, Any], known: RowMatch
     known.stray[name][rows] = True
 
 
-def _digest(ring: Ring) -> bytes:
-    return blake3(b"".join(block_hash(ring, number) for number in ring.blocks())).digest()
+def _digest(blocks: Mapping[int, bytes]) -> bytes:
+    return blake3(b"".join(blocks[number] for number in sorted(blocks))).digest()

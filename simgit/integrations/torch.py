@@ -1,7 +1,7 @@
 """A training loop of one's own that can be killed at any time and resumed exactly.
 
-``Loop`` records the environments, saves what the loop names at points of the user's choice, and in
-a new process restores all of it at the same point. See docs/torch.md.
+``TrainingLoop`` records the environments, saves what it was given at points of the user's choice,
+and in a new process restores all of it at the same point. See docs/torch.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FORM: Final = 1
 _NOT_COMPARED: Final = ("pieces", "columns", "bytes", "histories", "spaces", STATES)
 
 
-class Loop:
+class TrainingLoop:
     """A loop whose environments are recorded and whose objects are saved at its points.
 
     Attributes:
@@ -135,8 +135,8 @@ class Loop:
             self._states = self.repo.recorder(run, **options)
             if found is not None and self.repo.resolve(run) != found[STATES][0]:
                 raise InvalidInput(
-                    f"run '{run}' goes on after this checkpoint: branch a run off the state, and "
-                    "resume that",
+                    f"run '{run}' has newer states than this checkpoint: branch a run "
+                    "off its state, and resume the branch",
                     name=run,
                 )
             return None

@@ -33,8 +33,15 @@ class RecordedTransitions:
         tip: the newest state.
     """
 
-    def __init__(self, repo: Repository, tip: Oid) -> None:
+    def __init__(
+        self, repo: Repository, tip: Oid, older: RecordedTransitions | None = None
+    ) -> None:
         """Take the history of a state; nothing is read yet.
+
+        Args:
+            repo: the repository.
+            tip: the state.
+            older: those of an earlier state, which need not be looked for again.
 
         Raises:
             NotFound: no such state.
@@ -43,6 +50,11 @@ class RecordedTransitions:
         self._states = repo.trajectory(tip)
         self._first = len(self._states)  # of the states whose kind is known
         self._steps = np.zeros(0, np.int64)
+        end = 0 if older is None else len(older._states)
+        if older is not None and 0 < end <= self._first and self._states[end - 1].oid == older.tip:
+            self._extend(end)
+            self._steps = np.concatenate([older._steps, self._steps])
+            self._first = older._first
 
     def newest(self, count: int) -> Ints:
         """Return the steps of the newest ``count`` transitions or more, in order; all if fewer."""

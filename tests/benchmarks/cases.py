@@ -9,6 +9,7 @@ from . import (
     cases_gym,
     cases_history,
     cases_kube,
+    cases_learners,
     cases_read,
     cases_record,
     cases_sb3,
@@ -35,6 +36,7 @@ def every_case() -> list[Case]:
         *cases_kube.CASES,
         *cases_train.CASES,
         *cases_sb3.CASES,
+        *cases_learners.CASES,
         *cases_upkeep.CASES,
     ]
 

@@ -61,7 +61,7 @@ def _learn(bench: Bench, kind: str, lanes: int, *, every: int) -> tuple[float, i
         )  # fmt: skip
         model = getattr(sb3, kind)("MlpPolicy", venv, seed=0, device="cpu")
         callback, begun = Timed(every), time.process_time()
-        model.learn(bench.size(30_000, 2_000), callback=callback)
+        model.learn(bench.size(30_000, 10_000), callback=callback)
         whole = time.process_time() - begun
         venv.close()
         torch.set_num_threads(threads)
@@ -80,6 +80,6 @@ def _(bench: Bench) -> float:
 
 @size.side("simgit", repeat=1)
 def _(bench: Bench) -> float:
-    count = bench.size(30_000, 2_000)
+    count = bench.size(30_000, 10_000)
     many = _learn(bench, "DQN", 1, every=count // 10)[1]
     return (many - _learn(bench, "DQN", 1, every=count)[1]) / 9

@@ -189,9 +189,15 @@ def test_a_series_is_plotted(recorded: Call, directory: Path) -> None:
     assert "other" in recorded("plot", "main", "other", "--series", "train/loss").out
     record = recorded("plot", "main", "--series", "train/loss", "--json").json
     assert (record["steps"], record["values"]) == ([1, 2, 3], [0.5, 0.25, 0.75])
-    pytest.importorskip("matplotlib")
-    recorded("plot", "main", "--series", "train/loss", "-o", "loss.svg")
-    assert (directory / "loss.svg").exists()
     for options in (("--bands",), ("--kind", "lengths")):
         found = recorded("plot", "--series", "a", *options, code=None)
         assert "cannot be used together" in found.err
+
+
+@pytest.mark.slow
+def test_a_series_is_drawn(recorded: Call, directory: Path) -> None:
+    pytest.importorskip("matplotlib")
+    with Repository.open(directory) as made:
+        made.add_series("main", {"train/loss": ([1, 2, 3], [0.5, 0.25, 0.75])})
+    recorded("plot", "main", "--series", "train/loss", "-o", "loss.svg")
+    assert (directory / "loss.svg").exists()

@@ -32,6 +32,7 @@ def digests(directory: Path, run: str) -> list[tuple[int, bytes]]:
         ]
 
 
+@pytest.mark.slow
 def test_a_training_is_resumed_and_branched(repo, directory: Path) -> None:
     whole = repo("train", *PPO, "--steps", 96, "--json").json
     assert (whole["run"], whole["agent"], whole["steps"]) == (

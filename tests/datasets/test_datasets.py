@@ -399,6 +399,31 @@ def test_a_dataset_larger_than_its_memory_is_read_in_blocks(seed: int) -> None:
     assert max(len(block.values) for block in cache._blocks.values()) < 30_000
 
 
+def test_frames_and_arrays_of_several_shapes(seed: int) -> None:
+    from simgit.testing.builders import frames
+
+    repo = simgit.Repository.init(":memory:")
+    images = frames(120, seed, (30, 20))
+    with repo.recorder("main") as recorder:
+        for i, image in enumerate(images):
+            if i % 40:
+                ragged = np.zeros(100 + i, np.int16)
+                recorder.append(image, i, 0.0, i % 40 == 39, False, {"ragged": ragged})
+            else:
+                recorder.append(image, reset=True)
+    fields = ["observation", "action", "info.ragged"]
+    whole = repo.dataset("main", fields=fields).transitions()
+    small = repo.dataset("main", fields=fields, memory=20_000).transitions()
+    for moves in (whole, small):
+        batch = moves.sample(30, 1)
+        at = np.asarray(batch["actions"])
+        np.testing.assert_array_equal(batch["observations"], np.stack(images)[at - 1])
+        np.testing.assert_array_equal(batch["next_observations"], np.stack(images)[at])
+        assert [len(each) for each in batch["info.ragged"]] == (100 + at).tolist()
+    batch = repo.dataset("main").sequences(39, pad="drop")[:1]
+    assert batch["observations"].shape == (1, 39, 30, 20)
+
+
 def test_an_epoch_shuffled_in_windows_reads_a_block_about_once(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

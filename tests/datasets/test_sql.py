@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import random
 import re
+import shutil
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,8 @@ import pytest
 from simgit import IntegrityError, InvalidInput, NotFound, Repository
 from simgit.history.trajectory import Trajectory
 from simgit.refs.run_config import flat
+from tests.support.examples import share
+from tests.support.paths import ROOT
 
 pytest.importorskip("duckdb")
 pytest.importorskip("pyarrow")
@@ -194,14 +200,14 @@ def test_attachments(repo: Repository) -> None:
 
 
 def test_reflog(repo: Repository) -> None:
-    query = "select message, old, new, process from reflog where ref = ? order by number"
-    names = [ref for (ref,) in rows(repo, "select distinct ref from reflog")]
+    found = rows(repo, "select ref, message, old, new, process from reflog order by ref, number")
+    names = sorted({ref for ref, *_ in found})
     assert {"HEAD", "runs/main", "runs/gone", "tags/best"} <= set(names)
-    for ref in names:
-        assert rows(repo, query, ref) == [
-            (e.message, e.old and e.old.hex(), e.new and e.new.hex(), e.pid)
-            for e in repo.reflog(ref)
-        ]
+    assert found == [
+        (ref, e.message, e.old and e.old.hex(), e.new and e.new.hex(), e.pid)
+        for ref in names
+        for e in repo.reflog(ref)
+    ]
     times = nanoseconds(repo, "select time from reflog where ref = 'runs/main' order by number")
     assert times == [entry.time for entry in repo.reflog("runs/main")]
 
@@ -478,7 +484,7 @@ def test_conditions_choose_what_they_would_choose_of_all_rows(repo: Repository, 
         dict(zip(names, row, strict=True))
         for row in rows(repo, f"select {', '.join(names)} from states")
     ]
-    for _ in range(20):
+    for _ in range(share(40)):
         text, holds = condition(draw, draw.choice(every))
         expected = [(row["run"], row["step"]) for row in every if holds(row)]
         found = rows(repo, f"select run, step from states where {text}")
@@ -512,3 +518,41 @@ def test_a_missing_package_is_named(repo: Repository, monkeypatch: pytest.Monkey
         NotFound, match=re.escape("a query needs duckdb: pip install 'simgit[sql]'")
     ):
         repo.sql("select 1")
+
+
+def test_ctrl_c_ends_a_query(repo: Repository) -> None:
+    query = "select count(*) from range(100000000000) a(x), range(1000) b(y) where x * y % 7 = 3"
+    found = repo.sql(query)
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        found.fetchall()
+    timer.join()
+    assert repo.sql("select 1").fetchall() == [(1,)]
+
+
+def test_queries_in_threads(repo: Repository) -> None:
+    expected = rows(repo, "select run, sum(reward) from states group by run order by run")
+    found: list[Any] = []
+    query = "select run, sum(reward) from states group by run order by run"
+    threads = [threading.Thread(target=lambda: found.append(rows(repo, query))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
+
+
+def test_states_of_all_kinds_of_spaces(tmp_path: Path) -> None:
+    """A golden repository has frames, texts, graphs, sequences, merges and unsteady schemas."""
+    shutil.copytree(ROOT / "tests/golden/repository-1/simgit", tmp_path / ".simgit")
+    with Repository.open(tmp_path) as golden:
+        for run in golden.runs:
+            states = golden.trajectory(run)
+            found = golden.sql(f'select * from "{run}"').arrow()
+            assert found["oid"].to_pylist() == [oid.hex() for oid in states.oids]
+            if "reward" in found.column_names:
+                rewards = [0.0 if r is None else r for r in found["reward"].to_pylist()]
+                assert rewards == states.rewards.tolist()
+        every = golden.sql("select run, count(observation) n from states group by run").fetchall()
+        assert {run for run, _ in every} == set(golden.runs)

@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 gym = pytest.importorskip("gymnasium")
 
 from simgit.integrations.objects import Objects  # noqa: E402
-from simgit.integrations.torch import Loop, checkpoint_name  # noqa: E402
+from simgit.integrations.torch import TrainingLoop, checkpoint_name  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -107,13 +107,13 @@ def test_ppo_is_resumed_from_each_checkpoint(tmp_path: Path, step: int) -> None:
     full = ppo.train(str(tmp_path), "full", args=ppo.Args(**SMALL))
     with simgit.Repository.open(tmp_path) as repo:
         at = repo.history_attachments("full/0", checkpoint_name("full/0"))[step].step
-    code = "Loop = ppo.Loop\nppo.Loop = lambda *a, **k: Loop(*a, at=int(sys.argv[3]), **k)\n"
+    code = "TrainingLoop = ppo.TrainingLoop\nppo.TrainingLoop = lambda *a, **k: TrainingLoop(*a, at=int(sys.argv[3]), **k)\n"
     assert fresh(code + RESUME.replace("[2:]", "[2:3]"), str(tmp_path), "full", str(at)) == [full]
 
 
 def resumed_without(directory: Path, cut: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """Resume from the second checkpoint, of which a piece is left out."""
-    newest = Loop._newest
+    newest = TrainingLoop._newest
 
     def without(self: Any, at: Any) -> Any:
         found = newest(self, at)
@@ -121,11 +121,11 @@ def resumed_without(directory: Path, cut: Any, monkeypatch: pytest.MonkeyPatch) 
         cut(found)
         return found
 
-    monkeypatch.setattr(Loop, "_newest", without)
-    loop = ppo.Loop
+    monkeypatch.setattr(TrainingLoop, "_newest", without)
+    loop = ppo.TrainingLoop
     with simgit.Repository.open(directory) as repo:
         step = repo.history_attachments("full/0", checkpoint_name("full/0"))[-2].step
-    monkeypatch.setattr(ppo, "Loop", lambda *a, **k: loop(*a, at=step, **k))
+    monkeypatch.setattr(ppo, "TrainingLoop", lambda *a, **k: loop(*a, at=step, **k))
     return str(ppo.train(str(directory), "full", args=ppo.Args(**SMALL)))
 
 
@@ -417,7 +417,7 @@ def supervised(directory: Path, run: str, stop: int = 0) -> bytes:
     own = torch.Generator().manual_seed(3)
     loader = torch.utils.data.DataLoader(x, batch_size=6, shuffle=True, generator=own)
     count, total = 0, 0.0
-    with Loop(directory, run, net=net, optimizer=optimizer, every=3) as loop:
+    with TrainingLoop(directory, run, net=net, optimizer=optimizer, every=3) as loop:
         for _ in loop(range(4)):
             for batch in loop(loader):
                 count, total = loop.point(count, total)
@@ -457,7 +457,9 @@ def q_learning(directory: Path, run: str, kind: str, stop: int = 0) -> bytes:
     memory: Any = deque(maxlen=60)
     if kind == "sb3":
         memory = buffers.ReplayBuffer(60, env.observation_space, env.action_space, "cpu")
-    with Loop(directory, run, env, every=7, net=net, optimizer=optimizer, memory=memory) as loop:
+    with TrainingLoop(
+        directory, run, env, every=7, net=net, optimizer=optimizer, memory=memory
+    ) as loop:
         env = loop.envs
         env.action_space.seed(1)
         seen, _ = env.reset(seed=1)
@@ -522,18 +524,18 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
     env = gym.make("CartPole-v1")
     net = nn.Linear(1, 1)
     with pytest.raises(InvalidInput, match="every"):
-        Loop(tmp_path, "a", env, every=0)
+        TrainingLoop(tmp_path, "a", env, every=0)
     with pytest.raises(InvalidInput, match="Gymnasium"):
-        Loop(tmp_path, "a", object())
-    with Loop(tmp_path, "a", env, net=net) as loop:
+        TrainingLoop(tmp_path, "a", object())
+    with TrainingLoop(tmp_path, "a", env, net=net) as loop:
         with pytest.raises(InvalidInput, match="reset"):
             loop.point()
         loop.envs.reset(seed=1)
         loop.point(1)
         loop.envs.step(0)
     with pytest.raises(simgit.NotFound):
-        Loop(tmp_path, "b", env, at=0)
-    again = Loop(tmp_path, "a", gym.make("CartPole-v1"), net=net)
+        TrainingLoop(tmp_path, "b", env, at=0)
+    again = TrainingLoop(tmp_path, "a", gym.make("CartPole-v1"), net=net)
     assert again.is_resumed
     with pytest.raises(InvalidInput, match="point"):
         again.envs.step(0)

@@ -31,7 +31,7 @@ def train(directory: Path, run: str, stop: int = 0) -> bytes:
     from torchrl.envs import GymWrapper
     from torchrl.modules import EGreedyModule, QValueActor
 
-    from simgit.integrations.torch import Loop
+    from simgit.integrations.torch import TrainingLoop
 
     collector = getattr(collectors, "Collector", None) or collectors.SyncDataCollector
     sequential = pytest.importorskip("tensordict.nn").TensorDictSequential
@@ -42,7 +42,7 @@ def train(directory: Path, run: str, stop: int = 0) -> bytes:
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     memory = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=16)
     given: dict[str, Any] = {"net": net, "optimizer": optimizer, "memory": memory}
-    with Loop(directory, run, gym.make("CartPole-v1"), every=2, **given) as loop:
+    with TrainingLoop(directory, run, gym.make("CartPole-v1"), every=2, **given) as loop:
         env = GymWrapper(loop.envs)
         actor = QValueActor(module=net, in_keys=["observation"], spec=env.action_spec)
         explore = EGreedyModule(env.action_spec, eps_init=0.3, eps_end=0.3)

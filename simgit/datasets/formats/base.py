@@ -299,15 +299,23 @@ def state_columns(states: Iterable[Mapping[str, Any]], size: int = BLOCK) -> Ite
         size: the most states of a block.
 
     Raises:
-        InvalidInput: a value cannot be recorded.
+        InvalidInput: a value cannot be recorded; the message names the state, counted from 0.
     """
-    rest = iter(states)
-    while part := [_coerced(each) for each in islice(rest, size)]:
+    rest = _numbered(states)
+    while part := list(islice(rest, size)):
         names = dict.fromkeys(name for state in part for name in state)
         columns: dict[str, Column] = {
             name: [state.get(name, ABSENT) for state in part] for name in names
         }
         yield columns
+
+
+def _numbered(states: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for number, state in enumerate(states):
+        try:
+            yield _coerced(state)
+        except InvalidInput as error:
+            raise InvalidInput(f"state {number}: {error}", state=number) from None
 
 
 def _coerced(state: Mapping[str, Any]) -> dict[str, Any]:

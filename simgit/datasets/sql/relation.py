@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow as pa
 from simgit.datasets.sql.pushdown import Failures
 from simgit.errors import InvalidInput, visible
 
+T = TypeVar("T")
 ROWS: Final = 65536
 _KIND: Final = re.compile(r"^(?:[A-Z][\w ]*?(?:Error|Exception): )+")
 _PLACE: Final = re.compile(r"^LINE (\d+): ")
@@ -95,9 +97,9 @@ class Relation:
         found: list[tuple[Any, ...]] = self._done(self._relation.fetchall)
         return found
 
-    def _done(self, work: Any) -> Any:
+    def _done(self, work: Callable[[], T]) -> T:
         try:
-            return work()
+            return _interruptible(self._connection, work)
         except (duckdb.Error, pa.ArrowException, RuntimeError, OSError) as error:
             if (first := self._failures.first) is not None:
                 raise first from None
@@ -106,6 +108,34 @@ class Relation:
     def __repr__(self) -> str:
         named = ", ".join(f"{n} {t}" for n, t in zip(self.columns, self.types, strict=True))
         return visible(f"<Relation {named}>")
+
+
+def _interruptible(connection: Any, work: Callable[[], T]) -> T:
+    """Do work in DuckDB so that Ctrl-C ends it, which it looks at only between queries."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="simgit-sql", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():  # a signal may have come to another thread, and wake nobody here
+            thread.join(0.2)
+    except BaseException:  # Ctrl-C, whatever the program makes of it
+        while thread.is_alive():  # it may come just before the query begins
+            connection.interrupt()
+            thread.join(0.1)
+        raise
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 def refused(error: Exception) -> InvalidInput:

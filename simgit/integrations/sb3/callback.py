@@ -9,7 +9,8 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from simgit.errors import Divergence, InvalidInput
-from simgit.integrations.sb3 import checkpoints, settings
+from simgit.integrations.replay import Replay
+from simgit.integrations.sb3 import checkpoints, pieces, settings
 from simgit.integrations.sb3.lanes import LearnerLane, lanes_of, runs_of
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
@@ -63,6 +64,7 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         self._said: set[str] = set()
         self._root: Any = None
         self._repo: Repository | None = None
+        self._replay: Replay | None = None
 
     def restart(self, found: Restart) -> None:
         """Take what the next ``learn`` begins with."""
@@ -74,6 +76,7 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         self._runs = runs_of(self.training_env)
         self._repo = self.training_env.get_attr("repo", [0])[0]
         self._last = None
+        self._replay = pieces.replay_of(self.model)
 
     def _on_rollout_start(self) -> None:
         self._is_between = False
@@ -91,7 +94,10 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
 
     def _put_back(self, restart: Restart) -> None:
         self._restart = None
-        checkpoints.put_back(self.model, restart.data, self._root, draws=restart.is_end)
+        assert self._repo is not None
+        self._replay = checkpoints.put_back(
+            self.model, restart.data, self._repo, self._root, draws=restart.is_end
+        )
         self._last = restart.data["timesteps"]
         self._known = dict(restart.known)
         self._changes = list(restart.changes)
@@ -125,7 +131,9 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
     def _write(self, *, is_end: bool) -> None:
         assert self._repo is not None
         lanes = self._lanes()
-        data = checkpoints.capture(self.model, self._root, lanes, self._said)
+        data = checkpoints.capture(
+            self.model, self._root, self._repo, lanes, self._replay, self._said
+        )
         first = lanes[0]
         self._configure()
         checkpoints.save(self._repo, first.run, Oid(first.oid), data, is_end=is_end)
@@ -147,13 +155,10 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         Raises:
             Divergence: it has other weights, optimizer states or random generators.
         """
-        assert self._repo is not None
-        found = checkpoints.capture(self.model, self._root, self._lanes(), self._said)
-        recorded = self._known.pop(key)
-        if found["digest"] != recorded:
+        found, recorded = checkpoints.digest_of(self.model), self._known.pop(key)
+        if found != recorded:
             raise Divergence(
                 f"the learner differs from the recorded checkpoint at {key[0]} timesteps: its "
                 "networks, optimizers or random numbers are others",
-                step=key[0], field="learner", recorded=recorded.hex(),
-                found=found["digest"].hex(),
+                step=key[0], field="learner", recorded=recorded.hex(), found=found.hex(),
             )  # fmt: skip

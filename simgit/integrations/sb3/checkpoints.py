@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.integrations.replay import Replay
 from simgit.integrations.sb3 import other_callbacks, pieces, settings, wrappers
 from simgit.integrations.sb3.lanes import LearnerLane
 from simgit.objects.oid import Oid
@@ -26,13 +27,18 @@ VERSION: Final = 1
 _DIGESTED: Final = ("parameters", "tensors", "random")
 
 
-def capture(model: Any, root: Any, lanes: list[LearnerLane], said: set[str]) -> dict[str, Any]:
+def capture(
+    model: Any, root: Any, repo: Repository, lanes: list[LearnerLane], replay: Replay | None,
+    said: set[str],
+) -> dict[str, Any]:  # fmt: skip
     """Return a checkpoint of a learner at the start of a rollout.
 
     Args:
         model: the model.
         root: the callback that ``learn`` was given.
+        repo: the repository of the lanes.
         lanes: the lanes, whose states are stored.
+        replay: what stores the model's replay buffer; see ``pieces.replay_of``.
         said: what was warned of; see ``other_callbacks``.
 
     Raises:
@@ -50,14 +56,12 @@ def capture(model: Any, root: Any, lanes: list[LearnerLane], said: set[str]) -> 
         "arguments": given,
         "missing": missing,
         "schedules": settings.schedules(model),
-        "parameters": pieces.parameters(model),
-        "tensors": pieces.tensors(model),
+        **_decisive(model),
         "matrices": pieces.matrices(model),
         "attributes": pieces.attributes(model),
         "lstm": pieces.lstm(model),
-        "random": pieces.random(model),
         "noise": pieces.noise(model.action_noise),
-        "replay": pieces.replay(getattr(model, "replay_buffer", None)),
+        "replay": None if replay is None else replay.save(repo, [Oid(each.oid) for each in lanes]),
         "wrappers": wrappers.capture(model.env),
         "callbacks": other_callbacks.capture(root, said),
         "log": _log(model),
@@ -65,9 +69,22 @@ def capture(model: Any, root: Any, lanes: list[LearnerLane], said: set[str]) -> 
     return {**data, "digest": digest(data)}
 
 
+def _decisive(model: Any) -> dict[str, Any]:
+    return {
+        "parameters": pieces.parameters(model),
+        "tensors": pieces.tensors(model),
+        "random": pieces.random(model),
+    }
+
+
 def digest(data: Mapping[str, Any]) -> bytes:
     """Return the hash of what decides how a learner continues, the same for equal bits."""
     return pieces.digest({name: data[name] for name in _DIGESTED})
+
+
+def digest_of(model: Any) -> bytes:
+    """Return the digest that a checkpoint of a model would have now."""
+    return digest(_decisive(model))
 
 
 def _log(model: Any) -> list[dict[str, Any]]:
@@ -81,18 +98,30 @@ def _log(model: Any) -> list[dict[str, Any]]:
     return found
 
 
-def put_back(model: Any, data: Mapping[str, Any], root: Any = None, *, draws: bool = False) -> None:
+def put_back(
+    model: Any,
+    data: Mapping[str, Any],
+    repo: Repository,
+    root: Any = None,
+    *,
+    draws: bool = False,
+) -> Replay | None:
     """Put a learner into the state of a checkpoint, in the objects that ``learn`` holds.
 
     Args:
         model: the model.
         data: the checkpoint.
+        repo: its repository.
         root: the callback that ``learn`` was given; None outside of it.
         draws: let gSDE draw its matrices: the checkpoint is of the end of ``learn``, and the next
             rollout has not begun.
 
+    Returns:
+        What stores the model's replay buffer from here on.
+
     Raises:
         InvalidInput: the model is another one.
+        Divergence: the replay buffer is not what the recorded states say.
     """
     check(model, data)
     pieces.put_parameters(model, data["parameters"])
@@ -100,7 +129,11 @@ def put_back(model: Any, data: Mapping[str, Any], root: Any = None, *, draws: bo
     pieces.put_attributes(model, data["attributes"])
     settings.put_schedules(model, data["schedules"])
     pieces.put_lstm(model, data["lstm"])
-    pieces.put_replay(getattr(model, "replay_buffer", None), data["replay"])
+    replay = pieces.replay_of(model)
+    if (replay is None) != (data["replay"] is None):
+        raise InvalidInput("the model or the checkpoint has no replay buffer", path="replay_buffer")
+    if replay is not None:
+        replay.load(repo, data["replay"])
     pieces.put_matrices(model, data["matrices"])
     wrappers.put_back(model.env, data["wrappers"])
     if root is not None:
@@ -112,6 +145,7 @@ def put_back(model: Any, data: Mapping[str, Any], root: Any = None, *, draws: bo
     if draws and model.use_sde:
         holder = model.policy if hasattr(model, "rollout_buffer") else model.actor
         holder.reset_noise(model.n_envs)
+    return replay
 
 
 def check(model: Any, data: Mapping[str, Any]) -> None:
@@ -242,7 +276,8 @@ def save(repo: Repository, run: str, state: Oid, data: Mapping[str, Any], *, is_
         if each not in present or part(repo, present[each][1], "mark")["run"] == run
     )
     marked = {"run": run, "timesteps": data["timesteps"], "end": is_end}
-    repo.attach(state, name, {"mark": marked, "learner": dict(data)})
+    states = [each["oid"] for each in data["lanes"]]  # which gc keeps as long as this is kept
+    repo.attach(state, name, {"mark": marked, "learner": dict(data), "@states": states})
     return name
 
 

@@ -19,6 +19,7 @@ from simgit.errors import InvalidInput, shown
 from simgit.gym.drivers import randomness
 from simgit.gym.drivers.limits import CannotSnapshot, NotPlain
 from simgit.gym.drivers.plain import Encoder, decode
+from simgit.integrations.replay import Replay
 
 _NOT_KEPT: Final = (
     # other pieces
@@ -36,18 +37,12 @@ _NOT_KEPT: Final = (
 """Attributes of a model that are not restored as such."""
 SHAPE: Final = ("n_envs", "n_steps", "buffer_size", "optimize_memory_usage")
 """Attributes that decide the shape of what is restored: they must be the same."""
-ROWS: Final = 4096
-"""Rows of a replay buffer in one array: of a checkpoint, only those that changed are stored."""
 _BUFFERS: Final = (
     "stable_baselines3.common.buffers.ReplayBuffer",
     "stable_baselines3.common.buffers.DictReplayBuffer",
     "stable_baselines3.common.buffers.NStepReplayBuffer",
     "stable_baselines3.her.her_replay_buffer.HerReplayBuffer",
 )
-_ARRAYS: Final = (
-    "observations", "next_observations", "actions", "rewards", "dones", "timeouts", "ep_start",
-    "ep_length",
-)  # fmt: skip
 _DISTRIBUTIONS: Final = ("policy.action_dist", "policy.actor.action_dist")
 _MATRICES: Final = ("exploration_mat", "exploration_matrices")
 
@@ -313,69 +308,22 @@ def put_noise(found: Any, data: Mapping[str, Any] | None) -> None:
         put_noise(one, state)
 
 
-# --- the replay buffer ----------------------------------------------------------------------------
+# --- the replay buffer ---------------------------------------------------------------------------
 
 
-def replay(buffer: Any) -> dict[str, Any] | None:
-    """Return the transitions of a replay buffer in arrays of ``ROWS`` rows; None without one.
+def replay_of(model: Any) -> Replay | None:
+    """Return what stores and restores a model's replay buffer; None without one.
 
     Raises:
-        InvalidInput: it is of a class whose state is not known, or keeps infos.
+        InvalidInput: it is of a class whose state is not known.
     """
+    buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
         return None
     kind = name_of(buffer)
     if kind not in _BUFFERS:
         raise InvalidInput(f"replay buffer '{kind}' is not one of Stable-Baselines3's")
-    if getattr(buffer, "copy_info_dict", False):
-        raise InvalidInput("a HerReplayBuffer with copy_info_dict=True is not restored exactly")
-    count = buffer.buffer_size if buffer.full else buffer.pos
-    if buffer.optimize_memory_usage and not buffer.full:
-        count += 1  # the next observation lies in the next row
-    arrays = {
-        name: _rows(getattr(buffer, name), count) for name in _ARRAYS if hasattr(buffer, name)
-    }
-    found = {"kind": kind, "pos": int(buffer.pos), "full": bool(buffer.full), "arrays": arrays}
-    if hasattr(buffer, "_current_ep_start"):
-        found["episode"] = buffer._current_ep_start.copy()
-    return found
-
-
-def _rows(values: Any, count: int) -> Any:
-    if isinstance(values, dict):
-        return {key: _rows(each, count) for key, each in values.items()}
-    return [values[start : min(start + ROWS, count)] for start in range(0, count, ROWS)]
-
-
-def put_replay(buffer: Any, data: Mapping[str, Any] | None) -> None:
-    """Put transitions back into the arrays of a replay buffer.
-
-    Raises:
-        InvalidInput: the model has another buffer.
-    """
-    kind = None if buffer is None else name_of(buffer)
-    if kind != (None if data is None else data["kind"]):
-        raise InvalidInput(
-            f"the model's replay buffer is {shown(kind)}, not that of the checkpoint"
-        )
-    if data is None:
-        return
-    for name, chunks in data["arrays"].items():
-        if name in _ARRAYS:
-            _fill(getattr(buffer, name), chunks)
-    buffer.pos, buffer.full = data["pos"], data["full"]
-    if "episode" in data:
-        buffer._current_ep_start = np.array(data["episode"])
-
-
-def _fill(values: Any, chunks: Any) -> None:
-    if isinstance(values, dict):
-        for key, each in values.items():
-            _fill(each, chunks[key])
-        return
-    for i, chunk in enumerate(chunks):
-        values[i * ROWS : i * ROWS + len(chunk)] = chunk
-    values[sum(map(len, chunks)) :] = 0
+    return Replay(buffer)
 
 
 # --- the whole ------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def resume(
         model = _make(make, envs, overrides, data)
         checkpoints.check(model, data)
         settings.say_differences(model, data["arguments"], overrides)
-        checkpoints.put_back(model, data)  # it may be evaluated before it learns
+        checkpoints.put_back(model, data, opened)  # it may be evaluated before it learns
     except BaseException:
         envs.close()
         raise

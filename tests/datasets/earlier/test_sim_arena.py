@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository
+from simgit.errors import InvalidInput
 from tests.datasets.earlier.importing import (
     bring,
     column,
@@ -169,6 +170,25 @@ def test_damaged_lines_are_told_and_the_others_arrive(
     assert done.states == stored(repo) == len(records) - 1
     assert done.notes[0].startswith("8 lines not imported: line 6: not JSON")
     assert any(note.startswith(f"summary.json counts {len(records)} steps") for note in done.notes)
+
+
+def test_a_text_that_is_no_unicode_comes_back_as_it_was(
+    repo: Repository, records: list[Any], tmp_path: Path
+) -> None:
+    records[2]["more"] = "\ud800"
+    bring(repo, write_steps(tmp_path, records[:3]))
+    assert [state.info.get("more") for state in all_states(repo)] == [None, None, "\ud800"]
+
+
+def test_a_value_that_cannot_be_stored_names_its_state(
+    repo: Repository, records: list[Any], tmp_path: Path
+) -> None:
+    for record in records[:3]:
+        record["more"] = 0
+    records[2]["more"] = json.loads("[" * 80 + "]" * 80)
+    with pytest.raises(InvalidInput, match=r"^state 2: info\.more"):
+        bring(repo, write_steps(tmp_path, records[:3]))
+    assert not repo.runs
 
 
 def test_twice_is_once_and_a_log_that_grew_moves_forward(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -254,24 +255,11 @@ def test_an_export_follows_a_run_until_it_has_ended(tmp_path: Path) -> None:
 # --- in ------------------------------------------------------------------------------------------
 
 
-def test_what_torch_writes_is_imported(tmp_path: Path) -> None:
-    tensorboard = pytest.importorskip("torch.utils.tensorboard")
-    with tensorboard.SummaryWriter(str(tmp_path / "logs/seed-1")) as writer:
-        for step in range(20):
-            writer.add_scalar("train/loss", 1 / (step + 1), step, walltime=1000.0 + step)
-        writer.add_scalar("new/style", 2.5, 3, walltime=1000.0, new_style=True)
-        writer.add_scalar(
-            "train/double", 0.1, 3, walltime=1000.0, new_style=True, double_precision=True
-        )
-        writer.add_histogram("weights", np.arange(9.0), 1)
-        writer.add_image("frame", np.zeros((3, 4, 5)), 1)
-        writer.add_text("note", "hello", 1)
-    with tensorboard.SummaryWriter(str(tmp_path / "logs/seed-2")) as writer:
-        writer.add_scalar("train/loss", 7.0, -1, walltime=5.0)
+def check_imported(directory: Path) -> None:
+    """Check what is imported of event files that torch wrote, see ``write_with_torch``."""
     repo = Repository.init(":memory:")
-    done = repo.import_data(tmp_path / "logs", prefix="tb/")
-    assert set(repo.runs) == {"tb/seed-1", "tb/seed-2"}
-    series = repo.series("tb/seed-1")
+    done = repo.import_data(directory, rename="run")
+    series = repo.series("run")
     assert series["train/loss"].step.tolist() == list(range(20))
     assert series["train/loss"].time.tolist() == [1000.0 + step for step in range(20)]
     np.testing.assert_array_equal(
@@ -280,23 +268,47 @@ def test_what_torch_writes_is_imported(tmp_path: Path) -> None:
     assert series["train/loss"].value.dtype == np.float32
     assert series["new/style"].value.tolist() == [2.5]
     assert series["train/double"].value.tolist() == [0.1]
-    assert repo.series("tb/seed-2", "train/loss").step.tolist() == [-1]
     left_out = [note.partition(": ")[2] for note in done.notes]
     assert left_out == ["1 histogram left out", "1 image left out", "1 text left out"]
-    assert repo.runs["tb/seed-1"].created == 10**12
+    assert repo.runs["run"].created == 10**12
+    assert repo.runs["run"].config == {"agent": {"lr": 0.25}, "layers": 2, "name": "dqn"}
 
 
-def test_hyperparameters_become_the_configuration(tmp_path: Path) -> None:
+def test_what_torch_wrote_is_imported(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "files/torch.tfevents", tmp_path)
+    check_imported(tmp_path)
+
+
+@pytest.mark.slow
+def test_what_torch_writes_is_imported(tmp_path: Path) -> None:
     tensorboard = pytest.importorskip("torch.utils.tensorboard")
     with tensorboard.SummaryWriter(str(tmp_path / "logs")) as writer:
-        writer.add_hparams(
-            {"agent.lr": 0.25, "layers": 2, "name": "dqn"}, {"score": 3.0}, run_name="one"
-        )
+        for step in range(20):
+            writer.add_scalar("train/loss", 1 / (step + 1), step, walltime=1000.0 + step)
+        new = {"walltime": 1000.0, "new_style": True}
+        writer.add_scalar("new/style", 2.5, 3, **new)
+        writer.add_scalar("train/double", 0.1, 3, double_precision=True, **new)
+        writer.add_histogram("weights", np.arange(9.0), 1)
+        writer.add_image("frame", np.zeros((3, 4, 5)), 1)
+        writer.add_text("note", "hello", 1)
+        settings = {"agent.lr": 0.25, "layers": 2, "name": "dqn"}
+        for each in tensorboard.summary.hparams(settings, {}):
+            writer.file_writer.add_summary(each)
+    check_imported(tmp_path)
+
+
+def test_each_directory_is_a_run(tmp_path: Path) -> None:
+    for name in ("seed 1", "b/c"):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        for part in range(2):  # as after a restart
+            events = [version_event(0.0), *scalar_events("x", [part], [5.0], [part + 0.5])]
+            file = tmp_path / "logs" / name / f"events.out.tfevents.{part}.host"
+            file.write_bytes(records(events))
     repo = Repository.init(":memory:")
-    repo.import_data(tmp_path / "logs/one")
-    (info,) = repo.runs.values()
-    assert info.config == {"agent": {"lr": 0.25}, "layers": 2, "name": "dqn"}
-    assert repo.series(info.name, "score").value.tolist() == [3.0]
+    repo.import_data(tmp_path / "logs", prefix="tb/")
+    assert set(repo.runs) == {"tb/seed-1", "tb/b/c"}
+    for run in repo.runs:
+        assert repo.series(run, "x").value.tolist() == [0.5, 1.5]
 
 
 def test_out_and_in_again(repo: Repository, tmp_path: Path) -> None:
@@ -329,7 +341,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_file_that_ends_within_a_record(file: Path) -> None:
     whole = file.read_bytes()
     size = len(records([scalar_events("loss", [1], [1.0], [1.0])[0]]))
-    for cut in range(1, size):
+    for cut in (1, 4, 5, size - 12, size - 1):
         file.write_bytes(whole[:-cut])
         repo = Repository.init(":memory:")
         done = repo.import_data(file.parent, rename="a")
@@ -368,7 +380,7 @@ def test_hostile_files(file: Path, seed: int) -> None:
     """Whatever a record holds, its points or an error of simgit's come of it."""
     draw = random.Random(seed)
     good = scalar_events("loss", [1], [1.0], [1.0])[0]
-    for _ in range(300):
+    for _ in range(100):
         body = bytearray(good if draw.random() < 0.8 else draw.randbytes(40))
         for _ in range(draw.randrange(1, 4)):
             body[draw.randrange(len(body))] = draw.randrange(256)

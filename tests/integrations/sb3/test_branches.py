@@ -84,6 +84,7 @@ def test_a_branch_of_a_branch_has_the_settings_of_both(path: Path) -> None:
     assert two == learn(*resume(path, "two", at=0))
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_anything_is_recorded(path: Path) -> None:
     def other(kind: Any, **settings: Any) -> Any:
         given = {"policy_kwargs": {"net_arch": [8]}, "n_steps": 32, "device": "cpu"} | settings
@@ -140,6 +141,7 @@ def test_what_would_not_be_restored_is_refused(tmp_path: Path) -> None:
             resume(repo, "nothing")
 
 
+@pytest.mark.slow
 def test_the_states_are_those_of_the_environment_alone(tmp_path: Path) -> None:
     """Monitor's seconds are in no state, wherever it stands: two trainings have the same states."""
     for run in ("a", "b"):

@@ -63,6 +63,10 @@ def tensor(data: dict[str, Any]) -> None:
     data["tensors"] = {name: value * 0 for name, value in data["tensors"].items()}
 
 
+def bare(data: dict[str, Any]) -> None:
+    data["replay"]["pieces"] = data["replay"]["pieces"][:0]
+
+
 PIECES: list[tuple[str, int, str, Mutation]] = [
     ("ppo-2-plain", 128, "weights", weights),
     ("ppo-2-plain", 128, "optimizer", optimizer("policy.optimizer")),
@@ -83,7 +87,7 @@ PIECES: list[tuple[str, int, str, Mutation]] = [
     ("ppo-eval", 128, "evaluation", lambda data: data["callbacks"][0].pop("evaluation")),
     ("recurrent", 128, "lstm", lambda data: data.update(lstm=None)),
     ("dqn-1-plain", 180, "numpy", numpys),
-    ("dqn-1-plain", 180, "replay", lambda data: data["replay"]["arrays"].clear()),
+    ("dqn-1-plain", 180, "replay", bare),
     ("dqn-1-plain", 180, "optimizer", optimizer("policy.optimizer")),
     ("dqn-1-plain", 180, "_n_calls", attribute("_n_calls")),
     ("dqn-1-plain", 180, "spaces", lambda data: data["random"]["spaces"].clear()),
@@ -96,10 +100,9 @@ PIECES: list[tuple[str, int, str, Mutation]] = [
     ("sac-1-plain", 90, "log_ent_coef", tensor),
     ("sac-1-plain", 90, "ent_coef_optimizer", optimizer("ent_coef_optimizer")),
     ("tqc-1-plain", 90, "log_ent_coef", tensor),
-    ("her", 120, "ep_start", lambda data: data["replay"]["arrays"].pop("ep_start")),
-    ("her", 120, "episode", lambda data: data["replay"].pop("episode")),
+    ("her", 120, "episode", lambda data: data["replay"]["rest"].pop("_current_ep_start")),
 ]  # fmt: skip
-QUICK = {("ppo-2-normalize", "returns"), ("dqn-1-plain", "_n_calls"), ("dqn-1-plain", "replay")}
+QUICK = {("dqn-1-plain", "_n_calls"), ("dqn-1-plain", "replay")}
 _learned: dict[str, tuple[Path, str]] = {}
 
 
