@@ -14,7 +14,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from simgit.datasets.formats.base import Contents, PackedStates, SourceRun
-from simgit.datasets.formats.selection import ALIGNMENT, Export, ExportedRun
+from simgit.datasets.formats.exported_runs import ExportedRun
+from simgit.datasets.formats.selection import ALIGNMENT, Export
 from simgit.errors import FormatError, IntegrityError, InvalidInput, plural
 from simgit.objects.json_form import value_from_json, value_to_json
 from simgit.objects.kinds import Run, Spec

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from simgit.datasets.formats.exported_runs import ExportedRun, RunSelection
 from simgit.errors import InvalidInput, near_or_known
 from simgit.history.array_reader import ArrayReader
 from simgit.history.column_reader import no_such_field
 from simgit.history.paths import as_path
-from simgit.history.step_range import Piece, StepRange, find_pieces
+from simgit.history.step_range import Piece, StepRange
 from simgit.history.trajectory import Trajectory
 from simgit.history.where import Predicate
 from simgit.objects import rows as rowlib
 from simgit.objects.kinds import Spec
-from simgit.objects.oid import Oid
 from simgit.objects.rows import Arrays, Rows
 from simgit.objects.schema import TREE, Path, Schema
 from simgit.odb.database import ObjectDatabase
@@ -28,9 +27,7 @@ from simgit.odb.location import Location
 from simgit.odb.segments.lines import Line, read_line
 from simgit.odb.segments.totals import episode_starts
 from simgit.refs import run_config
-from simgit.refs.records import RunRef
 from simgit.refs.refs import Refs
-from simgit.refs.revision import Revisions
 from simgit.storage.base import ReadTxn
 
 Progress = Callable[[int, int | None], None]
@@ -90,32 +87,6 @@ class PartOfRun(NamedTuple):
     rows: Rows
 
 
-@dataclass(frozen=True)
-class ExportedRun:
-    """A run, or the history of another revision, that is exported.
-
-    Attributes:
-        name: of the run; of a tag or a state, its text.
-        ref: of the run, None if the revision is not the tip of one.
-        tip: the newest state.
-        place: its location.
-        pieces: the states that no run before has, oldest first.
-        is_merged: True if it is there for a later run only, which was merged with it.
-    """
-
-    name: str
-    ref: RunRef | None
-    tip: Oid
-    place: Location
-    pieces: tuple[Piece, ...]
-    is_merged: bool = False
-
-    @property
-    def count(self) -> int:
-        """The number of states that no run before has."""
-        return sum(piece.stop - piece.start for piece in self.pieces)
-
-
 class Export:
     """Runs to be written, each state once: in the first run that has it.
 
@@ -157,7 +128,7 @@ class Export:
         self.predicate = None if where is None else Predicate(where)
         self._progress = progress
         with odb.read() as txn:
-            self.runs = _Selection(odb, refs, txn).runs(revisions)
+            self.runs = RunSelection(odb, refs, txn).runs(revisions)
             self.stretches = [*self._stretches(txn)]
         self.fields = None if fields is None else self._checked(fields)
 
@@ -449,76 +420,6 @@ def check_options(options: Mapping[str, str], known: Sequence[str]) -> None:
     for name in sorted(options.keys() - set(known)):
         near = near_or_known(name, known) if known else "; the format has none"
         raise InvalidInput(f"unknown option '{name}'{near}", option=name)
-
-
-class _Selection:
-    """The choice of the states of revisions, each in the first run that has it."""
-
-    def __init__(self, odb: ObjectDatabase, refs: Refs, txn: ReadTxn) -> None:
-        self.odb = odb
-        self.refs = refs
-        self.txn = txn
-        self._taken: dict[int, list[tuple[int, int]]] = {}
-
-    def runs(self, revisions: Sequence[str]) -> list[ExportedRun]:
-        found: list[ExportedRun] = []
-        names: set[str] = set()
-        for text in revisions:
-            for each in self._run(text):
-                if each.name in names:
-                    raise InvalidInput(f"'{each.name}' is named twice", name=each.name)
-                names.add(each.name)
-                found.append(each)
-        return found
-
-    def _run(self, text: str) -> Iterator[ExportedRun]:
-        revisions = Revisions(self.odb, self.refs)
-        ends = revisions.resolve_range(self.txn, text)
-        if ends is not None and ends.symmetric:
-            raise InvalidInput(f"'{text}' is a symmetric range; use a..b", revision=text)
-        end = revisions.resolve(self.txn, text) if ends is None else ends.end
-        start = 0
-        if ends is not None:
-            place = ends.start.place
-            above = self.odb.states.ancestor(self.txn, end.place, place.step)
-            if place.step > end.place.step or above != place:
-                raise InvalidInput(f"the start of '{text}' is not an ancestor of its end")
-            start = place.step + 1
-        ref = None
-        if end.run is not None and self.refs.has_run(self.txn, end.run):
-            ref = self.refs.run(self.txn, end.run)
-            ref = ref if ref.oid == end.oid and start == 0 else None
-        name = text.removeprefix("runs/") if ends is None and ref is None else (end.run or text)
-        found = find_pieces(self.txn, end.place, start, end.place.step + 1)
-        if start == 0:
-            for piece in found:
-                yield from self._merged(read_line(self.txn, piece.line))
-        pieces = tuple(each for piece in found for each in self._new(piece))
-        yield ExportedRun(name, ref, end.oid, end.place, pieces)
-
-    def _merged(self, line: Line) -> Iterator[ExportedRun]:
-        """Yield the histories of further parents of a line's first state, before any of it."""
-        for oid in line.parents[1:]:
-            place = self.odb.locate(self.txn, oid)
-            found = find_pieces(self.txn, place, 0, place.step + 1)
-            for piece in found:
-                yield from self._merged(read_line(self.txn, piece.line))
-            pieces = tuple(each for piece in found for each in self._new(piece))
-            if pieces:
-                name = f"merged-{oid.hex()[:12]}"
-                yield ExportedRun(name, None, Oid(oid), place, pieces, True)
-
-    def _new(self, piece: Piece) -> Iterator[Piece]:
-        """Yield the parts of a piece that no run before has."""
-        line, start, stop = piece
-        taken = self._taken.setdefault(line, [])
-        for low, high in sorted(taken):
-            if start < min(low, stop):
-                yield Piece(line, start, min(low, stop))
-            start = max(start, high)
-        if start < stop:
-            yield Piece(line, start, stop)
-        taken.append((piece.start, piece.stop))
 
 
 def _slice(part: PartOfRun, start: int, stop: int) -> PartOfRun:

@@ -28,7 +28,8 @@ from simgit.datasets.event_files import (
 )
 from simgit.datasets.event_records import records
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
-from simgit.datasets.formats.selection import Export, ExportedRun
+from simgit.datasets.formats.exported_runs import ExportedRun
+from simgit.datasets.formats.selection import Export
 from simgit.datasets.series import NAME
 from simgit.errors import AlreadyExists, IntegrityError, InvalidInput, plural
 from simgit.history.trajectory import Trajectory
