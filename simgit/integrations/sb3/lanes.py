@@ -164,10 +164,9 @@ def runs_of(venv: Any) -> list[str]:
     return runs
 
 
-def lanes_of(venv: Any, repo: Repository, *, is_behind: bool = False) -> list[LearnerLane]:
+def lanes_of(venv: Any, repo: Repository) -> list[LearnerLane]:
     """Return the lanes of a vector where they are now, with all their states stored."""
-    if not is_behind:
-        venv.env_method("flush")
+    venv.env_method("flush")
     steps = venv.get_attr("step_count")
     saved = venv.get_attr("_saved_kwargs")
     names = venv.env_method("class_name")

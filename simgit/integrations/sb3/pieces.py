@@ -234,9 +234,9 @@ def _is_kept(name: str, value: Any) -> bool:
 
 
 def put_attributes(model: Any, data: Mapping[str, Any]) -> None:
-    """Put attributes back."""
+    """Put attributes back; those that the model does not have are left out."""
     for name, value in data.items():
-        if _is_kept(name, vars(model).get(name)):
+        if name in vars(model) and _is_kept(name, vars(model).get(name)):
             vars(model)[name] = decode(value)
 
 

@@ -85,7 +85,7 @@ def _put(holder: Any, state: Mapping[str, Any]) -> None:
         elif "each" in part:
             for key, each in part["each"].items():
                 _put(getattr(holder, name)[key], each)
-        else:
+        elif not callable(getattr(holder, name, None)):  # data take the place of data only
             setattr(holder, name, decode(part["value"]))
 
 
