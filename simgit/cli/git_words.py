@@ -37,7 +37,6 @@ COMMANDS: Final = {
     "delete": _DELETE,
     "describe": "'simgit log --oneline -n 1 REVISION' shows step, episode and refs of a state",
     "difftool": "'simgit diff REVISION HEAD' compares states field by field",
-    "export": _EXPORT,
     "fast-export": "'simgit log --json --fields all --reverse' prints states one a line",
     "fast-import": "'simgit commit --stdin' records states from a pipe",
     "fetch": _FETCH,

@@ -11,7 +11,6 @@ from simgit.cli.branch import write_runs
 from simgit.cli.output import Output, clean, number, stamp, when
 from simgit.cli.params import RUN, Choice, settings
 from simgit.cli.render import run_record, value_text, write_run
-from simgit.refs.run_config import flat
 
 if TYPE_CHECKING:
     from simgit.refs.runs import RunInfo
@@ -132,6 +131,8 @@ def run_best(
     FUNCTION(return, N) of the last N of them, with mean, median, min, max, sum, std, first or last;
     or a NAME of 'run list', such as states or config.score. Runs without it are left out.
     """
+    from simgit.refs.run_config import flat
+
     with app.repository() as repo, app.output(page=True) as out:
         names = repo.runs.matching(*patterns) if patterns else None
         ranked = repo.runs.best(by, where=where, lowest=lowest)

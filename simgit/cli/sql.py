@@ -14,7 +14,6 @@ from simgit.cli.app import App, command, one_of
 from simgit.cli.output import Output, clean, number, raw_bytes, say, when
 from simgit.cli.params import Choice
 from simgit.errors import InvalidInput, plural
-from simgit.refs.saved_queries import unknown
 
 if TYPE_CHECKING:
     from simgit.datasets.sql.relation import Relation
@@ -100,6 +99,8 @@ def _text(repo: Repository, query: str) -> str:
         return query
     known = repo.saved_queries()
     if query not in known:
+        from simgit.refs.saved_queries import unknown
+
         raise unknown(query, known)
     return known[query]
 

@@ -158,7 +158,8 @@ def test_messages_name_the_file_that_is_wrong(run, directory: Path) -> None:
     run("init")
     assert "'passwd' is not a valid trace: " in run("trace", "show", "passwd", code=128).err
     for command in (("bundle", "list"), ("import",)):
-        assert run(*command, "passwd", code=128).err == "fatal: 'passwd' is not a bundle\n"
+        said = run(*command, "passwd", code=128).err
+        assert said.startswith("fatal: 'passwd' is not a bundle") and said.count("\n") == 1
     assert "revision 'FOO' not found" in run("cat-file", "FOO", code=128).err
     for command in (("init", "passwd"), ("clone", ".", "passwd")):
         err = run(*command, code=128).err

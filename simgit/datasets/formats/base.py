@@ -271,8 +271,8 @@ def probe(source: Source) -> Format:
         if each.probe(source):
             return each
     raise InvalidInput(
-        f"'{source.shown}' is not a bundle, nor in another known format; name its format with "
-        f"--format (known: {', '.join(formats())})",
+        f"'{source.shown}' is not a bundle, nor in another format that simgit reads; its format "
+        "can be named with '--format'",
         path=source.text,
     )
 
