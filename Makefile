@@ -16,9 +16,7 @@ OLDEST_GYMNASIUM := gymnasium==1.0.0
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
-# one more than there are cores, since many tests wait for processes; at most four
-WORKERS := $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 3 ? cores + 1 : 4)))
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations 20
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --durations 20
 
 test: $(STAMP)
 	$(PYTEST)

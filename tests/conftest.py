@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 import pytest
 
 from tests.support.examples import register_profiles
+from tests.support.patience import PATIENCE
 
 register_profiles()
 
@@ -35,3 +37,12 @@ def seed() -> int:
     drawn = int(given or random.SystemRandom().randrange(1 << 32))
     print(f"SIMGIT_SEED={drawn}")
     return drawn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> None:
+    """Let closing a recorder wait for its check, however busy the machine is."""
+    if importlib.util.find_spec("gymnasium") is not None:
+        from simgit.gym.recording import session
+
+        session.PATIENCE = PATIENCE  # type: ignore[misc]
