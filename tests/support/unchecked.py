@@ -31,3 +31,13 @@ def unchecked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(SelfCheck, "start", start)
     monkeypatch.setattr(verify, "SNAPSHOTS", 0)
+
+
+@pytest.fixture
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let recordings take torch as not loaded, whatever other tests loaded: checks load it too."""
+    from simgit.gym.drivers import randomness
+    from simgit.gym.restoring import check_process
+
+    monkeypatch.setattr(randomness, "_loaded_torch", lambda: None)
+    monkeypatch.setattr(check_process, "_SLOW", ())

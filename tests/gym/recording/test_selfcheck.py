@@ -25,7 +25,7 @@ from tests.gym.restoring.hiding_envs import Hiding
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
-pytestmark = pytest.mark.usefixtures("checked")
+pytestmark = pytest.mark.usefixtures("checked", "without_torch")
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,8 @@ from simgit.recording.snapshot_schedule import (
 )
 from tests.support.patience import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("without_torch")
+
 
 def timed(step: float, snapshot: float, every: int | None = None) -> SnapshotSchedule:
     """Return a schedule after its first steps and snapshots took so many seconds."""

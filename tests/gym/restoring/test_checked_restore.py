@@ -17,6 +17,8 @@ from tests.gym.recording import checked_envs
 from tests.gym.restoring.hiding_envs import Hiding
 from tests.gym.restoring.test_restore import vouch
 
+pytestmark = pytest.mark.usefixtures("without_torch")
+
 LENGTH = 40
 
 

@@ -28,6 +28,8 @@ from simgit.gym.restoring.run_notes import BY_PROCESS, BY_REPLAY, DIVERGES, EXAC
 from simgit.gym.restoring.verify import judge, note
 from simgit.odb import foreign
 
+pytestmark = pytest.mark.usefixtures("without_torch")
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repository]:

@@ -14,6 +14,8 @@ from simgit import InvalidInput, NotFound
 from simgit.gym.tools.doctor import examine
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("without_torch")
+
 
 class Noisy(gym.Wrapper[Any, Any, Any, Any]):
     """Adds what cannot be repeated to the 30th reward."""

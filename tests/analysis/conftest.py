@@ -1,0 +1,3 @@
+from tests.support.unchecked import checked, unchecked
+
+__all__ = ["checked", "unchecked"]
