@@ -40,7 +40,7 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patient() -> None:
+def closing_waits_for_checks() -> None:
     """Let closing a recorder wait for its check, however busy the machine is."""
     if importlib.util.find_spec("gymnasium") is not None:
         from simgit.gym.recording import session
