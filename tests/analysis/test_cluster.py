@@ -99,6 +99,7 @@ def test_pods_that_fit_nowhere_are_pending() -> None:
     assert list(found.nodes) == ["node1", "node2", "node3"]
 
 
+@pytest.mark.slow
 def test_the_clusters_of_an_episode_that_was_recorded(tmp_path: Path) -> None:
     faults = {"timeouts": 0.4}
     env = gymnasium.make("simgit:simgit/SimKube-v0", trace="cpu-slight", faults=faults, seed=3)

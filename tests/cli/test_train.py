@@ -151,6 +151,7 @@ def test_an_evaluation_is_a_table_with_intervals_and_a_run(repo) -> None:
     assert records[0]["solved"] == 0 and records[0]["steps"] is None and records[-1]["run"] is None
 
 
+@pytest.mark.slow
 def test_an_agent_is_evaluated_on_traces_that_it_was_not_trained_on(repo) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--run", "a")
     for subject in ("a", "a@ep3"):
@@ -160,6 +161,7 @@ def test_an_agent_is_evaluated_on_traces_that_it_was_not_trained_on(repo) -> Non
         )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_file_is_evaluated(repo, directory: Path) -> None:
     repo("train", "--trace", TRACE, *QUICK, "--out", "folder")
     found = repo("evaluate", "folder/checkpoint_latest", "--trace", TRACE, "--json").records

@@ -424,6 +424,7 @@ def test_frames_and_arrays_of_several_shapes(seed: int) -> None:
     assert batch["observations"].shape == (1, 39, 30, 20)
 
 
+@pytest.mark.slow
 def test_an_epoch_shuffled_in_windows_reads_a_block_about_once(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

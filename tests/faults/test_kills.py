@@ -35,6 +35,7 @@ def sweep(wanted: int, session: Callable[[int], kills.Tally], *points: str) -> N
             return
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_at_a_fail_point_leaves_what_was_before_or_after(
     directory: Path,
 ) -> None:

@@ -1,6 +1,6 @@
 """What has to hold beside every Gymnasium that pyproject.toml admits.
 
-`make test` runs this with the newest one, `make test-gymnasium` with the oldest. It needs no other
+`make test-all` runs this with the newest one, `make test-gymnasium` with the oldest. It needs no other
 package than Gymnasium, NumPy and pytest, and has a fresh process where the order of imports counts.
 """
 
@@ -23,6 +23,8 @@ from simgit.gym import Lane, Recorder, VectorRecorder, judge, plan, restore, ver
 from simgit.gym.spec import spaces
 from simgit.gym.spec.spec import describe, make
 from simgit.objects.codec import encode_value
+
+pytestmark = pytest.mark.slow
 
 ID = "simgit.gym:simgit/SimKube-v0"
 TIP = "5f39f0e0afc7cf189f72f6b18ae1ef37"

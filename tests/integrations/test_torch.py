@@ -79,6 +79,7 @@ for run in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork in a process with threads
 def test_ppo_of_one_file_is_resumed_exactly_in_a_new_process(tmp_path: Path) -> None:
     args = ppo.Args(**SMALL)

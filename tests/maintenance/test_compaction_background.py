@@ -37,6 +37,7 @@ def segments(repo: Repository) -> int:
         return txn.count("segments")
 
 
+@pytest.mark.slow
 def test_small_segments_are_joined_as_they_come(repo: Repository) -> None:
     record(repo, 400)
     assert segments(repo) < 100
@@ -50,6 +51,7 @@ def test_zero_turns_it_off(repo: Repository) -> None:
     assert segments(repo) == 200
 
 
+@pytest.mark.slow
 def test_oids_are_what_they_are_without_it(repo: Repository, tmp_path: Path) -> None:
     with Repository.init(tmp_path / "other") as other:
         other.set_setting("gc.auto", 0)

@@ -179,6 +179,7 @@ def _record(path: Path, n: int, background: bool) -> None:
         rec.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 def test_a_process_that_ends_leaves_the_states_with_what_is_attached_or_neither(
     tmp_path: Path, background: bool

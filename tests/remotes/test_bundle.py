@@ -358,6 +358,7 @@ def test_what_reads_a_bundle_says_how_many_states_it_has_read(whole: bytes) -> N
         assert again == told
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_noticed(small: bytes) -> None:
     for at in range(0, 8 * len(small), 31):
         damaged = bytearray(small)

@@ -327,6 +327,7 @@ def test_states_of_one_row_are_bounded_too() -> None:
         limits.check_block(Schema(), 1, claimed + bytes(1000))
 
 
+@pytest.mark.slow
 def test_honest_objects_of_zeros_pass_whatever_their_size() -> None:
     source = Repository.init(":memory:")
     source.commit(0)

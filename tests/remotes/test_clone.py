@@ -112,6 +112,7 @@ def test_a_clone_that_was_cut_off_is_no_repository_and_can_be_repeated(
             assert not list(target.glob(".simgit/.new-*"))
 
 
+@pytest.mark.slow
 def test_clones_made_while_another_process_records_are_whole(source: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(source)]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -149,6 +149,7 @@ def _record_equal(path: str, run: str, seed: str, end: float) -> int:
     return 2000
 
 
+@pytest.mark.slow
 def test_equal_runs_recorded_at_once_are_stored_once(tmp_path: Path, seed: int) -> None:
     Repository.init(tmp_path).close()
     at_once(tmp_path, seed, 1, (_record_equal, "one"), (_record_equal, "two"), (_collect, "-"))

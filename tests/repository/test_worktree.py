@@ -179,6 +179,7 @@ def test_a_file_with_bytes_inserted_costs_little(odb: ObjectDatabase, root: Path
     assert before >= 4 << 20 and chunks(odb) - before < 200_000
 
 
+@pytest.mark.slow
 def test_a_large_file_streams(root: Path, tmp_path: Path) -> None:
     odb = ObjectDatabase(LmdbStorage.create(tmp_path / "store"))
     size, rng = 50 << 20, random.Random(0)

@@ -126,6 +126,7 @@ def test_a_branch_stands_for_what_it_learned_itself() -> None:
     assert own is not None and repo.state(own).step > repo.state("a@ep4").step
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_names_and_others_others() -> None:
     assert whole().resolve("a") == whole().resolve("a")
     assert whole(seed=1).resolve("a") != whole().resolve("a")

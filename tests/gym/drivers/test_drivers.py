@@ -59,6 +59,7 @@ def repo(tmp_path: Path) -> Any:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_restored_in_another_process_an_environment_goes_on_exactly(tmp_path: Path) -> None:
     cases, expected = [], []

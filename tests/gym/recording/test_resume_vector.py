@@ -51,7 +51,9 @@ def drive(env: VectorRecorder, chosen: Any, ended: Any, mode: AutoresetMode) -> 
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-@pytest.mark.parametrize("form", list(FORMS))
+@pytest.mark.parametrize(
+    "form", [pytest.param(each, marks=[pytest.mark.slow] * (each == "async")) for each in FORMS]
+)
 @pytest.mark.parametrize("given", [False, True])
 def test_going_on_gives_the_names_that_there_would_have_been(
     repo: Repository, form: str, mode: AutoresetMode, given: bool
@@ -81,6 +83,7 @@ def test_going_on_gives_the_names_that_there_would_have_been(
         assert repo.resolve(f"broken/{i}") == repo.resolve(f"straight/{i}")
 
 
+@pytest.mark.slow
 def test_lanes_in_other_processes_have_snapshots(repo: Repository) -> None:
     env = VectorRecorder(
         made("async", AutoresetMode.NEXT_STEP, "MountainCar-v0"), repo, provenance=False,

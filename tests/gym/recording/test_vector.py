@@ -113,7 +113,9 @@ KINDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("build", [cartpole, pendulum, stacked, Counter])
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(each, marks=[pytest.mark.slow] * (each == "async")) for each in KINDS]
+)
 def test_a_lane_has_the_names_of_the_same_environment_by_itself(
     repo: Repository, kind: str, mode: AutoresetMode, build: Any
 ) -> None:

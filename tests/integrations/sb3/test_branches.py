@@ -48,6 +48,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
+@pytest.mark.slow
 def test_a_branch_changes_what_it_says_from_there_on(path: Path) -> None:
     with Repository.open(path) as repo:
         before = [(each.oid, each.timesteps) for each in checkpoints.checkpoints(repo, "ppo/0")]

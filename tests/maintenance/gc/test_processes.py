@@ -160,6 +160,7 @@ def test_an_open_reader_goes_on_reading_what_gc_has_removed(tmp_path: Path) -> N
         assert reader.returncode == 0
 
 
+@pytest.mark.slow
 def test_writers_lose_nothing_while_gc_runs_again_and_again(tmp_path: Path) -> None:
     with Repository.init(tmp_path) as repo:
         writers = {name: started(WRITER, tmp_path, name) for name in ("a", "b")}
