@@ -32,7 +32,7 @@ MODELS: dict[str, tuple[dict[str, Any], str | None]] = {
 QUICK = [*list(MODELS)[:-1], pytest.param("salabim", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=QUICK)
 def hooks(request: pytest.FixtureRequest) -> dict[str, Any]:
     hooks, package = MODELS[request.param]
     if package is not None:
