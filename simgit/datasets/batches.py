@@ -30,6 +30,8 @@ from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 
 _FLAGS: Final = ("terminated", "truncated")
+_MOST: Final = 1 << 24
+"""Items that are drawn at once; more is a mistake, and would fill the memory."""
 _NAMES: Final = {"observation": "observations", "action": "actions"}
 Batch = dict[str, Column]
 
@@ -127,7 +129,7 @@ class Steps:
         Raises:
             InvalidInput: there are none; or a number is out of range.
         """
-        count = check_number(count, "count", 0, whole=True)
+        count = check_number(count, "count", 0, most=_MOST, whole=True)
         random = generator(seed)
         if by == "priority":
             numbers, weights = self.priorities.draw(count, random, beta)

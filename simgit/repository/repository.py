@@ -860,7 +860,7 @@ class Repository:
             Conflict: a process writes the run.
             InvalidInput: the run is completed; or it is not checked out, with ``hard``.
         """
-        return self._checkout.reset(revision, run, hard)
+        return self._checkout.reset(revision, run, bool(hard))
 
     def rename_run(self, old: str, new: str) -> None:
         """Rename a run, its reflog with it."""
