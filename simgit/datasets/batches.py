@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from simgit.datasets.blocks import RowColumns
 from simgit.datasets.packages import needed
-from simgit.datasets.sampling import EpochSampler, Priorities, draw, generator
+from simgit.datasets.sampling import MOST, EpochSampler, Priorities, draw, generator
 from simgit.datasets.transforms import Transform
 from simgit.errors import InvalidInput, shown
 from simgit.history.column_reader import Leaves
@@ -30,8 +30,6 @@ from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 
 _FLAGS: Final = ("terminated", "truncated")
-_MOST: Final = 1 << 24
-"""Items that are drawn at once; more is a mistake, and would fill the memory."""
 _NAMES: Final = {"observation": "observations", "action": "actions"}
 Batch = dict[str, Column]
 
@@ -129,7 +127,7 @@ class Steps:
         Raises:
             InvalidInput: there are none; or a number is out of range.
         """
-        count = check_number(count, "count", 0, most=_MOST, whole=True)
+        count = check_number(count, "count", 0, most=MOST, whole=True)
         random = generator(seed)
         if by == "priority":
             numbers, weights = self.priorities.draw(count, random, beta)

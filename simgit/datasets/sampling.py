@@ -18,6 +18,8 @@ from simgit.objects.arguments import check_argument, checked_methods
 from simgit.objects.coerce import check_number
 
 Floats = npt.NDArray[np.float64]
+MOST: Final = 1 << 24
+"""Items that are drawn at once; more is a mistake, and would fill the memory."""
 _RUNS: Final = 16
 """Runs of consecutive numbers in a window."""
 _SETTINGS: Final = ("count", "batch", "seed", "shuffle", "drop_last", "window")
@@ -131,7 +133,7 @@ class Priorities:
         Raises:
             InvalidInput: no number has a priority above 0.
         """
-        count = check_number(count, "count", 0, whole=True)
+        count = check_number(count, "count", 0, most=MOST, whole=True)
         random = seed if isinstance(seed, np.random.Generator) else generator(seed)
         total = float(self._tree[1])
         if count and not total > 0:

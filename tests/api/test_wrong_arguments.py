@@ -63,6 +63,7 @@ GIVEN: dict[str, Any] = {
     "paths": "reward", "text": "ab" * 32, "raw": b"\0" * 32, "fields": "reward", "target": "main",
 }  # fmt: skip
 LEFT_OUT = {
+    "act",
     "progress",
     "make",
     "compute",

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simgit.errors import InvalidInput, near_or_known
+from simgit.datasets.formats.mapping import flag
+from simgit.errors import InvalidInput, near_or_known, shown
 from simgit.objects.columns import FIELDS
 
 EPISODE: Final = "episode"
@@ -86,6 +87,8 @@ PRESETS: Final = {
     "auto": FieldNames("auto", _PLAIN | _AUTO),
 }
 
+_BOOLEANS: Final = frozenset(("terminated", "truncated", "first", "last"))
+
 
 def field_names(preset: str) -> FieldNames:
     """Return the names of columns of a preset.
@@ -136,6 +139,10 @@ def _fields(row: Mapping[str, Any], names: FieldNames) -> dict[str, Any]:
     known = {each: field for field, columns in names.columns.items() for each in columns}
     for name, value in row.items():
         field = known.get(name)
+        if field in _BOOLEANS:
+            value = _boolean(name, value)
+            if value is None:
+                continue
         if field is not None:
             found.setdefault(field, value)
             continue
@@ -151,6 +158,18 @@ def _fields(row: Mapping[str, Any], names: FieldNames) -> dict[str, Any]:
         own = found.get("info")
         found["info"] = {**own, **info} if isinstance(own, dict) else info
     return found
+
+
+def _boolean(name: str, value: Any) -> bool | None:
+    """Return a flag as True or False, also one that was written as text; None if it has none.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    try:
+        return flag(value)
+    except ValueError as error:
+        raise InvalidInput(f"'{name}' cannot be {shown(value)}: {error}", path=name) from None
 
 
 def _nest(above: dict[str, Any], path: list[str], value: Any) -> None:

@@ -23,7 +23,7 @@ from simgit.datasets.formats.tables import SqliteTables, is_sqlite
 from simgit.datasets.formats.tensorboard import MARK, read_series
 from simgit.datasets.formats.text_values import nanoseconds
 from simgit.datasets.series import NAME
-from simgit.errors import InvalidInput, plural
+from simgit.errors import InvalidInput, plural, visible
 from simgit.refs.names import usable_name
 
 _DATABASE: Final = Path("db") / "simulations.db"
@@ -82,7 +82,7 @@ def _runs(path: Path, notes: list[str]) -> Iterator[SourceRun]:
         for values in tables.rows(f"SELECT {names} FROM simulations ORDER BY created, sim_id"):
             row = dict(zip(_COLUMNS, values, strict=True))
             statuses = list(tables.rows(_STATUS, (row["sim_id"],)))
-            yield _run(row, statuses, folder / str(row["sim_id"]), taken, notes)
+            yield _run(row, statuses, _place(folder, str(row["sim_id"]), notes), taken, notes)
         known = "SELECT sim_id FROM simulations"
         query = f"SELECT count(*) FROM sim_status WHERE sim_id NOT IN ({known})"
         ((lost,),) = tables.rows(query)
@@ -90,6 +90,15 @@ def _runs(path: Path, notes: list[str]) -> Iterator[SourceRun]:
             notes.append(f"statuses of simulations that are not there: {lost}; not imported")
     finally:
         tables.close()
+
+
+def _place(folder: Path, name: str, notes: list[str]) -> Path:
+    """Return the folder of a simulation; one that lies elsewhere is not looked into."""
+    place = folder / name
+    if place.resolve().parent == folder.resolve():
+        return place
+    notes.append(f"files of simulation '{visible(name)}' lie outside of 'sims'; not imported")
+    return Path("/dev/null/none")
 
 
 def _run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
+from simgit.datasets.formats.foreign import field_names, source_states
 from simgit.datasets.formats.manifest import (
     KEY,
     MAX_MANIFEST,
@@ -139,9 +140,16 @@ def _split(states: Iterable[dict[str, Any]], runs: Iterable[SourceRun]) -> Itera
 
 
 def _foreign(source: Source, lines: Iterator[bytes]) -> Contents:
+    """Return the states of a file that no simgit wrote, by the usual names of columns."""
+    source.check_options("names")
+    names = field_names(source.options.get("names", "auto"))
     run = SourceRun(usable_name(source.path.stem))
-    run.blocks = state_columns(map(_fields, map(_state, lines)))
-    return Contents([run])
+    contents = Contents([run])
+    rows = (
+        {name: each for name, each in _state(line).items() if each is not None} for line in lines
+    )
+    run.blocks = state_columns(source_states(rows, names, contents.notes))
+    return contents
 
 
 FORMAT: Final = JsonLines()

@@ -189,7 +189,7 @@ def _converter(name: str, kind: Any) -> Callable[[Any], Any]:
         near = near_or_known(str(kind), (*_PLAIN, *_NUMBERS))
         raise InvalidInput(f"column '{name}': unknown type {shown(kind)}{near}")
     convert: dict[str, Callable[[Any], Any]] = {
-        "bool": _bool, "int": _int, "float": _float, "str": str, "json": _json,
+        "bool": flag, "int": _int, "float": _float, "str": str, "json": _json,
     }  # fmt: skip
     return convert[kind]
 
@@ -198,7 +198,12 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def _bool(value: Any) -> bool | None:
+def flag(value: Any) -> bool | None:
+    """Return True or False for a value that says so, None for none.
+
+    Raises:
+        ValueError: it says neither.
+    """
     if _is_empty(value):
         return None
     text = str(value).strip().lower()

@@ -7,7 +7,7 @@ Images are never made JPEG. A file ``simgit.jsonl`` beside the data has what has
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -311,9 +311,21 @@ class _Hdf5Episodes(_Reader):
         if note not in self.notes:
             self.notes.append(note)
         try:
-            return np.stack([np.asarray(image.open(io.BytesIO(bytes(each)))) for each in data])
+            pictures = (
+                image.open(io.BytesIO(bytes(each)), formats=["JPEG"]) for each in data
+            )  # no other: some start programs
+            return np.stack([_pixels(each, space["shape"]) for each in pictures])
         except (OSError, ValueError, image.DecompressionBombError) as error:
             raise IntegrityError(f"malformed picture in Minari's data: {error}") from None
+
+
+def _pixels(picture: Any, shape: Sequence[int]) -> Any:
+    """Return the pixels of a picture, whose size is compared before it is decoded."""
+    if [picture.height, picture.width] != [*shape[:2]]:
+        raise ValueError(
+            f"it has {picture.width} × {picture.height} pixels, not those of the space"
+        )
+    return np.asarray(picture)
 
 
 class _ArrowEpisodes(_Reader):
