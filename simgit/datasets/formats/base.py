@@ -43,6 +43,12 @@ BLOCK: Final = 4096
 """The states of a block that is made of single states."""
 
 
+def is_own_file(path: Path, given: Path) -> bool:
+    """Return True for a file, no link, in the given folder or in one in it that is no link."""
+    is_own = path.parent == given or not path.parent.is_symlink()
+    return is_own and path.is_file() and not path.is_symlink()
+
+
 @dataclass(frozen=True)
 class Source:
     """A file, a directory or a URL to import, and the options that were given.

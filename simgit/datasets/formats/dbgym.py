@@ -14,7 +14,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.datasets.formats.base import Contents, ImportOnly, Source, SourceRun, state_columns
+from simgit.datasets.formats.base import (
+    Contents,
+    ImportOnly,
+    Source,
+    SourceRun,
+    is_own_file,
+    state_columns,
+)
 from simgit.datasets.packages import needed
 from simgit.errors import InvalidInput, plural
 from simgit.refs.names import usable_name
@@ -59,7 +66,7 @@ class DatabaseGym(ImportOnly):
 
 def _deltas_of(path: Path) -> Path | None:
     places = (path, path / _ARTIFACTS)
-    return next((each for each in places if (each / _FIRST).is_file()), None)
+    return next((each for each in places if is_own_file(each / _FIRST, path)), None)
 
 
 def _tuning(folder: Path, replay: str | None, notes: list[str]) -> SourceRun:
@@ -72,7 +79,7 @@ def _tuning(folder: Path, replay: str | None, notes: list[str]) -> SourceRun:
     if rest := len(found) - count:
         notes.append(f"step{count}_delta.json is missing: {plural(rest, 'later delta')} left out")
     path = Path(replay) if replay else folder / "replay.json"
-    times = _replay(path, count + 1) if replay or path.is_file() else None
+    times = _replay(path, count + 1) if replay or is_own_file(path, folder) else None
     if times is None:
         notes.append("no rewards: the times of a replay are not in these files (-o replay=FILE)")
     elif timed_out := sum(lost > 0 for _, lost in times):
@@ -86,7 +93,7 @@ def _tuning(folder: Path, replay: str | None, notes: list[str]) -> SourceRun:
         usable_name(name or _ARTIFACTS),
         state_columns(_steps(found, count, times)),
         spec={"source": DatabaseGym.name, "kind": _ARTIFACTS},
-        metadata={"tuning": _json(metadata)} if metadata.is_file() else {},
+        metadata={"tuning": _json(metadata)} if is_own_file(metadata, folder) else {},
     )
 
 

@@ -24,6 +24,7 @@ from simgit.datasets.formats.base import (
     ImportOnly,
     Source,
     SourceRun,
+    is_own_file,
     state_columns,
 )
 from simgit.datasets.formats.lines import JsonLine, LineReader
@@ -89,7 +90,8 @@ class SimArena(ImportOnly):
 def _log_of(path: Path) -> Path | None:
     """Return the log that a path is, or has in it."""
     places = (path, path / _LOG, path / "runs" / _LOG)
-    return next((each for each in places if each.is_file() and each.suffix == ".jsonl"), None)
+    found = (each for each in places if each.is_file() and each.suffix == ".jsonl")
+    return next((each for each in found if each == path or is_own_file(each, path)), None)
 
 
 def _files_beside(given: Path, log: Path) -> list[tuple[int, Path]]:
@@ -99,9 +101,9 @@ def _files_beside(given: Path, log: Path) -> list[tuple[int, Path]]:
     found = {
         path
         for folder in folders
-        if folder.is_dir()
+        if folder.is_dir() and (folder == log.parent or not folder.is_symlink())
         for path in [*folder.glob("*"), *folder.glob("*/*")]
-        if _KEPT.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        if _KEPT.fullmatch(path.name) and is_own_file(path, folder)
     }
     return sorted((path.stat().st_mtime_ns, path) for path in found)
 

@@ -143,3 +143,18 @@ class TestObservations:
         with pytest.raises(InvalidInput, match="cannot read"):
             bring(repo, tmp_path / "a", FORMAT)
         assert not repo.runs
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"token": "hunter2"}')
+    folder = tmp_path / "tuning"
+    folder.mkdir()
+    (folder / "step0_delta.json").write_text("{}")
+    (folder / "metadata.json").symlink_to(secret)
+    given = tmp_path / "link"  # that the source itself is one, its user has said
+    given.symlink_to(folder)
+    for place in (folder, given):
+        with Repository.init(":memory:") as repo:
+            repo.import_data(place)
+            assert [run.metadata.get("tuning") for run in repo.runs.values()] == [None]
