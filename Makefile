@@ -11,7 +11,7 @@ TORCH := torch==2.13.0
 # the lowest version that the extra `gym` in pyproject.toml admits; `make test` has the highest
 OLDEST_GYMNASIUM := gymnasium==1.0.0
 
-.PHONY: demo test test-all test-gymnasium faults check bench learning matrix docs site dist clean
+.PHONY: demo test test-all test-long test-gymnasium faults check bench learning matrix docs site dist clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,10 @@ test: $(STAMP)
 # every test, those of minutes too, with all examples
 test-all: $(STAMP)
 	$(PYTEST) -m "" --hypothesis-profile full
+
+# what `make test` leaves out, or does less of
+test-long: $(STAMP)
+	$(PYTEST) -m thorough --hypothesis-profile full
 
 test-gymnasium:
 	$(PYTHON) -m venv --clear build/gymnasium

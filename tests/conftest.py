@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from tests.support.examples import register_profiles
+from tests.support.examples import register_profiles, share
 from tests.support.patience import PATIENCE
 
 register_profiles()
@@ -46,3 +46,16 @@ def closing_waits_for_checks() -> None:
         from simgit.gym.recording import session
 
         session.PATIENCE = PATIENCE  # type: ignore[misc]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``make test`` leaves out, or does less of: what ``make test-long`` has to run."""
+    for item in items:
+        if (
+            any(item.iter_markers("slow"))
+            or getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+            or "seed" in getattr(item, "fixturenames", ())
+            or getattr(getattr(item, "module", None), "share", None) is share
+        ):
+            item.add_marker("thorough")
