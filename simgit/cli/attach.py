@@ -12,6 +12,7 @@ from simgit.cli.output import Output, clean, raw_bytes
 from simgit.cli.params import REVISION, load
 from simgit.cli.show import outline
 from simgit.errors import NotFound
+from simgit.refs.names import is_pattern
 
 if TYPE_CHECKING:
     from simgit.objects.oid import Oid
@@ -48,6 +49,7 @@ def attach(app: App, revision: str, name: str, file: str, as_json: bool) -> None
     example="""\
 simgit attachments main@200
 simgit attachments main --all
+simgit attachments 'sweep/*' --all
 simgit attachments main agent --newest -p""",
 )
 @click.argument("revision", default="HEAD", type=REVISION)
@@ -66,7 +68,11 @@ def attachments(
     newest: bool,
     as_json: bool,
 ) -> None:
-    """List the attachments of a state, or write the bytes of attachment NAME."""
+    """List the attachments of a state, or write the bytes of attachment NAME.
+
+    With --all, REVISION may be a pattern of runs; each attachment is listed once, also where
+    several runs share it.
+    """
     one_of(p=pretty, delete=delete, all=every)
     one_of(delete=delete, newest=newest, all=every)
     if name is None and (pretty or delete or newest):
@@ -101,12 +107,20 @@ def _list(
     repo: Repository, out: Output, revision: str, name: str | None, every: bool, as_json: bool
 ) -> None:
     if every:
-        for each in repo.history_attachments(revision, name):
-            if as_json:
-                out.json(each._asdict())
-            else:
-                short = out.paint(each.oid.short(repo.abbreviation), "oid")
-                out.line(f"step {each.step:<8} {each.kind:5} {short}  {clean(each.name)}")
+        listed = set()
+        for run in repo.runs.matching(revision):
+            for each in repo.history_attachments(run, name):
+                if each in listed:
+                    continue
+                listed.add(each)
+                if as_json:
+                    out.json(each._asdict())
+                else:
+                    short = out.paint(each.oid.short(repo.abbreviation), "oid")
+                    where = f"  {run}" if is_pattern(revision) else ""
+                    out.line(
+                        f"step {each.step:<8} {each.kind:5} {short}  {clean(each.name)}{where}"
+                    )
         return
     for label, (kind, oid) in repo.attachments(revision).items():
         if as_json:

@@ -12,7 +12,7 @@ from simgit.cli.output import Output, progress
 from simgit.cli.params import REVISION
 from simgit.cli.permission import Asker
 from simgit.cli.restore_estimate import announce
-from simgit.errors import plural
+from simgit.errors import SimgitError, plural
 
 if TYPE_CHECKING:
     from simgit.recording.verdicts import Verdict, Verification
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 @command("verify", example="""\
 simgit verify main
+simgit verify 'sweep/*'
 simgit verify main@ep5
 simgit verify main@100..200""")  # fmt: skip
-@click.argument("revision", type=REVISION, metavar="RUN|RANGE")
-def verify(app: App, revision: str, as_json: bool) -> None:
+@click.argument("revisions", nargs=-1, required=True, type=REVISION, metavar="RUN|RANGE…")
+def verify(app: App, revisions: tuple[str, ...], as_json: bool) -> None:
     """Re-execute recorded actions, and compare the result with the recorded states.
 
+    RUN may be a pattern; of several, one that cannot be verified does not keep the others from it.
     A range or an episode begins with a restore of the state before it. Of a whole run, at most
     twelve snapshots, evenly spread, are tried too: each is restored in a new process, and continued
     up to the next of them. The verdict is noted with the run; snapshots that were found wrong are
@@ -35,17 +37,39 @@ def verify(app: App, revision: str, as_json: bool) -> None:
     Of a simulator the hooks that its run notes are imported, if you trust the repository.
     """
     with app.repository() as repo, app.output() as out:
-        if _is_simulator(repo, revision):
-            with progress("verify", not as_json) as tell:
-                found = repo.verify_simulator(revision, progress=tell)
+        found = repo.runs.matching(*revisions)
+        if len(found) == 1:
+            exact = _verify(repo, out, found[0], "", as_json)
         else:
-            found = _re_executed(repo, revision, as_json)
-        if as_json:
-            out.json(found.to_json())
-        else:
-            _write(out, found)
-    if not found.is_exact:
+            exact = all(_of_several(repo, out, each, as_json) for each in found)
+    if not exact:
         answer_no()
+
+
+def _of_several(repo: Repository, out: Output, revision: str, as_json: bool) -> bool:
+    """Verify one of several, and say which; what stops it is said, and does not stop the others."""
+    try:
+        return _verify(repo, out, revision, revision, as_json)
+    except SimgitError as error:
+        if as_json:
+            out.json({"revision": revision, "exact": None, "error": str(error)})
+        else:
+            out.line(f"{revision}: not verified: {error}")
+        return False
+
+
+def _verify(repo: Repository, out: Output, revision: str, name: str, as_json: bool) -> bool:
+    """Verify a revision, and print the result under a name; return whether all came again."""
+    if _is_simulator(repo, revision):
+        with progress("verify", not as_json) as tell:
+            found = repo.verify_simulator(revision, progress=tell)
+    else:
+        found = _re_executed(repo, revision, as_json)
+    if as_json:
+        out.json({"revision": revision} | found.to_json())
+    else:
+        _write(out, found, f"{name}: " if name else "")
+    return found.is_exact
 
 
 def _re_executed(repo: Repository, revision: str, as_json: bool) -> Verification:
@@ -74,12 +98,12 @@ def _is_simulator(repo: Repository, revision: str) -> bool:
     return noted and "environment" not in repo.origin(name)
 
 
-def _write(out: Output, found: Verification) -> None:
+def _write(out: Output, found: Verification, head: str) -> None:
     count = plural(found.stop - found.start, "state")
     if found.divergence is None:
-        out.line(f"{out.paint('exact', 'good')}: {count} replayed")
+        out.line(f"{head}{out.paint('exact', 'good')}: {count} replayed")
     else:
-        out.line(f"{out.paint('differs', 'bad')}: {found.divergence}")
+        out.line(f"{head}{out.paint('differs', 'bad')}: {found.divergence}")
         out.line(f"{count} before it replayed exactly")
     if found.verdict is not None:
         _write_verdict(out, found.verdict)

@@ -273,6 +273,10 @@ def test_attachments_of_a_whole_run(repo, directory: Path) -> None:
         1,
         0,
     ]
+    repo("branch", "sweep/a", "main")
+    repo("branch", "sweep/b", "main")
+    several = repo("attachments", "sweep/*", "--all").lines
+    assert [line.split()[1] + line.split()[-1] for line in several] == ["1sweep/a", "0sweep/a"]
     assert repo("attachments", "main", "note", "--newest").out == "one"
     assert repo("attachments", "main~2", "note", "--newest").out == "zero"
     assert "the newest before it is at step 1" in repo("attachments", "main", "note", code=128).err

@@ -44,6 +44,25 @@ def tenth(step: int) -> bool:
     return step % 10 == 0
 
 
+def test_verify_takes_patterns_and_goes_on_after_what_cannot_be_verified(
+    recorded: Path, run: Call
+) -> None:
+    lines = run("verify", "*", "main").lines
+    assert [line.split(":")[0] for line in lines if " replayed" in line] == [
+        "again",
+        "main",
+        "other",
+    ]
+    run("commit", "--run", "bare", "--observation", "1", "--reset")
+    found = run("verify", "ba*", "main", code=1)
+    assert found.lines[0].startswith("bare: not verified: ")
+    assert found.lines[1].startswith("main: exact: ")
+    records = run("verify", "ba*", "main", "--json", code=1).records
+    assert [each["revision"] for each in records] == ["bare", "main"]
+    assert [each["exact"] for each in records] == [None, True]
+    assert "no run matches 'x*'" in run("verify", "x*", code=128).err
+
+
 def test_verify_says_that_all_came_again(recorded: Path, run: Call) -> None:
     assert run("verify", "main").lines[0].startswith("exact: ")
     found = run("verify", "main@10..20", "--json").json
