@@ -30,7 +30,6 @@ from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 
 _FLAGS: Final = ("terminated", "truncated")
-_NAMES: Final = {"observation": "observations", "action": "actions"}
 Batch = dict[str, Column]
 
 
@@ -193,14 +192,21 @@ class Steps:
         found: Mask = self._field((name,), positions, False)
         return found
 
-    def _others(self, positions: Positions) -> Batch:
-        """Return the fields of the states that the actions led to, beside the usual ones."""
-        usual = {"observation", "reward", *_FLAGS}
-        return {
-            _NAMES.get(name, name): self._field(as_path(name), positions)
-            for name in self.fields
-            if name not in usual
-        }
+    def _fields(self, before: Positions, first: Positions, last: Positions) -> Batch:
+        """Return the fields, beside reward and flags: observations, and what is in them, of the
+        states before and of the last ones, others of the states that the first actions led to.
+        """
+        found: Batch = {}
+        for name in self.fields:
+            path = as_path(name)
+            if path[0] == "observation":
+                names = name.replace("observation", "observations", 1)
+                found[names] = self._field(path, before)
+                found[f"next_{names}"] = self._field(path, last)
+            elif name not in ("reward", *_FLAGS):
+                named = name.replace("action", "actions", 1) if path[0] == "action" else name
+                found[named] = self._field(path, first)
+        return found
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self):,}: {', '.join(self.fields)}>"
@@ -224,11 +230,7 @@ class Transitions(Steps):
     def batch(self, numbers: Positions) -> Batch:
         """Return the columns of those with some numbers, which are not checked."""
         before, last = self.index.at(numbers)
-        found: Batch = {}
-        if "observation" in self.fields:
-            found["observations"] = self._field(("observation",), before)
-            found["next_observations"] = self._field(("observation",), last)
-        found |= self._others(before + 1)
+        found = self._fields(before, before + 1, last)
         found["rewards"] = summed_rewards(self._rewards, before, last, self.gamma)
         found["terminations"] = self._flag("terminated", last)
         found["truncations"] = self._flag("truncated", last)
@@ -262,11 +264,7 @@ class Sequences(Steps):
         mask = (at >= first[:, None]) & (at < end[:, None])
         before = np.clip(at, first[:, None], end[:, None] - 1)
         after = before + 1
-        found: Batch = {}
-        if "observation" in self.fields:
-            found["observations"] = self._field(("observation",), before)
-            found["next_observations"] = self._field(("observation",), after)
-        found |= self._others(after)
+        found = self._fields(before, after, after)
         found["rewards"] = self._rewards(after)
         found["terminations"] = self._flag("terminated", after)
         found["truncations"] = self._flag("truncated", after)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from simgit.datasets.batches import Batch, Sequences, Transitions, field_names
+from simgit.datasets.batches import Batch, Sequences, Transitions, changed, field_names
 from simgit.datasets.blocks import BlockCache, RowColumns, cache_for, store_of
 from simgit.datasets.choice import StateChoice, parsed
 from simgit.datasets.definition import Definition, Pinned, Split, make_parts
 from simgit.datasets.layout import StateLayout
 from simgit.datasets.packages import needed
-from simgit.datasets.transforms import FITTED, Moments, Transform, make_transform, numeric_leaves
-from simgit.errors import InvalidInput
-from simgit.history.paths import as_path, path_text
+from simgit.datasets.transforms import (
+    FITTED,
+    Moments,
+    Transform,
+    holds_numbers,
+    leaves_of,
+    make_transform,
+    several_forms,
+)
+from simgit.errors import InvalidInput, warn
+from simgit.history.column_reader import make_plan
+from simgit.history.paths import FieldPath, as_path, path_text
 from simgit.history.spans import StepIndex
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked_methods
@@ -133,7 +142,7 @@ class Dataset:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The fields of batches and tables."""
+        """The fields of batches; tables have all fields if none were chosen."""
         if self.definition.fields is not None:
             return self.definition.fields
         tops = {path[0] for schema in self._layout.schemas for path, _ in schema.fields}
@@ -278,6 +287,8 @@ class Dataset:
     ) -> Dataset:
         """Return the dataset with a named transform of a field, in all batches.
 
+        It comes after those that there are: numbers are fitted to what these make of the field.
+
         Args:
             kind: "standardise" or "normalise" (fitted), "scale" (``factor``, ``offset``) or "clip"
                 (``low``, ``high``).
@@ -287,20 +298,28 @@ class Dataset:
             numbers: those of a transform that is not fitted.
 
         Raises:
-            InvalidInput: the transform is unknown, or the numbers are not those that it needs.
+            InvalidInput: the transform is unknown, the numbers are not those that it needs, or the
+                field has none, or values of several shapes.
+            NotFound: no state has the field.
         """
+        path = as_path(field)
+        if all(leaf.texts for leaf in make_plan(self._layout.schemas, path).leaves()):
+            raise InvalidInput(f"field '{field}' has no numbers")
+        if not any(path in schema.index for schema in self._layout.schemas) and not any(
+            as_path(name)[: len(path)] == path for name in self.columns
+        ):
+            raise InvalidInput(f"'{field}' is a part of a value; transform the whole field")
         stats: Mapping[str, Any] = {}
         of: list[Oid] = []
         if kind in FITTED:
             definition = self.definition if fit is None else self.definition.sibling(fit)
-            fitted = self if fit is None else self._with(definition)
             of = [
                 definition.oid,
                 *(states[-1].oid for states in self._origin.sources if len(states)),
             ]
-            above = len(as_path(field))
-            stats = {path_text(as_path(name)[above:]) if len(as_path(name)) > above else "": each
-                     for name, each in fitted.stats(field).items()}  # fmt: skip
+            moments = self._with(definition)._moments([path], definition.transforms)
+            stats = {path_text(below[len(path) :]): each.result()
+                     for below, each in moments.items()}  # fmt: skip
         made = make_transform(kind, field, numbers, stats, of)
         return self._transformed(made)
 
@@ -331,15 +350,32 @@ class Dataset:
 
         Raises:
             NotFound: no state has a field.
+            InvalidInput: a field has numbers of several shapes.
         """
-        names = field_names(fields) or self.columns
-        found: dict[str, Moments] = {}
-        for path in map(as_path, names):
+        paths = [as_path(name) for name in field_names(fields) or self.columns]
+        return {path_text(path): each.result() for path, each in self._moments(paths).items()}
+
+    def _moments(
+        self, paths: Sequence[FieldPath], transforms: Sequence[Transform] | None = None
+    ) -> dict[FieldPath, Moments]:
+        """Return the moments of all numbers in some fields, to fit one to after transforms."""
+        found: dict[FieldPath, Moments] = {}
+        mixed: set[FieldPath] = set()
+        for path in paths:
             for rows in self._chunks(self._columns.rows_at_once(path)):
-                for below, leaf in numeric_leaves(self._columns.take(path, rows), path):
-                    moments = found.setdefault(path_text(below), Moments())
-                    moments.add(np.asarray(leaf.values)[~leaf.absent])
-        return {name: moments.result() for name, moments in found.items()}
+                for below, leaf in leaves_of(self._columns.take(path, rows), path):
+                    if isinstance(leaf.values, list):
+                        mixed |= {below} if holds_numbers(leaf.values) else set()
+                        continue
+                    values = changed(leaf.values[~leaf.absent], below, transforms or ())
+                    if values.dtype.kind in "biuf":
+                        try:
+                            found.setdefault(below, Moments()).add(values)
+                        except ValueError:
+                            raise several_forms(below) from None
+        for below in mixed if transforms is not None else mixed & found.keys():
+            raise several_forms(below)
+        return found
 
     def _chunks(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
         """Yield the rows of the states that count, some at a time."""
@@ -356,7 +392,8 @@ class Dataset:
 
         A row is a state: it holds the action that led *to* its observation. ``run``, ``step``,
         ``episode`` and ``episode_step`` tell which; the state before the first one of a branch is
-        in the rows of the run that it branched off. Transforms are not applied.
+        in the rows of the run that it branched off. Values are those that were recorded: there is
+        a warning if the dataset has transforms.
 
         Args:
             batch: rows in a batch, at most.
@@ -367,6 +404,8 @@ class Dataset:
         """
         batch = check_number(batch, "batch", 1, whole=True)
         arrow = needed("simgit.datasets.arrow", "to_arrow_reader()")
+        if names := dict.fromkeys(path_text(each.path) for each in self.definition.transforms):
+            warn(f"tables have recorded values: transforms of {', '.join(names)} are left out")
         ranges = [each.states for each in self._layout.sections] or self._origin.sources
         table = arrow.ArrowTable(ranges, self.definition.fields, oids=oids)
         return arrow.reader_of(table.schema, self._record_batches(table.batches(batch)))
@@ -432,10 +471,8 @@ class DatasetParts(dict[str, Dataset]):
         """
         if kind in FITTED and fit not in self:
             raise InvalidInput(f"fit must be one of the parts: {', '.join(self)}")
-        if kind not in FITTED or fit is None:
-            made = make_transform(kind, field, numbers, {}, ())
-        else:
-            made = self[fit].map(kind, field).definition.transforms[-1]
+        part = self[fit] if fit is not None and fit in self else next(iter(self.values()))
+        made = part.map(kind, field, fit=None, **numbers).definition.transforms[-1]
         return DatasetParts({name: each._transformed(made) for name, each in self.items()})
 
 

@@ -1,10 +1,10 @@
 """The states of a dataset, each once, and how they follow one another.
 
 The states of the sources stand in *rows*: a history that sources share is there once, with the one
-of them that begins first. A *section* is what a source adds. Where a section goes on in the middle
-of an episode whose beginning an earlier one has (a branch), that beginning is its *context*:
-transitions and sequences reach back into it. *Positions* number context and rows of all sections,
-so that an episode is a range of positions, and ``rows`` leads from there to the states.
+of them that begins first, or else comes first. A *section* is what a source adds. Where it goes on
+in the middle of an episode whose beginning an earlier one has (a branch), that beginning is its
+*context*: transitions and sequences reach back into it. *Positions* number context and rows of all
+sections, so that an episode is a range of positions, and ``rows`` leads from there to the states.
 """
 
 from __future__ import annotations

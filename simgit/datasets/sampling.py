@@ -98,8 +98,14 @@ class Priorities:
         given = _floats(values)
         if given.shape != (self._count,):
             raise InvalidInput(f"priorities must have shape ({self._count},), got {given.shape}")
+        self._check(given)
         self._priorities = given
         self._fill()
+
+    def _check(self, given: Floats) -> None:
+        with np.errstate(over="ignore"):
+            if not np.isfinite(given.max(initial=0) ** self.alpha * self._count):
+                raise InvalidInput("the sum of such priorities is no number; scale them down")
 
     def update(self, numbers: Any, values: Any) -> None:
         """Change the priorities of some numbers; of a number that stands twice the last one counts.
@@ -112,6 +118,7 @@ class Priorities:
             raise InvalidInput("priorities and their numbers must be two lists of equal length")
         if at.size and not (at.max() < self._count and (at == np.floor(at)).all()):
             raise InvalidInput(f"a number is out of range: there are {self._count}")
+        self._check(given)
         where = at.astype(np.int64)
         self._priorities[where] = given
         nodes = np.unique(where) + self._leaves

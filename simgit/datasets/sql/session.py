@@ -187,7 +187,7 @@ def _mentioned(tree: Any) -> frozenset[str] | None:
     aliases: set[str] = set()
     columns: set[str] = set()
     for node in _nodes(tree):
-        kind = node.get("type")
+        kind = str(node.get("type"))
         if kind in _ALL or node.get("class") == "STAR" or node.get("ref_type") == "NATURAL":
             return None
         if kind == "BASE_TABLE":
