@@ -118,7 +118,11 @@ class Dataset:
 
     @property
     def steps(self) -> int:
-        """The number of steps, which are the transitions; without conditions from headers."""
+        """The number of states that an action led to; without conditions from headers.
+
+        There are as many transitions, less those from a state at which an episode ended, where a
+        run goes on without a reset.
+        """
         return self._choice.step_count
 
     @property

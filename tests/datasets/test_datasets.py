@@ -90,6 +90,10 @@ def test_states_after_an_end_without_a_reset_begin_anew() -> None:
     ) == [(0, 2), (1, 2), (3, 4)]
     assert repo["raw"].transitions()["observations"].tolist() == [0.0, 1.0, 3.0]
     assert len(repo.dataset("raw").sequences(1)) == 3
+    # a count of steps is one of states: it is the same with a condition and without one
+    for wanted in ({}, {"where": "reward >= -1"}, {"episode_where": "length >= 0"}):
+        assert repo.dataset("raw", **wanted).steps == 4
+    assert sum(each.steps for each in repo.dataset("raw").split(a=0.5, b=0.5).values()) == 4
 
 
 def test_the_lanes_of_a_vector_environment_need_no_mask() -> None:
