@@ -151,6 +151,8 @@ class Steps:
         shuffle: bool = True,
         drop_last: bool = False,
         window: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> EpochSampler:
         """Return a sampler of batches of numbers, each once an epoch, whose place can be saved.
 
@@ -160,11 +162,13 @@ class Steps:
             shuffle: False for the order of the states.
             drop_last: leave out a last batch that is smaller.
             window: shuffle so many numbers at a time, for data larger than memory.
+            rank: which of ``ranks`` processes this is, each of which has equally many others.
+            ranks: how many there are.
 
         Raises:
             InvalidInput: a number is out of range.
         """
-        return EpochSampler(len(self), batch, seed, shuffle, drop_last, window)
+        return EpochSampler(len(self), batch, seed, shuffle, drop_last, window, rank, ranks)
 
     def to_torch(self) -> Any:
         """Return a dataset for torch's DataLoader, of tensors; see ``simgit.datasets.torch``.
