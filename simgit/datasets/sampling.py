@@ -222,8 +222,9 @@ class EpochSampler:
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch."""
-        own: int = self.count // self.ranks
-        return own // self.batch if self.drop_last else -(-own // self.batch)
+        own = self.count // self.ranks
+        batches: int = own // self.batch if self.drop_last else -(-own // self.batch)
+        return batches
 
     def order(self, epoch: int) -> Positions:
         """Return all numbers in the order of an epoch, those of other ranks too."""

@@ -29,7 +29,7 @@ sequences = Case(
     f"draw {BATCH} sequences of {LENGTH} steps",
     "ms",
     at_most(1.5),
-    NOTE + "; its SliceSampler; Minari reads so many episodes and cuts them",
+    NOTE + "; TorchRL's SliceSampler; Minari reads so many episodes and cuts them",
 )
 loader = Case(
     "dataset-loader",
