@@ -435,8 +435,8 @@ class Dataset:
     def to_pandas(self) -> Any:
         """Return the states as a pandas DataFrame; see ``to_arrow_reader`` for what a row is.
 
-        Integers and flags that some states do not have are of pandas' nullable types; arrays,
-        and values of no type, are objects.
+        Integers and flags that some states do not have are of pandas' nullable types, floats are
+        NaN there; arrays, and values of no type, are objects.
 
         Raises:
             NotFound: no state has one of the fields, or pandas or pyarrow is not installed.

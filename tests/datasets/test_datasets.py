@@ -652,3 +652,19 @@ def test_priorities_whose_sum_is_no_number_are_refused() -> None:
         with pytest.raises(InvalidInput, match="scale"):
             change()
     assert priorities.values.tolist() == [1.0] * 4
+
+
+def test_arrays_of_no_elements_in_data_frames() -> None:
+    polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    repo = simgit.Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        for t in range(3):
+            value = {"a": np.zeros(0, np.float32), "b": np.zeros((2, 0), np.int8)} if t else {}
+            recorder.append(
+                {"k": 0, **value}, *([t, 0.0, False, False] if t else []), reset=not t or None
+            )
+    data = repo.dataset("main")
+    frame, other = data.to_polars(), data.to_pandas()
+    assert isinstance(frame, polars.DataFrame) and isinstance(other, pandas.DataFrame)
+    assert [row["a"] for row in frame["observation"]] == [None, [], []]
+    assert [row["b"] for row in frame["observation"]] == [None, [[], []], [[], []]]

@@ -317,6 +317,11 @@ def test_dates_and_durations_of_states_are_shown_as_they_are() -> None:
     found = repo.sql("select observation.late as late, observation.span as span from main")
     assert [*sql_rows.records(found)] == [{"late": "9999-01-01T00:00:00Z", "span": "00:00:03"}] * 2
     assert len([*sql_rows.records(repo.sql("select * from main"))]) == 2
+    with repo.recorder("none") as recorder:
+        recorder.append({"span": np.timedelta64("NaT", "s"), "late": np.datetime64("NaT", "s")})
+        recorder.append({"span": span, "late": late}, 1, 0.0, False, False)
+    spans = rows(repo, "select observation.span, observation.late from none")
+    assert [span is None and late is None for span, late in spans] == [True, False]
 
 
 # --- nothing but reading -------------------------------------------------------------------------
