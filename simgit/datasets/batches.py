@@ -19,7 +19,7 @@ import numpy.typing as npt
 from simgit.datasets.blocks import RowColumns
 from simgit.datasets.packages import needed
 from simgit.datasets.sampling import MOST, EpochSampler, Priorities, draw, generator
-from simgit.datasets.transforms import Transform
+from simgit.datasets.transforms import Transform, changed
 from simgit.errors import InvalidInput, shown
 from simgit.history.column_reader import Leaves
 from simgit.history.leaf_column import UNFILLED, Column, Mask
@@ -310,18 +310,6 @@ def _padding(mask: Mask) -> Callable[[Any], Any]:
 
 def _wide(mask: Mask, column: npt.NDArray[Any]) -> Mask:
     return mask.reshape(mask.shape + (1,) * (column.ndim - mask.ndim))
-
-
-def changed(column: Column, path: FieldPath, transforms: Sequence[Transform]) -> Column:
-    """Return a column, nested or not, after the transforms of its field and of what is in it."""
-    if isinstance(column, dict):
-        return {name: changed(below, (*path, name), transforms) for name, below in column.items()}
-    if isinstance(column, tuple):
-        return tuple(changed(each, (*path, str(i)), transforms) for i, each in enumerate(column))
-    for each in transforms:
-        if path[: len(each.path)] == each.path:
-            column = each.apply(column, path[len(each.path) :])
-    return column
 
 
 def field_names(fields: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from simgit.datasets.batches import Batch, Sequences, Transitions, changed, field_names
+from simgit.datasets.batches import Batch, Sequences, Transitions, field_names
 from simgit.datasets.blocks import BlockCache, RowColumns, cache_for, store_of
 from simgit.datasets.choice import StateChoice, parsed
 from simgit.datasets.definition import Definition, Pinned, Split, make_parts
@@ -19,10 +19,9 @@ from simgit.datasets.transforms import (
     FITTED,
     Moments,
     Transform,
-    holds_numbers,
     leaves_of,
     make_transform,
-    several_forms,
+    moments_of,
 )
 from simgit.errors import InvalidInput, warn
 from simgit.history.column_reader import make_plan
@@ -32,7 +31,6 @@ from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
-from simgit.objects.schema import MAP, TUPLE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,6 +83,7 @@ class Dataset:
         self._origin = origin
         self._given = layout
         self._conditions = parsed(definition)
+        self._transitions: dict[tuple[int, float], Transitions] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what another process makes it of: the same states, read from the store anew."""
@@ -133,16 +132,10 @@ class Dataset:
     def __len__(self) -> int:
         return self.steps
 
-    @cached_property
+    @property
     def schema(self) -> dict[str, str]:
         """The fields of the states with their types; nothing is decoded for it."""
-        found: dict[str, dict[str, None]] = {}
-        for schema in self._layout.schemas:
-            above = {path[:-1] for path, _ in schema.fields}
-            for path, kind in schema.fields:
-                if not (kind.code in (MAP, TUPLE) and path in above):
-                    found.setdefault(path_text(path), {})[str(kind)] = None
-        return {name: " or ".join(kinds) for name, kinds in sorted(found.items())}
+        return self._layout.types
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -154,8 +147,10 @@ class Dataset:
 
     # --- batches ---
 
-    def _plan_fields(self) -> None:
-        """Say which columns there will be, as it depends on all of them how much is read at once.
+    def _steps(self, index: StepIndex) -> tuple[Any, ...]:
+        """Return what transitions or sequences are made of.
+
+        Which columns there will be is said first: on all of them depends how much is read at once.
 
         Raises:
             NotFound: no state has one of the fields.
@@ -164,6 +159,7 @@ class Dataset:
             self._columns.plan(as_path(name))
         for name in ("reward", "terminated", "truncated"):
             self._columns.has((name,))
+        return self._columns, index, self.columns, self.definition.transforms
 
     def transitions(self, n_step: int = 1, gamma: float = 1.0) -> Transitions:
         """Return the transitions, over one step each or up to several; indexing gives columns.
@@ -182,19 +178,9 @@ class Dataset:
         n_step = check_number(n_step, "n_step", 1, whole=True)
         gamma = check_number(gamma, "gamma", most=1)
         if (n_step, gamma) not in self._transitions:
-            self._plan_fields()
-            given = (
-                self._columns,
-                self._choice.transitions(n_step),
-                self.columns,
-                self.definition.transforms,
-            )
+            given = self._steps(self._choice.transitions(n_step))
             self._transitions[n_step, gamma] = Transitions(*given, n_step=n_step, gamma=gamma)
         return self._transitions[n_step, gamma]
-
-    @cached_property
-    def _transitions(self) -> dict[tuple[int, float], Transitions]:
-        return {}
 
     def sequences(
         self,
@@ -223,10 +209,10 @@ class Dataset:
         length = check_number(length, "length", 1, most=_LONGEST, whole=True)
         stride = length if stride is None else check_number(stride, "stride", 1, whole=True)
         burn_in = check_number(burn_in, "burn_in", most=_LONGEST, whole=True)
-        self._plan_fields()
         index = StepIndex.sequences(self._choice.spans, length, stride, pad == "drop")
-        given = (self._columns, index, self.columns, self.definition.transforms)
-        return Sequences(*given, length=length, burn_in=burn_in, counts=self._choice.holds)
+        return Sequences(
+            *self._steps(index), length=length, burn_in=burn_in, counts=self._choice.holds
+        )
 
     def sample(
         self,
@@ -362,24 +348,15 @@ class Dataset:
     def _moments(
         self, paths: Sequence[FieldPath], transforms: Sequence[Transform] | None = None
     ) -> dict[FieldPath, Moments]:
-        """Return the moments of all numbers in some fields, to fit one to after transforms."""
-        found: dict[FieldPath, Moments] = {}
-        mixed: set[FieldPath] = set()
-        for path in paths:
-            for rows in self._chunks(self._columns.rows_at_once(path)):
-                for below, leaf in leaves_of(self._columns.take(path, rows), path):
-                    if isinstance(leaf.values, list):
-                        mixed |= {below} if holds_numbers(leaf.values) else set()
-                        continue
-                    values = changed(leaf.values[~leaf.absent], below, transforms or ())
-                    if values.dtype.kind in "biuf":
-                        try:
-                            found.setdefault(below, Moments()).add(values)
-                        except ValueError:
-                            raise several_forms(below) from None
-        for below in mixed if transforms is not None else mixed & found.keys():
-            raise several_forms(below)
-        return found
+        return moments_of(
+            (
+                leaf
+                for path in paths
+                for rows in self._chunks(self._columns.rows_at_once(path))
+                for leaf in leaves_of(self._columns.take(path, rows), path)
+            ),
+            transforms,
+        )
 
     def _chunks(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
         """Yield the rows of the states that count, some at a time."""
@@ -412,17 +389,7 @@ class Dataset:
             warn(f"tables have recorded values: transforms of {', '.join(names)} are left out")
         ranges = [each.states for each in self._layout.sections] or self._origin.sources
         table = arrow.ArrowTable(ranges, self.definition.fields, oids=oids)
-        return arrow.reader_of(table.schema, self._record_batches(table.batches(batch)))
-
-    def _record_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
-        chosen, at = self._choice.states, 0
-        for each in batches:
-            stop = at + each.num_rows
-            if chosen is None:
-                yield each
-            elif chosen[at:stop].any():
-                yield each.filter(needed("pyarrow", "a table").array(chosen[at:stop]))
-            at = stop
+        return table.reader(batch, self._choice.states)
 
     def to_arrow(self, *, oids: Literal["none", "tips", "all"] = "none") -> Any:
         """Return the states as a ``pyarrow.Table``; see ``to_arrow_reader``.

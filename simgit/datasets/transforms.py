@@ -175,6 +175,18 @@ def several_forms(path: FieldPath) -> InvalidInput:
     )
 
 
+def changed(column: Column, path: FieldPath, transforms: Sequence[Transform]) -> Column:
+    """Return a column, nested or not, after the transforms of its field and of what is in it."""
+    if isinstance(column, dict):
+        return {name: changed(below, (*path, name), transforms) for name, below in column.items()}
+    if isinstance(column, tuple):
+        return tuple(changed(each, (*path, str(i)), transforms) for i, each in enumerate(column))
+    for each in transforms:
+        if path[: len(each.path)] == each.path:
+            column = each.apply(column, path[len(each.path) :])
+    return column
+
+
 class Moments:
     """Count, mean, variance and bounds of arrays that come piece by piece."""
 
@@ -229,3 +241,33 @@ def leaves_of(column: Leaves, path: FieldPath = ()) -> Iterator[tuple[FieldPath,
         yield path, column
     for name, below in inner:
         yield from leaves_of(below, (*path, name))
+
+
+def moments_of(
+    leaves: Iterable[tuple[FieldPath, LeafColumn]], transforms: Sequence[Transform] | None
+) -> dict[FieldPath, Moments]:
+    """Return the moments of all numbers in leaves.
+
+    Args:
+        leaves: columns with their paths; a path may come several times.
+        transforms: what the numbers go through first, to fit another one to them; None for
+            statistics, which leave out fields whose arrays are of several shapes everywhere.
+
+    Raises:
+        InvalidInput: a field has values of several shapes or types.
+    """
+    found: dict[FieldPath, Moments] = {}
+    mixed: set[FieldPath] = set()
+    for path, leaf in leaves:
+        if isinstance(leaf.values, list):
+            mixed |= {path} if holds_numbers(leaf.values) else set()
+            continue
+        values = changed(leaf.values[~leaf.absent], path, transforms or ())
+        if values.dtype.kind in "biuf":
+            try:
+                found.setdefault(path, Moments()).add(values)
+            except ValueError:
+                raise several_forms(path) from None
+    for path in mixed if transforms is not None else mixed & found.keys():
+        raise several_forms(path)
+    return found
