@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from simgit.datasets.arrow_columns import ArrowColumn, of_items, of_numbers, row_bytes
+from simgit.datasets.arrow_columns import ArrowColumn, Mask, of_items, of_numbers, row_bytes
 from simgit.datasets.arrow_plan import plan_columns
 from simgit.errors import InvalidInput
 from simgit.history.planned_columns import planned_columns
@@ -127,6 +127,21 @@ class ArrowTable:
             arrays += column.arrays(found, count) if count else column.nothing()
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
+    def reader(self, rows: int = ROWS, chosen: Mask | None = None) -> pa.RecordBatchReader:
+        """Return a reader of the batches, of all states or of those that a mask names."""
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            at = 0
+            for each in self.batches(rows):
+                mask = None if chosen is None else chosen[at : at + each.num_rows]
+                at += each.num_rows
+                if mask is None:
+                    yield each
+                elif mask.any():
+                    yield each.filter(pa.array(mask))
+
+        return pa.RecordBatchReader.from_batches(self.schema, batches())
+
     def table(self) -> pa.Table:
         """Return all states as one table; it takes as much memory as they do."""
         batches = [self.batch(states) for states in self.ranges if len(states)]
@@ -153,8 +168,3 @@ class ArrowTable:
             last[-1] = True
             validity = pa.py_buffer(np.packbits(last, bitorder="little"))
         return pa.Array.from_buffers(pa.binary(OID_SIZE), count, [validity, pa.py_buffer(names)])
-
-
-def reader_of(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """Return a reader of batches of a schema."""
-    return pa.RecordBatchReader.from_batches(schema, batches)

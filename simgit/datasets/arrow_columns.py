@@ -126,6 +126,8 @@ class NumberColumn(ArrowColumn):
         absent = leaf.absent
         if not self.exact and self.dtype.kind in "mM" and not self.shape:
             absent = absent | np.isnat(values)
+            # what stands under a null must be a date too: DuckDB converts it
+            values = np.where(absent, np.zeros((), self.dtype), values) if absent.any() else values
         if self.shape and values.shape[1:] != self.shape:
             raise IntegrityError(f"field '{self.name}' has arrays of another shape than before")
         flat = elements(values.reshape(-1), self.element)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from simgit.datasets.blocks import RowColumns
 from simgit.datasets.packages import needed
 from simgit.datasets.sampling import MOST, EpochSampler, Priorities, draw, generator
-from simgit.datasets.transforms import Transform
+from simgit.datasets.transforms import Transform, changed
 from simgit.errors import InvalidInput, shown
 from simgit.history.column_reader import Leaves
 from simgit.history.leaf_column import UNFILLED, Column, Mask
@@ -30,7 +30,6 @@ from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 
 _FLAGS: Final = ("terminated", "truncated")
-_NAMES: Final = {"observation": "observations", "action": "actions"}
 Batch = dict[str, Column]
 
 
@@ -152,6 +151,8 @@ class Steps:
         shuffle: bool = True,
         drop_last: bool = False,
         window: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> EpochSampler:
         """Return a sampler of batches of numbers, each once an epoch, whose place can be saved.
 
@@ -161,11 +162,13 @@ class Steps:
             shuffle: False for the order of the states.
             drop_last: leave out a last batch that is smaller.
             window: shuffle so many numbers at a time, for data larger than memory.
+            rank: which of ``ranks`` processes this is, each of which has equally many others.
+            ranks: how many there are.
 
         Raises:
             InvalidInput: a number is out of range.
         """
-        return EpochSampler(len(self), batch, seed, shuffle, drop_last, window)
+        return EpochSampler(len(self), batch, seed, shuffle, drop_last, window, rank, ranks)
 
     def to_torch(self) -> Any:
         """Return a dataset for torch's DataLoader, of tensors; see ``simgit.datasets.torch``.
@@ -193,14 +196,21 @@ class Steps:
         found: Mask = self._field((name,), positions, False)
         return found
 
-    def _others(self, positions: Positions) -> Batch:
-        """Return the fields of the states that the actions led to, beside the usual ones."""
-        usual = {"observation", "reward", *_FLAGS}
-        return {
-            _NAMES.get(name, name): self._field(as_path(name), positions)
-            for name in self.fields
-            if name not in usual
-        }
+    def _fields(self, before: Positions, first: Positions, last: Positions) -> Batch:
+        """Return the fields, beside reward and flags: observations, and what is in them, of the
+        states before and of the last ones, others of the states that the first actions led to.
+        """
+        found: Batch = {}
+        for name in self.fields:
+            path = as_path(name)
+            if path[0] == "observation":
+                names = name.replace("observation", "observations", 1)
+                found[names] = self._field(path, before)
+                found[f"next_{names}"] = self._field(path, last)
+            elif name not in ("reward", *_FLAGS):
+                named = name.replace("action", "actions", 1) if path[0] == "action" else name
+                found[named] = self._field(path, first)
+        return found
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self):,}: {', '.join(self.fields)}>"
@@ -224,11 +234,7 @@ class Transitions(Steps):
     def batch(self, numbers: Positions) -> Batch:
         """Return the columns of those with some numbers, which are not checked."""
         before, last = self.index.at(numbers)
-        found: Batch = {}
-        if "observation" in self.fields:
-            found["observations"] = self._field(("observation",), before)
-            found["next_observations"] = self._field(("observation",), last)
-        found |= self._others(before + 1)
+        found = self._fields(before, before + 1, last)
         found["rewards"] = summed_rewards(self._rewards, before, last, self.gamma)
         found["terminations"] = self._flag("terminated", last)
         found["truncations"] = self._flag("truncated", last)
@@ -262,11 +268,7 @@ class Sequences(Steps):
         mask = (at >= first[:, None]) & (at < end[:, None])
         before = np.clip(at, first[:, None], end[:, None] - 1)
         after = before + 1
-        found: Batch = {}
-        if "observation" in self.fields:
-            found["observations"] = self._field(("observation",), before)
-            found["next_observations"] = self._field(("observation",), after)
-        found |= self._others(after)
+        found = self._fields(before, after, after)
         found["rewards"] = self._rewards(after)
         found["terminations"] = self._flag("terminated", after)
         found["truncations"] = self._flag("truncated", after)
@@ -308,18 +310,6 @@ def _padding(mask: Mask) -> Callable[[Any], Any]:
 
 def _wide(mask: Mask, column: npt.NDArray[Any]) -> Mask:
     return mask.reshape(mask.shape + (1,) * (column.ndim - mask.ndim))
-
-
-def changed(column: Column, path: FieldPath, transforms: Sequence[Transform]) -> Column:
-    """Return a column, nested or not, after the transforms of its field and of what is in it."""
-    if isinstance(column, dict):
-        return {name: changed(below, (*path, name), transforms) for name, below in column.items()}
-    if isinstance(column, tuple):
-        return tuple(changed(each, (*path, str(i)), transforms) for i, each in enumerate(column))
-    for each in transforms:
-        if path[: len(each.path)] == each.path:
-            column = each.apply(column, path[len(each.path) :])
-    return column
 
 
 def field_names(fields: Sequence[str]) -> tuple[str, ...]:

@@ -116,10 +116,12 @@ class StateChoice:
 
     @property
     def step_count(self) -> int:
-        """The number of steps; from headers if all count."""
-        if self.episodes is None and self._where is None:
+        """The number of states that an action led to; from headers if all count."""
+        if self.states is None:
             return self._layout.step_count
-        return len(self.transitions(1))
+        spans = self._layout.episodes.spans
+        first = self._layout.rows_at(spans.own[spans.own == spans.starts])
+        return int(self.states.sum()) - int(self.states[first].sum())
 
     @property
     def state_count(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -15,15 +15,22 @@ from simgit.datasets.choice import StateChoice, parsed
 from simgit.datasets.definition import Definition, Pinned, Split, make_parts
 from simgit.datasets.layout import StateLayout
 from simgit.datasets.packages import needed
-from simgit.datasets.transforms import FITTED, Moments, Transform, make_transform, numeric_leaves
-from simgit.errors import InvalidInput
-from simgit.history.paths import as_path, path_text
+from simgit.datasets.transforms import (
+    FITTED,
+    Moments,
+    Transform,
+    leaves_of,
+    make_transform,
+    moments_of,
+)
+from simgit.errors import InvalidInput, warn
+from simgit.history.column_reader import make_plan
+from simgit.history.paths import FieldPath, as_path, path_text
 from simgit.history.spans import StepIndex
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arguments import checked_methods
 from simgit.objects.coerce import check_number
 from simgit.objects.oid import Oid
-from simgit.objects.schema import MAP, TUPLE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,6 +83,7 @@ class Dataset:
         self._origin = origin
         self._given = layout
         self._conditions = parsed(definition)
+        self._transitions: dict[tuple[int, float], Transitions] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what another process makes it of: the same states, read from the store anew."""
@@ -109,7 +117,11 @@ class Dataset:
 
     @property
     def steps(self) -> int:
-        """The number of steps, which are the transitions; without conditions from headers."""
+        """The number of states that an action led to; without conditions from headers.
+
+        There are as many transitions, less those from a state at which an episode ended, where a
+        run goes on without a reset.
+        """
         return self._choice.step_count
 
     @property
@@ -120,20 +132,14 @@ class Dataset:
     def __len__(self) -> int:
         return self.steps
 
-    @cached_property
+    @property
     def schema(self) -> dict[str, str]:
         """The fields of the states with their types; nothing is decoded for it."""
-        found: dict[str, dict[str, None]] = {}
-        for schema in self._layout.schemas:
-            above = {path[:-1] for path, _ in schema.fields}
-            for path, kind in schema.fields:
-                if not (kind.code in (MAP, TUPLE) and path in above):
-                    found.setdefault(path_text(path), {})[str(kind)] = None
-        return {name: " or ".join(kinds) for name, kinds in sorted(found.items())}
+        return self._layout.types
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The fields of batches and tables."""
+        """The fields of batches; tables have all fields if none were chosen."""
         if self.definition.fields is not None:
             return self.definition.fields
         tops = {path[0] for schema in self._layout.schemas for path, _ in schema.fields}
@@ -141,8 +147,10 @@ class Dataset:
 
     # --- batches ---
 
-    def _plan_fields(self) -> None:
-        """Say which columns there will be, as it depends on all of them how much is read at once.
+    def _steps(self, index: StepIndex) -> tuple[Any, ...]:
+        """Return what transitions or sequences are made of.
+
+        Which columns there will be is said first: on all of them depends how much is read at once.
 
         Raises:
             NotFound: no state has one of the fields.
@@ -151,6 +159,7 @@ class Dataset:
             self._columns.plan(as_path(name))
         for name in ("reward", "terminated", "truncated"):
             self._columns.has((name,))
+        return self._columns, index, self.columns, self.definition.transforms
 
     def transitions(self, n_step: int = 1, gamma: float = 1.0) -> Transitions:
         """Return the transitions, over one step each or up to several; indexing gives columns.
@@ -169,19 +178,9 @@ class Dataset:
         n_step = check_number(n_step, "n_step", 1, whole=True)
         gamma = check_number(gamma, "gamma", most=1)
         if (n_step, gamma) not in self._transitions:
-            self._plan_fields()
-            given = (
-                self._columns,
-                self._choice.transitions(n_step),
-                self.columns,
-                self.definition.transforms,
-            )
+            given = self._steps(self._choice.transitions(n_step))
             self._transitions[n_step, gamma] = Transitions(*given, n_step=n_step, gamma=gamma)
         return self._transitions[n_step, gamma]
-
-    @cached_property
-    def _transitions(self) -> dict[tuple[int, float], Transitions]:
-        return {}
 
     def sequences(
         self,
@@ -210,10 +209,10 @@ class Dataset:
         length = check_number(length, "length", 1, most=_LONGEST, whole=True)
         stride = length if stride is None else check_number(stride, "stride", 1, whole=True)
         burn_in = check_number(burn_in, "burn_in", most=_LONGEST, whole=True)
-        self._plan_fields()
         index = StepIndex.sequences(self._choice.spans, length, stride, pad == "drop")
-        given = (self._columns, index, self.columns, self.definition.transforms)
-        return Sequences(*given, length=length, burn_in=burn_in, counts=self._choice.holds)
+        return Sequences(
+            *self._steps(index), length=length, burn_in=burn_in, counts=self._choice.holds
+        )
 
     def sample(
         self,
@@ -278,6 +277,8 @@ class Dataset:
     ) -> Dataset:
         """Return the dataset with a named transform of a field, in all batches.
 
+        It comes after those that there are: numbers are fitted to what these make of the field.
+
         Args:
             kind: "standardise" or "normalise" (fitted), "scale" (``factor``, ``offset``) or "clip"
                 (``low``, ``high``).
@@ -287,20 +288,28 @@ class Dataset:
             numbers: those of a transform that is not fitted.
 
         Raises:
-            InvalidInput: the transform is unknown, or the numbers are not those that it needs.
+            InvalidInput: the transform is unknown, the numbers are not those that it needs, or the
+                field has none, or values of several shapes.
+            NotFound: no state has the field.
         """
+        path = as_path(field)
+        if all(leaf.texts for leaf in make_plan(self._layout.schemas, path).leaves()):
+            raise InvalidInput(f"field '{field}' has no numbers")
+        if not any(path in schema.index for schema in self._layout.schemas) and not any(
+            as_path(name)[: len(path)] == path for name in self.columns
+        ):
+            raise InvalidInput(f"'{field}' is a part of a value; transform the whole field")
         stats: Mapping[str, Any] = {}
         of: list[Oid] = []
         if kind in FITTED:
             definition = self.definition if fit is None else self.definition.sibling(fit)
-            fitted = self if fit is None else self._with(definition)
             of = [
                 definition.oid,
                 *(states[-1].oid for states in self._origin.sources if len(states)),
             ]
-            above = len(as_path(field))
-            stats = {path_text(as_path(name)[above:]) if len(as_path(name)) > above else "": each
-                     for name, each in fitted.stats(field).items()}  # fmt: skip
+            moments = self._with(definition)._moments([path], definition.transforms)
+            stats = {path_text(below[len(path) :]): each.result()
+                     for below, each in moments.items()}  # fmt: skip
         made = make_transform(kind, field, numbers, stats, of)
         return self._transformed(made)
 
@@ -331,15 +340,23 @@ class Dataset:
 
         Raises:
             NotFound: no state has a field.
+            InvalidInput: a field has numbers of several shapes.
         """
-        names = field_names(fields) or self.columns
-        found: dict[str, Moments] = {}
-        for path in map(as_path, names):
-            for rows in self._chunks(self._columns.rows_at_once(path)):
-                for below, leaf in numeric_leaves(self._columns.take(path, rows), path):
-                    moments = found.setdefault(path_text(below), Moments())
-                    moments.add(np.asarray(leaf.values)[~leaf.absent])
-        return {name: moments.result() for name, moments in found.items()}
+        paths = [as_path(name) for name in field_names(fields) or self.columns]
+        return {path_text(path): each.result() for path, each in self._moments(paths).items()}
+
+    def _moments(
+        self, paths: Sequence[FieldPath], transforms: Sequence[Transform] | None = None
+    ) -> dict[FieldPath, Moments]:
+        return moments_of(
+            (
+                leaf
+                for path in paths
+                for rows in self._chunks(self._columns.rows_at_once(path))
+                for leaf in leaves_of(self._columns.take(path, rows), path)
+            ),
+            transforms,
+        )
 
     def _chunks(self, size: int) -> Iterator[npt.NDArray[np.int64]]:
         """Yield the rows of the states that count, some at a time."""
@@ -356,7 +373,8 @@ class Dataset:
 
         A row is a state: it holds the action that led *to* its observation. ``run``, ``step``,
         ``episode`` and ``episode_step`` tell which; the state before the first one of a branch is
-        in the rows of the run that it branched off. Transforms are not applied.
+        in the rows of the run that it branched off. Values are those that were recorded: there is
+        a warning if the dataset has transforms.
 
         Args:
             batch: rows in a batch, at most.
@@ -367,19 +385,11 @@ class Dataset:
         """
         batch = check_number(batch, "batch", 1, whole=True)
         arrow = needed("simgit.datasets.arrow", "to_arrow_reader()")
+        if names := dict.fromkeys(path_text(each.path) for each in self.definition.transforms):
+            warn(f"tables have recorded values: transforms of {', '.join(names)} are left out")
         ranges = [each.states for each in self._layout.sections] or self._origin.sources
         table = arrow.ArrowTable(ranges, self.definition.fields, oids=oids)
-        return arrow.reader_of(table.schema, self._record_batches(table.batches(batch)))
-
-    def _record_batches(self, batches: Iterator[Any]) -> Iterator[Any]:
-        chosen, at = self._choice.states, 0
-        for each in batches:
-            stop = at + each.num_rows
-            if chosen is None:
-                yield each
-            elif chosen[at:stop].any():
-                yield each.filter(needed("pyarrow", "a table").array(chosen[at:stop]))
-            at = stop
+        return table.reader(batch, self._choice.states)
 
     def to_arrow(self, *, oids: Literal["none", "tips", "all"] = "none") -> Any:
         """Return the states as a ``pyarrow.Table``; see ``to_arrow_reader``.
@@ -392,8 +402,8 @@ class Dataset:
     def to_pandas(self) -> Any:
         """Return the states as a pandas DataFrame; see ``to_arrow_reader`` for what a row is.
 
-        Integers and flags that some states do not have are of pandas' nullable types; arrays,
-        and values of no type, are objects.
+        Integers and flags that some states do not have are of pandas' nullable types, floats are
+        NaN there; arrays, and values of no type, are objects.
 
         Raises:
             NotFound: no state has one of the fields, or pandas or pyarrow is not installed.
@@ -432,10 +442,8 @@ class DatasetParts(dict[str, Dataset]):
         """
         if kind in FITTED and fit not in self:
             raise InvalidInput(f"fit must be one of the parts: {', '.join(self)}")
-        if kind not in FITTED or fit is None:
-            made = make_transform(kind, field, numbers, {}, ())
-        else:
-            made = self[fit].map(kind, field).definition.transforms[-1]
+        part = self[fit] if fit is not None and fit in self else next(iter(self.values()))
+        made = part.map(kind, field, fit=None, **numbers).definition.transforms[-1]
         return DatasetParts({name: each._transformed(made) for name, each in self.items()})
 
 

@@ -109,7 +109,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if isinstance(kind, pa.FixedShapeTensorType):
         found = kind.value_type
         for size in reversed(kind.shape):
-            found = pa.list_(found, size)
+            # polars cannot read lists of a fixed size of 0
+            found = pa.list_(found, -1 if 0 in kind.shape else size)
         return found
     if isinstance(kind, pa.BaseExtensionType):
         return kind.storage_type
@@ -120,6 +121,10 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def _plain(chunk: pa.Array) -> pa.Array:
     kind = chunk.type
+    if isinstance(kind, pa.FixedShapeTensorType) and 0 in kind.shape:
+        nothing = np.zeros(kind.shape, bool).tolist()
+        there = chunk.is_valid().to_pylist()
+        return pa.array([nothing if real else None for real in there], plain_type(kind))
     if isinstance(kind, pa.FixedShapeTensorType):
         size = kind.storage_type.list_size
         storage = chunk.storage

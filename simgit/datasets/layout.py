@@ -1,10 +1,10 @@
 """The states of a dataset, each once, and how they follow one another.
 
 The states of the sources stand in *rows*: a history that sources share is there once, with the one
-of them that begins first. A *section* is what a source adds. Where a section goes on in the middle
-of an episode whose beginning an earlier one has (a branch), that beginning is its *context*:
-transitions and sequences reach back into it. *Positions* number context and rows of all sections,
-so that an episode is a range of positions, and ``rows`` leads from there to the states.
+of them that begins first, or else comes first. A *section* is what a source adds. Where it goes on
+in the middle of an episode whose beginning an earlier one has (a branch), that beginning is its
+*context*: transitions and sequences reach back into it. *Positions* number context and rows of all
+sections, so that an episode is a range of positions, and ``rows`` leads from there to the states.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from simgit.history.column_reader import ColumnPlan
-from simgit.history.paths import FieldPath
+from simgit.history.paths import FieldPath, path_text
 from simgit.history.planned_columns import pieces_of, planned_columns, schemas_of, steps_of
 from simgit.history.spans import Mask, Positions, Spans, make_spans
 from simgit.history.step_range import Piece
 from simgit.history.trajectory import Trajectory
 from simgit.objects.oid import OID_SIZE
-from simgit.objects.schema import Schema
+from simgit.objects.schema import MAP, TUPLE, Schema
 
 PART: Final = 65536
 """States that are looked at together."""
@@ -132,6 +132,17 @@ class StateLayout:
         """The schemas of the states."""
         found = {s.oid: s for each in self.sections for s in schemas_of(each.states)}
         return list(found.values())
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """The fields of the states with their types."""
+        found: dict[str, dict[str, None]] = {}
+        for schema in self.schemas:
+            above = {path[:-1] for path, _ in schema.fields}
+            for path, kind in schema.fields:
+                if not (kind.code in (MAP, TUPLE) and path in above):
+                    found.setdefault(path_text(path), {})[str(kind)] = None
+        return {name: " or ".join(kinds) for name, kinds in sorted(found.items())}
 
     @cached_property
     def rows(self) -> npt.NDArray[np.int64] | None:

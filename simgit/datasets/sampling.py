@@ -22,7 +22,7 @@ MOST: Final = 1 << 24
 """Items that are drawn at once; more is a mistake, and would fill the memory."""
 _RUNS: Final = 16
 """Runs of consecutive numbers in a window."""
-_SETTINGS: Final = ("count", "batch", "seed", "shuffle", "drop_last", "window")
+_SETTINGS: Final = ("count", "batch", "seed", "shuffle", "drop_last", "window", "ranks")
 """The settings of a sampler on which its order depends."""
 
 
@@ -98,8 +98,14 @@ class Priorities:
         given = _floats(values)
         if given.shape != (self._count,):
             raise InvalidInput(f"priorities must have shape ({self._count},), got {given.shape}")
+        self._check(given)
         self._priorities = given
         self._fill()
+
+    def _check(self, given: Floats) -> None:
+        with np.errstate(over="ignore"):
+            if not np.isfinite(given.max(initial=0) ** self.alpha * self._count):
+                raise InvalidInput("the sum of such priorities is no number; scale them down")
 
     def update(self, numbers: Any, values: Any) -> None:
         """Change the priorities of some numbers; of a number that stands twice the last one counts.
@@ -112,6 +118,7 @@ class Priorities:
             raise InvalidInput("priorities and their numbers must be two lists of equal length")
         if at.size and not (at.max() < self._count and (at == np.floor(at)).all()):
             raise InvalidInput(f"a number is out of range: there are {self._count}")
+        self._check(given)
         where = at.astype(np.int64)
         self._priorities[where] = given
         nodes = np.unique(where) + self._leaves
@@ -180,6 +187,8 @@ class EpochSampler:
         shuffle: bool = True,
         drop_last: bool = False,
         window: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         """Begin at the first batch of epoch 0.
 
@@ -191,9 +200,13 @@ class EpochSampler:
             drop_last: leave out a last batch that is smaller.
             window: shuffle so many numbers at a time, which are sixteen runs of consecutive ones,
                 so that data larger than memory are read about once an epoch; 0 for all together.
+            rank: which of several processes this is, for each of which others are meant.
+            ranks: how many there are; each has equally many, so that fewer numbers than processes
+                are left out of an epoch.
 
         Raises:
-            InvalidInput: ``batch`` is less than 1, or another number less than 0.
+            InvalidInput: ``batch`` is less than 1, another number less than 0, or ``rank`` not
+                less than ``ranks``.
         """
         self.count = check_number(count, "count", 0, whole=True)
         self.batch = check_number(batch, "batch", 1, whole=True)
@@ -201,17 +214,20 @@ class EpochSampler:
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
         self.window = check_number(window, "window", 0, whole=True)
+        self.ranks = check_number(ranks, "ranks", 1, whole=True)
+        self.rank = check_number(rank, "rank", 0, most=self.ranks - 1, whole=True)
         self.epoch = 0
         self.taken = 0
         """Batches of the epoch that were taken."""
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch."""
-        batches: int = self.count // self.batch if self.drop_last else -(-self.count // self.batch)
+        own = self.count // self.ranks
+        batches: int = own // self.batch if self.drop_last else -(-own // self.batch)
         return batches
 
     def order(self, epoch: int) -> Positions:
-        """Return all numbers in the order of an epoch."""
+        """Return all numbers in the order of an epoch, those of other ranks too."""
         epoch = check_number(epoch, "epoch", 0, whole=True)
         if not self.shuffle:
             return np.arange(self.count, dtype=np.int64)
@@ -233,7 +249,7 @@ class EpochSampler:
     def batches(self) -> Iterator[Positions]:
         """Yield the batches that are left of the epoch, as arrays; then the next one begins."""
         epoch = self.epoch
-        order = self.order(epoch)
+        order = self.order(epoch)[self.rank :: self.ranks][: self.count // self.ranks]
         while self.epoch == epoch and self.taken < len(self):
             at = self.taken * self.batch
             self.taken += 1
@@ -242,7 +258,7 @@ class EpochSampler:
             self.epoch, self.taken = epoch + 1, 0
 
     def state(self) -> dict[str, Any]:
-        """Return where it is, as plain values; see ``TorchLoader`` for one that loads ahead."""
+        """Return where it is, as plain values, the same for all ranks; see also ``TorchLoader``."""
         epoch, taken = self.epoch, self.taken
         if len(self) and taken >= len(self):
             epoch, taken = epoch + 1, 0
@@ -255,6 +271,7 @@ class EpochSampler:
             InvalidInput: it is of another number of transitions, batch, seed or order.
         """
         mine = self.state()
+        state = {"ranks": 1, **state}
         for name in _SETTINGS:
             if name not in state or state[name] != mine[name]:
                 raise InvalidInput(

@@ -141,6 +141,8 @@ class TorchDataset(Dataset[Any]):
         shuffle: bool = True,
         drop_last: bool = False,
         window: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
         **options: Any,
     ) -> TorchLoader:
         """Return a loader of batches, whose place in an epoch can be saved.
@@ -152,14 +154,18 @@ class TorchDataset(Dataset[Any]):
             shuffle: False for the order of the states.
             drop_last: leave out a last batch that is smaller.
             window: shuffle so many items at a time, for data larger than memory.
+            rank: which of ``ranks`` processes this is (of torch.distributed), each of which has
+                equally many others; give all the same seed.
+            ranks: how many there are.
             options: others of torch's DataLoader, such as ``pin_memory``.
 
         Raises:
             InvalidInput: a number is out of range.
         """
         sampler = self.steps.sampler(
-            batch, seed=seed, shuffle=shuffle, drop_last=drop_last, window=window
-        )
+            batch, seed=seed, shuffle=shuffle, drop_last=drop_last, window=window,
+            rank=rank, ranks=ranks,
+        )  # fmt: skip
         return TorchLoader(self, sampler, workers, options)
 
 

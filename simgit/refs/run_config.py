@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from simgit.errors import IntegrityError, InvalidInput, nested_deeper, shown
+from simgit.errors import IntegrityError, InvalidInput, NotFound, nested_deeper, shown
 from simgit.objects.canonical import MAX_DEPTH
 from simgit.objects.kinds import Run
 from simgit.objects.oid import Oid
@@ -24,6 +24,15 @@ def run_record(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> Run:
     if not isinstance(record, Run):
         raise IntegrityError(f"object '{oid.hex()}' must be a run's record")
     return record
+
+
+def first_own_step(odb: ObjectDatabase, txn: ReadTxn, oid: bytes) -> int:
+    """Return the first step of a run that is after its branch point, by the run's record."""
+    point = run_record(odb, txn, oid).branch_point
+    try:
+        return 0 if point is None else odb.locate(txn, point).step + 1
+    except NotFound:  # a state that was purged
+        return 0
 
 
 def ancestors(odb: ObjectDatabase, txn: ReadTxn, oid: Oid | None) -> list[Run]:

@@ -16,6 +16,7 @@ from simgit.odb import trees
 from simgit.refs import attachments
 from simgit.refs.names import expanded, is_pattern
 from simgit.refs.records import TagRef
+from simgit.refs.run_config import first_own_step
 from simgit.repository.states import States
 
 if TYPE_CHECKING:
@@ -46,9 +47,19 @@ class Datasets:
     def open(self, definition: Definition, memory: int) -> Dataset:
         memory = check_number(memory, "memory", 1, whole=True)
         sources = [each for source in definition.sources for each in self._source(source)]
+        # of runs that share a history, it is there with the one that recorded it
+        sources.sort(key=self._own)
         cache = cache_for(memory)
         origin = DataOrigin(tuple(sources), partial(_config, self._store), cache, store_of(sources))
         return Dataset(definition, origin)
+
+    def _own(self, states: Trajectory) -> int:
+        """Return the first step that the run of a source does not have from another one."""
+        with self._store.read() as txn:
+            if not states.name or not self._store.refs.has_run(txn, states.name):
+                return 0
+            record = self._store.refs.run(txn, states.name).record
+            return first_own_step(self._store.odb, txn, record)
 
     def _source(self, source: str | Pinned) -> Sequence[Trajectory]:
         if isinstance(source, Pinned):

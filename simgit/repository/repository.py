@@ -1182,14 +1182,14 @@ class Repository:
 
         Args:
             revisions: runs, patterns of runs (``lr-*``), and what ``trajectory`` takes; a history
-                that they share is there once.
+                that they share is there once, as that of the run that recorded it.
             where: a condition on states, such as ``reward > 0``; on the state that an action led
                 to, for transitions.
             episode_where: a condition on episodes: on ``return``, ``length``, ``start`` (its first
                 step), ``episode`` (its number), ``terminated``, ``truncated``, ``run`` and
                 ``config`` (of the run), such as ``return > 100 and config.lr < 0.1``.
-            fields: the fields of batches and tables, such as ``info.lives``; observation, action,
-                reward and flags without it.
+            fields: the fields of batches and tables, such as ``info.lives``; without it batches
+                have observation, action, reward and flags, and tables all fields.
             memory: bytes of columns that are kept; datasets of one repository share them.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from numbers import Real
 from typing import Any, Final
 
 import numpy as np
@@ -175,7 +176,8 @@ class RunTable:
 
     def ranked(self, by: str, where: str | None, lowest: bool) -> list[tuple[RunInfo, float]]:
         """Return the runs that have a number, in its order; see ``RunsView.best``."""
-        values = {info.name: value for info, value in zip(self.infos, self.values(by), strict=True)}
+        read = [each.item() if isinstance(each, np.generic) else each for each in self.values(by)]
+        values = {info.name: value for info, value in zip(self.infos, read, strict=True)}
         found = [(info, values[info.name]) for info in self.select(where, None)]
         found = [(info, value) for info, value in found if value is not None]
         for _, value in found:
@@ -209,6 +211,6 @@ def _known(name: str, info: RunInfo) -> Any:
 
 def _rank(value: Any) -> tuple[int, Any]:
     """Return the sort key of a value: numbers before texts before others."""
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (Real, np.bool_)):
         return (0, value) if value == value else (-1, 0)
     return (1, value) if isinstance(value, str) else (2, repr(value))

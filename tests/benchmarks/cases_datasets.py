@@ -12,21 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from . import subject
+from . import peer_d3rlpy, subject
 from .case import Bench, Case, NotBuilt, at_most
 from .measure import affinity, pin
 
 BATCH = 256
 LENGTH = 32
 NOTE = "of a run of 1 M states (quick: 100 000), after the first touch; TorchRL has the same "
-NOTE += "transitions in memory (LazyTensorStorage)"
+NOTE += (
+    "transitions in memory (LazyTensorStorage), d3rlpy 200 000 of them (MDPDataset) in a Python of "
+)
+NOTE += "its own, which SIMGIT_BENCH_D3RLPY names: it pins another Gymnasium"
 sample = Case("dataset-sample", f"draw {BATCH} transitions", "ms", at_most(0.25), NOTE)
 sequences = Case(
     "dataset-sequences",
     f"draw {BATCH} sequences of {LENGTH} steps",
     "ms",
     at_most(1.5),
-    NOTE + "; its SliceSampler; Minari reads so many episodes and cuts them",
+    NOTE + "; TorchRL's SliceSampler; Minari reads so many episodes and cuts them",
 )
 loader = Case(
     "dataset-loader",
@@ -152,6 +155,30 @@ def _(bench: Bench) -> float:
         return found
 
     return _median(draw, 3)
+
+
+def _d3rlpy(bench: Bench, length: int, draws: int) -> float:
+    columns = {
+        name: np.asarray(column)[: bench.size(200_000, 50_000)]
+        for name, column in _columns(bench).items()
+        if name != "discounts"
+    }
+    columns["truncations"] = np.append(columns["truncations"][:-1], True)  # where they are cut
+    columns["truncations"] &= ~columns["terminations"]
+    try:
+        return peer_d3rlpy.median(columns, bench.folder("d3rlpy"), BATCH, length, draws)
+    except FileNotFoundError as error:
+        raise NotBuilt from error
+
+
+@sample.side("d3rlpy", repeat=1)
+def _(bench: Bench) -> float:
+    return _d3rlpy(bench, 1, 100)
+
+
+@sequences.side("d3rlpy", repeat=1)
+def _(bench: Bench) -> float:
+    return _d3rlpy(bench, LENGTH, 50)
 
 
 @contextlib.contextmanager

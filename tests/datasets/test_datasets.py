@@ -90,6 +90,10 @@ def test_states_after_an_end_without_a_reset_begin_anew() -> None:
     ) == [(0, 2), (1, 2), (3, 4)]
     assert repo["raw"].transitions()["observations"].tolist() == [0.0, 1.0, 3.0]
     assert len(repo.dataset("raw").sequences(1)) == 3
+    # a count of steps is one of states: it is the same with a condition and without one
+    for wanted in ({}, {"where": "reward >= -1"}, {"episode_where": "length >= 0"}):
+        assert repo.dataset("raw", **wanted).steps == 4
+    assert sum(each.steps for each in repo.dataset("raw").split(a=0.5, b=0.5).values()) == 4
 
 
 def test_the_lanes_of_a_vector_environment_need_no_mask() -> None:
@@ -547,3 +551,120 @@ def test_a_reader_gives_batches_of_what_counts() -> None:
     sizes = [batch.num_rows for batch in reader]
     assert sum(sizes) == 30 and max(sizes) <= 50
     assert b"led to its observation" in reader.schema.metadata[b"simgit.alignment"]
+
+
+def test_a_part_of_the_observation_is_that_before_the_action_too() -> None:
+    repo = simgit.Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        recorder.append({"x": 0, "y": 5}, reset=True)
+        for t in range(1, 5):
+            recorder.append({"x": t, "y": 5}, {"a": t, "b": 0}, float(t), False, False)
+    data = repo.dataset("main", fields=["observation.x", "action.a"])
+    batch = data.transitions(2)[:]
+    assert batch["observations.x"].tolist() == [0, 1, 2, 3]
+    assert batch["next_observations.x"].tolist() == [2, 3, 4, 4]
+    assert batch["actions.a"].tolist() == [1, 2, 3, 4]
+    rows = data.sequences(2)[:]
+    assert rows["observations.x"].tolist() == [[0, 1], [2, 3]]
+    assert rows["next_observations.x"].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int64, np.uint64, np.float16, np.float64]
+)
+@pytest.mark.parametrize(
+    "bounds", [(-1, 300), (-0.5, 1.5), (2, 2), (-np.inf, np.inf), (1e30, 1e31)]
+)
+def test_clipping_never_wraps(dtype: Any, bounds: tuple[float, float]) -> None:
+    repo = simgit.Repository.init(":memory:")
+    kinds = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo(dtype)
+    values = np.array([kinds.min, 0, 1, 2, kinds.max], dtype)
+    with repo.recorder("main") as recorder:
+        recorder.append(0, reset=True)
+        for value in values:
+            recorder.append(0, value, 0.0, False, False)
+    clipped = repo.dataset("main").map("clip", "action", low=bounds[0], high=bounds[1])
+    got = clipped.transitions()[:]["actions"]
+    if max(bounds) < float(kinds.max) or np.isinf(bounds[0]):
+        wanted = [min(max(value, bounds[0]), bounds[1]) for value in values.tolist()]
+        np.testing.assert_allclose(got.astype(float), np.array(wanted, float), rtol=1e-6)
+    assert (got.astype(float) >= min(bounds[0], float(kinds.max))).all()
+    assert (got.astype(float) <= bounds[1]).all()
+
+
+def test_a_transform_is_fitted_to_what_those_before_it_make() -> None:
+    data = filled(episodes=20).dataset("main")
+    made = data.map("scale", "reward", factor=-3, offset=1).map("clip", "reward", low=-4, high=0)
+    parts = made.split(a=0.5, b=0.5).map("normalise", "reward", fit="a")
+    rewards = [parts["a"].map("standardise", "reward").transitions()[:]["rewards"],
+               parts["a"].transitions()[:]["rewards"]]  # fmt: skip
+    assert abs(rewards[0].mean()) < 1e-12 and abs(rewards[0].std() - 1) < 1e-12
+    assert (rewards[1].min(), rewards[1].max()) == (0.0, 1.0)
+
+
+def test_transforms_that_would_do_nothing_are_refused_and_tables_say_what_they_leave_out() -> None:
+    data = filled().dataset("main")
+    with pytest.raises(NotFound, match="did you mean 'reward'"):
+        data.map("scale", "rewrd", factor=2)
+    with pytest.raises(InvalidInput, match="no numbers"):
+        data.map("clip", "info.word", low=0, high=1)
+    with pytest.raises(InvalidInput, match="whole field"):
+        data.map("scale", "observation.0", factor=2)
+    with pytest.raises(InvalidInput, match="not above"):
+        data.map("clip", "reward", low=2, high=1)
+    with pytest.raises(InvalidInput, match="NaN"):
+        data.map("scale", "reward", factor=float("nan"))
+    with pytest.warns(SimgitWarning, match="transforms of reward are left out"):
+        assert data.map("scale", "reward", factor=2).to_pandas().reward.max() == 2
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 20])
+def test_values_of_several_shapes_or_types_are_not_calculated_with(memory: int) -> None:
+    repo = simgit.Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        recorder.append({"x": np.zeros(2), "y": 1, "z": 1}, reset=True)
+        for t in range(6):
+            x = np.zeros(2 if t < 3 else 3)
+            recorder.append({"x": x, "y": "a" if t == 5 else t, "z": t}, t, 0.0, False, False)
+    data = repo.dataset("main", memory=memory)
+    for field in ("observation.x", "observation"):
+        with pytest.raises(InvalidInput, match="several shapes"):
+            data.map("standardise", field)
+    with pytest.raises(InvalidInput, match="several shapes"):
+        data.map("scale", "observation.x", factor=2).transitions()[:]
+    assert data.map("standardise", "observation.z").transitions()[:]["observations"]["z"].shape == (
+        6,
+    )
+
+
+def test_a_shared_history_is_that_of_the_run_that_recorded_it_however_they_are_named() -> None:
+    repo = filled()
+    branched(repo, "a", 5, [12.0])
+    for sources in (["main", "a"], ["a", "main"], "*", ["a@4..6", "main"]):
+        data = repo.dataset(sources, episode_where="config.agent.lr > 0.3")
+        assert data.transitions()[:]["actions"].tolist() == [11]
+        assert data.to_arrow()["run"].to_pylist() == ["a"]
+
+
+def test_priorities_whose_sum_is_no_number_are_refused() -> None:
+    priorities = Priorities(4, alpha=1.0)
+    for change in (lambda: priorities.load([1e308] * 4), lambda: priorities.update([1], [1e308])):
+        with pytest.raises(InvalidInput, match="scale"):
+            change()
+    assert priorities.values.tolist() == [1.0] * 4
+
+
+def test_arrays_of_no_elements_in_data_frames() -> None:
+    polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    repo = simgit.Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        for t in range(3):
+            value = {"a": np.zeros(0, np.float32), "b": np.zeros((2, 0), np.int8)} if t else {}
+            recorder.append(
+                {"k": 0, **value}, *([t, 0.0, False, False] if t else []), reset=not t or None
+            )
+    data = repo.dataset("main")
+    frame, other = data.to_polars(), data.to_pandas()
+    assert isinstance(frame, polars.DataFrame) and isinstance(other, pandas.DataFrame)
+    assert [row["a"] for row in frame["observation"]] == [None, [], []]
+    assert [row["b"] for row in frame["observation"]] == [None, [[], []], [[], []]]

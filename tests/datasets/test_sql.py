@@ -26,6 +26,7 @@ from tests.support.paths import ROOT
 
 pytest.importorskip("duckdb")
 pytest.importorskip("pyarrow")
+sql_rows = pytest.importorskip("simgit.datasets.sql.rows")
 
 
 def record(repo: Repository, run: str, lengths: Sequence[int], **options: Any) -> None:
@@ -233,6 +234,10 @@ def test_tables_of_an_empty_repository() -> None:
         assert rows(repo, f"select count(*) from {table}") == [(0,)], table
 
 
+def test_a_sample_of_a_table(repo: Repository) -> None:
+    assert len(rows(repo, "from main tablesample 100%")) == len(repo["main"])
+
+
 def test_a_run_named_like_a_table_has_its_full_name() -> None:
     repo = Repository.init(":memory:")
     repo.commit(observation=1, reward=2.0, run="runs")
@@ -263,6 +268,60 @@ def test_results_as_tables_of_others(repo: Repository) -> None:
     assert found.fetchall() == [("main", 5)]
     many = repo.sql("select step from main").batches(10)
     assert sum(batch.num_rows for batch in many) == len(repo["main"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("340282366920938463463374607431768211455::uhugeint", "340282366920938463463374607431768211455"),
+        ("(-170141183460469231731687303715884105727)::hugeint", "-170141183460469231731687303715884105727"),
+        ("12345678901234567890.12::decimal(38,2)", "12345678901234567890.12"), ("1.50::decimal(9,2)", "1.5"),
+        ("'101'::bit", "101"), ("3::bignum", "3"), ("'x'::variant", "x"), ("interval '1 month 2 days'", "1 month 2 days"),
+        ("timetz '12:00:00+02'", "12:00:00+02"), ("time_ns '12:00:00.123456789'", "12:00:00.123456789"),
+        ("time '24:00:00'", "24:00:00"), ("timestamp '3000-01-01'", "3000-01-01T00:00:00.000000Z"),
+        ("timestamp 'infinity'", "infinity"), ("date '-infinity'", "-infinity"), ("date '20000-01-01'", "20000-01-01"),
+        ("timestamp_ns '2020-01-01 00:00:00.123456789'", "2020-01-01T00:00:00.123456789Z"),
+        ("timestamptz '2020-01-01 00:00:00+02'", "2019-12-31T22:00:00.000000000Z"),
+    ],
+)  # fmt: skip
+def test_values_of_all_types_are_shown_exactly_nested_or_not(
+    repo: Repository, value: str, text: str
+) -> None:
+    found = repo.sql(
+        f"select {value} as v, [{value}, null] as l, {{'a \"b': {value}}} as s, "
+        f"map {{'k': {value}}} as m, [{value}]::{repo.sql(f'select {value}').types[0]}[1] as f"
+    )
+    (record,) = sql_rows.records(found)
+    shown = record["v"]["$int"] if isinstance(record["v"], dict) else str(record["v"])
+    assert shown == text
+    v = record["v"]
+    assert record == {"v": v, "l": [v, None], "s": {'a "b': v}, "m": {"k": v}, "f": [v]}
+    _, line = sql_rows.csv_lines(found)
+    assert line.split(",")[0] == text
+    assert found.arrow().num_rows == 1
+
+
+def test_json_of_a_query_is_json_whatever_is_in_it(tmp_path: Path, repo: Repository) -> None:
+    found = repo.sql("""select '[1, NaN, -Infinity, 1e999, 0.5]'::json as j, null::json as n""")
+    numbers = [1, {"$float": "nan"}, {"$float": "-inf"}, {"$float": "inf"}, 0.5]
+    assert [*sql_rows.records(found)] == [{"j": numbers, "n": None}]
+    assert sql_rows.write_file(found, "json", tmp_path / "x.json") == 1
+
+
+def test_dates_and_durations_of_states_are_shown_as_they_are() -> None:
+    repo = Repository.init(":memory:")
+    late, span = np.datetime64("9999-01-01", "s"), np.timedelta64(3, "s")
+    with repo.recorder("main") as recorder:
+        recorder.append({"late": late, "span": span, "": 1}, reset=True)
+        recorder.append({"late": late, "span": span, "": 1}, 1, 0.0, False, False)
+    found = repo.sql("select observation.late as late, observation.span as span from main")
+    assert [*sql_rows.records(found)] == [{"late": "9999-01-01T00:00:00Z", "span": "00:00:03"}] * 2
+    assert len([*sql_rows.records(repo.sql("select * from main"))]) == 2
+    with repo.recorder("none") as recorder:
+        recorder.append({"span": np.timedelta64("NaT", "s"), "late": np.datetime64("NaT", "s")})
+        recorder.append({"span": span, "late": late}, 1, 0.0, False, False)
+    spans = rows(repo, "select observation.span, observation.late from none")
+    assert [span is None and late is None for span, late in spans] == [True, False]
 
 
 # --- nothing but reading -------------------------------------------------------------------------
@@ -489,6 +548,66 @@ def test_conditions_choose_what_they_would_choose_of_all_rows(repo: Repository, 
         expected = [(row["run"], row["step"]) for row in every if holds(row)]
         found = rows(repo, f"select run, step from states where {text}")
         assert found == expected, text
+
+
+_OF_RUNS = [
+    "run like 'what%'", "s.run not like 'what%'", "run ilike 'WHAT-IF/_'", "run ^@ 'what'", "run glob 'w*2'",
+    "run similar to 'm.*'", "run ~ 'if'", "contains(run, '/')", "upper(run) = 'MAIN'", "run between 'a' and 'n'",
+    "run not in ('main')", "run in ('main', null)", "run not in ('main', null)", "run like 'what\\%' escape '\\'",
+    "(run = 'main' or run ilike 'im%')", "run is not null", "not (run > 'main')", "run like null", "run || 'x' = 'mainx'",
+    "run like s.run", "(run = 'main' or step = 3)", "random() < 2 and run = 'main'", "run = (select 'main')",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", _OF_RUNS)
+def test_conditions_on_runs_choose_what_they_would_choose_of_all_rows(
+    repo: Repository, condition: str
+) -> None:
+    # a table that is read twice is read whole
+    every = "(select a.* from states a left join (select 1 as one from states limit 1) on one = 1)"
+    expected = rows(repo, f"select run, step, reward from {every} s where {condition} order by all")
+    query = f"select run, step, reward from states s where {condition} order by all"
+    assert rows(repo, query) == expected
+    episodes = f"select run, episode from episodes s where {condition.replace('step', 'start')}"
+    assert set(rows(repo, episodes)) == set(
+        rows(repo, f"select run, episode from (select * from episodes union all select * from episodes) s "
+             f"where {condition.replace('step', 'start')}")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "params", "read"),
+    [
+        ("select step, reward from states where run like 'what-if/%'", None, {"what-if/1", "what-if/2"}),
+        ("select s.reward from States s where s.RUN like ? and step > ?", ["%/2", 3], {"what-if/2"}),
+        ("select reward from states where run like $p", {"p": "%/2"}, {"what-if/2"}),
+        ("select reward from states as s(a) where a like '%/2'", None, {"main", "images", "what-if/1", "what-if/2"}),
+        ("select t.reward from (from states where run = 'main') t", None, {"main"}),
+        ("with t as (from states where run = 'main') select x.reward from t x, t y limit 1", None, {"main"}),
+    ],
+)  # fmt: skip
+def test_of_runs_that_a_condition_leaves_out_nothing_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, repo: Repository, query: str, params: Any, read: set[str]
+) -> None:
+    from simgit.datasets.sql import states
+
+    seen: list[set[str]] = []
+    columns = states._columns
+
+    def noted(ranges: Any, mentioned: Any) -> Any:
+        seen.append({each.name for each in ranges})
+        return columns(ranges, mentioned)
+
+    monkeypatch.setattr(states, "_columns", noted)
+    repo.sql(query, params).fetchall()
+    assert seen == [read]
+
+
+def test_a_field_of_other_runs_is_null(repo: Repository) -> None:
+    assert set(rows(repo, "select info from states where run like 'im%'")) == {(None,)}
+    assert rows(repo, "select observation from states where run = 'nobody'") == []
+    with pytest.raises(InvalidInput, match="rewrd"):
+        rows(repo, "select rewrd from states where run = 'main'")
 
 
 def test_a_version_of_duckdb_without_pushdown(

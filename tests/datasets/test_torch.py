@@ -164,3 +164,31 @@ def test_workers_of_each_start_method_read_the_states_of_then(method: str, tmp_p
 def test_a_dataset_in_memory_cannot_be_sent_and_says_so() -> None:
     with pytest.raises(InvalidInput, match="memory"):
         pickle.dumps(filled().dataset("main").to_torch())
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("window", [0, 8])
+def test_ranks_have_equally_many_others_and_resume(drop_last: bool, window: int) -> None:
+    repo = simgit.Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        recorder.append(0, reset=True)
+        for t in range(23):
+            recorder.append(t, t, 0.0, False, False)
+    items = repo.dataset("main").to_torch()
+    options: dict[str, Any] = {"seed": 5, "drop_last": drop_last, "window": window, "ranks": 3}
+    loaders = [items.loader(2, rank=rank, **options) for rank in range(3)]
+    for _ in range(2):
+        batches = [columns(each) for each in loaders]
+        assert {len(each) for each in batches} == {len(loaders[0])} == {3 if drop_last else 4}
+        seen = [action for each in batches for batch in each for action in batch]
+        assert len(seen) == len(set(seen)) == (18 if drop_last else 21)
+    iterator = iter(loaders[1])
+    next(iterator)
+    later = items.loader(2, rank=2, **options)
+    later.load_state_dict(loaders[1].state_dict())  # one state is enough for all
+    rest = columns(loaders[2])[1:]
+    assert columns(later) == rest
+    with pytest.raises(InvalidInput):
+        items.loader(2, rank=3, ranks=3)
+    with pytest.raises(InvalidInput, match="ranks"):
+        items.loader(2, **{**options, "ranks": 2}).load_state_dict(later.state_dict())

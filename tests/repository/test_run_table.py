@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simgit import InvalidInput, Repository
@@ -157,3 +158,20 @@ def test_a_measure_that_is_none(repo: Repository, by: str, message: str) -> None
 def test_measures_are_columns(repo: Repository) -> None:
     assert chosen(repo, None, "-mean(return, 1),name") == "cbad"
     assert repo.runs.table().values("max(length, 1)") == [3, 3, 3, None]
+
+
+def test_numbers_of_numpy_in_settings_are_ranked_and_sorted_as_numbers() -> None:
+    repo = Repository.init(":memory:")
+    for name, lr in (
+        ("a", np.float32(10)),
+        ("b", 9.5),
+        ("c", np.int64(100)),
+        ("d", np.float64("nan")),
+    ):
+        repo.recorder(name, config={"lr": lr}).close()
+    assert [(name, float(lr)) for name, lr in ranking(repo, "config.lr")][:3] == [
+        ("c", 100),
+        ("a", 10),
+        ("b", 9.5),
+    ]
+    assert [info.name for info in repo.runs.select(None, "config.lr")] == ["d", "b", "a", "c"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from simgit.datasets.sql.pushdown import Failures
+from simgit.datasets.sql.pushdown import Failures, quoted
 from simgit.errors import InvalidInput, visible
 
 T = TypeVar("T")
 ROWS: Final = 65536
+_NO_ARROW: Final = frozenset({"uhugeint", "bit", "time with time zone", "bignum", "variant"})
+"""The types that Arrow does not have, or not whole: their values become texts."""
 _KIND: Final = re.compile(r"^(?:[A-Z][\w ]*?(?:Error|Exception): )+")
 _PLACE: Final = re.compile(r"^LINE (\d+): ")
 
@@ -35,29 +37,44 @@ class Relation:
         self.types: list[str] = [str(kind) for kind in relation.types]
 
     def arrow(self) -> pa.Table:
-        """Return all rows as an Arrow table.
+        """Return all rows as an Arrow table; values of a type that Arrow lacks are texts.
 
         Raises:
             InvalidInput: a value does not fit its type, for instance in a cast.
             IntegrityError: stored bytes are damaged.
         """
-        return self._done(self._relation.to_arrow_table)
+        return self._done(self._with_texts().to_arrow_table)
 
-    def reader(self, rows: int = ROWS) -> pa.RecordBatchReader:
+    def reader(self, rows: int = ROWS, texts: Collection[str] = ()) -> pa.RecordBatchReader:
         """Return a reader of the rows, in batches of so many; it takes the memory of a few.
+
+        Args:
+            rows: rows in a batch.
+            texts: types of DuckDB that become texts.
 
         Raises:
             InvalidInput: see ``arrow``.
         """
-        return self._done(lambda: self._relation.to_arrow_reader(rows))
+        return self._done(lambda: self._with_texts(texts).to_arrow_reader(rows))
 
-    def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches, one without rows if there are none.
+    def _with_texts(self, texts: Collection[str] = ()) -> Any:
+        """Return DuckDB's relation with values of some types, nested or not, as texts."""
+        kinds = [_as_text(kind, _NO_ARROW | set(texts)) for kind in self._relation.types]
+        if not any(kinds):
+            return self._relation
+        columns = (
+            f"cast(#{i} as {kind}) as {quoted(name)}" if kind else f"#{i} as {quoted(name)}"
+            for i, (name, kind) in enumerate(zip(self.columns, kinds, strict=True), 1)
+        )
+        return self._relation.project(", ".join(columns))
+
+    def batches(self, rows: int = ROWS, texts: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches, one without rows if there are none; see ``reader``.
 
         Raises:
             InvalidInput, IntegrityError: see ``arrow``.
         """
-        reader = self.reader(rows)
+        reader = self.reader(rows, texts)
         batch = None
         while True:
             try:
@@ -108,6 +125,27 @@ class Relation:
     def __repr__(self) -> str:
         named = ", ".join(f"{n} {t}" for n, t in zip(self.columns, self.types, strict=True))
         return visible(f"<Relation {named}>")
+
+
+def _as_text(kind: Any, texts: Collection[str]) -> str | None:
+    """Return what a type becomes if some types in it become texts, None if it has none of them."""
+    if kind.id in texts:
+        return "varchar"
+    if kind.id not in ("list", "array", "struct", "map"):
+        return None
+    below = [(name, each, _as_text(each, texts)) for name, each in kind.children if name != "size"]
+    if not any(text for *_, text in below):
+        return None
+    if not all(name for name, *_ in below):
+        return "varchar"  # a type with such a name cannot be written
+    kinds = [text or str(each) for _, each, text in below]
+    if kind.id == "struct":
+        named = zip((quoted(name) for name, *_ in below), kinds, strict=True)
+        return f"struct({', '.join(map(' '.join, named))})"
+    if kind.id == "map":
+        return f"map({', '.join(kinds)})"
+    size = dict(kind.children).get("size", "") if kind.id == "array" else ""
+    return f"{kinds[0]}[{size}]"
 
 
 def _interruptible(connection: Any, work: Callable[[], T]) -> T:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -21,45 +22,97 @@ if TYPE_CHECKING:
     from simgit.datasets.sql.relation import Relation
 
 _NANOSECONDS: Final = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
+_TEXTS: Final = ("interval", "time", "time_ns", "geometry")
+"""The types that are shown as DuckDB writes them."""
+_ENDLESS: Final = (1 << 63) - 1
+"""DuckDB's infinity."""
 Row = tuple[Any, ...]
 
 
+class JsonText(str):
+    """A JSON text of DuckDB's."""
+
+
 def plain_rows(relation: Relation, rows: int = 4096) -> Iterator[Row]:
-    """Yield the rows as values that a state can have; times are ``datetime64[ns]``, JSON is text.
+    """Yield the rows as plain values.
+
+    Times are ``datetime64[ns]``, or texts where that does not hold them; JSON is ``JsonText``;
+    decimals that are no float are ``Decimal``.
 
     Raises:
         InvalidInput, IntegrityError: see ``Relation.arrow``.
     """
-    for batch in relation.batches(rows):
-        yield from zip(*map(_column, batch.columns), strict=True)
+    is_json = [kind == "JSON" for kind in relation.types]
+    for batch in relation.batches(rows, _TEXTS):
+        columns = (
+            [value if value is None else JsonText(value) for value in column.to_pylist()]
+            if json
+            else _values(column)
+            for column, json in zip(batch.columns, is_json, strict=True)
+        )
+        yield from zip(*columns, strict=True)
 
 
-def _column(column: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(column.type):
-        scale = _NANOSECONDS[column.type.unit]
-        counts = column.cast(pa.int64()).to_pylist()
-        return [None if n is None else np.datetime64(n * scale, "ns") for n in counts]
-    return [_plain(value) for value in column.to_pylist()]
+def _values(column: pa.Array) -> list[Any]:
+    """Return the values of a column, of which Arrow would give some less exactly."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return [_moment(n, kind.unit) for n in column.cast(pa.int64()).to_pylist()]
+    if pa.types.is_date32(kind):
+        return [_day(n) for n in column.cast(pa.int32()).to_pylist()]
+    if not pa.types.is_nested(kind) or pa.types.is_union(kind):
+        return [_plain(value) for value in column.to_pylist()]
+    there = column.is_valid().to_pylist()
+    found: Iterable[Any]
+    if pa.types.is_struct(kind):
+        names = [field.name for field in kind]
+        parts = [_values(column.field(i)) for i in range(len(names))]
+        rows = zip(*parts, strict=True) if parts else ((),) * len(column)
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+    else:
+        if pa.types.is_fixed_size_list(kind):
+            size = kind.list_size
+            offsets = range(column.offset * size, (column.offset + len(column)) * size + 1, size)
+        else:
+            offsets = column.offsets.to_pylist()
+        if pa.types.is_map(kind):
+            pairs = zip(_values(column.keys), _values(column.items), strict=True)
+            below: list[Any] = [*map(list, pairs)]
+        else:
+            below = _values(column.values)
+        found = (below[start:stop] for start, stop in pairwise(offsets))
+        if pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+            found = map(dict, found)
+    return [value if real else None for value, real in zip(found, there, strict=True)]
+
+
+def _moment(count: int | None, unit: str) -> Any:
+    if count is None:
+        return None
+    if abs(count) == _ENDLESS:
+        return "infinity" if count > 0 else "-infinity"
+    exact = count * _NANOSECONDS[unit]
+    fits = abs(exact) < _ENDLESS
+    return np.datetime64(exact, "ns") if fits else f"{np.datetime64(count, unit)}Z"  # type: ignore[call-overload]
+
+
+def _day(count: int | None) -> str | None:
+    if count is not None and abs(count) == (1 << 31) - 1:
+        return "infinity" if count > 0 else "-infinity"
+    return None if count is None else str(np.datetime64(count, "D"))
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of Arrow's as one that a state can have."""
+    """Return a value of Arrow's that is not nested, or of a union, as a plain one."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, datetime):
-        moment = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
-        return np.datetime64(moment, "ns")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, (date, time, UUID)):
-        return str(value)
-    return list(value) if isinstance(value, np.ndarray) else value
+        if value == value.to_integral_value():
+            return int(value)
+        return float(value) if Decimal(repr(float(value))) == value else value
+    return str(value) if isinstance(value, (datetime, date, time, timedelta, UUID)) else value
 
 
 def records(relation: Relation) -> Iterator[dict[str, Any]]:
@@ -72,23 +125,23 @@ def records(relation: Relation) -> Iterator[dict[str, Any]]:
     for i, name in enumerate(relation.columns):
         if name in relation.columns[:i]:
             raise InvalidInput(f"two columns are called '{name}'; give them names with 'as'")
-    of_json = [kind == "JSON" for kind in relation.types]
     for row in plain_rows(relation):
-        yield {
-            name: _loaded(value) if is_json else _json(value)
-            for name, value, is_json in zip(relation.columns, row, of_json, strict=True)
-        }
+        yield dict(zip(relation.columns, map(_json, row), strict=True))
 
 
-def _loaded(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+def _number(text: str) -> Any:
+    return value_to_json(float(text))  # infinity and NaN are no JSON
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, JsonText):
+        return json.loads(value, parse_float=_number, parse_constant=_number)
     if isinstance(value, np.datetime64):
         return f"{value}Z"
     if isinstance(value, dict):
         return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     return [*map(_json, value)] if isinstance(value, list) else value_to_json(value)
 
 
@@ -121,6 +174,8 @@ def cell_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, np.datetime64):
         return f"{value}Z"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     plain = isinstance(value, (str, int, float))
     return str(value) if plain else json.dumps(_json(value), ensure_ascii=False)
 

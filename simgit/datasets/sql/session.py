@@ -15,6 +15,7 @@ import duckdb
 
 from simgit.datasets.sql.pushdown import Failures, QueryTable, register
 from simgit.datasets.sql.relation import Relation, refused
+from simgit.datasets.sql.run_conditions import nodes, wanted_runs
 from simgit.datasets.sql.tables import TABLES, MadeTable, Readable, RunHistory
 from simgit.errors import InvalidInput, NotFound, SimgitError, did_you_mean
 from simgit.history.trajectory import Trajectory
@@ -54,16 +55,18 @@ def query(
     tree = _parse(connection, text)
     mentioned = _mentioned(tree)
     values = params if params is None or isinstance(params, Mapping) else list(params)
+    wanted = wanted_runs(connection, tree, [run.name for run in known], values)
     while True:
         failures = Failures()
-        for name, table in _read_tables(store, tree, known, mentioned, trajectory):
+        for name, table in _read_tables(store, tree, known, wanted, mentioned, trajectory):
             register(connection, name, table, failures)
         try:
             found = connection.sql(text, params=values)
         except (duckdb.Error, RuntimeError, TypeError, ValueError) as error:
-            if mentioned is None:
+            if mentioned is None and not wanted:
                 raise refused(error) from None
-            mentioned = None  # perhaps a column is meant that is not named; else all are proposed
+            # perhaps a column is not named, or is of other runs; if there is none, all are proposed
+            mentioned, wanted = None, {}
             connection = connect()
             continue
         if found is None:
@@ -84,19 +87,22 @@ def _read_tables(
     store: Readable,
     tree: Any,
     known: Sequence[RunHistory],
+    wanted: Mapping[str, Collection[str]],
     mentioned: Collection[str] | None,
     trajectory: Callable[[str], Trajectory],
 ) -> Iterator[tuple[str, QueryTable]]:
     """Yield the tables that a query reads, by their names."""
     own = _own_tables(tree)
     for name in dict.fromkeys(_tables(tree)):
+        of = wanted.get(name.lower())
+        runs = known if of is None else [run for run in known if run.name in of]
         if name.lower() in TABLES:
-            yield name, MadeTable(TABLES[name.lower()](store, known))
+            yield name, MadeTable(TABLES[name.lower()](store, runs))
             continue
         from simgit.datasets.sql.states import StatesTable  # others start faster without it
 
         if name.lower() == STATES:
-            yield name, StatesTable.of_runs(store, known, mentioned)
+            yield name, StatesTable.of_runs(store, runs, mentioned)
         else:
             try:
                 yield name, StatesTable.of_range(store, trajectory(name), mentioned)
@@ -144,25 +150,13 @@ def _parse(connection: Any, text: str) -> Any:
     return tree
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Yield the maps of a syntax tree, without recursion: it may be deep."""
-    left = [tree]
-    while left:
-        node = left.pop()
-        if isinstance(node, dict):
-            yield node
-            left += node.values()
-        elif isinstance(node, list):
-            left += node
-
-
 def _tables(tree: Any) -> Iterator[str]:
     """Yield the names of the tables that a query reads, some of which may be its own.
 
     Raises:
         InvalidInput: a name has parts.
     """
-    for node in _nodes(tree):
+    for node in nodes(tree):
         if node.get("type") == "BASE_TABLE":
             parts = [node.get("catalog_name"), node.get("schema_name"), node["table_name"]]
             name = ".".join(part for part in parts if part)
@@ -186,8 +180,8 @@ def _mentioned(tree: Any) -> frozenset[str] | None:
     names: set[str] = set()
     aliases: set[str] = set()
     columns: set[str] = set()
-    for node in _nodes(tree):
-        kind = node.get("type")
+    for node in nodes(tree):
+        kind = str(node.get("type"))
         if kind in _ALL or node.get("class") == "STAR" or node.get("ref_type") == "NATURAL":
             return None
         if kind == "BASE_TABLE":
@@ -205,7 +199,7 @@ def _own_tables(tree: Any) -> set[str]:
     """Return the names that a query gives to tables of its own (``with x as …``), lower case."""
     return {
         str(each.get("key")).lower()
-        for node in _nodes(tree)
+        for node in nodes(tree)
         if isinstance(made := node.get("cte_map"), dict)
         for each in made.get("map", ())
     }

@@ -19,7 +19,6 @@ from simgit.datasets.sql.tables import (
     TIME,
     Readable,
     RunHistory,
-    first_own_step,
     json_field,
     run_column,
 )
@@ -33,6 +32,7 @@ from simgit.objects.oid import OID_SIZE
 from simgit.odb.ancestry import episode_start
 from simgit.odb.database import ObjectDatabase
 from simgit.odb.segments.times import time_spans
+from simgit.refs.run_config import first_own_step
 
 _FIRST: Final = 4096
 """Rows of the first batch, which is all that a query with a limit may need."""
@@ -98,7 +98,8 @@ class StatesTable:
                 if run.ref.oid is not None:
                     place = run.ref.place
                     states = Trajectory(store.odb, place, 0, place.step + 1, run.name)
-                    histories.append(_History(states, first_own_step(store, txn, run)))
+                    own = first_own_step(store.odb, txn, run.ref.record)
+                    histories.append(_History(states, own))
         return cls(store.odb, histories, True, mentioned)
 
     @classmethod

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 
 from simgit.datasets.series import Series, parts_of
-from simgit.errors import NotFound
 from simgit.history.log import EpisodeColumns, episode_columns
 from simgit.objects.json_form import value_to_json
 from simgit.objects.kinds import Tag
@@ -28,7 +27,7 @@ from simgit.refs.oplog.log import OperationLog
 from simgit.refs.records import RunRef
 from simgit.refs.refs import Refs
 from simgit.refs.revision import Resolved, Revisions
-from simgit.refs.run_config import flat, run_record
+from simgit.refs.run_config import first_own_step, flat
 from simgit.refs.runs import RunInfo, Runs
 from simgit.storage.base import ReadTxn
 
@@ -139,15 +138,6 @@ def _hex(oid: bytes | None) -> str | None:
     return None if oid is None else oid.hex()
 
 
-def first_own_step(store: Readable, txn: ReadTxn, run: RunHistory) -> int:
-    """Return the first step of a run that is after its branch point."""
-    point = run_record(store.odb, txn, run.ref.record).branch_point
-    try:
-        return 0 if point is None else store.odb.locate(txn, point).step + 1
-    except NotFound:  # a state that was purged
-        return 0
-
-
 # --- the tables ----------------------------------------------------------------------------------
 
 
@@ -167,7 +157,7 @@ def runs(store: Readable, known: Sequence[RunHistory]) -> Columns:
 
     def branch_steps() -> list[int | None]:
         with store.read() as txn:
-            steps = [first_own_step(store, txn, run) for run in known]
+            steps = [first_own_step(store.odb, txn, run.ref.record) for run in known]
         return [step - 1 if step else None for step in steps]
 
     return {
@@ -233,7 +223,7 @@ def episodes(store: Readable, known: Sequence[RunHistory]) -> Columns:
 
     def own() -> pa.Array:
         with store.read() as txn:
-            firsts = [first_own_step(store, txn, run) for run in known]
+            firsts = [first_own_step(store.odb, txn, run.ref.record) for run in known]
         masks = [each.start >= first for each, first in zip(found(), firsts, strict=True)]
         return pa.array(np.concatenate([np.zeros(0, bool), *masks]), FLAG)
 
@@ -287,7 +277,7 @@ def _attached(store: Readable, txn: ReadTxn, known: Sequence[RunHistory]) -> Ite
     for run in known if left else ():
         if run.ref.oid is None:
             continue
-        first = first_own_step(store, txn, run)
+        first = first_own_step(store.odb, txn, run.ref.record)
         for part in line_ranges(txn, run.ref.place):
             for place, each in by_line.get(part.line, ()):
                 if part.start <= place.step < part.stop:
@@ -336,7 +326,7 @@ def _series(
     for run in known:
         if run.ref.oid is None:
             continue
-        first = first_own_step(store, txn, run)
+        first = first_own_step(store.odb, txn, run.ref.record)
         for part in parts_of(store.odb, txn, run.ref.place):
             for tag, points in part.series.items():
                 yield run.name, part.at >= first, tag, points
