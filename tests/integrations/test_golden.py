@@ -608,28 +608,32 @@ def test_who_does_not_use_the_plugin_loads_nothing_of_it(
 
 
 @pytest.mark.slow
-def test_workers_of_xdist_record_and_compare(tmp_path: Path, installed: dict[str, str]) -> None:
+def test_workers_of_xdist_record_and_compare(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("xdist")
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "test_carts.py").write_text(
-        "import pytest\n"
-        "@pytest.mark.parametrize('seed', range(6))\n"
-        "def test_cart(simgit_golden, seed):\n"
-        "    simgit_golden('CartPole-v1', seeds=[seed], steps=40)\n"
+    pytester.makepyfile(
+        test_carts="""
+            import pytest
+            @pytest.mark.parametrize("seed", range(6))
+            def test_cart(simgit_golden, seed):
+                simgit_golden("CartPole-v1", seeds=[seed], steps=40)
+        """
     )
-    done = pytest_process(folder, installed, "-n", "2", "--simgit-update")
-    assert done.returncode == 0, done.stdout + done.stderr
-    recorded = [line for line in done.stdout.splitlines() if line.startswith("recorded golden")]
-    assert len(recorded) == len({*recorded}) == 6
-    files = sorted((folder / "golden").rglob("*.golden"))
+    run(pytester, "--simgit-update").assert_outcomes(passed=6)
+    files = sorted((pytester.path / "golden").rglob("*.golden"))
     before = [file.read_bytes() for file in files]
-    # another process, with another hash seed, repeats them, and writes the same bytes
-    again = installed | {"PYTHONHASHSEED": "7"}
-    done = pytest_process(folder, again, "-n", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    for file in files:
+    for file in files[:3]:
         file.unlink()
-    done = pytest_process(folder, again, "--simgit-update")
-    assert done.returncode == 0, done.stdout + done.stderr
+    # other processes, with another hash seed, repeat them, and write the same bytes
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    done = run(pytester, "-p", "xdist", "-n", "2", "--simgit-update")
+    done.assert_outcomes(passed=6)
+    told = [line for line in done.outlines if " golden/test_carts/" in line]
+    assert [line.partition(" ")[0] for line in told] == ["recorded"] * 3 + ["unchanged"] * 3
+    assert len({*told}) == 6
     assert [file.read_bytes() for file in files] == before
+    edit(pytester.path / "test_carts.py", "steps=40", "steps=40 + (seed == 1)")
+    failed = run(pytester, "-p", "xdist", "-n", "1", "-k", "cart and (0 or 1)")
+    failed.assert_outcomes(passed=1, failed=1)
+    failed.stdout.fnmatch_lines(["*1.golden' was recorded with steps 40, the test has 41"])
