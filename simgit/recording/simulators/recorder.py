@@ -8,7 +8,7 @@ from os import PathLike
 from time import perf_counter
 from typing import Any, Final
 
-from simgit.errors import Conflict, InvalidInput, StorageError, shown
+from simgit.errors import Conflict, InvalidInput, StorageError, shown, warn
 from simgit.objects.coerce import check_number, coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
@@ -53,7 +53,7 @@ class SimulatorRecorder(RunRecorder):
         self._schedule = SnapshotSchedule(every)
         self._catch_up: CatchUp | None = None
         self._history: SimulatorHistory | None = None
-        self._has_raised = False
+        self._is_lost = False
         self._before = perf_counter()
 
     def continue_from(self, history: SimulatorHistory, attach: Any) -> None:
@@ -117,7 +117,7 @@ class SimulatorRecorder(RunRecorder):
 
         Raises:
             InvalidInput: there is no ``advance``, no simulator yet, what a hook returned cannot be
-                recorded, or an earlier step raised and there was no reset since.
+                recorded, or that of an earlier step could not be and there was no reset since.
             Divergence: while catching up, it gives something else than recorded.
         """
         self._check_open()
@@ -125,10 +125,10 @@ class SimulatorRecorder(RunRecorder):
             raise InvalidInput("a step needs advance=, or append the state", path="advance")
         if self.simulator is None:
             raise InvalidInput("there is no simulator yet: begin with reset()")
-        if self._has_raised:
+        if self._is_lost:
             raise InvalidInput(
-                "the simulator is not at a recorded state: a step raised; begin with reset(), or "
-                "open its recorder again"
+                "the simulator has moved, and that is not recorded since a hook raised: begin with "
+                "reset(), or open its recorder again"
             )
         try:
             kept = coerce(action, "action")  # a copy: the simulator may change it
@@ -138,15 +138,23 @@ class SimulatorRecorder(RunRecorder):
 
     def _recorded(self, move: Callable[[], Any], **given: Any) -> dict[str, Any]:
         """Move the simulator, record what it gives, and return that."""
-        self._has_raised = True
-        returned = move()
+        was_lost, self._is_lost = self._is_lost, True
+        try:
+            returned = move()
+        except Exception as error:  # a move that it refuses, perhaps
+            self._is_lost = was_lost
+            warn(
+                f"the simulator raised {type(error).__name__} at step {self.position} of run "
+                f"'{self.run}': if that moved it, what follows does not repeat itself"
+            )
+            raise
         seen = self._hooks.observed(self.simulator, returned)
         try:
             self.append(**given, **seen)
         except (Conflict, StorageError):  # it is buffered
-            self._has_raised = False
+            self._is_lost = False
             raise
-        self._has_raised = False
+        self._is_lost = False
         return seen
 
     def append(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from simgit import InvalidInput, Repository
-from simgit.errors import Unverified
+from simgit.errors import SimgitWarning, Unverified
 from tests.recording.simulators import models
 from tests.recording.simulators.test_simulators import record
 
@@ -120,35 +119,48 @@ def test_snapshots_between_which_nothing_is_told_do_not_make_a_run_exact(seed: i
     assert found.verdict.result == "exact by replay"
 
 
-@pytest.mark.parametrize("moved", ["rebuild", "advance", "observe", "record"])
-def test_after_a_step_that_raised_nothing_is_recorded_until_a_reset(moved: str) -> None:
+@pytest.mark.parametrize("raises", ["observe", "record"])
+def test_after_a_move_that_could_not_be_recorded_nothing_is_recorded_until_a_reset(
+    raises: str,
+) -> None:
     calls = 0
 
-    def raising(name: str) -> Callable[..., Any]:
-        def hook(*given: Any, **named: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            found = models.QUEUE[name](*given, **named)
-            if calls == 3 and name == moved:
-                raise ZeroDivisionError
-            return {"observation": {1, object()}} if calls == 3 and moved == "record" else found
+    def observe(queue: models.Queue) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 3 and raises == "observe":
+            raise ZeroDivisionError
+        return {"observation": {1, object()}} if calls == 3 else models.observe_queue(queue)
 
-        return hook
-
-    changed = "observe" if moved == "record" else moved
-    hooks = {**models.QUEUE, changed: raising(changed)}
     repo = Repository.init(":memory:")
-    with repo.recorder("main", **hooks) as rec:
-        done = 0
+    with repo.recorder("main", **{**models.QUEUE, "observe": observe}) as rec:
+        done = []
         for call in range(12):
             try:
                 rec.reset(seed=call) if call in (0, 5, 8) else rec.step(1)
-                done += 1
+                done.append(call)
             except (ZeroDivisionError, InvalidInput):
                 continue
-        assert rec.position == done < 12
-    assert len(repo["main"]) == done
+        assert done == [0, 1, *range(5, 12)] and rec.position == 9
+    assert len(repo["main"]) == 9
     assert repo.verify_simulator("main", **models.QUEUE).is_exact
+
+
+def test_a_move_that_the_simulator_refuses_is_told_and_recording_goes_on() -> None:
+    def advance(queue: models.Queue, action: int) -> dict[str, Any]:
+        if action > 1:
+            raise ValueError(action)
+        return models.advance_queue(queue, action)
+
+    hooks, repo = {**models.QUEUE, "advance": advance}, Repository.init(":memory:")
+    with repo.recorder("main", **hooks) as rec:
+        rec.reset(seed=1)
+        rec.step(1)
+        with pytest.warns(SimgitWarning, match="raised ValueError at step 2 of run 'main'"):
+            with pytest.raises(ValueError, match="2"):
+                rec.step(2)
+        rec.step(0)
+    assert len(repo["main"]) == 3 and repo.verify_simulator("main", **hooks).is_exact
 
 
 def test_an_action_that_cannot_be_stored_does_not_move_the_simulator() -> None:
