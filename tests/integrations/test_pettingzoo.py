@@ -230,7 +230,7 @@ def sums_of(agents: list[str]) -> Any:
 
         def reset(self, seed: Any = None, options: Any = None) -> Any:
             self.agents, self.x = list(agents), np.zeros(1, np.float32)
-            return {agent: self.x for agent in agents}, {agent: {} for agent in agents}
+            return dict.fromkeys(agents, self.x), {agent: {} for agent in agents}
 
         def step(self, actions: Any) -> Any:
             for agent in list(actions):
@@ -239,7 +239,7 @@ def sums_of(agents: list[str]) -> Any:
                 action *= 0
             flags = dict.fromkeys(agents, False)
             rewards = {agent: None if agent == "b" else 1.5 for agent in agents}
-            return {agent: self.x for agent in agents}, rewards, flags, flags, {}
+            return dict.fromkeys(agents, self.x), rewards, flags, flags, {}
 
     return Sums
 
