@@ -30,6 +30,7 @@ my-simulator | simgit commit --stdin --run try-2""",
 @click.option("--terminated/--not-terminated", default=None, help="Gymnasium's flag.")
 @click.option("--truncated/--not-truncated", default=None, help="Gymnasium's flag.")
 @click.option("--info", type=MAPPING, help="Info of the environment, a JSON object.")
+@click.option("--time", type=VALUE, help="The simulator's time, a finite number.")
 @click.option("--reset", is_flag=True, help="Begin an episode with this state.")
 @click.option("--seed", type=int, help="Seed of the reset; implies --reset.")
 @click.option(

@@ -47,6 +47,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--truncated": "Gymnasium's flag.",
         "--not-truncated": "Gymnasium's flag.",
         "--info": "Info of the environment, a JSON object.",
+        "--time": "The simulator's time, a finite number.",
         "--reset": "Begin an episode with this state.",
         "--seed": "Seed of the reset; implies --reset.",
         "--file": "File to record with the state.",

@@ -71,6 +71,8 @@ class GoldenFixture:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._node = request.node
+        # xdist adds the group of a test to its id
+        self._id = f"{self._node.parent.nodeid}::{self._node.name}"
         self._directory = _directory(request.config)
         self._update = bool(request.config.getoption("simgit_update"))
         self._names: set[str] = set()
@@ -184,7 +186,7 @@ class GoldenFixture:
         else:
             inside = file.parent.is_relative_to(top)
             folder = self._directory / (file.parent.relative_to(top) if inside else "")
-        test = self._node.nodeid.partition("::")[2] or self._node.name
+        test = self._id.partition("::")[2]
         return folder / file.stem / f"{file_name(test.replace('::', '.'), name)}.golden"
 
     @contextmanager
@@ -195,14 +197,14 @@ class GoldenFixture:
         try:
             yield
         except SimgitError as error:
-            told = "\n".join(_told(error, self._node.nodeid, self._update))
+            told = "\n".join(_told(error, self._id, self._update))
             raise pytest.fail.Exception(told, pytrace=False) from None
 
 
 def file_name(test: str, name: str) -> str:
     """Return the name of a file for a test and one of its golden runs; each has its own."""
     whole = f"{test}.{name}" if name else test
-    usual = re.sub(r"\[(.*)\]", r"-\1", whole)
+    usual = whole if name else re.sub(r"\[(.*)\]", r"-\1", whole)  # 'a[b]', '2' is not 'a[b.2]'
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", usual)
     if plain == usual and len(plain) <= _LONGEST:
         return plain

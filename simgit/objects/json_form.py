@@ -97,11 +97,11 @@ def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
 def _formed(value: Any) -> dict[str, Any]:
     """Return a value that has no encoding of its own: its plain value and forms, or its text."""
     try:
-        plain, forms = Simplifier().simplify(value, "value")
+        found = Simplifier().simplify(value, "value")
     except InvalidInput:
         return {"$repr": shown(value), "type": type(value).__name__}
-    listed = [[path[1:], *rest] for path, *rest in stored_forms({"": forms})]
-    return {"$plain": value_to_json(plain), "forms": value_to_json(listed)}
+    listed = [[path[1:], *rest] for path, *rest in stored_forms({"": found.forms})]
+    return {"$plain": value_to_json(found.value), "forms": value_to_json(listed)}
 
 
 def _key_text(key: Any) -> str:

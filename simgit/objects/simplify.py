@@ -7,8 +7,9 @@ here (properties, iterators, conversions), and may raise anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,8 +35,9 @@ _SCALARS: Final = (np.float64, np.int64, np.bool_)
 _CONTAINERS: Final = (Mapping, list, tuple, set, frozenset)
 
 
-class Simplified(NamedTuple):
-    """A coerced value with its forms; ABSENT if it was left out."""
+@dataclass(frozen=True)
+class Simplified:
+    """A coerced value with its forms; ABSENT if it was left out. (Not a tuple, as values are.)"""
 
     value: Any
     forms: _Forms

@@ -28,7 +28,7 @@ TIME: Final = "time"
 def clock_of(info: Any) -> float | None:
     """Return the clock in a state's info, None without one."""
     found = info.get(TIME) if isinstance(info, Mapping) else None
-    if isinstance(found, (np.integer, np.floating)):
+    if isinstance(found, (np.integer, np.floating, np.ndarray)) and found.ndim == 0:
         found = found.item()
     if type(found) is not int and (type(found) is not float or math.isnan(found)):
         return None
@@ -103,16 +103,24 @@ def last_until(odb: ObjectDatabase, txn: ReadTxn, tip: Location, time: float) ->
                 _, rows = next(odb.states.rows(txn, part.line, part.start, part.stop))
                 found = clocks(rows)
                 here = np.array([each is not None for each in found])
-                values = np.array([0 if each is None else each for each in found])
+                values = np.array([0 if each is None else each for each in found], object)
             else:
                 continue
-            # an integer is not compared as a float, which may be another number
-            most = math.floor(time) if values.dtype.kind in "iu" else time
-            if (before := np.flatnonzero(here & (values <= most))).size:
+            if (before := np.flatnonzero(here & _until(values, time))).size:
                 return Location(part.line, part.start + int(before[-1]))
             if here.any():
-                least = values[here].min().item()
+                least = min(values[here].tolist())
                 earliest = least if earliest is None else min(earliest, least)
     if earliest is None:
         raise NotFound("no state has a clock; record one with time=")
-    raise NotFound(f"no state at or before time {time:g}; the earliest is at {earliest:g}")
+    raise NotFound(f"no state at or before time {time}; the earliest is at {earliest}")
+
+
+def _until(values: npt.NDArray[Any], time: float) -> npt.NDArray[np.bool_]:
+    """Return a mask of the clocks at or before a time: neither is rounded to the other's type."""
+    if values.dtype.kind in "iu" and not math.isinf(time):
+        found: npt.NDArray[np.bool_] = values <= math.floor(time)
+        return found
+    if values.dtype.kind == "f" and type(time) is float:
+        return values.astype(np.float64) <= time
+    return np.array([each <= time for each in values.tolist()], bool)

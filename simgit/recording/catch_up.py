@@ -17,6 +17,8 @@ from simgit.objects.simplify import Simplifier, left_out
 from simgit.recording.states import simplified_fields
 
 _PLAIN: Final = frozenset((bool, int, float, str, bytes, type(None)))
+_OUTCOME: Final = ("observation", "reward", "terminated", "truncated", "rewards")
+"""The fields, beside info, that a simulator gives; the others are given to it."""
 
 
 def _is_same(recorded: Any, given: Any) -> bool:
@@ -45,6 +47,9 @@ class CatchUp:
         step: the step of the state after which the first one is appended, -1 for none.
         ignored: the paths of fields that are not compared, beside the usual ones.
         attach: attaches data to a state, as ``Repository.attach`` does.
+
+    Attributes:
+        compared: the number of states in which something was compared that the simulator gave.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class CatchUp:
         self._rows: Iterator[RecordedStep] = recorded_steps(states[step + 1 :])
         self._failed: Divergence | None = None
         self._ignored = ignoring((*USUAL, *ignored))
+        self._outcome = [name for name in _OUTCOME if not self._ignored(name)]
+        self.compared = 0
 
     @property
     def step(self) -> int:
@@ -101,19 +108,20 @@ class CatchUp:
             for name, value in given.items()
             if not _is_same(getattr(state, name), value)
         }
-        if not left and state.rewards is None:
-            self._step += 1
-            return
-        found = simplified_fields(Simplifier(left_out, numbers=True), left)
-        for name in (*left, "rewards"):
-            pair = getattr(state, name), found.get(name)
-            empty: Any = {} if name == "info" else None
-            self._check(
-                state.step,
-                name,
-                *(empty if each is None or each is ABSENT else each for each in pair),
-            )
+        if left or state.rewards is not None:
+            found = simplified_fields(Simplifier(left_out, numbers=True), left)
+            for name in (*left, "rewards"):
+                pair = getattr(state, name), found.get(name)
+                empty: Any = {} if name == "info" else None
+                self._check(
+                    state.step,
+                    name,
+                    *(empty if each is None or each is ABSENT else each for each in pair),
+                )
         self._step += 1
+        self.compared += any(getattr(state, name) is not None for name in self._outcome) or any(
+            not self._ignored(f"info.{key}") for key in state.info or ()
+        )
 
     def _check(self, step: int, name: str, recorded: Any, found: Any) -> None:
         differs = difference(name, recorded, found, self._ignored)

@@ -123,6 +123,7 @@ def is_of(value: Any, *kinds: type) -> bool:
     return not kinds or (isinstance(value, kinds) and is_number)
 
 
+_REPLAYED: Final = (BY_REPLAY, BY_PROCESS, DIVERGES)
 IGNORE, VOLATILE = "ignore", "volatile"
 """Metadata keys: the paths of fields that are not compared, and not even part of the states."""
 
@@ -146,8 +147,10 @@ def snapshots_fail(runs: Iterable[RunInfo], driver: str | None = None) -> bool:
         driver: the driver in question; None for any.
     """
     return any(
-        each.result in (BY_REPLAY, BY_PROCESS, DIVERGES)
-        and not each.details.keys().isdisjoint(("from", "step", "reason"))
+        (
+            "from" in each.details
+            or (each.result in _REPLAYED and not each.details.keys().isdisjoint(("step", "reason")))
+        )
         and driver in (None, each.driver)
         for each in _verdicts(runs)
     )
@@ -253,7 +256,7 @@ def judged(
         return Verdict(BY_REPLAY, driver, {**wrong, **seen, **({"why": why} if why else {})})
     if replay.unmade or replay.ended or not replay.differs:
         if bad is not None:  # the snapshots are known to fail, and nothing else is known
-            return Verdict(BY_REPLAY, driver, {**wrong, **seen, "replay": {"reason": why}})
+            return Verdict(UNKNOWN, driver, {**wrong, **seen, "replay": {"reason": why}})
         result = UNKNOWN if replay.unmade else NOT_CHECKED
         return Verdict(result, driver, {"reason": why or "it has too few states"})
     if replay.differs.get("field") in (None, "exception"):

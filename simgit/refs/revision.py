@@ -284,8 +284,9 @@ class Revisions:
             return ancestry.ancestor(txn, place, int(suffix["step"]))
         if suffix["episode"] is not None:
             return self._episode(txn, place, int(suffix["episode"]), int(suffix["within"] or 0))
-        if suffix["time"] is not None:
-            return last_until(self.odb, txn, place, float(suffix["time"]))
+        if (time := suffix["time"]) is not None:
+            number = int(time) if time.lstrip("-").isdecimal() else float(time)
+            return last_until(self.odb, txn, place, number)
         if suffix["tilde"] is not None:
             return ancestry.ancestor(txn, place, place.step - int(suffix["tilde"] or 1))
         if suffix["caret"] is not None:

@@ -1,9 +1,10 @@
 """Artefacts that are computed from states: kept beside them, with what they were made from.
 
 The data is an attachment NAME of the newest state that it was computed from, and NAME.source is
-another: a map with ``revision`` (as it was given), ``function``, ``settings``, and ``uses``: for
-each further source a map with ``oid`` (of a state or a binding, in hex), and the ``revision`` and
-``name`` by which it is found now. A run's metadata may have ``made_from``: labels to such oids.
+another: a map with ``revision`` (as it was given), ``function``, ``settings``, ``data`` (the data's
+oid in hex: what is attached by hand later was not computed), and ``uses``: for each further source
+a map with ``oid`` (of a state or a binding, in hex), and the ``revision`` and ``name`` by which it
+is found now. A run's metadata may have ``made_from``: labels to such oids.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from simgit.errors import InvalidInput, NotFound, shown
@@ -91,11 +93,13 @@ class Derivations:
             "uses": {label: self._use(each) for label, each in uses.items()},
         }
         packed = encode_value(record, "derived")
-        is_new = force or self._packed_record(state, name) != packed
+        bound = self._attachments.all_of(state)
+        is_new = force or not _is_known_by_name(compute) or name not in bound
+        is_new = is_new or self._packed(state, name, bound[name][1]) != packed
         if is_new:
             data = compute(self._states.trajectory(state))
             with self._store.write("derive", revision, name):
-                self._attachments.attach(state, name, data, None)
+                record["data"] = self._attachments.attach(state, name, data, None).hex()
                 self._attachments.attach(state, name + SOURCE, record, None)
         return self._load(state, name, revision, is_new)
 
@@ -105,7 +109,7 @@ class Derivations:
                 odb = self._store.odb
                 found = odb.object(txn, what) if odb.exists(txn, what) else None
             if isinstance(found, Binding):
-                uses = _uses(self._record(found.state, found.name))
+                uses = _uses(self._record(found.state, found.name, found.target))
                 return {"state": found.state, **{label: oid for label, (oid, *_) in uses.items()}}
         state = self._resolve(what)
         is_run = isinstance(what, str) and what in self._runs
@@ -116,7 +120,7 @@ class Derivations:
         return {}
 
     def _load(self, state: Oid, name: str, revision: str | Oid, is_new: bool) -> Derived:
-        record = self._record(state, name)
+        record = self._record(state, name, self._attachments.all_of(state)[name][1])
         uses = _uses(record)
         now = {label: self._now(*where) for label, (_, *where) in uses.items()}
         stale = [label for label, (oid, *_) in uses.items() if now[label] not in (None, oid)]
@@ -162,29 +166,32 @@ class Derivations:
         with self._store.read() as txn:
             return attachments.binding(txn, state, name)
 
-    def _packed_record(self, state: Oid, name: str) -> bytes | None:
-        bound = self._attachments.all_of(state)
-        if name not in bound or name + SOURCE not in bound:
+    def _packed(self, state: Oid, name: str, data: Oid) -> bytes | None:
+        try:
+            record = self._record(state, name, data)
+        except (NotFound, InvalidInput):
             return None
-        return encode_value(self._attachments.load(state, name + SOURCE, False, False, False))
+        return encode_value({key: each for key, each in record.items() if key != "data"})
 
-    def _record(self, state: Oid, name: str) -> dict[str, Any]:
-        """Return what an attachment was made from; it may be a stranger's text.
+    def _record(self, state: Oid, name: str, data: Oid) -> dict[str, Any]:
+        """Return what the data of an attachment was made from; it may be a stranger's text.
 
         Raises:
             NotFound: that is not known.
             InvalidInput: it is malformed.
         """
-        if name + SOURCE not in self._attachments.all_of(state):
-            raise NotFound(
-                f"the sources of attachment '{name}' of '{state.short()}' are not known: it was "
-                "not made by Repository.derived",
-                name=name,
-            )
-        record = self._attachments.load(state, name + SOURCE, False, False, False)
+        record: Any = {"uses": {}, "data": None}
+        if name + SOURCE in self._attachments.all_of(state):
+            record = self._attachments.load(state, name + SOURCE, False, False, False)
         if not isinstance(record, dict) or not isinstance(record.get("uses"), dict):
             raise InvalidInput(
                 f"malformed attachment '{name}{SOURCE}' of '{state.short()}'", name=name
+            )
+        if record.get("data", data.hex()) != data.hex():
+            raise NotFound(
+                f"the sources of attachment '{name}' of '{state.short()}' are not known: it was "
+                "not made by Repository.derived, or made anew since",
+                name=name,
             )
         return record
 
@@ -207,3 +214,16 @@ def _function_name(compute: Callable[..., Any]) -> str:
         compute = compute.func
     kind = compute if hasattr(compute, "__qualname__") else type(compute)
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _is_known_by_name(compute: Callable[..., Any]) -> bool:
+    """Return True unless two functions of the same name may compute different things.
+
+    (Closures, lambdas, methods and arguments of a ``partial`` have values that no name tells.)
+    """
+    while isinstance(compute, partial) and not compute.args and not compute.keywords:
+        compute = compute.func
+    name = getattr(compute, "__qualname__", "<")
+    return "<" not in name and isinstance(
+        getattr(compute, "__self__", None), (type(None), ModuleType)
+    )

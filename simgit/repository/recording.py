@@ -11,6 +11,7 @@ from simgit.objects.oid import Oid
 from simgit.recording.finalize import settle
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
+from simgit.recording.simulators.hooks import as_fields
 from simgit.recording.states import coerce_fields, prepare, store
 from simgit.recording.vector_recorder import LaneRecorder
 from simgit.refs.names import HEAD
@@ -47,7 +48,7 @@ class Recording:
     ) -> Oid:
         if files is not None and not isinstance(files, Oid):
             files = store_files(self._odb, files)
-        value = coerce_fields(**fields, files=files)
+        value = coerce_fields(**as_fields(fields), files=files)
         columns: dict[str, Column] = {name: [item] for name, item in value.items()}
         message = fields["message"]
         shown = f"commit: {message}" if message else "commit"

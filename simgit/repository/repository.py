@@ -364,6 +364,7 @@ class Repository:
         truncated: Any = None,
         info: Any = None,
         *,
+        time: Any = None,
         reset: Any = None,
         files: Oid | Mapping[str, Path | bytes] | None = None,
         message: str | None = None,
@@ -385,8 +386,8 @@ class Repository:
         """
         fields = {
             "observation": observation, "action": action, "reward": reward,
-            "terminated": terminated, "truncated": truncated, "info": info, "reset": reset,
-            "message": message,
+            "terminated": terminated, "truncated": truncated, "reset": reset, "message": message,
+            "info": info, "time": time,
         }  # fmt: skip
         return self._recording.commit(fields, files, run, parents, spec)
 

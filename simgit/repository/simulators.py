@@ -98,13 +98,7 @@ class Simulators:
         runs = self._runs_of(revision)
         given = self._hooks(hooks, runs, revision)
         history = self._history(self._states.trajectory(states[len(states) - 1].oid), runs)
-        before = None
-        if states.start:
-            oid = history.states[states.start - 1].oid
-            before = self._history(self._states.trajectory(oid), runs)
-        found = SimulatorCheck(given, history, states.start, before).verification(
-            snapshots, progress
-        )
+        found = SimulatorCheck(given, history, states.start).verification(snapshots, progress)
         name = revision.removeprefix("runs/")
         if found.verdict is not None and not self._store.storage.read_only and self._is_run(name):
             noted = {VERDICT: found.verdict.to_json(), HOOKS: given.names() or {}}

@@ -59,3 +59,13 @@ def test_a_stream_has_clocks(bank) -> None:
     bank("commit", "--stdin", "--run", "streamed", stdin=lines)
     assert [r["clock"] for r in bank("log", "streamed", "--json").records] == [1, 0.5]
     bank("commit", "--stdin", "--run", "other", stdin=b'{"time": "noon"}\n', code=128)
+
+
+def test_a_commit_has_a_clock(repo) -> None:
+    repo("commit", "-o", "1", "--time", "12", "--run", "new")
+    repo("commit", "-o", "2", "--time", "12.5", "--info", '{"queue": 3}', "--run", "new")
+    assert [line["clock"] for line in repo("log", "new", "--json").records] == [12.5, 12]
+    assert repo("show", "new@t=12.4", "--json").json["info"] == {"time": 12}
+    repo("commit", "--time", '"noon"', "--run", "new", code=128)
+    repo("commit", "--time", "1", "--info", '{"time": 1}', "--run", "new", code=128)
+    assert len(repo("log", "new", "--json").records) == 2

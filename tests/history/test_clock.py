@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,32 @@ def test_a_time_names_the_last_state_at_or_before_it(
     repo: Repository, revision: str, step: int
 ) -> None:
     assert repo.state(revision).step == step
+
+
+def test_times_of_all_types_are_compared_as_the_numbers_that_they_are(seed: int) -> None:
+    draw = random.Random(seed)
+    pools: list[list[Any]] = [
+        [0, 1, 2**70, -3], [1, 2**53 + 1, float(2**53), None], [np.int8(1), "x", 0.5, np.uint64(2**63 + 5)],
+        [np.float32(0.1), 0.1, np.float16(0.1)], [True, 1, float("nan"), 2.0], [float("inf"), 0.5, 2],
+    ]  # fmt: skip
+    asked = ("-1", "0", "0.1", "0.5", "1", "2", str(2**53), str(2**53 + 1), "1e300", "1e400")
+    for trial in range(40):
+        repo = Repository.init(":memory:")
+        given = draw.choices(pools[trial % len(pools)], k=draw.randrange(1, 8))
+        with repo.recorder("main") as rec:
+            for each in given:
+                rec.append(0, info={"time": each})
+        plain = [each.item() if isinstance(each, np.generic) else each for each in given]
+        times = [None if type(each) not in (int, float) or each != each else each for each in plain]
+        assert [line.clock for line in repo.log("main")] == times[::-1], given
+        for text in asked:
+            until = float(text) if "e" in text or "." in text else int(text)
+            wanted = [i for i, time in enumerate(times) if time is not None and time <= until]
+            if wanted:
+                assert repo.state(f"main@t={text}").step == wanted[-1], (given, text)
+            else:
+                with pytest.raises(NotFound):
+                    repo.state(f"main@t={text}")
 
 
 def test_ranges_have_times(repo: Repository) -> None:

@@ -143,6 +143,18 @@ def test_an_ignored_field_may_differ(pytester: pytest.Pytester, walk: Path) -> N
     run(pytester).assert_outcomes(passed=1)
 
 
+def test_a_value_that_is_absent_is_told_from_none(pytester: pytest.Pytester, walk: Path) -> None:
+    edit(walk, '{"left": self.left}', '{"left": self.left, "new": None}')
+    run(pytester).stdout.fnmatch_lines(
+        ["  field     info.new", "  before    absent", "  after     None"]
+    )
+    run(pytester, "--simgit-update").assert_outcomes(passed=1)
+    edit(walk, ', "new": None}', "}")
+    run(pytester).stdout.fnmatch_lines(
+        ["  field     info.new", "  before    None", "  after     absent"]
+    )
+
+
 def test_an_environment_that_raises_or_has_other_spaces_fails_with_the_reason(
     pytester: pytest.Pytester, walk: Path
 ) -> None:
@@ -317,9 +329,12 @@ def test_parametrised_tests_classes_and_several_runs_of_a_test_have_files_of_the
             import pytest
             from walk import Walk
 
-            @pytest.mark.parametrize("word", ["a", "a/b", "a b", "x" * 300])
+            @pytest.mark.parametrize("word", ["a", "a/b", "a b", "x" * 300, "a.2", "a.z", "A"])
             def test_words(simgit_golden, word):
                 simgit_golden(Walk(), seeds=[len(word)], steps=3)
+                if word == "a":
+                    simgit_golden(Walk(), seeds=[7], steps=3)
+                    simgit_golden(Walk(), seeds=[8], steps=3, name="z")
 
             class TestClass:
                 def test_words(self, simgit_golden):
@@ -328,17 +343,17 @@ def test_parametrised_tests_classes_and_several_runs_of_a_test_have_files_of_the
                     simgit_golden(Walk(), seeds=[2], steps=3, name="third")
         """,
     )
-    run(pytester, "--simgit-update").assert_outcomes(passed=5)
+    run(pytester, "--simgit-update").assert_outcomes(passed=8)
     files = sorted(path.name for path in (pytester.path / "golden/test_many").iterdir())
-    assert len(files) == 7
+    assert len(files) == 12
     assert [name for name in files if name.startswith("Test")] == [
         "TestClass.test_words.2.golden", "TestClass.test_words.golden",
         "TestClass.test_words.third.golden",
     ]  # fmt: skip
-    run(pytester).assert_outcomes(passed=5)
+    run(pytester).assert_outcomes(passed=8)
     moved = pytester.path / "kept"
-    run(pytester, "--simgit-golden", "kept", "--simgit-update").assert_outcomes(passed=5)
-    assert len(list((moved / "test_many").iterdir())) == 7
+    run(pytester, "--simgit-golden", "kept", "--simgit-update").assert_outcomes(passed=8)
+    assert len(list((moved / "test_many").iterdir())) == 12
 
 
 SIMULATOR = """
@@ -608,28 +623,37 @@ def test_who_does_not_use_the_plugin_loads_nothing_of_it(
 
 
 @pytest.mark.slow
-def test_workers_of_xdist_record_and_compare(tmp_path: Path, installed: dict[str, str]) -> None:
+def test_workers_of_xdist_record_and_compare(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("xdist")
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "test_carts.py").write_text(
-        "import pytest\n"
-        "@pytest.mark.parametrize('seed', range(6))\n"
-        "def test_cart(simgit_golden, seed):\n"
-        "    simgit_golden('CartPole-v1', seeds=[seed], steps=40)\n"
+    pytester.makepyfile(
+        test_carts="""
+            import pytest
+            group = lambda seed: pytest.param(seed, marks=pytest.mark.xdist_group(str(seed % 2)))
+            @pytest.mark.parametrize("seed", map(group, range(6)))
+            def test_cart(simgit_golden, seed):
+                simgit_golden("CartPole-v1", seeds=[seed], steps=40)
+        """
     )
-    done = pytest_process(folder, installed, "-n", "2", "--simgit-update")
-    assert done.returncode == 0, done.stdout + done.stderr
-    recorded = [line for line in done.stdout.splitlines() if line.startswith("recorded golden")]
-    assert len(recorded) == len({*recorded}) == 6
-    files = sorted((folder / "golden").rglob("*.golden"))
+    run(pytester, "--simgit-update").assert_outcomes(passed=6)
+    files = sorted((pytester.path / "golden").rglob("*.golden"))
     before = [file.read_bytes() for file in files]
-    # another process, with another hash seed, repeats them, and writes the same bytes
-    again = installed | {"PYTHONHASHSEED": "7"}
-    done = pytest_process(folder, again, "-n", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    for file in files:
+    for file in files[:3]:
         file.unlink()
-    done = pytest_process(folder, again, "--simgit-update")
-    assert done.returncode == 0, done.stdout + done.stderr
+    # other processes, with another hash seed, repeat them, and write the same bytes
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    grouped = ("--dist", "loadgroup")  # which adds the group to the ids of tests
+    done = run(pytester, "-p", "xdist", "-n", "2", *grouped, "--simgit-update")
+    done.assert_outcomes(passed=6)
+    told = [line for line in done.outlines if " golden/test_carts/" in line]
+    assert [line.partition(" ")[0] for line in told] == ["recorded"] * 3 + ["unchanged"] * 3
+    assert len({*told}) == 6
     assert [file.read_bytes() for file in files] == before
+    edit(pytester.path / "test_carts.py", "steps=40", "steps=40 + (seed == 1)")
+    failed = run(pytester, "-p", "xdist", "-n", "1", *grouped, "-k", "cart and (0 or 1)")
+    failed.assert_outcomes(passed=1, failed=1)
+    failed.stdout.fnmatch_lines(
+        ["*1.golden' was recorded with steps 40, the test has 41",
+         "if *: pytest 'test_carts.py::test_cart[[]1[]]' --simgit-update"]
+    )  # fmt: skip

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -209,3 +209,59 @@ def test_a_path_is_a_repository_of_the_environments_own(zoo: Any, tmp_path: Path
     with Repository.open(tmp_path / "new") as repo:
         assert repo.runs["main"].step == 4 and repo.runs["main/player_0"].step == 4
         assert zoo.restore(repo, "main@3", make=made("stone")).agents == ["player_0", "player_1"]
+
+
+def sums_of(agents: list[str]) -> Any:
+    """Make an environment that sums actions up in their order, and takes them away."""
+    from gymnasium import spaces
+    from pettingzoo import ParallelEnv
+
+    class Sums(ParallelEnv):  # type: ignore[misc]
+        metadata: ClassVar[dict[str, Any]] = {"name": "sums"}
+
+        def __init__(self) -> None:
+            self.possible_agents, self.render_mode = list(agents), None
+
+        def observation_space(self, agent: str) -> Any:
+            return spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+        def action_space(self, agent: str) -> Any:
+            return spaces.Box(-1, 1, (1,), np.float32)
+
+        def reset(self, seed: Any = None, options: Any = None) -> Any:
+            self.agents, self.x = list(agents), np.zeros(1, np.float32)
+            return dict.fromkeys(agents, self.x), {agent: {} for agent in agents}
+
+        def step(self, actions: Any) -> Any:
+            for agent in list(actions):
+                action = actions.pop(agent)
+                self.x += action
+                action *= 0
+            flags = dict.fromkeys(agents, False)
+            rewards = {agent: None if agent == "b" else 1.5 for agent in agents}
+            return dict.fromkeys(agents, self.x), rewards, flags, flags, {}
+
+    return Sums
+
+
+@pytest.mark.parametrize("agents", [["b", "aa", "c"], ["c", "b", "aa"]])
+@pytest.mark.parametrize("turned", [False, True], ids=["as the agents", "in another order"])
+def test_actions_are_recorded_as_given_and_in_their_order(
+    zoo: Any, agents: list[str], turned: bool
+) -> None:
+    make, repo = sums_of(agents), Repository.init(":memory:")
+    env = zoo.record(make(), repo, "main")
+    env.reset(seed=1)
+    seen = []
+    for step in range(25):
+        order = env.agents[:: -1 if turned else 1]
+        draw = np.random.default_rng(step)
+        env.step({each: draw.uniform(-1, 1, 1).astype(np.float32) ** 9 for each in order})
+        seen.append(env.returned[0]["b"].copy())
+    env.close()
+    assert zoo.verify(repo, "main", make=make).is_exact
+    assert all(state.action is None or state.action.any() for state in repo["main/b"])
+    assert repo.state("main").reward == 3.0 and repo.state("main").info["rewards"]["b"] is None
+    for step in (3, 17, 25):
+        restored = zoo.restore(repo, f"main@{step}", make=make)
+        assert restored.x.tobytes() == seen[step - 1].tobytes()

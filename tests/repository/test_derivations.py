@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,47 @@ def test_what_has_no_sources_or_forged_ones_is_refused(repo: Repository) -> None
         repo.sources("main")
     with pytest.raises(NotFound):
         repo.sources(Oid(bytes(32)))
+
+
+def test_what_was_attached_by_hand_since_was_not_computed(repo: Repository) -> None:
+    made = repo.derived("main", "sum", total)
+    repo.derived("main", "next", other, uses={"sum": made})
+    repo.attach("main", "sum", {"total": 0})
+    with pytest.raises(NotFound, match="are not known"):
+        repo.derived("main", "sum")
+    assert repo.sources(made.oid) == {"state": repo.resolve("main")}  # what it was is known
+    assert repo.derived("main", "next").stale == ("sum",)
+    again = repo.derived("main", "sum", total)
+    assert again.is_new and again.data["total"] == 10.0 and again.oid == made.oid
+    assert repo.derived("main", "next").stale == ()
+
+
+class Times:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, states: Trajectory) -> int:
+        return self.factor * len(states)
+
+    compute = __call__
+
+
+def times(states: Trajectory, factor: int) -> int:
+    return factor * len(states)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Times, lambda factor: Times(factor).compute, lambda factor: partial(times, factor=factor),
+        lambda factor: lambda states: factor * len(states),
+    ],
+    ids=["object", "method", "partial", "closure"],
+)  # fmt: skip
+def test_functions_that_differ_by_more_than_their_names_are_called_each_time(
+    repo: Repository, made: Any
+) -> None:
+    assert [repo.derived("main", "x", made(factor)).data for factor in (2, 3)] == [10, 15]
 
 
 def test_a_computation_that_fails_leaves_nothing(repo: Repository) -> None:

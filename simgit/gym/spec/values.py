@@ -79,7 +79,8 @@ def thaw(space: spaces.Space[Any], value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(space, spaces.Dict) and isinstance(value, dict):
-        return {key: thaw(space.spaces[key], each) for key, each in value.items()}
+        order = list(space.spaces)  # in which it was sampled, and may be summed up
+        return {key: thaw(space.spaces[key], value[key]) for key in sorted(value, key=order.index)}
     if isinstance(space, spaces.Tuple) and isinstance(value, (tuple, list)):
         pairs = zip(space.spaces, value, strict=True)
         return type(value)(thaw(each, item) for each, item in pairs)

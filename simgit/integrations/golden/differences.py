@@ -54,6 +54,12 @@ def golden_divergence(
 ) -> Divergence:
     """Return the error for the first difference, with the lines that show it."""
     step, field, recorded, found = place
+    if recorded is None and step < len(states):  # or absent, which is not told apart by then
+        at = states[step : step + 1]
+        if not (at.has(field) and at.present(field).all()):
+            recorded = MISSING
+        elif found is None:
+            found = MISSING
     detail = None
     if isinstance(recorded, np.ndarray) and isinstance(found, (np.ndarray, np.generic)):
         field, recorded, found, detail = _first_element(field, recorded, np.asarray(found))

@@ -7,7 +7,8 @@ one agent's; its state has what ``last()`` returns for the agent whose turn it i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -86,7 +87,7 @@ class JointParallel:
         return result
 
     def step(self, action: Any) -> Any:
-        self._actions = dict(action)
+        self._actions = deepcopy(dict(action))  # the environment may change them
         self._returned = result = self.env.step(action)
         self._note_present()
         return result
@@ -98,10 +99,19 @@ class JointParallel:
         self._present = (self._present | seen) & set(self.env.agents)
 
     def recorded(self, action: Any) -> Any:
-        return dict(action)
+        """Return a copy; as pairs if its order, in which it may be summed up, is of its own."""
+        found = deepcopy(dict(action))
+        return found if list(found) == self._in_order(found) else list(found.items())
 
     def replayed(self, action: Any) -> Any:
-        return action
+        if not isinstance(action, Mapping):
+            return dict(action)
+        return {agent: action[agent] for agent in self._in_order(action)}
+
+    def _in_order(self, action: Mapping[Any, Any]) -> list[Any]:
+        """Return the agents of an action in the order in which the environment has them."""
+        known = [agent for agent in self.env.agents if agent in action]
+        return [*known, *(agent for agent in action if agent not in known)]
 
     def joint(self) -> dict[str, Any]:
         observations, rewards, terminations, truncations, infos = self._returned
@@ -142,13 +152,13 @@ class JointTurns:
         return result
 
     def step(self, action: Any) -> Any:
-        self._acted[self.env.agent_selection] = action
+        self._acted[self.env.agent_selection] = deepcopy(action)
         result = self.env.step(action)
         self.seen = self.env.last() if self.env.agents else None
         return result
 
     def recorded(self, action: Any) -> Any:
-        return {"agent": self.env.agent_selection, "action": action}
+        return {"agent": self.env.agent_selection, "action": deepcopy(action)}
 
     def replayed(self, action: Any) -> Any:
         return action["action"]
@@ -195,8 +205,15 @@ def _joint(
     }  # fmt: skip
     return {
         "observation": dict(observations),
-        "reward": float(np.sum([float(each) for each in rewards.values()])) if rewards else None,
+        "reward": _sum(rewards.values()),
         "terminated": has_ended and not truncated,
         "truncated": truncated,
         "info": info,
     }
+
+
+def _sum(rewards: Iterable[Any]) -> float | None:
+    """Return the sum of the rewards that are numbers, None without any."""
+    found = [np.asarray(each) for each in rewards if each is not None]
+    numbers = [float(each.item()) for each in found if each.size == 1 and each.dtype.kind in "biuf"]
+    return float(np.sum(numbers)) if numbers else None

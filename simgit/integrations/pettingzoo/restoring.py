@@ -141,7 +141,7 @@ def verify(repo: Repository, run: str, *, make: Make) -> Verification:
         NotFound: no such run.
     """
     history = _history(repo, run, run)
-    found = SimulatorCheck(_hooks(make), history, 0, None).verification(1, None)
+    found = SimulatorCheck(_hooks(make), history).verification(1, None)
     if found.verdict is not None and not repo.read_only:
         repo.configure(run, metadata={VERDICT: found.verdict.to_json()})
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from simgit.errors import Divergence, InvalidInput, SimgitError
 from simgit.recording.simulators.history import DRIVER, FORM, SimulatorHistory, StartingPoint
@@ -30,94 +30,96 @@ class SimulatorCheck:
         hooks: the user's functions.
         history: the states up to the last one in question, from the root on.
         start: the step of the first one in question.
-        before: the history up to the state before that one; None if that is a root.
     """
 
-    def __init__(
-        self,
-        hooks: SimulatorHooks,
-        history: SimulatorHistory,
-        start: int,
-        before: SimulatorHistory | None,
-    ) -> None:
+    def __init__(self, hooks: SimulatorHooks, history: SimulatorHistory, start: int = 0) -> None:
         self._hooks = hooks
         self._history = history
         self._start = start
-        self._before = before
         self._stop = len(history.states)
+        self._chosen: list[int] = []
+        """The steps of the snapshots that are tried, and compared with what is saved there now."""
 
     def verification(self, snapshots: int, progress: Progress | None) -> Verification:
         """Re-execute the states; try at most so many snapshots too, if it is a whole history.
 
         Raises:
-            InvalidInput: a hook is missing.
+            InvalidInput: a hook is missing, or the states have nothing that could be compared.
         """
         begun = perf_counter()
-        whole = self._before is None
+        every: list[int] = []
+        if self._hooks.load is not None and snapshots:
+            every = sorted(self._history.snapshots(self._stop - 1))
+            # after a reset there is little that a snapshot could lack
+            usual = [at for at in every if at not in set(self._history.resets)] or every
+            self._chosen = spread([at for at in usual if at >= self._start], snapshots)
+        whole = not self._start
         verdict: Verdict | None = None
         failed: Divergence | None = None
         replayed = Outcome(0, unmade="there is no rebuild=")
         if whole and self._hooks.rebuild is None:
             stop = self._start
         else:
-            stop, failed = self._replayed(progress)
-            replayed = _outcome(0, stop - self._start, failed)
+            stop, failed, compared = self._replayed(progress)
+            if not compared and failed is None:
+                raise InvalidInput(
+                    "nothing can be compared: the states have nothing that a simulator gave; "
+                    "observe= says what is recorded of it"
+                )
+            replayed = _outcome(0, compared, failed)
         if whole and (snapshots or failed is not None):
-            tried, total = self._continued(snapshots) if self._hooks.load is not None else ([], 0)
+            tried = self._continued()
             again = None
             if failed is not None:
-                again = _outcome(0, stop, self._replayed(None)[1])
-            verdict = judged(tried, replayed, again, total, self._stop - 1, "the same")
+                again = _outcome(0, compared, self._replayed(None)[1])
+            verdict = judged(tried, replayed, again, len(every), self._stop - 1, "the same")
             if replayed.unmade:  # from the first of the snapshots on
                 stop = self._stop if tried and verdict.result == "exact" else self._start
         return Verification(self._start, stop, perf_counter() - begun, failed, verdict)
 
-    def _replayed(self, progress: Progress | None) -> tuple[int, Divergence | None]:
-        """Return the step after the last that agreed, and what differs there."""
+    def _replayed(self, progress: Progress | None) -> tuple[int, Divergence | None, int]:
+        """Return the step after the last that agreed, what differs, how many were compared."""
         at = self._start
         total = self._stop - at
+        replay, before = None, 0
         try:
-            if self._before is None:
-                replay = SimulatorReplay(self._hooks, self._history, StartingPoint(0, False))
+            if at:
+                replay = put_back(self._hooks, self._history, step=at - 1, warns=False)
+                before = replay.compared
             else:
-                replay = put_back(self._hooks, self._before)
+                replay = SimulatorReplay(self._hooks, self._history, StartingPoint(0, False))
 
             def tell() -> None:
                 if progress is not None:
                     progress(replay.position - at, total)
 
-            replay.follow(self._stop, tell)
+            replay.follow(self._stop, tell, self._chosen)
         except Divergence as error:
             step = int(error.step)  # type: ignore[attr-defined]
-            return max(step, at), error
-        return self._stop, None
+            return max(step, at), error, replay.compared - before if replay else 0
+        return self._stop, None, replay.compared - before
 
-    def _continued(self, most: int) -> tuple[list[Outcome], int]:
-        """Continue from some snapshots, each up to the next of them; return their number too."""
-        every = sorted(self._history.snapshots(self._stop - 2))
-        # after a reset there is little that a snapshot could lack
-        chosen = [at for at in every if at not in set(self._history.resets)] or every
-        chosen = spread(chosen, most)
-        ends = [*(at + 1 for at in chosen[1:]), self._stop]
-        return [self._from(at, end) for at, end in zip(chosen, ends, strict=True)], len(every)
+    def _continued(self) -> list[Outcome]:
+        """Continue from snapshots, each up to the next that is tried."""
+        starts = [at for at in self._chosen if at < self._stop - 1]
+        ends = [*(at + 1 for at in starts[1:]), self._stop]
+        return [self._from(at, end) for at, end in zip(starts, ends, strict=False)]
 
     def _from(self, step: int, end: int) -> Outcome:
         if self._hooks.rebuild is None:
             end = min([end, *(each for each in self._history.resets if each > step)])
-        made = {"driver": DRIVER, "form": FORM}
-        done = step + 1
+        made: dict[str, Any] = {"driver": DRIVER, "form": FORM}
+        replay = None
         try:
             replay = SimulatorReplay(self._hooks, self._history, StartingPoint(step, True))
-            replay.follow(end)
-            done = replay.position
+            replay.follow(end, None, self._chosen)
         except Divergence as error:
-            at = int(error.step)  # type: ignore[attr-defined]
-            return Outcome(step, compared=max(0, at - done), differs=details(error), **made)  # type: ignore[arg-type]
+            made["differs"] = details(error)
         except InvalidInput:
             raise
         except SimgitError as error:
-            return Outcome(step, unmade=named(error), **made)  # type: ignore[arg-type]
-        return Outcome(step, compared=done - step - 1, **made)  # type: ignore[arg-type]
+            made["unmade"] = named(error)
+        return Outcome(step, compared=replay.compared if replay else 0, **made)
 
 
 def _outcome(start: int, compared: int, failed: Divergence | None) -> Outcome:

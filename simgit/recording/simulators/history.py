@@ -35,11 +35,13 @@ class StartingPoint:
         step: the step of the state.
         is_snapshot: True for a snapshot.
         doubt: True if nothing would be compared on the way, and no verdict vouches for it.
+        is_followed_by_own: True if the state to be reached has a snapshot to compare with.
     """
 
     step: int
     is_snapshot: bool
     doubt: bool = False
+    is_followed_by_own: bool = False
 
 
 class SimulatorHistory:
@@ -71,13 +73,16 @@ class SimulatorHistory:
         """
         with self.odb.read() as txn:
             kind, oid = attachments.find(self.odb, txn, self.states[step].oid, SNAPSHOT)
-            return _writable(trees.load_data(self.odb, txn, kind, oid))
+            return writable(trees.load_data(self.odb, txn, kind, oid))
 
-    def starts(self, hooks: SimulatorHooks, step: int) -> Iterator[StartingPoint]:
+    def starts(
+        self, hooks: SimulatorHooks, step: int, moves: bool = True
+    ) -> Iterator[StartingPoint]:
         """Yield where to begin in order to reach a state, the best first.
 
         A snapshot of the state itself is used if a verdict vouches for it. If not, the way begins
-        at an earlier one, so that something is compared, where that costs little.
+        at an earlier one, so that something is compared, where that costs little. (Without
+        ``moves`` whoever has the simulator moves it on, and it is compared then.)
         """
         resets = self.resets
         if hooks.restart is not None:
@@ -91,20 +96,21 @@ class SimulatorHistory:
                 if saved == reset == step and hooks.rebuild is not None:
                     yield StartingPoint(reset, False)
                 is_own = saved == step and not vouches(self._runs, DRIVER, FORM, saved)
-                if is_own and hooks.advance is not None:
+                if is_own and (hooks.advance is not None or not moves):
                     before = next(found, -1)
                     is_saved = before >= reset or hooks.rebuild is None
                     earlier = before if is_saved else reset
                     if 0 <= earlier < step and step - earlier <= MOST_STEPS:
-                        yield StartingPoint(earlier, is_saved)
+                        yield StartingPoint(earlier, is_saved, False, True)
                 yield StartingPoint(saved, True, is_own)
         if hooks.rebuild is not None:
             yield StartingPoint(reset, False)
 
 
-def _writable(data: Any) -> Any:
+def writable(data: Any) -> Any:
+    """Return a copy of plain data, for a hook that may keep or change it."""
     if isinstance(data, np.ndarray):
         return data.copy()
     if isinstance(data, dict):
-        return {key: _writable(item) for key, item in data.items()}
-    return type(data)(map(_writable, data)) if isinstance(data, (list, tuple)) else data
+        return {key: writable(item) for key, item in data.items()}
+    return type(data)(map(writable, data)) if type(data) in (list, tuple) else data

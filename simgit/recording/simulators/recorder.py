@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from time import perf_counter
 from typing import Any, Final
 
-from simgit.errors import InvalidInput, shown
-from simgit.objects.coerce import check_number
+from simgit.errors import Conflict, InvalidInput, StorageError, shown, warn
+from simgit.objects.coerce import check_number, coerce
 from simgit.objects.columns import ABSENT
 from simgit.objects.oid import Oid
 from simgit.odb.database import ObjectDatabase
 from simgit.recording.catch_up import CatchUp
 from simgit.recording.flush import FlushPolicy, RunWriter
 from simgit.recording.recorder import RunRecorder
-from simgit.recording.simulators.history import SNAPSHOT, SimulatorHistory
+from simgit.recording.simulators.history import SNAPSHOT, SimulatorHistory, writable
 from simgit.recording.simulators.hooks import SimulatorHooks, as_fields
 from simgit.recording.simulators.replay import put_back
 from simgit.recording.snapshot_schedule import SnapshotSchedule
@@ -52,6 +53,7 @@ class SimulatorRecorder(RunRecorder):
         self._schedule = SnapshotSchedule(every)
         self._catch_up: CatchUp | None = None
         self._history: SimulatorHistory | None = None
+        self._is_lost = False
         self._before = perf_counter()
 
     def continue_from(self, history: SimulatorHistory, attach: Any) -> None:
@@ -100,10 +102,12 @@ class SimulatorRecorder(RunRecorder):
         """
         self._check_open()
         mark = coerce_reset({"seed": seed, "options": options})
-        self.simulator = self._hooks.rebuilt(mark, self.simulator)
-        seen = self._hooks.observed(self.simulator)
-        self.append(reset=mark or True, **seen)
-        return seen
+        given = writable(mark)
+
+        def moved() -> None:
+            self.simulator = self._hooks.rebuilt(given, self.simulator)
+
+        return self._recorded(moved, reset=mark or True)
 
     def step(self, action: Any = None) -> dict[str, Any]:
         """Move the simulator by ``advance``, and record what it gives.
@@ -112,8 +116,8 @@ class SimulatorRecorder(RunRecorder):
             What was recorded of it.
 
         Raises:
-            InvalidInput: there is no ``advance``, no simulator yet, or what a hook returned cannot
-                be recorded.
+            InvalidInput: there is no ``advance``, no simulator yet, what a hook returned cannot be
+                recorded, or that of an earlier step could not be and there was no reset since.
             Divergence: while catching up, it gives something else than recorded.
         """
         self._check_open()
@@ -121,9 +125,36 @@ class SimulatorRecorder(RunRecorder):
             raise InvalidInput("a step needs advance=, or append the state", path="advance")
         if self.simulator is None:
             raise InvalidInput("there is no simulator yet: begin with reset()")
-        returned = self._hooks.advance(self.simulator, action)
+        if self._is_lost:
+            raise InvalidInput(
+                "the simulator has moved, and that is not recorded since a hook raised: begin with "
+                "reset(), or open its recorder again"
+            )
+        try:
+            kept = coerce(action, "action")  # a copy: the simulator may change it
+        except Exception:
+            kept = self.simplifier.simplify(action, "action")
+        return self._recorded(partial(self._hooks.advance, self.simulator, action), action=kept)
+
+    def _recorded(self, move: Callable[[], Any], **given: Any) -> dict[str, Any]:
+        """Move the simulator, record what it gives, and return that."""
+        was_lost, self._is_lost = self._is_lost, True
+        try:
+            returned = move()
+        except Exception as error:  # a move that it refuses, perhaps
+            self._is_lost = was_lost
+            warn(
+                f"the simulator raised {type(error).__name__} at step {self.position} of run "
+                f"'{self.run}': if that moved it, what follows does not repeat itself"
+            )
+            raise
         seen = self._hooks.observed(self.simulator, returned)
-        self.append(action=action, **seen)
+        try:
+            self.append(**given, **seen)
+        except (Conflict, StorageError):  # it is buffered
+            self._is_lost = False
+            raise
+        self._is_lost = False
         return seen
 
     def append(
@@ -162,7 +193,11 @@ class SimulatorRecorder(RunRecorder):
             return
         if self._hooks.save is not None and self.simulator is None:
             raise InvalidInput("save= has no simulator yet: set the recorder's 'simulator' first")
-        super().append(**fields, files=files, message=message, attachments=attachments)
+        try:
+            super().append(**fields, files=files, message=message, attachments=attachments)
+        except (Conflict, StorageError):  # it is buffered
+            self.position += 1
+            raise
         self.position += 1
         if self._hooks.save is not None:
             self._save(self._hooks.save, reset is not None and reset is not False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from simgit.errors import Divergence, InvalidInput, SimgitError, Unverified, shown, warn
+from simgit.history.diff.bits import USUAL, difference, ignoring
 from simgit.history.recorded_steps import RecordedStep, recorded_steps
+from simgit.objects.coerce import coerce
 from simgit.recording.catch_up import CatchUp
-from simgit.recording.simulators.history import SimulatorHistory, StartingPoint
+from simgit.recording.simulators.history import SNAPSHOT, SimulatorHistory, StartingPoint, writable
 from simgit.recording.simulators.hooks import SimulatorHooks, as_fields
 
 Progress = Callable[[int, int | None], None]
@@ -21,6 +23,7 @@ class SimulatorReplay:
     Attributes:
         simulator: the simulator.
         position: the number of states that it has given.
+        compared: the number of them in which something could be compared.
     """
 
     def __init__(self, hooks: SimulatorHooks, history: SimulatorHistory, at: StartingPoint) -> None:
@@ -31,9 +34,10 @@ class SimulatorReplay:
                 raised.
         """
         self._hooks = hooks
+        self._history = history
         self._states = history.states
-        self._ignored = history.ignored
         self.simulator: Any = None
+        self.compared = 0
         if at.is_snapshot:
             data = history.snapshot(at.step)
             assert hooks.load is not None
@@ -44,32 +48,41 @@ class SimulatorReplay:
         if hooks.advance is not None or hooks.observe is not None:
             self.follow(at.step + 1)
         else:  # who moves it records the state of its reset again, and that is compared
-            self._rebuild(at.step, self._states[at.step].reset)
+            self._rebuild(at.step, writable(self._states[at.step].reset))
 
-    def follow(self, stop: int, tell: Callable[[], None] | None = None) -> None:
+    def follow(
+        self, stop: int, tell: Callable[[], None] | None = None, snapshots: Collection[int] = ()
+    ) -> None:
         """Move the simulator along the recorded states before a step, and compare each.
 
         Args:
             stop: the step after the last one.
             tell: called after each state.
+            snapshots: the steps at which it is saved, and that compared with what was saved there:
+                a state that nobody observes may differ.
 
         Raises:
             Divergence: the simulator gives something else than recorded, or a hook raised.
             InvalidInput: there is no hook to move it.
         """
-        compared = CatchUp(self._states[:stop], self.position - 1, self._ignored, _nowhere)
-        for state in recorded_steps(self._states[self.position : stop]):
-            compared.append(**self._moved(state))
-            self.position += 1
-            if tell is not None:
-                tell()
+        compared = CatchUp(self._states[:stop], self.position - 1, self._history.ignored, _nowhere)
+        try:
+            for state in recorded_steps(self._states[self.position : stop]):
+                compared.append(**self._moved(state))
+                self.position += 1
+                if state.step in snapshots and self._hooks.save is not None:
+                    self._compare_snapshot(state.step, self._hooks.save)
+                if tell is not None:
+                    tell()
+        finally:
+            self.compared += compared.compared
 
     def _moved(self, state: RecordedStep) -> dict[str, Any]:
         """Move the simulator to a state, and return what it gives, as arguments of ``append``."""
         hooks = self._hooks
         if state.reset is not None or state.step == 0:
             mark = state.given("reset")
-            self._rebuild(state.step, mark)
+            self._rebuild(state.step, writable(mark))
             given: dict[str, Any] = {"reset": mark}
             returned = None
         else:
@@ -82,12 +95,24 @@ class SimulatorReplay:
             action = state.given("action")
             given = {"action": action}
             returned = self._guarded(
-                state.step, lambda advance: advance(self.simulator, action), hooks.advance
+                state.step, lambda advance: advance(self.simulator, writable(action)), hooks.advance
             )
         seen = self._guarded(
             state.step, lambda observed: observed(self.simulator, returned), hooks.observed
         )
         return as_fields(seen) | given
+
+    def _compare_snapshot(self, step: int, save: Callable[[Any], Any]) -> None:
+        found = coerce(self._guarded(step, lambda save: save(self.simulator), save), SNAPSHOT)
+        ignored = ignoring((*USUAL, *self._history.ignored))
+        differs = difference(SNAPSHOT, self._history.snapshot(step), found, ignored)
+        if differs is not None:
+            raise Divergence(
+                f"step {step} was saved with another '{differs.field}': it is "
+                f"{shown(differs.found)}, saved is {shown(differs.recorded)}",
+                step=step, field=differs.field, recorded=differs.recorded, found=differs.found,
+            )  # fmt: skip
+        self.compared += 1
 
     def _rebuild(self, step: int, mark: Any) -> None:
         before = self.simulator
@@ -111,39 +136,44 @@ def put_back(
     hooks: SimulatorHooks,
     history: SimulatorHistory,
     *,
+    step: int | None = None,
+    warns: bool = True,
     progress: Progress | None = None,
     moves: bool = True,
 ) -> SimulatorReplay:
-    """Put a simulator back into the last state of a history.
+    """Put a simulator back into a state of a history.
 
     Args:
         hooks: the user's functions.
-        history: the states up to that state.
+        history: the states up to that state, or more.
+        step: its step; None for the last one.
+        warns: warn if nothing was compared on the way.
         progress: called with the number of states re-executed, and of all.
         moves: go on to the state by ``advance``; else stay where the way begins, if that hook is
-            not there.
+            not there: whoever moves it compares.
 
     Raises:
         InvalidInput: there is nothing to begin from, or a hook is missing.
         Divergence: the simulator does not repeat the recorded states.
     """
-    step = len(history.states) - 1
+    step = len(history.states) - 1 if step is None else step
     failed: Divergence | None = None
-    for at in history.starts(hooks, step):
+    for at in history.starts(hooks, step, moves):
         try:
             replay = SimulatorReplay(hooks, history, at)
             if moves or hooks.advance is not None:
-                replay.follow(step + 1, _teller(replay, progress, step + 1))
+                own = (step,) if at.is_followed_by_own else ()
+                replay.follow(step + 1, _teller(replay, progress, step + 1), own)
         except Divergence as error:
             failed = failed or error
             continue
-        if at.doubt and (moves or hooks.advance is not None):
+        is_vouched = at.is_snapshot and at.step == step and not at.doubt
+        is_there = replay.position == step + 1
+        if warns and is_there and not replay.compared and not is_vouched:
+            how = " from its own snapshot" if at.doubt else ""
+            why = "" if at.doubt else ": the states on the way have nothing that observe= gave"
             short = history.states[step].oid.short()
-            warn(
-                f"state '{short}' was restored from its own snapshot, and nothing was compared; "
-                "check its run with 'simgit verify'",
-                Unverified,
-            )
+            warn(f"state '{short}' was restored{how}, and nothing was compared{why}", Unverified)
         return replay
     raise failed or InvalidInput(
         f"cannot restore step {step}: no state up to it has a snapshot that can be used, and there "

@@ -130,6 +130,21 @@ def test_what_has_a_form_is_recorded_and_verified(repo: Repository) -> None:
     assert moved.divergence is not None and moved.stop == 3
 
 
+def test_an_action_and_an_observation_that_have_a_form_are_recorded_as_they_were(
+    repo: Repository,
+) -> None:
+    class Sets(spaces.Space[Any]):
+        def contains(self, x: Any) -> bool:
+            return isinstance(x, set)
+
+    env = Telling(lambda n: {"observation": {n, "x"}})
+    env.observation_space = env.action_space = Sets()
+    with Recorder(env, repo, self_check=False, snapshots=None) as recorder:
+        recorder.reset(seed=1)
+        recorder.step({4, "y"})
+    assert repo.state("main").action == {4, "y"} and repo.state("main").observation == {1, "x"}
+
+
 def test_what_is_left_out_is_not_compared(repo: Repository) -> None:
     assert len(recorded(repo, lambda n: {"info": {"n": n, "lock": threading.Lock()}})) == 1
     assert verify(repo, "main", make=lambda spec: Telling(tell_lock)).divergence is None

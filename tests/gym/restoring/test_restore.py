@@ -626,3 +626,31 @@ def test_verifying_a_whole_run_can_be_noted(repo: Repository, odd: Any) -> None:
     judge(repo, "good")
     note(repo, "good", verify(repo, "good"))
     assert repo.runs["good"].metadata["verdict"]["result"] == EXACT, "replay says less"
+
+
+def test_a_dict_of_actions_is_executed_again_in_the_order_of_its_space() -> None:
+    class Sums(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        action_space = gym.spaces.Dict(
+            [(name, gym.spaces.Box(-9, 9, (1,), np.float32)) for name in ("c", "bb", "a")]
+        )
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            super().reset(seed=seed)
+            self.x = np.zeros(1, np.float32)
+            return self.x.copy(), {}
+
+        def step(self, action: Any) -> Any:
+            for each in action.values():
+                self.x += each
+            return self.x.copy(), 0.0, False, False, {}
+
+    repo = Repository.init(":memory:")
+    env = Recorder(Sums(), repo, "main", self_check=False, snapshots=None)
+    env.action_space.seed(1)
+    env.reset(seed=1)
+    for _ in range(200):
+        env.step(env.action_space.sample())
+    env.close()
+    found = verify(repo, "main", make=lambda spec: Sums())
+    assert found.divergence is None
