@@ -74,7 +74,10 @@ def fresh(code: str, *args: str) -> list[str]:
 
 
 RESUME = f"""
-for run in sys.argv[2:]:
+TrainingLoop = ppo.TrainingLoop
+for job in sys.argv[2:]:
+    run, _, at = job.partition("@")
+    ppo.TrainingLoop = lambda *a, **k: TrainingLoop(*a, at=int(at) if at else None, **k)
     print(ppo.train(sys.argv[1], run, args=ppo.Args(**{SMALL})))
 """
 
@@ -87,29 +90,18 @@ def test_ppo_of_one_file_is_resumed_exactly_in_a_new_process(tmp_path: Path) -> 
     # before the first checkpoint but one, in the middle of a rollout; and later
     for run, kill_at in (("early", 26), ("later", 190)):
         killed(lambda run=run, kill_at=kill_at: ppo.train(str(tmp_path), run, kill_at, args))
-    assert fresh(RESUME, str(tmp_path), "early", "later") == [full, full]
+    with simgit.Repository.open(tmp_path) as repo:  # from every checkpoint, also amid an episode
+        history = repo.history_attachments("full/0", checkpoint_name("full/0"))
+        steps = [each.step for each in history]
+        starts = np.flatnonzero(repo["full/0"].episode_starts).tolist()
+    assert len(steps) == 5 and not set(steps[1:-1]) <= set(starts)
+    jobs = ["early", "later", *(f"full@{step}" for step in steps[:4])]
+    assert fresh(RESUME, str(tmp_path), *jobs) == [full] * len(jobs)
     with simgit.Repository.open(tmp_path) as repo:
         for lane in range(2):
             for name in ("observation", "action", "reward"):  # the info has seconds in it
                 pair = (repo[f"{run}/{lane}"].column(name) for run in ("early", "full"))
                 assert np.array_equal(*pair, equal_nan=True)
-        # from every checkpoint there is, out of phase with episodes
-        steps = [
-            each.step for each in repo.history_attachments("full/0", checkpoint_name("full/0"))
-        ]
-        assert len(steps) == 5
-        starts = np.flatnonzero(repo["full/0"].episode_starts).tolist()
-        assert not set(steps[1:-1]) <= set(starts)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", range(4))
-def test_ppo_is_resumed_from_each_checkpoint(tmp_path: Path, step: int) -> None:
-    full = ppo.train(str(tmp_path), "full", args=ppo.Args(**SMALL))
-    with simgit.Repository.open(tmp_path) as repo:
-        at = repo.history_attachments("full/0", checkpoint_name("full/0"))[step].step
-    code = "TrainingLoop = ppo.TrainingLoop\nppo.TrainingLoop = lambda *a, **k: TrainingLoop(*a, at=int(sys.argv[3]), **k)\n"
-    assert fresh(code + RESUME.replace("[2:]", "[2:3]"), str(tmp_path), "full", str(at)) == [full]
 
 
 def resumed_without(directory: Path, cut: Any, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -1,12 +1,14 @@
 """Trainings to be recorded in one process and resumed in another: what users write, in short.
 
 ``python -m tests.integrations.sb3.cases PATH JOB…`` resumes: a job is CASE@TIMESTEPS, and prints
-the digest of what the learner has become.
+the digest of what the learner has become. With ``!`` behind it the model is made from what was
+recorded, and not as the script does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import sys
 import warnings
 from collections.abc import Callable
@@ -34,6 +36,7 @@ from stable_baselines3.common.vec_env import (
 from simgit.integrations.sb3 import SimgitCallback, record, resume
 
 torch.set_num_threads(1)
+multiprocessing.set_forkserver_preload([__spec__.name])  # workers need not import torch each
 IGNORED = (
     ".*n_steps.*", ".*mini-batch.*", ".*already wrapped.*", ".*render_mode.*",
     ".*not of the same type.*", ".*no step was compared.*", ".*nothing was compared.*",
@@ -153,9 +156,11 @@ class Case:
         model.env.close()
         return digest(model), model
 
-    def resume(self, path: Any, run: str, at: int | None) -> tuple[str, Any]:
+    def resume(
+        self, path: Any, run: str, at: int | None, *, recorded: bool = False
+    ) -> tuple[str, Any]:
         """Resume at some timesteps; return the digest, and the model."""
-        model, left = resume(path, run, at=at, make=self.make, trust=True)
+        model, left = resume(path, run, at=at, make=None if recorded else self.make, trust=True)
         try:
             model.learn(left, callback=self.callbacks(), reset_num_timesteps=False)
         finally:
@@ -264,10 +269,6 @@ if __name__ == "__main__":
     for each in IGNORED:
         warnings.filterwarnings("ignore", message=each)
     for job in sys.argv[2:]:
-        case, _, at = job.partition("@")
-        run, _, name = case.rpartition("/")
-        print(
-            job,
-            CASES[name].resume(sys.argv[1], run or name, int(at) if at else None)[0],
-            flush=True,
-        )
+        case, _, at = job.removesuffix("!").partition("@")
+        found = CASES[case].resume(sys.argv[1], case, int(at), recorded=job.endswith("!"))
+        print(job, found[0], flush=True)
