@@ -12,6 +12,7 @@ new: an attachment of the newest state says how far each file was read.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from array import array
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -351,14 +352,15 @@ class _Reader:
             return None
         if not is_new and stored is not None:
             return SourceRun(folder.name, after=stored.oid)
+        folder.marks = folder.new_marks()
         info: dict[str, Any] = {"points": count, "tags": sorted(news.series)}
+        info["hash"] = _hash(news.series, folder.marks)
         if stored is not None and news.settings:
             info["hparams"] = news.settings
             self.notes.append(
                 f"run '{folder.name}': later hyperparameters are 'info.hparams' of a state"
             )
         step = 0 if stored is None else stored.step + 1
-        folder.marks = folder.new_marks()
         attachments = [(step, NAME, news.series)] if news.series else []
         at = [each for s in news.series.values() for each in s["time"].tolist() if 0 < each < 9e9]
         return SourceRun(
@@ -369,6 +371,16 @@ class _Reader:
             after=None if stored is None else stored.oid,
             restart=None if stored is None else news.restart,
         )  # fmt: skip
+
+
+def _hash(series: dict[str, dict[str, Any]], marks: dict[str, Any]) -> str:
+    """Return what tells a state from those of other files: what is attached depends on it alone."""
+    found = hashlib.blake2b(repr(marks).encode(errors="surrogatepass"), digest_size=16)
+    for tag, columns in sorted(series.items()):
+        found.update(repr((tag, [array.dtype.str for array in columns.values()])).encode())
+        for column in columns.values():
+            found.update(column.tobytes())
+    return found.hexdigest()
 
 
 class _News(NamedTuple):

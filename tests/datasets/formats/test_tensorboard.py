@@ -378,15 +378,30 @@ def test_a_second_import_adds_what_is_new(tmp_path: Path) -> None:
     repo.fsck()
 
 
+def test_runs_that_look_alike_keep_their_own_series(tmp_path: Path) -> None:
+    """As many points of the same tags in each: seeds of one experiment."""
+    repo = Repository.init(":memory:")
+    for name in ("a", "b", "c"):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        for part, value in enumerate({"a": (1.0, 2.0), "b": (1.0, 3.0), "c": (1.0, 2.0)}[name]):
+            file = tmp_path / "logs" / name / "events.out.tfevents.1.host"
+            old = file.read_bytes() if part else b""
+            file.write_bytes(old + events(part, 1, value))
+            assert repo.import_data(tmp_path / "logs").notes == []
+    assert logged(repo, "a") == logged(repo, "c") == [(0, 1.0), (1, 2.0)]
+    assert logged(repo, "b") == [(0, 1.0), (1, 3.0)]
+    assert set(repo.runs) == {"a", "b", "c"}
+
+
 def test_other_files_are_not_added_to_a_run(tmp_path: Path) -> None:
     repo = Repository.init(":memory:")
     for number in (1, 2):
         file = tmp_path / f"{number}/logs/events.out.tfevents.1.host"
         file.parent.mkdir(parents=True)
-        file.write_bytes(events(0, number, float(number)))
+        file.write_bytes(events(0, 1, float(number)))
         repo.import_data(file.parent)
     assert logged(repo, "logs") == [(0, 1.0)]
-    assert logged(repo, "logs.conflict-1") == [(0, 2.0), (1, 2.0)]
+    assert logged(repo, "logs.conflict-1") == [(0, 2.0)]
     with pytest.raises(AlreadyExists, match="was not imported from"):
         repo.import_data(file.parent, options={"follow": "true", "every": "0"})
 
