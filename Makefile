@@ -11,7 +11,7 @@ TORCH := torch==2.13.0
 # the lowest version that the extra `gym` in pyproject.toml admits; `make test` has the highest
 OLDEST_GYMNASIUM := gymnasium==1.0.0
 
-.PHONY: demo test test-all test-long test-gymnasium faults check bench learning matrix docs site dist clean
+.PHONY: demo test test-all test-long test-gymnasium test-rllib faults check bench learning matrix docs site dist clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -33,6 +33,15 @@ test-gymnasium:
 	$(PYTHON) -m venv --clear build/gymnasium
 	build/gymnasium/bin/python -m pip install --quiet --editable . "$(OLDEST_GYMNASIUM)" pytest hypothesis
 	build/gymnasium/bin/python -m pytest -m "" tests/gym/test_gymnasium_range.py
+
+# Ray pins a Gymnasium that is not the newest: both have an environment of their own, which finds
+# everything else, torch too, in that of `make test`
+test-rllib: $(STAMP)
+	$(PYTHON) -m venv --clear build/rllib
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
+		> $$(build/rllib/bin/python -c "import site; print(site.getsitepackages()[0])")/main.pth
+	build/rllib/bin/python -m pip install --quiet "ray[rllib]"
+	build/rllib/bin/python -m pytest -m "" tests/integrations/test_rllib.py
 
 # hours; what is done is noted in build/faults.json, and it goes on from there
 faults: $(STAMP)

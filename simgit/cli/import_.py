@@ -31,7 +31,8 @@ simgit import runs.parquet
 simgit import runs.jsonl --as-new --run edited
 simgit import runs.csv --dry-run
 simgit import steps.csv --map columns.toml
-simgit import sim-arena/runs/step.jsonl -o keep-lines""",
+simgit import sim-arena/runs/step.jsonl -o keep-lines
+simgit import logs --prefix tb/ -o follow""",
     at_op=False,
 )
 @click.argument("file", metavar="SOURCE")

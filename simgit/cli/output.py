@@ -32,6 +32,11 @@ STATUS_STYLES: Final = {
     "active": "good", "completed": "", "paused": "warn", "failed": "bad", "crashed": "bad",
 }  # fmt: skip
 _QUIET: Final = ("", "cat")
+_ASCII: Final = str.maketrans("▁▂▃▄▅▆▇█┤│─├└●○–", ".:-=+*%#||-|`*o-") | {
+    0x2192: "->",
+    0x2026: "...",
+}
+"""The signs of charts and trees where the encoding has none of them."""
 _LEAST: Final = 20
 """The least width to which a column is cut."""
 
@@ -63,6 +68,8 @@ class Output:
         joined = "".join(found)
         if not (joined.isascii() and joined.isprintable()):  # nearly all are, and this is quick
             found = list(map(self._colored if self.color else visible, found))
+            if not self.is_unicode:
+                found = [text.translate(_ASCII) for text in found]
         self._stream.write("".join([text + "\n" for text in found]))
 
     def _colored(self, text: str) -> str:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MEASURES = ("returns", "lengths")
 KINDS = (*MEASURES, "pods", "occupancy", "values", "policy")
 _EXTREMES: Final = {
-    "returns": (("best", "nanmax"),), "lengths": (("shortest", "nanmin"), ("longest", "nanmax")),
+    "returns": (("best", "max"),), "lengths": (("shortest", "min"), ("longest", "max")),
 }  # fmt: skip
 """The extremes that a summary of all episodes names: of lengths nobody knows which is best."""
-_BOTH: Final = (("lowest", "nanmin"), ("highest", "nanmax"))
+_BOTH: Final = (("lowest", "min"), ("highest", "max"))
 _LAST = 10
 """The number of last episodes whose mean is shown."""
 
@@ -93,6 +93,10 @@ def plot(
     """
     one_of(series=series, field=field, bands=bands)
     one_of(series=series, field=field, kind=kind != KINDS[0])
+    if series is not None and x not in (None, "steps"):
+        raise click.UsageError("a --series is drawn over its steps")
+    if title and output is None:
+        raise click.UsageError("--title is of a picture: name one with --output")
     if output is not None:
         from simgit.plot.drawing import check_format
 
@@ -125,7 +129,7 @@ def plot(
                 repo, runs, [kind], x=x or "episodes", window=smooth, bands=bands, title=title
             )
             drawing.save(app.path(output))
-            out.json({"file": output}) if as_json else out.line(f"wrote {output}")
+            out.json({"file": str(target)}) if as_json else out.line(f"wrote {target}")
         else:
             from simgit.analysis import by_seed, curves
 
@@ -157,7 +161,7 @@ def _draw(
 
     drawing = learning_curve({name: found}, title=title, x_label=X_LABELS[x], window=window)
     drawing.save(target)
-    out.json({"file": target.name}) if as_json else out.line(f"wrote {target.name}")
+    out.json({"file": str(target)}) if as_json else out.line(f"wrote {target}")
 
 
 def matching(repo: Repository, revisions: tuple[str, ...]) -> list[str]:
@@ -178,10 +182,10 @@ def _write(
     as_json: bool,
     unit: str = "episode",
 ) -> None:
-    from simgit.plot import Band, chart, smooth
+    from simgit.plot import Band, chart
 
     shown = [
-        (each, each.mean if isinstance(each, Band) else smooth(each.y, window)) for each in found
+        (each, each.mean if isinstance(each, Band) else _smooth(each.y, window)) for each in found
     ]
     if as_json:
         for each, values in shown:
@@ -194,31 +198,47 @@ def _write(
     if not any(len(values) for _, values in shown):
         raise InvalidInput(f"no {unit} to plot")
     if len(shown) > 1:
-        _write_table(out, shown, kind, unit)
+        _write_table(out, shown, kind, x, unit)
         return
     each, values = shown[0]
-    room = columns() - 14
+    room = max(10, min(columns() - 14, 100))
+    low, high = float(each.x[0]), float(each.x[-1])
     out.line(f"{out.paint(clean(each.label), 'run')}  {kind} of {plural(len(values), unit)}")
-    for line in chart(values, max(10, min(room, 100))):
-        out.line(line)
-    out.line(_summary(values, kind))
+    out.lines(chart(_parts(each.x, values, x, room, low, high), room))
+    if x != "episodes":
+        out.line(f"{x} from {number(low)} to {number(high)}")
+    numbers = ", ".join(
+        f"{name} {_figure(values, find)}" for name, find in _EXTREMES.get(kind, _BOTH)
+    )
+    last = values[-_LAST:]
+    mean = _figure(last, "mean")
+    out.line(f"first {number(values[0])}, {numbers}, last {len(last)}: {mean} on average")
 
 
-def _summary(values: Any, kind: str) -> str:
+def _smooth(values: Any, window: int) -> Any:
+    """Return a moving average; without one the values, those included that are not finite."""
+    from simgit.plot import smooth
+
+    return values if window == 1 else smooth(values, window)
+
+
+def _parts(along: Any, values: Any, x: str, count: int, low: float, high: float) -> Any:
+    """Return values as a line of the terminal has them, over steps or time at equal distances."""
+    from simgit.plot import evenly
+
+    return values if x == "episodes" else evenly(along, values, count, low, high)
+
+
+def _figure(values: Any, find: str) -> str:
+    """Return the least, greatest or mean one of values, without those that are NaN."""
     import numpy as np
 
-    last = values[-_LAST:]
-    extremes = "".join(
-        f"{name} {number(float(getattr(np, find)(values)))}, "
-        for name, find in _EXTREMES.get(kind, _BOTH)
-    )
-    return (
-        f"first {number(values[0])}, {extremes}"
-        f"last {len(last)}: {number(float(np.nanmean(last)))} on average"
-    )
+    known = values[~np.isnan(values)]
+    with np.errstate(all="ignore"):
+        return number(float(getattr(np, find)(known))) if len(known) else "nan"
 
 
-def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, unit: str) -> None:
+def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, x: str, unit: str) -> None:
     import numpy as np
 
     from simgit.plot import sparkline
@@ -227,16 +247,21 @@ def _write_table(out: Output, shown: list[tuple[Any, Any]], kind: str, unit: str
     extremes = _EXTREMES.get(kind, _BOTH)
     room = max(10, min(columns() - longest - 22 - 10 * len(extremes), 60))
     everything = np.concatenate([values for _, values in shown])
-    low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
+    known = everything[np.isfinite(everything)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    ends = [each.x[[0, -1]] for each, _ in shown if len(each.x)]
+    left, right = float(np.min(ends)), float(np.max(ends))
     heads = ["run", kind, f"{unit}s", *(name for name, _ in extremes), f"last {_LAST}"]
     rows: list[list[Any]] = [[(head, "bold") for head in heads]]
     for each, values in shown:
-        numbers = (
-            [*(number(float(getattr(np, find)(values))) for _, find in extremes),
-             number(float(np.nanmean(values[-_LAST:])))]
-            if len(values) else ["-"] * (len(extremes) + 1)
-        )  # fmt: skip
-        line = sparkline(values, room, low, high)
+        numbers = [_figure(values, find) for _, find in extremes]
+        numbers.append(_figure(values[-_LAST:], "mean"))
+        if not len(values):
+            numbers = ["-"] * len(numbers)
+        line = sparkline(_parts(each.x, values, x, room, left, right), room, low, high)
         rows.append([(clean(each.label), "run"), line, str(len(values)), *numbers])
     out.table(rows, right=(2, 3, 4, 5))
-    out.line(f"▁ is {number(low)}, █ is {number(high)}")
+    if x != "episodes":
+        out.line(f"{x} from {number(left)} to {number(right)}")
+    if len(known):
+        out.line(f"▁ is {number(low)}, █ is {number(high)}")

@@ -109,6 +109,12 @@ class LoggedPoint(NamedTuple):
     value: float
 
 
+class Restart(NamedTuple):
+    """A program that continues at a step: what was logged at it or later does not count."""
+
+    step: int
+
+
 class EventFile(RecordFile):
     """An event file that is read as far as it is written.
 
@@ -118,17 +124,19 @@ class EventFile(RecordFile):
         newest_image: the greatest step of an image, -1 if there is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, plugins: dict[str, str] | None = None) -> None:
+        """Begin; ``plugins`` are those of tags in the files of the directory before it."""
         super().__init__(path)
         self.settings: dict[str, Any] = {}
         self.left_out: dict[str, int] = {}
         self.newest_image = -1
-        self._plugins: dict[str, str] = {}
+        self._plugins = {} if plugins is None else plugins
 
-    def points(self) -> Iterator[LoggedPoint]:
+    def points(self) -> Iterator[LoggedPoint | Restart]:
         """Yield the numbers in the records that are whole and have not been read yet.
 
-        A record that is not whole yet, at the end of the file, is left for the next call.
+        Restarts stand between them. A record that is not whole yet, at the end of the file, is
+        left for the next call.
 
         Raises:
             IntegrityError: it is not an event file.
@@ -139,9 +147,10 @@ class EventFile(RecordFile):
             except _MALFORMED:  # a field of another type, cut off, or out of range
                 self.damaged += 1
 
-    def _points(self, payload: bytes) -> Iterator[LoggedPoint]:
+    def _points(self, payload: bytes) -> Iterator[LoggedPoint | Restart]:
         step, time = 0, float("nan")
         summaries = []
+        has_started = False
         for number, value in _fields(payload):
             if number == 1:
                 time = struct.unpack("<d", value)[0]
@@ -149,6 +158,12 @@ class EventFile(RecordFile):
                 step = _signed(value)
             elif number == 5:
                 summaries.append(value)
+            elif number == 7:
+                has_started = dict(_fields(value)).get(1) == _START
+            elif number in _OTHERS:
+                self._leave_out(_OTHERS[number])
+        if has_started:
+            yield Restart(step)
         for summary in summaries:
             for number, value in _fields(summary):
                 if number == 1:
@@ -178,8 +193,10 @@ class EventFile(RecordFile):
         if number is not None and plugin in ("", "scalars"):
             yield LoggedPoint(tag, step, time, number)
         else:
-            kind = plugin or kind or "value"
-            self.left_out[kind] = self.left_out.get(kind, 0) + 1
+            self._leave_out(plugin.removesuffix("s")[:_LONGEST] or kind or "value")
+
+    def _leave_out(self, kind: str) -> None:
+        self.left_out[kind] = self.left_out.get(kind, 0) + 1
 
     def _plugin(self, metadata: bytes) -> str:
         """Return the plugin of a tag; note the settings in it."""
@@ -196,9 +213,14 @@ class EventFile(RecordFile):
         return name
 
 
+_START: Final = 1
+"""The status of a session that begins; TensorBoard's EventAccumulator purges at it."""
 _MALFORMED: Final = (
     IndexError, struct.error, ValueError, OverflowError, TypeError, AttributeError, KeyError,
 )  # fmt: skip
+_OTHERS: Final = {4: "graph", 8: "profile", 9: "graph"}
+_LONGEST: Final = 40
+"""The most characters of a plugin's name that are told."""
 _KINDS: Final = {3: "histogram", 4: "image", 5: "histogram", 6: "audio"}
 
 

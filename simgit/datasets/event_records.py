@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import islice
+from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,6 +25,8 @@ _ROW: Final = 256
 """Bytes of a long message whose checks are computed side by side."""
 _TOGETHER: Final = 1024
 """Records whose checks are computed in one go."""
+_ENDS: Final = 64
+"""The first and the last bytes read, of each so many, by which a file is known again."""
 
 
 @cache
@@ -135,6 +138,7 @@ class RecordFile:
     Attributes:
         path: the file.
         at: the bytes that were read.
+        ends: the first and the last of these bytes, once ``payloads`` has yielded all.
         damaged: the records that were left out because their check does not match.
         broken: True if the file cannot be read further: a length is damaged.
     """
@@ -142,6 +146,7 @@ class RecordFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.at = 0
+        self.ends = b""
         self.damaged = 0
         self.broken = False
 
@@ -150,12 +155,30 @@ class RecordFile:
         """The bytes at the end of the file that were not read: a record that is not whole."""
         return max(0, self.path.stat().st_size - self.at)
 
+    def is_same(self) -> bool:
+        """Return False if another file has this path by now.
+
+        One that is shorter than what was read but begins alike is the same: it is being copied.
+        """
+        with self.path.open("rb") as file:
+            found = self._ends(file)
+        return found == self.ends or (len(found) < len(self.ends) and self.ends.startswith(found))
+
+    def _ends(self, file: BinaryIO) -> bytes:
+        file.seek(0)
+        head = file.read(min(self.at, _ENDS))
+        if file.seek(0, SEEK_END) < self.at:
+            return head
+        file.seek(max(0, self.at - _ENDS))
+        return head + file.read(min(self.at, _ENDS))
+
     def payloads(self) -> Iterator[bytes]:
         """Yield the bytes of the records that are whole and have not been read yet.
 
         Raises:
             IntegrityError: it is not a file of records.
         """
+        self.broken = False  # what was not written yet may have read as zeros
         with self.path.open("rb") as file:
             file.seek(self.at)
             while found := list(islice(self._bodies(file), _TOGETHER)):
@@ -165,6 +188,7 @@ class RecordFile:
                         yield body[:-4]
                     else:
                         self.damaged += 1
+            self.ends = self._ends(file)
 
     def _bodies(self, file: BinaryIO) -> Iterator[bytes]:
         """Yield the bytes of whole records with their checks."""

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known, shown
+from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known, plural, shown
 from simgit.objects.oid import Oid
 from simgit.odb import trees
 from simgit.odb.database import ObjectDatabase
@@ -121,6 +121,35 @@ def series_of(odb: ObjectDatabase, txn: ReadTxn, tip: Location) -> dict[str, Ser
         for tag, series in part.series.items():
             found.setdefault(tag, []).append(series)
     return {tag: joined(parts) for tag, parts in found.items()}
+
+
+def cut(odb: ObjectDatabase, txn: WriteTxn, tip: Location, step: int) -> int:
+    """Remove the points at a step or later from the series of a history; return how many.
+
+    Raises:
+        IntegrityError: an attachment of this name is something else.
+    """
+    count = 0
+    for each in list(attachments.in_history(odb, txn, tip, NAME)):
+        parts = checked(trees.load_data(odb, txn, each.kind, each.oid), each.state)
+        less = sum(int(np.sum(found.step >= step)) for found in parts.values())
+        if less:
+            data = {
+                tag: {name: array[found.step < step] for name, array in found._asdict().items()}
+                for tag, found in parts.items()
+                if (found.step < step).any()
+            }
+            attachments.attach(odb, txn, each.state, NAME, *trees.store_data(odb, txn, data))
+        count += less
+    return count
+
+
+def discarded(count: int, step: int) -> str:
+    """Return the note for points that a restart discarded."""
+    verb = "is" if count == 1 else "are"
+    return (
+        f"restart at step {step}: {plural(count, 'earlier point')} from there on {verb} discarded"
+    )
 
 
 def checked(data: Any, state: Oid) -> dict[str, Series]:

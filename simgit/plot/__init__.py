@@ -11,12 +11,12 @@ from simgit.plot.learning import learning_curve
 from simgit.plot.lines import columns
 from simgit.plot.occupancy import Usage, occupancy
 from simgit.plot.pods import PodHistory, pod_history
-from simgit.plot.text import chart, sparkline
+from simgit.plot.text import chart, evenly, sparkline
 from simgit.plot.tree import Branch, run_tree
 from simgit.plot.values import policy_map, state_values
 
 __all__ = [
-    "Band", "Branch", "Curve", "Drawing", "PodHistory", "Usage", "chart", "columns",
+    "Band", "Branch", "Curve", "Drawing", "PodHistory", "Usage", "chart", "columns", "evenly",
     "learning_curve", "occupancy", "pod_history", "policy_map", "run_tree", "smooth", "sparkline",
     "state_values",
 ]  # fmt: skip

@@ -45,6 +45,27 @@ def shares(values: npt.ArrayLike, count: int) -> Floats:
     return means
 
 
+def evenly(x: npt.ArrayLike, values: npt.ArrayLike, count: int, low: float, high: float) -> Floats:
+    """Return the means of ``count`` equal parts of the axis from ``low`` to ``high``.
+
+    A part without values has that of the part before; it is NaN before the first x and after the
+    last one. ``x`` ascends.
+    """
+    along, given = np.asarray(x, np.float64), np.asarray(values, np.float64)
+    known = np.isfinite(given)
+    along, given = along[known], given[known]
+    means: Floats = np.full(count, np.nan)
+    if not len(along):
+        return means
+    parts = np.clip((along - low) / ((high - low) or 1.0) * count, 0, count - 1).astype(int)
+    first = np.flatnonzero(np.diff(parts, prepend=-1))
+    sizes = np.diff(first, append=len(parts))
+    held = np.searchsorted(parts[first], np.arange(count), side="right") - 1
+    here = (held >= 0) & (np.arange(count) <= parts[-1])
+    means[here] = (np.add.reduceat(given, first) / sizes)[held[here]]
+    return means
+
+
 def chart(values: npt.ArrayLike, width: int = 60, height: int = 8) -> list[str]:
     """Return values as a chart of several lines, filled below the curve, with its range.
 
@@ -58,14 +79,13 @@ def chart(values: npt.ArrayLike, width: int = 60, height: int = 8) -> list[str]:
     span = high - low or 1.0
     levels = 1 + (means - low) / span * (height * 8 - 1)
     rows = [_row(levels - 8 * row) for row in reversed(range(height))]
-    names = [_number(high), *[""] * (height - 2), _number(low)]
+    top, bottom = f"{high:.4g}", f"{low:.4g}"
+    if top == bottom and low < high:
+        top, bottom = f"{high:.9g}", f"{low:.9g}"
+    names = [top, *[""] * (height - 2), bottom]
     margin = max(map(len, names))
     return [f"{name:>{margin}} ┤{row}".rstrip() for name, row in zip(names, rows, strict=True)]
 
 
 def _row(levels: Floats) -> str:
     return "".join(FILLS[int(np.clip(v, 0, 8))] if np.isfinite(v) else " " for v in levels)
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"

@@ -67,10 +67,23 @@ class Exchange:
         options: Mapping[str, str] | None,
         progress: Progress | None,
     ) -> Loaded:
-        from simgit.datasets.formats.base import Source, find_format, probe
+        from simgit.datasets.formats.base import Source, StoredRun, find_format, probe
         from simgit.datasets.formats.loading import load
+        from simgit.odb.trees import load_data
+        from simgit.refs.attachments import attachments
 
-        given = Source(str(source), Path(source), dict(options or {}), as_new)
+        def stored(run: str, attachment: str) -> StoredRun | None:
+            with self._store.read() as txn:
+                name = rename or prefix + run
+                refs = self._store.refs
+                ref = refs.run(txn, name) if refs.has_run(txn, name) else None
+                if ref is None or ref.oid is None:
+                    return None
+                found = attachments(self._store.odb, txn, ref.oid).get(attachment)
+                data = None if found is None else load_data(self._store.odb, txn, *found)
+                return StoredRun(ref.oid, ref.step, data)
+
+        given = Source(str(source), Path(source), dict(options or {}), as_new, stored)
         odb = self._store.journaled("import", given.shown)
         with given.closing:
             found = probe(given) if format is None else find_format(format)

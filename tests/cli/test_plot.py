@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from simgit import Repository
+from simgit.cli.output import Output
 
 
 @pytest.fixture
@@ -64,6 +67,57 @@ def test_json_has_the_points(repo) -> None:
     assert band["low"][0] < 1 < band["high"][0]
 
 
+@pytest.fixture
+def odd(run, directory: Path):
+    """Runs whose returns are not all finite, and one with a series of uneven steps."""
+    with Repository.init(directory) as repo:
+        for name, rewards in {
+            "inf": [1.0, np.inf, 2.0], "nan": [np.nan, np.nan], "near": [100000.0, 100019.0],
+        }.items():  # fmt: skip
+            with repo.recorder(name) as recorder:
+                for time, reward in enumerate(rewards):
+                    recorder.append(0, reset=True, time=4.0**time)
+                    recorder.append(0, 1, reward, True, False, time=4.0**time)
+        repo.add_series("inf", {"x": ([0, 10, 80, 99], [1.0, 2.0, 4.0, 8.0])})
+        repo.add_series("near", {"x": ([20], [8.0])})
+    return run
+
+
+def test_values_that_are_not_finite_are_told(odd) -> None:
+    assert odd("plot", "inf").lines[-1] == "first 1, best inf, last 3: inf on average"
+    assert odd("plot", "nan").lines == [
+        "nan  returns of 2 episodes", "first nan, best nan, last 2: nan on average",
+    ]  # fmt: skip
+    assert odd("plot", "nan", "nan", "inf").lines[1].split()[-2:] == ["nan", "nan"]
+    assert odd("plot", "inf", "--json").json["values"] == [1.0, {"$float": "inf"}, 2.0]
+    assert [odd("plot", "near").lines[row].split()[0] for row in (1, 8)] == ["100019", "100000"]
+
+
+def test_steps_and_times_are_at_equal_distances(odd) -> None:
+    lines = odd("plot", "inf", "--series", "x").lines
+    columns = [lines[row].partition("┤")[2] for row in range(1, 9)]
+    width = len(columns[0])
+    assert columns[0] == " " * (width - 1) + "█"  # 8, at the end only
+    assert abs(columns[5].index("█") / width - 0.8) < 0.05  # 4, from step 80 on
+    assert len(columns[7]) == width
+    assert lines[9] == "steps from 0 to 99"
+    lines = odd("plot", "inf", "near", "--series", "x").lines
+    assert lines[2].split()[1:3] == ["█", "1"]
+    begin, width = lines[1].index("▁"), lines[1].index("█") + 1 - lines[1].index("▁")
+    assert lines[2].index("█") - begin == width * 20 // 99
+    lines = odd("plot", "inf", "--field", "info.time", "--x", "time").lines
+    assert lines[9] == "time from 1 to 16"
+
+
+def test_an_encoding_without_the_signs_gets_others(odd) -> None:
+    stream = io.StringIO()
+    Output(stream, color=False).line("4 ┤▁█ →")
+    ascii = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    Output(ascii, color=False).line("4 ┤▁█ → ü")
+    ascii.seek(0)
+    assert (stream.getvalue(), ascii.read()) == ("4 ┤▁█ →\n", "4 |.# -> ?\n")
+
+
 @pytest.mark.parametrize("name", ["c.png", "c.svg", "C.PNG"])
 def test_a_picture_is_drawn(repo, directory: Path, name: str) -> None:
     assert repo("plot", "main", "try", "--smooth", "2", "-o", name).out == f"wrote {name}\n"
@@ -78,6 +132,8 @@ def test_a_picture_is_drawn(repo, directory: Path, name: str) -> None:
         (["x*"], 128, "no run matches 'x*'"),
         (["-o", "a.jpg"], 128, "cannot write 'a.jpg': the name must end in .png or .svg"),
         (["--kind", "loss"], 2, "'loss'"),
+        (["--series", "loss", "--x", "time"], 2, "drawn over its steps"),
+        (["--title", "x"], 2, "--title is of a picture"),
         (["main@0"], 128, "no episode to plot"),
         (["main@0", "-o", "a.png"], 128, "no episodes to draw"),
     ],

@@ -12,14 +12,14 @@ of its source, imports nothing and loads no pickle.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from simgit.datasets.formats.selection import check_options
 from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
@@ -49,6 +49,14 @@ def is_own_file(path: Path, given: Path) -> bool:
     return is_own and path.is_file() and not path.is_symlink()
 
 
+class StoredRun(NamedTuple):
+    """The newest state of a run in the repository, and the data of an attachment of it, if any."""
+
+    oid: bytes
+    step: int
+    data: Any
+
+
 @dataclass(frozen=True)
 class Source:
     """A file, a directory or a URL to import, and the options that were given.
@@ -58,6 +66,8 @@ class Source:
         path: the same as a path; of a URL it leads to nothing.
         options: by name, from ``--option NAME=VALUE``; ``"true"`` where no value was given.
         as_new: True if states get new oids, so that an edited file may be read.
+        stored: returns, of the run here that a run of the source is imported as, the newest state
+            and its attachment of a name; None if that run has no states.
         closing: closes what readers have opened; entered by who calls them.
     """
 
@@ -65,6 +75,9 @@ class Source:
     path: Path
     options: Mapping[str, str] = field(default_factory=dict)
     as_new: bool = False
+    stored: Callable[[str, str], StoredRun | None] = field(
+        default=lambda run, name: None, repr=False, compare=False
+    )
     closing: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def open(self, path: Path | None = None) -> BinaryIO:
@@ -153,6 +166,8 @@ class SourceRun:
         tip: the oid that its newest state must have, where packed states have oids; None if any.
         branched_off: the name of the run that it was branched off, if that is not ``parent``'s.
         is_merged: True if it is there for a later run only, and gets no ref.
+        after: the oid of a state in the repository that the states continue; None if none.
+        restart: with ``after``: points of its series at this step or later are discarded.
         of_oids: attachments that are made of the oids of its own states, an array of n × 32 bytes,
             once these are stored; None if there are none.
     """
@@ -174,6 +189,8 @@ class SourceRun:
     tip: bytes | None = None
     branched_off: str | None = None
     is_merged: bool = False
+    after: bytes | None = None
+    restart: int | None = None
     of_oids: Callable[[npt.NDArray[np.uint8]], Iterable[Attachment]] | None = None
 
 
@@ -189,6 +206,7 @@ class Contents:
         notes: what was guessed, left out or not imported, a line each; a reader may add some
             while its states are read.
         expected: oids of states that the repository must have, because the file continues them.
+        later: what the source has later, again and again until Ctrl-C, if it is followed.
     """
 
     runs: Iterable[SourceRun]
@@ -196,6 +214,7 @@ class Contents:
     lossy: str | None = None
     notes: list[str] = field(default_factory=list)
     expected: Sequence[bytes] = ()
+    later: Generator[Contents, None, None] | None = None
 
 
 class Format(Protocol):

@@ -8,6 +8,7 @@ were, and gc removes what was stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
@@ -17,6 +18,7 @@ import numpy as np
 from simgit.datasets.formats.base import Attachment, Contents, PackedStates, SourceRun
 from simgit.datasets.formats.packing import check_packed, unpacked
 from simgit.datasets.formats.selection import Progress
+from simgit.datasets.series import cut, discarded
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.objects.columns import Columns, check_columns
 from simgit.objects.kinds import NO_ORIGIN, Binding, Run, Spec, decode_object
@@ -94,7 +96,13 @@ def load(
             "run (--as-new, or as_new=True)",
             path=source,
         )
-    return _Loading(odb, contents, source, as_new, progress).run(refs, prefix, rename)
+    loading = _Loading(odb, contents, source, as_new, progress)
+    done = loading.run(refs, prefix, rename)
+    if contents.later is not None:
+        with suppress(KeyboardInterrupt), closing(contents.later):
+            for loading.contents in contents.later:
+                loading.run(refs, prefix, rename)
+    return done
 
 
 class _Loading:
@@ -114,28 +122,34 @@ class _Loading:
         self.as_new = as_new
         self.progress = progress
         self.done = Loaded(notes=contents.notes)
-        self._tips: dict[str, Tip | None] = {}
+        self.is_followed = contents.later is not None
         self._oids: list[bytes] | None = None
-        self._runs: dict[str, RunEntry] = {}
-        self._tags: dict[str, TagEntry] = {}
+        self._tips: dict[str, Tip | None]
+        self._runs: dict[str, RunEntry]
+        self._tags: dict[str, TagEntry]
 
     def run(self, refs: Refs, prefix: str, rename: str | None) -> Loaded:
         """Import everything."""
+        self._tips, self._runs, self._tags = {}, {}, {}
         self._check_expected()
         for run in self.contents.runs:
             if rename is not None and self._runs:
                 raise InvalidInput("cannot rename the run: the source has several runs")
             self._load_run(run)
-        if not self._runs:
+        if not self._runs and not self.is_followed:
             raise InvalidInput(f"'{self.source}' has no runs", path=self.source)
         runs = {
             name: run if run.parent in self._runs else replace(run, parent=None)
             for name, run in self._runs.items()
         }
         manifest = Manifest((), runs, self._tags, None)
+        if not self._runs:
+            return self.done
         with self.odb.write() as txn:
-            self.done.refs = set_refs(self.odb, refs, txn, manifest, prefix, rename)
+            found = set_refs(self.odb, refs, txn, manifest, prefix, rename)
             fail_point("import.refs")
+        new = {name: ref for name, ref in self.done.refs.items() if ref.what == "new"}
+        self.done.refs |= found | new
         return self.done
 
     def _check_expected(self) -> None:
@@ -191,6 +205,9 @@ class _Loading:
 
     def _start(self, run: SourceRun) -> tuple[RunEntry | None, Tip | None]:
         """Return the run that a run was branched off, and the state at which it begins."""
+        if run.after is not None:
+            with self.odb.read() as txn:
+                return None, self._tip_of(txn, run.after, None)
         if run.parent is None:
             return None, None
         name, step = run.parent
@@ -323,6 +340,10 @@ class _Loading:
         if run.of_oids is not None and self._oids:
             oids = np.frombuffer(b"".join(self._oids), np.uint8).reshape(-1, OID_SIZE)
             made = run.of_oids(oids)
+        if run.after is not None and run.restart is not None:
+            before = self._tip_of(txn, run.after, None).place
+            if count := cut(self.odb, txn, before, run.restart):
+                self.done.notes.append(discarded(count, run.restart))
         for step, name, data in chain(run.attachments, made):
             state = self._state_at(txn, run.name, step)
             if state is None:

@@ -6,21 +6,26 @@ a second export, and ``follow``, write only what is new. A branch is a run of it
 with the curve of its parent.
 
 In: each directory with event files becomes a run of one state, with the numbers as its series and
-the hyperparameters as its configuration.
+the hyperparameters as its configuration. A second import, and ``follow``, add a state with what is
+new: an attachment of the newest state says how far each file was read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from simgit.datasets.curves import TaggedCurve, curves_of
 from simgit.datasets.event_files import (
     EventFile,
+    LoggedPoint,
     image_event,
     scalar_events,
     settings_event,
@@ -29,20 +34,22 @@ from simgit.datasets.event_files import (
 from simgit.datasets.event_records import records
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
 from simgit.datasets.formats.exported_runs import ExportedRun
-from simgit.datasets.formats.selection import Export
-from simgit.datasets.series import NAME
-from simgit.errors import AlreadyExists, IntegrityError, InvalidInput, plural
+from simgit.datasets.formats.selection import Export, check_options
+from simgit.datasets.series import NAME, discarded
+from simgit.errors import AlreadyExists, Conflict, IntegrityError, InvalidInput, NotFound, plural
 from simgit.history.trajectory import Trajectory
 from simgit.odb.location import Location
 from simgit.odb.segments.times import time_of
 from simgit.plot.notebook import images, png
-from simgit.refs.names import usable_name
+from simgit.refs.names import fold, more_names, usable_name
 from simgit.refs.run_config import flat, nested
 
 MARK: Final = "tfevents"
 """What TensorBoard looks for in the name of a file."""
 OWN: Final = ".simgit"
 """The end of the name of a file that an export wrote."""
+FILES: Final = "event-files"
+"""The name of the attachment that says how far the files were read."""
 _MOST_FILES: Final = 100_000
 _BATCH: Final = 4096
 
@@ -79,9 +86,10 @@ class _RunFile:
     def _resume(self) -> None:
         """Count what was written; cut off a record that is not whole."""
         file = EventFile(self.path)
-        for tag, step, _, value in file.points():
-            self.counts[tag] = self.counts.get(tag, 0) + 1
-            self.last[tag] = (step, value)
+        for each in file.points():
+            if isinstance(each, LoggedPoint):
+                self.counts[each.tag] = self.counts.get(each.tag, 0) + 1
+                self.last[each.tag] = (each.step, each.value)
         self.images = file.newest_image
         if file.damaged or file.broken:
             raise IntegrityError(
@@ -139,8 +147,9 @@ class _Format:
     in_place = True
 
     def probe(self, source: Source) -> bool:
-        """Return True for an event file, or a directory with some."""
-        return next(_event_files(source.path), None) is not None
+        """Return True for an event file, or a directory with some, or to be followed."""
+        is_waited_for = source.path.is_dir() and source.options.get("follow") == "true"
+        return is_waited_for or next(_event_files(source.path), None) is not None
 
     # --- out ---
 
@@ -155,7 +164,8 @@ class _Format:
             raise InvalidInput("event files have whole runs: --where and --fields cannot be used")
         every = _number(export.options, "every", 2.0)
         frames = int(_number(export.options, "frames", 0))
-        follow = export.options.get("follow", "false") == "true"
+        check_options(export.options, ("every", "frames", "follow"))
+        follow = _is_followed(export.options)
         files: dict[str, _RunFile] = {}
         points = _add(export, target, files, frames)
         while follow and not _have_ended(export):
@@ -173,21 +183,17 @@ class _Format:
     # --- in ---
 
     def read(self, source: Source) -> Contents:
-        """Return a run for each directory that has event files."""
-        by_folder: dict[Path, list[Path]] = {}
-        for path in _event_files(source.path):
-            by_folder.setdefault(path.parent, []).append(path)
+        """Return a run for each directory that has event files; with ``follow``, what comes too."""
+        source.check_options("follow", "every")
+        every = _number(source.options, "every", 2.0)
+        if not source.path.exists():
+            raise NotFound(f"'{source.text}' not found", path=source.text)
         contents = Contents(())
-        contents.runs = self._runs(source.path, by_folder, contents.notes)
+        reader = _Reader(source, contents.notes, _is_followed(source.options))
+        contents.runs = reader.runs()
+        if reader.is_followed:
+            contents.later = reader.later(every)
         return contents
-
-    def _runs(
-        self, root: Path, by_folder: dict[Path, list[Path]], notes: list[str]
-    ) -> Iterator[SourceRun]:
-        for folder, files in sorted(by_folder.items()):
-            text = str(folder.relative_to(root)) if root.is_dir() else "."
-            name = usable_name(root.resolve().stem if text == "." else text)
-            yield _imported(name, sorted(files), notes)
 
 
 FORMAT: Final = _Format()
@@ -252,8 +258,20 @@ def _number(options: Any, name: str, default: float) -> float:
     return value
 
 
+def _is_followed(options: Mapping[str, str]) -> bool:
+    """Return the option ``follow``.
+
+    Raises:
+        InvalidInput: it is neither true nor false.
+    """
+    text = options.get("follow", "false")
+    if text not in ("true", "false"):
+        raise InvalidInput(f"option 'follow' must be true or false, got '{text}'")
+    return text == "true"
+
+
 def _event_files(path: Path) -> Iterator[Path]:
-    """Yield the event files at a path; links are not followed.
+    """Yield the event files at a path; links are not followed, and hidden files no event files.
 
     Raises:
         InvalidInput: there are too many files.
@@ -262,22 +280,232 @@ def _event_files(path: Path) -> Iterator[Path]:
     for number, each in enumerate(found):
         if number > _MOST_FILES:
             raise InvalidInput(f"'{path}' has more than {_MOST_FILES} files", path=path)
-        if MARK in each.name and each.is_file() and not each.is_symlink():
+        is_named = MARK in each.name and not each.name.startswith(".")  # rsync's are to be renamed
+        if is_named and each.is_file() and not each.is_symlink():
             yield each
 
 
-def _imported(name: str, files: Sequence[Path], notes: list[str]) -> SourceRun:
-    """Return the run of some event files, in the order of their names."""
-    series, settings = read_series(files, notes)
-    times = [at for each in series.values() for at in each["time"].tolist() if 0 < at < 9e9]
-    count = sum(len(each["step"]) for each in series.values())
-    state = {"info": {"points": count, "tags": sorted(series)}, "message": "event files"}
-    return SourceRun(
-        name, state_columns([state]), config=_nested(settings, notes),
-        created=int(min(times) * 1e9) if times else None,
-        ended=int(max(times) * 1e9) if times else None,
-        attachments=[(0, NAME, series)] if series else [],
-    )  # fmt: skip
+class _Reader:
+    """The runs of the event files at a path: at first all of them, later what is new."""
+
+    def __init__(self, source: Source, notes: list[str], is_followed: bool) -> None:
+        self.source = source
+        self.notes = notes
+        self.is_followed = is_followed
+        self._folders: dict[Path, _Folder] = {}
+
+    def runs(self) -> Iterator[SourceRun]:
+        """Yield the run of each directory; later, of those with something new."""
+        root = self.source.path
+        by_folder: dict[Path, list[Path]] = {}
+        for path in sorted(_event_files(root)):
+            by_folder.setdefault(path.parent, []).append(path)
+        for place, paths in sorted(by_folder.items()):
+            is_first = place not in self._folders
+            if is_first:
+                own = root.resolve()
+                text = str(place.relative_to(root)) if root.is_dir() else own.stem
+                folder = _Folder(self._free_name(usable_name(own.name if text == "." else text)))
+                self._folders[place] = folder
+            if (run := self._run(place, paths, is_first)) is not None:
+                yield run
+
+    def later(self, every: float) -> Generator[Contents, None, None]:
+        """Yield what came, again and again; at the end note what was left out."""
+        try:
+            while True:
+                time.sleep(every)
+                yield Contents(self.runs())
+        finally:
+            for folder in self._folders.values():
+                self.notes += folder.troubles()
+
+    def _free_name(self, name: str) -> str:
+        taken = {fold(each.name) for each in self._folders.values()}
+        return next(each for each in chain((name,), more_names(name)) if fold(each) not in taken)
+
+    def _run(self, place: Path, paths: Sequence[Path], is_first: bool) -> SourceRun | None:
+        folder = self._folders[place]
+        stored = self.source.stored(folder.name, FILES)
+        if is_first:
+            if stored is not None and not folder.resume(stored.data, paths):
+                if self.is_followed:
+                    raise AlreadyExists(
+                        f"run '{folder.name}' exists, and was not imported from '{place}'; import "
+                        "under a prefix (--prefix)",
+                        name=folder.name,
+                    )
+                stored = None
+        elif folder.marks is not None and (stored is None or stored.data != folder.marks):
+            raise Conflict(
+                f"run '{folder.name}' was moved by another writer, or is completed; '{place}' is "
+                "not followed any more",
+                name=folder.name,
+            )
+        news = folder.read(paths, self.is_followed)
+        self.notes += news.notes
+        if not self.is_followed:
+            self.notes += folder.troubles()
+        count = sum(len(each["step"]) for each in news.series.values())
+        is_new = count > 0 or bool(news.settings) or (news.restart is not None and bool(stored))
+        if not is_new and self.is_followed and (stored is None or not is_first):
+            return None
+        if not is_new and stored is not None:
+            return SourceRun(folder.name, after=stored.oid)
+        folder.marks = folder.new_marks()
+        info: dict[str, Any] = {"points": count, "tags": sorted(news.series)}
+        info["hash"] = _hash(news.series, folder.marks)
+        if stored is not None and news.settings:
+            info["hparams"] = news.settings
+            self.notes.append(
+                f"run '{folder.name}': later hyperparameters are 'info.hparams' of a state"
+            )
+        step = 0 if stored is None else stored.step + 1
+        attachments = [(step, NAME, news.series)] if news.series else []
+        at = [each for s in news.series.values() for each in s["time"].tolist() if 0 < each < 9e9]
+        return SourceRun(
+            folder.name, state_columns([{"info": info, "message": "event files"}]),
+            status="paused", config={} if stored else _nested(news.settings, self.notes),
+            created=int(min(at) * 1e9) if at else None,
+            attachments=[*attachments, (step, FILES, folder.marks)],
+            after=None if stored is None else stored.oid,
+            restart=None if stored is None else news.restart,
+        )  # fmt: skip
+
+
+def _hash(series: dict[str, dict[str, Any]], marks: dict[str, Any]) -> str:
+    """Return what tells a state from those of other files: what is attached depends on it alone."""
+    found = hashlib.blake2b(repr(marks).encode(errors="surrogatepass"), digest_size=16)
+    for tag, columns in sorted(series.items()):
+        found.update(repr((tag, [array.dtype.str for array in columns.values()])).encode())
+        for column in columns.values():
+            found.update(column.tobytes())
+    return found.hexdigest()
+
+
+class _News(NamedTuple):
+    """What was new in the event files of a directory.
+
+    Attributes:
+        series: the points, as the attachment has them, without those that a restart discarded.
+        settings: the hyperparameters.
+        restart: the step from which on points that were read before are discarded; None for none.
+        notes: what was discarded.
+    """
+
+    series: dict[str, dict[str, Any]]
+    settings: dict[str, Any]
+    restart: int | None
+    notes: list[str]
+
+
+class _Folder:
+    """The event files of a directory, as far as they were read.
+
+    Attributes:
+        name: the name of its run.
+        marks: how far that was when it was stored last; None before.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.marks: Any = None
+        self._files: dict[str, EventFile] = {}
+        self._plugins: dict[str, str] = {}
+        self._troubles: list[str] = []
+
+    def new_marks(self) -> dict[str, Any]:
+        """Return how far each file was read, as ``resume`` takes it."""
+        files = {name: [file.at, file.ends] for name, file in sorted(self._files.items())}
+        return {"files": files, "plugins": dict(self._plugins)}
+
+    def resume(self, marks: Any, paths: Sequence[Path]) -> bool:
+        """Continue where an import ended; return False if that did not read these files."""
+        try:
+            for path in paths:
+                if path.name in marks["files"]:
+                    file = self._files[path.name] = EventFile(path, self._plugins)
+                    file.at, file.ends = marks["files"][path.name]
+            self._plugins.update(marks["plugins"])
+            if any(file.at and file.is_same() for file in self._files.values()):
+                self.marks = marks
+                return True
+        except (TypeError, KeyError, ValueError):  # another's attachment
+            pass
+        self._files, self._plugins = {}, {}
+        return False
+
+    def read(self, paths: Sequence[Path], lenient: bool = False) -> _News:
+        """Read what is new in the files.
+
+        Args:
+            paths: the files, in the order of their times.
+            lenient: True if what is no event file, or not yet, is left out.
+
+        Raises:
+            IntegrityError: one is no event file.
+        """
+        points: dict[str, _Points] = {}
+        news = _News({}, {}, None, [])
+        for path in paths:
+            file = self._files.get(path.name)
+            try:
+                if file is None or not file.is_same():
+                    if file is not None:
+                        self._troubles += _troubles(file)
+                        news.notes.append(f"'{path.name}' was replaced: the points it had are kept")
+                    file = self._files[path.name] = EventFile(path, self._plugins)
+                for each in file.points():
+                    if isinstance(each, LoggedPoint):
+                        if each.tag not in points:
+                            points[each.tag] = _Points()
+                        points[each.tag].add(each)
+                        continue
+                    lowest = each.step if news.restart is None else min(news.restart, each.step)
+                    news = news._replace(restart=lowest)
+                    if count := sum(found.cut(each.step) for found in points.values()):
+                        news.notes.append(discarded(count, each.step))
+            except (IntegrityError, FileNotFoundError):
+                if not lenient:
+                    raise
+                continue
+            news.settings.update(file.settings)
+            file.settings = {}
+        news.series.update({tag: found.columns() for tag, found in points.items() if found.step})
+        return news
+
+    def troubles(self) -> Iterator[str]:
+        """Yield what of the files was not read."""
+        yield from self._troubles
+        for _, file in sorted(self._files.items()):
+            yield from _troubles(file)
+
+
+class _Points:
+    """The points of a tag while files are read: 24 bytes each."""
+
+    def __init__(self) -> None:
+        self.step, self.time, self.value = array("q"), array("d"), array("d")
+
+    def add(self, point: LoggedPoint) -> None:
+        self.step.append(point.step)
+        self.time.append(point.time)
+        self.value.append(point.value)
+
+    def cut(self, step: int) -> int:
+        """Remove the points at a step or later; return how many."""
+        keep = np.array(self.step) < step
+        for column in (self.step, self.time, self.value):
+            column[:] = array(column.typecode, np.array(column)[keep].tobytes())
+        return int(np.count_nonzero(~keep))
+
+    def columns(self) -> dict[str, Any]:
+        """Return the points as the attachment has them."""
+        return {
+            "step": np.array(self.step, np.int64),
+            "time": np.array(self.time, np.float64),
+            "value": _narrowed(np.array(self.value, np.float64)),
+        }
 
 
 def read_series(
@@ -286,26 +514,14 @@ def read_series(
     """Return the series in event files, as the attachment has them, and their hyperparameters.
 
     Args:
-        files: the files, in the order of their times.
-        notes: gets a line for all that is damaged or left out.
+        files: the files of a directory, in the order of their times.
+        notes: gets a line for all that is damaged, discarded or left out.
     """
-    points: dict[str, list[tuple[int, float, float]]] = {}
-    settings: dict[str, Any] = {}
-    for path in files:
-        file = EventFile(path)
-        for tag, *point in file.points():
-            points.setdefault(tag, []).append(tuple(point))  # type: ignore[arg-type]
-        settings |= file.settings
-        notes += _troubles(file)
-    series = {
-        tag: {
-            "step": np.array([step for step, _, _ in found], np.int64),
-            "time": np.array([at for _, at, _ in found], np.float64),
-            "value": _narrowed(np.array([value for *_, value in found], np.float64)),
-        }
-        for tag, found in points.items()
-    }
-    return series, settings
+    folder = _Folder()
+    news = folder.read(files)
+    notes += news.notes
+    notes += folder.troubles()
+    return news.series, news.settings
 
 
 def _narrowed(values: Any) -> Any:

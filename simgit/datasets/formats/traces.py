@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from simgit.datasets.formats.base import Contents, ImportOnly, Source, SourceRun
 from simgit.errors import InvalidInput, SimgitError
 from simgit.kube.trace.files import read_trace_file
 from simgit.kube.trace.model import Trace
-from simgit.refs.names import usable_name
+from simgit.refs.names import more_names, usable_name
 
 _SUFFIXES: Final = (".sktrace", ".msgpack")
 _ARRAY: Final = 0x90
@@ -72,14 +74,13 @@ def _runs(files: list[Path], notes: list[str], several: bool) -> Iterator[Source
                 raise
             refused.append(str(error))
             continue
-        name = base = usable_name(f"traces/{path.stem}")
-        while name in taken:
-            name = f"{base}{path.suffix}"
+        base = usable_name(f"traces/{path.stem}")
+        name = next(each for each in chain((base,), more_names(base)) if each not in taken)
         taken.add(name)
         data = path.read_bytes()
         yield SourceRun(
             name,
-            state_columns([_state(trace, path)]),
+            state_columns([_state(trace, path, data)]),
             spec={"source": Traces.name},
             attachments=[(0, "trace", data)],
         )
@@ -90,7 +91,8 @@ def _runs(files: list[Path], notes: list[str], several: bool) -> Iterator[Source
         notes.append(f"and {len(refused) - 20} more were refused")
 
 
-def _state(trace: Trace, path: Path) -> dict[str, Any]:
+def _state(trace: Trace, path: Path, data: bytes) -> dict[str, Any]:
+    """Return the state of a trace: of two traces these are two, for each has an attachment."""
     times = [event.ts for event in trace.events]
     return {
         "reset": True,
@@ -99,6 +101,7 @@ def _state(trace: Trace, path: Path) -> dict[str, Any]:
             "events": len(trace.events),
             "start": times[0] if times else None,
             "end": times[-1] if times else None,
+            "hash": blake2b(data, digest_size=16).hexdigest(),
         },
     }
 

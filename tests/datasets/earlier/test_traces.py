@@ -47,6 +47,24 @@ def test_a_folder_of_both(repo: Repository, folder: Path) -> None:
     assert all("version 1 is readable only by SimKube 1.1.1 and before" in n for n in done.notes)
 
 
+def test_traces_that_look_alike_stay_apart(repo: Repository, folder: Path) -> None:
+    """Of one name, with as many events at the same times; and names that become the same."""
+    data = (folder / "text.json").read_bytes()
+    for number, content in enumerate((data, data + b"\n")):
+        place = folder / str(number) / "same.json"
+        place.parent.mkdir()
+        place.write_bytes(content)
+        done = bring(repo, place, "trace")
+        (run,) = (ref.name.removeprefix("runs/") for ref in done.refs.values())
+        assert repo.attachment(run, "trace") == content
+    several = folder / "several"
+    several.mkdir()
+    for name in ("a b", "a~b", "a^b"):
+        (several / f"{name}.json").write_bytes(data)
+    done = bring(repo, several, "trace")
+    assert set(done.refs) == {"runs/traces/a-b", "runs/traces/a-b.2", "runs/traces/a-b.3"}
+
+
 @pytest.mark.parametrize("name", ["trace-0001.msgpack", "trace-0001.json", "array.msgpack"])
 def test_version_1_is_refused_with_the_reason(repo: Repository, folder: Path, name: str) -> None:
     with pytest.raises(InvalidInput, match="version 1 is readable only by SimKube"):

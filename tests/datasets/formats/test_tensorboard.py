@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,8 +19,15 @@ import pytest
 
 from simgit import AlreadyExists, IntegrityError, InvalidInput, NotFound, Repository
 from simgit.datasets import event_files, event_records
-from simgit.datasets.event_files import EventFile, LoggedPoint, scalar_events, version_event
+from simgit.datasets.event_files import (
+    EventFile,
+    LoggedPoint,
+    Restart,
+    scalar_events,
+    version_event,
+)
 from simgit.datasets.event_records import crc32c, records
+from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
 
@@ -59,7 +70,7 @@ def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def points(file: EventFile) -> list[LoggedPoint]:
-    return list(file.points())
+    return [each for each in file.points() if isinstance(each, LoggedPoint)]
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -189,7 +200,7 @@ def test_files_of_other_programs_are_left_alone(repo: Repository, tmp_path: Path
 @pytest.mark.parametrize(
     "options",
     [{"where": "reward > 0"}, {"fields": ["reward"]}, {"options": {"frames": "x"}},
-     {"options": {"every": "-1"}}],
+     {"options": {"every": "-1"}}, {"options": {"folow": "true"}}, {"options": {"follow": "yes"}}],
 )  # fmt: skip
 def test_what_an_export_cannot_do(
     repo: Repository, tmp_path: Path, options: dict[str, Any]
@@ -241,7 +252,7 @@ def test_an_export_follows_a_run_until_it_has_ended(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             if file.exists() and file.stat().st_size:
                 reader = reader or EventFile(file)
-                seen += reader.points()  # while it grows
+                seen += points(reader)  # while it grows
             time.sleep(0.005)
         record(repo, "main", [2 + number])
     repo.set_status("main", "completed")
@@ -326,6 +337,219 @@ def test_out_and_in_again(repo: Repository, tmp_path: Path) -> None:
     assert returns == [e.return_ for e in reversed(repo.episodes("main")) if e.end != "open"]
 
 
+# --- in, again and again -------------------------------------------------------------------------
+
+
+def events(
+    first: int, count: int, value: float = 0.5, start: int | None = None, tag: str = "x"
+) -> bytes:
+    """Return the bytes of an event file: its version, perhaps a restart, and some points."""
+    made = [version_event(value)]
+    if start is not None:  # as torch's SummaryWriter(purge_step=start)
+        made.append(event_files._event(start, 0.0, event_files.message(7, b"\x08\x01")))
+    steps = range(first, first + count)
+    return records(made + scalar_events(tag, steps, [1e9 + i for i in steps], [value] * count))
+
+
+def logged(repo: Repository, run: str, tag: str = "x") -> list[tuple[int, float]]:
+    series = repo.series(run, tag)
+    return list(zip(series.step.tolist(), series.value.tolist(), strict=True))
+
+
+def test_a_second_import_adds_what_is_new(tmp_path: Path) -> None:
+    file = tmp_path / "logs/events.out.tfevents.1.host"
+    file.parent.mkdir()
+    repo = Repository.init(":memory:")
+    whole = events(0, 9)
+    for size in (len(whole) - 200, len(whole) - 100, len(whole)):
+        file.write_bytes(whole[:size])  # within a record
+        repo.import_data(file.parent)
+        assert repo.runs["logs"].status == "paused"
+    second = file.with_name("events.out.tfevents.2.host")
+    second.write_bytes(events(5, 6, 0.25))  # as after a restart
+    assert repo.import_data(file.parent).refs["runs/logs"].what == "forward"
+    tip = repo.runs["logs"].oid
+    assert repo.import_data(file.parent).refs["runs/logs"].what == "unchanged"
+    assert list(repo.runs) == ["logs"]
+    assert repo.runs["logs"].oid == tip
+    assert logged(repo, "logs") == scalars(file.parent)["x"]
+    assert len(logged(repo, "logs")) == 15
+    assert [state.info["points"] for state in repo["logs"]] == [3, 3, 3, 6]
+    repo.fsck()
+
+
+def test_runs_that_look_alike_keep_their_own_series(tmp_path: Path) -> None:
+    """As many points of the same tags in each: seeds of one experiment."""
+    repo = Repository.init(":memory:")
+    for name in ("a", "b", "c"):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        for part, value in enumerate({"a": (1.0, 2.0), "b": (1.0, 3.0), "c": (1.0, 2.0)}[name]):
+            file = tmp_path / "logs" / name / "events.out.tfevents.1.host"
+            old = file.read_bytes() if part else b""
+            file.write_bytes(old + events(part, 1, value))
+            assert repo.import_data(tmp_path / "logs").notes == []
+    assert logged(repo, "a") == logged(repo, "c") == [(0, 1.0), (1, 2.0)]
+    assert logged(repo, "b") == [(0, 1.0), (1, 3.0)]
+    assert set(repo.runs) == {"a", "b", "c"}
+
+
+def test_other_files_are_not_added_to_a_run(tmp_path: Path) -> None:
+    repo = Repository.init(":memory:")
+    for number in (1, 2):
+        file = tmp_path / f"{number}/logs/events.out.tfevents.1.host"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(events(0, 1, float(number)))
+        repo.import_data(file.parent)
+    assert logged(repo, "logs") == [(0, 1.0)]
+    assert logged(repo, "logs.conflict-1") == [(0, 2.0)]
+    with pytest.raises(AlreadyExists, match="was not imported from"):
+        repo.import_data(file.parent, options={"follow": "true", "every": "0"})
+
+
+def test_a_restart_discards_as_tensorboard_does(tmp_path: Path) -> None:
+    files = [tmp_path / f"logs/events.out.tfevents.{number}.host" for number in (1, 2, 3)]
+    files[0].parent.mkdir()
+    contents = [events(0, 9), events(5, 2, 0.25, start=5), events(1, 1, 0.75, start=6)]
+    repo = Repository.init(":memory:")
+    notes = []
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+        notes.append(repo.import_data(file.parent, rename="added").notes)
+        assert logged(repo, "added") == scalars(file.parent)["x"]
+    assert notes == [
+        [],
+        ["restart at step 5: 4 earlier points from there on are discarded"],
+        ["restart at step 6: 1 earlier point from there on is discarded"],
+    ]
+    done = repo.import_data(files[0].parent, rename="at-once")
+    assert logged(repo, "at-once") == logged(repo, "added")
+    assert done.notes == notes[1] + notes[2]
+    repo.fsck()
+
+
+def follow(repo: Repository, directory: Path, steps: Sequence[Any]) -> Any:
+    """Follow a directory; a step is called when something was added, the last is Ctrl-C."""
+    left = iter(steps)
+
+    def progress(done: int, total: int | None) -> None:
+        try:
+            next(left)()
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    options = {"follow": "true", "every": "0"}
+    return repo.import_data(directory, options=options, progress=progress)
+
+
+@pytest.mark.parametrize("end", ["copied anew", "replaced", "a second file", "a restart"])
+def test_what_happens_to_files_that_are_followed(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "logs/events.out.tfevents.1.host"
+    second = file.with_name("events.out.tfevents.2.host")
+    file.parent.mkdir()
+    repo = Repository.init(":memory:")
+    whole = events(0, 40)
+    size = len(events(0, 2)) - len(events(0, 1))
+    begin = len(events(0, 1)) + size // 2
+
+    def grow(count: int) -> Any:
+        return lambda: file.write_bytes(whole[: begin + count * size])  # to within a record
+
+    def copy() -> None:  # as cp and rsync do: cut off at first, or under another name
+        file.write_bytes(whole[:begin])
+        other = file.with_name(f".{file.name}.Xy12")
+        other.write_bytes(whole[: begin + 9 * size])
+        other.replace(file)
+
+    last: Any = {
+        "copied anew": copy,
+        "replaced": lambda: file.write_bytes(events(0, 20, 0.25)),
+        "a second file": lambda: second.write_bytes(events(3, 2, 0.25)),
+        "a restart": lambda: second.write_bytes(events(3, 2, 0.25, start=3)),
+    }[end]
+
+    def interrupt() -> None:  # while another run is imported, which has nothing of it then
+        other = file.parent / "other/events.out.tfevents.1.host"
+        other.parent.mkdir()
+        other.write_bytes(whole)
+
+    grow(0)()
+    done = follow(repo, file.parent, [grow(1), grow(5), last, interrupt])
+    assert list(repo.runs) == ["logs"]
+    before = [(step, 0.5) for step in range(6)]
+    expected = {
+        "copied anew": [(step, 0.5) for step in range(10)],
+        "replaced": [*before, *((step, 0.25) for step in range(20))],
+        "a second file": [*before, (3, 0.25), (4, 0.25)],
+        "a restart": [*before[:3], (3, 0.25), (4, 0.25)],
+    }
+    assert logged(repo, "logs") == expected[end]
+    if end != "replaced":
+        assert logged(repo, "logs") == scalars(file.parent)["x"]
+    assert (f"'{file.name}' was replaced: the points it had are kept" in done.notes) == (
+        end == "replaced"
+    )
+
+
+@pytest.mark.slow
+def test_the_command_follows_a_directory_through_a_crash(tmp_path: Path) -> None:
+    repo = Repository.init(tmp_path / "store")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    arguments = ["-C", str(tmp_path / "store"), "import", str(logs), "--prefix", "tb/"]
+    command = [sys.executable, "-m", "simgit", *arguments, "-o", "follow", "-o", "every=0.01"]
+    paths = {name: logs / name / "events.out.tfevents.1.host" for name in ("a", "b")}
+    whole = events(0, 60)
+
+    def begin() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    def grow(name: str, size: int, count: int) -> None:
+        paths[name].parent.mkdir(exist_ok=True)
+        paths[name].write_bytes(whole[:size])
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            if f"tb/{name}" in repo.runs and len(logged(repo, f"tb/{name}")) == count:
+                return
+            time.sleep(0.01)
+
+    process = begin()
+    size = len(events(0, 2)) - len(events(0, 1))
+    for number in (1, 2, 30):
+        grow("a", len(events(0, number)) + size // 2, number)
+    process.kill()
+    process.communicate()
+    process = begin()
+    for number in (31, 60):
+        grow("a", len(events(0, number)), number)
+    grow("b", len(events(0, 3)), 3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[:2] == [
+        "forward    runs/a → runs/tb/a",
+        "new        runs/b → runs/tb/b",
+    ]
+    for name, path in paths.items():
+        assert logged(repo, f"tb/{name}") == scalars(path.parent)["x"]
+    assert repo.runs["tb/a"].status == "paused"
+    repo.close()
+
+
+def test_what_an_import_cannot_do(tmp_path: Path) -> None:
+    repo = Repository.init(":memory:")
+    (tmp_path / "events.out.tfevents.1").write_bytes(events(0, 1))
+    for options in ({"follow": "yes"}, {"every": "-1"}, {"folow": "true"}):
+        with pytest.raises(InvalidInput):
+            repo.import_data(tmp_path, options=options)
+    with pytest.raises(NotFound):
+        repo.import_data(tmp_path / "none", format="tensorboard", options={"follow": "true"})
+
+
 # --- damaged files -------------------------------------------------------------------------------
 
 
@@ -386,7 +610,7 @@ def test_hostile_files(file: Path, seed: int) -> None:
             body[draw.randrange(len(body))] = draw.randrange(256)
         file.write_bytes(records([version_event(0.0), bytes(body)]))
         for point in EventFile(file).points():
-            assert isinstance(point, LoggedPoint)
+            assert isinstance(point, LoggedPoint | Restart)
     file.write_bytes(b"\xff" * 64)
     with pytest.raises(IntegrityError, match="not an event file"):
         points(EventFile(file))
@@ -403,7 +627,7 @@ def test_a_file_is_read_while_it_grows(file: Path) -> None:
     for at in range(0, len(whole) + 5, 5):
         with file.open("r+b") as opened:
             opened.write(whole[: at + 5])
-        found += reader.points()
+        found += points(reader)
     assert [point.step for point in found] == list(range(9))
     assert (reader.rest, reader.damaged, reader.broken) == (0, 0, False)
 
