@@ -248,6 +248,14 @@ def test_more_may_be_missing_at_once_and_those_of_no_use_go_first() -> None:
     assert states(*ordered)[1] == {("1", True): 2, ("17", False): 1}
 
 
+def test_a_share_of_an_ordered_set_is_rounded_down_to_at_least_one() -> None:
+    # pkg/controller/statefulset/stateful_set_utils_test.go: 10% of 25 are 2, 1% of 5 is 1
+    for part, missing in (("40%", 1), ("75%", 3)):
+        rolling = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": part}}}
+        both = (stateful(cpu, 4, podManagementPolicy="Parallel", **rolling) for cpu in ("1", "17"))
+        assert states(*both)[1] == {("1", True): 4 - missing, ("17", False): missing}
+
+
 def test_a_set_that_goes_back_undoes_what_was_stuck_where_it_may() -> None:
     steps = [stateful(cpu, 3, podManagementPolicy="Parallel") for cpu in ("1", "17", "1")]
     assert states(*steps)[2] == {("1", True): 3}
