@@ -185,6 +185,8 @@ def test_templates_are_compared_by_meaning() -> None:
     }
     assert same_template(one, two)
     assert not same_template(one, {"spec": {"containers": []}})
+    tiny, small, more = ({"requests": {"cpu": cpu}} for cpu in ("0.1m", "1m", "1.1m"))
+    assert same_template(tiny, small) and not same_template(small, more)
 
 
 def stateful(cpu: str, replicas: int, **spec: Any) -> Any:
