@@ -1,7 +1,7 @@
-"""Kubernetes quantities: grammar, exact arithmetic, the API server's canonical form.
+"""Kubernetes quantities: grammar, exact arithmetic, the form in which the API server stores them.
 
-A quantity is a whole number of billionths: Kubernetes rounds finer values up (away from zero)
-and caps large ones at 2**63 - 1. It prints in the form in which it was written.
+A quantity is a whole number of billionths: Kubernetes rounds finer values up (away from zero).
+Large ones are capped at 2**63 - 1. It prints in the form in which it was written.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _NANO_PER_MILLI = 10**6
 _CAP = (2**63 - 1) * NANO
 _MAX_TEXT = 128
 _MAX_EXPONENT = 200  # far beyond the cap on one side and below a billionth on the other
+_MAX_INT32 = 2**31 - 1
+_KEPT_DIGITS, _KEPT_BINARY_DIGITS = 18, 14
+"""How many digits the API server's parser reads exactly in 64 bits, suffix included."""
 
 _PATTERN = re.compile(
     r"(?P<sign>[+-]?)(?P<whole>[0-9]*)(?:\.(?P<part>[0-9]*))?"
@@ -63,7 +66,7 @@ class Quantity:
         sign = "-" if self.nano < 0 else ""
         if self.form == "binary" and units >= 1024 and not rest:
             return sign + _format_binary(units)
-        return sign + _format_powers(abs(self.nano), self.form == "exponent")
+        return sign + _format_powers(abs(self.nano), -9, self.form)
 
 
 def parse_quantity(text: object) -> Quantity:
@@ -71,13 +74,7 @@ def parse_quantity(text: object) -> Quantity:
 
     Raises InvalidInput for what is not in Kubernetes' grammar.
     """
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
-        text = repr(text)
-    if not isinstance(text, str):
-        raise _bad(text, f"expected a string or a number, got {type(text).__name__}")
-    if len(text) > _MAX_TEXT:
-        raise _bad(text[:16] + "…", f"longer than {_MAX_TEXT} characters")
-    return _parse_text(text)
+    return _parse_text(_text_of(text))
 
 
 def millicores(text: object) -> int:
@@ -101,8 +98,50 @@ def from_bytes(amount: int) -> str:
 
 
 def canonical(text: object) -> str:
-    """Return a quantity as the API server stores it: '17' for '17000m', '32Gi' for '32768Mi'."""
-    return str(parse_quantity(text))
+    """Return a quantity of a resource list as it reads back from the API server.
+
+    It is '17' for '17000m', '32Gi' for '32768Mi', '1m' for '0.1m'; but '1.250' stays as written.
+    Raises InvalidInput like ``parse_quantity``.
+    """
+    return _stored(_text_of(text))
+
+
+@lru_cache(maxsize=4096)
+def _stored(text: str) -> str:
+    """Return the text itself where the API server's parser keeps it, or else the canonical one.
+
+    Kept are whole numbers with a binary suffix that are no multiple of 8; and other numbers that
+    are a multiple of a thousandth to a power of 1000, begin with no fraction below 1, and do not
+    end with a thousand too many. Both need few enough digits.
+    """
+    sign, whole, part, suffix = _split(text)
+    digits = whole + part
+    if suffix in _BINARY:
+        most = _KEPT_BINARY_DIGITS - 3 * _BINARY[suffix] // 10
+        if not part and len(whole) <= most and int(whole) % 8:
+            return text
+        nano = _parse_text(text).nano
+        milli = -(-abs(nano) // _NANO_PER_MILLI)
+        return str(Quantity(milli * _NANO_PER_MILLI * (-1 if nano < 0 else 1), "binary"))
+    power, form = _power(suffix)
+    power -= len(part)
+    is_plain = len(digits) <= _KEPT_DIGITS and digits[0] != "0" and not digits.endswith("000")
+    if is_plain and power >= -3 and power % 3 == 0:
+        return text
+    number = int(digits)
+    if power < -3:
+        number, power = _times_ten(number, max(power + 3, -_MAX_EXPONENT)), -3
+    return ("-" if sign == "-" and number else "") + _format_powers(number, power, form)
+
+
+def _text_of(text: object) -> str:
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        text = repr(text)
+    if not isinstance(text, str):
+        raise _bad(text, f"expected a string or a number, got {type(text).__name__}")
+    if len(text) > _MAX_TEXT:
+        raise _bad(text[:16] + "…", f"longer than {_MAX_TEXT} characters")
+    return text.strip(" ")  # as the API server does
 
 
 def _bad(text: object, why: str) -> InvalidInput:
@@ -111,24 +150,37 @@ def _bad(text: object, why: str) -> InvalidInput:
 
 @lru_cache(maxsize=4096)
 def _parse_text(text: str) -> Quantity:
+    sign, whole, part, suffix = _split(text)
+    digits = int(whole + part)
+    form: Form = "binary"
+    if suffix in _BINARY:
+        nano = _times_ten(digits << _BINARY[suffix], 9 - len(part))
+    else:
+        power, form = _power(suffix)
+        power = max(-_MAX_EXPONENT, min(_MAX_EXPONENT, power))
+        nano = _times_ten(digits, power + 9 - len(part))
+    return Quantity(_bounded(-nano if sign == "-" else nano), form)
+
+
+def _split(text: str) -> tuple[str, str, str, str]:
+    """Return sign, whole part without leading zeros ('0' for none), fraction and suffix."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise _bad(text, "expected a number, perhaps with a suffix such as m, k, Gi or e3")
     whole, part = match["whole"], match["part"] or ""
     if not whole and not part:
         raise _bad(text, "it has no digits")
-    nano, form = _scale(int(whole + part), -len(part), match["suffix"] or "")
-    return Quantity(_bounded(-nano if match["sign"] == "-" else nano), form)
+    return match["sign"], whole.lstrip("0") or "0", part, match["suffix"] or ""
 
 
-def _scale(digits: int, power: int, suffix: str) -> tuple[int, Form]:
-    """Return digits * 10**power * suffix in billionths, rounded up, and the form."""
-    if suffix in _BINARY:
-        return _times_ten(digits << _BINARY[suffix], power + 9), "binary"
+def _power(suffix: str) -> tuple[int, Form]:
+    """Return the power of ten of a decimal suffix or an exponent, and the form."""
     if suffix in _DECIMAL:
-        return _times_ten(digits, power + 9 + _DECIMAL[suffix]), "decimal"
-    exponent = max(-_MAX_EXPONENT, min(_MAX_EXPONENT, int(suffix[1:])))
-    return _times_ten(digits, power + 9 + exponent), "exponent"
+        return _DECIMAL[suffix], "decimal"
+    exponent = int(suffix[1:])
+    if abs(exponent) > _MAX_INT32:
+        raise _bad(suffix, "its exponent is out of range")
+    return exponent, "exponent"
 
 
 def _times_ten(digits: int, power: int) -> int:
@@ -148,14 +200,13 @@ def _format_binary(units: int) -> str:
     return f"{units}{_BINARY_NAME.get(power, '')}"
 
 
-def _format_powers(nano: int, exponent: bool) -> str:
-    """Return the amount with the largest suffix that leaves a whole number."""
-    if not nano:
+def _format_powers(number: int, power: int, form: Form) -> str:
+    """Return number * 10**power with the largest suffix that leaves a whole number."""
+    if not number:
         return "0"
-    power = -9
-    while nano % 1000 == 0 and power < 18:
-        nano //= 1000
-        power += 3
-    if exponent:
-        return f"{nano}e{power}" if power else str(nano)
-    return f"{nano}{_DECIMAL_NAME[power]}"
+    while number % 10 == 0:
+        number, power = number // 10, power + 1
+    number, power = number * 10 ** (power % 3), power - power % 3
+    if form != "exponent" and power in _DECIMAL_NAME:
+        return f"{number}{_DECIMAL_NAME[power]}"
+    return f"{number}e{power}" if power else str(number)

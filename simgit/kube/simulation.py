@@ -10,6 +10,7 @@ from simgit.errors import InvalidInput
 from simgit.kube.cluster import KubeCluster, PodSelection
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, PodDelays, virtual_nodes
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
+from simgit.kube.embedded.nodes import as_virtual
 from simgit.kube.manifest import (
     TEMPLATE_PATHS,
     Manifest,
@@ -180,12 +181,16 @@ def embedded_for(
     faults: Faults = NO_FAULTS,
     priority_classes: dict[str, int] | None = None,
 ) -> EmbeddedCluster:
-    """Return an empty embedded cluster for the replay of a trace."""
+    """Return an empty embedded cluster for the replay of a trace.
+
+    Its nodes are virtual ones unless their label ``type`` says otherwise: the driver's pods select
+    ``type=virtual``.
+    """
     lifetimes = None
     if trace.lifecycles:
         lifetimes = RecordedLifetimes(trace, f"{simulation.prefix}-", simulation.speed)
     return EmbeddedCluster(
-        virtual_nodes() if nodes is None else nodes,
+        [as_virtual(node) for node in (virtual_nodes() if nodes is None else nodes)],
         seed=seed,
         start=trace.start,
         delays=simulation.delays,

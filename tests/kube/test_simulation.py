@@ -8,9 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput
-from simgit.kube.embedded import EmbeddedCluster, PodDelays, default_nodes, virtual_nodes
+from simgit.kube.embedded import (
+    EmbeddedCluster,
+    PodDelays,
+    default_nodes,
+    node_spec,
+    virtual_nodes,
+)
 from simgit.kube.manifest import replace
 from simgit.kube.simulation import DEFAULT, Simulation, replay, simulate, virtual_object
+from simgit.kube.task.cluster_setup import cluster_setup
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.sktrace import load_trace
@@ -46,8 +53,39 @@ def test_objects_are_applied_in_their_virtual_place() -> None:
 def test_pods_go_to_virtual_nodes_only() -> None:
     trace = Trace((Event(0, (pod("p"),)),))
     assert simulate(trace).observe(DEFAULT.selection("default", "p")).counts() == (1, 0, 1)
-    elsewhere = simulate(trace, nodes=default_nodes())
+    elsewhere = simulate(trace, nodes=default_nodes(labels={"type": "real"}))
     assert elsewhere.observe(DEFAULT.selection("default", "p")).counts() == (0, 1, 1)
+
+
+def test_nodes_given_by_hand_are_virtual_linux_nodes_with_storage() -> None:
+    node = {
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/hostname": "a",
+    }
+    wanting = pod("p", nodeSelector=node)
+    wanting["spec"]["containers"][0]["resources"] = {"requests": {"ephemeral-storage": "10Gi"}}
+    by_hand = {"name": "a", "cpu": "8"}
+    for setup in (cluster_setup([by_hand]), cluster_setup([node_spec(**by_hand)])):
+        (row,) = setup.replay(Trace((Event(0, (wanting, pod("q"))),)), 0, 0).nodes()
+        assert row["running"] == ["virtual-default/p", "virtual-default/q"]
+        assert row["labels"] == node | {"type": "virtual"}
+        assert row["taints"] == [{"key": "kwok-provider", "value": "true", "effect": "NoSchedule"}]
+        assert cluster_setup([row_arguments(row)]).replay(Trace(()), 0, 0).nodes()[0] == row | {
+            "running": [], "used": {"cpu": "0", "memory": "0", "pods": 0}
+        }  # fmt: skip
+
+
+def row_arguments(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in row if key not in ("ready", "used", "running")}
+
+
+def test_what_a_node_given_by_hand_says_is_kept() -> None:
+    labels = {"type": "other", "kubernetes.io/os": "windows", "kubernetes.io/arch": "arm64"}
+    given = node_spec("a", labels=labels, storage="5Gi")
+    (row,) = simulate(Trace((Event(0, (pod("p"),)),)), nodes=[given]).nodes()
+    assert row["labels"] == labels | {"kubernetes.io/hostname": "a"}
+    assert (row["taints"], row["storage"], row["running"]) == ([], 5 * 2**30, [])
 
 
 def test_time_passes_in_whole_seconds_of_the_gap_by_speed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from simgit.errors import InvalidInput
@@ -13,6 +13,8 @@ from simgit.kube.quantity import byte_count, from_bytes, from_millicores, millic
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
+PLATFORM = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+VIRTUAL_STORAGE = 2**40
 VIRTUAL_TAINT = Taint("kwok-provider", "true", "NoSchedule")
 CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 HostPort = tuple[str, str, int]
@@ -86,9 +88,25 @@ def default_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
 
 def virtual_nodes(count: int = 3, **parameters: Any) -> tuple[NodeSpec, ...]:
     """Return nodes as SimKube makes them: labelled virtual, tainted for the KWOK provider."""
-    labels = {"type": "virtual", **(parameters.pop("labels", None) or {})}
-    taints = [plain_taint(VIRTUAL_TAINT), *parameters.pop("taints", ())]
-    return default_nodes(count, labels=labels, taints=taints, **parameters)
+    return tuple(_made_virtual(node) for node in default_nodes(count, **parameters))
+
+
+def _made_virtual(spec: NodeSpec) -> NodeSpec:
+    if "type" in spec.labels:
+        return spec
+    taints = tuple(taint for taint in spec.taints if taint != VIRTUAL_TAINT)
+    labels = {**spec.labels, "type": "virtual"}
+    return replace(spec, labels=labels, taints=(VIRTUAL_TAINT, *taints))
+
+
+def as_virtual(spec: NodeSpec) -> NodeSpec:
+    """Return the node as a simulation has it, with what every virtual node of SimKube has.
+
+    What the node itself says is kept: a label ``type`` makes it another kind of node. A storage
+    of 0 counts as not said. The specs that runs record stay without these additions.
+    """
+    spec, storage = _made_virtual(spec), spec.storage or VIRTUAL_STORAGE
+    return replace(spec, labels={**PLATFORM, **spec.labels}, storage=storage)
 
 
 def plain_taint(taint: Taint) -> dict[str, str]:

@@ -171,16 +171,18 @@ def _go_on(env: SimKubeEnv) -> list[Any]:
 @pytest.mark.parametrize("at", [0, 1, 7])
 def test_any_state_is_restored_exactly_in_another_environment(order: Any, at: int) -> None:
     made = {"order": order, "faults": {"timeouts": 0.2, "late_pods": 0.4}, "render_mode": "ansi"}
-    env = SimKubeEnv(["cpu-slight", "mem-slight"], **made)
-    env.reset(seed=5, options={"trace": "mem-slight-severity9", "target": 2})
+    env = SimKubeEnv(["cpu-slight", "replicas-over"], **made)
+    env.reset(seed=5, options={"trace": "replicas-over-severity9", "target": 2})
     for number in range(at):
         env.step(np.int64(6 - number))
     snapshot, picture = select(env).snapshot(env), env.render()
-    other = SimKubeEnv(["cpu-slight", "mem-slight"], **made)
+    other = SimKubeEnv(["cpu-slight", "replicas-over"], **made)
     select(other).restore(other, snapshot)
     assert other.render() == picture
     assert other.get_state() == env.get_state()
-    assert _go_on(other) == _go_on(env)
+    rows = _go_on(env)
+    assert _go_on(other) == rows
+    assert any(row[4].get("ready") for row in rows[:20])
 
 
 def test_a_state_of_another_version_is_refused() -> None:
@@ -191,7 +193,8 @@ def test_a_state_of_another_version_is_refused() -> None:
 def test_the_spec_recreates_the_environment_when_the_file_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "mine.sktrace"
     write_trace_file(path, generate("mem-heavy", severity=3).trace)
-    env = gymnasium.make(ID, trace=str(path), nodes=[{"name": "a", "cpu": "8"}], target=2)
+    node = {"name": "a", "cpu": "8", "memory": "40Gi"}
+    env = gymnasium.make(ID, trace=str(path), nodes=[node], target=2)
     assert env.spec is not None
     text = env.spec.to_json()
     path.unlink()
@@ -199,7 +202,9 @@ def test_the_spec_recreates_the_environment_when_the_file_is_gone(tmp_path: Path
     assert isinstance(again.unwrapped, SimKubeEnv) and isinstance(env.unwrapped, SimKubeEnv)
     assert again.unwrapped.settings() == env.unwrapped.settings()
     assert json.loads(text)["kwargs"]["trace"].keys() == {"mine"}
-    assert again.reset(seed=1)[1] == env.reset(seed=1)[1]
+    info = env.reset(seed=1)[1]
+    assert again.reset(seed=1)[1] == info
+    assert (info["ready"], info["pending"]) == (1, 2)
 
 
 def test_an_environment_made_by_its_class_has_a_spec_too() -> None:

@@ -185,6 +185,8 @@ def test_templates_are_compared_by_meaning() -> None:
     }
     assert same_template(one, two)
     assert not same_template(one, {"spec": {"containers": []}})
+    tiny, small, more = ({"requests": {"cpu": cpu}} for cpu in ("0.1m", "1m", "1.1m"))
+    assert same_template(tiny, small) and not same_template(small, more)
 
 
 def stateful(cpu: str, replicas: int, **spec: Any) -> Any:
@@ -246,6 +248,14 @@ def test_more_may_be_missing_at_once_and_those_of_no_use_go_first() -> None:
     assert states(*both)[1] == {("16", True): 2, ("17", False): 2}
     ordered = (stateful(cpu, 4, **rolling) for cpu in ("1", "17"))
     assert states(*ordered)[1] == {("1", True): 2, ("17", False): 1}
+
+
+def test_a_share_of_an_ordered_set_is_rounded_down_to_at_least_one() -> None:
+    # pkg/controller/statefulset/stateful_set_utils_test.go: 10% of 25 are 2, 1% of 5 is 1
+    for part, missing in (("40%", 1), ("75%", 3)):
+        rolling = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": part}}}
+        both = (stateful(cpu, 4, podManagementPolicy="Parallel", **rolling) for cpu in ("1", "17"))
+        assert states(*both)[1] == {("1", True): 4 - missing, ("17", False): missing}
 
 
 def test_a_set_that_goes_back_undoes_what_was_stuck_where_it_may() -> None:

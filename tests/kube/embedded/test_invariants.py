@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
+from math import ceil, floor
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simgit.kube import recorded_lifetimes
-from simgit.kube.embedded import EmbeddedCluster, node_spec, podspec
+from simgit.kube.embedded import EmbeddedCluster, PodDelays, node_spec, podspec
 from simgit.kube.embedded.controllers import cron_schedule
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.scheduler.filters import Cycle, refusal_with_nominated
@@ -191,6 +193,102 @@ def test_every_state_is_consistent(todo: list[tuple[str, dict[str, Any]]], seed:
         settle(cluster)
 
 
+def rolled(kind: str, replicas: int, cpu: str, policy: str = "", **rolling: Any) -> dict[str, Any]:
+    _, manifest = deployment("w", cpu, replicas)
+    spec = manifest["spec"] | {"podManagementPolicy": policy}
+    strategy = "strategy" if kind == "Deployment" else "updateStrategy"
+    return manifest | {"kind": kind, "spec": spec | {strategy: {"rollingUpdate": rolling}}}
+
+
+def ready_pods(cluster: EmbeddedCluster, below: int = 100) -> int:
+    return sum(pod.ready and pod.ordinal < below for pod in world_of(cluster).pods.values())
+
+
+def least_ready(cluster: EmbeddedCluster, manifest: dict[str, Any], wait: int = 0) -> int:
+    """Apply an object, let time pass, and return the fewest ready pods at any instant of it."""
+    world = world_of(cluster)
+    cluster._apply_one(manifest)
+    least, end = ready_pods(cluster), world.clock.now + wait
+    while True:
+        while world._step():
+            least = min(least, ready_pods(cluster))
+        due = world.clock.next_time()
+        if due is None or due > end:
+            world.clock.now = end
+            return least
+        world.clock.now = due
+
+
+def test_an_update_at_once_with_a_change_of_size_keeps_what_must_be_ready() -> None:
+    for before, after in product(range(6), range(6)):
+        for surge, down, old, new in product((0, 1, 3), (0, 1, 2), ("1", "9"), ("2", "18")):
+            cluster = EmbeddedCluster()
+            cluster.apply([rolled("Deployment", before, old, maxSurge=surge, maxUnavailable=down)])
+            ready = ready_pods(cluster)
+            update = rolled("Deployment", after, new, maxSurge=surge, maxUnavailable=down)
+            missing = min(after, down or (0 if surge else 1))
+            assert least_ready(cluster, update) >= min(ready, after - missing), (before, update)
+
+
+bounds = st.sampled_from([0, 1, 2, 3, "25%", "50%", "100%"])
+versions = st.tuples(
+    st.integers(0, 8),
+    st.sampled_from(["1", "2", "5", "9", "17", "18"]),
+    bounds,
+    bounds,
+    st.sampled_from([0, 700, 1500, 60_000]),
+)
+
+
+LEFT_BY_SURGE = [
+    (0, "17", 2, 0, 0),
+    (0, "2", 1, 0, 700),
+    (0, "18", 3, 0, 700),
+    (0, "5", 0, 1, 0),
+]
+"""The last update finds several outdated pods on each node, of which one is ready."""
+
+
+def resolved(value: int | str, of: int, *, up: bool) -> int:
+    exact = of * int(value[:-1]) / 100 if isinstance(value, str) else value
+    return ceil(exact) if up else floor(exact)
+
+
+@given(
+    st.sampled_from(["Deployment", "StatefulSet", "DaemonSet"]),
+    st.lists(versions, min_size=2, max_size=5),
+    st.sampled_from(["Parallel", "OrderedReady"]),
+    st.sampled_from([0, 1000]),
+    st.integers(0, 3),
+)
+@settings(max_examples=300, deadline=None)
+@example("DaemonSet", LEFT_BY_SURGE, "", 1000, 0)
+def test_no_update_makes_more_unavailable_than_it_may(
+    kind: str, todo: list[tuple[Any, ...]], policy: str, delay: int, partition: int
+) -> None:
+    cluster = EmbeddedCluster(delays=PodDelays(ready=delay))
+    size = 0
+    for replicas, cpu, surge, down, wait in todo:
+        if kind == "DaemonSet":  # exactly one of the two is above 0
+            most = 0 if surge else resolved(down or 1, 3, up=True)
+            update = rolled(kind, 0, cpu, maxSurge=surge, maxUnavailable=0 if surge else down or 1)
+            least = min(ready_pods(cluster), 3 - most)
+        elif kind == "StatefulSet":  # its highest numbers go, ready or not, and then some more
+            most = resolved(down, replicas, up=False) or 1
+            many = {"maxUnavailable": down} if down else {}
+            update = rolled(kind, replicas, cpu, policy, partition=partition, **many)
+            least = ready_pods(cluster, replicas) - most
+        else:
+            most = resolved(down, replicas, up=False)
+            most = min(replicas, most or (0 if resolved(surge, replicas, up=True) else 1))
+            update = rolled(kind, replicas, cpu, maxSurge=surge, maxUnavailable=down)
+            least = min(ready_pods(cluster), replicas - most)
+            if replicas != size and len({pod["cpu"] for pod in cluster.pods()}) > 1:
+                least = 0  # in the middle of a rollout all revisions shrink in proportion
+        size = replicas
+        assert least_ready(cluster, update, wait) >= least
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 9), st.sampled_from(["1", "4", "9", "17"])), min_size=1, max_size=6
@@ -204,23 +302,7 @@ def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
     surge, down = bounds
     cluster = EmbeddedCluster()
     for replicas, cpu in versions:
-        container = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
-        rolling = {"maxSurge": surge, "maxUnavailable": down}
-        spec = {
-            "replicas": replicas,
-            "strategy": {"rollingUpdate": rolling},
-            "template": {"metadata": {"labels": {"app": "w"}}, "spec": {"containers": [container]}},
-        }
-        cluster.apply(
-            [
-                {
-                    "apiVersion": "apps/v1",
-                    "kind": "Deployment",
-                    "metadata": {"name": "w"},
-                    "spec": spec,
-                }
-            ]
-        )
+        cluster.apply([rolled("Deployment", replicas, cpu, maxSurge=surge, maxUnavailable=down)])
         rows = cluster.pods()
         assert len(rows) <= replicas + surge
         assert len(rows) >= replicas - (down or (0 if surge else 1))

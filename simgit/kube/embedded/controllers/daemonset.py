@@ -72,18 +72,36 @@ class DaemonSet(PodOwner):
             node for node in self.world.nodes
             if self._suits(node) and self._tolerates(node, HARD_EFFECTS)
         ]  # fmt: skip
+        surge, unavailable = self._limits(self._manifest, len(wanted))
+        surplus: list[Pod] = []
         for node in self.world.nodes:
             pods = by_node.get(node.name, [])
             if not (self._suits(node) and self._tolerates(node, frozenset({"NoExecute"}))):
-                self._drop_all(pods)
-            elif not pods and node in wanted:
+                surplus += pods
+            elif pods:
+                surplus += self._surplus(pods, surge)
+            elif node in wanted:
                 self._create(node)
-        if self.rolls:
-            surge, unavailable = self._limits(self._manifest, len(wanted))
-            if surge:
-                self._update_with_surge(wanted, by_node, surge)
-            else:
-                self._update_in_place(wanted, by_node, unavailable)
+        self._drop_all(surplus)
+        if not self.rolls or surplus:
+            return  # whatever was deleted marks the set again
+        if surge:
+            self._update_with_surge(wanted, by_node, surge)
+        else:
+            self._update_in_place(wanted, by_node, unavailable)
+
+    def _surplus(self, pods: list[Pod], surge: int) -> list[Pod]:
+        """Return the pods that a node has too many: all but the oldest, placed ones first.
+
+        With surge the oldest outdated pod stays too, while it is ready and the new one is not yet.
+        """
+        oldest = sorted(pods, key=lambda pod: (pod.node is None, pod.created_at, pod.uid))
+        new = [pod for pod in oldest if pod.revision == self.revision]
+        if not surge or not new or len(new) == len(oldest):
+            return oldest[1:]
+        old = [pod for pod in oldest if pod.revision != self.revision]
+        stays = old[0].ready and new[0].uid not in self.available
+        return [*new[1:], *old[stays:]]
 
     def _suits(self, node: Node) -> bool:
         assert self.facts is not None
@@ -121,36 +139,28 @@ class DaemonSet(PodOwner):
         self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int
     ) -> None:
         """Delete all old pods that are not available, and others up to the limit."""
-        missing, candidates = 0, []
+        missing, unfit, candidates = 0, [], []
         for node in wanted:
             pods = by_node.get(node.name, [])
-            new = [pod for pod in pods if pod.revision == self.revision]
-            old = [pod for pod in pods if pod.revision != self.revision]
-            if len(new) == len(old) or (new and new[0].uid not in self.available):
-                missing += 1
-            elif old and old[0].uid not in self.available:
-                self._drop_all(old)
-                missing += 1
-            elif old:
-                candidates.append(old[0])
-        self._drop_all(candidates[: max(0, most - missing)])
+            if pods and pods[0].revision != self.revision and pods[0].uid in self.available:
+                candidates.append(pods[0])
+                continue
+            missing += not pods or pods[0].uid not in self.available
+            unfit += [pod for pod in pods if pod.revision != self.revision]
+        self._drop_all([*unfit, *candidates[: max(0, most - missing)]])
 
     def _update_with_surge(
         self, wanted: list[Node], by_node: dict[str, list[Pod]], most: int
     ) -> None:
-        """Create new pods beside old ones, and delete the old once the new are available."""
-        surging = 0
+        """Create new pods beside old ones, at once where the old one is not available."""
+        surging = sum(len(by_node.get(node.name, ())) > 1 for node in wanted)
         for node in wanted:
             pods = by_node.get(node.name, [])
-            new = [pod for pod in pods if pod.revision == self.revision]
-            old = [pod for pod in pods if pod.revision != self.revision]
-            if new and old and new[0].uid in self.available:
-                self._drop_all(old)
-            elif new and old:
-                surging += 1
-            elif old and (old[0].uid not in self.available or surging < most):
-                surging += old[0].uid in self.available
-                self._create(node)
+            if len(pods) == 1 and pods[0].revision != self.revision:
+                is_available = pods[0].uid in self.available
+                if not is_available or surging < most:
+                    surging += is_available
+                    self._create(node)
 
     def _drop_all(self, pods: list[Pod]) -> None:
         for pod in pods:

@@ -182,6 +182,8 @@ class Deployment(PodOwner):
         return new.replicas + min(room, self.replicas - new.replicas)
 
     def _shrink(self, new: ReplicaSet, old: Sequence[ReplicaSet]) -> None:
+        if any(len(found.available) > found.replicas for found in old):
+            return  # pods that its last resize surrenders would be counted as available
         least = self.replicas - self.unavailable
         total = sum(found.replicas for found in old) + new.replicas
         room = total - least - (new.replicas - len(new.available))

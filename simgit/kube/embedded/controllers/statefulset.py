@@ -38,7 +38,7 @@ class StatefulSet(PodOwner):
         replicas = whole(manifest, "spec", "replicas", default=1)
         policy = text(manifest, "spec", "podManagementPolicy", default="OrderedReady")
         unavailable = (*_UPDATE, "rollingUpdate", "maxUnavailable")
-        most = max(1, share(manifest, unavailable, replicas, up=True, default=1))
+        most = max(1, share(manifest, unavailable, replicas, up=False, default=1))
         partition = whole(manifest, *_UPDATE, "rollingUpdate", "partition")
         strategy = text(manifest, *_UPDATE, "type", default="RollingUpdate")
         start = whole(manifest, "spec", "ordinals", "start")

@@ -50,6 +50,6 @@ def _normal_map(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _amount(text: Any) -> Any:
     try:
-        return parse_quantity(text).nano
+        return parse_quantity(text).milli  # the API server stores no finer ones
     except InvalidInput:
         return text
