@@ -142,11 +142,11 @@ def test_what_is_in_no_format_says_so(tmp_path: Path) -> None:
 
 
 def test_flags_as_text_are_what_they_say(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("obs,action,reward,done\n1,0,1.0,f\n2,0,1.0,FALSE\n3,1,2,t\n")
+    (tmp_path / "t.csv").write_text("obs,action,reward,done\n1,,,f\n2,0,1.0,FALSE\n3,1,2,t\n")
     with Repository.init(":memory:") as repo:
         repo.import_data(tmp_path / "t.csv")
         assert [bool(each.terminated) for each in repo.trajectory("t")] == [False, False, True]
-    (tmp_path / "u.csv").write_text("obs,action,reward,done\n1,0,1.0,maybe\n")
+    (tmp_path / "u.csv").write_text("obs,action,reward,done\n1,,,f\n2,0,1.0,maybe\n")
     with Repository.init(":memory:") as repo, pytest.raises(InvalidInput, match="'done'"):
         repo.import_data(tmp_path / "u.csv")
 
@@ -157,5 +157,5 @@ def test_lines_of_json_of_others_lose_nothing(tmp_path: Path) -> None:
     with Repository.init(":memory:") as repo:
         repo.import_data(tmp_path / "t.jsonl")
         states = list(repo.trajectory("t"))
-    assert [each.observation for each in states] == [1.5, 2.5]
-    assert states[0].info["x"] == 3 and states[0].reward == 0.5 and states[1].terminated
+    assert [each.observation for each in states] == [1.5, 2.5, None]
+    assert states[1].info["x"] == 3 and states[1].reward == 0.5 and states[2].terminated
