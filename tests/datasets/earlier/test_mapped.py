@@ -167,8 +167,39 @@ def test_a_cell_of_another_type_names_its_place(
         bring(repo, path, map=mapped(tmp_path))
     assert not repo.runs
     done = bring(repo, path, map=mapped(tmp_path, 'damaged = "skip"'))
-    assert done.states == 11
+    assert done.states == 12
     assert done.notes[-1].startswith("1 row not imported: line 4")
+
+
+@pytest.mark.parametrize("alignment", ["led", "taken"])
+@pytest.mark.parametrize("fault", ["cell", "line"])
+def test_no_transition_leads_over_a_row_that_was_lost(
+    repo: Repository, rows: list[dict[str, Any]], tmp_path: Path, alignment: str, fault: str
+) -> None:
+    """The second row of three, and the first of the next episode, are lost."""
+    for number in (1, 3):
+        rows[number]["a"] = "ab"
+    path = write(tmp_path / "t.csv", rows[:6])
+    if fault == "line":
+        lines = path.read_text().splitlines()
+        path.write_text("".join(f"{line}{',,' * (',ab,' in line)}\n" for line in lines))
+    more = f'damaged = "skip"\nalignment = "{alignment}"'
+    bring(repo, path, map=mapped(tmp_path, more))
+    states = list(repo.trajectory("low-lr"))
+    found = [state.observation and state.observation["v"] for state in states]
+    actions = [state.action for state in states]
+    v, a = [row["v"] for row in rows], [row["a"] for row in rows]
+    begun = [None] if fault == "cell" else []  # of a lost line nobody knows the episode
+    if alignment == "led":
+        assert found == [v[0], None, v[2], *begun, v[4], v[5]]
+        assert actions == [a[0], None, a[2], *begun, a[4], a[5]]
+    else:
+        assert found == [v[0], None, v[2], None, *begun, v[4], v[5], None]
+        assert actions == [None, a[0], None, a[2], *begun, None, a[4], a[5]]
+    assert states[1].message.startswith("not imported: line 3")
+    assert [i for i, state in enumerate(states) if state.reset is not None] == [
+        0, 3 + (alignment == "taken")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.csv"])
@@ -181,8 +212,15 @@ def test_damaged_lines_are_refused_or_told(
     with pytest.raises(InvalidInput, match=r"line 5: .*damaged = \"skip\""):
         bring(repo, path, map=mapped(tmp_path))
     done = bring(repo, path, map=mapped(tmp_path, 'damaged = "skip"'))
-    assert done.states == 12
+    assert done.states == 12 + (name == "t.jsonl")  # without a header, it lies within an episode
     assert done.notes[-1].startswith("1 row not imported: line 5")
+
+
+def test_more_damaged_lines_than_are_counted_are_refused(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"x": 1}\n' + "{\n" * 1001 + '{"x": 2}\n')
+    text = 'damaged = "skip"\n[columns]\nx = "observation"'
+    with pytest.raises(InvalidInput, match="too many lines cannot be read"):
+        bring(repo, tmp_path / "t.jsonl", map=mapped(tmp_path, text=text))
 
 
 def test_rows_of_a_run_must_be_together(
