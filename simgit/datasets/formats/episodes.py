@@ -357,7 +357,7 @@ def _packed(
     return finished(packer, stop - start)
 
 
-def _cut_arrays(data: Any, start: int, stop: int) -> Any:
+def _cut_arrays(data: Any, start: int, stop: int | None) -> Any:
     if isinstance(data, dict):
         return {name: _cut_arrays(each, start, stop) for name, each in data.items()}
     if isinstance(data, tuple):
@@ -380,27 +380,33 @@ def own_arrays(
         IntegrityError: there are more or fewer than the states need.
     """
     shift = 0 if own.borrowed else 1
-    found = {"observation": _shifted(observation, 1 if own.borrowed else 0, own.states)}
+    found = {"observation": of_length(observation, own.states + own.borrowed)}
+    if own.borrowed and observation is not None:
+        found["observation"] = _cut_arrays(observation, 1, None)
     for name, data in {"action": action, **more}.items():
         if data is None:
             continue
-        short = _shifted(data, 0, own.states - shift)
+        short = of_length(data, own.states - shift)
         found[name] = _padded(short) if shift else short
     return {name: data for name, data in found.items() if data is not None}
 
 
-def _shifted(data: Any, start: int, count: int) -> Any:
-    if data is None:
-        return None
-    if isinstance(data, dict):
-        return {name: _shifted(each, start, count) for name, each in data.items()}
-    if isinstance(data, tuple):
-        return tuple(_shifted(each, start, count) for each in data)
-    if len(data) != start + count:
+def of_length(data: Any, count: int) -> Any:
+    """Return arrays, nested as they are, after a check of their lengths; None where there are none.
+
+    Raises:
+        IntegrityError: one has another length.
+    """
+    if isinstance(data, (dict, tuple)):
+        for each in data.values() if isinstance(data, dict) else data:
+            of_length(each, count)
+    elif data is not None and not isinstance(data, list) and np.ndim(data) < 1:
+        raise IntegrityError("an episode has a single value in place of an array")
+    elif data is not None and len(data) != count:
         raise IntegrityError(
-            f"an episode must have {start + count} entries here, got {len(data)}: it was edited"
+            f"an episode must have {count} entries here, got {len(data)}: it was edited"
         )
-    return data[start:]
+    return data
 
 
 def _padded(data: Any) -> Any:
@@ -415,18 +421,11 @@ def _padded(data: Any) -> Any:
 
 
 def at_row(data: Any, row: int) -> Any:
-    """Return the value of one row of arrays, nested as they are; None where there is none.
-
-    Raises:
-        IntegrityError: an array is shorter.
-    """
+    """Return the value of one row of arrays, nested as they are; None where there is none."""
     if data is None:
         return None
     if isinstance(data, dict):
         return {name: at_row(each, row) for name, each in data.items()}
     if isinstance(data, tuple):
         return tuple(at_row(each, row) for each in data)
-    try:
-        return data[row]
-    except IndexError:
-        raise IntegrityError("an episode has arrays of different lengths") from None
+    return data[row]

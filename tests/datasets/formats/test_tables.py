@@ -135,6 +135,60 @@ def test_archives_of_strangers_are_refused(tmp_path: Path) -> None:
     assert dict(repo.runs) == {}
 
 
+def test_an_episode_has_one_observation_more_than_actions(tmp_path: Path) -> None:
+    observations = np.arange(10.0).reshape(5, 2)
+    for name in ("observations", "obs", "state"):
+        arrays = {name: observations, "action": np.arange(4), "reward": np.ones(4), "x": np.ones(9)}
+        np.savez(tmp_path / "x.npz", **arrays)
+        with Repository.init(":memory:") as repo:
+            done = read(repo, tmp_path / "x.npz")
+            states = repo["x"]
+            np.testing.assert_array_equal(states.observations, observations)
+            assert [each.action for each in states] == [None, 0, 1, 2, 3]
+        assert "left out, as most arrays have 4 rows: x" in done.notes
+    np.savez(tmp_path / "x.npz", obs=observations, actions=np.arange(4))
+    with Repository.init(":memory:") as repo:
+        read(repo, tmp_path / "x.npz")
+        np.testing.assert_array_equal(repo["x"].observations, observations)
+
+
+@pytest.mark.parametrize("other", [np.zeros(4), np.zeros(4, "i4"), np.zeros(3, "f4"), {"a": 1}])
+def test_transitions_that_numpy_cannot_stack_are_refused(tmp_path: Path, other: Any) -> None:
+    repo = Repository.init(":memory:")
+    for run, value in (("a", np.zeros(4, "f4")), ("b", other)):
+        with repo.recorder(run) as recorder:
+            recorder.append(value, reset=True)
+            recorder.append(value, 1, 1.0)
+    with pytest.raises(InvalidInput):
+        write(repo, "numpy", tmp_path / "x.npz", "a", "b", options={"layout": "d4rl"})
+    with repo.recorder("c") as recorder:
+        for i in range(4):
+            recorder.append({"x": 1, **({"y": 2} if i > 1 else {})}, i % 2 or None, reset=not i % 2)
+    with pytest.raises(InvalidInput):
+        write(repo, "numpy", tmp_path / "x.npz", "c", options={"layout": "d4rl"})
+
+
+def test_damaged_archives_are_refused_as_such(tmp_path: Path, seed: int) -> None:
+    """Each byte of the directory and of the headers, and some of the others, are changed."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, observations=rng.random((30, 2)), actions=np.arange(30))
+    data = path.read_bytes()
+    places = {*range(60), *range(len(data) - 200, len(data)), *rng.integers(0, len(data), 100)}
+    kept = 0
+    for place in sorted(places):
+        changed = bytearray(data)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        with Repository.init(":memory:") as repo:
+            try:
+                read(repo, path)
+                kept += 1
+            except (IntegrityError, InvalidInput):
+                assert not repo.runs
+    assert kept < len(places) / 2
+
+
 def test_what_is_in_no_format_says_so(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"junk")
     with pytest.raises(InvalidInput, match="--format"):
