@@ -24,7 +24,9 @@ from simgit.refs.names import usable_name
 
 EPISODE: Final = "episode"
 NEXT: Final = "next_observation"
-_PLACES: Final = ("run", "step", "episode_step")
+STEP: Final = "episode_step"
+_PLACES: Final = ("run", "step", "files")
+"""Columns of simgit's tables that are no field of a state when they are read."""
 _PEEK: Final = 100
 """The rows that are looked at before the alignment is decided."""
 
@@ -51,17 +53,17 @@ class FieldNames:
         return None
 
 
-_PLAIN: Final = {name: (name,) for name in (*FIELDS, *_PLACES, EPISODE, NEXT)}
+_PLAIN: Final = {name: (name,) for name in (*FIELDS, *_PLACES, EPISODE, STEP, NEXT)}
 _RLLIB: Final = _PLAIN | {
     "rewards": ("reward_vector",),
     "observation": ("obs",), "action": ("actions",), "reward": ("rewards",),
     "terminated": ("terminateds",), "truncated": ("truncateds",), "info": ("infos",),
-    NEXT: ("new_obs",), EPISODE: ("eps_id",), "episode_step": ("t",),
+    NEXT: ("new_obs",), EPISODE: ("eps_id",), STEP: ("t",),
 }  # fmt: skip
 _RLDS: Final = _PLAIN | {"terminated": ("is_terminal",)}
 _LEROBOT: Final = _PLAIN | {
     "observation": ("observation.state", "observation.image"), "reward": ("next.reward",),
-    "terminated": ("next.done",), EPISODE: ("episode_index",), "episode_step": ("frame_index",),
+    "terminated": ("next.done",), EPISODE: ("episode_index",), STEP: ("frame_index",),
     "step": ("index",),
 }  # fmt: skip
 _AUTO: Final[dict[str, Sequence[str]]] = {
@@ -75,6 +77,7 @@ _AUTO: Final[dict[str, Sequence[str]]] = {
     "info": ("info", "infos"),
     NEXT: ("next_observation", "next_observations", "new_obs", "next_obs"),
     EPISODE: ("episode", "eps_id", "episode_index", "episode_id"),
+    STEP: ("episode_step", "t", "frame_index"),
 }  # fmt: skip
 PRESETS: Final = {
     "plain": FieldNames("plain", _PLAIN),
@@ -125,10 +128,25 @@ def source_runs(
 ) -> Iterator[SourceRun]:
     """Yield the runs of a table, as its column ``run`` changes; see ``source_states``."""
     default = usable_name(source.path.stem)
-    for name, found in groupby(rows, lambda row: str(row.pop("run", default))):
+    singly = chain.from_iterable(map(_unbatched, rows))
+    for name, found in groupby(singly, lambda row: str(row.pop("run", default))):
         run = SourceRun(usable_name(name))
         run.blocks = state_columns(source_states(found, names, notes))
         yield run
+
+
+def _unbatched(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a row: RLlib writes batches, of which each column is a list."""
+    if row.get("type") != "SampleBatch":
+        yield row
+        return
+    columns = {name: each for name, each in row.items() if name != "type"}
+    if any(not isinstance(each, list) for each in columns.values()):
+        raise InvalidInput("a batch of RLlib has packed columns: write it with compress_columns=[]")
+    if len(set(map(len, columns.values()))) > 1:
+        raise InvalidInput("a batch of RLlib has columns of several lengths")
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
 
 
 def source_states(
@@ -151,7 +169,7 @@ def source_states(
     head = list(islice(rows, _PEEK))
     if not head:
         return
-    if {"step", EPISODE, "episode_step"} <= head[0].keys() and names.alignment != "taken":
+    if {"step", EPISODE, STEP} <= head[0].keys() and names.alignment != "taken":
         names = OWN
     columns = _Columns(names)
     alignment = names.alignment or _alignment(head, columns, notes)
@@ -160,7 +178,8 @@ def source_states(
     if alignment == "taken":
         yield from _of_transitions(found, notes)
     else:
-        yield from _of_states(found if alignment else _without_outcome(found), notes)
+        checked = found if alignment else _without_outcome(found)
+        yield from _of_states(checked, notes, names is OWN)
 
 
 def _alignment(head: Sequence[Mapping[str, Any]], columns: _Columns, notes: list[str]) -> str:
@@ -170,6 +189,8 @@ def _alignment(head: Sequence[Mapping[str, Any]], columns: _Columns, notes: list
         InvalidInput: they do not tell.
     """
     present = dict.fromkeys(name for row in head for name in row)
+    if not any(columns.field(name) in ("observation", "action", "reward") for name in present):
+        notes.append("no column has the name of an observation, action or reward: all are in info")
     tops = dict.fromkeys(part for name in present for part in (name, name.partition(".")[0]))
     if "reward" in tops:  # then "rewards" may be simgit's own, of several objectives
         tops.pop("rewards", None)
@@ -215,7 +236,7 @@ class _Columns:
 
     def __init__(self, names: FieldNames) -> None:
         self._is_own = names is OWN
-        unknown = {*_PLACES, "files"} | (set() if self._is_own else {"forms"})
+        unknown = {*_PLACES} if self._is_own else {*_PLACES, "forms"}
         self._names = {field: names.columns[field] for field in names.columns.keys() - unknown}
         self._known = {each: field for field, columns in self._names.items() for each in columns}
         self._known |= _MARKS
@@ -245,7 +266,7 @@ class _Columns:
             is_deep = above in _DEEP and above not in whole
             if is_deep and (above != NEXT or self.alignment == "taken"):
                 plan.append((name, above, rest.split(".")))
-            elif name != "run" and not (self._is_own and name in (*_PLACES, "files")):
+            elif name != "run" and not (self._is_own and name in _PLACES):
                 plan.append((name, None, []))
         return plan
 
@@ -270,7 +291,7 @@ class _Columns:
                 value = _boolean(name, value) if field in _BOOLEANS else value
                 if value is not None:
                     found[field] = value
-                if field == EPISODE and not self._is_own:
+                if field in (EPISODE, STEP) and not self._is_own:
                     info[name] = value
         if info:
             found["info"] = _joined(found.get("info", {}), info)
@@ -329,17 +350,23 @@ def _marks(row: Mapping[str, Any]) -> dict[str, bool]:
     return {"terminated": terminated, "truncated": row.get("last", False) and not terminated}
 
 
-def _of_states(rows: Iterable[dict[str, Any]], notes: list[str]) -> Iterator[dict[str, Any]]:
+def _of_states(
+    rows: Iterable[dict[str, Any]], notes: list[str], is_own: bool
+) -> Iterator[dict[str, Any]]:
     episode: Any = None
+    step: Any = None
     ended = True
     guessed = False
     for row in rows:
         state = _marks(row) | _state(row)
-        begins = row[EPISODE] != episode if EPISODE in row else row.get("first", ended)
+        begins = _differ(row[EPISODE], episode) if EPISODE in row else row.get("first", ended)
+        begins = begins or _goes_back(step, row, notes)
+        if is_own and STEP in row:  # an episode may have begun in the run that it continues
+            begins = row[STEP] == 0
         if "reset" not in state and begins:
             state["reset"] = True
             guessed = True
-        episode = row.get(EPISODE)
+        episode, step = row.get(EPISODE), row.get(STEP)
         ended = bool(state.get("terminated") or state.get("truncated"))
         yield state
     if guessed:
@@ -354,12 +381,13 @@ def _of_transitions(rows: Iterable[dict[str, Any]], notes: list[str]) -> Iterato
     held: Mapping[str, Any] | None = None  # a row whose next observation is in the row that follows
     after: Any = None  # the next observation of the row before
     episode: Any = None
+    step: Any = None
     ended = True
     for row in rows:
         observation = row.get("observation")
         acts = any(name in row for name in _OUTCOME)
-        begins = row.get("first") or (EPISODE in row and row[EPISODE] != episode)
-        begins = begins or (ended and (acts or held is None))
+        begins = row.get("first") or (EPISODE in row and _differ(row[EPISODE], episode))
+        begins = begins or (ended and (acts or held is None)) or _goes_back(step, row, notes)
         if not begins and after is not None and _differ(after, observation):
             begins = True
             _tally(notes, "rows that do not begin with the next observation of the row before "
@@ -378,13 +406,23 @@ def _of_transitions(rows: Iterable[dict[str, Any]], notes: list[str]) -> Iterato
         if state is not None:
             state |= {} if NEXT in row or "reset" in state else _marks(row)
             yield _closed(state, row, notes) if closes or not acts else state
-        episode, after = row.get(EPISODE), row.get(NEXT)
+        episode, step, after = row.get(EPISODE), row.get(STEP), row.get(NEXT)
         held = None if closes or NEXT in row else row if acts else {}
         ended = closes or any(row.get(name) for name in ("terminated", "truncated", "last"))
         if NEXT in row:
             yield _marks(row) | _after(row, after, notes)
     if held:
         yield _after(held, None, notes)
+
+
+def _goes_back(step: Any, row: Mapping[str, Any], notes: list[str]) -> bool:
+    """Return True if the number of a row in its episode is less than that of the row before."""
+    both = step, row.get(STEP)
+    if not all(isinstance(each, (int, float, np.integer, np.floating)) for each in both):
+        return False
+    if both[1] < step:
+        _tally(notes, "rows whose step number goes back begin an episode")
+    return bool(both[1] < step)
 
 
 def _differ(one: Any, other: Any) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from simgit import InvalidInput, Repository
 from simgit.datasets.formats.base import formats
+from simgit.history.diff.bits import difference
 from tests.datasets.formats.cases import episodes, read, write
 
 Episode = dict[str, Any]
@@ -251,6 +252,48 @@ def test_of_two_columns_for_one_field_the_other_stays_in_info(tmp_path: Path) ->
         assert state.observation == (1 if alignment == "led" else 7)
 
 
+def test_batches_of_rllib_are_rows(truth: list[Episode], tmp_path: Path) -> None:
+    """RLlib's lines are batches, which may end within an episode."""
+    rows = rows_of(truth, RLLIB | {"next": "new_obs"})
+    parts = [
+        {n: [np.asarray(r[n]).tolist() for r in p] for n in p[0]} for p in (rows[:6], rows[6:])
+    ]
+    lines = [{"type": "SampleBatch", **part} for part in parts]
+    with Repository.init(":memory:") as repo:
+        read(repo, save(tmp_path / "x.jsonl", lines))
+        check(repo, "x", truth)
+    for change in ({"obs": "BCJNGGhAwA"}, {"rewards": [1.0]}):
+        with Repository.init(":memory:") as repo, pytest.raises(InvalidInput, match="RLlib"):
+            read(repo, save(tmp_path / "x.jsonl", [lines[0] | change]))
+
+
+@pytest.mark.parametrize("alignment", ["led", "taken"])
+def test_a_step_number_that_goes_back_begins_an_episode(tmp_path: Path, alignment: str) -> None:
+    rows = [{"obs": i, "action": i, "t": t} for i, t in enumerate((0, 1, 2, 0, 1, 0.5))]
+    with Repository.init(":memory:") as repo:
+        done = read(repo, save(tmp_path / "x.jsonl", rows), alignment=alignment)
+        starts = [s.observation for s in repo.trajectory("x") if s.reset is not None]
+    assert starts == [0, 3, 5]
+    assert "rows whose step number goes back begin an episode: 2" in done.notes
+
+
+def test_a_table_without_known_columns_says_so(tmp_path: Path) -> None:
+    with Repository.init(":memory:") as repo:
+        done = read(repo, save(tmp_path / "x.csv", [{"price": 1, "size": 2}]))
+    assert any(note.startswith("no column has the name") for note in done.notes)
+
+
+def test_episodes_may_be_numbered_by_anything(tmp_path: Path) -> None:
+    assert difference("", np.complex64(1), np.array("x"), lambda _: False) is not None
+    assert difference("", np.array([1, 2]), [[1], [2, 3]], lambda _: False) is not None
+    for ids in (np.array([[0, 1], [0, 1], [0, 2]]), np.array(["1", "1", "x"]), np.ones((3, 0))):
+        np.savez(tmp_path / "x.npz", obs=np.arange(3), actions=np.arange(3), eps_id=ids)
+        with Repository.init(":memory:") as repo:
+            read(repo, tmp_path / "x.npz")
+            starts = sum(s.reset is not None for s in repo.trajectory("x"))
+            assert starts == (1 if ids.size == 0 else 2)
+
+
 def test_lines_of_json_are_split_by_run(tmp_path: Path) -> None:
     rows = [{"run": r, "obs": i, "actions": i} for r in ("a", "b") for i in range(2)]
     with Repository.init(":memory:") as repo:
@@ -271,9 +314,10 @@ def test_tables_of_simgit_are_states(tmp_path: Path, name: str) -> None:
                 reset=not i,
             )
     path = tmp_path / ("x.csv" if name == "csv" else "x.npz")
-    write(repo, name, path, "main", "several")
+    write(repo, name, path, "main", "several", "what-if")
     done = read(other, path)
     assert not any("alignment" in note for note in done.notes)
+    assert not any(each.reset for each in other.trajectory("what-if"))  # it begins within one
     for run in ("main", "several"):
         for one, two in zip(repo.trajectory(run), other.trajectory(run), strict=True):
             np.testing.assert_array_equal(one.observation, two.observation)
