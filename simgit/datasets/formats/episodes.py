@@ -25,7 +25,7 @@ from simgit.datasets.formats.manifest import (
 )
 from simgit.datasets.formats.packing import fill_nested, finished, row_values
 from simgit.datasets.formats.selection import Export, only_fields
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
 from simgit.history.leaf_column import LeafColumn
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arrays import AnyArray
@@ -91,13 +91,20 @@ def episodes_of(export: Export) -> Iterator[EpisodeArrays]:
     """
     if export.where is not None or export.fields is not None:
         raise InvalidInput("episodes must be whole here: export without --fields and --where")
+    lacking: dict[str, int] = {}
     for states in export.ranges():
         start = 0
         while start < len(states):
             stop = _next_border(states, start, export.at_once(_STATES))
-            yield from _chunk(export, states, start, stop)
+            for episode in _chunk(export, states, start, stop):
+                for i, gone in enumerate(episode.absent):
+                    for name in gone if i or episode.borrowed else {"observation"} & {*gone}:
+                        lacking[name] = lacking.get(name, 0) + 1
+                yield episode
             export.tell(stop - start, stop - start)
             start = stop
+    for name in lacking.keys() & {"observation", "action", "reward"}:
+        export.notes.append(f"'{name}' is absent in {plural(lacking[name], 'state')}: zeros there")
 
 
 def _next_border(states: Trajectory, start: int, most: int) -> int:

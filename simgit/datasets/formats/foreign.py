@@ -96,7 +96,9 @@ _TRANSITIONS: Final = frozenset((
     "next.done", *_MARKS, *_AUTO[NEXT],
 ))  # fmt: skip
 """Names of columns that are usual in tables of transitions only."""
-_BOOLEANS: Final = frozenset(("terminated", "truncated", *_MARKS.values()))
+_ENDS: Final = frozenset(("done", "dones", "next.done"))
+"""Flags of an episode that ended in either way."""
+_BOOLEANS: Final = frozenset(("terminated", "truncated", "done", *_MARKS.values()))
 _DEEP: Final = ("observation", "action", "info", "reset", NEXT)
 _ACTED: Final = ("action", "reward", "rewards")
 _OUTCOME: Final = (*_ACTED, "terminated", "truncated")
@@ -171,7 +173,7 @@ def source_states(
         return
     if {"step", EPISODE, STEP} <= head[0].keys() and names.alignment != "taken":
         names = OWN
-    columns = _Columns(names)
+    columns = _Columns(names, notes)
     alignment = names.alignment or _alignment(head, columns, notes)
     columns.alignment = alignment or "led"
     found = map(columns.fields, chain(head, rows))
@@ -234,7 +236,8 @@ class _Columns:
 
     alignment = "taken"
 
-    def __init__(self, names: FieldNames) -> None:
+    def __init__(self, names: FieldNames, notes: list[str]) -> None:
+        self._notes = notes
         self._is_own = names is OWN
         unknown = {*_PLACES} if self._is_own else {*_PLACES, "forms"}
         self._names = {field: names.columns[field] for field in names.columns.keys() - unknown}
@@ -256,6 +259,7 @@ class _Columns:
                 first = next((e for e in columns if e in present and e not in chosen), None)
                 chosen |= {} if first is None else {first: field}
         whole = set(chosen.values())
+        chosen |= {name: "done" for name, field in chosen.items() if name in _ENDS}
         plan: list[tuple[str, str | None, list[str]]] = []
         for name in present:
             if name in chosen:
@@ -293,6 +297,12 @@ class _Columns:
                     found[field] = value
                 if field in (EPISODE, STEP) and not self._is_own:
                     info[name] = value
+        if "done" in found:
+            is_done, is_cut = found.pop("done"), found.get("truncated", False)
+            found["terminated"] = is_done and not is_cut
+            if is_done and is_cut:
+                _tally(self._notes, "rows done and truncated are marked truncated only, since "
+                                    "whether they terminated too was not recorded")  # fmt: skip
         if info:
             found["info"] = _joined(found.get("info", {}), info)
         return found

@@ -59,6 +59,7 @@ class _Splitting:
         self.notes = notes
         self._ahead: Row | None = None
         self._faults: list[str] = []
+        self._seen: dict[Any, None] = {}
 
     def runs(self) -> Iterator[SourceRun]:
         """Yield the runs, as their column changes."""
@@ -80,6 +81,12 @@ class _Splitting:
                 metadata={"map": dict(self._text)},
                 status="paused",
             )
+        named = self._map.named
+        rest = [str(name) for name in self._seen if name not in named]
+        if rest and self._map.rest == "drop":
+            self.notes.append(f"columns that the map does not name are left out: {', '.join(rest)}")
+        if missing := [name for name in named if name not in self._seen]:
+            self.notes.append(f"columns that are in no row: {', '.join(missing)}")
         if faults:
             self.notes.append(
                 f"{plural(len(faults), 'row')} not imported: {'; '.join(faults[:_MOST])}"
@@ -99,7 +106,7 @@ class _Splitting:
         return name
 
     def _check_columns(self, row: Mapping[str, Any]) -> None:
-        """Check that there are the columns that the map names, and note those that it does not."""
+        """Check that there are the columns that the map names."""
         named = self._map.named
         is_open = self._source.path.suffix in _LINES  # a line may lack a key
         missing = [name for name in named if name not in row]
@@ -108,9 +115,6 @@ class _Splitting:
                 f"'{self._source.shown}' has no column '{missing[0]}' (it has: "
                 f"{', '.join(map(str, row))})"
             )
-        rest = [str(name) for name in row if name not in named]
-        if rest and self._map.rest == "drop":
-            self.notes.append(f"columns that the map does not name are left out: {', '.join(rest)}")
 
     def _states(self, value: Any, rows: Iterator[Row]) -> Iterator[dict[str, Any]]:
         """Yield the states of the run whose first row is ahead.
@@ -123,6 +127,7 @@ class _Splitting:
         episode: Any = None
         begins, carried = True, dict[str, Any]()
         for place, row in chain([self._ahead], rows):
+            self._seen |= dict.fromkeys(row)
             if self._map.run and row.get(self._map.run) != value:
                 self._ahead = place, row
                 break

@@ -43,6 +43,7 @@ _MAX_METADATA: Final = 64 << 20
 _KEYS: Final = {
     "reward": "rewards", "terminated": "terminations", "truncated": "truncations",
 }  # fmt: skip
+_COUNTS: Final = ("seed", "total_steps")
 Arrays = dict[str, Any]
 
 
@@ -101,7 +102,7 @@ class Minari:
         name = str(metadata.get("dataset_id") or source.path.name)
         contents = Contents((), notes=reader.notes)
         run = SourceRun(usable_name(name), metadata={"minari": _plain_metadata(metadata)})
-        run.blocks = state_columns(_states(reader.episodes()))
+        run.blocks = state_columns(_states(reader.episodes(), contents.notes))
         contents.runs = [run]
         return contents
 
@@ -318,8 +319,9 @@ class _Hdf5Episodes(_Reader):
             for number in range(self.count):
                 group = file.group(f"episode_{number}")
                 found = {name: file.read(group, name) for name in file.names(group)}
-                for name in ("seed", "total_steps"):
-                    found[name] = file.number(group, name)
+                found |= {name: file.number(group, name) for name in _COUNTS}
+                if any(name.startswith("options") for name in file.names(group.attrs)):
+                    found["options"] = None
                 for name in ("observation", "action"):
                     found[f"{name}s"] = self._images(found.get(f"{name}s"), self.spaces[name])
                 yield found
@@ -387,8 +389,9 @@ class _ArrowEpisodes(_Reader):
             if "infos" in columns:
                 found["infos"] = _infos(tables, columns["infos"])
             metadata = _metadata_of(folder)
-            for name in ("seed", "total_steps"):
+            for name in _COUNTS:
                 found[name] = metadata[name] if type(metadata.get(name)) is int else None
+            found |= {name: None for name in ("options",) if name in metadata}
             yield found
 
 
@@ -451,7 +454,7 @@ def _with_arrays(
         raise IntegrityError("the data have more episodes than they should: they were edited")
 
 
-def _states(episodes: Iterator[Arrays]) -> Iterator[dict[str, Any]]:
+def _states(episodes: Iterator[Arrays], notes: list[str]) -> Iterator[dict[str, Any]]:
     for number, found in enumerate(episodes):
         try:
             numbers = {name: _numbers(found.get(theirs)) for name, theirs in _KEYS.items()}
@@ -463,6 +466,11 @@ def _states(episodes: Iterator[Arrays]) -> Iterator[dict[str, Any]]:
             moved |= {name: of_length(data, count) for name, data in numbers.items()}
         except IntegrityError as error:
             raise IntegrityError(f"episode {number} of Minari's data: {error}") from None
+        known = {"observations", "actions", "infos", *_KEYS.values(), *_COUNTS}
+        known -= set() if isinstance(infos, dict) or infos is None else {"infos"}
+        for name in sorted(found.keys() - known):
+            if (note := f"'{name}' of Minari's episodes is left out") not in notes:
+                notes.append(note)
         seed = found["seed"]
         for t in range(count + 1):
             state = {name: at_row(data, t) for name, data in each.items()}

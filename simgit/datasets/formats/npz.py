@@ -216,7 +216,9 @@ def _put_column(arrays: _Arrays, name: str, leaf: LeafColumn, chosen: Any, plan:
 
 
 def _put_transitions(export: Export, arrays: _Arrays) -> None:
+    rest: set[str] = set()
     for episode in episodes_of(export):
+        rest.update(name for state in episode.rest for name, value in state.items() if value)
         if not len(episode.reward):
             continue
         _extend_nested(arrays, "observations", episode.observation, slice(None, -1))
@@ -227,6 +229,8 @@ def _put_transitions(export: Export, arrays: _Arrays) -> None:
         timeouts[-1] |= not episode.terminated[-1]
         arrays.extend("timeouts", timeouts)
         _extend_nested(arrays, "next_observations", episode.observation, slice(1, None))
+    if rest:
+        export.notes.append(f"left out, as d4rl has no place for them: {', '.join(sorted(rest))}")
 
 
 def _extend_nested(arrays: _Arrays, name: str, data: Any, cut: slice) -> None:
@@ -300,11 +304,13 @@ def _members(archive: zipfile.ZipFile, name: str, notes: list[str]) -> dict[str,
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(infos) > _MAX_ARRAYS or len({info.filename for info in infos}) < len(infos):
         raise IntegrityError(f"'{name}' has too many arrays, or two of one name")
-    found = {}
+    found, rest = {}, []
     for info in infos:
         member = _Member(archive, info, info.filename.removesuffix(".npy"))
         if member.shape:
             found[member.name] = member
+        elif member.name != "alignment":
+            rest.append(member.name)
     lengths = [member.shape[0] for member in found.values()]
     if not found:
         raise IntegrityError(f"'{name}' has no arrays")
@@ -316,7 +322,7 @@ def _members(archive: zipfile.ZipFile, name: str, notes: list[str]) -> dict[str,
             raise IntegrityError(f"array '{each}' is malformed: it must be a mask of another one")
     # what has another length than most belongs to no row; an episode has an observation more
     usual = max(sorted(set(lengths)), key=lengths.count)
-    rest = [
+    rest += [
         each for each, member in found.items()
         if member.shape[0] != usual
         and not (member.shape[0] == usual + 1 and _OBSERVATION.match(each))

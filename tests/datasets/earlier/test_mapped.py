@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository
+from simgit.datasets.formats.text_values import nanoseconds
 from simgit.errors import InvalidInput
 from tests.datasets.earlier.importing import bring, column, outcomes, stored
 
@@ -229,6 +230,20 @@ def test_rows_of_a_run_must_be_together(
     path = write(tmp_path / "t.csv", rows + rows[:1])
     with pytest.raises(InvalidInput, match="rows of run 'low-lr' are not together; sort"):
         bring(repo, path, map=mapped(tmp_path))
+
+
+def test_columns_of_later_lines_are_told_too(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"x": 1}\n{"x": 2, "cost": 3}\n')
+    text = '[columns]\nx = "observation"\nrewrd = "reward"'
+    done = bring(repo, tmp_path / "t.jsonl", map=mapped(tmp_path, text=text))
+    assert done.notes == [
+        "columns that the map does not name are left out: cost", "columns that are in no row: rewrd",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("time", ["9999-12-31", "2300-01-01T00:00:00Z", "0001-01-01"])
+def test_times_that_have_no_64_bits_are_none(time: str) -> None:
+    assert nanoseconds(time) is None and nanoseconds("1970-01-01T00:00:01") == 10**9
 
 
 def test_a_column_that_is_not_there(

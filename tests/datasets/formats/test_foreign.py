@@ -277,6 +277,15 @@ def test_a_step_number_that_goes_back_begins_an_episode(tmp_path: Path, alignmen
     assert "rows whose step number goes back begin an episode: 2" in done.notes
 
 
+def test_rows_that_are_done_and_truncated_are_truncated(tmp_path: Path) -> None:
+    rows = [{"obs": i, "actions": i, "dones": i > 0, "truncated": i == 1} for i in range(3)]
+    with Repository.init(":memory:") as repo:
+        done = read(repo, save(tmp_path / "x.jsonl", rows))
+        flags = [(s.terminated, s.truncated) for s in repo.trajectory("x") if s.action is not None]
+    assert flags == [(False, False), (False, True), (True, False)]
+    assert done.notes[-1].endswith("was not recorded: 1") or done.notes[-2].endswith(": 1")
+
+
 def test_a_table_without_known_columns_says_so(tmp_path: Path) -> None:
     with Repository.init(":memory:") as repo:
         done = read(repo, save(tmp_path / "x.csv", [{"price": 1, "size": 2}]))

@@ -59,7 +59,11 @@ def test_a_data_set_of_minari_is_a_run(tmp_path: Path) -> None:
     episodes(repo, OBSERVATIONS["dict"])
     write(repo, "minari", tmp_path / "pole", "main")
     (tmp_path / "pole" / "data" / "simgit.jsonl").unlink()
-    read(other, tmp_path / "pole")
+    with h5py.File(tmp_path / "pole" / "data" / "main_data.hdf5", "a") as file:
+        file["episode_1"].attrs["options/x"] = 1
+        file["episode_1/costs"] = np.zeros(9)
+    notes = read(other, tmp_path / "pole").notes
+    assert notes == [f"'{each}' of Minari's episodes is left out" for each in ("costs", "options")]
     states = other["pole-v0"]
     assert states.episode_starts.nonzero()[0].tolist() == [0, 10, 20]
     assert states.column("reset.seed").compressed().tolist() == [0, 10, 20]

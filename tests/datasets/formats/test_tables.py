@@ -95,7 +95,8 @@ def test_arrays_have_a_row_a_state_and_say_what_is_absent(tmp_path: Path) -> Non
 def test_transitions_of_d4rl_stand_beside_their_observations(tmp_path: Path) -> None:
     repo, other = Repository.init(":memory:"), Repository.init(":memory:")
     pole(repo)
-    write(repo, "numpy", tmp_path / "pole.npz", "main", options={"layout": "d4rl"})
+    done = write(repo, "numpy", tmp_path / "pole.npz", "main", options={"layout": "d4rl"})
+    assert done.notes == ["left out, as d4rl has no place for them: info"]
     with np.load(tmp_path / "pole.npz") as arrays:
         assert len(arrays["actions"]) == 9 + 9 + 4
         assert arrays["observations"][9, 1] == 10 and arrays["next_observations"][9, 1] == 11
@@ -138,14 +139,20 @@ def test_archives_of_strangers_are_refused(tmp_path: Path) -> None:
 def test_an_episode_has_one_observation_more_than_actions(tmp_path: Path) -> None:
     observations = np.arange(10.0).reshape(5, 2)
     for name in ("observations", "obs", "state"):
-        arrays = {name: observations, "action": np.arange(4), "reward": np.ones(4), "x": np.ones(9)}
+        arrays = {
+            name: observations,
+            "action": np.arange(4),
+            "reward": np.ones(4),
+            "x": np.ones(9),
+            "y": np.array(1),
+        }
         np.savez(tmp_path / "x.npz", **arrays)
         with Repository.init(":memory:") as repo:
             done = read(repo, tmp_path / "x.npz")
             states = repo["x"]
             np.testing.assert_array_equal(states.observations, observations)
             assert [each.action for each in states] == [None, 0, 1, 2, 3]
-        assert "left out, as most arrays have 4 rows: x" in done.notes
+        assert "left out, as most arrays have 4 rows: x, y" in done.notes
     np.savez(tmp_path / "x.npz", obs=observations, actions=np.arange(4))
     with Repository.init(":memory:") as repo:
         read(repo, tmp_path / "x.npz")
