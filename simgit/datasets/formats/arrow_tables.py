@@ -15,7 +15,13 @@ from simgit.datasets.arrow import ArrowTable
 from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty, of_items, of_numbers
 from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
 from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
-from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
+from simgit.datasets.formats.foreign import (
+    OWN,
+    FieldNames,
+    field_names,
+    given_names,
+    source_states,
+)
 from simgit.datasets.formats.manifest import FileManifest, with_empty_runs
 from simgit.errors import IntegrityError, InvalidInput, NotFound, StorageError, reason
 from simgit.objects.codec import decode_value
@@ -43,9 +49,7 @@ def batches_of(export: Export) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidInput(f"two columns would be called '{twice}'; export as jsonl instead")
-    preset = field_names(export.options.get("names", "plain"))
-    schema = _renamed(table.schema, preset)
-    return schema, _batches(export, table, schema)
+    return table.schema, _batches(export, table, table.schema)
 
 
 def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -68,11 +72,6 @@ def _batches(export: Export, table: ArrowTable, schema: pa.Schema) -> Iterator[p
             number = np.full(batch.num_rows, names.index(part.name), np.int32)
             run = pa.DictionaryArray.from_arrays(of_numbers(number), known)
             yield pa.RecordBatch.from_arrays([run, *batch.columns[1:]], schema=schema)
-
-
-def _renamed(schema: pa.Schema, names: FieldNames) -> pa.Schema:
-    fields = [field.with_name(names.outside(field.name)) for field in schema]
-    return pa.schema(fields, schema.metadata)
 
 
 def repeating_columns(schema: pa.Schema) -> list[str]:
@@ -120,9 +119,8 @@ def damage_of(name: str) -> Iterator[None]:
 
 
 def plain_names(batches: Iterator[pa.RecordBatch], preset: str) -> Iterator[pa.RecordBatch]:
-    """Yield batches whose columns are called as the fields are, not as in a preset."""
-    names = field_names(preset)
-    own = {names.outside(field): field for field in names.columns}
+    """Yield batches with the columns of fields, of files whose columns were named by a preset."""
+    own = {columns[0]: field for field, columns in field_names(preset).columns.items()}
     for batch in batches:
         yield batch.rename_columns([_plain_name(each, own) for each in batch.schema.names])
 
@@ -165,7 +163,7 @@ def new_contents(
     source: Source, manifest: FileManifest | None, batches: Iterator[pa.RecordBatch]
 ) -> Contents:
     """Return the runs of a table whose states get their oids here."""
-    names = field_names(source.options.get("names", "auto"))
+    names = given_names(source) if manifest is None else OWN
     known = {run.name: run for run in manifest.runs} if manifest else {}
     schema = manifest.widest() if manifest else None
     contents = Contents((), manifest.total or None if manifest else None)

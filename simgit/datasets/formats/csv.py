@@ -17,15 +17,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
-from simgit.datasets.formats.foreign import FieldNames, field_names, source_states
+from simgit.datasets.formats.base import Contents, Source
+from simgit.datasets.formats.foreign import given_names, source_runs
 from simgit.datasets.formats.packing import row_values
 from simgit.datasets.formats.selection import Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.objects.columns import FIELDS
 from simgit.objects.json_form import parse_json, value_to_json
 from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, MAP, NONE, STR, TUPLE, FieldType
-from simgit.refs.names import usable_name
 
 _SPREAD: Final = 64
 """The most elements of an array that has a column for each."""
@@ -53,17 +52,13 @@ class Csv:
         """Write a header and a row for each state."""
         check_options(
             export.options,
-            (
-                "names",
-                "delimiter",
-            ),
+            ("delimiter",),
         )
-        names = field_names(export.options.get("names", "plain"))
         leaves = _leaves(export)
         header = [*_KEYS, *itertools.chain.from_iterable(_titles(*leaf) for leaf in leaves)]
         with target.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, delimiter=export.options.get("delimiter", ","))
-            writer.writerow([names.outside(title) for title in header])
+            writer.writerow(header)
             for part in export.parts():
                 places = zip(part.steps, part.episodes, part.episode_steps, strict=True)
                 for place, value in zip(places, row_values(part.rows), strict=True):
@@ -72,14 +67,14 @@ class Csv:
 
     def read(self, source: Source) -> Contents:
         """Return the run of a table; texts that are JSON are taken for what they say."""
-        source.check_options("names", "delimiter")
+        source.check_options("names", "alignment", "delimiter")
         text = io.TextIOWrapper(source.open(), encoding="utf-8", errors="strict", newline="")
         source.closing.callback(text.detach)
         delimiter = "\t" if source.path.suffix.lower() == ".tsv" else ","
         rows = csv.reader(text, delimiter=source.options.get("delimiter", delimiter))
-        names = field_names(source.options.get("names", "auto"))
         contents = Contents(())
-        contents.runs = _runs(_records(rows, source.text), names, source, contents.notes)
+        records = _records(rows, source.text)
+        contents.runs = source_runs(records, source, given_names(source), contents.notes)
         return contents
 
 
@@ -233,17 +228,6 @@ def _number(text: str) -> Any:
     if not isinstance(value, (bool, int, float)):
         raise IntegrityError(f"element '{text[:40]}' of an array is not a number")
     return value
-
-
-def _runs(
-    rows: Iterator[dict[str, Any]], names: FieldNames, source: Source, notes: list[str]
-) -> Iterator[SourceRun]:
-    default = usable_name(source.path.stem)
-    column = names.columns.get("run", ("run",))[0]
-    for name, found in itertools.groupby(rows, lambda row: str(row.pop(column, default))):
-        run = SourceRun(usable_name(name))
-        run.blocks = state_columns(source_states(found, names, notes))
-        yield run
 
 
 FORMAT: Final = Csv()

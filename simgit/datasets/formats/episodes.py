@@ -25,7 +25,7 @@ from simgit.datasets.formats.manifest import (
 )
 from simgit.datasets.formats.packing import fill_nested, finished, row_values
 from simgit.datasets.formats.selection import Export, only_fields
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, plural
 from simgit.history.leaf_column import LeafColumn
 from simgit.history.trajectory import Trajectory
 from simgit.objects.arrays import AnyArray
@@ -91,13 +91,20 @@ def episodes_of(export: Export) -> Iterator[EpisodeArrays]:
     """
     if export.where is not None or export.fields is not None:
         raise InvalidInput("episodes must be whole here: export without --fields and --where")
+    lacking: dict[str, int] = {}
     for states in export.ranges():
         start = 0
         while start < len(states):
             stop = _next_border(states, start, export.at_once(_STATES))
-            yield from _chunk(export, states, start, stop)
+            for episode in _chunk(export, states, start, stop):
+                for i, gone in enumerate(episode.absent):
+                    for name in gone if i or episode.borrowed else {"observation"} & {*gone}:
+                        lacking[name] = lacking.get(name, 0) + 1
+                yield episode
             export.tell(stop - start, stop - start)
             start = stop
+    for name in lacking.keys() & {"observation", "action", "reward"}:
+        export.notes.append(f"'{name}' is absent in {plural(lacking[name], 'state')}: zeros there")
 
 
 def _next_border(states: Trajectory, start: int, most: int) -> int:
@@ -357,7 +364,7 @@ def _packed(
     return finished(packer, stop - start)
 
 
-def _cut_arrays(data: Any, start: int, stop: int) -> Any:
+def _cut_arrays(data: Any, start: int, stop: int | None) -> Any:
     if isinstance(data, dict):
         return {name: _cut_arrays(each, start, stop) for name, each in data.items()}
     if isinstance(data, tuple):
@@ -380,27 +387,33 @@ def own_arrays(
         IntegrityError: there are more or fewer than the states need.
     """
     shift = 0 if own.borrowed else 1
-    found = {"observation": _shifted(observation, 1 if own.borrowed else 0, own.states)}
+    found = {"observation": of_length(observation, own.states + own.borrowed)}
+    if own.borrowed and observation is not None:
+        found["observation"] = _cut_arrays(observation, 1, None)
     for name, data in {"action": action, **more}.items():
         if data is None:
             continue
-        short = _shifted(data, 0, own.states - shift)
+        short = of_length(data, own.states - shift)
         found[name] = _padded(short) if shift else short
     return {name: data for name, data in found.items() if data is not None}
 
 
-def _shifted(data: Any, start: int, count: int) -> Any:
-    if data is None:
-        return None
-    if isinstance(data, dict):
-        return {name: _shifted(each, start, count) for name, each in data.items()}
-    if isinstance(data, tuple):
-        return tuple(_shifted(each, start, count) for each in data)
-    if len(data) != start + count:
+def of_length(data: Any, count: int) -> Any:
+    """Return arrays, nested as they are, after a check of their lengths; None where there are none.
+
+    Raises:
+        IntegrityError: one has another length.
+    """
+    if isinstance(data, (dict, tuple)):
+        for each in data.values() if isinstance(data, dict) else data:
+            of_length(each, count)
+    elif data is not None and not isinstance(data, list) and np.ndim(data) < 1:
+        raise IntegrityError("an episode has a single value in place of an array")
+    elif data is not None and len(data) != count:
         raise IntegrityError(
-            f"an episode must have {start + count} entries here, got {len(data)}: it was edited"
+            f"an episode must have {count} entries here, got {len(data)}: it was edited"
         )
-    return data[start:]
+    return data
 
 
 def _padded(data: Any) -> Any:
@@ -415,18 +428,11 @@ def _padded(data: Any) -> Any:
 
 
 def at_row(data: Any, row: int) -> Any:
-    """Return the value of one row of arrays, nested as they are; None where there is none.
-
-    Raises:
-        IntegrityError: an array is shorter.
-    """
+    """Return the value of one row of arrays, nested as they are; None where there is none."""
     if data is None:
         return None
     if isinstance(data, dict):
         return {name: at_row(each, row) for name, each in data.items()}
     if isinstance(data, tuple):
         return tuple(at_row(each, row) for each in data)
-    try:
-        return data[row]
-    except IndexError:
-        raise IntegrityError("an episode has arrays of different lengths") from None
+    return data[row]

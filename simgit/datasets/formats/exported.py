@@ -40,6 +40,12 @@ def write_export(format: Format, export: Export, target: Path, replace: bool) ->
         InvalidInput: there are no states, or the format cannot express them.
         AlreadyExists, StorageError: see ``new_place``.
     """
+    preset = export.options.get("names")
+    if preset is not None:
+        raise InvalidInput(
+            f"columns cannot be named as in '{preset}', whose rows are transitions, while rows are "
+            "states here; minari, lerobot and numpy with -o layout=d4rl have transitions"
+        )
     if not export.count:
         raise InvalidInput("there are no states to export")
     if getattr(format, "in_place", False):

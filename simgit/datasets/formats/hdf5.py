@@ -7,6 +7,7 @@ sizes that it does not have. Neither is followed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -58,6 +59,22 @@ def write_number(group: Any, name: str, value: int) -> None:
     made.write(np.array(value, np.int64))
 
 
+_ERRORS: Final = (
+    OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, MemoryError,
+    OverflowError, NotImplementedError,
+)  # fmt: skip
+"""What h5py raises where a file is damaged."""
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Raise h5py's errors as simgit's."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise IntegrityError(f"{what}: {error or type(error).__name__}") from None
+
+
 class Hdf5Reader:
     """A file of a stranger, open for reading."""
 
@@ -70,12 +87,8 @@ class Hdf5Reader:
         if path.is_symlink() or not path.is_file():
             raise IntegrityError(f"'{path.name}' is missing, or not a regular file")
         self._h5py = needed("h5py", "HDF5")
-        try:
+        with _damage(f"'{path.name}' is not an HDF5 file, or damaged"):
             self._file = self._h5py.File(path, "r")
-        except OSError as error:
-            raise IntegrityError(
-                f"'{path.name}' is not an HDF5 file, or damaged: {error}"
-            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +99,17 @@ class Hdf5Reader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with suppress(*_ERRORS):  # of a damaged file
+            self._file.close()
 
-    def names(self) -> Iterator[str]:
-        """Yield the names in the root."""
-        yield from self._file
+    def names(self, group: Any = None) -> list[str]:
+        """Return the names in a group, or in the root.
+
+        Raises:
+            IntegrityError: they are damaged.
+        """
+        with _damage("malformed HDF5 file"):
+            return [str(each) for each in (self._file if group is None else group)]
 
     def group(self, name: str) -> Any:
         """Return a group of the root.
@@ -103,6 +122,16 @@ class Hdf5Reader:
             raise IntegrityError(f"malformed HDF5 file: group '{name}' is missing")
         return found
 
+    def number(self, group: Any, name: str) -> int | None:
+        """Return an attribute that is an integer, None if there is none.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        with _damage(f"malformed HDF5 file: '{name}'"):
+            found = group.attrs.get(name)
+            return int(found) if isinstance(found, (int, np.integer)) else None
+
     def read(self, group: Any, name: str, depth: int = 0) -> Any:
         """Return a data set, or a group as a dict of what is in it; texts are a list.
 
@@ -114,22 +143,20 @@ class Hdf5Reader:
         if isinstance(found, self._h5py.Group):
             if depth > _DEPTH:
                 raise IntegrityError("malformed HDF5 file: groups are nested too deep")
-            return {str(key): self.read(found, key, depth + 1) for key in found}
+            return {key: self.read(found, key, depth + 1) for key in self.names(found)}
         if not isinstance(found, self._h5py.Dataset):
             raise IntegrityError(f"malformed HDF5 file: '{name}' is not data")
         return self._data(found, name)
 
     def _member(self, group: Any, name: str) -> Any:
-        try:
+        with _damage(f"malformed HDF5 file: '{name}'"):
             link = group.get(name, getlink=True)
             if not isinstance(link, self._h5py.HardLink):
                 raise IntegrityError(f"malformed HDF5 file: '{name}' is missing, or a link")
             return group[name]
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise IntegrityError(f"malformed HDF5 file: '{name}': {error}") from None
 
     def _data(self, found: Any, name: str) -> Any:
-        try:
+        with _damage(f"malformed HDF5 file: '{name}'"):
             if found.is_virtual or found.external:
                 raise IntegrityError(f"malformed HDF5 file: '{name}' lies in another file")
             stored = found.id.get_storage_size()
@@ -140,8 +167,6 @@ class Hdf5Reader:
             if found.dtype.kind not in "biufcS":
                 raise IntegrityError(f"malformed HDF5 file: '{name}' has data of {found.dtype}")
             return found[()]
-        except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            raise IntegrityError(f"malformed HDF5 file: '{name}': {error}") from None
 
     def _texts(self, found: Any, name: str) -> list[Any]:
         if self._h5py.check_string_dtype(found.dtype) is not None and found.ndim == 1:

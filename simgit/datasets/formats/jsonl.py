@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
-from simgit.datasets.formats.foreign import field_names, source_states
+from simgit.datasets.formats.foreign import given_names, source_runs
 from simgit.datasets.formats.manifest import (
     KEY,
     MAX_MANIFEST,
@@ -141,14 +141,12 @@ def _split(states: Iterable[dict[str, Any]], runs: Iterable[SourceRun]) -> Itera
 
 def _foreign(source: Source, lines: Iterator[bytes]) -> Contents:
     """Return the states of a file that no simgit wrote, by the usual names of columns."""
-    source.check_options("names")
-    names = field_names(source.options.get("names", "auto"))
-    run = SourceRun(usable_name(source.path.stem))
-    contents = Contents([run])
+    source.check_options("names", "alignment")
+    contents = Contents(())
     rows = (
         {name: each for name, each in _state(line).items() if each is not None} for line in lines
     )
-    run.blocks = state_columns(source_states(rows, names, contents.notes))
+    contents.runs = source_runs(rows, source, given_names(source), contents.notes)
     return contents
 
 

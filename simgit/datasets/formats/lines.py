@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
+from simgit.errors import InvalidInput
+
 _LONGEST: Final = 64 << 20
 """The most bytes of a line."""
 _MOST: Final = 1000
-"""The faults that are kept."""
+"""The most lines that may be damaged."""
 
 
 class JsonLine(NamedTuple):
@@ -56,8 +58,11 @@ class LineReader:
                     why = why or self._fault(value)
                     if why is None:
                         yield JsonLine(number, start, size, value)
-                    elif len(self.faults) < _MOST:
+                    else:
                         self.faults.append(f"line {number}: {why}")
+                    if len(self.faults) > _MOST:
+                        raise InvalidInput(f"{self._path.name}: too many lines cannot be read, "
+                                           f"as {self.faults[0]}")  # fmt: skip
                 start += size
 
 

@@ -58,10 +58,12 @@ class _Splitting:
         self._text = text
         self.notes = notes
         self._ahead: Row | None = None
+        self._faults: list[str] = []
+        self._seen: dict[Any, None] = {}
 
     def runs(self) -> Iterator[SourceRun]:
         """Yield the runs, as their column changes."""
-        faults: list[str] = []
+        faults = self._faults
         rows = iter(_rows(self._source, self._map, faults))
         self._ahead = next(rows, None)
         if self._ahead is None:
@@ -74,11 +76,17 @@ class _Splitting:
             name = self._name(value, place, names)
             yield SourceRun(
                 name,
-                state_columns(self._states(value, rows, faults), _ROWS),
+                state_columns(self._states(value, rows), _ROWS),
                 spec={"source": MappedTable.name},
                 metadata={"map": dict(self._text)},
                 status="paused",
             )
+        named = self._map.named
+        rest = [str(name) for name in self._seen if name not in named]
+        if rest and self._map.rest == "drop":
+            self.notes.append(f"columns that the map does not name are left out: {', '.join(rest)}")
+        if missing := [name for name in named if name not in self._seen]:
+            self.notes.append(f"columns that are in no row: {', '.join(missing)}")
         if faults:
             self.notes.append(
                 f"{plural(len(faults), 'row')} not imported: {'; '.join(faults[:_MOST])}"
@@ -98,7 +106,7 @@ class _Splitting:
         return name
 
     def _check_columns(self, row: Mapping[str, Any]) -> None:
-        """Check that there are the columns that the map names, and note those that it does not."""
+        """Check that there are the columns that the map names."""
         named = self._map.named
         is_open = self._source.path.suffix in _LINES  # a line may lack a key
         missing = [name for name in named if name not in row]
@@ -107,37 +115,50 @@ class _Splitting:
                 f"'{self._source.shown}' has no column '{missing[0]}' (it has: "
                 f"{', '.join(map(str, row))})"
             )
-        rest = [str(name) for name in row if name not in named]
-        if rest and self._map.rest == "drop":
-            self.notes.append(f"columns that the map does not name are left out: {', '.join(rest)}")
 
-    def _states(
-        self, value: Any, rows: Iterator[Row], faults: list[str]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the states of the run whose first row is ahead."""
+    def _states(self, value: Any, rows: Iterator[Row]) -> Iterator[dict[str, Any]]:
+        """Yield the states of the run whose first row is ahead.
+
+        A state without an observation stands where a row was lost, so that none seems to lead
+        from the row before it to the one after.
+        """
         assert self._ahead is not None
+        faults, known = self._faults, len(self._faults)
         episode: Any = None
         begins, carried = True, dict[str, Any]()
         for place, row in chain([self._ahead], rows):
+            self._seen |= dict.fromkeys(row)
             if self._map.run and row.get(self._map.run) != value:
                 self._ahead = place, row
                 break
             try:
                 state = self._map.state(row)
             except InvalidInput as error:
-                if self._map.damaged == "skip":
-                    faults.append(f"{place}: {error}")
+                if self._map.damaged == "refuse":
+                    raise InvalidInput(f"{place}: {error}") from None
+                faults.append(f"{place}: {error}")
+                state = {}
+            else:
+                if not state:  # a line of another kind, which a log may have between its steps
+                    faults.append(f"{place}: no value in a column that is mapped")
+                    known += 1
                     continue
-                raise InvalidInput(f"{place}: {error}") from None
-            if not state:
-                faults.append(f"{place}: no value in a column that is mapped")
-                continue
             here = row.get(self._map.episode) if self._map.episode else None
             if self._map.episode and here != episode:
                 begins, episode = True, here
             if begins and carried:  # the action that was taken last led where nobody looked
                 yield carried
                 carried = {}
+            lost, known = faults[known:], len(faults)
+            if lost and (not begins or not state):
+                yield (
+                    carried
+                    | {"message": f"not imported: {lost[-1]}"}
+                    | ({"reset": True} if begins else {})
+                )
+                begins, carried = False, {}
+            if not state:
+                continue
             yield from self._aligned(state, begins, carried)
             ends = bool(state.get("terminated") or state.get("truncated"))
             carried = _taken(state) if self._map.alignment == "taken" else {}
@@ -214,16 +235,16 @@ def _line_rows(source: Source, mapping: ColumnMap, faults: list[str]) -> Iterato
     reader = LineReader(source.path, lambda value: None if isinstance(value, dict) else "no object")
     seen = 0
     for line in reader:
-        _refuse(reader.faults[seen:], mapping)
+        _tell(reader.faults[seen:], mapping, faults)
         seen = len(reader.faults)
         yield f"line {line.number}", line.value
-    _refuse(reader.faults[seen:], mapping)
-    faults += reader.faults
+    _tell(reader.faults[seen:], mapping, faults)
 
 
-def _refuse(faults: list[str], mapping: ColumnMap) -> None:
-    if faults and mapping.damaged == "refuse":
-        raise InvalidInput(f'{faults[0]}; damaged = "skip" in the map leaves such lines out')
+def _tell(found: list[str], mapping: ColumnMap, faults: list[str]) -> None:
+    if found and mapping.damaged == "refuse":
+        raise InvalidInput(f'{found[0]}; damaged = "skip" in the map leaves such lines out')
+    faults += found
 
 
 def _csv_rows(source: Source, mapping: ColumnMap, faults: list[str]) -> Iterator[Row]:
@@ -241,8 +262,7 @@ def _csv_rows(source: Source, mapping: ColumnMap, faults: list[str]) -> Iterator
                 place = f"line {reader.line_num}"
                 if len(cells) != len(names):
                     fault = f"{place}: {len(cells)} cells in {len(names)} columns"
-                    _refuse([fault], mapping)
-                    faults.append(fault)
+                    _tell([fault], mapping, faults)
                     continue
                 yield place, dict(zip(names, cells, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:

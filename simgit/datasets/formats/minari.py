@@ -23,6 +23,7 @@ from simgit.datasets.formats.episodes import (
     RestWriter,
     at_row,
     episodes_of,
+    of_length,
     own_arrays,
 )
 from simgit.datasets.formats.hdf5 import Hdf5Reader, write_nested, write_number
@@ -42,6 +43,7 @@ _MAX_METADATA: Final = 64 << 20
 _KEYS: Final = {
     "reward": "rewards", "terminated": "terminations", "truncated": "truncations",
 }  # fmt: skip
+_COUNTS: Final = ("seed", "total_steps")
 Arrays = dict[str, Any]
 
 
@@ -57,13 +59,7 @@ class Minari:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a data set: ``target/data`` has the files."""
-        check_options(
-            export.options,
-            (
-                "format",
-                "id",
-            ),
-        )
+        check_options(export.options, ("format", "id"))
         kind = export.options.get("format", "hdf5")
         if kind not in ("hdf5", "arrow"):
             raise InvalidInput(f"format of Minari must be 'hdf5' or 'arrow', got '{kind}'")
@@ -106,7 +102,7 @@ class Minari:
         name = str(metadata.get("dataset_id") or source.path.name)
         contents = Contents((), notes=reader.notes)
         run = SourceRun(usable_name(name), metadata={"minari": _plain_metadata(metadata)})
-        run.blocks = state_columns(_states(reader.episodes()))
+        run.blocks = state_columns(_states(reader.episodes(), contents.notes))
         contents.runs = [run]
         return contents
 
@@ -153,17 +149,29 @@ class _Writer:
         self.folder = folder
         self.spec = export.spec(export.runs[0])
         self.spaces: dict[str, Any] = {}
+        self.forms: dict[str, Any] = {}
         self.episodes = 0
         self.steps = 0
 
     def add(self, episode: EpisodeArrays) -> None:
-        """Write an episode."""
-        if not self.spaces:
-            for name in ("observation", "action"):
-                space = minari_space(
-                    self.spec.get(f"{name}_space"), _filled(getattr(episode, name))
-                )
-                self.spaces[name] = space
+        """Write an episode.
+
+        Raises:
+            InvalidInput: its observations or actions are of another shape than those before.
+        """
+        for name in ("observation", "action"):
+            data = _filled(getattr(episode, name))
+            is_known = name in self.forms
+            if name == "observation" or len(episode.reward):  # else there is no action
+                form = _form(data)
+                if self.forms.setdefault(name, form) != form:
+                    raise InvalidInput(
+                        f"'{name}' has arrays of several dtypes or shapes, for which Minari has no "
+                        "space; parquet and jsonl take all values"
+                    )
+            if not is_known:
+                self.spaces[name] = minari_space(self.spec.get(f"{name}_space"), data)
+            self.spaces[name] = _with_texts(self.spaces[name], data)
         self.put(episode)
         self.episodes += 1
         self.steps += len(episode.reward)
@@ -191,6 +199,32 @@ class _Writer:
 
 def _filled(data: Any) -> Any:
     return np.zeros((0,), np.float32) if data is None else data
+
+
+def _form(data: Any) -> Any:
+    """Return the dtypes and shapes of a step's values, nested as they are."""
+    if isinstance(data, dict):
+        return {name: _form(each) for name, each in data.items()}
+    if isinstance(data, tuple):
+        return tuple(map(_form, data))
+    return str if isinstance(data, list) else (data.dtype, data.shape[1:])
+
+
+def _with_texts(space: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return a space whose texts may be those of further episodes, too."""
+    below = space.get("subspaces")
+    if isinstance(data, dict) and isinstance(below, dict):
+        found = {n: _with_texts(below[n], each) for n, each in data.items() if n in below}
+        return space | {"subspaces": found}
+    if isinstance(data, tuple) and isinstance(below, list):
+        return space | {"subspaces": [*map(_with_texts, below, data)]}
+    if space["type"] != "Text" or not isinstance(data, list):
+        return space
+    letters = sorted(set(space["charset"]).union(*data))
+    lengths = [space["min_length"], space["max_length"], *map(len, data)]
+    return space | {
+        "min_length": min(lengths), "max_length": max(lengths), "charset": "".join(letters),
+    }  # fmt: skip
 
 
 class _Hdf5(_Writer):
@@ -277,12 +311,17 @@ class _Hdf5Episodes(_Reader):
 
     def episodes(self) -> Iterator[Arrays]:
         with Hdf5Reader(self.folder / _MAIN) as file:
+            there = sum(name.startswith("episode_") for name in file.names())
+            if there != self.count:
+                raise IntegrityError(
+                    f"Minari's metadata say {self.count} episodes, the file has {there}"
+                )
             for number in range(self.count):
                 group = file.group(f"episode_{number}")
-                found = {name: file.read(group, name) for name in group}
-                seed = group.attrs.get("seed")
-                if isinstance(seed, (int, np.integer)):
-                    found["seed"] = int(seed)
+                found = {name: file.read(group, name) for name in file.names(group)}
+                found |= {name: file.number(group, name) for name in _COUNTS}
+                if any(name.startswith("options") for name in file.names(group.attrs)):
+                    found["options"] = None
                 for name in ("observation", "action"):
                     found[f"{name}s"] = self._images(found.get(f"{name}s"), self.spaces[name])
                 yield found
@@ -302,7 +341,10 @@ class _Hdf5Episodes(_Reader):
             return tuple(found[i] for i in indices) if is_tuple else found
         if not self.jpeg or not isinstance(space, dict) or space.get("dtype") != "uint8":
             return data
-        if not (isinstance(data, list) or getattr(data, "ndim", 0) == 2) or len(space["shape"]) < 2:
+        shape = space.get("shape")
+        if not (isinstance(data, list) or getattr(data, "ndim", 0) == 2):
+            return data
+        if not isinstance(shape, list) or len(shape) < 2:
             return data
         image = needed("PIL.Image", "JPEG in Minari")
         import io
@@ -314,8 +356,8 @@ class _Hdf5Episodes(_Reader):
             pictures = (
                 image.open(io.BytesIO(bytes(each)), formats=["JPEG"]) for each in data
             )  # no other: some start programs
-            return np.stack([_pixels(each, space["shape"]) for each in pictures])
-        except (OSError, ValueError, image.DecompressionBombError) as error:
+            return np.stack([_pixels(each, shape) for each in pictures])
+        except (OSError, ValueError, TypeError, SyntaxError, image.DecompressionBombError) as error:
             raise IntegrityError(f"malformed picture in Minari's data: {error}") from None
 
 
@@ -340,17 +382,34 @@ class _ArrowEpisodes(_Reader):
                 raise IntegrityError(f"malformed data of Minari: no file of episode {number}")
             columns = tables.whole_table(files[0])
             found: Arrays = {}
-            for name, column in columns.items():
-                space = self.spaces.get(name.removesuffix("s"))
-                data = tables.of_space(column, space) if space is not None else np.asarray(
-                    tables.of_space(column, {"type": "Discrete"})
-                )  # fmt: skip
+            for name in columns.keys() & {"observations", "actions", *_KEYS.values()}:
+                space = self.spaces.get(name.removesuffix("s"), {"type": "Discrete"})
+                data = tables.of_space(columns[name], space)
                 found[name] = data if name == "observations" else _shorter(data)
-            found.pop("infos", None)
-            seed = _metadata_of(folder).get("seed")
-            if type(seed) is int:
-                found["seed"] = seed
+            if "infos" in columns:
+                found["infos"] = _infos(tables, columns["infos"])
+            metadata = _metadata_of(folder)
+            for name in _COUNTS:
+                found[name] = metadata[name] if type(metadata.get(name)) is int else None
+            found |= {name: None for name in ("options",) if name in metadata}
             yield found
+
+
+def _infos(tables: Any, column: Any) -> Any:
+    """Return the infos of an episode, in which arrays have their shape as metadata of a field."""
+    if not hasattr(column, "field"):
+        raise IntegrityError("malformed data of Minari: infos must be structs")
+    found: dict[str, Any] = {}
+    for field in column.type:
+        inner, shape = column.field(field.name), (field.metadata or {}).get(b"shape")
+        if isinstance(field.type, type(column.type)):
+            found[field.name] = _infos(tables, inner)
+        elif shape is None:
+            found[field.name] = inner.to_pylist()
+        else:
+            sizes = [int(size) for size in shape.decode().split(",") if size.isdecimal()]
+            found[field.name] = tables.of_space(inner, {"type": "Box", "shape": sizes})
+    return found
 
 
 def _metadata_of(folder: Path) -> dict[str, Any]:
@@ -395,21 +454,39 @@ def _with_arrays(
         raise IntegrityError("the data have more episodes than they should: they were edited")
 
 
-def _states(episodes: Iterator[Arrays]) -> Iterator[dict[str, Any]]:
-    for found in episodes:
-        observations, infos = found.get("observations"), found.get("infos")
-        count = len(found["rewards"])
-        seed = found.get("seed")
+def _states(episodes: Iterator[Arrays], notes: list[str]) -> Iterator[dict[str, Any]]:
+    for number, found in enumerate(episodes):
+        try:
+            numbers = {name: _numbers(found.get(theirs)) for name, theirs in _KEYS.items()}
+            count = len(numbers["reward"]) if found["total_steps"] is None else found["total_steps"]
+            infos = found.get("infos")
+            each = {"observation": of_length(found.get("observations"), count + 1)}
+            each["info"] = of_length(infos, count + 1) if isinstance(infos, dict) else None
+            moved = {"action": of_length(found.get("actions"), count)}
+            moved |= {name: of_length(data, count) for name, data in numbers.items()}
+        except IntegrityError as error:
+            raise IntegrityError(f"episode {number} of Minari's data: {error}") from None
+        known = {"observations", "actions", "infos", *_KEYS.values(), *_COUNTS}
+        known -= set() if isinstance(infos, dict) or infos is None else {"infos"}
+        for name in sorted(found.keys() - known):
+            if (note := f"'{name}' of Minari's episodes is left out") not in notes:
+                notes.append(note)
+        seed = found["seed"]
         for t in range(count + 1):
-            state: dict[str, Any] = {"observation": at_row(observations, t)}
-            if isinstance(infos, dict) and infos:
-                state["info"] = at_row(infos, t)
+            state = {name: at_row(data, t) for name, data in each.items()}
             if t == 0:
                 state["reset"] = True if seed is None else {"seed": seed}
             else:
-                state |= {"action": at_row(found.get("actions"), t - 1)}
-                state |= {name: found[theirs][t - 1].item() for name, theirs in _KEYS.items()}
+                state |= {name: at_row(data, t - 1) for name, data in moved.items()}
             yield {name: value for name, value in state.items() if value is not None}
+
+
+def _numbers(data: Any) -> list[Any]:
+    """Return rewards or flags as numbers of Python."""
+    if not isinstance(data, np.ndarray) or data.ndim != 1 or data.dtype.kind not in "biuf":
+        raise IntegrityError("rewards and flags must be arrays of numbers with one axis")
+    found: list[Any] = data.tolist()
+    return found
 
 
 FORMAT: Final = Minari()

@@ -8,18 +8,21 @@ A file is read without pickle, a piece of each array at a time.
 
 from __future__ import annotations
 
-import itertools
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 
-from simgit.datasets.formats.base import Contents, Source, SourceRun, state_columns
+from simgit.datasets.formats.base import Contents, Source
 from simgit.datasets.formats.episodes import episodes_of
-from simgit.datasets.formats.foreign import field_names, source_states
+from simgit.datasets.formats.foreign import OWN, given_names, source_runs
 from simgit.datasets.formats.selection import ALIGNMENT, Export, check_options
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.history.column_reader import make_plan
@@ -28,7 +31,6 @@ from simgit.history.planned_columns import array_forms, planned_columns
 from simgit.objects.arrays import AnyArray
 from simgit.objects.schema import Path as FieldPath
 from simgit.objects.schema import Schema
-from simgit.refs.names import usable_name
 
 _ROWS: Final = 16384
 _MOST: Final = 16 << 30
@@ -36,6 +38,10 @@ _RATIO: Final = 1000
 """How many times its compressed bytes an array that is read may be, if it is large."""
 _FREE: Final = 64 << 20
 _MAX_HEADER: Final = 10_000
+_MAX_EMPTY: Final = 1 << 20
+"""The most rows of an array whose rows have no bytes."""
+_PRESENT: Final = ".present"
+_OBSERVATION: Final = re.compile(r"(observations?|obs|state)(/|$)")
 _MAX_ARRAYS: Final = 4096
 _BUDGET: Final = 16 << 20
 TRANSITIONS: Final = (
@@ -60,10 +66,7 @@ class Npz:
         """Write the arrays beside each other, then into one file."""
         check_options(
             export.options,
-            (
-                "layout",
-                "compress",
-            ),
+            ("layout", "compress"),
         )
         layout = export.options.get("layout", "states")
         if layout not in ("states", "d4rl"):
@@ -84,25 +87,22 @@ class Npz:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a file; pickled arrays are refused."""
-        source.check_options("names")
-        try:
+        source.check_options("names", "alignment")
+        with _damage(f"'{source.text}' is not a zip file"):
             archive = zipfile.ZipFile(source.open())
-        except (zipfile.BadZipFile, ValueError, OSError) as error:
-            raise IntegrityError(f"'{source.text}' is not a zip file: {error}") from None
         source.closing.callback(archive.close)
         contents = Contents(())
-        members = _members(archive, source.text)
-        names = field_names(source.options.get("names", "auto"))
-        rows = _rows(archive, members, source.text)
-        default = usable_name(source.path.stem)
-
-        def runs() -> Iterator[SourceRun]:
-            for name, found in itertools.groupby(rows, lambda row: str(row.pop("run", default))):
-                run = SourceRun(usable_name(name))
-                run.blocks = state_columns(source_states(found, names, contents.notes))
-                yield run
-
-        contents.runs = runs()
+        members = _members(archive, source.text, contents.notes)
+        names = given_names(source)
+        if any(name.endswith(_PRESENT) for name in members):
+            names = OWN
+        elif len({member.shape[0] for member in members.values()}) > 1 and not names.alignment:
+            names = replace(names, alignment="taken")
+            contents.notes.append(
+                "one observation more than actions: each action was taken in the observation of "
+                "its row"
+            )
+        contents.runs = source_runs(_rows(members), source, names, contents.notes)
         return contents
 
 
@@ -124,13 +124,13 @@ class _Arrays:
             InvalidInput: they are of another dtype or shape than those before.
         """
         kind, shape, count = self.kinds.get(name, (data.dtype, data.shape[1:], 0))
-        if shape != data.shape[1:]:
+        if (kind, shape) != (data.dtype, data.shape[1:]):
             raise InvalidInput(
-                f"'{name}' has arrays of several shapes, which NumPy cannot stack; "
+                f"'{name}' has arrays of several dtypes or shapes, which NumPy cannot stack; "
                 "parquet and jsonl take all values"
             )
         self.kinds[name] = kind, shape, count + len(data)
-        self._append(name, data.astype(kind, casting="unsafe"))
+        self._append(name, data)
 
     def put(self, name: str, data: AnyArray) -> None:
         """Add a whole array."""
@@ -143,7 +143,17 @@ class _Arrays:
             file.write(data.tobytes())
 
     def pack(self, out: zipfile.ZipFile) -> None:
-        """Write all arrays into a zip file."""
+        """Write all arrays into a zip file.
+
+        Raises:
+            InvalidInput: an array has fewer rows than another.
+        """
+        counts = {name: kind[2] for name, kind in self.kinds.items() if kind[2] >= 0}
+        if len(set(counts.values())) > 1:
+            raise InvalidInput(
+                f"'{min(counts, key=lambda name: counts[name])}' is not in every episode; parquet "
+                "and jsonl take all values"
+            )
         for name, path in self.files.items():
             dtype, shape, count = self.kinds[name]
             whole = shape if count < 0 else (count, *shape)
@@ -168,6 +178,7 @@ def _put_states(export: Export, arrays: _Arrays) -> None:
             arrays.extend("run", np.full(len(part), part.name, width)[chosen])
             arrays.extend("step", part.steps[chosen])
             arrays.extend("episode", part.episode_ids[chosen])
+            arrays.extend("episode_step", part.episode_steps[chosen])
             for path, plan in plans.items():
                 leaf = planned_columns(part, {path: plan})[path]
                 _put_column(arrays, "/".join(path), leaf, chosen, plan)
@@ -205,7 +216,9 @@ def _put_column(arrays: _Arrays, name: str, leaf: LeafColumn, chosen: Any, plan:
 
 
 def _put_transitions(export: Export, arrays: _Arrays) -> None:
+    rest: set[str] = set()
     for episode in episodes_of(export):
+        rest.update(name for state in episode.rest for name, value in state.items() if value)
         if not len(episode.reward):
             continue
         _extend_nested(arrays, "observations", episode.observation, slice(None, -1))
@@ -216,6 +229,8 @@ def _put_transitions(export: Export, arrays: _Arrays) -> None:
         timeouts[-1] |= not episode.terminated[-1]
         arrays.extend("timeouts", timeouts)
         _extend_nested(arrays, "next_observations", episode.observation, slice(1, None))
+    if rest:
+        export.notes.append(f"left out, as d4rl has no place for them: {', '.join(sorted(rest))}")
 
 
 def _extend_nested(arrays: _Arrays, name: str, data: Any, cut: slice) -> None:
@@ -232,6 +247,18 @@ def _extend_nested(arrays: _Arrays, name: str, data: Any, cut: slice) -> None:
 # --- in ------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Raise the errors of zip files and of NumPy's headers as simgit's."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError,
+        NotImplementedError, RecursionError, MemoryError, SyntaxError,
+    ) as error:  # fmt: skip
+        raise IntegrityError(f"{what}: {error or type(error).__name__}") from None
+
+
 class _Member:
     """An array in a zip file, read row by row."""
 
@@ -244,66 +271,77 @@ class _Member:
             raise IntegrityError(f"array '{name}' is encrypted or compressed in an unknown way")
         if info.file_size > max(_FREE, _RATIO * info.compress_size) or info.file_size > _MOST:
             raise IntegrityError(f"array '{name}' is too large for its bytes")
-        self.file = archive.open(info)
-        try:
+        with _damage(f"array '{name}' is malformed"):
+            self.file = archive.open(info)
             version = np.lib.format.read_magic(self.file)
             read = {
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
             self.shape, fortran, self.dtype = read(self.file, max_header_size=_MAX_HEADER)
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, OSError) as error:
-            raise IntegrityError(f"array '{name}' is malformed: {error}") from None
         if self.dtype.hasobject or self.dtype.names:
             raise IntegrityError(f"array '{name}' holds pickled objects or records: refused")
         self.row = int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
+        self.left = self.shape[0] if self.shape else 0
         if fortran and len(self.shape) > 1:
             raise IntegrityError(f"array '{name}' is in Fortran order, which cannot be streamed")
-        if self.shape and self.shape[0] * self.row > info.file_size:
+        most = info.file_size // self.row if self.row else _MAX_EMPTY
+        if min(self.shape, default=0) < 0 or (self.shape and self.shape[0] > most):
             raise IntegrityError(f"array '{name}' claims more rows than it has bytes")
 
     def take(self, count: int) -> AnyArray:
-        """Return the next rows."""
-        try:
+        """Return the next rows, fewer at the end."""
+        count = min(count, self.left)
+        self.left -= count
+        with _damage(f"array '{self.name}' is damaged"):
             data = self.file.read(count * self.row)
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-            raise IntegrityError(f"array '{self.name}' is damaged: {error}") from None
-        if len(data) != count * self.row:
-            raise IntegrityError(f"array '{self.name}' was truncated")
-        return np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+            if len(data) == count * self.row:
+                return np.ndarray((count, *self.shape[1:]), self.dtype, data)
+        raise IntegrityError(f"array '{self.name}' was truncated")
 
 
-def _members(archive: zipfile.ZipFile, name: str) -> dict[str, _Member]:
+def _members(archive: zipfile.ZipFile, name: str, notes: list[str]) -> dict[str, _Member]:
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(infos) > _MAX_ARRAYS or len({info.filename for info in infos}) < len(infos):
         raise IntegrityError(f"'{name}' has too many arrays, or two of one name")
-    found = {}
+    found, rest = {}, []
     for info in infos:
         member = _Member(archive, info, info.filename.removesuffix(".npy"))
         if member.shape:
             found[member.name] = member
+        elif member.name != "alignment":
+            rest.append(member.name)
     lengths = [member.shape[0] for member in found.values()]
     if not found:
         raise IntegrityError(f"'{name}' has no arrays")
-    # what has another length than most belongs to no row
-    usual = max(set(lengths), key=lengths.count)
-    return {each: member for each, member in found.items() if member.shape[0] == usual}
+    for each, member in found.items():
+        own = found.get(each.removesuffix(_PRESENT))
+        if each.endswith(_PRESENT) and (
+            own is None or member.dtype != bool or member.shape != own.shape[:1]
+        ):
+            raise IntegrityError(f"array '{each}' is malformed: it must be a mask of another one")
+    # what has another length than most belongs to no row; an episode has an observation more
+    usual = max(sorted(set(lengths)), key=lengths.count)
+    rest += [
+        each for each, member in found.items()
+        if member.shape[0] != usual
+        and not (member.shape[0] == usual + 1 and _OBSERVATION.match(each))
+    ]  # fmt: skip
+    if rest:
+        notes.append(f"left out, as most arrays have {usual} rows: {', '.join(sorted(rest))}")
+    return {each: member for each, member in found.items() if each not in rest}
 
 
-def _rows(
-    archive: zipfile.ZipFile, members: Mapping[str, _Member], name: str
-) -> Iterator[dict[str, Any]]:
-    count = next(iter(members.values())).shape[0]
+def _rows(members: Mapping[str, _Member]) -> Iterator[dict[str, Any]]:
+    count = max(member.shape[0] for member in members.values())
     width = sum(member.row for member in members.values())
     size = max(1, min(_ROWS, _BUDGET // max(1, width)))
     for at in range(0, count, size):
-        here = {each: member.take(min(size, count - at)) for each, member in members.items()}
-        masks = {
-            n.removesuffix(".present"): here.pop(n) for n in list(here) if n.endswith(".present")
-        }
+        here = {each: member.take(size) for each, member in members.items()}
+        masks = {n.removesuffix(_PRESENT): here.pop(n) for n in list(here) if n.endswith(_PRESENT)}
         for i in range(min(size, count - at)):
             row = {n.replace("/", "."): values[i] for n, values in here.items()
-                   if n not in masks or masks[n][i]}  # fmt: skip
+                   if i < len(values) and (n not in masks or masks[n][i])}  # fmt: skip
             yield {n: str(v) if isinstance(v, np.str_) else v for n, v in row.items()}
 
 

@@ -44,7 +44,7 @@ class Parquet:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a row group for each batch of states."""
-        check_options(export.options, ("names", "oids", "compression"))
+        check_options(export.options, ("oids", "compression"))
         pq = needed("pyarrow.parquet", "Parquet")
         tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
         schema, batches = tables.batches_of(export)
@@ -98,7 +98,7 @@ class ArrowFile:
 
     def write(self, export: Export, target: Path) -> None:
         """Write a record batch for each batch of states."""
-        check_options(export.options, ("names", "oids"))
+        check_options(export.options, ("oids",))
         ipc = needed("pyarrow", "Arrow").ipc
         tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
         schema, batches = tables.batches_of(export)
@@ -135,7 +135,7 @@ class ArrowFile:
 def _contents(
     source: Source, text: bytes | None, batches: Callable[[], Iterator[pa.RecordBatch]], tables: Any
 ) -> Contents:
-    source.check_options("names")
+    source.check_options("names", "alignment")
     manifest = None if text is None else read_manifest(text)
     guarded = tables.guarded(batches, source.text)
     if manifest is not None and manifest.names != "plain":

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from simgit.datasets.formats.mapping import flag
 from simgit.datasets.formats.tables import Tables, quoted
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, shown
 from simgit.refs.names import usable_name
 
 _JSON: Final = frozenset((
@@ -99,7 +100,15 @@ def json_of(value: Any) -> Any:
 
 
 def flag_of(value: Any) -> bool:
-    return value in (1, True, "1", "true", "t")
+    """Return a flag; False for none.
+
+    Raises:
+        InvalidInput: it is neither true nor false.
+    """
+    try:
+        return value is not None and flag(value) is True
+    except ValueError as error:
+        raise InvalidInput(f"flag {shown(value)}: {error}") from None
 
 
 def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,12 +94,15 @@ def _in_maps(
 
 
 def _same_array(recorded: Any, found: Any) -> bool:
-    a, b = np.asarray(recorded), np.asarray(found)
-    if a.shape != b.shape:
+    try:
+        a, b = np.asarray(recorded), np.asarray(found)
+        if a.shape != b.shape:
+            return False
+        if a.dtype != b.dtype:
+            with np.errstate(all="ignore"):
+                b = b.astype(a.dtype)
+    except (TypeError, ValueError):  # lists of unequal length, texts that are no numbers
         return False
-    if a.dtype != b.dtype:
-        with np.errstate(all="ignore"):
-            b = b.astype(a.dtype)
     return a.tobytes() == b.tobytes()
 
 

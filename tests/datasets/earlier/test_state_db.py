@@ -200,6 +200,26 @@ def test_numbers_that_json_has_not(repo: Repository, made: StateDb, tmp_path: Pa
     assert np.signbit(found[3])
 
 
+@pytest.mark.parametrize(
+    "text, is_done", [("True", True), ("TRUE", True), ("f", False), ("No", False)]
+)
+def test_flags_as_text_are_what_they_say(
+    repo: Repository, made: StateDb, tmp_path: Path, text: str, is_done: bool
+) -> None:
+    path = made.write_sqlite(tmp_path / "states.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE states SET done = 0")
+        connection.execute("UPDATE states SET done = ? WHERE step_number = 3", [text])
+    connection.close()
+    bring(repo, path, FORMAT)
+    assert repo.state("main@3").terminated is is_done
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE states SET done = 'maybe' WHERE step_number = 3")
+    connection.close()
+    with pytest.raises(InvalidInput, match="'maybe'"):
+        bring(Repository.init(":memory:"), path, FORMAT)
+
+
 def test_a_value_that_cannot_be_stored_names_its_state(
     repo: Repository, made: StateDb, tmp_path: Path
 ) -> None:

@@ -36,6 +36,20 @@ _STEP = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["minari", "lerobot", "numpy"])
+def test_zeros_in_place_of_what_is_absent_are_told(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("h5py" if name == "minari" else "pyarrow")
+    repo = Repository.init(":memory:")
+    with repo.recorder("main") as recorder:
+        for i in range(8):
+            recorder.append(np.float32([i]), None if i in (0, 3) else i, i or None, reset=i == 0)
+    options = {"layout": "d4rl"} if name == "numpy" else {}
+    done = write(repo, name, tmp_path / "x.npz", "main", options=options)
+    assert [each for each in done.notes if "zeros" in each] == [
+        "'action' is absent in 1 state: zeros there"
+    ]
+
+
 @pytest.mark.parametrize("name", ["minari", "lerobot"])
 @given(
     steps=st.lists(_STEP, min_size=1, max_size=12),

@@ -59,7 +59,11 @@ def test_a_data_set_of_minari_is_a_run(tmp_path: Path) -> None:
     episodes(repo, OBSERVATIONS["dict"])
     write(repo, "minari", tmp_path / "pole", "main")
     (tmp_path / "pole" / "data" / "simgit.jsonl").unlink()
-    read(other, tmp_path / "pole")
+    with h5py.File(tmp_path / "pole" / "data" / "main_data.hdf5", "a") as file:
+        file["episode_1"].attrs["options/x"] = 1
+        file["episode_1/costs"] = np.zeros(9)
+    notes = read(other, tmp_path / "pole").notes
+    assert notes == [f"'{each}' of Minari's episodes is left out" for each in ("costs", "options")]
     states = other["pole-v0"]
     assert states.episode_starts.nonzero()[0].tolist() == [0, 10, 20]
     assert states.column("reset.seed").compressed().tolist() == [0, 10, 20]
@@ -120,6 +124,117 @@ def test_files_of_strangers_do_not_lead_out_of_themselves(tmp_path: Path) -> Non
                 group.create_dataset("rewards", data=np.void(b"cos\nsystem\n"))
         with pytest.raises(IntegrityError):
             read(Repository.init(":memory:"), tmp_path / "pole")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_data_set_that_minari_made_has_each_step(tmp_path: Path, kind: str, seed: int) -> None:
+    minari = pytest.importorskip("minari")
+    from gymnasium.spaces import Box, Dict, Discrete
+    from minari.data_collector import EpisodeBuffer
+    from minari.dataset.minari_storage import MinariStorage
+
+    rng = np.random.default_rng(seed)
+    space = Dict({"a": Box(-9, 9, (2,)), "image": Box(0, 255, (4, 5, 3), np.uint8)})
+    (tmp_path / "data").mkdir()
+    storage = MinariStorage.new(
+        tmp_path / "data", space, Discrete(4), data_format=kind, jpeg_encoding=False
+    )
+    made = []
+    for size in (3, 1, 4):
+        made.append(EpisodeBuffer(
+            id=None, seed=int(size), infos={"x": [*rng.normal(size=size + 1)], "y": {"z": rng.normal(size=(size + 1, 2, 3))}},
+            observations={"a": rng.normal(size=(size + 1, 2)).astype("f4"),
+                          "image": rng.integers(0, 256, (size + 1, 4, 5, 3), np.uint8)},
+            actions=rng.integers(0, 4, size), rewards=rng.normal(size=size),
+            terminations=np.arange(size) == (size - 1 if size > 1 else 9),
+            truncations=np.arange(size) == (0 if size == 1 else 9),
+        ))  # fmt: skip
+    storage.update_episodes(made)
+    storage.update_metadata({"dataset_id": "made/here-v0", "minari_version": "0.5.0"})
+    assert minari.MinariDataset(tmp_path / "data").total_steps == 8
+    repo = Repository.init(":memory:")
+    read(repo, tmp_path)
+    (run,) = repo.runs
+    states = iter(repo.trajectory(run))
+    for each in made:
+        for t in range(len(each.rewards) + 1):
+            state = next(states)
+            for name in ("a", "image"):
+                np.testing.assert_array_equal(state.observation[name], each.observations[name][t])
+            assert state.info["x"] == each.infos["x"][t]
+            np.testing.assert_array_equal(state.info["y"]["z"], each.infos["y"]["z"][t])
+            if t == 0:
+                assert state.reset == {"seed": each.seed} and state.action is None
+                continue
+            assert (state.action, state.reward) == (each.actions[t - 1], each.rewards[t - 1])
+            flags = each.terminations[t - 1], each.truncations[t - 1]
+            assert (state.terminated, state.truncated) == flags
+    assert next(states, None) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["rewards missing", "rewards cut", "all cut", "observations cut", "texts", "one reward",
+     "an episode more", "seed", "nested", "reward per dimension"],
+)  # fmt: skip
+def test_a_malformed_data_set_is_refused(tmp_path: Path, change: str) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    write(repo, "minari", tmp_path / "pole", "main")
+    data = tmp_path / "pole" / "data"
+    (data / "simgit.jsonl").unlink()
+    with h5py.File(data / "main_data.hdf5", "a") as file:
+        group = file["episode_1"]
+        values = {name: group[name][()] for name in group}
+        if change == "rewards missing":
+            del group["rewards"]
+        elif change == "an episode more":
+            file.copy(group, "episode_3")
+        elif change in ("rewards cut", "observations cut", "all cut"):
+            for name in values if change == "all cut" else [change.removesuffix(" cut")]:
+                del group[name]
+                group[name] = values[name][:-1]
+        elif change != "seed":
+            del group["rewards"]
+            if change == "texts":
+                group["rewards"] = ["a"] * 9
+            elif change == "one reward":
+                group["rewards"] = 1.0
+            elif change == "nested":
+                group["rewards/a"] = values["rewards"]
+            else:
+                group["rewards"] = np.zeros((9, 2))
+        else:
+            group.attrs["seed"] = "seven"
+    if change == "seed":
+        read(other, tmp_path / "pole")
+        assert [s.reset for s in other["pole-v0"] if s.reset is not None][1] == {}
+        return
+    with pytest.raises(IntegrityError):
+        read(other, tmp_path / "pole")
+    assert dict(other.runs) == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_that_share_no_space_are_refused_and_texts_have_one(tmp_path: Path, kind: str) -> None:
+    minari = pytest.importorskip("minari")
+    repo = Repository.init(":memory:")
+    observe = {"a": np.zeros(4, "f4"), "b": np.zeros(3, "f4"), "c": np.zeros(4, "f8")}
+    for name, value in observe.items():
+        with repo.recorder(name) as recorder:
+            recorder.append(value, reset=True)
+            recorder.append(value, 1, 1.0)
+    for other in "bc":
+        with pytest.raises(InvalidInput, match="several dtypes or shapes"):
+            write(repo, "minari", tmp_path / other, "a", other, options={"format": kind})
+    for name, text in (("x", "ab"), ("y", "cdefg")):
+        with repo.recorder(name) as recorder:
+            recorder.append({"text": text}, reset=True)
+            recorder.append({"text": text}, 1, 1.0)
+    write(repo, "minari", tmp_path / "texts", "x", "y", options={"format": kind})
+    found = minari.MinariDataset(tmp_path / "texts" / "data")
+    for each in found.iterate_episodes():
+        assert {"text": each.observations["text"][1]} in found.observation_space
 
 
 def test_values_that_minari_cannot_have_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from simgit import IntegrityError, Repository
+from simgit import IntegrityError, InvalidInput, Repository
+from simgit.datasets.formats.foreign import PRESETS
 from tests.datasets.formats.cases import episodes, everything, read, write
 from tests.support.examples import share
 
@@ -153,14 +155,22 @@ def test_half_a_file_is_damaged_and_nothing_is_imported(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("names", ["rllib", "rlds", "lerobot"])
-def test_presets_of_names_come_back_too(tmp_path: Path, names: str) -> None:
+def test_tables_whose_columns_earlier_versions_named_are_the_same_runs(
+    tmp_path: Path, names: str
+) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     repo, other = Repository.init(":memory:"), Repository.init(":memory:")
     episodes(repo)
-    write(repo, "parquet", tmp_path / "x", "main", "what-if", options={"names": names})
-    columns = set(pq.read_schema(tmp_path / "x").names)
-    wanted = {"rllib": "terminateds", "rlds": "is_terminal", "lerobot": "next.reward"}
-    assert wanted[names] in columns
+    with pytest.raises(InvalidInput, match="rows are states"):
+        repo.export("parquet", tmp_path / "x", "main", options={"names": names})
+    write(repo, "parquet", tmp_path / "x", "main", "what-if")
+    table = pq.read_table(tmp_path / "x")
+    named = {field: columns[0] for field, columns in PRESETS[names].columns.items()}
+    manifest = json.loads(table.schema.metadata[b"simgit"]) | {"names": names}
+    tops = [name.split(".") for name in table.column_names]
+    metadata = {**table.schema.metadata, b"simgit": json.dumps(manifest)}
+    table = table.rename_columns([".".join([named.get(top, top), *rest]) for top, *rest in tops])
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "x")
     read(other, tmp_path / "x")
     assert other.runs["what-if"].oid == repo.runs["what-if"].oid
     read(new := Repository.init(":memory:"), tmp_path / "x", as_new=True)
@@ -208,7 +218,9 @@ def test_a_table_of_pandas_is_a_run(tmp_path: Path) -> None:
     })  # fmt: skip
     frame.to_parquet(tmp_path / "theirs.parquet")
     repo = Repository.init(":memory:")
-    found = read(repo, tmp_path / "theirs.parquet")
+    with pytest.raises(InvalidInput, match="alignment=led"):
+        read(repo, tmp_path / "theirs.parquet")
+    found = read(repo, tmp_path / "theirs.parquet", alignment="led")
     np.testing.assert_array_equal(repo["theirs"].observations, [[1, 2], [3, 4], [5, 6]])
     assert repo["theirs"].column("info.cost").tolist() == [1, 2, 3]
     assert repo["theirs"].terminations.tolist() == [False, False, True]

@@ -95,7 +95,8 @@ def test_arrays_have_a_row_a_state_and_say_what_is_absent(tmp_path: Path) -> Non
 def test_transitions_of_d4rl_stand_beside_their_observations(tmp_path: Path) -> None:
     repo, other = Repository.init(":memory:"), Repository.init(":memory:")
     pole(repo)
-    write(repo, "numpy", tmp_path / "pole.npz", "main", options={"layout": "d4rl"})
+    done = write(repo, "numpy", tmp_path / "pole.npz", "main", options={"layout": "d4rl"})
+    assert done.notes == ["left out, as d4rl has no place for them: info"]
     with np.load(tmp_path / "pole.npz") as arrays:
         assert len(arrays["actions"]) == 9 + 9 + 4
         assert arrays["observations"][9, 1] == 10 and arrays["next_observations"][9, 1] == 11
@@ -135,6 +136,66 @@ def test_archives_of_strangers_are_refused(tmp_path: Path) -> None:
     assert dict(repo.runs) == {}
 
 
+def test_an_episode_has_one_observation_more_than_actions(tmp_path: Path) -> None:
+    observations = np.arange(10.0).reshape(5, 2)
+    for name in ("observations", "obs", "state"):
+        arrays = {
+            name: observations,
+            "action": np.arange(4),
+            "reward": np.ones(4),
+            "x": np.ones(9),
+            "y": np.array(1),
+        }
+        np.savez(tmp_path / "x.npz", **arrays)
+        with Repository.init(":memory:") as repo:
+            done = read(repo, tmp_path / "x.npz")
+            states = repo["x"]
+            np.testing.assert_array_equal(states.observations, observations)
+            assert [each.action for each in states] == [None, 0, 1, 2, 3]
+        assert "left out, as most arrays have 4 rows: x, y" in done.notes
+    np.savez(tmp_path / "x.npz", obs=observations, actions=np.arange(4))
+    with Repository.init(":memory:") as repo:
+        read(repo, tmp_path / "x.npz")
+        np.testing.assert_array_equal(repo["x"].observations, observations)
+
+
+@pytest.mark.parametrize("other", [np.zeros(4), np.zeros(4, "i4"), np.zeros(3, "f4"), {"a": 1}])
+def test_transitions_that_numpy_cannot_stack_are_refused(tmp_path: Path, other: Any) -> None:
+    repo = Repository.init(":memory:")
+    for run, value in (("a", np.zeros(4, "f4")), ("b", other)):
+        with repo.recorder(run) as recorder:
+            recorder.append(value, reset=True)
+            recorder.append(value, 1, 1.0)
+    with pytest.raises(InvalidInput):
+        write(repo, "numpy", tmp_path / "x.npz", "a", "b", options={"layout": "d4rl"})
+    with repo.recorder("c") as recorder:
+        for i in range(4):
+            recorder.append({"x": 1, **({"y": 2} if i > 1 else {})}, i % 2 or None, reset=not i % 2)
+    with pytest.raises(InvalidInput):
+        write(repo, "numpy", tmp_path / "x.npz", "c", options={"layout": "d4rl"})
+
+
+def test_damaged_archives_are_refused_as_such(tmp_path: Path, seed: int) -> None:
+    """Each byte of the directory and of the headers, and some of the others, are changed."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, observations=rng.random((30, 2)), actions=np.arange(30))
+    data = path.read_bytes()
+    places = {*range(60), *range(len(data) - 200, len(data)), *rng.integers(0, len(data), 100)}
+    kept = 0
+    for place in sorted(places):
+        changed = bytearray(data)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        with Repository.init(":memory:") as repo:
+            try:
+                read(repo, path)
+                kept += 1
+            except (IntegrityError, InvalidInput):
+                assert not repo.runs
+    assert kept < len(places) / 2
+
+
 def test_what_is_in_no_format_says_so(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"junk")
     with pytest.raises(InvalidInput, match="--format"):
@@ -142,11 +203,11 @@ def test_what_is_in_no_format_says_so(tmp_path: Path) -> None:
 
 
 def test_flags_as_text_are_what_they_say(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("obs,action,reward,done\n1,0,1.0,f\n2,0,1.0,FALSE\n3,1,2,t\n")
+    (tmp_path / "t.csv").write_text("obs,action,reward,done\n1,,,f\n2,0,1.0,FALSE\n3,1,2,t\n")
     with Repository.init(":memory:") as repo:
         repo.import_data(tmp_path / "t.csv")
         assert [bool(each.terminated) for each in repo.trajectory("t")] == [False, False, True]
-    (tmp_path / "u.csv").write_text("obs,action,reward,done\n1,0,1.0,maybe\n")
+    (tmp_path / "u.csv").write_text("obs,action,reward,done\n1,,,f\n2,0,1.0,maybe\n")
     with Repository.init(":memory:") as repo, pytest.raises(InvalidInput, match="'done'"):
         repo.import_data(tmp_path / "u.csv")
 
@@ -157,5 +218,5 @@ def test_lines_of_json_of_others_lose_nothing(tmp_path: Path) -> None:
     with Repository.init(":memory:") as repo:
         repo.import_data(tmp_path / "t.jsonl")
         states = list(repo.trajectory("t"))
-    assert [each.observation for each in states] == [1.5, 2.5]
-    assert states[0].info["x"] == 3 and states[0].reward == 0.5 and states[1].terminated
+    assert [each.observation for each in states] == [1.5, 2.5, None]
+    assert states[1].info["x"] == 3 and states[1].reward == 0.5 and states[2].terminated
