@@ -16,7 +16,6 @@ from simgit.errors import InvalidInput
 from tests.datasets.earlier.importing import (
     bring,
     column,
-    contents,
     outcomes,
     peak_memory,
     stored,
@@ -311,7 +310,7 @@ def test_links_are_not_followed(repo: Repository, records: list[Any], tmp_path: 
 def test_the_format_is_found_in_folders(records: list[Any], tmp_path: Path) -> None:
     write_steps(tmp_path / "runs", records)
     for source in (tmp_path, tmp_path / "runs", tmp_path / "runs" / "step.jsonl"):
-        contents(source, FORMAT)
+        bring(Repository.init(":memory:"), source, FORMAT)
 
 
 def test_copies_of_lines_are_told(repo: Repository, records: list[Any], tmp_path: Path) -> None:
