@@ -301,9 +301,12 @@ class Harmful:
 def test_links_are_not_followed(repo: Repository, records: list[Any], tmp_path: Path) -> None:
     path = write_steps(tmp_path / "runs", records)
     secret = tmp_path / "secret"
-    secret.write_text("mine")
-    (tmp_path / "runs" / "train.log").symlink_to(secret)
-    bring(repo, path)
+    secret.write_text('{"total_rewards": 1e9, "total_steps": 123456789}')
+    for name in ("train.log", "summary.json"):
+        (tmp_path / "runs" / name).unlink(missing_ok=True)
+        (tmp_path / "runs" / name).symlink_to(secret)
+    notes = bring(repo, path).notes
+    assert not any("summary" in note for note in notes)
     assert not any(repo.history_attachments(run) for run in repo.runs)
 
 
