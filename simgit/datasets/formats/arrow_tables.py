@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from simgit.datasets.arrow import ArrowTable
 from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty, of_items, of_numbers
+from simgit.datasets.formats.arrow_bounds import (
+    check_sizes,
+    check_types,
+    rows_at_once,
+    rows_together,
+)
 from simgit.datasets.formats.arrow_rows import numbers_of, rows_of
 from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceRun, state_columns
 from simgit.datasets.formats.foreign import (
@@ -31,9 +38,9 @@ from simgit.refs.names import usable_name
 if TYPE_CHECKING:
     from simgit.datasets.formats.selection import Export
 
-_BUDGET: Final = 16 << 20
-"""About how many bytes a batch that is read should have."""
 _MOST: Final = 16384
+"""The most rows of a batch that is read."""
+_NUMBERS: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
 
 
 # --- out -----------------------------------------------------------------------------------------
@@ -130,33 +137,77 @@ def _plain_name(name: str, own: Mapping[str, str]) -> str:
     return own.get(name) or own.get(top, top) + dot + rest
 
 
-def guarded(make: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[pa.RecordBatch]:
-    """Yield batches; Arrow's errors are raised as simgit's."""
+class StateTable(NamedTuple):
+    """The table of a file: its columns, its metadata, and its batches, which are read once.
+
+    Errors of Arrow are raised as simgit's.
+    """
+
+    schema: pa.Schema
+    metadata: Mapping[bytes, bytes]
+    batches: Iterator[pa.RecordBatch]
+
+
+def read_parquet(source: Source, path: Path | None = None, most: int = _MOST) -> StateTable:
+    """Return the table of a Parquet file, the source itself or one in it.
+
+    Args:
+        source: the file or its directory.
+        path: the file, None for the source.
+        most: the most rows of a batch.
+
+    Raises:
+        IntegrityError: it is damaged, or would take more memory than is accepted.
+    """
+    opened = source.open(path)
+    name = source.text if path is None else path.name
     with damage_of(name):
-        batches = make()
+        file = pq.ParquetFile(
+            path or source.path, pre_buffer=False, page_checksum_verification=True
+        )
+        source.closing.callback(file.close)
+        check_types(file.schema_arrow)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for group, rows in enumerate(rows_at_once(opened, file.schema, most)):
+            yield from file.iter_batches(rows, [group])
+
+    return StateTable(file.schema_arrow, file.metadata.metadata or {}, _guarded(batches(), name))
+
+
+def read_ipc(source: Source, path: Path | None = None) -> StateTable:
+    """Return the table of an Arrow file, which is mapped into memory; see ``read_parquet``."""
+    source.open(path)
+    name = source.text if path is None else path.name
+    with damage_of(name):
+        mapped = source.closing.enter_context(pa.memory_map(str(path or source.path)))
+        count = pa.ipc.open_file(mapped).num_record_batches
+        mapped.seek(8)  # from here on it is a stream, whose messages are those that are checked
+        check_sizes(mapped)
+        mapped.seek(8)
+        opened = pa.ipc.open_stream(mapped)
+        check_types(opened.schema)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        found = 0
+        for batch in opened:
+            found += 1
+            yield batch
+        if found != count:
+            raise IntegrityError("the Arrow file has another number of batches than it says")
+
+    return StateTable(opened.schema, opened.schema.metadata or {}, _guarded(batches(), name))
+
+
+def _guarded(batches: Iterator[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
     while True:
         with damage_of(name):
             batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
-
-
-def rows_at_once(metadata: Any, group: int) -> int:
-    """Return how many rows of a row group are read at once.
-
-    A value that a dictionary holds once may stand in every row. So all of a column's bytes are
-    taken for one value; simgit's own files have no dictionary of texts.
-    """
-    found = metadata.row_group(group)
-    width = largest = 1
-    for i in range(found.num_columns):
-        column = found.column(i)
-        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
-            largest += column.total_uncompressed_size
-        else:
-            width += column.total_uncompressed_size // max(1, found.num_rows) + 1
-    return max(1, min(_MOST, _BUDGET // width, 4 * _BUDGET // largest))
+            if batch is None:
+                return
+            batch.validate(full=True)  # texts that are not UTF-8, too
+            size = rows_together(batch, _MOST)
+        yield from (batch.slice(at, size) for at in range(0, batch.num_rows, size))
 
 
 def new_contents(
@@ -171,7 +222,7 @@ def new_contents(
 
     def runs() -> Iterator[SourceRun]:
         parts = _by_run(batches, names, usable_name(source.path.stem))
-        for name, found in groupby(parts, lambda part: part[0]):
+        for name, found in itertools.groupby(parts, lambda part: part[0]):
             run = known.get(name) or SourceRun(usable_name(name))
             run.blocks = _blocks((batch for _, batch in found), names, schema, contents.notes)
             yield run
@@ -190,7 +241,7 @@ def _by_run(
             continue
         texts = [str(each) for each in batch.column(column).to_pylist()]
         at = 0
-        for name, found in groupby(texts):
+        for name, found in itertools.groupby(texts):
             size = sum(1 for _ in found)
             yield name, batch.slice(at, size)
             at += size
@@ -233,11 +284,18 @@ def _column(array: pa.Array) -> Sequence[Any]:
     kind = array.type
     if isinstance(kind, ValueType):
         return [None if v is None else decode_value(v) for v in array.storage.to_pylist()]
-    if isinstance(kind, pa.FixedShapeTensorType):
-        shape = kind.shape
-        return [_shaped(v, kind.value_type, shape) for v in array.storage.to_pylist()]
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return [_shaped(v, kind.value_type, None) for v in array.to_pylist()]
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    is_fixed = pa.types.is_fixed_size_list(kind)
+    if isinstance(kind, pa.FixedShapeTensorType) or (
+        (is_list or is_fixed) and _is_number(kind.value_type)
+    ):
+        values = getattr(array, "storage", array).values
+        if not values.null_count:
+            return _arrays(array, values if is_list else None)
+        if not (is_list or is_fixed):
+            raise IntegrityError("malformed table: a tensor lacks an element")
+    if is_list or is_fixed:
+        return [_shaped(v, kind.value_type) for v in array.to_pylist()]
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         scalar = np.dtype(kind.to_pandas_dtype()).type
         return [None if v is None else scalar(v) for v in array.to_pylist()]
@@ -245,36 +303,49 @@ def _column(array: pa.Array) -> Sequence[Any]:
     return found
 
 
-def _shaped(value: Any, kind: pa.DataType, shape: Sequence[int] | None) -> Any:
+def _arrays(array: pa.Array, values: pa.Array | None) -> list[Any]:
+    """Return tensors or lists of numbers as arrays, None for null."""
+    if values is None:
+        found: Any = numbers_of(array)
+    else:
+        flat, ends = numbers_of(values), array.offsets.to_numpy().tolist()
+        found = [flat[start:stop] for start, stop in itertools.pairwise(ends)]
+    there = array.is_valid().to_pylist() if array.null_count else itertools.repeat(True)
+    return [each if here else None for each, here in zip(found, there, strict=False)]
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in _NUMBERS)
+
+
+def _shaped(value: Any, kind: pa.DataType) -> Any:
     """Return a list of numbers as an array; anything else as it is."""
     inner = kind
     while pa.types.is_list(inner) or pa.types.is_large_list(inner):
         inner = inner.value_type
-    is_number = pa.types.is_integer(inner) or pa.types.is_floating(inner)
-    if value is None or not (is_number or pa.types.is_boolean(inner)):
+    if value is None or not _is_number(inner):
         return value
     try:
-        array = np.array(value, inner.to_pandas_dtype())
+        return np.array(value, inner.to_pandas_dtype())
     except (ValueError, TypeError):  # ragged, or with nulls
         return value
-    return array if shape is None else array.reshape(shape)
 
 
 # --- Minari --------------------------------------------------------------------------------------
 
 
-def whole_table(path: Path) -> dict[str, pa.Array]:
-    """Return the columns of an Arrow file, read at once.
+def whole_table(source: Source, path: Path) -> dict[str, pa.Array]:
+    """Return the columns of an Arrow file in a directory, read at once.
 
     Raises:
         IntegrityError: it is damaged.
     """
-    with damage_of(path.name), pa.memory_map(str(path)) as mapped:
-        table = pa.ipc.open_file(mapped).read_all()
-        table.validate(full=True)
+    schema, _, batches = read_ipc(source, path)
+    with damage_of(path.name):
+        table = pa.Table.from_batches(batches, schema)
         return {
             name: pa.concat_arrays(table.column(name).chunks) if table.num_rows else empty(kind)
-            for name, kind in zip(table.schema.names, table.schema.types, strict=True)
+            for name, kind in zip(schema.names, schema.types, strict=True)
         }
 
 

@@ -17,14 +17,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from simgit.datasets.formats.selection import check_options
 from simgit.errors import IntegrityError, InvalidInput, NotFound, near_or_known
 from simgit.objects.coerce import coerce
-from simgit.objects.columns import ABSENT, Column, Columns
+from simgit.objects.columns import ABSENT, Columns
 from simgit.objects.rows import Rows
 from simgit.recording.states import coerce_fields
 from simgit.refs.oplog.journal import without_password
@@ -40,7 +39,8 @@ Attachment = tuple[int, str, Any]
 _NO_FORMATS: Final = ("base", "arrow_bounds", "arrow_rows", "arrow_tables", "lerobot_frames")
 """Modules that are not looked into for formats: they import what need not be installed."""
 BLOCK: Final = 4096
-"""The states of a block that is made of single states."""
+"""The states of a block that is made of single states, if they are small."""
+_BLOCK_BYTES: Final = 64 << 20
 
 
 def is_own_file(path: Path, given: Path) -> bool:
@@ -321,18 +321,38 @@ def state_columns(states: Iterable[Mapping[str, Any]], size: int = BLOCK) -> Ite
             ``truncated``, ``info``, ``reset`` (True, or a dict of ``seed`` and ``options``) and
             ``message``; values may be of any kind that can be recorded. A state holds the action
             that led to it: a reset has none.
-        size: the most states of a block.
+        size: the most states of a block; fewer if they are large.
 
     Raises:
         InvalidInput: a value cannot be recorded; the message names the state, counted from 0.
     """
-    rest = _numbered(states)
-    while part := list(islice(rest, size)):
-        names = dict.fromkeys(name for state in part for name in state)
-        columns: dict[str, Column] = {
-            name: [state.get(name, ABSENT) for state in part] for name in names
-        }
-        yield columns
+    part: list[dict[str, Any]] = []
+    held = 0
+    for state in _numbered(states):
+        part.append(state)
+        held += _bytes_of(state)
+        if len(part) == size or held > _BLOCK_BYTES:
+            yield columns_of(part)
+            part, held = [], 0
+    if part:
+        yield columns_of(part)
+
+
+def columns_of(states: Sequence[Mapping[str, Any]]) -> Columns:
+    """Return states, dicts of their fields, as columns."""
+    names = dict.fromkeys(name for state in states for name in state)
+    return {name: [state.get(name, ABSENT) for state in states] for name in names}
+
+
+def _bytes_of(value: Any) -> int:
+    """Return about how many bytes a value takes."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return getattr(value, "nbytes", 32)
+    return sum(map(_bytes_of, value), 32)
 
 
 def _numbered(states: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

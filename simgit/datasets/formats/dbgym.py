@@ -58,7 +58,7 @@ class DatabaseGym(ImportOnly):
         tables = _tables_of(source.path)
         if not tables:
             raise InvalidInput(f"'{source.text}' has no deltas and no {_TABLE}", path=source.text)
-        return Contents(map(_observed, tables))
+        return Contents(_observed(source, table) for table in tables)
 
 
 # --- deltas ---
@@ -142,7 +142,7 @@ def _tables_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
     found = [path / _TABLE, *sorted(path.glob(f"*/{_TABLE}"))] if path.is_dir() else []
-    return [each for each in found if each.is_file() and not each.is_symlink()]
+    return [each for each in found if is_own_file(each, path)]
 
 
 def _is_observation(path: Path) -> bool:
@@ -153,58 +153,43 @@ def _is_observation(path: Path) -> bool:
         return False
 
 
-def _observed(path: Path) -> SourceRun:
+def _observed(source: Source, path: Path) -> SourceRun:
     name = path.parent.name if path.name == _TABLE else path.stem
     return SourceRun(
         usable_name(name or "observations"),
-        state_columns(_nodes(path), _ROWS),
+        state_columns(_nodes(source, path), _ROWS),
         spec={"source": DatabaseGym.name, "kind": "observations"},
         metadata={"episodes": "queries: a state is a node of a query's plan"},
     )
 
 
-def _nodes(path: Path) -> Iterator[dict[str, Any]]:
+def _nodes(source: Source, path: Path) -> Iterator[dict[str, Any]]:
     """Yield a state for each row; the rows must be those that the gym wrote, all of them."""
-    pa = needed("pyarrow", "Parquet")
-    pq = needed("pyarrow.parquet", "Parquet")
+    tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
+    schema, _, batches = tables.read_parquet(source, path, _ROWS)
+    names = schema.names
+    if missing := {_INDEX, _QUERY} - set(names):
+        raise InvalidInput(f"'{path}' lacks column '{min(missing)}'")
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"'{path}' has two columns of one name")
     expected, query = 0, None
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as opened:
-            names = [name for name in opened.schema_arrow.names if name != "__index_level_0__"]
-            if missing := {_INDEX, _QUERY} - set(names):
-                raise InvalidInput(f"'{path}' lacks column '{min(missing)}'")
-            for batch in opened.iter_batches(_ROWS, columns=names):
-                columns = {name: _values(batch.column(name)) for name in names}
-                for row in range(batch.num_rows):
-                    node = {name: columns[name][row] for name in names}
-                    if node[_INDEX] != expected:
-                        what = (
-                            "twice"
-                            if node[_INDEX] is not None and node[_INDEX] < expected
-                            else "missing"
-                        )
-                        at = node[_INDEX] if what == "twice" else expected
-                        raise InvalidInput(
-                            f"'{path}': observation {at} is {what}; the gym writes each once",
-                            path=str(path),
-                        )
-                    state: dict[str, Any] = {"observation": node}
-                    if node[_QUERY] != query:
-                        state["reset"] = True
-                    expected, query = expected + 1, node[_QUERY]
-                    yield state
-    except (pa.ArrowException, OSError) as error:
-        why = str(error).partition("\n")[0]
-        raise InvalidInput(f"cannot read '{path}': {why}", path=str(path)) from None
-
-
-def _check_index(path: Path, found: Any, expected: int) -> None:
-    """Check the index of an observation, as the gym does before it writes them."""
-    if found == expected:
-        return
-    is_double = isinstance(found, int) and found < expected
-    what = f"{found} is twice there" if is_double else f"{expected} is missing"
-    raise InvalidInput(f"'{path}': observation {what}; the gym has each once", path=str(path))
+    for batch in batches:
+        columns = dict(zip(names, map(_values, batch.columns), strict=True))
+        columns.pop("__index_level_0__", None)
+        for row in range(batch.num_rows):
+            node = {name: values[row] for name, values in columns.items()}
+            found = node[_INDEX]
+            if found != expected:
+                is_double = isinstance(found, int) and found < expected
+                what = f"{found} is twice" if is_double else f"{expected} is missing"
+                raise InvalidInput(
+                    f"'{path}': observation {what}; the gym writes each once", path=str(path)
+                )
+            state: dict[str, Any] = {"observation": node}
+            if node[_QUERY] != query:
+                state["reset"] = True
+            expected, query = expected + 1, node[_QUERY]
+            yield state
 
 
 def _values(column: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from simgit.datasets.formats.base import (
     ImportOnly,
     Source,
     SourceRun,
+    is_own_file,
     state_columns,
 )
 from simgit.datasets.formats.tables import SqliteTables, is_sqlite
@@ -68,7 +69,7 @@ class GymDash(ImportOnly):
 
 def _database_of(source: Source) -> Path | None:
     path = source.path / _DATABASE
-    if path.is_file():
+    if is_own_file(path, source.path):
         return path
     return source.path if is_sqlite(source.head()) else None
 
@@ -92,17 +93,21 @@ def _runs(path: Path, notes: list[str]) -> Iterator[SourceRun]:
         tables.close()
 
 
-def _place(folder: Path, name: str, notes: list[str]) -> Path:
-    """Return the folder of a simulation; one that lies elsewhere is not looked into."""
+def _place(folder: Path, name: str, notes: list[str]) -> Path | None:
+    """Return the folder of a simulation; None if it lies elsewhere, or there is none."""
     place = folder / name
-    if place.resolve().parent == folder.resolve():
-        return place
-    notes.append(f"files of simulation '{visible(name)}' lie outside of 'sims'; not imported")
-    return Path("/dev/null/none")
+    if place.resolve() != folder.parent.resolve() / folder.name / place.name:
+        notes.append(f"files of simulation '{visible(name)}' lie outside of 'sims'; not imported")
+        return None
+    return place if place.is_dir() else None
 
 
 def _run(
-    row: Mapping[str, Any], statuses: list[Any], folder: Path, taken: set[str], notes: list[str]
+    row: Mapping[str, Any],
+    statuses: list[Any],
+    folder: Path | None,
+    taken: set[str],
+    notes: list[str],
 ) -> SourceRun:
     name = usable_name(str(row["name"] or "simulation"))
     if name.casefold() in taken:
@@ -125,7 +130,7 @@ def _run(
         status=_status(row),
         created=nanoseconds(row["created"]),
         ended=nanoseconds(row["ended"]),
-        attachments=_series(name, folder, len(statuses), notes),
+        attachments=() if folder is None else _series(name, folder, len(statuses), notes),
     )
 
 
@@ -177,8 +182,6 @@ def _undotted(settings: Mapping[str, Any], name: str, notes: list[str]) -> dict[
 
 def _series(name: str, folder: Path, last: int, notes: list[str]) -> Iterator[Attachment]:
     """Yield the curves of a simulation's event files, and note what is not imported."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     events = [path for path in files if MARK in path.name]
     by_folder: dict[Path, list[Path]] = {}

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simgit.datasets.formats.arrow_rows import numbers_of
-from simgit.datasets.formats.arrow_tables import damage_of, rows_at_once
+from simgit.datasets.formats.arrow_tables import read_parquet
 from simgit.datasets.formats.base import Source
 from simgit.datasets.packages import needed
 from simgit.errors import IntegrityError, InvalidInput
@@ -27,7 +27,6 @@ _NUMBERS: Final = ("frame_index", "episode_index", "index", "task_index")
 _MAX_FRAME: Final = 1 << 26
 """The most elements of a feature in a frame."""
 _BUDGET: Final = 64 << 20
-_MAX_FILE: Final = 4 << 30
 
 
 class FrameWriter:
@@ -302,27 +301,14 @@ class FrameReader:
     def _read(self) -> Iterator[pa.RecordBatch]:
         root = self._source.path / "data"
         for path in sorted(root.glob("chunk-*/file-*.parquet")):
-            opened = self._source.open(path)
-            if path.stat().st_size > _MAX_FILE:
-                raise IntegrityError(f"'{path.name}' is too large")
-            with damage_of(path.name):
-                file = pq.ParquetFile(opened)
-            for group in range(file.metadata.num_row_groups):
-                size = min(rows_at_once(file.metadata, group), self._at_once())
-                batches = file.iter_batches(size, [group])
-                while True:
-                    with damage_of(path.name):
-                        batch = next(batches, None)
-                    if batch is None:
-                        break
-                    yield batch
+            yield from read_parquet(self._source, path, self._at_once()).batches
 
     def _at_once(self) -> int:
         """Return how many frames are decoded together, by the sizes that the features claim."""
         sizes = [math.prod(map(int, each["shape"])) for each in self._features.values()]
         if max(sizes, default=0) > _MAX_FRAME:
             raise IntegrityError("a feature has more elements than are accepted")
-        return max(1, _BUDGET // (8 * sum(sizes) + 1))
+        return max(1, min(_GROUP, _BUDGET // (8 * sum(sizes) + 1)))
 
     def _column(self, name: str, column: pa.Array) -> Any:
         feature = self._features.get(name, {})

@@ -217,18 +217,9 @@ def _query_rows(source: Source, mapping: ColumnMap) -> Iterator[Row]:
 
 
 def _parquet_rows(source: Source) -> Iterator[Row]:
-    pa = needed("pyarrow", "Parquet")
-    pq = needed("pyarrow.parquet", "Parquet")
-    number = 0
-    try:
-        with pq.ParquetFile(source.path, pre_buffer=False) as opened:
-            for batch in opened.iter_batches(_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", row
-    except (pa.ArrowException, OSError) as error:
-        why = str(error).partition("\n")[0]
-        raise InvalidInput(f"cannot read '{source.text}': {why}", path=source.text) from None
+    tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
+    rows = chain.from_iterable(b.to_pylist() for b in tables.read_parquet(source).batches)
+    return ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _line_rows(source: Source, mapping: ColumnMap, faults: list[str]) -> Iterator[Row]:

@@ -380,7 +380,7 @@ class _ArrowEpisodes(_Reader):
             )
             if len(files) != 1:
                 raise IntegrityError(f"malformed data of Minari: no file of episode {number}")
-            columns = tables.whole_table(files[0])
+            columns = tables.whole_table(self.source, files[0])
             found: Arrays = {}
             for name in columns.keys() & {"observations", "actions", *_KEYS.values()}:
                 space = self.spaces.get(name.removesuffix("s"), {"type": "Discrete"})

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simgit.datasets.formats.base import PackedStates
+from simgit.datasets.formats.base import PackedStates, columns_of
 from simgit.errors import IntegrityError, InvalidInput
 from simgit.history.leaf_column import cast_exact
 from simgit.objects import rows as rowlib
 from simgit.objects.arrays import AnyArray
-from simgit.objects.columns import ABSENT, Column, Columns
+from simgit.objects.columns import ABSENT, Columns
 from simgit.objects.row_encoder import RowPacker, as_bytes, pack
 from simgit.objects.rows import Reference, Rows
 from simgit.objects.schema import ARRAY, MAP, TREE, TUPLE, FieldNode, Path, Schema, exact_cast
@@ -61,9 +61,7 @@ def _with_arrays(value: Any, row: int, path: tuple[str, ...], arrays: dict[Any, 
 
 def unpacked(block: PackedStates) -> Columns:
     """Return the columns of packed states, for states that get new oids."""
-    values = row_values(block.rows)
-    names = dict.fromkeys(name for each in values for name in each)
-    columns: dict[str, Column] = {n: [each.get(n, ABSENT) for each in values] for n in names}
+    columns = dict(columns_of(row_values(block.rows)))
     columns.pop("files", None)
     return columns
 
@@ -74,10 +72,8 @@ def packed_values(schema: Schema, values: Sequence[Mapping[str, Any]]) -> Rows:
     Raises:
         IntegrityError: a value does not fit the schema.
     """
-    names = dict.fromkeys(name for each in values for name in each)
-    columns: dict[str, Column] = {n: [each.get(n, ABSENT) for each in values] for n in names}
     try:
-        rows = pack(schema, columns, len(values))
+        rows = pack(schema, columns_of(values), len(values))
     except InvalidInput as error:
         raise IntegrityError(f"malformed source: {error}") from None
     if rows.count != len(values):

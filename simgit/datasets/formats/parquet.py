@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from simgit.datasets.formats.base import Contents, Source
 from simgit.datasets.formats.manifest import (
@@ -22,12 +22,12 @@ from simgit.errors import IntegrityError, InvalidInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from simgit.datasets.formats.arrow_tables import StateTable
     from simgit.datasets.formats.selection import Export
     from simgit.objects.rows import Rows
 
 _ROWS: Final = 65536
-_MAX_GROUP: Final = 1 << 30
-"""The most bytes of a row group, before compression, that is read."""
+_TABLES: Final = "simgit.datasets.formats.arrow_tables"
 _IPC: Final = b"ARROW1"
 
 
@@ -46,7 +46,7 @@ class Parquet:
         """Write a row group for each batch of states."""
         check_options(export.options, ("oids", "compression"))
         pq = needed("pyarrow.parquet", "Parquet")
-        tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
+        tables = needed(_TABLES, "Parquet")
         schema, batches = tables.batches_of(export)
         codec = export.options.get("compression", "zstd")
         if codec not in ("zstd", "snappy", "gzip", "lz4", "none"):
@@ -67,22 +67,7 @@ class Parquet:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a table."""
-        pq = needed("pyarrow.parquet", "Parquet")
-        tables = needed("simgit.datasets.formats.arrow_tables", "Parquet")
-        with tables.damage_of(source.text):
-            opened = pq.ParquetFile(source.path, pre_buffer=False)
-            metadata = opened.metadata
-            for i in range(metadata.num_row_groups):
-                if metadata.row_group(i).total_byte_size > _MAX_GROUP:
-                    raise IntegrityError(f"'{source.text}' has a row group of more than 1 GiB")
-            text = (metadata.metadata or {}).get(KEY.encode())
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            with opened:
-                for i in range(metadata.num_row_groups):
-                    yield from opened.iter_batches(tables.rows_at_once(metadata, i), [i])
-
-        return _contents(source, text, batches, tables)
+        return _contents(source, needed(_TABLES, "Parquet").read_parquet(source))
 
 
 class ArrowFile:
@@ -100,7 +85,7 @@ class ArrowFile:
         """Write a record batch for each batch of states."""
         check_options(export.options, ("oids",))
         ipc = needed("pyarrow", "Arrow").ipc
-        tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
+        tables = needed(_TABLES, "Arrow")
         schema, batches = tables.batches_of(export)
         schema = schema.with_metadata({**(schema.metadata or {}), KEY: write_manifest(export)})
         with target.open("wb") as out, ipc.new_file(out, schema) as writer:
@@ -109,41 +94,21 @@ class ArrowFile:
 
     def read(self, source: Source) -> Contents:
         """Return the runs of a table."""
-        arrow = needed("pyarrow", "Arrow")
-        tables = needed("simgit.datasets.formats.arrow_tables", "Arrow")
-        with tables.damage_of(source.text):
-            mapped = source.closing.enter_context(arrow.memory_map(str(source.path)))
-            count = arrow.ipc.open_file(mapped).num_record_batches
-            mapped.seek(8)  # from here on it is a stream, whose messages are those that are checked
-            needed("simgit.datasets.formats.arrow_bounds", "Arrow").check_sizes(mapped)
-            mapped.seek(8)
-            opened = arrow.ipc.open_stream(mapped)
-            text = (opened.schema.metadata or {}).get(KEY.encode())
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            found = 0
-            for batch in opened:
-                batch.validate(full=True)
-                yield batch
-                found += 1
-            if found != count:
-                raise IntegrityError("the Arrow file has another number of batches than it says")
-
-        return _contents(source, text, batches, tables)
+        return _contents(source, needed(_TABLES, "Arrow").read_ipc(source))
 
 
-def _contents(
-    source: Source, text: bytes | None, batches: Callable[[], Iterator[pa.RecordBatch]], tables: Any
-) -> Contents:
+def _contents(source: Source, table: StateTable) -> Contents:
     source.check_options("names", "alignment")
+    tables = needed(_TABLES, "Arrow")
+    text = table.metadata.get(KEY.encode())
     manifest = None if text is None else read_manifest(text)
-    guarded = tables.guarded(batches, source.text)
+    batches = table.batches
     if manifest is not None and manifest.names != "plain":
-        guarded = tables.plain_names(guarded, manifest.names)
+        batches = tables.plain_names(batches, manifest.names)
     if manifest is None or manifest.lossy is not None or source.as_new:
-        found: Contents = tables.new_contents(source, manifest, guarded)
+        found: Contents = tables.new_contents(source, manifest, batches)
         return found
-    return _exact(manifest, guarded)
+    return _exact(manifest, batches)
 
 
 def _exact(manifest: FileManifest, batches: Iterator[pa.RecordBatch]) -> Contents:

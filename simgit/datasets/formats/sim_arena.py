@@ -271,7 +271,7 @@ class _Reading:
 
     def _compare(self, summary: Path) -> None:
         """Note if the summary beside the log counted other steps; only its end is read."""
-        if not summary.is_file():
+        if not is_own_file(summary, summary.parent):
             return
         with summary.open("rb") as opened:
             opened.seek(max(0, summary.stat().st_size - 4096))

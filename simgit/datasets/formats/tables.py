@@ -159,7 +159,10 @@ class SqliteTables:
         found = list(self.rows("SELECT type, sql FROM sqlite_master WHERE name = ?", (table,)))
         if not found or found[0][0] != "table" or "VIRTUAL" in str(found[0][1]).upper()[:16]:
             return []
-        cursor = self._connection.execute(f"SELECT * FROM {quoted(table)} LIMIT 0")
+        try:
+            cursor = self._connection.execute(f"SELECT * FROM {quoted(table)} LIMIT 0")
+        except sqlite3.Error as error:
+            raise self._error(error) from None
         return [each[0] for each in cursor.description]
 
     def by_ids(self, table: str, names: Sequence[str], ids: Iterable[str]) -> dict[str, Row]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,22 @@ from simgit.datasets.formats.base import Contents, Source, probe
 from simgit.datasets.formats.loading import Loaded, load
 
 
-def contents(source: Path | str, format_: str | None = None, **options: str) -> Contents:
-    """Return the contents of a source, after its format was found by a look at it."""
+@contextmanager
+def contents(source: Path | str, format_: str | None = None, **options: str) -> Iterator[Contents]:
+    """Yield the contents of a source, after its format was found by a look at it."""
     given = Source(str(source), Path(source), {k.replace("_", "-"): v for k, v in options.items()})
     found = probe(given)
     assert format_ in (None, found.name)
-    return found.read(given)
+    with given.closing:
+        yield found.read(given)
 
 
 def bring(
     repo: Repository, source: Path | str, format_: str | None = None, **options: str
 ) -> Loaded:
     """Import a source into a repository."""
-    return load(repo.odb, repo.refs, contents(source, format_, **options), str(source))
+    with contents(source, format_, **options) as found:
+        return load(repo.odb, repo.refs, found, str(source))
 
 
 def outcomes(done: Loaded) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simgit import Repository
-from simgit.errors import InvalidInput
+from simgit.errors import IntegrityError, InvalidInput
 from tests.datasets.earlier.importing import bring, column, outcomes, stored
 from tests.datasets.earlier.sources import write_deltas
 
@@ -123,15 +123,17 @@ class TestObservations:
                     assert found.dtype == row[name].dtype
             assert (state.reset is not None) == (number % 4 == 0)
 
-    @pytest.mark.parametrize("what", ["twice", "missing"])
+    @pytest.mark.parametrize("what", ["twice", "missing", "text"])
     def test_each_observation_is_there_once(
         self, repo: Repository, frame: Any, tmp_path: Path, what: str
     ) -> None:
         if what == "twice":
             frame.loc[5, "Observation Index"] = 4
+        elif what == "text":
+            frame["Observation Index"] = [str(each) if each else "5" for each in range(len(frame))]
         else:
             frame = frame.drop(5)
-        with pytest.raises(InvalidInput, match=r"observation (4 is twice|5 is missing)"):
+        with pytest.raises(InvalidInput, match=r"observation (4 is twice|[05] is missing)"):
             bring(repo, self.write(frame, tmp_path / "a"))
         assert not repo.runs
 
@@ -140,7 +142,7 @@ class TestObservations:
         data = bytearray(path.read_bytes())
         data[100:300] = bytes(200)
         path.write_bytes(data)
-        with pytest.raises(InvalidInput, match="cannot read"):
+        with pytest.raises(IntegrityError, match="is damaged"):
             bring(repo, tmp_path / "a", FORMAT)
         assert not repo.runs
 

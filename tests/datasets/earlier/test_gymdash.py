@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgit import Repository
+from simgit import InvalidInput, Repository
 from tests.datasets.earlier.importing import bring, outcomes, stored
 from tests.datasets.earlier.sources import gymdash_simulation, write_gymdash
 
@@ -133,3 +133,25 @@ def test_settings_that_are_no_json_are_told(repo: Repository, project: Path) -> 
     assert done.notes[0].startswith("run 'left' without its settings: malformed JSON")
     assert done.notes[1] == "statuses of simulations that are not there: 1; not imported"
     assert repo.runs["left"].config == {}
+
+
+@pytest.mark.parametrize("part", ["db", "db/simulations.db"])
+def test_a_database_that_a_link_leads_to_is_not_read(
+    repo: Repository, project: Path, tmp_path: Path, part: str
+) -> None:
+    (project / part).rename(tmp_path / "secret")
+    (project / part).symlink_to(tmp_path / "secret")
+    with pytest.raises(InvalidInput):
+        bring(repo, project)
+
+
+def test_curves_that_a_link_leads_to_are_not_read(
+    repo: Repository, project: Path, ids: list[str], tmp_path: Path
+) -> None:
+    write_events(tmp_path / "secret" / ids[0], [("loss", 1, 0.5)])
+    if (project / "sims").exists():
+        (project / "sims").rename(tmp_path / "sims")
+    (project / "sims").symlink_to(tmp_path / "secret")
+    done = bring(repo, project)
+    assert any("outside of 'sims'" in note for note in done.notes)
+    assert not any(repo.history_attachments(run) for run in repo.runs)

@@ -16,7 +16,6 @@ from simgit.errors import InvalidInput
 from tests.datasets.earlier.importing import (
     bring,
     column,
-    contents,
     outcomes,
     peak_memory,
     stored,
@@ -302,16 +301,19 @@ class Harmful:
 def test_links_are_not_followed(repo: Repository, records: list[Any], tmp_path: Path) -> None:
     path = write_steps(tmp_path / "runs", records)
     secret = tmp_path / "secret"
-    secret.write_text("mine")
-    (tmp_path / "runs" / "train.log").symlink_to(secret)
-    bring(repo, path)
+    secret.write_text('{"total_rewards": 1e9, "total_steps": 123456789}')
+    for name in ("train.log", "summary.json"):
+        (tmp_path / "runs" / name).unlink(missing_ok=True)
+        (tmp_path / "runs" / name).symlink_to(secret)
+    notes = bring(repo, path).notes
+    assert not any("summary" in note for note in notes)
     assert not any(repo.history_attachments(run) for run in repo.runs)
 
 
 def test_the_format_is_found_in_folders(records: list[Any], tmp_path: Path) -> None:
     write_steps(tmp_path / "runs", records)
     for source in (tmp_path, tmp_path / "runs", tmp_path / "runs" / "step.jsonl"):
-        contents(source, FORMAT)
+        bring(Repository.init(":memory:"), source, FORMAT)
 
 
 def test_copies_of_lines_are_told(repo: Repository, records: list[Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from simgit import Repository
 from simgit.datasets.formats.state_db import read_tables
 from simgit.datasets.formats.tables import SqliteTables
 from simgit.errors import IntegrityError, InvalidInput, SimgitError
-from tests.datasets.earlier.importing import bring, column, contents, outcomes, peak_memory, stored
+from tests.datasets.earlier.importing import bring, column, outcomes, peak_memory, stored
 from tests.datasets.earlier.sources import StateDb, branching
 from tests.support.examples import share
 
@@ -406,4 +406,4 @@ class TestStrangersFile:
         else:
             path.mkdir()
         with pytest.raises(InvalidInput):
-            contents(path)
+            bring(Repository.init(":memory:"), path)
