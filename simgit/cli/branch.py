@@ -176,7 +176,7 @@ def write_runs(out: Output, repo: Repository, infos: list[RunInfo], verbose: boo
         taken = sum(max(width(_text(row[i])) for row in rows) + 2 for i in range(len(rows[0])))
         for row, info in zip(rows, infos, strict=True):
             row.append(_settings(info, columns() - taken))
-    out.table(rows, (2, 4, 5) if verbose else (2,))
+    out.table(rows, (2, 4, 5) if verbose else (2,), fit=verbose)
 
 
 def _row(info: RunInfo, here: bool, digits: int, verbose: bool) -> list[str | tuple[str, str]]:

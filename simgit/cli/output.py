@@ -70,7 +70,12 @@ class Output:
             found = list(map(self._colored if self.color else visible, found))
             if not self.is_unicode:
                 found = [text.translate(_ASCII) for text in found]
-        self._stream.write("".join([text + "\n" for text in found]))
+        self._write("".join([text + "\n" for text in found]))
+
+    def _write(self, text: str) -> None:
+        """Write a text: a bar of ``progress`` would stand in its line, and is drawn below it."""
+        with without_progress():
+            self._stream.write(text)
 
     def _colored(self, text: str) -> str:
         """Return a text ``visible``, in the styles of ``paint``."""
@@ -93,7 +98,7 @@ class Output:
 
         escape = not self.is_unicode
         text = json.dumps(record_to_json(record), ensure_ascii=escape, allow_nan=False)
-        self._stream.write(visible_json(text) + "\n")
+        self._write(visible_json(text) + "\n")
 
     def table(
         self, rows: Iterable[Sequence[Any]], right: Sequence[int] = (), fit: bool = False
@@ -110,7 +115,7 @@ class Output:
             return
         widths = [max(width(row[i][0]) for row in cells) for i in range(len(cells[0]))]
         if fit and sys.stdout.isatty():
-            room = max(_LEAST, columns() - sum(widths[:-1]) - 2 * len(widths[:-1]))
+            room = columns() - sum(widths[:-1]) - 2 * len(widths[:-1])
             cells = [[*row[:-1], (_cut(row[-1][0], room), row[-1][1])] for row in cells]
         for row in cells:
             parts = []
@@ -139,7 +144,7 @@ def raw_bytes(pieces: Iterable[bytes]) -> None:
 
 
 def _cut(text: str, room: int) -> str:
-    return text if width(text) <= room else text[: room - 1] + "…"
+    return text if width(text) <= room else text[: room - 1] + "…" if room > 0 else ""
 
 
 class Pager:
@@ -299,7 +304,8 @@ def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    here = sys.stdout.isatty()  # elsewhere, what a program prints belongs there and not to stderr
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=here) as bars:
         task = bars.add_task(title, total=None)
         _shown.append(bars)
         try:
@@ -310,7 +316,7 @@ def progress(title: str, wanted: bool = True) -> Iterator[Progress]:
 
 @contextmanager
 def without_progress() -> Iterator[None]:
-    """Hide the bars of ``progress`` while the block asks a question."""
+    """Hide the bars of ``progress`` while the block prints or asks a question."""
     for bars in _shown:
         bars.stop()
     try:

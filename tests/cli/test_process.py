@@ -366,3 +366,52 @@ def test_binary_bytes_in_a_terminal_are_told_of(long, environment) -> None:
         env=environment, capture_output=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert piped.stdout and not piped.stderr
+
+
+def test_a_result_is_not_printed_into_the_line_of_a_bar(directory, environment) -> None:
+    script = """\
+from simgit.cli.output import Output, progress
+import sys
+out = Output(sys.stdout, False)
+with progress("work") as tell:
+    tell(1, 2)
+    print("of the work")
+    out.line("the result")
+    out.json(["another"])
+"""
+    code, text = in_terminal(environment | {"TERM": "xterm"}, script=script)
+    assert code == 0 and "work" in text
+    for line in ("of the work", "the result", '["another"]'):
+        before = text.split(line)[0]
+        assert before.endswith(("\x1b[2K", "\n", "\r")), (line, text)  # the bar's line is cleared
+
+
+def test_what_a_program_prints_goes_to_its_pipe_though_there_is_a_bar(environment) -> None:
+    script = """\
+from simgit.cli.output import progress
+with progress("work") as tell:
+    tell(1, 2)
+    print("of the work")
+"""
+    main, other = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE, stderr=other, env=environment | {"TERM": "xterm"}, timeout=PATIENCE,
+    )  # fmt: skip
+    os.close(other)
+    os.close(main)
+    assert done.stdout == b"of the work\n"
+
+
+def test_a_list_of_runs_fits_a_terminal_of_eighty_columns(directory, environment) -> None:
+    plain = environment | {"COLUMNS": "80", "NO_COLOR": "1"}
+    config = {f"agent.setting_{i}": i for i in range(18)}
+    with Repository.init(directory) as repo:
+        for name in ("walk/0", "walkhot/0", "train/cpu-slight-dqn-1"):
+            with repo.recorder(name, config=config) as recorder:
+                for i in range(1000):
+                    recorder.append(i, 1, -1.4064541, reset={} if i == 0 else None)
+    for words in (("run", "list"), ("branch", "-v"), ("run", "best")):
+        code, text = in_terminal(plain, "--no-pager", *words)
+        assert code == 0 and text, text
+        assert all(len(line) <= 80 for line in text.splitlines()), text
