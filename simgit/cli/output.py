@@ -37,8 +37,6 @@ _ASCII: Final = str.maketrans("▁▂▃▄▅▆▇█┤│─├└●○–"
     0x2026: "...",
 }
 """The signs of charts and trees where the encoding has none of them."""
-_LEAST: Final = 20
-"""The least width to which a column is cut."""
 
 
 def use_color() -> bool:
