@@ -6,6 +6,7 @@ host, so that the site can be read without a network.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -40,8 +41,11 @@ class Page(HTMLParser):
 
 def problems(site: Path) -> Iterator[str]:
     """Yield what is wrong, one line each."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(site.rglob("*.html"))}
+    pages = {path: Page(text) for path, text in texts.items()}
     for path, page in pages.items():
+        if escaped := re.search(r"<code>[^<]*\\\|[^<]*</code>", texts[path]):
+            yield f"{path}: a bar is shown with its escape: {escaped[0]}"
         for target in page.loaded:
             if urlsplit(target).netloc:
                 yield f"{path}: loads '{target}'"

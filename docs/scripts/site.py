@@ -18,6 +18,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[2]
 ROOT_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
+_CODE = re.compile(r"(?<!`)`[^`\n]*\\\|[^`\n]*`")  # with a bar that GitHub needs escaped in a table
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -29,7 +30,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links that leave docs/ to the pages of the root, or to the repository."""
+    """Lead links that leave docs/ to the pages of the root, or to the repository; unescape bars."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def lead(match: re.Match[str]) -> str:
@@ -43,7 +44,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             target = _address(path)
         return f"{begin}{target}{end}"
 
-    return _LINK.sub(lead, markdown)
+    rows = [
+        _CODE.sub(lambda found: found[0].replace("\\|", "|"), line) if line[:1] == "|" else line
+        for line in markdown.split("\n")
+    ]
+    return _LINK.sub(lead, "\n".join(rows))
 
 
 def _from_root(text: str) -> str:

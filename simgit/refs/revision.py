@@ -38,7 +38,7 @@ BACK: Final = re.compile(r"@\{-([1-9][0-9]{0,8})\}")
 """The revision that names where HEAD was before its last checkouts."""
 _CHECKOUT: Final = re.compile(r"checkout: moving (?:from (?P<start>\S+) )?to (?P<to>.+)")
 _FILE: Final = re.compile(r"(?P<revision>(?:[^:{}]|\{[^{}]*\})*):(?P<path>.*)", re.DOTALL)
-_MALFORMED: Final = re.compile(r"@(?:(?:ep)?[\d.]*|t=[^@]*)$", re.IGNORECASE)
+_MALFORMED: Final = re.compile(r"@(?:(?:ep)?-?[\d.]*|t=[^@]*)$", re.IGNORECASE)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _TAIL: Final = re.compile(r"(?P<base>.*@)(?:ep|t=-?)?\d+(?:\.\d+)?$")
 _SHORT_TAIL: Final = re.compile(r"(?:ep|t=-?)?\d+(?:\.\d+)?$")
@@ -269,8 +269,8 @@ class Revisions:
                 f"episode, '{run}@ep5.10' for a state in it, '{run}@t=12.5' for a simulated time",
                 revision=text,
             )
-        if name.isdecimal():
-            why = f"; write 'HEAD@{name}' for step {name}"
+        if _SHORT_TAIL.fullmatch(name):
+            why = f"; did you mean '{HEAD}@{name}'?"
             return NotFound(f"revision '{text}' not found{why}", revision=text)
         kinds = [each for each in (RUNS, TAGS) if name.startswith(each)] or [RUNS, TAGS]
         bare = name.removeprefix(kinds[0]) if len(kinds) == 1 else name

@@ -146,7 +146,7 @@ def test_the_choices_of_an_argument_are_on_one_line(run: Call) -> None:
     assert error.endswith("Choose from: bash, zsh, fish")
 
 
-@pytest.mark.parametrize("tail", ["1.5", "ep1.", "EP1", "ep", "ep1.2.3", ""])
+@pytest.mark.parametrize("tail", ["1.5", "ep1.", "EP1", "ep", "ep1.2.3", "-1", "ep-1", ""])
 def test_a_malformed_step_or_episode_is_told_its_form(tail: str, repo: Call) -> None:
     said = repo("rev-parse", f"main@{tail}", code=128).err
     assert said == (
@@ -155,9 +155,10 @@ def test_a_malformed_step_or_episode_is_told_its_form(tail: str, repo: Call) -> 
     )
 
 
-def test_a_bare_number_is_told_to_be_a_step(repo: Call) -> None:
-    said = repo("show", 5, code=128).err
-    assert said == "fatal: revision '5' not found; write 'HEAD@5' for step 5\n"
+@pytest.mark.parametrize("bare", ["5", "ep1", "ep1.2", "t=2.5"])
+def test_a_bare_step_or_episode_is_told_what_it_follows(bare: str, repo: Call) -> None:
+    said = repo("show", bare, code=128).err
+    assert said == f"fatal: revision '{bare}' not found; did you mean 'HEAD@{bare}'?\n"
 
 
 def test_a_run_in_use_is_told_the_option_for_another_one(repo: Call) -> None:
