@@ -121,7 +121,9 @@ def test_the_lanes_of_a_vector_environment_have_the_transitions_that_happened(mo
             cut = ends and self.episode % 2 == 0
             return observation, float(action), ends and not cut, cut, {}
 
-    modes = gymnasium.vector.AutoresetMode
+    modes = getattr(gymnasium.vector, "AutoresetMode", None)
+    if modes is None:
+        pytest.skip("this version of Gymnasium has one mode")
     repo = simgit.Repository.init(":memory:")
     makes = [lambda lane=lane: Short(lane) for lane in range(3)]
     envs: Any = gymnasium.vector.SyncVectorEnv(makes, autoreset_mode=modes[mode])
@@ -638,8 +640,9 @@ def test_transforms_that_would_do_nothing_are_refused_and_tables_say_what_they_l
     data = filled().dataset("main")
     with pytest.raises(NotFound, match="did you mean 'reward'"):
         data.map("scale", "rewrd", factor=2)
-    with pytest.raises(InvalidInput, match="no numbers"):
-        data.map("clip", "info.word", low=0, high=1)
+    for field in ("info.word", "terminated"):
+        with pytest.raises(InvalidInput, match="no numbers"):
+            data.map("clip", field, low=0, high=1)
     with pytest.raises(InvalidInput, match="whole field"):
         data.map("scale", "observation.0", factor=2)
     with pytest.raises(InvalidInput, match="not above"):
