@@ -94,11 +94,13 @@ class StateChoice:
         """A mask of the rows whose states count; None if all do."""
         if self.episodes is None:
             return self.holds
-        mask = np.zeros(self._layout.count, bool)
         spans = self._layout.episodes.spans
-        for own, stop in zip(spans.own[self.episodes], spans.stops[self.episodes], strict=True):
-            first, last = self._layout.rows_at(np.array([own, stop - 1]))
-            mask[first : last + 1] = True
+        changes = np.zeros(self._layout.count + 1, np.int64)
+        first = self._layout.rows_at(spans.own[self.episodes])
+        last = self._layout.rows_at(spans.stops[self.episodes] - 1)
+        np.add.at(changes, first, 1)  # the states of an episode stand in successive rows
+        np.add.at(changes, last + 1, -1)
+        mask: Mask = np.cumsum(changes[:-1]) > 0
         return mask if self.holds is None else mask & self.holds
 
     def transitions(self, n_step: int) -> StepIndex:

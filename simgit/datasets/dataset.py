@@ -293,7 +293,8 @@ class Dataset:
             NotFound: no state has the field.
         """
         path = as_path(field)
-        if all(leaf.texts for leaf in make_plan(self._layout.schemas, path).leaves()):
+        leaves = make_plan(self._layout.schemas, path).leaves()
+        if path[0] in ("terminated", "truncated") or all(leaf.texts for leaf in leaves):
             raise InvalidInput(f"field '{field}' has no numbers")
         if not any(path in schema.index for schema in self._layout.schemas) and not any(
             as_path(name)[: len(path)] == path for name in self.columns

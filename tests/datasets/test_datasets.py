@@ -96,24 +96,58 @@ def test_states_after_an_end_without_a_reset_begin_anew() -> None:
     assert sum(each.steps for each in repo.dataset("raw").split(a=0.5, b=0.5).values()) == 4
 
 
-def test_the_lanes_of_a_vector_environment_need_no_mask() -> None:
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP", "DISABLED"])
+def test_the_lanes_of_a_vector_environment_have_the_transitions_that_happened(mode: str) -> None:
     gymnasium = pytest.importorskip("gymnasium")
     import simgit.gym
 
+    class Short(gymnasium.Env):  # type: ignore[misc]
+        observation_space = gymnasium.spaces.Box(-1e6, 1e6, (2,), np.float32)
+        action_space = gymnasium.spaces.Discrete(5)
+
+        def __init__(self, lane: int) -> None:
+            self.lane, self.episode = 1000 * lane, 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            super().reset(seed=seed)
+            self.episode, self.t = self.episode + 1, 0
+            self.length = int(self.np_random.integers(1, 6))
+            return np.float32([self.lane + self.episode, 0]), {}
+
+        def step(self, action: Any) -> Any:
+            self.t += 1
+            ends = self.t == self.length
+            observation = np.float32([self.lane + self.episode, self.t])
+            cut = ends and self.episode % 2 == 0
+            return observation, float(action), ends and not cut, cut, {}
+
+    modes = getattr(gymnasium.vector, "AutoresetMode", None)
+    if modes is None:
+        pytest.skip("this version of Gymnasium has one mode")
     repo = simgit.Repository.init(":memory:")
-    envs = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    makes = [lambda lane=lane: Short(lane) for lane in range(3)]
+    envs: Any = gymnasium.vector.SyncVectorEnv(makes, autoreset_mode=modes[mode])
     envs = simgit.gym.VectorRecorder(envs, repo, "lanes", provenance=False, self_check=False)
-    envs.reset(seed=1)
+    before, _ = envs.reset(seed=1)
+    wanted: list[Any] = []
+    ended = np.zeros(3, bool)
     for _ in range(60):
-        envs.step(np.array([1, 0]))
+        if mode == "DISABLED" and ended.any():
+            before, _ = envs.reset(options={"reset_mask": ended.copy()})
+        actions = envs.action_space.sample()
+        after, rewards, terminated, truncated, infos = envs.step(actions)
+        for lane in range(3):
+            if mode == "NEXT_STEP" and ended[lane]:
+                continue  # the action was ignored
+            final = mode == "SAME_STEP" and (terminated | truncated)[lane]
+            last = infos["final_obs"][lane] if final else after[lane]
+            wanted.append((before[lane].tolist(), actions[lane], rewards[lane], last.tolist(),
+                           terminated[lane], truncated[lane]))  # fmt: skip
+        before, ended = after, terminated | truncated
     envs.close()
-    data = repo.dataset("lanes/*")
-    moves = data.transitions()[:]
-    assert data.episodes > 2 and len(moves["actions"]) == data.states - data.episodes
-    assert set(np.asarray(moves["actions"])) == {0, 1}
-    # a reset's observation is near zero: no transition leads to one from an episode's end
-    assert (abs(moves["next_observations"] - moves["observations"]).max(axis=1) < 0.5).all()
-    assert moves["terminations"].sum() >= data.episodes - 2
+    moves = repo.dataset("lanes/*").transitions()[:]
+    names = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")  # fmt: skip
+    assert sorted(zip(*(moves[name].tolist() for name in names), strict=True)) == sorted(wanted)
 
 
 def test_counts_and_types_are_known_without_decoding_a_column(
@@ -606,8 +640,9 @@ def test_transforms_that_would_do_nothing_are_refused_and_tables_say_what_they_l
     data = filled().dataset("main")
     with pytest.raises(NotFound, match="did you mean 'reward'"):
         data.map("scale", "rewrd", factor=2)
-    with pytest.raises(InvalidInput, match="no numbers"):
-        data.map("clip", "info.word", low=0, high=1)
+    for field in ("info.word", "terminated"):
+        with pytest.raises(InvalidInput, match="no numbers"):
+            data.map("clip", field, low=0, high=1)
     with pytest.raises(InvalidInput, match="whole field"):
         data.map("scale", "observation.0", factor=2)
     with pytest.raises(InvalidInput, match="not above"):

@@ -301,6 +301,12 @@ def test_values_of_all_types_are_shown_exactly_nested_or_not(
     assert found.arrow().num_rows == 1
 
 
+def test_data_frames_have_texts_where_they_have_no_such_type(repo: Repository) -> None:
+    pytest.importorskip("pandas"), pytest.importorskip("polars")
+    found = repo.sql("select 340282366920938463463374607431768211455::uhugeint as v")
+    assert found.df().v[0] == found.pl()["v"][0] == str(2**128 - 1)
+
+
 def test_json_of_a_query_is_json_whatever_is_in_it(tmp_path: Path, repo: Repository) -> None:
     found = repo.sql("""select '[1, NaN, -Infinity, 1e999, 0.5]'::json as j, null::json as n""")
     numbers = [1, {"$float": "nan"}, {"$float": "-inf"}, {"$float": "inf"}, 0.5]

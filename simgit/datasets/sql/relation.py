@@ -90,12 +90,12 @@ class Relation:
         return Relation(self._connection, self._relation.limit(count), self._failures)
 
     def df(self) -> Any:
-        """Return all rows as a pandas DataFrame.
+        """Return all rows as a pandas DataFrame; 128-bit integers, as of sums, become floats.
 
         Raises:
             InvalidInput, IntegrityError: see ``arrow``.
         """
-        return self._done(self._relation.df)
+        return self._done(self._with_texts().df)
 
     def pl(self) -> Any:
         """Return all rows as a polars DataFrame.
@@ -103,7 +103,7 @@ class Relation:
         Raises:
             InvalidInput, IntegrityError: see ``arrow``.
         """
-        return self._done(self._relation.pl)
+        return self._done(self._with_texts().pl)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return all rows as tuples of Python values.
