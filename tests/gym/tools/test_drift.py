@@ -86,7 +86,9 @@ def test_the_greatest_distance_may_be_the_first(repo: Repository) -> None:
     assert report.fields["reward"].most == 1.0 and report.fields["reward"].states == 8
 
 
-def test_an_episode_that_ends_earlier_is_left_there_and_one_that_no_longer_ends_is_told(repo: Repository) -> None:
+def test_an_episode_that_ends_earlier_is_left_there_and_one_that_no_longer_ends_is_told(
+    repo: Repository,
+) -> None:
     report = drift(repo, "main", make=lambda spec: Scale(length=3))
     assert (report.states, report.endings) == (8, 2)
     assert report.fields["terminated"].states == 2
