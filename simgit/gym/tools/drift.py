@@ -57,7 +57,8 @@ class DriftReport:
         differing: the number of these that differ.
         fields: the drift by field (``reward``, ``observation``, ``info.cost``).
         returns: for each episode the recorded return and the one of now.
-        endings: the number of episodes that ended otherwise; their later actions were left out.
+        endings: the number of episodes that ended otherwise, or no longer did where they had ended;
+            where one ended earlier, its later actions were left out.
     """
 
     states: int = 0
@@ -160,8 +161,9 @@ def _add_episode(
             _add(report, state.step, list(comparer.differences(state, replay.returned)))
             if state.reset is None:
                 returned += float(np.sum(replay.returned[1]))
-                if _ends(replay.returned) and state.step + 1 < episode.stop:
-                    report.endings += 1
+                ended = [bool(np.any(each)) for each in replay.returned[2:4]]
+                report.endings += ended != [bool(state.terminated), bool(state.truncated)]
+                if any(ended) and state.step + 1 < episode.stop:
                     break
     except Divergence as error:  # it raises
         found = Difference(*(getattr(error, name) for name in ("field", "recorded", "found")))
@@ -169,10 +171,6 @@ def _add_episode(
         report.endings += 1
         _add(report, error.step, [found])  # type: ignore[attr-defined]
     report.returns.append((float(np.sum(episode.rewards)), returned))
-
-
-def _ends(returned: tuple[Any, ...]) -> bool:
-    return bool(np.any(returned[2]) or np.any(returned[3]))
 
 
 def _add(report: DriftReport, step: int, found: list[Difference]) -> None:
@@ -184,7 +182,7 @@ def _add(report: DriftReport, step: int, found: list[Difference]) -> None:
 
 def _distance(recorded: Any, found: Any) -> float | None:
     """Return the greatest absolute difference of two values of one shape, None without numbers."""
-    if recorded is None or found is None:
+    if recorded is None or found is None or isinstance(recorded, bool):
         return None
     try:
         was, now = (np.asarray(each, np.float64) for each in (recorded, found))

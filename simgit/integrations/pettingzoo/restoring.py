@@ -104,11 +104,11 @@ def resume(
     if last is None:
         raise InvalidInput(f"run '{run}' has no states: record it", name=run)
     step = last if at is None else at
-    history = _history(repo, f"{run}@{step}", run)
-    joint = put_back(_hooks(make), history).simulator
+    repo.resolve(f"{run}@{step}")
+    history = _history(repo, run, run)
+    joint = put_back(_hooks(make), history, step=step).simulator
     cut_lanes(repo, run, last)
-    whole = _history(repo, run, run)
-    catch_up = CatchUp(whole.states, step, whole.ignored, repo.attach)
+    catch_up = CatchUp(history.states, step, history.ignored, repo.attach)
     return wrapped(joint, lambda made: JointRecording(repo, run, made, options, step, catch_up))
 
 

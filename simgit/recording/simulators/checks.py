@@ -80,7 +80,6 @@ class SimulatorCheck:
     def _replayed(self, progress: Progress | None) -> tuple[int, Divergence | None, int]:
         """Return the step after the last that agreed, what differs, how many were compared."""
         at = self._start
-        total = self._stop - at
         replay, before = None, 0
         try:
             if at:
@@ -88,12 +87,7 @@ class SimulatorCheck:
                 before = replay.compared
             else:
                 replay = SimulatorReplay(self._hooks, self._history, StartingPoint(0, False))
-
-            def tell() -> None:
-                if progress is not None:
-                    progress(replay.position - at, total)
-
-            replay.follow(self._stop, tell, self._chosen)
+            replay.follow(self._stop, progress, self._chosen)
         except Divergence as error:
             step = int(error.step)  # type: ignore[attr-defined]
             return max(step, at), error, replay.compared - before if replay else 0

@@ -51,13 +51,13 @@ class SimulatorReplay:
             self._rebuild(at.step, writable(self._states[at.step].reset))
 
     def follow(
-        self, stop: int, tell: Callable[[], None] | None = None, snapshots: Collection[int] = ()
+        self, stop: int, progress: Progress | None = None, snapshots: Collection[int] = ()
     ) -> None:
         """Move the simulator along the recorded states before a step, and compare each.
 
         Args:
             stop: the step after the last one.
-            tell: called after each state.
+            progress: called with the number of states re-executed, and of all.
             snapshots: the steps at which it is saved, and that compared with what was saved there:
                 a state that nobody observes may differ.
 
@@ -65,15 +65,16 @@ class SimulatorReplay:
             Divergence: the simulator gives something else than recorded, or a hook raised.
             InvalidInput: there is no hook to move it.
         """
-        compared = CatchUp(self._states[:stop], self.position - 1, self._history.ignored, _nowhere)
+        first = self.position
+        compared = CatchUp(self._states[:stop], first - 1, self._history.ignored, _nowhere)
         try:
-            for state in recorded_steps(self._states[self.position : stop]):
+            for state in recorded_steps(self._states[first:stop]):
                 compared.append(**self._moved(state))
                 self.position += 1
                 if state.step in snapshots and self._hooks.save is not None:
                     self._compare_snapshot(state.step, self._hooks.save)
-                if tell is not None:
-                    tell()
+                if progress is not None:
+                    progress(self.position - first, stop - first)
         finally:
             self.compared += compared.compared
 
@@ -163,7 +164,7 @@ def put_back(
             replay = SimulatorReplay(hooks, history, at)
             if moves or hooks.advance is not None:
                 own = (step,) if at.is_followed_by_own else ()
-                replay.follow(step + 1, _teller(replay, progress, step + 1), own)
+                replay.follow(step + 1, progress, own)
         except Divergence as error:
             failed = failed or error
             continue
@@ -180,16 +181,6 @@ def put_back(
         "is no rebuild=",
         step=step,
     )
-
-
-def _teller(
-    replay: SimulatorReplay, progress: Progress | None, stop: int
-) -> Callable[[], None] | None:
-    """Return what tells of each state that is re-executed, None if nobody listens."""
-    if progress is None:
-        return None
-    first = replay.position
-    return lambda: progress(replay.position - first, stop - first)
 
 
 def _nowhere(*given: Any, **named: Any) -> None:

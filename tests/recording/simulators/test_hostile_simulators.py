@@ -156,9 +156,9 @@ def test_a_move_that_the_simulator_refuses_is_told_and_recording_goes_on() -> No
     with repo.recorder("main", **hooks) as rec:
         rec.reset(seed=1)
         rec.step(1)
-        with pytest.warns(SimgitWarning, match="raised ValueError at step 2 of run 'main'"):
-            with pytest.raises(ValueError, match="2"):
-                rec.step(2)
+        told = pytest.warns(SimgitWarning, match="raised ValueError at step 2 of run 'main'")
+        with told, pytest.raises(ValueError, match="2"):
+            rec.step(2)
         rec.step(0)
     assert len(repo["main"]) == 3 and repo.verify_simulator("main", **hooks).is_exact
 
