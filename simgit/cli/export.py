@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
 import click
 
@@ -10,7 +16,10 @@ from simgit.cli.app import App, command
 from simgit.cli.output import progress, say, size
 from simgit.cli.params import REVISION
 from simgit.errors import plural
+from simgit.storage.durable import is_special
 
+_STREAMED: Final = ("arrow", "csv", "jsonl", "numpy")
+"""The formats that a pipe can take."""
 OPTIONS = click.option(
     "-o", "--option", "options", multiple=True, metavar="NAME=VALUE",
     help="Option of the format; see docs/formats.md.",
@@ -52,9 +61,13 @@ def export(
     in the same row. 'simgit import' makes the same states of the file, with the same oids, unless
     --fields or --where leave something out.
     """
-    where_to = Path("/dev/stdout") if target == "-" else app.path(target)
     names = None if fields is None else [each for each in fields.split(",") if each]
-    with app.repository() as repo, progress("export", not as_json and target != "-") as tell:
+    if names == []:
+        raise click.UsageError("--fields names no field")
+    with (
+        app.repository() as repo, progress("export", not as_json and target != "-") as tell,
+        _stdout(format) if target == "-" else nullcontext(app.path(target)) as where_to,
+    ):  # fmt: skip
         done = repo.export(
             format, where_to, *revisions, fields=names, where=where,
             options=format_options(options), replace=force, progress=tell,
@@ -73,6 +86,30 @@ def export(
             out.line(note)
         out.line(f"{plural(done.states, 'state')}, {plural(len(done.runs), 'run')}: "
                  f"{size(done.bytes)} in {target}")  # fmt: skip
+
+
+@contextmanager
+def _stdout(format: str) -> Iterator[Path]:
+    """Yield the path whose contents are written to stdout.
+
+    A pipe is written to at once, by what is written from beginning to end. A file may have had
+    something before, which the shell's >> keeps.
+
+    Raises:
+        UsageError: a directory was made there.
+    """
+    there = Path("/dev/stdout")
+    if format in _STREAMED and is_special(there):
+        yield there
+        return
+    with TemporaryDirectory() as scratch:
+        made = Path(scratch, "stdout")
+        yield made
+        if made.is_dir():
+            raise click.UsageError(f"'{format}' makes a directory: name it instead of '-'")
+        with made.open("rb") as opened:
+            shutil.copyfileobj(opened, sys.stdout.buffer)
+        sys.stdout.flush()
 
 
 def format_options(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -87,6 +87,8 @@ def import_(
                 raise click.UsageError("a bundle has no --as-new or --dry-run; see 'bundle list'")
             _import_bundle(app, repo, out, file, prefix, rename, max_object, as_json)
             return
+        if file == STREAM:
+            raise click.UsageError("only a bundle can be imported from standard input")
         given = file if "://" in file else app.path(file)
         more = format_options(options)
         if column_map is not None:

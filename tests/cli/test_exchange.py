@@ -40,6 +40,29 @@ def test_standard_output_has_the_file_alone(filled: Call, directory: Path) -> No
     assert "not the same run when imported" in done.stderr
 
 
+@pytest.mark.parametrize("format", ["csv", "parquet", "tensorboard"])
+@pytest.mark.parametrize("is_file", [True, False])
+def test_standard_output_is_a_file_or_a_pipe(
+    filled: Call, directory: Path, format: str, is_file: bool
+) -> None:
+    command = [sys.executable, "-m", "simgit", "export", format]
+    out = directory / "out"
+    out.write_bytes(b"before")
+    with out.open("ab") as opened:
+        done = subprocess.run(
+            [*command, "-", "main"], cwd=directory, check=False,
+            stdout=opened if is_file else subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    written = out.read_bytes() if is_file else b"before" + done.stdout
+    if format == "tensorboard":
+        assert (done.returncode, written) == (2, b"before")
+        assert b"'tensorboard' makes a directory" in done.stderr
+        return
+    subprocess.run([*command, "expected", "main"], cwd=directory, check=True)
+    assert done.returncode == 0
+    assert written == b"before" + (directory / "expected").read_bytes()
+
+
 def test_what_is_left_out_is_said(filled: Call, directory: Path) -> None:
     found = filled("export", "jsonl", "a.jsonl", "main", "--fields", "reward", "--json").json
     assert found["lossy"] == "it has only the fields reward" and found["states"] == 3
@@ -73,6 +96,10 @@ def test_wrong_usage(filled: Call, directory: Path) -> None:
     assert "did you mean 'parquet'" in filled("export", "parket", "x", "main", code=128).err
     assert "unknown option" in filled("export", "jsonl", "x", "main", "-o", "a=b", code=128).err
     filled("export", "jsonl", "x", "main", "-o", "=b", code=2)
+    filled("export", "jsonl", "x", "main", "--fields", "", code=2)
+    assert "standard input" in filled("import", "-", "--format", "csv", code=2).err
+    (directory / "what").write_bytes(b"?")
+    assert "parquet, " in filled("import", "what", code=128).err
     filled("export", "jsonl", "a.jsonl", "main")
     assert "--force" in filled("export", "jsonl", "a.jsonl", "main", code=128).err
     filled("export", "jsonl", "a.jsonl", "main", "-f")

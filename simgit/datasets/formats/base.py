@@ -296,8 +296,8 @@ def probe(source: Source) -> Format:
         if each.probe(source):
             return each
     raise InvalidInput(
-        f"'{source.shown}' is not a bundle, nor in another format that simgit reads; its format "
-        "can be named with '--format'",
+        f"'{source.shown}' is not a bundle, nor in another format that simgit reads "
+        f"({', '.join(formats())}); its format can be named with '--format'",
         path=source.text,
     )
 

@@ -36,7 +36,16 @@ from simgit.datasets.formats.base import Contents, Source, SourceRun, state_colu
 from simgit.datasets.formats.exported_runs import ExportedRun
 from simgit.datasets.formats.selection import Export, check_options
 from simgit.datasets.series import NAME, discarded
-from simgit.errors import AlreadyExists, Conflict, IntegrityError, InvalidInput, NotFound, plural
+from simgit.errors import (
+    AlreadyExists,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    StorageError,
+    plural,
+    reason,
+)
 from simgit.history.trajectory import Trajectory
 from simgit.odb.location import Location
 from simgit.odb.segments.times import time_of
@@ -159,7 +168,14 @@ class _Format:
         Raises:
             InvalidInput: an option, ``fields`` or ``where`` cannot be met.
             AlreadyExists: the directory has other event files.
+            StorageError: it cannot be written.
         """
+        try:
+            self._write(export, target)
+        except OSError as error:
+            raise StorageError(f"cannot write '{target}': {reason(error)}", path=target) from error
+
+    def _write(self, export: Export, target: Path) -> None:
         if export.where is not None or export.fields is not None:
             raise InvalidInput("event files have whole runs: --where and --fields cannot be used")
         every = _number(export.options, "every", 2.0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simgit import AlreadyExists, IntegrityError, InvalidInput, NotFound, Repository
+from simgit import AlreadyExists, IntegrityError, InvalidInput, NotFound, Repository, StorageError
 from simgit.datasets import event_files, event_records
 from simgit.datasets.event_files import (
     EventFile,
@@ -207,6 +207,12 @@ def test_what_an_export_cannot_do(
 ) -> None:
     with pytest.raises(InvalidInput):
         repo.export("tensorboard", tmp_path / "logs", "main", **options)
+
+
+def test_a_place_that_cannot_be_written(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"cannot write '.*logs'"):
+        repo.export("tensorboard", tmp_path / "logs", "main")
 
 
 def test_images_of_some_states(tmp_path: Path, seed: int) -> None:
