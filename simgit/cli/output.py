@@ -99,11 +99,17 @@ class Output:
         self._write(visible_json(text) + "\n")
 
     def table(
-        self, rows: Iterable[Sequence[Any]], right: Sequence[int] = (), fit: bool = False
+        self,
+        rows: Iterable[Sequence[Any]],
+        right: Sequence[int] = (),
+        fit: bool = False,
+        turn: bool = False,
     ) -> None:
         """Print rows as aligned columns; a cell is a text or a (text, style).
 
-        With ``fit`` the last column is cut where a terminal ends.
+        With ``fit`` the last column is cut where a terminal ends. With ``turn`` the first row has
+        the names of the columns, and rows that are too wide for a terminal are printed one below
+        the other, with a name and a value a line.
         """
         cells = [
             [(visible(c[0]), c[1]) if isinstance(c, tuple) else (visible(c), "") for c in row]
@@ -112,8 +118,13 @@ class Output:
         if not cells:
             return
         widths = [max(width(row[i][0]) for row in cells) for i in range(len(cells[0]))]
+        if turn and sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > columns():
+            for number, row in enumerate(cells[1:], 1):
+                self.line(self.paint(f"row {number}", "dim"))
+                self.table([(name, value) for name, value in zip(cells[0], row, strict=True)])
+            return
         if fit and sys.stdout.isatty():
-            room = columns() - sum(widths[:-1]) - 2 * len(widths[:-1])
+            room = max(1, columns() - sum(widths[:-1]) - 2 * len(widths[:-1]))
             cells = [[*row[:-1], (_cut(row[-1][0], room), row[-1][1])] for row in cells]
         for row in cells:
             parts = []

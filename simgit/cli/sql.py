@@ -177,7 +177,7 @@ def _show(out: Output, found: Relation, form: str, most: int | None) -> None:
     cells = [[_cell(value) for value in row] for row in islice(rows, most)]
     right = [i for i, kind in enumerate(found.types) if _is_number(kind)]
     head: list[Any] = [(name, "bold") for name in found.columns]
-    out.table([head, *cells], right)
+    out.table([head, *cells], right, turn=True)
     if next(rows, None) is not None:
         say(f"only the first {most} rows are shown: -n N shows more, --format csv all")
 

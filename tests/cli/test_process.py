@@ -415,3 +415,15 @@ def test_a_list_of_runs_fits_a_terminal_of_eighty_columns(directory, environment
         code, text = in_terminal(plain, "--no-pager", *words)
         assert code == 0 and text, text
         assert all(len(line) <= 80 for line in text.splitlines()), text
+
+
+def test_wide_rows_of_a_query_stand_one_below_the_other_in_a_terminal(long, environment) -> None:
+    pytest.importorskip("duckdb")
+    plain = environment | {"COLUMNS": "80", "NO_COLOR": "1"}
+    code, text = in_terminal(plain, "--no-pager", "sql", "select * from states limit 2")
+    assert code == 0
+    lines = text.split("\r\n")
+    assert [line for line in lines if line.startswith("row ")] == ["row 1", "row 2"]
+    assert all(len(line) <= 80 for line in lines), text
+    code, text = in_terminal(plain, "--no-pager", "sql", "select step, reward from states limit 2")
+    assert (code, text.splitlines()[0].split()) == (0, ["step", "reward"])

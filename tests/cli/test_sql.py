@@ -38,6 +38,13 @@ def test_a_table(recorded: Call) -> None:
     ]
 
 
+def test_an_empty_mapping_has_no_fields(recorded: Call) -> None:
+    recorded("commit", "--run", "main", "--observation", "1", "--reset")
+    query = "select reset from main where reset is not null"
+    assert recorded("sql", query).lines == ["reset", "{}"]
+    assert recorded("sql", query, "--json").records == [{"reset": {}}]
+
+
 def test_a_long_table_is_cut_and_says_so(recorded: Call) -> None:
     found = recorded("sql", "select range from range(1500)")
     assert len(found.lines) == 1001

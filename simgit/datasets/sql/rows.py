@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
+from simgit.datasets.arrow_columns import EMPTY
 from simgit.errors import InvalidInput
 from simgit.objects.json_form import value_to_json
 
@@ -65,8 +66,8 @@ def _values(column: pa.Array) -> list[Any]:
     there = column.is_valid().to_pylist()
     found: Iterable[Any]
     if pa.types.is_struct(kind):
-        names = [field.name for field in kind]
-        parts = [_values(column.field(i)) for i in range(len(names))]
+        names = [field.name for field in kind if field.name != EMPTY]
+        parts = [_values(column.field(name)) for name in names]
         rows = zip(*parts, strict=True) if parts else ((),) * len(column)
         found = (dict(zip(names, row, strict=True)) for row in rows)
     else:
