@@ -171,6 +171,7 @@ def source_states(
     head = list(islice(rows, _PEEK))
     if not head:
         return
+    continues = names is OWN
     if {"step", EPISODE, STEP} <= head[0].keys() and names.alignment != "taken":
         names = OWN
     columns = _Columns(names, notes)
@@ -181,7 +182,7 @@ def source_states(
         yield from _of_transitions(found, notes)
     else:
         checked = found if alignment else _without_outcome(found)
-        yield from _of_states(checked, notes, names is OWN)
+        yield from _of_states(checked, notes, continues)
 
 
 def _alignment(head: Sequence[Mapping[str, Any]], columns: _Columns, notes: list[str]) -> str:
@@ -361,7 +362,7 @@ def _marks(row: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _of_states(
-    rows: Iterable[dict[str, Any]], notes: list[str], is_own: bool
+    rows: Iterable[dict[str, Any]], notes: list[str], continues: bool
 ) -> Iterator[dict[str, Any]]:
     episode: Any = None
     step: Any = None
@@ -371,7 +372,7 @@ def _of_states(
         state = _marks(row) | _state(row)
         begins = _differ(row[EPISODE], episode) if EPISODE in row else row.get("first", ended)
         begins = begins or _goes_back(step, row, notes)
-        if is_own and STEP in row:  # an episode may have begun in the run that it continues
+        if continues and STEP in row:  # an episode may have begun in states before these
             begins = row[STEP] == 0
         if "reset" not in state and begins:
             state["reset"] = True
