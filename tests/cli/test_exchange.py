@@ -73,6 +73,8 @@ def test_what_is_left_out_is_said(filled: Call, directory: Path) -> None:
 
 def test_a_dry_run_stores_nothing(filled: Call, directory: Path) -> None:
     (directory / "t.csv").write_text("obs,reward\n1,0.5\n2,1.5\n")
+    assert "-o alignment=led" in filled("import", "t.csv", "--dry-run", code=128).err
+    (directory / "t.csv").write_text("obs,x\n1,0.5\n2,1.5\n")
     out = filled("import", "t.csv", "--dry-run").out
     assert "run t: 2 states" in out and "observation 1" in out
     assert filled("import", "t.csv", "-n", "--json").json["runs"][0]["states"] == 2

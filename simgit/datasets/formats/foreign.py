@@ -171,6 +171,7 @@ def source_states(
     head = list(islice(rows, _PEEK))
     if not head:
         return
+    continues = names is OWN
     if {"step", EPISODE, STEP} <= head[0].keys() and names.alignment != "taken":
         names = OWN
     columns = _Columns(names, notes)
@@ -181,7 +182,7 @@ def source_states(
         yield from _of_transitions(found, notes)
     else:
         checked = found if alignment else _without_outcome(found)
-        yield from _of_states(checked, notes, names is OWN)
+        yield from _of_states(checked, notes, continues)
 
 
 def _alignment(head: Sequence[Mapping[str, Any]], columns: _Columns, notes: list[str]) -> str:
@@ -292,7 +293,8 @@ class _Columns:
             if field is None or (path and not _nest(found.setdefault(field, {}), path, value)):
                 info[name] = value
             elif not path:
-                value = _boolean(name, value) if field in _BOOLEANS else value
+                if field in _BOOLEANS or (field == "reset" and not isinstance(value, dict)):
+                    value = _boolean(name, value)
                 if value is not None:
                     found[field] = value
                 if field in (EPISODE, STEP) and not self._is_own:
@@ -361,7 +363,7 @@ def _marks(row: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _of_states(
-    rows: Iterable[dict[str, Any]], notes: list[str], is_own: bool
+    rows: Iterable[dict[str, Any]], notes: list[str], continues: bool
 ) -> Iterator[dict[str, Any]]:
     episode: Any = None
     step: Any = None
@@ -371,7 +373,7 @@ def _of_states(
         state = _marks(row) | _state(row)
         begins = _differ(row[EPISODE], episode) if EPISODE in row else row.get("first", ended)
         begins = begins or _goes_back(step, row, notes)
-        if is_own and STEP in row:  # an episode may have begun in the run that it continues
+        if continues and STEP in row:  # an episode may have begun in states before these
             begins = row[STEP] == 0
         if "reset" not in state and begins:
             state["reset"] = True
@@ -396,7 +398,9 @@ def _of_transitions(rows: Iterable[dict[str, Any]], notes: list[str]) -> Iterato
     for row in rows:
         observation = row.get("observation")
         acts = any(name in row for name in _OUTCOME)
-        begins = row.get("first") or (EPISODE in row and _differ(row[EPISODE], episode))
+        reset = row.get("reset", False)
+        begins = row.get("first") or reset is not False
+        begins = begins or (EPISODE in row and _differ(row[EPISODE], episode))
         begins = begins or (ended and (acts or held is None)) or _goes_back(step, row, notes)
         if not begins and after is not None and _differ(after, observation):
             begins = True
@@ -404,7 +408,9 @@ def _of_transitions(rows: Iterable[dict[str, Any]], notes: list[str]) -> Iterato
                           "begin an episode")  # fmt: skip
         closes = NEXT not in row and bool(row.get("last") or row.get("terminal"))
         closes = closes or (ended and not begins)
-        state: dict[str, Any] | None = {"observation": observation, "reset": True}
+        state: Any = {"observation": observation, "reset": True}
+        if reset:
+            state["reset"] = reset
         if held or (held is not None and not begins):
             moved = _after(held, None if begins else observation, notes)
             if begins:
@@ -442,6 +448,7 @@ def _differ(one: Any, other: Any) -> bool:
 def _after(row: Mapping[str, Any], observation: Any, notes: list[str]) -> dict[str, Any]:
     state = _state(row)
     state.pop("observation", None)
+    state.pop("reset", None)  # of the row's own observation
     if observation is not None:
         state["observation"] = observation
     else:

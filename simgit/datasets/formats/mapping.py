@@ -17,6 +17,7 @@ _LARGEST: Final = 1 << 20
 _FIELDS: Final = (
     "observation", "action", "reward", "terminated", "truncated", "info", "message", "reset",
 )  # fmt: skip
+_FLAGS: Final = ("terminated", "truncated")
 _NESTED: Final = ("observation", "action", "info")
 _PLAIN: Final = ("bool", "int", "float", "str", "json")
 _NUMBERS: Final = (
@@ -174,9 +175,10 @@ def _column(name: str, given: Any) -> MappedColumn:
         raise InvalidInput(f"column '{name}': '{text}' is no path of a field")
     if path == ("info",):
         raise InvalidInput(f"column '{name}': name a key of info, as in 'info.{name}'")
-    if kind is None:
-        kind = {"reward": "float", "message": "str"}.get(path[0])
-        kind = "bool" if path[0] in ("terminated", "truncated", "reset") else kind
+    usual = {"reward": "float", "message": "str"} | dict.fromkeys((*_FLAGS, "reset"), "bool")
+    kind = usual.get(path[0]) if kind is None else kind
+    if path[0] in _FLAGS and kind != "bool":
+        raise InvalidInput(f"column '{name}': '{path[0]}' must be of type bool, got {shown(kind)}")
     return MappedColumn(name, path, _converter(name, kind))
 
 

@@ -178,7 +178,6 @@ def _put_states(export: Export, arrays: _Arrays) -> None:
             arrays.extend("run", np.full(len(part), part.name, width)[chosen])
             arrays.extend("step", part.steps[chosen])
             arrays.extend("episode", part.episode_ids[chosen])
-            arrays.extend("episode_step", part.episode_steps[chosen])
             for path, plan in plans.items():
                 leaf = planned_columns(part, {path: plan})[path]
                 _put_column(arrays, "/".join(path), leaf, chosen, plan)

@@ -270,6 +270,7 @@ def test_a_column_that_is_not_there(
         ("[columns]\na = 'action'\nb = 'action'", "path 'action' has two columns"),
         ("[columns]\na = 'action'\nb = 'action.x'", "leads through 'action'"),
         ("alignment = 'x'\n[columns]\na = 'action'", "must be one of led, taken"),
+        ("[columns]\na = {path = 'truncated', type = 'json'}", "'truncated' must be of type bool"),
         ("run = 1\n[columns]\na = 'action'", "'run' must be a text"),
         ("query = 'select 1'\n[columns]\na = 'action'", "is not a database"),
         ("delimiter = ''\n[columns]\na = 'action'", "one character"),

@@ -210,6 +210,20 @@ def test_an_edited_table_is_refused(tmp_path: Path, name: str, change: str) -> N
     assert read(other, path, as_new=True).states == table.num_rows
 
 
+def test_an_edited_branch_does_not_begin_an_episode(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo)
+    write(repo, "parquet", tmp_path / "x", "main", "what-if")
+    table = pq.read_table(tmp_path / "x")
+    i = table.column_names.index("action")
+    texts = pa.array([None if each is None else str(each) for each in table["action"].to_pylist()])
+    pq.write_table(table.set_column(i, "action", texts), tmp_path / "x")
+    read(other, tmp_path / "x", as_new=True)
+    starts = [s.step for s in other.trajectory("what-if") if s.reset is not None]
+    assert starts == [0, 10] and other.runs["what-if"].step == 16
+
+
 def test_a_table_of_pandas_is_a_run(tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({
