@@ -378,11 +378,14 @@ class _Reader:
             )
         step = 0 if stored is None else stored.step + 1
         attachments = [(step, NAME, news.series)] if news.series else []
-        at = [each for s in news.series.values() for each in s["time"].tolist() if 0 < each < 9e9]
+        times = (each["time"] for each in news.series.values())
+        first = min(
+            (at.min() for all in times if (at := all[(all > 0) & (all < 9e9)]).size), default=0
+        )
         return SourceRun(
             folder.name, state_columns([{"info": info, "message": "event files"}]),
             status="paused", config={} if stored else _nested(news.settings, self.notes),
-            created=int(min(at) * 1e9) if at else None,
+            created=int(first * 1e9) or None,
             attachments=[*attachments, (step, FILES, folder.marks)],
             after=None if stored is None else stored.oid,
             restart=None if stored is None else news.restart,
