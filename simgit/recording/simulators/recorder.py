@@ -54,6 +54,7 @@ class SimulatorRecorder(RunRecorder):
         self._catch_up: CatchUp | None = None
         self._history: SimulatorHistory | None = None
         self._is_lost = False
+        self._refused: str | None = None
         self._before = perf_counter()
 
     def continue_from(self, history: SimulatorHistory, attach: Any) -> None:
@@ -130,6 +131,11 @@ class SimulatorRecorder(RunRecorder):
                 "the simulator has moved, and that is not recorded since a hook raised: begin with "
                 "reset(), or open its recorder again"
             )
+        if self._refused is not None:
+            warn(
+                f"the simulator raised {self._refused} of run '{self.run}': if that moved it, what "
+                "follows does not repeat itself"
+            )
         try:
             kept = coerce(action, "action")  # a copy: the simulator may change it
         except Exception:
@@ -143,10 +149,7 @@ class SimulatorRecorder(RunRecorder):
             returned = move()
         except Exception as error:  # a move that it refuses, perhaps
             self._is_lost = was_lost
-            warn(
-                f"the simulator raised {type(error).__name__} at step {self.position} of run "
-                f"'{self.run}': if that moved it, what follows does not repeat itself"
-            )
+            self._refused = f"{type(error).__name__} at step {self.position}"
             raise
         seen = self._hooks.observed(self.simulator, returned)
         try:
@@ -154,7 +157,7 @@ class SimulatorRecorder(RunRecorder):
         except (Conflict, StorageError):  # it is buffered
             self._is_lost = False
             raise
-        self._is_lost = False
+        self._is_lost, self._refused = False, None
         return seen
 
     def append(
