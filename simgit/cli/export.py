@@ -64,6 +64,8 @@ def export(
     names = None if fields is None else [each for each in fields.split(",") if each]
     if names == []:
         raise click.UsageError("--fields names no field")
+    if Path(format).suffix:
+        raise click.UsageError(f"the format comes first, as in: simgit export parquet {format}")
     with (
         app.repository() as repo, progress("export", not as_json and target != "-") as tell,
         _stdout(format) if target == "-" else nullcontext(app.path(target)) as where_to,

@@ -38,7 +38,7 @@ class Exchange:
         from simgit.datasets.formats.exported import write_export
         from simgit.datasets.formats.selection import Export
 
-        found = find_format(format)
+        found = find_format(format, to_write=True)
         export: Export = Export(
             self._store.odb, self._store.refs, self._named(revisions), fields=fields, where=where,
             options=options, progress=progress,

@@ -271,15 +271,18 @@ def formats() -> Mapping[str, Format]:
     return {each.name: each for each in sorted(found, key=lambda each: str(each.name))}
 
 
-def find_format(name: str) -> Format:
+def find_format(name: str, *, to_write: bool = False) -> Format:
     """Return a format by its name.
 
     Raises:
-        NotFound: there is no such format.
+        NotFound: there is no such format; those named are of those that can be written, if asked.
     """
     known = formats()
     if name not in known:
-        raise NotFound(f"unknown format '{name}'{near_or_known(name, known)}", name=name)
+        named = [
+            key for key, each in known.items() if not (to_write and isinstance(each, ImportOnly))
+        ]
+        raise NotFound(f"unknown format '{name}'{near_or_known(name, named)}", name=name)
     return known[name]
 
 

@@ -29,6 +29,7 @@ _PLACES: Final = ("run", "step", "files")
 """Columns of simgit's tables that are no field of a state when they are read."""
 _PEEK: Final = 100
 """The rows that are looked at before the alignment is decided."""
+_MAIN: Final = ("observation", "action", "reward")
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,11 @@ def source_states(
     if {"step", EPISODE, STEP} <= head[0].keys() and names.alignment != "taken":
         names = OWN
     columns = _Columns(names, notes)
+    if not any(columns.field(name) in _MAIN for row in head for name in row):
+        notes.append(
+            "no column has the name of an observation, action or reward: all are in info; "
+            "--map FILE says which they are"
+        )
     alignment = names.alignment or _alignment(head, columns, notes)
     columns.alignment = alignment or "led"
     found = map(columns.fields, chain(head, rows))
@@ -192,8 +198,6 @@ def _alignment(head: Sequence[Mapping[str, Any]], columns: _Columns, notes: list
         InvalidInput: they do not tell.
     """
     present = dict.fromkeys(name for row in head for name in row)
-    if not any(columns.field(name) in ("observation", "action", "reward") for name in present):
-        notes.append("no column has the name of an observation, action or reward: all are in info")
     tops = dict.fromkeys(part for name in present for part in (name, name.partition(".")[0]))
     if "reward" in tops:  # then "rewards" may be simgit's own, of several objectives
         tops.pop("rewards", None)
