@@ -94,7 +94,7 @@ def _is_simulator(repo: Repository, revision: str) -> bool:
     name = re.split(r"[@~^:]|\.\.", revision.removeprefix("runs/"), maxsplit=1)[0]
     if name not in repo.runs or repo.runs[name].oid is None:
         return False
-    noted = any(each.metadata.get(HOOKS) for each in repo.lineage(name))
+    noted = any(HOOKS in each.metadata for each in repo.lineage(name))
     return noted and "environment" not in repo.origin(name)
 
 

@@ -149,9 +149,12 @@ class Simulators:
             return SimulatorHooks(**given)
         named = next((each for each in runs if each.metadata.get(HOOKS)), None)
         if named is None:
+            unnamed = any(HOOKS in each.metadata for each in runs)
+            why = ("its hooks stood in a script or a notebook, where they cannot be imported"
+                   if unnamed else "no hooks of a simulator are known for it")  # fmt: skip
             raise InvalidInput(
-                f"no hooks of a simulator are known for '{revision}': pass rebuild=, advance= and "
-                "others",
+                f"'{revision}' cannot be re-executed: {why}; in Python, pass rebuild=, advance= "
+                "and the others to verify_simulator or simulator",
                 revision=revision,
             )
         if named.is_foreign:

@@ -427,22 +427,21 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     if recorded is None:
         if _root(repo, name) is not None:
             raise InvalidInput(
-                f"run '{name}' was not recorded from an environment: record to another run (--run)",
+                f"run '{name}' was not recorded from an environment: record to another run",
                 name=name,
             )
         return
     was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
         raise InvalidInput(
-            f"run '{name}' was recorded from '{was}', not from '{now}': record to another run "
-            "(--run)"
+            f"run '{name}' was recorded from '{was}', not from '{now}': record to another run"
         )
     compare_spaces(spec, recorded)
     differs = spec_difference(recorded, spec)
     if differs is not None:
         raise InvalidInput(
             f"run '{name}' is of another environment: {differs.what} was "
-            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run (--run)",
+            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run",
             name=name,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -270,3 +271,22 @@ def test_snapshots_that_fail_without_anything_to_rebuild_are_not_called_exact(se
     assert not found.is_exact and found.verdict.result == "unknown"
     with pytest.raises(InvalidInput, match="no state up to it has a snapshot that can be used"):
         repo.simulator("main@7", **hooks)
+
+
+def test_hooks_of_a_script_are_said_to_be_what_keeps_a_run_from_verification(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from simgit.cli.root import cli
+
+    with Repository.init(tmp_path) as repo:
+        hooks = {**models.QUEUE, "observe": lambda queue: models.QUEUE["observe"](queue)}
+        with repo.recorder("shop", **hooks) as rec:
+            rec.reset(seed=1)
+            rec.step(1)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["verify", "shop"])
+    assert done.exit_code == 128
+    assert "its hooks stood in a script or a notebook" in done.stderr
+    assert "verify_simulator" in done.stderr

@@ -389,7 +389,7 @@ def test_hooks_are_noted_by_name_where_they_have_one() -> None:
     with repo.recorder("lambda", rebuild=lambda seed=0: models.Queue(seed)) as rec:
         rec.reset(seed=1)
     assert repo.runs["lambda"].metadata["simulator"] == {}
-    with pytest.raises(InvalidInput, match="no hooks"):
+    with pytest.raises(InvalidInput, match="where they cannot be imported"):
         repo.simulator("lambda")
 
 
