@@ -256,7 +256,7 @@ def _blocks(
     if schema is not None:
         for batch in batches:
             try:
-                yield PackedStates(rows_of(batch, schema), None)
+                yield PackedStates(rows_of(batch, schema)[0], None)
             except IntegrityError:
                 held = batch
                 break

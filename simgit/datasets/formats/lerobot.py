@@ -42,6 +42,7 @@ _FILES: Final = 1000
 _MB: Final = 100
 """The most megabytes of a file."""
 _DEFAULT: Final = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+_EDITED: Final = ": it was edited; --as-new imports it as a new run"
 _NEXT: Final = {
     "reward": "next.reward", "terminated": "next.terminated", "truncated": "next.truncated",
 }  # fmt: skip
@@ -203,18 +204,39 @@ def is_picture(data: AnyArray) -> bool:
 def _exact(
     rest: Iterator[OwnStates], reader: Any, structure: Mapping[str, Any]
 ) -> Iterator[tuple[OwnStates, Mapping[str, Any]]]:
+    index = episode = 0
+    known = {*_NEXT.values(), "next.done", *_DEFAULT, *_leaves(structure)}
     for own in rest:
         count = own.states if own.borrowed else own.states - 1
         frames = reader.take(count)
+        numbers = {
+            "frame_index": range(count), "index": range(index, index + count),
+            "episode_index": [episode] * count, "task_index": [0] * count,
+        }  # fmt: skip
+        if count and not frames.keys() <= known:
+            raise IntegrityError(f"column '{min(frames.keys() - known)}' was added{_EDITED}")
+        for name, wanted in numbers.items():
+            if count and not np.array_equal(frames.get(name, ()), wanted):
+                raise IntegrityError(f"'{name}' of episode {episode} has another number{_EDITED}")
+        index, episode = index + count, episode + (count > 0)
         observation = _joined(_built(structure.get("observation"), frames, count), own.final)
         action = _built(structure.get("action"), frames, count) if count else None
         more = {name: frames.get(theirs) for name, theirs in _NEXT.items()} if count else {}
         done = frames.get("next.done")
         flags = [np.asarray(more.get(name), bool) for name in ("terminated", "truncated")]
         if count and not np.array_equal(done, flags[0] | flags[1]):
-            raise IntegrityError("'next.done' differs from the other flags: it was edited")
+            raise IntegrityError(f"'next.done' differs from the other flags{_EDITED}")
         yield own, own_arrays(own, observation, action, more)
     reader.finish()
+
+
+def _leaves(tree: Any) -> Iterator[str]:
+    """Yield the names of features that a structure has."""
+    if isinstance(tree, (dict, list)):
+        for each in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(each)
+    elif tree is not None:
+        yield str(tree)
 
 
 def _built(tree: Any, frames: Mapping[str, Any], count: int) -> Any:

@@ -255,8 +255,10 @@ def _oid(text: str) -> bytes:
     return raw
 
 
-RowReader = Callable[[StretchClaim], Iterator[Rows]]
-"""A function that reads the rows of the next stretch, some thousand at once."""
+Places = Mapping[str, Sequence[Any]]
+RowReader = Callable[[StretchClaim], Iterator[Rows | tuple[Rows, Places]]]
+"""A function that reads the rows of the next stretch, some thousand at once, and the places that
+the file gives them (see ``PackedStates``)."""
 
 
 def exact_contents(manifest: FileManifest, read: RowReader, finish: Callable[[], None]) -> Contents:
@@ -291,10 +293,11 @@ def _exact_blocks(claims: list[StretchClaim], read: RowReader) -> Iterator[Packe
     for claim in claims:
         done = 0
         parents: tuple[bytes, ...] | None = claim.parents
-        for rows in read(claim):
+        for found in read(claim):
+            rows, places = found if isinstance(found, tuple) else (found, {})
             done += rows.count
             last = claim.last if done == claim.rows else None
-            yield PackedStates(rows, parents, claim.origin, last)
+            yield PackedStates(rows, parents, claim.origin, last, places)
             parents = None
         if done != claim.rows:
             raise IntegrityError(f"the source has {plural(claim.rows - done, 'state')} fewer than "

@@ -10,6 +10,7 @@ from simgit.datasets.formats.base import Contents, Source
 from simgit.datasets.formats.manifest import (
     KEY,
     FileManifest,
+    Places,
     StretchClaim,
     exact_contents,
     read_manifest,
@@ -115,7 +116,7 @@ def _exact(manifest: FileManifest, batches: Iterator[pa.RecordBatch]) -> Content
     held: list[pa.RecordBatch] = []
     rows = needed("simgit.datasets.formats.arrow_rows", "Arrow")
 
-    def read(claim: StretchClaim) -> Iterator[Rows]:
+    def read(claim: StretchClaim) -> Iterator[tuple[Rows, Places]]:
         left = claim.rows
         while left:
             batch = held.pop() if held else next(batches, None)
@@ -126,7 +127,7 @@ def _exact(manifest: FileManifest, batches: Iterator[pa.RecordBatch]) -> Content
                 batch = batch.slice(0, left)
             left -= batch.num_rows
             if batch.num_rows:
-                yield rows.rows_of(batch, claim.schema)
+                yield rows.rows_of(batch, claim.schema, manifest.runs[claim.run].name)
 
     def finish() -> None:
         if any(batch.num_rows for batch in (*held, *batches)):

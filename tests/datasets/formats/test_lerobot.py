@@ -84,15 +84,29 @@ def test_a_data_set_of_lerobot_is_a_run(tmp_path: Path) -> None:
     assert not states.present("observation")[9]
 
 
-@pytest.mark.parametrize("column", ["next.reward", "action", "observation.state", "next.done"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "next.reward",
+        "action",
+        "observation.state",
+        "next.done",
+        "index",
+        "frame_index",
+        "episode_index",
+        "mine",
+    ],
+)
 def test_an_edited_frame_is_refused(tmp_path: Path, column: str) -> None:
     repo, other = Repository.init(":memory:"), Repository.init(":memory:")
     episodes(repo, OBSERVATIONS["vector"], lambda i: np.float32([i, -i]))
     write(repo, "lerobot", tmp_path / "pole", "main")
     path = tmp_path / "pole/data/chunk-000/file-000.parquet"
     table = pq.read_table(path)
+    if column == "mine":
+        table = table.append_column(column, table["index"])
     rows = table.column(column).to_pylist()
-    rows[3] = rows[4] if column != "next.done" else True
+    rows[3] = {"next.done": True, "episode_index": 1}.get(column, rows[4])
     index = table.column_names.index(column)
     import pyarrow as pa
 
