@@ -13,6 +13,8 @@ from simgit.datasets.formats.foreign import field_names, source_states
 from simgit.datasets.formats.manifest import (
     KEY,
     MAX_MANIFEST,
+    NO_MANIFEST,
+    OWN_KEYS,
     FileManifest,
     Places,
     StretchClaim,
@@ -157,10 +159,15 @@ def _foreign(source: Source, lines: Iterator[bytes]) -> Contents:
     names = field_names(source.options.get("names", "auto"))
     run = SourceRun(usable_name(source.path.stem))
     contents = Contents([run])
-    rows = (
-        {name: each for name, each in _state(line).items() if each is not None} for line in lines
-    )
-    run.blocks = state_columns(source_states(rows, names, contents.notes))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for line in lines:
+            state = {name: each for name, each in _state(line).items() if each is not None}
+            if state.keys() >= {*OWN_KEYS} and NO_MANIFEST not in contents.notes:
+                contents.notes.append(NO_MANIFEST)
+            yield state
+
+    run.blocks = state_columns(source_states(rows(), names, contents.notes))
     return contents
 
 

@@ -27,6 +27,11 @@ from simgit.refs.records import STATUSES
 
 KEY: Final = "simgit"
 VERSION: Final = 0
+OWN_KEYS: Final = ("run", "step", "episode")
+NO_MANIFEST: Final = (
+    "the columns are those of an export of simgit, but its manifest is missing or damaged: the "
+    "states get new oids"
+)
 MAX_MANIFEST: Final = 64 << 20
 """The most bytes of a manifest that is read."""
 

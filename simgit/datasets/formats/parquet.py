@@ -107,7 +107,7 @@ def _contents(source: Source, table: StateTable) -> Contents:
     if manifest is not None and manifest.names != "plain":
         batches = tables.plain_names(batches, manifest.names)
     if manifest is None or manifest.lossy is not None or source.as_new:
-        found: Contents = tables.new_contents(source, manifest, batches)
+        found: Contents = tables.new_contents(source, table.schema.names, manifest, batches)
         return found
     return _exact(manifest, batches)
 

@@ -9,7 +9,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def nanoseconds(value: Any) -> int | None:
-    """Return a time as nanoseconds since 1970 (UTC); None if it is not one.
+    """Return a time as nanoseconds since 1970 (UTC); None if it is not one of 64 bits.
 
     Args:
         value: a ``datetime``, or a text in ISO 8601; UTC if it names no zone.
@@ -21,4 +21,5 @@ def nanoseconds(value: Any) -> int | None:
     if not isinstance(time, datetime):
         return None
     since = (time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH
-    return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
+    found = (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
+    return found if -(1 << 63) <= found < 1 << 63 else None
