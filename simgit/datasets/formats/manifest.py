@@ -1,7 +1,8 @@
 """The manifest of a file that simgit wrote: what the states' oids depend on beside their values.
 
 It is JSON, in the place that a format has for remarks: a key of Parquet's metadata, the first line
-of JSON lines, a file ``simgit.json`` in a directory. docs/formats.md is normative.
+of JSON lines, the first line of a file
+``simgit.jsonl`` in a directory. docs/export-manifest.md is normative.
 """
 
 from __future__ import annotations
