@@ -6,7 +6,7 @@ an array or a number. The Arrow column only has to hold the value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -37,17 +37,25 @@ from simgit.objects.schema import (
 )
 
 Columns = dict[str, pa.Array]
+Places = dict[str, list[Any]]
+_PLACES: Final = ("step", "episode", "episode_step")
+_EDITED: Final = ": it was edited; --as-new imports it as a new run"
 _NUMPY: Final = {
     "int8": "|i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "uint8": "|u1", "uint16": "<u2",
     "uint32": "<u4", "uint64": "<u8", "halffloat": "<f2", "float": "<f4", "double": "<f8",
 }  # fmt: skip
-Places = npt.NDArray[np.intp]
+Numbers = npt.NDArray[np.intp]
 _BINARY: Final = (pa.types.is_large_binary, pa.types.is_binary)
 _TEXT: Final = (pa.types.is_large_string, pa.types.is_string)
 
 
-def rows_of(batch: pa.RecordBatch, schema: Schema) -> Rows:
-    """Return the rows of a schema that a batch holds.
+def rows_of(batch: pa.RecordBatch, schema: Schema, run: str | None = None) -> tuple[Rows, Places]:
+    """Return the rows of a schema that a batch holds, and the places that it gives them.
+
+    Args:
+        batch: the states.
+        schema: of all of them.
+        run: their run; None if columns that belong to no field do not matter.
 
     Raises:
         IntegrityError: a column is missing, of a wrong type, or a value does not fit the schema.
@@ -55,20 +63,49 @@ def rows_of(batch: pa.RecordBatch, schema: Schema) -> Rows:
     columns: Columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     if len(columns) != batch.num_columns:
         raise IntegrityError("malformed table: a column stands twice")
-    filler = _Filler(schema, batch.num_rows)
+    filler = _Filler(schema, batch.num_rows, run is not None)
+    places: Places = {}
     try:
+        if run is not None:
+            if _texts(columns.pop("run", None)) != {run}:
+                raise IntegrityError(f"a row of run '{run}' has another run{_EDITED}")
+            places = {n: numbers_of(columns.pop(n)).tolist() for n in _PLACES if n in columns}
+            if len(places) < len(_PLACES):
+                raise IntegrityError(f"the table lacks one of the columns {_PLACES}{_EDITED}")
+            if "oid" in columns:
+                places["oid"] = columns.pop("oid").to_pylist()
+            _check_rest("", columns, schema.root.children)
         for name, node in schema.root.children.items():
             filler.fill((name,), node, columns)
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise IntegrityError(f"malformed table: {error}") from None
-    return filler.result()
+    return filler.result(), places
+
+
+def _texts(array: pa.Array | None) -> set[Any]:
+    """Return the different values of a column of texts."""
+    if array is not None and pa.types.is_dictionary(array.type) and not array.null_count:
+        known = array.dictionary.to_pylist()
+        return {known[i] for i in set(numbers_of(array.indices).tolist())}
+    return set() if array is None else set(array.to_pylist())
+
+
+def _check_rest(path: str, columns: Columns, known: Iterable[str]) -> None:
+    """Check that the columns of other fields than those that are known hold nothing."""
+    for name, array in columns.items():
+        if name in known or name.removesuffix(f".{PRESENT}").removesuffix(f".{SHAPE}") in known:
+            continue
+        is_mask = pa.types.is_boolean(array.type) and name.endswith(f".{PRESENT}")
+        if _bits(array, 1).any() if is_mask and len(array) else array.null_count < len(array):
+            raise IntegrityError(f"column '{path}{name}' has a value more{_EDITED}")
 
 
 class _Filler:
     """Rows of one schema that are filled from Arrow columns."""
 
-    def __init__(self, schema: Schema, count: int) -> None:
+    def __init__(self, schema: Schema, count: int, is_whole: bool) -> None:
         self.schema = schema
+        self.is_whole = is_whole
         self.count = count
         self.packer = RowPacker(schema, count)
 
@@ -88,7 +125,13 @@ class _Filler:
             self.packer.fill(path, node, _values(array))
         elif kind.code in (MAP, TUPLE):
             self.mark(index, array)
-            below: Columns = {f.name: array.field(i) for i, f in enumerate(array.type)}
+            # what stands below a null is free, until it is null itself
+            parts = (
+                array.flatten() if array.null_count else map(array.field, range(len(array.type)))
+            )
+            below: Columns = dict(zip([f.name for f in array.type], parts, strict=True))
+            if self.is_whole:
+                _check_rest(".".join(path) + ".", below, node.children)
             for each, child in node.children.items():
                 self.fill((*path, each), child, below)
         elif kind.code == NONE:
@@ -157,7 +200,7 @@ class _Filler:
         self.packer.mark(index, rows)
 
 
-def _present(array: pa.Array) -> Places | None:
+def _present(array: pa.Array) -> Numbers | None:
     """Return the rows that are not null, None if all are."""
     if not array.null_count:
         return None

@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simgit.datasets.arrow import ArrowTable
-from simgit.datasets.arrow_columns import PRESENT, SHAPE, ValueType, empty, of_items, of_numbers
+from simgit.datasets.arrow_columns import (
+    EMPTY,
+    PRESENT,
+    SHAPE,
+    ValueType,
+    empty,
+    of_items,
+    of_numbers,
+)
 from simgit.datasets.formats.arrow_bounds import (
     check_sizes,
     check_types,
@@ -29,7 +37,7 @@ from simgit.datasets.formats.foreign import (
     given_names,
     source_states,
 )
-from simgit.datasets.formats.manifest import FileManifest, with_empty_runs
+from simgit.datasets.formats.manifest import NO_MANIFEST, OWN_KEYS, FileManifest, with_empty_runs
 from simgit.errors import IntegrityError, InvalidInput, NotFound, StorageError, reason
 from simgit.objects.codec import decode_value
 from simgit.objects.schema import Schema
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
 
 _MOST: Final = 16384
 """The most rows of a batch that is read."""
+_MARKS: Final = (f".{PRESENT}", f".{SHAPE}")
 _NUMBERS: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
 
 
@@ -211,7 +220,10 @@ def _guarded(batches: Iterator[pa.RecordBatch], name: str) -> Iterator[pa.Record
 
 
 def new_contents(
-    source: Source, manifest: FileManifest | None, batches: Iterator[pa.RecordBatch]
+    source: Source,
+    columns: Sequence[str],
+    manifest: FileManifest | None,
+    batches: Iterator[pa.RecordBatch],
 ) -> Contents:
     """Return the runs of a table whose states get their oids here."""
     names = given_names(source) if manifest is None else OWN
@@ -219,6 +231,8 @@ def new_contents(
     schema = manifest.widest() if manifest else None
     contents = Contents((), manifest.total or None if manifest else None)
     contents.lossy = manifest.lossy if manifest else None
+    if manifest is None and {*OWN_KEYS} <= set(columns):
+        contents.notes.append(NO_MANIFEST)
 
     def runs() -> Iterator[SourceRun]:
         parts = _by_run(batches, names, usable_name(source.path.stem))
@@ -254,7 +268,7 @@ def _blocks(
     if schema is not None:
         for batch in batches:
             try:
-                yield PackedStates(rows_of(batch, schema), None)
+                yield PackedStates(rows_of(batch, schema)[0], None)
             except IntegrityError:
                 held = batch
                 break
@@ -274,7 +288,7 @@ def _records(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     """Yield the rows of any table as dicts, numbers as NumPy's."""
     columns = {}
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        if not name.endswith((f".{PRESENT}", f".{SHAPE}")):
+        if not name.endswith(_MARKS):
             columns[name] = _column(array)
     for i in range(batch.num_rows):
         yield {name: values[i] for name, values in columns.items() if values[i] is not None}
@@ -300,7 +314,15 @@ def _column(array: pa.Array) -> Sequence[Any]:
         scalar = np.dtype(kind.to_pandas_dtype()).type
         return [None if v is None else scalar(v) for v in array.to_pylist()]
     found: Sequence[Any] = array.to_pylist()
-    return found
+    return [_without_marks(each) for each in found] if pa.types.is_struct(kind) else found
+
+
+def _without_marks(value: Any) -> Any:
+    """Return a struct without the entries that only simgit's columns have."""
+    if not isinstance(value, dict):
+        return value
+    own = {k: v for k, v in value.items() if k != EMPTY and not k.endswith(_MARKS)}
+    return {k: _without_marks(v) for k, v in own.items()}
 
 
 def _arrays(array: pa.Array, values: pa.Array | None) -> list[Any]:

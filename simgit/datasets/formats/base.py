@@ -135,12 +135,15 @@ class PackedStates:
             state continues the block before.
         origin: the oid of the spec of a root.
         last: the oid that the last state must have; None if a later block of the run says it.
+        places: what the file says of each state beside its fields: ``step``, ``episode``,
+            ``episode_step``, ``oid`` (None if unknown), as far as it has them.
     """
 
     rows: Rows
     parents: tuple[bytes, ...] | None
     origin: bytes = b""
     last: bytes | None = None
+    places: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass

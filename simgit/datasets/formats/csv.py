@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from simgit.datasets.formats.base import Contents, Source
 from simgit.datasets.formats.foreign import given_names, source_runs
 from simgit.datasets.formats.packing import row_values
 from simgit.datasets.formats.selection import Export, check_options
-from simgit.errors import IntegrityError, InvalidInput
+from simgit.errors import IntegrityError, InvalidInput, shown
 from simgit.objects.columns import FIELDS
 from simgit.objects.json_form import parse_json, value_to_json
 from simgit.objects.schema import BOOL, COMPLEX, FIXED, FLOAT, INT, MAP, NONE, STR, TUPLE, FieldType
@@ -32,6 +33,7 @@ _KEYS: Final = ("run", "step", "episode", "episode_step")
 _MAX_CELL: Final = 16 << 20
 _MAX_COLUMNS: Final = 1 << 16
 _ELEMENT: Final = re.compile(r"(?P<name>.*)\[(?P<index>\d{1,5}(?:,\d{1,5})*)\]")
+_NUMBER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*|(?=\.[0-9]))(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _PLAIN: Final = {BOOL, INT, FLOAT, COMPLEX, STR, NONE}
 Path_ = tuple[str, ...]
 
@@ -54,10 +56,11 @@ class Csv:
             export.options,
             ("delimiter",),
         )
+        delimiter = _delimiter(export.options, ",")
         leaves = _leaves(export)
         header = [*_KEYS, *itertools.chain.from_iterable(_titles(*leaf) for leaf in leaves)]
         with target.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out, delimiter=export.options.get("delimiter", ","))
+            writer = csv.writer(out, delimiter=delimiter)
             writer.writerow(header)
             for part in export.parts():
                 places = zip(part.steps, part.episodes, part.episode_steps, strict=True)
@@ -68,14 +71,21 @@ class Csv:
     def read(self, source: Source) -> Contents:
         """Return the run of a table; texts that are JSON are taken for what they say."""
         source.check_options("names", "alignment", "delimiter")
-        text = io.TextIOWrapper(source.open(), encoding="utf-8", errors="strict", newline="")
+        text = io.TextIOWrapper(source.open(), encoding="utf-8-sig", newline="")
         source.closing.callback(text.detach)
-        delimiter = "\t" if source.path.suffix.lower() == ".tsv" else ","
-        rows = csv.reader(text, delimiter=source.options.get("delimiter", delimiter))
+        tab = "\t" if source.path.suffix.lower() == ".tsv" else ","
+        rows = csv.reader(text, delimiter=_delimiter(source.options, tab))
         contents = Contents(())
         records = _records(rows, source.text)
         contents.runs = source_runs(records, source, given_names(source), contents.notes)
         return contents
+
+
+def _delimiter(options: Mapping[str, str], default: str) -> str:
+    found = options.get("delimiter", default)
+    if len(found) != 1 or found in '\r\n"':
+        raise InvalidInput(f"delimiter must be one character, got {shown(found)}")
+    return found
 
 
 # --- out -----------------------------------------------------------------------------------------
@@ -169,10 +179,9 @@ def _value(text: str) -> Any:
         return parse_json(text)
     except (InvalidInput, ValueError, RecursionError):
         pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    # 007 and 1_000 are names; 1e999 is no number that there is
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return text if math.isinf(number) else number
 
 
 def _records(rows: Iterable[Sequence[str]], name: str) -> Iterator[dict[str, Any]]:

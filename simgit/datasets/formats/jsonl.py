@@ -13,7 +13,10 @@ from simgit.datasets.formats.foreign import given_names, source_runs
 from simgit.datasets.formats.manifest import (
     KEY,
     MAX_MANIFEST,
+    NO_MANIFEST,
+    OWN_KEYS,
     FileManifest,
+    Places,
     StretchClaim,
     exact_contents,
     read_manifest,
@@ -30,6 +33,8 @@ from simgit.refs.names import usable_name
 
 _MAX_LINE: Final = 64 << 20
 _BLOCK: Final = 4096
+_PLACES: Final = {"step", "episode"}
+_KNOWN: Final = {"run", *_PLACES, *FIELDS}
 _HEAD: Final = b'{"simgit": '
 
 
@@ -110,10 +115,19 @@ def _fields(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _exact(manifest: FileManifest, lines: Iterator[bytes]) -> Contents:
-    def read(claim: StretchClaim) -> Iterator[Rows]:
+    def read(claim: StretchClaim) -> Iterator[tuple[Rows, Places]]:
         left = claim.rows
+        name = manifest.runs[claim.run].name
         while left and (part := list(islice(lines, min(left, _BLOCK)))):
-            yield packed_values(claim.schema, [_fields(_state(line)) for line in part])
+            states = [*map(_state, part)]
+            for state in states:
+                if state.get("run") != name or not _PLACES <= state.keys() <= _KNOWN:
+                    raise IntegrityError(
+                        f"a state of run '{name}' has another run, or other keys: it was edited; "
+                        "--as-new imports it as a new run"
+                    )
+            places = {key: [each[key] for each in states] for key in _PLACES}
+            yield packed_values(claim.schema, [*map(_fields, states)]), places
             left -= len(part)
 
     def finish() -> None:
@@ -143,10 +157,15 @@ def _foreign(source: Source, lines: Iterator[bytes]) -> Contents:
     """Return the states of a file that no simgit wrote, by the usual names of columns."""
     source.check_options("names", "alignment")
     contents = Contents(())
-    rows = (
-        {name: each for name, each in _state(line).items() if each is not None} for line in lines
-    )
-    contents.runs = source_runs(rows, source, given_names(source), contents.notes)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for line in lines:
+            state = {name: each for name, each in _state(line).items() if each is not None}
+            if state.keys() >= {*OWN_KEYS} and NO_MANIFEST not in contents.notes:
+                contents.notes.append(NO_MANIFEST)
+            yield state
+
+    contents.runs = source_runs(rows(), source, given_names(source), contents.notes)
     return contents
 
 

@@ -42,6 +42,7 @@ _FILES: Final = 1000
 _MB: Final = 100
 """The most megabytes of a file."""
 _DEFAULT: Final = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+_EDITED: Final = ": it was edited; --as-new imports it as a new run"
 _NEXT: Final = {
     "reward": "next.reward", "terminated": "next.terminated", "truncated": "next.truncated",
 }  # fmt: skip
@@ -125,6 +126,9 @@ class LeRobot:
                 return exact_contents(opened.manifest, rows.read, rows.finish)
         run = SourceRun(usable_name(source.path.name), metadata={"lerobot": str(info.get("fps"))})
         contents = Contents([run], notes=["the last observation of an episode is in no frame"])
+        videos = [name for name, each in info["features"].items() if each.get("dtype") == "video"]
+        if videos:
+            contents.notes.append(f"videos left out, which are not read: {', '.join(videos)}")
         run.blocks = state_columns(_states(frames.FrameReader(source, info["features"])))
         return contents
 
@@ -145,8 +149,10 @@ def _info(source: Source) -> dict[str, Any]:
                 f"LeRobot's version '{found['codebase_version']}' cannot be read: it must be v3.0"
             )
         features = found["features"]
-        if not all(isinstance(each["shape"], list) for each in features.values()):
-            raise ValueError("a feature has no shape")
+        for each in features.values():
+            shape = each["shape"]
+            if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+                raise ValueError("a feature has no shape")
     except InvalidInput:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -203,18 +209,39 @@ def is_picture(data: AnyArray) -> bool:
 def _exact(
     rest: Iterator[OwnStates], reader: Any, structure: Mapping[str, Any]
 ) -> Iterator[tuple[OwnStates, Mapping[str, Any]]]:
+    index = episode = 0
+    known = {*_NEXT.values(), "next.done", *_DEFAULT, *_leaves(structure)}
     for own in rest:
         count = own.states if own.borrowed else own.states - 1
         frames = reader.take(count)
+        numbers = {
+            "frame_index": range(count), "index": range(index, index + count),
+            "episode_index": [episode] * count, "task_index": [0] * count,
+        }  # fmt: skip
+        if count and not frames.keys() <= known:
+            raise IntegrityError(f"column '{min(frames.keys() - known)}' was added{_EDITED}")
+        for name, wanted in numbers.items():
+            if count and not np.array_equal(frames.get(name, ()), wanted):
+                raise IntegrityError(f"'{name}' of episode {episode} has another number{_EDITED}")
+        index, episode = index + count, episode + (count > 0)
         observation = _joined(_built(structure.get("observation"), frames, count), own.final)
         action = _built(structure.get("action"), frames, count) if count else None
         more = {name: frames.get(theirs) for name, theirs in _NEXT.items()} if count else {}
         done = frames.get("next.done")
         flags = [np.asarray(more.get(name), bool) for name in ("terminated", "truncated")]
         if count and not np.array_equal(done, flags[0] | flags[1]):
-            raise IntegrityError("'next.done' differs from the other flags: it was edited")
+            raise IntegrityError(f"'next.done' differs from the other flags{_EDITED}")
         yield own, own_arrays(own, observation, action, more)
     reader.finish()
+
+
+def _leaves(tree: Any) -> Iterator[str]:
+    """Yield the names of features that a structure has."""
+    if isinstance(tree, (dict, list)):
+        for each in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(each)
+    elif tree is not None:
+        yield str(tree)
 
 
 def _built(tree: Any, frames: Mapping[str, Any], count: int) -> Any:
@@ -257,16 +284,20 @@ def _states(reader: Any) -> Iterator[dict[str, Any]]:
     episode: Any = None
     held: dict[str, Any] | None = None
     for frame in reader.rows():
-        observation = _observation(frame)
+        observation = _part(frame, "observation")
+        here = {"observation": observation} if observation is not None else {}
+        rest = {name: each for name, each in frame.items() if not _is_known(name)}
+        if rest:
+            here["info"] = rest
         begins = frame.get("episode_index") != episode
         if held is not None:
-            yield held if begins else held | {"observation": observation}
+            yield held if begins else held | here
         if begins:
-            yield {"observation": observation, "reset": True}
+            yield here | {"reset": True}
         episode = frame.get("episode_index")
         done = bool(frame.get("next.done", False))
         held = {
-            "action": frame.get("action"), "reward": float(frame.get("next.reward", 0.0)),
+            "action": _part(frame, "action"), "reward": float(frame.get("next.reward", 0.0)),
             "terminated": bool(frame.get("next.terminated", done)),
             "truncated": bool(frame.get("next.truncated", False)),
         }  # fmt: skip
@@ -275,15 +306,23 @@ def _states(reader: Any) -> Iterator[dict[str, Any]]:
         yield held
 
 
-def _observation(frame: Mapping[str, Any]) -> Any:
-    found = {
-        name.removeprefix("observation."): value
-        for name, value in frame.items()
-        if name.startswith("observation.")
-    }
-    if set(found) in ({"state"}, {"image"}):
+def _is_known(name: str) -> bool:
+    return name in (*_DEFAULT, *_NEXT.values(), "next.done") or _top(name) in (
+        "observation",
+        "action",
+    )
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _part(frame: Mapping[str, Any], top: str) -> Any:
+    """Return the observation or action of a frame; a dict if it has several features."""
+    found = {name[len(top) + 1 :]: each for name, each in frame.items() if _top(name) == top}
+    if set(found) in ({""}, {"state"}, {"image"}):
         return next(iter(found.values()))
-    return found
+    return found or None
 
 
 FORMAT: Final = LeRobot()

@@ -319,6 +319,9 @@ class FrameReader:
         shape = [int(size) for size in feature.get("shape", [1])]
         data = column
         while pa.types.is_list(data.type) or pa.types.is_fixed_size_list(data.type):
+            ends = None if pa.types.is_fixed_size_list(data.type) else data.offsets.to_numpy()
+            if ends is not None and len(set(np.diff(ends).tolist())) > 1:
+                raise IntegrityError(f"feature '{name}' does not have its shape")
             data = data.flatten()
         flat = numbers_of(data)
         own = () if column.type == data.type and shape == [1] else tuple(shape)

@@ -7,7 +7,7 @@ were, and gc removes what was stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -17,9 +17,9 @@ import numpy as np
 
 from simgit.datasets.formats.base import Attachment, Contents, PackedStates, SourceRun
 from simgit.datasets.formats.packing import check_packed, unpacked
-from simgit.datasets.formats.selection import Progress
+from simgit.datasets.formats.selection import Progress, episodes_of
 from simgit.datasets.series import cut, discarded
-from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.errors import IntegrityError, InvalidInput, NotFound, shown
 from simgit.objects.columns import Columns, check_columns
 from simgit.objects.kinds import NO_ORIGIN, Binding, Run, Spec, decode_object
 from simgit.objects.oid import OID_SIZE, Oid, hash_object
@@ -298,8 +298,28 @@ class _Loading:
                 )
             tip = self.odb.states.append(txn, batch)
             note_states_in_flight(txn, *tip.place)
+            if block.places:
+                self._check_places(txn, block, tip, batch.oids)
         self.done.states += rows.count
         return tip
+
+    def _check_places(
+        self, txn: ReadTxn, block: PackedStates, tip: Tip, oids: Sequence[bytes]
+    ) -> None:
+        """Check what a file says of the places of states that were stored just now."""
+        first = tip.place.step - block.rows.count + 1
+        place = self.odb.states.ancestor(txn, tip.place, first)
+        numbers, begun = episodes_of(self.odb, txn, place, block.rows)
+        steps = np.arange(first, first + block.rows.count)
+        true = {"step": steps.tolist(), "episode": numbers.tolist(), "oid": [*map(bytes, oids)],
+                "episode_step": (steps - begun).tolist()}  # fmt: skip
+        for name, said in block.places.items():
+            for at, (found, wanted) in enumerate(zip(said, true[name], strict=True)):
+                if found != wanted and not (found is None and name == "oid"):
+                    raise IntegrityError(
+                        f"'{self.source}' says of step {steps[at]} that its {name} is "
+                        f"{shown(found)}: it was edited; --as-new imports it as a new run"
+                    )
 
     def _tip_of(self, txn: ReadTxn, oid: bytes, tip: Tip | None) -> Tip:
         if tip is not None and tip.oid == oid:

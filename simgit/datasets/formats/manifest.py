@@ -1,7 +1,8 @@
 """The manifest of a file that simgit wrote: what the states' oids depend on beside their values.
 
 It is JSON, in the place that a format has for remarks: a key of Parquet's metadata, the first line
-of JSON lines, a file ``simgit.json`` in a directory. docs/formats.md is normative.
+of JSON lines, the first line of a file
+``simgit.jsonl`` in a directory. docs/export-manifest.md is normative.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ from simgit.refs.records import STATUSES
 
 KEY: Final = "simgit"
 VERSION: Final = 0
+OWN_KEYS: Final = ("run", "step", "episode")
+NO_MANIFEST: Final = (
+    "the columns are those of an export of simgit, but its manifest is missing or damaged: the "
+    "states get new oids"
+)
 MAX_MANIFEST: Final = 64 << 20
 """The most bytes of a manifest that is read."""
 
@@ -255,8 +261,10 @@ def _oid(text: str) -> bytes:
     return raw
 
 
-RowReader = Callable[[StretchClaim], Iterator[Rows]]
-"""A function that reads the rows of the next stretch, some thousand at once."""
+Places = Mapping[str, Sequence[Any]]
+RowReader = Callable[[StretchClaim], Iterator[Rows | tuple[Rows, Places]]]
+"""A function that reads the rows of the next stretch, some thousand at once, and the places that
+the file gives them (see ``PackedStates``)."""
 
 
 def exact_contents(manifest: FileManifest, read: RowReader, finish: Callable[[], None]) -> Contents:
@@ -291,10 +299,11 @@ def _exact_blocks(claims: list[StretchClaim], read: RowReader) -> Iterator[Packe
     for claim in claims:
         done = 0
         parents: tuple[bytes, ...] | None = claim.parents
-        for rows in read(claim):
+        for found in read(claim):
+            rows, places = found if isinstance(found, tuple) else (found, {})
             done += rows.count
             last = claim.last if done == claim.rows else None
-            yield PackedStates(rows, parents, claim.origin, last)
+            yield PackedStates(rows, parents, claim.origin, last, places)
             parents = None
         if done != claim.rows:
             raise IntegrityError(f"the source has {plural(claim.rows - done, 'state')} fewer than "

@@ -265,9 +265,6 @@ class _Arrow(_Writer):
         buffer = self._buffer(id=None, seed=episode.seed, infos=None, **found)
         self._storage.update_episodes([buffer])
 
-    def describe(self, metadata: dict[str, Any]) -> None:
-        super().describe(metadata)
-
 
 def _named(episode: EpisodeArrays) -> Arrays:
     """Return the arrays of an episode by Minari's names."""

@@ -10,6 +10,7 @@ from simgit.datasets.formats.base import Contents, Source
 from simgit.datasets.formats.manifest import (
     KEY,
     FileManifest,
+    Places,
     StretchClaim,
     exact_contents,
     read_manifest,
@@ -106,7 +107,7 @@ def _contents(source: Source, table: StateTable) -> Contents:
     if manifest is not None and manifest.names != "plain":
         batches = tables.plain_names(batches, manifest.names)
     if manifest is None or manifest.lossy is not None or source.as_new:
-        found: Contents = tables.new_contents(source, manifest, batches)
+        found: Contents = tables.new_contents(source, table.schema.names, manifest, batches)
         return found
     return _exact(manifest, batches)
 
@@ -115,7 +116,7 @@ def _exact(manifest: FileManifest, batches: Iterator[pa.RecordBatch]) -> Content
     held: list[pa.RecordBatch] = []
     rows = needed("simgit.datasets.formats.arrow_rows", "Arrow")
 
-    def read(claim: StretchClaim) -> Iterator[Rows]:
+    def read(claim: StretchClaim) -> Iterator[tuple[Rows, Places]]:
         left = claim.rows
         while left:
             batch = held.pop() if held else next(batches, None)
@@ -126,7 +127,7 @@ def _exact(manifest: FileManifest, batches: Iterator[pa.RecordBatch]) -> Content
                 batch = batch.slice(0, left)
             left -= batch.num_rows
             if batch.num_rows:
-                yield rows.rows_of(batch, claim.schema)
+                yield rows.rows_of(batch, claim.schema, manifest.runs[claim.run].name)
 
     def finish() -> None:
         if any(batch.num_rows for batch in (*held, *batches)):

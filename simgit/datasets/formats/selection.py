@@ -293,29 +293,18 @@ class Export:
         steps = StepRange(self.odb, run.place, stretch.start, stretch.stop)
         size = self.at_once(most)
         at = stretch.start
-        with self.odb.read() as txn:
-            place = Location(stretch.line, at)
-            header = self.odb.states.header(txn, place)
-            episode, first, _ = self.odb.states.standing(txn, header, at)
         while at < stretch.stop:
             stop = min(at + size, stretch.stop)
             with self.odb.read() as txn:
                 rows = self._rows(txn, Piece(stretch.line, at, stop))
-            starts = episode_starts(rows, at == 0)
-            starts[0] = False  # counted by ``standing``, or below at the end of the part before
-            numbers = episode + np.cumsum(starts, dtype=np.int64)
+                numbers, begun = episodes_of(self.odb, txn, Location(stretch.line, at), rows)
             own = np.arange(at, stop, dtype=np.int64)
-            begun = np.maximum.accumulate(np.where(starts, own, first))
             part = PartOfRun(run.name, number, at, own, numbers, own - begun, rows)
             chosen = self._chosen(steps, part)
             if len(chosen.steps):
                 self.written += len(chosen.steps)
                 yield chosen
             at = stop
-            if at < stretch.stop:
-                with self.odb.read() as txn:
-                    header = self.odb.states.header(txn, Location(stretch.line, at))
-                    episode, first, _ = self.odb.states.standing(txn, header, at)
 
     def _rows(self, txn: ReadTxn, piece: Piece) -> Rows:
         """Return rows of one schema with all of their arrays."""
@@ -409,6 +398,25 @@ class Export:
         if step == line.step:
             return line.parents, line.origin
         return (bytes(self.odb.states.row(txn, Location(line.id, step - 1))[0]),), b""
+
+
+def episodes_of(
+    odb: ObjectDatabase, txn: ReadTxn, place: Location, rows: Rows
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the numbers of the episodes of consecutive stored states, and their first steps.
+
+    Args:
+        odb: the database.
+        txn: what is read in.
+        place: of the first state.
+        rows: the states.
+    """
+    episode, first, _ = odb.states.standing(txn, odb.states.header(txn, place), place.step)
+    starts = episode_starts(rows, place.step == 0)
+    starts[0] = False  # counted by ``standing``
+    own = np.arange(place.step, place.step + rows.count, dtype=np.int64)
+    numbers = episode + np.cumsum(starts, dtype=np.int64)
+    return numbers, np.maximum.accumulate(np.where(starts, own, first))
 
 
 def check_options(options: Mapping[str, str], known: Sequence[str]) -> None:

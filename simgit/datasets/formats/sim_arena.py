@@ -294,6 +294,8 @@ def _fault(value: Any) -> str | None:
     missing = [name for name in _NEEDED if name not in value]
     if missing:
         return f"without '{missing[0]}'"
+    if isinstance(value["reward"], int) and abs(value["reward"]) >= 1 << 1023:
+        return "with a reward out of range"
     return None if nanoseconds(value["timestamp"]) is not None else "without a valid timestamp"
 
 

@@ -42,7 +42,7 @@ from simgit.datasets.formats.tables import (
     open_tables,
 )
 from simgit.datasets.formats.text_values import nanoseconds
-from simgit.errors import InvalidInput, SimgitError, plural
+from simgit.errors import IntegrityError, InvalidInput, SimgitError, plural
 from simgit.objects.columns import Columns
 from simgit.recording.stream import arrays_of
 from simgit.refs.records import STATUSES
@@ -324,6 +324,8 @@ class _Reading:
         for at in range(0, len(plan.own), BATCH):
             ids = self._tree.ids(plan.own[at : at + BATCH])
             found = self._tables.by_ids("states", self._names, ids)
+            if missing := set(ids) - found.keys():
+                raise IntegrityError(f"damaged database: state '{min(missing)}' has no row")
             for offset, id_ in enumerate(ids):
                 row = dict(zip(self._names, found[id_], strict=True))
                 try:
@@ -335,8 +337,8 @@ class _Reading:
 
     def _has_ended(self, number: int) -> bool:
         names = [name for name in ("done", "truncated") if name in self._names]
-        (row,) = self._tables.by_ids("states", names, self._tree.ids([number])).values()
-        return any(map(flag_of, row))
+        rows = self._tables.by_ids("states", names, self._tree.ids([number])).values()
+        return any(flag_of(value) for row in rows for value in row)
 
     def _state(
         self, row: Mapping[str, Any], step: int, after_end: bool

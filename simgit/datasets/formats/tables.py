@@ -138,8 +138,8 @@ class SqliteTables:
             raise InvalidInput(f"query on '{self._path}': {error}") from None
         except sqlite3.Error as error:
             raise self._error(error) from None
-        except UnicodeEncodeError:
-            raise IntegrityError(f"damaged database '{self._path}': an id is not UTF-8") from None
+        except UnicodeError:  # of an id, or in what SQLite says
+            raise IntegrityError(f"damaged database '{self._path}': a name is not UTF-8") from None
 
     def _error(self, error: sqlite3.Error) -> Exception:
         text = str(error).partition("\n")[0]
@@ -163,6 +163,8 @@ class SqliteTables:
             cursor = self._connection.execute(f"SELECT * FROM {quoted(table)} LIMIT 0")
         except sqlite3.Error as error:
             raise self._error(error) from None
+        except UnicodeError:
+            raise IntegrityError(f"damaged database '{self._path}': a name is not UTF-8") from None
         return [each[0] for each in cursor.description]
 
     def by_ids(self, table: str, names: Sequence[str], ids: Iterable[str]) -> dict[str, Row]:

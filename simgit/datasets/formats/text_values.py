@@ -9,7 +9,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def nanoseconds(value: Any) -> int | None:
-    """Return a time as nanoseconds since 1970 (UTC); None if it is none that has 64 bits.
+    """Return a time as nanoseconds since 1970 (UTC); None if it is not one of 64 bits.
 
     Args:
         value: a ``datetime``, or a text in ISO 8601; UTC if it names no zone.

@@ -330,3 +330,15 @@ def test_a_large_log_takes_little_memory(seed: int, tmp_path: Path) -> None:
         records = step_records(np.random.default_rng(seed), [("learned", episodes, 10)])
         peaks.append(peak_memory(write_steps(tmp_path / str(episodes), records)))
     assert peaks[1] < peaks[0] + (48 << 20)
+
+
+@pytest.mark.parametrize("change", [{"reward": 10**400}, {"timestamp": "9999-01-01T00:00:00"}])
+def test_numbers_out_of_range_are_faults_of_their_line(
+    repo: Repository, records: list[Any], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = write_steps(tmp_path / "runs", records)
+    lines = path.read_text().splitlines(True)
+    lines[2] = json.dumps(json.loads(lines[2]) | change) + "\n"
+    path.write_text("".join(lines))
+    done = bring(repo, path)
+    assert any("1 line not imported: line 3: " in note for note in done.notes)

@@ -407,3 +407,13 @@ class TestStrangersFile:
             path.mkdir()
         with pytest.raises(InvalidInput):
             bring(Repository.init(":memory:"), path)
+
+
+@pytest.mark.parametrize("old", [b"observation", b"simulation_runs", b"current_state_id"])
+def test_names_that_are_not_utf8_are_an_error(tmp_path: Path, old: bytes) -> None:
+    path = branching(np.random.default_rng(0)).write_sqlite(tmp_path / "states.db")
+    for at in (1, len(old) - 1):
+        made = old[:at] + b"\xff" + old[at + 1 :]
+        (tmp_path / "x.db").write_bytes(path.read_bytes().replace(old, made))
+        with pytest.raises((IntegrityError, InvalidInput)):
+            bring(Repository.init(":memory:"), tmp_path / "x.db")

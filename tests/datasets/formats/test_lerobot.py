@@ -84,15 +84,29 @@ def test_a_data_set_of_lerobot_is_a_run(tmp_path: Path) -> None:
     assert not states.present("observation")[9]
 
 
-@pytest.mark.parametrize("column", ["next.reward", "action", "observation.state", "next.done"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "next.reward",
+        "action",
+        "observation.state",
+        "next.done",
+        "index",
+        "frame_index",
+        "episode_index",
+        "mine",
+    ],
+)
 def test_an_edited_frame_is_refused(tmp_path: Path, column: str) -> None:
     repo, other = Repository.init(":memory:"), Repository.init(":memory:")
     episodes(repo, OBSERVATIONS["vector"], lambda i: np.float32([i, -i]))
     write(repo, "lerobot", tmp_path / "pole", "main")
     path = tmp_path / "pole/data/chunk-000/file-000.parquet"
     table = pq.read_table(path)
+    if column == "mine":
+        table = table.append_column(column, table["index"])
     rows = table.column(column).to_pylist()
-    rows[3] = rows[4] if column != "next.done" else True
+    rows[3] = {"next.done": True, "episode_index": 1}.get(column, rows[4])
     index = table.column_names.index(column)
     import pyarrow as pa
 
@@ -120,3 +134,30 @@ def test_links_in_a_data_set_are_not_followed(tmp_path: Path, part: str) -> None
     with pytest.raises((IntegrityError, InvalidInput)):
         read(other, tmp_path / "pole")
     assert dict(other.runs) == {}
+
+
+def test_what_lerobot_has_more_is_kept_or_told(tmp_path: Path) -> None:
+    repo, other = Repository.init(":memory:"), Repository.init(":memory:")
+    episodes(repo, OBSERVATIONS["vector"])
+    write(repo, "lerobot", tmp_path / "pole", "main")
+    (tmp_path / "pole" / "simgit.jsonl").unlink()
+    description = tmp_path / "pole/meta/info.json"
+    info = json.loads(description.read_text())
+    info["features"]["observation.images.top"] = {"dtype": "video", "shape": [4, 4, 3]}
+    info["features"]["force"] = {"dtype": "float32", "shape": [2]}
+    description.write_text(json.dumps(info))
+    path = tmp_path / "pole/data/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    force = [[float(i), 0.0] for i in range(table.num_rows)]
+    pq.write_table(table.append_column("force", [force]), path)
+    found = read(other, tmp_path / "pole")
+    assert any("videos left out" in note and "images.top" in note for note in found.notes)
+    assert other["pole"][3].info["force"].tolist() == [3.0, 0.0]
+    ragged = [[0.0], [1.0, 2.0, 3.0], *force[2:]]
+    pq.write_table(table.append_column("force", [ragged]), path)
+    with pytest.raises(IntegrityError, match="shape"):
+        read(Repository.init(":memory:"), tmp_path / "pole")
+    info["features"]["force"]["shape"] = ["x"]
+    description.write_text(json.dumps(info))
+    with pytest.raises(IntegrityError, match="shape"):
+        read(Repository.init(":memory:"), tmp_path / "pole")

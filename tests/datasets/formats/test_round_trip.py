@@ -224,6 +224,69 @@ def test_an_edited_branch_does_not_begin_an_episode(tmp_path: Path) -> None:
     assert starts == [0, 10] and other.runs["what-if"].step == 16
 
 
+PLACES = {
+    "run": lambda values: ["mine", *values[1:]],
+    "step": lambda values: [*values[:3], 9, *values[4:]],
+    "episode": lambda values: [each + 1 for each in values],
+    "episode_step": lambda values: [1, *values[1:]],
+    "oid": lambda values: [values[1], *values[1:]],
+    "new": None,
+    "info.new": None,
+    "message": None,  # a field that other states have
+}
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow", "jsonl"])
+@pytest.mark.parametrize("column", PLACES)
+def test_edited_places_and_added_columns_are_noticed(
+    tmp_path: Path, name: str, column: str
+) -> None:
+    repo, other, path = Repository.init(":memory:"), Repository.init(":memory:"), tmp_path / "x"
+    episodes(repo)
+    repo.commit(np.zeros(4, "f4"), message="half", run="main")
+    write(repo, name, path, "main", options={} if name == "jsonl" else {"oids": "all"})
+    change: Any = PLACES[column]
+    if name == "jsonl":
+        first, *lines = path.read_text().splitlines()
+        states = [json.loads(line) for line in lines]
+        if change is None:
+            top, _, below = column.partition(".")
+            states[3][top] = {**states[3]["info"], below: 1} if below else "x"
+        elif column not in states[0]:
+            pytest.skip("JSON lines have no such key")
+        else:
+            for state, value in zip(states, change([s[column] for s in states]), strict=True):
+                state[column] = value
+        path.write_text("\n".join([first, *map(json.dumps, states)]))
+    else:
+        pa = pytest.importorskip("pyarrow")
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path) if name == "parquet" else pa.ipc.open_file(path).read_all()
+        if column == "info.new":
+            column, infos = "info", table["info"].to_pylist()
+            infos[3]["new"] = 1
+            values = pa.array(infos)
+        elif change is None:
+            values = pa.array([*[None] * 3, "x", *[None] * (table.num_rows - 4)], pa.large_string())
+        else:
+            kind = pa.string() if column == "run" else table.schema.field(column).type
+            values = pa.array(change(table[column].to_pylist()), kind)
+        i = table.schema.get_field_index(column)
+        table = (
+            table.append_column(column, values) if i < 0 else table.set_column(i, column, values)
+        )
+        if name == "parquet":
+            pq.write_table(table, path)
+        else:
+            with pa.ipc.new_file(path, table.schema) as out:
+                out.write_table(table.unify_dictionaries())
+    with pytest.raises(IntegrityError, match="edited"):
+        read(other, path)
+    assert dict(other.runs) == {}
+    assert read(other, path, as_new=True).states == 26
+
+
 def test_a_table_of_pandas_is_a_run(tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({

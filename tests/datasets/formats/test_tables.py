@@ -220,3 +220,30 @@ def test_lines_of_json_of_others_lose_nothing(tmp_path: Path) -> None:
         states = list(repo.trajectory("t"))
     assert [each.observation for each in states] == [1.5, 2.5, None]
     assert states[1].info["x"] == 3 and states[1].reward == 0.5 and states[2].terminated
+
+
+def test_csv_takes_names_for_no_numbers_and_has_no_mark(tmp_path: Path) -> None:
+    cells = ["007", "1_000", "1e999", "0x1", "12", "-1.5e3", ".5", "+2", "0.50", "1."]
+    (tmp_path / "t.csv").write_text("\ufeffobservation\n" + "\n".join(cells) + "\n", "utf-8")
+    repo = Repository.init(":memory:")
+    read(repo, tmp_path / "t.csv")
+    found = [state.observation for state in repo.trajectory("t")]
+    assert found == ["007", "1_000", "1e999", "0x1", 12, -1500.0, 0.5, 2.0, 0.5, 1.0]
+    for wrong in ("", "ab", "\n"):
+        with pytest.raises(InvalidInput, match="delimiter"):
+            read(repo, tmp_path / "t.csv", delimiter=wrong)
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow", "jsonl"])
+def test_an_export_without_its_manifest_says_so(tmp_path: Path, name: str) -> None:
+    repo = Repository.init(":memory:")
+    pole(repo)
+    path = tmp_path / f"x.{name}"
+    write(repo, name, path, "main")
+    if name == "jsonl":
+        path.write_text("".join(path.read_text().splitlines(True)[1:]))
+    else:
+        path.write_bytes(path.read_bytes().replace(b"\x06simgit", b"\x06simgot").replace(
+            b"\x06\0\0\0simgit", b"\x06\0\0\0simgot"))  # fmt: skip
+    notes = read(Repository.init(":memory:"), path).notes
+    assert any("manifest is missing" in note for note in notes)
