@@ -47,6 +47,15 @@ def test_a_blocked_action_says_why_and_a_waiting_pod_too(run, directory: Path) -
     assert any("3 × 0/3 nodes are available: 3 Insufficient cpu." in line for line in lines)
 
 
+def test_an_agent_that_draws_draws_by_the_seed(run, web: Path) -> None:
+    def action(seed: int) -> str:
+        asked = ("step", "--trace", "web.sktrace", "--agent", "random", "--seed", seed, "--json")
+        return str(run(*asked).json["action"])
+
+    drawn = [action(seed) for seed in range(12)]
+    assert len(set(drawn)) > 3 and action(5) == drawn[5]
+
+
 def test_order_before_earns_what_was_there_before(run, web: Path) -> None:
     asked = ("step", "--trace", "web.sktrace", "--action", 4, "--order", "before")
     record = run(*asked, "--json").json
