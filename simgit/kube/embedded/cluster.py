@@ -24,7 +24,15 @@ from simgit.kube.embedded.kwok import Lifetimes, PodDelays
 from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
 from simgit.kube.embedded.rows import event_row, node_row, pod_row
 from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
-from simgit.kube.manifest import Manifest, check_identity, gvk_of, name_of, namespace_of
+from simgit.kube.manifest import (
+    Manifest,
+    check_identity,
+    gvk_of,
+    lookup,
+    name_of,
+    namespace_of,
+    pod_labels,
+)
 from simgit.kube.observation import Observation, failed
 
 _KINDS: dict[str, type[Controller]] = {
@@ -171,7 +179,42 @@ class EmbeddedCluster:
                 total += 1
                 ready += pod.ready
                 pending += pod.phase == PENDING
-        return Observation(ready, pending, total)
+        reason = None if total else self._why_none(selection)
+        return Observation(ready, pending, total, reason=reason)
+
+    def _why_none(self, selection: PodSelection) -> str:
+        """Return why there are no pods of a selection."""
+        namespace = selection.namespace
+        here = [each for each in self._objects.values() if each.namespace == namespace]
+        labels = [pod_labels(each.original) for each in here]
+        wanted = [
+            each
+            for each, found in zip(here, labels, strict=True)
+            if found.get(selection.label) == selection.value
+        ]
+        if not here:
+            return f"no workload exists in namespace '{namespace}'"
+        if not wanted:
+            others = {f"{key}={value}" for found in labels for key, value in found.items()}
+            told = ", ".join(sorted(others)[:5]) or "none"
+            return (
+                f"no workload in namespace '{namespace}' gives its pods the label "
+                f"{selection.label}={selection.value} (labels there: {told})"
+            )
+        return "; ".join(f"{each.kind} '{each.name}' {self._why_idle(each)}" for each in wanted)
+
+    def _why_idle(self, controller: Controller) -> str:
+        for event in reversed(self._world.events):
+            made_by = event.namespace == controller.namespace and (
+                event.name == controller.name or event.name.startswith(f"{controller.name}-")
+            )
+            if made_by and event.reason == "FailedCreate":
+                return f"cannot create pods: {event.message}"
+        if lookup(controller.original, ("spec", "replicas")) == 0:
+            return "has 0 replicas"
+        if lookup(controller.original, ("spec", "paused")):
+            return "is paused"
+        return "has no pods now"
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod, the oldest first."""

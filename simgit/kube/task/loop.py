@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simgit.errors import ClusterError
+from simgit.errors import ClusterError, warn
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.task.actions import ActionResult, act
@@ -82,10 +82,15 @@ class Loop:
             self.setup.replay(self.trace, self.seed, 0)
 
     def start(self) -> Step:
-        """Observe the first trace; raises ClusterError if every try fails."""
+        """Observe the first trace, and warn of a task without pods.
+
+        Raises ClusterError if every try fails.
+        """
         for _ in range(FIRST_TRIES):
             observation = self._observe()
             if observation.valid:
+                if observation.reason is not None:
+                    warn(f"no pods to observe: {observation.reason}")
                 return self._step(observation)
         raise ClusterError(f"no observation in {FIRST_TRIES} tries: {observation.error}")
 
