@@ -96,9 +96,9 @@ def step(
 
 def _trace(app: App, source: str) -> Trace:
     from simgit.kube.task.catalogue import catalogue
-    from simgit.kube.trace.files import SUFFIX
+    from simgit.kube.trace.files import SUFFIXES
 
-    if source == PIPE or "/" in source or source.endswith((SUFFIX, ".json")):
+    if source == PIPE or "/" in source or source.endswith(SUFFIXES):
         return read(app, source)
     path = app.path(source)
     return next(iter(catalogue(path if path.exists() else source).values()))

@@ -71,6 +71,7 @@ class EmbeddedCluster:
 
         ``max_pods`` and ``max_steps`` limit the memory and the time that a trace can take.
         """
+        self.start = float(start)
         self._seed = seed
         self._delays = delays or PodDelays()
         self._lifetimes = lifetimes
