@@ -79,6 +79,7 @@ def step(
     action = action_name(int(named) if named and named.isdecimal() else named or "noop")
     nodes, seed = given.pop("nodes"), given.pop("seed")
     loop = Loop(Task(**given), cluster_setup(nodes), trace, seed)
+    loop.warn_of_unmodelled()
     first = loop.start()
     before = loop.vector(first)
     if agent is not None:

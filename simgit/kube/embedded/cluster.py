@@ -34,6 +34,7 @@ from simgit.kube.manifest import (
     pod_labels,
 )
 from simgit.kube.observation import Observation, failed
+from simgit.kube.unmodelled import unmodelled_kind
 
 _KINDS: dict[str, type[Controller]] = {
     "apps/v1.DaemonSet": DaemonSet,
@@ -111,8 +112,8 @@ class EmbeddedCluster:
     def apply(self, manifests: Sequence[Manifest]) -> None:
         """Create or replace objects in order, each after the one before has settled.
 
-        Kinds that run no pods are ignored, with an event. Raises InvalidInput for an object that
-        the API server would refuse; those before it in the list are applied.
+        Kinds that are not modelled are ignored, with an event. Raises InvalidInput for an object
+        that the API server would refuse; those before it in the list are applied.
         """
         self._fail_by_chance("apply")
         for number, manifest in enumerate(manifests):
@@ -125,7 +126,9 @@ class EmbeddedCluster:
         if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk not in _KINDS:
-            self._world.log(gvk, namespace, name, "Ignored", "objects of this kind run no pods")
+            told = unmodelled_kind(gvk)
+            why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
+            self._world.log(gvk, namespace, name, "Ignored", why)
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)

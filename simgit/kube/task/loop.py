@@ -22,6 +22,7 @@ from simgit.kube.task.task import Task, selection, written_requests
 from simgit.kube.task.vectors import VECTORS, Vector
 from simgit.kube.trace.model import Trace
 from simgit.kube.trace.patch import Patch, apply_patch, patch_of
+from simgit.kube.unmodelled import unmodelled
 
 FIRST_TRIES: Final = 100
 """The number of tries of an episode's first observation, which must not fail."""
@@ -80,6 +81,12 @@ class Loop:
         """
         with suppress(ClusterError):
             self.setup.replay(self.trace, self.seed, 0)
+        self.warn_of_unmodelled()
+
+    def warn_of_unmodelled(self) -> None:
+        """Warn of each thing in the trace that the embedded cluster ignores."""
+        for told in unmodelled(self.base):
+            warn(told)
 
     def start(self) -> Step:
         """Observe the first trace, and warn of a task without pods.
