@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from simgit.agents.base import Checkpoint, Vector, check_kind, generator, rng_state, set_rng
+from simgit.agents.base import Agent, Checkpoint, Vector, check_kind, generator, rng_state, set_rng
 from simgit.errors import InvalidInput
 
 VERSION: Final = 1
@@ -143,14 +143,19 @@ class Random(_Unlearning):
 
     name = "random"
 
-    def __init__(self, actions: int, seed: int = 0) -> None:
+    def __init__(self, actions: int, seed: int = 0, *, always: bool = False) -> None:
         self._actions = actions
         self._rng = generator(seed, 1)
+        self._always = always
+
+    def evaluated(self, seed: int) -> Random:
+        """Return an agent for an evaluation, which draws without exploring too."""
+        return Random(self._actions, seed, always=True)
 
     def act(self, observation: Vector, *, explore: bool) -> int:
         """Return a random action; without exploring it depends on the observation alone."""
         rng = self._rng
-        if not explore:
+        if not (explore or self._always):
             words = np.ascontiguousarray(observation, "<f4").view("<u4").tolist()
             rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
         return int(rng.integers(self._actions))
@@ -164,3 +169,8 @@ class Random(_Unlearning):
         """Load the generator's state."""
         check_kind(data, self.name, VERSION, actions=self._actions)
         set_rng(self._rng, data["rng"])
+
+
+def evaluated(agent: Agent, seed: int) -> Agent:
+    """Return the agent as an evaluation lets it act: ``random`` draws by a seed, others stay."""
+    return agent.evaluated(seed) if isinstance(agent, Random) else agent

@@ -146,7 +146,7 @@ simgit kube events --trace web.sktrace --until 30""",
 @_of_cluster
 @click.option("--object", "wanted", metavar="NAME", help="Only events of objects of this name.")
 def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
-    """List the events, oldest first, with seconds since the first one."""
+    """List the events, oldest first, with seconds since the trace's start."""
     cluster = _cluster(app, **which)
     rows = [row for row in cluster.events() if wanted in (None, row["name"])]
     with app.output(page=True) as out:
@@ -154,9 +154,8 @@ def events(app: App, wanted: str | None, as_json: bool, **which: Any) -> None:
             for row in rows:
                 out.json(row)
             return
-        start = min((row["time"] for row in cluster.events()), default=0)
         heads = ["time", "kind", "object", "reason", "message"]
-        _table(out, heads, [_event(row, start) for row in rows], (0,))
+        _table(out, heads, [_event(row, cluster.start) for row in rows], (0,))
 
 
 def _event(row: Mapping[str, Any], start: float) -> list[Any]:

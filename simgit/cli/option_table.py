@@ -522,7 +522,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
         "--order": "Observe after or before the action takes effect.",
         "--step-penalty": "Penalty per step of cost_aware_v2 (default 0).",
         "--nodes": "Number of nodes of 16 CPU and 32Gi (default 3).",
-        "--seed": "Random seed of ties between nodes (default 0).",
+        "--seed": "Random seed of ties between nodes, and of --agent random (default 0).",
         "-o": "File to write the changed trace to.",
         "--output": "File to write the changed trace to.",
         "--json": "Print JSON.",

@@ -53,7 +53,11 @@ simgit step --trace cpu-heavy --agent train/cpu-slight-dqn-1""",
 @click.option(
     "--nodes", type=click.IntRange(1), help="Number of nodes of 16 CPU and 32Gi (default 3)."
 )
-@click.option("--seed", default=0, help="Random seed of ties between nodes (default 0).")
+@click.option(
+    "--seed",
+    default=0,
+    help="Random seed of ties between nodes, and of --agent random (default 0).",
+)
 @click.option("-o", "--output", metavar="FILE", help="File to write the changed trace to.")
 def step(
     app: App, source: str, output: str | None, agent: str | None, as_json: bool, **given: Any
@@ -75,10 +79,11 @@ def step(
     action = action_name(int(named) if named and named.isdecimal() else named or "noop")
     nodes, seed = given.pop("nodes"), given.pop("seed")
     loop = Loop(Task(**given), cluster_setup(nodes), trace, seed)
+    loop.warn_of_unmodelled()
     first = loop.start()
     before = loop.vector(first)
     if agent is not None:
-        action = _decided(app, agent, loop, before)
+        action = _decided(app, agent, loop, before, seed)
     taken = loop.step(action)
     if output is not None:
         write(app, output, loop.trace)
@@ -92,24 +97,27 @@ def step(
 
 def _trace(app: App, source: str) -> Trace:
     from simgit.kube.task.catalogue import catalogue
-    from simgit.kube.trace.files import SUFFIX
+    from simgit.kube.trace.files import SUFFIXES
 
-    if source == PIPE or "/" in source or source.endswith((SUFFIX, ".json")):
+    if source == PIPE or "/" in source or source.endswith(SUFFIXES):
         return read(app, source)
     path = app.path(source)
     return next(iter(catalogue(path if path.exists() else source).values()))
 
 
-def _decided(app: App, subject: str, loop: Loop, vector: Any) -> str:
+def _decided(app: App, subject: str, loop: Loop, vector: Any, seed: int) -> str:
     """Return the action that an agent takes when it is shown a vector."""
     from simgit import agents
+    from simgit.agents.policies import evaluated
     from simgit.training.evaluation import agent_of
 
     actions = loop.task.actions
     if subject in agents.names():
-        return actions[agent_of(None, subject, len(vector), actions).act(vector, explore=False)]
-    with app.repository() as repo:
-        return actions[agent_of(repo, subject, len(vector), actions).act(vector, explore=False)]
+        agent = agent_of(None, subject, len(vector), actions)
+    else:
+        with app.repository() as repo:
+            agent = agent_of(repo, subject, len(vector), actions)
+    return actions[evaluated(agent, seed).act(vector, explore=False)]
 
 
 def _record(loop: Loop, first: Step, taken: Step, vectors: dict[str, Any]) -> dict[str, Any]:

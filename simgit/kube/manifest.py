@@ -94,6 +94,12 @@ def template_of(manifest: Manifest) -> Manifest | None:
     return found if isinstance(found, Mapping) else None
 
 
+def pod_labels(manifest: Manifest) -> dict[str, str]:
+    """Return the labels of the pod template, empty where it has none."""
+    found = lookup(template_of(manifest) or {}, ("metadata", "labels"))
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+
+
 def containers_of(manifest: Manifest) -> tuple[Manifest, ...]:
     """Return the containers of the pod template, empty where it has none."""
     found = lookup(template_of(manifest) or {}, ("spec", "containers"))

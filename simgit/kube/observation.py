@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simgit.errors import ClusterError, InvalidInput
@@ -15,7 +15,8 @@ MAX_TARGET = 2**31 - 1
 class Observation:
     """Counts of an application's pods by state; None in an observation that failed.
 
-    ``ready`` and ``pending`` are pods, ``total`` includes those that are neither.
+    ``ready`` and ``pending`` are pods, ``total`` includes those that are neither. ``reason`` says
+    why no pods were counted, where the cluster knows it; it is not recorded.
     """
 
     ready: int | None
@@ -23,6 +24,7 @@ class Observation:
     total: int | None
     validity: Validity = "ok"
     error: str | None = None
+    reason: str | None = field(default=None, compare=False)
 
     @property
     def valid(self) -> bool:

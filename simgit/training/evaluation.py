@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from simgit import agents
 from simgit.agents import Agent
+from simgit.agents.policies import evaluated
 from simgit.analysis.statistics import Estimate, mean, proportion
 from simgit.errors import InvalidInput, NotFound
 from simgit.gym import Recorder
@@ -234,7 +235,7 @@ def play(
     tell: Tell | None = None,
 ) -> list[TrainingEpisode]:
     """Run an episode without exploring or learning for each reset; ``tell`` gets each."""
-    results = []
+    results, agent = [], evaluated(agent, seed)
     for number, options in enumerate(resets, start=1):
         done = episode(env, agent, view, seed + number, number=number, learn=False, options=options)
         results.append(done)

@@ -11,6 +11,7 @@ from simgit.gym.envs.simkube import SimKubeEnv
 from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.edit import set_replicas, set_requests, workload
 from simgit.kube.trace.files import read_trace_file, write_trace_file
+from simgit.kube.trace.model import Event, Trace
 from simgit.repository import Repository
 
 
@@ -77,6 +78,14 @@ def test_a_trace_file_needs_no_repository(run, directory: Path) -> None:
     assert len(run("kube", "nodes", "--trace", "a.sktrace", "--nodes", 7, "--json").records) == 7
     events = run("kube", "events", "--trace", "a.sktrace", "--until", 0, "--json").records
     assert events == []
+
+
+def test_events_count_from_the_first_event_of_the_trace(run, directory: Path) -> None:
+    trace = generate("cpu-slight").trace
+    late = Event(trace.start + 5, trace.events[0].applied)
+    write_trace_file(directory / "late.sktrace", Trace((Event(trace.start), late)))
+    row = run("kube", "events", "--trace", "late.sktrace").lines[1]
+    assert row.split()[:2] == ["5", "s"]
 
 
 def test_what_cannot_be_together_is_a_usage_error(run, recorded: Path) -> None:

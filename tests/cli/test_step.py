@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as evolve
 from pathlib import Path
 
 import pytest
 
+from simgit.kube.manifest import replace
 from simgit.kube.task.reward import REWARDS
 from simgit.kube.task.scenarios import generate
+from simgit.kube.trace.model import Event
 from simgit.kube.trace.sktrace import dump_trace, trace_id
 
 
@@ -45,6 +48,25 @@ def test_a_blocked_action_says_why_and_a_waiting_pod_too(run, directory: Path) -
     lines = run("step", "--trace", "cpu-slight", "--action", "bump_cpu_small").lines
     assert any("blocked: default/web: cpu 17500m would exceed the limit of 16" in x for x in lines)
     assert any("3 × 0/3 nodes are available: 3 Insufficient cpu." in line for line in lines)
+
+
+def test_an_agent_that_draws_draws_by_the_seed(run, web: Path) -> None:
+    def action(seed: int) -> str:
+        asked = ("step", "--trace", "web.sktrace", "--agent", "random", "--seed", seed, "--json")
+        return str(run(*asked).json["action"])
+
+    drawn = [action(seed) for seed in range(12)]
+    assert len(set(drawn)) > 3 and action(5) == drawn[5]
+
+
+def test_a_workload_without_pods_says_why(run, web: Path) -> None:
+    trace = generate("cpu-slight").trace
+    place = ("spec", "template", "spec", "priorityClassName")
+    event = Event(0, (replace(trace.events[0].applied[0], place, "gold"),))
+    web.write_bytes(dump_trace(evolve(trace, events=(event,), source=None)))
+    done = run("step", "--trace", "web.sktrace")
+    assert "ready 0, pending 0, total 0" in done.out
+    assert "no pods to observe: Deployment 'web' cannot create pods: no PriorityClass" in done.err
 
 
 def test_order_before_earns_what_was_there_before(run, web: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simgit.errors import InvalidInput, SimgitError
+from simgit.errors import InvalidInput, SimgitError, SimgitWarning
 from simgit.kube.dry_run import refused_objects
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.manifest import replace
@@ -14,6 +14,7 @@ from simgit.kube.task.task import Task
 from simgit.kube.trace.files import read_trace_file
 from simgit.kube.trace.json_form import trace_from_data, trace_from_json
 from simgit.kube.trace.model import Trace
+from simgit.kube.unmodelled import unmodelled
 from tests.support.paths import TRACES
 
 POD = ("spec", "template", "spec")
@@ -175,3 +176,67 @@ def test_a_broken_file_is_named_without_pythons_words(text: str | bytes, why: st
     with pytest.raises(InvalidInput, match=why) as caught:
         trace_from_json(text)
     assert "recursion" not in str(caught.value) and "sys." not in str(caught.value)
+
+
+QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {}}
+
+
+def kind(api: str, name: str) -> Any:
+    return {**QUOTA, "apiVersion": api, "kind": name}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (QUOTA, "v1.ResourceQuota is ignored; in a real cluster pods beyond it are not created"),
+        (kind("v1", "LimitRange"), "pods get its defaults"),
+        (kind("policy/v1", "PodDisruptionBudget"), "preemption and drains spare"),
+        (kind("autoscaling/v2", "HorizontalPodAutoscaler"), "replicas change with the load"),
+        (kind("v1", "ReplicationController"), "its pods run"),
+        (kind("extensions/v1beta1", "Deployment"), "without extensions/v1beta1 refuses it"),
+        (kind("argoproj.io/v1alpha1", "Rollout"), "its controller may run pods"),
+        (kind("resource.k8s.io/v1", "ResourceClaim"), "pods wait for its devices"),
+        (broken(("spec", "template", "spec", "schedulerName"), "mine"), "another scheduler"),
+        (broken(("spec", "template", "spec", "runtimeClassName"), "gvisor"), "has to exist"),
+        (broken(("spec", "template", "spec", "resourceClaims"), [{"name": "g"}]), "for devices"),
+        (
+            broken(
+                ("spec", "template", "spec", "volumes"),
+                [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
+            ),
+            "a volume claim of apps/v1.Deployment is ignored",
+        ),
+        (broken(("spec", "volumeClaimTemplates"), [{}]), "its pods wait for volumes"),
+    ],
+)
+def test_what_is_not_modelled_is_said_once_with_what_a_real_cluster_does(
+    manifest: Any, told: str
+) -> None:
+    (said,) = unmodelled(trace_of(manifest, manifest))
+    assert told in said and "(the first is '" in said
+    with pytest.warns(SimgitWarning, match="is ignored; in a real cluster") as caught:
+        Loop(Task(workload="web"), ClusterSetup(), trace_of(manifest, WEB)).check()
+    assert [str(warning.message) for warning in caught] == [said]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        WEB,
+        kind("v1", "Service"),
+        kind("networking.k8s.io/v1", "Ingress"),
+        broken(("spec", "template", "spec", "schedulerName"), "default-scheduler"),
+        broken(("spec", "template", "spec", "volumes"), [{"name": "v", "emptyDir": {}}]),
+    ],
+)
+def test_what_changes_nothing_is_not_spoken_of(manifest: Any) -> None:
+    assert unmodelled(trace_of(manifest)) == []
+
+
+def test_the_event_of_an_ignored_object_says_what_a_real_cluster_does() -> None:
+    cluster = EmbeddedCluster()
+    cluster.apply([QUOTA, kind("v1", "Service")])
+    assert [event["message"] for event in cluster.events()] == [
+        "in a real cluster pods beyond it are not created",
+        "objects of this kind run no pods",
+    ]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput
+from simgit.kube.cluster import PodSelection
 from simgit.kube.embedded import (
     EmbeddedCluster,
     PodDelays,
@@ -213,3 +214,45 @@ def test_a_hostile_manifest_is_replayed_or_refused(gvk: str, edits: list[Any]) -
     cluster = EmbeddedCluster(virtual_nodes(), max_pods=200)
     with contextlib.suppress(InvalidInput):
         replay(Trace((Event(0, (manifest,)), Event(60))), cluster)
+
+
+def web(**spec: Any) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": ({"name": "c"},)}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"template": template, **spec},
+    }
+
+
+@pytest.mark.parametrize(
+    ("applied", "app", "reason"),
+    [
+        ([], "web", "no workload exists in namespace 'default'"),
+        (
+            [web()],
+            "api",
+            "no workload in namespace 'default' gives its pods the label app=api "
+            "(labels there: app=web)",
+        ),
+        ([web(replicas=0)], "web", "Deployment 'web' has 0 replicas"),
+        (
+            [replace(web(), ("spec", "template", "spec", "priorityClassName"), "gold")],
+            "web",
+            "Deployment 'web' cannot create pods: no PriorityClass with name gold was found",
+        ),
+        ([web(paused=True)], "web", "Deployment 'web' is paused"),
+    ],
+)
+def test_an_observation_without_pods_says_why(applied: Any, app: str, reason: str) -> None:
+    cluster = EmbeddedCluster()
+    cluster.apply(applied)
+    seen = cluster.observe(PodSelection("default", app))
+    assert (seen.counts(), seen.reason) == ((0, 0, 0), reason)
+
+
+def test_an_observation_of_pods_has_no_reason() -> None:
+    cluster = EmbeddedCluster()
+    cluster.apply([web()])
+    assert cluster.observe(PodSelection("default", "web")).reason is None

@@ -386,6 +386,20 @@ def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:
         evaluate("noop", "simgit/SimKube-v0", {"trace": "cpu-slight"}, episodes=0)
 
 
+def test_an_evaluation_of_random_draws_and_a_seed_repeats_it() -> None:
+    def lengths(**more: Any) -> Any:
+        trace = {"trace": "replicas-over", "max_steps": 30}
+        seen: list[tuple[int, float]] = []
+        evaluate(
+            "random", "simgit/SimKube-v0", trace, episodes=8, **more,
+            tell=lambda done: seen.append((done.length, done.return_)),
+        )  # fmt: skip
+        return seen
+
+    assert len(set(lengths())) > 4
+    assert lengths(seed=3) == lengths(seed=3) != lengths(seed=4)
+
+
 def test_outside_of_simkube_an_end_is_no_goal() -> None:
     done = evaluate("random", "CartPole-v1", {}, episodes=20)
     assert done.total.solved is None and done.total.returns.mean == done.total.lengths.mean

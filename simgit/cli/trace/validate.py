@@ -41,12 +41,13 @@ def _examine(app: App, file: str) -> dict[str, Any]:
     from simgit.kube.dry_run import refused_objects
     from simgit.kube.trace.check import trace_warnings
     from simgit.kube.trace.sktrace import trace_id
+    from simgit.kube.unmodelled import unmodelled
 
     try:
         found = read(app, file)
     except InvalidInput as error:
         return _invalid(file, [(error.message, getattr(error, "path", "") or None)], [])
-    warnings = trace_warnings(found)
+    warnings = [*trace_warnings(found), *unmodelled(found)]
     if refused := refused_objects(found):
         errors = [(f"'{file}' is not a valid trace: {e.message}", vars(e)["path"]) for e in refused]
         return _invalid(file, errors, warnings)

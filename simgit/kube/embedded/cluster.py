@@ -24,8 +24,17 @@ from simgit.kube.embedded.kwok import Lifetimes, PodDelays
 from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
 from simgit.kube.embedded.rows import event_row, node_row, pod_row
 from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
-from simgit.kube.manifest import Manifest, check_identity, gvk_of, name_of, namespace_of
+from simgit.kube.manifest import (
+    Manifest,
+    check_identity,
+    gvk_of,
+    lookup,
+    name_of,
+    namespace_of,
+    pod_labels,
+)
 from simgit.kube.observation import Observation, failed
+from simgit.kube.unmodelled import unmodelled_kind
 
 _KINDS: dict[str, type[Controller]] = {
     "apps/v1.DaemonSet": DaemonSet,
@@ -63,6 +72,7 @@ class EmbeddedCluster:
 
         ``max_pods`` and ``max_steps`` limit the memory and the time that a trace can take.
         """
+        self.start = float(start)
         self._seed = seed
         self._delays = delays or PodDelays()
         self._lifetimes = lifetimes
@@ -102,8 +112,8 @@ class EmbeddedCluster:
     def apply(self, manifests: Sequence[Manifest]) -> None:
         """Create or replace objects in order, each after the one before has settled.
 
-        Kinds that run no pods are ignored, with an event. Raises InvalidInput for an object that
-        the API server would refuse; those before it in the list are applied.
+        Kinds that are not modelled are ignored, with an event. Raises InvalidInput for an object
+        that the API server would refuse; those before it in the list are applied.
         """
         self._fail_by_chance("apply")
         for number, manifest in enumerate(manifests):
@@ -116,7 +126,9 @@ class EmbeddedCluster:
         if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
         elif gvk not in _KINDS:
-            self._world.log(gvk, namespace, name, "Ignored", "objects of this kind run no pods")
+            told = unmodelled_kind(gvk)
+            why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
+            self._world.log(gvk, namespace, name, "Ignored", why)
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
@@ -171,7 +183,42 @@ class EmbeddedCluster:
                 total += 1
                 ready += pod.ready
                 pending += pod.phase == PENDING
-        return Observation(ready, pending, total)
+        reason = None if total else self._why_none(selection)
+        return Observation(ready, pending, total, reason=reason)
+
+    def _why_none(self, selection: PodSelection) -> str:
+        """Return why there are no pods of a selection."""
+        namespace = selection.namespace
+        here = [each for each in self._objects.values() if each.namespace == namespace]
+        labels = [pod_labels(each.original) for each in here]
+        wanted = [
+            each
+            for each, found in zip(here, labels, strict=True)
+            if found.get(selection.label) == selection.value
+        ]
+        if not here:
+            return f"no workload exists in namespace '{namespace}'"
+        if not wanted:
+            others = {f"{key}={value}" for found in labels for key, value in found.items()}
+            told = ", ".join(sorted(others)[:5]) or "none"
+            return (
+                f"no workload in namespace '{namespace}' gives its pods the label "
+                f"{selection.label}={selection.value} (labels there: {told})"
+            )
+        return "; ".join(f"{each.kind} '{each.name}' {self._why_idle(each)}" for each in wanted)
+
+    def _why_idle(self, controller: Controller) -> str:
+        for event in reversed(self._world.events):
+            made_by = event.namespace == controller.namespace and (
+                event.name == controller.name or event.name.startswith(f"{controller.name}-")
+            )
+            if made_by and event.reason == "FailedCreate":
+                return f"cannot create pods: {event.message}"
+        if lookup(controller.original, ("spec", "replicas")) == 0:
+            return "has 0 replicas"
+        if lookup(controller.original, ("spec", "paused")):
+            return "is paused"
+        return "has no pods now"
 
     def pods(self) -> list[dict[str, Any]]:
         """Return a row for each pod, the oldest first."""

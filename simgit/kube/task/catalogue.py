@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from simgit.errors import AlreadyExists, InvalidInput
 from simgit.kube.task.scenarios import parse_scenario
-from simgit.kube.trace.files import JSON, SUFFIX, parse_trace, read_trace_file, trace_paths
+from simgit.kube.trace.files import SUFFIXES, parse_trace, read_trace_file, trace_paths
 from simgit.kube.trace.json_form import trace_data, trace_from_data
 from simgit.kube.trace.model import Trace
 
@@ -90,7 +90,7 @@ def _named(text: str) -> Iterator[tuple[str, Trace]]:
 
 def _is_file(path: Path) -> bool:
     """Return True for a file, or a name that looks like one; else it names a scenario."""
-    return path.is_file() or path.suffix in (SUFFIX, JSON) or len(path.parts) > 1
+    return path.is_file() or path.suffix in SUFFIXES or len(path.parts) > 1
 
 
 def _mapped(source: Mapping[str, Any]) -> Iterator[tuple[str, Trace]]:

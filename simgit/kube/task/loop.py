@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simgit.errors import ClusterError
+from simgit.errors import ClusterError, warn
 from simgit.kube.embedded import EmbeddedCluster
 from simgit.kube.observation import Observation, at_goal, failed
 from simgit.kube.task.actions import ActionResult, act
@@ -22,6 +22,7 @@ from simgit.kube.task.task import Task, selection, written_requests
 from simgit.kube.task.vectors import VECTORS, Vector
 from simgit.kube.trace.model import Trace
 from simgit.kube.trace.patch import Patch, apply_patch, patch_of
+from simgit.kube.unmodelled import unmodelled
 
 FIRST_TRIES: Final = 100
 """The number of tries of an episode's first observation, which must not fail."""
@@ -80,12 +81,23 @@ class Loop:
         """
         with suppress(ClusterError):
             self.setup.replay(self.trace, self.seed, 0)
+        self.warn_of_unmodelled()
+
+    def warn_of_unmodelled(self) -> None:
+        """Warn of each thing in the trace that the embedded cluster ignores."""
+        for told in unmodelled(self.base):
+            warn(told)
 
     def start(self) -> Step:
-        """Observe the first trace; raises ClusterError if every try fails."""
+        """Observe the first trace, and warn of a task without pods.
+
+        Raises ClusterError if every try fails.
+        """
         for _ in range(FIRST_TRIES):
             observation = self._observe()
             if observation.valid:
+                if observation.reason is not None:
+                    warn(f"no pods to observe: {observation.reason}")
                 return self._step(observation)
         raise ClusterError(f"no observation in {FIRST_TRIES} tries: {observation.error}")
 

@@ -13,6 +13,7 @@ from simgit.kube.trace.sktrace import MAX_BYTES, dump_trace, load_trace
 
 SUFFIX: Final = ".sktrace"
 JSON: Final = ".json"
+SUFFIXES: Final = (SUFFIX, ".msgpack", JSON)
 
 
 def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
@@ -21,7 +22,7 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
     Raises InvalidInput; ``path`` on the error names the place inside the trace.
     """
     try:
-        if data.lstrip()[:1] == b"{":  # no msgpack of a trace begins with this byte
+        if data.lstrip()[:1] in (b"{", b"["):  # no msgpack of a trace begins with these bytes
             return trace_from_json(data, max_chars=max_bytes)
         return load_trace(data, max_bytes=max_bytes)
     except InvalidInput as error:
@@ -31,11 +32,12 @@ def parse_trace(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Trace:
         ) from None
 
 
-def read_trace_file(path: Path, *, max_bytes: int = MAX_BYTES) -> Trace:
+def read_trace_file(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Trace:
     """Return the trace in a ``.sktrace`` or JSON file, whose size is checked first.
 
     Raises NotFound if there is no such file, InvalidInput if it is not a trace.
     """
+    path = Path(path)
     try:
         if not path.is_file():
             why = "it is a directory" if path.is_dir() else "no such file"
@@ -52,8 +54,9 @@ def encode_trace(trace: Trace, suffix: str) -> bytes:
     return trace_to_json(trace).encode() + b"\n" if suffix == JSON else dump_trace(trace)
 
 
-def write_trace_file(path: Path, trace: Trace) -> None:
+def write_trace_file(path: str | Path, trace: Trace) -> None:
     """Write a trace in the encoding of the suffix; the file is created or replaced as a whole."""
+    path = Path(path)
     content = encode_trace(trace, path.suffix)
     if path.exists() and not path.is_file():  # never replace a device or a pipe
         path.write_bytes(content)
@@ -69,11 +72,20 @@ def write_trace_file(path: Path, trace: Trace) -> None:
 def trace_paths(directory: Path) -> list[Path]:
     """Return the trace files of a directory, sorted by name.
 
+    A JSON file counts if it looks like a trace, and its name is not that of a binary one too.
     Raises NotFound if it is not a directory, or has none.
     """
     if not directory.is_dir():
         raise NotFound(f"no such directory '{directory}'")
-    found = sorted(path for path in directory.iterdir() if path.suffix == SUFFIX)
+    files = [path for path in directory.iterdir() if path.suffix in SUFFIXES]
+    stems = {path.stem for path in files if path.suffix != JSON}
+    found = [p for p in files if p.suffix != JSON or (p.stem not in stems and _is_json_trace(p))]
     if not found:
-        raise NotFound(f"no '*{SUFFIX}' files in '{directory}'")
-    return found
+        raise NotFound(f"no traces ({', '.join(f'*{each}' for each in SUFFIXES)}) in '{directory}'")
+    return sorted(found)
+
+
+def _is_json_trace(path: Path) -> bool:
+    with path.open("rb") as opened:
+        head = opened.read(4096)
+    return b'"trackedObjects"' in head or b'"events"' in head

@@ -9,7 +9,13 @@ from typing import Any, NoReturn
 from simgit.errors import InvalidInput, visible_json
 from simgit.kube.manifest import freeze
 from simgit.kube.trace.model import Trace
-from simgit.kube.trace.sktrace import MAX_BYTES, check_depth, plain_trace, trace_from_plain
+from simgit.kube.trace.sktrace import (
+    MAX_BYTES,
+    check_depth,
+    check_version,
+    plain_trace,
+    trace_from_plain,
+)
 
 
 def trace_to_json(trace: Trace, *, indent: int | None = 2) -> str:
@@ -42,6 +48,7 @@ def trace_from_json(text: str | bytes, *, max_chars: int = MAX_BYTES) -> Trace:
 def trace_from_data(data: Any) -> Trace:
     """Return the trace in JSON data, with lists or tuples; raises InvalidInput."""
     check_depth(data)
+    check_version(data)
     plain = freeze(data)
     if isinstance(plain, dict):
         plain |= {"index": _index(plain.get("index")), "pod_lifecycles": _lifecycles(plain)}

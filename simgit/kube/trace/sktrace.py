@@ -39,7 +39,7 @@ def load_trace(data: bytes, *, max_bytes: int = MAX_BYTES, max_maps: int = MAX_M
 def trace_from_plain(plain: Any, *, source: bytes | None = None) -> Trace:
     """Return the trace in decoded data with the layout of the file; raises InvalidInput."""
     check_depth(plain)
-    _check_version(plain)
+    check_version(plain)
     missing = [key for key in _KEYS if key not in plain]
     if missing:
         raise _bad(f"missing key '{missing[0]}'", missing[0])
@@ -137,7 +137,8 @@ def _unpack(data: bytes, max_maps: int) -> Any:
         raise _bad(f"not a trace: {type(error).__name__}") from error
 
 
-def _check_version(plain: Any) -> None:
+def check_version(plain: Any) -> None:
+    """Check that the data is a trace of version 2; raises InvalidInput."""
     if isinstance(plain, (list, tuple)):
         raise _bad(f"an array, which was {_V1}" if len(plain) == 4 else "not a map")
     if not isinstance(plain, Mapping):

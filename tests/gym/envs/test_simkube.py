@@ -240,6 +240,7 @@ FAULTS = st.sampled_from([{}, {"timeouts": 0.3}, {"late_pods": 1.0}, {"lost_node
     st.lists(st.integers(0, 6), max_size=8),
     st.sampled_from(["after", "before"]),
 )
+@pytest.mark.filterwarnings("ignore:no pods to observe")
 def test_the_space_has_every_observation_that_occurs(
     name: str,
     asked: tuple[str, str, int],

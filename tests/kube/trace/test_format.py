@@ -1,6 +1,7 @@
 """Trace files are read exactly, written verbatim, and never trusted."""
 
 import contextlib
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgit.errors import InvalidInput, NotFound
+from simgit.kube.task.catalogue import catalogue
+from simgit.kube.task.scenarios import generate
 from simgit.kube.trace.check import trace_warnings
-from simgit.kube.trace.files import read_trace_file
+from simgit.kube.trace.files import parse_trace, read_trace_file, trace_paths, write_trace_file
 from simgit.kube.trace.model import Event, Lifecycle, Trace
 from simgit.kube.trace.sktrace import canonical_bytes, dump_trace, load_trace, trace_id
 from simgit.kube.trace.spec_hash import hash_value, pod_spec_hash
@@ -164,6 +167,18 @@ def test_what_json_cannot_hold_is_refused(spec: object) -> None:
 def test_version_1_is_refused_with_a_reason(version_1: object) -> None:
     with pytest.raises(InvalidInput, match=r"readable only by SimKube 1\.1\.1"):
         load_trace(msgpack.packb(version_1))
+    with pytest.raises(InvalidInput, match=r"readable only by SimKube 1\.1\.1"):
+        parse_trace(json.dumps(version_1).encode(), "old.json")
+
+
+def test_a_directory_has_traces_of_every_encoding_each_once(tmp_path: Path) -> None:
+    trace = generate("cpu-slight").trace
+    for name in ("b.sktrace", "a.json", "c.msgpack", "b.json"):
+        write_trace_file(str(tmp_path / name), trace)
+    (tmp_path / "summary.json").write_text('{"episodes": 3}')
+    assert [path.name for path in trace_paths(tmp_path)] == ["a.json", "b.sktrace", "c.msgpack"]
+    assert catalogue(str(tmp_path)) == dict.fromkeys("abc", trace)
+    assert read_trace_file(str(tmp_path / "c.msgpack")) == trace
 
 
 @pytest.mark.parametrize("key", ["config", "events", "index", "pod_lifecycles"])
