@@ -561,6 +561,86 @@ def test_a_loader_goes_on_in_the_middle_of_an_epoch(tmp_path: Path, stop: int) -
     assert supervised(tmp_path, "part") == full
 
 
+class Noise:
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(3)
+
+
+class Noisily(torch.utils.data.Dataset[Any]):
+    """Items with noise, whose generator lies deep within."""
+
+    def __init__(self) -> None:
+        self.transforms = [Noise()]
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, i: int) -> Any:
+        return torch.tensor([i + self.transforms[0].rng.normal(), 1.0], dtype=torch.float32)
+
+
+class Shuffled(torch.utils.data.Sampler[int]):
+    def __init__(self) -> None:
+        self.rng = np.random.RandomState(4)
+
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self) -> Any:
+        return iter(self.rng.permutation(10).tolist())
+
+
+def same(loader: Any) -> Any:
+    return loader
+
+
+def shuffling() -> Any:
+    own = torch.Generator().manual_seed(3)
+    x = torch.arange(20.0).reshape(10, 2)
+    return torch.utils.data.DataLoader(x, batch_size=3, shuffle=True, generator=own)
+
+
+@pytest.mark.parametrize(
+    ("make", "items"),
+    [
+        (lambda: torch.utils.data.DataLoader(Noisily(), batch_size=3), same),
+        (lambda: torch.utils.data.DataLoader(Noisily(), batch_size=3, sampler=Shuffled()), same),
+        (shuffling, lambda loader: (each for each in loader)),
+        (shuffling, lambda loader: (each for _, each in enumerate(loader))),
+        (shuffling, lambda loader: map(torch.sin, loader)),
+    ],
+)  # fmt: skip
+def test_generators_are_found_within_what_is_looped_over(
+    tmp_path: Path, make: Any, items: Any
+) -> None:
+    def fit(run: str, stop: int = 0) -> Any:
+        torch.manual_seed(1)
+        net, loader, count = nn.Linear(2, 1), make(), 0
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        with TrainingLoop(tmp_path, run, net=net, optimizer=optimizer) as loop:
+            for _ in loop(range(3)):
+                for batch in loop(items(loader)):
+                    loop.point()
+                    optimizer.zero_grad()
+                    net(batch).square().mean().backward()
+                    optimizer.step()
+                    count += 1
+                    if count == stop:
+                        raise Stop
+        return net.weight.detach()
+
+    full = fit("full")
+    with pytest.raises(Stop):
+        fit("part", 7)
+    assert torch.equal(fit("part"), full)
+
+
+def test_workers_that_persist_are_refused(tmp_path: Path) -> None:
+    loader = torch.utils.data.DataLoader([1.0], num_workers=1, persistent_workers=True)
+    with TrainingLoop(tmp_path, "x") as loop, pytest.raises(InvalidInput, match="workers persist"):
+        next(loop(loader))
+
+
 def q_learning(directory: Path, run: str, kind: str, stop: int = 0) -> bytes:
     """Off-policy learning from one environment, with a replay buffer."""
     if kind == "sb3":  # its import draws random numbers
