@@ -412,6 +412,21 @@ class Objects:
                     )
 
 
+def torch_settings() -> dict[str, Any]:
+    """Return what results may depend on besides the saved state."""
+    return {
+        "version": str(torch.__version__), "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }  # fmt: skip
+
+
+def say_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn of settings that are not those of a checkpoint."""
+    if was != now:
+        differs = ", ".join(f"{key} {was.get(key)}" for key in now if was.get(key) != now[key])
+        warn(f"the checkpoint was made with another torch: {differs}")
+
+
 def bare(module: Any) -> Any:
     """Return the module inside those that compile, or distribute, another one."""
     while True:

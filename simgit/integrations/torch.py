@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from simgit.errors import Divergence, IntegrityError, InvalidInput, NotFound, warn
+from simgit.errors import Divergence, IntegrityError, InvalidInput, NotFound
 from simgit.gym.drivers import layers
 from simgit.gym.drivers.randomness import (
     all_spaces,
@@ -31,7 +31,7 @@ from simgit.gym.drivers.randomness import (
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.recording.session import open_repository
 from simgit.gym.recording.vector import VectorRecorder
-from simgit.integrations.objects import CODE, Objects, alike
+from simgit.integrations.objects import CODE, Objects, alike, say_settings, torch_settings
 from simgit.integrations.values import KIND, encode, is_random, put_random
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
@@ -284,7 +284,7 @@ class TrainingLoop:
             "wrappers": self._wrappers(),
             "objects": self._objects.save(self.repo, tips),
             "values": [self._objects.saved(each, f"value {i}") for i, each in enumerate(values)],
-            "torch": _settings(),
+            "torch": torch_settings(),
         }  # fmt: skip
         name = checkpoint_name(names[0])
         if name in self.repo.attachments(tips[0]):
@@ -295,9 +295,7 @@ class TrainingLoop:
     def _restore(self, values: tuple[Any, ...] = ()) -> tuple[Any, ...]:
         data = self._found
         assert data is not None
-        if (was := data["torch"]) != (now := _settings()):
-            differs = ", ".join(f"{key} {was.get(key)}" for key in now if was.get(key) != now[key])
-            warn(f"the checkpoint was made with another torch: {differs}")
+        say_settings(data["torch"], torch_settings())
         stored = data["values"]
         if not data["done"] and len(values) != len(stored):
             raise InvalidInput(f"point() was saved with {len(stored)} values, got {len(values)}")
@@ -420,14 +418,6 @@ def _vector_layers(env: Any) -> list[Any]:
         found.append(env)
         env = env.env
     return found
-
-
-def _settings() -> dict[str, Any]:
-    """Return what results may depend on besides the saved state."""
-    return {
-        "version": str(torch.__version__), "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }  # fmt: skip
 
 
 def _compare(recorded: Any, found: Any, where: str, path: str = "") -> None:

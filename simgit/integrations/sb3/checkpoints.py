@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.integrations.objects import torch_settings
 from simgit.integrations.replay import Replay
 from simgit.integrations.sb3 import other_callbacks, pieces, settings, wrappers
 from simgit.integrations.sb3.lanes import LearnerLane
@@ -68,6 +69,7 @@ def capture(
         "callbacks": other_callbacks.capture(root, said),
         "place": other_callbacks.place(root),
         "log": _log(model),
+        "torch": {**torch_settings(), "device": model.device.type},
     }
     return {**data, "digest": digest(data)}
 

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper
 from torch import nn
 
 from simgit import InvalidInput, Repository
+from simgit.errors import SimgitWarning
 from simgit.integrations.sb3 import SimgitCallback, checkpoints, record, resume
 from tests.integrations.sb3.cases import IGNORED, digest
 from tests.support.unchecked import unchecked  # noqa: F401
@@ -230,6 +231,26 @@ def test_the_callback_of_the_script_is_found_within_a_list(tmp_path: Path) -> No
     for given in (CallbackList([SimgitCallback(60)]), lambda *_: True):  # and a function
         assert again(tmp_path / "runs", ppo, given, 130) == full
         assert stored() == before
+
+
+@pytest.mark.slow
+def test_other_threads_and_another_end_are_said(tmp_path: Path) -> None:
+    def make(venv: Any) -> Any:
+        return ppo(venv, learning_rate=lambda left: 1e-3 * left)
+
+    learned(tmp_path / "runs", make, SimgitCallback(60))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        with pytest.warns(SimgitWarning, match=f"another torch: threads {threads}$"):
+            model, left = resume(
+                tmp_path / "runs", "x", at=192, make=lambda envs, _: make(envs), trust=True
+            )
+        with pytest.warns(SimgitWarning, match=r"ends at 300 timesteps.*'lr_schedule'"):
+            model.learn(left + 50, reset_num_timesteps=False)
+        model.env.close()
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Rewards(RolloutBuffer):
