@@ -8,9 +8,13 @@ can be stored. What can be neither is refused by name. In place, since others re
 from __future__ import annotations
 
 import types
+import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
+from functools import partial
+from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -33,15 +37,27 @@ from simgit.repository import Repository
 
 _COMPILED: Final = "_orig_mod"
 _NO_STATE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
-_CODE: Final = (*_NO_STATE, types.MethodType)
+CODE: Final = (*_NO_STATE, types.MethodType)
+"""Functions, classes and modules: what has no state of its own."""
 _PARALLEL: Final = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+_INTERNAL: Final = frozenset(vars(torch.nn.Module()))
+_OPTIMIZER: Final = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
+_FIXED: Final = (
+    torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, complex, slice, range,
+    frozenset, np.dtype, Enum, PurePath,
+)  # fmt: skip
+"""Values of a module that have no form and cannot change."""
 
 
 class Objects:
     """The objects of a loop by name."""
 
-    def __init__(self, objects: Mapping[str, Any]) -> None:
+    def __init__(self, objects: Mapping[str, Any], warned: set[str] | None = None) -> None:
         """Take objects, and note what they are like before training.
+
+        Args:
+            objects: the objects.
+            warned: the names of attributes that a warning was given of.
 
         Raises:
             InvalidInput: one of them is of a kind that cannot be saved.
@@ -49,8 +65,9 @@ class Objects:
         self._objects = dict(objects)
         self._replays: dict[str, Replay] = {}
         self._given: dict[str, Any] = {}
-        self._stepped: dict[str, dict[int, tuple[int, int]]] = {}
-        self._warned: set[str] = set()
+        self._gradients: dict[int, _Gradients] = {}
+        self._open: set[int] = set()
+        self._warned: set[str] = set() if warned is None else warned
         self._repo: Repository | None = None
         self._tips: Sequence[Oid] = ()
         for name, value in self._objects.items():
@@ -89,12 +106,11 @@ class Objects:
     def _note(self, name: str, value: Any) -> None:
         if isinstance(value, torch.nn.Module):
             for path, module in bare(value).named_modules():
-                for key, each in self._attributes(module, f"{name}.{path}".rstrip(".")):
+                for key, each in self.attributes(module, f"{name}.{path}".rstrip(".")):
                     self._given[key] = _frozen(each)
         elif isinstance(value, torch.optim.Optimizer):
             self._given[name] = [encode(_settings(g), name) for g in value.param_groups]
-            noted = self._stepped.setdefault(name, {})
-            value.register_step_post_hook(lambda *_: noted.update(_gradients(value)))
+            self._gradients[id(value)] = _Gradients(value)
         elif isinstance(value, torch.utils.data.DataLoader):
             raise InvalidInput(
                 f"cannot save '{name}': iterate over it with the loop, which keeps its position",
@@ -103,12 +119,23 @@ class Objects:
         for function, inner in _closed_over(value):
             self._given[f"{name}.{function}"] = inner
 
-    def _attributes(self, module: Any, path: str) -> Iterator[tuple[str, Any]]:
-        """Yield the attributes of a module that can be stored, encoded; warn of others once."""
+    def attributes(
+        self, module: Any, path: str, skipped: Callable[[Any], bool] = lambda _: False
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield the attributes of a module that can be stored, encoded; warn of others once.
+
+        Args:
+            module: the module.
+            path: its name.
+            skipped: returns True for values that are not asked for.
+        """
         if _COMPILED in module._modules or isinstance(module, _PARALLEL):
             return
+        is_torchs = type(module).__module__.startswith("torch.")
         for key, value in vars(module).items():
-            if key.startswith("_") or key == "training" or isinstance(value, _CODE):
+            if key in _INTERNAL or (is_torchs and key.startswith("_")):
+                continue
+            if isinstance(value, (*CODE, *_FIXED)) or _holds_parameters(value) or skipped(value):
                 continue
             name = f"{path}.{key}"
             if is_tensor(value) and value.requires_grad and not value.is_leaf:
@@ -116,7 +143,7 @@ class Objects:
             try:
                 yield name, self.saved(value, name)
             except InvalidInput as error:
-                if name not in self._warned and hasattr(value, "__dict__"):
+                if name not in self._warned:
                     self._warned.add(name)
                     warn(f"attribute left out: {error}")
 
@@ -128,6 +155,15 @@ class Objects:
         Raises:
             InvalidInput: it cannot be stored; the message names it.
         """
+        if id(value) in self._open:
+            raise InvalidInput(f"cannot save '{path}': it is what refers to it", path=path)
+        self._open.add(id(value))
+        try:
+            return self._saved(value, path)
+        finally:
+            self._open.discard(id(value))
+
+    def _saved(self, value: Any, path: str) -> Any:
         if isinstance(value, torch.nn.Module):
             return self._save_module(bare(value), path)
         if isinstance(value, torch.optim.Optimizer):
@@ -182,14 +218,18 @@ class Objects:
         return value
 
     def _loaded_plain(self, value: Any, data: Any, path: str) -> Any:
-        if type(value) is dict and isinstance(data, Mapping) and KIND not in data:
-            found = {
-                key: self.loaded(value.get(key), each, f"{path}.{key}")
-                for key, each in data.items()
-            }
-            value.clear()
-            value.update(found)
-            return value
+        if isinstance(value, dict) and isinstance(data, Mapping):
+            if KIND not in data:
+                found = {
+                    key: self.loaded(value.get(key), each, f"{path}.{key}")
+                    for key, each in data.items()
+                }
+            else:
+                found = decode(data)
+            if isinstance(found, dict):
+                value.clear()
+                value.update(found)
+                return value
         if type(value) is list and isinstance(data, list):
             if len(value) == len(data):
                 pairs = enumerate(zip(value, data, strict=True))
@@ -234,16 +274,28 @@ class Objects:
         for name, part in module.named_modules():
             if type(part).get_extra_state is not torch.nn.Module.get_extra_state:
                 extra[_plain(name)] = encode(part.get_extra_state(), f"{path}.{name}")
-            for key, each in self._attributes(part, f"{path}.{name}".rstrip(".")):
+            for key, each in self.attributes(part, f"{path}.{name}".rstrip(".")):
                 if key not in self._given or not alike(self._given[key], each):
                     changed[key] = each
         return {
             KIND: "module",
             "tensors": {n: _array(t, f"{path}.{n}") for n, t in _tensors(module)},
             "eval": sorted(_plain(n) for n, part in module.named_modules() if not part.training),
+            "frozen": sorted(n for n, p in _all_parameters(module) if not p.requires_grad),
+            "gradients": self._free_gradients(module, path),
             "extra": extra,
             "attributes": changed,
         }  # fmt: skip
+
+    def _free_gradients(self, module: Any, path: str) -> dict[str, Any]:
+        """Return the gradients of parameters of which no optimizer that was named has charge."""
+        held = [each for each in self._objects.values() if isinstance(each, torch.optim.Optimizer)]
+        led = {id(parameter) for each in held for parameter in _parameters(each)}
+        return {
+            name: _array(parameter.grad, f"{path}.{name}.grad")
+            for name, parameter in _all_parameters(module)
+            if parameter.grad is not None and id(parameter) not in led
+        }
 
     def _load_module(self, module: Any, data: Mapping[str, Any], path: str) -> None:
         held = dict(_tensors(module))
@@ -252,6 +304,10 @@ class Objects:
             raise InvalidInput(f"'{path}.{name}' is not in {where}", path=f"{path}.{name}")
         for name, target in held.items():
             _copy(target, data["tensors"][name], f"{path}.{name}")
+        for name, parameter in _all_parameters(module) if "frozen" in data else ():
+            parameter.requires_grad_(name not in data["frozen"])
+            if name in data["gradients"]:
+                parameter.grad = _tensor(data["gradients"][name], parameter.device)
         parts = {_plain(name): part for name, part in module.named_modules()}
         for name, part in parts.items():
             part.training = name not in data["eval"]
@@ -268,7 +324,7 @@ class Objects:
     def _save_optimizer(self, optimizer: Any, path: str) -> Any:
         state: dict[str, Any] = {}
         waiting: dict[str, Any] = {}
-        noted = self._stepped.get(path, {})
+        noted = self._gradients.get(id(optimizer))
         for number, parameter in enumerate(_parameters(optimizer)):
             held = optimizer.state.get(parameter)
             if held:
@@ -276,14 +332,22 @@ class Objects:
                     str(key): self._save_moment(each, parameter, f"{path}.{number}.{key}")
                     for key, each in held.items()
                 }
-            grad = parameter.grad  # kept if it was added to since the last step
-            if grad is not None and noted.get(id(parameter)) != (id(grad), grad._version):
-                waiting[str(number)] = _array(grad, f"{path}.{number}.grad")
+            if parameter.grad is not None and (noted is None or noted.is_needed(parameter)):
+                waiting[str(number)] = _array(parameter.grad, f"{path}.{number}.grad")
         groups = [encode(_settings(g), path) for g in optimizer.param_groups]
         return {
             KIND: "optimizer", "state": state, "groups": groups,
-            "given": self._given.get(path, groups), "gradients": waiting if noted else {},
+            "given": self._given.get(path), "gradients": waiting,
+            "attributes": dict(self._own_attributes(optimizer, path)),
         }  # fmt: skip
+
+    def _own_attributes(self, optimizer: Any, path: str) -> Iterator[tuple[str, Any]]:
+        """Yield what an optimizer of a user's class has beside its state."""
+        if type(optimizer).__module__.startswith("torch."):
+            return
+        for key, value in vars(optimizer).items():
+            if key not in _OPTIMIZER and not isinstance(value, CODE):
+                yield key, self.saved(value, f"{path}.{key}")
 
     def _save_moment(self, value: Any, parameter: Any, path: str) -> Any:
         if is_tensor(value) and value.device == parameter.device and value.ndim:
@@ -308,7 +372,12 @@ class Objects:
                 }
             grad = data["gradients"].get(str(number))
             parameter.grad = None if grad is None else _tensor(grad, parameter.device)
-        mine = self._given.get(path) or [encode(_settings(g), path) for g in optimizer.param_groups]
+        for key, each in data.get("attributes", {}).items():
+            now = self.loaded(vars(optimizer).get(key), each, f"{path}.{key}")
+            setattr(optimizer, key, now)
+        mine = self._given.get(path)
+        if given is None or mine is None:  # of an object: not known before training
+            given = mine = [{} for _ in groups]
         for group, now, before, own in zip(
             optimizer.param_groups, groups, given, mine, strict=True
         ):
@@ -341,6 +410,21 @@ class Objects:
                         "not saved; make it an object with attributes and __call__",
                         path=f"{path}.{function}",
                     )
+
+
+def torch_settings() -> dict[str, Any]:
+    """Return what results may depend on besides the saved state."""
+    return {
+        "version": str(torch.__version__), "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }  # fmt: skip
+
+
+def say_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn of settings that are not those of a checkpoint."""
+    if was != now:
+        differs = ", ".join(f"{key} {was.get(key)}" for key in now if was.get(key) != now[key])
+        warn(f"the checkpoint was made with another torch: {differs}")
 
 
 def bare(module: Any) -> Any:
@@ -384,7 +468,7 @@ def _is_memory(value: Any) -> bool:
 
 def _has_attributes(value: Any) -> bool:
     """Return True for an object of a user's class that is nothing but its attributes."""
-    if isinstance(value, (*_CODE, np.ndarray, np.generic, Mapping, list, tuple, set, deque)):
+    if isinstance(value, (*CODE, np.ndarray, np.generic, Mapping, list, tuple, set, deque)):
         return False
     known = is_tensor(value) or is_random(value) or type(value).__module__ == "builtins"
     return not known and hasattr(value, "__dict__") and not hasattr(value, "__slots__")
@@ -395,10 +479,20 @@ def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != _COMPILED)
 
 
+def _all_parameters(module: Any) -> list[tuple[str, Any]]:
+    found = module.named_parameters(remove_duplicate=False)
+    return [(_plain(name), parameter) for name, parameter in found]
+
+
+def _holds_parameters(value: Any) -> bool:
+    """Return True for a list of a module's own parameters, as recurrent layers have them."""
+    kinds = (torch.nn.Parameter, weakref.ReferenceType)
+    return isinstance(value, list) and any(isinstance(each, kinds) for each in value)
+
+
 def _tensors(module: Any) -> Iterator[tuple[str, Any]]:
     """Yield all parameters and buffers by name, those that ``state_dict`` leaves out too."""
-    for name, value in module.named_parameters(remove_duplicate=False):
-        yield _plain(name), value
+    yield from _all_parameters(module)
     for name, value in module.named_buffers(remove_duplicate=False):
         yield _plain(name), value
 
@@ -448,13 +542,38 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: each for key, each in group.items() if key not in ("params", "param_names")}
 
 
-def _gradients(optimizer: Any) -> dict[int, tuple[int, int]]:
-    """Return what identifies the gradients that a step has used."""
-    return {
-        id(parameter): (id(parameter.grad), parameter.grad._version)
-        for parameter in _parameters(optimizer)
-        if parameter.grad is not None
-    }
+class _Gradients:
+    """Which gradients of an optimizer its next step may still need.
+
+    Those that a step used are not, once two steps have shown that each has tensors of its own:
+    ``zero_grad`` sets them to None in between, before anything is added.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self._used: dict[int, tuple[Any, int]] = {}
+        self._steps = 0
+        self._is_kept = False
+        optimizer.register_step_pre_hook(self._before)
+        optimizer.register_step_post_hook(self._after)
+
+    def _before(self, optimizer: Any, *_: Any) -> None:
+        self._steps += 1
+        for parameter in _parameters(optimizer):
+            found, _version = self._used.get(id(parameter), (lambda: None, 0))
+            self._is_kept |= parameter.grad is not None and found() is parameter.grad
+
+    def _after(self, optimizer: Any, *_: Any) -> None:
+        self._used = {
+            id(each): (weakref.ref(each.grad), each.grad._version)
+            for each in _parameters(optimizer)
+            if each.grad is not None
+        }
+
+    def is_needed(self, parameter: Any) -> bool:
+        """Return True unless the gradient is of no use any more."""
+        found, version = self._used.get(id(parameter), (lambda: None, 0))
+        is_used = found() is parameter.grad and parameter.grad._version == version
+        return self._is_kept or self._steps < 2 or not is_used
 
 
 def _closed_over(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -462,10 +581,26 @@ def _closed_over(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     functions = getattr(value, "lr_lambdas", None)
     for i, function in enumerate(functions if isinstance(functions, list) else ()):
         found: dict[str, Any] = {}
-        code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
-        for name, cell in zip(code.co_freevars, cells, strict=True) if code and cells else ():
-            with suppress(ValueError, SimgitError):
-                held = cell.cell_contents
+        for name, held in _surroundings(function):
+            with suppress(SimgitError):
                 attributes = vars(held) if _has_attributes(held) else held
                 found[name] = _frozen(encode(attributes, name))
         yield f"lr_lambdas[{i}]", found
+
+
+def _surroundings(function: Any) -> Iterator[tuple[str, Any]]:
+    """Yield by name what a function closes over, has as defaults, or is bound to."""
+    if isinstance(function, partial):
+        yield from [(str(i), each) for i, each in enumerate(function.args)]
+        yield from function.keywords.items()
+        function = function.func
+    if isinstance(function, types.MethodType):
+        yield "self", function.__self__
+        function = function.__func__
+    if isinstance(function, types.FunctionType):
+        yield from [(f"default {i}", each) for i, each in enumerate(function.__defaults__ or ())]
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            with suppress(ValueError):
+                yield name, cell.cell_contents

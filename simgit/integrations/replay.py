@@ -175,19 +175,21 @@ def _in_pieces(
     ring: Ring, histories: Sequence[RecordedTransitions], known: RowMatches, stride: int
 ) -> Ints:
     rows = np.flatnonzero((known.step >= 0) & ring.held)
-    turn = (rows % ring.slots) % stride
-    rows = rows[np.lexsort((rows, turn, rows // ring.slots))]
+    if stride > 1:  # those of one turn after another
+        rows = rows[np.lexsort((rows, (rows % ring.slots) % stride, rows // ring.slots))]
     if not len(rows):
         return np.zeros((0, 6), np.int64)
     history, step = known.history[rows], known.step[rows]
-    place = np.zeros(len(rows), np.int64)
+    follows = (np.diff(rows) == stride) & (np.diff(history) == 0)
+    if ring.lanes > 1:
+        follows &= np.diff(rows // ring.slots) == 0
+    doubtful = np.flatnonzero(follows & (np.diff(step) != 1))  # a reset between them, or more
     for number, each in enumerate(histories):
-        mine = history == number
-        if mine.any():
-            steps = each.between(int(step[mine].min()), int(step[mine].max()) + 1)
-            place[mine] = np.searchsorted(steps, step[mine])
-    follows = (np.diff(rows) == stride) & (np.diff(history) == 0) & (np.diff(place) == 1)
-    follows &= np.diff(rows // ring.slots) == 0
+        mine = doubtful[history[doubtful] == number]
+        if len(mine):
+            pair = step[mine], step[mine + 1]
+            steps = each.between(int(np.min(pair)), int(np.max(pair)) + 1)
+            follows[mine] = np.diff(np.searchsorted(steps, pair), axis=0)[0] == 1
     starts = np.flatnonzero(np.concatenate([[True], ~follows]))
     ends = np.append(starts[1:], len(rows)) - 1
     columns = (

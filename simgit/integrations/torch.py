@@ -6,7 +6,10 @@ and in a new process restores all of it at the same point. See docs/torch.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import gc
+import itertools
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,7 +19,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from simgit.errors import Divergence, IntegrityError, InvalidInput, NotFound, warn
+from simgit.errors import Divergence, IntegrityError, InvalidInput, NotFound
 from simgit.gym.drivers import layers
 from simgit.gym.drivers.randomness import (
     all_spaces,
@@ -28,14 +31,23 @@ from simgit.gym.drivers.randomness import (
 from simgit.gym.recording.recorder import Recorder
 from simgit.gym.recording.session import open_repository
 from simgit.gym.recording.vector import VectorRecorder
-from simgit.integrations.objects import Objects, alike
+from simgit.integrations.objects import CODE, Objects, alike, say_settings, torch_settings
+from simgit.integrations.values import KIND, encode, is_random, put_random
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.odb.trees import STATES
 from simgit.repository import Repository
 
 FORM: Final = 1
-_NOT_COMPARED: Final = ("pieces", "columns", "bytes", "histories", "spaces", STATES)
+_NOT_COMPARED: Final = (
+    "pieces", "columns", "bytes", "histories", "spaces", STATES,
+    "gradients",  # more are kept in the first steps of a process; the next step compares them
+)  # fmt: skip
+
+
+_ITERATORS: Final = (enumerate, zip, map, filter, types.GeneratorType, itertools.islice,
+                     itertools.chain, itertools.cycle)  # fmt: skip
+_DEEPEST, _FEW = 6, 64  # how far generators are looked for in items, and in how long lists
 
 
 class TrainingLoop:
@@ -272,7 +284,7 @@ class TrainingLoop:
             "wrappers": self._wrappers(),
             "objects": self._objects.save(self.repo, tips),
             "values": [self._objects.saved(each, f"value {i}") for i, each in enumerate(values)],
-            "torch": _settings(),
+            "torch": torch_settings(),
         }  # fmt: skip
         name = checkpoint_name(names[0])
         if name in self.repo.attachments(tips[0]):
@@ -283,9 +295,7 @@ class TrainingLoop:
     def _restore(self, values: tuple[Any, ...] = ()) -> tuple[Any, ...]:
         data = self._found
         assert data is not None
-        if (was := data["torch"]) != (now := _settings()):
-            differs = ", ".join(f"{key} {was.get(key)}" for key in now if was.get(key) != now[key])
-            warn(f"the checkpoint was made with another torch: {differs}")
+        say_settings(data["torch"], torch_settings())
         stored = data["values"]
         if not data["done"] and len(values) != len(stored):
             raise InvalidInput(f"point() was saved with {len(stored)} values, got {len(values)}")
@@ -326,15 +336,18 @@ class TrainingLoop:
         return found
 
     def _random(self, items: Any) -> dict[str, Any]:
-        return {
-            "globals": capture_globals(),
-            "own": [g.get_state().numpy().copy() for g in _own(items)],
-        }
+        own = [encode(each, "a generator of the items") for each in _own(items)]
+        return {"globals": capture_globals(), "own": own}
 
     def _put_random(self, items: Any, data: Mapping[str, Any]) -> None:
         apply_globals(data["globals"])
-        for generator, state in zip(_own(items), data["own"], strict=True):
-            generator.set_state(torch.from_numpy(np.array(state)))
+        held = _own(items)
+        if len(held) != len(data["own"]):
+            raise InvalidInput("the items of the loop have other random generators than before")
+        for generator, state in zip(held, data["own"], strict=True):
+            if isinstance(state, np.ndarray):  # of an earlier version: torch's only
+                state = {KIND: "torch_generator", "data": state}
+            put_random(generator, state, "a generator of the items")
 
 
 def checkpoint_name(run: str) -> str:
@@ -364,13 +377,39 @@ def _from(items: Any, start: int, is_sequence: bool) -> Iterator[tuple[int, Any]
             yield index, item
 
 
-def _own(items: Any) -> list[torch.Generator]:
-    """Return the generators that a DataLoader and its samplers have for themselves."""
-    samplers = [getattr(items, name, None) for name in ("sampler", "batch_sampler")]
-    owners = [items, *samplers, getattr(samplers[1], "sampler", None)]
-    found = [getattr(owner, "generator", None) for owner in owners]
-    unique = {id(each): each for each in found if isinstance(each, torch.Generator)}
-    return list(unique.values())
+def _own(items: Any) -> list[Any]:
+    """Return the random generators within items: a DataLoader's, its sampler's, its data set's.
+
+    Raises:
+        InvalidInput: a DataLoader keeps its workers, whose random numbers nobody knows.
+    """
+    found: list[Any] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Any, int]] = [(items, 0)]
+    while waiting:
+        value, depth = waiting.pop(0)
+        if id(value) in seen or depth > _DEEPEST or isinstance(value, (*CODE, torch.nn.Module)):
+            continue
+        seen.add(id(value))
+        if is_random(value):
+            found.append(value)
+            continue
+        if getattr(value, "persistent_workers", False):
+            raise InvalidInput(
+                "a loop cannot be resumed with a DataLoader whose workers persist, since their "
+                "random numbers are not known: make it with persistent_workers=False"
+            )
+        inner: Sequence[Any] = ()
+        if isinstance(value, _ITERATORS):
+            inner = gc.get_referents(value)
+        elif isinstance(value, (list, tuple)) and len(value) <= _FEW:
+            inner = value
+        elif isinstance(value, dict) and len(value) <= _FEW:
+            inner = list(value.values())
+        elif hasattr(value, "__dict__") and not isinstance(value, torch.Tensor):
+            inner = list(vars(value).values())
+        waiting += [(each, depth + 1) for each in inner]
+    return found
 
 
 def _vector_layers(env: Any) -> list[Any]:
@@ -379,14 +418,6 @@ def _vector_layers(env: Any) -> list[Any]:
         found.append(env)
         env = env.env
     return found
-
-
-def _settings() -> dict[str, Any]:
-    """Return what results may depend on besides the saved state."""
-    return {
-        "version": str(torch.__version__), "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }  # fmt: skip
 
 
 def _compare(recorded: Any, found: Any, where: str, path: str = "") -> None:

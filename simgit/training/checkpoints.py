@@ -86,6 +86,13 @@ def load(repo: Repository, revision: str) -> Mapping[str, Any]:
 def _existing(repo: Repository, found: Oid | None, revision: str) -> Oid:
     if found is None:
         subject = "run" if revision in repo.runs else "revision"
+        if any(repo.history_attachments(revision, "sb3")):
+            raise NotFound(
+                f"{subject} '{revision}' has checkpoints of Stable-Baselines3 only: load one with "
+                "simgit.integrations.sb3.resume, and evaluate the model with the library's "
+                "evaluate_policy",
+                name=revision,
+            )
         raise NotFound(f"{subject} '{revision}' has no agent checkpoint", name=revision)
     return found
 

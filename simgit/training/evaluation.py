@@ -198,6 +198,7 @@ def evaluate(
     """
     if episodes < 1:
         raise InvalidInput(f"'episodes' must be at least 1, got {episodes}")
+    state = meant(repo, subject)  # before anything is made that it may not fit
     traces = catalogue(arguments["trace"]) if arguments.get("trace") is not None else {}
     env: Any = make(environment, **dict(arguments))
     view = View(env)
@@ -216,7 +217,7 @@ def evaluate(
         score(name, results[i * episodes : (i + 1) * episodes], fewest)
         for i, name in enumerate(names)
     ]
-    return Evaluation(subject, scores, score("all", results, fewest), run, meant(repo, subject))
+    return Evaluation(subject, scores, score("all", results, fewest), run, state)
 
 
 def tasks(traces: Iterable[str], episodes: int) -> Iterator[dict[str, Any] | None]:

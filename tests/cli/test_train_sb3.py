@@ -77,5 +77,8 @@ def test_what_does_not_go_together_is_said(repo) -> None:
     assert (
         "has finished its 32 timesteps" in repo("train", "--resume", "--run", "done", code=None).err
     )
+    for words in (("done",), ("done@20",), ("done", "--env", "Pendulum-v1")):
+        refused = repo("evaluate", *words, code=128).err
+        assert "simgit.integrations.sb3.resume, and evaluate the model" in refused
     kept = repo("train", "--resume", "--run", "done", "--set", "agent.gamma=0.5", code=None).err
     assert "branch the run with --set" in kept

@@ -7,7 +7,8 @@ import random
 import signal
 import subprocess
 import sys
-from collections import deque
+from collections import defaultdict, deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,127 @@ def test_half_precision_and_accumulated_gradients() -> None:
         assert objects.save(repo, [])["optimizer"]["gradients"] == {}, "used up, so not needed"
 
 
+class Two(nn.Module):
+    """Two heads, and attributes of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 2), nn.Linear(3, 2)
+        self._calls, self._rng = 0, np.random.default_rng(0)
+        self.seen: dict[Any, int] = defaultdict(int)
+
+    def forward(self, x: Any, i: int) -> Any:
+        self._calls += 1
+        self.seen[i, len(self.seen)] += 1
+        head = self.one if i % 3 else self.two
+        return head(x) * (self._calls + len(self.seen)) + self._rng.normal()
+
+
+class Decaying(torch.optim.SGD):
+    """An optimizer with a counter of its own."""
+
+    count = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.count += 1
+        self.param_groups[0]["lr"] = 0.1 / self.count
+        return super().step(closure)
+
+
+class Agent:
+    """An object that has all the rest."""
+
+    def __init__(self, net: Any) -> None:
+        self.net, self.optimizer = net, torch.optim.Adam(net.parameters(), lr=0.1)
+        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.5)
+
+    def step(self) -> None:
+        self.optimizer.step()
+        self.scheduler.step()
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()
+
+
+def seldom(t: dict[str, Any], i: int) -> None:
+    if i % 4 == 3:
+        t["it"].step()
+        t["it"].zero_grad()
+
+
+def never(t: dict[str, Any], i: int) -> None:
+    t["it"].step()
+
+
+def to_zero(t: dict[str, Any], i: int) -> None:
+    t["it"].step()
+    t["it"].zero_grad(set_to_none=False)
+
+
+def by_hand(t: dict[str, Any], i: int) -> None:
+    with torch.no_grad():
+        for each in t["net"].parameters():
+            each -= 0.001 * (0 if each.grad is None else each.grad)
+
+
+def freezing(t: dict[str, Any], i: int) -> None:
+    t["it"].step()
+    t["it"].zero_grad()
+    if i == 1:
+        t["net"].one.weight.requires_grad_(False)
+
+
+def adam(net: Any) -> Any:
+    return torch.optim.Adam(net.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("cut", [2, 6])
+@pytest.mark.parametrize(
+    ("made", "step"),
+    [
+        (adam, seldom), (adam, never), (adam, to_zero), (lambda net: 0, by_hand), (adam, freezing),
+        (Agent, seldom), (lambda net: Decaying(net.parameters(), lr=0.1), never),
+    ],
+)  # fmt: skip
+def test_gradients_and_attributes_are_kept_as_long_as_they_matter(
+    made: Any, step: Any, cut: int
+) -> None:
+    def build() -> dict[str, Any]:
+        torch.manual_seed(0)
+        net = Two()
+        return {"net": net, "it": made(net)}
+
+    def train(t: dict[str, Any], first: int, last: int) -> None:
+        for i in range(first, last):
+            t["net"](torch.randn(4, 3), i).square().sum().backward()
+            step(t, i)
+
+    with simgit.Repository.init(":memory:") as repo:
+        repo.commit(0.0)
+        one, other = build(), build()
+        objects = Objects(one)
+        train(one, 0, cut)
+        repo.attach("main", "x", objects.save(repo, []))
+        state = torch.get_rng_state()
+        train(one, cut, 10)
+        Objects(other).load(repo, repo.attachment("main", "x"))
+        torch.set_rng_state(state)
+        train(other, cut, 10)
+    pairs = zip(one["net"].parameters(), other["net"].parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_attributes_that_are_left_out_are_said_and_circles_are_refused() -> None:
+    net, agent = nn.Linear(2, 2), Agent(nn.Linear(2, 2))
+    net.visited = {1}  # type: ignore[assignment]
+    with simgit.Repository.init(":memory:") as repo:
+        with pytest.warns(SimgitWarning, match=r"left out: cannot save 'net\.visited'"):
+            Objects({"net": net}).save(repo, [])
+        agent.parts = [agent]  # type: ignore[attr-defined]
+        with pytest.raises(InvalidInput, match=r"'agent\.parts\[0\]': it is what refers to it"):
+            Objects({"agent": agent}).save(repo, [])
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [
@@ -383,14 +505,16 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
             Objects({"loader": torch.utils.data.DataLoader([1])})
 
 
-def test_a_scheduler_that_closes_over_what_changes_is_refused() -> None:
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_scheduler_that_closes_over_what_changes_is_refused(bound: bool) -> None:
     with simgit.Repository.init(":memory:") as repo:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         box = [1.0]
-        objects = Objects({"s": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: box[0])})
+        function = partial(lambda held, _: held[0], box) if bound else lambda _: box[0]
+        objects = Objects({"s": torch.optim.lr_scheduler.LambdaLR(optimizer, function)})
         objects.save(repo, [])
         box[0] = 0.5
-        with pytest.raises(InvalidInput, match="'box'"):
+        with pytest.raises(InvalidInput, match="'0'" if bound else "'box'"):
             objects.save(repo, [])
 
 
@@ -435,6 +559,86 @@ def test_a_loader_goes_on_in_the_middle_of_an_epoch(tmp_path: Path, stop: int) -
         supervised(tmp_path, "part", stop)
     torch.randn(7)  # a new process has other numbers
     assert supervised(tmp_path, "part") == full
+
+
+class Noise:
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(3)
+
+
+class Noisily(torch.utils.data.Dataset[Any]):
+    """Items with noise, whose generator lies deep within."""
+
+    def __init__(self) -> None:
+        self.transforms = [Noise()]
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, i: int) -> Any:
+        return torch.tensor([i + self.transforms[0].rng.normal(), 1.0], dtype=torch.float32)
+
+
+class Shuffled(torch.utils.data.Sampler[int]):
+    def __init__(self) -> None:
+        self.rng = np.random.RandomState(4)
+
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self) -> Any:
+        return iter(self.rng.permutation(10).tolist())
+
+
+def same(loader: Any) -> Any:
+    return loader
+
+
+def shuffling() -> Any:
+    own = torch.Generator().manual_seed(3)
+    x = torch.arange(20.0).reshape(10, 2)
+    return torch.utils.data.DataLoader(x, batch_size=3, shuffle=True, generator=own)
+
+
+@pytest.mark.parametrize(
+    ("make", "items"),
+    [
+        (lambda: torch.utils.data.DataLoader(Noisily(), batch_size=3), same),
+        (lambda: torch.utils.data.DataLoader(Noisily(), batch_size=3, sampler=Shuffled()), same),
+        (shuffling, lambda loader: (each for each in loader)),
+        (shuffling, lambda loader: (each for _, each in enumerate(loader))),
+        (shuffling, lambda loader: map(torch.sin, loader)),
+    ],
+)  # fmt: skip
+def test_generators_are_found_within_what_is_looped_over(
+    tmp_path: Path, make: Any, items: Any
+) -> None:
+    def fit(run: str, stop: int = 0) -> Any:
+        torch.manual_seed(1)
+        net, loader, count = nn.Linear(2, 1), make(), 0
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        with TrainingLoop(tmp_path, run, net=net, optimizer=optimizer) as loop:
+            for _ in loop(range(3)):
+                for batch in loop(items(loader)):
+                    loop.point()
+                    optimizer.zero_grad()
+                    net(batch).square().mean().backward()
+                    optimizer.step()
+                    count += 1
+                    if count == stop:
+                        raise Stop
+        return net.weight.detach()
+
+    full = fit("full")
+    with pytest.raises(Stop):
+        fit("part", 7)
+    assert torch.equal(fit("part"), full)
+
+
+def test_workers_that_persist_are_refused(tmp_path: Path) -> None:
+    loader = torch.utils.data.DataLoader([1.0], num_workers=1, persistent_workers=True)
+    with TrainingLoop(tmp_path, "x") as loop, pytest.raises(InvalidInput, match="workers persist"):
+        next(loop(loader))
 
 
 def q_learning(directory: Path, run: str, kind: str, stop: int = 0) -> bytes:

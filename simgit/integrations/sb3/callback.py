@@ -8,7 +8,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from simgit.errors import Divergence, InvalidInput
+from simgit.errors import Divergence, InvalidInput, warn
 from simgit.integrations.replay import Replay
 from simgit.integrations.sb3 import checkpoints, pieces, settings
 from simgit.integrations.sb3.lanes import LearnerLane, lanes_of, runs_of
@@ -98,6 +98,13 @@ class SimgitCallback(BaseCallback):  # type: ignore[misc, unused-ignore]
         self._replay = checkpoints.put_back(
             self.model, restart.data, self._repo, self._root, draws=restart.is_end
         )
+        total, now = int(restart.data["total"]), int(self.model._total_timesteps)
+        moving = [n for n, each in restart.data["schedules"].items() if each["constant"] is None]
+        if moving and total != now and not restart.is_end:
+            warn(
+                f"learn() ends at {now} timesteps, and ended at {total} at the checkpoint: "
+                f"'{', '.join(moving)}' changes by that, as it would not have"
+            )
         self._last = restart.data["timesteps"]
         self._known = dict(restart.known)
         self._changes = list(restart.changes)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
+from simgit.integrations.objects import torch_settings
 from simgit.integrations.replay import Replay
 from simgit.integrations.sb3 import other_callbacks, pieces, settings, wrappers
 from simgit.integrations.sb3.lanes import LearnerLane
@@ -59,12 +60,16 @@ def capture(
         **_decisive(model),
         "matrices": pieces.matrices(model),
         "attributes": pieces.attributes(model),
+        "learners": pieces.learners(model, said),
+        "policy": pieces.policy(model, said),
         "lstm": pieces.lstm(model),
         "noise": pieces.noise(model.action_noise),
         "replay": None if replay is None else replay.save(repo, [Oid(each.oid) for each in lanes]),
         "wrappers": wrappers.capture(model.env),
         "callbacks": other_callbacks.capture(root, said),
+        "place": other_callbacks.place(root),
         "log": _log(model),
+        "torch": {**torch_settings(), "device": model.device.type},
     }
     return {**data, "digest": digest(data)}
 
@@ -127,6 +132,9 @@ def put_back(
     pieces.put_parameters(model, data["parameters"])
     pieces.put_tensors(model, data["tensors"])
     pieces.put_attributes(model, data["attributes"])
+    for name, each in data.get("learners", {}).items():
+        pieces.put_learner(vars(model).get(name), each, name)
+    pieces.put_policy(model, data.get("policy", {}))
     settings.put_schedules(model, data["schedules"])
     pieces.put_lstm(model, data["lstm"])
     replay = pieces.replay_of(model)

@@ -11,8 +11,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from simgit.errors import InvalidInput, warn
 from simgit.gym import drivers
 from simgit.gym.drivers.plain import decode
+from simgit.integrations.objects import CODE, Objects
 from simgit.integrations.sb3 import wrappers
-from simgit.integrations.sb3.pieces import encoded, name_of
+from simgit.integrations.sb3.pieces import encoded, learns, name_of, put, put_learner
 
 _COUNTERS: Final = ("n_calls", "num_timesteps")
 _STATE: Final[dict[str, tuple[str, ...]]] = {
@@ -39,20 +40,36 @@ _NOT_KEPT: Final = frozenset({
 
 def callbacks(root: Any) -> Iterator[Any]:
     """Yield a callback and those below it, without the lists and simgit's own."""
-    is_own = any(kind.__module__.startswith("simgit.") for kind in type(root).__mro__)
-    if type(root) is not CallbackList and not is_own:
-        yield root
+    for each in everything(root):
+        if type(each) is not CallbackList and not _is_own(each):
+            yield each
+
+
+def everything(root: Any) -> Iterator[Any]:
+    """Yield a callback and all below it."""
+    yield root
     below = [getattr(root, "callback_on_new_best", None), getattr(root, "callback", None)]
     for each in [*getattr(root, "callbacks", ()), *below]:
         if isinstance(each, BaseCallback):
-            yield from callbacks(each)
+            yield from everything(each)
+
+
+def _is_own(callback: Any) -> bool:
+    return any(kind.__module__.startswith("simgit.") for kind in type(callback).__mro__)
+
+
+def place(root: Any) -> int:
+    """Return how many callbacks a list has before simgit's: these act before a checkpoint."""
+    own = [i for i, each in enumerate(getattr(root, "callbacks", ())) if _is_own(each)]
+    return own[0] if own else 0
 
 
 def capture(root: Any, said: set[str]) -> list[dict[str, Any]]:
     """Return the state of each callback; ``said`` has what a warning was given of."""
     found = []
     for each in callbacks(root):
-        data = {"kind": name_of(each), "state": _state(each, said)}
+        state, learners = _state(each, said)
+        data = {"kind": name_of(each), "state": state, "learners": learners}
         venv = vars(each).get("eval_env")
         if venv is not None:
             data["evaluation"] = _environments(venv, said)
@@ -60,22 +77,25 @@ def capture(root: Any, said: set[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _state(callback: Any, said: set[str]) -> dict[str, Any]:
+def _state(callback: Any, said: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     name = type(callback).__name__
     is_library = type(callback).__module__.startswith(_LIBRARY)
-    state, left = {}, []
+    state, left, learners = {}, [], {}
     for key, value in vars(callback).items():
         if is_library and key not in (*_COUNTERS, *_STATE.get(name, ())):
             continue
-        if key in _NOT_KEPT or callable(value):
+        if key in _NOT_KEPT or isinstance(value, CODE):
             continue
         try:
-            state[key] = encoded(value, f"'{key}'")
+            if learns(value):
+                learners[key] = Objects({}, said).saved(value, f"{name}.{key}")
+            else:
+                state[key] = encoded(value, f"'{key}'")
         except InvalidInput:
             left.append(key)
     if left:
         _say(f"callback '{name}' continues without its '{', '.join(left)}'", said)
-    return state
+    return state, learners
 
 
 def _environments(venv: Any, said: set[str]) -> dict[str, Any]:
@@ -114,7 +134,9 @@ def put_back(root: Any, data: Sequence[Mapping[str, Any]]) -> None:
         waiting.remove(found)
         for key, value in recorded["state"].items():
             if key not in _NOT_KEPT:
-                setattr(found, key, decode(value))
+                setattr(found, key, put(vars(found).get(key), decode(value)))
+        for key, value in recorded.get("learners", {}).items():
+            put_learner(vars(found).get(key), value, f"{type(found).__name__}.{key}")
         if "evaluation" in recorded:
             _put_environments(found.eval_env, recorded["evaluation"])
 

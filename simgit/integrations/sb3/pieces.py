@@ -7,26 +7,27 @@ its buffer, its action noise and its networks. Nothing is pickled, and nothing t
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import numpy as np
 import torch
+from stable_baselines3.common.noise import ActionNoise
 
 from simgit.errors import InvalidInput, shown
 from simgit.gym.drivers import randomness
 from simgit.gym.drivers.limits import CannotSnapshot, NotPlain
 from simgit.gym.drivers.plain import Encoder, decode
+from simgit.integrations.objects import CODE, Objects
 from simgit.integrations.replay import Replay
 
 _NOT_KEPT: Final = (
     # other pieces
     "policy", "env", "replay_buffer", "rollout_buffer", "_vec_normalize_env", "action_noise",
-    "actor", "critic*", "q_net*", "quantile_net*", "*batch_norm_stats*", "log_ent_coef",
-    "ent_coef_optimizer", "ent_coef_tensor", "_last_lstm_states", "observation_space",
-    "action_space",
+    "*batch_norm_stats*", "log_ent_coef", "ent_coef_tensor", "_last_lstm_states",
+    "observation_space", "action_space",
     # of the script, which makes the model
     "device", "verbose", "tensorboard_log", "seed", "n_envs", "train_freq", "*_class", "*_kwargs",
     "lr_schedule", "exploration_schedule", "clip_range*", "policy_aliases",
@@ -43,6 +44,7 @@ _BUFFERS: Final = (
     "stable_baselines3.common.buffers.NStepReplayBuffer",
     "stable_baselines3.her.her_replay_buffer.HerReplayBuffer",
 )
+_LIBRARIES: Final = ("stable_baselines3.", "sb3_contrib.")
 _DISTRIBUTIONS: Final = ("policy.action_dist", "policy.actor.action_dist")
 _MATRICES: Final = ("exploration_mat", "exploration_matrices")
 
@@ -230,14 +232,120 @@ def attributes(model: Any) -> dict[str, Any]:
 
 
 def _is_kept(name: str, value: Any) -> bool:
-    return not callable(value) and not any(fnmatchcase(name, each) for each in _NOT_KEPT)
+    if any(fnmatchcase(name, each) for each in _NOT_KEPT) or isinstance(value, CODE):
+        return False
+    return not learns(value) and not (name == "learning_rate" and callable(value))
 
 
 def put_attributes(model: Any, data: Mapping[str, Any]) -> None:
-    """Put attributes back; those that the model does not have are left out."""
+    """Put attributes back."""
     for name, value in data.items():
-        if name in vars(model) and _is_kept(name, vars(model).get(name)):
-            vars(model)[name] = decode(value)
+        held = vars(model).get(name)
+        if _is_kept(name, held):
+            found = decode(value)  # arrays are replaced: a wrapper may hold the last observations
+            is_array = isinstance(found, (np.ndarray, dict))
+            vars(model)[name] = found if is_array else put(held, found)
+
+
+def put(held: Any, value: Any) -> Any:
+    """Return a value, in the object that is held if that can take it: others may refer to it."""
+    if type(held) is not type(value):
+        return value
+    if isinstance(held, (dict, set)):
+        held.clear()
+        held.update(value)
+    elif isinstance(held, (list, deque)):
+        if getattr(held, "maxlen", None) != getattr(value, "maxlen", None):
+            return value
+        held.clear()
+        held.extend(value)
+    elif isinstance(held, np.ndarray) and (held.shape, held.dtype) == (value.shape, value.dtype):
+        held[...] = value
+    elif isinstance(held, np.random.Generator):
+        held.bit_generator.state = value.bit_generator.state
+    else:
+        return value
+    return held
+
+
+# --- what learns beside a model's own networks ----------------------------------------------------
+
+
+def learns(value: Any) -> bool:
+    """Return True for a module, an optimizer, or what else saves itself like these."""
+    has_state = hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+    return has_state and not isinstance(value, CODE)
+
+
+def learners(model: Any, said: set[str]) -> dict[str, Any]:
+    """Return the modules and optimizers that only a subclass of the model knows, by attribute.
+
+    Raises:
+        InvalidInput: one cannot be stored.
+    """
+    return {
+        name: Objects({}, said).saved(value, name)
+        for name, value in vars(model).items()
+        if learns(value) and not _is_covered(model, name, value)
+    }
+
+
+def _is_covered(model: Any, name: str, value: Any) -> bool:
+    """Return True for what ``parameters`` has."""
+    inside = isinstance(value, torch.nn.Module) and any(value is e for e in model.policy.modules())
+    return inside or name in model._get_torch_save_params()[0]
+
+
+def put_learner(held: Any, data: Any, name: str) -> None:
+    """Put a module or an optimizer back in place."""
+    Objects({}).loaded(held, data, name)
+
+
+def own_parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a policy that are of classes of the user's, by name."""
+    for name, part in model.policy.named_modules():
+        if not type(part).__module__.startswith((*_LIBRARIES, "torch.")):
+            yield name, part
+
+
+def policy(model: Any, said: set[str]) -> dict[str, Any]:
+    """Return what the user's parts of a policy have beside their ``state_dict``.
+
+    Raises:
+        InvalidInput: an array cannot be stored.
+    """
+    objects, found = Objects({}, said), {}
+    for path, part in own_parts(model):
+        found[path or "."] = {
+            "buffers": {
+                name: array_of(part._buffers[name], f"policy.{path}.{name}")
+                for name in sorted(part._non_persistent_buffers_set)
+                if part._buffers[name] is not None
+            },
+            "attributes": {
+                name.rpartition(".")[2]: value
+                for name, value in objects.attributes(part, f"policy.{path}", skipped=_of_library)
+            },
+        }
+    return found
+
+
+def _of_library(value: Any) -> bool:
+    kind = type(value).__module__
+    is_known = kind.startswith((*_LIBRARIES, "gymnasium."))
+    return is_known or isinstance(value, (torch.optim.Optimizer, torch.distributions.Distribution))
+
+
+def put_policy(model: Any, data: Mapping[str, Any]) -> None:
+    """Put back what the user's parts of a policy have beside their ``state_dict``."""
+    objects = Objects({})
+    for path, part in own_parts(model):
+        body = data.get(path or ".", {"buffers": {}, "attributes": {}})
+        for name, value in body["buffers"].items():
+            part._buffers[name].copy_(tensor_of(value))
+        for name, value in body["attributes"].items():
+            now = objects.loaded(vars(part).get(name), value, f"policy.{path}.{name}")
+            setattr(part, name, now)
 
 
 def lstm(model: Any) -> list[Any] | None:
@@ -281,9 +389,16 @@ def noise(found: Any) -> dict[str, Any] | None:
     state = {
         name: encoded(value, f"attribute '{name}' of the action noise")
         for name, value in vars(found).items()
-        if name not in ("_noises", "_base_noise") and not callable(value)
+        if name not in ("_noises", "_base_noise")
+        and not isinstance(value, CODE)
+        and not isinstance(value, ActionNoise)
     }
-    data = {"kind": name_of(found), "state": state}
+    inner = {
+        name: noise(value)
+        for name, value in vars(found).items()
+        if isinstance(value, ActionNoise) and name != "_base_noise"
+    }
+    data = {"kind": name_of(found), "state": state, "inner": inner}
     return data if each is None else {**data, "each": [noise(one) for one in each]}
 
 
@@ -304,6 +419,8 @@ def put_noise(found: Any, data: Mapping[str, Any] | None) -> None:
     if data is None:
         return
     vars(found).update({name: decode(value) for name, value in data["state"].items()})
+    for name, state in data.get("inner", {}).items():
+        put_noise(vars(found).get(name), state)
     for one, state in zip(getattr(found, "noises", ()), data.get("each", ()), strict=True):
         put_noise(one, state)
 
@@ -317,6 +434,12 @@ def replay_of(model: Any) -> Replay | None:
     Raises:
         InvalidInput: it is of a class whose state is not known.
     """
+    rollouts = getattr(model, "rollout_buffer", None)
+    if rollouts is not None and not name_of(rollouts).startswith(_LIBRARIES):
+        raise InvalidInput(
+            f"rollout buffer '{name_of(rollouts)}' is not one of Stable-Baselines3's: what it "
+            "keeps from one rollout to the next is not known"
+        )
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
         return None

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from simgit.errors import InvalidInput, NotFound, shown
@@ -14,10 +15,13 @@ from simgit.gym.recording.session import open_repository
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.restore import settled
 from simgit.gym.spec.permit import Trust
+from simgit.integrations.objects import say_settings, torch_settings
 from simgit.integrations.sb3 import checkpoints, settings, wrappers
 from simgit.integrations.sb3.callback import Restart, SimgitCallback
 from simgit.integrations.sb3.checkpoints import StoredCheckpoint
 from simgit.integrations.sb3.lanes import LaneRestorer, LearnerLane
+from simgit.integrations.sb3.other_callbacks import everything
+from simgit.integrations.sb3.wrappers import name_of_class
 from simgit.objects.arguments import checked
 from simgit.objects.oid import Oid
 from simgit.repository import Repository
@@ -74,6 +78,8 @@ def resume(
         model = _make(make, envs, overrides, data)
         checkpoints.check(model, data)
         settings.say_differences(model, data["arguments"], overrides)
+        now = {**torch_settings(), "device": model.device.type}
+        say_settings(data.get("torch", now), now)
         checkpoints.put_back(model, data, opened)  # it may be evaluated before it learns
     except BaseException:
         envs.close()
@@ -212,10 +218,10 @@ def _vector(
     Raises:
         InvalidInput: it was of a kind that cannot be made.
     """
-    if kind.endswith("DummyVecEnv"):
+    if kind == name_of_class(DummyVecEnv):
         made: Any = DummyVecEnv
         agreed = trust
-    elif kind.endswith("SubprocVecEnv"):
+    elif kind == name_of_class(SubprocVecEnv):
         made = SubprocVecEnv
         paths = [RecordedPath(repo, f"{each.run}@{each.step}") for each in lanes]
         agreed = settled(paths, trust, makes=env is None)  # other processes cannot ask
@@ -257,10 +263,23 @@ def _setup(
             path="reset_num_timesteps",
         )
     del model._setup_learn
-    callbacks = given if isinstance(given, list) else [] if given is None else [given]
-    own = [each for each in callbacks if isinstance(each, SimgitCallback)]
-    if own:
-        own[0].restart(callback._restart)  # type: ignore[arg-type]
-    else:
-        callbacks = [*callbacks, callback]
-    return model._setup_learn(total_timesteps, callbacks, False, *more, **named)
+    own = _own_of(given)
+    if own is not None:
+        own.restart(callback._restart)  # type: ignore[arg-type]
+    else:  # where it was among them: those before it act before a checkpoint
+        assert callback._restart is not None
+        listed = given.callbacks if type(given) is CallbackList else given
+        callbacks = [*listed] if isinstance(listed, list) else [] if given is None else [given]
+        callbacks = [e if isinstance(e, BaseCallback) else ConvertCallback(e) for e in callbacks]
+        callbacks.insert(int(callback._restart.data.get("place", len(callbacks))), callback)
+        given = callbacks
+    return model._setup_learn(total_timesteps, given, False, *more, **named)
+
+
+def _own_of(given: Any) -> SimgitCallback | None:
+    """Return the first of simgit's callbacks among those of a script, at any depth."""
+    for root in given if isinstance(given, list) else [given]:
+        for each in everything(root):
+            if isinstance(each, SimgitCallback):
+                return each
+    return None

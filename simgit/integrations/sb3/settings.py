@@ -179,7 +179,11 @@ def rebuild(name: str, stored: Mapping[str, Any], missing: str | None, venv: Any
 
 
 def schedules(model: Any) -> dict[str, Any]:
-    """Return the value of each schedule now, and whether it is the same at all times."""
+    """Return the value of each schedule now, and whether it is the same at all times.
+
+    Raises:
+        InvalidInput: a schedule has state of its own, which is not known.
+    """
     found = {}
     for name in ("lr_schedule", *_CLIPS, "exploration_schedule"):
         schedule = getattr(model, name, None)
@@ -189,7 +193,13 @@ def schedules(model: Any) -> dict[str, Any]:
             fixed: float | None = constant(schedule)
         except InvalidInput:
             fixed = None
-        value = float(schedule(model._current_progress_remaining))
+        value, again = (float(schedule(model._current_progress_remaining)) for _ in range(2))
+        if value != again:
+            raise InvalidInput(
+                f"schedule '{name}' has another value each time: it must depend on its argument "
+                "alone",
+                path=name,
+            )
         found[name] = {"value": value, "constant": fixed}
     return found
 

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env.stacked_observations import StackedObserva
 
 from simgit.errors import InvalidInput
 from simgit.gym.drivers.plain import decode
-from simgit.integrations.sb3.pieces import encoded, name_of
+from simgit.integrations.objects import CODE, Objects
+from simgit.integrations.sb3.pieces import encoded, learns, name_of, put_learner
 
 _NOT_KEPT: Final = frozenset({
     "venv", "num_envs", "observation_space", "action_space", "class_attributes", "render_mode",
@@ -53,9 +54,11 @@ def capture(venv: Any) -> list[dict[str, Any]]:
 def _state(holder: Any, what: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in vars(holder).items():
-        if name in _NOT_KEPT or callable(value):
+        if name in _NOT_KEPT or isinstance(value, CODE):
             continue
-        if isinstance(value, _INSIDE):
+        if learns(value):
+            found[name] = {"learner": Objects({}).saved(value, f"{what}.{name}")}
+        elif isinstance(value, _INSIDE):
             found[name] = {"inside": _state(value, what)}
         elif isinstance(value, dict) and any(isinstance(each, _INSIDE) for each in value.values()):
             found[name] = {"each": {key: _state(each, what) for key, each in value.items()}}
@@ -80,7 +83,9 @@ def put_back(venv: Any, data: list[Mapping[str, Any]]) -> None:
 
 def _put(holder: Any, state: Mapping[str, Any]) -> None:
     for name, part in state.items():
-        if "inside" in part:
+        if "learner" in part:
+            put_learner(getattr(holder, name), part["learner"], name)
+        elif "inside" in part:
             _put(getattr(holder, name), part["inside"])
         elif "each" in part:
             for key, each in part["each"].items():
@@ -118,7 +123,7 @@ def rebuild(venv: Any, data: list[Mapping[str, Any]]) -> Any:
     for each in reversed(data):
         name = each["kind"].rpartition(".")[2]
         kind = getattr(vec_env, name, None)
-        if name not in _ARGUMENTS or kind is None or each["kind"] != _full_name(kind):
+        if name not in _ARGUMENTS or kind is None or each["kind"] != name_of_class(kind):
             raise InvalidInput(f"wrapper '{name}' cannot be made from the recording: pass make=")
         given = {
             key: decode(each["state"][key]["value"])
@@ -136,5 +141,6 @@ def rebuild(venv: Any, data: list[Mapping[str, Any]]) -> Any:
     return venv
 
 
-def _full_name(kind: type) -> str:
+def name_of_class(kind: type) -> str:
+    """Return the name of a class with its module."""
     return f"{kind.__module__}.{kind.__qualname__}"
