@@ -109,7 +109,7 @@ class LoggedPoint(NamedTuple):
     value: float
 
 
-class Restart(NamedTuple):
+class SessionStart(NamedTuple):
     """A program that continues at a step: what was logged at it or later does not count."""
 
     step: int
@@ -132,7 +132,7 @@ class EventFile(RecordFile):
         self.newest_image = -1
         self._plugins = {} if plugins is None else plugins
 
-    def points(self) -> Iterator[LoggedPoint | Restart]:
+    def points(self) -> Iterator[LoggedPoint | SessionStart]:
         """Yield the numbers in the records that are whole and have not been read yet.
 
         Restarts stand between them. A record that is not whole yet, at the end of the file, is
@@ -147,7 +147,7 @@ class EventFile(RecordFile):
             except _MALFORMED:  # a field of another type, cut off, or out of range
                 self.damaged += 1
 
-    def _points(self, payload: bytes) -> Iterator[LoggedPoint | Restart]:
+    def _points(self, payload: bytes) -> Iterator[LoggedPoint | SessionStart]:
         step, time = 0, float("nan")
         summaries = []
         has_started = False
@@ -163,7 +163,7 @@ class EventFile(RecordFile):
             elif number in _OTHERS:
                 self._leave_out(_OTHERS[number])
         if has_started:
-            yield Restart(step)
+            yield SessionStart(step)
         for summary in summaries:
             for number, value in _fields(summary):
                 if number == 1:

@@ -22,7 +22,7 @@ from simgit.datasets import event_files, event_records
 from simgit.datasets.event_files import (
     EventFile,
     LoggedPoint,
-    Restart,
+    SessionStart,
     scalar_events,
     version_event,
 )
@@ -616,7 +616,7 @@ def test_hostile_files(file: Path, seed: int) -> None:
             body[draw.randrange(len(body))] = draw.randrange(256)
         file.write_bytes(records([version_event(0.0), bytes(body)]))
         for point in EventFile(file).points():
-            assert isinstance(point, LoggedPoint | Restart)
+            assert isinstance(point, LoggedPoint | SessionStart)
     file.write_bytes(b"\xff" * 64)
     with pytest.raises(IntegrityError, match="not an event file"):
         points(EventFile(file))
