@@ -75,7 +75,7 @@ def resume(
     settings.check_changes(data, overrides)
     envs = _vector(opened, lanes, data["vector"], env, trust)
     try:
-        model = _make(make, envs, overrides, data)
+        model = _make(make, envs, settings.made_with(data, overrides), data)
         checkpoints.check(model, data)
         settings.say_differences(model, data["arguments"], overrides)
         now = {**torch_settings(), "device": model.device.type}
@@ -140,11 +140,17 @@ def branch(
     ]
     settings.check_changes(data, overrides or {})
     changed = {f"agent.{name}": value for name, value in (overrides or {}).items()}
+    new = [run if name == base else f"{run}/{name.rpartition('/')[2]}" for name in names]
     with opened.transaction("branch", run, revision):
-        for name, step in zip(names, steps, strict=True):
-            new = run if name == base else f"{run}/{name.rpartition('/')[2]}"
-            opened.branch(new, f"{name}@{step}", overrides=changed)
-    return resume(opened, run, make=make, env=env, trust=trust)
+        for name, origin, step in zip(new, names, steps, strict=True):
+            opened.branch(name, f"{origin}@{step}", overrides=changed)
+    try:
+        return resume(opened, run, make=make, env=env, trust=trust)
+    except BaseException:  # the same call is made again, once its cause is mended
+        with opened.transaction("branch failed", run):
+            for name in new:
+                opened.delete_run(name)
+        raise
 
 
 def timesteps(text: str | int) -> int:

@@ -277,6 +277,19 @@ def check_changes(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> None
             raise InvalidInput(f"'{name}' must be like {old!r}, got {shown(value)}", path=name)
 
 
+def made_with(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides that a model is made with, before it is put back and changed.
+
+    Where the checkpoint has a schedule that moves, the script's own is needed up to the branch.
+    """
+    moving = {
+        "learning_rate" if name == "lr_schedule" else name
+        for name, each in data["schedules"].items()
+        if each["constant"] is None and name != "exploration_schedule"
+    }
+    return {name: value for name, value in overrides.items() if name not in moving}
+
+
 def change(model: Any, overrides: Mapping[str, Any]) -> None:
     """Change settings of a model, for what it does from here on; see ``check_changes``."""
     for name, value in overrides.items():

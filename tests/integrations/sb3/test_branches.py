@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from simgit import InvalidInput, NotFound, Repository
 from simgit.errors import SimgitWarning
 from simgit.integrations.sb3 import SimgitCallback, branch, checkpoints, record, resume
-from tests.integrations.sb3.cases import CASES, IGNORED, digest
+from tests.integrations.sb3.cases import CASES, IGNORED, SMALL, digest
 from tests.support.paths import ROOT
 from tests.support.unchecked import unchecked  # noqa: F401
 
@@ -113,6 +113,34 @@ def test_what_does_not_fit_is_refused_before_anything_is_recorded(path: Path) ->
     with pytest.warns(SimgitWarning, match="'gamma' was 0.99 and is made as 0.5"):
         model.env.close()
         resume(path, "ppo", make=lambda envs, _: CASE.make(envs, {"gamma": 0.5}))[0].env.close()
+
+
+def test_a_rate_that_moves_is_replaced_in_a_branch_and_a_failed_branch_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    def rate(left: float) -> float:
+        return 3e-3 * left
+
+    given: dict[str, Any] = {"learning_rate": rate, "n_steps": 32, "batch_size": 16} | SMALL
+
+    def make(envs: Any, overrides: dict[str, Any]) -> Any:
+        return PPO("MlpPolicy", envs, **(given | overrides))
+
+    path = tmp_path / "runs"
+    venv = make_vec_env("CartPole-v1", 1, seed=1, wrapper_class=record(path, "ppo", **OPTIONS))
+    PPO("MlpPolicy", venv, seed=1, **given).learn(128, callback=SimgitCallback(64))
+    venv.close()
+    with pytest.raises(InvalidInput, match="n_steps=8"):
+        branch(path, "hot", "ppo@80", make=lambda envs, _: make(envs, {"n_steps": 8}))
+    with Repository.open(path) as repo:
+        assert "hot" not in repo.runs
+    model, left = branch(
+        path, "hot", "ppo@80", overrides={"learning_rate": 1e-2}, make=make, trust=True
+    )
+    model.learn(left, reset_num_timesteps=False)
+    assert model.lr_schedule(0.5) == 1e-2
+    assert model.policy.optimizer.param_groups[0]["lr"] == 1e-2
+    model.env.close()
 
 
 def test_what_would_not_be_restored_is_refused(tmp_path: Path) -> None:
