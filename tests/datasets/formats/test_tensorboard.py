@@ -502,7 +502,7 @@ def test_the_command_follows_a_directory_through_a_crash(tmp_path: Path) -> None
     logs = tmp_path / "logs"
     logs.mkdir()
     arguments = ["-C", str(tmp_path / "store"), "import", str(logs), "--prefix", "tb/"]
-    command = [sys.executable, "-m", "simgit", *arguments, "-o", "follow", "-o", "every=0.01"]
+    command = [sys.executable, "-m", "simgit", *arguments, "-o", "follow", "-o", "every=0.1"]
     paths = {name: logs / name / "events.out.tfevents.1.host" for name in ("a", "b")}
     whole = events(0, 60)
 
@@ -521,7 +521,7 @@ def test_the_command_follows_a_directory_through_a_crash(tmp_path: Path) -> None
             assert process.poll() is None, process.communicate()
             if f"tb/{name}" in repo.runs and len(logged(repo, f"tb/{name}")) == count:
                 return
-            time.sleep(0.01)
+            time.sleep(0.1)
 
     process = begin()
     size = len(events(0, 2)) - len(events(0, 1))
