@@ -138,7 +138,8 @@ class RecordFile:
     Attributes:
         path: the file.
         at: the bytes that were read.
-        ends: the first and the last of these bytes, once ``payloads`` has yielded all.
+        ends: the first and the last of these bytes, as they were when they were read: the file
+            may be written anew at any moment.
         damaged: the records that were left out because their check does not match.
         broken: True if the file cannot be read further: a length is damaged.
     """
@@ -165,9 +166,10 @@ class RecordFile:
         return found == self.ends or (len(found) < len(self.ends) and self.ends.startswith(found))
 
     def _ends(self, file: BinaryIO) -> bytes:
+        size = file.seek(0, SEEK_END)  # first: a file that is cut off now reads as a shorter one
         file.seek(0)
         head = file.read(min(self.at, _ENDS))
-        if file.seek(0, SEEK_END) < self.at:
+        if size < self.at or len(head) < min(self.at, _ENDS):
             return head
         file.seek(max(0, self.at - _ENDS))
         return head + file.read(min(self.at, _ENDS))
@@ -188,7 +190,6 @@ class RecordFile:
                         yield body[:-4]
                     else:
                         self.damaged += 1
-            self.ends = self._ends(file)
 
     def _bodies(self, file: BinaryIO) -> Iterator[bytes]:
         """Yield the bytes of whole records with their checks."""
@@ -205,5 +206,7 @@ class RecordFile:
             body = file.read(size + 4)
             if len(body) < size + 4:
                 return
+            first, last = self.ends[: min(self.at, _ENDS)], self.ends[min(self.at, _ENDS) :]
+            self.ends = (first + head + body)[:_ENDS] + (last + head + body)[-_ENDS:]
             self.at += 16 + size
             yield body

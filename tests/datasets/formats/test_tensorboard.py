@@ -26,7 +26,7 @@ from simgit.datasets.event_files import (
     scalar_events,
     version_event,
 )
-from simgit.datasets.event_records import crc32c, records
+from simgit.datasets.event_records import RecordFile, crc32c, records
 from tests.support.paths import ROOT
 from tests.support.patience import PATIENCE
 
@@ -496,8 +496,25 @@ def test_what_happens_to_files_that_are_followed(tmp_path: Path, end: str) -> No
     )
 
 
+def test_a_file_that_is_empty_while_it_is_written_anew_is_the_same(tmp_path: Path) -> None:
+    path, whole = tmp_path / "events", events(0, 40)
+    path.write_bytes(whole[: len(whole) // 2])
+    file = RecordFile(path)
+    read = list(file.payloads())
+    for part in (b"", whole[:30], whole[:100], whole):
+        path.write_bytes(b"")
+        assert file.is_same() and not list(file.payloads())
+        path.write_bytes(part)
+        assert file.is_same()
+    assert [*read, *file.payloads()] == list(RecordFile(path).payloads())
+    path.write_bytes(events(0, 40, 0.25))
+    assert not file.is_same()
+
+
 @pytest.mark.slow
-def test_the_command_follows_a_directory_through_a_crash(tmp_path: Path) -> None:
+def test_the_command_follows_a_directory_through_a_crash(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     repo = Repository.init(tmp_path / "store")
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -507,10 +524,12 @@ def test_the_command_follows_a_directory_through_a_crash(tmp_path: Path) -> None
     whole = events(0, 60)
 
     def begin() -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        begun = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
+        request.addfinalizer(begun.kill)
+        return begun
 
     def grow(name: str, size: int, count: int) -> None:
         paths[name].parent.mkdir(exist_ok=True)
