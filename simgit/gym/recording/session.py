@@ -433,9 +433,10 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
         return
     was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
-        raise InvalidInput(
-            f"run '{name}' was recorded from '{was}', not from '{now}': record to another run"
-        )
+        advice = "record to another run"
+        if "__main__" in (was.partition(":")[0], now.partition(":")[0]):
+            advice += ", or resume where the class has the same name: keep it in a module"
+        raise InvalidInput(f"run '{name}' was recorded from '{was}', not from '{now}': {advice}")
     compare_spaces(spec, recorded)
     differs = spec_difference(recorded, spec)
     if differs is not None:

@@ -61,6 +61,11 @@ def resume(
         InvalidInput: the model or its environments differ from the recorded ones.
         Untrusted, Divergence, Conflict: see ``Recorder.resume``.
     """
+    if isinstance(env, type):
+        raise InvalidInput(
+            f"env must be a function of a lane's number, such as lambda lane: {env.__name__}()",
+            path="env",
+        )
     opened = open_repository(repo)
     first = checkpoints.first_run(opened, run)
     until = None if at is None else timesteps(at)

@@ -99,6 +99,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_recorded(path: Path) ->
     ):
         with pytest.raises(InvalidInput, match=words):
             resume(path, "ppo", make=make)
+    with pytest.raises(InvalidInput, match="lambda lane: Thing"):
+        resume(path, "ppo", env=type("Thing", (), {}))
     with pytest.raises(InvalidInput, match="n_steps"):
         branch(path, "x", "ppo@100", overrides={"n_steps": 8})
     with pytest.raises(InvalidInput, match="did you mean 'gamma'"):
