@@ -178,7 +178,7 @@ def _show(lines: list[Line], notes: list[str], options: argparse.Namespace) -> N
         options.json.write_text(as_json(lines, notes), encoding="utf-8")
     if options.output:
         bullets = "\n".join(f"- {note}" for note in [*notes, *remarks(lines)])
-        page.put(options.output, "table", f"{markdown(rows)}\n\n{bullets}")
+        page.put(options.output, options.section, f"{markdown(rows)}\n\n{bullets}")
 
 
 def _wrapped(remark: str) -> str:
@@ -191,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="NAME", help="cases that begin so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every single figure")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the table in a Markdown page")
+    parser.add_argument("--section", default="table", help="the section of that page (table)")
     parser.add_argument("--directory", type=Path, help="where the stores are made (a real disk)")
     last = max(affinity(), default=os.cpu_count() or 1)
     parser.add_argument("--core", type=int, default=last, help="run on this core; -1: on all")
