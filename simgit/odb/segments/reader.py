@@ -100,7 +100,10 @@ class StateReader:
         """
         header = header_at(txn, place.line, place.step)
         if header is None:
-            raise IntegrityError(f"step {place.step} of line {place.line} lies in no segment")
+            raise IntegrityError(
+                f"step {place.step} of line {place.line} lies in no segment: it was removed since "
+                "it was looked up, or the store is damaged ('simgit fsck' tells)"
+            )
         return header
 
     def block(self, txn: ReadTxn, header: Header, number: int, variable: bool = True) -> Block:
