@@ -41,7 +41,8 @@ def verify(app: App, revisions: tuple[str, ...], as_json: bool) -> None:
         if len(found) == 1:
             exact = _verify(repo, out, found[0], "", as_json)
         else:
-            exact = all(_of_several(repo, out, each, as_json) for each in found)
+            every = [_of_several(repo, out, each, as_json) for each in found]
+            exact = all(every)
     if not exact:
         answer_no()
 
@@ -59,7 +60,7 @@ def _of_several(repo: Repository, out: Output, revision: str, as_json: bool) -> 
 
 
 def _verify(repo: Repository, out: Output, revision: str, name: str, as_json: bool) -> bool:
-    """Verify a revision, and print the result under a name; return whether all came again."""
+    """Verify a revision, and print the result under a name; return whether all is equal."""
     if _is_simulator(repo, revision):
         with progress("verify", not as_json) as tell:
             found = repo.verify_simulator(revision, progress=tell)

@@ -105,7 +105,7 @@ class Priorities:
     def _check(self, given: Floats) -> None:
         with np.errstate(over="ignore"):
             if not np.isfinite(given.max(initial=0) ** self.alpha * self._count):
-                raise InvalidInput("the sum of such priorities is no number; scale them down")
+                raise InvalidInput("the sum of such priorities is not finite: scale them down")
 
     def update(self, numbers: Any, values: Any) -> None:
         """Change the priorities of some numbers; of a number that stands twice the last one counts.

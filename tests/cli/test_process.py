@@ -326,7 +326,7 @@ def test_what_an_encoding_lacks_is_replaced(directory, environment, process) -> 
     process("commit", "-o", 1, "--reset")
     process("commit", "-o", 2, "-r", 1, "-a", 1, "--terminated", "-m", "größer → 🙂")
     environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
-    for command, shown in (("log", "größer ? ?"), ("plot", "?"), ("gc", " on disk\n")):
+    for command, shown in (("log", "größer -> ?"), ("plot", "1 |."), ("gc", " on disk\n")):
         found = subprocess.run(
             [sys.executable, "-m", "simgit", command], capture_output=True, env=environment,
             timeout=PATIENCE, check=False,

@@ -233,7 +233,7 @@ def _without_outcome(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]
 
 
 class _Columns:
-    """The fields of rows by the columns that have them; what belongs to no field goes to info.
+    """The fields of rows by the columns that have them; what belongs to no field is in the info.
 
     Attributes:
         alignment: next observations are a field in ``taken`` only.

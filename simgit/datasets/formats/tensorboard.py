@@ -403,7 +403,7 @@ def _hash(series: dict[str, dict[str, Any]], marks: dict[str, Any]) -> str:
 
 
 class _News(NamedTuple):
-    """What was new in the event files of a directory.
+    """The news in the event files of a directory.
 
     Attributes:
         series: the points, as the attachment has them, without those that a restart discarded.

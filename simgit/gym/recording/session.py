@@ -427,22 +427,22 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     if recorded is None:
         if _root(repo, name) is not None:
             raise InvalidInput(
-                f"run '{name}' was not recorded from an environment: record to another run",
+                f"run '{name}' was not recorded from an environment: record to another run (--run)",
                 name=name,
             )
         return
     was, now = (title(each["environment"]) for each in (recorded, spec))
     if was != now:
-        advice = "record to another run"
+        advice = "record to another run (--run)"
         if "__main__" in (was.partition(":")[0], now.partition(":")[0]):
-            advice += ", or resume where the class has the same name: keep it in a module"
+            advice = "resume where the class has the same name, in its script; better keep it in a module"
         raise InvalidInput(f"run '{name}' was recorded from '{was}', not from '{now}': {advice}")
     compare_spaces(spec, recorded)
     differs = spec_difference(recorded, spec)
     if differs is not None:
         raise InvalidInput(
             f"run '{name}' is of another environment: {differs.what} was "
-            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run",
+            f"{shown(differs.recorded)}, is {shown(differs.found)}; record to another run (--run)",
             name=name,
         )
 
