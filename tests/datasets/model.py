@@ -33,10 +33,16 @@ class Episode:
 
 
 def episodes(repo: simgit.Repository, sources: list[str]) -> list[Episode]:
-    """Return the episodes of some revisions, each state the first time that it comes."""
+    """Return the episodes of some revisions, each state with the run that recorded it first."""
     seen: set[bytes] = set()
     found: list[Episode] = []
-    for source in sorted(sources, key=lambda each: repo.trajectory(each).start):
+
+    def order(source: str) -> tuple[int, int]:
+        point = repo.runs[source.partition("@")[0]].branch_point
+        own = 0 if point is None else repo.state(point).step + 1
+        return repo.trajectory(source).start, own
+
+    for source in sorted(sources, key=order):
         states = list(repo.trajectory(source))
         cut: list[Episode] = []
         for state in states:
