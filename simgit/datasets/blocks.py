@@ -110,7 +110,11 @@ class RowColumns:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what another process makes it of, which reads the blocks anew."""
-        return _reopened, (self.layout, self._cache.limit, list(self._plans))
+        return _reopened, (
+            self.layout,
+            self._cache.limit,
+            [path for path, plan in self._plans.items() if plan],
+        )
 
     def plan(self, path: FieldPath) -> ColumnPlan:
         """Return how a field is read.
@@ -126,10 +130,12 @@ class RowColumns:
 
     def has(self, path: FieldPath) -> bool:
         """Return True if a state can have a field."""
-        try:
-            return bool(self.plan(path))
-        except NotFound:
-            return False
+        if path not in self._plans:
+            try:
+                self.plan(path)
+            except NotFound:
+                self._plans[path] = None
+        return self._plans[path] is not None
 
     def take(self, path: FieldPath, rows: Positions) -> Leaves:
         """Return a field of some rows, in the shape of ``rows``, as leaves.
