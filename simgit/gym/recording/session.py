@@ -435,7 +435,7 @@ def check_spec(repo: Repository, name: str, spec: Mapping[str, Any]) -> None:
     if was != now:
         advice = "record to another run (--run)"
         if "__main__" in (was.partition(":")[0], now.partition(":")[0]):
-            advice = "resume where the class has the same name, in its script; better keep it in a module"
+            advice = "resume in the script of the class, or keep it in a module"
         raise InvalidInput(f"run '{name}' was recorded from '{was}', not from '{now}': {advice}")
     compare_spaces(spec, recorded)
     differs = spec_difference(recorded, spec)
