@@ -33,7 +33,6 @@ from simgit.datasets.formats.base import Contents, PackedStates, Source, SourceR
 from simgit.datasets.formats.foreign import (
     OWN,
     FieldNames,
-    field_names,
     given_names,
     source_states,
 )
@@ -132,18 +131,6 @@ def damage_of(name: str) -> Iterator[None]:
         if error.errno is None:
             raise IntegrityError(f"'{name}' is damaged: {error}") from None
         raise StorageError(f"cannot read '{name}': {reason(error)}", path=name) from None
-
-
-def plain_names(batches: Iterator[pa.RecordBatch], preset: str) -> Iterator[pa.RecordBatch]:
-    """Yield batches with the columns of fields, of files whose columns were named by a preset."""
-    own = {columns[0]: field for field, columns in field_names(preset).columns.items()}
-    for batch in batches:
-        yield batch.rename_columns([_plain_name(each, own) for each in batch.schema.names])
-
-
-def _plain_name(name: str, own: Mapping[str, str]) -> str:
-    top, dot, rest = name.partition(".")
-    return own.get(name) or own.get(top, top) + dot + rest
 
 
 class StateTable(NamedTuple):

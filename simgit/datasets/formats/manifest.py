@@ -59,7 +59,6 @@ class FileManifest:
         stretches: in the order of the rows, ordered by run.
         lossy: why the file is not what was recorded, None if it is.
         attachments: the numbers of attachments that the file does not have, by name.
-        names: the preset of the names of columns.
     """
 
     runs: list[SourceRun]
@@ -67,7 +66,6 @@ class FileManifest:
     stretches: list[StretchClaim]
     lossy: str | None
     attachments: Mapping[str, int]
-    names: str = "plain"
 
     @property
     def total(self) -> int:
@@ -96,7 +94,7 @@ def write_manifest(export: Export) -> str:
         "alignment": ALIGNMENT,
         "lossy": export.lossy,
         "states": export.count,
-        "names": export.options.get("names", "plain"),
+        "names": "plain",
         "runs": [_run(export, number) for number in range(len(export.runs))],
         "attachments": export.attachments,
         "schemas": [_text(schema.payload) for schema in schemas],
@@ -198,8 +196,9 @@ def _decoded(record: dict[str, Any]) -> FileManifest:
     if [each.run for each in stretches] != sorted(each.run for each in stretches):
         raise ValueError("its runs are out of order")
     counts = {str(name): int(count) for name, count in record.get("attachments", {}).items()}
-    names = str(record.get("names", "plain"))
-    return FileManifest(runs, schemas, stretches, lossy, counts, names)
+    if record.get("names", "plain") != "plain":
+        raise ValueError("its columns have other names than their fields")
+    return FileManifest(runs, schemas, stretches, lossy, counts)
 
 
 def _source_run(record: dict[str, Any], specs: Sequence[bytes]) -> SourceRun:

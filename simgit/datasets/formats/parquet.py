@@ -104,8 +104,6 @@ def _contents(source: Source, table: StateTable) -> Contents:
     text = table.metadata.get(KEY.encode())
     manifest = None if text is None else read_manifest(text)
     batches = table.batches
-    if manifest is not None and manifest.names != "plain":
-        batches = tables.plain_names(batches, manifest.names)
     if manifest is None or manifest.lossy is not None or source.as_new:
         found: Contents = tables.new_contents(source, table.schema.names, manifest, batches)
         return found

@@ -15,6 +15,13 @@ from tests.recording.simulators import models
 from tests.recording.simulators.test_simulators import record
 
 
+def hooks_of(kind: Any) -> dict[str, Any]:
+    """Return the hooks of a class whose methods are called like them."""
+    return {"rebuild": kind} | {
+        name: getattr(kind, name) for name in ("advance", "observe", "save", "load")
+    }
+
+
 class Greedy:
     """Keeps and changes whatever it is given, and gives out its own arrays."""
 
@@ -40,10 +47,7 @@ class Greedy:
         return made
 
 
-GREEDY: dict[str, Any] = {
-    "rebuild": Greedy, "advance": Greedy.advance, "observe": Greedy.observe,
-    "save": Greedy.save, "load": Greedy.load,
-}  # fmt: skip
+GREEDY = hooks_of(Greedy)
 
 
 def test_what_is_recorded_is_what_was_given_before_a_simulator_changed_it() -> None:
@@ -224,10 +228,7 @@ class Hiding:
         return made
 
 
-HIDING: dict[str, Any] = {
-    "rebuild": Hiding, "advance": Hiding.advance, "observe": Hiding.observe,
-    "save": Hiding.save, "load": Hiding.load,
-}  # fmt: skip
+HIDING = hooks_of(Hiding)
 
 
 def test_a_difference_that_no_observation_shows_is_found_in_the_next_snapshot() -> None:
