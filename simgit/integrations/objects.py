@@ -424,7 +424,7 @@ def say_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Warn of settings that are not those of a checkpoint."""
     if was != now:
         differs = ", ".join(f"{key} {was.get(key)}" for key in now if was.get(key) != now[key])
-        warn(f"the checkpoint was made with another torch: {differs}")
+        warn(f"the checkpoint was made with other versions or settings: {differs}")
 
 
 def bare(module: Any) -> Any:

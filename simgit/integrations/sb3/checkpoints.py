@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any, Final
 
 import numpy as np
+import stable_baselines3
 
 from simgit.errors import IntegrityError, InvalidInput, NotFound
 from simgit.integrations.objects import torch_settings
@@ -26,6 +27,12 @@ NAME: Final = "sb3"
 """The name of the attachment; of other runs through the same state ``sb3.1``, ``sb3.2``, …"""
 VERSION: Final = 1
 _DIGESTED: Final = ("parameters", "tensors", "random")
+
+
+def surroundings(model: Any) -> dict[str, Any]:
+    """Return what results may depend on besides a checkpoint: versions, threads, the device."""
+    library = {"stable_baselines3": stable_baselines3.__version__}
+    return torch_settings() | library | {"device": model.device.type}
 
 
 def capture(
@@ -69,7 +76,7 @@ def capture(
         "callbacks": other_callbacks.capture(root, said),
         "place": other_callbacks.place(root),
         "log": _log(model),
-        "torch": {**torch_settings(), "device": model.device.type},
+        "torch": surroundings(model),
     }
     return {**data, "digest": digest(data)}
 

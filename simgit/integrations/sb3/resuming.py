@@ -15,7 +15,7 @@ from simgit.gym.recording.session import open_repository
 from simgit.gym.restoring.recorded_path import RecordedPath
 from simgit.gym.restoring.restore import settled
 from simgit.gym.spec.permit import Trust
-from simgit.integrations.objects import say_settings, torch_settings
+from simgit.integrations.objects import say_settings
 from simgit.integrations.sb3 import checkpoints, settings, wrappers
 from simgit.integrations.sb3.callback import Restart, SimgitCallback
 from simgit.integrations.sb3.checkpoints import StoredCheckpoint
@@ -83,7 +83,7 @@ def resume(
         model = _make(make, envs, settings.made_with(data, overrides), data)
         checkpoints.check(model, data)
         settings.say_differences(model, data["arguments"], overrides)
-        now = {**torch_settings(), "device": model.device.type}
+        now = checkpoints.surroundings(model)
         say_settings(data.get("torch", now), now)
         checkpoints.put_back(model, data, opened)  # it may be evaluated before it learns
     except BaseException:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sb3_contrib")
 
+import stable_baselines3
 import torch
 from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -234,7 +235,9 @@ def test_the_callback_of_the_script_is_found_within_a_list(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_other_threads_and_another_end_are_said(tmp_path: Path) -> None:
+def test_other_threads_versions_and_another_end_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def make(venv: Any) -> Any:
         return ppo(venv, learning_rate=lambda left: 1e-3 * left)
 
@@ -242,7 +245,7 @@ def test_other_threads_and_another_end_are_said(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        with pytest.warns(SimgitWarning, match=f"another torch: threads {threads}$"):
+        with pytest.warns(SimgitWarning, match=f"other versions or settings: threads {threads}$"):
             model, left = resume(
                 tmp_path / "runs", "x", at=192, make=lambda envs, _: make(envs), trust=True
             )
@@ -251,6 +254,12 @@ def test_other_threads_and_another_end_are_said(tmp_path: Path) -> None:
         model.env.close()
     finally:
         torch.set_num_threads(threads)
+    was = stable_baselines3.__version__
+    monkeypatch.setattr(stable_baselines3, "__version__", "99.0")
+    with pytest.warns(SimgitWarning, match=f"settings: stable_baselines3 {was}$"):
+        resume(tmp_path / "runs", "x", at=192, make=lambda envs, _: make(envs), trust=True)[
+            0
+        ].env.close()
 
 
 class Rewards(RolloutBuffer):
