@@ -91,7 +91,6 @@ def hook(work: Path, command: str) -> None:
         (hooks / name).write_text(f"#!/bin/sh\n{command}\n")
         (hooks / name).chmod(0o755)
     configure(work, "core.hooksPath", str(hooks))
-    os.utime(work / "train.py", (1, 1))
 
 
 def submodule(work: Path, command: str) -> None:
@@ -123,6 +122,7 @@ def work(tmp_path: Path) -> Path:
     found.mkdir()
     git(found, "init", "-q")
     (found / "train.py").write_text("lr = 1\n")
+    (found / "same.py").write_text("pass\n")
     git(found, "add", ".")
     git(found, "commit", "-qm", "first")
     (found / "train.py").write_text("lr = 2\n")
@@ -134,6 +134,8 @@ def test_git_executes_nothing(work: Path, tmp_path: Path, attack: Attack) -> Non
     mark = tmp_path / "hacked"
     attack(work, f"touch {mark};cat")
     os.utime(work / "train.py", (7, 7))
+    # touched, with the content that was committed: git writes its index anew, which runs a hook
+    os.utime(work / "same.py", (7, 7))
     found = code_of(work)
     assert not mark.exists()
     assert found is not None and len(found.facts["commit"]) == 40
@@ -141,6 +143,7 @@ def test_git_executes_nothing(work: Path, tmp_path: Path, attack: Attack) -> Non
         assert found.diff is None and "changed" not in found.facts
     else:
         assert "+lr = 2" in (found.diff or "")
+    os.utime(work / "same.py", (8, 8))
     git(work, "status", check=False)
     git(work, "diff", "HEAD", check=False)
     assert mark.exists(), "the attack does not work: it shows nothing"
