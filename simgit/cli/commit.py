@@ -11,9 +11,10 @@ import click
 from simgit.cli.app import App, command
 from simgit.cli.output import progress
 from simgit.cli.params import MAPPING, REVISION, RUN, VALUE, Choice, note_new_run
-from simgit.errors import Conflict, InvalidInput, plural
+from simgit.errors import Conflict, InvalidInput, plural, warn
 
 if TYPE_CHECKING:
+    from simgit.objects.oid import Oid
     from simgit.repository import Repository
 
 
@@ -81,8 +82,12 @@ def _single(
         raise click.UsageError(
             "nothing to commit: give --observation, --file, --message or another field"
         )
+    from simgit.recording.stream import GOES_ON, goes_on
+
     oid = repo.commit(**given, reset=mark, files=_named(app, files) if files else None, run=run)
     state = repo.state(oid)
+    if goes_on({**given, "reset": mark}) and state.parents and _ended(repo, state.parents[0]):
+        warn(f"state {oid.short(repo.abbreviation)} {GOES_ON}")
     with app.output() as out:
         if as_json:
             out.json({"oid": oid, "step": state.step, "run": _target(repo, run)})
@@ -90,6 +95,13 @@ def _single(
             name = _target(repo, run) or "detached HEAD"
             short = out.paint(oid.short(repo.abbreviation), "oid")
             out.line(f"[{name} {short}] step {state.step}")
+
+
+def _ended(repo: Repository, oid: Oid | None) -> bool:
+    if oid is None:
+        return False
+    state = repo.state(oid)
+    return bool(state.terminated or state.truncated)
 
 
 def _is_given(value: Any) -> bool:
@@ -119,10 +131,14 @@ def _stream(
 
     piped = not sys.stdin.isatty()  # a bar would mix with what is typed
     name = _target(repo, run)
-    before = repo.runs[name].status if name is not None and name in repo.runs else None
+    info = repo.runs[name] if name is not None and name in repo.runs else None
+    before = None if info is None else info.status
+    ended = info is not None and _ended(repo, info.oid)
     with repo.recorder(run, flush_every=every) as recorder, progress("states", piped) as tell:
         try:
-            count = stream.record(recorder, sys.stdin.buffer, form, lambda done: tell(done, None))
+            count = stream.record(
+                recorder, sys.stdin.buffer, form, lambda done: tell(done, None), ended=ended
+            )
         except InvalidInput as error:
             if not vars(error).get("recorded"):
                 recorder.close(before or "active")  # the run is as it was

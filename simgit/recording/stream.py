@@ -9,12 +9,12 @@ well; its data are bytes, in JSON as base64.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Final
 
 import numpy as np
 
-from simgit.errors import IntegrityError, InvalidInput, near_or_known
+from simgit.errors import IntegrityError, InvalidInput, near_or_known, warn
 from simgit.objects.arrays import dtype_from_text
 from simgit.objects.json_form import parse_json
 from simgit.recording.recorder import RunRecorder
@@ -33,6 +33,7 @@ _FIELDS: Final = frozenset(
         "message",
     )
 )
+GOES_ON: Final = "follows a state that ended its episode, and is no reset: it counts to that one"
 _ARRAY_KEYS: Final = {"dtype", "shape", "data"}
 _NUMBERS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
 _MAX_DEPTH: Final = 32
@@ -132,6 +133,11 @@ def read_records(stream: IO[bytes], form: str | None = None) -> Iterator[tuple[s
     return _json(stream, first)
 
 
+def goes_on(fields: Mapping[str, Any]) -> bool:
+    """Return True for the fields of a step that begins no episode."""
+    return fields.get("action") is not None and not fields.get("reset")
+
+
 def _json(stream: IO[bytes], first: bytes) -> Iterator[tuple[str, Any]]:
     line = first + stream.readline()
     number = 1
@@ -183,6 +189,8 @@ def record(
     stream: IO[bytes],
     form: str | None = None,
     progress: Callable[[int], None] | None = None,
+    *,
+    ended: bool = False,
 ) -> int:
     """Append every record of a stream to a recorder; return how many there were.
 
@@ -191,18 +199,28 @@ def record(
         stream: the bytes to read.
         form: ``json`` or ``msgpack``; None to tell from the first byte.
         progress: called now and then with the number of records so far.
+        ended: whether the run's newest state ended its episode.
+
+    An action after a state that ended its episode, without a reset between them, is recorded as
+    given, with a warning for the first.
 
     Raises:
         InvalidInput: a record is malformed or cannot be recorded; the message names its line, and
             ``recorded`` is the number of records before it, which remain.
     """
-    count = 0
+    count, warned = 0, False
     try:
         for place, item in read_records(stream, form):
             try:
-                recorder.append(**fields_of(item))
+                fields = fields_of(item)
+                recorder.append(**fields)
             except InvalidInput as error:
                 raise InvalidInput(f"{place}: {error}") from None
+            if ended and not warned and goes_on(fields):
+                warn(f"{place} {GOES_ON}")
+                warned = True
+            if fields.keys() & {"action", "reset", "terminated", "truncated"}:
+                ended = bool(fields.get("terminated") or fields.get("truncated"))
             count += 1
             if progress is not None and not count % 1024:
                 progress(count)

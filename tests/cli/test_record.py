@@ -184,3 +184,20 @@ def test_an_info_that_is_no_mapping_is_refused(info: str, repo) -> None:
     found = repo("commit", "--stdin", code=128, stdin=line)
     assert "line 1: info " in found.err and "must be a dict" in found.err
     assert repo("run", "show", "--json").json["step"] == 2
+
+
+def test_a_step_after_an_episode_without_a_reset_is_told_once(run) -> None:
+    """It is recorded as given; that it was meant as another episode, nobody can know."""
+    run("init")
+    told = "follows a state that ended its episode, and is no reset: it counts to that one"
+    run("commit", "--observation", "0", "--reset")
+    assert not run("commit", "--observation", "1", "-a", "1", "--terminated").err
+    assert told in run("commit", "--observation", "2", "-a", "1", "--truncated").err
+    step, end = b'{"observation": 3, "action": 1}\n', b'{"action": 1, "terminated": true}\n'
+    found = run("commit", "--stdin", stdin=step + step + end + step)
+    assert found.err == f"warning: line 1 {told}\n"
+    again = b'{"observation": 0, "reset": true}\n'
+    assert not run("commit", "--stdin", stdin=again + step + end + again + step + end).err
+    found = run("commit", "--stdin", stdin=again + end + b'{"message": "so far"}\n' + step)
+    assert not run("commit", "--seed", 7, "--observation", "0").err
+    assert not run("commit", "-m", "a note").err

@@ -84,7 +84,7 @@ def test_a_worker_that_does_not_close_its_recorder_loses_nothing(
     tmp_path: Path, method: str
 ) -> None:
     with Repository.init(tmp_path) as repo:
-        mine = repo.recorder("mine")
+        mine = repo.recorder("mine", flush_seconds=None)  # workers may take longer to begin
         mine.append(1)
         context: Any = multiprocessing.get_context(method)
         workers = [context.Process(target=_leave, args=(str(tmp_path),)) for _ in range(2)]
