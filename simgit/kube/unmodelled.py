@@ -11,9 +11,6 @@ from simgit.kube.trace.model import Trace
 _KINDS = {
     "HorizontalPodAutoscaler": "replicas change with the load",
     "VerticalPodAutoscaler": "requests change with the use",
-    "LimitRange": "pods get its defaults, and are refused outside of its limits",
-    "ResourceQuota": "pods beyond it are not created",
-    "PodDisruptionBudget": "preemption and drains spare the pods that it protects",
     "ReplicationController": "its pods run",
     "ResourceClaim": "pods wait for its devices",
     "ResourceClaimTemplate": "pods wait for its devices",

@@ -22,7 +22,15 @@ from simgit.kube.embedded.controllers.statefulset import StatefulSet
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.embedded.kwok import Lifetimes, PodDelays
 from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
+from simgit.kube.embedded.podspec import read_pod
 from simgit.kube.embedded.rows import event_row, node_row, pod_row
+from simgit.kube.embedded.validation import (
+    InvalidObject,
+    InvalidPod,
+    check_object,
+    object_causes,
+    template_causes,
+)
 from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import (
     Manifest,
@@ -32,6 +40,7 @@ from simgit.kube.manifest import (
     name_of,
     namespace_of,
     pod_labels,
+    template_of,
 )
 from simgit.kube.observation import Observation, failed
 from simgit.kube.unmodelled import unmodelled_kind
@@ -125,6 +134,8 @@ class EmbeddedCluster:
         gvk, namespace, name = key = _key(manifest)
         if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
+        elif gvk in self._world.policies:
+            self._world.policies[gvk].put(manifest, namespace, name)
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
             why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
@@ -133,8 +144,9 @@ class EmbeddedCluster:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
             _update(controller, manifest)
-            controller.original = manifest
-            self._objects[key] = controller
+            if found is not None or controller.enter():
+                controller.original = manifest
+                self._objects[key] = controller
 
     def _add_priority(self, manifest: Manifest) -> None:
         value = manifest.get("value", 0)
@@ -152,7 +164,10 @@ class EmbeddedCluster:
         self._fail_by_chance("delete")
         for number, manifest in enumerate(manifests):
             check_identity(manifest, f"manifests[{number}]")
-            controller = self._objects.pop(_key(manifest), None)
+            gvk, namespace, name = key = _key(manifest)
+            if gvk in self._world.policies:
+                self._world.policies[gvk].drop(namespace, name)
+            controller = self._objects.pop(key, None)
             if controller is not None:
                 controller.remove()
         self._world.settle()
@@ -208,14 +223,14 @@ class EmbeddedCluster:
         return "; ".join(f"{each.kind} '{each.name}' {self._why_idle(each)}" for each in wanted)
 
     def _why_idle(self, controller: Controller) -> str:
+        if lookup(controller.original, ("spec", "replicas")) == 0:
+            return "has 0 replicas"
         for event in reversed(self._world.events):
             made_by = event.namespace == controller.namespace and (
                 event.name == controller.name or event.name.startswith(f"{controller.name}-")
             )
             if made_by and event.reason == "FailedCreate":
                 return f"cannot create pods: {event.message}"
-        if lookup(controller.original, ("spec", "replicas")) == 0:
-            return "has 0 replicas"
         if lookup(controller.original, ("spec", "paused")):
             return "is paused"
         return "has no pods now"
@@ -271,8 +286,17 @@ def _key(manifest: Manifest) -> _Key:
 
 def _update(controller: Controller, manifest: Manifest) -> None:
     """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
+    causes = list(object_causes(manifest, controller.original))
     try:
+        if causes and (template := template_of(manifest)) is not None:
+            facts = read_pod(template, controller.namespace, controller.world.priorities)
+            causes += template_causes(manifest, facts.causes)
+        check_object(manifest, causes)
         controller.update(manifest)
+    except InvalidPod as error:
+        check_object(manifest, template_causes(manifest, error.causes))
+    except InvalidObject:
+        raise
     except InvalidInput as error:
         subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         if subject in error.message:

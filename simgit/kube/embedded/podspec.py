@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import msgpack
 
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.admission import Priorities, read_priority
 from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
 from simgit.kube.embedded.labels import (
     Labels,
@@ -22,7 +21,9 @@ from simgit.kube.embedded.labels import (
     parse_tolerations,
     with_default_tolerations,
 )
+from simgit.kube.embedded.priority import Priorities, read_priority
 from simgit.kube.embedded.requests import container_texts, read_requests
+from simgit.kube.embedded.validation import Cause, pod_causes, resource_causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class PodFacts:
     foreign: bool
     containers: tuple[tuple[tuple[str, str], ...], ...]
     error: str | None = None
+    causes: tuple[Cause, ...] = ()
+    """Why the API server refuses every such pod."""
 
     @property
     def selects_nodes(self) -> bool:
@@ -111,7 +114,8 @@ def read_pod(
     Replays read the same templates again and again, so facts are kept by content: equal
     templates of the same namespace and priority share them.
 
-    Raises InvalidInput for what the API server would refuse.
+    Raises InvalidInput for a malformed one. What else the API server would refuse is in
+    ``causes``.
     """
     spec = template.get("spec")
     if not isinstance(spec, Mapping):
@@ -148,19 +152,10 @@ def _facts(
     priority: tuple[int, bool, str | None],
 ) -> PodFacts:
     affinity = map_of(spec.get("affinity"))
-    requests, coming, scored = read_requests(spec)
     value, preempts, error = priority
     return PodFacts(
-        spec=spec,
+        **_requested(spec),
         labels=labels,
-        cpu=requests.pop("cpu", 0),
-        memory=requests.pop("memory", 0),
-        storage=requests.pop("ephemeral-storage", 0),
-        extra=tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
-        score_cpu=scored.get("cpu", 0),
-        score_memory=scored.get("memory", 0),
-        coming_cpu=coming.get("cpu", 0),
-        coming_memory=coming.get("memory", 0),
         priority=value,
         preempts=preempts,
         node_name=str(spec.get("nodeName") or ""),
@@ -178,9 +173,31 @@ def _facts(
         ports=_host_ports(spec),
         gated=bool(list_of(spec.get("schedulingGates"))),
         foreign=(spec.get("schedulerName") or _SCHEDULER) != _SCHEDULER,
-        containers=container_texts(spec),
         error=error,
+        causes=tuple(pod_causes(spec, labels)),
     )
+
+
+def with_resources(facts: PodFacts, spec: Mapping[str, Any]) -> PodFacts:
+    """Return the facts of a spec that differs in the resources of its containers."""
+    return replace(facts, **_requested(spec), causes=tuple(resource_causes(spec)))
+
+
+def _requested(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about resources."""
+    requests, coming, scored = read_requests(spec)
+    return {
+        "spec": spec,
+        "cpu": requests.pop("cpu", 0),
+        "memory": requests.pop("memory", 0),
+        "storage": requests.pop("ephemeral-storage", 0),
+        "extra": tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
+        "score_cpu": scored.get("cpu", 0),
+        "score_memory": scored.get("memory", 0),
+        "coming_cpu": coming.get("cpu", 0),
+        "coming_memory": coming.get("memory", 0),
+        "containers": container_texts(spec),
+    }
 
 
 def _node_terms(value: Any) -> tuple[NodeTerm, ...] | None:

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from simgit.errors import ClusterError, InvalidInput
+from simgit.kube.embedded.admission import Admission
 from simgit.kube.embedded.clock import Clock
+from simgit.kube.embedded.disruption import Disruptions
 from simgit.kube.embedded.labels import UNREACHABLE, Taint, patience
+from simgit.kube.embedded.limit_range import LimitRanges
 from simgit.kube.embedded.nodes import RUNNING, SUCCEEDED, Node, NodeSpec, Owner, Pod
 from simgit.kube.embedded.podspec import PodFacts
+from simgit.kube.embedded.quota import Quotas
 from simgit.kube.embedded.scheduler.scheduler import Scheduler
+from simgit.kube.manifest import Manifest
 
 MAX_PODS = 10_000
 MAX_STEPS = 5_000_000
@@ -59,7 +64,15 @@ class Synced(Protocol):
     marked: bool
     gone: bool
 
-    def sync(self) -> None: ...
+    def run(self) -> None: ...
+
+
+class Policy(Protocol):
+    """Objects that rule over the pods of their namespace, such as ResourceQuotas."""
+
+    def put(self, manifest: Manifest, namespace: str, name: str) -> None: ...
+
+    def drop(self, namespace: str, name: str) -> None: ...
 
 
 class World:
@@ -84,9 +97,19 @@ class World:
         self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
         self.marked: deque[Synced] = deque()
         self.pods: dict[int, Pod] = {}
+        self.quotas = Quotas(self.pods)
+        self.disruptions = Disruptions(self.pods)
+        limits = LimitRanges()
+        self.admission = Admission(limits, self.quotas)
+        self.policies: dict[str, Policy] = {
+            "v1.LimitRange": limits,
+            "v1.ResourceQuota": self.quotas,
+            "policy/v1.PodDisruptionBudget": self.disruptions,
+        }
         self.events: list[ClusterEvent] = []
         decisions = (self._bound, self._preempted, self._unschedulable)
         self.scheduler = Scheduler(seed, self.clock, *decisions)
+        self.scheduler.disruptions = self.disruptions
         self.scheduler.nodes = [Node(spec, index) for index, spec in enumerate(nodes)]
         self._starting: deque[Pod] = deque()
         self._uid = 0
@@ -112,7 +135,7 @@ class World:
             controller = self.marked.popleft()
             controller.marked = False
             if not controller.gone:
-                controller.sync()
+                controller.run()
         elif self.scheduler.step():
             pass
         elif self._starting:
@@ -140,6 +163,7 @@ class World:
         self._uid += 1
         pod = Pod(self._uid, name, namespace, facts, owner, self.clock.now)
         self.pods[pod.uid] = pod
+        self.quotas.joined(pod)
         return pod
 
     def admit(self, pod: Pod) -> None:
@@ -158,6 +182,7 @@ class World:
             return
         pod.removed = True
         del self.pods[pod.uid]
+        self.quotas.left(pod)
         self.log("Pod", pod.namespace, pod.name, reason, message)
         self.scheduler.forget(pod)
         if pod.node is not None and not pod.finished:
@@ -192,6 +217,7 @@ class World:
         assert pod.node is not None
         pod.node.remove(pod)
         pod.phase, pod.ready = SUCCEEDED, False
+        self.quotas.ended(pod)
         self.log("Pod", pod.namespace, pod.name, "Completed", "pod has succeeded")
         self.scheduler.pod_left(pod)
         pod.owner.pod_finished(pod)

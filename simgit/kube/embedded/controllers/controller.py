@@ -8,6 +8,8 @@ from typing import Any
 from simgit.kube.embedded.fields import items_of
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts, read_pod
+from simgit.kube.embedded.quota import OBJECTS
+from simgit.kube.embedded.validation import InvalidPod
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, name_of, namespace_of
 
@@ -19,6 +21,8 @@ class Controller:
     """
 
     kind = ""
+    backoff = (5, 1_000_000)
+    """The shortest and the longest time, in milliseconds, until a failed sync is tried again."""
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Join a world; nothing happens until the first sync."""
@@ -29,6 +33,11 @@ class Controller:
         self.gone = False
         self.owner: Controller | None = None
         self.original: Manifest = {}
+        self._entered = False
+        self._failures = 0
+        self._failure: str | None = None
+        self._last_failure = ""
+        self._retries = False
 
     def mark(self) -> None:
         """Plan a sync."""
@@ -44,8 +53,47 @@ class Controller:
         """Take one step towards the spec."""
         raise NotImplementedError
 
+    def run(self) -> None:
+        """Sync; after a sync without a failure, the next failure is the first again."""
+        self._failure = None
+        self.sync()
+        if self._failure is None:
+            self._failures = 0
+
+    def fail(self, why: str) -> None:
+        """Note that something could not be created, and sync again later.
+
+        An event says so, unless the one before said the same. The times between the attempts
+        double, as with the queues of kube-controller-manager.
+        """
+        if why != self._last_failure:
+            self.log("FailedCreate", why)
+        self._failure = self._last_failure = why
+        if not self._retries:
+            least, most = self.backoff
+            delay = min(least * 2 ** min(self._failures, 30), most)
+            self._failures, self._retries = self._failures + 1, True
+            self.world.clock.at(self.world.clock.now + delay, self._retry)
+
+    def _retry(self) -> None:
+        self._retries = False
+        self.mark()
+
+    def enter(self) -> bool:
+        """Count the new object; False, with an event, if a quota refuses it."""
+        why = self.world.quotas.object_refusal(self.kind, self.namespace)
+        if why is not None:
+            self.log("FailedCreate", f'{OBJECTS[self.kind]} "{self.name}" is forbidden: {why}')
+            self.gone = True
+            return False
+        self._entered = True
+        self.world.quotas.count(self.kind, self.namespace, 1)
+        return True
+
     def delete(self) -> None:
         """Delete the object and everything it owns."""
+        if self._entered and not self.gone:
+            self.world.quotas.count(self.kind, self.namespace, -1)
         self.gone = True
 
     def remove(self) -> None:
@@ -66,6 +114,8 @@ class PodOwner(Controller):
 
     spreads = False
     """True if the scheduler spreads its pods over nodes and zones by default."""
+    late = False
+    """True if the API server validates the spec of its pods only when they are created."""
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without pods."""
@@ -113,8 +163,9 @@ class PodOwner(Controller):
         target: str = "",
     ) -> Pod | None:
         """Create and return a pod; None, with an event, if admission refuses it."""
-        if facts.error is not None:
-            self.log("FailedCreate", facts.error)
+        facts, why = self.world.admission.admit(facts, self.namespace, name)
+        if why is not None:
+            self.fail(why)
             return None
         pod = self.world.new_pod(name, self.namespace, facts, self)
         pod.revision, pod.ordinal, pod.target = revision, ordinal, target
@@ -136,7 +187,13 @@ class PodOwner(Controller):
         if extra:
             own = items_of((template.get("metadata") or {}).get("labels"))
             labels = {**{key: str(value) for key, value in own}, **extra}
-        return read_pod(template, self.namespace, self.world.priorities, labels)
+        return self.checked(read_pod(template, self.namespace, self.world.priorities, labels))
+
+    def checked(self, facts: PodFacts) -> PodFacts:
+        """Return the facts; raises InvalidPod for those that the API server refuses."""
+        if facts.causes and not self.late:
+            raise InvalidPod(facts.causes)
+        return facts
 
 
 def identity(manifest: Manifest) -> tuple[str, str]:

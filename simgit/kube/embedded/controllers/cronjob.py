@@ -6,6 +6,8 @@ from simgit.kube.embedded.controllers.controller import Controller
 from simgit.kube.embedded.controllers.cron_schedule import CronSchedule, Every, parse_schedule
 from simgit.kube.embedded.controllers.job import Job
 from simgit.kube.embedded.fields import bad, pod_template, text, whole
+from simgit.kube.embedded.podspec import read_pod
+from simgit.kube.embedded.validation import InvalidPod
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
@@ -41,7 +43,9 @@ class CronJob(Controller):
             )
         zone = text(manifest, "spec", "timeZone")
         schedule = parse_schedule(text(manifest, "spec", "schedule"), zone)
-        pod_template(manifest, "spec", "jobTemplate", "spec", "template")
+        template = pod_template(manifest, "spec", "jobTemplate", "spec", "template")
+        if causes := read_pod(template, self.namespace, self.world.priorities).causes:
+            raise InvalidPod(causes)
         complete = whole(manifest, "spec", "successfulJobsHistoryLimit", default=3)
         failed = whole(manifest, "spec", "failedJobsHistoryLimit", default=1)
         self._deadline = whole(manifest, "spec", "startingDeadlineSeconds", default=None)
@@ -99,6 +103,8 @@ class CronJob(Controller):
     def _create_job(self, due: int) -> None:
         job = Job(self.world, self.namespace, f"{self.name}-{due // 60}")
         job.owner = self
+        if not job.enter():
+            return
         job.update(self._job)
         self.jobs.append(job)
         self.log("SuccessfulCreate", f"created job {job.name}")
