@@ -136,17 +136,23 @@ class EmbeddedCluster:
             self._add_priority(manifest)
         elif gvk in self._world.policies:
             self._world.policies[gvk].put(manifest, namespace, name)
+            self._world.wake()
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
-            why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
-            self._world.log(gvk, namespace, name, "Ignored", why)
+            effect = f"in a real cluster {told}" if told else "objects of this kind run no pods"
+            self._world.log(gvk, namespace, name, "Ignored", effect)
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
             _update(controller, manifest)
-            if found is not None or controller.enter():
-                controller.original = manifest
-                self._objects[key] = controller
+            if found is None and (why := controller.refusal()) is not None:
+                controller.gone = True
+                controller.log("FailedCreate", why)
+                return
+            if found is None:
+                controller.enter()
+            controller.original = manifest
+            self._objects[key] = controller
 
     def _add_priority(self, manifest: Manifest) -> None:
         value = manifest.get("value", 0)
@@ -158,6 +164,7 @@ class EmbeddedCluster:
         self._world.priorities[name_of(manifest)] = entry
         if manifest.get("globalDefault"):
             self._world.priorities[""] = entry
+        self._world.wake()
 
     def delete(self, manifests: Sequence[Manifest]) -> None:
         """Delete objects and everything they own, then let the cluster settle."""
@@ -167,6 +174,7 @@ class EmbeddedCluster:
             gvk, namespace, name = key = _key(manifest)
             if gvk in self._world.policies:
                 self._world.policies[gvk].drop(namespace, name)
+                self._world.wake()
             controller = self._objects.pop(key, None)
             if controller is not None:
                 controller.remove()
@@ -211,6 +219,10 @@ class EmbeddedCluster:
             for each, found in zip(here, labels, strict=True)
             if found.get(selection.label) == selection.value
         ]
+        if not wanted:
+            for event in reversed(self._world.events):
+                if event.reason == "FailedCreate" and event.namespace == namespace:
+                    return f"{event.kind} '{event.name}' was refused: {event.message}"
         if not here:
             return f"no workload exists in namespace '{namespace}'"
         if not wanted:
@@ -225,12 +237,9 @@ class EmbeddedCluster:
     def _why_idle(self, controller: Controller) -> str:
         if lookup(controller.original, ("spec", "replicas")) == 0:
             return "has 0 replicas"
-        for event in reversed(self._world.events):
-            made_by = event.namespace == controller.namespace and (
-                event.name == controller.name or event.name.startswith(f"{controller.name}-")
-            )
-            if made_by and event.reason == "FailedCreate":
-                return f"cannot create pods: {event.message}"
+        for refused in self._world.refused:
+            if controller in (refused, refused.owner):
+                return f"cannot create pods: {refused.failure}"
         if lookup(controller.original, ("spec", "paused")):
             return "is paused"
         return "has no pods now"

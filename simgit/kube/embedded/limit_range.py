@@ -17,18 +17,17 @@ from simgit.kube.quantity import Quantity
 
 _PARTS = ("min", "max", "default", "defaultRequest", "maxLimitRequestRatio")
 _CALLED = {
-    "min": "min value", "max": "max value", "default": "default value",
-    "defaultRequest": "default request value",
+    "min": "min value", "default": "default value", "defaultRequest": "default request value",
 }  # fmt: skip
 _ORDER = (
-    ("min", "max", "min"),
-    ("min", "defaultRequest", "defaultRequest"),
-    ("defaultRequest", "max", "defaultRequest"),
-    ("defaultRequest", "default", "defaultRequest"),
-    ("min", "default", "default"),
-    ("default", "max", "default"),
+    ("min", "max", "min", "max value"),
+    ("min", "defaultRequest", "defaultRequest", "default request value"),
+    ("defaultRequest", "max", "defaultRequest", "max value"),
+    ("defaultRequest", "default", "defaultRequest", "default limit value"),
+    ("min", "default", "default", "default value"),
+    ("default", "max", "default", "max value"),
 )
-"""Of each two parts the first may not be greater; then the place of the error."""
+"""Of each two parts the first may not be greater; the place of the error, the second's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +101,11 @@ def _causes(place: str, parts: Mapping[str, Quantities]) -> Iterator[Cause]:
         for name, amount in amounts.items():
             if amount.nano < 0:
                 yield invalid(f"{place}.{part}[{name}]", str(amount), NEGATIVE)
-    for less, more, at in _ORDER:
+    for less, more, at, called in _ORDER:
         for name in parts[less]:
             low, high = parts[less][name], parts[more].get(name)
             if high is not None and low.nano > high.nano:
-                told = f"{_CALLED[less]} {low} is greater than {_CALLED[more]} {high}"
+                told = f"{_CALLED[less]} {low} is greater than {called} {high}"
                 yield invalid(f"{place}.{at}[{name}]", str(parts[at][name]), told)
 
 

@@ -23,7 +23,7 @@ from simgit.kube.embedded.labels import (
 )
 from simgit.kube.embedded.priority import Priorities, read_priority
 from simgit.kube.embedded.requests import container_texts, read_requests
-from simgit.kube.embedded.validation import Cause, pod_causes, resource_causes
+from simgit.kube.embedded.validation import Cause, InvalidPod, pod_causes, resource_causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,9 @@ def _facts(
     priority: tuple[int, bool, str | None],
 ) -> PodFacts:
     affinity = map_of(spec.get("affinity"))
+    causes = tuple(pod_causes(spec, labels))
+    if not list_of(spec.get("containers")):
+        raise InvalidPod(causes)
     value, preempts, error = priority
     return PodFacts(
         **_requested(spec),
@@ -174,7 +177,7 @@ def _facts(
         gated=bool(list_of(spec.get("schedulingGates"))),
         foreign=(spec.get("schedulerName") or _SCHEDULER) != _SCHEDULER,
         error=error,
-        causes=tuple(pod_causes(spec, labels)),
+        causes=causes,
     )
 
 

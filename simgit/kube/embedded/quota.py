@@ -23,37 +23,12 @@ from simgit.kube.embedded.requests import (
 from simgit.kube.embedded.validation import NEGATIVE, check_object, invalid
 from simgit.kube.manifest import Manifest, lookup
 from simgit.kube.quantity import NANO, Quantity
+from simgit.kube.unmodelled import COUNTED, NATIVE, covers, is_of_pods
 
-OBJECTS = {
-    "CronJob": "cronjobs.batch",
-    "DaemonSet": "daemonsets.apps",
-    "Deployment": "deployments.apps",
-    "Job": "jobs.batch",
-    "ReplicaSet": "replicasets.apps",
-    "StatefulSet": "statefulsets.apps",
-}
-"""Kinds whose objects a quota may count: the resource of each."""
 _ONE = Quantity(NANO)
 _NONE = Quantity(0)
-_NATIVE = ("cpu", "memory", "ephemeral-storage")
-_OF_PODS = frozenset(
-    ("pods", "count/pods", *(p + n for p in ("", "requests.", "limits.") for n in _NATIVE))
-)
 _DEMANDED = frozenset(p + n for p in ("", "requests.", "limits.") for n in ("cpu", "memory"))
 """Where a quota limits these, every container has to say its amount."""
-
-
-def covers(resource: str) -> bool:
-    """Return True if an entry of a quota is modelled: about pods, or a number of objects."""
-    if resource.startswith("count/"):
-        return resource[6:] in ("pods", *OBJECTS.values())
-    return _is_of_pods(resource)
-
-
-def _is_of_pods(resource: str) -> bool:
-    asked = resource.removeprefix("requests.")
-    is_extended = asked != resource and "/" in asked and "kubernetes.io/" not in asked
-    return resource in _OF_PODS or asked.startswith("hugepages-") or is_extended
 
 
 class _Quota:
@@ -64,7 +39,7 @@ class _Quota:
         spec = map_of(manifest.get("spec"))
         self.name = name
         self.hard = {k: stored(v) for k, v in items_of(spec.get("hard")) if covers(k)}
-        self.of_pods = {name for name in self.hard if _is_of_pods(name)}
+        self.of_pods = {name for name in self.hard if is_of_pods(name)}
         self.scopes: list[Mapping[str, Any]] = [
             *({"scopeName": scope, "operator": "Exists"} for scope in list_of(spec.get("scopes"))),
             *maps_of(lookup(spec, ("scopeSelector", "matchExpressions"))),
@@ -116,7 +91,7 @@ class Quotas:
         for pod in self._pods.values():
             if pod.namespace == namespace and quota.applies_to(pod.facts.spec):
                 quota.add(self._usage(pod))
-        for resource in OBJECTS.values():
+        for resource in COUNTED.values():
             count = self._objects[namespace, resource]
             quota.add({f"count/{resource}": Quantity(count * NANO)})
         there = self._quotas.setdefault(namespace, {})
@@ -150,16 +125,20 @@ class Quotas:
         for quota in self._applying(pod.facts, pod.namespace):
             quota.add(self._usage(pod))
 
-    def ended(self, pod: Pod) -> None:
-        """Count no more of a pod than that it exists: it has run to its end."""
-        for quota in self._applying(pod.facts, pod.namespace):
+    def ended(self, pod: Pod) -> bool:
+        """Count of a pod that has run to its end only that it exists; True if that freed room."""
+        quotas = self._applying(pod.facts, pod.namespace)
+        for quota in quotas:
             quota.add(self._full_usage(pod.facts), -1)
             quota.add(self._usage(pod))
+        return bool(quotas)
 
-    def left(self, pod: Pod) -> None:
-        """Count a deleted pod no longer."""
-        for quota in self._applying(pod.facts, pod.namespace):
+    def left(self, pod: Pod) -> bool:
+        """Count a deleted pod no longer; True if that freed room."""
+        quotas = self._applying(pod.facts, pod.namespace)
+        for quota in quotas:
             quota.add(self._usage(pod), -1)
+        return bool(quotas)
 
     def _usage(self, pod: Pod) -> Quantities:
         return {"count/pods": _ONE} if pod.finished else self._full_usage(pod.facts)
@@ -171,16 +150,16 @@ class Quotas:
 
     def object_refusal(self, kind: str, namespace: str) -> str | None:
         """Return why the quotas of a namespace refuse one more object, None if they do not."""
-        one = {f"count/{OBJECTS[kind]}": _ONE} if kind in OBJECTS else {}
+        one = {f"count/{COUNTED[kind]}": _ONE} if kind in COUNTED else {}
         quotas = self._quotas.get(namespace, {}).values()
         return next((why for quota in quotas if (why := quota.excess(one))), None)
 
     def count(self, kind: str, namespace: str, sign: int) -> None:
         """Count an object that was created (1) or deleted (-1)."""
-        if kind in OBJECTS:
-            self._objects[namespace, OBJECTS[kind]] += sign
+        if kind in COUNTED:
+            self._objects[namespace, COUNTED[kind]] += sign
             for quota in self._quotas.get(namespace, {}).values():
-                quota.add({f"count/{OBJECTS[kind]}": _ONE}, sign)
+                quota.add({f"count/{COUNTED[kind]}": _ONE}, sign)
 
 
 def _usage_of(spec: Mapping[str, Any]) -> Iterator[tuple[str, Quantity]]:
@@ -191,10 +170,10 @@ def _usage_of(spec: Mapping[str, Any]) -> Iterator[tuple[str, Quantity]]:
             limits[name] = limits[name] + stored(text)
     yield from (("pods", _ONE), ("count/pods", _ONE))
     for name, amount in requests.items():
-        if name in _NATIVE or name.startswith("hugepages-"):
+        if name in NATIVE or name.startswith("hugepages-"):
             yield name, amount
         yield f"requests.{name}", amount
-    yield from ((f"limits.{name}", limits[name]) for name in _NATIVE if name in limits)
+    yield from ((f"limits.{name}", limits[name]) for name in NATIVE if name in limits)
 
 
 def _missing(spec: Mapping[str, Any], demanded: set[str]) -> str:

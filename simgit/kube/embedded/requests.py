@@ -79,21 +79,23 @@ def _container_requests(container: Any, place: str) -> Amounts:
     resources = container.get("resources") or {}
     if not isinstance(resources, Mapping):
         raise InvalidInput("resources of a container must be a map", pod_path=place)
-    limits = _amounts(resources.get("limits"), f"{place}.limits")
-    return limits | _amounts(resources.get("requests"), f"{place}.requests")
+    limits = _amounts(resources.get("limits"), f"{place}.limits", validated=True)
+    own = _amounts(resources.get("requests"), f"{place}.requests", validated=True)
+    return limits | own
 
 
-def _amounts(value: Any, place: str) -> Amounts:
+def _amounts(value: Any, place: str, *, validated: bool = False) -> Amounts:
     """Return amounts by resource; ``place`` is their place in the pod's spec.
 
-    Raises InvalidInput, with the place in ``pod_path``, for a bad or negative quantity.
+    Raises InvalidInput, with the place in ``pod_path``, for a bad quantity, and for a negative one
+    where none were found by validation.
     """
     amounts = {}
     name = ""
     try:
         for name, text in items_of(value):
             quantity = parse_quantity(text)
-            if quantity.nano < 0:
+            if quantity.nano < 0 and not validated:
                 raise InvalidInput(f"request of {name} must be 0 or more, got '{text}'", value=text)
             amounts[name] = quantity.milli if name == "cpu" else quantity.units
     except InvalidInput as error:

@@ -329,7 +329,7 @@ def pod_causes(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[C
     names: set[str] = set()
     for i, volume in _maps(volumes):
         yield from _name_causes(f"spec.volumes[{i}].name", volume.get("name"), names)
-    if isinstance(spec.get("containers"), (list, tuple)) and not spec["containers"]:
+    if spec.get("containers") in (None, [], ()):
         yield _required("spec.containers")
     taken: set[str] = set()
     for field in ("containers", "initContainers"):

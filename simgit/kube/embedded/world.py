@@ -64,7 +64,18 @@ class Synced(Protocol):
     marked: bool
     gone: bool
 
-    def run(self) -> None: ...
+    def sync(self) -> None: ...
+
+
+class Refused(Protocol):
+    """An object whose last creation was refused: a ``controllers.controller.Controller``."""
+
+    failure: str
+
+    @property
+    def owner(self) -> object: ...
+
+    def mark(self) -> None: ...
 
 
 class Policy(Protocol):
@@ -94,13 +105,14 @@ class World:
         self.max_pods = max_pods
         self.max_steps = max_steps
         self._steps = 0
-        self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
         self.marked: deque[Synced] = deque()
         self.pods: dict[int, Pod] = {}
+        self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
         self.quotas = Quotas(self.pods)
         self.disruptions = Disruptions(self.pods)
         limits = LimitRanges()
-        self.admission = Admission(limits, self.quotas)
+        self.admission = Admission(limits, self.quotas, self.priorities)
+        self.refused: dict[Refused, None] = {}
         self.policies: dict[str, Policy] = {
             "v1.LimitRange": limits,
             "v1.ResourceQuota": self.quotas,
@@ -135,7 +147,7 @@ class World:
             controller = self.marked.popleft()
             controller.marked = False
             if not controller.gone:
-                controller.run()
+                controller.sync()
         elif self.scheduler.step():
             pass
         elif self._starting:
@@ -182,13 +194,20 @@ class World:
             return
         pod.removed = True
         del self.pods[pod.uid]
-        self.quotas.left(pod)
+        freed = self.quotas.left(pod)
         self.log("Pod", pod.namespace, pod.name, reason, message)
         self.scheduler.forget(pod)
         if pod.node is not None and not pod.finished:
             pod.node.remove(pod)
             self.scheduler.pod_left(pod)
         pod.owner.pod_gone(pod)
+        if freed:
+            self.wake()
+
+    def wake(self) -> None:
+        """Sync again all that was refused, the first refused first: perhaps it is admitted now."""
+        for controller in self.refused:
+            controller.mark()
 
     def _bound(self, pod: Pod, node: Node) -> None:
         pod.node = node
@@ -217,10 +236,12 @@ class World:
         assert pod.node is not None
         pod.node.remove(pod)
         pod.phase, pod.ready = SUCCEEDED, False
-        self.quotas.ended(pod)
+        freed = self.quotas.ended(pod)
         self.log("Pod", pod.namespace, pod.name, "Completed", "pod has succeeded")
         self.scheduler.pod_left(pod)
         pod.owner.pod_finished(pod)
+        if freed:
+            self.wake()
 
     def _preempted(self, victim: Pod, by: Pod) -> None:
         self.delete_pod(victim, "Preempted", f"preempted by {by.namespace}/{by.name}")

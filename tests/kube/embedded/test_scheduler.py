@@ -440,5 +440,5 @@ def test_a_soft_taint_is_avoided_while_there_is_room() -> None:
 def test_a_malformed_pod_is_refused_and_named(broken: dict[str, Any]) -> None:
     from simgit.errors import InvalidInput
 
-    with pytest.raises(InvalidInput, match="Pod default/p"):
+    with pytest.raises(InvalidInput, match="default/p"):
         run(pod("p", **broken))

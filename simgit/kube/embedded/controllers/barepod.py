@@ -19,12 +19,8 @@ class BarePod(PodOwner):
         if not self.pods and not self._made:
             self._made = self.create_pod(self.name, facts) is not None
 
-    def fail(self, why: str) -> None:
-        """Say why the API server refuses the pod: nobody tries again."""
-        self.log("FailedCreate", why)
-
     def sync(self) -> None:
-        """Do nothing: a bare pod is not replaced."""
+        """Do nothing: a bare pod is not replaced, and nobody tries again if it was refused."""
 
     def pod_finished(self, pod: Pod) -> None:
         """Keep a pod that ended among the pods, as in Kubernetes."""

@@ -8,10 +8,10 @@ from typing import Any
 from simgit.kube.embedded.fields import items_of
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts, read_pod
-from simgit.kube.embedded.quota import OBJECTS
 from simgit.kube.embedded.validation import InvalidPod
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, name_of, namespace_of
+from simgit.kube.unmodelled import COUNTED
 
 
 class Controller:
@@ -21,8 +21,6 @@ class Controller:
     """
 
     kind = ""
-    backoff = (5, 1_000_000)
-    """The shortest and the longest time, in milliseconds, until a failed sync is tried again."""
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Join a world; nothing happens until the first sync."""
@@ -33,11 +31,8 @@ class Controller:
         self.gone = False
         self.owner: Controller | None = None
         self.original: Manifest = {}
+        self.failure = ""
         self._entered = False
-        self._failures = 0
-        self._failure: str | None = None
-        self._last_failure = ""
-        self._retries = False
 
     def mark(self) -> None:
         """Plan a sync."""
@@ -53,47 +48,32 @@ class Controller:
         """Take one step towards the spec."""
         raise NotImplementedError
 
-    def run(self) -> None:
-        """Sync; after a sync without a failure, the next failure is the first again."""
-        self._failure = None
-        self.sync()
-        if self._failure is None:
-            self._failures = 0
-
     def fail(self, why: str) -> None:
-        """Note that something could not be created, and sync again later.
+        """Note that something could not be created; the next change that may help syncs again.
 
-        An event says so, unless the one before said the same. The times between the attempts
-        double, as with the queues of kube-controller-manager.
+        An event says so, unless the one before said the same.
         """
-        if why != self._last_failure:
+        if why != self.failure:
             self.log("FailedCreate", why)
-        self._failure = self._last_failure = why
-        if not self._retries:
-            least, most = self.backoff
-            delay = min(least * 2 ** min(self._failures, 30), most)
-            self._failures, self._retries = self._failures + 1, True
-            self.world.clock.at(self.world.clock.now + delay, self._retry)
+        self.failure = why
+        self.world.refused[self] = None
 
-    def _retry(self) -> None:
-        self._retries = False
-        self.mark()
-
-    def enter(self) -> bool:
-        """Count the new object; False, with an event, if a quota refuses it."""
+    def refusal(self) -> str | None:
+        """Return why a quota refuses this object, None if none does."""
         why = self.world.quotas.object_refusal(self.kind, self.namespace)
-        if why is not None:
-            self.log("FailedCreate", f'{OBJECTS[self.kind]} "{self.name}" is forbidden: {why}')
-            self.gone = True
-            return False
+        return why and f'{COUNTED[self.kind]} "{self.name}" is forbidden: {why}'
+
+    def enter(self) -> None:
+        """Count the new object for the quotas."""
         self._entered = True
         self.world.quotas.count(self.kind, self.namespace, 1)
-        return True
 
     def delete(self) -> None:
         """Delete the object and everything it owns."""
         if self._entered and not self.gone:
             self.world.quotas.count(self.kind, self.namespace, -1)
+            self.world.wake()
+        self.world.refused.pop(self, None)
         self.gone = True
 
     def remove(self) -> None:
@@ -167,6 +147,8 @@ class PodOwner(Controller):
         if why is not None:
             self.fail(why)
             return None
+        self.failure = ""
+        self.world.refused.pop(self, None)
         pod = self.world.new_pod(name, self.namespace, facts, self)
         pod.revision, pod.ordinal, pod.target = revision, ordinal, target
         self.pods[pod.uid] = pod

@@ -97,15 +97,14 @@ class CronJob(Controller):
         if self.policy == "Replace":
             for job in active:
                 job.remove()
-        self._last = due
-        self._create_job(due)
-
-    def _create_job(self, due: int) -> None:
         job = Job(self.world, self.namespace, f"{self.name}-{due // 60}")
-        job.owner = self
-        if not job.enter():
+        if (why := job.refusal()) is not None:
+            self.fail(why)
             return
+        self._last = due
+        job.owner = self
         job.update(self._job)
+        job.enter()
         self.jobs.append(job)
         self.log("SuccessfulCreate", f"created job {job.name}")
 

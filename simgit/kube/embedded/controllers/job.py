@@ -14,7 +14,6 @@ class Job(PodOwner):
     """A Job; its pods succeed when their lifetime ends, and a deleted one counts as failed."""
 
     kind = "Job"
-    backoff = (1000, 60_000)
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without a template."""
