@@ -295,7 +295,7 @@ def _key(manifest: Manifest) -> _Key:
 
 def _update(controller: Controller, manifest: Manifest) -> None:
     """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
-    causes = list(object_causes(manifest, controller.original))
+    causes = object_causes(manifest, controller.original)
     try:
         if causes and (template := template_of(manifest)) is not None:
             facts = read_pod(template, controller.namespace, controller.world.priorities)

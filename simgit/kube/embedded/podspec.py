@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import msgpack
-
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
+from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of, packed, unpacked
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
@@ -102,8 +100,6 @@ class PodFacts:
 
 
 _SCHEDULER = "default-scheduler"
-_KEPT_BYTES = 1 << 16
-"""The largest template, packed, whose facts are kept: a hostile trace may have huge ones."""
 
 
 def read_pod(
@@ -123,25 +119,16 @@ def read_pod(
     if labels is None:
         labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
     priority = read_priority(spec, classes)
-    try:
-        packed = msgpack.packb((labels, spec), strict_types=True, default=_list_of_tuple)
-    except (TypeError, ValueError, OverflowError):  # not plain data, so not from a trace
+    key = packed((labels, spec))
+    if key is None:
         return _facts(labels, spec, namespace, priority)
-    if len(packed) > _KEPT_BYTES:
-        return _facts(labels, spec, namespace, priority)
-    return _known_facts(packed, namespace, priority)
-
-
-def _list_of_tuple(value: Any) -> list[Any]:
-    if type(value) is tuple:
-        return list(value)
-    raise TypeError(f"a {type(value).__name__} is not plain data")
+    return _known_facts(key, namespace, priority)
 
 
 @lru_cache(maxsize=1024)
-def _known_facts(packed: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
+def _known_facts(key: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
     """Return the facts of a copy, which no later change of the template reaches."""
-    labels, spec = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
+    labels, spec = unpacked(key)
     return _facts(labels, spec, namespace, priority)
 
 

@@ -117,8 +117,8 @@ class Quotas:
         return next((why for quota in quotas if (why := quota.excess(usage))), None)
 
     def _applying(self, facts: PodFacts, namespace: str) -> list[_Quota]:
-        quotas = self._quotas.get(namespace, {}).values()
-        return [quota for quota in quotas if quota.applies_to(facts.spec)]
+        quotas = self._quotas.get(namespace)
+        return [q for q in quotas.values() if q.applies_to(facts.spec)] if quotas else []
 
     def joined(self, pod: Pod) -> None:
         """Count a new pod."""

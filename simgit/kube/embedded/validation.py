@@ -9,12 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from simgit.errors import InvalidInput
+from simgit.kube.embedded.fields import packed, unpacked
 from simgit.kube.embedded.labels import parse_selector
 from simgit.kube.embedded.template_equality import same_template
-from simgit.kube.manifest import TEMPLATE_PATHS, Manifest, full_name, gvk_of, lookup, template_of
+from simgit.kube.manifest import (
+    TEMPLATE_PATHS,
+    Manifest,
+    full_name,
+    gvk_of,
+    lookup,
+    replace,
+    template_of,
+)
 from simgit.kube.quantity import Quantity, canonical, parse_quantity
 
 NEGATIVE = "must be greater than or equal to 0"
@@ -157,8 +167,32 @@ def _maps(value: Any) -> list[tuple[int, Mapping[str, Any]]]:
     return [(i, item) for i, item in enumerate(items) if isinstance(item, Mapping)]
 
 
-def object_causes(manifest: Manifest, old: Manifest) -> Iterator[Cause]:
-    """Yield what is wrong with an object but for its pod template; ``old`` is what it replaces."""
+def object_causes(manifest: Manifest, old: Manifest) -> list[Cause]:
+    """Return what is wrong with an object but for its pod template; ``old`` is what it replaces.
+
+    Replays apply the same objects again and again, so the answers are kept by content.
+    """
+    kind, spec, template = gvk_of(manifest), _map(manifest.get("spec")), template_of(manifest)
+    small = {k: v for k, v in spec.items() if k not in ("template", "jobTemplate")}
+    if template is not None and kind != "v1.Pod":
+        policy = _map(template.get("spec")).get("restartPolicy")
+        labels = _map(template.get("metadata")).get("labels")
+        outline = {"metadata": {"labels": labels}, "spec": {"restartPolicy": policy}}
+        small = replace({"spec": small}, TEMPLATE_PATHS[kind], outline)["spec"]
+    metadata = {k: manifest["metadata"].get(k) for k in ("name", "namespace", "labels")}
+    part = {k: manifest.get(k) for k in ("apiVersion", "kind")}
+    part |= {"metadata": metadata, "spec": small}
+    key = packed(part) if kind != "v1.Pod" else None
+    found = list(_causes_of(part)) if key is None else [*_known_causes(key)]
+    return [*found, *_update_causes(kind, spec, _map(old.get("spec")))] if old else found
+
+
+@lru_cache(maxsize=1024)
+def _known_causes(key: bytes) -> tuple[Cause, ...]:
+    return tuple(_causes_of(unpacked(key)))
+
+
+def _causes_of(manifest: Manifest) -> Iterator[Cause]:
     kind, spec = gvk_of(manifest), _map(manifest.get("spec"))
     yield from _metadata_causes(manifest)
     for path in _COUNTS.get(kind, ()):
@@ -171,8 +205,6 @@ def object_causes(manifest: Manifest, old: Manifest) -> Iterator[Cause]:
         yield from _strategy_causes(kind, spec)
     if kind == "apps/v1.Deployment":
         yield from _progress_causes(spec)
-    if old:
-        yield from _update_causes(kind, spec, _map(old.get("spec")))
 
 
 def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:

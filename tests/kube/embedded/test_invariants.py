@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simgit.kube import recorded_lifetimes
-from simgit.kube.embedded import EmbeddedCluster, PodDelays, node_spec, podspec
+from simgit.kube.embedded import EmbeddedCluster, PodDelays, node_spec, podspec, validation
 from simgit.kube.embedded.controllers import cron_schedule
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.scheduler.filters import Cycle, refusal_with_nominated
@@ -324,6 +324,7 @@ def test_a_rollout_keeps_its_bounds_and_ends_when_all_fits(
 
 CACHES = [
     (podspec, "_known_facts"),
+    (validation, "_known_causes"),
     (cron_schedule, "_times_of"),
     (cron_schedule, "parse_schedule"),
     (recorded_lifetimes, "_hash_of"),
