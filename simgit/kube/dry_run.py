@@ -12,7 +12,7 @@ from simgit.kube.trace.model import Trace
 def refused_objects(trace: Trace) -> list[InvalidInput]:
     """Return an error for each applied object that a replay would refuse.
 
-    These are bad quantities, negative amounts and replicas, malformed templates. ``path`` on
+    These are bad quantities, malformed templates, and what validation finds. ``path`` on
     an error names the place, such as
     ``events[3].applied_objs[0].spec.template.spec.containers[0].resources.requests.cpu``.
     """

@@ -35,7 +35,7 @@ _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _BINARY_NAME = {power: name for name, power in _BINARY.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Quantity:
     """An amount in billionths of its unit, and the form in which it is written."""
 

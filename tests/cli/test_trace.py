@@ -153,7 +153,7 @@ def test_validate_names_each_object_that_a_cluster_would_refuse(
     done = run("trace", "validate", "bad.json", code=1)
     assert done.lines[0].startswith("invalid: 'bad.json' is not a valid trace: invalid Deployment ")
     assert "bad quantity 'abc'" in done.lines[0] and done.lines[0].endswith(f" at '{cpu}'")
-    assert "got '-1'" in done.lines[1] and done.lines[1].endswith(f" at '{at}'")
+    assert "Invalid value: -1" in done.lines[1] and done.lines[1].endswith(f" at '{at}'")
     found = run("trace", "validate", "bad.json", "--json", code=1).json
     assert not found["valid"] and found["path"] == cpu
     assert [each["path"] for each in found["errors"]] == [cpu, at]

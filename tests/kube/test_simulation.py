@@ -217,12 +217,13 @@ def test_a_hostile_manifest_is_replayed_or_refused(gvk: str, edits: list[Any]) -
 
 
 def web(**spec: Any) -> dict[str, Any]:
-    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": ({"name": "c"},)}}
+    labels, containers = {"app": "web"}, ({"name": "c", "image": "x"},)
+    template = {"metadata": {"labels": labels}, "spec": {"containers": containers}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "web"},
-        "spec": {"template": template, **spec},
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **spec},
     }
 
 
@@ -240,7 +241,8 @@ def web(**spec: Any) -> dict[str, Any]:
         (
             [replace(web(), ("spec", "template", "spec", "priorityClassName"), "gold")],
             "web",
-            "Deployment 'web' cannot create pods: no PriorityClass with name gold was found",
+            "Deployment 'web' cannot create pods: pods \"web-1-0\" is forbidden: "
+            "no PriorityClass with name gold was found",
         ),
         ([web(paused=True)], "web", "Deployment 'web' is paused"),
     ],

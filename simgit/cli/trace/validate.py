@@ -23,9 +23,10 @@ simgit trace validate --strict traces/*.sktrace""",
 def trace_validate(app: App, files: tuple[str, ...], strict: bool, as_json: bool) -> None:
     """Check that SimKube can read trace files; exit with 1 if one is invalid.
 
-    Each object is applied to an embedded cluster. A malformed quantity or template and a negative
-    request or number of replicas are errors, with their place. Stale hashes of edited objects,
-    objects without a namespace and times that go back are warnings: SimKube allows them.
+    Each object is applied to an embedded cluster. What an API server would refuse, such as a
+    malformed quantity or a request above its limit, is an error, with its place and the server's
+    words. Stale hashes of edited objects, objects without a namespace and times that go back are
+    warnings: SimKube allows them.
     """
     fine = True
     with app.output() as out:

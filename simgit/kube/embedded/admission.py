@@ -1,37 +1,61 @@
-"""Admission of a pod's priority: its PriorityClass alone decides."""
+"""Admission of pods: defaults, validation, limits and quotas, in the API server's order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from simgit.kube.embedded.fields import int_of
-
-Priorities = Mapping[str, tuple[int, bool]]
-"""PriorityClass -> (value, True if its pods preempt)."""
-
-_POLICIES = {True: "PreemptLowerPriority", False: "Never"}
+from simgit.kube.embedded.limit_range import LimitRanges
+from simgit.kube.embedded.podspec import PodFacts, with_resources
+from simgit.kube.embedded.priority import Priorities, read_priority
+from simgit.kube.embedded.quota import Quotas
+from simgit.kube.embedded.validation import listed
 
 
-def read_priority(spec: Mapping[str, Any], classes: Priorities) -> tuple[int, bool, str | None]:
-    """Return (value, True if it preempts, reason for which admission refuses the pod or None).
+class Admission:
+    """The checks between the request for a pod and the pod."""
 
-    Value and policy come from the class: a pod may repeat them, but not say anything else.
-    """
-    name, given = str(spec.get("priorityClassName") or ""), spec.get("priority")
-    int_of(given)
-    if name and name not in classes:
-        return 0, True, f"no PriorityClass with name {name} was found"
-    value, preempts = classes.get(name, (0, True))
-    computed = (
-        ("integer value of priority", given, value),
-        ("string value of PreemptionPolicy", spec.get("preemptionPolicy"), _POLICIES[preempts]),
-    )
-    for what, said, right in computed:
-        if said is not None and said != right:
-            why = f"the {what} ({said}) must not be provided in pod spec; "
-            why += (
-                f"priority admission controller computed {right} from the given PriorityClass name"
-            )
-            return value, preempts, why
-    return value, preempts, None
+    def __init__(self, limits: LimitRanges, quotas: Quotas, priorities: Priorities) -> None:
+        """Ask these limits, quotas and priority classes."""
+        self._limits = limits
+        self._quotas = quotas
+        self._priorities = priorities
+        self._ranked: dict[PodFacts, PodFacts] = {}
+        self._known: dict[tuple[str, PodFacts], tuple[PodFacts, str]] = {}
+        self._version = 0
+
+    def admit(self, facts: PodFacts, namespace: str, name: str) -> tuple[PodFacts, str | None]:
+        """Return the facts of a pod with defaults, and why it is refused (None if it is not)."""
+        if facts.error is not None:
+            facts = self._with_late_class(facts)
+        facts, why = self._known_limits(facts, namespace)
+        if why:
+            return facts, why.replace("\0", name, 1)
+        refused = self._quotas.refusal(facts, namespace)
+        return facts, f'pods "{name}" is forbidden: {refused}' if refused else None
+
+    def _with_late_class(self, facts: PodFacts) -> PodFacts:
+        """Return the facts with the priority of a class that came after the template."""
+        if facts not in self._ranked:
+            value, preempts, error = read_priority(facts.spec, self._priorities)
+            if error is not None:
+                return facts
+            self._ranked[facts] = replace(facts, priority=value, preempts=preempts, error=None)
+        return self._ranked[facts]
+
+    def _known_limits(self, facts: PodFacts, namespace: str) -> tuple[PodFacts, str]:
+        """Return the facts with defaults, which equal pods share, and a refusal or ''."""
+        if self._version != self._limits.version:
+            self._version = self._limits.version
+            self._known.clear()
+        if (namespace, facts) not in self._known:
+            self._known[namespace, facts] = self._limit(facts, namespace)
+        return self._known[namespace, facts]
+
+    def _limit(self, facts: PodFacts, namespace: str) -> tuple[PodFacts, str]:
+        spec = self._limits.defaulted(facts.spec, namespace)
+        if spec is not facts.spec:
+            facts = with_resources(facts, spec)
+        if facts.error is None and facts.causes:
+            return facts, f'Pod "\0" is invalid: {listed(facts.causes)}'
+        why = facts.error or self._limits.refusal(spec, namespace)
+        return facts, f'pods "\0" is forbidden: {why}' if why else ""

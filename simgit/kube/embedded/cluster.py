@@ -22,7 +22,15 @@ from simgit.kube.embedded.controllers.statefulset import StatefulSet
 from simgit.kube.embedded.faults import NO_FAULTS, Faults
 from simgit.kube.embedded.kwok import Lifetimes, PodDelays
 from simgit.kube.embedded.nodes import PENDING, NodeSpec, Pod, default_nodes
+from simgit.kube.embedded.podspec import read_pod
 from simgit.kube.embedded.rows import event_row, node_row, pod_row
+from simgit.kube.embedded.validation import (
+    InvalidObject,
+    InvalidPod,
+    check_object,
+    object_causes,
+    template_causes,
+)
 from simgit.kube.embedded.world import MAX_PODS, MAX_STEPS, Rules, World
 from simgit.kube.manifest import (
     Manifest,
@@ -32,6 +40,7 @@ from simgit.kube.manifest import (
     name_of,
     namespace_of,
     pod_labels,
+    template_of,
 )
 from simgit.kube.observation import Observation, failed
 from simgit.kube.unmodelled import unmodelled_kind
@@ -125,14 +134,23 @@ class EmbeddedCluster:
         gvk, namespace, name = key = _key(manifest)
         if gvk == _PRIORITY_CLASS:
             self._add_priority(manifest)
+        elif gvk in self._world.policies:
+            self._world.policies[gvk].put(manifest, namespace, name)
+            self._world.wake()
         elif gvk not in _KINDS:
             told = unmodelled_kind(gvk)
-            why = f"in a real cluster {told}" if told else "objects of this kind run no pods"
-            self._world.log(gvk, namespace, name, "Ignored", why)
+            effect = f"in a real cluster {told}" if told else "objects of this kind run no pods"
+            self._world.log(gvk, namespace, name, "Ignored", effect)
         else:
             found = self._objects.get(key)
             controller = found or _KINDS[gvk](self._world, namespace, name)
             _update(controller, manifest)
+            if found is None and (why := controller.refusal()) is not None:
+                controller.gone = True
+                controller.log("FailedCreate", why)
+                return
+            if found is None:
+                controller.enter()
             controller.original = manifest
             self._objects[key] = controller
 
@@ -146,13 +164,18 @@ class EmbeddedCluster:
         self._world.priorities[name_of(manifest)] = entry
         if manifest.get("globalDefault"):
             self._world.priorities[""] = entry
+        self._world.wake()
 
     def delete(self, manifests: Sequence[Manifest]) -> None:
         """Delete objects and everything they own, then let the cluster settle."""
         self._fail_by_chance("delete")
         for number, manifest in enumerate(manifests):
             check_identity(manifest, f"manifests[{number}]")
-            controller = self._objects.pop(_key(manifest), None)
+            gvk, namespace, name = key = _key(manifest)
+            if gvk in self._world.policies:
+                self._world.policies[gvk].drop(namespace, name)
+                self._world.wake()
+            controller = self._objects.pop(key, None)
             if controller is not None:
                 controller.remove()
         self._world.settle()
@@ -196,6 +219,10 @@ class EmbeddedCluster:
             for each, found in zip(here, labels, strict=True)
             if found.get(selection.label) == selection.value
         ]
+        if not wanted:
+            for event in reversed(self._world.events):
+                if event.reason == "FailedCreate" and event.namespace == namespace:
+                    return f"{event.kind} '{event.name}' was refused: {event.message}"
         if not here:
             return f"no workload exists in namespace '{namespace}'"
         if not wanted:
@@ -208,14 +235,11 @@ class EmbeddedCluster:
         return "; ".join(f"{each.kind} '{each.name}' {self._why_idle(each)}" for each in wanted)
 
     def _why_idle(self, controller: Controller) -> str:
-        for event in reversed(self._world.events):
-            made_by = event.namespace == controller.namespace and (
-                event.name == controller.name or event.name.startswith(f"{controller.name}-")
-            )
-            if made_by and event.reason == "FailedCreate":
-                return f"cannot create pods: {event.message}"
         if lookup(controller.original, ("spec", "replicas")) == 0:
             return "has 0 replicas"
+        for refused in self._world.refused:
+            if controller in (refused, refused.owner):
+                return f"cannot create pods: {refused.failure}"
         if lookup(controller.original, ("spec", "paused")):
             return "is paused"
         return "has no pods now"
@@ -271,8 +295,17 @@ def _key(manifest: Manifest) -> _Key:
 
 def _update(controller: Controller, manifest: Manifest) -> None:
     """Pass a manifest on, and raise InvalidInput for whatever error it causes."""
+    causes = object_causes(manifest, controller.original)
     try:
+        if causes and (template := template_of(manifest)) is not None:
+            facts = read_pod(template, controller.namespace, controller.world.priorities)
+            causes += template_causes(manifest, facts.causes)
+        check_object(manifest, causes)
         controller.update(manifest)
+    except InvalidPod as error:
+        check_object(manifest, template_causes(manifest, error.causes))
+    except InvalidObject:
+        raise
     except InvalidInput as error:
         subject = f"{controller.kind} {controller.namespace}/{controller.name}"
         if subject in error.message:

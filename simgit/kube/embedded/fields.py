@@ -6,10 +6,37 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgpack
+
 from simgit.errors import InvalidInput
 from simgit.kube.manifest import Manifest, full_name, gvk_of, lookup
 
 _MOST = 2**31 - 1
+_KEPT_BYTES = 1 << 16
+"""The largest packed key of a cache: a hostile trace may have huge objects."""
+
+
+def packed(value: Any) -> bytes | None:
+    """Return plain data as the key of a cache; None for what is too large or not plain.
+
+    Unpacked it is a copy, which no later change reaches.
+    """
+    try:
+        found: bytes = msgpack.packb(value, strict_types=True, default=_list_of_tuple)
+    except (TypeError, ValueError, OverflowError):  # not plain data, so not from a trace
+        return None
+    return found if len(found) <= _KEPT_BYTES else None
+
+
+def unpacked(key: bytes) -> Any:
+    """Return the plain data of a key, with tuples for lists."""
+    return msgpack.unpackb(key, use_list=False, strict_map_key=False)
+
+
+def _list_of_tuple(value: Any) -> list[Any]:
+    if type(value) is tuple:
+        return list(value)
+    raise TypeError(f"a {type(value).__name__} is not plain data")
 
 
 def whole(manifest: Manifest, *path: str, default: int | None = 0) -> Any:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import msgpack
-
 from simgit.errors import InvalidInput
-from simgit.kube.embedded.admission import Priorities, read_priority
-from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of
+from simgit.kube.embedded.fields import int_of, items_of, list_of, map_of, maps_of, packed, unpacked
 from simgit.kube.embedded.labels import (
     Labels,
     NodeTerm,
@@ -22,7 +19,9 @@ from simgit.kube.embedded.labels import (
     parse_tolerations,
     with_default_tolerations,
 )
+from simgit.kube.embedded.priority import Priorities, read_priority
 from simgit.kube.embedded.requests import container_texts, read_requests
+from simgit.kube.embedded.validation import Cause, InvalidPod, pod_causes, resource_causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,8 @@ class PodFacts:
     foreign: bool
     containers: tuple[tuple[tuple[str, str], ...], ...]
     error: str | None = None
+    causes: tuple[Cause, ...] = ()
+    """Why the API server refuses every such pod."""
 
     @property
     def selects_nodes(self) -> bool:
@@ -99,8 +100,6 @@ class PodFacts:
 
 
 _SCHEDULER = "default-scheduler"
-_KEPT_BYTES = 1 << 16
-"""The largest template, packed, whose facts are kept: a hostile trace may have huge ones."""
 
 
 def read_pod(
@@ -111,7 +110,8 @@ def read_pod(
     Replays read the same templates again and again, so facts are kept by content: equal
     templates of the same namespace and priority share them.
 
-    Raises InvalidInput for what the API server would refuse.
+    Raises InvalidInput for a malformed one. What else the API server would refuse is in
+    ``causes``.
     """
     spec = template.get("spec")
     if not isinstance(spec, Mapping):
@@ -119,25 +119,16 @@ def read_pod(
     if labels is None:
         labels = {k: str(v) for k, v in items_of((template.get("metadata") or {}).get("labels"))}
     priority = read_priority(spec, classes)
-    try:
-        packed = msgpack.packb((labels, spec), strict_types=True, default=_list_of_tuple)
-    except (TypeError, ValueError, OverflowError):  # not plain data, so not from a trace
+    key = packed((labels, spec))
+    if key is None:
         return _facts(labels, spec, namespace, priority)
-    if len(packed) > _KEPT_BYTES:
-        return _facts(labels, spec, namespace, priority)
-    return _known_facts(packed, namespace, priority)
-
-
-def _list_of_tuple(value: Any) -> list[Any]:
-    if type(value) is tuple:
-        return list(value)
-    raise TypeError(f"a {type(value).__name__} is not plain data")
+    return _known_facts(key, namespace, priority)
 
 
 @lru_cache(maxsize=1024)
-def _known_facts(packed: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
+def _known_facts(key: bytes, namespace: str, priority: tuple[int, bool, str | None]) -> PodFacts:
     """Return the facts of a copy, which no later change of the template reaches."""
-    labels, spec = msgpack.unpackb(packed, use_list=False, strict_map_key=False)
+    labels, spec = unpacked(key)
     return _facts(labels, spec, namespace, priority)
 
 
@@ -148,19 +139,13 @@ def _facts(
     priority: tuple[int, bool, str | None],
 ) -> PodFacts:
     affinity = map_of(spec.get("affinity"))
-    requests, coming, scored = read_requests(spec)
+    causes = tuple(pod_causes(spec, labels))
+    if not list_of(spec.get("containers")):
+        raise InvalidPod(causes)
     value, preempts, error = priority
     return PodFacts(
-        spec=spec,
+        **_requested(spec),
         labels=labels,
-        cpu=requests.pop("cpu", 0),
-        memory=requests.pop("memory", 0),
-        storage=requests.pop("ephemeral-storage", 0),
-        extra=tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
-        score_cpu=scored.get("cpu", 0),
-        score_memory=scored.get("memory", 0),
-        coming_cpu=coming.get("cpu", 0),
-        coming_memory=coming.get("memory", 0),
         priority=value,
         preempts=preempts,
         node_name=str(spec.get("nodeName") or ""),
@@ -178,9 +163,31 @@ def _facts(
         ports=_host_ports(spec),
         gated=bool(list_of(spec.get("schedulingGates"))),
         foreign=(spec.get("schedulerName") or _SCHEDULER) != _SCHEDULER,
-        containers=container_texts(spec),
         error=error,
+        causes=causes,
     )
+
+
+def with_resources(facts: PodFacts, spec: Mapping[str, Any]) -> PodFacts:
+    """Return the facts of a spec that differs in the resources of its containers."""
+    return replace(facts, **_requested(spec), causes=tuple(resource_causes(spec)))
+
+
+def _requested(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about resources."""
+    requests, coming, scored = read_requests(spec)
+    return {
+        "spec": spec,
+        "cpu": requests.pop("cpu", 0),
+        "memory": requests.pop("memory", 0),
+        "storage": requests.pop("ephemeral-storage", 0),
+        "extra": tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
+        "score_cpu": scored.get("cpu", 0),
+        "score_memory": scored.get("memory", 0),
+        "coming_cpu": coming.get("cpu", 0),
+        "coming_memory": coming.get("memory", 0),
+        "containers": container_texts(spec),
+    }
 
 
 def _node_terms(value: Any) -> tuple[NodeTerm, ...] | None:

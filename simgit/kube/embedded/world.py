@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from simgit.errors import ClusterError, InvalidInput
+from simgit.kube.embedded.admission import Admission
 from simgit.kube.embedded.clock import Clock
+from simgit.kube.embedded.disruption import Disruptions
 from simgit.kube.embedded.labels import UNREACHABLE, Taint, patience
+from simgit.kube.embedded.limit_range import LimitRanges
 from simgit.kube.embedded.nodes import RUNNING, SUCCEEDED, Node, NodeSpec, Owner, Pod
 from simgit.kube.embedded.podspec import PodFacts
+from simgit.kube.embedded.quota import Quotas
 from simgit.kube.embedded.scheduler.scheduler import Scheduler
+from simgit.kube.manifest import Manifest
 
 MAX_PODS = 10_000
 MAX_STEPS = 5_000_000
@@ -62,6 +67,25 @@ class Synced(Protocol):
     def sync(self) -> None: ...
 
 
+class Refused(Protocol):
+    """An object whose last creation was refused: a ``controllers.controller.Controller``."""
+
+    failure: str
+
+    @property
+    def owner(self) -> object: ...
+
+    def mark(self) -> None: ...
+
+
+class Policy(Protocol):
+    """Objects that rule over the pods of their namespace, such as ResourceQuotas."""
+
+    def put(self, manifest: Manifest, namespace: str, name: str) -> None: ...
+
+    def drop(self, namespace: str, name: str) -> None: ...
+
+
 class World:
     """The state of the embedded cluster, which controllers and scheduler change."""
 
@@ -81,12 +105,23 @@ class World:
         self.max_pods = max_pods
         self.max_steps = max_steps
         self._steps = 0
-        self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
         self.marked: deque[Synced] = deque()
         self.pods: dict[int, Pod] = {}
+        self.priorities: dict[str, tuple[int, bool]] = dict(SYSTEM_PRIORITIES)
+        self.quotas = Quotas(self.pods)
+        self.disruptions = Disruptions(self.pods)
+        limits = LimitRanges()
+        self.admission = Admission(limits, self.quotas, self.priorities)
+        self.refused: dict[Refused, None] = {}
+        self.policies: dict[str, Policy] = {
+            "v1.LimitRange": limits,
+            "v1.ResourceQuota": self.quotas,
+            "policy/v1.PodDisruptionBudget": self.disruptions,
+        }
         self.events: list[ClusterEvent] = []
         decisions = (self._bound, self._preempted, self._unschedulable)
         self.scheduler = Scheduler(seed, self.clock, *decisions)
+        self.scheduler.disruptions = self.disruptions
         self.scheduler.nodes = [Node(spec, index) for index, spec in enumerate(nodes)]
         self._starting: deque[Pod] = deque()
         self._uid = 0
@@ -140,6 +175,7 @@ class World:
         self._uid += 1
         pod = Pod(self._uid, name, namespace, facts, owner, self.clock.now)
         self.pods[pod.uid] = pod
+        self.quotas.joined(pod)
         return pod
 
     def admit(self, pod: Pod) -> None:
@@ -158,12 +194,20 @@ class World:
             return
         pod.removed = True
         del self.pods[pod.uid]
+        freed = self.quotas.left(pod)
         self.log("Pod", pod.namespace, pod.name, reason, message)
         self.scheduler.forget(pod)
         if pod.node is not None and not pod.finished:
             pod.node.remove(pod)
             self.scheduler.pod_left(pod)
         pod.owner.pod_gone(pod)
+        if freed:
+            self.wake()
+
+    def wake(self) -> None:
+        """Sync again all that was refused, the first refused first: perhaps it is admitted now."""
+        for controller in self.refused:
+            controller.mark()
 
     def _bound(self, pod: Pod, node: Node) -> None:
         pod.node = node
@@ -192,9 +236,12 @@ class World:
         assert pod.node is not None
         pod.node.remove(pod)
         pod.phase, pod.ready = SUCCEEDED, False
+        freed = self.quotas.ended(pod)
         self.log("Pod", pod.namespace, pod.name, "Completed", "pod has succeeded")
         self.scheduler.pod_left(pod)
         pod.owner.pod_finished(pod)
+        if freed:
+            self.wake()
 
     def _preempted(self, victim: Pod, by: Pod) -> None:
         self.delete_pod(victim, "Preempted", f"preempted by {by.namespace}/{by.name}")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgit.errors import InvalidInput
-from simgit.kube.manifest import Manifest, full_name
+from simgit.kube.embedded.validation import listed, resource_causes, template_causes
+from simgit.kube.manifest import Manifest, full_name, template_of
 from simgit.kube.quantity import from_bytes, from_millicores
 from simgit.kube.task.registry import Registry
 from simgit.kube.task.resources import (
@@ -142,6 +143,7 @@ def act(trace: Trace, match: Match, action: str | int, limits: Limits = LIMITS) 
         after = function(manifest)
         if after is not manifest:
             why = violation(read_resources(manifest), read_resources(after), limits)
+            why = why or _refusal(manifest, after)
             if why is not None:
                 raise _Blocked(f"{full_name(manifest)}: {why}")
         return after
@@ -168,6 +170,19 @@ def violation(before: Resources, after: Resources, limits: Limits = LIMITS) -> s
             "replicas", before.replicas, after.replicas, limits.min_replicas, limits.max_replicas
         )
     )
+
+
+def _refusal(before: Manifest, after: Manifest) -> str | None:
+    """Return why the API server would refuse the amounts after an action, None if it would not.
+
+    A request may not exceed the container's limit.
+    """
+    old, new = (
+        template_causes(each, resource_causes((template_of(each) or {}).get("spec") or {}))
+        for each in (before, after)
+    )
+    found = [cause for cause in new if cause not in old]
+    return listed(found) if found else None
 
 
 def _out_of_range(what: str, before: int, after: int, low: int, high: int) -> str | None:

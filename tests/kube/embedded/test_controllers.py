@@ -9,7 +9,7 @@ import pytest
 from simgit.errors import ClusterError, InvalidInput
 from simgit.kube.embedded import EmbeddedCluster, NodeSpec, default_nodes, node_spec
 from simgit.kube.embedded.controllers.cron_schedule import parse_schedule
-from simgit.kube.embedded.controllers.template_equality import same_template
+from simgit.kube.embedded.template_equality import same_template
 
 State = dict[tuple[str, bool], int]
 
@@ -20,11 +20,15 @@ def workload(kind: str, cpu: str, *, name: str = "web", pod: Any = None, **spec:
         "metadata": {"labels": {"app": name}},
         "spec": {"containers": [container], **(pod or {})},
     }
+    if kind == "Job":
+        template["spec"].setdefault("restartPolicy", "Never")
+    else:
+        spec.setdefault("selector", {"matchLabels": {"app": name}})
     return {
         "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
         "kind": kind,
         "metadata": {"name": name},
-        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, **spec},
+        "spec": {"template": template, **spec},
     }
 
 
@@ -89,8 +93,12 @@ def test_scaling_down_thins_out_the_crowded_node() -> None:
     assert Counter(row["node"] for row in cluster.pods()) == {"big": 1, "small": 2}
 
 
-def test_no_surge_and_nothing_unavailable_still_rolls() -> None:
-    assert states(deployment("1", 3, 0, 0), deployment("2", 3, 0, 0))[1] == {("2", True): 3}
+def test_a_share_of_less_than_one_pod_still_rolls() -> None:
+    """Refused are only two zeros as they are written."""
+    few = ("1%", "25%")
+    assert states(deployment("1", 3, 0, few[0]), deployment("2", 3, 0, few[1]))[1] == {
+        ("2", True): 3
+    }
 
 
 def test_one_replica_surges_first() -> None:
@@ -169,7 +177,7 @@ def test_a_malformed_deployment_is_refused_and_the_old_one_stays(broken: dict[st
     cluster.apply([deployment("1", 2)])
     bad = deployment("9", 2)
     bad["spec"] |= broken
-    with pytest.raises(InvalidInput, match=r"Deployment default/web"):
+    with pytest.raises(InvalidInput, match=r"default/web"):
         cluster.apply([bad])
     assert state(cluster) == {("1", True): 2}
 

@@ -24,6 +24,8 @@ def workload(kind: str, cpu: str = "1", pod: Any = None, name: str = "web", **sp
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container(cpu)]}}
     template["spec"] |= pod or {}
+    if kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
         "kind": kind,

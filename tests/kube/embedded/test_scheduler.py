@@ -145,7 +145,8 @@ def test_node_affinity_operators(expressions: list[Any], nodes: set[str]) -> Non
 
 def test_a_request_is_the_peak_of_init_containers_and_sidecars() -> None:
     def container(cpu: str, **more: Any) -> dict[str, Any]:
-        return {"name": "i", "resources": {"requests": {"cpu": cpu}}, **more}
+        asked = {"requests": {"cpu": cpu}}
+        return {"name": f"i{cpu}", "image": "x", "resources": asked, **more}
 
     sidecar = container("2", restartPolicy="Always")
     cases: list[tuple[dict[str, Any], str]] = [
@@ -174,6 +175,7 @@ def test_ephemeral_storage_and_unknown_resources_are_hopeless_where_absent() -> 
         "ephemeral-storage": "1Gi",
         "example.com/fpga": "1",
     }
+    greedy["spec"]["containers"][0]["resources"]["limits"] = {"example.com/fpga": "1"}
     reasons = "3 Insufficient ephemeral-storage, 3 Insufficient example.com/fpga"
     assert why(run(greedy), "p") == expected(reasons, f"3 {NOT_HELPFUL}")
 
@@ -438,5 +440,5 @@ def test_a_soft_taint_is_avoided_while_there_is_room() -> None:
 def test_a_malformed_pod_is_refused_and_named(broken: dict[str, Any]) -> None:
     from simgit.errors import InvalidInput
 
-    with pytest.raises(InvalidInput, match="Pod default/p"):
+    with pytest.raises(InvalidInput, match="default/p"):
         run(pod("p", **broken))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from simgit.kube.embedded.controllers.controller import PodOwner
 from simgit.kube.embedded.nodes import Pod
-from simgit.kube.embedded.podspec import read_pod
 from simgit.kube.manifest import Manifest
 
 
@@ -12,15 +11,16 @@ class BarePod(PodOwner):
     """A pod without a controller; applying it again does not change it."""
 
     kind = "Pod"
+    _made = False
 
     def update(self, manifest: Manifest) -> None:
         """Create the pod, unless it was created before."""
-        facts = read_pod(manifest, self.namespace, self.world.priorities)
-        if not self.original:
-            self.create_pod(self.name, facts)
+        facts = self.read_template(manifest)
+        if not self.pods and not self._made:
+            self._made = self.create_pod(self.name, facts) is not None
 
     def sync(self) -> None:
-        """Do nothing: a bare pod is not replaced."""
+        """Do nothing: a bare pod is not replaced, and nobody tries again if it was refused."""
 
     def pod_finished(self, pod: Pod) -> None:
         """Keep a pod that ended among the pods, as in Kubernetes."""

@@ -8,8 +8,10 @@ from typing import Any
 from simgit.kube.embedded.fields import items_of
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts, read_pod
+from simgit.kube.embedded.validation import InvalidPod
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, name_of, namespace_of
+from simgit.kube.unmodelled import COUNTED
 
 
 class Controller:
@@ -29,6 +31,8 @@ class Controller:
         self.gone = False
         self.owner: Controller | None = None
         self.original: Manifest = {}
+        self.failure = ""
+        self._entered = False
 
     def mark(self) -> None:
         """Plan a sync."""
@@ -44,8 +48,32 @@ class Controller:
         """Take one step towards the spec."""
         raise NotImplementedError
 
+    def fail(self, why: str) -> None:
+        """Note that something could not be created; the next change that may help syncs again.
+
+        An event says so, unless the one before said the same.
+        """
+        if why != self.failure:
+            self.log("FailedCreate", why)
+        self.failure = why
+        self.world.refused[self] = None
+
+    def refusal(self) -> str | None:
+        """Return why a quota refuses this object, None if none does."""
+        why = self.world.quotas.object_refusal(self.kind, self.namespace)
+        return why and f'{COUNTED[self.kind]} "{self.name}" is forbidden: {why}'
+
+    def enter(self) -> None:
+        """Count the new object for the quotas."""
+        self._entered = True
+        self.world.quotas.count(self.kind, self.namespace, 1)
+
     def delete(self) -> None:
         """Delete the object and everything it owns."""
+        if self._entered and not self.gone:
+            self.world.quotas.count(self.kind, self.namespace, -1)
+            self.world.wake()
+        self.world.refused.pop(self, None)
         self.gone = True
 
     def remove(self) -> None:
@@ -66,6 +94,8 @@ class PodOwner(Controller):
 
     spreads = False
     """True if the scheduler spreads its pods over nodes and zones by default."""
+    late = False
+    """True if the API server validates the spec of its pods only when they are created."""
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without pods."""
@@ -113,9 +143,12 @@ class PodOwner(Controller):
         target: str = "",
     ) -> Pod | None:
         """Create and return a pod; None, with an event, if admission refuses it."""
-        if facts.error is not None:
-            self.log("FailedCreate", facts.error)
+        facts, why = self.world.admission.admit(facts, self.namespace, name)
+        if why is not None:
+            self.fail(why)
             return None
+        self.failure = ""
+        self.world.refused.pop(self, None)
         pod = self.world.new_pod(name, self.namespace, facts, self)
         pod.revision, pod.ordinal, pod.target = revision, ordinal, target
         self.pods[pod.uid] = pod
@@ -136,7 +169,13 @@ class PodOwner(Controller):
         if extra:
             own = items_of((template.get("metadata") or {}).get("labels"))
             labels = {**{key: str(value) for key, value in own}, **extra}
-        return read_pod(template, self.namespace, self.world.priorities, labels)
+        return self.checked(read_pod(template, self.namespace, self.world.priorities, labels))
+
+    def checked(self, facts: PodFacts) -> PodFacts:
+        """Return the facts; raises InvalidPod for those that the API server refuses."""
+        if facts.causes and not self.late:
+            raise InvalidPod(facts.causes)
+        return facts
 
 
 def identity(manifest: Manifest) -> tuple[str, str]:

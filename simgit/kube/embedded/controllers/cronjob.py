@@ -6,6 +6,8 @@ from simgit.kube.embedded.controllers.controller import Controller
 from simgit.kube.embedded.controllers.cron_schedule import CronSchedule, Every, parse_schedule
 from simgit.kube.embedded.controllers.job import Job
 from simgit.kube.embedded.fields import bad, pod_template, text, whole
+from simgit.kube.embedded.podspec import read_pod
+from simgit.kube.embedded.validation import InvalidPod
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
@@ -41,7 +43,9 @@ class CronJob(Controller):
             )
         zone = text(manifest, "spec", "timeZone")
         schedule = parse_schedule(text(manifest, "spec", "schedule"), zone)
-        pod_template(manifest, "spec", "jobTemplate", "spec", "template")
+        template = pod_template(manifest, "spec", "jobTemplate", "spec", "template")
+        if causes := read_pod(template, self.namespace, self.world.priorities).causes:
+            raise InvalidPod(causes)
         complete = whole(manifest, "spec", "successfulJobsHistoryLimit", default=3)
         failed = whole(manifest, "spec", "failedJobsHistoryLimit", default=1)
         self._deadline = whole(manifest, "spec", "startingDeadlineSeconds", default=None)
@@ -93,13 +97,14 @@ class CronJob(Controller):
         if self.policy == "Replace":
             for job in active:
                 job.remove()
-        self._last = due
-        self._create_job(due)
-
-    def _create_job(self, due: int) -> None:
         job = Job(self.world, self.namespace, f"{self.name}-{due // 60}")
+        if (why := job.refusal()) is not None:
+            self.fail(why)
+            return
+        self._last = due
         job.owner = self
         job.update(self._job)
+        job.enter()
         self.jobs.append(job)
         self.log("SuccessfulCreate", f"created job {job.name}")
 

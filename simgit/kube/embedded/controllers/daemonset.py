@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
-from simgit.kube.embedded.controllers.template_equality import same_template
 from simgit.kube.embedded.fields import pod_template, share, text, whole
 from simgit.kube.embedded.labels import HARD_EFFECTS, NodeTerm, Toleration
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler.spread import selects_node
+from simgit.kube.embedded.template_equality import same_template
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest
 

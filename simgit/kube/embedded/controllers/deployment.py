@@ -7,8 +7,8 @@ from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
 from simgit.kube.embedded.controllers.replicaset import ReplicaSet
-from simgit.kube.embedded.controllers.template_equality import same_template
 from simgit.kube.embedded.fields import bad, pod_template, share, text, whole
+from simgit.kube.embedded.template_equality import same_template
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 

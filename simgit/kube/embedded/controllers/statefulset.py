@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simgit.kube.embedded.controllers.controller import PodOwner
-from simgit.kube.embedded.controllers.template_equality import same_template
 from simgit.kube.embedded.fields import pod_template, share, text, whole
 from simgit.kube.embedded.nodes import Pod
 from simgit.kube.embedded.podspec import PodFacts
+from simgit.kube.embedded.template_equality import same_template
 from simgit.kube.embedded.world import World
 from simgit.kube.manifest import Manifest, lookup
 
@@ -20,7 +20,7 @@ class StatefulSet(PodOwner):
     """A StatefulSet; pods keep the number of the revision that they were created from."""
 
     kind = "StatefulSet"
-    spreads = True
+    spreads = late = True
 
     def __init__(self, world: World, namespace: str, name: str) -> None:
         """Start without a revision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from simgit.kube.embedded.disruption import Disruptions
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.scheduler.filters import Cycle, Refusal, refusal_with_nominated
 from simgit.kube.embedded.scheduler.messages import NO_VICTIMS, NOT_HELPFUL
@@ -13,10 +14,14 @@ _PRIORITY_BASE = 2**31
 
 
 class PreemptionCandidate(NamedTuple):
-    """A node that is feasible without its victims, which are sorted by importance."""
+    """A node that is feasible without its victims, which are sorted by importance.
+
+    ``violations`` is how many of them a PodDisruptionBudget protects.
+    """
 
     node: Node
     victims: tuple[Pod, ...]
+    violations: int = 0
 
 
 class Preemption(NamedTuple):
@@ -26,7 +31,9 @@ class Preemption(NamedTuple):
     histogram: dict[str, int]
 
 
-def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption:
+def preempt(
+    cycle: Cycle, refused: dict[int, Refusal], count: int, disruptions: Disruptions | None = None
+) -> Preemption:
     """Try every node where preemption may help; ``refused`` maps node indexes to refusals."""
     candidates: list[PreemptionCandidate] = []
     histogram: dict[str, int] = {}
@@ -34,7 +41,7 @@ def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption
         answer = refused.get(node.index)
         if answer is None or answer.hopeless:
             continue
-        found = _dry_run(cycle, node)
+        found = _dry_run(cycle, node, disruptions)
         if isinstance(found, PreemptionCandidate):
             candidates.append(found)
         else:
@@ -46,8 +53,13 @@ def preempt(cycle: Cycle, refused: dict[int, Refusal], count: int) -> Preemption
     return Preemption(min(candidates, key=_harm, default=None), histogram)
 
 
-def _dry_run(cycle: Cycle, node: Node) -> PreemptionCandidate | tuple[str, ...]:
-    """Remove all pods of lower priority, then add back, by importance, those that still fit."""
+def _dry_run(
+    cycle: Cycle, node: Node, disruptions: Disruptions | None
+) -> PreemptionCandidate | tuple[str, ...]:
+    """Remove all pods of lower priority, then add back, by importance, those that still fit.
+
+    First those are added back that a PodDisruptionBudget protects.
+    """
     priority = cycle.pod.facts.priority
     lesser = [pod for pod in node.pods.values() if pod.facts.priority < priority]
     if not lesser:
@@ -59,9 +71,14 @@ def _dry_run(cycle: Cycle, node: Node) -> PreemptionCandidate | tuple[str, ...]:
     if refused is not None:
         _put_back(cycle, node, lesser)
         return refused.reasons
-    victims = [pod for pod in sorted(lesser, key=_importance) if not _reprieve(cycle, node, pod)]
+    lesser.sort(key=_importance)
+    spared = [] if disruptions is None else disruptions.violating(lesser)
+    others = [pod for pod in lesser if pod not in spared] if spared else lesser
+    violations = [pod for pod in spared if not _reprieve(cycle, node, pod)]
+    victims = violations + [pod for pod in others if not _reprieve(cycle, node, pod)]
     _put_back(cycle, node, victims)
-    return PreemptionCandidate(node, tuple(victims)) if victims else ()
+    victims.sort(key=_importance)
+    return PreemptionCandidate(node, tuple(victims), len(violations)) if victims else ()
 
 
 def _importance(pod: Pod) -> tuple[int, int, int]:
@@ -86,8 +103,12 @@ def _put_back(cycle: Cycle, node: Node, pods: Sequence[Pod]) -> None:
     cycle.refresh()
 
 
-def _harm(candidate: PreemptionCandidate) -> tuple[int, int, int, int]:
-    """Return the sort key of harm: the top priority, their sum, the number, then the youngest."""
+def _harm(candidate: PreemptionCandidate) -> tuple[int, int, int, int, int]:
+    """Return the sort key of harm.
+
+    It is the number of violated budgets, the top priority, their sum, the number of victims, then
+    the youngest.
+    """
     priorities = [pod.facts.priority for pod in candidate.victims]
     first = max(priorities)
     earliest = min(
@@ -96,4 +117,4 @@ def _harm(candidate: PreemptionCandidate) -> tuple[int, int, int, int]:
         if pod.facts.priority == first
     )
     total = sum(priority + _PRIORITY_BASE for priority in priorities)
-    return first, total, len(candidate.victims), -earliest
+    return candidate.violations, first, total, len(candidate.victims), -earliest

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from simgit.kube.embedded.clock import Clock
+from simgit.kube.embedded.disruption import Disruptions
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler.filters import (
@@ -47,6 +48,7 @@ class Scheduler:
     def __init__(self, seed: int, clock: Clock, bind: Bind, evict: Evict, tell: Tell) -> None:
         """Report decisions by ``bind(pod, node)``, ``evict(victim, by)``, ``tell(pod, why)``."""
         self.nodes: list[Node] = []
+        self.disruptions: Disruptions | None = None
         self.unschedulable: dict[int, Pod] = {}
         self._clock = clock
         self._bind, self._evict, self._tell = bind, evict, tell
@@ -200,7 +202,7 @@ class Scheduler:
         if not pod.facts.preempts:
             self._give_up(pod, f"{message} {not_eligible(NEVER_PREEMPTS)}", causes)
             return
-        tried = preempt(cycle, refused, count)
+        tried = preempt(cycle, refused, count, self.disruptions)
         if tried.candidate is None:
             self._withdraw_nomination(pod)
             self._give_up(pod, f"{message} {not_preempted(count, tried.histogram)}", causes)
@@ -224,7 +226,7 @@ class Scheduler:
             self._tell(pod, message)
 
     def _make_room(self, pod: Pod, candidate: PreemptionCandidate) -> None:
-        node, victims = candidate
+        node, victims, _ = candidate
         for other in [o for o in node.nominated if o.facts.priority < pod.facts.priority]:
             self._withdraw_nomination(other)
         if pod.nominated is not node:

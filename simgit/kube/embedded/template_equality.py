@@ -16,6 +16,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
     "protocol": "TCP",
+    "podManagementPolicy": "OrderedReady",
+    "completionMode": "NonIndexed",
 }
 _AMOUNTS = frozenset({"requests", "limits", "overhead"})
 

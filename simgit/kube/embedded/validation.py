@@ -1,0 +1,501 @@
+"""Validation of objects, in the words of the API server of Kubernetes 1.35.
+
+Checked is what decides whether and how pods run: names, selectors, strategies, amounts. Fields of
+a wrong type are passed over here: who reads them refuses them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from simgit.errors import InvalidInput
+from simgit.kube.embedded.fields import packed, unpacked
+from simgit.kube.embedded.labels import parse_selector
+from simgit.kube.embedded.template_equality import same_template
+from simgit.kube.manifest import (
+    TEMPLATE_PATHS,
+    Manifest,
+    full_name,
+    gvk_of,
+    lookup,
+    replace,
+    template_of,
+)
+from simgit.kube.quantity import Quantity, canonical, parse_quantity
+
+NEGATIVE = "must be greater than or equal to 0"
+_MOST_SHOWN = 100
+_MOST_CAUSES = 8
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_VALUE = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
+_NOT_LABEL = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "
+    "must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used "
+    f"for validation is '{_LABEL}')"
+)
+_NOT_SUBDOMAIN = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
+    f"for validation is '{_SUBDOMAIN}')"
+)
+_NOT_NAME_PART = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
+    f"validation is '{_QUALIFIED}')"
+)
+_NOT_VALUE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "
+    "'.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  "
+    f"or '12345', regex used for validation is '{_VALUE}')"
+)
+_ALWAYS_ON = frozenset(
+    {"apps/v1.DaemonSet", "apps/v1.Deployment", "apps/v1.ReplicaSet", "apps/v1.StatefulSet"}
+)
+_COUNTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "apps/v1.DaemonSet": (("minReadySeconds",), ("revisionHistoryLimit",)),
+    "apps/v1.Deployment": (("replicas",), ("minReadySeconds",), ("revisionHistoryLimit",)),
+    "apps/v1.ReplicaSet": (("replicas",), ("minReadySeconds",)),
+    "apps/v1.StatefulSet": (
+        ("replicas",), ("minReadySeconds",), ("updateStrategy", "rollingUpdate", "partition"),
+    ),
+    "batch/v1.CronJob": (
+        ("startingDeadlineSeconds",), ("successfulJobsHistoryLimit",), ("failedJobsHistoryLimit",),
+    ),
+    "batch/v1.Job": (
+        ("parallelism",), ("completions",), ("activeDeadlineSeconds",), ("backoffLimit",),
+        ("ttlSecondsAfterFinished",),
+    ),
+}  # fmt: skip
+"""The fields of a spec that hold a number of 0 or more."""
+_STATEFUL_FIXED = ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates")
+_STATEFUL_WORDS = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
+    "'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and "
+    "'minReadySeconds' are forbidden"
+)
+
+
+class Cause(NamedTuple):
+    """One reason for a refusal: the path of a field, and what is said of it."""
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        """Return the cause as the API server lists it."""
+        return f"{self.path}: {self.what}"
+
+
+def invalid(path: str, value: Any, why: str) -> Cause:
+    """Return the cause for an invalid value; values are shown as JSON, as since 1.34."""
+    return Cause(path, f"Invalid value: {_shown(value)}: {why}")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _required(path: str, why: str = "") -> Cause:
+    return Cause(path, f"Required value: {why}" if why else "Required value")
+
+
+def _duplicate(path: str, value: str) -> Cause:
+    return Cause(path, f"Duplicate value: {_shown(value)}")
+
+
+def _unsupported(path: str, value: Any, *supported: str) -> Cause:
+    listed = ", ".join(f'"{each}"' for each in supported)
+    return Cause(path, f"Unsupported value: {_shown(value)}: supported values: {listed}")
+
+
+def listed(causes: Iterable[Cause]) -> str:
+    """Return causes as the API server joins them, each once."""
+    texts = list(dict.fromkeys(map(str, causes)))
+    if len(texts) > _MOST_CAUSES:
+        texts = [*texts[:_MOST_CAUSES], f"and {len(texts) - _MOST_CAUSES} more"]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+class InvalidObject(InvalidInput):
+    """An object that the API server refuses, in its words."""
+
+
+def check_object(manifest: Manifest, causes: Sequence[Cause]) -> None:
+    """Raise InvalidObject for an object if there are causes."""
+    if causes:
+        version, _, kind = gvk_of(manifest).rpartition(".")
+        group = version.rpartition("/")[0]
+        subject = f"{kind}.{group}" if group else kind
+        name = full_name(manifest)
+        raise InvalidObject(
+            f'{name}: {subject} "{manifest["metadata"]["name"]}" is invalid: {listed(causes)}',
+            path=re.sub(r"\[([^]0-9][^]]*)\]", r".\1", causes[0].path),
+            object=f"{gvk_of(manifest)} {name}",
+        )
+
+
+class InvalidPod(InvalidInput):
+    """An invalid pod or template; ``causes`` have paths in it."""
+
+    def __init__(self, causes: tuple[Cause, ...]) -> None:
+        """Take the causes."""
+        super().__init__(listed(causes), pod_path=causes[0].path)
+        self.causes = causes
+
+
+def template_causes(manifest: Manifest, causes: Iterable[Cause]) -> list[Cause]:
+    """Return the causes of a template as those of its object."""
+    path = TEMPLATE_PATHS[gvk_of(manifest)]
+    if path:
+        return [Cause(".".join((*map(str, path), each.path)), each.what) for each in causes]
+    return [Cause("metadata.labels" if path == "labels" else path, what) for path, what in causes]
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _maps(value: Any) -> list[tuple[int, Mapping[str, Any]]]:
+    items = value if isinstance(value, (list, tuple)) else ()
+    return [(i, item) for i, item in enumerate(items) if isinstance(item, Mapping)]
+
+
+def object_causes(manifest: Manifest, old: Manifest) -> list[Cause]:
+    """Return what is wrong with an object but for its pod template; ``old`` is what it replaces.
+
+    Replays apply the same objects again and again, so the answers are kept by content.
+    """
+    kind, spec, template = gvk_of(manifest), _map(manifest.get("spec")), template_of(manifest)
+    small = {k: v for k, v in spec.items() if k not in ("template", "jobTemplate")}
+    if template is not None and kind != "v1.Pod":
+        policy = _map(template.get("spec")).get("restartPolicy")
+        labels = _map(template.get("metadata")).get("labels")
+        outline = {"metadata": {"labels": labels}, "spec": {"restartPolicy": policy}}
+        small = replace({"spec": small}, TEMPLATE_PATHS[kind], outline)["spec"]
+    metadata = {k: manifest["metadata"].get(k) for k in ("name", "namespace", "labels")}
+    part = {k: manifest.get(k) for k in ("apiVersion", "kind")}
+    part |= {"metadata": metadata, "spec": small}
+    key = packed(part) if kind != "v1.Pod" else None
+    found = list(_causes_of(part)) if key is None else [*_known_causes(key)]
+    return [*found, *_update_causes(kind, spec, _map(old.get("spec")))] if old else found
+
+
+@lru_cache(maxsize=1024)
+def _known_causes(key: bytes) -> tuple[Cause, ...]:
+    return tuple(_causes_of(unpacked(key)))
+
+
+def _causes_of(manifest: Manifest) -> Iterator[Cause]:
+    kind, spec = gvk_of(manifest), _map(manifest.get("spec"))
+    yield from _metadata_causes(manifest)
+    for path in _COUNTS.get(kind, ()):
+        value = lookup(spec, path)
+        if type(value) is int and value < 0:
+            yield invalid(".".join(("spec", *path)), value, NEGATIVE)
+    yield from _restart_causes(manifest)
+    if kind in _ALWAYS_ON:
+        yield from _selector_causes(manifest)
+        yield from _strategy_causes(kind, spec)
+    if kind == "apps/v1.Deployment":
+        yield from _progress_causes(spec)
+
+
+def _metadata_causes(manifest: Manifest) -> Iterator[Cause]:
+    metadata, kind = manifest["metadata"], gvk_of(manifest)
+    name, namespace = metadata["name"], metadata.get("namespace")
+    if not _fits(_SUBDOMAIN, name):
+        yield invalid("metadata.name", name, _NOT_SUBDOMAIN)
+    most = 52 if kind == "batch/v1.CronJob" else 253
+    if len(name) > most:
+        yield invalid("metadata.name", name, f"must be no more than {most} characters")
+    if isinstance(namespace, str) and namespace:
+        yield from _dns_label("metadata.namespace", namespace)
+    if kind != "v1.Pod":  # the labels of a pod are those of its template
+        yield from _label_causes("metadata.labels", metadata.get("labels"))
+
+
+def _fits(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text) is not None
+
+
+def _dns_label(path: str, text: str) -> Iterator[Cause]:
+    if not _fits(_LABEL, text):
+        yield invalid(path, text, _NOT_LABEL)
+    if len(text) > 63:
+        yield invalid(path, text, "must be no more than 63 bytes")
+
+
+def _label_causes(path: str, labels: Any) -> Iterator[Cause]:
+    for key, value in _map(labels).items():
+        yield from _key_causes(path, str(key))
+        if isinstance(value, str) and not _fits(_VALUE, value):
+            yield invalid(path, value, _NOT_VALUE)
+        if isinstance(value, str) and len(value) > 63:
+            yield invalid(path, value, "must be no more than 63 bytes")
+
+
+def _key_causes(path: str, key: str) -> Iterator[Cause]:
+    prefix, slash, name = key.rpartition("/")
+    if slash and not _fits(_SUBDOMAIN, prefix):
+        yield invalid(path, key, f"prefix part {_NOT_SUBDOMAIN}")
+    if not _fits(_QUALIFIED, name):
+        yield invalid(path, key, _NOT_NAME_PART)
+    if len(name) > 63:
+        yield invalid(path, key, "name part must be no more than 63 bytes")
+
+
+def _restart_causes(manifest: Manifest) -> Iterator[Cause]:
+    kind, template = gvk_of(manifest), template_of(manifest)
+    if template is None or kind == "v1.Pod":
+        return
+    path = ".".join((*map(str, TEMPLATE_PATHS[kind]), "spec.restartPolicy"))
+    policy = _map(template.get("spec")).get("restartPolicy") or "Always"
+    if kind in _ALWAYS_ON and policy in ("Never", "OnFailure"):
+        yield _unsupported(path, policy, "Always")
+    elif kind not in _ALWAYS_ON and policy == "Always":
+        yield _required(path, 'valid values: "OnFailure", "Never"')
+
+
+def _selector_causes(manifest: Manifest) -> Iterator[Cause]:
+    found = lookup(manifest, ("spec", "selector"))
+    template = template_of(manifest)
+    if template is None or not (found is None or isinstance(found, Mapping)):
+        return
+    labels = _map(_map(template.get("metadata")).get("labels"))
+    selector = parse_selector(found)
+    if selector is None:
+        yield _required("spec.selector")
+    elif not selector.requirements:
+        kind = {"DaemonSet": "daemonset", "StatefulSet": "statefulset"}
+        told = kind.get(str(manifest.get("kind")), "deployment")
+        yield invalid("spec.selector", found, f"empty selector is invalid for {told}")
+        return
+    if selector is None or not selector.matches({k: str(v) for k, v in labels.items()}):
+        why = "`selector` does not match template `labels`"
+        yield invalid("spec.template.metadata.labels", labels, why)
+
+
+def _percent(value: Any) -> int | None:
+    """Return a number or a percentage as such, not rounded; None for what is neither."""
+    if isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal():
+        return int(value[:-1]) if len(value) < 12 else 10**9
+    return value if type(value) is int else None
+
+
+def _strategy_causes(kind: str, spec: Mapping[str, Any]) -> Iterator[Cause]:
+    field = "strategy" if kind == "apps/v1.Deployment" else "updateStrategy"
+    strategy = _map(spec.get(field))
+    path, rolling = f"spec.{field}.rollingUpdate", strategy.get("rollingUpdate")
+    type_ = strategy.get("type") or "RollingUpdate"
+    if type_ == "Recreate" and rolling is not None:
+        why = "may not be specified when strategy `type` is 'Recreate'"
+        yield Cause(path, f"Forbidden: {why}")
+    if kind == "apps/v1.ReplicaSet" or type_ != "RollingUpdate":
+        return
+    defaults = ("25%", "25%") if kind == "apps/v1.Deployment" else (1, 0)
+    given = [_map(rolling).get(name) for name in ("maxUnavailable", "maxSurge")]
+    low, high = (d if g is None else g for d, g in zip(defaults, given, strict=True))
+    yield from _share_causes(f"{path}.maxUnavailable", low, limited=True)
+    yield from _share_causes(f"{path}.maxSurge", high, limited=kind == "apps/v1.DaemonSet")
+    down, up = _percent(low), _percent(high)
+    if down is None or up is None:
+        return
+    if kind == "apps/v1.Deployment" and not down and not up:
+        yield invalid(f"{path}.maxUnavailable", low, "may not be 0 when `maxSurge` is 0")
+    elif kind == "apps/v1.StatefulSet" and not down:
+        yield invalid(f"{path}.maxUnavailable", low, "cannot be 0")
+    elif kind == "apps/v1.DaemonSet" and down and up:
+        yield invalid(f"{path}.maxSurge", high, "may not be set when maxUnavailable is non-zero")
+    elif kind == "apps/v1.DaemonSet" and not down and not up:
+        yield _required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0")
+
+
+def _share_causes(path: str, value: Any, *, limited: bool) -> Iterator[Cause]:
+    number = _percent(value)
+    if number is not None and number < 0:
+        yield invalid(path, value, NEGATIVE)
+    elif isinstance(value, str) and number is not None and number > 100 and limited:
+        yield invalid(path, value, "must not be greater than 100%")
+
+
+def _progress_causes(spec: Mapping[str, Any]) -> Iterator[Cause]:
+    given = spec.get("progressDeadlineSeconds")
+    deadline, ready = 600 if given is None else given, spec.get("minReadySeconds") or 0
+    if type(deadline) is int and type(ready) is int and deadline <= ready:
+        yield invalid(
+            "spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"
+        )
+
+
+def _update_causes(kind: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Cause]:
+    def changed(field: str) -> bool:
+        return not same_template({field: new.get(field)}, {field: old.get(field)})
+
+    fixed = {
+        "apps/v1.DaemonSet": ["selector"],
+        "apps/v1.Deployment": ["selector"],
+        "apps/v1.ReplicaSet": ["selector"],
+        "batch/v1.Job": ["completionMode", "template"],
+    }.get(kind, [])
+    counts = (new.get("completions"), old.get("completions"))
+    if kind == "batch/v1.Job" and new.get("completionMode") != "Indexed" and None not in counts:
+        fixed.insert(0, "completions")
+    for field in fixed:
+        if changed(field):
+            yield invalid(f"spec.{field}", new.get(field), "field is immutable")
+    if kind == "apps/v1.StatefulSet" and any(map(changed, _STATEFUL_FIXED)):
+        yield Cause("spec", f"Forbidden: {_STATEFUL_WORDS}")
+
+
+def pod_causes(spec: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Cause]:
+    """Yield what is wrong with the spec and the labels of a pod, with paths in the pod."""
+    yield from _label_causes("labels", labels)
+    volumes = spec.get("volumes")
+    names: set[str] = set()
+    for i, volume in _maps(volumes):
+        yield from _name_causes(f"spec.volumes[{i}].name", volume.get("name"), names)
+    if spec.get("containers") in (None, [], ()):
+        yield _required("spec.containers")
+    taken: set[str] = set()
+    for field in ("containers", "initContainers"):
+        for i, container in _maps(spec.get(field)):
+            yield from _container_causes(f"spec.{field}[{i}]", container, taken)
+    policy = spec.get("restartPolicy")
+    if isinstance(policy, str) and policy not in ("", "Always", "Never", "OnFailure"):
+        yield _unsupported("spec.restartPolicy", policy, "Always", "Never", "OnFailure")
+    yield from _label_causes("spec.nodeSelector", spec.get("nodeSelector"))
+    for i, toleration in _maps(spec.get("tolerations")):
+        yield from _toleration_causes(f"spec.tolerations[{i}]", toleration)
+    for i, spread in _maps(spec.get("topologySpreadConstraints")):
+        yield from _spread_causes(f"spec.topologySpreadConstraints[{i}]", spread)
+
+
+def _name_causes(path: str, name: Any, taken: set[str]) -> Iterator[Cause]:
+    if name in (None, ""):
+        yield _required(path)
+    elif isinstance(name, str):
+        yield from _dns_label(path, name)
+        if name in taken:
+            yield _duplicate(path, name)
+        taken.add(name)
+
+
+def _container_causes(path: str, container: Mapping[str, Any], taken: set[str]) -> Iterator[Cause]:
+    yield from _name_causes(f"{path}.name", container.get("name"), taken)
+    if container.get("image") in (None, ""):
+        yield _required(f"{path}.image")
+    ports: set[str] = set()
+    for i, port in _maps(container.get("ports")):
+        number, name = port.get("containerPort"), port.get("name")
+        if number in (None, 0):
+            yield _required(f"{path}.ports[{i}].containerPort")
+        elif type(number) is int and not 0 < number < 65536:
+            why = "must be between 1 and 65535, inclusive"
+            yield invalid(f"{path}.ports[{i}].containerPort", number, why)
+        if isinstance(name, str) and name:
+            if name in ports:
+                yield _duplicate(f"{path}.ports[{i}].name", name)
+            ports.add(name)
+    yield from _resource_causes(f"{path}.resources", container.get("resources"))
+
+
+def resource_causes(spec: Mapping[str, Any]) -> Iterator[Cause]:
+    """Yield what is wrong with the amounts of a pod's containers."""
+    for field in ("containers", "initContainers"):
+        for i, container in _maps(spec.get(field)):
+            yield from _resource_causes(f"spec.{field}[{i}].resources", container.get("resources"))
+
+
+def _resource_causes(path: str, resources: Any) -> Iterator[Cause]:
+    limits, requests = (_amounts(_map(resources).get(field)) for field in ("limits", "requests"))
+    for field, amounts in (("limits", limits), ("requests", requests)):
+        for name, (text, amount) in amounts.items():
+            yield from _amount_causes(f"{path}.{field}[{name}]", name, text, amount)
+            if field == "requests":
+                yield from _limit_causes(path, name, (text, amount), limits)
+    names = {*limits, *requests}
+    if any(name.startswith("hugepages-") for name in names) and not names & {"cpu", "memory"}:
+        yield Cause(path, "Forbidden: HugePages require cpu or memory")
+
+
+def _amounts(value: Any) -> dict[str, tuple[str, Quantity]]:
+    """Return (text, amount) by resource, without the malformed ones."""
+    found = {}
+    for name, text in sorted(_map(value).items(), key=lambda item: str(item[0])):
+        try:
+            found[str(name)] = canonical(text), parse_quantity(text)
+        except InvalidInput:
+            continue
+    return found
+
+
+def _amount_causes(path: str, name: str, text: str, amount: Quantity) -> Iterator[Cause]:
+    is_native = "/" not in name or "kubernetes.io/" in name
+    if "/" not in name and not (
+        name in ("cpu", "memory", "ephemeral-storage") or name.startswith("hugepages-")
+    ):
+        yield invalid(path, name, "must be a standard resource for containers")
+    elif not is_native and name.startswith("requests."):
+        yield invalid(path, name, "doesn't follow extended resource name standard")
+    if amount.nano < 0:
+        yield invalid(path, text, NEGATIVE)
+    if not is_native and amount.milli % 1000:
+        yield invalid(path, text, "must be an integer")
+    page = _amounts({"": name.removeprefix("hugepages-")}).get("")
+    if name.startswith("hugepages-") and page and page[1].nano and amount.nano % page[1].nano:
+        yield invalid(path, text, f"{text} is not positive integer multiple of {name}")
+
+
+def _limit_causes(
+    path: str, name: str, request: tuple[str, Quantity], limits: Mapping[str, tuple[str, Quantity]]
+) -> Iterator[Cause]:
+    (text, amount), found = request, limits.get(name)
+    # Only of CPU, memory and the like may a pod have less guaranteed than it may use.
+    overcommits = ("/" not in name or "kubernetes.io/" in name) and "hugepages-" not in name
+    if found is None:
+        if not overcommits:
+            why = "Limit must be set for non overcommitable resources"
+            yield _required(f"{path}.limits", why)
+    elif amount.nano != found[1].nano and not overcommits:
+        yield invalid(f"{path}.requests", text, f"must be equal to {name} limit of {found[0]}")
+    elif amount.nano > found[1].nano:
+        why = f"must be less than or equal to {name} limit of {found[0]}"
+        yield invalid(f"{path}.requests", text, why)
+
+
+def _toleration_causes(path: str, toleration: Mapping[str, Any]) -> Iterator[Cause]:
+    key, operator = toleration.get("key") or "", toleration.get("operator") or ""
+    effect = toleration.get("effect") or ""
+    if key:
+        yield from _key_causes(f"{path}.key", str(key))
+    elif operator != "Exists":
+        why = "operator must be Exists when `key` is empty, which means"
+        yield invalid(f"{path}.operator", operator, f'{why} "match all values and all keys"')
+    if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
+        why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+        yield invalid(f"{path}.effect", effect, why)
+    if operator not in ("", "Equal", "Exists"):
+        yield _unsupported(f"{path}.operator", operator, "Equal", "Exists")
+    elif operator == "Exists" and toleration.get("value"):
+        why = "value must be empty when `operator` is 'Exists'"
+        yield invalid(f"{path}.operator", toleration, why)
+    effects = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+    if effect and effect not in effects:
+        yield _unsupported(f"{path}.effect", effect, *effects)
+
+
+def _spread_causes(path: str, spread: Mapping[str, Any]) -> Iterator[Cause]:
+    skew, when = spread.get("maxSkew"), spread.get("whenUnsatisfiable")
+    if type(skew) is int and skew <= 0:
+        yield invalid(f"{path}.maxSkew", skew, "must be greater than zero")
+    if spread.get("topologyKey") in (None, ""):
+        yield _required(f"{path}.topologyKey", "can not be empty")
+    if isinstance(when, str) and when not in ("DoNotSchedule", "ScheduleAnyway"):
+        yield _unsupported(f"{path}.whenUnsatisfiable", when, "DoNotSchedule", "ScheduleAnyway")
