@@ -49,7 +49,7 @@ def test_pods_of_any_step_say_where_they_are_or_why_not(run, recorded: Path) -> 
 
 def test_nodes_show_what_is_taken(run, recorded: Path) -> None:
     lines = [line.split() for line in run("kube", "nodes").lines]
-    assert lines[1] == ["node1", "yes", "16/16", "100", "%", "2Gi/32Gi", "6", "%", "1/110"]
+    assert lines[1] == ["node1", "Ready", "16/16", "100", "%", "2Gi/32Gi", "6", "%", "1/110"]
     assert run("kube", "nodes", "main@0", "--json").records[0]["used"]["pods"] == 0
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from simgit.kube.embedded.clock import Clock
+from simgit.kube.embedded.labels import Taint
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler.filters import (
@@ -26,7 +27,14 @@ from simgit.kube.embedded.scheduler.messages import (
     not_preempted,
 )
 from simgit.kube.embedded.scheduler.preemption import PreemptionCandidate, preempt
-from simgit.kube.embedded.scheduler.queueing_hints import helps_when_gone, helps_when_placed
+from simgit.kube.embedded.scheduler.queueing_hints import (
+    NOTHING_TO_TRY,
+    helps_when_gone,
+    helps_when_node_joined,
+    helps_when_node_left,
+    helps_when_node_updated,
+    helps_when_placed,
+)
 from simgit.kube.embedded.scheduler.scoring import score
 
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
@@ -34,7 +42,7 @@ _OTHER_NODES = f"node(s) didn't satisfy plugin(s) [{NODE_AFFINITY}]"
 _CONFLICT = frozenset({NODE_AFFINITY})
 _FLUSH_MS = 300_000
 """The time after which a pod is retried that no queueing hint brought back."""
-_ANY = frozenset({"any"})
+_NO_NODES = frozenset({NOTHING_TO_TRY})
 
 Bind = Callable[[Pod, Node], None]
 Evict = Callable[[Pod, Pod], None]
@@ -90,6 +98,20 @@ class Scheduler:
         """Retry all pods, after a change of the nodes."""
         self._retry(lambda pod: True)
 
+    def node_joined(self, node: Node) -> None:
+        """Retry the pods that may be helped by a new node."""
+        self._retry(lambda pod: helps_when_node_joined(pod, node))
+
+    def node_updated(self, node: Node, before: Sequence[Taint]) -> None:
+        """Retry the pods that may be helped by a node that had other taints before."""
+        self._retry(lambda pod: helps_when_node_updated(pod, node, before))
+
+    def node_left(self, node: Node) -> None:
+        """Clear the nominations to a node that was deleted, and retry the pods that it helps."""
+        for pod in list(node.nominated):
+            self._clear_nomination(pod)
+        self._retry(lambda pod: helps_when_node_left(pod, node))
+
     def _pod_joined(self, joined: Pod) -> None:
         # The event of a bound pod comes late: the pods that are queued by then go first.
         self._retry(lambda pod: helps_when_placed(pod, joined), behind=True)
@@ -130,7 +152,7 @@ class Scheduler:
         if known is not None and known[0] == self._version:
             self._park(pod, known[1], known[2])
         elif not self.nodes:
-            self._park(pod, NO_NODES, _ANY)
+            self._park(pod, NO_NODES, _NO_NODES)
         else:
             self._search(pod)
 
@@ -175,6 +197,7 @@ class Scheduler:
 
     def place_on(self, pod: Pod, node: Node) -> None:
         """Place a pod that names its node."""
+        pod.message = None
         node.add(pod)
         self._bind(pod, node)
         self._pod_joined(pod)
