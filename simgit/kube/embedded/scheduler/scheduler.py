@@ -107,9 +107,7 @@ class Scheduler:
         self._retry(lambda pod: helps_when_node_updated(pod, node, before))
 
     def node_left(self, node: Node) -> None:
-        """Clear the nominations to a node that was deleted, and retry the pods that it helps."""
-        for pod in list(node.nominated):
-            self._clear_nomination(pod)
+        """Retry the pods that may be helped by the end of a node."""
         self._retry(lambda pod: helps_when_node_left(pod, node))
 
     def _pod_joined(self, joined: Pod) -> None:
