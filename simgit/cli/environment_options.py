@@ -6,13 +6,17 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from simgit.cli.app import App
+from simgit.cli.app import App, NumberParam
 from simgit.cli.params import Choice, load, settings
-from simgit.errors import InvalidInput
+from simgit.errors import InvalidInput, warn
+
+if TYPE_CHECKING:
+    from simgit.kube.task.cluster_setup import ClusterSetup
+    from simgit.kube.trace.model import Trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 SIMKUBE: Final = "simgit/SimKube-v0"
@@ -34,7 +38,7 @@ class Nodes(click.ParamType):  # type: ignore[type-arg]
         if not isinstance(value, str):
             return value
         if re.fullmatch(r"[+-]?\d+", value):
-            return click.IntRange(1, 10_000)(value, param, ctx)
+            return NumberParam(click.IntRange(1, 10_000)).convert(value, param, ctx)
         from simgit.kube.task.node_setting import read_nodes
 
         app = ctx.obj if ctx is not None and isinstance(ctx.obj, App) else App(Path())
@@ -46,6 +50,12 @@ class Nodes(click.ParamType):  # type: ignore[type-arg]
 
 
 NODES: Final = Nodes()
+
+
+def warn_of_late_events(setup: ClusterSetup, trace: Trace) -> None:
+    """Warn of each node event that comes after the end of a trace."""
+    for told in setup.late_events(trace):
+        warn(told)
 
 
 def environment_arguments(former: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from simgit.cli.app import App, CommandGroup, command
-from simgit.cli.environment_options import NODES
+from simgit.cli.environment_options import NODES, warn_of_late_events
 from simgit.cli.output import Output, clean
 from simgit.cli.trace.files import read, write, written
-from simgit.errors import InvalidInput, warn
+from simgit.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simgit.analysis.recorded_clusters import Recorded
@@ -66,8 +66,8 @@ def _cluster(
     from simgit.kube.task.cluster_setup import cluster_setup
 
     setup, content = cluster_setup(nodes, {"duration": until}), read(app, trace)
-    for told in setup.late_events(content) if until is None else ():
-        warn(told)
+    if until is None:
+        warn_of_late_events(setup, content)
     return setup.replay(content, seed, 0)
 
 

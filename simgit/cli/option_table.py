@@ -491,7 +491,7 @@ OPTIONS: Final[dict[str, dict[str, str]]] = {
     "trace plot": {
         "-o": "Picture to write: FILE.png or FILE.svg.",
         "--output": "Picture to write: FILE.png or FILE.svg.",
-        "--nodes": "Number of nodes of 16 CPU and 32Gi, at most 10000.",
+        "--nodes": "Number of nodes of 16 CPU and 32Gi (default 3), or file of nodes and events.",
         "--seed": "Random seed of ties between nodes (default 0).",
         "--json": "Print JSON.",
         "-h": "Show this message and exit.",

@@ -81,6 +81,11 @@ def node_spec(
     )
     if min(spec.cpu, spec.memory, spec.pods, spec.storage, *spec.extra.values()) < 0:
         raise InvalidInput(f"invalid node '{name}': amounts must be 0 or more")
+    if not isinstance(unschedulable, bool):
+        raise InvalidInput(
+            f"invalid node '{name}': unschedulable must be true or false, "
+            f"got {shown(unschedulable)}"
+        )
     for key, value in spec.labels.items():
         if not isinstance(value, str):
             raise InvalidInput(
