@@ -95,16 +95,16 @@ class EmbeddedCluster:
         self._objects: dict[_Key, Controller] = {}
         for name, value in (priority_classes or {}).items():
             self._world.priorities[name] = (value, True)
-        lifecycle = NodeLifecycle(self._world, self._may_evict, self._mark_daemon_sets)
+        lifecycle = NodeLifecycle(self._world, self._eviction_refusal, self._mark_daemon_sets)
         lifecycle.plan(node_events)
         for name, seconds in faults.lost_nodes.items():
             self._plan_loss(name, seconds, nodes_at(specs, node_events, seconds))
         if node_events:
             self._world.settle()
 
-    def _may_evict(self, pod: Pod) -> bool:
-        """Return True if the eviction API lets a drain evict a pod now."""
-        return True
+    def _eviction_refusal(self, pod: Pod) -> str | None:
+        """Return why the API server refuses to evict a pod now, None if it evicts it."""
+        return None
 
     def _mark_daemon_sets(self) -> None:
         for controller in self._objects.values():

@@ -6,13 +6,18 @@ API and the pod garbage collector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from simgit.errors import InvalidInput, did_you_mean
 from simgit.kube.embedded.nodes import CORDON, Node, NodeSpec, Pod
+from simgit.kube.embedded.scheduler.queueing_hints import (
+    helps_when_node_joined,
+    helps_when_node_left,
+    helps_when_node_updated,
+)
 from simgit.kube.embedded.world import World
 
 ACTIONS: Final = ("join", "leave", "cordon", "uncordon", "drain")
@@ -97,14 +102,17 @@ class NodeLifecycle:
     """The execution of node events in a world, at their times."""
 
     def __init__(
-        self, world: World, may_evict: Callable[[Pod], bool], changed: Callable[[], None]
+        self,
+        world: World,
+        eviction_refusal: Callable[[Pod], str | None],
+        changed: Callable[[], None],
     ) -> None:
-        """Act on a world; ``may_evict`` is asked before each eviction of a drain.
+        """Act on a world; ``eviction_refusal`` says why a pod may not be evicted now, None if so.
 
         ``changed`` is called after each event.
         """
         self._world = world
-        self._may_evict = may_evict
+        self._eviction_refusal = eviction_refusal
         self._changed = changed
         self._made = len(world.nodes)
 
@@ -136,7 +144,7 @@ class NodeLifecycle:
         self._world.nodes.append(node)
         self._log(node, "RegisteredNode", f"event: Registered Node {node.name} in Controller")
         self._log(node, "NodeReady", "status is now: NodeReady")
-        self._world.scheduler.node_joined(node)
+        self._world.scheduler.nodes_changed(lambda pod: helps_when_node_joined(pod, node))
         for pod in list(self._world.pods.values()):
             if pod.facts.node_name == node.name and pod.node is None:
                 self._world.scheduler.place_on(pod, node)
@@ -145,7 +153,7 @@ class NodeLifecycle:
         node.ready = False  # nothing becomes ready or ends there any more
         self._world.nodes.remove(node)
         self._log(node, "RemovingNode", f"event: Removing Node {node.name} from Controller")
-        self._world.scheduler.node_left(node)
+        self._world.scheduler.nodes_changed(lambda pod: helps_when_node_left(pod, node))
         due = self._world.clock.now + 1000 * _QUARANTINE
         self._world.clock.at(due, partial(self._collect, node))
 
@@ -172,19 +180,24 @@ class NodeLifecycle:
         others = tuple(taint for taint in before if taint != CORDON)
         node.unschedulable = not schedulable
         node.taints = others if schedulable else (*others, CORDON)
-        self._world.scheduler.node_updated(node, before)
+        self._world.scheduler.nodes_changed(lambda pod: helps_when_node_updated(pod, node, before))
 
     def _drain(self, node: Node) -> None:
         self._cordon(node)
-        self._evict([pod for pod in self._pods_of(node) if pod.owner.kind != "DaemonSet"])
+        self._evict([pod for pod in self._pods_of(node) if pod.owner.kind != "DaemonSet"], {})
 
-    def _evict(self, pods: Iterable[Pod]) -> None:
+    def _evict(self, pods: Iterable[Pod], told: Mapping[Pod, str]) -> None:
         """Evict pods, and try those again that may not be evicted now."""
-        refused = []
+        refused: dict[Pod, str] = {}
         for pod in pods:
-            if not pod.removed and not self._may_evict(pod):
-                refused.append(pod)
-            else:
+            why = None if pod.removed else self._eviction_refusal(pod)
+            if why is None:
                 self._world.delete_pod(pod, "EvictionByEvictionAPI", "Eviction API: evicting")
+            else:
+                refused[pod] = why
+        for pod, why in refused.items():
+            if told.get(pod) != why:
+                self._world.log("Pod", pod.namespace, pod.name, "TooManyRequests", why)
         if refused:
-            self._world.clock.at(self._world.clock.now + _RETRY_MS, partial(self._evict, refused))
+            again = partial(self._evict, refused, refused)
+            self._world.clock.at(self._world.clock.now + _RETRY_MS, again)

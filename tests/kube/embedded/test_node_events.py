@@ -397,22 +397,23 @@ def test_an_eviction_that_is_refused_is_tried_again_every_five_seconds() -> None
     cluster = start([], workload(cpu="1", replicas=2), given=two()[:1])
     asked: list[float] = []
 
-    def may_evict(pod: Pod) -> bool:
+    def refusal(pod: Pod) -> str | None:
         asked.append(cluster.now)
-        return cluster.now >= (8 if pod.name == "w-1-0" else 18)
+        return None if cluster.now >= (8 if pod.name == "w-1-0" else 18) else "it is needed"
 
-    NodeLifecycle(world_of(cluster), may_evict, lambda: None).plan(
+    NodeLifecycle(world_of(cluster), refusal, lambda: None).plan(
         [NodeEvent(1, "drain", "a"), NodeEvent(3, "uncordon", "a")]
     )
     cluster.advance(60)
     assert asked == [1.0, 1.0, 6.0, 6.0, 11.0, 11.0, 16.0, 21.0]
     evicted = log(cluster, "EvictionByEvictionAPI")
     assert [(at, name) for at, _, name in evicted] == [(11.0, "w-1-0"), (21.0, "w-1-1")]
+    assert [at for at, *_ in log(cluster, "TooManyRequests")] == [1.0, 1.0], "said once for each"
 
 
 def test_pods_of_a_node_that_left_in_its_drain_are_collected() -> None:
     cluster = start([], workload(cpu="1", replicas=2))
-    NodeLifecycle(world_of(cluster), lambda pod: False, lambda: None).plan(
+    NodeLifecycle(world_of(cluster), lambda pod: "no", lambda: None).plan(
         [NodeEvent(1, "drain", "a"), NodeEvent(3, "leave", "a")]
     )
     cluster.advance(100)

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Sequence
 
 from simgit.kube.embedded.clock import Clock
-from simgit.kube.embedded.labels import Taint
 from simgit.kube.embedded.nodes import Node, Pod
 from simgit.kube.embedded.podspec import PodFacts
 from simgit.kube.embedded.scheduler.filters import (
@@ -30,9 +29,6 @@ from simgit.kube.embedded.scheduler.preemption import PreemptionCandidate, preem
 from simgit.kube.embedded.scheduler.queueing_hints import (
     NOTHING_TO_TRY,
     helps_when_gone,
-    helps_when_node_joined,
-    helps_when_node_left,
-    helps_when_node_updated,
     helps_when_placed,
 )
 from simgit.kube.embedded.scheduler.scoring import score
@@ -94,21 +90,9 @@ class Scheduler:
         """Retry the pods that may be helped by one that left its node."""
         self._retry(lambda pod: helps_when_gone(pod, gone))
 
-    def nodes_changed(self) -> None:
-        """Retry all pods, after a change of the nodes."""
-        self._retry(lambda pod: True)
-
-    def node_joined(self, node: Node) -> None:
-        """Retry the pods that may be helped by a new node."""
-        self._retry(lambda pod: helps_when_node_joined(pod, node))
-
-    def node_updated(self, node: Node, before: Sequence[Taint]) -> None:
-        """Retry the pods that may be helped by a node that had other taints before."""
-        self._retry(lambda pod: helps_when_node_updated(pod, node, before))
-
-    def node_left(self, node: Node) -> None:
-        """Retry the pods that may be helped by the end of a node."""
-        self._retry(lambda pod: helps_when_node_left(pod, node))
+    def nodes_changed(self, helps: Callable[[Pod], bool] = lambda pod: True) -> None:
+        """Retry the pods that a change of the nodes may help, by default all."""
+        self._retry(helps)
 
     def _pod_joined(self, joined: Pod) -> None:
         # The event of a bound pod comes late: the pods that are queued by then go first.
